@@ -1,0 +1,265 @@
+//! The one reader over all of a shard: sealed segments by their files, the rest by its WAL. Everything below the limit is seen at once.
+//!
+//! **Invariants.** I1: entries come in Lsn order, each once. I2: no entry past the limit is given, and the limit is never past the ack watermark. I3: damage costs what is damaged, is
+//! reported in its place, and the cursor goes on behind it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::entry::EntryMeta;
+use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::quarantine::{Quarantine, Quarantined};
+use crate::segment::block::DecodedBlock;
+use crate::segment::reader::{SegmentFault, SegmentReader};
+use crate::segment::segment_path;
+use crate::table::{Slot, Table};
+use crate::time::TimeRange;
+use crate::wal::tail::{TailStep, WalTail};
+
+/// An entry, read back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEntry {
+    /// Whose log it is from.
+    pub node: NodeId,
+    /// Which of its logs.
+    pub shard: ShardId,
+    /// Its place there.
+    pub lsn: Lsn,
+    /// What is known about it.
+    pub meta: EntryMeta,
+    /// Its bytes, as they were acknowledged.
+    pub payload: Vec<u8>,
+}
+
+/// A stretch of a shard that could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScanFault {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The entries that are missing for it, first and last, where that is known.
+    pub numbers: Option<(EntryNumber, EntryNumber)>,
+    /// What is wrong, and where.
+    pub what: String,
+}
+
+/// What a cursor needs of its vault.
+#[derive(Clone)]
+pub(crate) struct CursorParts {
+    pub(crate) data: PathBuf,
+    pub(crate) node: NodeId,
+    pub(crate) table: Arc<Table>,
+    pub(crate) quarantine: Arc<Quarantine>,
+}
+
+enum Source {
+    /// To be looked up.
+    Unknown,
+    Segment { id: SegmentId, reader: Box<SegmentReader>, next_block: usize, block: Option<(DecodedBlock, usize)> },
+    Wal { index: SegmentIndex, tail: Box<WalTail> },
+}
+
+/// A position in one shard.
+pub struct ShardCursor {
+    parts: CursorParts,
+    shard: ShardId,
+    /// Where the next entry is looked for: this segment, from this number.
+    index: SegmentIndex,
+    number: EntryNumber,
+    until: Lsn,
+    /// Blocks and segments outside are passed over unread.
+    time: TimeRange,
+    source: Source,
+    done: bool,
+}
+
+impl ShardCursor {
+    pub(crate) fn new(parts: CursorParts, shard: ShardId, from: Option<Lsn>, until: Option<Lsn>, time: TimeRange) -> Self {
+        let (index, number) = from.map_or((SegmentIndex::FIRST, EntryNumber::FIRST), |lsn| (lsn.index(), lsn.number()));
+        // With nothing to read the limit does not matter.
+        let done = until.is_none();
+        let until = until.unwrap_or(Lsn::LAST);
+        Self { parts, shard, index, number, until, time, source: Source::Unknown, done }
+    }
+
+    /// The next entry whose event times touch the range, or what is missing there.
+    fn step(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
+        while !self.done {
+            let found = match std::mem::replace(&mut self.source, Source::Unknown) {
+                Source::Unknown => self.look_up(),
+                Source::Segment { id, reader, next_block, block } => self.step_segment(id, reader, next_block, block),
+                Source::Wal { index, tail } => self.step_wal(index, tail),
+            };
+            match found {
+                Some(Ok(entry)) if !entry.meta.event_range().overlaps(self.time) => {}
+                Some(found) => return Some(found),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// Finds where the next entry is.
+    fn look_up(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
+        if self.index > self.until.index() {
+            self.done = true;
+            return None;
+        }
+        let Some((index, slot)) = self.parts.table.at_or_after(self.shard, self.index) else {
+            self.done = true;
+            return None;
+        };
+        if index > self.index {
+            self.index = index;
+            self.number = EntryNumber::FIRST;
+            return None;
+        }
+        let id = SegmentId { node: self.parts.node, shard: self.shard, index };
+        match slot {
+            Slot::Sealed(record) if record.stats.event.is_none_or(|e| !e.overlaps(self.time)) => self.next_segment(),
+            Slot::Sealed(_) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
+                Ok(reader) => {
+                    let faults = reader.faults().to_vec();
+                    self.source = Source::Segment { id, reader: Box::new(reader), next_block: 0, block: None };
+                    return self.report_faults(id, &faults);
+                }
+                // Trimmed between the look-up and the opening.
+                Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
+                Err(error) => return self.skip_segment(id, error.to_string()),
+            },
+            Slot::Live(wal) => match WalTail::new(wal) {
+                Ok(tail) => self.source = Source::Wal { index, tail: Box::new(tail) },
+                Err(error) => return self.skip_segment(id, error.to_string()),
+            },
+            Slot::Unreadable(why) => return self.skip_segment(id, why),
+            // `at_or_after` waits for these.
+            Slot::Recovering => {}
+        }
+        None
+    }
+
+    fn step_segment(
+        &mut self,
+        id: SegmentId,
+        mut reader: Box<SegmentReader>,
+        mut next_block: usize,
+        block: Option<(DecodedBlock, usize)>,
+    ) -> Option<Result<StoredEntry, ScanFault>> {
+        if let Some((block, at)) = block {
+            if at < block.len() {
+                let header = *block.header(at);
+                let found = (header.lsn.number() >= self.number).then(|| self.entry(header.lsn, header.meta, block.payload(at).to_vec()));
+                self.source = Source::Segment { id, reader, next_block, block: Some((block, at + 1)) };
+                return found.flatten();
+            }
+        }
+        let Some(row) = reader.blocks().get(next_block).copied() else {
+            self.next_segment();
+            return None;
+        };
+        let wanted = row.last >= self.number && row.event.overlaps(self.time) && Lsn::at(id.index, row.first) <= self.until;
+        let read = wanted.then(|| reader.block(next_block));
+        next_block += 1;
+        let (block, fault) = match read {
+            None => (None, None),
+            Some(Ok(block)) => (Some((block, 0)), None),
+            Some(Err(fault)) => {
+                if let Some(bytes) = reader.raw(fault.offset, fault.len) {
+                    self.keep(id, &fault, &bytes);
+                }
+                (None, Some(self.fault(id, &fault)))
+            }
+        };
+        self.source = Source::Segment { id, reader, next_block, block };
+        fault.map(Err)
+    }
+
+    fn step_wal(&mut self, index: SegmentIndex, mut tail: Box<WalTail>) -> Option<Result<StoredEntry, ScanFault>> {
+        match tail.step(self.until) {
+            TailStep::Entry(lsn, meta, payload) => {
+                self.source = Source::Wal { index, tail };
+                if lsn.number() < self.number { None } else { self.entry(lsn, meta, payload) }
+            }
+            TailStep::End => {
+                self.next_segment();
+                None
+            }
+            TailStep::Mismatch { offset, error } => self.mismatch(index, offset, error),
+        }
+    }
+
+    /// The WAL file is not what it was: its segment was sealed meanwhile, and goes on there; or it is damaged.
+    fn mismatch(&mut self, index: SegmentIndex, offset: u64, error: Option<std::io::Error>) -> Option<Result<StoredEntry, ScanFault>> {
+        if !matches!(self.parts.table.get(self.shard, index), Some(Slot::Live(_))) {
+            return None;
+        }
+        let id = SegmentId { node: self.parts.node, shard: self.shard, index };
+        let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
+        self.skip_segment(id, format!("the WAL file cannot be read at offset {offset}: {why}; what follows in this segment can be read once it is sealed"))
+    }
+
+    fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
+        if lsn > self.until {
+            self.done = true;
+            return None;
+        }
+        match lsn.number().checked_next() {
+            Some(next) => self.number = next,
+            None => self.next_segment(),
+        }
+        Some(Ok(StoredEntry { node: self.parts.node, shard: self.shard, lsn, meta, payload }))
+    }
+
+    fn next_segment(&mut self) {
+        self.source = Source::Unknown;
+        match self.index.checked_next() {
+            Some(next) => (self.index, self.number) = (next, EntryNumber::FIRST),
+            None => self.done = true,
+        }
+    }
+
+    fn skip_segment(&mut self, segment: SegmentId, what: String) -> Option<Result<StoredEntry, ScanFault>> {
+        let numbers = None;
+        self.next_segment();
+        Some(Err(ScanFault { segment, numbers, what }))
+    }
+
+    /// Quarantines what is damaged outside blocks, and reports the first that costs entries.
+    fn report_faults(&mut self, id: SegmentId, faults: &[SegmentFault]) -> Option<Result<StoredEntry, ScanFault>> {
+        let bytes = faults.iter().map(|fault| match &mut self.source {
+            Source::Segment { reader, .. } => reader.raw(fault.offset, fault.len).unwrap_or_default(),
+            Source::Unknown | Source::Wal { .. } => Vec::new(),
+        });
+        let bytes: Vec<Vec<u8>> = bytes.collect();
+        for (fault, bytes) in faults.iter().zip(bytes) {
+            self.keep(id, fault, &bytes);
+        }
+        faults.iter().find(|f| f.numbers.is_some()).map(|f| Err(self.fault(id, f)))
+    }
+
+    fn keep(&self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
+        let file = segment_path(&self.parts.data, id);
+        let reason = Quarantined::new(&file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
+        if let Err(error) = self.parts.quarantine.keep("segment", bytes, reason) {
+            tracing::error!(name: "quarantine.keep.failed", segment = %id, offset = fault.offset, %error);
+        }
+    }
+
+    fn fault(&self, segment: SegmentId, fault: &SegmentFault) -> ScanFault {
+        let what = format!("{} at offset {} of {}", fault.what, fault.offset, segment_path(&self.parts.data, segment).display());
+        ScanFault { segment, numbers: fault.numbers, what }
+    }
+
+    /// The position behind the last entry given.
+    pub fn position(&self) -> Lsn {
+        Lsn::at(self.index, self.number)
+    }
+}
+
+impl Iterator for ShardCursor {
+    type Item = Result<StoredEntry, ScanFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step()
+    }
+}
+

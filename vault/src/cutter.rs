@@ -1,0 +1,220 @@
+//! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open` segment. It does not wait for the sync.
+//!
+//! **Invariants.** I1: every entry of a WAL file goes into its segment, in order. I2: a segment is handed on only when its WAL file is complete and the segment
+//! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start.
+//! **Not here**: naming, recording and reuse (`keeper`); what an earlier boot left (`recovery`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::thread;
+use std::time::Duration;
+
+use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{Epoch, Lsn, SegmentId};
+use crate::keeper::News;
+use crate::limits::PAGE;
+use crate::map::MapWriter;
+use crate::segment::block::{BlockBuilder, BuiltBlock};
+use crate::segment::header::SegmentHeader;
+use crate::segment::open_path;
+use crate::segment::writer::{FinishedSegment, SegmentWriter};
+use crate::shard::ShardShared;
+use crate::wal::file::WalFile;
+use crate::wal::writer::{Roll, room_for};
+
+/// How long a partial block waits when replicas wait for it.
+const CUT_AFTER: Duration = Duration::from_millis(1);
+/// How often an idle cutter looks by itself.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long it waits after a failure before it cuts again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A block as it leaves for a replica.
+#[derive(Clone, Copy, Debug)]
+pub struct OutBlock<'a> {
+    /// Of which segment.
+    pub id: SegmentId,
+    /// The only boot that may write that segment.
+    pub epoch: Epoch,
+    /// Its place there, from 0.
+    pub block_no: u32,
+    /// The block whole, as it stands in the file.
+    pub bytes: &'a [u8],
+    /// CRC32 of `bytes`.
+    pub crc: u32,
+    /// Its last entry.
+    pub last_lsn: Lsn,
+}
+
+/// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
+pub trait BlockSink: Send {
+    /// A segment begins.
+    fn begin(&mut self, header: &SegmentHeader);
+    /// Its next block.
+    fn block(&mut self, block: OutBlock<'_>);
+    /// It is complete.
+    fn complete(&mut self, id: SegmentId);
+}
+
+/// A segment that is cut to its end, with the WAL file it came from.
+pub(crate) struct CutSegment {
+    pub(crate) segment: FinishedSegment,
+    pub(crate) wal: Arc<WalFile>,
+    pub(crate) map: MapWriter,
+}
+
+/// Cuts one shard until it is stopped.
+pub(crate) struct Cutter {
+    data: PathBuf,
+    shared: Arc<ShardShared>,
+    wal: Arc<WalFile>,
+    rolls: Receiver<Roll>,
+    keeper: Sender<News>,
+    sink: Option<Box<dyn BlockSink>>,
+    builder: BlockBuilder,
+    file: Option<SegmentWriter>,
+    /// Where in the map the next entry begins.
+    offset: usize,
+}
+
+impl Cutter {
+    pub(crate) fn new(
+        data: PathBuf,
+        shared: Arc<ShardShared>,
+        first: Arc<WalFile>,
+        rolls: Receiver<Roll>,
+        keeper: Sender<News>,
+        sink: Option<Box<dyn BlockSink>>,
+    ) -> Self {
+        Self { data, shared, wal: first, rolls, keeper, sink, builder: BlockBuilder::new(), file: None, offset: PAGE as usize }
+    }
+
+    /// Runs until the shard stops. What is not sealed then is recovered from its WAL at the next start.
+    pub(crate) fn run(mut self) {
+        let mut filled: Option<Roll> = None;
+        loop {
+            let stopping = self.shared.stopping();
+            if filled.is_none() {
+                filled = match self.rolls.try_recv() {
+                    Ok(roll) => Some(roll),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) if stopping => return,
+                    Err(TryRecvError::Disconnected) => None,
+                };
+            }
+            match self.advance(&mut filled) {
+                Ok(true) => {}
+                Ok(false) if stopping => return,
+                Ok(false) => thread::park_timeout(if self.sink.is_some() { CUT_AFTER } else { IDLE }),
+                Err(error) => {
+                    tracing::warn!(name: "segment.cut.failed", segment = %self.wal.header.id, %error);
+                    self.restart();
+                    if stopping {
+                        return;
+                    }
+                    thread::park_timeout(RETRY);
+                }
+            }
+        }
+    }
+
+    /// Cuts what there is; ends the segment when its file was rolled. `false` when there was nothing to do.
+    fn advance(&mut self, filled: &mut Option<Roll>) -> Result<bool, VaultError> {
+        let before = self.offset;
+        self.take_entries()?;
+        if self.sink.is_some() || filled.is_some() {
+            self.cut_block()?;
+        }
+        if filled.is_none() {
+            return Ok(self.offset > before);
+        }
+        let segment = match self.file.take() {
+            Some(file) => file.finish(Vec::new())?,
+            None => self.create()?.finish(Vec::new())?,
+        };
+        let Some(Roll { filled: map, next }) = filled.take() else { return Ok(true) };
+        if let Some(sink) = &mut self.sink {
+            sink.complete(self.wal.header.id);
+        }
+        let wal = std::mem::replace(&mut self.wal, next);
+        // The keeper outlives the cutters, so it takes this.
+        let _ = self.keeper.send(News::Cut(wal.header.id.shard, Box::new(CutSegment { segment, wal, map })));
+        self.restart();
+        Ok(true)
+    }
+
+    /// Adds every appended entry to the block, and cuts each time it is full.
+    fn take_entries(&mut self) -> Result<(), VaultError> {
+        let wal = Arc::clone(&self.wal);
+        let bytes = wal.map.published();
+        while self.offset < bytes.len() {
+            let (header, payload) = entry_at(&wal, bytes, self.offset)?;
+            self.offset += room_for(payload.len());
+            if header.meta.state.contains(EntryState::IDLE) {
+                continue;
+            }
+            self.builder.add(header.lsn, &header.meta, payload);
+            if self.builder.is_full() {
+                self.cut_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_block(&mut self) -> Result<(), VaultError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            let file = self.create()?;
+            self.file = Some(file);
+        }
+        let (Some(block), Some(file)) = (self.builder.cut(), &mut self.file) else { return Ok(()) };
+        file.append(&block)?;
+        self.shared.set_open_bytes(file.written_bytes());
+        self.send(&block);
+        Ok(())
+    }
+
+    fn send(&mut self, block: &BuiltBlock) {
+        let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else { return };
+        let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
+        let crc = crc32fast::hash(&block.bytes);
+        sink.block(OutBlock { id, epoch, block_no: block.block_no, bytes: &block.bytes, crc, last_lsn });
+    }
+
+    fn create(&mut self) -> Result<SegmentWriter, VaultError> {
+        let header = SegmentHeader::of_wal(&self.wal.header);
+        let path = open_path(&self.data, header.id);
+        // A file whose sync failed must not be written again: a new one takes its name.
+        file_io::remove(&path)?;
+        if let Some(sink) = &mut self.sink {
+            sink.begin(&header);
+        }
+        SegmentWriter::create(&path, header)
+    }
+
+    /// Begins the current WAL file's segment, from its first entry.
+    fn restart(&mut self) {
+        self.file = None;
+        self.builder.reset();
+        self.offset = PAGE as usize;
+        self.shared.set_open_bytes(0);
+    }
+}
+
+/// The entry at `offset` of a map. What is in the map was put there by this process: should it not be an entry, memory is not to be trusted.
+fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEntryHeader, &'a [u8]), VaultError> {
+    let damaged = || VaultError::Damaged { path: wal.path.clone(), offset: offset as u64, what: "an entry in the map is not what was appended" };
+    let raw = bytes.get(offset..offset + WAL_ENTRY_HEADER).and_then(|b| <&[u8; WAL_ENTRY_HEADER]>::try_from(b).ok()).ok_or_else(damaged)?;
+    let header = WalEntryHeader::decode(raw, wal.seal.tag()).ok_or_else(damaged)?;
+    let from = offset + WAL_ENTRY_HEADER;
+    let payload = bytes.get(from..from + header.payload_len as usize).ok_or_else(damaged)?;
+    if wal.seal.crc(raw, std::iter::once(payload)) != header.crc {
+        return Err(damaged());
+    }
+    Ok((header, payload))
+}

@@ -1,0 +1,232 @@
+//! The data directory: whose it is, that nobody else uses it, and that its file system keeps promises.
+//!
+//! **Invariants.** I1: a directory is used by one process at a time. I2: marker, WAL and segments carry the same storage_uuid, or the directory is refused.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{OpenError, VaultError};
+use crate::file_io;
+use crate::ids::{ClusterId, NodeId};
+
+const FORMAT: u32 = 1;
+/// Folders that hold data, and carry the storage_uuid.
+const DATA: [&str; 2] = ["wal", "segments"];
+
+/// Who a data directory belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The cluster; a single node is one of its own.
+    pub cluster_id: ClusterId,
+    /// The node.
+    pub node_id: NodeId,
+    /// This very directory.
+    pub storage_uuid: Uuid,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Marker {
+    format: u32,
+    cluster_id: ClusterId,
+    node_id: NodeId,
+    storage_uuid: Uuid,
+}
+
+/// A data directory that this process holds, until it is dropped.
+pub struct DataDir {
+    path: PathBuf,
+    identity: Identity,
+    fresh: bool,
+    /// Holds the lock.
+    _marker: File,
+}
+
+impl DataDir {
+    /// Opens a data directory, or makes it where there is none yet, and takes it for this process.
+    ///
+    /// # Errors
+    /// It is in use, of another format, incomplete, or on a file system that is not supported (see `any_filesystem`).
+    pub fn open(path: &Path, any_filesystem: bool) -> Result<Self, OpenError> {
+        file_io::create_dir(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(VaultError::io("set the permissions of", path))?;
+        check_filesystem(path, any_filesystem)?;
+        let marker_path = path.join("node.json");
+        let fresh = !marker_path.exists();
+        if fresh {
+            make(path, &marker_path)?;
+        }
+        let mut file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: marker_path }),
+            Err(TryLockError::Error(e)) => return Err(VaultError::io("lock", &marker_path)(e).into()),
+        }
+        let identity = read_marker(&mut file, &marker_path)?;
+        for name in DATA {
+            check_stamp(&path.join(name), identity.storage_uuid)?;
+        }
+        Ok(Self { path: path.to_path_buf(), identity, fresh, _marker: file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether this call made it.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+}
+
+/// Makes a directory a node's: data folders with their stamps first, the marker last.
+fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
+    for name in DATA {
+        let dir = path.join(name);
+        if file_io::list(&dir)?.iter().any(|p| p.file_name() != Some("storage_uuid".as_ref())) {
+            return Err(OpenError::Identity {
+                path: dir,
+                what: "there is data, and no node.json beside it".to_owned(),
+                remedy: "Put node.json back from a backup, or move the data away and start as a new node",
+            });
+        }
+    }
+    let marker = Marker { format: FORMAT, cluster_id: ClusterId(Uuid::new_v4()), node_id: NodeId::FIRST, storage_uuid: Uuid::new_v4() };
+    for name in DATA {
+        let dir = path.join(name);
+        file_io::create_dir(&dir)?;
+        file_io::write_whole(&dir.join("storage_uuid"), marker.storage_uuid.to_string().as_bytes())?;
+    }
+    let json = serde_json::to_vec(&marker).map_err(|e| VaultError::io("describe", marker_path)(io::Error::other(e)))?;
+    file_io::write_whole(marker_path, &json)?;
+    Ok(())
+}
+
+fn read_marker(file: &mut File, path: &Path) -> Result<Identity, OpenError> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(VaultError::io("read", path))?;
+    let marker: Marker = serde_json::from_str(&text).map_err(|e| OpenError::Identity {
+        path: path.to_path_buf(),
+        what: format!("it cannot be read: {e}"),
+        remedy: "Put it back from a backup, or move the whole data directory away and start as a new node",
+    })?;
+    if marker.format != FORMAT {
+        return Err(VaultError::Format { path: path.to_path_buf(), found: marker.format, known: FORMAT }.into());
+    }
+    Ok(Identity { cluster_id: marker.cluster_id, node_id: marker.node_id, storage_uuid: marker.storage_uuid })
+}
+
+fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
+    let path = dir.join("storage_uuid");
+    let refuse = |what: String| {
+        Err(OpenError::Identity {
+            path: path.clone(),
+            what,
+            remedy: "The folder is not this node's: put back the one that is (or the node.json that belongs to it), or start with an empty node.data_dir",
+        })
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) if text.trim().parse() == Ok(storage_uuid) => Ok(()),
+        Ok(text) => refuse(format!("it says {}, and node.json says {storage_uuid}", text.trim())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => refuse("it is missing".to_owned()),
+        Err(e) => Err(VaultError::io("read", &path)(e).into()),
+    }
+}
+
+/// What a file system's magic number says of it.
+enum Support {
+    Full,
+    /// Works, and forgets in a power cut (tmpfs) or promises less (overlay).
+    Warned(&'static str),
+    Refused(&'static str),
+}
+
+fn support(magic: u64) -> Support {
+    match magic {
+        0xEF53 | 0x5846_5342 => Support::Full,
+        0x0102_1994 => Support::Warned("tmpfs, which forgets everything in a power cut"),
+        0x794c_7630 => Support::Warned("overlayfs: put node.data_dir on a volume of its own"),
+        0x9123_683E => Support::Refused("btrfs"),
+        0x2FC1_2FC1 => Support::Refused("ZFS"),
+        0x6969 => Support::Refused("NFS"),
+        0xFF53_4D42 | 0xFE53_4D42 | 0x517B => Support::Refused("SMB"),
+        0x6573_5546 => Support::Refused("FUSE"),
+        0x0102_1997 => Support::Refused("9p"),
+        0x00C3_6400 => Support::Refused("Ceph"),
+        _ => Support::Warned("a file system that it was not tested on"),
+    }
+}
+
+fn check_filesystem(path: &Path, any: bool) -> Result<(), OpenError> {
+    let stat = rustix::fs::statfs(path).map_err(|e| VaultError::io("look at the file system of", path)(e.into()))?;
+    match support(stat.f_type.cast_unsigned() as u64) {
+        Support::Full => Ok(()),
+        Support::Warned(filesystem) => {
+            tracing::warn!(name: "data.filesystem.weak", path = %path.display(), filesystem);
+            Ok(())
+        }
+        Support::Refused(filesystem) if any => {
+            tracing::warn!(name: "data.filesystem.unsupported", path = %path.display(), filesystem);
+            Ok(())
+        }
+        Support::Refused(filesystem) => Err(OpenError::Filesystem { path: path.to_path_buf(), filesystem }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_a_second_opener_is_refused_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), true).unwrap();
+        assert!(first.is_fresh());
+        assert!(matches!(DataDir::open(dir.path(), true), Err(OpenError::InUse { .. })));
+        let identity = first.identity();
+        drop(first);
+        let again = DataDir::open(dir.path(), true).unwrap();
+        assert_eq!(again.identity(), identity);
+        assert!(!again.is_fresh());
+    }
+
+    #[test]
+    fn i2_a_folder_of_another_node_is_refused() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&a, &b] {
+            drop(DataDir::open(dir.path(), true).unwrap());
+        }
+        fs::copy(b.path().join("wal/storage_uuid"), a.path().join("wal/storage_uuid")).unwrap();
+        assert!(matches!(DataDir::open(a.path(), true), Err(OpenError::Identity { .. })));
+    }
+
+    #[test]
+    fn data_without_a_marker_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), true).unwrap());
+        fs::create_dir(dir.path().join("wal/0000")).unwrap();
+        fs::remove_file(dir.path().join("node.json")).unwrap();
+        let Err(error) = DataDir::open(dir.path(), true) else { panic!("taken for a new node") };
+        assert!(error.to_string().contains("no node.json"), "{error}");
+        assert!(dir.path().join("wal/0000").exists());
+    }
+
+    #[test]
+    fn file_systems_that_break_promises_are_refused_by_name() {
+        assert!(matches!(support(0x9123_683E), Support::Refused("btrfs")));
+        assert!(matches!(support(0x6969), Support::Refused("NFS")));
+        assert!(matches!(support(0x5846_5342), Support::Full));
+        assert!(matches!(support(0x0102_1994), Support::Warned(_)));
+    }
+}

@@ -1,0 +1,75 @@
+//! How full the disk is: a pure function over bytes, in tiers.
+
+use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
+
+/// What the fill of the disk allows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum DiskTier {
+    /// Everything.
+    Normal = 0,
+    /// Released segments go, retention or not.
+    Evict = 1,
+    /// Nothing is ingested.
+    Refuse = 2,
+}
+
+impl DiskTier {
+    pub(crate) fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Normal,
+            1 => Self::Evict,
+            _ => Self::Refuse,
+        }
+    }
+
+    /// Its name in metrics and status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Evict => "evict",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// How full things are, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DiskUse {
+    /// Held by this vault.
+    pub own: u64,
+    /// What it may hold.
+    pub limit: u64,
+    /// In use on the file system, by anybody; what only root may use counts as used.
+    pub filesystem_used: u64,
+    /// The file system's size.
+    pub filesystem_size: u64,
+}
+
+/// The tier of the worse of the two.
+pub(crate) fn disk_tier(disk: &DiskUse) -> DiskTier {
+    let percent = |used: u64, of: u64| if of == 0 { 0 } else { u128::from(used) * 100 / u128::from(of) };
+    let fill = percent(disk.own, disk.limit).max(percent(disk.filesystem_used, disk.filesystem_size));
+    if fill >= u128::from(DISK_REFUSE_PERCENT) {
+        DiskTier::Refuse
+    } else if fill >= u128::from(DISK_EVICT_PERCENT) {
+        DiskTier::Evict
+    } else {
+        DiskTier::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worse_of_own_limit_and_file_system_decides() {
+        let tier = |own, fs| disk_tier(&DiskUse { own, limit: 100, filesystem_used: fs, filesystem_size: 100 });
+        assert_eq!(tier(79, 79), DiskTier::Normal);
+        assert_eq!(tier(80, 0), DiskTier::Evict);
+        assert_eq!(tier(0, 89), DiskTier::Evict);
+        assert_eq!(tier(90, 0), DiskTier::Refuse);
+        assert_eq!(tier(0, 100), DiskTier::Refuse);
+    }
+}

@@ -1,0 +1,181 @@
+//! What can go wrong at the vault's edge, by remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::ids::SegmentId;
+use crate::ledger::LedgerError;
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// Passing: say it again later.
+    Retry,
+    /// Something is full: say it again when there is room.
+    Overloaded,
+    /// The caller's fault: it will never work so.
+    Invalid,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// The vault must stop.
+    Fatal,
+}
+
+/// An operation of the vault failed.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// A file operation failed.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's own word.
+        source: io::Error,
+    },
+    /// A stored structure is not what the format says.
+    #[error("{path} is damaged at offset {offset}: {what}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A file is of a format this version does not know.
+    #[error("{path} has format {found}, and this version reads only format {known}: use the version that wrote it")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What this version reads.
+        known: u32,
+    },
+    /// No such segment is held here.
+    #[error("segment {0} is not in this vault")]
+    NoSuchSegment(SegmentId),
+    /// The segment is not sealed yet.
+    #[error("segment {0} is not sealed yet")]
+    NotSealed(SegmentId),
+    /// A block that a peer sent does not follow what is here, or is not what it should be.
+    #[error("block {block_no} of segment {id} was not taken: {why}")]
+    BlockRefused {
+        /// Of which segment.
+        id: SegmentId,
+        /// Which block.
+        block_no: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// The catalogue did not take a command.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl VaultError {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Io { source, .. } if is_full(source) => Disposition::Overloaded,
+            Self::Io { .. } => Disposition::Fatal,
+            Self::Damaged { .. } => Disposition::Corrupt,
+            Self::Format { .. } | Self::NoSuchSegment(_) | Self::BlockRefused { .. } => Disposition::Invalid,
+            Self::NotSealed(_) | Self::Ledger(_) => Disposition::Retry,
+        }
+    }
+
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// Whether the file system or the quota is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use by another gophership process: stop that one, or give this one another node.data_dir")]
+    InUse {
+        /// The marker that is locked.
+        path: PathBuf,
+    },
+    /// The file system cannot keep the promise of a synced write.
+    #[error("{path} is on {filesystem}, which is not supported (ext4 and XFS are): move node.data_dir, or set vault.any_filesystem: true if a lost record is acceptable")]
+    Filesystem {
+        /// The data directory.
+        path: PathBuf,
+        /// What it is on.
+        filesystem: &'static str,
+    },
+    /// The marker, the data and the catalogue do not belong together.
+    #[error("{path}: {what}. {remedy}")]
+    Identity {
+        /// What was looked at.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// The way out.
+        remedy: &'static str,
+    },
+    /// A setting cannot work.
+    #[error("{name} = {value} cannot work: {why}")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Something failed underneath.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Why an entry was not appended. `Copy`, made without allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum AppendError {
+    /// The file is full and the next one is not ready; it will be in a moment.
+    #[error("the next WAL file is not ready")]
+    NoSpare,
+    /// The disk is at its limit.
+    #[error("the disk is at its limit")]
+    DiskFull,
+    /// A sync failed; nothing is taken any more.
+    #[error("the WAL has failed")]
+    Failed,
+    /// The payload does not fit into a WAL file.
+    #[error("the payload does not fit into a WAL file")]
+    TooLarge,
+}
+
+impl AppendError {
+    /// What to do about it.
+    pub fn disposition(self) -> Disposition {
+        match self {
+            Self::NoSpare => Disposition::Retry,
+            Self::DiskFull => Disposition::Overloaded,
+            Self::Failed => Disposition::Fatal,
+            Self::TooLarge => Disposition::Invalid,
+        }
+    }
+}
+
+/// Why [`crate::ShardWriter::must_append_with`] appended nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendFault<E> {
+    /// The vault did not take it.
+    Append(AppendError),
+    /// The caller, having seen the bytes, did not want it.
+    Refused(E),
+}

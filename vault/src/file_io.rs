@@ -1,0 +1,230 @@
+//! File operations whose order makes them durable, and reads that go to the disk.
+//!
+//! **Invariants.** I1: a name is durable only after its folder is synced. I2: [`DiskReader`] reads with O_DIRECT where the file system can, so that
+//! it sees the disk and not the page cache.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use fail::fail_point;
+use rustix::fs::OFlags;
+
+use crate::error::VaultError;
+use crate::limits::{PAGE, READ_AHEAD};
+
+/// An error for a failpoint to return.
+#[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
+pub(crate) fn injected(what: &'static str, path: &Path) -> VaultError {
+    VaultError::Io { what, path: path.to_path_buf(), source: io::Error::other("injected") }
+}
+
+/// Syncs a folder, so that the names in it are durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
+    fail_point!("dir.sync", |_| Err(injected("sync", path)));
+    File::open(path).and_then(|d| d.sync_all()).map_err(VaultError::io("sync", path))
+}
+
+/// Syncs a file's data.
+pub(crate) fn sync_data(file: &File, path: &Path) -> Result<(), VaultError> {
+    fail_point!("file.sync", |_| Err(injected("sync", path)));
+    file.sync_data().map_err(VaultError::io("sync", path))
+}
+
+/// Renames and makes the new name durable. The file itself must be synced already.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
+    fail_point!("file.rename", |_| Err(injected("rename", from)));
+    fs::rename(from, to).map_err(VaultError::io("rename", from))?;
+    sync_dir(parent(to))
+}
+
+/// Removes a file; one that is gone already is no error.
+pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
+    fail_point!("file.remove", |_| Err(injected("remove", path)));
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(VaultError::io("remove", path)(e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes a small file whole: temporary name, sync, rename, sync of the folder.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    let tmp = with_suffix(path, ".tmp");
+    let mut file = create(&tmp)?;
+    file.write_all(bytes).map_err(VaultError::io("write", &tmp))?;
+    sync_data(&file, &tmp)?;
+    rename(&tmp, path)
+}
+
+/// Creates a file, empty, 0600, readable and writable.
+pub(crate) fn create(path: &Path) -> Result<File, VaultError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(VaultError::io("create", path))
+}
+
+/// Creates a folder, 0700, with those above it.
+pub(crate) fn create_dir(path: &Path) -> Result<(), VaultError> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(VaultError::io("create", path))?;
+    sync_dir(parent(path))
+}
+
+/// What stands in a folder, by name; a folder that is not there is empty.
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, VaultError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(VaultError::io("list", path)(e)),
+    };
+    let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(VaultError::io("list", path))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The folder a file is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// `path` with `suffix` behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Reads a file by position through a window of aligned memory.
+pub(crate) struct DiskReader {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    buf: Vec<u8>,
+    /// Where in `buf` the aligned memory begins.
+    base: usize,
+    /// The file offset of the window's first byte, and how many bytes are in it.
+    window: (u64, usize),
+}
+
+/// A read of the disk failed.
+#[derive(Debug)]
+pub(crate) enum ReadFault {
+    /// The range is not all inside the file.
+    PastEnd,
+    /// The disk could not give it.
+    Io(io::Error),
+}
+
+impl DiskReader {
+    /// Opens `path`, past the page cache where that is possible.
+    pub(crate) fn direct(path: &Path) -> Result<Self, VaultError> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let direct = options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path);
+        let file = match direct {
+            Ok(file) => file,
+            // tmpfs and some overlays have no O_DIRECT; there the page cache is all there is.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => options.open(path).map_err(VaultError::io("open", path))?,
+            Err(e) => return Err(VaultError::io("open", path)(e)),
+        };
+        Self::over(file, path)
+    }
+
+    /// Opens `path` through the page cache.
+    pub(crate) fn cached(path: &Path) -> Result<Self, VaultError> {
+        Self::over(File::open(path).map_err(VaultError::io("open", path))?, path)
+    }
+
+    /// Reads `file`, which was opened as `path`.
+    pub(crate) fn over(file: File, path: &Path) -> Result<Self, VaultError> {
+        let len = file.metadata().map_err(VaultError::io("look at", path))?.len();
+        Ok(Self { file, path: path.to_path_buf(), len, buf: Vec::new(), base: 0, window: (0, 0) })
+    }
+
+    /// Bytes in the file when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Which file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Forgets what was read, so that the next read sees the file as it is then.
+    pub(crate) fn forget(&mut self) {
+        self.window = (0, 0);
+    }
+
+    /// `count` bytes at `offset`.
+    ///
+    /// # Errors
+    /// The range is past the end, or the disk could not read it.
+    pub(crate) fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], ReadFault> {
+        let end = offset.checked_add(count as u64).filter(|end| *end <= self.len).ok_or(ReadFault::PastEnd)?;
+        let (start, have) = self.window;
+        if offset < start || end > start + have as u64 {
+            self.fill(offset, count)?;
+        }
+        let at = self.base + usize::try_from(offset - self.window.0).map_err(|_| ReadFault::PastEnd)?;
+        Ok(&self.buf[at..at + count])
+    }
+
+    fn fill(&mut self, offset: u64, count: usize) -> Result<(), ReadFault> {
+        let page = PAGE as usize;
+        let start = offset - offset % PAGE;
+        let lead = (offset - start) as usize;
+        let exact = (lead + count).next_multiple_of(page);
+        let wanted = exact.max(READ_AHEAD);
+        if self.buf.len() < wanted + page {
+            self.buf = vec![0; wanted + page];
+            self.base = self.buf.as_ptr().align_offset(page);
+        }
+        self.window = (start, 0);
+        let got = match read_full(&self.file, &mut self.buf[self.base..self.base + wanted], start) {
+            Ok(got) => got,
+            // A bad sector in the read-ahead must not hide the good bytes that were asked for.
+            Err(_) if wanted > exact => {
+                read_full(&self.file, &mut self.buf[self.base..self.base + exact], start).map_err(ReadFault::Io)?
+            }
+            Err(e) => return Err(ReadFault::Io(e)),
+        };
+        if got < lead + count {
+            return Err(ReadFault::PastEnd);
+        }
+        self.window = (start, got);
+        Ok(())
+    }
+}
+
+/// Reads until `buf` is full or the file ends.
+fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => {
+                done += n;
+                // Past an unaligned end there is nothing, and O_DIRECT would refuse to look.
+                if !(done as u64).is_multiple_of(PAGE) {
+                    break;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,326 @@
+//! The keeper: one thread that does what may block. It seals what is cut, keeps WAL files ready, watches the disk, removes what is released.
+//!
+//! **Invariants.** I1: a WAL file takes entries only after its segment is on record as Open. I2: a WAL file is reused or removed only after its segment is on record as
+//! Sealed, its segment file synced and in place. I3: nothing is removed that is not on record as trimmed. I4: a failure is tried again at the next turn; it never
+//! loses anything.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::cutter::CutSegment;
+use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
+use crate::error::{Disposition, VaultError};
+use crate::file_io;
+use crate::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
+use crate::map::MapWriter;
+use crate::quarantine::Quarantine;
+use crate::retention::trim_plan;
+use crate::segment::segment_path;
+use crate::shard::ShardShared;
+use crate::table::{Slot, Table};
+use crate::vault_clock::VaultClock;
+use crate::wal::file::{SpareWal, WalFile, WalPlan, make, recycle};
+
+/// How often the keeper looks by itself.
+const TURN: Duration = Duration::from_millis(200);
+/// How often it looks at the disk and at retention.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What the keeper is told.
+pub(crate) enum News {
+    /// A segment of this shard is cut to its end.
+    Cut(ShardId, Box<CutSegment>),
+    /// Do what there is, and end.
+    Stop,
+}
+
+/// What the keeper counts, for status and metrics.
+#[derive(Default, Debug)]
+pub(crate) struct KeeperCounts {
+    pub(crate) sealed: AtomicU64,
+    pub(crate) trimmed: AtomicU64,
+    pub(crate) wal_made: AtomicU64,
+    pub(crate) wal_recycled: AtomicU64,
+    /// Bytes of WAL files on disk, ready ones and recovered ones included.
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) own_bytes: AtomicU64,
+    pub(crate) filesystem_used: AtomicU64,
+    pub(crate) filesystem_size: AtomicU64,
+}
+
+/// What the keeper shares with the rest of the vault.
+#[derive(Clone)]
+pub(crate) struct KeeperParts {
+    pub(crate) data: PathBuf,
+    pub(crate) node: NodeId,
+    pub(crate) plan: WalPlan,
+    pub(crate) spares_wanted: usize,
+    pub(crate) disk_limit: u64,
+    pub(crate) retention: Duration,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) counts: Arc<KeeperCounts>,
+    pub(crate) tier: Arc<AtomicU8>,
+    pub(crate) clock: VaultClock,
+}
+
+/// One shard, as the keeper sees it.
+pub(crate) struct KeptShard {
+    pub(crate) shared: Arc<ShardShared>,
+    pub(crate) spares: SyncSender<SpareWal>,
+    pub(crate) next_index: SegmentIndex,
+    /// Files that were handed out and have not taken over yet, oldest first.
+    pub(crate) handed: VecDeque<SegmentIndex>,
+    /// Cut segments whose seal is still to do, oldest first.
+    pub(crate) to_seal: VecDeque<CutSegment>,
+    /// Files whose segment is sealed.
+    pub(crate) reusable: Vec<UsedWal>,
+    /// A file that is on disk and not on record yet.
+    pub(crate) unopened: Option<SpareWal>,
+}
+
+/// A WAL file whose segment is sealed.
+pub(crate) struct UsedWal {
+    path: PathBuf,
+    file: Arc<File>,
+    map: MapWriter,
+}
+
+/// See the module.
+pub(crate) struct Keeper {
+    parts: KeeperParts,
+    shards: Vec<KeptShard>,
+    news: Receiver<News>,
+    looked_at: Option<Instant>,
+}
+
+impl Keeper {
+    pub(crate) fn new(parts: KeeperParts, shards: Vec<KeptShard>, news: Receiver<News>) -> Self {
+        Self { parts, shards, news, looked_at: None }
+    }
+
+    /// Runs until it is told to stop, or everybody who could tell it is gone.
+    pub(crate) fn run(mut self) {
+        loop {
+            let stop = match self.news.recv_timeout(TURN) {
+                Ok(News::Cut(shard, cut)) => {
+                    if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
+                        kept.to_seal.push_back(*cut);
+                    }
+                    false
+                }
+                Ok(News::Stop) | Err(RecvTimeoutError::Disconnected) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+            };
+            self.turn(stop);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn turn(&mut self, stopping: bool) {
+        for i in 0..self.shards.len() {
+            if let Err(error) = self.seal(i) {
+                tracing::warn!(name: "segment.seal.failed", shard = %self.shards[i].shared.id, %error);
+            }
+            if stopping {
+                continue;
+            }
+            if let Err(error) = self.keep_spares(i) {
+                tracing::warn!(name: "wal.spare.failed", shard = %self.shards[i].shared.id, %error);
+            }
+        }
+        if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+            self.looked_at = Some(Instant::now());
+            self.trim();
+            self.look_at_disk();
+        }
+    }
+
+    /// Seals what is cut, in order.
+    fn seal(&mut self, i: usize) -> Result<(), VaultError> {
+        while let Some(cut) = self.shards[i].to_seal.front() {
+            let record = seal_on_record(&self.parts, &cut.segment.path, SealRecord {
+                id: cut.segment.header.id,
+                epoch: cut.segment.header.epoch,
+                stats: cut.segment.stats,
+                digest: cut.segment.digest,
+                sealed_ns: self.parts.clock.now_ns(),
+            })?;
+            self.parts.table.set(record.id.shard, record.id.index, Slot::Sealed(record));
+            self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
+            let kept = &mut self.shards[i];
+            if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
+                kept.reusable.push(UsedWal { path: wal.path.clone(), file: Arc::clone(&wal.file), map });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the wanted number of files ready, reused ones first, and removes those that are too many.
+    fn keep_spares(&mut self, i: usize) -> Result<(), VaultError> {
+        loop {
+            let kept = &mut self.shards[i];
+            let current = kept.shared.current();
+            kept.handed.retain(|index| *index > current);
+            if kept.handed.len() >= self.parts.spares_wanted {
+                break;
+            }
+            if kept.unopened.is_none() {
+                let Some(spare) = next_file(&self.parts, kept)? else { return Ok(()) };
+                kept.unopened = Some(spare);
+            }
+            open_next(&self.parts, kept)?;
+        }
+        let kept = &mut self.shards[i];
+        while kept.reusable.len() > self.parts.spares_wanted {
+            let used = kept.reusable.remove(0);
+            file_io::remove(&used.path)?;
+            self.parts.counts.wal_bytes.fetch_sub(self.parts.plan.size, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Removes what is released.
+    fn trim(&self) {
+        let sealed: Vec<SealRecord> = self.parts.table.all().into_iter().filter_map(|(_, _, slot)| sealed_record(slot)).collect();
+        for id in trim_plan(&sealed, self.parts.clock.now_ns(), self.parts.retention) {
+            match self.trim_one(id) {
+                Ok(()) => drop(self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => tracing::warn!(name: "segment.trim.failed", segment = %id, %error),
+            }
+        }
+    }
+
+    fn trim_one(&self, id: SegmentId) -> Result<(), VaultError> {
+        self.parts.ledger.trim_segment(id, TrimReason::Retention)?;
+        self.parts.table.remove(id.shard, id.index);
+        file_io::remove(&segment_path(&self.parts.data, id))?;
+        tracing::info!(name: "segment.trim.done", segment = %id);
+        Ok(())
+    }
+
+    fn look_at_disk(&self) {
+        let parts = &self.parts;
+        let segments: u64 = parts.table.all().into_iter().filter_map(|(_, _, s)| sealed_record(s)).map(|s| s.stats.stored_bytes).sum();
+        let open: u64 = self.shards.iter().map(|s| s.shared.open_bytes()).sum();
+        let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + parts.quarantine.bytes();
+        let mut disk = DiskUse { own, limit: parts.disk_limit, ..DiskUse::default() };
+        match rustix::fs::statvfs(&parts.data) {
+            Ok(fs) => {
+                disk.filesystem_size = fs.f_blocks * fs.f_frsize;
+                disk.filesystem_used = disk.filesystem_size.saturating_sub(fs.f_bavail * fs.f_frsize);
+            }
+            Err(error) => tracing::warn!(name: "disk.look.failed", path = %parts.data.display(), %error),
+        }
+        parts.counts.own_bytes.store(own, Ordering::Relaxed);
+        parts.counts.filesystem_used.store(disk.filesystem_used, Ordering::Relaxed);
+        parts.counts.filesystem_size.store(disk.filesystem_size, Ordering::Relaxed);
+        let tier = disk_tier(&disk);
+        let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
+        if tier != before {
+            tracing::warn!(
+                name: "disk.tier.changed", from = before.name(), to = tier.name(), bytes = own, limit = parts.disk_limit,
+                filesystem_used = disk.filesystem_used, filesystem_size = disk.filesystem_size
+            );
+        }
+    }
+}
+
+/// Puts a complete, synced segment file in place and on record.
+pub(crate) fn seal_on_record(parts: &KeeperParts, from: &std::path::Path, record: SealRecord) -> Result<SealRecord, VaultError> {
+    let to = segment_path(&parts.data, record.id);
+    // A turn before this one may have come as far as the rename.
+    if from.exists() {
+        file_io::rename(from, &to)?;
+    }
+    parts.ledger.seal_segment(&record)?;
+    tracing::info!(
+        name: "segment.seal.done", segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
+        bytes = record.stats.stored_bytes
+    );
+    Ok(record)
+}
+
+/// A file for the shard's next segment: a used one, or a new one where the disk allows. `None` when it does not.
+fn next_file(parts: &KeeperParts, kept: &mut KeptShard) -> Result<Option<SpareWal>, VaultError> {
+    let id = SegmentId { node: parts.node, shard: kept.shared.id, index: kept.next_index };
+    if let Some(at) = kept.reusable.iter().position(|used| used.map.is_unshared()) {
+        let used = kept.reusable.remove(at);
+        let spare = match recycle(&parts.data, &used.path, used.file, used.map, id, &parts.plan) {
+            Ok(spare) => spare,
+            Err(error) => {
+                // Half relabelled, it is of no segment; its own is sealed.
+                parts.counts.wal_bytes.fetch_sub(parts.plan.size, Ordering::Relaxed);
+                file_io::remove(&used.path)?;
+                return Err(error);
+            }
+        };
+        if spare.is_some() {
+            kept.next_index = next_index(kept.next_index);
+            parts.counts.wal_recycled.fetch_add(1, Ordering::Relaxed);
+            return Ok(spare);
+        }
+    }
+    if DiskTier::from_u8(parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse {
+        return Ok(None);
+    }
+    make_file(parts, id).map(|spare| {
+        kept.next_index = next_index(kept.next_index);
+        Some(spare)
+    })
+}
+
+/// Makes a new file and counts it.
+pub(crate) fn make_file(parts: &KeeperParts, id: SegmentId) -> Result<SpareWal, VaultError> {
+    let spare = make(&parts.data, id, &parts.plan)?;
+    parts.counts.wal_made.fetch_add(1, Ordering::Relaxed);
+    parts.counts.wal_bytes.fetch_add(parts.plan.size, Ordering::Relaxed);
+    Ok(spare)
+}
+
+/// The index after `index`.
+pub(crate) fn next_index(index: SegmentIndex) -> SegmentIndex {
+    index.checked_next().expect("2^32 segments of at least 64 KiB outlast any disk")
+}
+
+/// Puts the waiting file on record and hands it to the writer.
+fn open_next(parts: &KeeperParts, kept: &mut KeptShard) -> Result<(), VaultError> {
+    let Some(spare) = &kept.unopened else { return Ok(()) };
+    open_on_record(parts, &spare.wal)?;
+    let index = spare.wal.header.id.index;
+    if let Some(spare) = kept.unopened.take() {
+        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
+        let _ = kept.spares.try_send(spare);
+        kept.handed.push_back(index);
+    }
+    Ok(())
+}
+
+/// Puts a file on record as open, and into the table.
+pub(crate) fn open_on_record(parts: &KeeperParts, wal: &Arc<WalFile>) -> Result<(), VaultError> {
+    let id = wal.header.id;
+    parts.ledger.open_segment(&OpenRecord { id, epoch: wal.header.epoch, file_uuid: wal.header.uuid })?;
+    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
+    Ok(())
+}
+
+fn sealed_record(slot: Slot) -> Option<SealRecord> {
+    match slot {
+        Slot::Sealed(record) => Some(record),
+        Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_) => None,
+    }
+}
+
+/// Whether trying again can help.
+pub(crate) fn may_pass(error: &VaultError) -> bool {
+    matches!(error.disposition(), Disposition::Overloaded | Disposition::Retry)
+}

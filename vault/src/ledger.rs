@@ -1,0 +1,128 @@
+//! What the vault needs on record before it goes on: which segments there are and in what state.
+//!
+//! The catalogue implements [`Ledger`]; the vault knows nothing of how. Every call may block and comes from a background thread, never
+//! from the reflex path.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::ids::{Epoch, FileUuid, Lsn, SegmentId, SegmentIndex, ShardId};
+use crate::time::TimeRange;
+
+/// A segment that is about to take entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenRecord {
+    /// Which.
+    pub id: SegmentId,
+    /// The boot that writes it; no other ever will.
+    pub epoch: Epoch,
+    /// The WAL file it is written to.
+    pub file_uuid: FileUuid,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SegmentStats {
+    /// Entries.
+    pub entries: u64,
+    /// Records; deferred entries count none.
+    pub records: u64,
+    /// Entries kept apart from the LZ4 payload.
+    pub set_apart: u64,
+    /// Entries not yet inflated or validated.
+    pub deferred: u64,
+    /// Bytes of all payloads.
+    pub payload_bytes: u64,
+    /// Bytes of the file.
+    pub stored_bytes: u64,
+    /// The first entry.
+    pub first_lsn: Option<Lsn>,
+    /// The last entry.
+    pub last_lsn: Option<Lsn>,
+    /// Received times.
+    pub received: Option<TimeRange>,
+    /// Event times; a deferred entry's received time stands for its own.
+    pub event: Option<TimeRange>,
+}
+
+/// A segment that is complete and synced, and will never change again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SealRecord {
+    /// Which.
+    pub id: SegmentId,
+    /// The boot that wrote it.
+    pub epoch: Epoch,
+    /// What it holds.
+    pub stats: SegmentStats,
+    /// BLAKE3 over its entries.
+    pub digest: [u8; 32],
+    /// When it was sealed, nanoseconds since the Unix epoch.
+    pub sealed_ns: u64,
+}
+
+/// Why a segment's bytes are given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TrimReason {
+    /// It never held an entry.
+    Empty,
+    /// It was released and its retention is over.
+    Retention,
+}
+
+/// A segment as the ledger has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KnownSegment {
+    /// Opened, not sealed yet: its WAL is the truth.
+    Open(OpenRecord),
+    /// Sealed: its segment file is the truth.
+    Sealed(SealRecord),
+}
+
+impl KnownSegment {
+    /// Which segment.
+    pub fn id(&self) -> SegmentId {
+        match self {
+            Self::Open(o) => o.id,
+            Self::Sealed(s) => s.id,
+        }
+    }
+}
+
+/// The ledger did not take a command, or its answer is unknown. Commands are idempotent: the caller may say it again.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("the catalogue refused `{command}` for segment {id}: {why}")]
+pub struct LedgerError {
+    /// What was asked.
+    pub command: &'static str,
+    /// For which segment.
+    pub id: SegmentId,
+    /// The ledger's own words.
+    pub why: String,
+}
+
+/// The record of segments. Each command returns only when it is durable, and saying it twice is the same as once.
+pub trait Ledger: Send + Sync {
+    /// Every segment of this node that is not trimmed.
+    fn known(&self) -> Vec<KnownSegment>;
+
+    /// An index above every one this shard ever had.
+    fn next_index(&self, shard: ShardId) -> SegmentIndex;
+
+    /// Records that a segment is about to take entries. Its WAL file exists and is synced.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown; the file must take no entry.
+    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError>;
+
+    /// Records that a segment is complete. Its file is synced and in place.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown; the WAL file must stay.
+    fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError>;
+
+    /// Records that a segment's bytes are about to be removed.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown; the file must stay.
+    fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError>;
+}

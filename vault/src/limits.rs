@@ -1,0 +1,35 @@
+//! Every bound of the vault, in one place.
+
+/// Bytes of a page: the unit of WAL headers and of aligned reads.
+pub const PAGE: u64 = 4096;
+/// The smallest WAL file.
+pub const SEGMENT_SIZE_MIN: u64 = 64 * 1024;
+/// The largest WAL file: offsets and lengths in it are 32 bits.
+pub const SEGMENT_SIZE_MAX: u64 = 4 * 1024 * 1024 * 1024 - PAGE;
+/// Payload bytes at which a block is cut.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Entries at which a block is cut, so that its headers stay small beside its payload.
+pub const BLOCK_ENTRIES_MAX: usize = 4096;
+/// Bytes that LZ4 may encode in one block of our frames.
+pub const LZ4_BLOCK_BYTES: usize = 4 * 1024 * 1024;
+/// Tenants named in a file header.
+pub const TENANTS_MAX: usize = 40;
+/// Bytes of a tenant's name.
+pub const TENANT_NAME_MAX: usize = 91;
+/// WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
+pub const ROLLED_FILES_MAX: usize = 64;
+/// Payload bytes appended before the cutter is woken.
+pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;
+/// Bytes that a scan reads ahead.
+pub const READ_AHEAD: usize = 1024 * 1024;
+/// The share of the disk limit, in percent, at which released segments go early.
+pub const DISK_EVICT_PERCENT: u64 = 80;
+/// The share of the disk limit, in percent, at which ingest is refused.
+pub const DISK_REFUSE_PERCENT: u64 = 90;
+
+const _: () = assert!(SEGMENT_SIZE_MIN.is_multiple_of(PAGE) && SEGMENT_SIZE_MAX.is_multiple_of(PAGE));
+const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
+const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
+const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
+const _: () = assert!(DISK_EVICT_PERCENT < DISK_REFUSE_PERCENT && DISK_REFUSE_PERCENT < 100);
+const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);

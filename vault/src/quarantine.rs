@@ -1,0 +1,95 @@
+//! Where damaged bytes are kept, and what is known to be damaged. Nothing here is ever deleted by itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{EntryNumber, SegmentId};
+use crate::time::now_unix_nano;
+
+/// What is damaged, and where it was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantined {
+    format: u32,
+    /// When it was found, nanoseconds since the Unix epoch.
+    pub found_unix_nano: u64,
+    /// The file it was found in.
+    pub file: PathBuf,
+    /// Where in that file.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// The segment.
+    pub segment: SegmentId,
+    /// The entries that cannot be read for it, first and last; none when only metadata that stands elsewhere too was damaged.
+    pub numbers: Option<(EntryNumber, EntryNumber)>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Quarantined {
+    pub(crate) fn new(file: &Path, offset: u64, length: u64, segment: SegmentId, numbers: Option<(EntryNumber, EntryNumber)>, reason: String) -> Self {
+        Self { format: 1, found_unix_nano: now_unix_nano(), file: file.to_path_buf(), offset, length, segment, numbers, reason }
+    }
+}
+
+/// The quarantine folder and what it holds.
+pub(crate) struct Quarantine {
+    dir: PathBuf,
+    held: Mutex<BTreeMap<String, Quarantined>>,
+}
+
+impl Quarantine {
+    /// Opens the folder and reads what stands in it. A reason that cannot be read is left alone.
+    pub(crate) fn open(data: &Path) -> Result<Self, VaultError> {
+        let dir = data.join("quarantine");
+        file_io::create_dir(&dir)?;
+        let mut held = BTreeMap::new();
+        for path in file_io::list(&dir)? {
+            let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".reason.json")) else { continue };
+            match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+                Ok(Ok(reason)) => drop(held.insert(name.to_owned(), reason)),
+                Ok(Err(error)) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
+                Err(error) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
+            }
+        }
+        Ok(Self { dir, held: Mutex::new(held) })
+    }
+
+    /// Keeps `bytes` and says why. The same place of the same segment is kept once.
+    ///
+    /// # Errors
+    /// They could not be written; they are still where they were found.
+    pub(crate) fn keep(&self, what: &str, bytes: &[u8], reason: Quarantined) -> Result<(), VaultError> {
+        let s = reason.segment;
+        let name = format!("{what}-{}-{}-{}-{}", s.node, s.shard, s.index, reason.offset);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains_key(&name) {
+            return Ok(());
+        }
+        tracing::error!(
+            name: "quarantine.keep.done", segment = %s, file = %reason.file.display(), offset = reason.offset, bytes = reason.length,
+            numbers = ?reason.numbers, error = %reason.reason
+        );
+        file_io::write_whole(&self.dir.join(format!("{name}.bin")), bytes)?;
+        let json = serde_json::to_vec_pretty(&reason).map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
+        file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
+        held.insert(name, reason);
+        Ok(())
+    }
+
+    /// All that is held, oldest name first.
+    pub(crate) fn all(&self) -> Vec<Quarantined> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Bytes held, reasons not counted.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().map(|q| q.length).sum()
+    }
+}

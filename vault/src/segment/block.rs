@@ -1,0 +1,342 @@
+//! A block: some 256 KiB of payload, compressed once; the unit of replication and of random access.
+//!
+//! **Owns** building blocks out of entries, and taking them apart again. **Invariants.** I1: a decoded block's entries all passed their CRC. I2: nothing is allocated
+//! on the word of a length that was not checked.
+
+use super::frame::{self, CRC, FRAME_HEADER, Kind};
+use super::lz4;
+use crate::entry::{EntryMeta, SEGMENT_ENTRY_HEADER, SegmentEntryHeader, u32_at, u64_at};
+use crate::ids::{EntryNumber, Lsn, SegmentIndex};
+use crate::ledger::SegmentStats;
+use crate::limits::{BLOCK_BYTES, BLOCK_ENTRIES_MAX};
+use crate::time::TimeRange;
+
+/// Bytes of a block frame's body before the entry headers.
+const FIXED: usize = 76;
+
+/// A block's row in the footer: where it is and what it spans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockRow {
+    /// Offset of the block in the file.
+    pub offset: u64,
+    /// Bytes it takes there.
+    pub stored_bytes: u64,
+    /// Bytes of its payloads.
+    pub payload_bytes: u64,
+    /// Its first entry's number.
+    pub first: EntryNumber,
+    /// Its last entry's number.
+    pub last: EntryNumber,
+    /// Entries in it.
+    pub entries: u32,
+    /// Records in it.
+    pub records: u32,
+    /// Received times.
+    pub received: TimeRange,
+    /// Event times.
+    pub event: TimeRange,
+}
+
+/// Gathers entries until they make a block.
+pub(crate) struct BlockBuilder {
+    headers: Vec<[u8; SEGMENT_ENTRY_HEADER]>,
+    plain: Vec<u8>,
+    apart: Vec<u8>,
+    stats: SegmentStats,
+    digest: blake3::Hasher,
+    encoder: lz4::Encoder,
+    next_block: u32,
+}
+
+/// A block as it goes to the file and to replicas.
+pub(crate) struct BuiltBlock {
+    pub(crate) block_no: u32,
+    pub(crate) bytes: Vec<u8>,
+    /// Its `offset` is to be set by whoever places it.
+    pub(crate) row: BlockRow,
+    /// What this block alone holds.
+    pub(crate) stats: SegmentStats,
+    /// The segment's running digest after it.
+    pub(crate) chained: [u8; 32],
+}
+
+impl BlockBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            headers: Vec::new(),
+            plain: Vec::with_capacity(2 * BLOCK_BYTES),
+            apart: Vec::new(),
+            stats: SegmentStats::default(),
+            digest: blake3::Hasher::new(),
+            encoder: lz4::Encoder::new(),
+            next_block: 0,
+        }
+    }
+
+    /// Starts a segment anew.
+    pub(crate) fn reset(&mut self) {
+        self.headers.clear();
+        self.plain.clear();
+        self.apart.clear();
+        self.stats = SegmentStats::default();
+        self.digest.reset();
+        self.next_block = 0;
+    }
+
+    /// Adds an entry.
+    pub(crate) fn add(&mut self, lsn: Lsn, meta: &EntryMeta, payload: &[u8]) {
+        let header = SegmentEntryHeader::encode(lsn, meta, payload);
+        self.digest.update(&header);
+        self.digest.update(payload);
+        self.headers.push(header);
+        if meta.state.is_set_apart() { &mut self.apart } else { &mut self.plain }.extend_from_slice(payload);
+        count(&mut self.stats, lsn, meta, payload.len());
+    }
+
+    /// Whether it is time to cut.
+    pub(crate) fn is_full(&self) -> bool {
+        self.plain.len() + self.apart.len() >= BLOCK_BYTES || self.headers.len() >= BLOCK_ENTRIES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.headers.is_empty()
+    }
+
+    /// The digest over everything added since the last reset.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        *self.digest.finalize().as_bytes()
+    }
+
+    /// Cuts the block. `None` when no entry was added since the last one.
+    pub(crate) fn cut(&mut self) -> Option<BuiltBlock> {
+        let stats = std::mem::take(&mut self.stats);
+        let (first, last) = stats.first_lsn.zip(stats.last_lsn)?;
+        let mut data = Vec::with_capacity(self.plain.len() / 2 + self.apart.len() + 64);
+        if !self.apart.is_empty() || self.plain.is_empty() {
+            let at = frame::begin(&mut data, Kind::Apart);
+            data.extend_from_slice(&self.apart);
+            frame::finish(&mut data, at);
+        }
+        let apart_len = data.len();
+        if !self.plain.is_empty() {
+            self.encoder.encode(&self.plain, &mut data);
+        }
+        let chained = self.digest();
+        let mut bytes = Vec::with_capacity(data.len() + FIXED + self.headers.len() * SEGMENT_ENTRY_HEADER + 32);
+        self.encode_frame(&mut bytes, &data, apart_len, &chained);
+        bytes.extend_from_slice(&data);
+        let row = row_of(&stats, first, last, bytes.len() as u64);
+        let block_no = self.next_block;
+        self.next_block += 1;
+        self.headers.clear();
+        self.plain.clear();
+        self.apart.clear();
+        Some(BuiltBlock { block_no, bytes, row, stats, chained })
+    }
+
+    fn encode_frame(&self, out: &mut Vec<u8>, data: &[u8], apart_len: usize, chained: &[u8; 32]) {
+        let at = frame::begin(out, Kind::Block);
+        out.extend_from_slice(&self.next_block.to_le_bytes());
+        out.extend_from_slice(&(self.headers.len() as u32).to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
+        out.extend_from_slice(&(apart_len as u64).to_le_bytes());
+        out.extend_from_slice(&((data.len() - apart_len) as u64).to_le_bytes());
+        out.extend_from_slice(&(self.plain.len() as u64).to_le_bytes());
+        out.extend_from_slice(chained);
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(self.headers.as_flattened());
+        frame::finish(out, at);
+    }
+}
+
+fn row_of(stats: &SegmentStats, first: Lsn, last: Lsn, stored_bytes: u64) -> BlockRow {
+    let none = TimeRange { min: 0, max: 0 };
+    BlockRow {
+        offset: 0,
+        stored_bytes,
+        payload_bytes: stats.payload_bytes,
+        first: first.number(),
+        last: last.number(),
+        entries: stats.entries as u32,
+        records: u32::try_from(stats.records).unwrap_or(u32::MAX),
+        received: stats.received.unwrap_or(none),
+        event: stats.event.unwrap_or(none),
+    }
+}
+
+/// Counts an entry into `stats`.
+pub(crate) fn count(stats: &mut SegmentStats, lsn: Lsn, meta: &EntryMeta, payload_len: usize) {
+    stats.entries += 1;
+    stats.records += u64::from(meta.record_count);
+    stats.set_apart += u64::from(meta.state.is_set_apart());
+    stats.deferred += u64::from(meta.state.contains(crate::entry::EntryState::DEFERRED));
+    stats.payload_bytes += payload_len as u64;
+    stats.first_lsn = stats.first_lsn.or(Some(lsn));
+    stats.last_lsn = Some(lsn);
+    stats.received = TimeRange::extend(stats.received, meta.received_range());
+    stats.event = TimeRange::extend(stats.event, meta.event_range());
+}
+
+/// Adds the counts of what follows.
+pub(crate) fn add_stats(all: &mut SegmentStats, next: &SegmentStats) {
+    all.entries += next.entries;
+    all.records += next.records;
+    all.set_apart += next.set_apart;
+    all.deferred += next.deferred;
+    all.payload_bytes += next.payload_bytes;
+    all.first_lsn = all.first_lsn.or(next.first_lsn);
+    all.last_lsn = next.last_lsn.or(all.last_lsn);
+    all.received = next.received.map_or(all.received, |r| TimeRange::extend(all.received, r));
+    all.event = next.event.map_or(all.event, |r| TimeRange::extend(all.event, r));
+}
+
+/// A block frame, decoded: all that is known of a block without its data.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockFrame {
+    pub(crate) block_no: u32,
+    pub(crate) data_crc: u32,
+    pub(crate) apart_len: usize,
+    pub(crate) lz4_len: usize,
+    pub(crate) plain_len: usize,
+    pub(crate) chained: [u8; 32],
+    pub(crate) entries: Vec<([u8; SEGMENT_ENTRY_HEADER], SegmentEntryHeader)>,
+}
+
+impl BlockFrame {
+    /// Reads a block frame's content, of segment `index`.
+    pub(crate) fn decode(content: &[u8], index: SegmentIndex) -> Option<Self> {
+        let body = frame::open(content, Kind::Block)?;
+        let headers = body.get(FIXED..)?;
+        let count = u32_at(body, 4) as usize;
+        if count == 0 || headers.len() != count.checked_mul(SEGMENT_ENTRY_HEADER)? {
+            return None;
+        }
+        let (headers, _) = headers.as_chunks::<SEGMENT_ENTRY_HEADER>();
+        let entries = headers.iter().map(|raw| Some((*raw, SegmentEntryHeader::decode(raw)?))).collect::<Option<Vec<_>>>()?;
+        let in_order = entries.windows(2).all(|w| w[0].1.lsn < w[1].1.lsn) && entries.iter().all(|(_, e)| e.lsn.index() == index);
+        in_order.then_some(Self {
+            block_no: u32_at(body, 0),
+            data_crc: u32_at(body, 8),
+            apart_len: usize::try_from(u64_at(body, 12)).ok()?,
+            lz4_len: usize::try_from(u64_at(body, 20)).ok()?,
+            plain_len: usize::try_from(u64_at(body, 28)).ok()?,
+            chained: body[36..68].try_into().ok()?,
+            entries,
+        })
+    }
+
+    /// Bytes of the frames behind this one.
+    pub(crate) fn data_len(&self) -> Option<usize> {
+        self.apart_len.checked_add(self.lz4_len)
+    }
+
+    pub(crate) fn first(&self) -> EntryNumber {
+        self.entries[0].1.lsn.number()
+    }
+
+    pub(crate) fn last(&self) -> EntryNumber {
+        self.entries[self.entries.len() - 1].1.lsn.number()
+    }
+
+    /// What the block holds, by its entry headers.
+    pub(crate) fn stats(&self) -> SegmentStats {
+        let mut stats = SegmentStats::default();
+        for (_, e) in &self.entries {
+            count(&mut stats, e.lsn, &e.meta, e.payload_len as usize);
+        }
+        stats
+    }
+
+    /// The row it has in a footer.
+    pub(crate) fn row(&self, offset: u64, stored_bytes: u64) -> BlockRow {
+        let stats = self.stats();
+        let at = |e: &SegmentEntryHeader| e.lsn;
+        BlockRow { offset, ..row_of(&stats, at(&self.entries[0].1), at(&self.entries[self.entries.len() - 1].1), stored_bytes) }
+    }
+}
+
+/// A block's entries, taken apart.
+pub(crate) struct DecodedBlock {
+    pub(crate) frame: BlockFrame,
+    plain: Vec<u8>,
+    apart: Vec<u8>,
+    /// For each entry: whether it is in `apart`, and where.
+    places: Vec<(bool, usize, usize)>,
+}
+
+/// Why a block's data is not what it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BlockFault(pub(crate) &'static str);
+
+impl DecodedBlock {
+    /// Takes apart `data`, the bytes behind the block frame.
+    pub(crate) fn decode(frame: BlockFrame, data: &[u8]) -> Result<Self, BlockFault> {
+        if Some(data.len()) != frame.data_len() {
+            return Err(BlockFault("the data is shorter than the block frame says"));
+        }
+        if crc32fast::hash(data) != frame.data_crc {
+            return Err(BlockFault("the CRC of its data is wrong"));
+        }
+        let (apart, lz4) = data.split_at(frame.apart_len);
+        let apart = if apart.is_empty() {
+            Vec::new()
+        } else {
+            let content = frame::content_len(apart).filter(|len| len + FRAME_HEADER == apart.len());
+            let body = content.and_then(|_| frame::open(&apart[FRAME_HEADER..], Kind::Apart));
+            body.ok_or(BlockFault("the frame of entries set apart is damaged"))?.to_vec()
+        };
+        let plain = if lz4.is_empty() {
+            if frame.plain_len != 0 {
+                return Err(BlockFault("the LZ4 frame is missing"));
+            }
+            Vec::new()
+        } else {
+            lz4::decode(lz4, frame.plain_len).ok_or(BlockFault("the LZ4 frame does not decode"))?
+        };
+        let places = places(&frame, plain.len(), apart.len()).ok_or(BlockFault("the entries do not add up to its data"))?;
+        let block = Self { frame, plain, apart, places };
+        let whole = (0..block.len()).all(|i| SegmentEntryHeader::crc_of(&block.frame.entries[i].0, block.payload(i)) == block.frame.entries[i].1.crc);
+        if whole { Ok(block) } else { Err(BlockFault("the CRC of an entry is wrong")) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The stored header of entry `i`.
+    pub(crate) fn raw_header(&self, i: usize) -> &[u8; SEGMENT_ENTRY_HEADER] {
+        &self.frame.entries[i].0
+    }
+
+    pub(crate) fn header(&self, i: usize) -> &SegmentEntryHeader {
+        &self.frame.entries[i].1
+    }
+
+    pub(crate) fn payload(&self, i: usize) -> &[u8] {
+        let (apart, at, len) = self.places[i];
+        &(if apart { &self.apart } else { &self.plain })[at..at + len]
+    }
+}
+
+/// Where each entry's payload is; `None` when they do not add up to what there is.
+fn places(frame: &BlockFrame, plain_len: usize, apart_len: usize) -> Option<Vec<(bool, usize, usize)>> {
+    let (mut plain, mut apart) = (0usize, 0usize);
+    let places = frame
+        .entries
+        .iter()
+        .map(|(_, e)| {
+            let set_apart = e.meta.state.is_set_apart();
+            let at = if set_apart { &mut apart } else { &mut plain };
+            let from = *at;
+            *at = from.checked_add(e.payload_len as usize)?;
+            Some((set_apart, from, e.payload_len as usize))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    (plain == plain_len && apart == apart_len).then_some(places)
+}
+
+/// The content length of the block frame whose first bytes are `b`; `None` when `b` starts no block frame.
+pub(crate) fn block_frame_len(b: &[u8]) -> Option<usize> {
+    let len = frame::content_len(b)?;
+    (b.get(FRAME_HEADER..FRAME_HEADER + 4)? == Kind::Block.bytes() && len >= FIXED + CRC).then_some(len)
+}

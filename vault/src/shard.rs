@@ -1,0 +1,122 @@
+//! What the threads of one shard share: the ingest worker that writes, the syncer, the cutter.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use crate::disk_tier::DiskTier;
+use crate::ids::{Lsn, SegmentIndex, ShardId};
+use crate::watermark::Watermark;
+
+/// The state of one shard that more than one thread touches. The reflex path stores `written` and reads `tier` and the watermark.
+pub(crate) struct ShardShared {
+    pub(crate) id: ShardId,
+    /// The last entry appended, or 0.
+    written: AtomicU64,
+    /// Idle marks appended; they have no Lsn, and still need a sync.
+    idle_marks: AtomicU64,
+    pub(crate) watermark: Arc<Watermark>,
+    tier: Arc<AtomicU8>,
+    stopping: AtomicBool,
+    /// Index of the first file of this boot.
+    first: SegmentIndex,
+    /// Index of the file that takes entries.
+    current: AtomicU32,
+    /// Bytes of the `.open` file.
+    open_bytes: AtomicU64,
+    syncer: OnceLock<Thread>,
+    cutter: OnceLock<Thread>,
+}
+
+impl ShardShared {
+    pub(crate) fn new(id: ShardId, first: SegmentIndex, watermark: Arc<Watermark>, tier: Arc<AtomicU8>) -> Self {
+        Self {
+            id,
+            first,
+            written: AtomicU64::new(0),
+            idle_marks: AtomicU64::new(0),
+            watermark,
+            tier,
+            stopping: AtomicBool::new(false),
+            current: AtomicU32::new(first.get()),
+            open_bytes: AtomicU64::new(0),
+            syncer: OnceLock::new(),
+            cutter: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn written(&self) -> Option<Lsn> {
+        Lsn::from_u64(self.written.load(Ordering::Acquire))
+    }
+
+    /// Publishes an append and wakes the syncer.
+    pub(crate) fn must_publish(&self, lsn: Lsn) {
+        self.written.store(lsn.get(), Ordering::Release);
+        self.must_wake_syncer();
+    }
+
+    /// How far the shard may be read: up to the ack watermark; before the first ack, through the files of earlier boots.
+    pub(crate) fn readable(&self) -> Option<Lsn> {
+        self.watermark.acked().or_else(|| Lsn::before_segment(self.first))
+    }
+
+    pub(crate) fn idle_marks(&self) -> u64 {
+        self.idle_marks.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn idle_mark_written(&self) {
+        self.idle_marks.fetch_add(1, Ordering::Release);
+        self.must_wake_syncer();
+    }
+
+    /// The file that takes entries.
+    pub(crate) fn current(&self) -> SegmentIndex {
+        SegmentIndex::new(self.current.load(Ordering::Acquire)).unwrap_or(self.first)
+    }
+
+    pub(crate) fn set_current(&self, index: SegmentIndex) {
+        self.current.store(index.get(), Ordering::Release);
+    }
+
+    pub(crate) fn open_bytes(&self) -> u64 {
+        self.open_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_open_bytes(&self, bytes: u64) {
+        self.open_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tier(&self) -> DiskTier {
+        DiskTier::from_u8(self.tier.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.must_wake_syncer();
+        self.must_wake_cutter();
+    }
+
+    pub(crate) fn set_syncer(&self, thread: Thread) {
+        self.syncer.get_or_init(|| thread);
+    }
+
+    pub(crate) fn set_cutter(&self, thread: Thread) {
+        self.cutter.get_or_init(|| thread);
+    }
+
+    fn must_wake_syncer(&self) {
+        if let Some(thread) = self.syncer.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn must_wake_cutter(&self) {
+        if let Some(thread) = self.cutter.get() {
+            thread.unpark();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The node's own segments, as this process knows them: which are being written, recovered, sealed.
+//!
+//! **Not here**: what is on record (`ledger`), which the table follows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::ids::{SegmentIndex, ShardId};
+use crate::ledger::SealRecord;
+use crate::wal::file::WalFile;
+
+/// Where a segment stands.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    /// Written by this boot: its WAL is the truth.
+    Live(Arc<WalFile>),
+    /// Left by an earlier boot, and being cut to its end.
+    Recovering,
+    /// Left by an earlier boot, and its WAL cannot be read.
+    Unreadable(String),
+    /// Complete.
+    Sealed(SealRecord),
+}
+
+type Slots = BTreeMap<(ShardId, SegmentIndex), Slot>;
+
+/// The table. Its lock is never taken on the reflex path.
+#[derive(Default)]
+pub(crate) struct Table {
+    slots: Mutex<Slots>,
+    changed: Condvar,
+}
+
+impl Table {
+    /// The slots, whatever a thread that panicked left: each change is one insert or removal.
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, shard: ShardId, index: SegmentIndex, slot: Slot) {
+        self.lock().insert((shard, index), slot);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn remove(&self, shard: ShardId, index: SegmentIndex) {
+        self.lock().remove(&(shard, index));
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn get(&self, shard: ShardId, index: SegmentIndex) -> Option<Slot> {
+        self.lock().get(&(shard, index)).cloned()
+    }
+
+    /// The first segment of `shard` at or after `from`. Waits while that one is being recovered.
+    pub(crate) fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
+        let mut slots = self.lock();
+        loop {
+            let (key, slot) = slots.range((shard, from)..).next().filter(|((s, _), _)| *s == shard)?;
+            if !matches!(slot, Slot::Recovering) {
+                return Some((key.1, slot.clone()));
+            }
+            slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// All of it, in order.
+    pub(crate) fn all(&self) -> Vec<(ShardId, SegmentIndex, Slot)> {
+        self.lock().iter().map(|((shard, index), slot)| (*shard, *index, slot.clone())).collect()
+    }
+
+    /// Every shard that has a segment.
+    pub(crate) fn shards(&self) -> Vec<ShardId> {
+        let mut shards: Vec<ShardId> = self.lock().keys().map(|(shard, _)| *shard).collect();
+        shards.dedup();
+        shards
+    }
+
+    /// How many wait for recovery.
+    pub(crate) fn recovering(&self) -> usize {
+        self.lock().values().filter(|slot| matches!(slot, Slot::Recovering)).count()
+    }
+}

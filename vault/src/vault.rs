@@ -1,0 +1,517 @@
+//! A node's segments on disk: opens what is there, starts the threads of each shard, and answers questions.
+//!
+//! **Owns** the threads: per shard a syncer and a cutter, one keeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per shard; what earlier boots left is recovered
+//! behind it. I2: a boot never appends to a file of an earlier one.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::cursor::{CursorParts, ShardCursor};
+use crate::cutter::{BlockSink, Cutter};
+use crate::data_dir::{DataDir, Identity};
+use crate::disk_tier::{DiskTier, DiskUse};
+use crate::error::{OpenError, VaultError};
+use crate::file_io;
+use crate::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
+use crate::keeper::{Keeper, KeeperCounts, KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
+use crate::ledger::{KnownSegment, Ledger, SealRecord};
+use crate::limits::{PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::quarantine::{Quarantine, Quarantined};
+use crate::recovery::{announce, list_left, recover_all, take_inventory};
+use crate::segment::block::BlockRow;
+use crate::segment::footer::Hole;
+use crate::segment::header::SegmentHeader;
+use crate::segment::reader::{SegmentFault, SegmentReader};
+use crate::segment::segment_path;
+use crate::segment::verify::{VerifyReport, verify_segment};
+use crate::shard::ShardShared;
+use crate::sync_stats::SyncStats;
+use crate::table::{Slot, Table};
+use crate::time::TimeRange;
+use crate::vault_clock::VaultClock;
+use crate::wal::file::{SpareWal, WalPlan, wal_dir};
+use crate::wal::syncer::Syncer;
+use crate::wal::writer::{ShardWriter, WriterPorts};
+use crate::watermark::{Notify, Watermark};
+
+/// How a vault is kept.
+#[derive(Clone, Debug)]
+pub struct VaultOptions {
+    /// Shards that take entries; those of earlier boots are read whatever this is.
+    pub shards: u16,
+    /// Bytes of a WAL file, and so of a segment before compression.
+    pub segment_size: u64,
+    /// A segment with entries is rolled when it is this old.
+    pub segment_age: Duration,
+    /// WAL files kept ready for each shard.
+    pub spares: usize,
+    /// Bytes that the vault may take on disk.
+    pub disk_limit: u64,
+    /// How long a sealed segment is kept.
+    pub retention: Duration,
+}
+
+/// What a shard is joined to.
+pub struct ShardSeam {
+    /// Called when the watermark moved or the shard failed.
+    pub notify: Notify,
+    /// How many peers hold copies.
+    pub peers: usize,
+    /// How many copies, the own one included, an acknowledged entry has.
+    pub copies: usize,
+    /// Where blocks go beside the own file.
+    pub sink: Option<Box<dyn BlockSink>>,
+}
+
+impl ShardSeam {
+    /// A shard of a single node.
+    pub fn alone(notify: Notify) -> Self {
+        Self { notify, peers: 0, copies: 1, sink: None }
+    }
+}
+
+/// One shard, as status shows it.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: ShardId,
+    /// The last entry appended.
+    pub written: Option<Lsn>,
+    /// The last entry synced on this node.
+    pub durable: Option<Lsn>,
+    /// The last entry that may be acknowledged.
+    pub acked: Option<Lsn>,
+    /// How long its syncs take.
+    pub syncs: Arc<SyncStats>,
+}
+
+/// The vault, as status shows it.
+#[derive(Clone, Debug)]
+pub struct VaultStatus {
+    /// The shards that take entries.
+    pub shards: Vec<ShardStatus>,
+    /// How full the disk is.
+    pub disk: DiskUse,
+    /// What that allows.
+    pub tier: DiskTier,
+    /// Segments of this boot that are not sealed yet.
+    pub open_segments: u64,
+    /// Segments of earlier boots still to recover.
+    pub recovering_segments: u64,
+    /// Segments that cannot be read.
+    pub unreadable_segments: u64,
+    /// Sealed segments on disk.
+    pub sealed_segments: u64,
+    /// Bytes of their files.
+    pub sealed_bytes: u64,
+    /// Segments removed since the start.
+    pub trimmed_since_start: u64,
+    /// Segments sealed since the start, recovered ones included.
+    pub sealed_since_start: u64,
+    /// WAL files made since the start, and used again since the start.
+    pub wal_files: (u64, u64),
+    /// Stretches in quarantine.
+    pub quarantined: u64,
+    /// Bytes in quarantine.
+    pub quarantined_bytes: u64,
+}
+
+/// A segment, as lists show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SegmentState {
+    /// It takes entries, or is about to.
+    Open,
+    /// It is being cut to its end after a restart.
+    Recovering,
+    /// It cannot be read.
+    Unreadable(String),
+    /// It is complete.
+    Sealed(SealRecord),
+}
+
+/// A segment file, looked into.
+#[derive(Clone, Debug)]
+pub struct SegmentDetail {
+    /// What is on record.
+    pub record: SealRecord,
+    /// What the file says of itself, where that is whole.
+    pub header: Option<SegmentHeader>,
+    /// Its blocks.
+    pub blocks: Vec<BlockRow>,
+    /// Numbers that are missing.
+    pub holes: Vec<Hole>,
+    /// What is damaged outside its blocks.
+    pub faults: Vec<SegmentFault>,
+    /// What was found damaged in it at any time.
+    pub quarantined: Vec<Quarantined>,
+}
+
+struct Inner {
+    data: DataDir,
+    node: NodeId,
+    epoch: Epoch,
+    shards: Vec<Arc<ShardShared>>,
+    syncs: Vec<Arc<SyncStats>>,
+    table: Arc<Table>,
+    quarantine: Arc<Quarantine>,
+    counts: Arc<KeeperCounts>,
+    tier: Arc<AtomicU8>,
+    disk_limit: u64,
+    stopping: Arc<AtomicBool>,
+    keeper: Sender<News>,
+    /// Syncers and cutters, then the keeper, then the recovery.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A node's vault. Cheap to clone; every clone is the same vault.
+#[derive(Clone)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+impl Vault {
+    /// Opens the vault and starts its threads. Returns when every shard can take entries.
+    ///
+    /// # Errors
+    /// A setting cannot work, a file cannot be made, or the ledger refuses.
+    ///
+    /// # Panics
+    /// When there is not one seam per shard.
+    pub fn open(
+        data: DataDir,
+        options: &VaultOptions,
+        epoch: Epoch,
+        ledger: Arc<dyn Ledger>,
+        seams: Vec<ShardSeam>,
+    ) -> Result<(Self, Vec<ShardWriter>), OpenError> {
+        check(options)?;
+        assert_eq!(seams.len(), usize::from(options.shards), "one seam per shard");
+        let Identity { cluster_id, node_id: node, .. } = data.identity();
+        let path = data.path().to_path_buf();
+        let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
+        let parts = KeeperParts {
+            data: path.clone(),
+            node,
+            plan: WalPlan { cluster_id, epoch, size: options.segment_size },
+            spares_wanted: options.spares,
+            disk_limit: options.disk_limit,
+            retention: options.retention,
+            ledger: Arc::clone(&ledger),
+            table: Arc::default(),
+            quarantine: Arc::new(Quarantine::open(&path)?),
+            counts: Arc::default(),
+            tier: Arc::clone(&tier),
+            clock: VaultClock::start(),
+        };
+        let known = ledger.known();
+        let left = list_left(&path, node, &known)?;
+        announce(&parts, &left, &known);
+        let (news, keeper_news) = channel();
+        let mut start = Start { parts: &parts, news: &news, known: &known, left: &left, options, threads: Vec::new() };
+        let mut writers = Vec::new();
+        let mut kept = Vec::new();
+        let mut syncs = Vec::new();
+        for (number, seam) in seams.into_iter().enumerate() {
+            let (writer, shard, stats) = start.shard(ShardId::new(number as u16), seam)?;
+            writers.push(writer);
+            kept.push(shard);
+            syncs.push(stats);
+        }
+        let mut threads = start.threads;
+        let shards: Vec<Arc<ShardShared>> = kept.iter().map(|k| Arc::clone(&k.shared)).collect();
+        let (table, quarantine, counts) = (Arc::clone(&parts.table), Arc::clone(&parts.quarantine), Arc::clone(&parts.counts));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let recovery_parts = parts.clone();
+        threads.push(spawn("keeper", move || Keeper::new(parts, kept, keeper_news).run())?);
+        let stop = Arc::clone(&stopping);
+        threads.push(spawn("recovery", move || {
+            recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire));
+            take_inventory(&recovery_parts);
+        })?);
+        let inner = Inner {
+            data,
+            node,
+            epoch,
+            shards,
+            syncs,
+            table,
+            quarantine,
+            counts,
+            tier,
+            disk_limit: options.disk_limit,
+            stopping,
+            keeper: news,
+            threads: Mutex::new(threads),
+        };
+        Ok((Self { inner: Arc::new(inner) }, writers))
+    }
+
+    /// Whose vault this is.
+    pub fn identity(&self) -> Identity {
+        self.inner.data.identity()
+    }
+
+    /// The boot that writes it.
+    pub fn epoch(&self) -> Epoch {
+        self.inner.epoch
+    }
+
+    /// What failed, if a sync did: the vault takes nothing any more.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.shards.iter().find_map(|s| s.watermark.failure().map(str::to_owned))
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> VaultStatus {
+        let inner = &self.inner;
+        let counts = &inner.counts;
+        let slots = inner.table.all();
+        let count = |wanted: fn(&Slot) -> bool| slots.iter().filter(|(_, _, slot)| wanted(slot)).count() as u64;
+        VaultStatus {
+            shards: inner.shards.iter().zip(&inner.syncs).map(|(s, syncs)| shard_status(s, syncs)).collect(),
+            disk: DiskUse {
+                own: counts.own_bytes.load(Ordering::Relaxed),
+                limit: inner.disk_limit,
+                filesystem_used: counts.filesystem_used.load(Ordering::Relaxed),
+                filesystem_size: counts.filesystem_size.load(Ordering::Relaxed),
+            },
+            tier: DiskTier::from_u8(inner.tier.load(Ordering::Relaxed)),
+            open_segments: count(|s| matches!(s, Slot::Live(_))),
+            recovering_segments: inner.table.recovering() as u64,
+            unreadable_segments: count(|s| matches!(s, Slot::Unreadable(_))),
+            sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
+            sealed_bytes: slots.iter().map(|(_, _, s)| if let Slot::Sealed(r) = s { r.stats.stored_bytes } else { 0 }).sum(),
+            trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
+            sealed_since_start: counts.sealed.load(Ordering::Relaxed),
+            wal_files: (counts.wal_made.load(Ordering::Relaxed), counts.wal_recycled.load(Ordering::Relaxed)),
+            quarantined: inner.quarantine.all().len() as u64,
+            quarantined_bytes: inner.quarantine.bytes(),
+        }
+    }
+
+    /// Every segment that is not trimmed, in order.
+    pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
+        let node = self.inner.node;
+        let all = self.inner.table.all().into_iter();
+        all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot))).collect()
+    }
+
+    /// Looks into a sealed segment's file.
+    ///
+    /// # Errors
+    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    pub fn describe(&self, id: SegmentId) -> Result<SegmentDetail, VaultError> {
+        let record = self.sealed(id)?;
+        let reader = SegmentReader::open(&self.segment_file(id), id, false)?;
+        Ok(SegmentDetail {
+            record,
+            header: reader.header().cloned(),
+            blocks: reader.blocks().to_vec(),
+            holes: reader.footer().map(|f| f.holes.clone()).unwrap_or_default(),
+            faults: reader.faults().to_vec(),
+            quarantined: self.inner.quarantine.all().into_iter().filter(|q| q.segment == id).collect(),
+        })
+    }
+
+    /// Reads a sealed segment from the disk and checks all of it. What is damaged goes to quarantine as a copy.
+    ///
+    /// # Errors
+    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    pub fn verify(&self, id: SegmentId, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VaultError> {
+        let record = self.sealed(id)?;
+        let path = self.segment_file(id);
+        let report = verify_segment(&path, id, Some(record.digest), progress)?;
+        for fault in &report.faults {
+            let bytes = SegmentReader::open(&path, id, false)?.raw(fault.offset, fault.len).unwrap_or_default();
+            let reason = Quarantined::new(&path, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
+            self.inner.quarantine.keep("segment", &bytes, reason)?;
+        }
+        Ok(report)
+    }
+
+    /// Everything in quarantine.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.inner.quarantine.all()
+    }
+
+    /// Every shard that holds entries, those of earlier boots too.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.inner.table.shards()
+    }
+
+    /// Reads `shard` from `from` (its beginning where `None`) up to what was acknowledged when this was called, passing over what lies outside `time`.
+    pub fn cursor(&self, shard: ShardId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
+        let inner = &self.inner;
+        let parts = CursorParts {
+            data: inner.data.path().to_path_buf(),
+            node: inner.node,
+            table: Arc::clone(&inner.table),
+            quarantine: Arc::clone(&inner.quarantine),
+        };
+        ShardCursor::new(parts, shard, from, self.limit_of(shard), time)
+    }
+
+    /// How far a shard may be read now. One that takes no entries any more is readable to its end.
+    fn limit_of(&self, shard: ShardId) -> Option<Lsn> {
+        match self.inner.shards.iter().find(|s| s.id == shard) {
+            Some(live) => live.readable(),
+            None => Some(Lsn::LAST),
+        }
+    }
+
+    /// Stops everything: what was appended is synced, the idle marks are written, the threads have ended when this returns. What is not sealed is
+    /// recovered at the next start. The data directory is free when the last clone of this vault is gone.
+    pub fn close(self, writers: Vec<ShardWriter>) {
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Release);
+        for writer in writers {
+            close_writer(writer);
+        }
+        for shard in &inner.shards {
+            shard.stop();
+        }
+        let mut threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = threads.len().saturating_sub(2);
+        let last = threads.split_off(behind);
+        join(threads.drain(..));
+        // The keeper may be gone already, after a panic.
+        let _ = inner.keeper.send(News::Stop);
+        join(last.into_iter());
+    }
+
+    fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
+        match (id.node == self.inner.node).then(|| self.inner.table.get(id.shard, id.index)).flatten() {
+            Some(Slot::Sealed(record)) => Ok(record),
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) => Err(VaultError::NotSealed(id)),
+            None => Err(VaultError::NoSuchSegment(id)),
+        }
+    }
+
+    /// Where a sealed segment's file is.
+    pub fn segment_file(&self, id: SegmentId) -> PathBuf {
+        segment_path(self.inner.data.path(), id)
+    }
+}
+
+/// Waits until all that was appended is synced, and writes that down.
+fn close_writer(mut writer: ShardWriter) {
+    let watermark = writer.watermark();
+    let written = writer.last_written();
+    while watermark.durable() < written && !watermark.failed() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    writer.must_mark_idle();
+}
+
+fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        let name = thread.thread().name().unwrap_or("?").to_owned();
+        if thread.join().is_err() {
+            tracing::error!(name: "vault.thread.panicked", thread = %name);
+        }
+    }
+}
+
+fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus {
+    ShardStatus {
+        shard: shard.id,
+        written: shard.written(),
+        durable: shard.watermark.durable(),
+        acked: shard.watermark.acked(),
+        syncs: Arc::clone(syncs),
+    }
+}
+
+fn state_of(slot: Slot) -> SegmentState {
+    match slot {
+        Slot::Live(_) => SegmentState::Open,
+        Slot::Recovering => SegmentState::Recovering,
+        Slot::Unreadable(why) => SegmentState::Unreadable(why),
+        Slot::Sealed(record) => SegmentState::Sealed(record),
+    }
+}
+
+fn check(options: &VaultOptions) -> Result<(), OpenError> {
+    let setting = |name, value, why| Err(OpenError::Setting { name, value, why });
+    let size = options.segment_size;
+    if !size.is_multiple_of(PAGE) || !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&size) {
+        return setting("vault.segment_size", size, "it must be a multiple of 4096, at least 64 KiB and below 4 GiB");
+    }
+    if options.shards == 0 {
+        return setting("ingest.shards", 0, "at least one shard is needed");
+    }
+    if options.spares == 0 || options.spares >= ROLLED_FILES_MAX {
+        return setting("vault.spares", options.spares as u64, "it must be 1 to 63");
+    }
+    Ok(())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    Ok(spawned.map_err(VaultError::io("start the thread", name.as_ref()))?)
+}
+
+/// What starting a shard needs.
+struct Start<'a> {
+    parts: &'a KeeperParts,
+    news: &'a Sender<News>,
+    known: &'a [KnownSegment],
+    left: &'a [crate::recovery::LeftWal],
+    options: &'a VaultOptions,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Start<'_> {
+    fn shard(&mut self, id: ShardId, seam: ShardSeam) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
+        let parts = self.parts;
+        file_io::create_dir(&wal_dir(&parts.data, id.get()))?;
+        let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
+        let index = self.first_index(id);
+        let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
+        let first = make_file(parts, SegmentId { node: parts.node, shard: id, index })?;
+        open_on_record(parts, &first.wal)?;
+        let wal = Arc::clone(&first.wal);
+        let (spares_in, spares) = sync_channel::<SpareWal>(self.options.spares);
+        let (to_syncer, files) = sync_channel(ROLLED_FILES_MAX);
+        let (to_cutter, rolls) = sync_channel(ROLLED_FILES_MAX);
+        let stats: Arc<SyncStats> = Arc::default();
+        let writer = ShardWriter::new(
+            Arc::clone(&shared),
+            first,
+            WriterPorts { spares, to_syncer, to_cutter },
+            self.options.segment_age,
+        );
+        let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
+        let thread = spawn(&format!("sync-{id}"), move || syncer.run())?;
+        shared.set_syncer(thread.thread().clone());
+        self.threads.push(thread);
+        let cutter = Cutter::new(parts.data.clone(), Arc::clone(&shared), wal, rolls, self.news.clone(), seam.sink);
+        let thread = spawn(&format!("cut-{id}"), move || cutter.run())?;
+        shared.set_cutter(thread.thread().clone());
+        self.threads.push(thread);
+        let kept = KeptShard {
+            shared,
+            spares: spares_in,
+            next_index: next_index(index),
+            handed: VecDeque::new(),
+            to_seal: VecDeque::new(),
+            reusable: Vec::new(),
+            unopened: None,
+        };
+        Ok((writer, kept, stats))
+    }
+
+    /// An index above every one on record and on disk.
+    fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
+        let on_record = self.known.iter().map(KnownSegment::id);
+        let on_disk = self.left.iter().map(|l| l.id);
+        let used = on_record.chain(on_disk).filter(|id| id.shard == shard).map(|id| id.index).max();
+        let next = self.parts.ledger.next_index(shard);
+        used.map_or(next, |used| next.max(next_index(used)))
+    }
+}

@@ -1,0 +1,163 @@
+//! A WAL file: made, mapped, and made ready again for its next segment.
+//!
+//! **Invariants.** I1: a file takes an entry only after its name, both header pages and its folder are synced. I2: each use has a new uuid. I3: every
+//! block of the file is allocated before it is mapped.
+//! **Not here**: appending (`writer`), when a file may be reused (`keeper`).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+
+use fail::fail_point;
+use rustix::fs::FallocateFlags;
+use uuid::Uuid;
+
+use super::header::{Tenant, WalHeader};
+use crate::entry::WalSeal;
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{ClusterId, Epoch, FileUuid, SegmentId};
+use crate::limits::PAGE;
+use crate::map::{MapWriter, WalMap};
+use crate::time::now_unix_nano;
+
+/// What every file of one boot has in common.
+#[derive(Clone)]
+pub(crate) struct WalPlan {
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) epoch: Epoch,
+    pub(crate) size: u64,
+}
+
+/// A WAL file in use, as its readers share it.
+pub(crate) struct WalFile {
+    pub(crate) header: WalHeader,
+    pub(crate) path: PathBuf,
+    pub(crate) seal: WalSeal,
+    /// Opened before the first write; syncs go through this descriptor only, or a writeback error could be missed.
+    pub(crate) file: Arc<File>,
+    pub(crate) map: Arc<WalMap>,
+    /// The last entry's number, once the shard has rolled past this file; 0 before, and where it has none.
+    pub(crate) last_number: AtomicU32,
+    /// Whether the shard has rolled past this file.
+    pub(crate) rolled: AtomicBool,
+}
+
+/// A file that is ready to take its first entry.
+pub(crate) struct SpareWal {
+    pub(crate) wal: Arc<WalFile>,
+    pub(crate) writer: MapWriter,
+}
+
+impl WalFile {
+    /// The offset of the first entry.
+    pub(crate) const FIRST: u64 = PAGE;
+
+    /// The offset behind the last byte an entry may use.
+    pub(crate) fn end(&self) -> u64 {
+        self.header.size - PAGE
+    }
+}
+
+/// The name of a segment's WAL file.
+pub(crate) fn wal_path(data: &Path, id: SegmentId) -> PathBuf {
+    wal_dir(data, id.shard.get()).join(format!("{:012}.wal", id.index))
+}
+
+/// The folder of a shard's WAL files.
+pub(crate) fn wal_dir(data: &Path, shard: u16) -> PathBuf {
+    data.join("wal").join(format!("{shard:04}"))
+}
+
+/// Makes a new file: allocated, written once, synced, named, mapped.
+pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan) -> Result<SpareWal, VaultError> {
+    let path = wal_path(data, id);
+    let tmp = file_io::with_suffix(&path, ".new");
+    let file = file_io::create(&tmp)?;
+    let made = allocate(&file, plan.size, &tmp).and_then(|()| finish(Arc::new(file), &tmp, &path, id, plan));
+    if made.is_err() {
+        // Best effort: what is left of it is removed at the next start.
+        file_io::remove(&tmp).unwrap_or_else(|error| tracing::warn!(name: "wal.spare.leftover", %error));
+    }
+    let (wal, map, writer) = made?;
+    Ok(SpareWal { wal: Arc::new(wal_file(wal, path, map.0, map.1)), writer })
+}
+
+/// Gives a file whose segment is sealed its next segment.
+///
+/// # Errors
+/// The file could not be written, synced or renamed. It is then of no segment, and to be removed.
+pub(crate) fn recycle(data: &Path, old: &Path, file: Arc<File>, writer: MapWriter, id: SegmentId, plan: &WalPlan) -> Result<Option<SpareWal>, VaultError> {
+    let Ok((map, writer)) = writer.reset(PAGE as usize) else { return Ok(None) };
+    let path = wal_path(data, id);
+    let header = new_header(id, plan);
+    write_header(&file, &header, old)?;
+    file_io::sync_data(&file, old)?;
+    file_io::rename(old, &path)?;
+    Ok(Some(SpareWal { wal: Arc::new(wal_file(header, path, file, map)), writer }))
+}
+
+type Mapped = (Arc<File>, Arc<WalMap>);
+
+fn finish(file: Arc<File>, tmp: &Path, path: &Path, id: SegmentId, plan: &WalPlan) -> Result<(WalHeader, Mapped, MapWriter), VaultError> {
+    let header = new_header(id, plan);
+    write_header(&file, &header, tmp)?;
+    file_io::sync_data(&file, tmp)?;
+    file_io::rename(tmp, path)?;
+    let (map, writer) = WalMap::new(&file, PAGE as usize).map_err(VaultError::io("map", path))?;
+    Ok((header, (file, map), writer))
+}
+
+fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>) -> WalFile {
+    WalFile {
+        seal: WalSeal::new(header.uuid),
+        header,
+        path,
+        file,
+        map,
+        last_number: AtomicU32::new(0),
+        rolled: AtomicBool::new(false),
+    }
+}
+
+fn new_header(id: SegmentId, plan: &WalPlan) -> WalHeader {
+    WalHeader {
+        id,
+        epoch: plan.epoch,
+        uuid: FileUuid(Uuid::new_v4()),
+        cluster_id: plan.cluster_id,
+        size: plan.size,
+        created_ns: now_unix_nano(),
+        tenants: vec![Tenant::default_tenant()],
+    }
+}
+
+fn write_header(file: &File, header: &WalHeader, path: &Path) -> Result<(), VaultError> {
+    fail_point!("wal.header.write", |_| Err(file_io::injected("write", path)));
+    let page = header.encode();
+    file.write_all_at(&page, 0)
+        .and_then(|()| file.write_all_at(&page, header.size - PAGE))
+        .map_err(VaultError::io("write the header of", path))
+}
+
+/// Allocates every block, then writes it once: an extent that was never written costs a journal commit at its first sync.
+fn allocate(file: &File, size: u64, path: &Path) -> Result<(), VaultError> {
+    fail_point!("wal.allocate", |_| Err(file_io::injected("allocate", path)));
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) => {}
+        // Some file systems under `any_filesystem` cannot; the writes below allocate there.
+        Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(e) => return Err(VaultError::io("allocate", path)(io::Error::from(e))),
+    }
+    let zeros = vec![0u8; 1 << 20];
+    let mut at = 0;
+    while at < size {
+        let n = (size - at).min(zeros.len() as u64) as usize;
+        file.write_all_at(&zeros[..n], at).map_err(VaultError::io("write", path))?;
+        at += n as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The scan of a WAL file that an earlier boot left: every valid entry in it, and where bytes are that are none.
+//!
+//! **Invariants.** I1: an entry is valid by tag, position and CRC, whatever stands before it. I2: nothing is judged here: whether missing numbers are an unsynced
+//! tail or corruption is decided by `recovery_end`. I3: an unreadable page costs only the entries that touch it.
+
+use super::header::{HeaderFault, WalHeader};
+use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal, u32_at};
+use crate::error::VaultError;
+use crate::file_io::{DiskReader, ReadFault};
+use crate::ids::{EntryNumber, Lsn, SegmentIndex};
+use crate::limits::PAGE;
+use crate::wal::writer::room_for;
+
+const TAG_AT: u64 = 60;
+
+/// A valid entry, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScannedEntry {
+    pub(crate) offset: u64,
+    pub(crate) header: WalEntryHeader,
+}
+
+/// Bytes between valid entries, or before the first, that are no entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BadRange {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    /// The numbers that are missing there, first and last.
+    pub(crate) missing: Option<(EntryNumber, EntryNumber)>,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(crate) struct WalScan {
+    pub(crate) entries: Vec<ScannedEntry>,
+    pub(crate) bad: Vec<BadRange>,
+    /// Where the last valid entry or idle mark ends.
+    pub(crate) end: u64,
+    /// The highest durable mark any header carries.
+    pub(crate) durable: Option<Lsn>,
+}
+
+/// Both header pages of a file: the first that is whole counts.
+///
+/// # Errors
+/// Neither page is whole, or the file is of another format.
+pub(crate) fn read_header(reader: &mut DiskReader) -> Result<WalHeader, VaultError> {
+    let last = reader.len().saturating_sub(PAGE);
+    let mut format = None;
+    for offset in [0, last] {
+        match reader.get(offset, PAGE as usize).map(WalHeader::decode) {
+            Ok(Ok(header)) => return Ok(header),
+            Ok(Err(HeaderFault::Format(found))) => format = Some(found),
+            Ok(Err(HeaderFault::Damaged)) | Err(_) => {}
+        }
+    }
+    let path = reader.path().to_path_buf();
+    Err(match format {
+        Some(found) => VaultError::Format { path, found, known: 1 },
+        None => VaultError::Damaged { path, offset: 0, what: "neither of its two header pages is whole" },
+    })
+}
+
+/// Which of the two header pages are not whole, by offset.
+pub(crate) fn damaged_headers(reader: &mut DiskReader) -> Vec<u64> {
+    let last = reader.len().saturating_sub(PAGE);
+    [0, last].into_iter().filter(|at| !matches!(reader.get(*at, PAGE as usize).map(WalHeader::decode), Ok(Ok(_)))).collect()
+}
+
+/// Scans the whole file of segment `index`.
+pub(crate) fn scan(reader: &mut DiskReader, seal: &WalSeal, index: SegmentIndex) -> WalScan {
+    let mut found = WalScan { end: PAGE, ..WalScan::default() };
+    let file_end = reader.len().saturating_sub(PAGE);
+    let mut offset = PAGE;
+    let mut expected = EntryNumber::FIRST;
+    while offset + (WAL_ENTRY_HEADER as u64) <= file_end {
+        let at = match read_entry(reader, seal, index, offset, expected, file_end) {
+            Some(header) => Some((offset, header)),
+            None => resync(reader, seal, index, offset + 8, expected, file_end),
+        };
+        let Some((at, header)) = at else { break };
+        found.durable = found.durable.max(header.durable);
+        let idle = header.meta.state.contains(EntryState::IDLE);
+        let number = header.lsn.number();
+        // An idle mark names the entry before it; that one may be what is missing.
+        let first_missing = (number > expected || (idle && number == expected)).then_some(expected);
+        if at > offset || first_missing.is_some() {
+            let last = if idle { Some(number) } else { EntryNumber::new(number.get() - 1) };
+            found.bad.push(BadRange { offset, len: at - offset, missing: first_missing.zip(last) });
+        }
+        if !idle {
+            found.entries.push(ScannedEntry { offset: at, header });
+        }
+        if number >= expected {
+            let Some(next) = number.checked_next() else { break };
+            expected = next;
+        }
+        offset = at + room_for(header.payload_len as usize) as u64;
+        found.end = offset;
+    }
+    found
+}
+
+/// The valid entry at `offset`, numbered `expected` or later.
+fn read_entry(reader: &mut DiskReader, seal: &WalSeal, index: SegmentIndex, offset: u64, expected: EntryNumber, file_end: u64) -> Option<WalEntryHeader> {
+    let raw: [u8; WAL_ENTRY_HEADER] = reader.get(offset, WAL_ENTRY_HEADER).ok()?.try_into().ok()?;
+    let header = WalEntryHeader::decode(&raw, seal.tag())?;
+    let idle = header.meta.state.contains(EntryState::IDLE);
+    let in_order = header.lsn.number() >= expected || (idle && header.lsn.number().checked_next() >= Some(expected));
+    let fits = offset + room_for(header.payload_len as usize) as u64 <= file_end;
+    if header.lsn.index() != index || !in_order || !fits || (idle && header.payload_len != 0) {
+        return None;
+    }
+    let payload = reader.get(offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize).ok()?;
+    (seal.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
+}
+
+/// The next valid entry at or after `from`, found by its tag.
+fn resync(
+    reader: &mut DiskReader,
+    seal: &WalSeal,
+    index: SegmentIndex,
+    from: u64,
+    expected: EntryNumber,
+    file_end: u64,
+) -> Option<(u64, WalEntryHeader)> {
+    let mut tag_at = from + TAG_AT;
+    while tag_at + 4 <= file_end {
+        let page_end = (tag_at - tag_at % PAGE + PAGE).min(file_end);
+        match next_tag(reader, seal.tag(), tag_at, page_end) {
+            Ok(Some(hit)) => {
+                let offset = hit - TAG_AT;
+                if let Some(header) = read_entry(reader, seal, index, offset, expected, file_end) {
+                    return Some((offset, header));
+                }
+                tag_at = hit + 8;
+            }
+            // Tags stand at offsets that leave 4 when divided by 8, and so do not straddle pages.
+            Ok(None) | Err(_) => tag_at = page_end + (TAG_AT % 8),
+        }
+    }
+    None
+}
+
+/// The first place in `from..page_end`, in steps of 8, where the tag stands.
+fn next_tag(reader: &mut DiskReader, tag: u32, from: u64, page_end: u64) -> Result<Option<u64>, ReadFault> {
+    let bytes = reader.get(from, (page_end - from) as usize)?;
+    let hit = (0..bytes.len().saturating_sub(3)).step_by(8).find(|at| u32_at(bytes, *at) == tag);
+    Ok(hit.map(|at| from + at as u64))
+}

@@ -1,0 +1,93 @@
+//! Reads a WAL file that is still in use, up to an Lsn that is known to be written.
+//!
+//! It reads with pread and not through the map, so that a bad sector is an error with a place, and so that a file that is recycled meanwhile is noticed: its uuid is new and
+//! no CRC fits any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::file::WalFile;
+use crate::entry::{EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
+use crate::error::VaultError;
+use crate::file_io::{DiskReader, ReadFault};
+use crate::ids::{EntryNumber, Lsn};
+use crate::wal::writer::room_for;
+
+/// A position in a WAL file in use.
+pub(crate) struct WalTail {
+    wal: Arc<WalFile>,
+    reader: DiskReader,
+    offset: u64,
+    next: EntryNumber,
+    until: Option<Lsn>,
+}
+
+/// One step of a [`WalTail`].
+pub(crate) enum TailStep {
+    /// The next entry.
+    Entry(Lsn, EntryMeta, Vec<u8>),
+    /// Everything up to the limit, or up to the file's last entry, was given.
+    End,
+    /// The bytes are not the entry that must be there: the file was recycled, or it is damaged.
+    Mismatch {
+        /// Where.
+        offset: u64,
+        /// What the disk said, if it said anything.
+        error: Option<std::io::Error>,
+    },
+}
+
+impl WalTail {
+    pub(crate) fn new(wal: Arc<WalFile>) -> Result<Self, VaultError> {
+        let file = wal.file.try_clone().map_err(VaultError::io("open", &wal.path))?;
+        let reader = DiskReader::over(file, &wal.path)?;
+        Ok(Self { wal, reader, offset: WalFile::FIRST, next: EntryNumber::FIRST, until: None })
+    }
+
+    /// The next entry at or below `until`, whose entries are all written.
+    pub(crate) fn step(&mut self, until: Lsn) -> TailStep {
+        if self.until != Some(until) {
+            // What was read ahead may be older than what is promised now.
+            self.reader.forget();
+            self.until = Some(until);
+        }
+        loop {
+            if !self.has_next(until) {
+                return TailStep::End;
+            }
+            match self.read() {
+                Ok(Some((_, meta, _))) if meta.state.contains(EntryState::IDLE) => {}
+                Ok(Some((lsn, meta, payload))) if lsn.number() == self.next => {
+                    let Some(next) = self.next.checked_next() else { return TailStep::End };
+                    self.next = next;
+                    return TailStep::Entry(lsn, meta, payload);
+                }
+                Ok(_) | Err(ReadFault::PastEnd) => return TailStep::Mismatch { offset: self.offset, error: None },
+                Err(ReadFault::Io(error)) => return TailStep::Mismatch { offset: self.offset, error: Some(error) },
+            }
+        }
+    }
+
+    fn has_next(&self, until: Lsn) -> bool {
+        let index = self.wal.header.id.index;
+        if until.index() == index {
+            self.next <= until.number()
+        } else {
+            // The limit lies in a later file, so this one was rolled and its last number stands.
+            until.index() > index && self.next.get() <= self.wal.last_number.load(Ordering::Acquire)
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<(Lsn, EntryMeta, Vec<u8>)>, ReadFault> {
+        let raw: [u8; WAL_ENTRY_HEADER] = self.reader.get(self.offset, WAL_ENTRY_HEADER)?.try_into().expect("as many bytes as asked for");
+        let seal = &self.wal.seal;
+        let Some(header) = WalEntryHeader::decode(&raw, seal.tag()) else { return Ok(None) };
+        let payload = self.reader.get(self.offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)?;
+        if seal.crc(&raw, std::iter::once(payload)) != header.crc {
+            return Ok(None);
+        }
+        let payload = payload.to_vec();
+        self.offset += room_for(payload.len()) as u64;
+        Ok(Some((header.lsn, header.meta, payload)))
+    }
+}

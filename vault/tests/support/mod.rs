@@ -1,0 +1,165 @@
+//! A ledger in memory and small helpers for the tests of the vault.
+#![allow(dead_code)] // each test binary uses a part of it
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::time::TimeRange;
+use gophership_vault::{DataDir, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions};
+
+#[derive(Default)]
+struct Records {
+    segments: BTreeMap<SegmentId, KnownSegment>,
+    next: BTreeMap<ShardId, u32>,
+    epoch: u64,
+}
+
+/// Outlives the vaults that use it, as the catalogue does.
+#[derive(Default)]
+pub struct MemoryLedger(Mutex<Records>);
+
+impl MemoryLedger {
+    pub fn next_epoch(&self) -> Epoch {
+        let mut r = self.0.lock().unwrap();
+        r.epoch += 1;
+        Epoch::new(r.epoch).unwrap()
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn known(&self) -> Vec<KnownSegment> {
+        self.0.lock().unwrap().segments.values().copied().collect()
+    }
+
+    fn next_index(&self, shard: ShardId) -> SegmentIndex {
+        SegmentIndex::new(self.0.lock().unwrap().next.get(&shard).map_or(1, |i| i + 1)).unwrap()
+    }
+
+    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+        let mut r = self.0.lock().unwrap();
+        let next = r.next.entry(open.id.shard).or_default();
+        assert!(open.id.index.get() > *next, "an index is never used twice");
+        *next = open.id.index.get();
+        r.segments.insert(open.id, KnownSegment::Open(*open));
+        Ok(())
+    }
+
+    fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
+        let mut r = self.0.lock().unwrap();
+        match r.segments.get(&seal.id) {
+            Some(KnownSegment::Open(_)) => {}
+            Some(KnownSegment::Sealed(before)) => assert_eq!(before.digest, seal.digest, "a sealed segment never changes"),
+            None => panic!("sealed without being opened"),
+        }
+        r.segments.insert(seal.id, KnownSegment::Sealed(*seal));
+        Ok(())
+    }
+
+    fn trim_segment(&self, id: SegmentId, _: TrimReason) -> Result<(), LedgerError> {
+        self.0.lock().unwrap().segments.remove(&id);
+        Ok(())
+    }
+}
+
+pub fn options(shards: u16) -> VaultOptions {
+    VaultOptions {
+        shards,
+        segment_size: 64 * 1024,
+        segment_age: Duration::from_secs(3600),
+        spares: 2,
+        disk_limit: 1 << 40,
+        retention: Duration::from_secs(3600),
+    }
+}
+
+pub fn open(path: &Path, ledger: &Arc<MemoryLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
+    let data = DataDir::open(path, true).unwrap();
+    let seams = (0..options.shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
+    Vault::open(data, options, ledger.next_epoch(), Arc::clone(ledger) as Arc<dyn Ledger>, seams).unwrap()
+}
+
+pub fn meta(at: u64) -> EntryMeta {
+    EntryMeta {
+        received_ns: at,
+        min_event_ns: at,
+        max_event_ns: at,
+        record_count: 1,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Identity,
+        state: EntryState::PLAIN,
+    }
+}
+
+/// Appends, waiting for a file where the next one is not ready.
+pub fn append(writer: &mut ShardWriter, at: u64, payload: &[u8]) -> Lsn {
+    append_as(writer, &meta(at), payload)
+}
+
+pub fn append_as(writer: &mut ShardWriter, meta: &EntryMeta, payload: &[u8]) -> Lsn {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match writer.must_append(meta, payload.len(), std::iter::once(payload)) {
+            Ok(lsn) => return lsn,
+            Err(error) => {
+                assert!(Instant::now() < deadline, "never appended: {error}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+pub fn wait_acked(writer: &ShardWriter, lsn: Lsn) {
+    wait(&format!("ack of {lsn}"), || writer.watermark().acked() >= Some(lsn));
+}
+
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Everything a shard holds, and what is missing.
+pub fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
+    let mut entries = Vec::new();
+    let mut faults = Vec::new();
+    for found in vault.cursor(ShardId::new(shard), None, TimeRange::ALL) {
+        match found {
+            Ok(entry) => entries.push(entry),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    (entries, faults)
+}
+
+pub fn payloads(vault: &Vault, shard: u16) -> Vec<Vec<u8>> {
+    let (entries, faults) = read(vault, shard);
+    assert_eq!(faults, [], "nothing may be missing");
+    entries.into_iter().map(|e| e.payload).collect()
+}
+
+pub fn wait_recovered(vault: &Vault) {
+    wait("recovery", || vault.status().recovering_segments == 0);
+}
+
+pub fn sealed(vault: &Vault) -> Vec<SealRecord> {
+    vault.segments().into_iter().filter_map(|(_, s)| if let SegmentState::Sealed(r) = s { Some(r) } else { None }).collect()
+}
+
+/// Payloads that can be told apart, of `len` bytes each.
+pub fn payload(n: u64, len: usize) -> Vec<u8> {
+    let mut out = format!("entry {n} ").into_bytes();
+    let word = blake3::hash(&n.to_le_bytes());
+    while out.len() < len {
+        let at = out.len() % 32;
+        out.push(word.as_bytes()[at] & 0x3f);
+    }
+    out.truncate(len.max(8));
+    out
+}
