@@ -1,15 +1,17 @@
 //! The one reader over all of a shard: sealed segments by their files, the rest by its WAL. Everything below the limit is seen at once.
 //!
 //! **Invariants.** I1: entries come in Lsn order, each once. I2: no entry past the limit is given, and the limit is never past the ack watermark. I3: damage costs what is damaged, is
-//! reported in its place, and the cursor goes on behind it.
+//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::entry::EntryMeta;
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::segment::block::DecodedBlock;
+use crate::segment::footer::HoleReason;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::segment_path;
 use crate::table::{Slot, Table};
@@ -69,6 +71,8 @@ pub struct ShardCursor {
     /// Blocks and segments outside are passed over unread.
     time: TimeRange,
     source: Source,
+    /// Found, and still to be reported.
+    faults: VecDeque<ScanFault>,
     done: bool,
 }
 
@@ -78,12 +82,15 @@ impl ShardCursor {
         // With nothing to read the limit does not matter.
         let done = until.is_none();
         let until = until.unwrap_or(Lsn::LAST);
-        Self { parts, shard, index, number, until, time, source: Source::Unknown, done }
+        Self { parts, shard, index, number, until, time, source: Source::Unknown, faults: VecDeque::new(), done }
     }
 
     /// The next entry whose event times touch the range, or what is missing there.
     fn step(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
         while !self.done {
+            if let Some(fault) = self.faults.pop_front() {
+                return Some(Err(fault));
+            }
             let found = match std::mem::replace(&mut self.source, Source::Unknown) {
                 Source::Unknown => self.look_up(),
                 Source::Segment { id, reader, next_block, block } => self.step_segment(id, reader, next_block, block),
@@ -116,11 +123,11 @@ impl ShardCursor {
         let id = SegmentId { node: self.parts.node, shard: self.shard, index };
         match slot {
             Slot::Sealed(record) if record.stats.event.is_none_or(|e| !e.overlaps(self.time)) => self.next_segment(),
-            Slot::Sealed(_) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
-                Ok(reader) => {
-                    let faults = reader.faults().to_vec();
+            Slot::Sealed(record) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
+                Ok(mut reader) => {
+                    reader.must_end_with(record.stats.last_lsn);
+                    self.note_faults(id, &mut reader);
                     self.source = Source::Segment { id, reader: Box::new(reader), next_block: 0, block: None };
-                    return self.report_faults(id, &faults);
                 }
                 // Trimmed between the look-up and the opening.
                 Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
@@ -132,7 +139,7 @@ impl ShardCursor {
             },
             Slot::Unreadable(why) => return self.skip_segment(id, why),
             // `at_or_after` waits for these.
-            Slot::Recovering => {}
+            Slot::Recovering => return self.skip_segment(id, "it was not recovered when the vault was closed".to_owned()),
         }
         None
     }
@@ -163,9 +170,7 @@ impl ShardCursor {
             None => (None, None),
             Some(Ok(block)) => (Some((block, 0)), None),
             Some(Err(fault)) => {
-                if let Some(bytes) = reader.raw(fault.offset, fault.len) {
-                    self.keep(id, &fault, &bytes);
-                }
+                self.keep(id, &fault, &reader.damaged_bytes(&fault));
                 (None, Some(self.fault(id, &fault)))
             }
         };
@@ -183,18 +188,29 @@ impl ShardCursor {
                 self.next_segment();
                 None
             }
-            TailStep::Mismatch { offset, error } => self.mismatch(index, offset, error),
+            TailStep::Mismatch { offset, error } => self.mismatch(index, tail, offset, error),
         }
     }
 
     /// The WAL file is not what it was: its segment was sealed meanwhile, and goes on there; or it is damaged.
-    fn mismatch(&mut self, index: SegmentIndex, offset: u64, error: Option<std::io::Error>) -> Option<Result<StoredEntry, ScanFault>> {
+    fn mismatch(
+        &mut self,
+        index: SegmentIndex,
+        mut tail: Box<WalTail>,
+        offset: u64,
+        error: Option<std::io::Error>,
+    ) -> Option<Result<StoredEntry, ScanFault>> {
         if !matches!(self.parts.table.get(self.shard, index), Some(Slot::Live(_))) {
             return None;
         }
         let id = SegmentId { node: self.parts.node, shard: self.shard, index };
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
-        self.skip_segment(id, format!("the WAL file cannot be read at offset {offset}: {why}; what follows in this segment can be read once it is sealed"))
+        let skipped = tail.skip_damaged(self.until);
+        let fault = SegmentFault { offset, len: skipped.bytes.len() as u64, what: why, numbers: skipped.numbers };
+        let path = tail.path().to_path_buf();
+        self.keep_of("wal", &path, id, &fault, &skipped.bytes);
+        self.source = Source::Wal { index, tail };
+        Some(Err(ScanFault { segment: id, numbers: fault.numbers, what: format!("{} at offset {offset} of {}", fault.what, path.display()) }))
     }
 
     fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
@@ -223,23 +239,32 @@ impl ShardCursor {
         Some(Err(ScanFault { segment, numbers, what }))
     }
 
-    /// Quarantines what is damaged outside blocks, and reports the first that costs entries.
-    fn report_faults(&mut self, id: SegmentId, faults: &[SegmentFault]) -> Option<Result<StoredEntry, ScanFault>> {
-        let bytes = faults.iter().map(|fault| match &mut self.source {
-            Source::Segment { reader, .. } => reader.raw(fault.offset, fault.len).unwrap_or_default(),
-            Source::Unknown | Source::Wal { .. } => Vec::new(),
-        });
-        let bytes: Vec<Vec<u8>> = bytes.collect();
-        for (fault, bytes) in faults.iter().zip(bytes) {
-            self.keep(id, fault, &bytes);
+    /// Quarantines what is damaged outside blocks, and notes what costs entries that are asked for; so do entries that were lost before the segment was sealed.
+    fn note_faults(&mut self, id: SegmentId, reader: &mut SegmentReader) {
+        let asked = |first, last| last >= self.number && Lsn::at(id.index, first) <= self.until;
+        let mut found = Vec::new();
+        for fault in reader.faults().to_vec() {
+            self.keep(id, &fault, &reader.damaged_bytes(&fault));
+            if fault.numbers.is_some_and(|(first, last)| asked(first, last)) {
+                found.push(self.fault(id, &fault));
+            }
         }
-        faults.iter().find(|f| f.numbers.is_some()).map(|f| Err(self.fault(id, f)))
+        for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
+            if hole.reason == HoleReason::Quarantined && asked(hole.first, hole.last) {
+                let what = "they were found damaged when the segment was recovered after a restart; what was there is in quarantine".to_owned();
+                found.push(ScanFault { segment: id, numbers: Some((hole.first, hole.last)), what });
+            }
+        }
+        self.faults.extend(found);
     }
 
     fn keep(&self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
-        let file = segment_path(&self.parts.data, id);
-        let reason = Quarantined::new(&file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
-        if let Err(error) = self.parts.quarantine.keep("segment", bytes, reason) {
+        self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes);
+    }
+
+    fn keep_of(&self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
+        let reason = Quarantined::new(file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
+        if let Err(error) = self.parts.quarantine.keep(what, bytes, reason) {
             tracing::error!(name: "quarantine.keep.failed", segment = %id, offset = fault.offset, %error);
         }
     }

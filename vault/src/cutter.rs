@@ -1,7 +1,8 @@
 //! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open` segment. It does not wait for the sync.
 //!
 //! **Invariants.** I1: every entry of a WAL file goes into its segment, in order. I2: a segment is handed on only when its WAL file is complete and the segment
-//! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start.
+//! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start. I4: a block that was given to the sink is the same whenever it
+//! is cut again.
 //! **Not here**: naming, recording and reuse (`keeper`); what an earlier boot left (`recovery`).
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
-use crate::error::VaultError;
+use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::keeper::News;
@@ -78,6 +79,8 @@ pub(crate) struct Cutter {
     file: Option<SegmentWriter>,
     /// Where in the map the next entry begins.
     offset: usize,
+    /// The last entry of each block of this segment that the sink was given.
+    sent: Vec<Lsn>,
 }
 
 impl Cutter {
@@ -89,7 +92,7 @@ impl Cutter {
         keeper: Sender<News>,
         sink: Option<Box<dyn BlockSink>>,
     ) -> Self {
-        Self { data, shared, wal: first, rolls, keeper, sink, builder: BlockBuilder::new(), file: None, offset: PAGE as usize }
+        Self { data, shared, wal: first, rolls, keeper, sink, builder: BlockBuilder::new(), file: None, offset: PAGE as usize, sent: Vec::new() }
     }
 
     /// Runs until the shard stops. What is not sealed then is recovered from its WAL at the next start.
@@ -111,6 +114,11 @@ impl Cutter {
                 Ok(false) => thread::park_timeout(if self.sink.is_some() { CUT_AFTER } else { IDLE }),
                 Err(error) => {
                     tracing::warn!(name: "segment.cut.failed", segment = %self.wal.header.id, %error);
+                    if error.disposition() == Disposition::Corrupt {
+                        // Cutting again would find the same. The next start reads the file, and keeps what is good of it.
+                        self.shared.watermark.fail(error.to_string());
+                        return;
+                    }
                     self.restart();
                     if stopping {
                         return;
@@ -142,6 +150,7 @@ impl Cutter {
         let wal = std::mem::replace(&mut self.wal, next);
         // The keeper outlives the cutters, so it takes this.
         let _ = self.keeper.send(News::Cut(wal.header.id.shard, Box::new(CutSegment { segment, wal, map })));
+        self.sent.clear();
         self.restart();
         Ok(true)
     }
@@ -157,7 +166,7 @@ impl Cutter {
                 continue;
             }
             self.builder.add(header.lsn, &header.meta, payload);
-            if self.builder.is_full() {
+            if self.builder.is_full() || self.sent.get(self.builder.next_block() as usize) == Some(&header.lsn) {
                 self.cut_block()?;
             }
         }
@@ -184,6 +193,9 @@ impl Cutter {
         let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
         let crc = crc32fast::hash(&block.bytes);
         sink.block(OutBlock { id, epoch, block_no: block.block_no, bytes: &block.bytes, crc, last_lsn });
+        if self.sent.len() == block.block_no as usize {
+            self.sent.push(last_lsn);
+        }
     }
 
     fn create(&mut self) -> Result<SegmentWriter, VaultError> {

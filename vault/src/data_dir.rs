@@ -43,8 +43,8 @@ pub struct DataDir {
     path: PathBuf,
     identity: Identity,
     fresh: bool,
-    /// Holds the lock.
-    _marker: File,
+    /// Hold the locks: the folder's, since the marker is replaced when a directory is made, and the marker's.
+    _locked: [File; 2],
 }
 
 impl DataDir {
@@ -57,21 +57,19 @@ impl DataDir {
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(VaultError::io("set the permissions of", path))?;
         check_filesystem(path, any_filesystem)?;
         let marker_path = path.join("node.json");
+        let folder = File::open(path).map_err(VaultError::io("open", path))?;
+        lock(&folder, path)?;
         let fresh = !marker_path.exists();
         if fresh {
             make(path, &marker_path)?;
         }
         let mut file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: marker_path }),
-            Err(TryLockError::Error(e)) => return Err(VaultError::io("lock", &marker_path)(e).into()),
-        }
+        lock(&file, &marker_path)?;
         let identity = read_marker(&mut file, &marker_path)?;
         for name in DATA {
             check_stamp(&path.join(name), identity.storage_uuid)?;
         }
-        Ok(Self { path: path.to_path_buf(), identity, fresh, _marker: file })
+        Ok(Self { path: path.to_path_buf(), identity, fresh, _locked: [folder, file] })
     }
 
     /// Where it is.
@@ -87,6 +85,14 @@ impl DataDir {
     /// Whether this call made it.
     pub fn is_fresh(&self) -> bool {
         self.fresh
+    }
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_path_buf() }),
+        Err(TryLockError::Error(e)) => Err(VaultError::io("lock", path)(e).into()),
     }
 }
 

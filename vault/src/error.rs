@@ -106,7 +106,7 @@ pub enum OpenError {
     /// Another process has it.
     #[error("{path} is in use by another gophership process: stop that one, or give this one another node.data_dir")]
     InUse {
-        /// The marker that is locked.
+        /// What is locked: the folder, or the marker in it.
         path: PathBuf,
     },
     /// The file system cannot keep the promise of a synced write.

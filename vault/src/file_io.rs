@@ -182,6 +182,22 @@ impl DiskReader {
         Ok(&self.buf[at..at + count])
     }
 
+    /// What can be read of a range: as far as the file goes, with zeros for pages that the disk refuses.
+    pub(crate) fn get_readable(&mut self, offset: u64, len: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let end = offset.saturating_add(len).min(self.len);
+        let mut at = offset;
+        while at < end {
+            let n = (end - at).min(PAGE - at % PAGE) as usize;
+            match self.get(at, n) {
+                Ok(bytes) => out.extend_from_slice(bytes),
+                Err(_) => out.resize(out.len() + n, 0),
+            }
+            at += n as u64;
+        }
+        out
+    }
+
     fn fill(&mut self, offset: u64, count: usize) -> Result<(), ReadFault> {
         let page = PAGE as usize;
         let start = offset - offset % PAGE;
@@ -193,12 +209,11 @@ impl DiskReader {
             self.base = self.buf.as_ptr().align_offset(page);
         }
         self.window = (start, 0);
-        let got = match read_full(&self.file, &mut self.buf[self.base..self.base + wanted], start) {
+        let window = &mut self.buf[self.base..self.base + wanted];
+        let got = match read_full(&self.file, &self.path, window, start, lead + count) {
             Ok(got) => got,
             // A bad sector in the read-ahead must not hide the good bytes that were asked for.
-            Err(_) if wanted > exact => {
-                read_full(&self.file, &mut self.buf[self.base..self.base + exact], start).map_err(ReadFault::Io)?
-            }
+            Err(_) if wanted > exact => read_full(&self.file, &self.path, &mut window[..exact], start, exact).map_err(ReadFault::Io)?,
             Err(e) => return Err(ReadFault::Io(e)),
         };
         if got < lead + count {
@@ -209,11 +224,11 @@ impl DiskReader {
     }
 }
 
-/// Reads until `buf` is full or the file ends.
-fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads until `buf` is full or the file ends, or until the disk fails past the first `needed` bytes.
+fn read_full(file: &File, path: &Path, buf: &mut [u8], offset: u64, needed: usize) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
-        match file.read_at(&mut buf[done..], offset + done as u64) {
+        match read_some(file, path, &mut buf[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(n) => {
                 done += n;
@@ -223,8 +238,37 @@ fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if done >= needed => break,
             Err(e) => return Err(e),
         }
     }
     Ok(done)
+}
+
+fn read_some(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(feature = "failpoints")]
+    let buf = match bad_sectors(path) {
+        Some((from, to)) if (from..to).contains(&offset) => return Err(rustix::io::Errno::IO.into()),
+        Some((from, _)) if offset < from => {
+            let good = usize::try_from(from - offset).map_or(buf.len(), |n| n.min(buf.len()));
+            &mut buf[..good]
+        }
+        Some(_) | None => buf,
+    };
+    #[cfg(not(feature = "failpoints"))]
+    let _ = path;
+    file.read_at(buf, offset)
+}
+
+/// The stretch of `path` that a test says cannot be read: `return(<end of the path>@<from>-<to>)`.
+#[cfg(feature = "failpoints")]
+fn bad_sectors(path: &Path) -> Option<(u64, u64)> {
+    let told = || -> Option<String> {
+        fail_point!("file.read", |told| told);
+        None
+    };
+    let told = told()?;
+    let (file, range) = told.split_once('@')?;
+    let (from, to) = range.split_once('-')?;
+    path.to_string_lossy().ends_with(file).then_some((from.parse().ok()?, to.parse().ok()?))
 }

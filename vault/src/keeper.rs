@@ -18,6 +18,7 @@ use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
+use crate::limits::ROLLED_FILES_MAX;
 use crate::map::MapWriter;
 use crate::quarantine::Quarantine;
 use crate::retention::trim_plan;
@@ -78,12 +79,24 @@ pub(crate) struct KeptShard {
     pub(crate) next_index: SegmentIndex,
     /// Files that were handed out and have not taken over yet, oldest first.
     pub(crate) handed: VecDeque<SegmentIndex>,
+    /// The last segment that is cut to its end.
+    pub(crate) cut: Option<SegmentIndex>,
     /// Cut segments whose seal is still to do, oldest first.
     pub(crate) to_seal: VecDeque<CutSegment>,
     /// Files whose segment is sealed.
     pub(crate) reusable: Vec<UsedWal>,
     /// A file that is on disk and not on record yet.
     pub(crate) unopened: Option<SpareWal>,
+}
+
+impl KeptShard {
+    /// Whether so many files wait for the cutter or the syncer that there would be no room in their channels for another one.
+    fn is_behind(&self) -> bool {
+        let first = self.shared.first().get();
+        let cut = self.cut.map_or(first, |index| index.get() + 1);
+        let synced = self.shared.watermark.durable().map_or(first, |lsn| lsn.index().get());
+        (self.next_index.get() - cut.min(synced)) as usize >= ROLLED_FILES_MAX
+    }
 }
 
 /// A WAL file whose segment is sealed.
@@ -112,6 +125,7 @@ impl Keeper {
             let stop = match self.news.recv_timeout(TURN) {
                 Ok(News::Cut(shard, cut)) => {
                     if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
+                        kept.cut = Some(cut.segment.header.id.index);
                         kept.to_seal.push_back(*cut);
                     }
                     false
@@ -171,7 +185,7 @@ impl Keeper {
             let kept = &mut self.shards[i];
             let current = kept.shared.current();
             kept.handed.retain(|index| *index > current);
-            if kept.handed.len() >= self.parts.spares_wanted {
+            if kept.handed.len() >= self.parts.spares_wanted || kept.is_behind() {
                 break;
             }
             if kept.unopened.is_none() {
@@ -182,8 +196,8 @@ impl Keeper {
         }
         let kept = &mut self.shards[i];
         while kept.reusable.len() > self.parts.spares_wanted {
-            let used = kept.reusable.remove(0);
-            file_io::remove(&used.path)?;
+            file_io::remove(&kept.reusable[0].path)?;
+            drop(kept.reusable.remove(0));
             self.parts.counts.wal_bytes.fetch_sub(self.parts.plan.size, Ordering::Relaxed);
         }
         Ok(())
@@ -238,9 +252,11 @@ impl Keeper {
 /// Puts a complete, synced segment file in place and on record.
 pub(crate) fn seal_on_record(parts: &KeeperParts, from: &std::path::Path, record: SealRecord) -> Result<SealRecord, VaultError> {
     let to = segment_path(&parts.data, record.id);
-    // A turn before this one may have come as far as the rename.
     if from.exists() {
         file_io::rename(from, &to)?;
+    } else {
+        // A turn before this one came as far as the rename, but maybe not to the sync of its folder.
+        file_io::sync_dir(file_io::parent(&to))?;
     }
     parts.ledger.seal_segment(&record)?;
     tracing::info!(

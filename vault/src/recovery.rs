@@ -10,15 +10,15 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::entry::{EntryMeta, WAL_ENTRY_HEADER, WalSeal};
+use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ids::{Epoch, EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{KeeperParts, may_pass, seal_on_record};
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, TrimReason};
 use crate::limits::PAGE;
 use crate::quarantine::Quarantined;
-use crate::recovery_end::judge_missing;
+use crate::recovery_end::{Durable, judge_missing};
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::{Hole, HoleReason};
 use crate::segment::header::SegmentHeader;
@@ -27,7 +27,7 @@ use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::segment::{open_path, segment_path};
 use crate::table::Slot;
 use crate::wal::header::{Tenant, WalHeader};
-use crate::wal::scan::{BadRange, WalScan, damaged_headers, read_header, scan};
+use crate::wal::scan::{WalScan, damaged_headers, read_header, scan};
 
 /// How long recovery waits before it tries again what may pass (a full disk, a catalogue without a leader).
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,20 +42,25 @@ pub(crate) struct LeftWal {
     pub(crate) known: Option<KnownSegment>,
 }
 
+/// For each boot of each shard, how far its durable marks say that a segment was synced. A mark speaks of its own boot only: that a later boot
+/// synced something proves nothing about an earlier one's tail.
+type Marks = BTreeMap<(ShardId, Epoch), BTreeMap<SegmentIndex, EntryNumber>>;
+
 /// Recovers all of it. `stopping` is asked between files and while waiting.
 pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping: &dyn Fn() -> bool) {
     left.sort_by_key(|l| std::cmp::Reverse((l.id.shard, l.id.index)));
-    let mut marks: BTreeMap<_, Option<Lsn>> = BTreeMap::new();
+    let mut marks = Marks::new();
     for wal in left {
-        let mark = marks.entry(wal.id.shard).or_default();
         loop {
-            match recover_one(parts, &wal, *mark) {
-                Ok(found) => {
-                    *mark = (*mark).max(found);
+            if stopping() {
+                return;
+            }
+            match recover_one(parts, &wal, &mut marks) {
+                Ok(()) => {
                     parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
                     break;
                 }
-                Err(error) if may_pass(&error) && !stopping() => {
+                Err(error) if may_pass(&error) => {
                     tracing::warn!(name: "segment.recover.waiting", segment = %wal.id, %error);
                     thread::sleep(RETRY);
                 }
@@ -66,58 +71,61 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
                 }
             }
         }
-        if stopping() {
-            return;
-        }
     }
 }
 
-/// Recovers one file; returns the highest durable mark it carries.
-fn recover_one(parts: &KeeperParts, wal: &LeftWal, later_mark: Option<Lsn>) -> Result<Option<Lsn>, VaultError> {
+/// Recovers one file, and adds the durable marks it carries to `marks`.
+fn recover_one(parts: &KeeperParts, wal: &LeftWal, marks: &mut Marks) -> Result<(), VaultError> {
     let open = match wal.known {
-        Some(KnownSegment::Sealed(record)) if segment_path(&parts.data, wal.id).exists() => {
-            parts.table.set(wal.id.shard, wal.id.index, Slot::Sealed(record));
-            file_io::remove(&wal.path)?;
-            return Ok(None);
+        // Sealed, and trimmed too if the table does not have it any more: the file was only still to be removed.
+        Some(KnownSegment::Sealed(_)) if segment_path(&parts.data, wal.id).exists() || parts.table.get(wal.id.shard, wal.id.index).is_none() => {
+            return file_io::remove(&wal.path);
         }
+        // Its record was trimmed before this start.
+        None if wal.id.index < parts.ledger.next_index(wal.id.shard) => return file_io::remove(&wal.path),
         Some(KnownSegment::Open(open)) => Some(open),
-        // Its record was trimmed: the file was only still to be removed.
-        None if wal.id.index < parts.ledger.next_index(wal.id.shard) => {
-            file_io::remove(&wal.path)?;
-            return Ok(None);
-        }
         Some(KnownSegment::Sealed(_)) | None => None,
     };
     let mut reader = DiskReader::direct(&wal.path)?;
     let header = header_of(parts, wal, open, &mut reader)?;
-    let found = scan(&mut reader, &WalSeal::new(header.uuid), wal.id.index);
-    let mark = later_mark.max(found.durable);
-    let present: Vec<EntryNumber> = found.entries.iter().map(|e| e.header.lsn.number()).collect();
-    let judged = judge_missing(&present, wal.id.index, mark);
-    let copies = copies_of(parts, wal.id, &judged);
-    keep_damaged(parts, wal, &mut reader, &found, &judged, &copies)?;
-    for at in damaged_headers(&mut reader) {
-        keep_bytes(parts, wal, &mut reader, BadRange { offset: at, len: PAGE, missing: None }, "a header page of the WAL file is damaged; the other copy served")?;
+    let found = scan(&mut reader, &header, &mut |_, _| Ok(()))?;
+    let durable = add_marks(marks, &header, &found);
+    let judged = judge_missing(&found.present, durable);
+    let copies = copies_of(parts, &header, &found);
+    keep_damaged(parts, wal, &mut reader, &found, &judged, durable, &copies)?;
+    for at in damaged_headers(&mut reader, header.size) {
+        keep_bytes(parts, wal, &mut reader, (at, PAGE), None, "a header page of the WAL file is damaged; the other copy or the catalogue served")?;
     }
     let holes = without(&judged, &copies);
-    if wal.known.is_none() && !found.entries.is_empty() {
+    let nothing = found.present.is_empty() && copies.is_empty() && !holes.iter().any(|h| h.reason == HoleReason::Quarantined);
+    if wal.known.is_none() && !nothing {
         return Err(VaultError::Damaged { path: wal.path.clone(), offset: 0, what: "it holds entries, and its segment is not on record" });
     }
-    if found.entries.is_empty() && copies.is_empty() && !holes.iter().any(|h| h.reason == HoleReason::Quarantined) {
+    if nothing && !matches!(wal.known, Some(KnownSegment::Sealed(_))) {
         drop_empty(parts, wal, open)?;
     } else {
         let segment = cut_again(parts, &header, &mut reader, &found, &copies, holes)?;
         seal(parts, wal, &segment)?;
     }
-    file_io::remove(&wal.path)?;
-    Ok(found.durable)
+    file_io::remove(&wal.path)
+}
+
+/// Adds the marks of one file to those known, and says what is known of its own segment.
+fn add_marks(marks: &mut Marks, header: &WalHeader, found: &WalScan) -> Durable {
+    let of_boot = marks.entry((header.id.shard, header.epoch)).or_default();
+    for (index, number) in &found.marks {
+        let highest = of_boot.entry(*index).or_insert(*number);
+        *highest = (*number).max(*highest);
+    }
+    let own = header.id.index;
+    Durable { to: of_boot.get(&own).copied(), all: of_boot.keys().any(|index| *index > own) }
 }
 
 /// The file's header: its own, or, where both pages are damaged, what the ledger knows.
 fn header_of(parts: &KeeperParts, wal: &LeftWal, open: Option<OpenRecord>, reader: &mut DiskReader) -> Result<WalHeader, VaultError> {
     let read = read_header(reader);
     match (read, open) {
-        (Ok(header), Some(open)) if header.uuid != open.file_uuid => Err(VaultError::Damaged {
+        (Ok(header), open) if header.id != wal.id || open.is_some_and(|open| header.uuid != open.file_uuid) => Err(VaultError::Damaged {
             path: wal.path.clone(),
             offset: 0,
             what: "it is not the file that is on record for this segment",
@@ -128,7 +136,7 @@ fn header_of(parts: &KeeperParts, wal: &LeftWal, open: Option<OpenRecord>, reade
             epoch: open.epoch,
             uuid: open.file_uuid,
             cluster_id: parts.plan.cluster_id,
-            size: reader.len(),
+            size: parts.plan.size.max(reader.len()),
             created_ns: 0,
             tenants: vec![Tenant::default_tenant()],
         }),
@@ -136,26 +144,26 @@ fn header_of(parts: &KeeperParts, wal: &LeftWal, open: Option<OpenRecord>, reade
     }
 }
 
-/// Entries that the WAL has lost and a segment file of the same segment still has, right by their CRC.
+/// Entries that the WAL has lost and a segment file cut from it still has, right by their CRC.
 type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
 
-fn copies_of(parts: &KeeperParts, id: SegmentId, judged: &[Hole]) -> Copies {
+/// Whether an entry was synced does not matter here: what has its right CRC was appended.
+fn copies_of(parts: &KeeperParts, header: &WalHeader, found: &WalScan) -> Copies {
     let mut copies = Copies::new();
-    let wanted: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
-    if wanted.is_empty() {
-        return copies;
-    }
-    for path in [segment_path(&parts.data, id), open_path(&parts.data, id)] {
-        let Ok(mut segment) = SegmentReader::open(&path, id, true) else { continue };
+    for path in [segment_path(&parts.data, header.id), open_path(&parts.data, header.id)] {
+        let Ok(mut segment) = SegmentReader::open(&path, header.id, true) else { continue };
+        if segment.header().is_some_and(|h| h.file_uuid != header.uuid) {
+            continue;
+        }
         for i in 0..segment.blocks().len() {
             let row = segment.blocks()[i];
-            if !wanted.iter().any(|h| h.first <= row.last && row.first <= h.last) {
+            if found.present.iter().any(|(first, last)| *first <= row.first && row.last <= *last) {
                 continue;
             }
             let Ok(block) = segment.block(i) else { continue };
             for e in 0..block.len() {
                 let number = block.header(e).lsn.number();
-                if wanted.iter().any(|h| h.first <= number && number <= h.last) {
+                if !found.has(number) {
                     copies.entry(number).or_insert_with(|| (block.header(e).meta, block.payload(e).to_vec()));
                 }
             }
@@ -182,55 +190,56 @@ fn without(judged: &[Hole], copies: &Copies) -> Vec<Hole> {
     left
 }
 
-/// Quarantines the byte ranges whose entries were durable; says of the others that they were not.
+/// Quarantines the byte ranges that were durable; says of the others that they were not.
 fn keep_damaged(
     parts: &KeeperParts,
     wal: &LeftWal,
     reader: &mut DiskReader,
     found: &WalScan,
     judged: &[Hole],
+    durable: Durable,
     copies: &Copies,
 ) -> Result<(), VaultError> {
+    let corrupt: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
     for bad in &found.bad {
-        let corrupt = bad.missing.is_some_and(|(first, last)| {
-            judged.iter().any(|h| h.reason == HoleReason::Quarantined && h.first <= last && first <= h.last)
-        });
-        if corrupt {
-            keep_bytes(parts, wal, reader, *bad, "bytes of the WAL that were durable are not what was written")?;
+        let was_durable = match bad.missing {
+            Some((first, last)) => corrupt.iter().any(|h| h.first <= last && first <= h.last),
+            // An idle mark is gone. It was written before what follows it.
+            None => durable.all || durable.to >= Some(bad.before),
+        };
+        if was_durable {
+            let at = (bad.offset, bad.len);
+            keep_bytes(parts, wal, reader, at, lost(bad.missing, copies), "bytes of the WAL that were durable are not what was written")?;
         } else {
             tracing::info!(name: "wal.scan.void", segment = %wal.id, offset = bad.offset, bytes = bad.len, numbers = ?bad.missing);
         }
     }
-    let Some(tail) = judged.iter().find(|h| h.reason == HoleReason::Quarantined && found.entries.last().is_none_or(|e| h.first > e.header.lsn.number()))
+    let last = found.present.last().map(|(_, last)| *last);
+    let Some(tail) = corrupt.last().filter(|h| last.is_none_or(|last| h.first > last) && found.bad.iter().all(|b| b.missing != Some((h.first, h.last))))
     else {
         return Ok(());
     };
     // The last durable entries are gone, and nothing after them says where they ended: a first stretch of what stands there is kept as a witness.
-    let len = (reader.len() - PAGE).saturating_sub(found.end).min(PAGE * 16);
-    let bad = BadRange { offset: found.end, len, missing: Some((tail.first, tail.last)) };
-    if copies.contains_key(&tail.first) { Ok(()) } else { keep_bytes(parts, wal, reader, bad, "the last durable entries of the WAL are missing") }
+    let len = reader.len().saturating_sub(found.end).min(PAGE * 16);
+    keep_bytes(parts, wal, reader, (found.end, len), lost(Some((tail.first, tail.last)), copies), "the last durable entries of the WAL are missing")
 }
 
-fn keep_bytes(parts: &KeeperParts, wal: &LeftWal, reader: &mut DiskReader, bad: BadRange, why: &str) -> Result<(), VaultError> {
-    let bytes = readable(reader, bad.offset, bad.len);
-    let reason = Quarantined::new(&wal.path, bad.offset, bad.len, wal.id, bad.missing, why.to_owned());
+/// The numbers that are missing, unless copies of all of them are there.
+fn lost(missing: Option<(EntryNumber, EntryNumber)>, copies: &Copies) -> Option<(EntryNumber, EntryNumber)> {
+    missing.filter(|(first, last)| copies.range(*first..=*last).count() as u64 <= u64::from(last.get() - first.get()))
+}
+
+fn keep_bytes(
+    parts: &KeeperParts,
+    wal: &LeftWal,
+    reader: &mut DiskReader,
+    (offset, len): (u64, u64),
+    numbers: Option<(EntryNumber, EntryNumber)>,
+    why: &str,
+) -> Result<(), VaultError> {
+    let bytes = reader.get_readable(offset, len);
+    let reason = Quarantined::new(&wal.path, offset, len, wal.id, numbers, why.to_owned());
     parts.quarantine.keep("wal", &bytes, reason)
-}
-
-/// What can be read of a range; pages that the disk refuses are zeros.
-fn readable(reader: &mut DiskReader, offset: u64, len: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    let end = offset + len;
-    let mut at = offset;
-    while at < end {
-        let n = (end - at).min(PAGE - at % PAGE) as usize;
-        match reader.get(at, n) {
-            Ok(bytes) => out.extend_from_slice(bytes),
-            Err(_) => out.resize(out.len() + n, 0),
-        }
-        at += n as u64;
-    }
-    out
 }
 
 /// A file that never held an entry leaves nothing but its index.
@@ -252,23 +261,19 @@ fn cut_again(
     copies: &Copies,
     holes: Vec<Hole>,
 ) -> Result<FinishedSegment, VaultError> {
-    let source = reader.path().to_path_buf();
     let path = file_io::with_suffix(&open_path(&parts.data, header.id), ".recut");
     file_io::remove(&path)?;
     let mut file = SegmentWriter::create(&path, SegmentHeader::of_wal(header))?;
     let mut builder = BlockBuilder::new();
     let mut copies = copies.iter().peekable();
-    for entry in &found.entries {
-        while let Some((number, (meta, payload))) = copies.next_if(|(n, _)| **n < entry.header.lsn.number()) {
-            add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, payload)?;
+    let again = scan(reader, header, &mut |entry, payload| {
+        while let Some((number, (meta, copy))) = copies.next_if(|(n, _)| **n < entry.lsn.number()) {
+            add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, copy)?;
         }
-        let at = entry.offset + WAL_ENTRY_HEADER as u64;
-        let payload = reader.get(at, entry.header.payload_len as usize).map_err(|_| VaultError::Damaged {
-            path: source.clone(),
-            offset: at,
-            what: "an entry that could be read a moment ago cannot be read any more",
-        })?;
-        add(&mut builder, &mut file, entry.header.lsn, &entry.header.meta, payload)?;
+        add(&mut builder, &mut file, entry.lsn, &entry.meta, payload)
+    })?;
+    if again != *found {
+        return Err(VaultError::Damaged { path: reader.path().to_path_buf(), offset: 0, what: "two reads of it found different entries" });
     }
     for (number, (meta, payload)) in copies {
         add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, payload)?;
@@ -288,6 +293,14 @@ fn add(builder: &mut BlockBuilder, file: &mut SegmentWriter, lsn: Lsn, meta: &En
 }
 
 fn seal(parts: &KeeperParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(), VaultError> {
+    if let Some(KnownSegment::Sealed(before)) = wal.known {
+        // Its segment file is gone, and its WAL was still there.
+        if before.digest != segment.digest {
+            let what = "its segment file is gone, and what it holds is not what was sealed";
+            return Err(VaultError::Damaged { path: wal.path.clone(), offset: 0, what });
+        }
+        return file_io::rename(&segment.path, &segment_path(&parts.data, wal.id));
+    }
     let record = seal_on_record(
         parts,
         &segment.path,
@@ -351,9 +364,11 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
 pub(crate) fn take_inventory(parts: &KeeperParts) {
     for (shard, index, slot) in parts.table.all() {
         let id = SegmentId { node: parts.node, shard, index };
-        if matches!(slot, Slot::Sealed(_)) && !segment_path(&parts.data, id).exists() {
+        if matches!(slot, Slot::Sealed(_))
+            && !segment_path(&parts.data, id).exists()
+            && parts.table.sealed_is_unreadable(shard, index, "its segment file is gone")
+        {
             tracing::error!(name: "segment.file.missing", segment = %id, error = "the segment is on record as sealed, and its file is gone");
-            parts.table.set(shard, index, Slot::Unreadable("its segment file is gone".to_owned()));
         }
     }
     let own = parts.data.join("segments").join(format!("{:010}", parts.node));

@@ -1,27 +1,31 @@
 //! What a scanned WAL file means: which missing numbers are an unsynced tail and which are corruption. A pure function.
 
-use crate::ids::{EntryNumber, Lsn, SegmentIndex};
+use crate::ids::EntryNumber;
 use crate::segment::footer::{Hole, HoleReason};
 
-/// Judges the numbers that are missing in segment `index`. `present` are those found, in order; `durable` is the highest durable mark known from anywhere.
+/// What is known of how far a segment was synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Durable {
+    /// The highest number of it that any durable mark names.
+    pub(crate) to: Option<EntryNumber>,
+    /// Whether a mark of the same boot lies in a later segment, so that all of this one was synced.
+    pub(crate) all: bool,
+}
+
+/// Judges the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
 ///
-/// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void. Where the mark lies in a later
-/// segment all of this one was synced, so every gap before a number found is corruption; what came after the last number found cannot be known.
-pub(crate) fn judge_missing(present: &[EntryNumber], index: SegmentIndex, durable: Option<Lsn>) -> Vec<Hole> {
-    let mark = durable.map_or(0, |d| match d.index().cmp(&index) {
-        std::cmp::Ordering::Less => 0,
-        std::cmp::Ordering::Equal => d.number().get(),
-        std::cmp::Ordering::Greater => u32::MAX,
-    });
+/// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void. Where all of the segment was
+/// synced every gap before a number found is corruption; what came after the last number found cannot be known past the mark.
+pub(crate) fn judge_missing(present: &[(EntryNumber, EntryNumber)], durable: Durable) -> Vec<Hole> {
+    let to = durable.to.map_or(0, EntryNumber::get);
+    let mark = if durable.all { u32::MAX } else { to };
     let mut holes = Vec::new();
     let mut next = 1u32;
-    for number in present {
-        push_split(&mut holes, next, number.get() - 1, mark);
-        next = number.get().saturating_add(1);
+    for (first, last) in present {
+        push_split(&mut holes, next, first.get() - 1, mark);
+        next = last.get().saturating_add(1);
     }
-    if mark != u32::MAX {
-        push_split(&mut holes, next, mark, mark);
-    }
+    push_split(&mut holes, next, to, to);
     holes
 }
 
@@ -41,24 +45,26 @@ fn push(holes: &mut Vec<Hole>, first: u32, last: u32, reason: HoleReason) {
 mod tests {
     use super::*;
 
-    fn judge(present: &[u32], mark: Option<(u32, u32)>) -> Vec<(u32, u32, HoleReason)> {
-        let present: Vec<EntryNumber> = present.iter().map(|n| EntryNumber::new(*n).unwrap()).collect();
-        let mark = mark.map(|(i, n)| Lsn::at(SegmentIndex::new(i).unwrap(), EntryNumber::new(n).unwrap()));
-        judge_missing(&present, SegmentIndex::new(5).unwrap(), mark).iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect()
+    fn judge(present: &[(u32, u32)], to: u32, all: bool) -> Vec<(u32, u32, HoleReason)> {
+        let number = |n| EntryNumber::new(n).unwrap();
+        let present: Vec<_> = present.iter().map(|(first, last)| (number(*first), number(*last))).collect();
+        let durable = Durable { to: EntryNumber::new(to), all };
+        judge_missing(&present, durable).iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect()
     }
 
     #[test]
     fn table() {
         use HoleReason::{Quarantined as Q, UnsyncedTail as U};
-        assert_eq!(judge(&[], None), []);
-        assert_eq!(judge(&[1, 2, 3], None), []);
-        assert_eq!(judge(&[1, 2, 3], Some((5, 3))), []);
-        assert_eq!(judge(&[1, 3], Some((5, 1))), [(2, 2, U)], "above the mark");
-        assert_eq!(judge(&[1, 3], Some((5, 2))), [(2, 2, Q)], "at the mark");
-        assert_eq!(judge(&[3], Some((5, 1))), [(1, 1, Q), (2, 2, U)], "the mark splits a gap");
-        assert_eq!(judge(&[1], Some((5, 3))), [(2, 3, Q)], "the durable tail is gone");
-        assert_eq!(judge(&[], Some((5, 2))), [(1, 2, Q)], "all of it is gone");
-        assert_eq!(judge(&[2], Some((6, 1))), [(1, 1, Q)], "a later mark makes the gap corruption");
-        assert_eq!(judge(&[2], Some((4, 9))), [(1, 1, U)], "an earlier mark says nothing");
+        assert_eq!(judge(&[], 0, false), []);
+        assert_eq!(judge(&[(1, 3)], 0, false), []);
+        assert_eq!(judge(&[(1, 3)], 3, false), []);
+        assert_eq!(judge(&[(1, 1), (3, 3)], 1, false), [(2, 2, U)], "above the mark");
+        assert_eq!(judge(&[(1, 1), (3, 3)], 2, false), [(2, 2, Q)], "at the mark");
+        assert_eq!(judge(&[(3, 3)], 1, false), [(1, 1, Q), (2, 2, U)], "the mark splits a gap");
+        assert_eq!(judge(&[(1, 1)], 3, false), [(2, 3, Q)], "the durable tail is gone");
+        assert_eq!(judge(&[], 2, false), [(1, 2, Q)], "all of it is gone");
+        assert_eq!(judge(&[(2, 2)], 0, true), [(1, 1, Q)], "a mark in a later segment makes the gap corruption");
+        assert_eq!(judge(&[(2, 2)], 0, false), [(1, 1, U)], "no mark says nothing");
+        assert_eq!(judge(&[(2, 2)], 4, true), [(1, 1, Q), (3, 4, Q)], "a later file says how far this one went, at least");
     }
 }

@@ -45,6 +45,11 @@ impl ShardShared {
         }
     }
 
+    /// Index of the first file of this boot.
+    pub(crate) fn first(&self) -> SegmentIndex {
+        self.first
+    }
+
     pub(crate) fn written(&self) -> Option<Lsn> {
         Lsn::from_u64(self.written.load(Ordering::Acquire))
     }

@@ -22,7 +22,12 @@ pub(crate) enum Slot {
     Sealed(SealRecord),
 }
 
-type Slots = BTreeMap<(ShardId, SegmentIndex), Slot>;
+#[derive(Default)]
+struct Slots {
+    by_place: BTreeMap<(ShardId, SegmentIndex), Slot>,
+    /// Whether the recovery has ended, so that nothing moves on from [`Slot::Recovering`] any more.
+    recovery_ended: bool,
+}
 
 /// The table. Its lock is never taken on the reflex path.
 #[derive(Default)]
@@ -38,25 +43,43 @@ impl Table {
     }
 
     pub(crate) fn set(&self, shard: ShardId, index: SegmentIndex, slot: Slot) {
-        self.lock().insert((shard, index), slot);
+        self.lock().by_place.insert((shard, index), slot);
         self.changed.notify_all();
     }
 
     pub(crate) fn remove(&self, shard: ShardId, index: SegmentIndex) {
-        self.lock().remove(&(shard, index));
+        self.lock().by_place.remove(&(shard, index));
         self.changed.notify_all();
     }
 
     pub(crate) fn get(&self, shard: ShardId, index: SegmentIndex) -> Option<Slot> {
-        self.lock().get(&(shard, index)).cloned()
+        self.lock().by_place.get(&(shard, index)).cloned()
     }
 
-    /// The first segment of `shard` at or after `from`. Waits while that one is being recovered.
+    /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
+    pub(crate) fn sealed_is_unreadable(&self, shard: ShardId, index: SegmentIndex, why: &str) -> bool {
+        match self.lock().by_place.get_mut(&(shard, index)) {
+            Some(slot @ Slot::Sealed(_)) => {
+                *slot = Slot::Unreadable(why.to_owned());
+                true
+            }
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) | None => false,
+        }
+    }
+
+    /// Nobody recovers anything any more: who waits for that goes on without.
+    pub(crate) fn recovery_ended(&self) {
+        self.lock().recovery_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The first segment of `shard` at or after `from`. Waits while that one is being recovered; [`Slot::Recovering`] comes back only when that
+    /// ended early.
     pub(crate) fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
         let mut slots = self.lock();
         loop {
-            let (key, slot) = slots.range((shard, from)..).next().filter(|((s, _), _)| *s == shard)?;
-            if !matches!(slot, Slot::Recovering) {
+            let (key, slot) = slots.by_place.range((shard, from)..).next().filter(|((s, _), _)| *s == shard)?;
+            if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
                 return Some((key.1, slot.clone()));
             }
             slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
@@ -65,18 +88,18 @@ impl Table {
 
     /// All of it, in order.
     pub(crate) fn all(&self) -> Vec<(ShardId, SegmentIndex, Slot)> {
-        self.lock().iter().map(|((shard, index), slot)| (*shard, *index, slot.clone())).collect()
+        self.lock().by_place.iter().map(|((shard, index), slot)| (*shard, *index, slot.clone())).collect()
     }
 
     /// Every shard that has a segment.
     pub(crate) fn shards(&self) -> Vec<ShardId> {
-        let mut shards: Vec<ShardId> = self.lock().keys().map(|(shard, _)| *shard).collect();
+        let mut shards: Vec<ShardId> = self.lock().by_place.keys().map(|(shard, _)| *shard).collect();
         shards.dedup();
         shards
     }
 
     /// How many wait for recovery.
     pub(crate) fn recovering(&self) -> usize {
-        self.lock().values().filter(|slot| matches!(slot, Slot::Recovering)).count()
+        self.lock().by_place.values().filter(|slot| matches!(slot, Slot::Recovering)).count()
     }
 }

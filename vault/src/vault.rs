@@ -168,6 +168,30 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+impl Inner {
+    /// Ends the threads. What was appended is synced; what is not sealed is recovered at the next start.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        for shard in &self.shards {
+            shard.stop();
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = threads.len().saturating_sub(2);
+        let last = threads.split_off(behind);
+        join(threads.drain(..));
+        // The keeper may be gone already, after a panic.
+        let _ = self.keeper.send(News::Stop);
+        join(last.into_iter());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Threads that outlived the vault would write where the next one does.
+        self.stop();
+    }
+}
+
 /// A node's vault. Cheap to clone; every clone is the same vault.
 #[derive(Clone)]
 pub struct Vault {
@@ -212,7 +236,7 @@ impl Vault {
         let left = list_left(&path, node, &known)?;
         announce(&parts, &left, &known);
         let (news, keeper_news) = channel();
-        let mut start = Start { parts: &parts, news: &news, known: &known, left: &left, options, threads: Vec::new() };
+        let mut start = Start { parts: &parts, news: &news, known: &known, left: &left, options, shards: Vec::new(), threads: Vec::new() };
         let mut writers = Vec::new();
         let mut kept = Vec::new();
         let mut syncs = Vec::new();
@@ -222,14 +246,15 @@ impl Vault {
             kept.push(shard);
             syncs.push(stats);
         }
-        let mut threads = start.threads;
-        let shards: Vec<Arc<ShardShared>> = kept.iter().map(|k| Arc::clone(&k.shared)).collect();
+        let (shards, mut threads) = start.done();
+        let marks: Vec<Arc<Watermark>> = shards.iter().map(|s| Arc::clone(&s.watermark)).collect();
         let (table, quarantine, counts) = (Arc::clone(&parts.table), Arc::clone(&parts.quarantine), Arc::clone(&parts.counts));
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
-        threads.push(spawn("keeper", move || Keeper::new(parts, kept, keeper_news).run())?);
+        threads.push(spawn("keeper", marks, move || Keeper::new(parts, kept, keeper_news).run())?);
         let stop = Arc::clone(&stopping);
-        threads.push(spawn("recovery", move || {
+        threads.push(spawn("recovery", Vec::new(), move || {
+            let _end = RecoveryEnd(Arc::clone(&recovery_parts.table));
             recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire));
             take_inventory(&recovery_parts);
         })?);
@@ -294,6 +319,16 @@ impl Vault {
         }
     }
 
+    /// What the fill of the disk allows.
+    pub fn tier(&self) -> DiskTier {
+        DiskTier::from_u8(self.inner.tier.load(Ordering::Relaxed))
+    }
+
+    /// Each shard that takes entries: its last entry appended, and the last that may be acknowledged.
+    pub fn marks(&self) -> Vec<(ShardId, Option<Lsn>, Option<Lsn>)> {
+        self.inner.shards.iter().map(|s| (s.id, s.written(), s.watermark.acked())).collect()
+    }
+
     /// Every segment that is not trimmed, in order.
     pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
         let node = self.inner.node;
@@ -327,7 +362,7 @@ impl Vault {
         let path = self.segment_file(id);
         let report = verify_segment(&path, id, Some(record.digest), progress)?;
         for fault in &report.faults {
-            let bytes = SegmentReader::open(&path, id, false)?.raw(fault.offset, fault.len).unwrap_or_default();
+            let bytes = SegmentReader::open(&path, id, true)?.damaged_bytes(fault);
             let reason = Quarantined::new(&path, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
             self.inner.quarantine.keep("segment", &bytes, reason)?;
         }
@@ -367,21 +402,11 @@ impl Vault {
     /// Stops everything: what was appended is synced, the idle marks are written, the threads have ended when this returns. What is not sealed is
     /// recovered at the next start. The data directory is free when the last clone of this vault is gone.
     pub fn close(self, writers: Vec<ShardWriter>) {
-        let inner = &self.inner;
-        inner.stopping.store(true, Ordering::Release);
+        self.inner.stopping.store(true, Ordering::Release);
         for writer in writers {
             close_writer(writer);
         }
-        for shard in &inner.shards {
-            shard.stop();
-        }
-        let mut threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = threads.len().saturating_sub(2);
-        let last = threads.split_off(behind);
-        join(threads.drain(..));
-        // The keeper may be gone already, after a panic.
-        let _ = inner.keeper.send(News::Stop);
-        join(last.into_iter());
+        self.inner.stop();
     }
 
     fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
@@ -451,9 +476,36 @@ fn check(options: &VaultOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+/// Tells the table that nobody recovers anything any more, however that came.
+struct RecoveryEnd(Arc<Table>);
+
+impl Drop for RecoveryEnd {
+    fn drop(&mut self) {
+        self.0.recovery_ended();
+    }
+}
+
+/// Starts a thread. Should it panic, the shards with these `marks` have failed: without it nothing would ever be acknowledged, or sealed, again.
+fn spawn(name: &str, marks: Vec<Arc<Watermark>>, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let guard = FailOnPanic { name: name.to_owned(), marks };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _guard = guard;
+        run();
+    });
     Ok(spawned.map_err(VaultError::io("start the thread", name.as_ref()))?)
+}
+
+struct FailOnPanic {
+    name: String,
+    marks: Vec<Arc<Watermark>>,
+}
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.marks.iter().for_each(|mark| mark.fail(format!("the vault's thread {} panicked: this is a bug; restart the node", self.name)));
+        }
+    }
 }
 
 /// What starting a shard needs.
@@ -463,16 +515,31 @@ struct Start<'a> {
     known: &'a [KnownSegment],
     left: &'a [crate::recovery::LeftWal],
     options: &'a VaultOptions,
+    shards: Vec<Arc<ShardShared>>,
     threads: Vec<JoinHandle<()>>,
 }
 
+impl Drop for Start<'_> {
+    /// Where a later shard could not be started, the threads of those before it end.
+    fn drop(&mut self) {
+        self.shards.iter().for_each(|shard| shard.stop());
+        join(self.threads.drain(..));
+    }
+}
+
 impl Start<'_> {
+    /// All is started.
+    fn done(mut self) -> (Vec<Arc<ShardShared>>, Vec<JoinHandle<()>>) {
+        (std::mem::take(&mut self.shards), std::mem::take(&mut self.threads))
+    }
+
     fn shard(&mut self, id: ShardId, seam: ShardSeam) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
         let parts = self.parts;
         file_io::create_dir(&wal_dir(&parts.data, id.get()))?;
         let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
         let index = self.first_index(id);
         let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
+        self.shards.push(Arc::clone(&shared));
         let first = make_file(parts, SegmentId { node: parts.node, shard: id, index })?;
         open_on_record(parts, &first.wal)?;
         let wal = Arc::clone(&first.wal);
@@ -487,11 +554,11 @@ impl Start<'_> {
             self.options.segment_age,
         );
         let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
-        let thread = spawn(&format!("sync-{id}"), move || syncer.run())?;
+        let thread = spawn(&format!("sync-{id}"), vec![shared.watermark.clone()], move || syncer.run())?;
         shared.set_syncer(thread.thread().clone());
         self.threads.push(thread);
         let cutter = Cutter::new(parts.data.clone(), Arc::clone(&shared), wal, rolls, self.news.clone(), seam.sink);
-        let thread = spawn(&format!("cut-{id}"), move || cutter.run())?;
+        let thread = spawn(&format!("cut-{id}"), vec![shared.watermark.clone()], move || cutter.run())?;
         shared.set_cutter(thread.thread().clone());
         self.threads.push(thread);
         let kept = KeptShard {
@@ -499,6 +566,7 @@ impl Start<'_> {
             spares: spares_in,
             next_index: next_index(index),
             handed: VecDeque::new(),
+            cut: None,
             to_seal: VecDeque::new(),
             reusable: Vec::new(),
             unopened: None,

@@ -102,6 +102,11 @@ impl BlockBuilder {
         self.headers.is_empty()
     }
 
+    /// The number that the next block will have.
+    pub(crate) fn next_block(&self) -> u32 {
+        self.next_block
+    }
+
     /// The digest over everything added since the last reset.
     pub(crate) fn digest(&self) -> [u8; 32] {
         *self.digest.finalize().as_bytes()

@@ -10,7 +10,7 @@ use super::frame::{self, FRAME_HEADER, Kind, SKIPPABLE};
 use super::header::{HeaderFault, SegmentHeader};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
-use crate::ids::{EntryNumber, SegmentId};
+use crate::ids::{EntryNumber, Lsn, SegmentId};
 use crate::limits::PAGE;
 
 /// Something in a segment file is not what it should be.
@@ -51,6 +51,10 @@ impl SegmentReader {
             Some(footer) => segment.blocks = footer.blocks.clone(),
             None => segment.walk(),
         }
+        if segment.header.is_none() {
+            let len = segment.blocks.first().map_or(segment.len(), |b| b.offset).min(PAGE);
+            segment.fault(0, len, "the segment header is damaged", None);
+        }
         Ok(segment)
     }
 
@@ -90,10 +94,27 @@ impl SegmentReader {
         self.block_data(row.offset, frame).map_err(|e| fault(e.to_owned()))
     }
 
-    /// The bytes of block number `i`, as they stand.
+    /// The bytes at `offset`, as they stand.
     pub(crate) fn raw(&mut self, offset: u64, len: u64) -> Option<Vec<u8>> {
         let len = usize::try_from(len).ok()?;
         self.reader.get(offset, len).ok().map(<[u8]>::to_vec)
+    }
+
+    /// The bytes of a fault, as far as the disk gives them.
+    pub(crate) fn damaged_bytes(&mut self, fault: &SegmentFault) -> Vec<u8> {
+        self.reader.get_readable(fault.offset, fault.len)
+    }
+
+    /// Says which numbers are lost at the end of a file whose footer is damaged, now that its last entry is known from elsewhere.
+    pub(crate) fn must_end_with(&mut self, last: Option<Lsn>) {
+        let Some(last) = last.map(Lsn::number).filter(|_| self.footer.is_none()) else { return };
+        let first = self.blocks.last().map_or(Some(EntryNumber::FIRST), |b| b.last.checked_next());
+        let Some(first) = first.filter(|first| *first <= last) else { return };
+        let from = self.blocks.last().map_or(0, |b| b.offset + b.stored_bytes);
+        match self.faults.iter_mut().find(|f| f.offset == from && f.numbers.is_none()) {
+            Some(fault) => fault.numbers = Some((first, last)),
+            None => self.fault(from, self.len() - from, "no block can be read here", Some((first, last))),
+        }
     }
 
     fn block_frame(&mut self, offset: u64) -> Result<BlockFrame, &'static str> {
@@ -125,10 +146,7 @@ impl SegmentReader {
             Some(Err(HeaderFault::Format(found))) => {
                 Err(VaultError::Format { path: self.reader.path().to_path_buf(), found, known: 1 })
             }
-            Some(Err(HeaderFault::Damaged)) | None => {
-                self.fault(0, 0, "the segment header is damaged", None);
-                Ok(())
-            }
+            Some(Err(HeaderFault::Damaged)) | None => Ok(()),
         }
     }
 
@@ -154,7 +172,7 @@ impl SegmentReader {
     /// Finds the blocks without the footer.
     fn walk(&mut self) {
         let end = self.reader.len();
-        let mut at = header_content(&mut self.reader).map_or(0, |content| (FRAME_HEADER + content.len()) as u64);
+        let mut at = self.header.as_ref().map_or(0, |header| header.encode().len() as u64);
         let mut last: Option<EntryNumber> = None;
         while at < end {
             match self.block_at(at) {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
 
 use fail::fail_point;
 use rustix::fs::FallocateFlags;
@@ -42,8 +42,6 @@ pub(crate) struct WalFile {
     pub(crate) map: Arc<WalMap>,
     /// The last entry's number, once the shard has rolled past this file; 0 before, and where it has none.
     pub(crate) last_number: AtomicU32,
-    /// Whether the shard has rolled past this file.
-    pub(crate) rolled: AtomicBool,
 }
 
 /// A file that is ready to take its first entry.
@@ -119,7 +117,6 @@ fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>)
         file,
         map,
         last_number: AtomicU32::new(0),
-        rolled: AtomicBool::new(false),
     }
 }
 

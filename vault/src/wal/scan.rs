@@ -3,22 +3,17 @@
 //! **Invariants.** I1: an entry is valid by tag, position and CRC, whatever stands before it. I2: nothing is judged here: whether missing numbers are an unsynced
 //! tail or corruption is decided by `recovery_end`. I3: an unreadable page costs only the entries that touch it.
 
+use std::collections::BTreeMap;
+
 use super::header::{HeaderFault, WalHeader};
 use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal, u32_at};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
-use crate::ids::{EntryNumber, Lsn, SegmentIndex};
+use crate::ids::{EntryNumber, SegmentIndex};
 use crate::limits::PAGE;
 use crate::wal::writer::room_for;
 
 const TAG_AT: u64 = 60;
-
-/// A valid entry, and where it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ScannedEntry {
-    pub(crate) offset: u64,
-    pub(crate) header: WalEntryHeader,
-}
 
 /// Bytes between valid entries, or before the first, that are no entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,17 +22,35 @@ pub(crate) struct BadRange {
     pub(crate) len: u64,
     /// The numbers that are missing there, first and last.
     pub(crate) missing: Option<(EntryNumber, EntryNumber)>,
+    /// The number that the next valid entry or idle mark carries.
+    pub(crate) before: EntryNumber,
 }
 
 /// What a scan found.
-#[derive(Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub(crate) struct WalScan {
-    pub(crate) entries: Vec<ScannedEntry>,
+    /// Runs of numbers that are there, first and last of each, in order.
+    pub(crate) present: Vec<(EntryNumber, EntryNumber)>,
     pub(crate) bad: Vec<BadRange>,
     /// Where the last valid entry or idle mark ends.
     pub(crate) end: u64,
-    /// The highest durable mark any header carries.
-    pub(crate) durable: Option<Lsn>,
+    /// For each segment that a durable mark in here speaks of, the highest number.
+    pub(crate) marks: BTreeMap<SegmentIndex, EntryNumber>,
+}
+
+impl WalScan {
+    /// Whether entry `number` is there.
+    pub(crate) fn has(&self, number: EntryNumber) -> bool {
+        let after = self.present.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).is_some_and(|i| number <= self.present[i].1)
+    }
+
+    fn found(&mut self, number: EntryNumber) {
+        match self.present.last_mut() {
+            Some((_, last)) if last.checked_next() == Some(number) => *last = number,
+            Some(_) | None => self.present.push((number, number)),
+        }
+    }
 }
 
 /// Both header pages of a file: the first that is whole counts.
@@ -61,48 +74,69 @@ pub(crate) fn read_header(reader: &mut DiskReader) -> Result<WalHeader, VaultErr
     })
 }
 
-/// Which of the two header pages are not whole, by offset.
-pub(crate) fn damaged_headers(reader: &mut DiskReader) -> Vec<u64> {
-    let last = reader.len().saturating_sub(PAGE);
+/// Which of the two header pages of a file that was made with `size` bytes are not whole, by offset.
+pub(crate) fn damaged_headers(reader: &mut DiskReader, size: u64) -> Vec<u64> {
+    let last = size.saturating_sub(PAGE);
     [0, last].into_iter().filter(|at| !matches!(reader.get(*at, PAGE as usize).map(WalHeader::decode), Ok(Ok(_)))).collect()
 }
 
-/// Scans the whole file of segment `index`.
-pub(crate) fn scan(reader: &mut DiskReader, seal: &WalSeal, index: SegmentIndex) -> WalScan {
+/// Scans the whole file with this `header`, and shows `each` every valid entry in turn.
+///
+/// # Errors
+/// Those of `each`.
+pub(crate) fn scan(
+    reader: &mut DiskReader,
+    header: &WalHeader,
+    each: &mut dyn FnMut(&WalEntryHeader, &[u8]) -> Result<(), VaultError>,
+) -> Result<WalScan, VaultError> {
+    let (seal, index) = (WalSeal::new(header.uuid), header.id.index);
     let mut found = WalScan { end: PAGE, ..WalScan::default() };
-    let file_end = reader.len().saturating_sub(PAGE);
-    let mut offset = PAGE;
+    let file_end = entries_end(reader.len(), header.size);
     let mut expected = EntryNumber::FIRST;
-    while offset + (WAL_ENTRY_HEADER as u64) <= file_end {
-        let at = match read_entry(reader, seal, index, offset, expected, file_end) {
-            Some(header) => Some((offset, header)),
-            None => resync(reader, seal, index, offset + 8, expected, file_end),
-        };
-        let Some((at, header)) = at else { break };
-        found.durable = found.durable.max(header.durable);
-        let idle = header.meta.state.contains(EntryState::IDLE);
-        let number = header.lsn.number();
-        // An idle mark names the entry before it; that one may be what is missing.
-        let first_missing = (number > expected || (idle && number == expected)).then_some(expected);
-        if at > offset || first_missing.is_some() {
-            let last = if idle { Some(number) } else { EntryNumber::new(number.get() - 1) };
-            found.bad.push(BadRange { offset, len: at - offset, missing: first_missing.zip(last) });
+    while found.end + (WAL_ENTRY_HEADER as u64) <= file_end {
+        let offset = found.end;
+        let here = read_entry(reader, &seal, index, offset, expected, file_end).map(|entry| (offset, entry));
+        let Some((at, entry)) = here.or_else(|| resync(reader, &seal, index, offset + 8, expected, file_end)) else { break };
+        let number = entry.lsn.number();
+        if let Some(mark) = entry.durable {
+            let highest = found.marks.entry(mark.index()).or_insert(mark.number());
+            *highest = mark.number().max(*highest);
         }
+        let idle = entry.meta.state.contains(EntryState::IDLE);
+        // An idle mark names the entry before it; that one may be what is missing.
+        let missing_to = if idle { Some(number) } else { EntryNumber::new(number.get() - 1) };
+        let missing = missing_to.filter(|last| *last >= expected).map(|last| (expected, last));
+        if at > offset || missing.is_some() {
+            found.bad.push(BadRange { offset, len: at - offset, missing, before: number });
+        }
+        found.end = at + room_for(entry.payload_len as usize) as u64;
         if !idle {
-            found.entries.push(ScannedEntry { offset: at, header });
+            let payload = reader.get(at + WAL_ENTRY_HEADER as u64, entry.payload_len as usize).expect("the window that it was just checked in");
+            each(&entry, payload)?;
+            found.found(number);
         }
         if number >= expected {
             let Some(next) = number.checked_next() else { break };
             expected = next;
         }
-        offset = at + room_for(header.payload_len as usize) as u64;
-        found.end = offset;
     }
-    found
+    Ok(found)
+}
+
+/// Where entries end in a file of `len` bytes that was made with `size` bytes: at its last page, unless it was cut off before that.
+pub(crate) fn entries_end(len: u64, size: u64) -> u64 {
+    len.min(size.saturating_sub(PAGE))
 }
 
 /// The valid entry at `offset`, numbered `expected` or later.
-fn read_entry(reader: &mut DiskReader, seal: &WalSeal, index: SegmentIndex, offset: u64, expected: EntryNumber, file_end: u64) -> Option<WalEntryHeader> {
+fn read_entry(
+    reader: &mut DiskReader,
+    seal: &WalSeal,
+    index: SegmentIndex,
+    offset: u64,
+    expected: EntryNumber,
+    file_end: u64,
+) -> Option<WalEntryHeader> {
     let raw: [u8; WAL_ENTRY_HEADER] = reader.get(offset, WAL_ENTRY_HEADER).ok()?.try_into().ok()?;
     let header = WalEntryHeader::decode(&raw, seal.tag())?;
     let idle = header.meta.state.contains(EntryState::IDLE);
@@ -115,8 +149,8 @@ fn read_entry(reader: &mut DiskReader, seal: &WalSeal, index: SegmentIndex, offs
     (seal.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
 }
 
-/// The next valid entry at or after `from`, found by its tag.
-fn resync(
+/// The next valid entry or idle mark at or after `from`, numbered `expected` or later, found by its tag.
+pub(crate) fn resync(
     reader: &mut DiskReader,
     seal: &WalSeal,
     index: SegmentIndex,
@@ -148,3 +182,6 @@ fn next_tag(reader: &mut DiskReader, tag: u32, from: u64, page_end: u64) -> Resu
     let hit = (0..bytes.len().saturating_sub(3)).step_by(8).find(|at| u32_at(bytes, *at) == tag);
     Ok(hit.map(|at| from + at as u64))
 }
+
+#[cfg(test)]
+mod tests;

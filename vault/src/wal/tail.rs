@@ -3,6 +3,7 @@
 //! It reads with pread and not through the map, so that a bad sector is an error with a place, and so that a file that is recycled meanwhile is noticed: its uuid is new and
 //! no CRC fits any more.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +12,7 @@ use crate::entry::{EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
 use crate::ids::{EntryNumber, Lsn};
+use crate::wal::scan::resync;
 use crate::wal::writer::room_for;
 
 /// A position in a WAL file in use.
@@ -35,6 +37,13 @@ pub(crate) enum TailStep {
         /// What the disk said, if it said anything.
         error: Option<std::io::Error>,
     },
+}
+
+/// Bytes that were passed over since they are no entry.
+pub(crate) struct Skipped {
+    pub(crate) bytes: Vec<u8>,
+    /// The entries that are missing for it, first and last.
+    pub(crate) numbers: Option<(EntryNumber, EntryNumber)>,
 }
 
 impl WalTail {
@@ -68,13 +77,38 @@ impl WalTail {
         }
     }
 
-    fn has_next(&self, until: Lsn) -> bool {
+    /// Goes on behind what [`Self::step`] found to be no entry.
+    pub(crate) fn skip_damaged(&mut self, until: Lsn) -> Skipped {
+        let (from, first) = (self.offset, self.next.get());
         let index = self.wal.header.id.index;
-        if until.index() == index {
-            self.next <= until.number()
-        } else {
+        let found = resync(&mut self.reader, &self.wal.seal, index, from + 8, self.next, self.wal.end());
+        let until = self.last(until);
+        let missing_to = found.map_or(until, |(_, header)| {
+            let idle = header.meta.state.contains(EntryState::IDLE);
+            (header.lsn.number().get() - u32::from(!idle)).min(until)
+        });
+        self.offset = found.map_or(self.wal.end(), |(at, _)| at);
+        self.next = EntryNumber::new(missing_to.saturating_add(1).max(first)).unwrap_or(self.next);
+        let numbers = EntryNumber::new(first).zip(EntryNumber::new(missing_to)).filter(|(first, last)| first <= last);
+        Skipped { bytes: self.reader.get_readable(from, self.offset - from), numbers }
+    }
+
+    /// Which file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.wal.path
+    }
+
+    fn has_next(&self, until: Lsn) -> bool {
+        self.next.get() <= self.last(until)
+    }
+
+    /// The last number at or below `until` in this file; 0 where it has none.
+    fn last(&self, until: Lsn) -> u32 {
+        match until.index().cmp(&self.wal.header.id.index) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => until.number().get(),
             // The limit lies in a later file, so this one was rolled and its last number stands.
-            until.index() > index && self.next.get() <= self.wal.last_number.load(Ordering::Acquire)
+            std::cmp::Ordering::Greater => self.wal.last_number.load(Ordering::Acquire),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use super::file::{SpareWal, WalFile};
@@ -193,13 +193,16 @@ impl ShardWriter {
     /// Goes on in the next file.
     fn must_roll(&mut self) -> Result<(), AppendError> {
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
-        // Both channels hold more files than there can be spares, so neither is full; a peer that has ended is a stopped vault.
+        // The keeper hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
         self.to_syncer.try_send(Arc::clone(&spare.wal)).map_err(|_| AppendError::Failed)?;
         let last = self.last.filter(|(lsn, _)| lsn.index() == self.wal.header.id.index).map_or(0, |(lsn, _)| lsn.number().get());
         self.wal.last_number.store(last, Ordering::Release);
-        self.wal.rolled.store(true, Ordering::Release);
         let filled = std::mem::replace(&mut self.map, spare.writer);
-        self.to_cutter.try_send(Roll { filled, next: Arc::clone(&spare.wal) }).map_err(|_| AppendError::Failed)?;
+        let roll = Roll { filled, next: Arc::clone(&spare.wal) };
+        if let Err(TrySendError::Full(roll) | TrySendError::Disconnected(roll)) = self.to_cutter.try_send(roll) {
+            self.map = roll.filled;
+            return Err(AppendError::Failed);
+        }
         self.wal = spare.wal;
         self.shared.set_current(self.wal.header.id.index);
         self.next = EntryNumber::FIRST;

@@ -12,22 +12,65 @@ use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, Se
 use gophership_vault::time::TimeRange;
 use gophership_vault::{DataDir, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Records {
     segments: BTreeMap<SegmentId, KnownSegment>,
     next: BTreeMap<ShardId, u32>,
     epoch: u64,
+    mood: Mood,
+}
+
+/// How a ledger answers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Mood {
+    /// It does what it is asked.
+    #[default]
+    Willing,
+    /// It refuses, and nothing is changed.
+    Refusing,
+    /// It does what it is asked, and its answer is lost.
+    Unheard,
+}
+
+impl Mood {
+    fn answer(self, command: &'static str, id: SegmentId) -> Result<(), LedgerError> {
+        match self {
+            Self::Willing => Ok(()),
+            Self::Refusing | Self::Unheard => Err(LedgerError { command, id, why: format!("the test says: {self:?}") }),
+        }
+    }
 }
 
 /// Outlives the vaults that use it, as the catalogue does.
 #[derive(Default)]
-pub struct MemoryLedger(Mutex<Records>);
+pub(crate) struct MemoryLedger(Mutex<Records>);
 
 impl MemoryLedger {
-    pub fn next_epoch(&self) -> Epoch {
+    pub(crate) fn be(&self, mood: Mood) {
+        self.0.lock().unwrap().mood = mood;
+    }
+
+    /// Another ledger with the same records.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+
+    pub(crate) fn next_epoch(&self) -> Epoch {
         let mut r = self.0.lock().unwrap();
         r.epoch += 1;
         Epoch::new(r.epoch).unwrap()
+    }
+}
+
+impl MemoryLedger {
+    /// Takes over from `other` that segment `index` of shard 0 is open.
+    pub(crate) fn take_open(&self, other: &Self, index: SegmentIndex) {
+        let theirs = other.0.lock().unwrap().clone();
+        let found = theirs.segments.values().find(|s| s.id().index == index).copied().unwrap();
+        let mut ours = self.0.lock().unwrap();
+        ours.segments.insert(found.id(), found);
+        ours.next.insert(found.id().shard, index.get());
+        ours.epoch = theirs.epoch;
     }
 }
 
@@ -42,31 +85,40 @@ impl Ledger for MemoryLedger {
 
     fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
         let mut r = self.0.lock().unwrap();
+        if r.mood == Mood::Refusing || r.segments.get(&open.id) == Some(&KnownSegment::Open(*open)) {
+            return r.mood.answer("open", open.id);
+        }
         let next = r.next.entry(open.id.shard).or_default();
         assert!(open.id.index.get() > *next, "an index is never used twice");
         *next = open.id.index.get();
         r.segments.insert(open.id, KnownSegment::Open(*open));
-        Ok(())
+        r.mood.answer("open", open.id)
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
         let mut r = self.0.lock().unwrap();
+        if r.mood == Mood::Refusing {
+            return r.mood.answer("seal", seal.id);
+        }
         match r.segments.get(&seal.id) {
             Some(KnownSegment::Open(_)) => {}
             Some(KnownSegment::Sealed(before)) => assert_eq!(before.digest, seal.digest, "a sealed segment never changes"),
             None => panic!("sealed without being opened"),
         }
         r.segments.insert(seal.id, KnownSegment::Sealed(*seal));
-        Ok(())
+        r.mood.answer("seal", seal.id)
     }
 
     fn trim_segment(&self, id: SegmentId, _: TrimReason) -> Result<(), LedgerError> {
-        self.0.lock().unwrap().segments.remove(&id);
-        Ok(())
+        let mut r = self.0.lock().unwrap();
+        if r.mood != Mood::Refusing {
+            r.segments.remove(&id);
+        }
+        r.mood.answer("trim", id)
     }
 }
 
-pub fn options(shards: u16) -> VaultOptions {
+pub(crate) fn options(shards: u16) -> VaultOptions {
     VaultOptions {
         shards,
         segment_size: 64 * 1024,
@@ -77,13 +129,27 @@ pub fn options(shards: u16) -> VaultOptions {
     }
 }
 
-pub fn open(path: &Path, ledger: &Arc<MemoryLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
+/// Copies a data directory.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub(crate) fn open(path: &Path, ledger: &Arc<MemoryLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
     let data = DataDir::open(path, true).unwrap();
     let seams = (0..options.shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
     Vault::open(data, options, ledger.next_epoch(), Arc::clone(ledger) as Arc<dyn Ledger>, seams).unwrap()
 }
 
-pub fn meta(at: u64) -> EntryMeta {
+pub(crate) fn meta(at: u64) -> EntryMeta {
     EntryMeta {
         received_ns: at,
         min_event_ns: at,
@@ -96,11 +162,11 @@ pub fn meta(at: u64) -> EntryMeta {
 }
 
 /// Appends, waiting for a file where the next one is not ready.
-pub fn append(writer: &mut ShardWriter, at: u64, payload: &[u8]) -> Lsn {
+pub(crate) fn append(writer: &mut ShardWriter, at: u64, payload: &[u8]) -> Lsn {
     append_as(writer, &meta(at), payload)
 }
 
-pub fn append_as(writer: &mut ShardWriter, meta: &EntryMeta, payload: &[u8]) -> Lsn {
+pub(crate) fn append_as(writer: &mut ShardWriter, meta: &EntryMeta, payload: &[u8]) -> Lsn {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match writer.must_append(meta, payload.len(), std::iter::once(payload)) {
@@ -113,11 +179,11 @@ pub fn append_as(writer: &mut ShardWriter, meta: &EntryMeta, payload: &[u8]) -> 
     }
 }
 
-pub fn wait_acked(writer: &ShardWriter, lsn: Lsn) {
+pub(crate) fn wait_acked(writer: &ShardWriter, lsn: Lsn) {
     wait(&format!("ack of {lsn}"), || writer.watermark().acked() >= Some(lsn));
 }
 
-pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "waited too long for {what}");
@@ -126,7 +192,7 @@ pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Everything a shard holds, and what is missing.
-pub fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
+pub(crate) fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
     let mut entries = Vec::new();
     let mut faults = Vec::new();
     for found in vault.cursor(ShardId::new(shard), None, TimeRange::ALL) {
@@ -138,22 +204,22 @@ pub fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
     (entries, faults)
 }
 
-pub fn payloads(vault: &Vault, shard: u16) -> Vec<Vec<u8>> {
+pub(crate) fn payloads(vault: &Vault, shard: u16) -> Vec<Vec<u8>> {
     let (entries, faults) = read(vault, shard);
     assert_eq!(faults, [], "nothing may be missing");
     entries.into_iter().map(|e| e.payload).collect()
 }
 
-pub fn wait_recovered(vault: &Vault) {
+pub(crate) fn wait_recovered(vault: &Vault) {
     wait("recovery", || vault.status().recovering_segments == 0);
 }
 
-pub fn sealed(vault: &Vault) -> Vec<SealRecord> {
+pub(crate) fn sealed(vault: &Vault) -> Vec<SealRecord> {
     vault.segments().into_iter().filter_map(|(_, s)| if let SegmentState::Sealed(r) = s { Some(r) } else { None }).collect()
 }
 
 /// Payloads that can be told apart, of `len` bytes each.
-pub fn payload(n: u64, len: usize) -> Vec<u8> {
+pub(crate) fn payload(n: u64, len: usize) -> Vec<u8> {
     let mut out = format!("entry {n} ").into_bytes();
     let word = blake3::hash(&n.to_le_bytes());
     while out.len() < len {

@@ -1,0 +1,132 @@
+//! Appends beside a memcpy of the same payload into a mapped file of the same size that was written before.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gophership_vault::{AppendError, ShardWriter};
+use memmap2::MmapRaw;
+
+use crate::ledger::{loglike, meta, open};
+use crate::table::{median, row};
+
+const FILE: usize = 64 << 20;
+const RUNS: usize = 7;
+
+/// 200 B and 120 KB payloads.
+pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
+    for len in [200, 120_000] {
+        let payload = loglike(len);
+        // As many bytes as one file holds, so that neither side waits for the next one.
+        let count = (FILE - 65_536) / (len + 72);
+        let mut appends = Vec::new();
+        let mut copies = Vec::new();
+        for _ in 0..RUNS {
+            appends.push(append_once(dir, &payload, count)?);
+            copies.push(copy_once(dir, &payload, count)?);
+        }
+        row(&format!("append, {len} B payload"), median(appends), "ns/entry", Some(("memcpy", median(copies))));
+    }
+    Ok(())
+}
+
+/// Fills one recycled file; nanoseconds per entry.
+fn append_once(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<f64> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let (vault, mut writers) = open(dir.path(), 1, &Arc::default(), 1)?;
+    let writer = &mut writers[0];
+    let began = Instant::now();
+    for _ in 0..count {
+        append(writer, payload);
+    }
+    let took = began.elapsed();
+    vault.close(writers);
+    Ok(took.as_nanos() as f64 / count as f64)
+}
+
+fn append(writer: &mut ShardWriter, payload: &[u8]) {
+    while let Err(error) = writer.must_append(&meta(1), payload.len(), std::iter::once(payload)) {
+        assert_eq!(error, AppendError::NoSpare, "the bench has room");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// The same bytes by memcpy into a mapped file that was written and synced before; nanoseconds per copy.
+fn copy_once(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<f64> {
+    let file = tempfile::tempfile_in(dir)?;
+    let zeros = vec![0u8; 1 << 20];
+    for at in (0..FILE).step_by(zeros.len()) {
+        file.write_all_at(&zeros, at as u64)?;
+    }
+    file.sync_data()?;
+    let map = MmapRaw::map_raw(&file)?;
+    let bytes = bytes_of(&map);
+    let began = Instant::now();
+    let mut at = 4096;
+    for _ in 0..count {
+        bytes[at..at + payload.len()].copy_from_slice(payload);
+        at = (at + payload.len() + 64).next_multiple_of(8);
+    }
+    let took = began.elapsed();
+    Ok(took.as_nanos() as f64 / count as f64)
+}
+
+/// The map as a slice.
+#[allow(unsafe_code)]
+fn bytes_of(map: &MmapRaw) -> &mut [u8] {
+    // SAFETY: the map is this function's caller's alone, of a file without a name that nobody else can open or truncate.
+    unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr(), map.len()) }
+}
+
+/// Appends on 1 to `threads` pinned threads, each with its own shard.
+pub(crate) fn scaling(dir: &Path, threads: u16) -> anyhow::Result<()> {
+    let payload = loglike(2000);
+    let mut one = 0.0;
+    for n in 1..=threads {
+        let rates = (0..3).map(|_| rate(dir, n, &payload)).collect::<anyhow::Result<Vec<_>>>()?;
+        let rate = median(rates);
+        if n == 1 {
+            one = rate;
+        }
+        row(&format!("scaling, {n} pinned threads, 2 KB payloads"), rate, "appends/s", Some(("perfect", one * f64::from(n))));
+    }
+    Ok(())
+}
+
+fn rate(dir: &Path, threads: u16, payload: &[u8]) -> anyhow::Result<f64> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let (vault, writers) = open(dir.path(), threads, &Arc::default(), 1)?;
+    let count = (FILE - 65_536) / (payload.len() + 72);
+    let barrier = Arc::new(Barrier::new(usize::from(threads) + 1));
+    let running: Vec<_> = writers
+        .into_iter()
+        .enumerate()
+        .map(|(core, mut writer)| {
+            let (barrier, payload) = (Arc::clone(&barrier), payload.to_vec());
+            thread::spawn(move || {
+                pin(core);
+                barrier.wait();
+                for _ in 0..count {
+                    append(&mut writer, &payload);
+                }
+                writer
+            })
+        })
+        .collect();
+    barrier.wait();
+    let began = Instant::now();
+    let writers: Vec<ShardWriter> = running.into_iter().map(|t| t.join().expect("no appender panics")).collect();
+    let took = began.elapsed();
+    vault.close(writers);
+    Ok(count as f64 * f64::from(threads) / took.as_secs_f64())
+}
+
+fn pin(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        eprintln!("not pinned to core {core}: {error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside fdatasync, seal, scan, and how appends
+//! scale over threads. Prints a table; figures are for comparing with each other.
+
+mod append;
+mod commit;
+mod ledger;
+mod read;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the vault
+#[derive(Parser)]
+struct Cli {
+    /// Where to work: a folder on the disk that is to be measured
+    #[arg(long, default_value = "target/bench-data")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Nanoseconds to append, beside a memcpy into a mapped file that was written before
+    Append,
+    /// Durable commits a second, beside a bare loop of write and fdatasync
+    Commit,
+    /// MB/s to seal (recover and cut), to verify, and to read back
+    Read,
+    /// Appends on 1 to N pinned threads, each with its own shard
+    Scaling {
+        /// Threads at most
+        #[arg(long, default_value_t = 2)]
+        threads: u16,
+    },
+    /// All of it
+    All,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    std::fs::create_dir_all(&cli.dir)?;
+    match cli.what {
+        What::Append => append::run(&cli.dir),
+        What::Commit => commit::run(&cli.dir),
+        What::Read => read::run(&cli.dir),
+        What::Scaling { threads } => append::scaling(&cli.dir, threads),
+        What::All => {
+            append::run(&cli.dir)?;
+            commit::run(&cli.dir)?;
+            read::run(&cli.dir)?;
+            append::scaling(&cli.dir, 2)
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The transition of the catalogue: a pure function of state and command. No clock, no randomness, no IO.
+//!
+//! **Invariants.** I1: a refused command changes nothing. I2: a command applied twice leaves the state of once. I3: a node's epoch, a
+//! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
+
+use gophership_vault::ids::{Epoch, NodeId, SegmentId, ShardId};
+use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
+use uuid::Uuid;
+
+use crate::command::{Command, Outcome, Refusal, Reply};
+use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
+use crate::limits::{
+    JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, SETTING_KEY_BYTES_MAX,
+    SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
+};
+use crate::node::{Boot, NodeRecord, NodeState};
+use crate::segment::{Rule, SegmentRecord, Step, rule};
+use crate::state::{Change, Counters, Setting, State};
+
+/// A command that was taken: its answer, and what it alters. No change means that it was said before.
+pub(crate) type Decision = Result<(Reply, Vec<Change>), Refusal>;
+
+/// Applies a command.
+pub fn apply(state: &mut State, command: &Command) -> Outcome {
+    let (reply, changes) = decide(state, command)?;
+    for change in changes {
+        state.install(change);
+    }
+    Ok(reply)
+}
+
+/// What a command would do.
+pub(crate) fn decide(state: &State, command: &Command) -> Decision {
+    match command {
+        Command::RegisterNode { storage_uuid, at_ns } => register_node(state, *storage_uuid, *at_ns),
+        Command::NodeUp {
+            node,
+            storage_uuid,
+            boot_uuid,
+            at_ns,
+        } => node_up(state, *node, *storage_uuid, *boot_uuid, *at_ns),
+        Command::SetNodeState { node, state: to } => set_node_state(state, *node, *to),
+        Command::Open { open, at_ns } => open_segment(state, open, *at_ns),
+        Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
+        Command::Seal { seal } => seal_segment(state, seal),
+        Command::Trim { id, why } => trim_segment(state, *id, *why),
+        Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
+        Command::CreateJob { request, spec, at_ns } => create_job(state, *request, spec, *at_ns),
+        Command::JobProgress { job, positions } => job_progress(state, *job, positions),
+        Command::FinishJob { job, result, at_ns } => finish_job(state, *job, result, *at_ns),
+        Command::CancelJob { job, at_ns } => cancel_job(state, *job, *at_ns),
+        Command::SetConfig { key, value, at_ns } => set_config(state, key, value.as_deref(), *at_ns),
+    }
+}
+
+fn unchanged(reply: Reply) -> Decision {
+    Ok((reply, Vec::new()))
+}
+
+fn within(what: &'static str, size: usize, limit: usize) -> Result<(), Refusal> {
+    if size > limit {
+        Err(Refusal::TooLong { what, size, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn node_of(state: &State, node: NodeId) -> Result<NodeRecord, Refusal> {
+    state.node(node).copied().ok_or(Refusal::UnknownNode { node })
+}
+
+fn register_node(state: &State, storage_uuid: Uuid, at_ns: u64) -> Decision {
+    if let Some(node) = state.nodes().find(|n| n.storage_uuid == storage_uuid) {
+        return unchanged(Reply::Registered(node.id));
+    }
+    let id = state
+        .counters
+        .next_node
+        .ok_or(Refusal::NumbersUsedUp { what: "node" })?;
+    let node = NodeRecord {
+        id,
+        storage_uuid,
+        state: NodeState::Active,
+        registered_ns: at_ns,
+        boot: None,
+    };
+    let counters = Counters {
+        next_node: id.checked_next(),
+        ..state.counters
+    };
+    Ok((
+        Reply::Registered(id),
+        vec![Change::Counters(counters), Change::Node(node)],
+    ))
+}
+
+fn node_up(state: &State, node: NodeId, storage_uuid: Uuid, boot_uuid: Uuid, at_ns: u64) -> Decision {
+    let record = node_of(state, node)?;
+    if record.storage_uuid != storage_uuid {
+        return Err(Refusal::OtherStorage {
+            node,
+            registered: record.storage_uuid,
+            given: storage_uuid,
+        });
+    }
+    let epoch = match record.boot {
+        Some(boot) if boot.boot_uuid == boot_uuid => return unchanged(Reply::Up(boot.epoch)),
+        Some(boot) => boot
+            .epoch
+            .checked_next()
+            .ok_or(Refusal::NumbersUsedUp { what: "epoch" })?,
+        None => Epoch::FIRST,
+    };
+    let boot = Some(Boot {
+        epoch,
+        boot_uuid,
+        up_ns: at_ns,
+    });
+    Ok((Reply::Up(epoch), vec![Change::Node(NodeRecord { boot, ..record })]))
+}
+
+fn set_node_state(state: &State, node: NodeId, to: NodeState) -> Decision {
+    let record = node_of(state, node)?;
+    if record.state == to {
+        return unchanged(Reply::Done);
+    }
+    Ok((Reply::Done, vec![Change::Node(NodeRecord { state: to, ..record })]))
+}
+
+/// What the table of transitions says, and the record where there is one.
+fn rule_for(state: &State, id: SegmentId, step: Step) -> Result<Rule, Refusal> {
+    let from = state.segment_state(id);
+    match rule(from, step) {
+        Rule::Refuse => Err(Refusal::Transition { id, from, step }),
+        taken @ (Rule::To(_) | Rule::Same) => Ok(taken),
+    }
+}
+
+fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
+    let OpenRecord { id, epoch, .. } = *open;
+    let current = node_of(state, id.node)?.epoch();
+    match current {
+        Some(current) if epoch < current => return Err(Refusal::Fenced { id, epoch, current }),
+        Some(current) if epoch == current => {}
+        Some(_) | None => return Err(Refusal::EpochNotGranted { id, epoch }),
+    }
+    if rule_for(state, id, Step::Open)? == Rule::Same {
+        return match state.segment(id) {
+            Some(SegmentRecord::Open { open: known, .. }) if known == open => unchanged(Reply::Done),
+            Some(_) | None => Err(Refusal::Differs { id, step: Step::Open }),
+        };
+    }
+    let next_index = id
+        .index
+        .checked_next()
+        .ok_or(Refusal::NumbersUsedUp { what: "segment" })?;
+    let mut shard = state.shard(id.node, id.shard);
+    shard.next_index = next_index;
+    let record = SegmentRecord::Open {
+        open: *open,
+        opened_ns: at_ns,
+    };
+    Ok((
+        Reply::Done,
+        vec![Change::Shard((id.node, id.shard), shard), Change::Segment(record)],
+    ))
+}
+
+fn begin_recovery(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+    rule_for(state, id, Step::BeginRecovery)?;
+    match state.segment(id) {
+        Some(SegmentRecord::Open { open, opened_ns }) => {
+            let record = SegmentRecord::Recovering {
+                open: *open,
+                opened_ns: *opened_ns,
+                since_ns: at_ns,
+            };
+            Ok((Reply::Done, vec![Change::Segment(record)]))
+        }
+        Some(_) | None => unchanged(Reply::Done),
+    }
+}
+
+fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
+    let id = seal.id;
+    let rule = rule_for(state, id, Step::Seal)?;
+    let writer = state.segment(id).map_or(seal.epoch, SegmentRecord::epoch);
+    if writer != seal.epoch {
+        return Err(Refusal::OtherWriter {
+            id,
+            writer,
+            epoch: seal.epoch,
+        });
+    }
+    let mut lsns = [seal.stats.first_lsn, seal.stats.last_lsn].into_iter().flatten();
+    if let Some(lsn) = lsns.find(|lsn| lsn.index() != id.index) {
+        return Err(Refusal::LsnOutside { id, lsn });
+    }
+    if rule == Rule::Same {
+        return match state.segment(id) {
+            // The digest covers every entry: a retry may have cut it anew, at another time. The first seal stands.
+            Some(SegmentRecord::Sealed(known)) if known.digest == seal.digest => unchanged(Reply::Done),
+            Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
+        };
+    }
+    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(*seal))]))
+}
+
+fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
+    let step = match why {
+        TrimReason::Empty => Step::TrimEmpty,
+        TrimReason::Retention => Step::TrimRetention,
+    };
+    if rule_for(state, id, step)? == Rule::Same {
+        return unchanged(Reply::Done);
+    }
+    let mut shard = state.shard(id.node, id.shard);
+    match (why, state.segment(id)) {
+        (TrimReason::Empty, Some(SegmentRecord::Sealed(seal))) if seal.stats.entries > 0 => {
+            return Err(Refusal::NotEmpty {
+                id,
+                entries: seal.stats.entries,
+            });
+        }
+        (TrimReason::Empty, _) => shard.trimmed_empty += 1,
+        (TrimReason::Retention, _) => shard.trimmed_retention += 1,
+    }
+    Ok((
+        Reply::Done,
+        vec![Change::Shard((id.node, id.shard), shard), Change::SegmentGone(id)],
+    ))
+}
+
+fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+    match (rule_for(state, id, Step::MarkLost)?, state.segment(id)) {
+        (Rule::To(_), Some(record)) => {
+            let lost = SegmentRecord::Lost {
+                was: record.known(),
+                lost_ns: at_ns,
+            };
+            Ok((Reply::Done, vec![Change::Segment(lost)]))
+        }
+        (Rule::To(_) | Rule::Same | Rule::Refuse, _) => unchanged(Reply::Done),
+    }
+}
+
+fn create_job(state: &State, request: Uuid, spec: &str, at_ns: u64) -> Decision {
+    within("a job's specification", spec.len(), JOB_SPEC_BYTES_MAX)?;
+    if let Some((job, known)) = state.jobs().find(|(_, j)| j.request == request) {
+        return if known.spec == spec {
+            unchanged(Reply::Job(job))
+        } else {
+            Err(Refusal::JobDiffers { job })
+        };
+    }
+    let id = state.counters.next_job.ok_or(Refusal::NumbersUsedUp { what: "job" })?;
+    let counters = Counters {
+        next_job: id.checked_next(),
+        ..state.counters
+    };
+    let mut changes = vec![Change::Counters(counters)];
+    if state.jobs.len() >= JOBS_MAX {
+        let ended = state.jobs().find(|(_, j)| j.state != JobState::Running);
+        let (oldest, _) = ended.ok_or(Refusal::TooManyJobs { limit: JOBS_MAX })?;
+        changes.push(Change::JobGone(oldest));
+    }
+    let record = JobRecord {
+        request,
+        spec: spec.to_owned(),
+        created_ns: at_ns,
+        state: JobState::Running,
+        positions: std::collections::BTreeMap::new(),
+    };
+    changes.push(Change::Job(id, record));
+    Ok((Reply::Job(id), changes))
+}
+
+fn job_of(state: &State, job: JobId) -> Result<&JobRecord, Refusal> {
+    state.job(job).ok_or(Refusal::UnknownJob { job })
+}
+
+fn job_progress(state: &State, job: JobId, positions: &[(NodeId, ShardId, JobPosition)]) -> Decision {
+    let known = job_of(state, job)?;
+    if known.state != JobState::Running {
+        return Err(Refusal::JobEnded {
+            job,
+            state: known.state.name(),
+        });
+    }
+    let mut record = known.clone();
+    for (node, shard, position) in positions {
+        let at = record.positions.entry((*node, *shard)).or_insert(*position);
+        if at.done_lsn < position.done_lsn {
+            *at = *position;
+        }
+    }
+    within("a job's list of positions", record.positions.len(), JOB_POSITIONS_MAX)?;
+    if record == *known {
+        return unchanged(Reply::Done);
+    }
+    Ok((Reply::Done, vec![Change::Job(job, record)]))
+}
+
+fn finish_job(state: &State, job: JobId, result: &JobResult, at_ns: u64) -> Decision {
+    if let JobResult::Failed(reason) = result {
+        within("the reason why a job failed", reason.len(), JOB_REASON_BYTES_MAX)?;
+    }
+    let known = job_of(state, job)?;
+    match &known.state {
+        JobState::Running => {
+            let ended = JobState::Ended {
+                result: result.clone(),
+                at_ns,
+            };
+            Ok((
+                Reply::Done,
+                vec![Change::Job(
+                    job,
+                    JobRecord {
+                        state: ended,
+                        ..known.clone()
+                    },
+                )],
+            ))
+        }
+        JobState::Ended { result: known, .. } if known == result => unchanged(Reply::Done),
+        ended @ (JobState::Ended { .. } | JobState::Cancelled { .. }) => Err(Refusal::JobEnded {
+            job,
+            state: ended.name(),
+        }),
+    }
+}
+
+fn cancel_job(state: &State, job: JobId, at_ns: u64) -> Decision {
+    let known = job_of(state, job)?;
+    match &known.state {
+        JobState::Running => {
+            let cancelled = JobState::Cancelled { at_ns };
+            Ok((
+                Reply::Done,
+                vec![Change::Job(
+                    job,
+                    JobRecord {
+                        state: cancelled,
+                        ..known.clone()
+                    },
+                )],
+            ))
+        }
+        JobState::Cancelled { .. } => unchanged(Reply::Done),
+        ended @ JobState::Ended { .. } => Err(Refusal::JobEnded {
+            job,
+            state: ended.name(),
+        }),
+    }
+}
+
+fn set_config(state: &State, key: &str, value: Option<&str>, at_ns: u64) -> Decision {
+    within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
+    within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
+    let known = state.setting(key);
+    match value {
+        _ if known.map(|s| s.value.as_str()) == value => unchanged(Reply::Done),
+        None => Ok((Reply::Done, vec![Change::SettingGone(key.to_owned())])),
+        Some(_) if known.is_none() && state.settings.len() >= SETTINGS_MAX => {
+            Err(Refusal::TooManySettings { limit: SETTINGS_MAX })
+        }
+        Some(value) => {
+            let setting = Setting {
+                value: value.to_owned(),
+                set_ns: at_ns,
+            };
+            Ok((Reply::Done, vec![Change::Setting(key.to_owned(), setting)]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,426 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::segment::SegmentState;
+use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
+
+fn booted() -> State {
+    let mut state = State::default();
+    say(&mut state, &[register(1), up(1, 1)]);
+    state
+}
+
+fn say(state: &mut State, commands: &[Command]) {
+    for command in commands {
+        apply(state, command).unwrap();
+    }
+}
+
+/// A state in which segment 1/0/1 stands so.
+fn with_segment(at: SegmentState) -> State {
+    let id = segment(1, 0, 1);
+    let trim = Command::Trim {
+        id,
+        why: TrimReason::Retention,
+    };
+    let seal = Command::Seal {
+        seal: seal_record(id, 1, 2),
+    };
+    let path = match at {
+        SegmentState::Unopened => vec![],
+        SegmentState::Open => vec![open(id, 1)],
+        SegmentState::Recovering => vec![open(id, 1), Command::BeginRecovery { id, at_ns: 7 }],
+        SegmentState::Sealed => vec![open(id, 1), seal],
+        SegmentState::Trimmed => vec![open(id, 1), seal, trim],
+        SegmentState::Lost => vec![open(id, 1), Command::MarkLost { id, at_ns: 7 }],
+    };
+    let mut state = booted();
+    say(&mut state, &path);
+    assert_eq!(state.segment_state(id), at);
+    state
+}
+
+#[test]
+fn every_pair_of_state_and_command_does_what_the_table_says() {
+    let id = segment(1, 0, 1);
+    for from in SegmentState::ALL {
+        for step in Step::ALL {
+            let command = match step {
+                Step::Open => open(id, 1),
+                Step::BeginRecovery => Command::BeginRecovery { id, at_ns: 9 },
+                Step::Seal => Command::Seal {
+                    seal: seal_record(id, 1, 2),
+                },
+                Step::TrimEmpty => Command::Trim {
+                    id,
+                    why: TrimReason::Empty,
+                },
+                Step::TrimRetention => Command::Trim {
+                    id,
+                    why: TrimReason::Retention,
+                },
+                Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
+            };
+            let before = with_segment(from);
+            let mut after = before.clone();
+            let outcome = apply(&mut after, &command);
+            match rule(from, step) {
+                Rule::To(_) if (from, step) == (SegmentState::Sealed, Step::TrimEmpty) => {
+                    assert_eq!(outcome, Err(Refusal::NotEmpty { id, entries: 2 }));
+                }
+                Rule::To(to) => {
+                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(after.segment_state(id), to, "{from} {step}");
+                }
+                Rule::Same => {
+                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(after, before, "{from} {step}");
+                }
+                Rule::Refuse => {
+                    assert_eq!(outcome, Err(Refusal::Transition { id, from, step }));
+                    assert_eq!(after, before, "{from} {step}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_transition_names_state_and_command() {
+    let mut state = with_segment(SegmentState::Trimmed);
+    let e = apply(&mut state, &open(segment(1, 0, 1), 1)).unwrap_err();
+    assert_eq!(e.to_string(), "Open does not apply to segment 1/0/1, which is Trimmed");
+}
+
+#[test]
+fn i4_only_the_newest_epoch_opens_and_a_fenced_one_is_told_so() {
+    let mut state = booted();
+    say(&mut state, &[open(segment(1, 0, 1), 1), up(1, 2)]);
+    let fenced = |id| {
+        Err(Refusal::Fenced {
+            id,
+            epoch: epoch(1),
+            current: epoch(2),
+        })
+    };
+    // Also what it opened before: it must not go on writing there.
+    for index in [1, 2] {
+        let id = segment(1, 0, index);
+        assert_eq!(apply(&mut state, &open(id, 1)), fenced(id));
+    }
+    let id = segment(1, 0, 2);
+    assert_eq!(
+        apply(&mut state, &open(id, 3)),
+        Err(Refusal::EpochNotGranted { id, epoch: epoch(3) })
+    );
+    assert_eq!(apply(&mut state, &open(id, 2)), Ok(Reply::Done));
+}
+
+#[test]
+fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Recovering);
+    say(&mut state, &[up(1, 2)]);
+    let other = Err(Refusal::OtherWriter {
+        id,
+        writer: epoch(1),
+        epoch: epoch(2),
+    });
+    assert_eq!(
+        apply(
+            &mut state,
+            &Command::Seal {
+                seal: seal_record(id, 2, 2)
+            }
+        ),
+        other
+    );
+    assert_eq!(
+        apply(
+            &mut state,
+            &Command::Seal {
+                seal: seal_record(id, 1, 2)
+            }
+        ),
+        Ok(Reply::Done)
+    );
+}
+
+#[test]
+fn a_second_seal_of_other_content_is_refused_and_of_equal_content_changes_nothing() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Sealed);
+    let before = state.clone();
+    let later = SealRecord {
+        sealed_ns: 99,
+        ..seal_record(id, 1, 2)
+    };
+    assert_eq!(apply(&mut state, &Command::Seal { seal: later }), Ok(Reply::Done));
+    let other = SealRecord {
+        digest: [9; 32],
+        ..later
+    };
+    let differs = Err(Refusal::Differs { id, step: Step::Seal });
+    assert_eq!(apply(&mut state, &Command::Seal { seal: other }), differs);
+    assert_eq!(state, before);
+}
+
+#[test]
+fn a_seal_that_names_an_entry_of_another_segment_is_refused() {
+    let id = segment(1, 0, 1);
+    let mut seal = seal_record(id, 1, 2);
+    seal.stats.last_lsn = Some(lsn(2, 1));
+    let outcome = apply(&mut with_segment(SegmentState::Open), &Command::Seal { seal });
+    assert_eq!(outcome, Err(Refusal::LsnOutside { id, lsn: lsn(2, 1) }));
+}
+
+#[test]
+fn an_index_that_was_passed_over_is_never_used() {
+    let mut state = booted();
+    say(&mut state, &[open(segment(1, 0, 3), 1)]);
+    let id = segment(1, 0, 2);
+    let refused = Refusal::Transition {
+        id,
+        from: SegmentState::Trimmed,
+        step: Step::Open,
+    };
+    assert_eq!(apply(&mut state, &open(id, 1)), Err(refused));
+}
+
+#[test]
+fn the_last_index_is_refused_rather_than_begun_again() {
+    let outcome = apply(&mut booted(), &open(segment(1, 0, u32::MAX), 1));
+    assert_eq!(outcome, Err(Refusal::NumbersUsedUp { what: "segment" }));
+}
+
+#[test]
+fn trimmed_segments_leave_no_rows() {
+    let mut state = booted();
+    say(&mut state, &[open(segment(1, 0, 1), 1)]);
+    let rows = bytes(&state).len();
+    for index in 2..1_000 {
+        let id = segment(1, 0, index - 1);
+        say(
+            &mut state,
+            &[
+                open(segment(1, 0, index), 1),
+                Command::Trim {
+                    id,
+                    why: TrimReason::Empty,
+                },
+            ],
+        );
+    }
+    assert_eq!(bytes(&state).len(), rows);
+    assert_eq!(state.counts().trimmed, 998);
+}
+
+#[test]
+fn a_storage_keeps_its_node_and_a_node_keeps_its_storage() {
+    let mut state = State::default();
+    assert_eq!(apply(&mut state, &register(1)), Ok(Reply::Registered(node(1))));
+    assert_eq!(apply(&mut state, &register(2)), Ok(Reply::Registered(node(2))));
+    assert_eq!(apply(&mut state, &register(1)), Ok(Reply::Registered(node(1))));
+    let stranger = Command::NodeUp {
+        node: node(1),
+        storage_uuid: uuid(2),
+        boot_uuid: uuid(1),
+        at_ns: 1,
+    };
+    let refused = Refusal::OtherStorage {
+        node: node(1),
+        registered: uuid(1),
+        given: uuid(2),
+    };
+    assert_eq!(apply(&mut state, &stranger), Err(refused));
+    assert_eq!(
+        apply(&mut state, &up(3, 1)),
+        Err(Refusal::UnknownNode { node: node(3) })
+    );
+    assert_eq!(apply(&mut state, &up(1, 1)), Ok(Reply::Up(epoch(1))));
+    assert_eq!(apply(&mut state, &up(1, 1)), Ok(Reply::Up(epoch(1))));
+    assert_eq!(apply(&mut state, &up(1, 2)), Ok(Reply::Up(epoch(2))));
+}
+
+fn create(n: u128) -> Command {
+    Command::CreateJob {
+        request: Uuid::from_u128(n),
+        spec: "{}".to_owned(),
+        at_ns: 1,
+    }
+}
+
+fn job(n: u64) -> JobId {
+    JobId::new(n).unwrap()
+}
+
+#[test]
+fn the_same_request_is_the_same_job_and_another_specification_is_refused() {
+    let mut state = State::default();
+    assert_eq!(apply(&mut state, &create(7)), Ok(Reply::Job(job(1))));
+    assert_eq!(apply(&mut state, &create(7)), Ok(Reply::Job(job(1))));
+    let other = Command::CreateJob {
+        request: Uuid::from_u128(7),
+        spec: "other".to_owned(),
+        at_ns: 1,
+    };
+    assert_eq!(apply(&mut state, &other), Err(Refusal::JobDiffers { job: job(1) }));
+}
+
+#[test]
+fn the_oldest_ended_job_makes_room_and_a_running_one_never_does() {
+    let mut state = State::default();
+    (0..JOBS_MAX as u128).for_each(|n| say(&mut state, &[create(n)]));
+    assert_eq!(
+        apply(&mut state, &create(9_999)),
+        Err(Refusal::TooManyJobs { limit: JOBS_MAX })
+    );
+    say(&mut state, &[Command::CancelJob { job: job(3), at_ns: 2 }]);
+    assert_eq!(
+        apply(&mut state, &create(9_999)),
+        Ok(Reply::Job(job(JOBS_MAX as u64 + 1)))
+    );
+    assert_eq!((state.job(job(3)), state.jobs.len()), (None, JOBS_MAX));
+}
+
+#[test]
+fn an_ended_job_stays_as_it_ended() {
+    let finish = |n, result: &JobResult| Command::FinishJob {
+        job: job(n),
+        result: result.clone(),
+        at_ns: 3,
+    };
+    let cancel = |n| Command::CancelJob { job: job(n), at_ns: 4 };
+    let failed = JobResult::Failed("sink gone".to_owned());
+    let mut state = State::default();
+    say(
+        &mut state,
+        &[create(1), create(2), finish(1, &JobResult::Done), cancel(2)],
+    );
+    say(&mut state, &[finish(1, &JobResult::Done), cancel(2)]);
+    let ended = |n, state| Err(Refusal::JobEnded { job: job(n), state });
+    assert_eq!(apply(&mut state, &cancel(1)), ended(1, "Done"));
+    assert_eq!(apply(&mut state, &finish(1, &failed)), ended(1, "Done"));
+    assert_eq!(apply(&mut state, &finish(2, &JobResult::Done)), ended(2, "Cancelled"));
+    let progress = Command::JobProgress {
+        job: job(2),
+        positions: vec![],
+    };
+    assert_eq!(apply(&mut state, &progress), ended(2, "Cancelled"));
+    assert_eq!(apply(&mut state, &cancel(5)), Err(Refusal::UnknownJob { job: job(5) }));
+}
+
+#[test]
+fn what_is_too_long_or_too_many_is_refused() {
+    let long = |n: usize| "x".repeat(n);
+    let set = |key: String, value: String| Command::SetConfig {
+        key,
+        value: Some(value),
+        at_ns: 1,
+    };
+    let mut state = State::default();
+    say(&mut state, &[create(1)]);
+    let position = JobPosition {
+        done_lsn: lsn(1, 1),
+        entries: 1,
+        records: 1,
+        bytes: 1,
+    };
+    let positions = (0..=JOB_POSITIONS_MAX as u16)
+        .map(|s| (node(1), ShardId::new(s), position))
+        .collect();
+    let failed = JobResult::Failed(long(JOB_REASON_BYTES_MAX + 1));
+    for command in [
+        Command::CreateJob {
+            request: uuid(9),
+            spec: long(JOB_SPEC_BYTES_MAX + 1),
+            at_ns: 1,
+        },
+        Command::JobProgress { job: job(1), positions },
+        Command::FinishJob {
+            job: job(1),
+            result: failed,
+            at_ns: 1,
+        },
+        set(long(SETTING_KEY_BYTES_MAX + 1), String::new()),
+        set("k".to_owned(), long(SETTING_VALUE_BYTES_MAX + 1)),
+    ] {
+        assert!(
+            matches!(apply(&mut state, &command), Err(Refusal::TooLong { .. })),
+            "{command:.80?}"
+        );
+    }
+    (0..SETTINGS_MAX).for_each(|n| say(&mut state, &[set(n.to_string(), "v".to_owned())]));
+    let one_more = set("more".to_owned(), "v".to_owned());
+    assert_eq!(
+        apply(&mut state, &one_more),
+        Err(Refusal::TooManySettings { limit: SETTINGS_MAX })
+    );
+    say(&mut state, &[set("0".to_owned(), "w".to_owned())]);
+    say(
+        &mut state,
+        &[
+            Command::SetConfig {
+                key: "1".to_owned(),
+                value: None,
+                at_ns: 2,
+            },
+            one_more,
+        ],
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn i1_i2_i3_hold_over_any_history(history in history(120)) {
+        let mut state = State::default();
+        let mut twice = State::default();
+        let mut opened = HashSet::new();
+        let mut trimmed = HashSet::new();
+        for command in &history {
+            let before = state.clone();
+            let outcome = apply(&mut state, command);
+
+            // I1, I2
+            if outcome.is_err() {
+                prop_assert_eq!(&state, &before);
+            }
+            prop_assert_eq!(&apply(&mut twice, command), &outcome);
+            prop_assert_eq!(&apply(&mut twice, command), &outcome);
+            prop_assert_eq!(&twice, &state);
+
+            // I3
+            for old in before.nodes() {
+                let new = state.node(old.id).unwrap();
+                prop_assert!(old.epoch() <= new.epoch());
+                prop_assert_eq!(old.storage_uuid, new.storage_uuid);
+            }
+            for (key, old) in before.shards() {
+                prop_assert!(old.next_index <= state.shard(key.0, key.1).next_index);
+            }
+            for (id, old) in before.jobs() {
+                for (at, position) in &old.positions {
+                    prop_assert!(position.done_lsn <= state.job(id).unwrap().positions[at].done_lsn);
+                }
+            }
+
+            // An index is opened once, and what was trimmed stays so.
+            for new in state.segments().filter(|s| before.segment(s.id()).is_none()) {
+                prop_assert!(opened.insert(new.id()), "{} was opened twice", new.id());
+            }
+            trimmed.extend(before.segments().map(SegmentRecord::id).filter(|id| state.segment(*id).is_none()));
+            for id in &trimmed {
+                prop_assert_eq!(state.segment_state(*id), SegmentState::Trimmed);
+            }
+        }
+        let mut again = State::default();
+        for command in &history {
+            let _outcome = apply(&mut again, command);
+        }
+        prop_assert_eq!(bytes(&again), bytes(&state));
+    }
+}

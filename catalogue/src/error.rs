@@ -1,0 +1,177 @@
+//! What can go wrong at the catalogue's edge, by remedy.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::command::Refusal;
+use crate::row::RowError;
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// The answer is unknown: say it again.
+    Retry,
+    /// A newer boot took over: stop, or take a new epoch.
+    Fenced,
+    /// Something is full: say it again when there is room.
+    Overloaded,
+    /// It will never work so.
+    Invalid,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// The process must end.
+    Fatal,
+}
+
+/// An operation of the catalogue failed.
+#[derive(Clone, Debug, Error)]
+pub enum CatalogueError {
+    /// The state machine did not take the command; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A file operation failed.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's own word.
+        source: Arc<io::Error>,
+    },
+    /// The catalogue's file could not be opened or read.
+    #[error("cannot {what} the catalogue {path}: {source}")]
+    Store {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The store's own word.
+        source: Arc<redb::Error>,
+    },
+    /// A commit failed; whether it took effect is unknown.
+    #[error("cannot commit to the catalogue {path}: {source}; say it again")]
+    Commit {
+        /// Which file.
+        path: PathBuf,
+        /// The store's own word.
+        source: Arc<redb::Error>,
+    },
+    /// The disk is full; the command may be said again when there is room.
+    #[error("cannot commit to the catalogue {path}: the disk is full; free some space on it")]
+    DiskFull {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A sync of the file failed. What a second try would answer is worth nothing.
+    #[error(
+        "a sync of the catalogue {path} failed: what it holds is uncertain until it is opened again; \
+         check the disk (kernel log), then start the node again"
+    )]
+    SyncFailed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Another process has it open.
+    #[error("the catalogue {path} is in use by another process: stop that one first")]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is damaged beyond what the store repairs by itself.
+    #[error(
+        "the catalogue {path} is damaged: {why}. The node does not start, so that nothing acknowledged is taken for unknown. Put back a \
+         copy of the whole data folder, or move the folder away and start with an empty one; its .seg files can still be read (`lz4 -dc`)"
+    )]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file was written by a version that this one does not know.
+    #[error(
+        "the catalogue {path} was written by another version: {why}. Use the version that wrote it, or a newer one"
+    )]
+    OtherVersion {
+        /// Which file.
+        path: PathBuf,
+        /// What is unknown.
+        why: String,
+    },
+    /// There is data, and no catalogue that knows it.
+    #[error(
+        "the catalogue {path} is missing, but {found} is there. Without it nobody knows what was acknowledged, sealed or trimmed, so the \
+         node does not start. Put the catalogue back if it was moved, or move the whole data folder away and start with an empty one; its \
+         .seg files can still be read (`lz4 -dc`)"
+    )]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+        /// A file that shows that there is data.
+        found: PathBuf,
+    },
+    /// The catalogue belongs to another storage.
+    #[error(
+        "the catalogue {path} belongs to {what} {stored}, but node.json says {marker}: one of the two files was exchanged or restored \
+         alone. Put both back from the same data folder, or start with an empty one"
+    )]
+    OtherIdentity {
+        /// Which file.
+        path: PathBuf,
+        /// Which part differs.
+        what: &'static str,
+        /// What the catalogue says.
+        stored: String,
+        /// What the marker says.
+        marker: String,
+    },
+    /// A new catalogue can only be that of the first node.
+    #[error(
+        "there is no catalogue at {path}, and node.json says that this is node {node}: only a cluster's catalogue grants that number. Put \
+         the catalogue back, or start with an empty data folder"
+    )]
+    NotFirstNode {
+        /// Where it should be.
+        path: PathBuf,
+        /// The marker's node.
+        node: gophership_vault::ids::NodeId,
+    },
+}
+
+impl CatalogueError {
+    /// What the caller can do.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Refused(refusal) => refusal.disposition(),
+            Self::Commit { .. } => Disposition::Retry,
+            Self::DiskFull { .. } => Disposition::Overloaded,
+            Self::Corrupt { .. } => Disposition::Corrupt,
+            Self::Io { .. }
+            | Self::Store { .. }
+            | Self::SyncFailed { .. }
+            | Self::InUse { .. }
+            | Self::OtherVersion { .. }
+            | Self::Lost { .. }
+            | Self::OtherIdentity { .. }
+            | Self::NotFirstNode { .. } => Disposition::Fatal,
+        }
+    }
+
+    /// What a failed reading of a row means for the file.
+    pub(crate) fn from_row(path: PathBuf, e: &RowError) -> Self {
+        match e {
+            RowError::Damaged { .. } => Self::Corrupt {
+                path,
+                why: e.to_string(),
+            },
+            RowError::Unknown { .. } => Self::OtherVersion {
+                path,
+                why: e.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What is known about a replay job.
+//!
+//! The catalogue keeps a job's position and end; what it is to do is text that only the replay itself reads.
+//!
+//! **Invariants.** I1: a position never goes back. I2: a job that has ended stays as it ended. I3: a job number is never reused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU64;
+
+use gophership_vault::ids::{Lsn, NodeId, ShardId};
+use uuid::Uuid;
+
+/// A replay job's number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct JobId(NonZeroU64);
+
+impl JobId {
+    /// The first job's.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// From the stored value; `None` for zero.
+    pub fn new(value: u64) -> Option<Self> {
+        NonZeroU64::new(value).map(Self)
+    }
+
+    /// The stored value.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The number after this one; `None` at the end of its range.
+    pub fn checked_next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a job ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JobResult {
+    /// All of it was delivered.
+    Done,
+    /// It gave up, for this reason.
+    Failed(String),
+}
+
+/// Where a job stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JobState {
+    /// Under way.
+    Running,
+    /// It ended by itself.
+    Ended {
+        /// How.
+        result: JobResult,
+        /// When, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// An operator ended it.
+    Cancelled {
+        /// When, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+}
+
+impl JobState {
+    /// Its name, as it is shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Ended {
+                result: JobResult::Done,
+                ..
+            } => "Done",
+            Self::Ended {
+                result: JobResult::Failed(_),
+                ..
+            } => "Failed",
+            Self::Cancelled { .. } => "Cancelled",
+        }
+    }
+}
+
+/// How far a job is in one shard. Counts are totals since the job's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JobPosition {
+    /// The last entry that is dealt with.
+    pub done_lsn: Lsn,
+    /// Entries delivered.
+    pub entries: u64,
+    /// Records delivered.
+    pub records: u64,
+    /// Payload bytes delivered.
+    pub bytes: u64,
+}
+
+/// A replay job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobRecord {
+    /// Who asked; the same request again is the same job.
+    pub request: Uuid,
+    /// What it is to do, in the replay's own words.
+    pub spec: String,
+    /// When it was created, nanoseconds since the Unix epoch.
+    pub created_ns: u64,
+    /// Where it stands.
+    pub state: JobState,
+    /// How far it is in each shard that it has touched.
+    pub positions: BTreeMap<(NodeId, ShardId), JobPosition>,
+}

@@ -1,0 +1,26 @@
+//! The catalogue: what is known about nodes, segments, jobs and cluster-wide settings.
+//!
+//! - [`command`]: what can be said to it, and its answers. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
+//! - [`segment`]: the life of a segment, as a table. [`node`], [`job`]: the other records.
+//! - [`row`]: the stored form (bytes in `docs/formats.md`).
+//! - [`local`]: the catalogue of one node, over redb; it is the vault's [`Ledger`](gophership_vault::ledger::Ledger).
+
+pub mod apply;
+pub mod command;
+pub mod error;
+pub mod job;
+pub mod limits;
+pub mod local;
+pub mod node;
+pub mod row;
+pub mod segment;
+pub mod state;
+
+pub use apply::apply;
+pub use command::{Command, Outcome, Refusal, Reply};
+pub use error::{CatalogueError, Disposition};
+pub use local::LocalCatalogue;
+pub use state::{Counts, State};
+
+#[cfg(test)]
+mod testkit;

@@ -1,0 +1,39 @@
+//! The bounds of what the catalogue keeps.
+//!
+//! **Invariant** I1: whatever is said, a stored row stays below [`ROW_BYTES_MAX`].
+
+/// Replay jobs kept. The oldest ended one makes room for a new one; with none ended a new one is refused.
+pub const JOBS_MAX: usize = 1_000;
+
+/// Bytes of a job's specification.
+pub const JOB_SPEC_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the reason why a job failed.
+pub const JOB_REASON_BYTES_MAX: usize = 4 << 10;
+
+/// Shards, over all nodes, in which one job keeps a position.
+pub const JOB_POSITIONS_MAX: usize = 4_096;
+
+/// Cluster-wide settings.
+pub const SETTINGS_MAX: usize = 1_000;
+
+/// Bytes of a setting's key.
+pub const SETTING_KEY_BYTES_MAX: usize = 256;
+
+/// Bytes of a setting's value.
+pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a stored row.
+pub const ROW_BYTES_MAX: usize = 512 << 10;
+
+/// Memory that redb may use for pages.
+pub const PAGE_CACHE_BYTES: usize = 8 << 20;
+
+/// A catalogue file above this size is compacted at start when less than one byte in [`COMPACT_RATIO`] holds a row.
+pub const COMPACT_ABOVE_BYTES: u64 = 16 << 20;
+
+/// See [`COMPACT_ABOVE_BYTES`]. It also bounds the work: only what holds rows is rewritten.
+pub const COMPACT_RATIO: u64 = 8;
+
+const _: () = assert!(JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_MAX * 38 + 128 < ROW_BYTES_MAX);
+const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);

@@ -1,0 +1,207 @@
+//! The catalogue of one node: the pure state machine over a local redb file.
+//!
+//! **Owns** the file, and the state in memory that equals it. **Invariants.** I1: a command is answered only when its effect is durable.
+//! I2: what readers see is durable. I3: after a failed commit, or a panic in one, the state is read again from the file before the next
+//! command is decided.
+//! **Not here**: what a command does (`apply.rs`); a catalogue over Raft.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use gophership_vault::Identity;
+use gophership_vault::ids::Epoch;
+use gophership_vault::time::now_unix_nano;
+use uuid::Uuid;
+
+use crate::apply::decide;
+use crate::command::{Command, Outcome, Reply};
+use crate::error::CatalogueError;
+use crate::row::row_of;
+use crate::state::{Change, State};
+
+mod disk;
+mod ledger;
+mod open;
+mod store;
+
+use store::Store;
+
+/// The catalogue of one node.
+pub struct LocalCatalogue {
+    path: PathBuf,
+    identity: Identity,
+    queue: Mutex<Vec<Pending>>,
+    writer: Mutex<Writer>,
+    state: RwLock<State>,
+}
+
+/// A command that waits for its commit.
+struct Pending {
+    command: Command,
+    answer: Arc<OnceLock<Result<Reply, CatalogueError>>>,
+}
+
+struct Writer {
+    store: Store,
+    /// The durable state and what the commit under way adds to it.
+    ahead: State,
+}
+
+impl std::fmt::Debug for LocalCatalogue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalCatalogue")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalCatalogue {
+    /// Opens `<data>/catalogue.redb`, or makes it where the data folder holds no log yet.
+    ///
+    /// # Errors
+    /// Where the file is damaged, in use, of another version or of another storage than `identity`, and where it is missing although there
+    /// is data. Each says what to do.
+    pub fn open(path: &Path, identity: Identity) -> Result<Self, CatalogueError> {
+        open::open(path, identity, Box::new(disk::open))
+    }
+
+    fn new(identity: Identity, store: Store, state: State) -> Self {
+        Self {
+            path: store.path().to_owned(),
+            identity,
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer {
+                store,
+                ahead: state.clone(),
+            }),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// Where it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Reads the state. It blocks no commit for longer than `f` takes.
+    pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The epoch of this boot: a new one for a new `boot_uuid`, the same for the same.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn node_up(&self, boot_uuid: Uuid) -> Result<Epoch, CatalogueError> {
+        let Identity {
+            node_id: node,
+            storage_uuid,
+            ..
+        } = self.identity;
+        match self.submit(Command::NodeUp {
+            node,
+            storage_uuid,
+            boot_uuid,
+            at_ns: now_unix_nano(),
+        })? {
+            Reply::Up(epoch) => Ok(epoch),
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
+                unreachable!("NodeUp is answered with an epoch, not {other:?}")
+            }
+        }
+    }
+
+    /// Applies a command, durably. Commands that come while another commit is under way share the next one.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Refused`] where the state machine did not take it. After any other error its effect is unknown: say it again.
+    pub fn submit(&self, command: Command) -> Result<Reply, CatalogueError> {
+        let answer = Arc::new(OnceLock::new());
+        self.queue().push(Pending {
+            command,
+            answer: Arc::clone(&answer),
+        });
+        // Whoever holds the writer answers all that was queued before it; only who finds no answer then has work to do.
+        let mut writer = self.writer();
+        if answer.get().is_none() {
+            // As long as this at most: each thread waits for its own command.
+            let batch = std::mem::take(&mut *self.queue());
+            self.commit(&mut writer, &batch);
+        }
+        drop(writer);
+        answer
+            .get()
+            .cloned()
+            .expect("whoever takes a command out of the queue answers it, before the writer is free again")
+    }
+
+    /// The queue is whole at every point, whoever panicked.
+    fn queue(&self) -> MutexGuard<'_, Vec<Pending>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(|panicked| {
+            self.writer.clear_poison();
+            let mut writer = panicked.into_inner();
+            writer.store.close();
+            writer
+        })
+    }
+
+    fn commit(&self, writer: &mut Writer, batch: &[Pending]) {
+        match self.try_commit(writer, batch) {
+            Ok(outcomes) => {
+                for (pending, outcome) in batch.iter().zip(outcomes) {
+                    let _first = pending.answer.set(outcome.map_err(CatalogueError::Refused));
+                }
+            }
+            Err(e) => {
+                for pending in batch {
+                    let _first = pending.answer.set(Err(e.clone()));
+                }
+            }
+        }
+    }
+
+    fn try_commit(&self, writer: &mut Writer, batch: &[Pending]) -> Result<Vec<Outcome>, CatalogueError> {
+        if !writer.store.is_open() {
+            self.reload(writer)?;
+        }
+        let mut changes: Vec<Change> = Vec::new();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for pending in batch {
+            outcomes.push(decide(&writer.ahead, &pending.command).map(|(reply, more)| {
+                more.iter().for_each(|change| writer.ahead.install(change.clone()));
+                changes.extend(more);
+                reply
+            }));
+        }
+        if !changes.is_empty() {
+            writer.store.commit(changes.iter().map(row_of))?;
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            changes.into_iter().for_each(|change| state.install(change));
+        }
+        Ok(outcomes)
+    }
+
+    /// Opens the file again after a failed commit, and takes what it holds for the truth.
+    fn reload(&self, writer: &mut Writer) -> Result<(), CatalogueError> {
+        let (stored, state) = writer.store.reopen()?;
+        open::check_identity(&self.path, &stored, &self.identity, &state)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        writer.ahead = state;
+        tracing::info!("catalogue.reopen.done");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod platter;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! The vault's view of the catalogue.
+
+use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::time::now_unix_nano;
+
+use super::LocalCatalogue;
+use crate::command::Command;
+use crate::segment::SegmentRecord;
+
+impl LocalCatalogue {
+    fn say(&self, name: &'static str, id: SegmentId, command: Command) -> Result<(), LedgerError> {
+        let said = self.submit(command);
+        said.map(|_done| ()).map_err(|e| LedgerError {
+            command: name,
+            id,
+            why: e.to_string(),
+        })
+    }
+}
+
+impl Ledger for LocalCatalogue {
+    fn known(&self) -> Vec<KnownSegment> {
+        let node = self.identity().node_id;
+        self.read(|s| {
+            s.segments()
+                .filter(|r| r.id().node == node)
+                .map(SegmentRecord::known)
+                .collect()
+        })
+    }
+
+    fn next_index(&self, shard: ShardId) -> SegmentIndex {
+        self.read(|s| s.shard(self.identity().node_id, shard).next_index)
+    }
+
+    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.say(
+            "open",
+            open.id,
+            Command::Open {
+                open: *open,
+                at_ns: now_unix_nano(),
+            },
+        )
+    }
+
+    fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
+        self.say("seal", seal.id, Command::Seal { seal: *seal })
+    }
+
+    fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
+        self.say("trim", id, Command::Trim { id, why })
+    }
+}

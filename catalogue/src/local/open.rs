@@ -1,0 +1,148 @@
+//! Opens the catalogue's file, or makes it where there never was one, and checks whose it is.
+//!
+//! **Invariants.** I1: `catalogue.redb` is whole whenever it exists: it is made under another name. I2: it is made only where the data
+//! folder holds no log file. I3: it is used only with the marker that it was made for.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gophership_vault::Identity;
+use gophership_vault::ids::NodeId;
+use gophership_vault::time::now_unix_nano;
+
+use super::LocalCatalogue;
+use super::store::{OpenBackend, Store};
+use crate::apply::apply;
+use crate::command::Command;
+use crate::error::CatalogueError;
+use crate::state::State;
+
+pub(super) fn open(path: &Path, identity: Identity, backend: OpenBackend) -> Result<LocalCatalogue, CatalogueError> {
+    match fs::metadata(path) {
+        // The store would take it for a new one.
+        Ok(m) if m.len() == 0 => {
+            return Err(CatalogueError::Corrupt {
+                path: path.to_owned(),
+                why: "it is empty".to_owned(),
+            });
+        }
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &identity, &backend)?,
+        Err(e) => return Err(failed("open", path, e)),
+    }
+    let (store, stored, state) = Store::open(path, backend)?;
+    check_identity(path, &stored, &identity, &state)?;
+    Ok(LocalCatalogue::new(identity, store, state))
+}
+
+/// Makes the catalogue of a new, single node.
+fn create(path: &Path, identity: &Identity, backend: &OpenBackend) -> Result<(), CatalogueError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for logs in ["wal", "segments"] {
+        if let Some(found) = find_log_file(&folder.join(logs), 3)? {
+            return Err(CatalogueError::Lost {
+                path: path.to_owned(),
+                found,
+            });
+        }
+    }
+    if identity.node_id != NodeId::FIRST {
+        return Err(CatalogueError::NotFirstNode {
+            path: path.to_owned(),
+            node: identity.node_id,
+        });
+    }
+    let mut state = State::default();
+    let register = Command::RegisterNode {
+        storage_uuid: identity.storage_uuid,
+        at_ns: now_unix_nano(),
+    };
+    apply(&mut state, &register)?;
+
+    let new = path.with_extension("redb.new");
+    match fs::remove_file(&new) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed("remove", &new, e)),
+    }
+    Store::create(&new, backend, identity, &state)?;
+    File::open(&new)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| failed("sync", &new, e))?;
+    fs::rename(&new, path).map_err(|e| failed("rename", &new, e))?;
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| failed("sync", folder, e))
+}
+
+/// A file of the log in `folder` or up to `depth` folders below it.
+fn find_log_file(folder: &Path, depth: u32) -> Result<Option<PathBuf>, CatalogueError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed("list", folder, e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| failed("list", folder, e))?;
+        let path = entry.path();
+        let is_folder = entry.file_type().map_err(|e| failed("list", &path, e))?.is_dir();
+        if is_folder && depth > 0 {
+            if let Some(found) = find_log_file(&path, depth - 1)? {
+                return Ok(Some(found));
+            }
+        } else if path
+            .extension()
+            .is_some_and(|x| x == "wal" || x == "seg" || x == "open")
+        {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a catalogue that was not made for this marker.
+pub(super) fn check_identity(
+    path: &Path,
+    stored: &Identity,
+    marker: &Identity,
+    state: &State,
+) -> Result<(), CatalogueError> {
+    let registered = state.node(stored.node_id).map(|n| n.storage_uuid.to_string());
+    let parts = [
+        (
+            "cluster",
+            stored.cluster_id.0.to_string(),
+            marker.cluster_id.0.to_string(),
+        ),
+        ("node", stored.node_id.to_string(), marker.node_id.to_string()),
+        (
+            "storage",
+            stored.storage_uuid.to_string(),
+            marker.storage_uuid.to_string(),
+        ),
+        (
+            "storage",
+            registered.unwrap_or_else(|| "nobody".to_owned()),
+            marker.storage_uuid.to_string(),
+        ),
+    ];
+    match parts.into_iter().find(|(_, stored, marker)| stored != marker) {
+        None => Ok(()),
+        Some((what, stored, marker)) => Err(CatalogueError::OtherIdentity {
+            path: path.to_owned(),
+            what,
+            stored,
+            marker,
+        }),
+    }
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> CatalogueError {
+    CatalogueError::Io {
+        what,
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
+}

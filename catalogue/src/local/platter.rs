@@ -1,0 +1,151 @@
+//! A disk for tests: it forgets what was not synced, it fills up, it fails.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+/// What goes wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Fault {
+    #[default]
+    Nothing,
+    /// After this many more changes the power is gone.
+    PowerCut { after: u32 },
+    /// Nothing more can be written.
+    Full,
+    /// Nothing more can be synced.
+    SyncFails,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    SetLen(usize),
+    Write(usize, Vec<u8>),
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::SetLen(len) => bytes.resize(*len, 0),
+            Self::Write(at, data) => {
+                if bytes.len() < at + data.len() {
+                    bytes.resize(at + data.len(), 0);
+                }
+                bytes[*at..at + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+    fault: Fault,
+    syncs: u64,
+}
+
+impl Inner {
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        match &mut self.fault {
+            Fault::Full => return Err(io::ErrorKind::StorageFull.into()),
+            Fault::PowerCut { after: 0 } => return Err(io::Error::other("no power")),
+            Fault::PowerCut { after } => *after -= 1,
+            Fault::Nothing | Fault::SyncFails => {}
+        }
+        change.apply(&mut self.now);
+        self.unsynced.push(change);
+        Ok(())
+    }
+}
+
+/// The disk; its clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Platter(Arc<Mutex<Inner>>);
+
+impl Platter {
+    pub(super) fn fault(&self, fault: Fault) {
+        self.0.lock().unwrap().fault = fault;
+    }
+
+    pub(super) fn syncs(&self) -> u64 {
+        self.0.lock().unwrap().syncs
+    }
+
+    /// Of what was not synced, sectors survive as `survives` says; in any order, torn anywhere.
+    pub(super) fn crash(&self, mut survives: impl FnMut() -> bool) {
+        let mut inner = self.0.lock().unwrap();
+        let mut after = std::mem::take(&mut inner.synced);
+        for change in std::mem::take(&mut inner.unsynced) {
+            match change {
+                Change::SetLen(_) if survives() => change.apply(&mut after),
+                Change::SetLen(_) => {}
+                Change::Write(at, data) => {
+                    for (n, sector) in data.chunks(512).enumerate() {
+                        if survives() {
+                            Change::Write(at + n * 512, sector.to_vec()).apply(&mut after);
+                        }
+                    }
+                }
+            }
+        }
+        *inner = Inner {
+            now: after.clone(),
+            synced: after,
+            syncs: inner.syncs,
+            ..Inner::default()
+        };
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().now.clone()
+    }
+
+    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            now: bytes.clone(),
+            synced: bytes,
+            ..Inner::default()
+        })))
+    }
+}
+
+impl StorageBackend for Platter {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let inner = self.0.lock().unwrap();
+        let at = offset as usize;
+        let found = inner.now.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().change(Change::SetLen(len as usize))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut inner = self.0.lock().unwrap();
+        match inner.fault {
+            Fault::SyncFails => return Err(io::Error::other("bad disk")),
+            Fault::PowerCut { after: 0 } => return Err(io::Error::other("no power")),
+            Fault::PowerCut { .. } | Fault::Full | Fault::Nothing => {}
+        }
+        inner.syncs += 1;
+        inner.unsynced.clear();
+        inner.synced = inner.now.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0
+            .lock()
+            .unwrap()
+            .change(Change::Write(offset as usize, data.to_vec()))
+    }
+}

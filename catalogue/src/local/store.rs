@@ -1,0 +1,290 @@
+//! The rows of the catalogue in a redb file.
+//!
+//! **Owns** the database handle. **Invariants.** I1: a commit that returned is durable. I2: after a failed commit nothing more is done with
+//! the handle; the file is opened anew. I3: after a failed sync not even that: what the page cache shows may not be on the disk.
+
+use std::any::Any;
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gophership_vault::Identity;
+use redb::{
+    BackendError, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
+
+use crate::error::CatalogueError;
+use crate::limits::{COMPACT_ABOVE_BYTES, COMPACT_RATIO, PAGE_CACHE_BYTES};
+use crate::row::{Row, read_identity, rows, state_of, write_identity};
+use crate::state::State;
+
+/// One row for each record of the state.
+const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
+
+/// What belongs to this file alone, and would not be part of a cluster's state.
+const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
+const IDENTITY: &str = "identity";
+
+/// Opens, or makes, the bytes behind a path.
+pub(super) type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+
+pub(super) struct Store {
+    path: PathBuf,
+    backend: OpenBackend,
+    db: Option<Database>,
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// Makes a new file, whole and synced.
+    pub(super) fn create(
+        path: &Path,
+        backend: &OpenBackend,
+        identity: &Identity,
+        state: &State,
+    ) -> Result<(), CatalogueError> {
+        let sync_failed = Arc::default();
+        let db = open_database(path, backend, &sync_failed)?;
+        let write = || -> Result<(), redb::Error> {
+            let txn = db.begin_write()?;
+            txn.open_table(LOCAL)?
+                .insert(IDENTITY, write_identity(identity).as_slice())?;
+            put(&mut txn.open_table(STATE)?, rows(state))?;
+            Ok(txn.commit()?)
+        };
+        write()
+            .and_then(|()| Ok(db.close()?))
+            .map_err(|e| failure("write", path, e))
+    }
+
+    /// Opens a file and reads all of it.
+    pub(super) fn open(path: &Path, backend: OpenBackend) -> Result<(Self, Identity, State), CatalogueError> {
+        let mut store = Self {
+            path: path.to_owned(),
+            backend,
+            db: None,
+            sync_failed: Arc::default(),
+        };
+        let (identity, state) = store.reopen()?;
+        Ok((store, identity, state))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the handle is good; if not, [`Self::reopen`] is due.
+    pub(super) fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// Lets go of the handle.
+    pub(super) fn close(&mut self) {
+        self.db = None;
+    }
+
+    /// Opens the file anew and reads all of it.
+    pub(super) fn reopen(&mut self) -> Result<(Identity, State), CatalogueError> {
+        self.close();
+        if self.sync_failed.load(Ordering::Acquire) {
+            return Err(CatalogueError::SyncFailed {
+                path: self.path.clone(),
+            });
+        }
+        // redb checks every page when it opens a file, and panics at some damage in spite of it.
+        let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, CatalogueError> {
+            let mut db = open_database(&self.path, &self.backend, &self.sync_failed)?;
+            let (identity, state, row_bytes) = load(&self.path, &db)?;
+            compact(&self.path, &mut db, row_bytes)?;
+            Ok((db, identity, state))
+        }));
+        let (db, identity, state) = opened.unwrap_or_else(|panic| {
+            Err(CatalogueError::Corrupt {
+                path: self.path.clone(),
+                why: panic_text(panic.as_ref()),
+            })
+        })?;
+        self.db = Some(db);
+        Ok((identity, state))
+    }
+
+    /// Writes these rows, in order, in one durable commit.
+    pub(super) fn commit(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), CatalogueError> {
+        // The handle is put back only after success.
+        let db = self.db.take().expect("the caller opens the store before it commits");
+        let write = || -> Result<(), redb::Error> {
+            let mut txn = db.begin_write()?;
+            txn.set_durability(Durability::Immediate)?;
+            put(&mut txn.open_table(STATE)?, rows)?;
+            Ok(txn.commit()?)
+        };
+        if let Err(e) = write() {
+            let path = self.path.clone();
+            return Err(match e {
+                _ if self.sync_failed.load(Ordering::Acquire) => CatalogueError::SyncFailed { path },
+                redb::Error::Io(io) if is_full(&io) => CatalogueError::DiskFull { path },
+                other => CatalogueError::Commit {
+                    path,
+                    source: Arc::new(other),
+                },
+            });
+        }
+        self.db = Some(db);
+        Ok(())
+    }
+}
+
+fn put(table: &mut redb::Table<'_, &[u8], &[u8]>, rows: impl Iterator<Item = Row>) -> Result<(), redb::Error> {
+    for Row { key, value } in rows {
+        match value {
+            Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+            None => drop(table.remove(key.as_slice())?),
+        }
+    }
+    Ok(())
+}
+
+fn open_database(
+    path: &Path,
+    backend: &OpenBackend,
+    sync_failed: &Arc<AtomicBool>,
+) -> Result<Database, CatalogueError> {
+    let io = |source| CatalogueError::Io {
+        what: "open",
+        path: path.to_owned(),
+        source: Arc::new(source),
+    };
+    let watched = Watched {
+        inner: backend(path).map_err(io)?,
+        sync_failed: Arc::clone(sync_failed),
+    };
+    Builder::new()
+        .set_cache_size(PAGE_CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(watched)
+        .map_err(|e| failure("open", path, e.into()))
+}
+
+/// What the file holds, and how many bytes of it are in rows.
+fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueError> {
+    let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut read = || -> Result<Option<Vec<u8>>, redb::Error> {
+        let txn = db.begin_read()?;
+        let identity = txn.open_table(LOCAL)?.get(IDENTITY)?.map(|v| v.value().to_vec());
+        for row in txn.open_table(STATE)?.iter()? {
+            let (key, value) = row?;
+            found.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(identity)
+    };
+    let identity = read().map_err(|e| failure("read", path, e))?;
+    let damaged = |e| CatalogueError::from_row(path.to_owned(), &e);
+    let identity = identity.ok_or_else(|| CatalogueError::Corrupt {
+        path: path.to_owned(),
+        why: "it does not say whose it is".to_owned(),
+    })?;
+    let row_bytes = found.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum();
+    let state = state_of(found.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))).map_err(damaged)?;
+    Ok((read_identity(&identity).map_err(damaged)?, state, row_bytes))
+}
+
+/// Gives back the space of rows that are gone, where that is most of the file. Only what is left is rewritten.
+fn compact(path: &Path, db: &mut Database, row_bytes: u64) -> Result<(), CatalogueError> {
+    let Ok(before) = std::fs::metadata(path).map(|m| m.len()) else {
+        return Ok(());
+    };
+    if before <= COMPACT_ABOVE_BYTES || row_bytes.saturating_mul(COMPACT_RATIO) > before {
+        return Ok(());
+    }
+    db.compact().map_err(|e| failure("compact", path, e.into()))?;
+    tracing::info!(bytes = before, "catalogue.compact.done");
+    Ok(())
+}
+
+fn failure(what: &'static str, path: &Path, e: redb::Error) -> CatalogueError {
+    let path = path.to_owned();
+    match e {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => CatalogueError::InUse { path },
+        redb::Error::UpgradeRequired(_) => CatalogueError::OtherVersion {
+            path,
+            why: e.to_string(),
+        },
+        redb::Error::Corrupted(_)
+        | redb::Error::RepairAborted
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. } => CatalogueError::Corrupt {
+            path,
+            why: e.to_string(),
+        },
+        redb::Error::Io(ref io) if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            CatalogueError::Corrupt {
+                path,
+                why: e.to_string(),
+            }
+        }
+        redb::Error::Io(ref io) if is_full(io) => CatalogueError::DiskFull { path },
+        other => CatalogueError::Store {
+            what,
+            path,
+            source: Arc::new(other),
+        },
+    }
+}
+
+fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("its pages contradict each other").to_owned()
+}
+
+/// A backend that remembers a failed sync.
+#[derive(Debug)]
+struct Watched {
+    inner: Box<dyn StorageBackend>,
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Watched {
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner
+            .sync_data()
+            .inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+}

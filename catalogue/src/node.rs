@@ -1,0 +1,70 @@
+//! What is known about a node.
+//!
+//! **Invariants.** I1: a node's epoch never goes back. I2: a node id is granted once and stays with its storage.
+
+use std::fmt;
+
+use gophership_vault::ids::{Epoch, NodeId};
+use uuid::Uuid;
+
+/// Whether a node takes part. The numbers are stored; none is ever reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum NodeState {
+    /// It takes ingest.
+    Active = 1,
+    /// It is leaving: what it holds is still served, and it takes no more ingest.
+    Draining = 2,
+}
+
+impl NodeState {
+    /// Every state there is.
+    pub const ALL: [Self; 2] = [Self::Active, Self::Draining];
+
+    /// From the stored number.
+    pub fn from_stored(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| *s as u8 == value)
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "Active",
+            Self::Draining => "Draining",
+        })
+    }
+}
+
+/// A boot of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// Its number; every older one is fenced.
+    pub epoch: Epoch,
+    /// What the process called itself; the same name again is the same boot.
+    pub boot_uuid: Uuid,
+    /// When it was granted, nanoseconds since the Unix epoch.
+    pub up_ns: u64,
+}
+
+/// A node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeRecord {
+    /// Its number.
+    pub id: NodeId,
+    /// Its storage; another one under the same number is refused.
+    pub storage_uuid: Uuid,
+    /// Whether it takes part.
+    pub state: NodeState,
+    /// When it was registered, nanoseconds since the Unix epoch.
+    pub registered_ns: u64,
+    /// Its latest boot.
+    pub boot: Option<Boot>,
+}
+
+impl NodeRecord {
+    /// The epoch that may open segments.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.boot.map(|b| b.epoch)
+    }
+}

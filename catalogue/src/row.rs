@@ -1,0 +1,456 @@
+//! The stored form of the catalogue: one row for each record, its bytes as `docs/formats.md` has them.
+//!
+//! A key is a kind (u8) and big-endian numbers, so that rows sort as their records do; a value is a version (u8) and little-endian fields.
+//!
+//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error, never a panic and never a guess. I3: a
+//! number of a kind, state or version is never reused.
+//! **Not here**: where rows are kept (`local/store.rs`).
+
+use std::collections::BTreeMap;
+
+use gophership_vault::Identity;
+use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex};
+use gophership_vault::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
+use gophership_vault::time::TimeRange;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
+use crate::node::{Boot, NodeRecord, NodeState};
+use crate::segment::SegmentRecord;
+use crate::state::{Change, Counters, Setting, ShardRecord, State};
+
+mod wire;
+
+use wire::{Reader, Writer};
+
+/// The version of every row that is written.
+pub const VERSION: u8 = 1;
+
+const KIND_COUNTERS: u8 = 1;
+const KIND_NODE: u8 = 2;
+const KIND_SHARD: u8 = 3;
+const KIND_SEGMENT: u8 = 4;
+const KIND_JOB: u8 = 5;
+const KIND_SETTING: u8 = 6;
+
+const SEGMENT_OPEN: u8 = 1;
+const SEGMENT_RECOVERING: u8 = 2;
+const SEGMENT_SEALED: u8 = 3;
+// 4 is kept for Archived.
+const SEGMENT_LOST: u8 = 5;
+
+const JOB_RUNNING: u8 = 1;
+const JOB_DONE: u8 = 2;
+const JOB_FAILED: u8 = 3;
+const JOB_CANCELLED: u8 = 4;
+
+const HAS_RECEIVED: u8 = 0x01;
+const HAS_EVENT: u8 = 0x02;
+
+/// Bytes that are no row.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RowError {
+    /// They are not what the format says.
+    #[error("the row of key {key} is damaged: {what}")]
+    Damaged {
+        /// Its key, in hexadecimal.
+        key: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// They are of a kind, state or version that this one does not know.
+    #[error("the row of key {key} has {what} {found}, which is not known here")]
+    Unknown {
+        /// Its key, in hexadecimal.
+        key: String,
+        /// What is unknown.
+        what: &'static str,
+        /// Its number.
+        found: u8,
+    },
+}
+
+/// A row as it is stored; a value of `None` removes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Every row of a state, in the order of their keys.
+pub fn rows(state: &State) -> impl Iterator<Item = Row> {
+    state.changes().map(|change| row_of(&change))
+}
+
+/// The state that these rows hold.
+///
+/// # Errors
+/// At the first row that is none, and where the counters are missing: without them a number could be granted twice.
+pub fn state_of<'a>(rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<State, RowError> {
+    let mut state = State::default();
+    let mut counted = false;
+    for (key, value) in rows {
+        let change = change_of(key, value)?;
+        counted |= matches!(change, Change::Counters(_));
+        state.install(change);
+    }
+    if counted {
+        Ok(state)
+    } else {
+        Err(Reader::new(&[KIND_COUNTERS], &[]).damaged("it is missing"))
+    }
+}
+
+/// The row that a change writes or removes.
+pub fn row_of(change: &Change) -> Row {
+    let (key, value) = match change {
+        Change::Counters(counters) => (key(KIND_COUNTERS), Some(write_counters(*counters))),
+        Change::Node(node) => (key(KIND_NODE).u32_be(node.id.get()), Some(write_node(node))),
+        Change::Shard((node, shard), record) => (
+            key(KIND_SHARD).u32_be(node.get()).u16_be(shard.get()),
+            Some(write_shard(record)),
+        ),
+        Change::Segment(segment) => (segment_key(segment.id()), Some(write_segment(segment))),
+        Change::SegmentGone(id) => (segment_key(*id), None),
+        Change::Job(id, job) => (key(KIND_JOB).u64_be(id.get()), Some(write_job(job))),
+        Change::JobGone(id) => (key(KIND_JOB).u64_be(id.get()), None),
+        Change::Setting(name, setting) => (key(KIND_SETTING).bytes(name.as_bytes()), Some(write_setting(setting))),
+        Change::SettingGone(name) => (key(KIND_SETTING).bytes(name.as_bytes()), None),
+    };
+    Row {
+        key: key.done(),
+        value: value.map(Writer::done),
+    }
+}
+
+/// The change that a stored row says.
+///
+/// # Errors
+/// Where the bytes are no row.
+pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
+    let mut k = Reader::new(key, key);
+    let mut v = Reader::new(key, value);
+    let kind = k.u8()?;
+    v.expect_version()?;
+    let change = match kind {
+        KIND_COUNTERS => Change::Counters(Counters {
+            next_node: NodeId::new(v.u32()?),
+            next_job: JobId::new(v.u64()?),
+        }),
+        KIND_NODE => Change::Node(read_node(k.node_be()?, &mut v)?),
+        KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(&mut v)?),
+        KIND_SEGMENT => {
+            let id = SegmentId {
+                node: k.node_be()?,
+                shard: k.shard_be()?,
+                index: k.index_be()?,
+            };
+            let state = v.u8()?;
+            Change::Segment(read_segment(id, state, &mut v)?)
+        }
+        KIND_JOB => Change::Job(
+            JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
+            read_job(&mut v)?,
+        ),
+        KIND_SETTING => {
+            let name = k.rest_str()?;
+            Change::Setting(
+                name,
+                Setting {
+                    set_ns: v.u64()?,
+                    value: v.text()?,
+                },
+            )
+        }
+        found => return Err(k.unknown("kind", found)),
+    };
+    k.end()?;
+    v.end()?;
+    Ok(change)
+}
+
+/// The identity that a catalogue file carries.
+pub(crate) fn write_identity(identity: &Identity) -> Vec<u8> {
+    value()
+        .uuid(identity.cluster_id.0)
+        .u32(identity.node_id.get())
+        .uuid(identity.storage_uuid)
+        .done()
+}
+
+/// See [`write_identity`].
+pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, RowError> {
+    let mut v = Reader::new(b"identity", bytes);
+    v.expect_version()?;
+    let identity = Identity {
+        cluster_id: ClusterId(v.uuid()?),
+        node_id: v.node()?,
+        storage_uuid: v.uuid()?,
+    };
+    v.end()?;
+    Ok(identity)
+}
+
+fn key(kind: u8) -> Writer {
+    Writer::default().u8(kind)
+}
+
+fn segment_key(id: SegmentId) -> Writer {
+    key(KIND_SEGMENT)
+        .u32_be(id.node.get())
+        .u16_be(id.shard.get())
+        .u32_be(id.index.get())
+}
+
+fn value() -> Writer {
+    Writer::default().u8(VERSION)
+}
+
+fn write_counters(c: Counters) -> Writer {
+    value()
+        .u32(c.next_node.map_or(0, NodeId::get))
+        .u64(c.next_job.map_or(0, JobId::get))
+}
+
+fn write_node(n: &NodeRecord) -> Writer {
+    let w = value().u8(n.state as u8).uuid(n.storage_uuid).u64(n.registered_ns);
+    match n.boot {
+        Some(boot) => w.u64(boot.epoch.get()).uuid(boot.boot_uuid).u64(boot.up_ns),
+        None => w.u64(0).uuid(Uuid::nil()).u64(0),
+    }
+}
+
+fn read_node(id: NodeId, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
+    let state = v.u8()?;
+    let state = NodeState::from_stored(state).ok_or_else(|| v.unknown("node state", state))?;
+    let (storage_uuid, registered_ns) = (v.uuid()?, v.u64()?);
+    let (epoch, boot_uuid, up_ns) = (Epoch::new(v.u64()?), v.uuid()?, v.u64()?);
+    let boot = epoch.map(|epoch| Boot {
+        epoch,
+        boot_uuid,
+        up_ns,
+    });
+    Ok(NodeRecord {
+        id,
+        storage_uuid,
+        state,
+        registered_ns,
+        boot,
+    })
+}
+
+fn write_shard(s: &ShardRecord) -> Writer {
+    value()
+        .u32(s.next_index.get())
+        .u64(s.trimmed_empty)
+        .u64(s.trimmed_retention)
+}
+
+fn read_shard(v: &mut Reader<'_>) -> Result<ShardRecord, RowError> {
+    let next_index = SegmentIndex::new(v.u32()?).ok_or_else(|| v.damaged("next index 0"))?;
+    Ok(ShardRecord {
+        next_index,
+        trimmed_empty: v.u64()?,
+        trimmed_retention: v.u64()?,
+    })
+}
+
+fn write_segment(segment: &SegmentRecord) -> Writer {
+    match segment {
+        SegmentRecord::Open { open, opened_ns } => write_open(value().u8(SEGMENT_OPEN), open).u64(*opened_ns),
+        SegmentRecord::Recovering {
+            open,
+            opened_ns,
+            since_ns,
+        } => write_open(value().u8(SEGMENT_RECOVERING), open)
+            .u64(*opened_ns)
+            .u64(*since_ns),
+        SegmentRecord::Sealed(seal) => write_seal(value().u8(SEGMENT_SEALED), seal),
+        SegmentRecord::Lost { was, lost_ns } => {
+            let w = value().u8(SEGMENT_LOST).u64(*lost_ns);
+            match was {
+                KnownSegment::Open(open) => write_open(w.u8(SEGMENT_OPEN), open),
+                KnownSegment::Sealed(seal) => write_seal(w.u8(SEGMENT_SEALED), seal),
+            }
+        }
+    }
+}
+
+fn read_segment(id: SegmentId, state: u8, v: &mut Reader<'_>) -> Result<SegmentRecord, RowError> {
+    Ok(match state {
+        SEGMENT_OPEN => SegmentRecord::Open {
+            open: read_open(id, v)?,
+            opened_ns: v.u64()?,
+        },
+        SEGMENT_RECOVERING => SegmentRecord::Recovering {
+            open: read_open(id, v)?,
+            opened_ns: v.u64()?,
+            since_ns: v.u64()?,
+        },
+        SEGMENT_SEALED => SegmentRecord::Sealed(read_seal(id, v)?),
+        SEGMENT_LOST => {
+            let (lost_ns, was) = (v.u64()?, v.u8()?);
+            let was = match was {
+                SEGMENT_OPEN => KnownSegment::Open(read_open(id, v)?),
+                SEGMENT_SEALED => KnownSegment::Sealed(read_seal(id, v)?),
+                found => return Err(v.unknown("former segment state", found)),
+            };
+            SegmentRecord::Lost { was, lost_ns }
+        }
+        found => return Err(v.unknown("segment state", found)),
+    })
+}
+
+fn write_open(w: Writer, open: &OpenRecord) -> Writer {
+    w.u64(open.epoch.get()).uuid(open.file_uuid.0)
+}
+
+fn read_open(id: SegmentId, v: &mut Reader<'_>) -> Result<OpenRecord, RowError> {
+    Ok(OpenRecord {
+        id,
+        epoch: v.epoch()?,
+        file_uuid: FileUuid(v.uuid()?),
+    })
+}
+
+fn write_seal(w: Writer, seal: &SealRecord) -> Writer {
+    let s = &seal.stats;
+    let flags = s.received.map_or(0, |_| HAS_RECEIVED) | s.event.map_or(0, |_| HAS_EVENT);
+    let none = TimeRange { min: 0, max: 0 };
+    let (received, event) = (s.received.unwrap_or(none), s.event.unwrap_or(none));
+    w.u64(seal.epoch.get())
+        .u64(seal.sealed_ns)
+        .bytes(&seal.digest)
+        .u64(s.entries)
+        .u64(s.records)
+        .u64(s.set_apart)
+        .u64(s.deferred)
+        .u64(s.payload_bytes)
+        .u64(s.stored_bytes)
+        .u64(s.first_lsn.map_or(0, Lsn::get))
+        .u64(s.last_lsn.map_or(0, Lsn::get))
+        .u8(flags)
+        .u64(received.min)
+        .u64(received.max)
+        .u64(event.min)
+        .u64(event.max)
+}
+
+fn read_seal(id: SegmentId, v: &mut Reader<'_>) -> Result<SealRecord, RowError> {
+    let (epoch, sealed_ns, digest) = (v.epoch()?, v.u64()?, v.array()?);
+    let mut stats = SegmentStats {
+        entries: v.u64()?,
+        records: v.u64()?,
+        set_apart: v.u64()?,
+        deferred: v.u64()?,
+        payload_bytes: v.u64()?,
+        stored_bytes: v.u64()?,
+        first_lsn: v.lsn_or_none()?,
+        last_lsn: v.lsn_or_none()?,
+        received: None,
+        event: None,
+    };
+    let flags = v.u8()?;
+    if flags & !(HAS_RECEIVED | HAS_EVENT) != 0 {
+        return Err(v.unknown("seal flags", flags));
+    }
+    let received = TimeRange {
+        min: v.u64()?,
+        max: v.u64()?,
+    };
+    let event = TimeRange {
+        min: v.u64()?,
+        max: v.u64()?,
+    };
+    stats.received = (flags & HAS_RECEIVED != 0).then_some(received);
+    stats.event = (flags & HAS_EVENT != 0).then_some(event);
+    Ok(SealRecord {
+        id,
+        epoch,
+        stats,
+        digest,
+        sealed_ns,
+    })
+}
+
+fn write_job(job: &JobRecord) -> Writer {
+    let (state, ended_ns, reason) = match &job.state {
+        JobState::Running => (JOB_RUNNING, 0, ""),
+        JobState::Ended {
+            result: JobResult::Done,
+            at_ns,
+        } => (JOB_DONE, *at_ns, ""),
+        JobState::Ended {
+            result: JobResult::Failed(reason),
+            at_ns,
+        } => (JOB_FAILED, *at_ns, reason.as_str()),
+        JobState::Cancelled { at_ns } => (JOB_CANCELLED, *at_ns, ""),
+    };
+    let mut w = value()
+        .u8(state)
+        .uuid(job.request)
+        .u64(job.created_ns)
+        .u64(ended_ns)
+        .text(reason)
+        .text(&job.spec);
+    w = w.count(job.positions.len());
+    for ((node, shard), p) in &job.positions {
+        w = w
+            .u32(node.get())
+            .u16(shard.get())
+            .u64(p.done_lsn.get())
+            .u64(p.entries)
+            .u64(p.records)
+            .u64(p.bytes);
+    }
+    w
+}
+
+fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, RowError> {
+    let (state, request, created_ns, at_ns) = (v.u8()?, v.uuid()?, v.u64()?, v.u64()?);
+    let (reason, spec) = (v.text()?, v.text()?);
+    let state = match state {
+        JOB_RUNNING => JobState::Running,
+        JOB_DONE => JobState::Ended {
+            result: JobResult::Done,
+            at_ns,
+        },
+        JOB_FAILED => JobState::Ended {
+            result: JobResult::Failed(reason),
+            at_ns,
+        },
+        JOB_CANCELLED => JobState::Cancelled { at_ns },
+        found => return Err(v.unknown("job state", found)),
+    };
+    let mut positions = BTreeMap::new();
+    for _ in 0..v.u32()? {
+        let key = (v.node()?, v.shard()?);
+        let done_lsn = v.lsn_or_none()?.ok_or_else(|| v.damaged("no position"))?;
+        positions.insert(
+            key,
+            JobPosition {
+                done_lsn,
+                entries: v.u64()?,
+                records: v.u64()?,
+                bytes: v.u64()?,
+            },
+        );
+    }
+    Ok(JobRecord {
+        request,
+        spec,
+        created_ns,
+        state,
+        positions,
+    })
+}
+
+fn write_setting(s: &Setting) -> Writer {
+    value().u64(s.set_ns).text(&s.value)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,246 @@
+//! What the catalogue knows, and how a decided change alters it.
+//!
+//! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
+//! it that is not in the table is trimmed, so that the state is as large as what is kept and not as what ever was. I3: equal histories
+//! give equal rows, byte for byte.
+//! **Not here**: which change follows from a command (`apply.rs`), the bytes of a row (`row.rs`).
+
+use std::collections::BTreeMap;
+
+use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
+
+use crate::job::{JobId, JobRecord, JobState};
+use crate::node::NodeRecord;
+use crate::segment::{SegmentRecord, SegmentState};
+
+/// The next number of each kind that the catalogue grants; `None` when they are used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// The next node's.
+    pub next_node: Option<NodeId>,
+    /// The next job's.
+    pub next_job: Option<JobId>,
+}
+
+/// What is known of a shard besides its segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardRecord {
+    /// Above every index it ever had.
+    pub next_index: SegmentIndex,
+    /// Segments trimmed because they never held an entry.
+    pub trimmed_empty: u64,
+    /// Segments trimmed because their retention was over.
+    pub trimmed_retention: u64,
+}
+
+impl ShardRecord {
+    /// A shard that never had a segment.
+    pub const NEW: Self = Self {
+        next_index: SegmentIndex::FIRST,
+        trimmed_empty: 0,
+        trimmed_retention: 0,
+    };
+}
+
+/// A cluster-wide setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Its value, in its reader's own words.
+    pub value: String,
+    /// When it was set, nanoseconds since the Unix epoch.
+    pub set_ns: u64,
+}
+
+/// One alteration of one row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// The counters are now so.
+    Counters(Counters),
+    /// A node is now so.
+    Node(NodeRecord),
+    /// A shard is now so.
+    Shard((NodeId, ShardId), ShardRecord),
+    /// A segment is now so.
+    Segment(SegmentRecord),
+    /// A segment is in the table no more.
+    SegmentGone(SegmentId),
+    /// A job is now so.
+    Job(JobId, JobRecord),
+    /// A job is in the table no more.
+    JobGone(JobId),
+    /// A setting is now so.
+    Setting(String, Setting),
+    /// A setting is in the table no more.
+    SettingGone(String),
+}
+
+/// How many there are of what; for status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Nodes registered.
+    pub nodes: u64,
+    /// Segments that take entries.
+    pub open: u64,
+    /// Segments whose end is being found out.
+    pub recovering: u64,
+    /// Complete segments.
+    pub sealed: u64,
+    /// Segments given up by an operator.
+    pub lost: u64,
+    /// Segments trimmed, ever.
+    pub trimmed: u64,
+    /// Entries in complete segments.
+    pub sealed_entries: u64,
+    /// Records in complete segments.
+    pub sealed_records: u64,
+    /// File bytes of complete segments.
+    pub sealed_stored_bytes: u64,
+    /// Replay jobs under way.
+    pub jobs_running: u64,
+    /// When the oldest recovery under way began, nanoseconds since the Unix epoch.
+    pub oldest_recovering_ns: Option<u64>,
+}
+
+/// Everything the catalogue knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    pub(crate) counters: Counters,
+    pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
+    pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    pub(crate) jobs: BTreeMap<JobId, JobRecord>,
+    pub(crate) settings: BTreeMap<String, Setting>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            counters: Counters {
+                next_node: Some(NodeId::FIRST),
+                next_job: Some(JobId::FIRST),
+            },
+            nodes: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// The node of this number.
+    pub fn node(&self, id: NodeId) -> Option<&NodeRecord> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes, by number.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.nodes.values()
+    }
+
+    /// What is known of a shard besides its segments.
+    pub fn shard(&self, node: NodeId, shard: ShardId) -> ShardRecord {
+        self.shards.get(&(node, shard)).copied().unwrap_or(ShardRecord::NEW)
+    }
+
+    /// All shards that ever had a segment, in order.
+    pub fn shards(&self) -> impl Iterator<Item = ((NodeId, ShardId), &ShardRecord)> {
+        self.shards.iter().map(|(k, v)| (*k, v))
+    }
+
+    /// The record of a segment that is neither unopened nor trimmed.
+    pub fn segment(&self, id: SegmentId) -> Option<&SegmentRecord> {
+        self.segments.get(&id)
+    }
+
+    /// All segments that are neither unopened nor trimmed, in order.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentRecord> {
+        self.segments.values()
+    }
+
+    /// The state of any segment.
+    pub fn segment_state(&self, id: SegmentId) -> SegmentState {
+        match self.segments.get(&id) {
+            Some(record) => record.state(),
+            None if id.index < self.shard(id.node, id.shard).next_index => SegmentState::Trimmed,
+            None => SegmentState::Unopened,
+        }
+    }
+
+    /// The replay job of this number.
+    pub fn job(&self, id: JobId) -> Option<&JobRecord> {
+        self.jobs.get(&id)
+    }
+
+    /// All replay jobs that are kept, oldest first.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &JobRecord)> {
+        self.jobs.iter().map(|(k, v)| (*k, v))
+    }
+
+    /// The setting of this name.
+    pub fn setting(&self, key: &str) -> Option<&Setting> {
+        self.settings.get(key)
+    }
+
+    /// All settings, by name.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.settings.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// How many there are of what.
+    pub fn counts(&self) -> Counts {
+        let mut c = Counts {
+            nodes: self.nodes.len() as u64,
+            ..Counts::default()
+        };
+        for record in self.segments.values() {
+            match record {
+                SegmentRecord::Open { .. } => c.open += 1,
+                SegmentRecord::Recovering { since_ns, .. } => {
+                    c.recovering += 1;
+                    c.oldest_recovering_ns = Some(c.oldest_recovering_ns.map_or(*since_ns, |o| o.min(*since_ns)));
+                }
+                SegmentRecord::Sealed(seal) => {
+                    c.sealed += 1;
+                    c.sealed_entries += seal.stats.entries;
+                    c.sealed_records += seal.stats.records;
+                    c.sealed_stored_bytes += seal.stats.stored_bytes;
+                }
+                SegmentRecord::Lost { .. } => c.lost += 1,
+            }
+        }
+        c.trimmed = self
+            .shards
+            .values()
+            .map(|s| s.trimmed_empty + s.trimmed_retention)
+            .sum();
+        c.jobs_running = self.jobs.values().filter(|j| j.state == JobState::Running).count() as u64;
+        c
+    }
+
+    /// Makes it so.
+    pub(crate) fn install(&mut self, change: Change) {
+        match change {
+            Change::Counters(counters) => self.counters = counters,
+            Change::Node(node) => drop(self.nodes.insert(node.id, node)),
+            Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
+            Change::Segment(segment) => drop(self.segments.insert(segment.id(), segment)),
+            Change::SegmentGone(id) => drop(self.segments.remove(&id)),
+            Change::Job(id, job) => drop(self.jobs.insert(id, job)),
+            Change::JobGone(id) => drop(self.jobs.remove(&id)),
+            Change::Setting(key, setting) => drop(self.settings.insert(key, setting)),
+            Change::SettingGone(key) => drop(self.settings.remove(&key)),
+        }
+    }
+
+    /// The whole state as changes to an empty one, in the order of their keys.
+    pub fn changes(&self) -> impl Iterator<Item = Change> {
+        std::iter::once(Change::Counters(self.counters))
+            .chain(self.nodes.values().copied().map(Change::Node))
+            .chain(self.shards.iter().map(|(k, v)| Change::Shard(*k, *v)))
+            .chain(self.segments.values().copied().map(Change::Segment))
+            .chain(self.jobs.iter().map(|(k, v)| Change::Job(*k, v.clone())))
+            .chain(self.settings.iter().map(|(k, v)| Change::Setting(k.clone(), v.clone())))
+    }
+}

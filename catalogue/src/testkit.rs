@@ -1,0 +1,156 @@
+//! Commands for tests: few numbers, so that they meet.
+
+use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats, TrimReason};
+use gophership_vault::time::TimeRange;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::command::Command;
+use crate::job::{JobId, JobPosition, JobResult};
+use crate::node::NodeState;
+use crate::row::rows;
+use crate::state::State;
+
+pub(crate) fn uuid(n: u8) -> Uuid {
+    Uuid::from_bytes([n; 16])
+}
+
+pub(crate) fn node(n: u32) -> NodeId {
+    NodeId::new(n).unwrap()
+}
+
+pub(crate) fn epoch(n: u64) -> Epoch {
+    Epoch::new(n).unwrap()
+}
+
+pub(crate) fn lsn(index: u32, number: u64) -> Lsn {
+    Lsn::from_u64(u64::from(index) << 32 | number).unwrap()
+}
+
+pub(crate) fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
+    SegmentId {
+        node: node(node_no),
+        shard: ShardId::new(shard),
+        index: SegmentIndex::new(index).unwrap(),
+    }
+}
+
+pub(crate) fn open(id: SegmentId, epoch_no: u64) -> Command {
+    let open = OpenRecord {
+        id,
+        epoch: epoch(epoch_no),
+        file_uuid: FileUuid(uuid(id.index.get() as u8)),
+    };
+    Command::Open { open, at_ns: 5 }
+}
+
+pub(crate) fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
+    let range = (entries > 0).then_some(TimeRange { min: 10, max: 20 });
+    let stats = SegmentStats {
+        entries,
+        records: entries * 3,
+        set_apart: 0,
+        deferred: 0,
+        payload_bytes: entries * 100,
+        stored_bytes: 64 + entries * 50,
+        first_lsn: (entries > 0).then(|| lsn(id.index.get(), 1)),
+        last_lsn: (entries > 0).then(|| lsn(id.index.get(), entries)),
+        received: range,
+        event: range,
+    };
+    SealRecord {
+        id,
+        epoch: epoch(epoch_no),
+        stats,
+        digest: [entries as u8; 32],
+        sealed_ns: 30,
+    }
+}
+
+pub(crate) fn register(n: u8) -> Command {
+    Command::RegisterNode {
+        storage_uuid: uuid(n),
+        at_ns: 1,
+    }
+}
+
+pub(crate) fn up(node_no: u32, boot: u8) -> Command {
+    Command::NodeUp {
+        node: node(node_no),
+        storage_uuid: uuid(node_no as u8),
+        boot_uuid: uuid(boot),
+        at_ns: 2,
+    }
+}
+
+/// The state as its rows: equal histories must give equal bytes.
+pub(crate) fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
+    rows(state).map(|r| (r.key, r.value.unwrap())).collect()
+}
+
+fn ids() -> impl Strategy<Value = SegmentId> {
+    (1..3u32, 0..2u16, 1..6u32).prop_map(|(n, s, i)| segment(n, s, i))
+}
+
+fn jobs() -> impl Strategy<Value = JobId> {
+    (1..4u64).prop_map(|n| JobId::new(n).unwrap())
+}
+
+/// Any command.
+pub(crate) fn command() -> impl Strategy<Value = Command> {
+    let at = 0..4u64;
+    let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
+    let result = prop_oneof![Just(JobResult::Done), text.clone().prop_map(JobResult::Failed)];
+    let position = (1..3u32, 0..2u16, 1..3u32, 1..4u64).prop_map(|(n, s, i, e)| {
+        (
+            node(n),
+            ShardId::new(s),
+            JobPosition {
+                done_lsn: lsn(i, e),
+                entries: e,
+                records: e,
+                bytes: e,
+            },
+        )
+    });
+    prop_oneof![
+        1 => (1..4u8, at.clone()).prop_map(|(n, at_ns)| Command::RegisterNode { storage_uuid: uuid(n), at_ns }),
+        2 => (1..4u32, 1..4u8, 1..6u8, at.clone()).prop_map(|(n, s, b, at_ns)| Command::NodeUp {
+            node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), at_ns
+        }),
+        2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
+        1 => (1..3u32, any::<bool>()).prop_map(|(n, d)| Command::SetNodeState {
+            node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }
+        }),
+        8 => (ids(), 1..4u64, 1..3u8, at.clone()).prop_map(|(id, e, f, at_ns)| Command::Open {
+            open: OpenRecord { id, epoch: epoch(e), file_uuid: FileUuid(uuid(f)) }, at_ns
+        }),
+        3 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::BeginRecovery { id, at_ns }),
+        6 => (ids(), 1..4u64, 0..3u64).prop_map(|(id, e, n)| Command::Seal { seal: seal_record(id, e, n) }),
+        4 => (ids(), any::<bool>()).prop_map(|(id, empty)| Command::Trim {
+            id, why: if empty { TrimReason::Empty } else { TrimReason::Retention }
+        }),
+        1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::MarkLost { id, at_ns }),
+        2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
+            request: uuid(r), spec, at_ns
+        }),
+        2 => (jobs(), prop::collection::vec(position, 0..3)).prop_map(|(job, positions)| Command::JobProgress {
+            job, positions
+        }),
+        1 => (jobs(), result, at.clone()).prop_map(|(job, result, at_ns)| Command::FinishJob { job, result, at_ns }),
+        1 => (jobs(), at.clone()).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
+        2 => (text.clone(), prop::option::of(text), at).prop_map(|(key, value, at_ns)| Command::SetConfig {
+            key, value, at_ns
+        }),
+    ]
+}
+
+/// A history that begins with nodes that are up.
+pub(crate) fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
+    prop::collection::vec(command(), 0..len).prop_map(|more| {
+        let mut all = vec![register(1), register(2), up(1, 1), up(2, 1)];
+        all.extend(more);
+        all
+    })
+}

@@ -1,0 +1,91 @@
+//! A process that is killed in the middle of its commits loses none that it was told of.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::Identity;
+use gophership_vault::ids::{ClusterId, FileUuid, NodeId, SegmentId, ShardId};
+use gophership_vault::ledger::{Ledger, OpenRecord, TrimReason};
+use uuid::Uuid;
+
+const FOLDER: &str = "GOPHERSHIP_TEST_FOLDER";
+const SHARD: ShardId = ShardId::new(0);
+
+fn opened(folder: &Path) -> LocalCatalogue {
+    let id = Uuid::from_u128(1);
+    let identity = Identity {
+        cluster_id: ClusterId(id),
+        node_id: NodeId::FIRST,
+        storage_uuid: id,
+    };
+    LocalCatalogue::open(&folder.join("catalogue.redb"), identity)
+        .expect("a killed process leaves a catalogue that opens")
+}
+
+#[test]
+#[ignore = "the child of the test below; it runs until it is killed"]
+fn child_that_commits_until_it_is_killed() {
+    let catalogue = opened(&PathBuf::from(std::env::var_os(FOLDER).unwrap()));
+    let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+    loop {
+        let id = SegmentId {
+            node: NodeId::FIRST,
+            shard: SHARD,
+            index: catalogue.next_index(SHARD),
+        };
+        catalogue
+            .open_segment(&OpenRecord {
+                id,
+                epoch,
+                file_uuid: FileUuid(Uuid::new_v4()),
+            })
+            .unwrap();
+        println!("\ntold {} {}", epoch, id.index);
+        catalogue.trim_segment(id, TrimReason::Empty).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_process_loses_no_commit_it_was_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut last_epoch = 0;
+    for round in 0..6 {
+        let mut child = Process::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "child_that_commits_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            if let Some(numbers) = line.unwrap().strip_prefix("told ") {
+                let (epoch, index) = numbers.split_once(' ').unwrap();
+                told.push((epoch.parse::<u64>().unwrap(), index.parse::<u32>().unwrap()));
+            }
+            if told.len() == 20 + round * 7 {
+                // What it still says until it is gone is read too.
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        let (epoch, index) = *told.last().unwrap();
+        assert!(epoch > last_epoch);
+        last_epoch = epoch;
+
+        let catalogue = opened(folder.path());
+        let next = catalogue.next_index(SHARD).get();
+        assert!(
+            next == index + 1 || next == index + 2,
+            "told of {index}, and the next is {next}"
+        );
+        let stored = catalogue.read(|s| s.node(NodeId::FIRST).unwrap().epoch());
+        assert_eq!(stored.map(|e| e.get()), Some(epoch));
+    }
+}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the interoperability tests named (all of them: sdk collector segments garbage) against the built node, and counts
+# the verdicts.
+# Further options go to each test, e.g.: interop/run.sh sdk -- --records 500
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+tests=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do
+    tests+=("$1")
+    shift
+done
+[ $# -gt 0 ] && shift
+[ ${#tests[@]} -eq 0 ] && tests=(sdk collector segments garbage)
+
+passed=0 failed=0 skipped=0
+for name in "${tests[@]}"; do
+    echo "== $name"
+    printed=$(mktemp)
+    if python3 "$here/$name.py" "$@" 2>&1 | tee "$printed"; then
+        if tail -n 1 "$printed" | grep -q '^SKIPPED'; then
+            skipped=$((skipped + 1))
+        else
+            passed=$((passed + 1))
+        fi
+    else
+        failed=$((failed + 1))
+    fi
+    rm -f "$printed"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,179 @@
+//! The command line: which fault, how often, against which programs.
+//!
+//! Owns: [`Cli`] and [`dispatch`].
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::load::{Pace, Retry};
+use crate::mount::FileSystem;
+use crate::node::Binaries;
+use crate::report::Report;
+use crate::scenario::{Plan, bit_flip, clean_restart, disk_full, kill_loop, power_cut, ready_time, sync_error};
+use crate::workdir;
+
+/// Breaks what is under a GopherShip node, and checks that nothing acknowledged is lost
+#[derive(Debug, Parser)]
+#[command(name = "jepsen-like", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// kill -9 under load, restart, replay, compare
+    KillLoop(Options),
+    /// Stop the file system under load so that it forgets what was not synced. Needs root
+    PowerCut {
+        #[command(flatten)]
+        options: Options,
+        /// The file system of the data
+        #[arg(long, value_enum, default_value_t = FileSystem::Xfs)]
+        filesystem: FileSystem,
+        /// Pass only if something acknowledged was lost: the control, against a node that acknowledges before it syncs
+        #[arg(long)]
+        expect_loss: bool,
+    },
+    /// SIGTERM under load, restart, replay, compare
+    CleanRestart(Options),
+    /// Fill the disk: refusals that clients retry, recovery by itself
+    DiskFull {
+        #[command(flatten)]
+        options: Options,
+        /// What fills it
+        #[arg(long, value_enum, default_value_t = By::Limit)]
+        by: By,
+        /// The file system of the data, with --by filler
+        #[arg(long, value_enum, default_value_t = FileSystem::Xfs)]
+        filesystem: FileSystem,
+    },
+    /// Let one fdatasync fail. Needs strace
+    SyncError(Options),
+    /// Turn one bit over in each part of the stored files
+    BitFlip(Options),
+    /// Time from start to readiness after kill -9
+    ReadyTime(Options),
+    /// End, unmount and remove what killed runs left behind
+    Cleanup,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum By {
+    /// `vault.disk_limit`
+    Limit,
+    /// Another file on the same file system. Needs root
+    Filler,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// How often
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Connections that send
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Requests per second of each connection, whatever is answered; without it the next follows the answer
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
+    /// Unanswered requests of each connection, with --rate
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=128))]
+    in_flight: u16,
+    /// What a client sends after a request that was not acknowledged
+    #[arg(long, value_enum, default_value_t = Retry::Fresh)]
+    retry: Retry,
+    /// Repeats traffic and places of faults; random without it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The gophership program; by default the one beside this
+    #[arg(long, env = "GOPHERSHIP_BIN", value_name = "FILE")]
+    node: Option<PathBuf>,
+    /// The gs-ctl program; by default the one beside this
+    #[arg(long, env = "GS_CTL_BIN", value_name = "FILE")]
+    ctl: Option<PathBuf>,
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave the run's folder behind
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Options {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let binaries = Binaries::find(self.node.clone(), self.ctl.clone())?;
+        let mut plan = Plan::new(binaries, self.seed.unwrap_or_else(rand::random), self.rounds);
+        plan.keep = self.keep;
+        plan.load.connections = self.connections;
+        plan.load.retry = self.retry;
+        if let Some(rate) = self.rate {
+            plan.load.pace = Pace::Open {
+                interval: Duration::from_secs(1) / rate,
+                in_flight_max: self.in_flight.into(),
+            };
+        }
+        Ok(plan)
+    }
+}
+
+/// Does what the command line says. SIGINT and SIGTERM end it with everything cleaned up.
+///
+/// # Errors
+/// The run could not be done, which says nothing about the node's promises.
+pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        done = execute(cli.command) => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::KillLoop(options) => finish(&options, kill_loop::run(&options.plan()?).await?),
+        Command::PowerCut {
+            options,
+            filesystem,
+            expect_loss,
+        } => finish(
+            &options,
+            power_cut::run(&options.plan()?, filesystem, expect_loss).await?,
+        ),
+        Command::CleanRestart(options) => finish(&options, clean_restart::run(&options.plan()?).await?),
+        Command::DiskFull {
+            options, by: By::Limit, ..
+        } => finish(&options, disk_full::run_limit(&options.plan()?).await?),
+        Command::DiskFull {
+            options,
+            by: By::Filler,
+            filesystem,
+        } => finish(&options, disk_full::run_filler(&options.plan()?, filesystem).await?),
+        Command::SyncError(options) => finish(&options, sync_error::run(&options.plan()?).await?),
+        Command::BitFlip(options) => finish(&options, bit_flip::run(&options.plan()?).await?),
+        Command::ReadyTime(options) => finish(&options, ready_time::run(&options.plan()?).await?),
+        Command::Cleanup => {
+            workdir::clean_up()?.iter().for_each(|done| println!("{done}"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn finish(options: &Options, report: Report) -> anyhow::Result<ExitCode> {
+    println!("{report}");
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report.to_json())?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,163 @@
+//! One HTTP/2 connection that sends gRPC Export requests, byte for byte as they were built.
+//!
+//! Owns: [`Link`]. It never reconnects: a link is one connection, so all of it goes to one shard of the node.
+//!
+//! Not here: what is sent and when (`load.rs`).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{alphabet, engine::DecodePaddingMode};
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use crate::history::Outcome;
+use crate::payload::Payload;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A connection to a node.
+#[derive(Clone)]
+pub struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    uri: String,
+}
+
+/// Ends the connection when it is dropped.
+pub struct LinkGuard(AbortHandle);
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens, or what listens does not speak HTTP/2.
+    pub async fn connect(address: SocketAddr) -> anyhow::Result<(Self, LinkGuard)> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = Builder::new(TokioExecutor::new())
+            .handshake(TokioIo::new(stream))
+            .await
+            .with_context(|| format!("no HTTP/2 at {address}"))?;
+        let driver = tokio::spawn(async move {
+            // How it ended shows in each request.
+            let _ = connection.await;
+        });
+        let uri = format!("http://{address}{PATH}");
+        Ok((Self { sender, uri }, LinkGuard(driver.abort_handle())))
+    }
+
+    /// Sends a payload and waits for what comes back.
+    pub async fn export(&mut self, payload: &Payload, timeout: Duration) -> Outcome {
+        match tokio::time::timeout(timeout, self.exchange(payload)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::ConnectionLost,
+            Err(_) => Outcome::TimedOut,
+        }
+    }
+
+    async fn exchange(&mut self, payload: &Payload) -> anyhow::Result<Outcome> {
+        let mut request = Request::post(&self.uri)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if payload.gzip {
+            request = request.header("grpc-encoding", "gzip");
+        }
+        let request = request.body(Full::new(payload.message.clone()))?;
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?;
+        let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
+        let trailers = trailers.cloned().unwrap_or(head.headers);
+        outcome(&trailers, &body.to_bytes())
+    }
+}
+
+/// What the trailers say. An answer without a gRPC status is no answer.
+fn outcome(trailers: &HeaderMap, message: &[u8]) -> anyhow::Result<Outcome> {
+    let text = |name: &str| {
+        trailers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let code: u8 = text("grpc-status").parse().context("no grpc-status")?;
+    if code == 0 {
+        let response = ExportLogsServiceResponse::decode(message.get(5..).context("no message behind OK")?)?;
+        let rejected = response
+            .partial_success
+            .is_some_and(|partial| partial.rejected_log_records > 0);
+        anyhow::ensure!(!rejected, "a partial success, though every payload is good");
+        return Ok(Outcome::Acked);
+    }
+    let details = BASE64.decode(text("grpc-status-details-bin")).unwrap_or_default();
+    let in_details = details.windows(20).any(|window| window == b"google.rpc.RetryInfo");
+    // A status says in words where it leaves open whether the entry is stored.
+    let words = text("grpc-message").to_ascii_lowercase();
+    Ok(Outcome::Refused {
+        code,
+        retry_info: in_details && trailers.contains_key("google.rpc.retryinfo-bin"),
+        settled: !words.contains("unknown") && !words.contains("failed"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trailers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let parsed = pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+        parsed.collect()
+    }
+
+    #[test]
+    fn a_refusal_is_read_with_its_retry_info_and_its_doubt() {
+        let details = BASE64.encode(b"\x08\x0e\x1a\x28type.googleapis.com/google.rpc.RetryInfo");
+        let both = [
+            ("grpc-status", "14"),
+            ("grpc-status-details-bin", details.trim_end_matches('=')),
+            ("google.rpc.retryinfo-bin", "CgIIAQ"),
+        ];
+        let refused = |retry_info, settled| Outcome::Refused {
+            code: 14,
+            retry_info,
+            settled,
+        };
+        assert_eq!(outcome(&trailers(&both), b"").unwrap(), refused(true, true));
+        assert_eq!(outcome(&trailers(&both[..2]), b"").unwrap(), refused(false, true));
+        let doubt = [("grpc-status", "14"), ("grpc-message", "whether it will is unknown")];
+        assert_eq!(outcome(&trailers(&doubt), b"").unwrap(), refused(false, false));
+    }
+
+    #[test]
+    fn an_answer_without_a_status_or_without_its_message_is_none() {
+        assert!(outcome(&trailers(&[]), b"").is_err());
+        assert!(outcome(&trailers(&[("grpc-status", "0")]), b"").is_err());
+        assert_eq!(
+            outcome(&trailers(&[("grpc-status", "0")]), &[0; 5]).unwrap(),
+            Outcome::Acked
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! The load generator: connections that send payloads as fast as they are answered, or at a rate of their own.
+//!
+//! Owns: [`Workload`], the traffic of one run over all its restarts, and its [`History`].
+//!
+//! Invariants:
+//! - I1: every request that was given to a connection is in the history, also one whose answer never came.
+//!
+//! Not here: what one request is (`client.rs`), what to make of it (`check.rs`).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::client::Link;
+use crate::history::{Attempt, History, Outcome};
+use crate::payload::{Payload, PayloadId};
+
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// When a connection sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// The next when the last is answered.
+    Closed,
+    /// At this interval, whatever is answered, with at most so many unanswered.
+    Open {
+        /// Between two sends of a connection.
+        interval: Duration,
+        /// Unanswered requests of a connection.
+        in_flight_max: usize,
+    },
+}
+
+/// What a client does about a request that was not acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Retry {
+    /// Goes on with new payloads.
+    Fresh,
+    /// Sends the same payload again.
+    Same,
+}
+
+/// How a run's traffic looks.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadSpec {
+    /// Connections.
+    pub connections: u32,
+    /// When each sends.
+    pub pace: Pace,
+    /// What each does without an ack.
+    pub retry: Retry,
+    /// How long each waits for an answer.
+    pub timeout: Duration,
+    /// Payload bytes after which a phase of load sends no more, over all connections.
+    pub bytes_max: u64,
+}
+
+/// The traffic of one run.
+pub struct Workload {
+    spec: LoadSpec,
+    shared: Arc<Shared>,
+    connections: Vec<Connection>,
+    /// What clients saw so far.
+    pub history: History,
+}
+
+struct Shared {
+    run: String,
+    clock: Instant,
+    clock_unix_nano: u64,
+    links: AtomicU32,
+    acks: AtomicU64,
+    refusals: AtomicU64,
+}
+
+struct Connection {
+    rng: StdRng,
+    index: u32,
+    sequence: u64,
+    again: VecDeque<Payload>,
+}
+
+/// Load that is under way.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<(Connection, Vec<Attempt>)>>,
+    shared: Arc<Shared>,
+    acks_before: u64,
+    refusals_before: u64,
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        let elapsed = u64::try_from(self.clock.elapsed().as_nanos()).expect("no run lasts 500 years");
+        self.clock_unix_nano + elapsed
+    }
+}
+
+impl Workload {
+    /// Traffic that is the same for the same seed, but for what the clock and the server do to it.
+    pub fn new(spec: LoadSpec, seed: u64) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.expect("the clock is past 1970").as_nanos();
+        let clock_unix_nano = u64::try_from(since).expect("the clock is before 2554");
+        let mut rng = StdRng::seed_from_u64(seed);
+        Self {
+            spec,
+            shared: Arc::new(Shared {
+                run: format!("{seed:x}-{clock_unix_nano:x}"),
+                clock: Instant::now(),
+                clock_unix_nano,
+                links: AtomicU32::new(0),
+                acks: AtomicU64::new(0),
+                refusals: AtomicU64::new(0),
+            }),
+            connections: (0..spec.connections)
+                .map(|index| Connection {
+                    rng: StdRng::seed_from_u64(rng.random()),
+                    index,
+                    sequence: 0,
+                    again: VecDeque::new(),
+                })
+                .collect(),
+            history: History::default(),
+        }
+    }
+
+    /// Now, on the clock of the history.
+    pub fn now(&self) -> u64 {
+        self.shared.now()
+    }
+
+    /// Starts all connections.
+    pub fn start(&mut self, address: SocketAddr) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let sent = Arc::new(AtomicU64::new(0));
+        let tasks = self.connections.drain(..).map(|connection| {
+            let task = ConnectionTask {
+                connection,
+                spec: self.spec,
+                shared: Arc::clone(&self.shared),
+                sent: Arc::clone(&sent),
+                stopped: stopped.clone(),
+                attempts: Vec::new(),
+            };
+            tokio::spawn(task.run(address))
+        });
+        Running {
+            tasks: tasks.collect(),
+            stop,
+            acks_before: self.shared.acks.load(Ordering::Relaxed),
+            refusals_before: self.shared.refusals.load(Ordering::Relaxed),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Waits until every request has its answer or its loss, and takes them into the history.
+    ///
+    /// # Errors
+    /// A connection's task panicked.
+    pub async fn finish(&mut self, running: Running) -> anyhow::Result<()> {
+        let _ = running.stop.send(true);
+        for task in running.tasks {
+            let (connection, attempts) = task.await?;
+            self.connections.push(connection);
+            self.history.attempts.extend(attempts);
+        }
+        Ok(())
+    }
+
+    /// Load for this long, then [`Self::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn burst(&mut self, address: SocketAddr, length: Duration) -> anyhow::Result<()> {
+        let running = self.start(address);
+        tokio::time::sleep(length).await;
+        self.finish(running).await
+    }
+}
+
+impl Running {
+    /// Tells the connections to send no more.
+    pub fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Acks since this load was started.
+    pub fn acks(&self) -> u64 {
+        self.shared.acks.load(Ordering::Relaxed) - self.acks_before
+    }
+
+    /// Refusals since this load was started.
+    pub fn refusals(&self) -> u64 {
+        self.shared.refusals.load(Ordering::Relaxed) - self.refusals_before
+    }
+}
+
+struct ConnectionTask {
+    connection: Connection,
+    spec: LoadSpec,
+    shared: Arc<Shared>,
+    sent: Arc<AtomicU64>,
+    stopped: watch::Receiver<bool>,
+    attempts: Vec<Attempt>,
+}
+
+impl ConnectionTask {
+    async fn run(mut self, address: SocketAddr) -> (Connection, Vec<Attempt>) {
+        while !*self.stopped.borrow() {
+            match Link::connect(address).await {
+                Ok((link, _guard)) => self.use_link(&link).await,
+                Err(_) => self.pause(RECONNECT_PAUSE).await,
+            }
+        }
+        (self.connection, self.attempts)
+    }
+
+    async fn pause(&mut self, length: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(length) => {}
+            _ = self.stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// Sends on one link until it breaks or the load is stopped; then waits for what is unanswered.
+    async fn use_link(&mut self, link: &Link) {
+        let (interval, in_flight_max) = match self.spec.pace {
+            Pace::Closed => (None, 1),
+            Pace::Open {
+                interval,
+                in_flight_max,
+            } => (Some(interval), in_flight_max),
+        };
+        let number = self.shared.links.fetch_add(1, Ordering::Relaxed);
+        let mut in_flight = JoinSet::new();
+        let mut alive = true;
+        while alive && !*self.stopped.borrow() {
+            if self.sent.load(Ordering::Relaxed) >= self.spec.bytes_max {
+                self.pause(self.spec.timeout).await;
+                continue;
+            }
+            let payload = self.next_payload();
+            self.sent.fetch_add(payload.message.len() as u64, Ordering::Relaxed);
+            let (link, shared, timeout) = (link.clone(), Arc::clone(&self.shared), self.spec.timeout);
+            in_flight.spawn(send(link, payload, number, shared, timeout));
+            if let Some(interval) = interval {
+                self.pause(interval).await;
+            }
+            while let Some(done) = in_flight.try_join_next() {
+                alive &= self.take(done).await;
+            }
+            if in_flight.len() >= in_flight_max
+                && let Some(done) = in_flight.join_next().await
+            {
+                alive &= self.take(done).await;
+            }
+        }
+        while let Some(done) = in_flight.join_next().await {
+            self.take(done).await;
+        }
+    }
+
+    fn next_payload(&mut self) -> Payload {
+        let connection = &mut self.connection;
+        connection.again.pop_front().unwrap_or_else(|| {
+            let id = PayloadId {
+                connection: connection.index,
+                sequence: connection.sequence,
+            };
+            connection.sequence += 1;
+            Payload::random(&self.shared.run, id, self.shared.now(), &mut connection.rng)
+        })
+    }
+
+    /// Notes an answer, and says whether the link can go on.
+    async fn take(&mut self, done: Result<(Payload, Attempt), tokio::task::JoinError>) -> bool {
+        let (payload, attempt) = done.expect("sending does not panic and is not cancelled");
+        self.attempts.push(attempt);
+        match attempt.outcome {
+            Outcome::Acked => {
+                self.shared.acks.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
+            Outcome::Refused { .. } => {
+                self.shared.refusals.fetch_add(1, Ordering::Relaxed);
+                self.pause(REFUSED_PAUSE).await;
+            }
+            Outcome::TimedOut | Outcome::ConnectionLost => {}
+        }
+        if self.spec.retry == Retry::Same {
+            self.connection.again.push_back(payload);
+        }
+        !attempt.outcome.is_unknown()
+    }
+}
+
+async fn send(
+    mut link: Link,
+    payload: Payload,
+    number: u32,
+    shared: Arc<Shared>,
+    timeout: Duration,
+) -> (Payload, Attempt) {
+    let sent = shared.now();
+    let outcome = link.export(&payload, timeout).await;
+    let attempt = Attempt {
+        id: payload.id,
+        hash: payload.hash,
+        link: number,
+        sent,
+        answered: shared.now(),
+        outcome,
+    };
+    (payload, attempt)
+}

@@ -1,0 +1,131 @@
+//! A file system of our own in a file: it can be filled, stopped and mounted again without harm to the machine. Needs root.
+//!
+//! Owns: [`LoopMount`].
+//!
+//! Invariants:
+//! - I1: it is unmounted when dropped, and the loop device goes with it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::geteuid;
+
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which file system to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum FileSystem {
+    /// XFS; the image must have 300 MB or more.
+    Xfs,
+    /// ext4.
+    Ext4,
+}
+
+/// A mounted image.
+#[derive(Debug)]
+pub struct LoopMount {
+    image: PathBuf,
+    mountpoint: PathBuf,
+}
+
+/// Whether this process may mount.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+impl LoopMount {
+    /// Makes an image of this size (sparse) in the folder and mounts it there.
+    ///
+    /// # Errors
+    /// Not root, the program that makes the file system is not installed, or no loop device is free.
+    pub fn new(folder: &Path, kind: FileSystem, bytes: u64) -> anyhow::Result<Self> {
+        ensure!(is_root(), "needs root: a loop mount");
+        let (image, mountpoint) = (folder.join("disk.img"), folder.join("disk"));
+        File::create_new(&image)?.set_len(bytes)?;
+        fs::create_dir(&mountpoint)?;
+        let (program, flags): (_, &[&str]) = match kind {
+            FileSystem::Xfs => ("mkfs.xfs", &["-q"]),
+            FileSystem::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
+        };
+        run(Command::new(program).args(flags).arg(&image))?;
+        let made = Self { image, mountpoint };
+        made.mount()?;
+        Ok(made)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// Unmounts and mounts again, as a machine that starts after a power cut does.
+    ///
+    /// # Errors
+    /// Something still has files open there, or the file system does not come back.
+    pub fn remount(&self) -> anyhow::Result<()> {
+        unmount(&self.mountpoint)?;
+        self.mount()
+    }
+
+    fn mount(&self) -> anyhow::Result<()> {
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&self.image)
+            .arg(&self.mountpoint))
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        if mounts_below(&self.mountpoint).is_ok_and(|mounts| mounts.is_empty()) {
+            return;
+        }
+        if let Err(error) = unmount(&self.mountpoint) {
+            eprintln!("{error:#}");
+            // What remains goes when its last user does.
+            let _ = Command::new("umount").arg("-l").arg(&self.mountpoint).status();
+        }
+    }
+}
+
+/// Unmounts, waiting a while for a process that was just killed to let go.
+///
+/// # Errors
+/// It stays busy.
+pub fn unmount(mountpoint: &Path) -> anyhow::Result<()> {
+    let end = Instant::now() + UNMOUNT_PATIENCE;
+    loop {
+        match run(Command::new("umount").arg(mountpoint)) {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            done => return done,
+        }
+    }
+}
+
+/// What is mounted at or below a folder, the innermost first.
+///
+/// # Errors
+/// `/proc/self/mounts` cannot be read.
+pub fn mounts_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let table = fs::read_to_string("/proc/self/mounts")?;
+    let places = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(PathBuf::from);
+    let mut below: Vec<_> = places.filter(|place| place.starts_with(folder)).collect();
+    below.reverse();
+    Ok(below)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}: is it installed?"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

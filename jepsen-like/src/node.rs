@@ -1,0 +1,298 @@
+//! The node under test: a real process, started, watched and ended.
+//!
+//! Owns: [`Binaries`], [`NodeSetup`], [`Node`].
+//!
+//! Invariants:
+//! - I1: a node is ended when its value is dropped.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(2);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The programs under test.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `gophership`.
+    pub node: PathBuf,
+    /// `gs-ctl`.
+    pub ctl: PathBuf,
+}
+
+impl Binaries {
+    /// What was given, or what lies in the build folder that this program lies in.
+    ///
+    /// # Errors
+    /// One of them is nowhere.
+    pub fn find(node: Option<PathBuf>, ctl: Option<PathBuf>) -> anyhow::Result<Self> {
+        Ok(Self {
+            node: node.map_or_else(|| beside_us("gophership"), Ok)?,
+            ctl: ctl.map_or_else(|| beside_us("gs-ctl"), Ok)?,
+        })
+    }
+}
+
+fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "no {name} beside {}: build it first (cargo build -p gophership -p gs-ctl), or name it",
+            own.display()
+        )
+    })
+}
+
+/// What a node needs to start, again and again on the same data.
+#[derive(Clone, Debug)]
+pub struct NodeSetup {
+    /// The programs.
+    pub binaries: Binaries,
+    /// Its configuration, log and other files.
+    pub folder: PathBuf,
+    /// Its data.
+    pub data: PathBuf,
+    /// Ingest workers.
+    pub shards: u32,
+    /// `vault.segment_size`.
+    pub segment_bytes: u64,
+    /// `vault.disk_limit`.
+    pub disk_limit: u64,
+    /// `vault.retention`.
+    pub retention: Duration,
+    /// Put before the node's command line, for a tracer.
+    pub tracer: Vec<String>,
+}
+
+impl NodeSetup {
+    /// A setup with two workers, small segments and a limit that nothing here reaches.
+    pub fn new(binaries: Binaries, folder: &Path, data: &Path) -> Self {
+        Self {
+            binaries,
+            folder: folder.to_owned(),
+            data: data.to_owned(),
+            shards: 2,
+            segment_bytes: 4 << 20,
+            disk_limit: 4 << 30,
+            retention: Duration::from_secs(24 * 3600),
+            tracer: Vec::new(),
+        }
+    }
+
+    fn config(&self, ports: [u16; 3]) -> String {
+        let [grpc, http, admin] = ports;
+        format!(
+            "node: {{ name: jepsen, data_dir: {:?}, shutdown_delay: 0s }}\n\
+             listeners:\n  otlp_grpc: {{ address: \"127.0.0.1:{grpc}\" }}\n  otlp_http: {{ address: \"127.0.0.1:{http}\" }}\n  \
+             admin: {{ address: \"127.0.0.1:{admin}\" }}\n\
+             ingest: {{ shards: {}, max_message: 512KiB }}\n\
+             memory: {{ budget: 64MiB }}\n\
+             vault: {{ segment_size: {}KiB, spares: 1, disk_limit: {}KiB, retention: {}s }}\n",
+            self.data,
+            self.shards,
+            self.segment_bytes >> 10,
+            self.disk_limit >> 10,
+            self.retention.as_secs(),
+        )
+    }
+
+    /// The Unix socket at which `gs-ctl` finds the node.
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("gophership.sock")
+    }
+
+    /// Starts the node, and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn start(&self) -> anyhow::Result<Node> {
+        let ports = free_ports()?;
+        let config = self.folder.join("node.yaml");
+        fs::write(&config, self.config(ports))?;
+        let log = self.folder.join("node.log");
+        let out = OpenOptions::new().create(true).append(true).open(&log)?;
+        let log_start = out.metadata()?.len();
+        let mut words = self
+            .tracer
+            .iter()
+            .map(PathBuf::from)
+            .chain([self.binaries.node.clone()]);
+        let mut command = Command::new(words.next().expect("the node's own program is there"));
+        command.args(words).arg("run").arg("--config").arg(&config);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GS_")) {
+            command.env_remove(name);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .kill_on_drop(true);
+        let started = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Node {
+            child,
+            started,
+            grpc: at(ports[0]),
+            admin: at(ports[2]),
+            log,
+            log_start,
+        })
+    }
+
+    /// Starts the node and waits until it is ready.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, or is not ready in time.
+    pub async fn start_ready(&self) -> anyhow::Result<(Node, Duration)> {
+        let mut node = self.start()?;
+        let ready = node.wait_ready().await?;
+        Ok((node, ready))
+    }
+}
+
+fn free_ports() -> anyhow::Result<[u16; 3]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = [bind()?, bind()?, bind()?];
+    let [a, b, c] = held.each_ref().map(TcpListener::local_addr);
+    Ok([a?.port(), b?.port(), c?.port()])
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    started: Instant,
+    /// Where it takes OTLP over gRPC.
+    pub grpc: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+    log_start: u64,
+}
+
+impl Node {
+    /// Waits until `/readyz` says yes; gives the time since the process was started.
+    ///
+    /// # Errors
+    /// It ended, or was not ready in time; with the end of its log.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<Duration> {
+        loop {
+            if self.is_ready().await {
+                return Ok(self.started.elapsed());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "the node ended before it was ready ({status}); its log:\n{}",
+                    self.log_tail()?
+                );
+            }
+            let waited = self.started.elapsed();
+            ensure!(
+                waited < READY_PATIENCE,
+                "not ready after {waited:?}; its log:\n{}",
+                self.log_tail()?
+            );
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Whether `/readyz` says yes.
+    pub async fn is_ready(&self) -> bool {
+        let answer = tokio::time::timeout(ANSWER_PATIENCE, readyz(self.admin)).await;
+        answer.is_ok_and(|status| status.is_ok_and(|line| line.starts_with("HTTP/1.1 200")))
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+
+    /// SIGTERM, and a wait for the end.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with 0.
+    pub async fn stop(mut self, patience: Duration) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        kill_process(pid.context("the node has ended already")?, Signal::TERM)?;
+        let status = self
+            .wait_end(patience)
+            .await?
+            .context("the node did not end after SIGTERM")?;
+        ensure!(
+            status.success(),
+            "after SIGTERM the node ended with {status}; its log:\n{}",
+            self.log_tail()?
+        );
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself; `None` when it does not.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub async fn wait_end(&mut self, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(status) => Ok(Some(status?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What this boot wrote to its log.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.log_start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The last lines of it.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log_tail(&self) -> anyhow::Result<String> {
+        let log = self.log()?;
+        let lines: Vec<_> = log.lines().collect();
+        Ok(lines[lines.len().saturating_sub(15)..].join("\n"))
+    }
+}
+
+/// Whether a process was ended by a signal rather than by itself.
+pub fn was_signalled(status: ExitStatus) -> bool {
+    status.signal().is_some()
+}
+
+async fn readyz(admin: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(admin).await?;
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

@@ -1,0 +1,213 @@
+//! OTLP payloads that can be told apart: each carries its run, connection and sequence number in body and attribute.
+//!
+//! Owns: [`PayloadId`], [`Payload`] and how one is built.
+//!
+//! Invariants:
+//! - I1: no two payloads of a run have equal bytes, so the hash of a payload names it.
+
+use std::fmt;
+use std::io::Write as _;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::{Compression, write::GzEncoder};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+use rand::Rng;
+use serde::Serialize;
+
+/// The smallest payload that is aimed at.
+const BYTES_MIN: usize = 300;
+/// The largest payload that is aimed at.
+pub const BYTES_MAX: usize = 200 * 1024;
+/// Payload bytes for each record of a larger payload.
+const RECORD_BYTES: usize = 1500;
+
+/// Names a payload within a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PayloadId {
+    /// The connection that made it.
+    pub connection: u32,
+    /// Its place in what that connection made.
+    pub sequence: u64,
+}
+
+impl fmt::Display for PayloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}/{}", self.connection, self.sequence)
+    }
+}
+
+impl Serialize for PayloadId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// BLAKE3 of a payload's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PayloadHash([u8; 32]);
+
+impl PayloadHash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Debug for PayloadHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A payload, ready to send.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// Its name.
+    pub id: PayloadId,
+    /// The hash of its bytes, uncompressed.
+    pub hash: PayloadHash,
+    /// The gRPC message: the 5-byte prefix and the bytes, compressed or not.
+    pub message: Bytes,
+    /// Whether the message is behind gzip.
+    pub gzip: bool,
+}
+
+impl Payload {
+    /// A new payload of a size that most often is small and sometimes near [`BYTES_MAX`]; one in four behind gzip.
+    pub fn random(run: &str, id: PayloadId, time_unix_nano: u64, rng: &mut impl Rng) -> Self {
+        let bytes = match rng.random_range(0..100) {
+            0..70 => rng.random_range(BYTES_MIN..4 * 1024),
+            70..95 => rng.random_range(4 * 1024..32 * 1024),
+            _ => rng.random_range(32 * 1024..BYTES_MAX),
+        };
+        let plain = request(run, id, time_unix_nano, bytes, rng).encode_to_vec();
+        let gzip = rng.random_ratio(1, 4);
+        Self {
+            id,
+            hash: PayloadHash::of(&plain),
+            message: framed(&plain, gzip),
+            gzip,
+        }
+    }
+}
+
+fn framed(plain: &[u8], gzip: bool) -> Bytes {
+    let compressed = gzip.then(|| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(plain).expect("a Vec takes every write");
+        encoder.finish().expect("a Vec takes every write")
+    });
+    let body = compressed.as_deref().unwrap_or(plain);
+    let mut message = BytesMut::with_capacity(5 + body.len());
+    message.put_u8(u8::from(gzip));
+    message.put_u32(u32::try_from(body.len()).expect("payloads are under BYTES_MAX and a little"));
+    message.put_slice(body);
+    message.freeze()
+}
+
+fn request(run: &str, id: PayloadId, time: u64, bytes: usize, rng: &mut impl Rng) -> ExportLogsServiceRequest {
+    let mark = format!("jl/{run}/{id}");
+    let records = bytes.div_ceil(RECORD_BYTES);
+    let filler = bytes / records - (bytes / records).min(2 * mark.len() + 60);
+    let log_records = (0..records)
+        .map(|number| LogRecord {
+            time_unix_nano: time,
+            observed_time_unix_nano: time,
+            severity_number: 9,
+            severity_text: "INFO".into(),
+            body: Some(text(&format!("{mark} {number} {}", words(filler, rng)))),
+            attributes: vec![attribute("jl.id", &mark)],
+            ..LogRecord::default()
+        })
+        .collect();
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(Resource {
+                attributes: vec![attribute("service.name", "jepsen-like")],
+                ..Resource::default()
+            }),
+            scope_logs: vec![ScopeLogs {
+                scope: Some(InstrumentationScope::default()),
+                log_records,
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    }
+}
+
+fn text(value: &str) -> AnyValue {
+    AnyValue {
+        value: Some(Value::StringValue(value.to_owned())),
+    }
+}
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(text(value)),
+        ..KeyValue::default()
+    }
+}
+
+/// Text that compresses about as logs do: whole words and numbers between them.
+fn words(bytes: usize, rng: &mut impl Rng) -> String {
+    const WORDS: [&str; 8] = [
+        "request",
+        "took",
+        "user",
+        "error",
+        "GET",
+        "/api/v1/cart",
+        "timeout",
+        "200",
+    ];
+    let mut out = String::with_capacity(bytes + 24);
+    while out.len() < bytes {
+        out.push_str(WORDS[rng.random_range(0..WORDS.len())]);
+        out.push_str(&format!(" {:x} ", rng.random::<u32>()));
+    }
+    out.truncate(bytes);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::io::Read as _;
+
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn i1_payloads_are_distinct_well_formed_and_within_their_sizes() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut seen = HashSet::new();
+        let mut largest = 0;
+        for sequence in 0..500 {
+            let id = PayloadId {
+                connection: 3,
+                sequence,
+            };
+            let payload = Payload::random("r", id, 1_000, &mut rng);
+            let mut plain = payload.message[5..].to_vec();
+            if payload.gzip {
+                plain = Vec::new();
+                let mut decoder = flate2::read::GzDecoder::new(&payload.message[5..]);
+                decoder.read_to_end(&mut plain).unwrap();
+            }
+            assert_eq!(PayloadHash::of(&plain), payload.hash);
+            assert!(seen.insert(payload.hash), "{id}");
+            let skimmed = gophership_proto::otlp::skim::skim(&plain).unwrap();
+            assert!(skimmed.records >= 1);
+            assert!((200..=BYTES_MAX + 4096).contains(&plain.len()), "{}", plain.len());
+            largest = largest.max(plain.len());
+        }
+        assert!(largest > 64 * 1024);
+    }
+}

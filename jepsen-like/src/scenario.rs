@@ -1,0 +1,117 @@
+//! The kinds of fault, one file each, and what they share.
+
+pub mod bit_flip;
+pub mod clean_restart;
+pub mod disk_full;
+pub mod kill_loop;
+pub mod power_cut;
+pub mod ready_time;
+pub mod sync_error;
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::check::check;
+use crate::load::{LoadSpec, Pace, Retry, Workload};
+use crate::node::{Binaries, NodeSetup};
+use crate::replay::replay_all;
+use crate::report::{Report, Round};
+use crate::workdir::Workdir;
+
+/// A stop by SIGTERM ends within this.
+const STOP_PATIENCE: Duration = Duration::from_secs(35);
+
+/// What every scenario is told.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The programs under test.
+    pub binaries: Binaries,
+    /// Repeats traffic and places of faults.
+    pub seed: u64,
+    /// How often.
+    pub rounds: u32,
+    /// The traffic.
+    pub load: LoadSpec,
+    /// Leave the run's folder behind.
+    pub keep: bool,
+}
+
+impl Plan {
+    /// Four connections, closed loop, new payloads after a failure.
+    pub fn new(binaries: Binaries, seed: u64, rounds: u32) -> Self {
+        let load = LoadSpec {
+            connections: 4,
+            pace: Pace::Closed,
+            retry: Retry::Fresh,
+            // Longer than a node holds back an answer.
+            timeout: Duration::from_secs(20),
+            bytes_max: 16 << 20,
+        };
+        Self {
+            binaries,
+            seed,
+            rounds,
+            load,
+            keep: false,
+        }
+    }
+}
+
+/// A run under way: its folder, its traffic, its report.
+struct Run {
+    work: Workdir,
+    workload: Workload,
+    rng: StdRng,
+    report: Report,
+    /// Where in the history the present round begins.
+    round_from: usize,
+}
+
+impl Run {
+    fn new(plan: &Plan, name: &str) -> anyhow::Result<Self> {
+        eprintln!("{name}: seed {}", plan.seed);
+        Ok(Self {
+            work: Workdir::new(name, plan.keep)?,
+            workload: Workload::new(plan.load, plan.seed),
+            rng: StdRng::seed_from_u64(!plan.seed),
+            report: Report::new(name, plan.seed),
+            round_from: 0,
+        })
+    }
+
+    /// A setup with the data in the run's own folder.
+    fn setup(&self, plan: &Plan) -> NodeSetup {
+        NodeSetup::new(plan.binaries.clone(), self.work.path(), &self.work.path().join("data"))
+    }
+
+    /// A moment of a fault.
+    fn moment(&mut self, millis: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(millis))
+    }
+
+    fn begin_round(&mut self) {
+        self.round_from = self.workload.history.attempts.len();
+    }
+
+    /// Replays all, judges it, and takes the round into the report.
+    async fn judge(&mut self, setup: &NodeSetup, mut round: Round) -> anyhow::Result<()> {
+        let replayed = replay_all(setup).await?;
+        round.tally = self.workload.history.tally(self.round_from);
+        round.verdict = check(&self.workload.history, &replayed.entries);
+        self.workload.history.forgive(&round.verdict.lost);
+        self.report.push(round);
+        Ok(())
+    }
+
+    /// Whether requests were answered before the fault and at least one was under way.
+    fn fault_fell_between_acks(&self) -> bool {
+        let tally = self.workload.history.tally(self.round_from);
+        tally.acked > 0 && tally.unknown > 0
+    }
+}
+
+fn millis(time: Duration) -> Option<u64> {
+    u64::try_from(time.as_millis()).ok()
+}

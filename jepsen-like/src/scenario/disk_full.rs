@@ -1,0 +1,202 @@
+//! The disk is full, by the configured limit or (as root) by a file of someone else's: clients are told to come back, what
+//! was acknowledged stays, and when there is room again the node takes more without anyone's help.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::{Plan, Run};
+use crate::check::check;
+use crate::history::Outcome;
+use crate::load::Running;
+use crate::mount::{FileSystem, LoopMount};
+use crate::node::NodeSetup;
+use crate::replay::replay_all;
+use crate::report::{Report, Round};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const UNAVAILABLE: u8 = 14;
+/// XFS takes no image under 300 MB.
+const DISK_BYTES: u64 = 640 << 20;
+/// Long enough to replay a full vault before the first segment goes.
+const RETENTION: Duration = Duration::from_secs(20);
+
+/// The limit of the configuration alone; room returns as retention ends.
+///
+/// # Errors
+/// The node does not start or cannot be replayed.
+pub async fn run_limit(plan: &Plan) -> anyhow::Result<Report> {
+    let mut run = Run::new(&unlimited(plan), "disk-full-limit")?;
+    let setup = NodeSetup {
+        shards: 1,
+        segment_bytes: 1 << 20,
+        disk_limit: 48 << 20,
+        retention: RETENTION,
+        ..run.setup(plan)
+    };
+    let (node, _) = setup.start_ready().await?;
+    for number in 1..=plan.rounds {
+        let name = format!("limit {number}");
+        run.begin_round();
+        let load = run.workload.start(node.grpc);
+        let filled = wait(|| load.refusals() > 0).await;
+        run.workload.finish(load).await?;
+        if filled && node.is_ready().await {
+            run.report
+                .fail(&name, "/readyz says yes while ingest is refused for want of disk");
+        }
+        judge_within_retention(&mut run, &setup, &format!("{name} full"), filled).await?;
+
+        run.begin_round();
+        let load = run.workload.start(node.grpc);
+        let recovered = recovers(&load).await;
+        run.workload.finish(load).await?;
+        if !recovered {
+            run.report.fail(
+                &name,
+                format!("no ack within {PATIENCE:?} though retention is {RETENTION:?}"),
+            );
+        }
+        judge_within_retention(&mut run, &setup, &format!("{name} room"), recovered).await?;
+    }
+    judge_answers(&mut run);
+    node.kill().await?;
+    Ok(run.report)
+}
+
+/// A file that takes all the disk, and is removed again. Needs root.
+///
+/// # Errors
+/// Not root, or the node does not start or cannot be replayed.
+pub async fn run_filler(plan: &Plan, kind: FileSystem) -> anyhow::Result<Report> {
+    let mut run = Run::new(&unlimited(plan), "disk-full-filler")?;
+    let disk = LoopMount::new(run.work.path(), kind, DISK_BYTES)?;
+    let setup = NodeSetup {
+        disk_limit: DISK_BYTES,
+        ..NodeSetup::new(plan.binaries.clone(), run.work.path(), &disk.path().join("data"))
+    };
+    let (mut node, _) = setup.start_ready().await?;
+    for number in 1..=plan.rounds {
+        let name = format!("filler {number}");
+        run.begin_round();
+        let load = run.workload.start(node.grpc);
+        let flowing = wait(|| load.acks() > 100).await;
+        let filler = disk.path().join("filler");
+        fill(&filler)?;
+        let refused = wait(|| load.refusals() > 0).await;
+        tokio::time::sleep(run.moment(100..1500)).await;
+        fs::remove_file(&filler)?;
+        let recovered = recovers(&load).await;
+        run.workload.finish(load).await?;
+        if !recovered {
+            run.report
+                .fail(&name, format!("no ack within {PATIENCE:?} after there was room again"));
+        }
+        if let Some(status) = node.wait_end(Duration::ZERO).await? {
+            run.report.fail(
+                &name,
+                format!("the node ended ({status}); its log:\n{}", node.log_tail()?),
+            );
+        }
+        node.kill().await?;
+        (node, _) = setup.start_ready().await?;
+        let round = Round {
+            name,
+            covered: flowing && refused,
+            ..Round::default()
+        };
+        run.judge(&setup, round).await?;
+    }
+    judge_answers(&mut run);
+    node.kill().await?;
+    Ok(run.report)
+}
+
+fn unlimited(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.load.bytes_max = u64::MAX;
+    plan
+}
+
+async fn wait(mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if done() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// Acks go on, and are not one last that was under way.
+async fn recovers(load: &Running) -> bool {
+    let before = load.acks();
+    wait(|| load.acks() > before + 10).await
+}
+
+/// Only what is younger than the retention has to be there.
+async fn judge_within_retention(run: &mut Run, setup: &NodeSetup, name: &str, covered: bool) -> anyhow::Result<()> {
+    let replayed = replay_all(setup).await?;
+    let horizon = run.workload.now() - u64::try_from(RETENTION.as_nanos())?;
+    let history = &mut run.workload.history;
+    let mut verdict = check(history, &replayed.entries);
+    let acked = history
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == Outcome::Acked);
+    let acked: HashMap<_, _> = acked.map(|attempt| (attempt.id, attempt.answered)).collect();
+    let expired: Vec<_> = verdict.lost.iter().copied().filter(|id| acked[id] < horizon).collect();
+    verdict.lost.retain(|id| acked[id] >= horizon);
+    history.forgive(&expired);
+    history.forgive(&verdict.lost);
+    let round = Round {
+        name: name.to_owned(),
+        tally: history.tally(run.round_from),
+        note: format!("{} entries past retention are gone", expired.len()),
+        verdict,
+        covered,
+        ..Round::default()
+    };
+    run.report.push(round);
+    Ok(())
+}
+
+/// Every refusal must be one that every client retries, and none may hang.
+fn judge_answers(run: &mut Run) {
+    let outcomes = || run.workload.history.attempts.iter().map(|attempt| attempt.outcome);
+    let bad = outcomes().filter(|outcome| match outcome {
+        Outcome::Refused { code, retry_info, .. } => *code != UNAVAILABLE || !retry_info,
+        Outcome::Acked | Outcome::TimedOut | Outcome::ConnectionLost => false,
+    });
+    let bad: Vec<_> = bad.collect();
+    if let Some(first) = bad.first() {
+        run.report.fail(
+            "answers",
+            format!("{} refusals without UNAVAILABLE and RetryInfo: {first:?}", bad.len()),
+        );
+    }
+    // A loss that was forgiven counts as timed out, and has failed already.
+    let lost = outcomes().filter(|outcome| *outcome == Outcome::ConnectionLost).count();
+    if lost > 0 {
+        run.report.fail(
+            "answers",
+            format!("{lost} connections were lost on a node that was only short of disk"),
+        );
+    }
+}
+
+/// Takes every free byte, in ever smaller pieces.
+fn fill(path: &Path) -> anyhow::Result<()> {
+    let file = File::create(path)?;
+    let mut at = 0;
+    for step in [16 << 20, 1 << 20, 64 << 10, 4 << 10] {
+        while fallocate(&file, FallocateFlags::empty(), at, step).is_ok() {
+            at += step;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! `kill -9` under load at a random moment, restart on the same data, replay all: a crash of the process loses nothing.
+//!
+//! A kill leaves the page cache: this proves recovery, not the sync (that is `power_cut.rs`).
+
+use super::{Plan, Run, millis};
+use crate::report::{Report, Round};
+
+/// Runs it.
+///
+/// # Errors
+/// The node does not start, does not become ready, or cannot be replayed.
+pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
+    let mut run = Run::new(plan, "kill-loop")?;
+    let setup = run.setup(plan);
+    let (mut node, _) = setup.start_ready().await?;
+    for number in 1..=plan.rounds {
+        run.begin_round();
+        let load = run.workload.start(node.grpc);
+        tokio::time::sleep(run.moment(50..1000)).await;
+        node.kill().await?;
+        run.workload.finish(load).await?;
+        let (next, ready) = setup.start_ready().await?;
+        node = next;
+        let round = Round {
+            name: format!("kill {number}"),
+            covered: run.fault_fell_between_acks(),
+            ready_ms: millis(ready),
+            ..Round::default()
+        };
+        run.judge(&setup, round).await?;
+    }
+    node.kill().await?;
+    Ok(run.report)
+}

@@ -1,0 +1,83 @@
+//! Serves the admin router on its port, behind TLS where that is set.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+
+use crate::tls::ServerTls;
+
+/// Connections at once; one more waits in the kernel.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take over a handshake, or over the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may last.
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// The admin port cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve the admin port: {0}")]
+pub struct AdminError(#[from] io::Error);
+
+/// Serves until `stop` turns true.
+///
+/// # Errors
+/// The listener cannot be watched.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerTls>>, router: Router, mut stop: watch::Receiver<bool>) -> Result<(), AdminError> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            _ = stopped.as_mut() => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, tls) = (router.clone(), tls.clone());
+                tokio::spawn(async move {
+                    // Whoever scans or breaks off is not our concern; nothing was lost.
+                    if let Err(error) = answer(stream, tls, router).await {
+                        tracing::debug!(%error, "admin.connection.failed");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin.accept.failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, tls: Option<Arc<ServerTls>>, router: Router) -> io::Result<()> {
+    match tls {
+        None => http(TokioIo::new(stream), router).await,
+        Some(tls) => {
+            let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
+            http(TokioIo::new(tokio::time::timeout(PATIENCE, handshake).await??), router).await
+        }
+    }
+}
+
+async fn http<I>(io: I, router: Router) -> io::Result<()>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let connection = builder.serve_connection(io, TowerToHyperService::new(router));
+    match tokio::time::timeout(AGE_MAX, connection).await {
+        Ok(ended) => ended.map_err(io::Error::other),
+        Err(_) => Ok(()),
+    }
+}

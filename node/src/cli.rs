@@ -1,0 +1,193 @@
+//! The command line of `gophership`: what can be asked, and which room answers.
+//!
+//! Owns: [`Cli`] and [`dispatch`].
+//!
+//! Not here: what the rooms do; `gs-ctl`, the operator's tool for a running node.
+
+pub(crate) mod health;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::certs::{self, Role};
+use crate::config::{self, Config, Environment, Faults, Footprint, Machine};
+use crate::{demo, dev, logging, run};
+
+/// A durable aggregation tier for OpenTelemetry logs: acknowledges a batch only when it is on disk.
+#[derive(Debug, Parser)]
+#[command(name = "gophership", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data
+    Run(ConfigFile),
+    /// Run a node to try things out, on loopback
+    Dev,
+    /// Show what GopherShip does: take real OTLP load, kill the node, start it again, compare every acknowledged byte
+    Demo(Demo),
+    /// Check, print or describe the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Make a certificate authority and the certificates of nodes and clients
+    Certs(Certs),
+    /// Ask a node whether it is ready: exit code 0 when it is, 1 when not. For probes
+    Health(Health),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The YAML file; without one, the defaults. GS_ variables override it: GS_NODE_NAME sets node.name
+    #[arg(long = "config", value_name = "FILE", env = "GS_CONFIG")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Judge a configuration: every fault with its path, or OK and the disk and memory that it will take here
+    Check(ConfigFile),
+    /// Print the effective configuration as YAML, defaults and overrides included
+    Print(ConfigFile),
+    /// Print the JSON Schema of the configuration, for editors and CI
+    Schema,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// Lose one acknowledged entry on purpose, to see that the comparison finds it
+    #[arg(long, hide = true)]
+    lose_one: bool,
+}
+
+#[derive(Debug, Args)]
+struct Certs {
+    /// The folder to write to. An authority that is there (ca.pem, ca.key) is used again
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    out: PathBuf,
+    /// Make the certificate of a node of this name (node.name)
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "client",
+        conflicts_with = "client"
+    )]
+    name: Option<String>,
+    /// Make the certificate of a client of this name instead
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// A further DNS name or IP address of the node. May be repeated; localhost and loopback are always in
+    #[arg(long, value_name = "NAME|IP", conflicts_with = "client")]
+    san: Vec<String>,
+    /// Replace the certificate and key where they exist. The authority is never replaced
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct Health {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The admin address to ask, host:port; by default that of the configuration
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+impl ConfigFile {
+    fn load(&self, machine: &Machine) -> Result<Config, Faults> {
+        config::load(self.file.as_deref(), &Environment::of_process(), machine)
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What the room said, for the operator to read.
+pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(file) => {
+            let config = file.load(&Machine::detect())?;
+            logging::init()?;
+            run::run(&config)?;
+        }
+        Command::Dev => {
+            let config = config::load(None, &Environment::of_process(), &Machine::detect())?;
+            logging::init()?;
+            dev::dev(&config)?;
+        }
+        Command::Demo(demo) => demo::run(demo.lose_one)?,
+        Command::Config { command } => configuration(&command)?,
+        Command::Certs(asked) => {
+            let (name, role) = match (&asked.client, &asked.name) {
+                (Some(client), _) => (client, Role::Client),
+                (None, Some(name)) => (name, Role::Node),
+                (None, None) => anyhow::bail!("--name or --client is needed"),
+            };
+            say(&certs::issue(&asked.out, name, role, &asked.san, asked.force)?)?;
+        }
+        Command::Health(asked) => {
+            let config = asked.config.load(&Machine::detect())?;
+            let answer = health::ask(&config.listeners.admin, asked.admin.as_deref())?;
+            say(&answer.text)?;
+            return Ok(if answer.ready {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {
+    let machine = Machine::detect();
+    match command {
+        ConfigCommand::Check(file) => {
+            let footprint = Footprint::new(&file.load(&machine)?, &machine);
+            for warning in footprint.warnings() {
+                eprintln!("warning: {warning}");
+            }
+            say(&format_args!("OK\n{footprint}"))
+        }
+        ConfigCommand::Print(file) => say(&config::print(&file.load(&machine)?)),
+        ConfigCommand::Schema => say(&format_args!("{:#}", config::schema())),
+    }
+}
+
+/// Writes a line to stdout. A reader that has gone away (`| head`) has read enough.
+fn say(text: &dyn fmt::Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn certs_takes_a_node_or_a_client_but_not_both() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["gophership", "certs"], words].concat());
+        assert!(parse(&["--name", "node-1", "--san", "node-1.local"]).is_ok());
+        assert!(parse(&["--client", "ops"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--name", "node-1", "--client", "ops"]).is_err());
+        assert!(parse(&["--client", "ops", "--san", "x"]).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Every bound of the configuration, in one place.
+
+/// Bytes of a configuration file.
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Levels of nesting in a configuration file; ours needs four.
+pub(super) const DEPTH_MAX: usize = 16;
+/// Keys, values, lists and mappings in a configuration file.
+pub(super) const NODES_MAX: usize = 10_000;
+
+/// Workers that `ingest.shards: auto` chooses at most.
+pub(super) const AUTO_SHARDS_MAX: u16 = 16;
+/// Workers that may be configured.
+pub(super) const SHARDS_MAX: u16 = 64;
+/// Bytes that `memory.budget: auto` takes at most.
+pub(super) const AUTO_BUDGET_MAX: u64 = 4 << 30;
+/// The smallest memory budget.
+pub(super) const BUDGET_MIN: u64 = 16 << 20;
+/// The largest memory budget.
+pub(super) const BUDGET_MAX: u64 = 1 << 44;
+/// Times that a message must fit into a worker's share of the budget: as sent and as inflated.
+pub(super) const BUDGET_MESSAGES_PER_SHARD: u64 = 2;
+
+/// The smallest `ingest.max_message`.
+pub(super) const MESSAGE_MIN: u64 = 1 << 10;
+/// The largest `ingest.max_message`.
+pub(super) const MESSAGE_MAX: u64 = 1 << 30;
+
+/// WAL files are a multiple of this.
+pub(super) const SEGMENT_SIZE_STEP: u64 = 4096;
+/// The smallest WAL file.
+pub(super) const SEGMENT_SIZE_MIN: u64 = 64 << 10;
+/// The largest WAL file: offsets in it are 32 bits.
+pub(super) const SEGMENT_SIZE_MAX: u64 = (4 << 30) - SEGMENT_SIZE_STEP;
+/// Bytes of a WAL file that no payload can use: the header page twice, and a page for an entry's header and marks.
+pub(super) const SEGMENT_OVERHEAD: u64 = 3 * SEGMENT_SIZE_STEP;
+/// The smallest `vault.disk_limit`.
+pub(super) const DISK_LIMIT_MIN: u64 = 1 << 20;
+/// The largest `vault.disk_limit`.
+pub(super) const DISK_LIMIT_MAX: u64 = 1 << 52;
+/// Segments that must fit beside the WAL files.
+pub(super) const SEGMENTS_BESIDE_WAL_MIN: u64 = 2;
+/// The percentage of `vault.disk_limit` below which nothing is evicted early.
+pub(super) const DISK_QUIET_PERCENT: u64 = 80;
+/// The smallest `vault.background_io`, in bytes per second.
+pub(super) const BACKGROUND_IO_MIN: u64 = 64 << 10;
+/// The largest `vault.background_io`, in bytes per second.
+pub(super) const BACKGROUND_IO_MAX: u64 = 1 << 40;
+/// The most `vault.spares`.
+pub(super) const SPARES_MAX: u16 = 16;
+
+/// The longest `node.name`: a certificate's DNS name.
+pub(super) const NAME_BYTES_MAX: usize = 253;
+
+const _: () = assert!(SEGMENT_SIZE_MIN > SEGMENT_OVERHEAD + MESSAGE_MIN);
+const _: () =
+    assert!(SEGMENT_SIZE_MIN.is_multiple_of(SEGMENT_SIZE_STEP) && SEGMENT_SIZE_MAX.is_multiple_of(SEGMENT_SIZE_STEP));
+const _: () = assert!(AUTO_SHARDS_MAX <= SHARDS_MAX);

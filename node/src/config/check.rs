@@ -1,0 +1,145 @@
+//! The rules between keys, judged on values that are each within their own bounds.
+//!
+//! Not here: the bounds of a single key (`keys.rs`).
+
+use super::bounds;
+use super::fault::Problem;
+use super::machine::Machine;
+use super::reader::Reader;
+use super::settings::{Config, Listener};
+use super::units::show_size;
+
+/// Judges every rule and adds its fault to the reader's.
+pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
+    let config = reader.config.clone();
+    listeners(reader, &config);
+    segment(reader, &config);
+    disk(reader, &config, machine);
+    memory(reader, &config, machine);
+}
+
+/// The paths of one listener's keys.
+struct ListenerKeys {
+    address: &'static str,
+    cert: &'static str,
+    key: &'static str,
+    insecure: &'static str,
+}
+
+macro_rules! listener_keys {
+    ($path:literal) => {
+        ListenerKeys {
+            address: concat!($path, ".address"),
+            cert: concat!($path, ".tls.cert"),
+            key: concat!($path, ".tls.key"),
+            insecure: concat!($path, ".insecure"),
+        }
+    };
+}
+
+fn listeners(reader: &mut Reader<'_>, config: &Config) {
+    let all: [(ListenerKeys, &Listener); 3] = [
+        (listener_keys!("listeners.otlp_grpc"), &config.listeners.otlp_grpc),
+        (listener_keys!("listeners.otlp_http"), &config.listeners.otlp_http),
+        (listener_keys!("listeners.admin"), &config.listeners.admin),
+    ];
+    for (at, (keys, listener)) in all.iter().enumerate() {
+        match &listener.tls {
+            None if !listener.is_loopback() && !listener.insecure => {
+                reader.rule(
+                    keys.address,
+                    &[keys.cert, keys.key, keys.insecure],
+                    Problem::PlaintextExposed,
+                );
+            }
+            None => {}
+            Some(tls) => {
+                for (path, file) in [(keys.cert, &tls.cert), (keys.key, &tls.key)] {
+                    if file.as_os_str().is_empty() {
+                        reader.rule(path, &[], Problem::TlsFileMissing);
+                    }
+                }
+                if listener.insecure {
+                    reader.rule(keys.insecure, &[], Problem::InsecureWithTls);
+                }
+            }
+        }
+        if let Some((other, _)) = all[..at].iter().find(|(_, earlier)| same_socket(earlier, listener)) {
+            reader.rule(
+                keys.address,
+                &[other.address],
+                Problem::AddressTaken { other: other.address },
+            );
+        }
+    }
+}
+
+/// Whether the kernel would refuse the second: one port, and one address or one of them the wildcard. Port 0 is a
+/// fresh one each time.
+fn same_socket(left: &Listener, right: &Listener) -> bool {
+    let (left, right) = (left.address, right.address);
+    let overlap = left.ip().to_canonical() == right.ip().to_canonical()
+        || left.ip().is_unspecified()
+        || right.ip().is_unspecified();
+    left.port() != 0 && left.port() == right.port() && overlap
+}
+
+fn segment(reader: &mut Reader<'_>, config: &Config) {
+    const SEGMENT_SIZE: &str = "vault.segment_size";
+    let size = config.vault.segment_size;
+    if !size.is_multiple_of(bounds::SEGMENT_SIZE_STEP) {
+        let nearest = show_size(size.next_multiple_of(bounds::SEGMENT_SIZE_STEP));
+        reader.rule(
+            SEGMENT_SIZE,
+            &[],
+            Problem::NotWholePages {
+                step: bounds::SEGMENT_SIZE_STEP,
+                nearest,
+            },
+        );
+    }
+    let least = (config.ingest.max_message + bounds::SEGMENT_OVERHEAD).next_multiple_of(bounds::SEGMENT_SIZE_STEP);
+    if size < least {
+        let max_message = show_size(config.ingest.max_message);
+        let problem = Problem::SegmentTooSmall {
+            max_message,
+            least: show_size(least),
+        };
+        reader.rule(SEGMENT_SIZE, &["ingest.max_message"], problem);
+    }
+}
+
+/// The WAL files and two segments beside them must fit before eviction begins, or a node would refuse ingest for ever.
+fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
+    let vault = &config.vault;
+    let needed = config.wal_bytes(machine) + bounds::SEGMENTS_BESIDE_WAL_MIN * vault.segment_size;
+    let least = (needed * 100).div_ceil(bounds::DISK_QUIET_PERCENT);
+    if vault.disk_limit < least {
+        let problem = Problem::DiskLimitTooSmall {
+            shards: config.shards(machine),
+            spares: vault.spares,
+            segment_size: show_size(vault.segment_size),
+            least: show_size(least.next_multiple_of(1 << 20)),
+        };
+        reader.rule(
+            "vault.disk_limit",
+            &["vault.segment_size", "vault.spares", "ingest.shards"],
+            problem,
+        );
+    }
+}
+
+/// A message counts as sent and as inflated, and must fit into one worker's share of the budget.
+fn memory(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
+    let shards = config.shards(machine);
+    let least = u64::from(shards) * bounds::BUDGET_MESSAGES_PER_SHARD * config.ingest.max_message;
+    if config.memory_budget(machine) < least {
+        let max_message = show_size(config.ingest.max_message);
+        let problem = Problem::BudgetTooSmall {
+            shards,
+            max_message,
+            least: show_size(least),
+        };
+        reader.rule("memory.budget", &["ingest.shards", "ingest.max_message"], problem);
+    }
+}

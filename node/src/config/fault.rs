@@ -1,0 +1,262 @@
+//! What can be wrong with a configuration, and how an operator reads it.
+//!
+//! Owns: [`Fault`], [`Faults`], [`Problem`], [`Origin`].
+//!
+//! Invariants:
+//! - I1: a fault names the place, the path of the key, what was seen, and what is accepted.
+//!
+//! Not here: finding them (`tree.rs`, `reader.rs`, `check.rs`).
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A line and a column of the configuration file, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+}
+
+/// Where a value came from. In the order in which faults are shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The configuration file.
+    File(Place),
+    /// An environment variable.
+    Environment(String),
+    /// Nobody set it.
+    Default,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The path of the key or section, such as `vault.segment_size`; empty for the file as a whole.
+    pub path: String,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// What was found there, as it was written.
+    pub seen: Option<String>,
+    /// What is wrong, and what is accepted.
+    pub problem: Problem,
+}
+
+/// What is wrong with a value, and what is accepted instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The file could not be read.
+    #[error("cannot be read: {reason}")]
+    Unreadable {
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is larger than any configuration.
+    #[error("is larger than {limit} bytes: this is no configuration of ours")]
+    FileTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The file is not YAML.
+    #[error("is not YAML: {reason}")]
+    Syntax {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The file is nested too deeply.
+    #[error("is nested deeper than {limit} levels; ours needs four")]
+    TooDeep {
+        /// The limit in levels.
+        limit: usize,
+    },
+    /// The file has too many elements.
+    #[error("has more than {limit} keys and values")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The file holds more than one document.
+    #[error("is a second YAML document (`---`); accepted: one")]
+    SecondDocument,
+    /// An anchor, alias or tag.
+    #[error("is a YAML {what}, which is not accepted; write the value out")]
+    Feature {
+        /// `anchor`, `alias` or `tag`.
+        what: &'static str,
+    },
+    /// A key that is a list or a mapping.
+    #[error("has a key that is not a plain word")]
+    KeyNotText,
+    /// A key that was set above.
+    #[error("is set a second time; the first is in line {first}; accepted: once")]
+    Duplicate {
+        /// The line of the first.
+        first: usize,
+    },
+    /// No such key.
+    #[error("is not a key{}; accepted here: {known}", .suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default())]
+    UnknownKey {
+        /// The key that may have been meant.
+        suggestion: Option<String>,
+        /// The keys of this section.
+        known: String,
+    },
+    /// A section that is a value or a list.
+    #[error("is a section; accepted: a mapping with {known}")]
+    NotASection {
+        /// The keys of this section.
+        known: String,
+    },
+    /// A value that is a list or a mapping.
+    #[error("takes one value, not a {found}; accepted: {accepted}")]
+    NotAValue {
+        /// `list` or `mapping`.
+        found: &'static str,
+        /// What is accepted.
+        accepted: String,
+    },
+    /// A value of another kind or out of bounds.
+    #[error("is not accepted; accepted: {accepted}")]
+    NotAccepted {
+        /// What is accepted.
+        accepted: String,
+    },
+    /// `${env:NAME}` of a variable that is not set.
+    #[error("refers to the environment variable {name}, which is not set")]
+    VariableMissing {
+        /// The variable.
+        name: String,
+    },
+    /// A variable that is not UTF-8.
+    #[error("takes its value from the environment variable {name}, which is not UTF-8")]
+    VariableNotText {
+        /// The variable.
+        name: String,
+    },
+    /// `${` that is not `${env:NAME}`.
+    #[error("has a `${{` that is not `${{env:NAME}}`; only that is expanded")]
+    BadReference,
+    /// A `GS_` variable without a key.
+    #[error("is an environment variable that sets nothing{}; accepted: GS_ and a key's path in capitals, such as GS_NODE_NAME", .suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default())]
+    UnknownVariable {
+        /// The variable that may have been meant.
+        suggestion: Option<String>,
+    },
+    /// Plaintext on a port that other machines reach.
+    #[error(
+        "is not loopback and has no TLS; accepted: a loopback address, `tls` with cert and key, or `insecure: true` where the network is trusted"
+    )]
+    PlaintextExposed,
+    /// `insecure` beside `tls`.
+    #[error("is set beside `tls`; accepted: one of them")]
+    InsecureWithTls,
+    /// A TLS section without its certificate or key.
+    #[error("is missing; accepted: a PEM file (`tls` needs both cert and key)")]
+    TlsFileMissing,
+    /// Two listeners on one address.
+    #[error("is taken by {other} already; accepted: another port or address")]
+    AddressTaken {
+        /// The path of the other listener.
+        other: &'static str,
+    },
+    /// A segment size that is not whole pages.
+    #[error("is not a multiple of {step}; accepted: whole pages, such as {nearest}")]
+    NotWholePages {
+        /// The page size in bytes.
+        step: u64,
+        /// The next multiple, as it is written.
+        nearest: String,
+    },
+    /// A segment that cannot take a message.
+    #[error(
+        "cannot hold one message of ingest.max_message ({max_message}); accepted: at least {least}, or a smaller ingest.max_message"
+    )]
+    SegmentTooSmall {
+        /// The largest message, as it is written.
+        max_message: String,
+        /// The smallest segment size for it.
+        least: String,
+    },
+    /// A disk limit that does not hold the segments needed.
+    #[error(
+        "is too small for {shards} shards with {spares} spares of {segment_size} each; accepted: at least {least}, or fewer shards or spares, or a smaller vault.segment_size"
+    )]
+    DiskLimitTooSmall {
+        /// Ingest workers.
+        shards: u16,
+        /// Spare WAL files per shard.
+        spares: u16,
+        /// The segment size, as it is written.
+        segment_size: String,
+        /// The smallest limit.
+        least: String,
+    },
+    /// A memory budget of which a worker's share takes no message.
+    #[error(
+        "is too small for {shards} shards that each take a message of {max_message} as sent and as inflated; accepted: at least {least}, or fewer shards, or a smaller ingest.max_message"
+    )]
+    BudgetTooSmall {
+        /// Ingest workers.
+        shards: u16,
+        /// The largest message, as it is written.
+        max_message: String,
+        /// The smallest budget.
+        least: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::File(place) => write!(f, "line {}, column {}: ", place.line, place.column)?,
+            Origin::Environment(name) if *name != self.path => write!(f, "environment variable {name}: ")?,
+            Origin::Environment(_) => {}
+            Origin::Default if self.seen.is_some() => write!(f, "default: ")?,
+            Origin::Default => {}
+        }
+        f.write_str(if self.path.is_empty() { "the file" } else { &self.path })?;
+        if let Some(seen) = &self.seen {
+            write!(f, ": {}", quoted(seen))?;
+        }
+        write!(f, " {}", self.problem)
+    }
+}
+
+/// What was seen, in quotes, on one line and not longer than a line.
+fn quoted(seen: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    if seen.chars().count() <= SHOWN_MAX {
+        return format!("{seen:?}");
+    }
+    format!("{:?}...", seen.chars().take(SHOWN_MAX).collect::<String>())
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// The file, where there was one.
+    pub file: Option<PathBuf>,
+    /// The faults: in the order of the file, then of the environment, then what nobody set.
+    pub list: Vec<Fault>,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.list.len();
+        write!(
+            f,
+            "{count} fault{} in the configuration",
+            if count == 1 { "" } else { "s" }
+        )?;
+        if let Some(file) = &self.file {
+            write!(f, " {}", file.display())?;
+        }
+        for fault in &self.list {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

@@ -1,0 +1,285 @@
+//! The one table of keys: path, documentation, kind, bounds. It drives reading, `GS_` names, `config print` and
+//! `config schema`; the defaults are those of [`Config::default`].
+//!
+//! Invariants:
+//! - I1: a key exists only when something obeys it.
+//! - I2: the keys of a section stand together, in the order in which they are printed.
+//!
+//! Not here: rules between keys (`check.rs`).
+
+use std::time::Duration;
+
+use super::bounds;
+use super::field::Field;
+use super::settings::{Config, TlsFiles};
+
+/// One key.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) doc: &'static str,
+    pub(super) field: Field,
+}
+
+/// One section.
+#[derive(Clone, Copy)]
+pub(super) struct Section {
+    pub(super) path: &'static str,
+    pub(super) doc: &'static str,
+    /// For a section that need not be there: notes that it is.
+    pub(super) open: Option<fn(&mut Config)>,
+}
+
+impl Key {
+    /// The environment variable that overrides it.
+    pub(super) fn variable(&self) -> String {
+        format!("GS_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The name without its section.
+    pub(super) fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+}
+
+/// The names of what stands directly in a section ("" for the whole file), in order.
+pub(super) fn children(section: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for path in SECTIONS
+        .iter()
+        .map(|section| section.path)
+        .chain(KEYS.iter().map(|key| key.path))
+    {
+        let below = if section.is_empty() {
+            Some(path)
+        } else {
+            path.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(name) = below.filter(|rest| !rest.contains('.')) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+const fn key(path: &'static str, doc: &'static str, field: Field) -> Key {
+    Key { path, doc, field }
+}
+
+const fn section(path: &'static str, doc: &'static str) -> Section {
+    Section { path, doc, open: None }
+}
+
+const fn tls_section(path: &'static str, open: fn(&mut Config)) -> Section {
+    Section {
+        path,
+        doc: TLS,
+        open: Some(open),
+    }
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const MILLISECOND: u64 = 1;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+const ADDRESS: &str = "IP address and port. One that is not loopback needs `tls`, or `insecure: true`.";
+const TLS: &str = "TLS 1.3. The files are read again on SIGHUP.";
+const CERT: &str = "PEM file: the certificate chain, the node's own certificate first.";
+const KEY: &str = "PEM file: the private key of that certificate.";
+const CLIENT_CA: &str =
+    "PEM file: a client must show a certificate signed by one of these authorities. Absent: any client.";
+const INSECURE: &str = "Accept plaintext on an address that other machines reach.";
+
+/// The sections, parents first.
+pub(super) static SECTIONS: &[Section] = &[
+    section("node", "The node itself."),
+    section("listeners", "The network ports."),
+    section("listeners.otlp_grpc", "OTLP logs over gRPC."),
+    tls_section("listeners.otlp_grpc.tls", |c| open_tls(&mut c.listeners.otlp_grpc.tls)),
+    section("listeners.otlp_http", "OTLP logs over HTTP, protobuf and JSON."),
+    tls_section("listeners.otlp_http.tls", |c| open_tls(&mut c.listeners.otlp_http.tls)),
+    section("listeners.admin", "Metrics, health and status."),
+    tls_section("listeners.admin.tls", |c| open_tls(&mut c.listeners.admin.tls)),
+    section("ingest", "The way from a socket to the write-ahead log."),
+    section("memory", "The memory that messages may take."),
+    section("vault", "The log on disk."),
+];
+
+fn open_tls(tls: &mut Option<TlsFiles>) {
+    tls.get_or_insert_default();
+}
+
+/// The keys, in the order in which they are printed.
+pub(super) static KEYS: &[Key] = &[
+    key(
+        "node.name",
+        "The name that the node's certificate carries and its logs show.",
+        Field::Name(|c| &mut c.node.name),
+    ),
+    key(
+        "node.data_dir",
+        "The folder of everything that the node keeps; relative to the working directory.",
+        Field::Path(|c| &mut c.node.data_dir),
+    ),
+    key(
+        "node.shutdown_delay",
+        "How long a stopping node says that it is not ready before it takes no more. auto: 5s, or 0s where only this machine reaches it.",
+        Field::TimeOrAuto(|c| &mut c.node.shutdown_delay, Duration::ZERO, millis(10 * MINUTE)),
+    ),
+    key(
+        "listeners.otlp_grpc.address",
+        ADDRESS,
+        Field::Address(|c| &mut c.listeners.otlp_grpc.address),
+    ),
+    key(
+        "listeners.otlp_grpc.tls.cert",
+        CERT,
+        Field::Path(|c| &mut c.listeners.otlp_grpc.tls.get_or_insert_default().cert),
+    ),
+    key(
+        "listeners.otlp_grpc.tls.key",
+        KEY,
+        Field::Path(|c| &mut c.listeners.otlp_grpc.tls.get_or_insert_default().key),
+    ),
+    key(
+        "listeners.otlp_grpc.tls.client_ca",
+        CLIENT_CA,
+        Field::OptionalPath(|c| &mut c.listeners.otlp_grpc.tls.get_or_insert_default().client_ca),
+    ),
+    key(
+        "listeners.otlp_grpc.insecure",
+        INSECURE,
+        Field::Flag(|c| &mut c.listeners.otlp_grpc.insecure),
+    ),
+    key(
+        "listeners.otlp_http.address",
+        ADDRESS,
+        Field::Address(|c| &mut c.listeners.otlp_http.address),
+    ),
+    key(
+        "listeners.otlp_http.tls.cert",
+        CERT,
+        Field::Path(|c| &mut c.listeners.otlp_http.tls.get_or_insert_default().cert),
+    ),
+    key(
+        "listeners.otlp_http.tls.key",
+        KEY,
+        Field::Path(|c| &mut c.listeners.otlp_http.tls.get_or_insert_default().key),
+    ),
+    key(
+        "listeners.otlp_http.tls.client_ca",
+        CLIENT_CA,
+        Field::OptionalPath(|c| &mut c.listeners.otlp_http.tls.get_or_insert_default().client_ca),
+    ),
+    key(
+        "listeners.otlp_http.insecure",
+        INSECURE,
+        Field::Flag(|c| &mut c.listeners.otlp_http.insecure),
+    ),
+    key(
+        "listeners.admin.address",
+        ADDRESS,
+        Field::Address(|c| &mut c.listeners.admin.address),
+    ),
+    key(
+        "listeners.admin.tls.cert",
+        CERT,
+        Field::Path(|c| &mut c.listeners.admin.tls.get_or_insert_default().cert),
+    ),
+    key(
+        "listeners.admin.tls.key",
+        KEY,
+        Field::Path(|c| &mut c.listeners.admin.tls.get_or_insert_default().key),
+    ),
+    key(
+        "listeners.admin.tls.client_ca",
+        CLIENT_CA,
+        Field::OptionalPath(|c| &mut c.listeners.admin.tls.get_or_insert_default().client_ca),
+    ),
+    key(
+        "listeners.admin.insecure",
+        INSECURE,
+        Field::Flag(|c| &mut c.listeners.admin.insecure),
+    ),
+    key(
+        "ingest.shards",
+        "Ingest workers, each with its own log. auto: the cores that the process may use within its CPU quota, 16 at most, and no more than memory.budget and vault.disk_limit can serve.",
+        Field::CountOrAuto(|c| &mut c.ingest.shards, 1, bounds::SHARDS_MAX),
+    ),
+    key(
+        "ingest.max_message",
+        "The largest message, as sent and as inflated.",
+        Field::Size(|c| &mut c.ingest.max_message, bounds::MESSAGE_MIN, bounds::MESSAGE_MAX),
+    ),
+    key(
+        "ingest.read_timeout",
+        "The time within which a message must be complete.",
+        Field::Time(
+            |c| &mut c.ingest.read_timeout,
+            millis(100 * MILLISECOND),
+            millis(10 * MINUTE),
+        ),
+    ),
+    key(
+        "ingest.max_connection_age",
+        "The age (with jitter) at which a connection is told to go elsewhere, so that a load balancer can spread it anew.",
+        Field::Time(|c| &mut c.ingest.max_connection_age, millis(SECOND), millis(DAY)),
+    ),
+    key(
+        "memory.budget",
+        "Memory for messages that are not yet durable. auto: half of what the cgroup or the machine has, 4GiB at most.",
+        Field::SizeOrAuto(|c| &mut c.memory.budget, bounds::BUDGET_MIN, bounds::BUDGET_MAX),
+    ),
+    key(
+        "vault.segment_size",
+        "The size of one WAL file; whole pages of 4096 bytes.",
+        Field::Size(
+            |c| &mut c.vault.segment_size,
+            bounds::SEGMENT_SIZE_MIN,
+            bounds::SEGMENT_SIZE_MAX,
+        ),
+    ),
+    key(
+        "vault.segment_age",
+        "The age at which a segment is sealed though it is not full.",
+        Field::Time(|c| &mut c.vault.segment_age, millis(SECOND), millis(DAY)),
+    ),
+    key(
+        "vault.spares",
+        "WAL files kept ready for each shard.",
+        Field::Count(|c| &mut c.vault.spares, 1, bounds::SPARES_MAX),
+    ),
+    key(
+        "vault.disk_limit",
+        "Disk that the data folder may take; from 90 % of it on, ingest is refused.",
+        Field::Size(
+            |c| &mut c.vault.disk_limit,
+            bounds::DISK_LIMIT_MIN,
+            bounds::DISK_LIMIT_MAX,
+        ),
+    ),
+    key(
+        "vault.retention",
+        "How long a segment that nothing needs any more is kept; it goes sooner from 80 % of the disk limit on.",
+        Field::Time(|c| &mut c.vault.retention, Duration::ZERO, millis(36_500 * DAY)),
+    ),
+    key(
+        "vault.background_io",
+        "Bytes per second that sealing and other background work may read and write.",
+        Field::Size(
+            |c| &mut c.vault.background_io,
+            bounds::BACKGROUND_IO_MIN,
+            bounds::BACKGROUND_IO_MAX,
+        ),
+    ),
+    key(
+        "vault.any_filesystem",
+        "Take also a file system on which durability or disk accounting cannot be relied on (btrfs, ZFS, network).",
+        Field::Flag(|c| &mut c.vault.any_filesystem),
+    ),
+];

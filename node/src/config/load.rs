@@ -1,0 +1,80 @@
+//! Loading: the file, then the environment, then the rules between keys.
+//!
+//! Not here: SIGHUP (the node's run).
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::bounds;
+use super::check;
+use super::environment::Environment;
+use super::fault::{Fault, Faults, Origin, Place, Problem};
+use super::machine::Machine;
+use super::reader::Reader;
+use super::settings::Config;
+use super::tree;
+
+/// Loads the configuration of a node: the file where there is one, else the defaults; overridden by the environment.
+///
+/// # Errors
+/// Every fault that was found, not only the first.
+pub fn load(file: Option<&Path>, environment: &Environment, machine: &Machine) -> Result<Config, Faults> {
+    let faults = |list| Faults {
+        file: file.map(Path::to_owned),
+        list,
+    };
+    let text = match file {
+        None => String::new(),
+        Some(path) => read(path).map_err(|problem| {
+            let origin = Origin::File(Place { line: 1, column: 1 });
+            faults(vec![Fault {
+                path: String::new(),
+                origin,
+                seen: None,
+                problem,
+            }])
+        })?,
+    };
+    load_text(&text, environment, machine).map_err(faults)
+}
+
+/// Loads the configuration from the text of a file.
+///
+/// # Errors
+/// Every fault that was found.
+pub fn load_text(text: &str, environment: &Environment, machine: &Machine) -> Result<Config, Vec<Fault>> {
+    let mut reader = Reader::new(environment);
+    let tree = tree::parse(text, &mut reader.faults);
+    if let Ok(tree) = &tree {
+        reader.file(tree);
+    }
+    reader.overrides();
+    match tree {
+        Ok(_) => check::check(&mut reader, machine),
+        // What stands behind the break is unknown, so no rule between keys can be judged.
+        Err(fault) => reader.faults.push(fault),
+    }
+    if reader.faults.is_empty() {
+        return Ok(reader.config);
+    }
+    reader.faults.sort_by(|left, right| left.origin.cmp(&right.origin));
+    Err(reader.faults)
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let unreadable = |error: std::io::Error| Problem::Unreadable {
+        reason: error.to_string(),
+    };
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(unreadable)?.take(bounds::FILE_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > bounds::FILE_BYTES_MAX {
+        return Err(Problem::FileTooLarge {
+            limit: bounds::FILE_BYTES_MAX,
+        });
+    }
+    String::from_utf8(bytes).map_err(|error| Problem::Unreadable {
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,32 @@
+//! The configuration of a node.
+//!
+//! Start with [`settings::Config`] for what can be set, and with [`load`] for how it is found.
+
+mod bounds;
+mod check;
+mod environment;
+mod fault;
+mod field;
+mod footprint;
+mod keys;
+mod load;
+mod machine;
+mod print;
+mod reader;
+mod schema;
+mod settings;
+mod suggest;
+mod tree;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use fault::{Fault, Faults, Origin, Place, Problem};
+pub use footprint::Footprint;
+pub use load::{load, load_text};
+pub use machine::Machine;
+pub use print::print;
+pub use schema::schema;
+pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, TlsFiles, Vault};

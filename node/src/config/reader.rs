@@ -1,0 +1,255 @@
+//! From the file's tree and the environment to a [`Config`], collecting every fault on the way.
+//!
+//! Owns: [`Reader`]: unknown keys and their suggestions, `${env:NAME}`, `GS_` overrides.
+//!
+//! Invariants:
+//! - I1: a fault never ends the reading: everything else is still read and judged.
+//! - I2: a key that has a fault keeps its default and is remembered, so that no rule between keys is judged on it.
+//!
+//! Not here: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::environment::{Environment, Variable};
+use super::fault::{Fault, Origin, Place, Problem};
+use super::keys::{KEYS, Key, SECTIONS, children};
+use super::settings::Config;
+use super::suggest;
+use super::tree::{Tree, Value};
+
+/// `GS_` variables that are no settings: the file itself, the log filter, and the socket of `gs-ctl`.
+const OTHER_VARIABLES: [&str; 3] = ["GS_CONFIG", "GS_LOG", "GS_SOCKET"];
+
+/// What has been read so far.
+pub(super) struct Reader<'a> {
+    environment: &'a Environment,
+    pub(super) config: Config,
+    pub(super) faults: Vec<Fault>,
+    /// Where each key that was set was set, as it was written.
+    set: BTreeMap<&'static str, (Origin, String)>,
+    faulty: BTreeSet<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        Self {
+            environment,
+            config: Config::default(),
+            faults: Vec::new(),
+            set: BTreeMap::new(),
+            faulty: BTreeSet::new(),
+        }
+    }
+
+    /// Reads the whole file.
+    pub(super) fn file(&mut self, tree: &Tree) {
+        self.section("", tree);
+    }
+
+    fn section(&mut self, path: &str, tree: &Tree) {
+        let entries = match &tree.value {
+            Value::Null => return,
+            Value::Map(entries) => entries,
+            Value::Text(text) => {
+                let problem = Problem::NotASection {
+                    known: children(path).join(", "),
+                };
+                return self.fault(path, Origin::File(tree.place), Some(text), problem);
+            }
+            Value::List => {
+                let problem = Problem::NotASection {
+                    known: children(path).join(", "),
+                };
+                return self.fault(path, Origin::File(tree.place), Some("a list"), problem);
+            }
+        };
+        if let Some(open) = SECTIONS
+            .iter()
+            .find(|section| section.path == path)
+            .and_then(|section| section.open)
+        {
+            open(&mut self.config);
+        }
+        for (name, place, child) in entries {
+            let below = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            if let Some(key) = KEYS.iter().find(|key| key.path == below) {
+                self.value(key, child);
+            } else if SECTIONS.iter().any(|section| section.path == below) {
+                self.section(&below, child);
+            } else {
+                self.unknown_key(path, name, &below, *place);
+            }
+        }
+    }
+
+    fn unknown_key(&mut self, section: &str, name: &str, path: &str, place: Place) {
+        let known = children(section);
+        let elsewhere = || {
+            KEYS.iter()
+                .find(|key| key.name() == name)
+                .map(|key| key.path.to_owned())
+        };
+        let suggestion = suggest::nearest(name, known.iter().copied())
+            .map(str::to_owned)
+            .or_else(elsewhere);
+        let problem = Problem::UnknownKey {
+            suggestion,
+            known: known.join(", "),
+        };
+        self.fault(path, Origin::File(place), None, problem);
+    }
+
+    fn value(&mut self, key: &Key, tree: &Tree) {
+        let origin = Origin::File(tree.place);
+        let found = match &tree.value {
+            Value::Null => return,
+            Value::Text(text) => {
+                if let Some(expanded) = self.expand(key, text, &origin) {
+                    self.set(key, &expanded, origin);
+                }
+                return;
+            }
+            Value::List => "list",
+            Value::Map(_) => "mapping",
+        };
+        self.faulty.insert(key.path);
+        self.fault(
+            key.path,
+            origin,
+            None,
+            Problem::NotAValue {
+                found,
+                accepted: key.field.accepted(),
+            },
+        );
+    }
+
+    fn set(&mut self, key: &Key, text: &str, origin: Origin) {
+        if key.field.read(&mut self.config, text).is_ok() {
+            self.set.insert(key.path, (origin, text.to_owned()));
+            return;
+        }
+        self.faulty.insert(key.path);
+        self.fault(
+            key.path,
+            origin,
+            Some(text),
+            Problem::NotAccepted {
+                accepted: key.field.accepted(),
+            },
+        );
+    }
+
+    /// Puts the variables in the place of each `${env:NAME}`; nothing where one is missing, which is then a fault.
+    fn expand(&mut self, key: &Key, text: &str, origin: &Origin) -> Option<String> {
+        let mut expanded = String::new();
+        let mut rest = text;
+        let mut problem = None;
+        while let Some(start) = rest.find("${") {
+            expanded.push_str(&rest[..start]);
+            let reference = rest[start..]
+                .strip_prefix("${env:")
+                .and_then(|rest| rest.split_once('}'));
+            let Some((name, after)) = reference.filter(|(name, _)| is_variable_name(name)) else {
+                problem = Some(Problem::BadReference);
+                break;
+            };
+            match self.environment.get(name) {
+                Variable::Text(value) => expanded.push_str(value),
+                Variable::Missing => problem = Some(Problem::VariableMissing { name: name.into() }),
+                Variable::NotText => problem = Some(Problem::VariableNotText { name: name.into() }),
+            }
+            rest = after;
+        }
+        let Some(problem) = problem else {
+            expanded.push_str(rest);
+            return Some(expanded);
+        };
+        self.faulty.insert(key.path);
+        self.fault(key.path, origin.clone(), Some(text), problem);
+        None
+    }
+
+    /// Lets the `GS_` variables override what the file says.
+    pub(super) fn overrides(&mut self) {
+        let environment = self.environment;
+        for name in environment.names().filter(|name| name.starts_with("GS_")) {
+            let origin = Origin::Environment(name.to_owned());
+            let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
+                if !OTHER_VARIABLES.contains(&name) {
+                    self.unknown_variable(name);
+                }
+                continue;
+            };
+            match environment.get(name) {
+                Variable::Text(text) => self.set(key, text, origin),
+                Variable::NotText | Variable::Missing => {
+                    self.faulty.insert(key.path);
+                    self.fault(
+                        key.path,
+                        origin,
+                        None,
+                        Problem::VariableNotText { name: name.to_owned() },
+                    );
+                }
+            }
+        }
+    }
+
+    fn unknown_variable(&mut self, name: &str) {
+        let variables: Vec<String> = KEYS
+            .iter()
+            .map(Key::variable)
+            .chain(OTHER_VARIABLES.map(str::to_owned))
+            .collect();
+        let suggestion = suggest::nearest(name, variables.iter().map(String::as_str)).map(str::to_owned);
+        self.fault(
+            name,
+            Origin::Environment(name.to_owned()),
+            None,
+            Problem::UnknownVariable { suggestion },
+        );
+    }
+
+    /// Adds the fault of a rule between keys; not where one of the keys that it stands on is faulty itself (I2).
+    pub(super) fn rule(&mut self, path: &'static str, stands_on: &[&'static str], problem: Problem) {
+        if stands_on.iter().chain([&path]).any(|path| self.faulty.contains(path)) {
+            return;
+        }
+        let (origin, seen) = match self.set.get(path) {
+            Some((origin, seen)) => (origin.clone(), Some(seen.clone())),
+            None => {
+                let key = KEYS.iter().find(|key| key.path == path);
+                (
+                    Origin::Default,
+                    key.and_then(|key| key.field.show(&mut self.config.clone())),
+                )
+            }
+        };
+        self.faults.push(Fault {
+            path: path.into(),
+            origin,
+            seen,
+            problem,
+        });
+    }
+
+    fn fault(&mut self, path: &str, origin: Origin, seen: Option<&str>, problem: Problem) {
+        self.faults.push(Fault {
+            path: path.into(),
+            origin,
+            seen: seen.map(str::to_owned),
+            problem,
+        });
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

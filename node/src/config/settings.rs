@@ -1,0 +1,245 @@
+//! The settings of a node, as plain typed values.
+//!
+//! Owns: [`Config`], its sections and its defaults, and what follows from them without IO (which shards, which budget).
+//!
+//! Invariants:
+//! - I1: `Config::default()` passes every check on any machine that grants at least 64 MiB of memory.
+//! - I2: a value that came through [`super::load`] lies within the bounds that `keys.rs` names.
+//!
+//! Not here: names, documentation and bounds of the keys (`keys.rs`), what the machine has (`machine.rs`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::bounds;
+use super::machine::Machine;
+
+/// Everything that can be set on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// The node itself.
+    pub node: Node,
+    /// The network ports.
+    pub listeners: Listeners,
+    /// The way from a socket to the write-ahead log.
+    pub ingest: Ingest,
+    /// The memory that messages may take.
+    pub memory: Memory,
+    /// The log on disk.
+    pub vault: Vault,
+}
+
+/// A value that is either fixed or derived from the machine and the other settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auto<T> {
+    /// Derived; the method of [`Config`] that is named like the key says how.
+    #[default]
+    Auto,
+    /// Fixed by the operator.
+    Fixed(T),
+}
+
+/// `node`: the node itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The name that the node's certificate carries and its logs show.
+    pub name: String,
+    /// The folder of everything that the node keeps; relative to the working directory.
+    pub data_dir: PathBuf,
+    /// The time between "not ready" and the end of ingest; see [`Config::shutdown_delay`].
+    pub shutdown_delay: Auto<Duration>,
+}
+
+/// `listeners`: the network ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listeners {
+    /// OTLP over gRPC.
+    pub otlp_grpc: Listener,
+    /// OTLP over HTTP.
+    pub otlp_http: Listener,
+    /// Metrics, health, status.
+    pub admin: Listener,
+}
+
+/// One network port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// TLS, or none where the address is loopback or `insecure` is set.
+    pub tls: Option<TlsFiles>,
+    /// The operator accepts plaintext on an address that is not loopback.
+    pub insecure: bool,
+}
+
+/// The PEM files of one TLS listener.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsFiles {
+    /// The certificate chain, the node's own certificate first.
+    pub cert: PathBuf,
+    /// The private key of the first certificate.
+    pub key: PathBuf,
+    /// Where set, a client must show a certificate that one of these authorities signed.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `ingest`: the way from a socket to the write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingest {
+    /// Ingest workers, each with its own log; see [`Config::shards`].
+    pub shards: Auto<u16>,
+    /// Bytes of one message, as sent and as inflated.
+    pub max_message: u64,
+    /// The time within which a message must be complete.
+    pub read_timeout: Duration,
+    /// The age at which a connection is told to go elsewhere.
+    pub max_connection_age: Duration,
+}
+
+/// `memory`: the memory that messages may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Bytes; see [`Config::memory_budget`].
+    pub budget: Auto<u64>,
+}
+
+/// `vault`: the log on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vault {
+    /// Bytes of one WAL file.
+    pub segment_size: u64,
+    /// The age at which a segment is sealed though it is not full.
+    pub segment_age: Duration,
+    /// WAL files kept ready per shard.
+    pub spares: u16,
+    /// Bytes that the data folder may take.
+    pub disk_limit: u64,
+    /// How long a released segment is kept.
+    pub retention: Duration,
+    /// Bytes per second that background work may read and write.
+    pub background_io: u64,
+    /// Take any file system, also one that is known to be unsafe or slow.
+    pub any_filesystem: bool,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: "node-1".into(),
+            data_dir: PathBuf::from("./data"),
+            shutdown_delay: Auto::Auto,
+        }
+    }
+}
+
+impl Listener {
+    fn loopback(port: u16) -> Self {
+        Self {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            tls: None,
+            insecure: false,
+        }
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self {
+            otlp_grpc: Listener::loopback(4317),
+            otlp_http: Listener::loopback(4318),
+            admin: Listener::loopback(9091),
+        }
+    }
+}
+
+impl Listeners {
+    /// Every listener with its path in the configuration.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, &Listener); 3] {
+        [
+            ("listeners.otlp_grpc", &self.otlp_grpc),
+            ("listeners.otlp_http", &self.otlp_http),
+            ("listeners.admin", &self.admin),
+        ]
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            shards: Auto::Auto,
+            max_message: 4 << 20,
+            read_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self {
+            segment_size: 64 << 20,
+            segment_age: Duration::from_secs(5 * 60),
+            spares: 2,
+            disk_limit: 10 << 30,
+            retention: Duration::from_secs(24 * 3600),
+            background_io: 100 << 20,
+            any_filesystem: false,
+        }
+    }
+}
+
+impl Config {
+    /// Ingest workers: as fixed, else the machine's cores within its quota, from 1 to 16, and no more than the memory
+    /// budget and the disk limit can serve.
+    #[must_use]
+    pub fn shards(&self, machine: &Machine) -> u16 {
+        match self.ingest.shards {
+            Auto::Fixed(shards) => shards,
+            Auto::Auto => {
+                let by_memory =
+                    self.memory_budget(machine) / (bounds::BUDGET_MESSAGES_PER_SHARD * self.ingest.max_message);
+                let quiet = self.vault.disk_limit / 100 * bounds::DISK_QUIET_PERCENT;
+                let segments = (quiet / self.vault.segment_size).saturating_sub(bounds::SEGMENTS_BESIDE_WAL_MIN);
+                let by_disk = segments / (u64::from(self.vault.spares) + 1);
+                let shards = (machine.cores as u64).min(by_memory).min(by_disk);
+                u16::try_from(shards)
+                    .unwrap_or(u16::MAX)
+                    .clamp(1, bounds::AUTO_SHARDS_MAX)
+            }
+        }
+    }
+
+    /// Bytes of memory for messages: as fixed, else half of what the machine grants, at most 4 GiB.
+    #[must_use]
+    pub fn memory_budget(&self, machine: &Machine) -> u64 {
+        match self.memory.budget {
+            Auto::Fixed(bytes) => bytes,
+            Auto::Auto => (machine.memory / 2).clamp(bounds::BUDGET_MIN, bounds::AUTO_BUDGET_MAX),
+        }
+    }
+
+    /// The time between "not ready" and the end of ingest: as fixed, else 0 where only this machine can reach the node
+    /// (no load balancer is there to notice) and 5 s otherwise.
+    #[must_use]
+    pub fn shutdown_delay(&self) -> Duration {
+        match self.node.shutdown_delay {
+            Auto::Fixed(delay) => delay,
+            Auto::Auto if self.listeners.all().iter().all(|(_, listener)| listener.is_loopback()) => Duration::ZERO,
+            Auto::Auto => Duration::from_secs(5),
+        }
+    }
+
+    /// Bytes of WAL files that are written in advance: one in use and the spares, for each shard.
+    #[must_use]
+    pub fn wal_bytes(&self, machine: &Machine) -> u64 {
+        u64::from(self.shards(machine)) * (u64::from(self.vault.spares) + 1) * self.vault.segment_size
+    }
+}

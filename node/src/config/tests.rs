@@ -1,0 +1,586 @@
+//! Faults by table, then what holds over the whole table of keys.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::keys::{KEYS, Key, SECTIONS};
+use super::*;
+
+const SMALL: Machine = Machine {
+    cores: 1,
+    memory: 4 << 30,
+};
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+        .collect()
+}
+
+fn read(text: &str) -> Result<Config, Vec<Fault>> {
+    load_text(text, &environment(&[]), &SMALL)
+}
+
+fn faults(text: &str, variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    load_text(text, &environment(variables), &SMALL)
+        .expect_err(text)
+        .into_iter()
+        .map(|fault| (fault.path.clone(), fault.to_string()))
+        .collect()
+}
+
+/// A file with one fault; the path that the fault must name; what its text must say.
+const ONE_FAULT: &[(&str, &str, &str)] = &[
+    // The file.
+    ("a: [", "", "is not YAML"),
+    ("node: {name: a", "", "is not YAML"),
+    ("node: {}\n---\nnode: {}", "", "second YAML document"),
+    ("node: {name: *x}", "", "is not YAML"),
+    ("node: {name: &x a}", "node.name", "YAML anchor"),
+    ("node: {name: !!str a}", "node.name", "YAML tag"),
+    (
+        "node: {name: a, name: b}",
+        "node.name",
+        "second time; the first is in line 1",
+    ),
+    ("node: {name: a}\nnode: {name: b}", "node", "second time"),
+    ("[a]: b", "", "not a plain word"),
+    (
+        "[]",
+        "",
+        "is a section; accepted: a mapping with node, listeners, ingest, memory, vault",
+    ),
+    ("hello", "", "is a section"),
+    // Names.
+    (
+        "cluster: {name: prod}",
+        "cluster",
+        "is not a key; accepted here: node, listeners",
+    ),
+    (
+        "vault: {segment_siez: 1MiB}",
+        "vault.segment_siez",
+        "did you mean `segment_size`?",
+    ),
+    (
+        "segment_size: 1MiB",
+        "segment_size",
+        "did you mean `vault.segment_size`?",
+    ),
+    (
+        "listeners: {otlp_grpc: {tls: {ca: x, cert: a, key: b}}}",
+        "listeners.otlp_grpc.tls.ca",
+        "accepted here: cert, key, client_ca",
+    ),
+    (
+        "listeners: {control: {address: '127.0.0.1:9092'}}",
+        "listeners.control",
+        "is not a key",
+    ),
+    (
+        "memory: auto",
+        "memory",
+        "\"auto\" is a section; accepted: a mapping with budget",
+    ),
+    ("node: {name: [a]}", "node.name", "one value, not a list"),
+    ("node: {name: {a: b}}", "node.name", "one value, not a mapping"),
+    // Values.
+    (
+        "node: {name: 'a b'}",
+        "node.name",
+        "\"a b\" is not accepted; accepted: letters",
+    ),
+    ("node: {name: -a}", "node.name", "is not accepted"),
+    ("node: {name: ''}", "node.name", "\"\" is not accepted"),
+    ("node: {data_dir: ''}", "node.data_dir", "accepted: a path"),
+    (
+        "node: {shutdown_delay: 5}",
+        "node.shutdown_delay",
+        "auto, or a whole number with ms, s, m, h or d",
+    ),
+    ("node: {shutdown_delay: 1h}", "node.shutdown_delay", "from 0s to 10m"),
+    (
+        "listeners: {admin: {address: ':9091'}}",
+        "listeners.admin.address",
+        "such as 127.0.0.1:4317",
+    ),
+    (
+        "listeners: {admin: {address: 'localhost:9091'}}",
+        "listeners.admin.address",
+        "an IP address and a port",
+    ),
+    (
+        "listeners: {admin: {insecure: yes}}",
+        "listeners.admin.insecure",
+        "true or false",
+    ),
+    (
+        "ingest: {shards: 0}",
+        "ingest.shards",
+        "\"0\" is not accepted; accepted: auto, or a whole number from 1 to 64",
+    ),
+    ("ingest: {shards: 65}", "ingest.shards", "from 1 to 64"),
+    ("ingest: {shards: +2}", "ingest.shards", "from 1 to 64"),
+    ("ingest: {max_message: 0}", "ingest.max_message", "from 1KiB to 1GiB"),
+    (
+        "ingest: {max_message: 4MB}",
+        "ingest.max_message",
+        "\"4MB\" is not accepted",
+    ),
+    ("ingest: {read_timeout: 0s}", "ingest.read_timeout", "from 100ms to 10m"),
+    (
+        "ingest: {max_connection_age: 1h30m}",
+        "ingest.max_connection_age",
+        "a whole number with",
+    ),
+    ("memory: {budget: 1MiB}", "memory.budget", "from 16MiB"),
+    ("vault: {segment_size: 4GiB}", "vault.segment_size", "from 64KiB to"),
+    ("vault: {segment_size: 32KiB}", "vault.segment_size", "from 64KiB to"),
+    ("vault: {segment_age: 0s}", "vault.segment_age", "from 1s to 24h"),
+    ("vault: {spares: 0}", "vault.spares", "from 1 to 16"),
+    ("vault: {spares: auto}", "vault.spares", "from 1 to 16"),
+    ("vault: {disk_limit: 0}", "vault.disk_limit", "from 1MiB"),
+    ("vault: {background_io: 0}", "vault.background_io", "from 64KiB"),
+    ("vault: {retention: forever}", "vault.retention", "a whole number with"),
+    ("vault: {any_filesystem: 1}", "vault.any_filesystem", "true or false"),
+    // References.
+    (
+        "node: {name: '${env:GONE}'}",
+        "node.name",
+        "environment variable GONE, which is not set",
+    ),
+    ("node: {name: '${GONE}'}", "node.name", "only that is expanded"),
+    ("node: {name: '${env:}'}", "node.name", "only that is expanded"),
+    ("node: {name: '${env:A'}", "node.name", "only that is expanded"),
+    // Rules between keys.
+    (
+        "listeners: {otlp_grpc: {address: '0.0.0.0:4317'}}",
+        "listeners.otlp_grpc.address",
+        "is not loopback and has no TLS",
+    ),
+    (
+        "listeners: {otlp_http: {address: '[::]:4318'}}",
+        "listeners.otlp_http.address",
+        "or `insecure: true`",
+    ),
+    (
+        "listeners: {admin: {address: '10.0.0.1:9091'}}",
+        "listeners.admin.address",
+        "is not loopback",
+    ),
+    (
+        "listeners: {admin: {tls: {cert: a}}}",
+        "listeners.admin.tls.key",
+        "is missing; accepted: a PEM file",
+    ),
+    (
+        "listeners: {admin: {tls: {key: a}}}",
+        "listeners.admin.tls.cert",
+        "is missing",
+    ),
+    (
+        "listeners: {admin: {tls: {cert: a, key: b}, insecure: true}}",
+        "listeners.admin.insecure",
+        "beside `tls`",
+    ),
+    (
+        "listeners: {admin: {address: '127.0.0.1:4317'}}",
+        "listeners.admin.address",
+        "taken by listeners.otlp_grpc.address",
+    ),
+    (
+        "listeners: {admin: {address: '0.0.0.0:4318', insecure: true}}",
+        "listeners.admin.address",
+        "taken by listeners.otlp_http.address",
+    ),
+    (
+        "listeners: {admin: {address: '[::ffff:127.0.0.1]:4318'}}",
+        "listeners.admin.address",
+        "taken by",
+    ),
+    (
+        "vault: {segment_size: 10000001}",
+        "vault.segment_size",
+        "not a multiple of 4096",
+    ),
+    (
+        "vault: {segment_size: 4MiB}",
+        "vault.segment_size",
+        "cannot hold one message of ingest.max_message (4MiB); accepted: at least 4108KiB",
+    ),
+    (
+        "vault: {disk_limit: 100MiB}",
+        "vault.disk_limit",
+        "too small for 1 shards with 2 spares of 64MiB each; accepted: at least 400MiB",
+    ),
+    ("ingest: {shards: 64}", "vault.disk_limit", "too small for 64 shards"),
+    (
+        "ingest: {shards: 8}\nmemory: {budget: 32MiB}",
+        "memory.budget",
+        "too small for 8 shards",
+    ),
+];
+
+#[test]
+fn each_fault_is_named_with_its_path_and_what_is_accepted() {
+    for (text, path, says) in ONE_FAULT {
+        let found = faults(text, &[]);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert_eq!(found[0].0, *path, "{text}: {found:#?}");
+        assert!(found[0].1.contains(says), "{text}: {found:#?} does not say {says:?}");
+    }
+}
+
+#[test]
+fn faults_of_every_kind_are_reported_at_once_in_the_order_of_the_file() {
+    let text = "\
+node: { name: 'a b', nmae: x }
+listeners:
+  otlp_grpc: { address: '0.0.0.0:4317' }
+ingest: { shards: 99 }
+vault:
+  spares: 3
+  spares: 4
+  retention: '${env:GONE}'
+";
+    let found = faults(text, &[("GS_VAULT_SPARE", "1"), ("GS_MEMORY_BUDGET", "much")]);
+    let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+    let expected = [
+        "node.name",
+        "node.nmae",
+        "listeners.otlp_grpc.address",
+        "ingest.shards",
+        "vault.spares",
+        "vault.retention",
+        "memory.budget",
+        "GS_VAULT_SPARE",
+    ];
+    assert_eq!(paths, expected, "{found:#?}");
+}
+
+#[test]
+fn a_fault_names_line_column_and_what_was_seen() {
+    let found = faults("node:\n  name: ok\nvault:\n  segment_size: 64 MB\n", &[]);
+    assert!(
+        found[0]
+            .1
+            .starts_with("line 4, column 17: vault.segment_size: \"64 MB\" is not accepted"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_rule_between_keys_is_not_judged_on_a_key_with_a_fault() {
+    let found = faults("vault: { segment_size: 1MB, disk_limit: 2MiB }", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn an_empty_file_is_the_defaults_on_any_machine() {
+    for (cores, memory) in [
+        (1, 4 << 30),
+        (1, 64 << 20),
+        (2, 1 << 30),
+        (16, 256 << 20),
+        (128, 1 << 40),
+    ] {
+        let machine = Machine { cores, memory };
+        for text in [
+            "",
+            "# nothing\n",
+            "node:\nvault: {}\n",
+            "node: {name: null, data_dir: ~}",
+        ] {
+            assert_eq!(
+                load_text(text, &environment(&[]), &machine),
+                Ok(Config::default()),
+                "{machine:?} {text:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_readme_form_of_every_value_is_read() {
+    let text = "\
+node: { name: edge-7.eu, data_dir: /var/lib/gophership, shutdown_delay: 500ms }
+listeners:
+  otlp_grpc: { address: '0.0.0.0:4317', tls: { cert: n.pem, key: n.key, client_ca: ca.pem } }
+  otlp_http: { address: '[::]:4318', insecure: true }
+  admin: { address: 127.0.0.1:9091 }
+ingest: { shards: 3, max_message: 8MiB, read_timeout: 20s, max_connection_age: 10m }
+memory: { budget: 1GiB }
+vault: { segment_size: 33554432, segment_age: 1m, spares: 1, disk_limit: 50GiB, retention: 7d, background_io: 20MiB, any_filesystem: true }
+";
+    let config = read(text).expect("a good file");
+    assert_eq!(config.node.name, "edge-7.eu");
+    assert_eq!(config.node.shutdown_delay, Auto::Fixed(Duration::from_millis(500)));
+    let tls = config.listeners.otlp_grpc.tls.clone().expect("tls was given");
+    assert_eq!(
+        (tls.cert, tls.key, tls.client_ca),
+        ("n.pem".into(), "n.key".into(), Some("ca.pem".into()))
+    );
+    assert!(config.listeners.otlp_http.insecure && config.listeners.otlp_http.tls.is_none());
+    assert_eq!((config.shards(&SMALL), config.memory_budget(&SMALL)), (3, 1 << 30));
+    assert_eq!(config.ingest.max_message, 8 << 20);
+    let vault = config.vault;
+    assert_eq!(
+        (vault.segment_size, vault.spares, vault.disk_limit),
+        (32 << 20, 1, 50 << 30)
+    );
+    assert_eq!(
+        (vault.segment_age, vault.retention),
+        (Duration::from_secs(60), Duration::from_secs(7 * 86_400))
+    );
+    assert!(vault.any_filesystem && vault.background_io == 20 << 20);
+}
+
+#[test]
+fn references_are_expanded_and_not_expanded_again() {
+    let variables = [("HOST", "h1"), ("SIZE", "32MiB"), ("ODD", "x${env:HOST}")];
+    let read = |text: &str| load_text(text, &environment(&variables), &SMALL);
+    let config = read("node: {name: 'n-${env:HOST}-${env:HOST}'}\nvault: {segment_size: '${env:SIZE}'}").expect("good");
+    assert_eq!(
+        (config.node.name.as_str(), config.vault.segment_size),
+        ("n-h1-h1", 32 << 20)
+    );
+    assert_eq!(
+        read("node: {data_dir: '${env:ODD}'}")
+            .expect("good")
+            .node
+            .data_dir
+            .to_str(),
+        Some("x${env:HOST}")
+    );
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let variables = [
+        ("GS_NODE_NAME", "from-env"),
+        ("GS_VAULT_DISK_LIMIT", "20GiB"),
+        ("GS_LISTENERS_OTLP_GRPC_ADDRESS", "127.0.0.1:5317"),
+        ("GS_LISTENERS_ADMIN_TLS_CERT", "a.pem"),
+        ("GS_LISTENERS_ADMIN_TLS_KEY", "a.key"),
+        ("GS_SOCKET", "/run/x.sock"),
+        ("GS_CONFIG", "x.yaml"),
+        ("GS_LOG", "debug"),
+        ("OTHER", "x"),
+    ];
+    let config = load_text("node: {name: from-file}", &environment(&variables), &SMALL).expect("good");
+    assert_eq!(config.node.name, "from-env");
+    assert_eq!(config.vault.disk_limit, 20 << 30);
+    assert_eq!(config.listeners.otlp_grpc.address.port(), 5317);
+    assert_eq!(config.listeners.admin.tls.map(|tls| tls.cert), Some("a.pem".into()));
+}
+
+#[test]
+fn an_override_that_sets_nothing_is_a_fault() {
+    let found = faults("", &[("GS_NODE_NAM", "x"), ("GS_CLUSTER_NAME", "x")]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|(path, text)| path == "GS_NODE_NAM" && text.contains("did you mean GS_NODE_NAME?"))
+    );
+    assert!(
+        found
+            .iter()
+            .any(|(path, text)| path == "GS_CLUSTER_NAME" && !text.contains("did you mean"))
+    );
+}
+
+#[test]
+fn a_file_that_would_swell_is_refused() {
+    let laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n";
+    assert!(faults(laughs, &[]).iter().any(|(_, text)| text.contains("YAML alias")));
+    let deep = format!("node: {}{}", "[".repeat(200), "]".repeat(200));
+    assert!(faults(&deep, &[])[0].1.contains("deeper than 16 levels"));
+    let broad = format!("node: [{}]", "x,".repeat(20_000));
+    assert!(faults(&broad, &[])[0].1.contains("more than 10000 keys and values"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_with_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("big.yaml");
+    let load = |file: &std::path::Path| {
+        load(Some(file), &environment(&[]), &SMALL)
+            .expect_err("refused")
+            .to_string()
+    };
+    assert!(load(&file).contains("big.yaml") && load(&file).contains("No such file"));
+    std::fs::write(&file, vec![b' '; 1024 * 1024 + 1]).expect("written");
+    assert!(load(&file).contains("larger than 1048576 bytes"));
+    std::fs::write(&file, b"node: {name: \xff}").expect("written");
+    assert!(load(&file).contains("utf-8"));
+    assert!(load(folder.path()).contains("cannot be read"));
+}
+
+#[test]
+fn auto_is_what_the_machine_grants() {
+    let config = Config::default();
+    let machine = |cores, memory| Machine { cores, memory };
+    assert_eq!(config.shards(&machine(1, 4 << 30)), 1);
+    assert_eq!(config.shards(&machine(8, 16 << 30)), 8);
+    assert_eq!(config.shards(&machine(96, 256 << 30)), 16);
+    assert_eq!(
+        config.shards(&machine(16, 96 << 20)),
+        6,
+        "48 MiB serve six workers of twice 4 MiB"
+    );
+    assert_eq!(config.memory_budget(&machine(1, 2 << 30)), 1 << 30);
+    assert_eq!(config.memory_budget(&machine(1, 64 << 30)), 4 << 30);
+    let config = read("vault: {disk_limit: 1GiB}").expect("good");
+    assert_eq!(
+        config.shards(&machine(8, 16 << 30)),
+        3,
+        "800 MiB hold 12 files: 3 for each shard and 2 segments"
+    );
+}
+
+#[test]
+fn the_shutdown_delay_is_zero_only_where_no_balancer_can_be() {
+    let delay = |text: &str| read(text).expect(text).shutdown_delay();
+    assert_eq!(delay(""), Duration::ZERO);
+    assert_eq!(
+        delay("listeners: {otlp_grpc: {address: '0.0.0.0:4317', insecure: true}}"),
+        Duration::from_secs(5)
+    );
+    assert_eq!(delay("node: {shutdown_delay: 7s}"), Duration::from_secs(7));
+}
+
+/// A configuration in which no key has its default.
+fn everything_set() -> String {
+    let listener = |port: u16| {
+        format!(
+            "{{ address: '10.1.2.3:{port}', tls: {{ cert: 'c{port}', key: 'k \"q\" \\{port}', client_ca: 'a{port}' }} }}"
+        )
+    };
+    format!(
+        "node: {{ name: other, data_dir: '/d: #x', shutdown_delay: 1500ms }}
+listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {} }}
+ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
+memory: {{ budget: 100000001 }}
+vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, background_io: 1MiB, any_filesystem: true }}
+",
+        listener(1),
+        listener(2),
+        listener(3)
+    )
+}
+
+#[test]
+fn what_is_printed_is_read_back() {
+    for text in [
+        String::new(),
+        everything_set(),
+        "listeners: {admin: {insecure: true, address: '0.0.0.0:1'}}".into(),
+    ] {
+        let config = read(&text).expect("good");
+        let printed = print(&config);
+        assert_eq!(read(&printed), Ok(config), "{printed}");
+    }
+}
+
+#[test]
+fn every_key_is_set_by_its_variable_to_what_is_shown() {
+    let mut config = read(&everything_set()).expect("good");
+    for key in KEYS {
+        let Some(shown) = key.field.show(&mut config) else {
+            continue;
+        };
+        let mut other = Config::default();
+        let default = key.field.show(&mut other);
+        assert!(
+            default.as_ref() != Some(&shown) || key.name() == "insecure",
+            "{} has its default",
+            key.path
+        );
+        assert_eq!(key.field.read(&mut other, &shown), Ok(()), "{}", key.path);
+        assert_eq!(key.field.show(&mut other), Some(shown), "{}", key.path);
+    }
+    let variables: BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+    assert_eq!(variables.len(), KEYS.len(), "two keys with one variable");
+    for key in KEYS {
+        let (section, _) = key.path.rsplit_once('.').expect("every key is in a section");
+        assert!(
+            SECTIONS.iter().any(|known| known.path == section),
+            "{} has no section",
+            key.path
+        );
+        assert!(key.doc.ends_with('.'), "{}", key.path);
+    }
+}
+
+#[test]
+fn the_schema_takes_what_is_printed_and_refuses_what_is_refused() {
+    let schema = schema();
+    jsonschema::meta::validate(&schema).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for text in [String::new(), everything_set()] {
+        let printed = print(&read(&text).expect("good"));
+        let value = as_json(&printed);
+        let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    let refused = [
+        "cluster: {name: prod}",
+        "vault: {segment_siez: 1MiB}",
+        "node: {name: 'a b'}",
+        "ingest: {max_message: 4MB}",
+        "ingest: {shards: 99999999}",
+        "vault: {segment_age: 5}",
+        "listeners: {admin: {address: 'localhost:9091'}}",
+        "listeners: {admin: {insecure: 'yes'}}",
+        "memory: auto",
+    ];
+    for text in refused {
+        assert!(!validator.is_valid(&as_json(text)), "{text}");
+    }
+    for text in [
+        "node: {name: '${env:HOST}'}",
+        "vault: {segment_size: '${env:SIZE}'}",
+        "node: {name: null}",
+        "node:",
+    ] {
+        assert!(validator.is_valid(&as_json(text)), "{text}");
+    }
+}
+
+/// YAML as JSON, with plain numbers and booleans as such.
+fn as_json(text: &str) -> serde_json::Value {
+    fn convert(tree: &super::tree::Tree) -> serde_json::Value {
+        match &tree.value {
+            super::tree::Value::Null => serde_json::Value::Null,
+            super::tree::Value::Text(text) => match serde_json::from_str(text) {
+                Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => value,
+                Ok(_) | Err(_) => text.clone().into(),
+            },
+            super::tree::Value::List => serde_json::Value::Array(Vec::new()),
+            super::tree::Value::Map(entries) => entries
+                .iter()
+                .map(|(name, _, tree)| (name.clone(), convert(tree)))
+                .collect(),
+        }
+    }
+    let mut faults = Vec::new();
+    let tree = super::tree::parse(text, &mut faults).expect("YAML");
+    assert!(faults.is_empty(), "{faults:?}");
+    convert(&tree)
+}
+
+#[test]
+fn the_footprint_says_what_is_taken_and_warns_of_more_than_there_is() {
+    let config = read("ingest: {shards: 4}\nmemory: {budget: 4GiB}").expect("good");
+    let footprint = Footprint::new(&config, &SMALL);
+    let text = footprint.to_string();
+    assert!(
+        text.contains("768MiB of WAL files") && text.contains("10GiB at most"),
+        "{text}"
+    );
+    assert!(text.contains("1 cores, 4GiB of memory"), "{text}");
+    assert_eq!(footprint.warnings().len(), 2, "{:?}", footprint.warnings());
+    assert!(Footprint::new(&Config::default(), &SMALL).warnings().is_empty());
+}

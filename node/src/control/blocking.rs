@@ -1,0 +1,36 @@
+//! Calls into the vault and the catalogue, off the runtime's own threads and only so many at a time.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tonic::Status;
+
+use super::limits::BLOCKING_CALLS_MAX;
+
+/// The places for blocking calls.
+#[derive(Clone, Debug)]
+pub(super) struct Blocking {
+    places: Arc<Semaphore>,
+}
+
+impl Blocking {
+    pub(super) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)) }
+    }
+
+    /// A place, once one is free.
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Runs `call` on a thread that may wait.
+    pub(super) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let place = self.place().await;
+        let done = spawn_blocking(move || {
+            let _place = place;
+            call()
+        });
+        done.await.map_err(|error| Status::internal(format!("the call ended abruptly: {error}")))
+    }
+}

@@ -1,0 +1,18 @@
+//! Every bound of the control service, in one place.
+
+use std::time::Duration;
+
+/// Calls that read from disk at the same time; more wait for one to end.
+pub(super) const BLOCKING_CALLS_MAX: usize = 4;
+/// Segments in one answer to `ListSegments`.
+pub(super) const SEGMENTS_PER_PAGE: usize = 1_000;
+/// Jobs in one answer to `ListReplays`.
+pub(super) const JOBS_LISTED_MAX: usize = 1_000;
+/// Progress messages that wait for a client of `VerifySegment`; more are left out.
+pub(super) const VERIFY_QUEUE: usize = 16;
+/// How long the listener rests when the process has no descriptor for another connection.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a watched replay is reported.
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// At shutdown calls under way are given this long.
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

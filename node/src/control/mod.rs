@@ -1,0 +1,27 @@
+//! The control service: how an operator's tool asks a node, over the Unix socket `<data>/gophership.sock`.
+//!
+//! Call [`listen`] when the data folder is locked, and run [`serve`] on a runtime of its own: nothing here ever runs on an ingest worker.
+
+mod blocking;
+mod context;
+mod convert;
+mod limits;
+mod segments;
+mod serve;
+mod service;
+mod snapshot;
+mod socket;
+mod status;
+mod verify;
+
+pub(crate) use convert::lsn as lsn_shown;
+
+pub use context::ControlContext;
+pub use serve::serve;
+pub use snapshot::{IngestSnapshot, ShardIngest};
+pub use socket::{ControlSocketError, SOCKET_NAME, listen};
+
+#[cfg(test)]
+pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The answers to `ListSegments` and `DescribeSegment`.
+
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_proto::control::v1;
+use gophership_vault::ids::{Lsn, SegmentId};
+use gophership_vault::ledger::SealRecord;
+use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
+use tonic::Status;
+
+use super::context::ControlContext;
+use super::convert::{segment_id, segment_ref, shard_id, time_range, vault_status};
+use super::limits::SEGMENTS_PER_PAGE;
+
+/// One page of the list.
+pub(super) fn list(context: &ControlContext, asked: v1::ListSegmentsRequest) -> Result<v1::ListSegmentsReply, Status> {
+    let shard = asked.shard.map(shard_id).transpose()?;
+    let after = asked.after.map(segment_id).transpose()?;
+    let limit = match asked.limit as usize {
+        0 => SEGMENTS_PER_PAGE,
+        limit => limit.min(SEGMENTS_PER_PAGE),
+    };
+    let all = context.vault.segments();
+    let written: Vec<Lsn> = context.vault.status().shards.iter().filter_map(|s| s.written).collect();
+    let quarantined = context.vault.quarantined();
+    let mut wanted = all.iter().filter(|(id, _)| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < *id)).peekable();
+    let mut segments = Vec::new();
+    while let Some((id, state)) = wanted.next_if(|_| segments.len() < limit) {
+        let mut row = summary(context, *id, state);
+        row.bad_ranges += count(quarantined.iter().filter(|q| q.segment == *id).count());
+        if *state == SegmentState::Open {
+            let last = written.iter().find(|lsn| lsn.index() == id.index);
+            row.entries = last.filter(|_| is_current(context, *id)).map_or(0, |lsn| lsn.number().get().into());
+        }
+        segments.push(row);
+    }
+    let next = wanted.peek().and(segments.last()).and_then(|last| last.segment);
+    Ok(v1::ListSegmentsReply { segments, next })
+}
+
+/// Whether the segment is the one that its shard appends to.
+fn is_current(context: &ControlContext, id: SegmentId) -> bool {
+    let status = context.vault.status();
+    let shard = status.shards.iter().find(|s| s.shard == id.shard);
+    shard.and_then(|s| s.written).is_some_and(|lsn| lsn.index() == id.index)
+}
+
+/// One segment, read from its file.
+pub(super) fn describe(context: &ControlContext, id: SegmentId) -> Result<v1::SegmentDetail, Status> {
+    let detail = context.vault.describe(id).map_err(|e| vault_status(&e))?;
+    let path = context.vault.segment_file(id).display().to_string();
+    Ok(detail_of(context, id, detail, path))
+}
+
+fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, path: String) -> v1::SegmentDetail {
+    let SegmentDetail { record, header, blocks, holes, faults, quarantined } = detail;
+    let mut bad: Vec<v1::BadRange> = quarantined.iter().map(bad_range).collect();
+    for fault in &faults {
+        if !bad.iter().any(|b| b.offset == fault.offset) {
+            bad.push(v1::BadRange { offset: fault.offset, length_bytes: fault.len, reason: fault.what.clone(), found_unix_nano: 0 });
+        }
+    }
+    let mut summary = summary(context, id, &SegmentState::Sealed(record));
+    summary.bad_ranges = count(bad.len());
+    v1::SegmentDetail {
+        summary: Some(summary),
+        format: 1,
+        file_uuid: header.as_ref().map(|h| h.file_uuid.0.to_string()).unwrap_or_default(),
+        cluster_id: header.as_ref().map(|h| h.cluster_id.0.to_string()).unwrap_or_default(),
+        created_unix_nano: header.as_ref().map_or(0, |h| h.created_ns),
+        tenants: header.map_or_else(Vec::new, |h| {
+            h.tenants.into_iter().map(|t| v1::Tenant { number: t.id.get(), name: t.name }).collect()
+        }),
+        set_apart_entries: record.stats.set_apart,
+        blocks: blocks.iter().zip(0..).map(|(row, number)| block(row, number)).collect(),
+        voids: holes.iter().map(void).collect(),
+        bad,
+        path,
+    }
+}
+
+fn summary(context: &ControlContext, id: SegmentId, state: &SegmentState) -> v1::SegmentSummary {
+    let (state, bad_ranges) = match state {
+        SegmentState::Sealed(record) => return sealed(record),
+        SegmentState::Open => (v1::SegmentState::Open, 0),
+        SegmentState::Recovering => (v1::SegmentState::Recovering, 0),
+        // Its end is not decided, and will not be without help.
+        SegmentState::Unreadable(_) => (v1::SegmentState::Recovering, 1),
+    };
+    let epoch = context.catalogue.read(|s| s.segment(id).map(SegmentRecord::epoch));
+    v1::SegmentSummary {
+        segment: Some(segment_ref(id)),
+        state: state.into(),
+        epoch: epoch.map_or(0, |e| e.get()),
+        replicas: vec![id.node.get()],
+        bad_ranges,
+        ..v1::SegmentSummary::default()
+    }
+}
+
+fn sealed(record: &SealRecord) -> v1::SegmentSummary {
+    let stats = &record.stats;
+    v1::SegmentSummary {
+        segment: Some(segment_ref(record.id)),
+        state: v1::SegmentState::Sealed.into(),
+        epoch: record.epoch.get(),
+        entries: stats.entries,
+        records: stats.records,
+        deferred_entries: stats.deferred,
+        plain_bytes: stats.payload_bytes,
+        stored_bytes: stats.stored_bytes,
+        received: stats.received.map(time_range),
+        event: stats.event.map(time_range),
+        sealed_unix_nano: record.sealed_ns,
+        digest: record.digest.to_vec(),
+        replicas: vec![record.id.node.get()],
+        bad_ranges: 0,
+    }
+}
+
+fn block(row: &BlockRow, number: u32) -> v1::BlockDetail {
+    v1::BlockDetail {
+        block_no: number,
+        offset: row.offset,
+        stored_bytes: row.stored_bytes,
+        plain_bytes: row.payload_bytes,
+        entries: row.entries,
+        records: row.records.into(),
+        first_number: row.first.get(),
+        received: Some(time_range(row.received)),
+        event: Some(time_range(row.event)),
+        // Nothing is deferred yet.
+        deferred: 0,
+    }
+}
+
+fn void(hole: &Hole) -> v1::VoidRange {
+    let reason = match hole.reason {
+        HoleReason::UnsyncedTail => v1::VoidReason::UnsyncedTail,
+        HoleReason::Quarantined => v1::VoidReason::Quarantined,
+    };
+    v1::VoidRange { first_number: hole.first.get(), last_number: hole.last.get(), reason: reason.into() }
+}
+
+fn bad_range(bad: &Quarantined) -> v1::BadRange {
+    v1::BadRange { offset: bad.offset, length_bytes: bad.length, reason: bad.reason.clone(), found_unix_nano: bad.found_unix_nano }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

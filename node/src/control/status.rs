@@ -1,0 +1,93 @@
+//! The answer to `Status`, put together from the vault, the catalogue and ingest.
+
+use std::collections::HashMap;
+
+use gophership_proto::control::v1;
+use gophership_vault::ids::{SegmentIndex, ShardId};
+use gophership_vault::{DiskTier, SegmentState, ShardStatus, VaultStatus};
+
+use super::context::ControlContext;
+use super::convert;
+use super::snapshot::{IngestSnapshot, ShardIngest};
+
+pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
+    let identity = context.vault.identity();
+    let vault = context.vault.status();
+    let ingest = (context.ingest)();
+    let trimmed = context.catalogue.read(|state| state.counts().trimmed);
+    // One that cannot be read is not sealed either, and waits for an operator.
+    let pending = vault.recovering_segments + vault.unreadable_segments;
+    let not_ready_reason = ingest.ready.clone().err().unwrap_or_default();
+    v1::StatusReply {
+        cluster_id: identity.cluster_id.0.to_string(),
+        node: Some(v1::NodeStatus {
+            name: context.node_name.clone(),
+            id: identity.node_id.get(),
+            epoch: context.vault.epoch().get(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            storage_uuid: identity.storage_uuid.to_string(),
+            started_unix_nano: context.started_unix_nano,
+            ready: ingest.ready.is_ok(),
+            not_ready_reason,
+        }),
+        zone: String::new(),
+        shards: shards(context, &vault, &ingest),
+        disk: Some(disk(&vault)),
+        memory: Some(v1::MemoryStatus { budget_bytes: ingest.budget_bytes, held_bytes: ingest.held_bytes }),
+        segments: Some(v1::SegmentCounts {
+            open: vault.open_segments,
+            sealed: vault.sealed_segments,
+            trimmed,
+            quarantined_blocks: vault.quarantined,
+        }),
+        recovery: Some(v1::RecoveryStatus { segments_pending: pending, done: pending == 0 }),
+        refused: refused(&ingest),
+    }
+}
+
+fn shards(context: &ControlContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
+    let segments = context.vault.segments();
+    let mut open: HashMap<ShardId, SegmentIndex> = HashMap::new();
+    for (id, state) in &segments {
+        if *state == SegmentState::Open {
+            open.entry(id.shard).or_insert(id.index);
+        }
+    }
+    let taken = |shard| ingest.shards.iter().find(|s| s.shard == shard);
+    vault.shards.iter().map(|s| shard(s, open.get(&s.shard), taken(s.shard))).collect()
+}
+
+fn shard(shard: &ShardStatus, first_open: Option<&SegmentIndex>, taken: Option<&ShardIngest>) -> v1::ShardStatus {
+    let current = shard.written.map(|lsn| lsn.index()).or(first_open.copied());
+    v1::ShardStatus {
+        shard: shard.shard.get().into(),
+        written_lsn: shard.written.map(convert::lsn),
+        durable_lsn: shard.acked.map(convert::lsn),
+        segment_index: current.map_or(0, SegmentIndex::get),
+        accepted_records: taken.map_or(0, |t| t.records),
+        accepted_entries: taken.map_or(0, |t| t.entries),
+        accepted_bytes: taken.map_or(0, |t| t.bytes),
+        // Nothing is deferred yet.
+        deferred_entries: 0,
+    }
+}
+
+fn disk(vault: &VaultStatus) -> v1::DiskStatus {
+    let tier = match vault.tier {
+        DiskTier::Normal => v1::DiskTier::Normal,
+        DiskTier::Evict => v1::DiskTier::Evict,
+        DiskTier::Refuse => v1::DiskTier::RefuseIngest,
+    };
+    v1::DiskStatus {
+        used_bytes: vault.disk.own,
+        limit_bytes: vault.disk.limit,
+        filesystem_used_bytes: vault.disk.filesystem_used,
+        filesystem_size_bytes: vault.disk.filesystem_size,
+        tier: tier.into(),
+    }
+}
+
+fn refused(ingest: &IngestSnapshot) -> Vec<v1::RefusedCount> {
+    let occurred = ingest.refused.iter().filter(|(_, count)| *count > 0);
+    occurred.map(|(reason, count)| v1::RefusedCount { reason: (*reason).to_owned(), count: *count }).collect()
+}

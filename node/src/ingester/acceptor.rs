@@ -1,0 +1,111 @@
+//! Accepts connections on the OTLP ports and hands each to the least busy worker.
+//!
+//! Invariants:
+//! - I1: at most [`CONNECTIONS_MAX`] connections are open; one more is closed at once.
+//! - I2: no error of the system ends accepting: what passes is tried again.
+//!
+//! Not here: what happens on a connection (`connection`).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
+use tokio::sync::watch;
+
+use super::connection::{Accepted, Protocol};
+use super::worker::WorkerDoor;
+use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, LISTEN_BACKLOG};
+use crate::tls::ServerTls;
+
+/// Listens on an address. Connections queue in the kernel until [`accept`] takes them.
+///
+/// # Errors
+/// What the system says: the address is taken, not ours, or not allowed.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(IpProtocol::TCP))?;
+    // A restart may listen while connections of the process before are still ending.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// An OTLP port.
+#[derive(Debug)]
+pub struct Port {
+    /// Where it listens; see [`listen`].
+    pub listener: TcpListener,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Its TLS, if any.
+    pub tls: Option<Arc<ServerTls>>,
+}
+
+/// Accepts on all ports until `stop` turns true; then closes them.
+///
+/// # Errors
+/// A listener cannot be watched.
+pub async fn accept(ports: Vec<Port>, workers: Vec<WorkerDoor>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let loops = ports.into_iter().map(|port| accept_port(port, &workers, stop.clone()));
+    join_all(loops).await.into_iter().collect()
+}
+
+async fn accept_port(port: Port, workers: &[WorkerDoor], mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(port.listener)?;
+    let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
+    loop {
+        let accepted = tokio::select! {
+            // An error: whoever could tell is gone, which is the end too.
+            _ = stopped.as_mut() => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                if let Err(error) = hand_over(stream, port.protocol, port.tls.clone(), workers) {
+                    tracing::warn!(%error, "ingest.connection.refused");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "ingest.accept.failed");
+                if !is_of_one_connection(&error) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error of accept concerns the connection that it would have given, and no other.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+fn hand_over(
+    stream: tokio::net::TcpStream,
+    protocol: Protocol,
+    tls: Option<Arc<ServerTls>>,
+    workers: &[WorkerDoor],
+) -> io::Result<()> {
+    let open: usize = workers.iter().map(|worker| worker.load.connections() as usize).sum();
+    if open >= CONNECTIONS_MAX {
+        return Err(io::Error::other(format!("{CONNECTIONS_MAX} connections are open: one more was closed")));
+    }
+    stream.set_nodelay(true)?;
+    let stream = stream.into_std()?;
+    let worker = workers.iter().min_by_key(|worker| worker.load.score()).expect("there is at least one worker");
+    worker.load.connection_given();
+    worker.queue.try_send(Accepted { stream, protocol, tls }).map_err(|_| {
+        worker.load.connection_ended();
+        io::Error::other("a worker is behind with taking connections: one was closed")
+    })
+}

@@ -1,0 +1,147 @@
+//! One connection: from its hand-over to its end.
+//!
+//! Invariants:
+//! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent, when the node drains.
+//! - I2: a connection that is told to end answers what it has read first.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpStream;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+
+use super::socket::Socket;
+use super::state::{ConnectionCharge, WorkerState};
+use super::{otlp_grpc, otlp_http};
+use crate::limits::{
+    CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_BUFFER_BYTES, HTTP1_IDLE_TIMEOUT,
+    HTTP2_FRAME_BYTES, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT,
+};
+use crate::tls::ServerTls;
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// OTLP/gRPC, and the services beside it.
+    Grpc,
+    /// OTLP/HTTP.
+    Http,
+}
+
+/// A connection as the acceptor hands it over.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) protocol: Protocol,
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// How connections are served when HTTP/2 may hold `window` unread bytes of each.
+pub(super) fn builder(window: u32) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP1_IDLE_TIMEOUT)
+        .max_buf_size(HTTP1_BUFFER_BYTES)
+        .http2()
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_frame_size(HTTP2_FRAME_BYTES)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+    builder
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
+    let protocol = accepted.protocol;
+    match shake_hands(accepted).await {
+        Ok(socket) => drive(state, socket, protocol).await,
+        // Common enough from scanners and probes; nothing was lost.
+        Err(error) => tracing::debug!(%error, "ingest.handshake.failed"),
+    }
+}
+
+async fn shake_hands(accepted: Accepted) -> std::io::Result<Socket> {
+    let stream = tokio::net::TcpStream::from_std(accepted.stream)?;
+    let Some(tls) = accepted.tls else { return Ok(Socket::Plain(stream)) };
+    let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
+    let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await??;
+    Ok(Socket::Tls(Box::new(stream)))
+}
+
+async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
+    let charge = Rc::new(ConnectionCharge::default());
+    let service = service_fn(|request| {
+        let (state, charge) = (Rc::clone(&state), Rc::clone(&charge));
+        async move {
+            Ok::<_, Infallible>(match protocol {
+                Protocol::Grpc => otlp_grpc::answer(&state, &charge, request).await,
+                Protocol::Http => otlp_http::answer(&state, &charge, request).await,
+            })
+        }
+    });
+    let builder = state.builder.clone();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut end = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
+    let mut drained = pin!(state.drain.notified());
+    let ending = Cell::new(state.draining.get());
+    if ending.get() {
+        connection.as_mut().graceful_shutdown();
+        end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "ingest.connection.failed");
+                }
+                return;
+            }
+            () = drained.as_mut(), if !ending.get() => {}
+            () = end.as_mut() => {
+                if ending.get() {
+                    return;
+                }
+            }
+        }
+        ending.set(true);
+        connection.as_mut().graceful_shutdown();
+        end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
+    }
+}
+
+/// A time within some percent of `age`, so that connections made together do not end together.
+fn jittered(age: Duration) -> Duration {
+    let swing = age * CONNECTION_AGE_JITTER_PERCENT as u32 / 100;
+    let random = RandomState::new().hash_one(0u8) % 2001;
+    age - swing + swing * 2 * random as u32 / 2000
+}

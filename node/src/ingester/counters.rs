@@ -1,0 +1,269 @@
+//! A worker's counters: plain cells that it moves, published now and then to atomics that anybody reads.
+//!
+//! Owns: both, and how long acks take.
+//!
+//! Invariants:
+//! - I1: counting touches nothing that another core reads.
+//! - I2: what is published is never ahead of what was counted; after [`Counters::publish`] it is equal.
+//!
+//! Not here: names of metrics (`admin`).
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::refusal::Refusal;
+use crate::limits::{PUBLISH_INTERVAL, PUBLISH_OPERATIONS};
+
+/// Buckets of ack latency: bucket `n` holds acks of up to `2^(n + ACK_BUCKET_SHIFT)` microseconds; the last holds the rest.
+pub const ACK_BUCKETS: usize = 20;
+/// The first bucket ends at `2^6` = 64 microseconds, the last but one at 16.8 seconds.
+pub const ACK_BUCKET_SHIFT: u32 = 6;
+
+/// The upper bound of an ack bucket; `None` for the last.
+#[must_use]
+pub fn ack_bucket_bound(bucket: usize) -> Option<Duration> {
+    (bucket + 1 < ACK_BUCKETS).then(|| Duration::from_micros(1 << (bucket as u32 + ACK_BUCKET_SHIFT)))
+}
+
+/// What is counted. Gauges are counted like the rest: by their last value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+enum Count {
+    Records,
+    Entries,
+    Bytes,
+    NotUtf8,
+    Empty,
+    InFlight,
+    Waiting,
+    BudgetUsed,
+    AckMicros,
+    /// Milliseconds from the worker's start to its last tick.
+    TickedAt,
+    /// Milliseconds for which the oldest entry has waited.
+    OldestWait,
+}
+
+const PLAIN: usize = Count::OldestWait as usize + 1;
+const REFUSED: usize = PLAIN;
+const ACKS: usize = REFUSED + Refusal::COUNT;
+const ALL: usize = ACKS + ACK_BUCKETS;
+
+/// What was published of a worker.
+#[derive(Debug)]
+pub struct Published {
+    counts: [AtomicU64; ALL],
+    started: Instant,
+}
+
+/// A worker's counters as last published.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// Records acknowledged.
+    pub records: u64,
+    /// Entries acknowledged.
+    pub entries: u64,
+    /// Their payloads' bytes, as stored.
+    pub bytes: u64,
+    /// Those of them with a string that is not UTF-8.
+    pub not_utf8: u64,
+    /// Requests without records: acknowledged, not stored.
+    pub empty: u64,
+    /// Requests refused, by [`Refusal::index`].
+    pub refused: [u64; Refusal::COUNT],
+    /// Requests being served.
+    pub in_flight: u64,
+    /// Entries that wait for the watermark.
+    pub waiting: u64,
+    /// Bytes of the budget that requests hold.
+    pub budget_used: u64,
+    /// Acks by how long they took after the message was complete; see [`ack_bucket_bound`].
+    pub acks: [u64; ACK_BUCKETS],
+    /// The sum of those times.
+    pub ack_time: Duration,
+    /// Since when the worker has not run.
+    pub idle_for: Duration,
+    /// How long the oldest entry has waited for the watermark.
+    pub oldest_wait: Duration,
+}
+
+impl Published {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), started: Instant::now() })
+    }
+
+    fn get(&self, at: usize) -> u64 {
+        self.counts[at].load(Ordering::Relaxed)
+    }
+
+    /// Reads all of it.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |count: Count| self.get(count as usize);
+        Snapshot {
+            records: get(Count::Records),
+            entries: get(Count::Entries),
+            bytes: get(Count::Bytes),
+            not_utf8: get(Count::NotUtf8),
+            empty: get(Count::Empty),
+            refused: std::array::from_fn(|n| self.get(REFUSED + n)),
+            in_flight: get(Count::InFlight),
+            waiting: get(Count::Waiting),
+            budget_used: get(Count::BudgetUsed),
+            acks: std::array::from_fn(|n| self.get(ACKS + n)),
+            ack_time: Duration::from_micros(get(Count::AckMicros)),
+            idle_for: self.started.elapsed().saturating_sub(Duration::from_millis(get(Count::TickedAt))),
+            oldest_wait: Duration::from_millis(get(Count::OldestWait)),
+        }
+    }
+}
+
+/// A worker's own side.
+#[derive(Debug)]
+pub struct Counters {
+    cells: [Cell<u64>; ALL],
+    published: Arc<Published>,
+    operations: Cell<u32>,
+    published_at: Cell<Instant>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Counters {
+    /// All zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cells: std::array::from_fn(|_| Cell::new(0)),
+            published: Published::new(),
+            operations: Cell::new(0),
+            published_at: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Where others read.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    fn add(&self, at: usize, by: u64) {
+        self.cells[at].set(self.cells[at].get().wrapping_add(by));
+    }
+
+    /// An entry was acknowledged, so long after its message was complete.
+    pub fn must_count_ack(&self, records: u32, bytes: usize, not_utf8: bool, took: Duration) {
+        self.add(Count::Records as usize, u64::from(records));
+        self.add(Count::Entries as usize, 1);
+        self.add(Count::Bytes as usize, bytes as u64);
+        self.add(Count::NotUtf8 as usize, u64::from(not_utf8));
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.add(Count::AckMicros as usize, micros);
+        self.add(ACKS + ack_bucket(micros), 1);
+    }
+
+    /// A request without records was acknowledged.
+    pub fn must_count_empty(&self) {
+        self.add(Count::Empty as usize, 1);
+    }
+
+    /// A request was refused.
+    pub fn must_count_refusal(&self, refusal: Refusal) {
+        self.add(REFUSED + refusal.index(), 1);
+    }
+
+    /// How often `refusal` was given.
+    #[must_use]
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.cells[REFUSED + refusal.index()].get()
+    }
+
+    /// A request began.
+    pub fn must_begin(&self) -> u64 {
+        self.add(Count::InFlight as usize, 1);
+        self.cells[Count::InFlight as usize].get()
+    }
+
+    /// A request ended. Publishes where it is time to.
+    pub fn must_end(&self, now: Instant) -> u64 {
+        let in_flight = &self.cells[Count::InFlight as usize];
+        in_flight.set(in_flight.get() - 1);
+        self.operations.set(self.operations.get() + 1);
+        if self.operations.get() >= PUBLISH_OPERATIONS || now.duration_since(self.published_at.get()) >= PUBLISH_INTERVAL {
+            self.publish(now);
+        }
+        in_flight.get()
+    }
+
+    /// Notes how things stand, and publishes.
+    pub fn tick(&self, now: Instant, waiting: usize, oldest_wait: Duration, budget_used: u64) {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.cells[Count::Waiting as usize].set(waiting as u64);
+        self.cells[Count::OldestWait as usize].set(millis(oldest_wait));
+        self.cells[Count::BudgetUsed as usize].set(budget_used);
+        self.cells[Count::TickedAt as usize].set(millis(now.duration_since(self.published.started)));
+        self.publish(now);
+    }
+
+    /// Makes all of it visible.
+    pub fn publish(&self, now: Instant) {
+        self.operations.set(0);
+        self.published_at.set(now);
+        for (cell, shown) in self.cells.iter().zip(&self.published.counts) {
+            shown.store(cell.get(), Ordering::Relaxed);
+        }
+    }
+}
+
+fn ack_bucket(micros: u64) -> usize {
+    let bits = u64::BITS - micros.saturating_sub(1).leading_zeros();
+    (bits.saturating_sub(ACK_BUCKET_SHIFT) as usize).min(ACK_BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ack_falls_into_the_first_bucket_that_holds_it() {
+        for (micros, bucket) in [(0, 0), (64, 0), (65, 1), (128, 1), (129, 2), (u64::MAX, ACK_BUCKETS - 1)] {
+            assert_eq!(ack_bucket(micros), bucket, "{micros} us");
+        }
+        for bucket in 0..ACK_BUCKETS - 1 {
+            let bound = ack_bucket_bound(bucket).unwrap().as_micros() as u64;
+            assert_eq!((ack_bucket(bound), ack_bucket(bound + 1)), (bucket, bucket + 1));
+        }
+        assert_eq!(ack_bucket_bound(ACK_BUCKETS - 1), None);
+    }
+
+    #[test]
+    fn i2_nothing_shows_before_it_is_published() {
+        let counters = Counters::new();
+        counters.must_count_ack(7, 100, true, Duration::from_micros(100));
+        counters.must_count_refusal(Refusal::Budget);
+        assert_eq!(counters.published().snapshot().records, 0);
+        counters.publish(Instant::now());
+        let shown = counters.published().snapshot();
+        assert_eq!((shown.records, shown.entries, shown.bytes, shown.not_utf8), (7, 1, 100, 1));
+        assert_eq!((shown.refused[Refusal::Budget.index()], shown.acks[1]), (1, 1));
+    }
+
+    #[test]
+    fn ending_enough_requests_publishes() {
+        let counters = Counters::new();
+        let now = counters.published_at.get();
+        for _ in 0..PUBLISH_OPERATIONS {
+            assert_eq!(counters.published().snapshot().empty, 0);
+            counters.must_count_empty();
+            counters.must_begin();
+            assert_eq!(counters.must_end(now), 0);
+        }
+        assert_eq!(counters.published().snapshot().empty, u64::from(PUBLISH_OPERATIONS));
+    }
+}

@@ -1,0 +1,31 @@
+//! The reflex path: from a socket to the write-ahead log and its ack.
+//!
+//! ```text
+//! acceptor -> worker -> connection -> otlp_grpc | otlp_http -> message -> store -> waiters -> reply
+//! ```
+//!
+//! Start with [`Worker::start`] for each shard and [`accept`] for the ports.
+
+mod acceptor;
+mod connection;
+mod cores;
+mod counters;
+mod message;
+mod otlp_grpc;
+mod otlp_http;
+mod refusal;
+mod reply;
+mod scratch;
+mod socket;
+mod state;
+mod store;
+mod waiters;
+mod worker;
+
+pub use acceptor::{Port, accept, listen};
+pub use connection::Protocol;
+pub use cores::core_of;
+pub use counters::{ACK_BUCKETS, Published, Snapshot, ack_bucket_bound};
+pub use refusal::Refusal;
+pub use state::{IngestLimits, Load};
+pub use worker::{Bell, Worker, WorkerDoor, WorkerError, WorkerSetup};

@@ -1,0 +1,195 @@
+//! OTLP/gRPC: our own `LogsService/Export`, from HTTP/2 frames to the answer.
+//!
+//! Invariants:
+//! - I1: a message's length is taken from the budget before its bytes are read.
+//! - I2: exactly one whole message is stored, or nothing.
+//!
+//! Not here: other services of the port, which are the composition's.
+
+use std::pin::Pin;
+
+use bytes::{Buf, Bytes};
+use gophership_proto::otlp::inflate::Compression;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tower_service::Service;
+
+use super::message::Message;
+use super::refusal::{GRPC, Refusal};
+use super::reply::ReplyBody;
+use super::state::{ConnectionCharge, InFlight, WorkerState};
+use super::store::{Form, store};
+
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+/// Where OTLP's services are, the other signals' too.
+const COLLECTOR: &str = "/opentelemetry.proto.collector.";
+const LOGS_SERVICE: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/";
+
+/// Bytes before each gRPC message: the compressed flag and the length.
+const PREFIX: usize = 5;
+
+/// Answers a request on the gRPC port.
+pub(super) async fn answer(
+    state: &WorkerState,
+    charge: &ConnectionCharge,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let mut in_flight = InFlight::must_begin(state, charge);
+    let outcome = match route(&request) {
+        Route::Export => export(state, &mut in_flight, request).await,
+        Route::Refused(refusal) => Err(refusal),
+        Route::Other => return other_service(state, request).await,
+    };
+    outcome.unwrap_or_else(|refusal| {
+        state.counters.must_count_refusal(refusal);
+        refusal.to_grpc()
+    })
+}
+
+enum Route {
+    Export,
+    Other,
+    Refused(Refusal),
+}
+
+fn route(request: &Request<Incoming>) -> Route {
+    let path = request.uri().path();
+    if request.version() != Version::HTTP_2 {
+        Route::Refused(Refusal::NotHttp2)
+    } else if request.method() != Method::POST {
+        Route::Refused(Refusal::Method)
+    } else if !is_grpc(request.headers()) {
+        Route::Refused(Refusal::ContentType)
+    } else if path == EXPORT {
+        Route::Export
+    } else if path.starts_with(COLLECTOR) && !path.starts_with(LOGS_SERVICE) {
+        Route::Refused(Refusal::LogsOnly)
+    } else {
+        Route::Other
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    match content_type.strip_prefix(b"application/grpc") {
+        None => false,
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')) && !rest.starts_with(b"+json"),
+    }
+}
+
+async fn export(
+    state: &WorkerState,
+    in_flight: &mut InFlight<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    in_flight.must_pay()?;
+    let (parts, body) = request.into_parts();
+    let read = read_message(state, &parts.headers, body);
+    let (message, form) = match tokio::time::timeout(state.limits.read_timeout, read).await {
+        Ok(read) => read?,
+        Err(_) => return Err(Refusal::ReadTimeout),
+    };
+    store(state, message, form).await?;
+    let mut response = Response::new(ReplyBody::GrpcMessage);
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    Ok(response)
+}
+
+/// Reads the one message of a request.
+async fn read_message<'w>(
+    state: &'w WorkerState,
+    headers: &HeaderMap,
+    mut body: Incoming,
+) -> Result<(Message<'w>, Form), Refusal> {
+    let (mut frame, flag, len) = read_prefix(&mut body).await?;
+    let form = Form { compression: compression(flag, headers)?, json: false };
+    if len > state.limits.max_message {
+        return Err(Refusal::TooLarge);
+    }
+    let mut message = Message::new(state);
+    message.must_expect(len)?;
+    if form.compression.is_some() {
+        message.make_contiguous();
+    }
+    loop {
+        let left = len - message.len();
+        if frame.len() > left {
+            return Err(Refusal::ExtraMessage);
+        }
+        let last = frame.len() == left;
+        message.must_push(frame, last);
+        if last {
+            break;
+        }
+        frame = next_data(&mut body).await?.ok_or(Refusal::Truncated)?;
+    }
+    // A stream that breaks off behind its message is a client that does not want it stored.
+    while !body.is_end_stream() {
+        match next_data(&mut body).await? {
+            Some(data) if data.is_empty() => {}
+            Some(_) => return Err(Refusal::ExtraMessage),
+            None => break,
+        }
+    }
+    Ok((message, form))
+}
+
+/// Reads the prefix, and gives the rest of the frame that it ended in.
+async fn read_prefix(body: &mut Incoming) -> Result<(Bytes, u8, usize), Refusal> {
+    let mut prefix = [0; PREFIX];
+    let mut have = 0;
+    loop {
+        let Some(mut frame) = next_data(body).await? else {
+            return Err(if have == 0 { Refusal::NoMessage } else { Refusal::Truncated });
+        };
+        let take = frame.len().min(PREFIX - have);
+        prefix[have..have + take].copy_from_slice(&frame[..take]);
+        frame.advance(take);
+        have += take;
+        if have == PREFIX {
+            let [flag, len @ ..] = prefix;
+            // A u32 fits: targets are 64-bit.
+            return Ok((frame, flag, u32::from_be_bytes(len) as usize));
+        }
+    }
+}
+
+fn compression(flag: u8, headers: &HeaderMap) -> Result<Option<Compression>, Refusal> {
+    match flag {
+        0 => Ok(None),
+        1 => match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+            Some(b"gzip") => Ok(Some(Compression::Gzip)),
+            Some(b"zstd") => Ok(Some(Compression::Zstd)),
+            None | Some(b"identity") => Err(Refusal::NoCompressionNamed),
+            Some(_) => Err(Refusal::UnknownCompression),
+        },
+        _ => Err(Refusal::BadFlag),
+    }
+}
+
+/// The next bytes of the body; `None` at its end.
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            // The stream was reset, so nobody will read the refusal.
+            Some(Err(_)) => return Err(Refusal::Truncated),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Health, reflection, and what nobody knows.
+async fn other_service(state: &WorkerState, request: Request<Incoming>) -> Response<ReplyBody> {
+    let mut routes = state.routes.clone();
+    match Pin::new(&mut routes).call(request).await {
+        Ok(response) => response.map(ReplyBody::Service),
+        Err(never) => match never {},
+    }
+}

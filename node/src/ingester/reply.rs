@@ -1,0 +1,79 @@
+//! The body of an answer, of whatever kind.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+
+use super::refusal::GRPC_STATUS;
+
+/// An empty `ExportLogsServiceResponse` as a gRPC message: not compressed, of no bytes.
+const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum ReplyBody {
+    /// Nothing.
+    Empty,
+    /// These bytes.
+    Whole(Bytes),
+    /// An empty gRPC message, then the trailers of success.
+    GrpcMessage,
+    /// The trailers of success.
+    GrpcTrailers,
+    /// That of a service of the node's own.
+    Service(tonic::body::Body),
+}
+
+impl From<Bytes> for ReplyBody {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes) }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Self::Service(body) = &mut *self {
+            return Pin::new(body).poll_frame(context);
+        }
+        let (frame, next) = match std::mem::replace(&mut *self, Self::Empty) {
+            Self::Whole(bytes) => (Frame::data(bytes), Self::Empty),
+            Self::GrpcMessage => (Frame::data(EMPTY_MESSAGE), Self::GrpcTrailers),
+            Self::GrpcTrailers => (Frame::trailers(success()), Self::Empty),
+            Self::Empty | Self::Service(_) => return Poll::Ready(None),
+        };
+        *self = next;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(_) | Self::GrpcMessage | Self::GrpcTrailers => false,
+            Self::Service(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::GrpcMessage | Self::GrpcTrailers => SizeHint::default(),
+            Self::Service(body) => body.size_hint(),
+        }
+    }
+}
+
+fn success() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    trailers
+}

@@ -1,0 +1,169 @@
+//! What the tasks of one ingest worker share. All of it belongs to the worker's thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gophership_vault::{ShardWriter, Watermark};
+use hyper_util::server::conn::auto;
+use tokio::sync::Notify;
+
+use super::connection::{LocalExecutor, builder};
+use super::counters::Counters;
+use super::refusal::Refusal;
+use super::scratch::Scratch;
+use super::waiters::Waiters;
+use crate::buffer::{Budget, Permit, Pool, Slice};
+use crate::limits::{
+    HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX, POOLED_LISTS, REQUEST_BYTES,
+};
+
+/// What an operator sets of the ingest path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IngestLimits {
+    /// Bytes of one message, as sent and as inflated.
+    pub max_message: usize,
+    /// The time within which a message must be complete.
+    pub read_timeout: Duration,
+    /// The age at which a connection is told to go elsewhere.
+    pub max_connection_age: Duration,
+}
+
+/// How busy a worker is: for the acceptor, which gives the next connection to the least busy.
+#[derive(Debug, Default)]
+pub struct Load {
+    connections: AtomicU32,
+    streams: AtomicU32,
+}
+
+impl Load {
+    /// Connections that the worker has, or is about to get.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Its connections and the requests on them.
+    pub(super) fn score(&self) -> u32 {
+        self.connections().saturating_add(self.streams.load(Ordering::Relaxed))
+    }
+
+    fn must_set_streams(&self, streams: u64) {
+        self.streams.store(u32::try_from(streams).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn connection_given(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn connection_ended(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The state of a worker.
+pub(super) struct WorkerState {
+    pub(super) writer: RefCell<ShardWriter>,
+    pub(super) watermark: Arc<Watermark>,
+    pub(super) waiters: Rc<Waiters>,
+    pub(super) slice: Rc<Slice>,
+    pub(super) frames: Pool<Bytes>,
+    pub(super) bytes: Pool<u8>,
+    pub(super) scratch: RefCell<Scratch>,
+    pub(super) counters: Counters,
+    pub(super) limits: IngestLimits,
+    /// Bytes that HTTP/2 may hold unread of a connection.
+    pub(super) window: u32,
+    pub(super) builder: auto::Builder<LocalExecutor>,
+    /// Services of the gRPC port beside ours.
+    pub(super) routes: tonic::service::Routes,
+    pub(super) load: Arc<Load>,
+    /// Told when a connection ends, and when all are to end.
+    pub(super) ended: Notify,
+    pub(super) drain: Notify,
+    pub(super) draining: Cell<bool>,
+}
+
+impl WorkerState {
+    pub(super) fn new(
+        writer: ShardWriter,
+        budget: &Arc<Budget>,
+        limits: IngestLimits,
+        routes: tonic::service::Routes,
+        load: Arc<Load>,
+        counters: Counters,
+    ) -> Self {
+        let window = window(budget.limit());
+        Self {
+            watermark: writer.watermark(),
+            writer: RefCell::new(writer),
+            waiters: Rc::new(Waiters::new()),
+            slice: Slice::new(Arc::clone(budget)),
+            frames: Pool::new(POOLED_LISTS, POOLED_FRAMES_MAX),
+            bytes: Pool::new(POOLED_BUFFERS, POOLED_BYTES_MAX),
+            scratch: RefCell::new(Scratch::new()),
+            counters,
+            limits,
+            window,
+            builder: builder(window),
+            routes,
+            load,
+            ended: Notify::new(),
+            drain: Notify::new(),
+            draining: Cell::new(false),
+        }
+    }
+}
+
+/// The window of a connection under a budget of `limit` bytes.
+fn window(limit: u64) -> u32 {
+    let share = u32::try_from(limit / HTTP2_WINDOWS_PER_BUDGET).unwrap_or(u32::MAX);
+    share.clamp(HTTP2_WINDOW_MIN, HTTP2_WINDOW_MAX)
+}
+
+/// What a connection holds while requests are open on it: its window, which HTTP may fill before anybody reads.
+#[derive(Default)]
+pub(super) struct ConnectionCharge {
+    requests: Cell<u32>,
+    window: RefCell<Option<Permit>>,
+}
+
+/// A request being served: counted, and paid for until it ends.
+pub(super) struct InFlight<'w> {
+    state: &'w WorkerState,
+    charge: &'w ConnectionCharge,
+    permit: Option<Permit>,
+}
+
+impl<'w> InFlight<'w> {
+    /// Begins a request on the connection with `charge`.
+    pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
+        state.load.must_set_streams(state.counters.must_begin());
+        charge.requests.set(charge.requests.get() + 1);
+        Self { state, charge, permit: None }
+    }
+
+    /// Takes from the budget what the request costs before its message is read.
+    pub(super) fn must_pay(&mut self) -> Result<(), Refusal> {
+        let mut window = self.charge.window.borrow_mut();
+        if window.is_none() {
+            *window = Some(self.state.slice.must_take(u64::from(self.state.window)).ok_or(Refusal::Budget)?);
+        }
+        self.permit = Some(self.state.slice.must_take(REQUEST_BYTES).ok_or(Refusal::Budget)?);
+        Ok(())
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let left = self.charge.requests.get() - 1;
+        self.charge.requests.set(left);
+        if left == 0 {
+            self.charge.window.take();
+        }
+        self.state.load.must_set_streams(self.state.counters.must_end(Instant::now()));
+    }
+}

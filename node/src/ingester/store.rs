@@ -1,0 +1,146 @@
+//! From a complete message to its ack: unpacked where it must be, copied once into the WAL, skimmed there, durable.
+//!
+//! Invariants:
+//! - I1: no await lies between a complete message and its append, except where no WAL file was ready.
+//! - I2: an entry is acknowledged only when the watermark has reached it.
+//! - I3: what is not a logs request leaves the log as it was.
+
+use std::time::{Duration, Instant};
+
+use gophership_proto::otlp::inflate::Compression;
+use gophership_proto::otlp::skim::must_skim;
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{Lsn, TenantId};
+use gophership_vault::time::now_unix_nano;
+use gophership_vault::{AppendError, AppendFault};
+
+use super::message::Message;
+use super::refusal::Refusal;
+use super::state::WorkerState;
+use crate::limits::{SPARE_WAIT_MAX, SPARE_WAIT_STEP};
+
+/// How a payload was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Form {
+    pub(super) compression: Option<Compression>,
+    pub(super) json: bool,
+}
+
+impl Form {
+    /// As it is stored.
+    pub(super) const PLAIN: Self = Self { compression: None, json: false };
+}
+
+/// What was appended.
+struct Stored {
+    lsn: Lsn,
+    records: u32,
+    bytes: usize,
+    not_utf8: bool,
+}
+
+/// Why a described payload is not appended.
+enum Unwanted {
+    /// It has no records.
+    Empty,
+    Refused(Refusal),
+}
+
+/// Stores a message and waits until it is durable.
+pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form) -> Result<(), Refusal> {
+    let complete = Instant::now();
+    let stored = match must_store(state, &message, form) {
+        Err(Refusal::NoSpare) => wait_for_spare(state, &message, form).await,
+        stored => stored,
+    };
+    // The copy in the log is the one that counts now.
+    drop(message);
+    let Some(stored) = stored? else {
+        state.counters.must_count_empty();
+        return Ok(());
+    };
+    state.waiters.must_wait(stored.lsn).await?;
+    state.counters.must_count_ack(stored.records, stored.bytes, stored.not_utf8, complete.elapsed());
+    Ok(())
+}
+
+#[cold]
+async fn wait_for_spare(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<Option<Stored>, Refusal> {
+    let mut waited = Duration::ZERO;
+    loop {
+        tokio::time::sleep(SPARE_WAIT_STEP).await;
+        waited += SPARE_WAIT_STEP;
+        match must_store(state, message, form) {
+            Err(Refusal::NoSpare) if waited < SPARE_WAIT_MAX => {}
+            stored => return stored,
+        }
+    }
+}
+
+/// Appends the message; `None` where it has no records.
+fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<Option<Stored>, Refusal> {
+    if !state.waiters.must_have_room() {
+        return Err(Refusal::Stalled);
+    }
+    if form == Form::PLAIN {
+        return must_append(state, message.len(), message.must_parts());
+    }
+    let limit = state.limits.max_message;
+    let unpacked = u64::from(form.compression.is_some()) + u64::from(form.json);
+    let _permit = state.slice.must_take(limit as u64 * unpacked).ok_or(Refusal::Budget)?;
+    let sent = message.in_a_row().expect("a message that must be unpacked was gathered");
+    let mut scratch = state.scratch.borrow_mut();
+    let payload = scratch.must_unpack(sent, form.compression, form.json, limit)?;
+    must_append(state, payload.len(), std::iter::once(payload))
+}
+
+fn must_append<'a>(
+    state: &WorkerState,
+    len: usize,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> Result<Option<Stored>, Refusal> {
+    let mut described = None;
+    let appended = state.writer.borrow_mut().must_append_with(len, parts, |payload| {
+        let meta = must_describe(payload)?;
+        described = Some(meta);
+        Ok(meta)
+    });
+    match (appended, described) {
+        (Ok(lsn), Some(meta)) => Ok(Some(Stored {
+            lsn,
+            records: meta.record_count,
+            bytes: len,
+            not_utf8: meta.state.contains(EntryState::NOT_UTF8),
+        })),
+        (Ok(_), None) => unreachable!("what is appended was described"),
+        (Err(AppendFault::Refused(Unwanted::Empty)), _) => Ok(None),
+        (Err(AppendFault::Refused(Unwanted::Refused(refusal))), _) => Err(refusal),
+        (Err(AppendFault::Append(error)), _) => Err(refuse(error)),
+    }
+}
+
+fn must_describe(payload: &[u8]) -> Result<EntryMeta, Unwanted> {
+    let received_ns = now_unix_nano();
+    let skim = must_skim(payload, received_ns).map_err(|error| Unwanted::Refused(Refusal::Malformed(error)))?;
+    if skim.records == 0 {
+        return Err(Unwanted::Empty);
+    }
+    Ok(EntryMeta {
+        received_ns,
+        min_event_ns: skim.min_event_ns,
+        max_event_ns: skim.max_event_ns,
+        record_count: skim.records,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Identity,
+        state: if skim.non_utf8 { EntryState::NOT_UTF8 } else { EntryState::PLAIN },
+    })
+}
+
+fn refuse(error: AppendError) -> Refusal {
+    match error {
+        AppendError::NoSpare => Refusal::NoSpare,
+        AppendError::DiskFull => Refusal::DiskFull,
+        AppendError::Failed => Refusal::Failed,
+        AppendError::TooLarge => Refusal::TooLarge,
+    }
+}

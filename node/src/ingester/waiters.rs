@@ -1,0 +1,252 @@
+//! Who waits for the watermark: entries appended and not yet durable, in Lsn order, released together.
+//!
+//! Owns: a queue of waiting entries and a slot for each, both used again.
+//!
+//! Invariants:
+//! - I1: a waiter is released with success only when the watermark has reached its Lsn.
+//! - I2: a waiter that is dropped frees its slot, at once or when its entry leaves the queue.
+//! - I3: at most [`WAITERS_MAX`] entries wait; the queue is in Lsn order.
+//!
+//! Not here: the watermark (the vault's), who tells of it (`bell`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use gophership_vault::ids::Lsn;
+
+use super::refusal::Refusal;
+use crate::limits::{WAITERS_MAX, WAITERS_READY};
+
+/// A worker's count of ticks: the clock by which waiters grow old.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Tick(u32);
+
+impl Tick {
+    /// The tick after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// Ticks from `earlier` to this one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+}
+
+enum Slot {
+    /// Nobody's; the next free one.
+    Free(Option<u32>),
+    /// Its waiter will be woken.
+    Waiting(Option<Waker>),
+    /// Its waiter is gone, its entry still queued.
+    Abandoned,
+    /// Its entry has left the queue.
+    Done(Result<(), Refusal>),
+}
+
+struct Queued {
+    lsn: Lsn,
+    slot: u32,
+    since: Tick,
+}
+
+struct Inner {
+    queue: VecDeque<Queued>,
+    slots: Vec<Slot>,
+    free: Option<u32>,
+    now: Tick,
+}
+
+/// The waiters of one shard.
+pub struct Waiters {
+    inner: RefCell<Inner>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Waiters {
+    /// Nobody waits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: RefCell::new(Inner {
+                queue: VecDeque::with_capacity(WAITERS_READY),
+                slots: Vec::with_capacity(WAITERS_READY),
+                free: None,
+                now: Tick::default(),
+            }),
+        }
+    }
+
+    /// Whether one more may wait.
+    #[must_use]
+    pub fn must_have_room(&self) -> bool {
+        self.inner.borrow().queue.len() < WAITERS_MAX
+    }
+
+    /// Entries that wait, those whose client is gone included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.borrow().queue.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for the entry at `lsn`, which was appended just now.
+    #[must_use]
+    pub fn must_wait(self: &Rc<Self>, lsn: Lsn) -> Ack {
+        let mut inner = self.inner.borrow_mut();
+        debug_assert!(inner.queue.back().is_none_or(|last| last.lsn < lsn), "entries wait in the order they were appended");
+        let slot = inner.take_slot();
+        let since = inner.now;
+        inner.queue.push_back(Queued { lsn, slot, since });
+        Ack { waiters: Rc::clone(self), slot: Some(slot) }
+    }
+
+    /// Releases all up to `acked`.
+    pub fn must_release(&self, acked: Lsn) {
+        self.release_while(Ok(()), |queued, _| queued.lsn <= acked);
+    }
+
+    /// Releases all that are left: they will never be durable.
+    pub fn fail(&self) {
+        self.release_while(Err(Refusal::Failed), |_, _| true);
+    }
+
+    /// Moves the clock on, and releases with an error those that have waited for more than `ticks_max`.
+    pub fn tick(&self, ticks_max: u32) {
+        {
+            let mut inner = self.inner.borrow_mut();
+            inner.now = inner.now.next();
+        }
+        self.release_while(Err(Refusal::Stalled), |queued, now| now.since(queued.since) > ticks_max);
+    }
+
+    /// For how many ticks the oldest has waited; `None` when none waits.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u32> {
+        let inner = self.inner.borrow();
+        inner.queue.front().map(|queued| inner.now.since(queued.since))
+    }
+
+    fn release_while(&self, outcome: Result<(), Refusal>, ends: impl Fn(&Queued, Tick) -> bool) {
+        loop {
+            // The borrow ends before the waker runs.
+            let woken = {
+                let mut inner = self.inner.borrow_mut();
+                let now = inner.now;
+                let Some(queued) = inner.queue.pop_front_if(|queued| ends(queued, now)) else { return };
+                inner.finish(queued.slot, outcome)
+            };
+            if let Some(waker) = woken {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn take_slot(&mut self) -> u32 {
+        match self.free {
+            Some(slot) => {
+                self.free = match std::mem::replace(&mut self.slots[slot as usize], Slot::Waiting(None)) {
+                    Slot::Free(next) => next,
+                    Slot::Waiting(_) | Slot::Abandoned | Slot::Done(_) => unreachable!("the free list holds free slots"),
+                };
+                slot
+            }
+            None => {
+                self.slots.push(Slot::Waiting(None));
+                u32::try_from(self.slots.len() - 1).expect("there are at most twice WAITERS_MAX slots")
+            }
+        }
+    }
+
+    fn free_slot(&mut self, slot: u32) {
+        self.slots[slot as usize] = Slot::Free(self.free.replace(slot));
+    }
+
+    /// The entry of `slot` has left the queue.
+    fn finish(&mut self, slot: u32, outcome: Result<(), Refusal>) -> Option<Waker> {
+        match std::mem::replace(&mut self.slots[slot as usize], Slot::Done(outcome)) {
+            Slot::Waiting(waker) => waker,
+            Slot::Abandoned => {
+                self.free_slot(slot);
+                None
+            }
+            Slot::Free(_) | Slot::Done(_) => unreachable!("a queued entry's slot is waited for or abandoned"),
+        }
+    }
+}
+
+/// Resolves when its entry is durable, or will not be.
+#[must_use = "an entry is acknowledged only when this says so"]
+pub struct Ack {
+    waiters: Rc<Waiters>,
+    /// `None` once resolved.
+    slot: Option<u32>,
+}
+
+impl Future for Ack {
+    type Output = Result<(), Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let slot = self.slot.expect("not polled after it resolved");
+        let waiters = Rc::clone(&self.waiters);
+        let mut inner = waiters.inner.borrow_mut();
+        match &mut inner.slots[slot as usize] {
+            Slot::Done(outcome) => {
+                let outcome = *outcome;
+                inner.free_slot(slot);
+                self.slot = None;
+                Poll::Ready(outcome)
+            }
+            Slot::Waiting(Some(waker)) => {
+                waker.clone_from(context.waker());
+                Poll::Pending
+            }
+            Slot::Waiting(waker @ None) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Slot::Free(_) | Slot::Abandoned => unreachable!("the slot is this waiter's"),
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let mut inner = self.waiters.inner.borrow_mut();
+        let waker = match &mut inner.slots[slot as usize] {
+            Slot::Done(_) => {
+                inner.free_slot(slot);
+                None
+            }
+            waiting @ Slot::Waiting(_) => match std::mem::replace(waiting, Slot::Abandoned) {
+                Slot::Waiting(waker) => waker,
+                Slot::Free(_) | Slot::Abandoned | Slot::Done(_) => None,
+            },
+            Slot::Free(_) | Slot::Abandoned => unreachable!("the slot is this waiter's"),
+        };
+        // Dropped outside of the borrow: it may be the last hold on a task.
+        drop(inner);
+        drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! An ingest worker: one thread, one core, one shard. It takes connections, serves them, and at the end gives its writer back.
+//!
+//! Owns: the thread and its runtime.
+//!
+//! Invariants:
+//! - I1: everything of a worker's state is touched by its own thread only.
+//! - I2: at the end every request that was read has been answered, or [`DRAIN_TIMEOUT`] has passed; then the writer comes back.
+//!
+//! Not here: which connections it gets (`acceptor`), what happens on them (`connection`).
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use gophership_vault::{Notify as VaultNotify, ShardWriter};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tonic::service::Routes;
+
+use super::connection::{Accepted, serve};
+use super::counters::{Counters, Published};
+use super::refusal::Refusal;
+use super::state::{IngestLimits, Load, WorkerState};
+use crate::buffer::Budget;
+use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, TICK};
+
+/// Rung by a shard's sync thread when its watermark has moved; its worker listens.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Arc<Notify>);
+
+impl Bell {
+    /// What the vault calls.
+    #[must_use]
+    pub fn ringer(&self) -> VaultNotify {
+        let notify = Arc::clone(&self.0);
+        Box::new(move || notify.notify_one())
+    }
+}
+
+/// What a worker is made of.
+pub struct WorkerSetup {
+    /// Its number, from 0; its thread is named after it.
+    pub number: usize,
+    /// The core that it keeps to, if any.
+    pub core: Option<usize>,
+    /// The end of its shard that appends.
+    pub writer: ShardWriter,
+    /// The bell that the shard's seam was given.
+    pub bell: Bell,
+    /// The budget that it shares.
+    pub budget: Arc<Budget>,
+    /// What is set.
+    pub limits: IngestLimits,
+    /// Services of the gRPC port beside OTLP.
+    pub routes: Routes,
+    /// Turns true when it is to end.
+    pub drain: watch::Receiver<bool>,
+}
+
+/// Where the acceptor leaves connections for a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerDoor {
+    pub(super) queue: mpsc::Sender<Accepted>,
+    pub(super) load: Arc<Load>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    door: WorkerDoor,
+    counters: Arc<Published>,
+    thread: JoinHandle<ShardWriter>,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("ingest worker {number} cannot start: {source}")]
+pub struct WorkerError {
+    number: usize,
+    source: io::Error,
+}
+
+impl Worker {
+    /// Starts a worker.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no event queue for it.
+    pub fn start(setup: WorkerSetup) -> Result<Self, WorkerError> {
+        let number = setup.number;
+        let error = |source| WorkerError { number, source };
+        let (queue, connections) = mpsc::channel(HAND_OVER_QUEUE);
+        let door = WorkerDoor { queue, load: Arc::default() };
+        let load = Arc::clone(&door.load);
+        let (tell, told) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("ingest-{number}"))
+            .spawn(move || {
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        tell.send(Err(error)).expect("the starter waits for the news");
+                        return setup.writer;
+                    }
+                };
+                let counters = Counters::new();
+                tell.send(Ok(counters.published())).expect("the starter waits for the news");
+                run(setup, runtime, counters, load, connections)
+            })
+            .map_err(error)?;
+        match told.recv() {
+            Ok(Ok(counters)) => Ok(Self { door, counters, thread }),
+            Ok(Err(source)) => Err(error(source)),
+            Err(_) => Err(error(io::Error::other("its thread ended at once"))),
+        }
+    }
+
+    /// Where the acceptor leaves connections.
+    #[must_use]
+    pub fn door(&self) -> WorkerDoor {
+        self.door.clone()
+    }
+
+    /// What the worker has counted.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Published> {
+        Arc::clone(&self.counters)
+    }
+
+    /// How busy the worker is.
+    #[must_use]
+    pub fn load(&self) -> Arc<Load> {
+        Arc::clone(&self.door.load)
+    }
+
+    /// Waits for the end of a worker that was told to drain, and takes its writer. `None` when it has panicked.
+    #[must_use]
+    pub fn join(self) -> Option<ShardWriter> {
+        self.thread.join().ok()
+    }
+}
+
+fn run(
+    setup: WorkerSetup,
+    runtime: LocalRuntime,
+    counters: Counters,
+    load: Arc<Load>,
+    connections: mpsc::Receiver<Accepted>,
+) -> ShardWriter {
+    if let Some(core) = setup.core {
+        keep_to(core);
+    }
+    let WorkerSetup { writer, bell, budget, limits, routes, drain, .. } = setup;
+    let state = Rc::new(WorkerState::new(writer, &budget, limits, routes, load, counters));
+    runtime.block_on(work(&state, connections, bell, drain));
+    // What has not ended by now is dropped with the runtime.
+    drop(runtime);
+    state.counters.publish(Instant::now());
+    let state = Rc::into_inner(state).expect("the tasks that shared the state are gone with the runtime");
+    state.writer.into_inner()
+}
+
+fn keep_to(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    if let Err(error) = sched_setaffinity(None, &cores) {
+        tracing::warn!(core, %error, "ingest.core.refused");
+    }
+}
+
+async fn work(
+    state: &Rc<WorkerState>,
+    mut connections: mpsc::Receiver<Accepted>,
+    bell: Bell,
+    mut drain: watch::Receiver<bool>,
+) {
+    tokio::task::spawn_local(release(Rc::clone(state), bell));
+    tokio::task::spawn_local(tick(Rc::clone(state)));
+    let mut told = pin!(drain.wait_for(|drain| *drain));
+    loop {
+        tokio::select! {
+            // An error: whoever could tell is gone, which is the end too.
+            _ = told.as_mut() => break,
+            accepted = connections.recv() => match accepted {
+                Some(accepted) => take(state, accepted),
+                None => break,
+            },
+        }
+    }
+    connections.close();
+    while let Some(accepted) = connections.recv().await {
+        take(state, accepted);
+    }
+    state.draining.set(true);
+    state.drain.notify_waiters();
+    let ended = async {
+        while state.load.connections() > 0 {
+            state.ended.notified().await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(connections = state.load.connections(), "ingest.drain.cut_short");
+    }
+}
+
+/// Serves a connection in a task of its own.
+fn take(state: &Rc<WorkerState>, accepted: Accepted) {
+    let connected = Connected(Rc::clone(state));
+    tokio::task::spawn_local(async move { serve(Rc::clone(&connected.0), accepted).await });
+}
+
+/// A connection of the worker: counted until it is dropped.
+struct Connected(Rc<WorkerState>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.load.connection_ended();
+        self.0.ended.notify_one();
+    }
+}
+
+/// Releases waiters whenever the watermark has moved.
+async fn release(state: Rc<WorkerState>, bell: Bell) {
+    loop {
+        bell.0.notified().await;
+        release_once(&state);
+    }
+}
+
+fn release_once(state: &WorkerState) {
+    if let Some(acked) = state.watermark.acked() {
+        state.waiters.must_release(acked);
+    }
+    if state.watermark.failed() {
+        state.waiters.fail();
+    }
+}
+
+/// Looks after what no request does.
+async fn tick(state: Rc<WorkerState>) {
+    const ACK_TICKS: u32 = (ACK_TIMEOUT.as_millis() / TICK.as_millis()) as u32;
+    const LOG_TICKS: u32 = (LOG_INTERVAL.as_millis() / TICK.as_millis()) as u32;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut logged = [0; Refusal::COUNT];
+    for number in 1u32.. {
+        ticks.tick().await;
+        state.writer.borrow_mut().must_tick();
+        release_once(&state);
+        state.waiters.tick(ACK_TICKS);
+        state.slice.rebalance();
+        state.scratch.borrow_mut().tick();
+        let oldest = TICK * state.waiters.oldest().unwrap_or(0);
+        state.counters.tick(Instant::now(), state.waiters.len(), oldest, state.slice.used());
+        if number.is_multiple_of(LOG_TICKS) {
+            state.bytes.clear();
+            log_refusals(&state.counters, &mut logged);
+        }
+    }
+}
+
+/// Says what was refused since the last time.
+fn log_refusals(counters: &Counters, logged: &mut [u64; Refusal::COUNT]) {
+    let mut reasons = String::new();
+    let mut temporary = false;
+    for (refusal, logged) in Refusal::ALL.into_iter().zip(logged) {
+        let all = counters.refusals(refusal);
+        let count = all - std::mem::replace(logged, all);
+        if count > 0 {
+            temporary |= refusal.is_temporary();
+            reasons.push_str(&format!("{}{}: {count}", if reasons.is_empty() { "" } else { ", " }, refusal.label()));
+        }
+    }
+    if temporary {
+        tracing::warn!(reasons, "ingest.request.refused");
+    } else if !reasons.is_empty() {
+        tracing::info!(reasons, "ingest.request.refused");
+    }
+}

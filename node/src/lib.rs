@@ -1,0 +1,18 @@
+//! A GopherShip node: the rooms of the daemon `gophership`, as a table of contents.
+
+pub mod admin;
+pub mod buffer;
+pub mod certs;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod dev;
+pub mod ingester;
+pub mod limits;
+pub mod logging;
+pub mod metrics;
+pub mod node_state;
+pub mod readiness;
+pub mod run;
+pub mod tls;

@@ -1,0 +1,102 @@
+//! The node's own log: JSON on stderr, or text where stderr is a terminal.
+//!
+//! Owns: [`init`].
+//!
+//! Invariants:
+//! - I1: a line that repeats is given once a second, with a count of those left out (DEBUG and TRACE are given in full:
+//!   somebody asked for them).
+//! - I2: what was left out is always told, at most a second later.
+//!
+//! Not here: the counting (`repeats`).
+
+mod repeats;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use repeats::{OncePerSecond, Repeats};
+
+/// Why the log was not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter is not one.
+    #[error(
+        "{variable}={filter:?} is no log filter: {reason}; accepted: such as info, debug, or info,gophership::config=debug"
+    )]
+    BadFilter {
+        /// The environment variable.
+        variable: &'static str,
+        /// What it holds.
+        filter: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Somebody set up a log before.
+    #[error("the log is set up already: {0}")]
+    Twice(#[from] TryInitError),
+    /// The thread that tells what was left out could not be started.
+    #[error("the log's thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Sets up the log of this process, filtered by `GS_LOG`, else `RUST_LOG`, else `info`.
+///
+/// # Errors
+/// A filter that is none, or a log that is set up already.
+pub fn init() -> Result<(), LoggingError> {
+    let filter = filter()?;
+    let repeats = Arc::new(Repeats::default());
+    let layer =
+        layer(std::io::stderr().is_terminal(), std::io::stderr).with_filter(OncePerSecond::new(Arc::clone(&repeats)));
+    tracing_subscriber::registry().with(filter).with(layer).try_init()?;
+    std::thread::Builder::new().name("log-repeats".into()).spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            repeats.tell(Instant::now());
+        }
+    })?;
+    Ok(())
+}
+
+fn filter() -> Result<EnvFilter, LoggingError> {
+    let set = ["GS_LOG", "RUST_LOG"]
+        .into_iter()
+        .find_map(|name| Some((name, std::env::var(name).ok()?)));
+    let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    match set {
+        None => Ok(builder.parse_lossy("")),
+        Some((variable, filter)) => builder.parse(&filter).map_err(|error| LoggingError::BadFilter {
+            variable,
+            filter,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn layer<S, W>(terminal: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    if terminal {
+        fmt::layer().with_writer(writer).boxed()
+    } else {
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(writer)
+            .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The log into a buffer.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use tracing::{debug, info, warn};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What `log` writes as JSON, and then what is told after `later`.
+fn lines(later: Duration, log: impl FnOnce()) -> Vec<serde_json::Value> {
+    let buffer = Buffer::default();
+    let repeats = Arc::new(Repeats::default());
+    let writer = buffer.clone();
+    let layer = layer(false, move || writer.clone()).with_filter(OncePerSecond::new(Arc::clone(&repeats)));
+    let subscriber = tracing_subscriber::registry().with(LevelFilter::DEBUG).with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        log();
+        repeats.tell(Instant::now() + later);
+    });
+    let bytes = buffer.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    String::from_utf8(bytes)
+        .expect("text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+#[test]
+fn i1_i2_a_line_that_repeats_is_given_once_and_the_rest_told_with_a_count() {
+    let lines = lines(Duration::from_secs(1), || {
+        for count in 0..100 {
+            warn!(count, "budget.request.refused");
+        }
+        info!("another.line.given");
+    });
+    let messages: Vec<_> = lines
+        .iter()
+        .map(|line| line["message"].as_str().expect("a message"))
+        .collect();
+    assert_eq!(
+        messages,
+        ["budget.request.refused", "another.line.given", "log.line.repeated"]
+    );
+    assert_eq!((&lines[0]["level"], &lines[0]["count"]), (&"WARN".into(), &0.into()));
+    let told = &lines[2];
+    assert_eq!(
+        (&told["level"], &told["line"], &told["count"]),
+        (&"WARN".into(), &"budget.request.refused".into(), &99.into())
+    );
+}
+
+#[test]
+fn nothing_is_told_before_the_second_is_over_or_where_nothing_was_left_out() {
+    let repeated = || {
+        for _ in 0..3 {
+            warn!("line.is.repeated");
+        }
+    };
+    assert_eq!(lines(Duration::ZERO, repeated).len(), 1);
+    assert_eq!(lines(Duration::from_secs(5), || warn!("line.is.single")).len(), 1);
+}
+
+#[test]
+fn lines_that_were_asked_for_are_given_in_full() {
+    let lines = lines(Duration::from_secs(1), || {
+        for _ in 0..5 {
+            debug!("line.was.asked");
+        }
+    });
+    assert_eq!(lines.len(), 5);
+}

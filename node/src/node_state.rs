@@ -1,0 +1,96 @@
+//! What the surfaces (admin, control, health) see of a running node.
+//!
+//! **Owns** the phase and the stall mark. **Not here**: what is counted (`ingester`, the vault), and how it is shown.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::ids::ShardId;
+use gophership_vault::time::now_unix_nano;
+use gophership_vault::{DiskTier, Vault};
+
+use crate::buffer::Budget;
+use crate::ingester::Published;
+use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
+
+const NO_SHARD: u32 = u32::MAX;
+
+/// The parts that exist once the vault is open.
+pub struct Running {
+    /// The vault.
+    pub vault: Vault,
+    /// The catalogue.
+    pub catalogue: Arc<LocalCatalogue>,
+    /// The memory budget.
+    pub budget: Arc<Budget>,
+    /// Each worker's counters, in the order of its shards.
+    pub workers: Vec<Arc<Published>>,
+}
+
+/// A node, as its surfaces see it.
+pub struct NodeState {
+    /// `node.name`.
+    pub name: String,
+    /// When the process started, nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    phase: AtomicU8,
+    stalled: AtomicU32,
+    running: OnceLock<Running>,
+}
+
+impl NodeState {
+    /// A node that is starting.
+    pub fn new(name: String) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            started_ns: now_unix_nano(),
+            phase: AtomicU8::new(Phase::Starting as u8),
+            stalled: AtomicU32::new(NO_SHARD),
+            running: OnceLock::new(),
+        })
+    }
+
+    /// The parts, once there are any.
+    pub fn running(&self) -> Option<&Running> {
+        self.running.get()
+    }
+
+    /// The parts are there.
+    pub fn set_running(&self, running: Running) {
+        self.running.get_or_init(|| running);
+    }
+
+    /// The node enters a phase.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Notes which shard has stalled, if any.
+    pub fn set_stalled(&self, shard: Option<ShardId>) {
+        self.stalled.store(shard.map_or(NO_SHARD, |s| u32::from(s.get())), Ordering::Relaxed);
+    }
+
+    /// Whether the node is ready.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
+        let Some(running) = self.running() else { return readiness(Phase::Starting, None, DiskTier::Normal, None) };
+        let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed)).ok().map(ShardId::new);
+        readiness(phase, running.vault.failure(), running.vault.tier(), stalled)
+    }
+
+    /// Whether every worker still runs.
+    ///
+    /// # Errors
+    /// The number of one that does not.
+    pub fn live(&self) -> Result<(), usize> {
+        let workers = self.running().map_or(&[][..], |r| &r.workers);
+        match workers.iter().position(|w| w.snapshot().idle_for >= WORKER_SILENT) {
+            Some(silent) => Err(silent),
+            None => Ok(()),
+        }
+    }
+}

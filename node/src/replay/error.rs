@@ -1,0 +1,51 @@
+//! Why a replay is not begun, or not found.
+
+use gophership_catalogue::{CatalogueError, Refusal};
+use gophership_catalogue::job::JobId;
+use thiserror::Error;
+
+/// A replay cannot be begun, or its job is not what the caller thinks.
+#[derive(Debug, Error)]
+pub(crate) enum ReplayError {
+    /// What was asked cannot be done.
+    #[error("{0}")]
+    Invalid(String),
+    /// The sink's name is not known.
+    #[error("the sink {endpoint} cannot be found: {why}")]
+    Unresolvable {
+        /// Which.
+        endpoint: String,
+        /// The resolver's own word.
+        why: String,
+    },
+    /// It would send to itself.
+    #[error("the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or insist with into_self (--into-self)")]
+    IntoSelf {
+        /// Which.
+        endpoint: String,
+    },
+    /// As many as there may be are under way.
+    #[error("{limit} replays of this kind are under way, and there may be no more: wait for one to end or cancel one")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// No such job.
+    #[error("there is no replay job {0}")]
+    NoSuchJob(JobId),
+    /// The catalogue failed.
+    #[error(transparent)]
+    Catalogue(CatalogueError),
+    /// A thread ended abruptly.
+    #[error("the call ended abruptly: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+impl From<CatalogueError> for ReplayError {
+    fn from(error: CatalogueError) -> Self {
+        match error {
+            CatalogueError::Refused(Refusal::UnknownJob { job }) => Self::NoSuchJob(job),
+            other => Self::Catalogue(other),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A job under way: its shards side by side, its position kept now and then, its end put on record.
+//!
+//! **Invariants.** I1: a job is done only when every entry of its plan was read and taken; otherwise its record says what was not. I2: what interrupts a job (the node's end, a
+//! cancellation) leaves its position on record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gophership_catalogue::command::Command;
+use gophership_catalogue::job::{JobId, JobPosition, JobResult};
+use gophership_catalogue::{CatalogueError, Disposition, LocalCatalogue};
+use gophership_vault::Vault;
+use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::time::now_unix_nano;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::delivery::Delivery;
+use super::limits::COMMIT_INTERVAL;
+use super::pace::Pace;
+use super::plan::Part;
+use super::progress::{Progress, shortened};
+use super::sink::Sink;
+use super::spec::Spec;
+
+/// What a job's record says that it is to do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) spec: Spec,
+    /// How far each shard is read; as it was when the job was created, however often the node starts again.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A job under way.
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) order: Order,
+    pub(super) vault: Vault,
+    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) progress: Arc<Progress>,
+    /// The node ends.
+    pub(super) stop: watch::Receiver<bool>,
+    /// An operator ends it.
+    pub(super) cancel: watch::Receiver<bool>,
+}
+
+type Positions = BTreeMap<(NodeId, ShardId), JobPosition>;
+
+impl Job {
+    pub(super) async fn run(mut self) {
+        tracing::info!(name: "replay.job.begin", job = %self.id);
+        let mut kept = self.progress.positions();
+        let Some(ended) = self.deliver(&mut kept).await else {
+            // Aborted senders move nothing any more.
+            self.keep_position(&mut kept).await;
+            tracing::info!(name: "replay.job.interrupted", job = %self.id);
+            return;
+        };
+        self.keep_position(&mut kept).await;
+        let result = match (ended, self.progress.not_delivered()) {
+            (Err(why), _) => JobResult::Failed(shortened(&why)),
+            (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!("all was read and sent, but {lost}"))),
+            (Ok(()), None) => JobResult::Done,
+        };
+        tracing::info!(name: "replay.job.end", job = %self.id, result = ?result);
+        self.finish(result).await;
+    }
+
+    /// Delivers all shards. `None` when it was interrupted.
+    async fn deliver(&mut self, kept: &mut Positions) -> Option<Result<(), String>> {
+        let mut senders = match self.senders() {
+            Ok(senders) => senders,
+            Err(why) => return Some(Err(why)),
+        };
+        let (mut stop, mut cancel) = (self.stop.clone(), self.cancel.clone());
+        let mut commit = interval(COMMIT_INTERVAL);
+        commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            tokio::select! {
+                // The senders of both are gone only when the node is.
+                _ = stop.wait_for(|stopped| *stopped) => break None,
+                _ = cancel.wait_for(|cancelled| *cancelled) => break None,
+                _ = commit.tick() => self.keep_position(kept).await,
+                joined = senders.join_next() => match joined {
+                    None => break Some(Ok(())),
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(why))) => break Some(Err(format!("the sink does not take anything before this is set right: {why}"))),
+                    Some(Err(error)) => break Some(Err(abrupt(&error))),
+                },
+            }
+        };
+        senders.shutdown().await;
+        ended
+    }
+
+    fn senders(&self) -> Result<JoinSet<Result<(), String>>, String> {
+        let spec = &self.order.spec;
+        let sink = spec.sink.as_ref().ok_or("its record names no sink")?;
+        let pace = Pace::new(spec.rate_bytes_per_second);
+        let mut senders = JoinSet::new();
+        for part in &self.order.parts {
+            let delivery = Delivery {
+                vault: self.vault.clone(),
+                part: *part,
+                range: spec.range(),
+                sink: Sink::new(sink).map_err(|e| e.to_string())?,
+                pace: Arc::clone(&pace),
+                progress: Arc::clone(&self.progress),
+            };
+            senders.spawn(delivery.run());
+        }
+        Ok(senders)
+    }
+
+    /// Puts the position on record, if it moved. One that is not kept is only behind: what it misses is sent again.
+    async fn keep_position(&self, kept: &mut Positions) {
+        let now = self.progress.positions();
+        if now == *kept {
+            return;
+        }
+        let positions = now.iter().map(|((node, shard), position)| (*node, *shard, *position)).collect();
+        match self.submit(Command::JobProgress { job: self.id, positions }).await {
+            Ok(()) => *kept = now,
+            Err(error) => tracing::warn!(name: "replay.position.not_kept", job = %self.id, %error),
+        }
+    }
+
+    /// Puts the end on record, again and again where that may help.
+    async fn finish(&mut self, result: JobResult) {
+        let command = Command::FinishJob { job: self.id, result, at_ns: now_unix_nano() };
+        while let Err(error) = self.submit(command.clone()).await {
+            tracing::error!(name: "replay.end.not_kept", job = %self.id, %error);
+            match error.disposition() {
+                Disposition::Retry | Disposition::Overloaded => {}
+                Disposition::Fenced | Disposition::Invalid | Disposition::Corrupt | Disposition::Fatal => return,
+            }
+            tokio::select! {
+                _ = self.stop.wait_for(|stopped| *stopped) => return,
+                () = sleep(COMMIT_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn submit(&self, command: Command) -> Result<(), CatalogueError> {
+        submit(&self.catalogue, command).await.map(|_done| ())
+    }
+}
+
+/// Says a command to the catalogue, on a thread that may wait.
+pub(super) async fn submit(catalogue: &Arc<LocalCatalogue>, command: Command) -> Result<gophership_catalogue::Reply, CatalogueError> {
+    let catalogue = Arc::clone(catalogue);
+    match spawn_blocking(move || catalogue.submit(command)).await {
+        Ok(said) => said,
+        // The runtime ends, and this task with it.
+        Err(error) => std::panic::resume_unwind(error.try_into_panic().unwrap_or_else(|_| Box::new("the runtime has ended"))),
+    }
+}
+
+fn abrupt(error: &JoinError) -> String {
+    format!("a sender ended abruptly ({error}); this is a fault of the program")
+}

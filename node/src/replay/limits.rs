@@ -1,0 +1,35 @@
+//! Every bound of replay, in one place.
+
+use std::time::Duration;
+
+/// Replays streamed to clients at the same time.
+pub(super) const STREAMS_MAX: usize = 8;
+/// Jobs under way at the same time.
+pub(super) const JOBS_MAX: usize = 8;
+/// Chunks read ahead of a client, each about 1 MiB.
+pub(super) const CHUNKS_AHEAD: usize = 2;
+/// Entries read ahead of a sink, in each shard.
+pub(super) const ENTRIES_AHEAD: usize = 2;
+/// What an entry takes in a chunk beside its payload, at most.
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Missing stretches that are named one by one; the rest are counted.
+pub(super) const FAULTS_NAMED: usize = 16;
+/// Bytes of a reason that is shown or kept: gRPC carries it in a header.
+pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
+/// How often a job's position is kept.
+pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection to a sink is made within this.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A sink answers within this.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first pause after an answer that may be retried.
+pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// The longest pause, where the sink asks for no longer one.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest pause that a sink can ask for.
+pub(super) const PAUSE_ASKED_MAX: Duration = Duration::from_secs(3600);
+/// Bytes of a sink's answer that are read.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(BACKOFF_MIN.as_nanos() <= BACKOFF_MAX.as_nanos() && BACKOFF_MAX.as_nanos() <= PAUSE_ASKED_MAX.as_nanos());
+const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);

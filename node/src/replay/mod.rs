@@ -1,0 +1,31 @@
+//! Replay: everything the vault holds of a time range, in order within each shard, bit for bit, to a sink or to the client that asks.
+//!
+//! - `spec`: what was asked, checked. `plan`: where each shard's reading ends. `reader`: the reading.
+//! - `stream`: to the client. `jobs`, `job`, `delivery`: to a sink that the node sends to, kept in the catalogue.
+//! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`; `answer`: what its answers mean.
+
+mod answer;
+mod backoff;
+mod delivery;
+mod error;
+mod job;
+mod jobs;
+mod limits;
+mod otlp_grpc;
+mod otlp_http;
+mod own_address;
+mod pace;
+mod plan;
+mod progress;
+mod reader;
+mod sink;
+mod spec;
+mod stream;
+
+pub(crate) use error::ReplayError;
+pub(crate) use jobs::Jobs;
+pub(crate) use spec::Spec;
+pub(crate) use stream::{Streams, stream};
+
+#[cfg(test)]
+mod tests;

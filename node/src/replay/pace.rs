@@ -1,0 +1,71 @@
+//! A limit on bytes a second, shared by all shards of a replay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Hands out a second's bytes in a second.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// 0: no limit.
+    bytes_per_second: u64,
+    /// When all that was taken is paid for.
+    paid_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_second: u64) -> Arc<Self> {
+        Arc::new(Self { bytes_per_second, paid_at: Mutex::new(None) })
+    }
+
+    /// Waits until `bytes` may be sent. The first are free; each pays for those before it.
+    pub(super) async fn take(&self, bytes: u64) {
+        if let Some(due) = self.due(bytes, Instant::now()) {
+            sleep_until(due).await;
+        }
+    }
+
+    /// When `bytes` may be sent.
+    fn due(&self, bytes: u64, now: Instant) -> Option<Instant> {
+        if self.bytes_per_second == 0 {
+            return None;
+        }
+        let cost = Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second as f64).unwrap_or(Duration::MAX);
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = paid_at.map_or(now, |at| at.max(now));
+        // A rate so low that the end of time comes first is a wait without end anyway.
+        *paid_at = Some(due.checked_add(cost).unwrap_or(due + Duration::from_secs(1 << 30)));
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_wait_for_those_before_them_and_idle_time_is_not_saved_up() {
+        let now = Instant::now();
+        let at = |secs| now + Duration::from_secs(secs);
+        let pace = Pace::new(100);
+        assert_eq!(pace.due(200, now), Some(now));
+        assert_eq!(pace.due(100, now), Some(at(2)));
+        assert_eq!(pace.due(100, now), Some(at(3)));
+        assert_eq!(pace.due(100, at(60)), Some(at(60)));
+        assert_eq!(pace.due(100, at(60)), Some(at(61)), "one second's bytes, not a minute's");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        assert_eq!(Pace::new(0).due(u64::MAX, Instant::now()), None);
+    }
+
+    #[test]
+    fn the_slowest_rate_does_not_overflow() {
+        let pace = Pace::new(1);
+        pace.due(u64::MAX, Instant::now());
+        assert!(pace.due(u64::MAX, Instant::now()).is_some());
+        assert!(pace.due(1, Instant::now()).is_some());
+    }
+}

@@ -1,0 +1,174 @@
+//! What a replay is to do, checked. It is kept with its job, as JSON.
+
+use gophership_proto::control::v1;
+use gophership_proto::control::v1::replay_sink::Kind;
+use gophership_vault::time::TimeRange;
+use serde::{Deserialize, Serialize};
+
+use super::error::ReplayError;
+
+/// How a sink is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Protocol {
+    OtlpGrpc,
+    OtlpHttp,
+}
+
+/// Where a job sends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct SinkSpec {
+    pub(super) protocol: Protocol,
+    /// `host:port`.
+    pub(super) endpoint: String,
+    pub(super) into_self: bool,
+}
+
+/// Where entries are read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    Auto,
+    Vault,
+}
+
+/// What a replay is to do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(super) from_unix_nano: Option<u64>,
+    pub(super) to_unix_nano: Option<u64>,
+    pub(super) source: Source,
+    /// 0: no limit.
+    pub(super) rate_bytes_per_second: u64,
+    pub(super) sink: Option<SinkSpec>,
+}
+
+impl Spec {
+    /// What a client asks of a job.
+    pub(crate) fn for_job(asked: v1::ReplaySpec) -> Result<Self, ReplayError> {
+        let spec = Self::new(asked)?;
+        match spec.sink {
+            Some(_) => Ok(spec),
+            None => Err(invalid("a replay job needs a sink that the node sends to")),
+        }
+    }
+
+    /// What a client asks of a stream.
+    pub(crate) fn for_stream(asked: v1::ReplaySpec) -> Result<Self, ReplayError> {
+        let spec = Self::new(asked)?;
+        match spec.sink {
+            Some(_) => Err(invalid("a replay that comes back to the client has no sink")),
+            None => Ok(spec),
+        }
+    }
+
+    fn new(asked: v1::ReplaySpec) -> Result<Self, ReplayError> {
+        let source = match asked.source() {
+            v1::ReplaySource::Unspecified | v1::ReplaySource::Auto => Source::Auto,
+            v1::ReplaySource::Vault => Source::Vault,
+            v1::ReplaySource::Archive => return Err(invalid("this node has no archive: replay from the vault, or `auto`")),
+        };
+        if let Some(to) = asked.to_unix_nano
+            && asked.from_unix_nano.unwrap_or(0) >= to
+        {
+            return Err(invalid("the time range is empty: its end is not after its beginning"));
+        }
+        Ok(Self {
+            from_unix_nano: asked.from_unix_nano,
+            to_unix_nano: asked.to_unix_nano,
+            source,
+            rate_bytes_per_second: asked.rate_limit_bytes_per_second,
+            sink: asked.sink.map(sink).transpose()?,
+        })
+    }
+
+    /// The event times wanted.
+    pub(super) fn range(&self) -> TimeRange {
+        // The end is the first time no longer wanted; `new` made sure that it is not 0.
+        TimeRange { min: self.from_unix_nano.unwrap_or(0), max: self.to_unix_nano.map_or(u64::MAX, |to| to.saturating_sub(1)) }
+    }
+
+    /// As the service shows it.
+    pub(super) fn shown(&self) -> v1::ReplaySpec {
+        let source = match self.source {
+            Source::Auto => v1::ReplaySource::Auto,
+            Source::Vault => v1::ReplaySource::Vault,
+        };
+        v1::ReplaySpec {
+            from_unix_nano: self.from_unix_nano,
+            to_unix_nano: self.to_unix_nano,
+            source: source.into(),
+            rate_limit_bytes_per_second: self.rate_bytes_per_second,
+            sink: self.sink.as_ref().map(|sink| {
+                let endpoint = v1::OtlpSink { endpoint: sink.endpoint.clone() };
+                let kind = match sink.protocol {
+                    Protocol::OtlpGrpc => Kind::OtlpGrpc(endpoint),
+                    Protocol::OtlpHttp => Kind::OtlpHttp(endpoint),
+                };
+                v1::ReplaySink { kind: Some(kind), into_self: sink.into_self }
+            }),
+        }
+    }
+}
+
+fn sink(asked: v1::ReplaySink) -> Result<SinkSpec, ReplayError> {
+    let (protocol, endpoint) = match asked.kind {
+        Some(Kind::OtlpGrpc(sink)) => (Protocol::OtlpGrpc, sink.endpoint),
+        Some(Kind::OtlpHttp(sink)) => (Protocol::OtlpHttp, sink.endpoint),
+        None => return Err(invalid("the sink is of a kind that this node does not know")),
+    };
+    let parts = endpoint.parse::<http::uri::Authority>().ok();
+    if parts.and_then(|a| (!a.host().is_empty() && !endpoint.contains('@')).then(|| a.port_u16()).flatten()).is_none_or(|port| port == 0) {
+        return Err(ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")));
+    }
+    Ok(SinkSpec { protocol, endpoint, into_self: asked.into_self })
+}
+
+fn invalid(why: &str) -> ReplayError {
+    ReplayError::Invalid(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(endpoint: &str) -> v1::ReplaySpec {
+        let kind = Some(Kind::OtlpGrpc(v1::OtlpSink { endpoint: endpoint.to_owned() }));
+        v1::ReplaySpec { sink: Some(v1::ReplaySink { kind, into_self: false }), ..v1::ReplaySpec::default() }
+    }
+
+    #[test]
+    fn a_sink_is_host_and_port() {
+        for good in ["backend:4317", "10.0.0.1:1", "[::1]:4317"] {
+            assert!(Spec::for_job(to(good)).is_ok(), "{good}");
+        }
+        for bad in ["backend", "", ":4317", "backend:0", "backend:99999", "user@backend:4317", "http://backend:4317", "a b:1", "backend:4317/x"] {
+            assert!(Spec::for_job(to(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_job_has_a_sink_and_a_stream_has_none() {
+        assert!(Spec::for_stream(to("backend:4317")).is_err());
+        assert!(Spec::for_job(v1::ReplaySpec::default()).is_err());
+        assert!(Spec::for_stream(v1::ReplaySpec::default()).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_range_is_outside_of_it() {
+        let ask = |from, to| Spec::for_stream(v1::ReplaySpec { from_unix_nano: from, to_unix_nano: to, ..v1::ReplaySpec::default() });
+        assert_eq!(ask(Some(5), Some(8)).unwrap().range(), TimeRange { min: 5, max: 7 });
+        assert_eq!(ask(None, None).unwrap().range(), TimeRange::ALL);
+        assert!(ask(Some(5), Some(5)).is_err());
+        assert!(ask(None, Some(0)).is_err());
+    }
+
+    #[test]
+    fn a_spec_reads_back_as_it_was_kept_and_as_it_was_asked() {
+        let asked = v1::ReplaySpec { from_unix_nano: Some(1), rate_limit_bytes_per_second: 7, source: v1::ReplaySource::Vault.into(), ..to("b:1") };
+        let spec = Spec::for_job(asked.clone()).unwrap();
+        assert_eq!(spec.shown(), asked);
+        let kept = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&kept).unwrap(), spec);
+    }
+}

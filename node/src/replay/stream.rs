@@ -1,0 +1,169 @@
+//! A replay to the client that asks: chunks of entries, read only as fast as the client takes them.
+//!
+//! **Invariants.** I1: the chunk with `end` comes last and only when all was read. I2: where something is missing the stream then ends with DATA_LOSS, which names it: what
+//! could be read is there, and no client takes it for everything.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream};
+use gophership_proto::control::REPLAY_CHUNK_BYTES;
+use gophership_proto::control::v1;
+use gophership_vault::entry::{Encoding, EntryState};
+use gophership_vault::{StoredEntry, Vault};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tonic::Status;
+
+use super::error::ReplayError;
+use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX};
+use super::pace::Pace;
+use super::plan;
+use super::progress::Missing;
+use super::reader::{self, Found};
+use super::spec::Spec;
+use crate::control::lsn_shown;
+
+type Message = Result<v1::ReplayChunk, Status>;
+
+/// The places for streamed replays.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    places: Arc<Semaphore>,
+}
+
+impl Streams {
+    pub(crate) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    }
+
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| ReplayError::TooMany { limit: STREAMS_MAX })
+    }
+}
+
+/// Streams what `spec` asks for. A client that goes away ends the reading.
+pub(crate) fn stream(
+    vault: Vault,
+    spec: &Spec,
+    bytes_total_estimate: u64,
+    place: OwnedSemaphorePermit,
+    stop: watch::Receiver<bool>,
+) -> impl Stream<Item = Message> + use<> {
+    let (say, heard) = mpsc::channel(CHUNKS_AHEAD);
+    let parts = plan::parts(&vault);
+    let range = spec.range();
+    let pace = Pace::new(spec.rate_bytes_per_second);
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let mut chunker = Chunker { say, bytes_total_estimate, entries: Vec::new(), bytes: 0, end: v1::ReplayEnd::default(), missing: Missing::default() };
+        for part in parts {
+            if reader::read(&vault, part, range, &mut |found| chunker.take(found)).is_break() {
+                return;
+            }
+        }
+        chunker.finish();
+    });
+    stream::unfold(Some((heard, stop)), move |state| {
+        let pace = Arc::clone(&pace);
+        async move {
+            let (mut heard, mut stop) = state?;
+            let next = async {
+                let message = heard.recv().await?;
+                let bytes = message.as_ref().map_or(0, |chunk| chunk.entries.iter().map(|e| e.payload.len() as u64).sum());
+                pace.take(bytes).await;
+                Some(message)
+            };
+            let message = tokio::select! {
+                message = next => message?,
+                // The sender is gone only when the node is.
+                _ = stop.wait_for(|stopped| *stopped) => return Some((Err(Status::unavailable("the node is stopping")), None)),
+            };
+            Some((message, Some((heard, stop))))
+        }
+    })
+}
+
+/// Puts entries into chunks.
+struct Chunker {
+    say: mpsc::Sender<Message>,
+    bytes_total_estimate: u64,
+    entries: Vec<v1::ReplayEntry>,
+    /// What the entries take.
+    bytes: usize,
+    end: v1::ReplayEnd,
+    missing: Missing,
+}
+
+impl Chunker {
+    fn take(&mut self, found: Found) -> ControlFlow<()> {
+        match found {
+            Found::Entry(entry) => self.entry(entry),
+            Found::Fault(fault) => {
+                self.end.unreadable_entries += reader::entries_lost(&fault);
+                self.missing.add(&fault);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: StoredEntry) -> ControlFlow<()> {
+        let bytes = entry.payload.len() + ENTRY_OVERHEAD_BYTES;
+        if self.bytes + bytes > REPLAY_CHUNK_BYTES {
+            self.flush()?;
+        }
+        self.bytes += bytes;
+        self.end.entries += 1;
+        self.end.records += u64::from(entry.meta.record_count);
+        self.end.bytes += entry.payload.len() as u64;
+        self.entries.push(shown(entry));
+        ControlFlow::Continue(())
+    }
+
+    fn flush(&mut self) -> ControlFlow<()> {
+        self.bytes = 0;
+        let entries = std::mem::take(&mut self.entries);
+        if entries.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let bytes_total_estimate = self.bytes_total_estimate.max(self.end.bytes);
+        self.send(Ok(v1::ReplayChunk { entries, bytes_total_estimate, end: None }))
+    }
+
+    fn finish(mut self) {
+        if self.flush().is_break() {
+            return;
+        }
+        let last = v1::ReplayChunk { entries: Vec::new(), bytes_total_estimate: self.end.bytes, end: Some(self.end) };
+        let sent = self.send(Ok(last));
+        if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.missing.shown()) {
+            // The last word; whether it was heard makes no difference here.
+            let _ = self.send(Err(Status::data_loss(missing)));
+        }
+    }
+
+    fn send(&self, message: Message) -> ControlFlow<()> {
+        match self.say.blocking_send(message) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}
+
+fn shown(entry: StoredEntry) -> v1::ReplayEntry {
+    let encoding = match entry.meta.encoding {
+        Encoding::Identity => v1::PayloadEncoding::Identity,
+        Encoding::Gzip => v1::PayloadEncoding::Gzip,
+        Encoding::Zstd => v1::PayloadEncoding::Zstd,
+        Encoding::Deflate => v1::PayloadEncoding::Deflate,
+    };
+    v1::ReplayEntry {
+        node: entry.node.get(),
+        shard: entry.shard.get().into(),
+        lsn: Some(lsn_shown(entry.lsn)),
+        received_unix_nano: entry.meta.received_ns,
+        record_count: entry.meta.record_count,
+        deferred: entry.meta.state.contains(EntryState::DEFERRED),
+        encoding: encoding.into(),
+        payload: entry.payload.into(),
+    }
+}

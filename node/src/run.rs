@@ -1,0 +1,301 @@
+//! `gophership run`: puts a node together, keeps it, and takes it apart.
+//!
+//! **Owns** the order of things. **Invariants.** I1: ports are open before the vault is, so that clients wait in the kernel and are not refused. I2: on SIGTERM the node is not ready first, then answers
+//! what it has read, then syncs; nothing need be sealed. I3: after a failed sync it ends by itself, with an error.
+//! **Not here**: any of the work.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use uuid::Uuid;
+
+use crate::buffer::Budget;
+use crate::config::{Config, Listener, Machine};
+use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, Worker, WorkerSetup};
+use crate::node_state::{NodeState, Running};
+use crate::readiness::{Phase, StallWatch};
+use crate::tls::{Protocols, ServerTls};
+use crate::admin;
+
+/// How often the node looks at itself.
+const LOOK: Duration = Duration::from_millis(100);
+/// Kernel that O_DIRECT, the mapping and the metrics were made for.
+const KERNEL_MIN: (u32, u32) = (5, 8);
+/// The gRPC services whose health is told.
+const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsService"];
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It could not start, or a sync failed while it ran.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    check_kernel()?;
+    let machine = Machine::detect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name("control").build().context("cannot start the control runtime")?;
+    runtime.block_on(keep(config, &machine))
+}
+
+fn check_kernel() -> anyhow::Result<()> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    match kernel_version(&release) {
+        Some(version) if version < KERNEL_MIN => {
+            bail!("Linux {release} is too old: GopherShip needs {}.{} or later", KERNEL_MIN.0, KERNEL_MIN.1)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// A port that is open, with its TLS.
+struct Opened {
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+}
+
+fn open_port(name: &str, listener: &Listener, protocols: Protocols) -> anyhow::Result<Opened> {
+    let tls = listener.tls.as_ref().map(|files| ServerTls::open(files, protocols)).transpose().with_context(|| format!("{name}.tls"))?;
+    let address = listener.address;
+    let listener = ingester::listen(address).with_context(|| format!("cannot listen on {address} ({name}): is another process there?"))?;
+    Ok(Opened { listener, tls: tls.map(Arc::new) })
+}
+
+async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let grpc = open_port("listeners.otlp_grpc", &config.listeners.otlp_grpc, Protocols::Http2)?;
+    let http = open_port("listeners.otlp_http", &config.listeners.otlp_http, Protocols::Http)?;
+    let admin_port = open_port("listeners.admin", &config.listeners.admin, Protocols::Http)?;
+    let certificates: Vec<Arc<ServerTls>> = [&grpc.tls, &http.tls, &admin_port.tls].into_iter().flatten().cloned().collect();
+
+    let node = NodeState::new(config.node.name.clone());
+    let (stop, stopped) = watch::channel(false);
+    let admin = tokio::spawn(admin::serve(admin_port.listener, admin_port.tls, admin::router(Arc::clone(&node)), stopped.clone()));
+
+    let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
+    let data_path = data.path().to_path_buf();
+    let catalogue = Arc::new(LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?);
+    let epoch = catalogue.node_up(Uuid::new_v4())?;
+    let shards = config.shards(machine);
+    let budget = Budget::new(config.memory_budget(machine), usize::from(shards));
+    let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+    let ledger: Arc<dyn gophership_vault::ledger::Ledger> = Arc::clone(&catalogue) as _;
+    let (vault, writers) = Vault::open(data, &vault_options(config, shards), epoch, ledger, seams)?;
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let (drain, draining) = watch::channel(false);
+    let routes = routes(health_service)?;
+    let workers = start_workers(config, writers, bells, &budget, &routes, &draining)?;
+    let doors = workers.iter().map(Worker::door).collect();
+    node.set_running(Running {
+        vault: vault.clone(),
+        catalogue: Arc::clone(&catalogue),
+        budget,
+        workers: workers.iter().map(Worker::counters).collect(),
+    });
+    // CONTROL
+    let (close, closed) = watch::channel(false);
+    let ports = vec![
+        Port { listener: grpc.listener, protocol: Protocol::Grpc, tls: grpc.tls },
+        Port { listener: http.listener, protocol: Protocol::Http, tls: http.tls },
+    ];
+    let accepting = tokio::spawn(ingester::accept(ports, doors, closed));
+    node.set_phase(Phase::Serving);
+    tracing::info!(node = %config.node.name, epoch = %epoch, shards, data = %data_path.display(),
+        otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
+
+    let end = watch_over(&node, &vault, &health, &mut signals, &certificates).await;
+    node.set_phase(Phase::Draining);
+    tell_health(&health, false).await;
+    if matches!(end, End::Told) {
+        tracing::info!("node.drain.begun");
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_delay()) => {}
+            () = signals.end() => tracing::info!("node.drain.hurried"),
+        }
+    }
+    close.send_replace(true);
+    drain.send_replace(true);
+    let joined = tokio::task::spawn_blocking(move || workers.into_iter().filter_map(Worker::join).collect::<Vec<_>>());
+    let writers = tokio::select! {
+        writers = joined => writers.unwrap_or_default(),
+        // What was appended is in the map, and what is in the map is recovered.
+        () = signals.end() => bail!("told to end twice: ended at once; what was acknowledged is safe"),
+    };
+    stop.send_replace(true);
+    let failure = vault.failure();
+    tokio::task::spawn_blocking(move || vault.close(writers)).await.context("the vault did not close")?;
+    for task in [accepting.abort_handle(), admin.abort_handle()] {
+        task.abort();
+    }
+    match failure {
+        None => {
+            tracing::info!("node.stop.done");
+            Ok(())
+        }
+        Some(why) => bail!(
+            "{why}\nThe node took nothing more and has ended. Everything acknowledged was synced before. Check the disk (dmesg, SMART), then start the node again: \
+             it reads the log back from the disk and goes on"
+        ),
+    }
+}
+
+fn vault_options(config: &Config, shards: u16) -> VaultOptions {
+    VaultOptions {
+        shards,
+        segment_size: config.vault.segment_size,
+        segment_age: config.vault.segment_age,
+        spares: usize::from(config.vault.spares),
+        disk_limit: config.vault.disk_limit,
+        retention: config.vault.retention,
+    }
+}
+
+fn start_workers(
+    config: &Config,
+    writers: Vec<ShardWriter>,
+    bells: Vec<Bell>,
+    budget: &Arc<Budget>,
+    routes: &Routes,
+    drain: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<Worker>> {
+    let limits = IngestLimits {
+        max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+        read_timeout: config.ingest.read_timeout,
+        max_connection_age: config.ingest.max_connection_age,
+    };
+    let start = |(number, (writer, bell))| {
+        let setup = WorkerSetup {
+            number,
+            core: ingester::core_of(number),
+            writer,
+            bell,
+            budget: Arc::clone(budget),
+            limits,
+            routes: routes.clone(),
+            drain: drain.clone(),
+        };
+        Worker::start(setup).map_err(anyhow::Error::from)
+    };
+    writers.into_iter().zip(bells).enumerate().map(start).collect()
+}
+
+/// The gRPC services beside OTLP.
+fn routes(health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>) -> anyhow::Result<Routes> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(gophership_proto::control::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("opentelemetry.proto.collector.logs.v1.LogsService")
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()
+        .context("the descriptors of the gRPC port")?;
+    Ok(Routes::new(health).add_service(reflection))
+}
+
+/// Why a node ends.
+enum End {
+    Told,
+    Failed,
+}
+
+/// Looks after the node until it is to end.
+async fn watch_over(node: &NodeState, vault: &Vault, health: &HealthReporter, signals: &mut Signals, certificates: &[Arc<ServerTls>]) -> End {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut stalls = StallWatch::default();
+    let mut healthy = None;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::End => return End::Told,
+                Told::Reload => reload(certificates),
+            },
+            _ = looks.tick() => {
+                let shards = vault.marks();
+                node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));
+                let ready = node.ready().is_ok();
+                if healthy != Some(ready) {
+                    tell_health(health, ready).await;
+                    healthy = Some(ready);
+                }
+                if vault.failure().is_some() {
+                    return End::Failed;
+                }
+            }
+        }
+    }
+}
+
+async fn tell_health(health: &HealthReporter, ready: bool) {
+    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in HEALTH_OF {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Takes new certificates into use; where they are bad, the old ones stay.
+fn reload(certificates: &[Arc<ServerTls>]) {
+    for tls in certificates {
+        match tls.reload() {
+            Ok(()) => tracing::info!("tls.reload.done"),
+            Err(error) => tracing::error!(%error, "tls.reload.failed"),
+        }
+    }
+}
+
+/// What a signal says.
+#[derive(PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())?, hup: listen(SignalKind::hangup())? })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.term.recv() => Told::End,
+            _ = self.int.recv() => Told::End,
+            _ = self.hup.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits until the process is told to end.
+    async fn end(&mut self) {
+        while self.next().await != Told::End {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_compared_by_number() {
+        assert_eq!(kernel_version("5.10.0-28-amd64"), Some((5, 10)));
+        assert_eq!(kernel_version("6.18.44-fc"), Some((6, 18)));
+        assert!(kernel_version("5.4.0").unwrap() < KERNEL_MIN);
+        assert_eq!(kernel_version("weird"), None);
+    }
+}

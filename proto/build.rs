@@ -1,0 +1,27 @@
+//! Generates the control service and the descriptors for reflection, without protoc.
+
+#[cfg(feature = "control")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use tonic_prost_build::FileDescriptorSet;
+
+    const CONTROL: &str = "control.proto";
+    const OTLP_LOGS: &str = "opentelemetry/proto/collector/logs/v1/logs_service.proto";
+
+    println!("cargo::rerun-if-changed=proto");
+    let mut all = protox::compile([CONTROL, OTLP_LOGS], ["proto"])?;
+    // Only the control service becomes code: its file stands alone.
+    let control = all.file.iter().filter(|file| file.name() == CONTROL).cloned().collect();
+    tonic_prost_build::configure()
+        // Payloads are handed on, not copied.
+        .bytes(".gophership.control.v1.ReplayEntry.payload")
+        .compile_fds(FileDescriptorSet { file: control })?;
+
+    // Reflection has no use for comments.
+    all.file.iter_mut().for_each(|file| file.source_code_info = None);
+    let out_dir = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out_dir.join("descriptors.bin"), prost::Message::encode_to_vec(&all))?;
+    Ok(())
+}
+
+#[cfg(not(feature = "control"))]
+fn main() {}

@@ -1,0 +1,8 @@
+//! GopherShip's contracts on the wire.
+//!
+//! - [`otlp`]: OTLP logs as bytes: the skim, inflating, and the two JSON directions.
+//! - [`control`]: the service by which `gs-ctl` talks to a node.
+
+#[cfg(feature = "control")]
+pub mod control;
+pub mod otlp;
