@@ -14,7 +14,10 @@ use crate::load::{Pace, Retry};
 use crate::mount::FileSystem;
 use crate::node::Binaries;
 use crate::report::Report;
-use crate::scenario::{Plan, bit_flip, clean_restart, disk_full, kill_loop, power_cut, ready_time, sync_error};
+use crate::scenario::power_cut::Expect;
+use crate::scenario::{
+    Plan, bad_sector, bit_flip, clean_restart, disk_full, kill_loop, power_cut, ready_time, sync_error,
+};
 use crate::workdir;
 
 /// Breaks what is under a GopherShip node, and checks that nothing acknowledged is lost
@@ -39,6 +42,9 @@ enum Command {
         /// Pass only if something acknowledged was lost: the control, against a node that acknowledges before it syncs
         #[arg(long)]
         expect_loss: bool,
+        /// Drop the node's syncs of its write-ahead log, and pass only if something was lost: the control, against any node. Needs strace
+        #[arg(long, conflicts_with = "expect_loss")]
+        skip_syncs: bool,
     },
     /// SIGTERM under load, restart, replay, compare
     CleanRestart(Options),
@@ -57,6 +63,8 @@ enum Command {
     SyncError(Options),
     /// Turn one bit over in each part of the stored files
     BitFlip(Options),
+    /// Let reads of a stored file fail. Needs strace
+    BadSector(Options),
     /// Time from start to readiness after kill -9
     ReadyTime(Options),
     /// End, unmount and remove what killed runs left behind
@@ -142,10 +150,15 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             options,
             filesystem,
             expect_loss,
-        } => finish(
-            &options,
-            power_cut::run(&options.plan()?, filesystem, expect_loss).await?,
-        ),
+            skip_syncs,
+        } => {
+            let expect = match (skip_syncs, expect_loss) {
+                (true, _) => Expect::LossBySkippedSyncs,
+                (false, true) => Expect::Loss,
+                (false, false) => Expect::NoLoss,
+            };
+            finish(&options, power_cut::run(&options.plan()?, filesystem, expect).await?)
+        }
         Command::CleanRestart(options) => finish(&options, clean_restart::run(&options.plan()?).await?),
         Command::DiskFull {
             options, by: By::Limit, ..
@@ -157,6 +170,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         } => finish(&options, disk_full::run_filler(&options.plan()?, filesystem).await?),
         Command::SyncError(options) => finish(&options, sync_error::run(&options.plan()?).await?),
         Command::BitFlip(options) => finish(&options, bit_flip::run(&options.plan()?).await?),
+        Command::BadSector(options) => finish(&options, bad_sector::run(&options.plan()?).await?),
         Command::ReadyTime(options) => finish(&options, ready_time::run(&options.plan()?).await?),
         Command::Cleanup => {
             workdir::clean_up()?.iter().for_each(|done| println!("{done}"));

@@ -4,6 +4,7 @@
 //!
 //! Not here: the vault's own readers, which are what is tested.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
 use std::ops::Range;
@@ -121,9 +122,9 @@ impl SegmentMap {
         let mut blocks = Vec::new();
         let mut at = header.end;
         while kind(&bytes, at) == Some(b"GSB1") {
-            let block = block(&bytes, at)?;
-            at = block.1;
-            blocks.push(block.0);
+            let (block, end) = block(&bytes, at)?;
+            at = end;
+            blocks.push(block);
         }
         let footer = content(&bytes, at, b"GSF1")?;
         ensure!(
@@ -138,6 +139,21 @@ impl SegmentMap {
             footer,
         })
     }
+}
+
+/// The payloads in the whole blocks at the start of a segment file that is not sealed.
+///
+/// # Errors
+/// It cannot be read.
+pub fn payloads_of_open(path: &Path) -> anyhow::Result<HashSet<PayloadHash>> {
+    let bytes = fs::read(path)?;
+    let mut hashes = HashSet::new();
+    let mut at = content(&bytes, 0, b"GSH1").map_or(bytes.len(), |header| header.end);
+    while let Ok((block, end)) = block(&bytes, at) {
+        hashes.extend(block.hashes);
+        at = end;
+    }
+    Ok(hashes)
 }
 
 fn block(bytes: &[u8], at: usize) -> anyhow::Result<(Block, usize)> {

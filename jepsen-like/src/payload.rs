@@ -203,7 +203,7 @@ mod tests {
             }
             assert_eq!(PayloadHash::of(&plain), payload.hash);
             assert!(seen.insert(payload.hash), "{id}");
-            let skimmed = gophership_proto::otlp::skim::skim(&plain).unwrap();
+            let skimmed = gophership_proto::otlp::skim::must_skim(&plain, 1).unwrap();
             assert!(skimmed.records >= 1);
             assert!((200..=BYTES_MAX + 4096).contains(&plain.len()), "{}", plain.len());
             largest = largest.max(plain.len());

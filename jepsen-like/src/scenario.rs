@@ -1,11 +1,13 @@
 //! The kinds of fault, one file each, and what they share.
 
+pub mod bad_sector;
 pub mod bit_flip;
 pub mod clean_restart;
 pub mod disk_full;
 pub mod kill_loop;
 pub mod power_cut;
 pub mod ready_time;
+mod stored;
 pub mod sync_error;
 
 use std::time::Duration;
@@ -22,6 +24,9 @@ use crate::workdir::Workdir;
 
 /// A stop by SIGTERM ends within this.
 const STOP_PATIENCE: Duration = Duration::from_secs(35);
+
+/// The exit code by which `gs-ctl` says that it found damage or that something is missing.
+const DAMAGE: i32 = 4;
 
 /// What every scenario is told.
 #[derive(Clone, Debug)]

@@ -14,5 +14,6 @@ pub mod logging;
 pub mod metrics;
 pub mod node_state;
 pub mod readiness;
+mod replay;
 pub mod run;
 pub mod tls;

@@ -27,12 +27,12 @@ pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of the largest DATA frame: the protocol's own default, which most clients use whatever is offered. A larger one would
 /// keep more memory behind each small frame.
 pub const HTTP2_FRAME_BYTES: u32 = 16 * 1024;
-/// The smallest window of a connection, and so of each of its streams: the protocol's default.
-pub const HTTP2_WINDOW_MIN: u32 = 64 * 1024 - 1;
+/// The smallest window of a connection, and so of each of its streams. A client may send small frames worth half of it before h2 takes that for an attack.
+pub const HTTP2_WINDOW_MIN: u32 = 128 * 1024;
 /// The largest.
 pub const HTTP2_WINDOW_MAX: u32 = 1024 * 1024;
 /// A connection's window is at most the budget divided by this.
-pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1024;
+pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 512;
 /// How much, in percent, the age of a connection at its end varies to either side.
 pub const CONNECTION_AGE_JITTER_PERCENT: u64 = 10;
 /// A connection that was told to end may take this long to do so.

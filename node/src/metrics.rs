@@ -6,8 +6,8 @@ use gophership_vault::{SYNC_BUCKETS_US, VaultStatus};
 use prometheus::core::Collector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::ingester::{Refusal, Snapshot, ack_bucket_bound};
-use crate::node_state::NodeState;
+use crate::ingester::{Snapshot, ack_bucket_bound};
+use crate::node_state::{NodeState, refused};
 
 /// Every metric of the node, in the text format.
 ///
@@ -42,11 +42,7 @@ fn ingest(out: &mut Families, workers: &[Snapshot]) {
     each("gophership_ingester_empty_requests_total", "Requests without records: acknowledged, not stored", true, |w| w.empty);
     each("gophership_ingester_in_flight_requests", "Requests being served", false, |w| w.in_flight);
     each("gophership_ingester_waiting_entries", "Entries appended and not durable yet", false, |w| w.waiting);
-    let refused: Vec<([(&str, &str); 1], f64)> = Refusal::ALL
-        .iter()
-        .enumerate()
-        .map(|(n, reason)| ([("reason", reason.label())], workers.iter().map(|w| w.refused[n]).sum::<u64>() as f64))
-        .collect();
+    let refused: Vec<([(&str, &str); 1], f64)> = refused(workers).into_iter().map(|(reason, n)| ([("reason", reason)], n as f64)).collect();
     let rows: Vec<Row<'_>> = refused.iter().map(|(l, v)| (&l[..], *v)).collect();
     out.counter("gophership_ingester_refused_requests_total", "Requests refused, by reason", &rows);
     let acks = (0..workers.first().map_or(0, |w| w.acks.len()))

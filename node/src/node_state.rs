@@ -11,7 +11,8 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use crate::buffer::Budget;
-use crate::ingester::Published;
+use crate::control::{IngestSnapshot, ShardIngest};
+use crate::ingester::{Published, Refusal, Snapshot};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
 
 const NO_SHARD: u32 = u32::MAX;
@@ -82,6 +83,23 @@ impl NodeState {
         readiness(phase, running.vault.failure(), running.vault.tier(), stalled)
     }
 
+    /// How ingest stands.
+    pub fn ingest(&self) -> IngestSnapshot {
+        let ready = self.ready().map_err(|why| why.to_string());
+        let Some(running) = self.running() else {
+            return IngestSnapshot { shards: Vec::new(), refused: Vec::new(), budget_bytes: 0, held_bytes: 0, ready };
+        };
+        let workers: Vec<Snapshot> = running.workers.iter().map(|w| w.snapshot()).collect();
+        let shard = |(number, w): (usize, &Snapshot)| ShardIngest { shard: ShardId::new(number as u16), records: w.records, entries: w.entries, bytes: w.bytes };
+        IngestSnapshot {
+            shards: workers.iter().enumerate().map(shard).collect(),
+            refused: refused(&workers),
+            budget_bytes: running.budget.limit(),
+            held_bytes: running.budget.held(),
+            ready,
+        }
+    }
+
     /// Whether every worker still runs.
     ///
     /// # Errors
@@ -93,4 +111,9 @@ impl NodeState {
             None => Ok(()),
         }
     }
+}
+
+/// Requests refused, by reason, over all workers.
+pub fn refused(workers: &[Snapshot]) -> Vec<(&'static str, u64)> {
+    Refusal::ALL.iter().enumerate().map(|(n, reason)| (reason.label(), workers.iter().map(|w| w.refused[n]).sum())).collect()
 }

@@ -20,11 +20,12 @@ use uuid::Uuid;
 
 use crate::buffer::Budget;
 use crate::config::{Config, Listener, Machine};
+use crate::control::ControlContext;
 use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, Worker, WorkerSetup};
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
 use crate::tls::{Protocols, ServerTls};
-use crate::admin;
+use crate::{admin, control};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -105,7 +106,10 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         budget,
         workers: workers.iter().map(Worker::counters).collect(),
     });
-    // CONTROL
+    let socket = control::listen(&data_path)?;
+    let mut until = stopped.clone();
+    let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
+    let control = tokio::spawn(control::serve(socket, control_context(config, &node, &vault, &catalogue), shutdown));
     let (close, closed) = watch::channel(false);
     let ports = vec![
         Port { listener: grpc.listener, protocol: Protocol::Grpc, tls: grpc.tls },
@@ -135,11 +139,12 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         () = signals.end() => bail!("told to end twice: ended at once; what was acknowledged is safe"),
     };
     stop.send_replace(true);
+    let (controlled, served, accepted) = (control.await, admin.await, accepting.await);
     let failure = vault.failure();
     tokio::task::spawn_blocking(move || vault.close(writers)).await.context("the vault did not close")?;
-    for task in [accepting.abort_handle(), admin.abort_handle()] {
-        task.abort();
-    }
+    controlled.context("the control service panicked")?.context("the control socket")?;
+    served.context("the admin service panicked")??;
+    accepted.context("the acceptor panicked")?.context("the OTLP ports")?;
     match failure {
         None => {
             tracing::info!("node.stop.done");
@@ -149,6 +154,18 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
             "{why}\nThe node took nothing more and has ended. Everything acknowledged was synced before. Check the disk (dmesg, SMART), then start the node again: \
              it reads the log back from the disk and goes on"
         ),
+    }
+}
+
+fn control_context(config: &Config, node: &Arc<NodeState>, vault: &Vault, catalogue: &Arc<LocalCatalogue>) -> ControlContext {
+    let seen = Arc::clone(node);
+    ControlContext {
+        vault: vault.clone(),
+        catalogue: Arc::clone(catalogue),
+        node_name: node.name.clone(),
+        started_unix_nano: node.started_ns,
+        own_addresses: vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address],
+        ingest: Arc::new(move || seen.ingest()),
     }
 }
 

@@ -7,7 +7,9 @@ use crate::ids::Lsn;
 /// The owner must always be among them, since only its own log orders the shard.
 pub fn commit_point(own: Option<Lsn>, peers: impl IntoIterator<Item = Option<Lsn>>, copies: usize) -> Option<Lsn> {
     let own = own?;
-    let Some(needed) = copies.saturating_sub(1).checked_sub(1) else { return Some(own) };
+    let Some(needed) = copies.saturating_sub(1).checked_sub(1) else {
+        return Some(own);
+    };
     let mut marks: Vec<Lsn> = peers.into_iter().flatten().collect();
     marks.sort_unstable_by(|a, b| b.cmp(a));
     marks.get(needed).map(|peer| own.min(*peer))

@@ -56,8 +56,16 @@ pub(crate) struct CursorParts {
 enum Source {
     /// To be looked up.
     Unknown,
-    Segment { id: SegmentId, reader: Box<SegmentReader>, next_block: usize, block: Option<(DecodedBlock, usize)> },
-    Wal { index: SegmentIndex, tail: Box<WalTail> },
+    Segment {
+        id: SegmentId,
+        reader: Box<SegmentReader>,
+        next_block: usize,
+        block: Option<(DecodedBlock, usize)>,
+    },
+    Wal {
+        index: SegmentIndex,
+        tail: Box<WalTail>,
+    },
 }
 
 /// A position in one shard.
@@ -77,12 +85,30 @@ pub struct ShardCursor {
 }
 
 impl ShardCursor {
-    pub(crate) fn new(parts: CursorParts, shard: ShardId, from: Option<Lsn>, until: Option<Lsn>, time: TimeRange) -> Self {
-        let (index, number) = from.map_or((SegmentIndex::FIRST, EntryNumber::FIRST), |lsn| (lsn.index(), lsn.number()));
+    pub(crate) fn new(
+        parts: CursorParts,
+        shard: ShardId,
+        from: Option<Lsn>,
+        until: Option<Lsn>,
+        time: TimeRange,
+    ) -> Self {
+        let (index, number) = from.map_or((SegmentIndex::FIRST, EntryNumber::FIRST), |lsn| {
+            (lsn.index(), lsn.number())
+        });
         // With nothing to read the limit does not matter.
         let done = until.is_none();
         let until = until.unwrap_or(Lsn::LAST);
-        Self { parts, shard, index, number, until, time, source: Source::Unknown, faults: VecDeque::new(), done }
+        Self {
+            parts,
+            shard,
+            index,
+            number,
+            until,
+            time,
+            source: Source::Unknown,
+            faults: VecDeque::new(),
+            done,
+        }
     }
 
     /// The next entry whose event times touch the range, or what is missing there.
@@ -93,7 +119,12 @@ impl ShardCursor {
             }
             let found = match std::mem::replace(&mut self.source, Source::Unknown) {
                 Source::Unknown => self.look_up(),
-                Source::Segment { id, reader, next_block, block } => self.step_segment(id, reader, next_block, block),
+                Source::Segment {
+                    id,
+                    reader,
+                    next_block,
+                    block,
+                } => self.step_segment(id, reader, next_block, block),
                 Source::Wal { index, tail } => self.step_wal(index, tail),
             };
             match found {
@@ -120,26 +151,42 @@ impl ShardCursor {
             self.number = EntryNumber::FIRST;
             return None;
         }
-        let id = SegmentId { node: self.parts.node, shard: self.shard, index };
+        let id = SegmentId {
+            node: self.parts.node,
+            shard: self.shard,
+            index,
+        };
         match slot {
             Slot::Sealed(record) if record.stats.event.is_none_or(|e| !e.overlaps(self.time)) => self.next_segment(),
             Slot::Sealed(record) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
                     reader.must_end_with(record.stats.last_lsn);
                     self.note_faults(id, &mut reader);
-                    self.source = Source::Segment { id, reader: Box::new(reader), next_block: 0, block: None };
+                    self.source = Source::Segment {
+                        id,
+                        reader: Box::new(reader),
+                        next_block: 0,
+                        block: None,
+                    };
                 }
                 // Trimmed between the look-up and the opening.
                 Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
                 Err(error) => return self.skip_segment(id, error.to_string()),
             },
             Slot::Live(wal) => match WalTail::new(wal) {
-                Ok(tail) => self.source = Source::Wal { index, tail: Box::new(tail) },
+                Ok(tail) => {
+                    self.source = Source::Wal {
+                        index,
+                        tail: Box::new(tail),
+                    }
+                }
                 Err(error) => return self.skip_segment(id, error.to_string()),
             },
             Slot::Unreadable(why) => return self.skip_segment(id, why),
             // `at_or_after` waits for these.
-            Slot::Recovering => return self.skip_segment(id, "it was not recovered when the vault was closed".to_owned()),
+            Slot::Recovering => {
+                return self.skip_segment(id, "it was not recovered when the vault was closed".to_owned());
+            }
         }
         None
     }
@@ -151,19 +198,26 @@ impl ShardCursor {
         mut next_block: usize,
         block: Option<(DecodedBlock, usize)>,
     ) -> Option<Result<StoredEntry, ScanFault>> {
-        if let Some((block, at)) = block {
-            if at < block.len() {
-                let header = *block.header(at);
-                let found = (header.lsn.number() >= self.number).then(|| self.entry(header.lsn, header.meta, block.payload(at).to_vec()));
-                self.source = Source::Segment { id, reader, next_block, block: Some((block, at + 1)) };
-                return found.flatten();
-            }
+        if let Some((block, at)) = block
+            && at < block.len()
+        {
+            let header = *block.header(at);
+            let found = (header.lsn.number() >= self.number)
+                .then(|| self.entry(header.lsn, header.meta, block.payload(at).to_vec()));
+            self.source = Source::Segment {
+                id,
+                reader,
+                next_block,
+                block: Some((block, at + 1)),
+            };
+            return found.flatten();
         }
         let Some(row) = reader.blocks().get(next_block).copied() else {
             self.next_segment();
             return None;
         };
-        let wanted = row.last >= self.number && row.event.overlaps(self.time) && Lsn::at(id.index, row.first) <= self.until;
+        let wanted =
+            row.last >= self.number && row.event.overlaps(self.time) && Lsn::at(id.index, row.first) <= self.until;
         let read = wanted.then(|| reader.block(next_block));
         next_block += 1;
         let (block, fault) = match read {
@@ -174,7 +228,12 @@ impl ShardCursor {
                 (None, Some(self.fault(id, &fault)))
             }
         };
-        self.source = Source::Segment { id, reader, next_block, block };
+        self.source = Source::Segment {
+            id,
+            reader,
+            next_block,
+            block,
+        };
         fault.map(Err)
     }
 
@@ -182,7 +241,11 @@ impl ShardCursor {
         match tail.step(self.until) {
             TailStep::Entry(lsn, meta, payload) => {
                 self.source = Source::Wal { index, tail };
-                if lsn.number() < self.number { None } else { self.entry(lsn, meta, payload) }
+                if lsn.number() < self.number {
+                    None
+                } else {
+                    self.entry(lsn, meta, payload)
+                }
             }
             TailStep::End => {
                 self.next_segment();
@@ -203,14 +266,27 @@ impl ShardCursor {
         if !matches!(self.parts.table.get(self.shard, index), Some(Slot::Live(_))) {
             return None;
         }
-        let id = SegmentId { node: self.parts.node, shard: self.shard, index };
+        let id = SegmentId {
+            node: self.parts.node,
+            shard: self.shard,
+            index,
+        };
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
         let skipped = tail.skip_damaged(self.until);
-        let fault = SegmentFault { offset, len: skipped.bytes.len() as u64, what: why, numbers: skipped.numbers };
+        let fault = SegmentFault {
+            offset,
+            len: skipped.bytes.len() as u64,
+            what: why,
+            numbers: skipped.numbers,
+        };
         let path = tail.path().to_path_buf();
         self.keep_of("wal", &path, id, &fault, &skipped.bytes);
         self.source = Source::Wal { index, tail };
-        Some(Err(ScanFault { segment: id, numbers: fault.numbers, what: format!("{} at offset {offset} of {}", fault.what, path.display()) }))
+        Some(Err(ScanFault {
+            segment: id,
+            numbers: fault.numbers,
+            what: format!("{} at offset {offset} of {}", fault.what, path.display()),
+        }))
     }
 
     fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
@@ -222,7 +298,13 @@ impl ShardCursor {
             Some(next) => self.number = next,
             None => self.next_segment(),
         }
-        Some(Ok(StoredEntry { node: self.parts.node, shard: self.shard, lsn, meta, payload }))
+        Some(Ok(StoredEntry {
+            node: self.parts.node,
+            shard: self.shard,
+            lsn,
+            meta,
+            payload,
+        }))
     }
 
     fn next_segment(&mut self) {
@@ -252,7 +334,11 @@ impl ShardCursor {
         for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
             if hole.reason == HoleReason::Quarantined && asked(hole.first, hole.last) {
                 let what = "they were found damaged when the segment was recovered after a restart; what was there is in quarantine".to_owned();
-                found.push(ScanFault { segment: id, numbers: Some((hole.first, hole.last)), what });
+                found.push(ScanFault {
+                    segment: id,
+                    numbers: Some((hole.first, hole.last)),
+                    what,
+                });
             }
         }
         self.faults.extend(found);
@@ -270,8 +356,17 @@ impl ShardCursor {
     }
 
     fn fault(&self, segment: SegmentId, fault: &SegmentFault) -> ScanFault {
-        let what = format!("{} at offset {} of {}", fault.what, fault.offset, segment_path(&self.parts.data, segment).display());
-        ScanFault { segment, numbers: fault.numbers, what }
+        let what = format!(
+            "{} at offset {} of {}",
+            fault.what,
+            fault.offset,
+            segment_path(&self.parts.data, segment).display()
+        );
+        ScanFault {
+            segment,
+            numbers: fault.numbers,
+            what,
+        }
     }
 
     /// The position behind the last entry given.
@@ -287,4 +382,3 @@ impl Iterator for ShardCursor {
         self.step()
     }
 }
-

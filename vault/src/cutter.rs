@@ -92,7 +92,18 @@ impl Cutter {
         keeper: Sender<News>,
         sink: Option<Box<dyn BlockSink>>,
     ) -> Self {
-        Self { data, shared, wal: first, rolls, keeper, sink, builder: BlockBuilder::new(), file: None, offset: PAGE as usize, sent: Vec::new() }
+        Self {
+            data,
+            shared,
+            wal: first,
+            rolls,
+            keeper,
+            sink,
+            builder: BlockBuilder::new(),
+            file: None,
+            offset: PAGE as usize,
+            sent: Vec::new(),
+        }
     }
 
     /// Runs until the shard stops. What is not sealed then is recovered from its WAL at the next start.
@@ -143,13 +154,18 @@ impl Cutter {
             Some(file) => file.finish(Vec::new())?,
             None => self.create()?.finish(Vec::new())?,
         };
-        let Some(Roll { filled: map, next }) = filled.take() else { return Ok(true) };
+        let Some(Roll { filled: map, next }) = filled.take() else {
+            return Ok(true);
+        };
         if let Some(sink) = &mut self.sink {
             sink.complete(self.wal.header.id);
         }
         let wal = std::mem::replace(&mut self.wal, next);
         // The keeper outlives the cutters, so it takes this.
-        let _ = self.keeper.send(News::Cut(wal.header.id.shard, Box::new(CutSegment { segment, wal, map })));
+        let _ = self.keeper.send(News::Cut(
+            wal.header.id.shard,
+            Box::new(CutSegment { segment, wal, map }),
+        ));
         self.sent.clear();
         self.restart();
         Ok(true)
@@ -181,7 +197,9 @@ impl Cutter {
             let file = self.create()?;
             self.file = Some(file);
         }
-        let (Some(block), Some(file)) = (self.builder.cut(), &mut self.file) else { return Ok(()) };
+        let (Some(block), Some(file)) = (self.builder.cut(), &mut self.file) else {
+            return Ok(());
+        };
         file.append(&block)?;
         self.shared.set_open_bytes(file.written_bytes());
         self.send(&block);
@@ -189,10 +207,19 @@ impl Cutter {
     }
 
     fn send(&mut self, block: &BuiltBlock) {
-        let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else { return };
+        let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else {
+            return;
+        };
         let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
         let crc = crc32fast::hash(&block.bytes);
-        sink.block(OutBlock { id, epoch, block_no: block.block_no, bytes: &block.bytes, crc, last_lsn });
+        sink.block(OutBlock {
+            id,
+            epoch,
+            block_no: block.block_no,
+            bytes: &block.bytes,
+            crc,
+            last_lsn,
+        });
         if self.sent.len() == block.block_no as usize {
             self.sent.push(last_lsn);
         }
@@ -220,11 +247,20 @@ impl Cutter {
 
 /// The entry at `offset` of a map. What is in the map was put there by this process: should it not be an entry, memory is not to be trusted.
 fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEntryHeader, &'a [u8]), VaultError> {
-    let damaged = || VaultError::Damaged { path: wal.path.clone(), offset: offset as u64, what: "an entry in the map is not what was appended" };
-    let raw = bytes.get(offset..offset + WAL_ENTRY_HEADER).and_then(|b| <&[u8; WAL_ENTRY_HEADER]>::try_from(b).ok()).ok_or_else(damaged)?;
+    let damaged = || VaultError::Damaged {
+        path: wal.path.clone(),
+        offset: offset as u64,
+        what: "an entry in the map is not what was appended",
+    };
+    let raw = bytes
+        .get(offset..offset + WAL_ENTRY_HEADER)
+        .and_then(|b| <&[u8; WAL_ENTRY_HEADER]>::try_from(b).ok())
+        .ok_or_else(damaged)?;
     let header = WalEntryHeader::decode(raw, wal.seal.tag()).ok_or_else(damaged)?;
     let from = offset + WAL_ENTRY_HEADER;
-    let payload = bytes.get(from..from + header.payload_len as usize).ok_or_else(damaged)?;
+    let payload = bytes
+        .get(from..from + header.payload_len as usize)
+        .ok_or_else(damaged)?;
     if wal.seal.crc(raw, std::iter::once(payload)) != header.crc {
         return Err(damaged());
     }

@@ -54,7 +54,8 @@ impl DataDir {
     /// It is in use, of another format, incomplete, or on a file system that is not supported (see `any_filesystem`).
     pub fn open(path: &Path, any_filesystem: bool) -> Result<Self, OpenError> {
         file_io::create_dir(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(VaultError::io("set the permissions of", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(VaultError::io("set the permissions of", path))?;
         check_filesystem(path, any_filesystem)?;
         let marker_path = path.join("node.json");
         let folder = File::open(path).map_err(VaultError::io("open", path))?;
@@ -69,7 +70,12 @@ impl DataDir {
         for name in DATA {
             check_stamp(&path.join(name), identity.storage_uuid)?;
         }
-        Ok(Self { path: path.to_path_buf(), identity, fresh, _locked: [folder, file] })
+        Ok(Self {
+            path: path.to_path_buf(),
+            identity,
+            fresh,
+            _locked: [folder, file],
+        })
     }
 
     /// Where it is.
@@ -91,7 +97,9 @@ impl DataDir {
 fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_path_buf() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_path_buf(),
+        }),
         Err(TryLockError::Error(e)) => Err(VaultError::io("lock", path)(e).into()),
     }
 }
@@ -100,7 +108,10 @@ fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
 fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
     for name in DATA {
         let dir = path.join(name);
-        if file_io::list(&dir)?.iter().any(|p| p.file_name() != Some("storage_uuid".as_ref())) {
+        if file_io::list(&dir)?
+            .iter()
+            .any(|p| p.file_name() != Some("storage_uuid".as_ref()))
+        {
             return Err(OpenError::Identity {
                 path: dir,
                 what: "there is data, and no node.json beside it".to_owned(),
@@ -108,7 +119,12 @@ fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
             });
         }
     }
-    let marker = Marker { format: FORMAT, cluster_id: ClusterId(Uuid::new_v4()), node_id: NodeId::FIRST, storage_uuid: Uuid::new_v4() };
+    let marker = Marker {
+        format: FORMAT,
+        cluster_id: ClusterId(Uuid::new_v4()),
+        node_id: NodeId::FIRST,
+        storage_uuid: Uuid::new_v4(),
+    };
     for name in DATA {
         let dir = path.join(name);
         file_io::create_dir(&dir)?;
@@ -128,9 +144,18 @@ fn read_marker(file: &mut File, path: &Path) -> Result<Identity, OpenError> {
         remedy: "Put it back from a backup, or move the whole data directory away and start as a new node",
     })?;
     if marker.format != FORMAT {
-        return Err(VaultError::Format { path: path.to_path_buf(), found: marker.format, known: FORMAT }.into());
+        return Err(VaultError::Format {
+            path: path.to_path_buf(),
+            found: marker.format,
+            known: FORMAT,
+        }
+        .into());
     }
-    Ok(Identity { cluster_id: marker.cluster_id, node_id: marker.node_id, storage_uuid: marker.storage_uuid })
+    Ok(Identity {
+        cluster_id: marker.cluster_id,
+        node_id: marker.node_id,
+        storage_uuid: marker.storage_uuid,
+    })
 }
 
 fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
@@ -186,7 +211,10 @@ fn check_filesystem(path: &Path, any: bool) -> Result<(), OpenError> {
             tracing::warn!(name: "data.filesystem.unsupported", path = %path.display(), filesystem);
             Ok(())
         }
-        Support::Refused(filesystem) => Err(OpenError::Filesystem { path: path.to_path_buf(), filesystem }),
+        Support::Refused(filesystem) => Err(OpenError::Filesystem {
+            path: path.to_path_buf(),
+            filesystem,
+        }),
     }
 }
 
@@ -223,7 +251,9 @@ mod tests {
         drop(DataDir::open(dir.path(), true).unwrap());
         fs::create_dir(dir.path().join("wal/0000")).unwrap();
         fs::remove_file(dir.path().join("node.json")).unwrap();
-        let Err(error) = DataDir::open(dir.path(), true) else { panic!("taken for a new node") };
+        let Err(error) = DataDir::open(dir.path(), true) else {
+            panic!("taken for a new node")
+        };
         assert!(error.to_string().contains("no node.json"), "{error}");
         assert!(dir.path().join("wal/0000").exists());
     }

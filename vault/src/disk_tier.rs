@@ -48,7 +48,13 @@ pub struct DiskUse {
 
 /// The tier of the worse of the two.
 pub(crate) fn disk_tier(disk: &DiskUse) -> DiskTier {
-    let percent = |used: u64, of: u64| if of == 0 { 0 } else { u128::from(used) * 100 / u128::from(of) };
+    let percent = |used: u64, of: u64| {
+        if of == 0 {
+            0
+        } else {
+            u128::from(used) * 100 / u128::from(of)
+        }
+    };
     let fill = percent(disk.own, disk.limit).max(percent(disk.filesystem_used, disk.filesystem_size));
     if fill >= u128::from(DISK_REFUSE_PERCENT) {
         DiskTier::Refuse
@@ -65,7 +71,14 @@ mod tests {
 
     #[test]
     fn the_worse_of_own_limit_and_file_system_decides() {
-        let tier = |own, fs| disk_tier(&DiskUse { own, limit: 100, filesystem_used: fs, filesystem_size: 100 });
+        let tier = |own, fs| {
+            disk_tier(&DiskUse {
+                own,
+                limit: 100,
+                filesystem_used: fs,
+                filesystem_size: 100,
+            })
+        };
         assert_eq!(tier(79, 79), DiskTier::Normal);
         assert_eq!(tier(80, 0), DiskTier::Evict);
         assert_eq!(tier(0, 89), DiskTier::Evict);

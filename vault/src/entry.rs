@@ -94,15 +94,24 @@ impl EntryMeta {
     /// Its event times; the received time stands for them where it is deferred.
     pub fn event_range(&self) -> TimeRange {
         if self.state.contains(EntryState::DEFERRED) {
-            TimeRange { min: self.received_ns, max: self.received_ns }
+            TimeRange {
+                min: self.received_ns,
+                max: self.received_ns,
+            }
         } else {
-            TimeRange { min: self.min_event_ns, max: self.max_event_ns }
+            TimeRange {
+                min: self.min_event_ns,
+                max: self.max_event_ns,
+            }
         }
     }
 
     /// Its received time, as a range of one.
     pub fn received_range(&self) -> TimeRange {
-        TimeRange { min: self.received_ns, max: self.received_ns }
+        TimeRange {
+            min: self.received_ns,
+            max: self.received_ns,
+        }
     }
 }
 
@@ -120,7 +129,10 @@ impl WalSeal {
         let hash = blake3::hash(uuid.0.as_bytes());
         let mut tag = [0; 4];
         tag.copy_from_slice(&hash.as_bytes()[..4]);
-        Self { seed, tag: u32::from_le_bytes(tag) }
+        Self {
+            seed,
+            tag: u32::from_le_bytes(tag),
+        }
     }
 
     pub(crate) fn tag(&self) -> u32 {
@@ -150,7 +162,13 @@ pub(crate) struct WalEntryHeader {
 
 impl WalEntryHeader {
     /// The header's bytes, its CRC still zero.
-    pub(crate) fn encode(payload_len: u32, lsn: Lsn, durable: Option<Lsn>, meta: &EntryMeta, tag: u32) -> [u8; WAL_ENTRY_HEADER] {
+    pub(crate) fn encode(
+        payload_len: u32,
+        lsn: Lsn,
+        durable: Option<Lsn>,
+        meta: &EntryMeta,
+        tag: u32,
+    ) -> [u8; WAL_ENTRY_HEADER] {
         let mut b = [0u8; WAL_ENTRY_HEADER];
         b[4..8].copy_from_slice(&payload_len.to_le_bytes());
         b[8..16].copy_from_slice(&lsn.get().to_le_bytes());

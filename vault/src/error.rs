@@ -89,9 +89,13 @@ impl VaultError {
         }
     }
 
-    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
-        let path = path.to_path_buf();
-        move |source| Self::Io { what, path, source }
+    /// Allocates only when there is an error: the syncer calls it at each sync.
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            what,
+            path: path.to_path_buf(),
+            source,
+        }
     }
 }
 
@@ -110,7 +114,9 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system cannot keep the promise of a synced write.
-    #[error("{path} is on {filesystem}, which is not supported (ext4 and XFS are): move node.data_dir, or set vault.any_filesystem: true if a lost record is acceptable")]
+    #[error(
+        "{path} is on {filesystem}, which is not supported (ext4 and XFS are): move node.data_dir, or set vault.any_filesystem: true if a lost record is acceptable"
+    )]
     Filesystem {
         /// The data directory.
         path: PathBuf,

@@ -17,13 +17,19 @@ use crate::limits::{PAGE, READ_AHEAD};
 /// An error for a failpoint to return.
 #[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
 pub(crate) fn injected(what: &'static str, path: &Path) -> VaultError {
-    VaultError::Io { what, path: path.to_path_buf(), source: io::Error::other("injected") }
+    VaultError::Io {
+        what,
+        path: path.to_path_buf(),
+        source: io::Error::other("injected"),
+    }
 }
 
 /// Syncs a folder, so that the names in it are durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
     fail_point!("dir.sync", |_| Err(injected("sync", path)));
-    File::open(path).and_then(|d| d.sync_all()).map_err(VaultError::io("sync", path))
+    File::open(path)
+        .and_then(|d| d.sync_all())
+        .map_err(VaultError::io("sync", path))
 }
 
 /// Syncs a file's data.
@@ -75,7 +81,11 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), VaultError> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(VaultError::io("create", path))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(VaultError::io("create", path))?;
     sync_dir(parent(path))
 }
 
@@ -86,7 +96,10 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, VaultError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(VaultError::io("list", path)(e)),
     };
-    let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(VaultError::io("list", path))?;
+    let mut paths = entries
+        .map(|e| e.map(|e| e.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(VaultError::io("list", path))?;
     paths.sort();
     Ok(paths)
 }
@@ -132,11 +145,16 @@ impl DiskReader {
     pub(crate) fn direct(path: &Path) -> Result<Self, VaultError> {
         let mut options = OpenOptions::new();
         options.read(true);
-        let direct = options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path);
+        let direct = options
+            .clone()
+            .custom_flags(OFlags::DIRECT.bits().cast_signed())
+            .open(path);
         let file = match direct {
             Ok(file) => file,
             // tmpfs and some overlays have no O_DIRECT; there the page cache is all there is.
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => options.open(path).map_err(VaultError::io("open", path))?,
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                options.open(path).map_err(VaultError::io("open", path))?
+            }
             Err(e) => return Err(VaultError::io("open", path)(e)),
         };
         Self::over(file, path)
@@ -150,7 +168,14 @@ impl DiskReader {
     /// Reads `file`, which was opened as `path`.
     pub(crate) fn over(file: File, path: &Path) -> Result<Self, VaultError> {
         let len = file.metadata().map_err(VaultError::io("look at", path))?.len();
-        Ok(Self { file, path: path.to_path_buf(), len, buf: Vec::new(), base: 0, window: (0, 0) })
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            len,
+            buf: Vec::new(),
+            base: 0,
+            window: (0, 0),
+        })
     }
 
     /// Bytes in the file when it was opened.
@@ -173,7 +198,10 @@ impl DiskReader {
     /// # Errors
     /// The range is past the end, or the disk could not read it.
     pub(crate) fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], ReadFault> {
-        let end = offset.checked_add(count as u64).filter(|end| *end <= self.len).ok_or(ReadFault::PastEnd)?;
+        let end = offset
+            .checked_add(count as u64)
+            .filter(|end| *end <= self.len)
+            .ok_or(ReadFault::PastEnd)?;
         let (start, have) = self.window;
         if offset < start || end > start + have as u64 {
             self.fill(offset, count)?;
@@ -213,7 +241,9 @@ impl DiskReader {
         let got = match read_full(&self.file, &self.path, window, start, lead + count) {
             Ok(got) => got,
             // A bad sector in the read-ahead must not hide the good bytes that were asked for.
-            Err(_) if wanted > exact => read_full(&self.file, &self.path, &mut window[..exact], start, exact).map_err(ReadFault::Io)?,
+            Err(_) if wanted > exact => {
+                read_full(&self.file, &self.path, &mut window[..exact], start, exact).map_err(ReadFault::Io)?
+            }
             Err(e) => return Err(ReadFault::Io(e)),
         };
         if got < lead + count {
@@ -270,5 +300,7 @@ fn bad_sectors(path: &Path) -> Option<(u64, u64)> {
     let told = told()?;
     let (file, range) = told.split_once('@')?;
     let (from, to) = range.split_once('-')?;
-    path.to_string_lossy().ends_with(file).then_some((from.parse().ok()?, to.parse().ok()?))
+    path.to_string_lossy()
+        .ends_with(file)
+        .then_some((from.parse().ok()?, to.parse().ok()?))
 }

@@ -116,7 +116,12 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(parts: KeeperParts, shards: Vec<KeptShard>, news: Receiver<News>) -> Self {
-        Self { parts, shards, news, looked_at: None }
+        Self {
+            parts,
+            shards,
+            news,
+            looked_at: None,
+        }
     }
 
     /// Runs until it is told to stop, or everybody who could tell it is gone.
@@ -162,18 +167,28 @@ impl Keeper {
     /// Seals what is cut, in order.
     fn seal(&mut self, i: usize) -> Result<(), VaultError> {
         while let Some(cut) = self.shards[i].to_seal.front() {
-            let record = seal_on_record(&self.parts, &cut.segment.path, SealRecord {
-                id: cut.segment.header.id,
-                epoch: cut.segment.header.epoch,
-                stats: cut.segment.stats,
-                digest: cut.segment.digest,
-                sealed_ns: self.parts.clock.now_ns(),
-            })?;
-            self.parts.table.set(record.id.shard, record.id.index, Slot::Sealed(record));
+            let record = seal_on_record(
+                &self.parts,
+                &cut.segment.path,
+                SealRecord {
+                    id: cut.segment.header.id,
+                    epoch: cut.segment.header.epoch,
+                    stats: cut.segment.stats,
+                    digest: cut.segment.digest,
+                    sealed_ns: self.parts.clock.now_ns(),
+                },
+            )?;
+            self.parts
+                .table
+                .set(record.id.shard, record.id.index, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             let kept = &mut self.shards[i];
             if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
-                kept.reusable.push(UsedWal { path: wal.path.clone(), file: Arc::clone(&wal.file), map });
+                kept.reusable.push(UsedWal {
+                    path: wal.path.clone(),
+                    file: Arc::clone(&wal.file),
+                    map,
+                });
             }
         }
         Ok(())
@@ -189,7 +204,9 @@ impl Keeper {
                 break;
             }
             if kept.unopened.is_none() {
-                let Some(spare) = next_file(&self.parts, kept)? else { return Ok(()) };
+                let Some(spare) = next_file(&self.parts, kept)? else {
+                    return Ok(());
+                };
                 kept.unopened = Some(spare);
             }
             open_next(&self.parts, kept)?;
@@ -198,14 +215,23 @@ impl Keeper {
         while kept.reusable.len() > self.parts.spares_wanted {
             file_io::remove(&kept.reusable[0].path)?;
             drop(kept.reusable.remove(0));
-            self.parts.counts.wal_bytes.fetch_sub(self.parts.plan.size, Ordering::Relaxed);
+            self.parts
+                .counts
+                .wal_bytes
+                .fetch_sub(self.parts.plan.size, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// Removes what is released.
     fn trim(&self) {
-        let sealed: Vec<SealRecord> = self.parts.table.all().into_iter().filter_map(|(_, _, slot)| sealed_record(slot)).collect();
+        let sealed: Vec<SealRecord> = self
+            .parts
+            .table
+            .all()
+            .into_iter()
+            .filter_map(|(_, _, slot)| sealed_record(slot))
+            .collect();
         for id in trim_plan(&sealed, self.parts.clock.now_ns(), self.parts.retention) {
             match self.trim_one(id) {
                 Ok(()) => drop(self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed)),
@@ -224,10 +250,20 @@ impl Keeper {
 
     fn look_at_disk(&self) {
         let parts = &self.parts;
-        let segments: u64 = parts.table.all().into_iter().filter_map(|(_, _, s)| sealed_record(s)).map(|s| s.stats.stored_bytes).sum();
+        let segments: u64 = parts
+            .table
+            .all()
+            .into_iter()
+            .filter_map(|(_, _, s)| sealed_record(s))
+            .map(|s| s.stats.stored_bytes)
+            .sum();
         let open: u64 = self.shards.iter().map(|s| s.shared.open_bytes()).sum();
         let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + parts.quarantine.bytes();
-        let mut disk = DiskUse { own, limit: parts.disk_limit, ..DiskUse::default() };
+        let mut disk = DiskUse {
+            own,
+            limit: parts.disk_limit,
+            ..DiskUse::default()
+        };
         match rustix::fs::statvfs(&parts.data) {
             Ok(fs) => {
                 disk.filesystem_size = fs.f_blocks * fs.f_frsize;
@@ -236,8 +272,14 @@ impl Keeper {
             Err(error) => tracing::warn!(name: "disk.look.failed", path = %parts.data.display(), %error),
         }
         parts.counts.own_bytes.store(own, Ordering::Relaxed);
-        parts.counts.filesystem_used.store(disk.filesystem_used, Ordering::Relaxed);
-        parts.counts.filesystem_size.store(disk.filesystem_size, Ordering::Relaxed);
+        parts
+            .counts
+            .filesystem_used
+            .store(disk.filesystem_used, Ordering::Relaxed);
+        parts
+            .counts
+            .filesystem_size
+            .store(disk.filesystem_size, Ordering::Relaxed);
         let tier = disk_tier(&disk);
         let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
         if tier != before {
@@ -250,7 +292,11 @@ impl Keeper {
 }
 
 /// Puts a complete, synced segment file in place and on record.
-pub(crate) fn seal_on_record(parts: &KeeperParts, from: &std::path::Path, record: SealRecord) -> Result<SealRecord, VaultError> {
+pub(crate) fn seal_on_record(
+    parts: &KeeperParts,
+    from: &std::path::Path,
+    record: SealRecord,
+) -> Result<SealRecord, VaultError> {
     let to = segment_path(&parts.data, record.id);
     if from.exists() {
         file_io::rename(from, &to)?;
@@ -268,7 +314,11 @@ pub(crate) fn seal_on_record(parts: &KeeperParts, from: &std::path::Path, record
 
 /// A file for the shard's next segment: a used one, or a new one where the disk allows. `None` when it does not.
 fn next_file(parts: &KeeperParts, kept: &mut KeptShard) -> Result<Option<SpareWal>, VaultError> {
-    let id = SegmentId { node: parts.node, shard: kept.shared.id, index: kept.next_index };
+    let id = SegmentId {
+        node: parts.node,
+        shard: kept.shared.id,
+        index: kept.next_index,
+    };
     if let Some(at) = kept.reusable.iter().position(|used| used.map.is_unshared()) {
         let used = kept.reusable.remove(at);
         let spare = match recycle(&parts.data, &used.path, used.file, used.map, id, &parts.plan) {
@@ -305,7 +355,9 @@ pub(crate) fn make_file(parts: &KeeperParts, id: SegmentId) -> Result<SpareWal, 
 
 /// The index after `index`.
 pub(crate) fn next_index(index: SegmentIndex) -> SegmentIndex {
-    index.checked_next().expect("2^32 segments of at least 64 KiB outlast any disk")
+    index
+        .checked_next()
+        .expect("2^32 segments of at least 64 KiB outlast any disk")
 }
 
 /// Puts the waiting file on record and hands it to the writer.
@@ -324,7 +376,11 @@ fn open_next(parts: &KeeperParts, kept: &mut KeptShard) -> Result<(), VaultError
 /// Puts a file on record as open, and into the table.
 pub(crate) fn open_on_record(parts: &KeeperParts, wal: &Arc<WalFile>) -> Result<(), VaultError> {
     let id = wal.header.id;
-    parts.ledger.open_segment(&OpenRecord { id, epoch: wal.header.epoch, file_uuid: wal.header.uuid })?;
+    parts.ledger.open_segment(&OpenRecord {
+        id,
+        epoch: wal.header.epoch,
+        file_uuid: wal.header.uuid,
+    })?;
     parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
     Ok(())
 }

@@ -10,9 +10,15 @@ mod cursor;
 mod cutter;
 mod data_dir;
 mod disk_tier;
+pub mod dump;
 pub mod entry;
 mod error;
 mod file_io;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 mod keeper;
 pub mod ledger;
@@ -25,6 +31,7 @@ mod replica;
 mod retention;
 mod segment;
 mod shard;
+mod start;
 mod sync_stats;
 mod table;
 pub mod time;

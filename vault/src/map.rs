@@ -28,9 +28,15 @@ impl WalMap {
     pub(crate) fn new(file: &File, published: usize) -> io::Result<(Arc<Self>, MapWriter)> {
         let map = MmapRaw::map_raw(file)?;
         if published > map.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its header"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the file is shorter than its header",
+            ));
         }
-        let map = Arc::new(Self { map, published: AtomicUsize::new(published) });
+        let map = Arc::new(Self {
+            map,
+            published: AtomicUsize::new(published),
+        });
         Ok((Arc::clone(&map), MapWriter { map }))
     }
 
@@ -78,7 +84,9 @@ impl MapWriter {
 
     /// Makes the map writable again from `published`, for the file's next use. Gives back `Err(self)` while a reader still holds the map.
     pub(crate) fn reset(mut self, published: usize) -> Result<(Arc<WalMap>, Self), Self> {
-        let Some(map) = Arc::get_mut(&mut self.map) else { return Err(self) };
+        let Some(map) = Arc::get_mut(&mut self.map) else {
+            return Err(self);
+        };
         assert!(published <= map.map.len(), "reset past the end of the map");
         *map.published.get_mut() = published;
         Ok((Arc::clone(&self.map), self))
@@ -107,7 +115,9 @@ mod tests {
     #[test]
     fn a_map_is_not_reset_while_it_is_read() {
         let (map, writer) = WalMap::new(&file(64), 8).unwrap();
-        let Err(writer) = writer.reset(0) else { panic!("reset under a reader") };
+        let Err(writer) = writer.reset(0) else {
+            panic!("reset under a reader")
+        };
         drop(map);
         assert!(writer.reset(0).is_ok());
     }

@@ -33,8 +33,24 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    pub(crate) fn new(file: &Path, offset: u64, length: u64, segment: SegmentId, numbers: Option<(EntryNumber, EntryNumber)>, reason: String) -> Self {
-        Self { format: 1, found_unix_nano: now_unix_nano(), file: file.to_path_buf(), offset, length, segment, numbers, reason }
+    pub(crate) fn new(
+        file: &Path,
+        offset: u64,
+        length: u64,
+        segment: SegmentId,
+        numbers: Option<(EntryNumber, EntryNumber)>,
+        reason: String,
+    ) -> Self {
+        Self {
+            format: 1,
+            found_unix_nano: now_unix_nano(),
+            file: file.to_path_buf(),
+            offset,
+            length,
+            segment,
+            numbers,
+            reason,
+        }
     }
 }
 
@@ -51,14 +67,23 @@ impl Quarantine {
         file_io::create_dir(&dir)?;
         let mut held = BTreeMap::new();
         for path in file_io::list(&dir)? {
-            let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".reason.json")) else { continue };
+            let Some(name) = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .and_then(|n| n.strip_suffix(".reason.json"))
+            else {
+                continue;
+            };
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(reason)) => drop(held.insert(name.to_owned(), reason)),
                 Ok(Err(error)) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
                 Err(error) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
             }
         }
-        Ok(Self { dir, held: Mutex::new(held) })
+        Ok(Self {
+            dir,
+            held: Mutex::new(held),
+        })
     }
 
     /// Keeps `bytes` and says why. The same place of the same segment is kept once.
@@ -77,7 +102,8 @@ impl Quarantine {
             numbers = ?reason.numbers, error = %reason.reason
         );
         file_io::write_whole(&self.dir.join(format!("{name}.bin")), bytes)?;
-        let json = serde_json::to_vec_pretty(&reason).map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
+        let json = serde_json::to_vec_pretty(&reason)
+            .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
         held.insert(name, reason);
         Ok(())
@@ -85,11 +111,21 @@ impl Quarantine {
 
     /// All that is held, oldest name first.
     pub(crate) fn all(&self) -> Vec<Quarantined> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Bytes held, reasons not counted.
     pub(crate) fn bytes(&self) -> u64 {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).values().map(|q| q.length).sum()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|q| q.length)
+            .sum()
     }
 }

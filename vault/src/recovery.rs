@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{Epoch, EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ids::{EntryNumber, Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{KeeperParts, may_pass, seal_on_record};
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, TrimReason};
 use crate::limits::PAGE;
@@ -66,7 +66,9 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
                 }
                 Err(error) => {
                     tracing::error!(name: "segment.recover.failed", segment = %wal.id, path = %wal.path.display(), %error);
-                    parts.table.set(wal.id.shard, wal.id.index, Slot::Unreadable(error.to_string()));
+                    parts
+                        .table
+                        .set(wal.id.shard, wal.id.index, Slot::Unreadable(error.to_string()));
                     break;
                 }
             }
@@ -78,7 +80,9 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
 fn recover_one(parts: &KeeperParts, wal: &LeftWal, marks: &mut Marks) -> Result<(), VaultError> {
     let open = match wal.known {
         // Sealed, and trimmed too if the table does not have it any more: the file was only still to be removed.
-        Some(KnownSegment::Sealed(_)) if segment_path(&parts.data, wal.id).exists() || parts.table.get(wal.id.shard, wal.id.index).is_none() => {
+        Some(KnownSegment::Sealed(_))
+            if segment_path(&parts.data, wal.id).exists() || parts.table.get(wal.id.shard, wal.id.index).is_none() =>
+        {
             return file_io::remove(&wal.path);
         }
         // Its record was trimmed before this start.
@@ -94,12 +98,24 @@ fn recover_one(parts: &KeeperParts, wal: &LeftWal, marks: &mut Marks) -> Result<
     let copies = copies_of(parts, &header, &found);
     keep_damaged(parts, wal, &mut reader, &found, &judged, durable, &copies)?;
     for at in damaged_headers(&mut reader, header.size) {
-        keep_bytes(parts, wal, &mut reader, (at, PAGE), None, "a header page of the WAL file is damaged; the other copy or the catalogue served")?;
+        keep_bytes(
+            parts,
+            wal,
+            &mut reader,
+            (at, PAGE),
+            None,
+            "a header page of the WAL file is damaged; the other copy or the catalogue served",
+        )?;
     }
     let holes = without(&judged, &copies);
-    let nothing = found.present.is_empty() && copies.is_empty() && !holes.iter().any(|h| h.reason == HoleReason::Quarantined);
+    let nothing =
+        found.present.is_empty() && copies.is_empty() && !holes.iter().any(|h| h.reason == HoleReason::Quarantined);
     if wal.known.is_none() && !nothing {
-        return Err(VaultError::Damaged { path: wal.path.clone(), offset: 0, what: "it holds entries, and its segment is not on record" });
+        return Err(VaultError::Damaged {
+            path: wal.path.clone(),
+            offset: 0,
+            what: "it holds entries, and its segment is not on record",
+        });
     }
     if nothing && !matches!(wal.known, Some(KnownSegment::Sealed(_))) {
         drop_empty(parts, wal, open)?;
@@ -118,18 +134,28 @@ fn add_marks(marks: &mut Marks, header: &WalHeader, found: &WalScan) -> Durable 
         *highest = (*number).max(*highest);
     }
     let own = header.id.index;
-    Durable { to: of_boot.get(&own).copied(), all: of_boot.keys().any(|index| *index > own) }
+    Durable {
+        to: of_boot.get(&own).copied(),
+        all: of_boot.keys().any(|index| *index > own),
+    }
 }
 
 /// The file's header: its own, or, where both pages are damaged, what the ledger knows.
-fn header_of(parts: &KeeperParts, wal: &LeftWal, open: Option<OpenRecord>, reader: &mut DiskReader) -> Result<WalHeader, VaultError> {
+fn header_of(
+    parts: &KeeperParts,
+    wal: &LeftWal,
+    open: Option<OpenRecord>,
+    reader: &mut DiskReader,
+) -> Result<WalHeader, VaultError> {
     let read = read_header(reader);
     match (read, open) {
-        (Ok(header), open) if header.id != wal.id || open.is_some_and(|open| header.uuid != open.file_uuid) => Err(VaultError::Damaged {
-            path: wal.path.clone(),
-            offset: 0,
-            what: "it is not the file that is on record for this segment",
-        }),
+        (Ok(header), open) if header.id != wal.id || open.is_some_and(|open| header.uuid != open.file_uuid) => {
+            Err(VaultError::Damaged {
+                path: wal.path.clone(),
+                offset: 0,
+                what: "it is not the file that is on record for this segment",
+            })
+        }
         (Ok(header), _) => Ok(header),
         (Err(VaultError::Damaged { .. }), Some(open)) => Ok(WalHeader {
             id: wal.id,
@@ -151,20 +177,28 @@ type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
 fn copies_of(parts: &KeeperParts, header: &WalHeader, found: &WalScan) -> Copies {
     let mut copies = Copies::new();
     for path in [segment_path(&parts.data, header.id), open_path(&parts.data, header.id)] {
-        let Ok(mut segment) = SegmentReader::open(&path, header.id, true) else { continue };
+        let Ok(mut segment) = SegmentReader::open(&path, header.id, true) else {
+            continue;
+        };
         if segment.header().is_some_and(|h| h.file_uuid != header.uuid) {
             continue;
         }
         for i in 0..segment.blocks().len() {
             let row = segment.blocks()[i];
-            if found.present.iter().any(|(first, last)| *first <= row.first && row.last <= *last) {
+            if found
+                .present
+                .iter()
+                .any(|(first, last)| *first <= row.first && row.last <= *last)
+            {
                 continue;
             }
             let Ok(block) = segment.block(i) else { continue };
             for e in 0..block.len() {
                 let number = block.header(e).lsn.number();
                 if !found.has(number) {
-                    copies.entry(number).or_insert_with(|| (block.header(e).meta, block.payload(e).to_vec()));
+                    copies
+                        .entry(number)
+                        .or_insert_with(|| (block.header(e).meta, block.payload(e).to_vec()));
                 }
             }
         }
@@ -179,12 +213,20 @@ fn without(judged: &[Hole], copies: &Copies) -> Vec<Hole> {
         let mut first = Some(hole.first);
         for (number, _) in copies.range(hole.first..=hole.last) {
             if let Some((f, l)) = first.zip(EntryNumber::new(number.get() - 1)).filter(|(f, l)| f <= l) {
-                left.push(Hole { first: f, last: l, reason: hole.reason });
+                left.push(Hole {
+                    first: f,
+                    last: l,
+                    reason: hole.reason,
+                });
             }
             first = number.checked_next();
         }
         if let Some(f) = first.filter(|f| *f <= hole.last) {
-            left.push(Hole { first: f, last: hole.last, reason: hole.reason });
+            left.push(Hole {
+                first: f,
+                last: hole.last,
+                reason: hole.reason,
+            });
         }
     }
     left
@@ -209,19 +251,34 @@ fn keep_damaged(
         };
         if was_durable {
             let at = (bad.offset, bad.len);
-            keep_bytes(parts, wal, reader, at, lost(bad.missing, copies), "bytes of the WAL that were durable are not what was written")?;
+            keep_bytes(
+                parts,
+                wal,
+                reader,
+                at,
+                lost(bad.missing, copies),
+                "bytes of the WAL that were durable are not what was written",
+            )?;
         } else {
             tracing::info!(name: "wal.scan.void", segment = %wal.id, offset = bad.offset, bytes = bad.len, numbers = ?bad.missing);
         }
     }
     let last = found.present.last().map(|(_, last)| *last);
-    let Some(tail) = corrupt.last().filter(|h| last.is_none_or(|last| h.first > last) && found.bad.iter().all(|b| b.missing != Some((h.first, h.last))))
-    else {
+    let Some(tail) = corrupt.last().filter(|h| {
+        last.is_none_or(|last| h.first > last) && found.bad.iter().all(|b| b.missing != Some((h.first, h.last)))
+    }) else {
         return Ok(());
     };
     // The last durable entries are gone, and nothing after them says where they ended: a first stretch of what stands there is kept as a witness.
     let len = reader.len().saturating_sub(found.end).min(PAGE * 16);
-    keep_bytes(parts, wal, reader, (found.end, len), lost(Some((tail.first, tail.last)), copies), "the last durable entries of the WAL are missing")
+    keep_bytes(
+        parts,
+        wal,
+        reader,
+        (found.end, len),
+        lost(Some((tail.first, tail.last)), copies),
+        "the last durable entries of the WAL are missing",
+    )
 }
 
 /// The numbers that are missing, unless copies of all of them are there.
@@ -273,10 +330,20 @@ fn cut_again(
         add(&mut builder, &mut file, entry.lsn, &entry.meta, payload)
     })?;
     if again != *found {
-        return Err(VaultError::Damaged { path: reader.path().to_path_buf(), offset: 0, what: "two reads of it found different entries" });
+        return Err(VaultError::Damaged {
+            path: reader.path().to_path_buf(),
+            offset: 0,
+            what: "two reads of it found different entries",
+        });
     }
     for (number, (meta, payload)) in copies {
-        add(&mut builder, &mut file, Lsn::at(header.id.index, *number), meta, payload)?;
+        add(
+            &mut builder,
+            &mut file,
+            Lsn::at(header.id.index, *number),
+            meta,
+            payload,
+        )?;
     }
     if let Some(block) = builder.cut() {
         file.append(&block)?;
@@ -284,9 +351,17 @@ fn cut_again(
     file.finish(holes)
 }
 
-fn add(builder: &mut BlockBuilder, file: &mut SegmentWriter, lsn: Lsn, meta: &EntryMeta, payload: &[u8]) -> Result<(), VaultError> {
+fn add(
+    builder: &mut BlockBuilder,
+    file: &mut SegmentWriter,
+    lsn: Lsn,
+    meta: &EntryMeta,
+    payload: &[u8],
+) -> Result<(), VaultError> {
     builder.add(lsn, meta, payload);
-    if builder.is_full() && let Some(block) = builder.cut() {
+    if builder.is_full()
+        && let Some(block) = builder.cut()
+    {
         file.append(&block)?;
     }
     Ok(())
@@ -297,7 +372,11 @@ fn seal(parts: &KeeperParts, wal: &LeftWal, segment: &FinishedSegment) -> Result
         // Its segment file is gone, and its WAL was still there.
         if before.digest != segment.digest {
             let what = "its segment file is gone, and what it holds is not what was sealed";
-            return Err(VaultError::Damaged { path: wal.path.clone(), offset: 0, what });
+            return Err(VaultError::Damaged {
+                path: wal.path.clone(),
+                offset: 0,
+                what,
+            });
         }
         return file_io::rename(&segment.path, &segment_path(&parts.data, wal.id));
     }
@@ -323,18 +402,34 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
     let root = data.join("wal");
     let mut left = Vec::new();
     for shard in file_io::list(&root)? {
-        let Some(number) = shard.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u16>().ok()) else { continue };
+        let Some(number) = shard
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.parse::<u16>().ok())
+        else {
+            continue;
+        };
         for path in file_io::list(&shard)? {
-            let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+            let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+                continue;
+            };
             if name.ends_with(".wal.new") {
                 file_io::remove(&path)?;
                 continue;
             }
-            let Some(index) = name.strip_suffix(".wal").and_then(|n| n.parse().ok()).and_then(SegmentIndex::new) else {
+            let Some(index) = name
+                .strip_suffix(".wal")
+                .and_then(|n| n.parse().ok())
+                .and_then(SegmentIndex::new)
+            else {
                 tracing::warn!(name: "wal.list.unknown", path = %path.display());
                 continue;
             };
-            let id = SegmentId { node, shard: ShardId::new(number), index };
+            let id = SegmentId {
+                node,
+                shard: ShardId::new(number),
+                index,
+            };
             let bytes = path.metadata().map_err(VaultError::io("look at", &path))?.len();
             let known = known.iter().find(|k| k.id() == id).copied();
             left.push(LeftWal { id, path, bytes, known });
@@ -349,10 +444,14 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
         let id = segment.id();
         match segment {
             KnownSegment::Sealed(record) => parts.table.set(id.shard, id.index, Slot::Sealed(*record)),
-            KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => parts.table.set(id.shard, id.index, Slot::Recovering),
+            KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => {
+                parts.table.set(id.shard, id.index, Slot::Recovering)
+            }
             KnownSegment::Open(_) => {
                 tracing::error!(name: "wal.file.missing", segment = %id, error = "the segment is on record as open, and its WAL file is gone; whatever segment file there is of it is kept");
-                parts.table.set(id.shard, id.index, Slot::Unreadable("its WAL file is gone".to_owned()));
+                parts
+                    .table
+                    .set(id.shard, id.index, Slot::Unreadable("its WAL file is gone".to_owned()));
             }
         }
     }
@@ -363,10 +462,16 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
 /// Says which sealed segments have lost their file, and which files stand in `segments/` that are not on record. Nothing is removed.
 pub(crate) fn take_inventory(parts: &KeeperParts) {
     for (shard, index, slot) in parts.table.all() {
-        let id = SegmentId { node: parts.node, shard, index };
+        let id = SegmentId {
+            node: parts.node,
+            shard,
+            index,
+        };
         if matches!(slot, Slot::Sealed(_))
             && !segment_path(&parts.data, id).exists()
-            && parts.table.sealed_is_unreadable(shard, index, "its segment file is gone")
+            && parts
+                .table
+                .sealed_is_unreadable(shard, index, "its segment file is gone")
         {
             tracing::error!(name: "segment.file.missing", segment = %id, error = "the segment is on record as sealed, and its file is gone");
         }
@@ -374,7 +479,9 @@ pub(crate) fn take_inventory(parts: &KeeperParts) {
     let own = parts.data.join("segments").join(format!("{:010}", parts.node));
     let Ok(shards) = file_io::list(&own) else { return };
     for path in shards.iter().filter_map(|shard| file_io::list(shard).ok()).flatten() {
-        if let Some(id) = id_of(parts.node, &path) && parts.table.get(id.shard, id.index).is_none() {
+        if let Some(id) = id_of(parts.node, &path)
+            && parts.table.get(id.shard, id.index).is_none()
+        {
             tracing::error!(name: "segment.file.unknown", path = %path.display(), error = "no such segment is on record; the file is left where it is");
         }
     }
@@ -383,6 +490,13 @@ pub(crate) fn take_inventory(parts: &KeeperParts) {
 /// The segment that a file in `segments/` is named after.
 fn id_of(node: NodeId, path: &Path) -> Option<SegmentId> {
     let shard = path.parent()?.file_name()?.to_str()?.parse().ok().map(ShardId::new)?;
-    let index = path.file_name()?.to_str()?.split('.').next()?.parse().ok().and_then(SegmentIndex::new)?;
+    let index = path
+        .file_name()?
+        .to_str()?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+        .and_then(SegmentIndex::new)?;
     Some(SegmentId { node, shard, index })
 }

@@ -36,7 +36,10 @@ fn push_split(holes: &mut Vec<Hole>, first: u32, last: u32, mark: u32) {
 }
 
 fn push(holes: &mut Vec<Hole>, first: u32, last: u32, reason: HoleReason) {
-    if let Some((first, last)) = EntryNumber::new(first).zip(EntryNumber::new(last)).filter(|(f, l)| f <= l) {
+    if let Some((first, last)) = EntryNumber::new(first)
+        .zip(EntryNumber::new(last))
+        .filter(|(f, l)| f <= l)
+    {
         holes.push(Hole { first, last, reason });
     }
 }
@@ -47,9 +50,18 @@ mod tests {
 
     fn judge(present: &[(u32, u32)], to: u32, all: bool) -> Vec<(u32, u32, HoleReason)> {
         let number = |n| EntryNumber::new(n).unwrap();
-        let present: Vec<_> = present.iter().map(|(first, last)| (number(*first), number(*last))).collect();
-        let durable = Durable { to: EntryNumber::new(to), all };
-        judge_missing(&present, durable).iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect()
+        let present: Vec<_> = present
+            .iter()
+            .map(|(first, last)| (number(*first), number(*last)))
+            .collect();
+        let durable = Durable {
+            to: EntryNumber::new(to),
+            all,
+        };
+        judge_missing(&present, durable)
+            .iter()
+            .map(|h| (h.first.get(), h.last.get(), h.reason))
+            .collect()
     }
 
     #[test]
@@ -60,11 +72,23 @@ mod tests {
         assert_eq!(judge(&[(1, 3)], 3, false), []);
         assert_eq!(judge(&[(1, 1), (3, 3)], 1, false), [(2, 2, U)], "above the mark");
         assert_eq!(judge(&[(1, 1), (3, 3)], 2, false), [(2, 2, Q)], "at the mark");
-        assert_eq!(judge(&[(3, 3)], 1, false), [(1, 1, Q), (2, 2, U)], "the mark splits a gap");
+        assert_eq!(
+            judge(&[(3, 3)], 1, false),
+            [(1, 1, Q), (2, 2, U)],
+            "the mark splits a gap"
+        );
         assert_eq!(judge(&[(1, 1)], 3, false), [(2, 3, Q)], "the durable tail is gone");
         assert_eq!(judge(&[], 2, false), [(1, 2, Q)], "all of it is gone");
-        assert_eq!(judge(&[(2, 2)], 0, true), [(1, 1, Q)], "a mark in a later segment makes the gap corruption");
+        assert_eq!(
+            judge(&[(2, 2)], 0, true),
+            [(1, 1, Q)],
+            "a mark in a later segment makes the gap corruption"
+        );
         assert_eq!(judge(&[(2, 2)], 0, false), [(1, 1, U)], "no mark says nothing");
-        assert_eq!(judge(&[(2, 2)], 4, true), [(1, 1, Q), (3, 4, Q)], "a later file says how far this one went, at least");
+        assert_eq!(
+            judge(&[(2, 2)], 4, true),
+            [(1, 1, Q), (3, 4, Q)],
+            "a later file says how far this one went, at least"
+        );
     }
 }

@@ -46,11 +46,19 @@ impl ReplicaSegment {
     pub fn open(data: &Path, header: SegmentHeader) -> Result<Self, VaultError> {
         let path = open_path(data, header.id);
         // It may be complete already, and its owner not know.
-        let there = [path.clone(), segment_path(data, header.id)].into_iter().find(|p| p.exists());
+        let there = [path.clone(), segment_path(data, header.id)]
+            .into_iter()
+            .find(|p| p.exists());
         let kept = there.map_or(Ok(Vec::new()), |there| whole_blocks(&there, &header))?;
         let tmp = file_io::with_suffix(&path, ".new");
         file_io::remove(&tmp)?;
-        let mut replica = Self { file: SegmentWriter::create(&tmp, header.clone())?, header, digest: blake3::Hasher::new(), taken: Vec::new(), broken: false };
+        let mut replica = Self {
+            file: SegmentWriter::create(&tmp, header.clone())?,
+            header,
+            digest: blake3::Hasher::new(),
+            taken: Vec::new(),
+            broken: false,
+        };
         for bytes in kept {
             replica.take(&bytes, crc32fast::hash(&bytes))?;
         }
@@ -64,7 +72,13 @@ impl ReplicaSegment {
     /// # Errors
     /// [`VaultError::BlockRefused`] when it is not the next one, is damaged, or differs from the one that is here; a file operation failed.
     pub fn append(&mut self, block: OutBlock<'_>) -> Result<ReplicaAck, VaultError> {
-        let refused = |why| Err(VaultError::BlockRefused { id: self.header.id, block_no: block.block_no, why });
+        let refused = |why| {
+            Err(VaultError::BlockRefused {
+                id: self.header.id,
+                block_no: block.block_no,
+                why,
+            })
+        };
         if self.broken {
             return refused("a write or a sync failed before: the copy must be opened again");
         }
@@ -75,9 +89,15 @@ impl ReplicaSegment {
             return refused("its CRC is wrong");
         }
         if let Some((crc, ack)) = self.taken.get(block.block_no as usize) {
-            return if *crc == block.crc { Ok(*ack) } else { refused("another one with its number is here") };
+            return if *crc == block.crc {
+                Ok(*ack)
+            } else {
+                refused("another one with its number is here")
+            };
         }
-        let ack = self.take(block.bytes, block.crc).and_then(|ack| self.file.sync().map(|()| ack));
+        let ack = self
+            .take(block.bytes, block.crc)
+            .and_then(|ack| self.file.sync().map(|()| ack));
         self.broken = matches!(ack, Err(VaultError::Io { .. }));
         ack
     }
@@ -95,7 +115,11 @@ impl ReplicaSegment {
         let id = self.header.id;
         if self.broken {
             let block_no = self.taken.len() as u32;
-            return Err(VaultError::BlockRefused { id, block_no, why: "a write or a sync failed before: the copy must be opened again" });
+            return Err(VaultError::BlockRefused {
+                id,
+                block_no,
+                why: "a write or a sync failed before: the copy must be opened again",
+            });
         }
         let segment = self.file.finish(Vec::new())?;
         // `finish` names the path it was created under; it stands as `.open` since.
@@ -123,10 +147,20 @@ impl ReplicaSegment {
         }
         let stats = block.frame.stats();
         let row = block.frame.row(0, bytes.len() as u64);
-        self.file.append(&BuiltBlock { block_no, bytes: bytes.to_vec(), row, stats, chained: digest })?;
+        self.file.append(&BuiltBlock {
+            block_no,
+            bytes: bytes.to_vec(),
+            row,
+            stats,
+            chained: digest,
+        })?;
         self.digest = hasher;
         let last_lsn = block.header(block.len() - 1).lsn;
-        let ack = ReplicaAck { block_no, last_lsn, digest };
+        let ack = ReplicaAck {
+            block_no,
+            last_lsn,
+            digest,
+        };
         self.taken.push((crc, ack));
         Ok(ack)
     }
@@ -144,7 +178,13 @@ fn whole_blocks(path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, Vau
     let mut reader = SegmentReader::open(path, header.id, true)?;
     match reader.header() {
         Some(here) if here == header => {}
-        Some(_) => return Err(VaultError::BlockRefused { id: header.id, block_no: 0, why: "the copy that is here is of another boot or WAL file" }),
+        Some(_) => {
+            return Err(VaultError::BlockRefused {
+                id: header.id,
+                block_no: 0,
+                why: "the copy that is here is of another boot or WAL file",
+            });
+        }
         None => return Ok(Vec::new()),
     }
     let rows = reader.blocks().to_vec();

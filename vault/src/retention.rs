@@ -10,7 +10,10 @@ use crate::ledger::SealRecord;
 /// The segments to trim at `now_ns`, oldest first.
 pub(crate) fn trim_plan(sealed: &[SealRecord], now_ns: u64, retention: Duration) -> Vec<SegmentId> {
     let kept_ns = u64::try_from(retention.as_nanos()).unwrap_or(u64::MAX);
-    let mut over: Vec<&SealRecord> = sealed.iter().filter(|s| s.sealed_ns.saturating_add(kept_ns) <= now_ns).collect();
+    let mut over: Vec<&SealRecord> = sealed
+        .iter()
+        .filter(|s| s.sealed_ns.saturating_add(kept_ns) <= now_ns)
+        .collect();
     over.sort_by_key(|s| (s.sealed_ns, s.id));
     over.into_iter().map(|s| s.id).collect()
 }
@@ -22,12 +25,25 @@ mod tests {
     use crate::ledger::SegmentStats;
 
     fn sealed(index: u32, sealed_ns: u64) -> SealRecord {
-        let id = SegmentId { node: NodeId::FIRST, shard: ShardId::new(0), index: SegmentIndex::new(index).unwrap() };
-        SealRecord { id, epoch: Epoch::FIRST, stats: SegmentStats::default(), digest: [0; 32], sealed_ns }
+        let id = SegmentId {
+            node: NodeId::FIRST,
+            shard: ShardId::new(0),
+            index: SegmentIndex::new(index).unwrap(),
+        };
+        SealRecord {
+            id,
+            epoch: Epoch::FIRST,
+            stats: SegmentStats::default(),
+            digest: [0; 32],
+            sealed_ns,
+        }
     }
 
     fn plan(sealed: &[SealRecord], now: u64, retention: u64) -> Vec<u32> {
-        trim_plan(sealed, now, Duration::from_nanos(retention)).iter().map(|id| id.index.get()).collect()
+        trim_plan(sealed, now, Duration::from_nanos(retention))
+            .iter()
+            .map(|id| id.index.get())
+            .collect()
     }
 
     #[test]

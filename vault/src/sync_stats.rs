@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Upper bounds of the buckets, in microseconds; one more bucket is for all above.
-pub const SYNC_BUCKETS_US: [u64; 14] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400];
+pub const SYNC_BUCKETS_US: [u64; 14] = [
+    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400,
+];
 
 /// Syncs of one shard.
 #[derive(Default, Debug)]
@@ -24,7 +26,10 @@ impl SyncStats {
 
     fn record(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = SYNC_BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(SYNC_BUCKETS_US.len());
+        let bucket = SYNC_BUCKETS_US
+            .iter()
+            .position(|bound| us <= *bound)
+            .unwrap_or(SYNC_BUCKETS_US.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(us, Ordering::Relaxed);
     }

@@ -78,7 +78,11 @@ impl Table {
     pub(crate) fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
         let mut slots = self.lock();
         loop {
-            let (key, slot) = slots.by_place.range((shard, from)..).next().filter(|((s, _), _)| *s == shard)?;
+            let (key, slot) = slots
+                .by_place
+                .range((shard, from)..)
+                .next()
+                .filter(|((s, _), _)| *s == shard)?;
             if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
                 return Some((key.1, slot.clone()));
             }
@@ -88,7 +92,11 @@ impl Table {
 
     /// All of it, in order.
     pub(crate) fn all(&self) -> Vec<(ShardId, SegmentIndex, Slot)> {
-        self.lock().by_place.iter().map(|((shard, index), slot)| (*shard, *index, slot.clone())).collect()
+        self.lock()
+            .by_place
+            .iter()
+            .map(|((shard, index), slot)| (*shard, *index, slot.clone()))
+            .collect()
     }
 
     /// Every shard that has a segment.
@@ -100,6 +108,10 @@ impl Table {
 
     /// How many wait for recovery.
     pub(crate) fn recovering(&self) -> usize {
-        self.lock().by_place.values().filter(|slot| matches!(slot, Slot::Recovering)).count()
+        self.lock()
+            .by_place
+            .values()
+            .filter(|slot| matches!(slot, Slot::Recovering))
+            .count()
     }
 }

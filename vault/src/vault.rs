@@ -3,24 +3,21 @@
 //! **Owns** the threads: per shard a syncer and a cutter, one keeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per shard; what earlier boots left is recovered
 //! behind it. I2: a boot never appends to a file of an earlier one.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::cursor::{CursorParts, ShardCursor};
-use crate::cutter::{BlockSink, Cutter};
+use crate::cutter::BlockSink;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_tier::{DiskTier, DiskUse};
 use crate::error::{OpenError, VaultError};
-use crate::file_io;
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
-use crate::keeper::{Keeper, KeeperCounts, KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
-use crate::ledger::{KnownSegment, Ledger, SealRecord};
-use crate::limits::{PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
+use crate::ledger::{Ledger, SealRecord};
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::recovery::{announce, list_left, recover_all, take_inventory};
 use crate::segment::block::BlockRow;
@@ -30,13 +27,13 @@ use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::segment_path;
 use crate::segment::verify::{VerifyReport, verify_segment};
 use crate::shard::ShardShared;
+use crate::start::{RecoveryEnd, Start, check, join, spawn};
 use crate::sync_stats::SyncStats;
 use crate::table::{Slot, Table};
 use crate::time::TimeRange;
 use crate::vault_clock::VaultClock;
-use crate::wal::file::{SpareWal, WalPlan, wal_dir};
-use crate::wal::syncer::Syncer;
-use crate::wal::writer::{ShardWriter, WriterPorts};
+use crate::wal::file::WalPlan;
+use crate::wal::writer::ShardWriter;
 use crate::watermark::{Notify, Watermark};
 
 /// How a vault is kept.
@@ -71,7 +68,12 @@ pub struct ShardSeam {
 impl ShardSeam {
     /// A shard of a single node.
     pub fn alone(notify: Notify) -> Self {
-        Self { notify, peers: 0, copies: 1, sink: None }
+        Self {
+            notify,
+            peers: 0,
+            copies: 1,
+            sink: None,
+        }
     }
 }
 
@@ -215,13 +217,21 @@ impl Vault {
     ) -> Result<(Self, Vec<ShardWriter>), OpenError> {
         check(options)?;
         assert_eq!(seams.len(), usize::from(options.shards), "one seam per shard");
-        let Identity { cluster_id, node_id: node, .. } = data.identity();
+        let Identity {
+            cluster_id,
+            node_id: node,
+            ..
+        } = data.identity();
         let path = data.path().to_path_buf();
         let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
         let parts = KeeperParts {
             data: path.clone(),
             node,
-            plan: WalPlan { cluster_id, epoch, size: options.segment_size },
+            plan: WalPlan {
+                cluster_id,
+                epoch,
+                size: options.segment_size,
+            },
             spares_wanted: options.spares,
             disk_limit: options.disk_limit,
             retention: options.retention,
@@ -236,7 +246,15 @@ impl Vault {
         let left = list_left(&path, node, &known)?;
         announce(&parts, &left, &known);
         let (news, keeper_news) = channel();
-        let mut start = Start { parts: &parts, news: &news, known: &known, left: &left, options, shards: Vec::new(), threads: Vec::new() };
+        let mut start = Start {
+            parts: &parts,
+            news: &news,
+            known: &known,
+            left: &left,
+            options,
+            shards: Vec::new(),
+            threads: Vec::new(),
+        };
         let mut writers = Vec::new();
         let mut kept = Vec::new();
         let mut syncs = Vec::new();
@@ -248,10 +266,16 @@ impl Vault {
         }
         let (shards, mut threads) = start.done();
         let marks: Vec<Arc<Watermark>> = shards.iter().map(|s| Arc::clone(&s.watermark)).collect();
-        let (table, quarantine, counts) = (Arc::clone(&parts.table), Arc::clone(&parts.quarantine), Arc::clone(&parts.counts));
+        let (table, quarantine, counts) = (
+            Arc::clone(&parts.table),
+            Arc::clone(&parts.quarantine),
+            Arc::clone(&parts.counts),
+        );
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
-        threads.push(spawn("keeper", marks, move || Keeper::new(parts, kept, keeper_news).run())?);
+        threads.push(spawn("keeper", marks, move || {
+            Keeper::new(parts, kept, keeper_news).run()
+        })?);
         let stop = Arc::clone(&stopping);
         threads.push(spawn("recovery", Vec::new(), move || {
             let _end = RecoveryEnd(Arc::clone(&recovery_parts.table));
@@ -288,7 +312,10 @@ impl Vault {
 
     /// What failed, if a sync did: the vault takes nothing any more.
     pub fn failure(&self) -> Option<String> {
-        self.inner.shards.iter().find_map(|s| s.watermark.failure().map(str::to_owned))
+        self.inner
+            .shards
+            .iter()
+            .find_map(|s| s.watermark.failure().map(str::to_owned))
     }
 
     /// How it stands.
@@ -298,7 +325,12 @@ impl Vault {
         let slots = inner.table.all();
         let count = |wanted: fn(&Slot) -> bool| slots.iter().filter(|(_, _, slot)| wanted(slot)).count() as u64;
         VaultStatus {
-            shards: inner.shards.iter().zip(&inner.syncs).map(|(s, syncs)| shard_status(s, syncs)).collect(),
+            shards: inner
+                .shards
+                .iter()
+                .zip(&inner.syncs)
+                .map(|(s, syncs)| shard_status(s, syncs))
+                .collect(),
             disk: DiskUse {
                 own: counts.own_bytes.load(Ordering::Relaxed),
                 limit: inner.disk_limit,
@@ -310,10 +342,22 @@ impl Vault {
             recovering_segments: inner.table.recovering() as u64,
             unreadable_segments: count(|s| matches!(s, Slot::Unreadable(_))),
             sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
-            sealed_bytes: slots.iter().map(|(_, _, s)| if let Slot::Sealed(r) = s { r.stats.stored_bytes } else { 0 }).sum(),
+            sealed_bytes: slots
+                .iter()
+                .map(|(_, _, s)| {
+                    if let Slot::Sealed(r) = s {
+                        r.stats.stored_bytes
+                    } else {
+                        0
+                    }
+                })
+                .sum(),
             trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
             sealed_since_start: counts.sealed.load(Ordering::Relaxed),
-            wal_files: (counts.wal_made.load(Ordering::Relaxed), counts.wal_recycled.load(Ordering::Relaxed)),
+            wal_files: (
+                counts.wal_made.load(Ordering::Relaxed),
+                counts.wal_recycled.load(Ordering::Relaxed),
+            ),
             quarantined: inner.quarantine.all().len() as u64,
             quarantined_bytes: inner.quarantine.bytes(),
         }
@@ -326,14 +370,19 @@ impl Vault {
 
     /// Each shard that takes entries: its last entry appended, and the last that may be acknowledged.
     pub fn marks(&self) -> Vec<(ShardId, Option<Lsn>, Option<Lsn>)> {
-        self.inner.shards.iter().map(|s| (s.id, s.written(), s.watermark.acked())).collect()
+        self.inner
+            .shards
+            .iter()
+            .map(|s| (s.id, s.written(), s.watermark.acked()))
+            .collect()
     }
 
     /// Every segment that is not trimmed, in order.
     pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
         let node = self.inner.node;
         let all = self.inner.table.all().into_iter();
-        all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot))).collect()
+        all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot)))
+            .collect()
     }
 
     /// Looks into a sealed segment's file.
@@ -349,7 +398,13 @@ impl Vault {
             blocks: reader.blocks().to_vec(),
             holes: reader.footer().map(|f| f.holes.clone()).unwrap_or_default(),
             faults: reader.faults().to_vec(),
-            quarantined: self.inner.quarantine.all().into_iter().filter(|q| q.segment == id).collect(),
+            quarantined: self
+                .inner
+                .quarantine
+                .all()
+                .into_iter()
+                .filter(|q| q.segment == id)
+                .collect(),
         })
     }
 
@@ -410,7 +465,10 @@ impl Vault {
     }
 
     fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
-        match (id.node == self.inner.node).then(|| self.inner.table.get(id.shard, id.index)).flatten() {
+        match (id.node == self.inner.node)
+            .then(|| self.inner.table.get(id.shard, id.index))
+            .flatten()
+        {
             Some(Slot::Sealed(record)) => Ok(record),
             Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) => Err(VaultError::NotSealed(id)),
             None => Err(VaultError::NoSuchSegment(id)),
@@ -433,15 +491,6 @@ fn close_writer(mut writer: ShardWriter) {
     writer.must_mark_idle();
 }
 
-fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
-    for thread in threads {
-        let name = thread.thread().name().unwrap_or("?").to_owned();
-        if thread.join().is_err() {
-            tracing::error!(name: "vault.thread.panicked", thread = %name);
-        }
-    }
-}
-
 fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus {
     ShardStatus {
         shard: shard.id,
@@ -458,128 +507,5 @@ fn state_of(slot: Slot) -> SegmentState {
         Slot::Recovering => SegmentState::Recovering,
         Slot::Unreadable(why) => SegmentState::Unreadable(why),
         Slot::Sealed(record) => SegmentState::Sealed(record),
-    }
-}
-
-fn check(options: &VaultOptions) -> Result<(), OpenError> {
-    let setting = |name, value, why| Err(OpenError::Setting { name, value, why });
-    let size = options.segment_size;
-    if !size.is_multiple_of(PAGE) || !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&size) {
-        return setting("vault.segment_size", size, "it must be a multiple of 4096, at least 64 KiB and below 4 GiB");
-    }
-    if options.shards == 0 {
-        return setting("ingest.shards", 0, "at least one shard is needed");
-    }
-    if options.spares == 0 || options.spares >= ROLLED_FILES_MAX {
-        return setting("vault.spares", options.spares as u64, "it must be 1 to 63");
-    }
-    Ok(())
-}
-
-/// Tells the table that nobody recovers anything any more, however that came.
-struct RecoveryEnd(Arc<Table>);
-
-impl Drop for RecoveryEnd {
-    fn drop(&mut self) {
-        self.0.recovery_ended();
-    }
-}
-
-/// Starts a thread. Should it panic, the shards with these `marks` have failed: without it nothing would ever be acknowledged, or sealed, again.
-fn spawn(name: &str, marks: Vec<Arc<Watermark>>, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let guard = FailOnPanic { name: name.to_owned(), marks };
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _guard = guard;
-        run();
-    });
-    Ok(spawned.map_err(VaultError::io("start the thread", name.as_ref()))?)
-}
-
-struct FailOnPanic {
-    name: String,
-    marks: Vec<Arc<Watermark>>,
-}
-
-impl Drop for FailOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.marks.iter().for_each(|mark| mark.fail(format!("the vault's thread {} panicked: this is a bug; restart the node", self.name)));
-        }
-    }
-}
-
-/// What starting a shard needs.
-struct Start<'a> {
-    parts: &'a KeeperParts,
-    news: &'a Sender<News>,
-    known: &'a [KnownSegment],
-    left: &'a [crate::recovery::LeftWal],
-    options: &'a VaultOptions,
-    shards: Vec<Arc<ShardShared>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Start<'_> {
-    /// Where a later shard could not be started, the threads of those before it end.
-    fn drop(&mut self) {
-        self.shards.iter().for_each(|shard| shard.stop());
-        join(self.threads.drain(..));
-    }
-}
-
-impl Start<'_> {
-    /// All is started.
-    fn done(mut self) -> (Vec<Arc<ShardShared>>, Vec<JoinHandle<()>>) {
-        (std::mem::take(&mut self.shards), std::mem::take(&mut self.threads))
-    }
-
-    fn shard(&mut self, id: ShardId, seam: ShardSeam) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
-        let parts = self.parts;
-        file_io::create_dir(&wal_dir(&parts.data, id.get()))?;
-        let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
-        let index = self.first_index(id);
-        let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
-        self.shards.push(Arc::clone(&shared));
-        let first = make_file(parts, SegmentId { node: parts.node, shard: id, index })?;
-        open_on_record(parts, &first.wal)?;
-        let wal = Arc::clone(&first.wal);
-        let (spares_in, spares) = sync_channel::<SpareWal>(self.options.spares);
-        let (to_syncer, files) = sync_channel(ROLLED_FILES_MAX);
-        let (to_cutter, rolls) = sync_channel(ROLLED_FILES_MAX);
-        let stats: Arc<SyncStats> = Arc::default();
-        let writer = ShardWriter::new(
-            Arc::clone(&shared),
-            first,
-            WriterPorts { spares, to_syncer, to_cutter },
-            self.options.segment_age,
-        );
-        let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
-        let thread = spawn(&format!("sync-{id}"), vec![shared.watermark.clone()], move || syncer.run())?;
-        shared.set_syncer(thread.thread().clone());
-        self.threads.push(thread);
-        let cutter = Cutter::new(parts.data.clone(), Arc::clone(&shared), wal, rolls, self.news.clone(), seam.sink);
-        let thread = spawn(&format!("cut-{id}"), vec![shared.watermark.clone()], move || cutter.run())?;
-        shared.set_cutter(thread.thread().clone());
-        self.threads.push(thread);
-        let kept = KeptShard {
-            shared,
-            spares: spares_in,
-            next_index: next_index(index),
-            handed: VecDeque::new(),
-            cut: None,
-            to_seal: VecDeque::new(),
-            reusable: Vec::new(),
-            unopened: None,
-        };
-        Ok((writer, kept, stats))
-    }
-
-    /// An index above every one on record and on disk.
-    fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
-        let on_record = self.known.iter().map(KnownSegment::id);
-        let on_disk = self.left.iter().map(|l| l.id);
-        let used = on_record.chain(on_disk).filter(|id| id.shard == shard).map(|id| id.index).max();
-        let next = self.parts.ledger.next_index(shard);
-        used.map_or(next, |used| next.max(next_index(used)))
     }
 }

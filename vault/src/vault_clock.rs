@@ -13,10 +13,14 @@ pub(crate) struct VaultClock {
 
 impl VaultClock {
     pub(crate) fn start() -> Self {
-        Self { wall_ns: now_unix_nano(), since: Instant::now() }
+        Self {
+            wall_ns: now_unix_nano(),
+            since: Instant::now(),
+        }
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
-        self.wall_ns.saturating_add(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.wall_ns
+            .saturating_add(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }

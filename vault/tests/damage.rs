@@ -1,4 +1,5 @@
 //! Damaged bytes on disk: each costs at most the entry (WAL) or the block (segment) it is in, is reported and kept, and never stops the rest.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
@@ -13,7 +14,10 @@ use std::time::Duration;
 use gophership_vault::entry::EntryState;
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::Ledger;
-use gophership_vault::{BlockRow, BlockSink, DataDir, Hole, HoleReason, OutBlock, ScanFault, SegmentHeader, ShardSeam, StoredEntry, Vault, VaultOptions};
+use gophership_vault::{
+    BlockRow, BlockSink, DataDir, Hole, HoleReason, OutBlock, ScanFault, SegmentHeader, ShardSeam, StoredEntry, Vault,
+    VaultOptions,
+};
 use support::*;
 
 const PAGE: usize = 4096;
@@ -39,11 +43,22 @@ impl Crashed {
         let dir = tempfile::tempdir().unwrap();
         let ledger: Arc<MemoryLedger> = Arc::default();
         let sink = open_file.then(|| Box::new(Nowhere) as Box<dyn BlockSink>);
-        let seam = ShardSeam { sink, ..ShardSeam::alone(Box::new(|| {})) };
+        let seam = ShardSeam {
+            sink,
+            ..ShardSeam::alone(Box::new(|| {}))
+        };
         let data = DataDir::open(dir.path(), true).unwrap();
-        let (vault, mut writers) =
-            Vault::open(data, &options(1), ledger.next_epoch(), Arc::clone(&ledger) as Arc<dyn Ledger>, vec![seam]).unwrap();
-        let payloads: Vec<Vec<u8>> = (1..=entries).map(|n| payload(n, 40 + (n as usize * 97) % 700)).collect();
+        let (vault, mut writers) = Vault::open(
+            data,
+            &options(1),
+            ledger.next_epoch(),
+            Arc::clone(&ledger) as Arc<dyn Ledger>,
+            vec![seam],
+        )
+        .unwrap();
+        let payloads: Vec<Vec<u8>> = (1..=entries)
+            .map(|n| payload(n, 40 + (n as usize * 97) % 700))
+            .collect();
         for (n, payload) in payloads.iter().enumerate() {
             let lsn = append(&mut writers[0], n as u64, payload);
             wait_acked(&writers[0], lsn);
@@ -77,7 +92,11 @@ impl Crashed {
     fn copy(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_dir(self.dir.path(), dir.path());
-        Self { dir, ledger: self.ledger.copy(), payloads: self.payloads.clone() }
+        Self {
+            dir,
+            ledger: self.ledger.copy(),
+            payloads: self.payloads.clone(),
+        }
     }
 
     fn damaged(&self, damage: impl FnOnce(&mut Vec<u8>)) -> Self {
@@ -111,21 +130,31 @@ impl Crashed {
         let (again, _) = read(&vault, 0);
         assert_eq!(again.len(), entries.len() + 1, "{what}");
         for record in sealed(&vault) {
-            assert!(vault.verify(record.id, &mut |_, _| {}).unwrap().ok, "{what}: what was cut again is whole");
+            assert!(
+                vault.verify(record.id, &mut |_, _| {}).unwrap().ok,
+                "{what}: what was cut again is whole"
+            );
         }
         vault.close(writers);
     }
 
     fn check_entries(&self, what: &str, entries: &[StoredEntry], lost: &[u32]) {
         let got: BTreeMap<u32, &[u8]> = entries.iter().map(|e| (e.lsn.number().get(), &e.payload[..])).collect();
-        let wanted: BTreeMap<u32, &[u8]> =
-            (1..).zip(&self.payloads).filter(|(n, _)| !lost.contains(n)).map(|(n, p)| (n, &p[..])).collect();
+        let wanted: BTreeMap<u32, &[u8]> = (1..)
+            .zip(&self.payloads)
+            .filter(|(n, _)| !lost.contains(n))
+            .map(|(n, p)| (n, &p[..]))
+            .collect();
         assert!(got == wanted, "{what}: {:?} instead of {:?}", got.keys(), wanted.keys());
     }
 }
 
 fn numbers(faults: &[ScanFault]) -> Vec<u32> {
-    faults.iter().filter_map(|f| f.numbers).flat_map(|(first, last)| first.get()..=last.get()).collect()
+    faults
+        .iter()
+        .filter_map(|f| f.numbers)
+        .flat_map(|(first, last)| first.get()..=last.get())
+        .collect()
 }
 
 /// Every stretch in quarantine stands there with its reason, and with as many bytes as that says.
@@ -133,10 +162,16 @@ fn check_quarantine(data: &Path, count: usize) {
     let mut reasons = 0;
     for entry in fs::read_dir(data.join("quarantine")).unwrap() {
         let path = entry.unwrap().path();
-        let Some(stem) = path.to_str().unwrap().strip_suffix(".reason.json").map(str::to_owned) else { continue };
+        let Some(stem) = path.to_str().unwrap().strip_suffix(".reason.json").map(str::to_owned) else {
+            continue;
+        };
         let reason: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(reason["format"], 1);
-        assert_eq!(fs::read(format!("{stem}.bin")).unwrap().len() as u64, reason["length"].as_u64().unwrap(), "{reason}");
+        assert_eq!(
+            fs::read(format!("{stem}.bin")).unwrap().len() as u64,
+            reason["length"].as_u64().unwrap(),
+            "{reason}"
+        );
         reasons += 1;
     }
     assert_eq!(reasons, count);
@@ -155,15 +190,21 @@ fn a_damaged_wal_header_page_costs_nothing_and_is_kept() {
     let crashed = Crashed::new(8, true, false);
     let last = options(1).segment_size as usize - PAGE;
     for at in [0, 33, 90, 4095] {
-        crashed.damaged(flip(at)).check(&format!("first page, byte {at}"), &[], 1);
-        crashed.damaged(flip(last + at)).check(&format!("last page, byte {at}"), &[], 1);
+        crashed
+            .damaged(flip(at))
+            .check(&format!("first page, byte {at}"), &[], 1);
+        crashed
+            .damaged(flip(last + at))
+            .check(&format!("last page, byte {at}"), &[], 1);
     }
     crashed.damaged(zero_sector(0)).check("first page, sector", &[], 1);
     let both = |b: &mut Vec<u8>| {
         b[..PAGE].fill(0);
         b[last..].fill(0);
     };
-    crashed.damaged(both).check("both pages gone: the catalogue knows", &[], 2);
+    crashed
+        .damaged(both)
+        .check("both pages gone: the catalogue knows", &[], 2);
 }
 
 #[test]
@@ -174,7 +215,9 @@ fn a_damaged_wal_entry_costs_that_entry_alone() {
         let at = offsets[n as usize - 1];
         // crc, length, lsn, durable mark, times, tenant, state, tag, payload
         for byte in [0, 4, 7, 8, 12, 16, 20, 30, 52, 57, 60, 63, 64, 70] {
-            crashed.damaged(flip(at + byte)).check(&format!("entry {n}, byte {byte}"), &[n], 1);
+            crashed
+                .damaged(flip(at + byte))
+                .check(&format!("entry {n}, byte {byte}"), &[n], 1);
         }
     }
 }
@@ -208,7 +251,9 @@ fn a_damaged_idle_mark_costs_nothing() {
     let at = *crashed.offsets().last().unwrap();
     for byte in [0, 8, 16, 57, 60] {
         // Nothing follows it, so nothing says that it was ever durable.
-        crashed.damaged(flip(at + byte)).check(&format!("idle mark, byte {byte}"), &[], 0);
+        crashed
+            .damaged(flip(at + byte))
+            .check(&format!("idle mark, byte {byte}"), &[], 0);
     }
 }
 
@@ -228,17 +273,25 @@ fn a_damaged_idle_mark_between_entries_is_kept() {
     drop((vault, writers));
     let crashed = Crashed { dir, ledger, payloads };
     let second_mark = PAGE + 2 * 168 + 64;
-    crashed.damaged(flip(second_mark + 9)).check("an idle mark between entries", &[], 1);
+    crashed
+        .damaged(flip(second_mark + 9))
+        .check("an idle mark between entries", &[], 1);
 }
 
 #[test]
 fn a_durable_tail_that_is_gone_is_reported_and_one_that_was_never_synced_is_not() {
     let crashed = Crashed::new(6, true, false);
     let offsets = crashed.offsets();
-    crashed.damaged(|b| b[offsets[4]..offsets[6]].fill(0)).check("the last two, before an idle mark", &[5, 6], 1);
+    crashed
+        .damaged(|b| b[offsets[4]..offsets[6]].fill(0))
+        .check("the last two, before an idle mark", &[5, 6], 1);
     // Without the idle mark entry 6 tells of 5 only; with 6 gone too, 4 is all that is known.
     let unmarked = Crashed::new(6, false, false);
-    unmarked.damaged(|b| b[offsets[5]..offsets[6]].fill(0)).check_void("the last one, of which no mark speaks", &[1, 2, 3, 4, 5], &[]);
+    unmarked.damaged(|b| b[offsets[5]..offsets[6]].fill(0)).check_void(
+        "the last one, of which no mark speaks",
+        &[1, 2, 3, 4, 5],
+        &[],
+    );
 }
 
 impl Crashed {
@@ -247,12 +300,21 @@ impl Crashed {
         let (vault, writers) = self.restart();
         let (entries, faults) = read(&vault, 0);
         assert_eq!(faults, [], "{what}");
-        let void: Vec<u32> = (1..=self.payloads.len() as u32).filter(|n| !there.contains(n)).collect();
+        let void: Vec<u32> = (1..=self.payloads.len() as u32)
+            .filter(|n| !there.contains(n))
+            .collect();
         self.check_entries(what, &entries, &void);
         assert_eq!(vault.quarantined(), [], "{what}: what was never synced is no damage");
-        let found: Vec<Hole> = sealed(&vault).iter().flat_map(|r| vault.describe(r.id).unwrap().holes).collect();
-        let found: Vec<(u32, u32, HoleReason)> = found.iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect();
-        let wanted: Vec<_> = holes.iter().map(|(first, last)| (*first, *last, HoleReason::UnsyncedTail)).collect();
+        let found: Vec<Hole> = sealed(&vault)
+            .iter()
+            .flat_map(|r| vault.describe(r.id).unwrap().holes)
+            .collect();
+        let found: Vec<(u32, u32, HoleReason)> =
+            found.iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect();
+        let wanted: Vec<_> = holes
+            .iter()
+            .map(|(first, last)| (*first, *last, HoleReason::UnsyncedTail))
+            .collect();
         assert_eq!(found, wanted, "{what}");
         vault.close(writers);
     }
@@ -295,19 +357,35 @@ fn unsynced_after(marked: u64, entries: u64) -> Crashed {
         }
     });
     let payloads = (1..=entries).map(|n| payload(n, 300)).collect();
-    Crashed { dir: crashed.dir, ledger: crashed.ledger, payloads }
+    Crashed {
+        dir: crashed.dir,
+        ledger: crashed.ledger,
+        payloads,
+    }
 }
 
 #[test]
 fn an_unsynced_tail_is_void_whatever_of_it_reached_the_disk() {
     let crashed = unsynced_after(4, 10);
-    crashed.copy().check_void("all of it arrived", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], &[]);
+    crashed
+        .copy()
+        .check_void("all of it arrived", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], &[]);
     let at = |n: usize| PAGE + (n - 1) * 368;
-    crashed.damaged(|b| b[at(7)..at(11)].fill(0)).check_void("a torn end", &[1, 2, 3, 4, 5, 6], &[]);
-    crashed.damaged(|b| b[at(6)..at(9)].fill(0)).check_void("a hole before valid entries", &[1, 2, 3, 4, 5, 9, 10], &[(6, 8)]);
-    crashed.damaged(|b| b[at(6) + 200] ^= 1).check_void("a torn entry", &[1, 2, 3, 4, 5, 7, 8, 9, 10], &[(6, 6)]);
+    crashed
+        .damaged(|b| b[at(7)..at(11)].fill(0))
+        .check_void("a torn end", &[1, 2, 3, 4, 5, 6], &[]);
+    crashed.damaged(|b| b[at(6)..at(9)].fill(0)).check_void(
+        "a hole before valid entries",
+        &[1, 2, 3, 4, 5, 9, 10],
+        &[(6, 8)],
+    );
+    crashed
+        .damaged(|b| b[at(6) + 200] ^= 1)
+        .check_void("a torn entry", &[1, 2, 3, 4, 5, 7, 8, 9, 10], &[(6, 6)]);
     // The same damage at the mark is corruption.
-    crashed.damaged(|b| b[at(4) + 200] ^= 1).check("the last durable entry", &[4], 1);
+    crashed
+        .damaged(|b| b[at(4) + 200] ^= 1)
+        .check("the last durable entry", &[4], 1);
 }
 
 #[test]
@@ -340,7 +418,9 @@ fn a_bad_wal_entry_is_taken_from_the_open_segment() {
     let crashed = Crashed::new(10, true, true);
     let offsets = crashed.offsets();
     for n in [1usize, 6, 10] {
-        crashed.damaged(flip(offsets[n - 1] + 70)).check(&format!("entry {n}"), &[], 1);
+        crashed
+            .damaged(flip(offsets[n - 1] + 70))
+            .check(&format!("entry {n}"), &[], 1);
     }
     crashed.damaged(|b| b[PAGE..60000].fill(0)).check("all of it", &[], 0);
 }
@@ -348,7 +428,13 @@ fn a_bad_wal_entry_is_taken_from_the_open_segment() {
 #[test]
 fn files_that_nobody_knows_are_left_where_they_are() {
     let crashed = Crashed::new(3, true, false);
-    let strangers = ["wal/0000/notes.txt", "wal/other", "segments/0000000001/0000/000000000077.seg", "segments/0000000001/0000/000000000078.open", "quarantine/x.bin"];
+    let strangers = [
+        "wal/0000/notes.txt",
+        "wal/other",
+        "segments/0000000001/0000/000000000077.seg",
+        "segments/0000000001/0000/000000000078.open",
+        "quarantine/x.bin",
+    ];
     fs::create_dir_all(crashed.dir.path().join("segments/0000000001/0000")).unwrap();
     for name in strangers {
         fs::write(crashed.dir.path().join(name), b"mine").unwrap();
@@ -361,7 +447,11 @@ fn files_that_nobody_knows_are_left_where_they_are() {
 
 #[test]
 fn a_wal_file_that_cannot_be_read_is_shown_and_does_not_stop_the_rest() {
-    for (what, bytes) in [("empty", Vec::new()), ("cut off", vec![0u8; 100]), ("garbage", vec![0xA5; 65536])] {
+    for (what, bytes) in [
+        ("empty", Vec::new()),
+        ("cut off", vec![0u8; 100]),
+        ("garbage", vec![0xA5; 65536]),
+    ] {
         let crashed = Crashed::new(3, true, false);
         let (vault, mut writers) = crashed.restart();
         let lsn = append(&mut writers[0], 1, b"second boot");
@@ -414,11 +504,24 @@ fn sealed_segment(payload_bytes: usize) -> Sealed {
     let ledger: Arc<MemoryLedger> = Arc::default();
     let cut = Arc::new(AtomicUsize::new(0));
     // A segment with entries is rolled at the first tick.
-    let options = VaultOptions { segment_size: 1 << 20, segment_age: Duration::ZERO, ..options(1) };
-    let seam = ShardSeam { sink: Some(Box::new(Counting(Arc::clone(&cut)))), ..ShardSeam::alone(Box::new(|| {})) };
+    let options = VaultOptions {
+        segment_size: 1 << 20,
+        segment_age: Duration::ZERO,
+        ..options(1)
+    };
+    let seam = ShardSeam {
+        sink: Some(Box::new(Counting(Arc::clone(&cut)))),
+        ..ShardSeam::alone(Box::new(|| {}))
+    };
     let data = DataDir::open(dir.path(), true).unwrap();
-    let (vault, mut writers) =
-        Vault::open(data, &options, ledger.next_epoch(), Arc::clone(&ledger) as Arc<dyn Ledger>, vec![seam]).unwrap();
+    let (vault, mut writers) = Vault::open(
+        data,
+        &options,
+        ledger.next_epoch(),
+        Arc::clone(&ledger) as Arc<dyn Ledger>,
+        vec![seam],
+    )
+    .unwrap();
     let mut n = 0;
     for group in [1u64, 3, 2, 1] {
         let before = cut.load(Ordering::SeqCst);
@@ -442,7 +545,15 @@ fn sealed_segment(payload_bytes: usize) -> Sealed {
     let blocks = vault.describe(id).unwrap().blocks;
     assert!(blocks.len() >= 4);
     let path = vault.segment_file(id);
-    Sealed { _dir: dir, vault, writers, id, entries, blocks, path }
+    Sealed {
+        _dir: dir,
+        vault,
+        writers,
+        id,
+        entries,
+        blocks,
+        path,
+    }
 }
 
 impl Sealed {
@@ -486,9 +597,9 @@ fn any_flipped_bit_in_a_segment_costs_at_most_its_block_and_is_noticed() {
     let segment = sealed_segment(30);
     let bytes = fs::read(&segment.path).unwrap();
     let (first, last) = (segment.blocks[0], segment.blocks[segment.blocks.len() - 1]);
-    for at in 0..bytes.len() {
+    for (at, byte) in bytes.iter().enumerate() {
         for bit in [at % 8, (at + 3) % 8] {
-            let lost = segment.check(&format!("byte {at} bit {bit}"), at as u64, &[bytes[at] ^ (1 << bit)]);
+            let lost = segment.check(&format!("byte {at} bit {bit}"), at as u64, &[byte ^ (1 << bit)]);
             let in_blocks = (first.offset..last.offset + last.stored_bytes).contains(&(at as u64));
             assert_eq!(lost, usize::from(in_blocks), "byte {at} bit {bit}");
         }
@@ -503,8 +614,16 @@ fn a_zeroed_sector_in_a_segment_costs_the_blocks_it_touches() {
     let mut lost_any = false;
     for from in (0..bytes.len()).step_by(512) {
         let sector = from as u64..(from as u64 + 512).min(bytes.len() as u64);
-        let touched = segment.blocks.iter().filter(|b| b.offset < sector.end && sector.start < b.offset + b.stored_bytes).count();
-        let lost = segment.check(&format!("sector at {from}"), sector.start, &vec![0; (sector.end - sector.start) as usize]);
+        let touched = segment
+            .blocks
+            .iter()
+            .filter(|b| b.offset < sector.end && sector.start < b.offset + b.stored_bytes)
+            .count();
+        let lost = segment.check(
+            &format!("sector at {from}"),
+            sector.start,
+            &vec![0; (sector.end - sector.start) as usize],
+        );
         assert!(lost <= touched, "sector at {from}: {lost} of {touched}");
         lost_any |= lost > 0;
     }
@@ -525,7 +644,14 @@ fn with_its_footer_gone_a_segment_is_read_by_its_frames() {
         let mut frame = vec![0; 64];
         file.read_exact_at(&mut frame, block.offset).unwrap();
         file.write_all_at(&[0; 64], block.offset).unwrap();
-        assert_eq!(segment.check(&format!("footer and block {i}"), footer, &vec![0xFF; (len - footer) as usize]), 1);
+        assert_eq!(
+            segment.check(
+                &format!("footer and block {i}"),
+                footer,
+                &vec![0xFF; (len - footer) as usize]
+            ),
+            1
+        );
         file.write_all_at(&frame, block.offset).unwrap();
     }
     segment.end();

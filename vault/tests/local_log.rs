@@ -1,4 +1,5 @@
 //! The vault as its users see it: append, ack, read, restart.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
@@ -114,9 +115,15 @@ fn what_is_past_its_retention_goes_and_the_rest_stays() {
         last = Some(append(&mut writers[0], n, &payload(n, 1000)));
     }
     wait_acked(&writers[0], last.unwrap());
-    wait("trimming", || vault.status().trimmed_since_start >= 2 && sealed(&vault).is_empty());
+    wait("trimming", || {
+        vault.status().trimmed_since_start >= 2 && sealed(&vault).is_empty()
+    });
     let left = payloads(&vault, 0);
-    assert_eq!(left.last(), Some(&payload(199, 1000)), "what is not sealed is never trimmed");
+    assert_eq!(
+        left.last(),
+        Some(&payload(199, 1000)),
+        "what is not sealed is never trimmed"
+    );
     assert!(left.len() < 200);
     vault.close(writers);
     let (vault, writers) = open(dir.path(), &ledger, &options);
@@ -134,7 +141,11 @@ fn at_the_disk_limit_appends_are_refused_and_taken_again_when_there_is_room() {
     let (vault, mut writers) = open(dir.path(), &ledger, &options);
     let mut kept = Vec::new();
     let mut n = 0;
-    let noise = |n: u64| -> Vec<u8> { (0..64).flat_map(|i| *blake3::hash(&(n * 64 + i).to_le_bytes()).as_bytes()).collect() };
+    let noise = |n: u64| -> Vec<u8> {
+        (0..64)
+            .flat_map(|i| *blake3::hash(&(n * 64 + i).to_le_bytes()).as_bytes())
+            .collect()
+    };
     wait("a refusal", || {
         n += 1;
         let payload = noise(n);
@@ -146,7 +157,11 @@ fn at_the_disk_limit_appends_are_refused_and_taken_again_when_there_is_room() {
         }
         false
     });
-    wait("room again", || writers[0].must_append(&meta(n), 4, std::iter::once(&b"room"[..])).is_ok());
+    wait("room again", || {
+        writers[0]
+            .must_append(&meta(n), 4, std::iter::once(&b"room"[..]))
+            .is_ok()
+    });
     vault.close(writers);
 }
 
@@ -156,7 +171,10 @@ fn a_payload_that_no_file_can_hold_is_refused_and_costs_nothing() {
     let ledger = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let big = vec![1u8; 64 * 1024];
-    assert_eq!(writers[0].must_append(&meta(1), big.len(), std::iter::once(&big[..])), Err(AppendError::TooLarge));
+    assert_eq!(
+        writers[0].must_append(&meta(1), big.len(), std::iter::once(&big[..])),
+        Err(AppendError::TooLarge)
+    );
     let lsn = append(&mut writers[0], 1, b"small");
     wait_acked(&writers[0], lsn);
     assert_eq!(payloads(&vault, 0), [b"small".to_vec()]);
@@ -168,7 +186,9 @@ fn a_payload_its_caller_refuses_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
-    let refused = writers[0].must_append_with(300, std::iter::once(&[7u8; 300][..]), |_| Err::<gophership_vault::entry::EntryMeta, _>("no"));
+    let refused = writers[0].must_append_with(300, std::iter::once(&[7u8; 300][..]), |_| {
+        Err::<gophership_vault::entry::EntryMeta, _>("no")
+    });
     assert_eq!(refused, Err(gophership_vault::AppendFault::Refused("no")));
     let lsn = append(&mut writers[0], 1, b"small");
     wait_acked(&writers[0], lsn);
@@ -176,5 +196,73 @@ fn a_payload_its_caller_refuses_leaves_no_trace() {
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     assert_eq!(payloads(&vault, 0), [b"small".to_vec()]);
     assert_eq!(vault.status().quarantined, 0);
+    vault.close(writers);
+}
+
+#[test]
+fn readers_see_every_acknowledged_entry_once_while_segments_are_written_sealed_and_recycled() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mark = writers[0].watermark();
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (vault, done, mark) = (vault.clone(), Arc::clone(&done), Arc::clone(&mark));
+            std::thread::spawn(move || {
+                let mut rounds = 0;
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    let acked = mark.acked();
+                    let (entries, faults) = read(&vault, 0);
+                    assert_eq!(faults, []);
+                    assert!(
+                        entries.last().map(|e| e.lsn) >= acked,
+                        "all that was acknowledged before is there"
+                    );
+                    for (n, entry) in entries.iter().enumerate() {
+                        assert!(entry.payload == payload(n as u64, 600), "entry {n} is {:?}", entry.lsn);
+                    }
+                    rounds += 1;
+                }
+                rounds
+            })
+        })
+        .collect();
+    let mut n = 0;
+    wait("a file used again", || {
+        for _ in 0..500 {
+            append(&mut writers[0], n, &payload(n, 600));
+            n += 1;
+        }
+        n >= 1500 && vault.status().wal_files.1 > 0
+    });
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    done.store(true, std::sync::atomic::Ordering::Release);
+    assert!(readers.into_iter().map(|r| r.join().unwrap()).sum::<u32>() > 0);
+    assert_eq!(payloads(&vault, 0).len() as u64, n);
+    vault.close(writers);
+}
+
+#[test]
+fn readers_of_what_is_being_trimmed_see_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let options = gophership_vault::VaultOptions {
+        retention: Duration::from_millis(100),
+        ..options(1)
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options);
+    let mut n = 0;
+    wait("some trimming", || {
+        for _ in 0..50 {
+            n += 1;
+            append(&mut writers[0], n, &payload(n, 1000));
+        }
+        let (entries, faults) = read(&vault, 0);
+        assert_eq!(faults, [], "what is trimmed is passed over");
+        assert!(entries.is_sorted_by(|a, b| a.lsn < b.lsn));
+        vault.status().trimmed_since_start > 20
+    });
+    assert_eq!(vault.quarantined(), []);
     vault.close(writers);
 }

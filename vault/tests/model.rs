@@ -1,5 +1,6 @@
 //! The vault against a model: whatever is appended, closed, crashed and reopened, with a file operation failing at any place (feature `failpoints`) or
 //! the catalogue refusing, everything that was acknowledged is there, in order and bit-identical, and nothing else than what was appended.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
@@ -14,8 +15,16 @@ use proptest::prelude::*;
 use support::*;
 
 /// Every failpoint of the crate that stands for a failing operation.
-const FAILPOINTS: [&str; 8] =
-    ["file.sync", "dir.sync", "file.rename", "file.remove", "wal.sync", "wal.header.write", "wal.allocate", "segment.write"];
+const FAILPOINTS: [&str; 8] = [
+    "file.sync",
+    "dir.sync",
+    "file.rename",
+    "file.remove",
+    "wal.sync",
+    "wal.header.write",
+    "wal.allocate",
+    "segment.write",
+];
 
 #[derive(Clone, Debug)]
 enum Fault {
@@ -30,7 +39,10 @@ enum Op {
     Tick,
     Arm(Fault),
     /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is given.
-    Reopen { clean: bool, fault: Option<Fault> },
+    Reopen {
+        clean: bool,
+        fault: Option<Fault>,
+    },
 }
 
 /// Failpoints are the process's, so one case runs at a time.
@@ -47,7 +59,7 @@ fn arm(_: &str, _: u8, _: bool) {}
 
 #[cfg(feature = "failpoints")]
 fn disarm() {
-    FAILPOINTS.iter().for_each(|name| fail::remove(name));
+    FAILPOINTS.iter().for_each(fail::remove);
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -82,20 +94,32 @@ struct Run {
 }
 
 fn small() -> VaultOptions {
-    VaultOptions { spares: 1, ..options(1) }
+    VaultOptions {
+        spares: 1,
+        ..options(1)
+    }
 }
 
 impl Run {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut run = Self { dir, ledger: Arc::default(), vault: None, appended: BTreeMap::new(), kept: BTreeMap::new(), made: 0 };
+        let mut run = Self {
+            dir,
+            ledger: Arc::default(),
+            vault: None,
+            appended: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            made: 0,
+        };
         run.open();
         assert!(run.vault.is_some());
         run
     }
 
     fn open(&mut self) {
-        let Ok(data) = DataDir::open(self.dir.path(), true) else { return };
+        let Ok(data) = DataDir::open(self.dir.path(), true) else {
+            return;
+        };
         let seams = vec![ShardSeam::alone(Box::new(|| {}))];
         let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
         if let Ok((vault, mut writers)) = Vault::open(data, &small(), self.ledger.next_epoch(), ledger, seams) {
@@ -145,18 +169,27 @@ impl Run {
         loop {
             match writer.must_append(&meta(self.made), payload.len(), std::iter::once(&payload[..])) {
                 Ok(lsn) => {
-                    assert!(self.appended.last_key_value().is_none_or(|(last, _)| *last < lsn), "an Lsn went back");
+                    assert!(
+                        self.appended.last_key_value().is_none_or(|(last, _)| *last < lsn),
+                        "an Lsn went back"
+                    );
                     self.appended.insert(lsn, payload);
                     return;
                 }
-                Err(AppendError::NoSpare | AppendError::DiskFull) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(1)),
+                Err(AppendError::NoSpare | AppendError::DiskFull) if Instant::now() < patience => {
+                    std::thread::sleep(Duration::from_millis(1))
+                }
                 Err(AppendError::NoSpare | AppendError::DiskFull) => return,
                 Err(AppendError::Failed) => {
                     let why = vault.failure().expect("a failed append has its reason");
                     assert!(!why.contains("panicked"), "{why}");
                     let acked = writer.watermark().acked();
                     std::thread::sleep(Duration::from_millis(2));
-                    assert_eq!(writer.watermark().acked(), acked, "a failed shard acknowledges nothing more");
+                    assert_eq!(
+                        writer.watermark().acked(),
+                        acked,
+                        "a failed shard acknowledges nothing more"
+                    );
                     return;
                 }
                 Err(AppendError::TooLarge) => panic!("it would have fit"),
@@ -167,11 +200,15 @@ impl Run {
     fn wait_acked(&self) {
         let Some((_, writer)) = &self.vault else { return };
         let mark = writer.watermark();
-        wait("an ack or a failure", || mark.failed() || mark.acked() >= writer.last_written());
+        wait("an ack or a failure", || {
+            mark.failed() || mark.acked() >= writer.last_written()
+        });
     }
 
     fn end(&mut self, clean: bool) {
-        let Some((vault, writer)) = self.vault.take() else { return };
+        let Some((vault, writer)) = self.vault.take() else {
+            return;
+        };
         let mark = writer.watermark();
         let (acked, written) = (mark.acked(), writer.last_written());
         if clean {
@@ -182,7 +219,12 @@ impl Run {
             drop(writer);
         }
         let acked = acked.max(mark.acked());
-        self.kept.extend(self.appended.iter().filter(|(lsn, _)| Some(**lsn) <= acked).map(|(lsn, p)| (*lsn, p.clone())));
+        self.kept.extend(
+            self.appended
+                .iter()
+                .filter(|(lsn, _)| Some(**lsn) <= acked)
+                .map(|(lsn, p)| (*lsn, p.clone())),
+        );
     }
 
     /// With nothing failing any more.
@@ -198,7 +240,10 @@ impl Run {
         let there: BTreeMap<Lsn, Vec<u8>> = entries.iter().map(|e| (e.lsn, e.payload.clone())).collect();
         assert!(entries.is_sorted_by(|a, b| a.lsn < b.lsn), "in order, each once");
         for (lsn, payload) in &self.kept {
-            assert!(there.get(lsn) == Some(payload), "{lsn} was acknowledged, and is not there as it was");
+            assert!(
+                there.get(lsn) == Some(payload),
+                "{lsn} was acknowledged, and is not there as it was"
+            );
         }
         for (lsn, payload) in &there {
             assert!(self.appended.get(lsn) == Some(payload), "{lsn} was never appended so");
@@ -209,8 +254,16 @@ impl Run {
     }
 }
 
+/// Some ten seconds' worth, unless PROPTEST_CASES says otherwise.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(40)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_acknowledged_is_there_whatever_fails(ops in prop::collection::vec(op(), 1..40)) {

@@ -1,4 +1,5 @@
 //! The seam that replication will use, without a network: blocks go from one vault's cutter to copies in other folders, and their answers move the watermark.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 use gophership_vault::ids::{Epoch, Lsn, SegmentId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
-    BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultError, VaultOptions, Watermark, verify_segment,
+    BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultError,
+    VaultOptions, Watermark, verify_segment,
 };
 use support::*;
 
@@ -28,8 +30,22 @@ struct Block {
 
 impl Block {
     fn out(&self) -> OutBlock<'_> {
-        let Self { id, epoch, block_no, crc, last_lsn, .. } = *self;
-        OutBlock { id, epoch, block_no, bytes: &self.bytes, crc, last_lsn }
+        let Self {
+            id,
+            epoch,
+            block_no,
+            crc,
+            last_lsn,
+            ..
+        } = *self;
+        OutBlock {
+            id,
+            epoch,
+            block_no,
+            bytes: &self.bytes,
+            crc,
+            last_lsn,
+        }
     }
 }
 
@@ -69,7 +85,16 @@ impl Tap {
 
     fn blocks(&self) -> Vec<Block> {
         let link = self.0.lock().unwrap();
-        link.log.iter().filter_map(|m| if let Message::Block(b) = m { Some(b.clone()) } else { None }).collect()
+        link.log
+            .iter()
+            .filter_map(|m| {
+                if let Message::Block(b) = m {
+                    Some(b.clone())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 }
 
@@ -79,7 +104,14 @@ impl BlockSink for Tap {
     }
 
     fn block(&mut self, b: OutBlock<'_>) {
-        self.send(Message::Block(Block { id: b.id, epoch: b.epoch, block_no: b.block_no, bytes: b.bytes.to_vec(), crc: b.crc, last_lsn: b.last_lsn }));
+        self.send(Message::Block(Block {
+            id: b.id,
+            epoch: b.epoch,
+            block_no: b.block_no,
+            bytes: b.bytes.to_vec(),
+            crc: b.crc,
+            last_lsn: b.last_lsn,
+        }));
     }
 
     fn complete(&mut self, id: SegmentId) {
@@ -102,13 +134,17 @@ impl Peer {
             let mut done = BTreeMap::new();
             while stopped.get().is_none() {
                 match stream.recv_timeout(Duration::from_millis(5)) {
-                    Ok(Message::Begin(header)) => drop(open.insert(header.id, ReplicaSegment::open(&data, header).unwrap())),
+                    Ok(Message::Begin(header)) => {
+                        drop(open.insert(header.id, ReplicaSegment::open(&data, header).unwrap()))
+                    }
                     Ok(Message::Block(block)) => {
                         let ack = open.get_mut(&block.id).unwrap().append(block.out()).unwrap();
                         assert!(ack.block_no >= block.block_no && ack.last_lsn >= block.last_lsn);
                         mark.peer_synced(number, ack.last_lsn);
                     }
-                    Ok(Message::Complete(id)) => drop(done.insert(id, open.remove(&id).unwrap().complete(&data).unwrap())),
+                    Ok(Message::Complete(id)) => {
+                        done.insert(id, open.remove(&id).unwrap().complete(&data).unwrap());
+                    }
                     Err(_) => {}
                 }
             }
@@ -134,15 +170,35 @@ fn owner(peers: usize, copies: usize, options: &VaultOptions) -> Owner {
     let dir = tempfile::tempdir().unwrap();
     let ledger: Arc<MemoryLedger> = Arc::default();
     let tap = Tap::default();
-    let seam = ShardSeam { notify: Box::new(|| {}), peers, copies, sink: Some(Box::new(tap.clone())) };
+    let seam = ShardSeam {
+        notify: Box::new(|| {}),
+        peers,
+        copies,
+        sink: Some(Box::new(tap.clone())),
+    };
     let data = DataDir::open(dir.path(), true).unwrap();
-    let (vault, writers) = Vault::open(data, options, ledger.next_epoch(), ledger as Arc<dyn Ledger>, vec![seam]).unwrap();
-    Owner { dir, tap, vault, writers }
+    let (vault, writers) = Vault::open(
+        data,
+        options,
+        ledger.next_epoch(),
+        ledger as Arc<dyn Ledger>,
+        vec![seam],
+    )
+    .unwrap();
+    Owner {
+        dir,
+        tap,
+        vault,
+        writers,
+    }
 }
 
 impl Owner {
     fn append(&mut self, from: u64, to: u64) -> Lsn {
-        (from..to).map(|n| append(&mut self.writers[0], n, &payload(n, 700))).last().unwrap()
+        (from..to)
+            .map(|n| append(&mut self.writers[0], n, &payload(n, 700)))
+            .last()
+            .unwrap()
     }
 
     fn mark(&self) -> Arc<Watermark> {
@@ -163,17 +219,35 @@ fn same_digests(owner: &Owner, peer_dir: &Path, digests: &BTreeMap<SegmentId, [u
     assert!(sealed.len() > 1);
     for record in sealed {
         assert_eq!(digests.get(&record.id), Some(&record.digest), "{}", record.id);
-        let name = format!("segments/{:010}/{:04}/{:012}.seg", record.id.node, record.id.shard.get(), record.id.index);
+        let name = format!(
+            "segments/{:010}/{:04}/{:012}.seg",
+            record.id.node,
+            record.id.shard.get(),
+            record.id.index
+        );
         let report = verify_segment(&peer_dir.join(&name), record.id, Some(record.digest), &mut |_, _| {}).unwrap();
         assert!(report.ok, "{:?}", report.faults);
-        assert_eq!(std::fs::read(peer_dir.join(&name)).unwrap(), std::fs::read(owner.dir.path().join(&name)).unwrap(), "byte for byte");
+        assert_eq!(
+            std::fs::read(peer_dir.join(&name)).unwrap(),
+            std::fs::read(owner.dir.path().join(&name)).unwrap(),
+            "byte for byte"
+        );
     }
 }
 
 /// Waits until the peers have completed as many segments as the owner has sealed.
 fn wait_complete(owner: &Owner, peer_dir: &Path) {
     wait("the copies", || {
-        sealed(&owner.vault).iter().all(|r| peer_dir.join(format!("segments/{:010}/{:04}/{:012}.seg", r.id.node, r.id.shard.get(), r.id.index)).exists())
+        sealed(&owner.vault).iter().all(|r| {
+            peer_dir
+                .join(format!(
+                    "segments/{:010}/{:04}/{:012}.seg",
+                    r.id.node,
+                    r.id.shard.get(),
+                    r.id.index
+                ))
+                .exists()
+        })
     });
 }
 
@@ -197,7 +271,11 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
     let last = owner.append(0, 200);
     owner.wait_durable(last);
     assert_eq!(owner.mark().acked(), None);
-    assert_eq!(payloads(&owner.vault, 0).len(), 0, "what is not acknowledged is not read");
+    assert_eq!(
+        payloads(&owner.vault, 0).len(),
+        0,
+        "what is not acknowledged is not read"
+    );
     // The peer comes late, and is told everything.
     let copy = tempfile::tempdir().unwrap();
     let peer = Peer::start(0, copy.path(), &owner.tap, owner.mark());
@@ -223,7 +301,9 @@ fn one_of_two_peers_is_enough_for_two_copies_and_not_for_three() {
         if acked {
             wait_acked(&owner.writers[0], last);
         } else {
-            wait("the peer", || owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last));
+            wait("the peer", || {
+                owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+            });
             assert_eq!(owner.mark().acked(), None);
         }
         peer.stop();
@@ -254,9 +334,17 @@ fn some_blocks() -> (SegmentHeader, Vec<Block>) {
     let mut owner = owner(0, 1, &options(1));
     for n in 0..4 {
         let last = owner.append(n * 10, n * 10 + 10);
-        wait("a block", || owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last));
+        wait("a block", || {
+            owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+        });
     }
-    let header = owner.tap.0.lock().unwrap().log.iter().find_map(|m| if let Message::Begin(h) = m { Some(h.clone()) } else { None });
+    let header = owner.tap.0.lock().unwrap().log.iter().find_map(|m| {
+        if let Message::Begin(h) = m {
+            Some(h.clone())
+        } else {
+            None
+        }
+    });
     let blocks = owner.tap.blocks();
     owner.close();
     (header.unwrap(), blocks)
@@ -284,13 +372,40 @@ fn an_equal_resend_is_taken_and_another_block_is_refused() {
     };
     // Another boot's, another CRC, other content under a known number, a number too far, a chain that does not fit.
     let epoch = Epoch::new(9).unwrap();
-    assert!(refused(&mut copy, &Block { epoch, ..blocks[0].clone() }).contains("another boot"));
-    assert!(refused(&mut copy, &Block { crc: 1, ..blocks[0].clone() }).contains("CRC"));
+    assert!(
+        refused(
+            &mut copy,
+            &Block {
+                epoch,
+                ..blocks[0].clone()
+            }
+        )
+        .contains("another boot")
+    );
+    assert!(
+        refused(
+            &mut copy,
+            &Block {
+                crc: 1,
+                ..blocks[0].clone()
+            }
+        )
+        .contains("CRC")
+    );
     let mut other = blocks[1].clone();
     other.bytes = others[0].bytes.clone();
     other.crc = crc32fast::hash(&other.bytes);
     assert!(refused(&mut copy, &other).contains("another one with its number"));
-    assert!(refused(&mut copy, &Block { block_no: 99, ..blocks[0].clone() }).contains("does not follow"));
+    assert!(
+        refused(
+            &mut copy,
+            &Block {
+                block_no: 99,
+                ..blocks[0].clone()
+            }
+        )
+        .contains("does not follow")
+    );
     let digest = copy.complete(dir.path()).unwrap();
     assert_eq!(digest, acks[acks.len() - 1].digest);
     // Its owner did not hear that it is complete, and sends it again.
@@ -308,7 +423,12 @@ fn a_damaged_copy_keeps_what_is_before_the_damage_and_takes_the_rest_again() {
     let mut copy = ReplicaSegment::open(dir.path(), header.clone()).unwrap();
     let acks: Vec<_> = blocks.iter().map(|b| copy.append(b.out()).unwrap()).collect();
     drop(copy);
-    let path = dir.path().join(format!("segments/{:010}/{:04}/{:012}.open", header.id.node, header.id.shard.get(), header.id.index));
+    let path = dir.path().join(format!(
+        "segments/{:010}/{:04}/{:012}.open",
+        header.id.node,
+        header.id.shard.get(),
+        header.id.index
+    ));
     let mut bytes = std::fs::read(&path).unwrap();
     let second = bytes.len() - blocks[1..].iter().map(|b| b.bytes.len()).sum::<usize>();
     bytes[second + 150] ^= 1;
@@ -329,6 +449,9 @@ fn a_copy_of_another_boot_is_not_written_over() {
     copy.append(blocks[0].out()).unwrap();
     drop(copy);
     assert_eq!(header.id, other.id);
-    assert!(matches!(ReplicaSegment::open(dir.path(), other), Err(VaultError::BlockRefused { .. })));
+    assert!(matches!(
+        ReplicaSegment::open(dir.path(), other),
+        Err(VaultError::BlockRefused { .. })
+    ));
     assert!(ReplicaSegment::open(dir.path(), header).unwrap().last_ack().is_some());
 }

@@ -89,4 +89,7 @@ fn a_segment_file_is_mapped_to_its_blocks_and_their_payloads() {
     assert_eq!(map.footer.end, parts.concat().len());
     fs::write(&path, parts[..3].concat()).unwrap();
     assert!(SegmentMap::read(&path).is_err(), "without a footer it is not sealed");
+    let torn = parts[..3].concat();
+    fs::write(&path, &torn[..torn.len() - 1]).unwrap();
+    assert_eq!(payloads_of_open(&path).unwrap(), hashes[..2].iter().copied().collect());
 }

@@ -11,15 +11,16 @@ use anyhow::Context as _;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
-use super::{Plan, Run, STOP_PATIENCE, millis};
+use super::{DAMAGE, Plan, Run, STOP_PATIENCE, millis, stored};
 use crate::check::check;
-use crate::damage::{SegmentMap, WalMap, files_below, flip_bit};
+use crate::damage::{files_below, flip_bit, payloads_of_open};
 use crate::node::NodeSetup;
 use crate::payload::PayloadHash;
 use crate::replay::replay;
 use crate::report::{Report, Round};
 
 const BURST: Duration = Duration::from_millis(600);
+const VERIFY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the bit is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +114,7 @@ async fn judge(
     }
     let excused: Vec<_> = verdict.lost.iter().copied().filter(|id| at_risk.contains(id)).collect();
     verdict.lost.retain(|id| !at_risk.contains(id));
+    let tally = history.tally(run.round_from);
     history.forgive(&excused);
     history.forgive(&verdict.lost);
     let fresh = quarantine(&setup.data)? - quarantined;
@@ -121,18 +123,25 @@ async fn judge(
             .fail(&name, "entries are missing and nothing new is in quarantine");
     }
     let missing = missing_before + excused.len();
-    if replayed.status.success() != (missing == 0) {
-        let words = &replayed.words;
+    let expected = if missing == 0 { 0 } else { DAMAGE };
+    if replayed.status.code() != Some(expected) {
+        let (status, words) = (replayed.status, &replayed.words);
         run.report.fail(
             &name,
-            format!(
-                "{missing} entries are missing in all, yet gs-ctl ended with {}: {words}",
-                replayed.status
-            ),
+            format!("with {missing} entries missing in all, gs-ctl replay ended with {status}: {words}"),
         );
     }
+    if target.file.extension().is_some_and(|extension| extension == "seg") {
+        let (code, words) = verify(setup, &target.file).await?;
+        if code != Some(DAMAGE) {
+            run.report.fail(
+                &name,
+                format!("gs-ctl segment verify does not see the damage ({code:?}): {words}"),
+            );
+        }
+    }
     let round = Round {
-        tally: history.tally(run.round_from),
+        tally,
         note: format!(
             "missing {} of {} at risk, quarantine +{fresh}, gs-ctl {}",
             excused.len(),
@@ -148,10 +157,36 @@ async fn judge(
     Ok(excused.len())
 }
 
+/// Has the node read a whole segment file, which must show the damage wherever it is.
+async fn verify(setup: &NodeSetup, file: &Path) -> anyhow::Result<(Option<i32>, String)> {
+    let numbers: Vec<_> = file
+        .with_extension("")
+        .components()
+        .rev()
+        .take(3)
+        .map(|part| part.as_os_str().to_string_lossy().trim_start_matches('0').to_owned())
+        .collect();
+    let number = |at: usize| if numbers[at].is_empty() { "0" } else { &numbers[at] };
+    let segment = format!("{}/{}/{}", number(2), number(1), number(0));
+    let mut command = tokio::process::Command::new(&setup.binaries.ctl);
+    command
+        .arg("--socket")
+        .arg(setup.socket())
+        .args(["segment", "verify", &segment])
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(VERIFY_PATIENCE, command.output())
+        .await
+        .context("gs-ctl segment verify hangs")??;
+    let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        .trim()
+        .to_owned();
+    Ok((output.status.code(), words))
+}
+
 fn choose(run: &mut Run, data: &Path, place: Place, damaged: &HashSet<PathBuf>) -> anyhow::Result<Target> {
     match place {
         Place::WalHeader => {
-            let wal = unsealed(data)?;
+            let wal = stored::unsealed(data)?;
             Ok(Target {
                 file: wal.path,
                 bytes: wal.header,
@@ -159,39 +194,37 @@ fn choose(run: &mut Run, data: &Path, place: Place, damaged: &HashSet<PathBuf>) 
             })
         }
         Place::WalEntryHeader | Place::WalEntryHeaderAlone | Place::WalPayload | Place::WalPayloadAlone => {
-            let wal = unsealed(data)?;
+            let wal = stored::unsealed(data)?;
+            let open = files_below(&data.join("segments"), "open")?;
             if matches!(place, Place::WalEntryHeaderAlone | Place::WalPayloadAlone) {
-                files_below(&data.join("segments"), "open")?
-                    .iter()
-                    .try_for_each(fs::remove_file)?;
+                open.iter().try_for_each(fs::remove_file)?;
             }
             let entry = wal
                 .entries
                 .choose(&mut run.rng)
                 .context("the write-ahead log is empty")?;
             let in_header = matches!(place, Place::WalEntryHeader | Place::WalEntryHeaderAlone);
-            let bytes = if in_header {
-                entry.header.clone()
-            } else {
-                entry.payload.clone()
-            };
+            // What has a good second copy may not be missing.
+            let mut at_risk = vec![entry.hash];
+            for path in open.iter().filter(|path| path.exists()) {
+                let copies = payloads_of_open(path)?;
+                at_risk.retain(|hash| !copies.contains(hash));
+            }
             Ok(Target {
                 file: wal.path,
-                bytes,
-                at_risk: vec![entry.hash],
+                bytes: if in_header {
+                    entry.header.clone()
+                } else {
+                    entry.payload.clone()
+                },
+                at_risk,
             })
         }
         Place::SegmentHeader | Place::BlockMetadata | Place::Lz4Frame | Place::Footer => {
-            let files = files_below(&data.join("segments"), "seg")?;
-            let intact: Vec<_> = files.into_iter().filter(|file| !damaged.contains(file)).collect();
-            let maps: Vec<_> = intact
-                .iter()
-                .map(|file| SegmentMap::read(file))
-                .collect::<Result<_, _>>()?;
-            let full: Vec<_> = maps.into_iter().filter(|map| map.blocks.len() > 1).collect();
-            let map = full
+            let maps = stored::sealed(data, damaged)?;
+            let map = maps
                 .choose(&mut run.rng)
-                .context("no sealed segment has several blocks")?
+                .context("no intact sealed segment has several blocks")?
                 .clone();
             let block = map.blocks.choose(&mut run.rng).context("no block")?.clone();
             let (bytes, at_risk) = match place {
@@ -212,28 +245,6 @@ fn choose(run: &mut Run, data: &Path, place: Place, damaged: &HashSet<PathBuf>) 
             })
         }
     }
-}
-
-/// The write-ahead log file with the most entries whose segment is not sealed.
-fn unsealed(data: &Path) -> anyhow::Result<WalMap> {
-    let sealed = files_below(&data.join("segments"), "seg")?;
-    let sealed: HashSet<_> = sealed
-        .iter()
-        .map(|path| (folder_name(path), path.file_stem()))
-        .collect();
-    let files = files_below(&data.join("wal"), "wal")?;
-    let open = files
-        .iter()
-        .filter(|path| !sealed.contains(&(folder_name(path), path.file_stem())));
-    let maps: Vec<_> = open.map(|path| WalMap::read(path)).collect::<Result<_, _>>()?;
-    let fullest = maps.into_iter().max_by_key(|map| map.entries.len());
-    fullest
-        .filter(|map| !map.entries.is_empty())
-        .context("no unsealed write-ahead log file has an entry")
-}
-
-fn folder_name(path: &Path) -> Option<&std::ffi::OsStr> {
-    path.parent().and_then(Path::file_name)
 }
 
 fn quarantine(data: &Path) -> anyhow::Result<usize> {

@@ -151,11 +151,12 @@ async fn judge_within_retention(run: &mut Run, setup: &NodeSetup, name: &str, co
     let acked: HashMap<_, _> = acked.map(|attempt| (attempt.id, attempt.answered)).collect();
     let expired: Vec<_> = verdict.lost.iter().copied().filter(|id| acked[id] < horizon).collect();
     verdict.lost.retain(|id| acked[id] >= horizon);
+    let tally = history.tally(run.round_from);
     history.forgive(&expired);
     history.forgive(&verdict.lost);
     let round = Round {
         name: name.to_owned(),
-        tally: history.tally(run.round_from),
+        tally,
         note: format!("{} entries past retention are gone", expired.len()),
         verdict,
         covered,

@@ -1,6 +1,7 @@
 //! The power goes: under load the file system stops and forgets what was not synced. Needs root.
 //!
-//! With `expect_loss` the run is a control of this harness: a node that acknowledges before it syncs must be seen to lose.
+//! A control of this harness is a node that must be seen to lose: one built to acknowledge before it syncs, or any node whose
+//! syncs of the write-ahead log are dropped on the way to the kernel (`strace`).
 
 use std::path::Path;
 
@@ -10,6 +11,19 @@ use crate::mount::{FileSystem, LoopMount};
 use crate::node::NodeSetup;
 use crate::report::{Report, Round};
 
+/// Which node it is, and what is to be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// An honest node: no loss.
+    NoLoss,
+    /// A node that acknowledges before it syncs: a loss.
+    Loss,
+    /// An honest node whose syncs of the write-ahead log never reach the kernel: a loss.
+    LossBySkippedSyncs,
+}
+
+/// Files of a shard whose syncs are dropped.
+const SKIPPED_FILES: u32 = 40;
 /// Bytes of the disk; sparse.
 const DISK_BYTES: u64 = 3 << 30;
 
@@ -17,14 +31,17 @@ const DISK_BYTES: u64 = 3 << 30;
 ///
 /// # Errors
 /// Not root, the file system cannot be made or stopped, or the node does not come back.
-pub async fn run(plan: &Plan, kind: FileSystem, expect_loss: bool) -> anyhow::Result<Report> {
+pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "power-cut")?;
-    run.report.expect_loss = expect_loss;
+    run.report.expect_loss = expect != Expect::NoLoss;
     let disk = LoopMount::new(run.work.path(), kind, DISK_BYTES)?;
-    let setup = NodeSetup {
+    let mut setup = NodeSetup {
         disk_limit: DISK_BYTES * 9 / 10,
         ..NodeSetup::new(plan.binaries.clone(), run.work.path(), &disk.path().join("data"))
     };
+    if expect == Expect::LossBySkippedSyncs {
+        setup.tracer = sync_skipper(&setup, &run.work.path().join("trace"));
+    }
     let (mut node, _) = setup.start_ready().await?;
     for number in 1..=plan.rounds {
         run.begin_round();
@@ -49,6 +66,33 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect_loss: bool) -> anyhow::Re
     }
     node.kill().await?;
     Ok(run.report)
+}
+
+/// Answers `fdatasync` of write-ahead log files with success, and does nothing.
+fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
+    let skip = "inject=fdatasync:retval=0";
+    let words = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        skip,
+        "-o",
+    ];
+    let mut words: Vec<_> = words
+        .into_iter()
+        .map(str::to_owned)
+        .chain([trace.display().to_string()])
+        .collect();
+    for (shard, index) in (0..setup.shards).flat_map(|shard| (1..=SKIPPED_FILES).map(move |index| (shard, index))) {
+        let path = setup.data.join(format!("wal/{shard:04}/{index:012}.wal"));
+        words.extend(["-P".to_owned(), path.display().to_string()]);
+    }
+    words
 }
 
 /// The call waits for what is under way, so it must not hold up the load.

@@ -3,8 +3,7 @@
 use gophership_vault::ids::Lsn;
 use serde_json::{Value, json};
 
-use crate::ingester::Refusal;
-use crate::node_state::{NodeState, Running};
+use crate::node_state::{NodeState, Running, refused};
 
 /// The node's status. Times are nanoseconds since the Unix epoch, sizes bytes; an Lsn is `segment:number`, or null before the first.
 pub(super) fn status(node: &NodeState) -> Value {
@@ -37,13 +36,8 @@ fn add(all: &mut serde_json::Map<String, Value>, running: &Running) {
             })
         })
         .collect();
-    let refused: serde_json::Map<String, Value> = Refusal::ALL
-        .iter()
-        .enumerate()
-        .map(|(n, reason)| (reason.label().to_owned(), workers.iter().map(|w| w.refused[n]).sum::<u64>()))
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason, count.into()))
-        .collect();
+    let refused: serde_json::Map<String, Value> =
+        refused(&workers).into_iter().filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.to_owned(), count.into())).collect();
     all.insert("identity".to_owned(), json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "storage_uuid": identity.storage_uuid, "epoch": running.vault.epoch() }));
     all.insert("shards".to_owned(), shards.into());
     all.insert("refused".to_owned(), refused.into());

@@ -41,10 +41,6 @@ pub(super) const DISK_LIMIT_MAX: u64 = 1 << 52;
 pub(super) const SEGMENTS_BESIDE_WAL_MIN: u64 = 2;
 /// The percentage of `vault.disk_limit` below which nothing is evicted early.
 pub(super) const DISK_QUIET_PERCENT: u64 = 80;
-/// The smallest `vault.background_io`, in bytes per second.
-pub(super) const BACKGROUND_IO_MIN: u64 = 64 << 10;
-/// The largest `vault.background_io`, in bytes per second.
-pub(super) const BACKGROUND_IO_MAX: u64 = 1 << 40;
 /// The most `vault.spares`.
 pub(super) const SPARES_MAX: u16 = 16;
 

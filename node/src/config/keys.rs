@@ -197,11 +197,6 @@ pub(super) static KEYS: &[Key] = &[
         Field::Path(|c| &mut c.listeners.admin.tls.get_or_insert_default().key),
     ),
     key(
-        "listeners.admin.tls.client_ca",
-        CLIENT_CA,
-        Field::OptionalPath(|c| &mut c.listeners.admin.tls.get_or_insert_default().client_ca),
-    ),
-    key(
         "listeners.admin.insecure",
         INSECURE,
         Field::Flag(|c| &mut c.listeners.admin.insecure),
@@ -265,17 +260,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "vault.retention",
-        "How long a segment that nothing needs any more is kept; it goes sooner from 80 % of the disk limit on.",
+        "How long a segment that nothing needs any more is kept; then it is removed.",
         Field::Time(|c| &mut c.vault.retention, Duration::ZERO, millis(36_500 * DAY)),
-    ),
-    key(
-        "vault.background_io",
-        "Bytes per second that sealing and other background work may read and write.",
-        Field::Size(
-            |c| &mut c.vault.background_io,
-            bounds::BACKGROUND_IO_MIN,
-            bounds::BACKGROUND_IO_MAX,
-        ),
     ),
     key(
         "vault.any_filesystem",

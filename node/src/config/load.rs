@@ -53,7 +53,7 @@ pub fn load_text(text: &str, environment: &Environment, machine: &Machine) -> Re
     match tree {
         Ok(_) => check::check(&mut reader, machine),
         // What stands behind the break is unknown, so no rule between keys can be judged.
-        Err(fault) => reader.faults.push(fault),
+        Err(fault) => reader.faults.push(*fault),
     }
     if reader.faults.is_empty() {
         return Ok(reader.config);

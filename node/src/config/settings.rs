@@ -80,7 +80,7 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key of the first certificate.
     pub key: PathBuf,
-    /// Where set, a client must show a certificate that one of these authorities signed.
+    /// Where set, a client must show a certificate that one of these authorities signed. Never set for the admin port: health needs no credential.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -117,8 +117,6 @@ pub struct Vault {
     pub disk_limit: u64,
     /// How long a released segment is kept.
     pub retention: Duration,
-    /// Bytes per second that background work may read and write.
-    pub background_io: u64,
     /// Take any file system, also one that is known to be unsafe or slow.
     pub any_filesystem: bool,
 }
@@ -190,7 +188,6 @@ impl Default for Vault {
             spares: 2,
             disk_limit: 10 << 30,
             retention: Duration::from_secs(24 * 3600),
-            background_io: 100 << 20,
             any_filesystem: false,
         }
     }

@@ -141,7 +141,6 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("vault: {spares: 0}", "vault.spares", "from 1 to 16"),
     ("vault: {spares: auto}", "vault.spares", "from 1 to 16"),
     ("vault: {disk_limit: 0}", "vault.disk_limit", "from 1MiB"),
-    ("vault: {background_io: 0}", "vault.background_io", "from 64KiB"),
     ("vault: {retention: forever}", "vault.retention", "a whole number with"),
     ("vault: {any_filesystem: 1}", "vault.any_filesystem", "true or false"),
     // References.
@@ -311,7 +310,7 @@ listeners:
   admin: { address: 127.0.0.1:9091 }
 ingest: { shards: 3, max_message: 8MiB, read_timeout: 20s, max_connection_age: 10m }
 memory: { budget: 1GiB }
-vault: { segment_size: 33554432, segment_age: 1m, spares: 1, disk_limit: 50GiB, retention: 7d, background_io: 20MiB, any_filesystem: true }
+vault: { segment_size: 33554432, segment_age: 1m, spares: 1, disk_limit: 50GiB, retention: 7d, any_filesystem: true }
 ";
     let config = read(text).expect("a good file");
     assert_eq!(config.node.name, "edge-7.eu");
@@ -333,7 +332,7 @@ vault: { segment_size: 33554432, segment_age: 1m, spares: 1, disk_limit: 50GiB, 
         (vault.segment_age, vault.retention),
         (Duration::from_secs(60), Duration::from_secs(7 * 86_400))
     );
-    assert!(vault.any_filesystem && vault.background_io == 20 << 20);
+    assert!(vault.any_filesystem);
 }
 
 #[test]
@@ -453,21 +452,19 @@ fn the_shutdown_delay_is_zero_only_where_no_balancer_can_be() {
 
 /// A configuration in which no key has its default.
 fn everything_set() -> String {
-    let listener = |port: u16| {
-        format!(
-            "{{ address: '10.1.2.3:{port}', tls: {{ cert: 'c{port}', key: 'k \"q\" \\{port}', client_ca: 'a{port}' }} }}"
-        )
+    let listener = |port: u16, client_ca: &str| {
+        format!("{{ address: '10.1.2.3:{port}', tls: {{ cert: 'c{port}', key: 'k \"q\" \\{port}'{client_ca} }} }}")
     };
     format!(
         "node: {{ name: other, data_dir: '/d: #x', shutdown_delay: 1500ms }}
 listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {} }}
 ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
 memory: {{ budget: 100000001 }}
-vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, background_io: 1MiB, any_filesystem: true }}
+vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true }}
 ",
-        listener(1),
-        listener(2),
-        listener(3)
+        listener(1, ", client_ca: a1"),
+        listener(2, ", client_ca: a2"),
+        listener(3, "")
     )
 }
 

@@ -59,7 +59,7 @@ struct Builder {
 ///
 /// # Errors
 /// The fault at which the reading ended: not YAML, too deep, too many elements, a second document.
-pub(super) fn parse(text: &str, faults: &mut Vec<Fault>) -> Result<Tree, Fault> {
+pub(super) fn parse(text: &str, faults: &mut Vec<Fault>) -> Result<Tree, Box<Fault>> {
     let mut builder = Builder {
         open: Vec::new(),
         root: None,
@@ -74,18 +74,18 @@ pub(super) fn parse(text: &str, faults: &mut Vec<Fault>) -> Result<Tree, Fault> 
                 line: marker.line().max(1),
                 column: marker.col() + 1,
             };
-            fault(
+            Box::new(fault(
                 String::new(),
                 place,
                 Problem::Syntax {
                     reason: error.info().to_string(),
                 },
-            )
+            ))
         })?;
         if let Event::DocumentStart(_) = event {
             documents += 1;
             if documents > 1 {
-                return Err(fault(String::new(), place_of(span), Problem::SecondDocument));
+                return Err(fault(String::new(), place_of(span), Problem::SecondDocument).into());
             }
         }
         builder.take(event, place_of(span))?;
@@ -114,7 +114,7 @@ fn fault(path: String, place: Place, problem: Problem) -> Fault {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Fault> {
+    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Box<Fault>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(place)?;
@@ -159,7 +159,7 @@ impl Builder {
     }
 
     /// I2: bounds the number of elements.
-    fn count(&mut self, place: Place) -> Result<(), Fault> {
+    fn count(&mut self, place: Place) -> Result<(), Box<Fault>> {
         self.nodes += 1;
         if self.nodes > bounds::NODES_MAX {
             return Err(fault(
@@ -168,12 +168,13 @@ impl Builder {
                 Problem::TooMany {
                     limit: bounds::NODES_MAX,
                 },
-            ));
+            )
+            .into());
         }
         Ok(())
     }
 
-    fn begin(&mut self, place: Place, kind: OpenKind) -> Result<(), Fault> {
+    fn begin(&mut self, place: Place, kind: OpenKind) -> Result<(), Box<Fault>> {
         self.count(place)?;
         if self.open.len() >= bounds::DEPTH_MAX {
             return Err(fault(
@@ -182,7 +183,8 @@ impl Builder {
                 Problem::TooDeep {
                     limit: bounds::DEPTH_MAX,
                 },
-            ));
+            )
+            .into());
         }
         self.open.push(Open { place, kind });
         Ok(())

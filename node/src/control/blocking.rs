@@ -16,12 +16,17 @@ pub(super) struct Blocking {
 
 impl Blocking {
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)) }
+        Self {
+            places: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
+        }
     }
 
     /// A place, once one is free.
     pub(super) async fn place(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
+        Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     /// Runs `call` on a thread that may wait.
@@ -31,6 +36,7 @@ impl Blocking {
             let _place = place;
             call()
         });
-        done.await.map_err(|error| Status::internal(format!("the call ended abruptly: {error}")))
+        done.await
+            .map_err(|error| Status::internal(format!("the call ended abruptly: {error}")))
     }
 }

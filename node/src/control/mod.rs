@@ -5,6 +5,7 @@
 mod blocking;
 mod context;
 mod convert;
+mod flag;
 mod limits;
 mod segments;
 mod serve;
@@ -15,6 +16,7 @@ mod status;
 mod verify;
 
 pub(crate) use convert::lsn as lsn_shown;
+pub(crate) use flag::raised;
 
 pub use context::ControlContext;
 pub use serve::serve;

@@ -2,7 +2,7 @@
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
-use gophership_vault::ids::{Lsn, SegmentId};
+use gophership_vault::ids::{Lsn, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
 use tonic::Status;
@@ -20,28 +20,32 @@ pub(super) fn list(context: &ControlContext, asked: v1::ListSegmentsRequest) -> 
         limit => limit.min(SEGMENTS_PER_PAGE),
     };
     let all = context.vault.segments();
-    let written: Vec<Lsn> = context.vault.status().shards.iter().filter_map(|s| s.written).collect();
+    let written: Vec<(ShardId, Lsn)> = context
+        .vault
+        .status()
+        .shards
+        .iter()
+        .filter_map(|s| Some((s.shard, s.written?)))
+        .collect();
     let quarantined = context.vault.quarantined();
-    let mut wanted = all.iter().filter(|(id, _)| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < *id)).peekable();
+    let mut wanted = all
+        .iter()
+        .filter(|(id, _)| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < *id))
+        .peekable();
     let mut segments = Vec::new();
     while let Some((id, state)) = wanted.next_if(|_| segments.len() < limit) {
         let mut row = summary(context, *id, state);
         row.bad_ranges += count(quarantined.iter().filter(|q| q.segment == *id).count());
         if *state == SegmentState::Open {
-            let last = written.iter().find(|lsn| lsn.index() == id.index);
-            row.entries = last.filter(|_| is_current(context, *id)).map_or(0, |lsn| lsn.number().get().into());
+            let last = written
+                .iter()
+                .find(|(shard, lsn)| *shard == id.shard && lsn.index() == id.index);
+            row.entries = last.map_or(0, |(_, lsn)| lsn.number().get().into());
         }
         segments.push(row);
     }
     let next = wanted.peek().and(segments.last()).and_then(|last| last.segment);
     Ok(v1::ListSegmentsReply { segments, next })
-}
-
-/// Whether the segment is the one that its shard appends to.
-fn is_current(context: &ControlContext, id: SegmentId) -> bool {
-    let status = context.vault.status();
-    let shard = status.shards.iter().find(|s| s.shard == id.shard);
-    shard.and_then(|s| s.written).is_some_and(|lsn| lsn.index() == id.index)
 }
 
 /// One segment, read from its file.
@@ -52,11 +56,23 @@ pub(super) fn describe(context: &ControlContext, id: SegmentId) -> Result<v1::Se
 }
 
 fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, path: String) -> v1::SegmentDetail {
-    let SegmentDetail { record, header, blocks, holes, faults, quarantined } = detail;
+    let SegmentDetail {
+        record,
+        header,
+        blocks,
+        holes,
+        faults,
+        quarantined,
+    } = detail;
     let mut bad: Vec<v1::BadRange> = quarantined.iter().map(bad_range).collect();
     for fault in &faults {
         if !bad.iter().any(|b| b.offset == fault.offset) {
-            bad.push(v1::BadRange { offset: fault.offset, length_bytes: fault.len, reason: fault.what.clone(), found_unix_nano: 0 });
+            bad.push(v1::BadRange {
+                offset: fault.offset,
+                length_bytes: fault.len,
+                reason: fault.what.clone(),
+                found_unix_nano: 0,
+            });
         }
     }
     let mut summary = summary(context, id, &SegmentState::Sealed(record));
@@ -68,7 +84,13 @@ fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, pat
         cluster_id: header.as_ref().map(|h| h.cluster_id.0.to_string()).unwrap_or_default(),
         created_unix_nano: header.as_ref().map_or(0, |h| h.created_ns),
         tenants: header.map_or_else(Vec::new, |h| {
-            h.tenants.into_iter().map(|t| v1::Tenant { number: t.id.get(), name: t.name }).collect()
+            h.tenants
+                .into_iter()
+                .map(|t| v1::Tenant {
+                    number: t.id.get(),
+                    name: t.name,
+                })
+                .collect()
         }),
         set_apart_entries: record.stats.set_apart,
         blocks: blocks.iter().zip(0..).map(|(row, number)| block(row, number)).collect(),
@@ -138,11 +160,20 @@ fn void(hole: &Hole) -> v1::VoidRange {
         HoleReason::UnsyncedTail => v1::VoidReason::UnsyncedTail,
         HoleReason::Quarantined => v1::VoidReason::Quarantined,
     };
-    v1::VoidRange { first_number: hole.first.get(), last_number: hole.last.get(), reason: reason.into() }
+    v1::VoidRange {
+        first_number: hole.first.get(),
+        last_number: hole.last.get(),
+        reason: reason.into(),
+    }
 }
 
 fn bad_range(bad: &Quarantined) -> v1::BadRange {
-    v1::BadRange { offset: bad.offset, length_bytes: bad.length, reason: bad.reason.clone(), found_unix_nano: bad.found_unix_nano }
+    v1::BadRange {
+        offset: bad.offset,
+        length_bytes: bad.length,
+        reason: bad.reason.clone(),
+        found_unix_nano: bad.found_unix_nano,
+    }
 }
 
 fn count(n: usize) -> u32 {

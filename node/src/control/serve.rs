@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use super::context::ControlContext;
+use super::flag::raised;
 use super::limits::SHUTDOWN_GRACE;
 use super::service::ControlService;
 use super::socket;
@@ -24,7 +25,11 @@ use crate::replay::Jobs;
 ///
 /// # Errors
 /// The listener cannot be used.
-pub async fn serve(listener: StdListener, context: ControlContext, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+pub async fn serve(
+    listener: StdListener,
+    context: ControlContext,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let path = listener.local_addr()?.as_pathname().map(Path::to_path_buf);
     let listener = UnixListener::from_std(listener)?;
     let (stopping, stop) = watch::channel(false);
@@ -32,10 +37,11 @@ pub async fn serve(listener: StdListener, context: ControlContext, shutdown: imp
     jobs.resume();
     let service = ControlService::new(context, Arc::clone(&jobs), stop.clone());
     let mut stopped = stop.clone();
-    let server = Server::builder().add_service(ControlServer::new(service)).serve_with_incoming_shutdown(socket::connections(listener), async move {
-        // The sender is gone only when this function is.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    });
+    let server = Server::builder()
+        .add_service(ControlServer::new(service))
+        .serve_with_incoming_shutdown(socket::connections(listener), async move {
+            raised(&mut stopped).await;
+        });
     let mut server = std::pin::pin!(server);
     let served = tokio::select! {
         ended = server.as_mut() => ended.map_err(io::Error::other),
@@ -51,7 +57,7 @@ pub async fn serve(listener: StdListener, context: ControlContext, shutdown: imp
     stopping.send_replace(true);
     jobs.join().await;
     if let Some(Err(error)) = path.map(std::fs::remove_file) {
-        tracing::debug!(name: "control.socket.leftover", %error);
+        tracing::debug!(%error, "control.socket.leftover");
     }
     served
 }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::blocking::Blocking;
 use super::context::ControlContext;
+use super::flag::raised;
 use super::limits::{JOBS_LISTED_MAX, WATCH_INTERVAL};
 use super::{convert, segments, status, verify};
 use crate::replay::{self, Jobs, ReplayError, Spec, Streams};
@@ -28,7 +29,13 @@ pub(super) struct ControlService {
 
 impl ControlService {
     pub(super) fn new(context: ControlContext, jobs: Arc<Jobs>, stop: watch::Receiver<bool>) -> Self {
-        Self { context: Arc::new(context), jobs, blocking: Blocking::new(), streams: Streams::new(), stop }
+        Self {
+            context: Arc::new(context),
+            jobs,
+            blocking: Blocking::new(),
+            streams: Streams::new(),
+            stop,
+        }
     }
 }
 
@@ -40,12 +47,21 @@ impl Control for ControlService {
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let context = Arc::clone(&self.context);
-        self.blocking.run(move || status::status(&context)).await.map(Response::new)
+        self.blocking
+            .run(move || status::status(&context))
+            .await
+            .map(Response::new)
     }
 
-    async fn list_segments(&self, request: Request<v1::ListSegmentsRequest>) -> Result<Response<v1::ListSegmentsReply>, Status> {
+    async fn list_segments(
+        &self,
+        request: Request<v1::ListSegmentsRequest>,
+    ) -> Result<Response<v1::ListSegmentsReply>, Status> {
         let context = Arc::clone(&self.context);
-        let listed = self.blocking.run(move || segments::list(&context, request.into_inner())).await?;
+        let listed = self
+            .blocking
+            .run(move || segments::list(&context, request.into_inner()))
+            .await?;
         listed.map(Response::new)
     }
 
@@ -56,10 +72,15 @@ impl Control for ControlService {
         described.map(Response::new)
     }
 
-    async fn verify_segment(&self, request: Request<v1::SegmentRef>) -> Result<Response<Self::VerifySegmentStream>, Status> {
+    async fn verify_segment(
+        &self,
+        request: Request<v1::SegmentRef>,
+    ) -> Result<Response<Self::VerifySegmentStream>, Status> {
         let id = convert::segment_id(request.into_inner())?;
         let place = self.blocking.place().await;
-        Ok(Response::new(verify::verify(self.context.vault.clone(), id, place).boxed()))
+        Ok(Response::new(
+            verify::verify(self.context.vault.clone(), id, place).boxed(),
+        ))
     }
 
     async fn start_replay(&self, request: Request<v1::ReplaySpec>) -> Result<Response<v1::ReplayJob>, Status> {
@@ -68,7 +89,10 @@ impl Control for ControlService {
         Ok(Response::new(job))
     }
 
-    async fn watch_replay(&self, request: Request<v1::ReplayJobRef>) -> Result<Response<Self::WatchReplayStream>, Status> {
+    async fn watch_replay(
+        &self,
+        request: Request<v1::ReplayJobRef>,
+    ) -> Result<Response<Self::WatchReplayStream>, Status> {
         let id = job_id(request.into_inner())?;
         let jobs = Arc::clone(&self.jobs);
         let first = jobs.view(id).map_err(|e| refused(&e))?;
@@ -81,8 +105,7 @@ impl Control for ControlService {
                     return Some((Ok(progress), None));
                 }
                 tokio::select! {
-                    // The sender is gone only when the node is.
-                    _ = stop.wait_for(|stopped| *stopped) => return Some((Err(Status::unavailable("the node is stopping; the job goes on at its next start")), None)),
+                    () = raised(&mut stop) => return Some((Err(Status::unavailable("the node is stopping; the job goes on at its next start")), None)),
                     () = tokio::time::sleep(WATCH_INTERVAL) => {}
                     () = jobs.ended(id) => {}
                 }
@@ -94,12 +117,17 @@ impl Control for ControlService {
         Ok(Response::new(watched.boxed()))
     }
 
-    async fn list_replays(&self, request: Request<v1::ListReplaysRequest>) -> Result<Response<v1::ListReplaysReply>, Status> {
+    async fn list_replays(
+        &self,
+        request: Request<v1::ListReplaysRequest>,
+    ) -> Result<Response<v1::ListReplaysReply>, Status> {
         let limit = match request.into_inner().limit as usize {
             0 => JOBS_LISTED_MAX,
             limit => limit.min(JOBS_LISTED_MAX),
         };
-        Ok(Response::new(v1::ListReplaysReply { jobs: self.jobs.list(limit) }))
+        Ok(Response::new(v1::ListReplaysReply {
+            jobs: self.jobs.list(limit),
+        }))
     }
 
     async fn cancel_replay(&self, request: Request<v1::ReplayJobRef>) -> Result<Response<v1::ReplayJob>, Status> {
@@ -107,11 +135,16 @@ impl Control for ControlService {
         self.jobs.cancel(id).await.map(Response::new).map_err(|e| refused(&e))
     }
 
-    async fn stream_replay(&self, request: Request<v1::ReplaySpec>) -> Result<Response<Self::StreamReplayStream>, Status> {
+    async fn stream_replay(
+        &self,
+        request: Request<v1::ReplaySpec>,
+    ) -> Result<Response<Self::StreamReplayStream>, Status> {
         let spec = Spec::for_stream(request.into_inner()).map_err(|e| refused(&e))?;
         let place = self.streams.place().map_err(|e| refused(&e))?;
         let estimate = self.jobs.estimate(&spec);
-        Ok(Response::new(replay::stream(self.context.vault.clone(), &spec, estimate, place, self.stop.clone()).boxed()))
+        Ok(Response::new(
+            replay::stream(self.context.vault.clone(), &spec, estimate, place, self.stop.clone()).boxed(),
+        ))
     }
 }
 

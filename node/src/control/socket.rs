@@ -44,9 +44,15 @@ pub enum ControlSocketError {
 /// Something that is no socket has its name, or the system refuses (a path of more than 107 bytes cannot be a socket).
 pub fn listen(data: &Path) -> Result<StdListener, ControlSocketError> {
     let path = data.join(SOCKET_NAME);
-    let failed = |what, source| ControlSocketError::Io { what, path: path.clone(), source };
+    let failed = |what, source| ControlSocketError::Io {
+        what,
+        path: path.clone(),
+        source,
+    };
     match fs::symlink_metadata(&path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(&path).map_err(|e| failed("remove the old", e))?,
+        Ok(found) if found.file_type().is_socket() => {
+            fs::remove_file(&path).map_err(|e| failed("remove the old", e))?
+        }
         Ok(_) => return Err(ControlSocketError::InTheWay { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("look for", error)),
@@ -66,11 +72,16 @@ pub(super) fn connections(listener: UnixListener) -> impl Stream<Item = io::Resu
             match listener.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if may_talk(peer.uid(), own) => return Some((Ok(stream), listener)),
-                    Ok(peer) => tracing::warn!(name: "control.peer.refused", uid = peer.uid(), pid = peer.pid(), own_uid = own),
-                    Err(error) => tracing::warn!(name: "control.peer.unknown", %error),
+                    Ok(peer) => tracing::warn!(
+                        uid = peer.uid(),
+                        pid = peer.pid(),
+                        own_uid = own,
+                        "control.peer.refused"
+                    ),
+                    Err(error) => tracing::warn!(%error, "control.peer.unknown"),
                 },
                 Err(error) => {
-                    tracing::warn!(name: "control.accept.failed", %error);
+                    tracing::warn!(%error, "control.accept.failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -33,14 +33,20 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
         zone: String::new(),
         shards: shards(context, &vault, &ingest),
         disk: Some(disk(&vault)),
-        memory: Some(v1::MemoryStatus { budget_bytes: ingest.budget_bytes, held_bytes: ingest.held_bytes }),
+        memory: Some(v1::MemoryStatus {
+            budget_bytes: ingest.budget_bytes,
+            held_bytes: ingest.held_bytes,
+        }),
         segments: Some(v1::SegmentCounts {
             open: vault.open_segments,
             sealed: vault.sealed_segments,
             trimmed,
             quarantined_blocks: vault.quarantined,
         }),
-        recovery: Some(v1::RecoveryStatus { segments_pending: pending, done: pending == 0 }),
+        recovery: Some(v1::RecoveryStatus {
+            segments_pending: pending,
+            done: pending == 0,
+        }),
         refused: refused(&ingest),
     }
 }
@@ -54,7 +60,11 @@ fn shards(context: &ControlContext, vault: &VaultStatus, ingest: &IngestSnapshot
         }
     }
     let taken = |shard| ingest.shards.iter().find(|s| s.shard == shard);
-    vault.shards.iter().map(|s| shard(s, open.get(&s.shard), taken(s.shard))).collect()
+    vault
+        .shards
+        .iter()
+        .map(|s| shard(s, open.get(&s.shard), taken(s.shard)))
+        .collect()
 }
 
 fn shard(shard: &ShardStatus, first_open: Option<&SegmentIndex>, taken: Option<&ShardIngest>) -> v1::ShardStatus {
@@ -89,5 +99,10 @@ fn disk(vault: &VaultStatus) -> v1::DiskStatus {
 
 fn refused(ingest: &IngestSnapshot) -> Vec<v1::RefusedCount> {
     let occurred = ingest.refused.iter().filter(|(_, count)| *count > 0);
-    occurred.map(|(reason, count)| v1::RefusedCount { reason: (*reason).to_owned(), count: *count }).collect()
+    occurred
+        .map(|(reason, count)| v1::RefusedCount {
+            reason: (*reason).to_owned(),
+            count: *count,
+        })
+        .collect()
 }

@@ -1,1 +1,157 @@
-//! placeholder
+//! A node for tests: a real vault and catalogue in a folder, and the control service over them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gophership_catalogue::LocalCatalogue;
+use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
+use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{Lsn, TenantId};
+use gophership_vault::ledger::Ledger;
+use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+use super::{ControlContext, IngestSnapshot, ShardIngest, listen, serve};
+
+pub(crate) struct TestNode {
+    pub(crate) vault: Vault,
+    catalogue: Arc<LocalCatalogue>,
+    writers: Vec<ShardWriter>,
+    path: PathBuf,
+}
+
+impl TestNode {
+    pub(crate) fn open(path: &Path, shards: u16) -> Self {
+        let data = DataDir::open(path, true).unwrap();
+        let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
+        let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+        let options = VaultOptions {
+            shards,
+            segment_size: 64 * 1024,
+            segment_age: Duration::from_secs(3600),
+            spares: 2,
+            disk_limit: 1 << 40,
+            retention: Duration::from_secs(3600),
+        };
+        let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
+        let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
+        let (vault, writers) = Vault::open(data, &options, epoch, ledger, seams).unwrap();
+        Self {
+            vault,
+            catalogue,
+            writers,
+            path: path.to_path_buf(),
+        }
+    }
+
+    /// Appends an entry of one record with this event time, and waits until it may be acknowledged.
+    pub(crate) fn append(&mut self, shard: usize, at: u64, payload: &[u8]) -> Lsn {
+        let meta = EntryMeta {
+            received_ns: at,
+            min_event_ns: at,
+            max_event_ns: at,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let writer = &mut self.writers[shard];
+        let mut appended = None;
+        wait("room for an entry", || {
+            appended = writer.must_append(&meta, payload.len(), std::iter::once(payload)).ok();
+            appended.is_some()
+        });
+        let lsn = appended.unwrap();
+        wait("an ack", || writer.watermark().acked() >= Some(lsn));
+        lsn
+    }
+
+    /// Closes it and opens it again: what it held is then in sealed segments.
+    pub(crate) fn reopen(self) -> Self {
+        let (path, shards) = (self.path.clone(), self.writers.len() as u16);
+        self.close();
+        let node = Self::open(&path, shards);
+        wait("recovery", || node.vault.status().recovering_segments == 0);
+        node
+    }
+
+    pub(crate) fn close(self) {
+        self.vault.close(self.writers);
+        wait("the catalogue to be let go", || Arc::strong_count(&self.catalogue) == 1);
+    }
+
+    /// Starts the control service; `own` are the addresses that the node says it listens on.
+    pub(crate) async fn serve(&self, own: &[std::net::SocketAddr]) -> TestControl {
+        let context = ControlContext {
+            vault: self.vault.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            node_name: "test".to_owned(),
+            started_unix_nano: 1,
+            own_addresses: own.to_vec(),
+            ingest: Arc::new(|| IngestSnapshot {
+                shards: vec![ShardIngest {
+                    shard: gophership_vault::ids::ShardId::new(0),
+                    records: 7,
+                    entries: 3,
+                    bytes: 100,
+                }],
+                refused: vec![("budget", 2), ("disk_full", 0)],
+                budget_bytes: 1000,
+                held_bytes: 10,
+                ready: Ok(()),
+            }),
+        };
+        let listener = listen(&self.path).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(serve(listener, context, async move { drop(stopped.await) }));
+        let client = connect(self.path.join(super::SOCKET_NAME)).await;
+        TestControl { client, stop, task }
+    }
+}
+
+pub(crate) struct TestControl {
+    pub(crate) client: ControlClient<Channel>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl TestControl {
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+async fn connect(path: PathBuf) -> ControlClient<Channel> {
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://node")
+        .connect_with_connector(dial)
+        .await
+        .unwrap();
+    ControlClient::new(channel).max_decoding_message_size(MAX_REPLAY_CHUNK_BYTES)
+}
+
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Payloads that can be told apart.
+pub(crate) fn payload(n: u64, len: usize) -> Vec<u8> {
+    let mut out = format!("entry {n} ").into_bytes();
+    out.resize(len, b'0' + (n % 10) as u8);
+    out
+}

@@ -19,12 +19,18 @@ pub(super) fn verify(vault: Vault, id: SegmentId, place: OwnedSemaphorePermit) -
         let _place = place;
         let report = vault.verify(id, &mut |bytes_done, bytes_total| {
             // A full queue means that the client has enough to read.
-            let _ = say.try_send(Ok(v1::VerifyProgress { bytes_done, bytes_total, ..v1::VerifyProgress::default() }));
+            let _ = say.try_send(Ok(v1::VerifyProgress {
+                bytes_done,
+                bytes_total,
+                ..v1::VerifyProgress::default()
+            }));
         });
         // A client that went away wants no result.
         let _ = say.blocking_send(report.map(|report| result(&report)).map_err(|e| vault_status(&e)));
     });
-    stream::unfold(heard, |mut heard| async move { heard.recv().await.map(|message| (message, heard)) })
+    stream::unfold(heard, |mut heard| async move {
+        heard.recv().await.map(|message| (message, heard))
+    })
 }
 
 fn result(report: &VerifyReport) -> v1::VerifyProgress {
@@ -40,10 +46,16 @@ fn result(report: &VerifyReport) -> v1::VerifyProgress {
 
 fn fault(fault: &SegmentFault) -> v1::VerifyFault {
     let place = match fault.numbers {
-        Some((first, last)) => format!("offset {}, {} bytes, entries {first} to {last}", fault.offset, fault.len),
+        Some((first, last)) => format!(
+            "offset {}, {} bytes, entries {first} to {last}",
+            fault.offset, fault.len
+        ),
         None => format!("offset {}, {} bytes", fault.offset, fault.len),
     };
-    v1::VerifyFault { r#where: place, what: fault.what.clone() }
+    v1::VerifyFault {
+        r#where: place,
+        what: fault.what.clone(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

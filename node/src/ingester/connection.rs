@@ -38,7 +38,7 @@ pub enum Protocol {
 
 /// A connection as the acceptor hands it over.
 #[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Arc<ServerTls>>,

@@ -19,7 +19,7 @@ use crate::limits::{PUBLISH_INTERVAL, PUBLISH_OPERATIONS};
 /// Buckets of ack latency: bucket `n` holds acks of up to `2^(n + ACK_BUCKET_SHIFT)` microseconds; the last holds the rest.
 pub const ACK_BUCKETS: usize = 20;
 /// The first bucket ends at `2^6` = 64 microseconds, the last but one at 16.8 seconds.
-pub const ACK_BUCKET_SHIFT: u32 = 6;
+const ACK_BUCKET_SHIFT: u32 = 6;
 
 /// The upper bound of an ack bucket; `None` for the last.
 #[must_use]
@@ -122,23 +122,16 @@ impl Published {
 
 /// A worker's own side.
 #[derive(Debug)]
-pub struct Counters {
+pub(super) struct Counters {
     cells: [Cell<u64>; ALL],
     published: Arc<Published>,
     operations: Cell<u32>,
     published_at: Cell<Instant>,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Counters {
     /// All zero.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             cells: std::array::from_fn(|_| Cell::new(0)),
             published: Published::new(),
@@ -148,8 +141,7 @@ impl Counters {
     }
 
     /// Where others read.
-    #[must_use]
-    pub fn published(&self) -> Arc<Published> {
+    pub(super) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
     }
 
@@ -158,7 +150,7 @@ impl Counters {
     }
 
     /// An entry was acknowledged, so long after its message was complete.
-    pub fn must_count_ack(&self, records: u32, bytes: usize, not_utf8: bool, took: Duration) {
+    pub(super) fn must_count_ack(&self, records: u32, bytes: usize, not_utf8: bool, took: Duration) {
         self.add(Count::Records as usize, u64::from(records));
         self.add(Count::Entries as usize, 1);
         self.add(Count::Bytes as usize, bytes as u64);
@@ -169,29 +161,28 @@ impl Counters {
     }
 
     /// A request without records was acknowledged.
-    pub fn must_count_empty(&self) {
+    pub(super) fn must_count_empty(&self) {
         self.add(Count::Empty as usize, 1);
     }
 
     /// A request was refused.
-    pub fn must_count_refusal(&self, refusal: Refusal) {
+    pub(super) fn must_count_refusal(&self, refusal: Refusal) {
         self.add(REFUSED + refusal.index(), 1);
     }
 
     /// How often `refusal` was given.
-    #[must_use]
-    pub fn refusals(&self, refusal: Refusal) -> u64 {
+    pub(super) fn refusals(&self, refusal: Refusal) -> u64 {
         self.cells[REFUSED + refusal.index()].get()
     }
 
     /// A request began.
-    pub fn must_begin(&self) -> u64 {
+    pub(super) fn must_begin(&self) -> u64 {
         self.add(Count::InFlight as usize, 1);
         self.cells[Count::InFlight as usize].get()
     }
 
     /// A request ended. Publishes where it is time to.
-    pub fn must_end(&self, now: Instant) -> u64 {
+    pub(super) fn must_end(&self, now: Instant) -> u64 {
         let in_flight = &self.cells[Count::InFlight as usize];
         in_flight.set(in_flight.get() - 1);
         self.operations.set(self.operations.get() + 1);
@@ -202,7 +193,7 @@ impl Counters {
     }
 
     /// Notes how things stand, and publishes.
-    pub fn tick(&self, now: Instant, waiting: usize, oldest_wait: Duration, budget_used: u64) {
+    pub(super) fn tick(&self, now: Instant, waiting: usize, oldest_wait: Duration, budget_used: u64) {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.cells[Count::Waiting as usize].set(waiting as u64);
         self.cells[Count::OldestWait as usize].set(millis(oldest_wait));
@@ -212,7 +203,7 @@ impl Counters {
     }
 
     /// Makes all of it visible.
-    pub fn publish(&self, now: Instant) {
+    pub(super) fn publish(&self, now: Instant) {
         self.operations.set(0);
         self.published_at.set(now);
         for (cell, shown) in self.cells.iter().zip(&self.published.counts) {

@@ -22,18 +22,16 @@ use crate::limits::{WAITERS_MAX, WAITERS_READY};
 
 /// A worker's count of ticks: the clock by which waiters grow old.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Tick(u32);
+pub(super) struct Tick(u32);
 
 impl Tick {
     /// The tick after this one.
-    #[must_use]
-    pub fn next(self) -> Self {
+    pub(super) fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
     /// Ticks from `earlier` to this one.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> u32 {
+    pub(super) fn since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)
     }
 }
@@ -63,20 +61,13 @@ struct Inner {
 }
 
 /// The waiters of one shard.
-pub struct Waiters {
+pub(super) struct Waiters {
     inner: RefCell<Inner>,
-}
-
-impl Default for Waiters {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Waiters {
     /// Nobody waits.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             inner: RefCell::new(Inner {
                 queue: VecDeque::with_capacity(WAITERS_READY),
@@ -88,26 +79,17 @@ impl Waiters {
     }
 
     /// Whether one more may wait.
-    #[must_use]
-    pub fn must_have_room(&self) -> bool {
+    pub(super) fn must_have_room(&self) -> bool {
         self.inner.borrow().queue.len() < WAITERS_MAX
     }
 
     /// Entries that wait, those whose client is gone included.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.inner.borrow().queue.len()
     }
 
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Waits for the entry at `lsn`, which was appended just now.
-    #[must_use]
-    pub fn must_wait(self: &Rc<Self>, lsn: Lsn) -> Ack {
+    pub(super) fn must_wait(self: &Rc<Self>, lsn: Lsn) -> Ack {
         let mut inner = self.inner.borrow_mut();
         debug_assert!(inner.queue.back().is_none_or(|last| last.lsn < lsn), "entries wait in the order they were appended");
         let slot = inner.take_slot();
@@ -117,17 +99,17 @@ impl Waiters {
     }
 
     /// Releases all up to `acked`.
-    pub fn must_release(&self, acked: Lsn) {
+    pub(super) fn must_release(&self, acked: Lsn) {
         self.release_while(Ok(()), |queued, _| queued.lsn <= acked);
     }
 
     /// Releases all that are left: they will never be durable.
-    pub fn fail(&self) {
+    pub(super) fn fail(&self) {
         self.release_while(Err(Refusal::Failed), |_, _| true);
     }
 
     /// Moves the clock on, and releases with an error those that have waited for more than `ticks_max`.
-    pub fn tick(&self, ticks_max: u32) {
+    pub(super) fn tick(&self, ticks_max: u32) {
         {
             let mut inner = self.inner.borrow_mut();
             inner.now = inner.now.next();
@@ -136,8 +118,7 @@ impl Waiters {
     }
 
     /// For how many ticks the oldest has waited; `None` when none waits.
-    #[must_use]
-    pub fn oldest(&self) -> Option<u32> {
+    pub(super) fn oldest(&self) -> Option<u32> {
         let inner = self.inner.borrow();
         inner.queue.front().map(|queued| inner.now.since(queued.since))
     }
@@ -194,7 +175,7 @@ impl Inner {
 
 /// Resolves when its entry is durable, or will not be.
 #[must_use = "an entry is acknowledged only when this says so"]
-pub struct Ack {
+pub(super) struct Ack {
     waiters: Rc<Waiters>,
     /// `None` once resolved.
     slot: Option<u32>,

@@ -42,15 +42,23 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
     match status.code() {
         Code::Ok => Answer::Accepted,
         // The protocol's own list.
-        Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::OutOfRange | Code::Unavailable | Code::DataLoss => Answer::Retry { after, why },
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Answer::Retry { after, why },
         Code::ResourceExhausted if after.is_some() => Answer::Retry { after, why },
         // Without a delay it will not fit later either.
         Code::ResourceExhausted | Code::InvalidArgument => Answer::Refused(why),
         // A broken connection looks like this too.
         Code::Unknown | Code::Internal => Answer::Retry { after, why },
-        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => {
-            Answer::Stop(why)
-        }
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::Unimplemented
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition => Answer::Stop(why),
     }
 }
 
@@ -60,10 +68,16 @@ pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now:
         return of_response(body);
     }
     let text = String::from_utf8_lossy(body);
-    let why = format!("HTTP {status}: {}", text.chars().filter(|c| !c.is_control()).take(300).collect::<String>());
+    let why = format!(
+        "HTTP {status}: {}",
+        text.chars().filter(|c| !c.is_control()).take(300).collect::<String>()
+    );
     match status.as_u16() {
         400 | 413 => Answer::Refused(why),
-        408 | 429 | 500 | 502..=599 => Answer::Retry { after: retry_after(headers, now), why },
+        408 | 429 | 500 | 502..=599 => Answer::Retry {
+            after: retry_after(headers, now),
+            why,
+        },
         _ => Answer::Stop(why),
     }
 }
@@ -71,8 +85,14 @@ pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now:
 /// What the answer of a sink that took the request says of its records.
 pub(super) fn of_response(body: &[u8]) -> Answer {
     // A sink that answers with something else took it all the same.
-    match ExportLogsServiceResponse::decode(body).ok().and_then(|r| r.partial_success) {
-        Some(part) if part.rejected_log_records > 0 => Answer::AcceptedInPart { rejected: part.rejected_log_records.unsigned_abs(), why: part.error_message },
+    match ExportLogsServiceResponse::decode(body)
+        .ok()
+        .and_then(|r| r.partial_success)
+    {
+        Some(part) if part.rejected_log_records > 0 => Answer::AcceptedInPart {
+            rejected: part.rejected_log_records.unsigned_abs(),
+            why: part.error_message,
+        },
         Some(_) | None => Answer::Accepted,
     }
 }
@@ -89,14 +109,22 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// The delay that a status asks for, in either of the places where servers put it.
 fn retry_info(status: &Status) -> Option<Duration> {
-    let in_trailer = status.metadata().get_bin("google.rpc.retryinfo-bin").and_then(|v| v.to_bytes().ok());
+    let in_trailer = status
+        .metadata()
+        .get_bin("google.rpc.retryinfo-bin")
+        .and_then(|v| v.to_bytes().ok());
     let info = in_trailer.and_then(|bytes| RetryInfo::decode(bytes).ok()).or_else(|| {
         let details = RpcStatus::decode(status.details()).ok()?.details;
-        let any = details.into_iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+        let any = details
+            .into_iter()
+            .find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
         RetryInfo::decode(any.value.as_slice()).ok()
     })?;
     let delay = info.retry_delay.unwrap_or_default();
-    Some(Duration::new(u64::try_from(delay.seconds).unwrap_or(0), u32::try_from(delay.nanos).unwrap_or(0).min(999_999_999)))
+    Some(Duration::new(
+        u64::try_from(delay.seconds).unwrap_or(0),
+        u32::try_from(delay.nanos).unwrap_or(0).min(999_999_999),
+    ))
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -208,15 +236,29 @@ mod tests {
             (503, "retry"),
             (504, "retry"),
         ] {
-            let answer = of_http(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), b"", Timestamp::UNIX_EPOCH);
+            let answer = of_http(
+                StatusCode::from_u16(code).unwrap(),
+                &HeaderMap::new(),
+                b"",
+                Timestamp::UNIX_EPOCH,
+            );
             assert_eq!(kind(&answer), meaning, "{code}");
         }
     }
 
     #[test]
     fn a_delay_is_found_in_the_details_and_in_the_trailer() {
-        let info = RetryInfo { retry_delay: Some(Delay { seconds: 2, nanos: 500_000_000 }) }.encode_to_vec();
-        let any = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value: info.clone() };
+        let info = RetryInfo {
+            retry_delay: Some(Delay {
+                seconds: 2,
+                nanos: 500_000_000,
+            }),
+        }
+        .encode_to_vec();
+        let any = Any {
+            type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+            value: info.clone(),
+        };
         let details = RpcStatus { details: vec![any] }.encode_to_vec();
         let in_details = Status::with_details(Code::ResourceExhausted, "full", details.into());
         assert_eq!(asked(&of_grpc(&in_details)), Some(Duration::from_millis(2500)));
@@ -231,21 +273,48 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let ask = |value: &str| {
             let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, value.parse().unwrap())]);
-            asked(&of_http(StatusCode::SERVICE_UNAVAILABLE, &headers, b"", Timestamp::from_second(1_445_412_470).unwrap()))
+            asked(&of_http(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &headers,
+                b"",
+                Timestamp::from_second(1_445_412_470).unwrap(),
+            ))
         };
         assert_eq!(ask("7"), Some(Duration::from_secs(7)));
         assert_eq!(ask("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(10)));
-        assert_eq!(ask("Wed, 21 Oct 2015 07:27:00 GMT"), Some(Duration::ZERO), "in the past");
+        assert_eq!(
+            ask("Wed, 21 Oct 2015 07:27:00 GMT"),
+            Some(Duration::ZERO),
+            "in the past"
+        );
         assert_eq!(ask("soon"), None);
     }
 
     #[test]
     fn a_partial_success_counts_what_was_rejected() {
-        let part = ExportLogsPartialSuccess { rejected_log_records: 3, error_message: "too old".to_owned() };
-        let body = ExportLogsServiceResponse { partial_success: Some(part) }.encode_to_vec();
-        assert_eq!(of_response(&body), Answer::AcceptedInPart { rejected: 3, why: "too old".to_owned() });
-        let warned = ExportLogsPartialSuccess { rejected_log_records: 0, error_message: "slow down".to_owned() };
-        let body = ExportLogsServiceResponse { partial_success: Some(warned) }.encode_to_vec();
+        let part = ExportLogsPartialSuccess {
+            rejected_log_records: 3,
+            error_message: "too old".to_owned(),
+        };
+        let body = ExportLogsServiceResponse {
+            partial_success: Some(part),
+        }
+        .encode_to_vec();
+        assert_eq!(
+            of_response(&body),
+            Answer::AcceptedInPart {
+                rejected: 3,
+                why: "too old".to_owned()
+            }
+        );
+        let warned = ExportLogsPartialSuccess {
+            rejected_log_records: 0,
+            error_message: "slow down".to_owned(),
+        };
+        let body = ExportLogsServiceResponse {
+            partial_success: Some(warned),
+        }
+        .encode_to_vec();
         assert_eq!(of_response(&body), Answer::Accepted);
         assert_eq!(of_response(b""), Answer::Accepted);
         assert_eq!(of_response(b"<html>"), Answer::Accepted);

@@ -38,7 +38,10 @@ mod tests {
 
     #[test]
     fn a_sink_is_given_the_time_it_asks_for() {
-        assert_eq!(Backoff::default().next(Some(Duration::from_secs(90))), Duration::from_secs(90));
+        assert_eq!(
+            Backoff::default().next(Some(Duration::from_secs(90))),
+            Duration::from_secs(90)
+        );
         assert!(Backoff::default().next(Some(Duration::from_millis(1))) >= BACKOFF_MIN / 2);
         assert_eq!(Backoff::default().next(Some(Duration::MAX)), PAUSE_ASKED_MAX);
     }

@@ -85,7 +85,11 @@ impl Delivery {
 
     /// Sends one entry until it is settled.
     async fn deliver(&mut self, shard: (NodeId, ShardId), entry: StoredEntry) -> Result<(), String> {
-        let (lsn, records, bytes) = (entry.lsn, u64::from(entry.meta.record_count), entry.payload.len() as u64);
+        let (lsn, records, bytes) = (
+            entry.lsn,
+            u64::from(entry.meta.record_count),
+            entry.payload.len() as u64,
+        );
         let parcel = Parcel::new(entry);
         let mut backoff = Backoff::default();
         let delivered = loop {
@@ -93,13 +97,20 @@ impl Delivery {
             match self.sink.send(&parcel).await {
                 Answer::Accepted => break true,
                 Answer::AcceptedInPart { rejected, why } => {
-                    tracing::warn!(name: "replay.entry.rejected_in_part", entry = parcel.id, count = rejected, error = why);
-                    self.progress.rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, parcel.id));
+                    tracing::warn!(
+                        entry = parcel.id,
+                        count = rejected,
+                        error = why,
+                        "replay.entry.rejected_in_part"
+                    );
+                    self.progress
+                        .rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, parcel.id));
                     break true;
                 }
                 Answer::Refused(why) => {
-                    tracing::warn!(name: "replay.entry.rejected", entry = parcel.id, count = records, error = why);
-                    self.progress.rejected(1, records, &format!("entry {}: {why}", parcel.id));
+                    tracing::warn!(entry = parcel.id, count = records, error = why, "replay.entry.rejected");
+                    self.progress
+                        .rejected(1, records, &format!("entry {}: {why}", parcel.id));
                     break false;
                 }
                 Answer::Retry { after, why } => {
@@ -109,7 +120,12 @@ impl Delivery {
                 Answer::Stop(why) => return Err(why),
             }
         };
-        let mut position = self.progress.position(shard).unwrap_or(JobPosition { done_lsn: lsn, entries: 0, records: 0, bytes: 0 });
+        let mut position = self.progress.position(shard).unwrap_or(JobPosition {
+            done_lsn: lsn,
+            entries: 0,
+            records: 0,
+            bytes: 0,
+        });
         position.done_lsn = lsn;
         if delivered {
             position.entries += 1;

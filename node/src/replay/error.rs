@@ -1,7 +1,7 @@
 //! Why a replay is not begun, or not found.
 
-use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_catalogue::job::JobId;
+use gophership_catalogue::{CatalogueError, Refusal};
 use thiserror::Error;
 
 /// A replay cannot be begun, or its job is not what the caller thinks.
@@ -19,7 +19,9 @@ pub(crate) enum ReplayError {
         why: String,
     },
     /// It would send to itself.
-    #[error("the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or insist with into_self (--into-self)")]
+    #[error(
+        "the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or insist with into_self (--into-self)"
+    )]
     IntoSelf {
         /// Which.
         endpoint: String,

@@ -24,6 +24,7 @@ use super::plan::Part;
 use super::progress::{Progress, shortened};
 use super::sink::Sink;
 use super::spec::Spec;
+use crate::control::raised;
 
 /// What a job's record says that it is to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -50,12 +51,12 @@ type Positions = BTreeMap<(NodeId, ShardId), JobPosition>;
 
 impl Job {
     pub(super) async fn run(mut self) {
-        tracing::info!(name: "replay.job.begin", job = %self.id);
+        tracing::info!(job = %self.id, "replay.job.begin");
         let mut kept = self.progress.positions();
         let Some(ended) = self.deliver(&mut kept).await else {
             // Aborted senders move nothing any more.
             self.keep_position(&mut kept).await;
-            tracing::info!(name: "replay.job.interrupted", job = %self.id);
+            tracing::info!(job = %self.id, "replay.job.interrupted");
             return;
         };
         self.keep_position(&mut kept).await;
@@ -64,7 +65,7 @@ impl Job {
             (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!("all was read and sent, but {lost}"))),
             (Ok(()), None) => JobResult::Done,
         };
-        tracing::info!(name: "replay.job.end", job = %self.id, result = ?result);
+        tracing::info!(job = %self.id, result = ?result, "replay.job.end");
         self.finish(result).await;
     }
 
@@ -79,9 +80,8 @@ impl Job {
         commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             tokio::select! {
-                // The senders of both are gone only when the node is.
-                _ = stop.wait_for(|stopped| *stopped) => break None,
-                _ = cancel.wait_for(|cancelled| *cancelled) => break None,
+                () = raised(&mut stop) => break None,
+                () = raised(&mut cancel) => break None,
                 _ = commit.tick() => self.keep_position(kept).await,
                 joined = senders.join_next() => match joined {
                     None => break Some(Ok(())),
@@ -120,24 +120,37 @@ impl Job {
         if now == *kept {
             return;
         }
-        let positions = now.iter().map(|((node, shard), position)| (*node, *shard, *position)).collect();
-        match self.submit(Command::JobProgress { job: self.id, positions }).await {
+        let positions = now
+            .iter()
+            .map(|((node, shard), position)| (*node, *shard, *position))
+            .collect();
+        match self
+            .submit(Command::JobProgress {
+                job: self.id,
+                positions,
+            })
+            .await
+        {
             Ok(()) => *kept = now,
-            Err(error) => tracing::warn!(name: "replay.position.not_kept", job = %self.id, %error),
+            Err(error) => tracing::warn!(job = %self.id, %error, "replay.position.not_kept"),
         }
     }
 
     /// Puts the end on record, again and again where that may help.
     async fn finish(&mut self, result: JobResult) {
-        let command = Command::FinishJob { job: self.id, result, at_ns: now_unix_nano() };
+        let command = Command::FinishJob {
+            job: self.id,
+            result,
+            at_ns: now_unix_nano(),
+        };
         while let Err(error) = self.submit(command.clone()).await {
-            tracing::error!(name: "replay.end.not_kept", job = %self.id, %error);
+            tracing::error!(job = %self.id, %error, "replay.end.not_kept");
             match error.disposition() {
                 Disposition::Retry | Disposition::Overloaded => {}
                 Disposition::Fenced | Disposition::Invalid | Disposition::Corrupt | Disposition::Fatal => return,
             }
             tokio::select! {
-                _ = self.stop.wait_for(|stopped| *stopped) => return,
+                () = raised(&mut self.stop) => return,
                 () = sleep(COMMIT_INTERVAL) => {}
             }
         }
@@ -149,12 +162,19 @@ impl Job {
 }
 
 /// Says a command to the catalogue, on a thread that may wait.
-pub(super) async fn submit(catalogue: &Arc<LocalCatalogue>, command: Command) -> Result<gophership_catalogue::Reply, CatalogueError> {
+pub(super) async fn submit(
+    catalogue: &Arc<LocalCatalogue>,
+    command: Command,
+) -> Result<gophership_catalogue::Reply, CatalogueError> {
     let catalogue = Arc::clone(catalogue);
     match spawn_blocking(move || catalogue.submit(command)).await {
         Ok(said) => said,
         // The runtime ends, and this task with it.
-        Err(error) => std::panic::resume_unwind(error.try_into_panic().unwrap_or_else(|_| Box::new("the runtime has ended"))),
+        Err(error) => std::panic::resume_unwind(
+            error
+                .try_into_panic()
+                .unwrap_or_else(|_| Box::new("the runtime has ended")),
+        ),
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gophership_catalogue::CatalogueError;
 use gophership_catalogue::command::{Command, Refusal, Reply};
 use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
-use gophership_catalogue::CatalogueError;
 use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
+use tokio::net::lookup_host;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -53,7 +54,11 @@ impl Drop for Leave {
 
 impl Jobs {
     pub(crate) fn new(context: ControlContext, stop: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { context, running: Mutex::default(), stop })
+        Arc::new(Self {
+            context,
+            running: Mutex::default(),
+            stop,
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
@@ -62,21 +67,30 @@ impl Jobs {
 
     /// Goes on with the jobs that an earlier boot left.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let left: Vec<(JobId, JobRecord)> = self
-            .context
-            .catalogue
-            .read(|state| state.jobs().filter(|(_, job)| job.state == JobState::Running).map(|(id, job)| (id, job.clone())).collect());
+        let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
+            state
+                .jobs()
+                .filter(|(_, job)| job.state == JobState::Running)
+                .map(|(id, job)| (id, job.clone()))
+                .collect()
+        });
         for (id, record) in left {
             match serde_json::from_str::<Order>(&record.spec) {
                 Ok(order) => self.launch(id, order, Progress::from(record.positions)),
                 Err(error) => {
-                    tracing::error!(name: "replay.job.unreadable", job = %id, %error);
-                    let result = JobResult::Failed(format!("another version of the program wrote what it was to do: {error}"));
-                    let command = Command::FinishJob { job: id, result, at_ns: now_unix_nano() };
+                    tracing::error!(job = %id, %error, "replay.job.unreadable");
+                    let result = JobResult::Failed(format!(
+                        "another version of the program wrote what it was to do: {error}"
+                    ));
+                    let command = Command::FinishJob {
+                        job: id,
+                        result,
+                        at_ns: now_unix_nano(),
+                    };
                     let catalogue = Arc::clone(&self.context.catalogue);
                     tokio::spawn(async move {
                         if let Err(error) = submit(&catalogue, command).await {
-                            tracing::error!(name: "replay.end.not_kept", job = %id, %error);
+                            tracing::error!(job = %id, %error, "replay.end.not_kept");
                         }
                     });
                 }
@@ -92,12 +106,22 @@ impl Jobs {
         if self.running().len() >= JOBS_MAX {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let order = Order { spec, parts: plan::parts(&self.context.vault) };
-        let text = serde_json::to_string(&order).map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
-        let command = Command::CreateJob { request: Uuid::new_v4(), spec: text, at_ns: now_unix_nano() };
+        let order = Order {
+            spec,
+            parts: plan::parts(&self.context.vault),
+        };
+        let text = serde_json::to_string(&order)
+            .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
+        let command = Command::CreateJob {
+            request: Uuid::new_v4(),
+            spec: text,
+            at_ns: now_unix_nano(),
+        };
         let id = match submit(&self.context.catalogue, command).await? {
             Reply::Job(id) => id,
-            other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_)) => unreachable!("CreateJob is answered with a job, not {other:?}"),
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_)) => {
+                unreachable!("CreateJob is answered with a job, not {other:?}")
+            }
         };
         self.launch(id, order, Progress::default());
         self.view(id)
@@ -106,15 +130,31 @@ impl Jobs {
     /// Finds the sink, and sees that it is not the node itself.
     async fn check(&self, sink: &SinkSpec) -> Result<(), ReplayError> {
         Sink::new(sink)?;
-        let endpoint = sink.endpoint.clone();
-        let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host(endpoint.as_str())).await;
-        let found = found.map_err(|_| "the name service does not answer".to_owned()).and_then(|found| found.map_err(|e| e.to_string()));
-        let addresses: Vec<SocketAddr> = match found {
-            Ok(found) => found.collect(),
-            Err(why) => return Err(ReplayError::Unresolvable { endpoint, why }),
-        };
-        if !sink.into_self && addresses.iter().any(|address| is_own(*address, &self.context.own_addresses)) {
-            return Err(ReplayError::IntoSelf { endpoint });
+        let endpoint = &sink.endpoint;
+        let addresses: Vec<SocketAddr> =
+            match tokio::time::timeout(CONNECT_TIMEOUT, lookup_host(endpoint.as_str())).await {
+                Ok(Ok(found)) => found.collect(),
+                Ok(Err(error)) => {
+                    return Err(ReplayError::Unresolvable {
+                        endpoint: endpoint.clone(),
+                        why: error.to_string(),
+                    });
+                }
+                Err(_) => {
+                    return Err(ReplayError::Unresolvable {
+                        endpoint: endpoint.clone(),
+                        why: "the name service does not answer".to_owned(),
+                    });
+                }
+            };
+        if !sink.into_self
+            && addresses
+                .iter()
+                .any(|address| is_own(*address, &self.context.own_addresses))
+        {
+            return Err(ReplayError::IntoSelf {
+                endpoint: endpoint.clone(),
+            });
         }
         Ok(())
     }
@@ -123,9 +163,18 @@ impl Jobs {
         let progress = Arc::new(progress);
         let (cancel, cancelled) = watch::channel(false);
         let (ending, ended) = watch::channel(());
-        let running = Running { progress: Arc::clone(&progress), bytes_total_estimate: self.estimate(&order.spec), cancel, ended };
+        let running = Running {
+            progress: Arc::clone(&progress),
+            bytes_total_estimate: self.estimate(&order.spec),
+            cancel,
+            ended,
+        };
         self.running().insert(id, running);
-        let leave = Leave { jobs: Arc::clone(self), id, _ended: ending };
+        let leave = Leave {
+            jobs: Arc::clone(self),
+            id,
+            _ended: ending,
+        };
         let job = Job {
             id,
             order,
@@ -155,14 +204,24 @@ impl Jobs {
     /// A job as it stands.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
         // First: a job that ends in between then shows as ended and whole.
-        let live = self.running().get(&id).map(|r| (Arc::clone(&r.progress), r.bytes_total_estimate));
-        let record = self.context.catalogue.read(|state| state.job(id).cloned()).ok_or(ReplayError::NoSuchJob(id))?;
+        let live = self
+            .running()
+            .get(&id)
+            .map(|r| (Arc::clone(&r.progress), r.bytes_total_estimate));
+        let record = self
+            .context
+            .catalogue
+            .read(|state| state.job(id).cloned())
+            .ok_or(ReplayError::NoSuchJob(id))?;
         Ok(shown(id, &record, live))
     }
 
     /// The newest jobs.
     pub(crate) fn list(&self, limit: usize) -> Vec<v1::ReplayJob> {
-        let mut ids: Vec<JobId> = self.context.catalogue.read(|state| state.jobs().map(|(id, _)| id).collect());
+        let mut ids: Vec<JobId> = self
+            .context
+            .catalogue
+            .read(|state| state.jobs().map(|(id, _)| id).collect());
         ids.reverse();
         ids.truncate(limit);
         ids.into_iter().filter_map(|id| self.view(id).ok()).collect()
@@ -184,7 +243,15 @@ impl Jobs {
         }
         // Its last position first.
         self.ended(id).await;
-        match submit(&self.context.catalogue, Command::CancelJob { job: id, at_ns: now_unix_nano() }).await {
+        match submit(
+            &self.context.catalogue,
+            Command::CancelJob {
+                job: id,
+                at_ns: now_unix_nano(),
+            },
+        )
+        .await
+        {
             Ok(_) | Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => self.view(id),
             Err(error) => Err(error.into()),
         }
@@ -200,18 +267,32 @@ impl Jobs {
 }
 
 fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v1::ReplayJob {
-    let positions = live.as_ref().map_or_else(|| record.positions.clone(), |(progress, _)| progress.positions());
+    let positions = live
+        .as_ref()
+        .map_or_else(|| record.positions.clone(), |(progress, _)| progress.positions());
     let sum = |of: fn(&JobPosition) -> u64| positions.values().map(of).sum::<u64>();
     let bytes_done = sum(|p| p.bytes);
     let (state, error, ended_unix_nano) = match &record.state {
-        JobState::Running => (v1::ReplayState::Running, live.as_ref().map(|(progress, _)| progress.remark()).unwrap_or_default(), 0),
-        JobState::Ended { result: JobResult::Done, at_ns } => (v1::ReplayState::Done, String::new(), *at_ns),
-        JobState::Ended { result: JobResult::Failed(why), at_ns } => (v1::ReplayState::Failed, why.clone(), *at_ns),
+        JobState::Running => (
+            v1::ReplayState::Running,
+            live.as_ref().map(|(progress, _)| progress.remark()).unwrap_or_default(),
+            0,
+        ),
+        JobState::Ended {
+            result: JobResult::Done,
+            at_ns,
+        } => (v1::ReplayState::Done, String::new(), *at_ns),
+        JobState::Ended {
+            result: JobResult::Failed(why),
+            at_ns,
+        } => (v1::ReplayState::Failed, why.clone(), *at_ns),
         JobState::Cancelled { at_ns } => (v1::ReplayState::Cancelled, String::new(), *at_ns),
     };
     v1::ReplayJob {
         id: id.to_string(),
-        spec: serde_json::from_str::<Order>(&record.spec).ok().map(|order| order.spec.shown()),
+        spec: serde_json::from_str::<Order>(&record.spec)
+            .ok()
+            .map(|order| order.spec.shown()),
         created_unix_nano: record.created_ns,
         progress: Some(v1::ReplayProgress {
             state: state.into(),
@@ -220,12 +301,19 @@ fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v
             records_done: sum(|p| p.records),
             bytes_done,
             bytes_total_estimate: live.map_or(bytes_done, |(_, estimate)| estimate.max(bytes_done)),
-            positions: positions.iter().map(|(place, position)| position_shown(*place, position)).collect(),
+            positions: positions
+                .iter()
+                .map(|(place, position)| position_shown(*place, position))
+                .collect(),
             ended_unix_nano,
         }),
     }
 }
 
 fn position_shown((node, shard): (NodeId, ShardId), position: &JobPosition) -> v1::ReplayPosition {
-    v1::ReplayPosition { node: node.get(), shard: shard.get().into(), lsn: Some(lsn_shown(position.done_lsn)) }
+    v1::ReplayPosition {
+        node: node.get(),
+        shard: shard.get().into(),
+        lsn: Some(lsn_shown(position.done_lsn)),
+    }
 }

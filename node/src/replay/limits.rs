@@ -31,5 +31,6 @@ pub(super) const PAUSE_ASKED_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of a sink's answer that are read.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-const _: () = assert!(BACKOFF_MIN.as_nanos() <= BACKOFF_MAX.as_nanos() && BACKOFF_MAX.as_nanos() <= PAUSE_ASKED_MAX.as_nanos());
+const _: () =
+    assert!(BACKOFF_MIN.as_nanos() <= BACKOFF_MAX.as_nanos() && BACKOFF_MAX.as_nanos() <= PAUSE_ASKED_MAX.as_nanos());
 const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);

@@ -60,14 +60,19 @@ impl GrpcSink {
     /// The sink at `host:port`.
     pub(super) fn new(endpoint: &str) -> Result<Self, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))?.connect_timeout(CONNECT_TIMEOUT);
-        Ok(Self { client: Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(ANSWER_BYTES_MAX) })
+        Ok(Self {
+            client: Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(ANSWER_BYTES_MAX),
+        })
     }
 
     pub(super) async fn send(&mut self, parcel: &Parcel) -> Answer {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.export(parcel)).await {
             Ok(Ok(body)) => answer::of_response(&body),
             Ok(Err(status)) => answer::of_grpc(&status),
-            Err(_) => Answer::Retry { after: None, why: format!("no answer within {ANSWER_TIMEOUT:?}") },
+            Err(_) => Answer::Retry {
+                after: None,
+                why: format!("no answer within {ANSWER_TIMEOUT:?}"),
+            },
         }
     }
 
@@ -75,8 +80,15 @@ impl GrpcSink {
         let mut request = Request::new(parcel.payload.clone());
         let id = AsciiMetadataValue::try_from(&parcel.id).expect("an entry's id is digits and separators");
         request.metadata_mut().insert(ENTRY_HEADER, id);
-        self.client.ready().await.map_err(|e| Status::unavailable(with_causes(&e)))?;
-        Ok(self.client.unary(request, PathAndQuery::from_static(EXPORT), Raw).await?.into_inner())
+        self.client
+            .ready()
+            .await
+            .map_err(|e| Status::unavailable(with_causes(&e)))?;
+        Ok(self
+            .client
+            .unary(request, PathAndQuery::from_static(EXPORT), Raw)
+            .await?
+            .into_inner())
     }
 }
 

@@ -23,7 +23,10 @@ pub(super) struct HttpSink {
 impl HttpSink {
     /// The sink at `host:port`.
     pub(super) fn new(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), connection: None }
+        Self {
+            endpoint: endpoint.to_owned(),
+            connection: None,
+        }
     }
 
     pub(super) async fn send(&mut self, parcel: &Parcel) -> Answer {
@@ -34,7 +37,12 @@ impl HttpSink {
             None => match tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.endpoint)).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(why)) => return Answer::Retry { after: None, why },
-                Err(_) => return Answer::Retry { after: None, why: format!("no connection within {CONNECT_TIMEOUT:?}") },
+                Err(_) => {
+                    return Answer::Retry {
+                        after: None,
+                        why: format!("no connection within {CONNECT_TIMEOUT:?}"),
+                    };
+                }
             },
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, post(&mut connection, &self.endpoint, parcel)).await {
@@ -43,7 +51,10 @@ impl HttpSink {
                 answer
             }
             Ok(Err(why)) => Answer::Retry { after: None, why },
-            Err(_) => Answer::Retry { after: None, why: format!("no answer within {ANSWER_TIMEOUT:?}") },
+            Err(_) => Answer::Retry {
+                after: None,
+                why: format!("no answer within {ANSWER_TIMEOUT:?}"),
+            },
         }
     }
 }
@@ -55,7 +66,7 @@ async fn connect(endpoint: &str) -> Result<SendRequest<Full<Bytes>>, String> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(name: "replay.connection.failed", %error);
+            tracing::debug!(%error, "replay.connection.failed");
         }
     });
     Ok(sender)
@@ -71,10 +82,20 @@ async fn post(connection: &mut SendRequest<Full<Bytes>>, host: &str, parcel: &Pa
     if let Some(name) = content_encoding(parcel.encoding) {
         request = request.header(CONTENT_ENCODING, name);
     }
-    let request = request.body(Full::new(parcel.payload.clone())).map_err(|e| e.to_string())?;
+    let request = request
+        .body(Full::new(parcel.payload.clone()))
+        .map_err(|e| e.to_string())?;
     connection.ready().await.map_err(|e| e.to_string())?;
-    let (head, body) = connection.send_request(request).await.map_err(|e| e.to_string())?.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|e| e.to_string())?.to_bytes();
+    let (head, body) = connection
+        .send_request(request)
+        .await
+        .map_err(|e| e.to_string())?
+        .into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|e| e.to_string())?
+        .to_bytes();
     Ok(answer::of_http(head.status, &head.headers, &body, Timestamp::now()))
 }
 

@@ -12,7 +12,8 @@ fn reaches(sink: SocketAddr, own: &[SocketAddr], is_local: &dyn Fn(IpAddr) -> bo
     own.iter().any(|own| {
         let listens_on = own.ip().to_canonical();
         // An unspecified address is the host itself, on either side.
-        own.port() == sink.port() && (listens_on == ip || ip.is_unspecified() || (listens_on.is_unspecified() && is_local(ip)))
+        own.port() == sink.port()
+            && (listens_on == ip || ip.is_unspecified() || (listens_on.is_unspecified() && is_local(ip)))
     })
 }
 

@@ -16,7 +16,10 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(bytes_per_second: u64) -> Arc<Self> {
-        Arc::new(Self { bytes_per_second, paid_at: Mutex::new(None) })
+        Arc::new(Self {
+            bytes_per_second,
+            paid_at: Mutex::new(None),
+        })
     }
 
     /// Waits until `bytes` may be sent. The first are free; each pays for those before it.
@@ -53,7 +56,11 @@ mod tests {
         assert_eq!(pace.due(100, now), Some(at(2)));
         assert_eq!(pace.due(100, now), Some(at(3)));
         assert_eq!(pace.due(100, at(60)), Some(at(60)));
-        assert_eq!(pace.due(100, at(60)), Some(at(61)), "one second's bytes, not a minute's");
+        assert_eq!(
+            pace.due(100, at(60)),
+            Some(at(61)),
+            "one second's bytes, not a minute's"
+        );
     }
 
     #[test]

@@ -20,7 +20,11 @@ pub(super) fn parts(vault: &Vault) -> Vec<Part> {
     let part = |shard: ShardId| {
         let acked = status.shards.iter().find(|s| s.shard == shard).and_then(|s| s.acked);
         // Nothing of this boot, then; what earlier ones left is there to its end.
-        let earlier = segments.iter().filter(|(id, state)| id.shard == shard && *state != SegmentState::Open).map(|(id, _)| id.index).max();
+        let earlier = segments
+            .iter()
+            .filter(|(id, state)| id.shard == shard && *state != SegmentState::Open)
+            .map(|(id, _)| id.index)
+            .max();
         let until = acked.or_else(|| Some(Lsn::at(earlier?, EntryNumber::new(u32::MAX)?)))?;
         Some(Part { shard, until })
     };

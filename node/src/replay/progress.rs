@@ -33,9 +33,16 @@ impl Missing {
             return None;
         }
         let unnamed = self.stretches - self.named.len() as u64;
-        let more = if unnamed > 0 { format!("; and {unnamed} more") } else { String::new() };
+        let more = if unnamed > 0 {
+            format!("; and {unnamed} more")
+        } else {
+            String::new()
+        };
         let list = shortened(&self.named.join("; "));
-        Some(format!("{} stretches could not be read (at least {} entries): {list}{more}", self.stretches, self.entries))
+        Some(format!(
+            "{} stretches could not be read (at least {} entries): {list}{more}",
+            self.stretches, self.entries
+        ))
     }
 }
 
@@ -65,7 +72,12 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn from(positions: BTreeMap<(NodeId, ShardId), JobPosition>) -> Self {
-        Self { inner: Mutex::new(Inner { positions, ..Inner::default() }) }
+        Self {
+            inner: Mutex::new(Inner {
+                positions,
+                ..Inner::default()
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -109,7 +121,12 @@ impl Progress {
         let r = &inner.rejected;
         let rejected = (r.entries + r.records > 0).then(|| {
             let why = r.why.as_deref().unwrap_or("for a reason that is not known any more");
-            format!("the sink rejected {} entries and {} records; the first: {}", r.entries, r.records, shortened(why))
+            format!(
+                "the sink rejected {} entries and {} records; the first: {}",
+                r.entries,
+                r.records,
+                shortened(why)
+            )
         });
         let parts: Vec<String> = [rejected, inner.missing.shown()].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| shortened(&parts.join(". ")))
@@ -117,7 +134,11 @@ impl Progress {
 
     /// What there is to say about a job under way.
     pub(super) fn remark(&self) -> String {
-        let trouble = self.lock().trouble.as_ref().map(|t| format!("waiting for the sink: {t}"));
+        let trouble = self
+            .lock()
+            .trouble
+            .as_ref()
+            .map(|t| format!("waiting for the sink: {t}"));
         let parts: Vec<String> = [trouble, self.not_delivered()].into_iter().flatten().collect();
         shortened(&parts.join(". "))
     }
@@ -139,7 +160,11 @@ mod tests {
     fn fault(numbers: Option<(u32, u32)>) -> ScanFault {
         let number = |n| EntryNumber::new(n).unwrap();
         ScanFault {
-            segment: SegmentId { node: NodeId::FIRST, shard: ShardId::new(0), index: SegmentIndex::FIRST },
+            segment: SegmentId {
+                node: NodeId::FIRST,
+                shard: ShardId::new(0),
+                index: SegmentIndex::FIRST,
+            },
             numbers: numbers.map(|(a, b)| (number(a), number(b))),
             what: "the bytes are bad".to_owned(),
         }
@@ -174,8 +199,15 @@ mod tests {
         assert_eq!((progress.not_delivered(), progress.remark()), (None, String::new()));
         progress.rejected(1, 7, "InvalidArgument: bad");
         progress.rejected(1, 1, "another");
-        assert_eq!(progress.not_delivered().unwrap(), "the sink rejected 2 entries and 8 records; the first: InvalidArgument: bad");
+        assert_eq!(
+            progress.not_delivered().unwrap(),
+            "the sink rejected 2 entries and 8 records; the first: InvalidArgument: bad"
+        );
         progress.trouble("Unavailable: later");
-        assert!(progress.remark().starts_with("waiting for the sink: Unavailable: later. the sink rejected 2"));
+        assert!(
+            progress
+                .remark()
+                .starts_with("waiting for the sink: Unavailable: later. the sink rejected 2")
+        );
     }
 }

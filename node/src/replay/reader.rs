@@ -18,7 +18,12 @@ pub(super) enum Found {
 }
 
 /// Reads `part`, and hands everything it finds to `each` until that breaks.
-pub(super) fn read(vault: &Vault, part: Part, range: TimeRange, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+pub(super) fn read(
+    vault: &Vault,
+    part: Part,
+    range: TimeRange,
+    each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     for found in vault.cursor(part.shard, None, range) {
         match found {
             Ok(entry) if entry.lsn > part.until => break,
@@ -42,12 +47,18 @@ pub(super) fn read(vault: &Vault, part: Part, range: TimeRange, each: &mut dyn F
 /// The numbers of a segment that were acknowledged and lost before it was sealed.
 fn holes(vault: &Vault, id: SegmentId, part: Part, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
     // One that was trimmed meanwhile has none; one that cannot be opened was reported by the cursor.
-    let Ok(detail) = vault.describe(id) else { return ControlFlow::Continue(()) };
+    let Ok(detail) = vault.describe(id) else {
+        return ControlFlow::Continue(());
+    };
     for hole in detail.holes {
         let in_range = id.index < part.until.index() || hole.first <= part.until.number();
         if hole.reason == HoleReason::Quarantined && in_range {
             let what = "found bad before the segment was sealed; the bytes are in quarantine".to_owned();
-            each(Found::Fault(ScanFault { segment: id, numbers: Some((hole.first, hole.last)), what }))?;
+            each(Found::Fault(ScanFault {
+                segment: id,
+                numbers: Some((hole.first, hole.last)),
+                what,
+            }))?;
         }
     }
     ControlFlow::Continue(())
@@ -64,5 +75,7 @@ pub(super) fn describe(fault: &ScanFault) -> String {
 
 /// How many entries a fault costs, where that is known.
 pub(super) fn entries_lost(fault: &ScanFault) -> u64 {
-    fault.numbers.map_or(0, |(first, last)| u64::from(last.get() - first.get()) + 1)
+    fault
+        .numbers
+        .map_or(0, |(first, last)| u64::from(last.get() - first.get()) + 1)
 }

@@ -25,7 +25,11 @@ impl Parcel {
     pub(super) fn new(entry: StoredEntry) -> Self {
         // One entry a request: a payload that the sink refuses takes no other with it.
         let id = format!("{}/{}/{},1", entry.node, entry.shard, entry.lsn);
-        Self { id, encoding: entry.meta.encoding, payload: entry.payload.into() }
+        Self {
+            id,
+            encoding: entry.meta.encoding,
+            payload: entry.payload.into(),
+        }
     }
 }
 
@@ -38,7 +42,8 @@ impl Sink {
     pub(super) fn new(spec: &SinkSpec) -> Result<Self, ReplayError> {
         match spec.protocol {
             Protocol::OtlpGrpc => {
-                let sink = GrpcSink::new(&spec.endpoint).map_err(|e| ReplayError::Invalid(format!("the sink {}: {e}", spec.endpoint)))?;
+                let sink = GrpcSink::new(&spec.endpoint)
+                    .map_err(|e| ReplayError::Invalid(format!("the sink {}: {e}", spec.endpoint)))?;
                 Ok(Self::Grpc(sink))
             }
             Protocol::OtlpHttp => Ok(Self::Http(HttpSink::new(&spec.endpoint))),
@@ -48,9 +53,9 @@ impl Sink {
     pub(super) async fn send(&mut self, parcel: &Parcel) -> Answer {
         match self {
             // Our codec cannot mark a message as compressed.
-            Self::Grpc(_) if parcel.encoding != Encoding::Identity => {
-                Answer::Refused("it is kept as received, compressed; only an otlp-http or file sink takes it".to_owned())
-            }
+            Self::Grpc(_) if parcel.encoding != Encoding::Identity => Answer::Refused(
+                "it is kept as received, compressed; only an otlp-http or file sink takes it".to_owned(),
+            ),
             Self::Grpc(sink) => sink.send(parcel).await,
             Self::Http(sink) => sink.send(parcel).await,
         }

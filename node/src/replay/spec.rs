@@ -66,7 +66,9 @@ impl Spec {
         let source = match asked.source() {
             v1::ReplaySource::Unspecified | v1::ReplaySource::Auto => Source::Auto,
             v1::ReplaySource::Vault => Source::Vault,
-            v1::ReplaySource::Archive => return Err(invalid("this node has no archive: replay from the vault, or `auto`")),
+            v1::ReplaySource::Archive => {
+                return Err(invalid("this node has no archive: replay from the vault, or `auto`"));
+            }
         };
         if let Some(to) = asked.to_unix_nano
             && asked.from_unix_nano.unwrap_or(0) >= to
@@ -85,7 +87,10 @@ impl Spec {
     /// The event times wanted.
     pub(super) fn range(&self) -> TimeRange {
         // The end is the first time no longer wanted; `new` made sure that it is not 0.
-        TimeRange { min: self.from_unix_nano.unwrap_or(0), max: self.to_unix_nano.map_or(u64::MAX, |to| to.saturating_sub(1)) }
+        TimeRange {
+            min: self.from_unix_nano.unwrap_or(0),
+            max: self.to_unix_nano.map_or(u64::MAX, |to| to.saturating_sub(1)),
+        }
     }
 
     /// As the service shows it.
@@ -100,12 +105,17 @@ impl Spec {
             source: source.into(),
             rate_limit_bytes_per_second: self.rate_bytes_per_second,
             sink: self.sink.as_ref().map(|sink| {
-                let endpoint = v1::OtlpSink { endpoint: sink.endpoint.clone() };
+                let endpoint = v1::OtlpSink {
+                    endpoint: sink.endpoint.clone(),
+                };
                 let kind = match sink.protocol {
                     Protocol::OtlpGrpc => Kind::OtlpGrpc(endpoint),
                     Protocol::OtlpHttp => Kind::OtlpHttp(endpoint),
                 };
-                v1::ReplaySink { kind: Some(kind), into_self: sink.into_self }
+                v1::ReplaySink {
+                    kind: Some(kind),
+                    into_self: sink.into_self,
+                }
             }),
         }
     }
@@ -118,10 +128,21 @@ fn sink(asked: v1::ReplaySink) -> Result<SinkSpec, ReplayError> {
         None => return Err(invalid("the sink is of a kind that this node does not know")),
     };
     let parts = endpoint.parse::<http::uri::Authority>().ok();
-    if parts.and_then(|a| (!a.host().is_empty() && !endpoint.contains('@')).then(|| a.port_u16()).flatten()).is_none_or(|port| port == 0) {
+    if parts
+        .and_then(|a| {
+            (!a.host().is_empty() && !endpoint.contains('@'))
+                .then(|| a.port_u16())
+                .flatten()
+        })
+        .is_none_or(|port| port == 0)
+    {
         return Err(ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")));
     }
-    Ok(SinkSpec { protocol, endpoint, into_self: asked.into_self })
+    Ok(SinkSpec {
+        protocol,
+        endpoint,
+        into_self: asked.into_self,
+    })
 }
 
 fn invalid(why: &str) -> ReplayError {
@@ -133,8 +154,13 @@ mod tests {
     use super::*;
 
     fn to(endpoint: &str) -> v1::ReplaySpec {
-        let kind = Some(Kind::OtlpGrpc(v1::OtlpSink { endpoint: endpoint.to_owned() }));
-        v1::ReplaySpec { sink: Some(v1::ReplaySink { kind, into_self: false }), ..v1::ReplaySpec::default() }
+        let kind = Some(Kind::OtlpGrpc(v1::OtlpSink {
+            endpoint: endpoint.to_owned(),
+        }));
+        v1::ReplaySpec {
+            sink: Some(v1::ReplaySink { kind, into_self: false }),
+            ..v1::ReplaySpec::default()
+        }
     }
 
     #[test]
@@ -142,7 +168,17 @@ mod tests {
         for good in ["backend:4317", "10.0.0.1:1", "[::1]:4317"] {
             assert!(Spec::for_job(to(good)).is_ok(), "{good}");
         }
-        for bad in ["backend", "", ":4317", "backend:0", "backend:99999", "user@backend:4317", "http://backend:4317", "a b:1", "backend:4317/x"] {
+        for bad in [
+            "backend",
+            "",
+            ":4317",
+            "backend:0",
+            "backend:99999",
+            "user@backend:4317",
+            "http://backend:4317",
+            "a b:1",
+            "backend:4317/x",
+        ] {
             assert!(Spec::for_job(to(bad)).is_err(), "{bad}");
         }
     }
@@ -156,7 +192,13 @@ mod tests {
 
     #[test]
     fn the_end_of_a_range_is_outside_of_it() {
-        let ask = |from, to| Spec::for_stream(v1::ReplaySpec { from_unix_nano: from, to_unix_nano: to, ..v1::ReplaySpec::default() });
+        let ask = |from, to| {
+            Spec::for_stream(v1::ReplaySpec {
+                from_unix_nano: from,
+                to_unix_nano: to,
+                ..v1::ReplaySpec::default()
+            })
+        };
         assert_eq!(ask(Some(5), Some(8)).unwrap().range(), TimeRange { min: 5, max: 7 });
         assert_eq!(ask(None, None).unwrap().range(), TimeRange::ALL);
         assert!(ask(Some(5), Some(5)).is_err());
@@ -165,7 +207,12 @@ mod tests {
 
     #[test]
     fn a_spec_reads_back_as_it_was_kept_and_as_it_was_asked() {
-        let asked = v1::ReplaySpec { from_unix_nano: Some(1), rate_limit_bytes_per_second: 7, source: v1::ReplaySource::Vault.into(), ..to("b:1") };
+        let asked = v1::ReplaySpec {
+            from_unix_nano: Some(1),
+            rate_limit_bytes_per_second: 7,
+            source: v1::ReplaySource::Vault.into(),
+            ..to("b:1")
+        };
         let spec = Spec::for_job(asked.clone()).unwrap();
         assert_eq!(spec.shown(), asked);
         let kept = serde_json::to_string(&spec).unwrap();

@@ -21,7 +21,7 @@ use super::plan;
 use super::progress::Missing;
 use super::reader::{self, Found};
 use super::spec::Spec;
-use crate::control::lsn_shown;
+use crate::control::{lsn_shown, raised};
 
 type Message = Result<v1::ReplayChunk, Status>;
 
@@ -33,11 +33,15 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Self {
+            places: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
     }
 
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| ReplayError::TooMany { limit: STREAMS_MAX })
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| ReplayError::TooMany { limit: STREAMS_MAX })
     }
 }
 
@@ -55,7 +59,14 @@ pub(crate) fn stream(
     let pace = Pace::new(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut chunker = Chunker { say, bytes_total_estimate, entries: Vec::new(), bytes: 0, end: v1::ReplayEnd::default(), missing: Missing::default() };
+        let mut chunker = Chunker {
+            say,
+            bytes_total_estimate,
+            entries: Vec::new(),
+            bytes: 0,
+            end: v1::ReplayEnd::default(),
+            missing: Missing::default(),
+        };
         for part in parts {
             if reader::read(&vault, part, range, &mut |found| chunker.take(found)).is_break() {
                 return;
@@ -69,14 +80,15 @@ pub(crate) fn stream(
             let (mut heard, mut stop) = state?;
             let next = async {
                 let message = heard.recv().await?;
-                let bytes = message.as_ref().map_or(0, |chunk| chunk.entries.iter().map(|e| e.payload.len() as u64).sum());
+                let bytes = message
+                    .as_ref()
+                    .map_or(0, |chunk| chunk.entries.iter().map(|e| e.payload.len() as u64).sum());
                 pace.take(bytes).await;
                 Some(message)
             };
             let message = tokio::select! {
                 message = next => message?,
-                // The sender is gone only when the node is.
-                _ = stop.wait_for(|stopped| *stopped) => return Some((Err(Status::unavailable("the node is stopping")), None)),
+                () = raised(&mut stop) => return Some((Err(Status::unavailable("the node is stopping")), None)),
             };
             Some((message, Some((heard, stop))))
         }
@@ -126,14 +138,22 @@ impl Chunker {
             return ControlFlow::Continue(());
         }
         let bytes_total_estimate = self.bytes_total_estimate.max(self.end.bytes);
-        self.send(Ok(v1::ReplayChunk { entries, bytes_total_estimate, end: None }))
+        self.send(Ok(v1::ReplayChunk {
+            entries,
+            bytes_total_estimate,
+            end: None,
+        }))
     }
 
     fn finish(mut self) {
         if self.flush().is_break() {
             return;
         }
-        let last = v1::ReplayChunk { entries: Vec::new(), bytes_total_estimate: self.end.bytes, end: Some(self.end) };
+        let last = v1::ReplayChunk {
+            entries: Vec::new(),
+            bytes_total_estimate: self.end.bytes,
+            end: Some(self.end),
+        };
         let sent = self.send(Ok(last));
         if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.missing.shown()) {
             // The last word; whether it was heard makes no difference here.

@@ -1,1 +1,274 @@
+//! Jobs end to end: a real vault and catalogue, and sinks that answer as told.
 
+mod stub;
+
+use gophership_proto::control::v1::replay_sink::Kind;
+use gophership_proto::control::v1::{
+    ListReplaysRequest, OtlpSink, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
+};
+use tonic::Code;
+
+use crate::control::testkit::{TestControl, TestNode, payload};
+use stub::{Reply, Stub};
+
+fn grpc(stub: &Stub) -> ReplaySpec {
+    to(Kind::OtlpGrpc(OtlpSink {
+        endpoint: stub.address.to_string(),
+    }))
+}
+
+fn http(stub: &Stub) -> ReplaySpec {
+    to(Kind::OtlpHttp(OtlpSink {
+        endpoint: stub.address.to_string(),
+    }))
+}
+
+fn to(kind: Kind) -> ReplaySpec {
+    ReplaySpec {
+        sink: Some(ReplaySink {
+            kind: Some(kind),
+            into_self: false,
+        }),
+        ..ReplaySpec::default()
+    }
+}
+
+/// A node with `entries` entries in one shard.
+fn filled(path: &std::path::Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
+    let mut node = TestNode::open(path, 1);
+    let payloads: Vec<Vec<u8>> = (1..=entries).map(|n| payload(n, 100)).collect();
+    for (n, payload) in (1..).zip(&payloads) {
+        node.append(0, n, payload);
+    }
+    (node, payloads)
+}
+
+async fn start(control: &mut TestControl, spec: ReplaySpec) -> String {
+    control.client.start_replay(spec).await.unwrap().into_inner().id
+}
+
+/// The last report on a job.
+async fn ended(control: &mut TestControl, id: &str) -> ReplayProgress {
+    let mut reports = control
+        .client
+        .watch_replay(ReplayJobRef { id: id.to_owned() })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut last = None;
+    while let Some(report) = reports.message().await.unwrap() {
+        last = Some(report);
+    }
+    last.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grpc_sink_gets_every_payload_bit_for_bit_though_it_was_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 5);
+    let stub = Stub::grpc([
+        Reply::Grpc(Code::Unavailable),
+        Reply::Ok,
+        Reply::Grpc(Code::Unavailable),
+    ])
+    .await;
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    let end = ended(&mut control, &id).await;
+    assert_eq!(
+        (
+            end.state(),
+            end.error.as_str(),
+            end.entries_done,
+            end.records_done,
+            end.bytes_done
+        ),
+        (ReplayState::Done, "", 5, 5, 500)
+    );
+    assert_eq!(stub.taken(), payloads);
+    let seen = stub.seen();
+    assert_eq!(seen.len(), 7, "two tries more");
+    assert_eq!(
+        seen[0].path,
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    );
+    assert_eq!(
+        (seen[0].entry.as_str(), seen[6].entry.as_str()),
+        ("1/0/1:1,1", "1/0/1:5,1")
+    );
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http_sink_is_given_the_time_it_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 3);
+    let stub = Stub::http([Reply::Http(503, Some("2")), Reply::Ok, Reply::Http(429, None)]).await;
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, http(&stub)).await;
+    let end = ended(&mut control, &id).await;
+    assert_eq!((end.state(), end.entries_done), (ReplayState::Done, 3));
+    assert_eq!(stub.taken(), payloads);
+    let seen = stub.seen();
+    assert_eq!(
+        (seen.len(), seen[0].path.as_str(), seen[0].content_type.as_str()),
+        (5, "/v1/logs", "application/x-protobuf")
+    );
+    assert!(
+        seen[1].at - seen[0].at >= std::time::Duration::from_secs(2),
+        "Retry-After is a lower bound"
+    );
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_a_sink_refuses_is_counted_and_the_rest_goes_on() {
+    for by_http in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, payloads) = filled(dir.path(), 4);
+        let stub = if by_http {
+            Stub::http([Reply::Ok, Reply::Http(400, None)]).await
+        } else {
+            Stub::grpc([Reply::Ok, Reply::Grpc(Code::InvalidArgument)]).await
+        };
+        let mut control = node.serve(&[]).await;
+        let id = start(&mut control, if by_http { http(&stub) } else { grpc(&stub) }).await;
+        let end = ended(&mut control, &id).await;
+        assert_eq!(
+            (end.state(), end.entries_done),
+            (ReplayState::Failed, 3),
+            "not everything was taken"
+        );
+        assert!(
+            end.error
+                .contains("the sink rejected 1 entries and 1 records; the first: entry 1/0/1:2,1"),
+            "{}",
+            end.error
+        );
+        assert_eq!(stub.taken(), [&payloads[..1], &payloads[2..]].concat());
+        control.stop().await;
+        node.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_must_set_right_ends_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 4);
+    let stub = Stub::grpc([Reply::Ok, Reply::Grpc(Code::Unauthenticated)]).await;
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    let end = ended(&mut control, &id).await;
+    assert_eq!((end.state(), end.entries_done), (ReplayState::Failed, 1));
+    assert!(end.error.contains("Unauthenticated"), "{}", end.error);
+    assert_eq!(stub.seen().len(), 2, "nothing more is sent");
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_does_not_replay_into_itself_unless_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let stub = Stub::grpc([]).await;
+    let mut control = node.serve(&[stub.address]).await;
+    let refused = control.client.start_replay(grpc(&stub)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("--into-self"), "{refused}");
+    let mut spec = grpc(&stub);
+    spec.sink.as_mut().unwrap().into_self = true;
+    let id = start(&mut control, spec).await;
+    assert_eq!(ended(&mut control, &id).await.state(), ReplayState::Done);
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_ends_with_what_was_acknowledged_when_it_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut node, payloads) = filled(dir.path(), 2);
+    let stub = Stub::grpc([Reply::Grpc(Code::Unavailable)]).await;
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    node.append(0, 9, b"too late");
+    assert_eq!(ended(&mut control, &id).await.entries_done, 2);
+    assert_eq!(stub.taken(), payloads);
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_goes_on_after_a_restart_behind_its_position_and_remembers_what_was_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 5);
+    // Two taken, one refused, and then it is away until the node has ended.
+    let stub = Stub::grpc([Reply::Ok, Reply::Grpc(Code::InvalidArgument), Reply::Ok]).await;
+    stub.then(Reply::Grpc(Code::Unavailable));
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    stub.wait_for(4).await;
+    control.stop().await;
+    assert_eq!(stub.taken(), [&payloads[..1], &payloads[2..3]].concat());
+
+    let mut node = tokio::task::spawn_blocking(move || node.reopen()).await.unwrap();
+    // It is not part of the job, though it is there when the job goes on.
+    node.append(0, 99, b"too late");
+    stub.then(Reply::Ok);
+    let mut control = node.serve(&[]).await;
+    let end = ended(&mut control, &id).await;
+    assert_eq!(
+        stub.taken(),
+        [&payloads[..1], &payloads[2..]].concat(),
+        "each once, none left out"
+    );
+    assert_eq!((end.state(), end.entries_done), (ReplayState::Failed, 4));
+    assert!(end.error.contains("rejected 1 entries"), "{}", end.error);
+    let listed = control
+        .client
+        .list_replays(ListReplaysRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .jobs;
+    assert_eq!(listed.iter().map(|j| j.id.clone()).collect::<Vec<_>>(), [id]);
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_job_sends_nothing_more_and_keeps_its_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 3);
+    let stub = Stub::grpc([Reply::Ok]).await;
+    stub.then(Reply::Grpc(Code::Unavailable));
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    stub.wait_for(2).await;
+    let job = control
+        .client
+        .cancel_replay(ReplayJobRef { id: id.clone() })
+        .await
+        .unwrap()
+        .into_inner();
+    let progress = job.progress.unwrap();
+    assert_eq!((progress.state(), progress.entries_done), (ReplayState::Cancelled, 1));
+    let seen = stub.seen().len();
+    let again = control
+        .client
+        .cancel_replay(ReplayJobRef { id })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(again.progress.unwrap().state(), ReplayState::Cancelled, "twice is once");
+    assert_eq!(stub.seen().len(), seen);
+    let unknown = control
+        .client
+        .cancel_replay(ReplayJobRef { id: "77".to_owned() })
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    control.stop().await;
+    node.close();
+}

@@ -89,7 +89,12 @@ impl BlockBuilder {
         self.digest.update(&header);
         self.digest.update(payload);
         self.headers.push(header);
-        if meta.state.is_set_apart() { &mut self.apart } else { &mut self.plain }.extend_from_slice(payload);
+        if meta.state.is_set_apart() {
+            &mut self.apart
+        } else {
+            &mut self.plain
+        }
+        .extend_from_slice(payload);
         count(&mut self.stats, lsn, meta, payload.len());
     }
 
@@ -136,7 +141,13 @@ impl BlockBuilder {
         self.headers.clear();
         self.plain.clear();
         self.apart.clear();
-        Some(BuiltBlock { block_no, bytes, row, stats, chained })
+        Some(BuiltBlock {
+            block_no,
+            bytes,
+            row,
+            stats,
+            chained,
+        })
     }
 
     fn encode_frame(&self, out: &mut Vec<u8>, data: &[u8], apart_len: usize, chained: &[u8; 32]) {
@@ -191,7 +202,9 @@ pub(crate) fn add_stats(all: &mut SegmentStats, next: &SegmentStats) {
     all.payload_bytes += next.payload_bytes;
     all.first_lsn = all.first_lsn.or(next.first_lsn);
     all.last_lsn = next.last_lsn.or(all.last_lsn);
-    all.received = next.received.map_or(all.received, |r| TimeRange::extend(all.received, r));
+    all.received = next
+        .received
+        .map_or(all.received, |r| TimeRange::extend(all.received, r));
     all.event = next.event.map_or(all.event, |r| TimeRange::extend(all.event, r));
 }
 
@@ -217,8 +230,12 @@ impl BlockFrame {
             return None;
         }
         let (headers, _) = headers.as_chunks::<SEGMENT_ENTRY_HEADER>();
-        let entries = headers.iter().map(|raw| Some((*raw, SegmentEntryHeader::decode(raw)?))).collect::<Option<Vec<_>>>()?;
-        let in_order = entries.windows(2).all(|w| w[0].1.lsn < w[1].1.lsn) && entries.iter().all(|(_, e)| e.lsn.index() == index);
+        let entries = headers
+            .iter()
+            .map(|raw| Some((*raw, SegmentEntryHeader::decode(raw)?)))
+            .collect::<Option<Vec<_>>>()?;
+        let in_order =
+            entries.windows(2).all(|w| w[0].1.lsn < w[1].1.lsn) && entries.iter().all(|(_, e)| e.lsn.index() == index);
         in_order.then_some(Self {
             block_no: u32_at(body, 0),
             data_crc: u32_at(body, 8),
@@ -256,7 +273,15 @@ impl BlockFrame {
     pub(crate) fn row(&self, offset: u64, stored_bytes: u64) -> BlockRow {
         let stats = self.stats();
         let at = |e: &SegmentEntryHeader| e.lsn;
-        BlockRow { offset, ..row_of(&stats, at(&self.entries[0].1), at(&self.entries[self.entries.len() - 1].1), stored_bytes) }
+        BlockRow {
+            offset,
+            ..row_of(
+                &stats,
+                at(&self.entries[0].1),
+                at(&self.entries[self.entries.len() - 1].1),
+                stored_bytes,
+            )
+        }
     }
 }
 
@@ -288,7 +313,8 @@ impl DecodedBlock {
         } else {
             let content = frame::content_len(apart).filter(|len| len + FRAME_HEADER == apart.len());
             let body = content.and_then(|_| frame::open(&apart[FRAME_HEADER..], Kind::Apart));
-            body.ok_or(BlockFault("the frame of entries set apart is damaged"))?.to_vec()
+            body.ok_or(BlockFault("the frame of entries set apart is damaged"))?
+                .to_vec()
         };
         let plain = if lz4.is_empty() {
             if frame.plain_len != 0 {
@@ -298,10 +324,22 @@ impl DecodedBlock {
         } else {
             lz4::decode(lz4, frame.plain_len).ok_or(BlockFault("the LZ4 frame does not decode"))?
         };
-        let places = places(&frame, plain.len(), apart.len()).ok_or(BlockFault("the entries do not add up to its data"))?;
-        let block = Self { frame, plain, apart, places };
-        let whole = (0..block.len()).all(|i| SegmentEntryHeader::crc_of(&block.frame.entries[i].0, block.payload(i)) == block.frame.entries[i].1.crc);
-        if whole { Ok(block) } else { Err(BlockFault("the CRC of an entry is wrong")) }
+        let places =
+            places(&frame, plain.len(), apart.len()).ok_or(BlockFault("the entries do not add up to its data"))?;
+        let block = Self {
+            frame,
+            plain,
+            apart,
+            places,
+        };
+        let whole = (0..block.len()).all(|i| {
+            SegmentEntryHeader::crc_of(&block.frame.entries[i].0, block.payload(i)) == block.frame.entries[i].1.crc
+        });
+        if whole {
+            Ok(block)
+        } else {
+            Err(BlockFault("the CRC of an entry is wrong"))
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

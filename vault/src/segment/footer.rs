@@ -56,7 +56,15 @@ impl Footer {
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&(self.blocks.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.holes.len() as u32).to_le_bytes());
-        for v in [s.entries, s.records, s.set_apart, s.deferred, s.payload_bytes, lsn_or_zero(s.first_lsn), lsn_or_zero(s.last_lsn)] {
+        for v in [
+            s.entries,
+            s.records,
+            s.set_apart,
+            s.deferred,
+            s.payload_bytes,
+            lsn_or_zero(s.first_lsn),
+            lsn_or_zero(s.last_lsn),
+        ] {
             out.extend_from_slice(&v.to_le_bytes());
         }
         put_range(&mut out, s.received.unwrap_or(NONE));
@@ -124,7 +132,10 @@ fn put_range(out: &mut Vec<u8>, range: TimeRange) {
 }
 
 fn range_at(b: &[u8], at: usize) -> TimeRange {
-    TimeRange { min: u64_at(b, at), max: u64_at(b, at + 8) }
+    TimeRange {
+        min: u64_at(b, at),
+        max: u64_at(b, at + 8),
+    }
 }
 
 fn put_row(out: &mut Vec<u8>, row: &BlockRow) {
@@ -158,5 +169,9 @@ fn hole_at(b: &[u8]) -> Option<Hole> {
         2 => HoleReason::Quarantined,
         _ => return None,
     };
-    Some(Hole { first: EntryNumber::new(u32_at(b, 0))?, last: EntryNumber::new(u32_at(b, 4))?, reason })
+    Some(Hole {
+        first: EntryNumber::new(u32_at(b, 0))?,
+        last: EntryNumber::new(u32_at(b, 4))?,
+        reason,
+    })
 }

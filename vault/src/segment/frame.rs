@@ -42,7 +42,8 @@ pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind) -> usize {
 pub(crate) fn finish(out: &mut Vec<u8>, at: usize) {
     let crc = crc32fast::hash(&out[at + FRAME_HEADER..]);
     out.extend_from_slice(&crc.to_le_bytes());
-    let len = u32::try_from(out.len() - at - FRAME_HEADER).expect("a frame holds less than a WAL file, which is below 4 GiB");
+    let len =
+        u32::try_from(out.len() - at - FRAME_HEADER).expect("a frame holds less than a WAL file, which is below 4 GiB");
     out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
 }
 

@@ -18,7 +18,9 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new() -> Self {
-        Self { table: CompressTable::large() }
+        Self {
+            table: CompressTable::large(),
+        }
     }
 
     /// Appends `payload` to `out` as one frame.
@@ -28,7 +30,8 @@ impl Encoder {
             let size_at = out.len();
             let data_at = size_at + 4;
             out.resize(data_at + get_maximum_output_size(block.len()), 0);
-            let len = compress_into_with_table(block, &mut out[data_at..], &mut self.table).expect("the output has room for the worst case");
+            let len = compress_into_with_table(block, &mut out[data_at..], &mut self.table)
+                .expect("the output has room for the worst case");
             let size = if len < block.len() {
                 len as u32
             } else {
@@ -91,8 +94,13 @@ mod tests {
         round(b"");
         round(b"short");
         round(&vec![7; 9 * 1024 * 1024]);
-        let noise: Vec<u8> = (0..300_000u32).flat_map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
-        assert!(round(&noise).len() < noise.len() + 64, "what does not compress is stored as it is");
+        let noise: Vec<u8> = (0..300_000u32)
+            .flat_map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[..4].to_vec())
+            .collect();
+        assert!(
+            round(&noise).len() < noise.len() + 64,
+            "what does not compress is stored as it is"
+        );
     }
 
     #[test]

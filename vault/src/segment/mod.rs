@@ -15,7 +15,9 @@ use crate::ids::SegmentId;
 
 /// The folder of a shard's segments.
 pub(crate) fn segment_dir(data: &Path, id: SegmentId) -> PathBuf {
-    data.join("segments").join(format!("{:010}", id.node)).join(format!("{:04}", id.shard.get()))
+    data.join("segments")
+        .join(format!("{:010}", id.node))
+        .join(format!("{:04}", id.shard.get()))
 }
 
 /// A sealed segment's file.

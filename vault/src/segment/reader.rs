@@ -43,8 +43,19 @@ impl SegmentReader {
     /// # Errors
     /// The file cannot be opened, or is of another format, or of another segment. Damage is no error: see [`Self::faults`].
     pub(crate) fn open(path: &Path, id: SegmentId, direct: bool) -> Result<Self, VaultError> {
-        let reader = if direct { DiskReader::direct(path)? } else { DiskReader::cached(path)? };
-        let mut segment = Self { reader, id, header: None, footer: None, blocks: Vec::new(), faults: Vec::new() };
+        let reader = if direct {
+            DiskReader::direct(path)?
+        } else {
+            DiskReader::cached(path)?
+        };
+        let mut segment = Self {
+            reader,
+            id,
+            header: None,
+            footer: None,
+            blocks: Vec::new(),
+            faults: Vec::new(),
+        };
         segment.read_header()?;
         segment.read_footer();
         match &segment.footer {
@@ -86,7 +97,12 @@ impl SegmentReader {
     /// Reads block number `i` of [`Self::blocks`], whole and checked.
     pub(crate) fn block(&mut self, i: usize) -> Result<DecodedBlock, SegmentFault> {
         let row = self.blocks[i];
-        let fault = |what: String| SegmentFault { offset: row.offset, len: row.stored_bytes, what, numbers: Some((row.first, row.last)) };
+        let fault = |what: String| SegmentFault {
+            offset: row.offset,
+            len: row.stored_bytes,
+            what,
+            numbers: Some((row.first, row.last)),
+        };
         let frame = self.block_frame(row.offset).map_err(|e| fault(e.to_owned()))?;
         if (frame.first(), frame.last()) != (row.first, row.last) {
             return Err(fault("the block is not the one that the footer speaks of".to_owned()));
@@ -107,20 +123,35 @@ impl SegmentReader {
 
     /// Says which numbers are lost at the end of a file whose footer is damaged, now that its last entry is known from elsewhere.
     pub(crate) fn must_end_with(&mut self, last: Option<Lsn>) {
-        let Some(last) = last.map(Lsn::number).filter(|_| self.footer.is_none()) else { return };
-        let first = self.blocks.last().map_or(Some(EntryNumber::FIRST), |b| b.last.checked_next());
-        let Some(first) = first.filter(|first| *first <= last) else { return };
+        let Some(last) = last.map(Lsn::number).filter(|_| self.footer.is_none()) else {
+            return;
+        };
+        let first = self
+            .blocks
+            .last()
+            .map_or(Some(EntryNumber::FIRST), |b| b.last.checked_next());
+        let Some(first) = first.filter(|first| *first <= last) else {
+            return;
+        };
         let from = self.blocks.last().map_or(0, |b| b.offset + b.stored_bytes);
         match self.faults.iter_mut().find(|f| f.offset == from && f.numbers.is_none()) {
             Some(fault) => fault.numbers = Some((first, last)),
-            None => self.fault(from, self.len() - from, "no block can be read here", Some((first, last))),
+            None => self.fault(
+                from,
+                self.len() - from,
+                "no block can be read here",
+                Some((first, last)),
+            ),
         }
     }
 
     fn block_frame(&mut self, offset: u64) -> Result<BlockFrame, &'static str> {
         let head = self.reader.get(offset, FRAME_HEADER + 4).map_err(|e| read_fault(&e))?;
         let len = block_frame_len(head).ok_or("its block frame does not begin as one")?;
-        let content = self.reader.get(offset + FRAME_HEADER as u64, len).map_err(|e| read_fault(&e))?;
+        let content = self
+            .reader
+            .get(offset + FRAME_HEADER as u64, len)
+            .map_err(|e| read_fault(&e))?;
         BlockFrame::decode(content, self.id.index).ok_or("its block frame is damaged")
     }
 
@@ -143,9 +174,11 @@ impl SegmentReader {
                 self.header = Some(header);
                 Ok(())
             }
-            Some(Err(HeaderFault::Format(found))) => {
-                Err(VaultError::Format { path: self.reader.path().to_path_buf(), found, known: 1 })
-            }
+            Some(Err(HeaderFault::Format(found))) => Err(VaultError::Format {
+                path: self.reader.path().to_path_buf(),
+                found,
+                known: 1,
+            }),
             Some(Err(HeaderFault::Damaged)) | None => Ok(()),
         }
     }
@@ -160,12 +193,20 @@ impl SegmentReader {
 
     fn footer_content(&mut self) -> Option<Footer> {
         let len = self.reader.len();
-        let trailer: [u8; TRAILER] = self.reader.get(len.checked_sub(TRAILER as u64)?, TRAILER).ok()?.try_into().ok()?;
+        let trailer: [u8; TRAILER] = self
+            .reader
+            .get(len.checked_sub(TRAILER as u64)?, TRAILER)
+            .ok()?
+            .try_into()
+            .ok()?;
         let frame_len = Footer::frame_len(&trailer)?;
         let frame = self.reader.get(len.checked_sub(frame_len as u64)?, frame_len).ok()?;
         let content = frame::content_len(frame).filter(|len| len + FRAME_HEADER == frame_len)?;
         let footer = Footer::decode(&frame[FRAME_HEADER..FRAME_HEADER + content])?;
-        let fits = footer.blocks.iter().all(|b| b.offset.checked_add(b.stored_bytes).is_some_and(|end| end <= len));
+        let fits = footer
+            .blocks
+            .iter()
+            .all(|b| b.offset.checked_add(b.stored_bytes).is_some_and(|end| end <= len));
         fits.then_some(footer)
     }
 
@@ -209,7 +250,9 @@ impl SegmentReader {
                 at = at - at % PAGE + PAGE;
                 continue;
             };
-            let hit = bytes.windows(12).position(|w| w[..4] == mark && w[8..12] == Kind::Block.bytes());
+            let hit = bytes
+                .windows(12)
+                .position(|w| w[..4] == mark && w[8..12] == Kind::Block.bytes());
             match hit {
                 Some(i) if self.block_at(at + i as u64).is_some() => return Some(at + i as u64),
                 Some(i) => at += i as u64 + 1,
@@ -222,14 +265,23 @@ impl SegmentReader {
     /// Notes that `from..to` holds no block that can be read. The footer itself is such a stretch where it is damaged, and costs nothing.
     fn lost_stretch(&mut self, from: u64, to: u64, after: Option<EntryNumber>) {
         let first = after.map_or(Some(EntryNumber::FIRST), EntryNumber::checked_next);
-        let next = if to < self.reader.len() { self.block_at(to).map(|row| row.first) } else { None };
+        let next = if to < self.reader.len() {
+            self.block_at(to).map(|row| row.first)
+        } else {
+            None
+        };
         let last = next.and_then(|n| EntryNumber::new(n.get() - 1));
         let numbers = first.zip(last).filter(|(first, last)| first <= last);
         self.fault(from, to - from, "no block can be read here", numbers);
     }
 
     fn fault(&mut self, offset: u64, len: u64, what: &str, numbers: Option<(EntryNumber, EntryNumber)>) {
-        self.faults.push(SegmentFault { offset, len, what: what.to_owned(), numbers });
+        self.faults.push(SegmentFault {
+            offset,
+            len,
+            what: what.to_owned(),
+            numbers,
+        });
     }
 }
 

@@ -46,7 +46,9 @@ pub fn verify_segment(
                     digest.update(block.payload(e));
                 }
                 entries += block.len() as u64;
-                if block.frame.block_no as usize != i || (faults.is_empty() && block.frame.chained != *digest.finalize().as_bytes()) {
+                if block.frame.block_no as usize != i
+                    || (faults.is_empty() && block.frame.chained != *digest.finalize().as_bytes())
+                {
                     faults.push(SegmentFault {
                         offset: row.offset,
                         len: row.stored_bytes,
@@ -62,9 +64,20 @@ pub fn verify_segment(
     let digest = *digest.finalize().as_bytes();
     let known = expected.or(segment.footer().map(|f| f.digest));
     if faults.is_empty() && known.is_some_and(|known| known != digest) {
-        faults.push(SegmentFault { offset: 0, len: total, what: "the digest is not the one it was sealed with".to_owned(), numbers: None });
+        faults.push(SegmentFault {
+            offset: 0,
+            len: total,
+            what: "the digest is not the one it was sealed with".to_owned(),
+            numbers: None,
+        });
     }
     faults.sort_by_key(|f| f.offset);
     progress(total, total);
-    Ok(VerifyReport { bytes: total, entries, digest, ok: faults.is_empty(), faults })
+    Ok(VerifyReport {
+        bytes: total,
+        entries,
+        digest,
+        ok: faults.is_empty(),
+        faults,
+    })
 }

@@ -37,8 +37,15 @@ impl SegmentWriter {
         file_io::create_dir(file_io::parent(path))?;
         let file = file_io::create(path)?;
         let digest = *blake3::Hasher::new().finalize().as_bytes();
-        let mut writer =
-            Self { file, path: path.to_path_buf(), header, offset: 0, rows: Vec::new(), stats: SegmentStats::default(), digest };
+        let mut writer = Self {
+            file,
+            path: path.to_path_buf(),
+            header,
+            offset: 0,
+            rows: Vec::new(),
+            stats: SegmentStats::default(),
+            digest,
+        };
         let bytes = writer.header.encode();
         writer.write(&bytes)?;
         Ok(writer)
@@ -46,7 +53,10 @@ impl SegmentWriter {
 
     /// Appends a block. Nothing is synced yet.
     pub(crate) fn append(&mut self, block: &BuiltBlock) -> Result<(), VaultError> {
-        let row = BlockRow { offset: self.offset, ..block.row };
+        let row = BlockRow {
+            offset: self.offset,
+            ..block.row
+        };
         self.write(&block.bytes)?;
         self.rows.push(row);
         add_stats(&mut self.stats, &block.stats);
@@ -67,16 +77,31 @@ impl SegmentWriter {
     /// Writes the footer and syncs.
     pub(crate) fn finish(mut self, holes: Vec<Hole>) -> Result<FinishedSegment, VaultError> {
         let rows = std::mem::take(&mut self.rows);
-        let footer = Footer { stats: self.stats, digest: self.digest, blocks: rows, holes };
+        let footer = Footer {
+            stats: self.stats,
+            digest: self.digest,
+            blocks: rows,
+            holes,
+        };
         self.write(&footer.encode())?;
         self.sync()?;
-        let stats = SegmentStats { stored_bytes: self.offset, ..self.stats };
-        Ok(FinishedSegment { path: self.path, header: self.header, stats, digest: self.digest })
+        let stats = SegmentStats {
+            stored_bytes: self.offset,
+            ..self.stats
+        };
+        Ok(FinishedSegment {
+            path: self.path,
+            header: self.header,
+            stats,
+            digest: self.digest,
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
         fail_point!("segment.write", |_| Err(file_io::injected("write", &self.path)));
-        self.file.write_all(bytes).map_err(VaultError::io("write", &self.path))?;
+        self.file
+            .write_all(bytes)
+            .map_err(VaultError::io("write", &self.path))?;
         self.offset += bytes.len() as u64;
         Ok(())
     }

@@ -81,26 +81,47 @@ pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan) -> Result<SpareWa
         file_io::remove(&tmp).unwrap_or_else(|error| tracing::warn!(name: "wal.spare.leftover", %error));
     }
     let (wal, map, writer) = made?;
-    Ok(SpareWal { wal: Arc::new(wal_file(wal, path, map.0, map.1)), writer })
+    Ok(SpareWal {
+        wal: Arc::new(wal_file(wal, path, map.0, map.1)),
+        writer,
+    })
 }
 
 /// Gives a file whose segment is sealed its next segment.
 ///
 /// # Errors
 /// The file could not be written, synced or renamed. It is then of no segment, and to be removed.
-pub(crate) fn recycle(data: &Path, old: &Path, file: Arc<File>, writer: MapWriter, id: SegmentId, plan: &WalPlan) -> Result<Option<SpareWal>, VaultError> {
-    let Ok((map, writer)) = writer.reset(PAGE as usize) else { return Ok(None) };
+pub(crate) fn recycle(
+    data: &Path,
+    old: &Path,
+    file: Arc<File>,
+    writer: MapWriter,
+    id: SegmentId,
+    plan: &WalPlan,
+) -> Result<Option<SpareWal>, VaultError> {
+    let Ok((map, writer)) = writer.reset(PAGE as usize) else {
+        return Ok(None);
+    };
     let path = wal_path(data, id);
     let header = new_header(id, plan);
     write_header(&file, &header, old)?;
     file_io::sync_data(&file, old)?;
     file_io::rename(old, &path)?;
-    Ok(Some(SpareWal { wal: Arc::new(wal_file(header, path, file, map)), writer }))
+    Ok(Some(SpareWal {
+        wal: Arc::new(wal_file(header, path, file, map)),
+        writer,
+    }))
 }
 
 type Mapped = (Arc<File>, Arc<WalMap>);
 
-fn finish(file: Arc<File>, tmp: &Path, path: &Path, id: SegmentId, plan: &WalPlan) -> Result<(WalHeader, Mapped, MapWriter), VaultError> {
+fn finish(
+    file: Arc<File>,
+    tmp: &Path,
+    path: &Path,
+    id: SegmentId,
+    plan: &WalPlan,
+) -> Result<(WalHeader, Mapped, MapWriter), VaultError> {
     let header = new_header(id, plan);
     write_header(&file, &header, tmp)?;
     file_io::sync_data(&file, tmp)?;
@@ -153,7 +174,8 @@ fn allocate(file: &File, size: u64, path: &Path) -> Result<(), VaultError> {
     let mut at = 0;
     while at < size {
         let n = (size - at).min(zeros.len() as u64) as usize;
-        file.write_all_at(&zeros[..n], at).map_err(VaultError::io("write", path))?;
+        file.write_all_at(&zeros[..n], at)
+            .map_err(VaultError::io("write", path))?;
         at += n as u64;
     }
     Ok(())

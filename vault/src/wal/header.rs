@@ -22,7 +22,10 @@ pub struct Tenant {
 impl Tenant {
     /// The tenant of everything that names none.
     pub fn default_tenant() -> Self {
-        Self { id: TenantId::DEFAULT, name: "default".to_owned() }
+        Self {
+            id: TenantId::DEFAULT,
+            name: "default".to_owned(),
+        }
     }
 }
 
@@ -103,7 +106,10 @@ pub(crate) fn uuid_at(b: &[u8], at: usize) -> Uuid {
 
 /// The tenant count as the headers store it.
 pub(crate) fn tenant_count(tenants: &[Tenant]) -> u16 {
-    assert!((1..=TENANTS_MAX).contains(&tenants.len()), "a file names 1 to {TENANTS_MAX} tenants");
+    assert!(
+        (1..=TENANTS_MAX).contains(&tenants.len()),
+        "a file names 1 to {TENANTS_MAX} tenants"
+    );
     tenants.len() as u16
 }
 
@@ -112,7 +118,10 @@ pub(crate) fn encode_tenants(tenants: &[Tenant]) -> Vec<u8> {
     let mut out = vec![0u8; tenants.len() * TENANT_BYTES];
     for (row, tenant) in out.chunks_exact_mut(TENANT_BYTES).zip(tenants) {
         let name = tenant.name.as_bytes();
-        assert!(name.len() <= TENANT_NAME_MAX, "a tenant's name has at most {TENANT_NAME_MAX} bytes");
+        assert!(
+            name.len() <= TENANT_NAME_MAX,
+            "a tenant's name has at most {TENANT_NAME_MAX} bytes"
+        );
         row[..4].copy_from_slice(&tenant.id.get().to_le_bytes());
         row[4] = name.len() as u8;
         row[5..5 + name.len()].copy_from_slice(name);
@@ -130,7 +139,10 @@ pub(crate) fn decode_tenants(b: &[u8], count: u16) -> Option<Vec<Tenant>> {
         .take(count)
         .map(|row| {
             let name = row.get(5..5 + usize::from(row[4]))?;
-            Some(Tenant { id: TenantId::new(u32_at(row, 0)), name: std::str::from_utf8(name).ok()?.to_owned() })
+            Some(Tenant {
+                id: TenantId::new(u32_at(row, 0)),
+                name: std::str::from_utf8(name).ok()?.to_owned(),
+            })
         })
         .collect()
 }
@@ -141,13 +153,23 @@ mod tests {
 
     fn header() -> WalHeader {
         WalHeader {
-            id: SegmentId { node: NodeId::FIRST, shard: ShardId::new(3), index: SegmentIndex::new(42).unwrap() },
+            id: SegmentId {
+                node: NodeId::FIRST,
+                shard: ShardId::new(3),
+                index: SegmentIndex::new(42).unwrap(),
+            },
             epoch: Epoch::new(7).unwrap(),
             uuid: FileUuid(Uuid::from_u128(1)),
             cluster_id: ClusterId(Uuid::from_u128(2)),
             size: 65536,
             created_ns: 99,
-            tenants: vec![Tenant::default_tenant(), Tenant { id: TenantId::new(5), name: "zoë".to_owned() }],
+            tenants: vec![
+                Tenant::default_tenant(),
+                Tenant {
+                    id: TenantId::new(5),
+                    name: "zoë".to_owned(),
+                },
+            ],
         }
     }
 

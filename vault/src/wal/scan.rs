@@ -70,33 +70,44 @@ pub(crate) fn read_header(reader: &mut DiskReader) -> Result<WalHeader, VaultErr
     let path = reader.path().to_path_buf();
     Err(match format {
         Some(found) => VaultError::Format { path, found, known: 1 },
-        None => VaultError::Damaged { path, offset: 0, what: "neither of its two header pages is whole" },
+        None => VaultError::Damaged {
+            path,
+            offset: 0,
+            what: "neither of its two header pages is whole",
+        },
     })
 }
 
 /// Which of the two header pages of a file that was made with `size` bytes are not whole, by offset.
 pub(crate) fn damaged_headers(reader: &mut DiskReader, size: u64) -> Vec<u64> {
     let last = size.saturating_sub(PAGE);
-    [0, last].into_iter().filter(|at| !matches!(reader.get(*at, PAGE as usize).map(WalHeader::decode), Ok(Ok(_)))).collect()
+    [0, last]
+        .into_iter()
+        .filter(|at| !matches!(reader.get(*at, PAGE as usize).map(WalHeader::decode), Ok(Ok(_))))
+        .collect()
 }
+
+/// Takes each valid entry, header and payload.
+pub(crate) type Visitor<'a> = dyn FnMut(&WalEntryHeader, &[u8]) -> Result<(), VaultError> + 'a;
 
 /// Scans the whole file with this `header`, and shows `each` every valid entry in turn.
 ///
 /// # Errors
 /// Those of `each`.
-pub(crate) fn scan(
-    reader: &mut DiskReader,
-    header: &WalHeader,
-    each: &mut dyn FnMut(&WalEntryHeader, &[u8]) -> Result<(), VaultError>,
-) -> Result<WalScan, VaultError> {
+pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visitor<'_>) -> Result<WalScan, VaultError> {
     let (seal, index) = (WalSeal::new(header.uuid), header.id.index);
-    let mut found = WalScan { end: PAGE, ..WalScan::default() };
+    let mut found = WalScan {
+        end: PAGE,
+        ..WalScan::default()
+    };
     let file_end = entries_end(reader.len(), header.size);
     let mut expected = EntryNumber::FIRST;
     while found.end + (WAL_ENTRY_HEADER as u64) <= file_end {
         let offset = found.end;
         let here = read_entry(reader, &seal, index, offset, expected, file_end).map(|entry| (offset, entry));
-        let Some((at, entry)) = here.or_else(|| resync(reader, &seal, index, offset + 8, expected, file_end)) else { break };
+        let Some((at, entry)) = here.or_else(|| resync(reader, &seal, index, offset + 8, expected, file_end)) else {
+            break;
+        };
         let number = entry.lsn.number();
         if let Some(mark) = entry.durable {
             let highest = found.marks.entry(mark.index()).or_insert(mark.number());
@@ -104,14 +115,25 @@ pub(crate) fn scan(
         }
         let idle = entry.meta.state.contains(EntryState::IDLE);
         // An idle mark names the entry before it; that one may be what is missing.
-        let missing_to = if idle { Some(number) } else { EntryNumber::new(number.get() - 1) };
+        let missing_to = if idle {
+            Some(number)
+        } else {
+            EntryNumber::new(number.get() - 1)
+        };
         let missing = missing_to.filter(|last| *last >= expected).map(|last| (expected, last));
         if at > offset || missing.is_some() {
-            found.bad.push(BadRange { offset, len: at - offset, missing, before: number });
+            found.bad.push(BadRange {
+                offset,
+                len: at - offset,
+                missing,
+                before: number,
+            });
         }
         found.end = at + room_for(entry.payload_len as usize) as u64;
         if !idle {
-            let payload = reader.get(at + WAL_ENTRY_HEADER as u64, entry.payload_len as usize).expect("the window that it was just checked in");
+            let payload = reader
+                .get(at + WAL_ENTRY_HEADER as u64, entry.payload_len as usize)
+                .expect("the window that it was just checked in");
             each(&entry, payload)?;
             found.found(number);
         }
@@ -145,7 +167,9 @@ fn read_entry(
     if header.lsn.index() != index || !in_order || !fits || (idle && header.payload_len != 0) {
         return None;
     }
-    let payload = reader.get(offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize).ok()?;
+    let payload = reader
+        .get(offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)
+        .ok()?;
     (seal.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
 }
 
@@ -179,7 +203,9 @@ pub(crate) fn resync(
 /// The first place in `from..page_end`, in steps of 8, where the tag stands.
 fn next_tag(reader: &mut DiskReader, tag: u32, from: u64, page_end: u64) -> Result<Option<u64>, ReadFault> {
     let bytes = reader.get(from, (page_end - from) as usize)?;
-    let hit = (0..bytes.len().saturating_sub(3)).step_by(8).find(|at| u32_at(bytes, *at) == tag);
+    let hit = (0..bytes.len().saturating_sub(3))
+        .step_by(8)
+        .find(|at| u32_at(bytes, *at) == tag);
     Ok(hit.map(|at| from + at as u64))
 }
 

@@ -24,8 +24,20 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    pub(crate) fn new(shared: Arc<ShardShared>, first: Arc<WalFile>, files: Receiver<Arc<WalFile>>, stats: Arc<SyncStats>) -> Self {
-        Self { shared, current: first, files, stats, synced: None, idle_marks: 0 }
+    pub(crate) fn new(
+        shared: Arc<ShardShared>,
+        first: Arc<WalFile>,
+        files: Receiver<Arc<WalFile>>,
+        stats: Arc<SyncStats>,
+    ) -> Self {
+        Self {
+            shared,
+            current: first,
+            files,
+            stats,
+            synced: None,
+            idle_marks: 0,
+        }
     }
 
     /// Runs until the shard stops or a sync fails.
@@ -77,9 +89,15 @@ impl Syncer {
     }
 
     fn must_sync_current(&self) -> Result<(), VaultError> {
-        fail::fail_point!("wal.sync", |_| Err(crate::file_io::injected("sync", &self.current.path)));
+        fail::fail_point!("wal.sync", |_| Err(crate::file_io::injected(
+            "sync",
+            &self.current.path
+        )));
         let timer = self.stats.start();
-        self.current.file.sync_data().map_err(VaultError::io("sync", &self.current.path))?;
+        self.current
+            .file
+            .sync_data()
+            .map_err(VaultError::io("sync", &self.current.path))?;
         self.stats.stop(timer);
         Ok(())
     }

@@ -50,7 +50,13 @@ impl WalTail {
     pub(crate) fn new(wal: Arc<WalFile>) -> Result<Self, VaultError> {
         let file = wal.file.try_clone().map_err(VaultError::io("open", &wal.path))?;
         let reader = DiskReader::over(file, &wal.path)?;
-        Ok(Self { wal, reader, offset: WalFile::FIRST, next: EntryNumber::FIRST, until: None })
+        Ok(Self {
+            wal,
+            reader,
+            offset: WalFile::FIRST,
+            next: EntryNumber::FIRST,
+            until: None,
+        })
     }
 
     /// The next entry at or below `until`, whose entries are all written.
@@ -67,12 +73,24 @@ impl WalTail {
             match self.read() {
                 Ok(Some((_, meta, _))) if meta.state.contains(EntryState::IDLE) => {}
                 Ok(Some((lsn, meta, payload))) if lsn.number() == self.next => {
-                    let Some(next) = self.next.checked_next() else { return TailStep::End };
+                    let Some(next) = self.next.checked_next() else {
+                        return TailStep::End;
+                    };
                     self.next = next;
                     return TailStep::Entry(lsn, meta, payload);
                 }
-                Ok(_) | Err(ReadFault::PastEnd) => return TailStep::Mismatch { offset: self.offset, error: None },
-                Err(ReadFault::Io(error)) => return TailStep::Mismatch { offset: self.offset, error: Some(error) },
+                Ok(_) | Err(ReadFault::PastEnd) => {
+                    return TailStep::Mismatch {
+                        offset: self.offset,
+                        error: None,
+                    };
+                }
+                Err(ReadFault::Io(error)) => {
+                    return TailStep::Mismatch {
+                        offset: self.offset,
+                        error: Some(error),
+                    };
+                }
             }
         }
     }
@@ -81,7 +99,14 @@ impl WalTail {
     pub(crate) fn skip_damaged(&mut self, until: Lsn) -> Skipped {
         let (from, first) = (self.offset, self.next.get());
         let index = self.wal.header.id.index;
-        let found = resync(&mut self.reader, &self.wal.seal, index, from + 8, self.next, self.wal.end());
+        let found = resync(
+            &mut self.reader,
+            &self.wal.seal,
+            index,
+            from + 8,
+            self.next,
+            self.wal.end(),
+        );
         let until = self.last(until);
         let missing_to = found.map_or(until, |(_, header)| {
             let idle = header.meta.state.contains(EntryState::IDLE);
@@ -89,8 +114,13 @@ impl WalTail {
         });
         self.offset = found.map_or(self.wal.end(), |(at, _)| at);
         self.next = EntryNumber::new(missing_to.saturating_add(1).max(first)).unwrap_or(self.next);
-        let numbers = EntryNumber::new(first).zip(EntryNumber::new(missing_to)).filter(|(first, last)| first <= last);
-        Skipped { bytes: self.reader.get_readable(from, self.offset - from), numbers }
+        let numbers = EntryNumber::new(first)
+            .zip(EntryNumber::new(missing_to))
+            .filter(|(first, last)| first <= last);
+        Skipped {
+            bytes: self.reader.get_readable(from, self.offset - from),
+            numbers,
+        }
     }
 
     /// Which file.
@@ -113,10 +143,18 @@ impl WalTail {
     }
 
     fn read(&mut self) -> Result<Option<(Lsn, EntryMeta, Vec<u8>)>, ReadFault> {
-        let raw: [u8; WAL_ENTRY_HEADER] = self.reader.get(self.offset, WAL_ENTRY_HEADER)?.try_into().expect("as many bytes as asked for");
+        let raw: [u8; WAL_ENTRY_HEADER] = self
+            .reader
+            .get(self.offset, WAL_ENTRY_HEADER)?
+            .try_into()
+            .expect("as many bytes as asked for");
         let seal = &self.wal.seal;
-        let Some(header) = WalEntryHeader::decode(&raw, seal.tag()) else { return Ok(None) };
-        let payload = self.reader.get(self.offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)?;
+        let Some(header) = WalEntryHeader::decode(&raw, seal.tag()) else {
+            return Ok(None);
+        };
+        let payload = self
+            .reader
+            .get(self.offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)?;
         if seal.crc(&raw, std::iter::once(payload)) != header.crc {
             return Ok(None);
         }

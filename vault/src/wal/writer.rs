@@ -177,7 +177,10 @@ impl ShardWriter {
     }
 
     fn must_note(&mut self, lsn: Lsn, durable: Option<Lsn>, bytes: usize) {
-        self.next = self.next.checked_next().expect("a file of at most 4 GiB holds fewer than 2^32 entries");
+        self.next = self
+            .next
+            .checked_next()
+            .expect("a file of at most 4 GiB holds fewer than 2^32 entries");
         self.last = Some((lsn, durable));
         if self.first_append.is_none() {
             self.first_append = Some(Instant::now());
@@ -194,11 +197,19 @@ impl ShardWriter {
     fn must_roll(&mut self) -> Result<(), AppendError> {
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
         // The keeper hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
-        self.to_syncer.try_send(Arc::clone(&spare.wal)).map_err(|_| AppendError::Failed)?;
-        let last = self.last.filter(|(lsn, _)| lsn.index() == self.wal.header.id.index).map_or(0, |(lsn, _)| lsn.number().get());
+        self.to_syncer
+            .try_send(Arc::clone(&spare.wal))
+            .map_err(|_| AppendError::Failed)?;
+        let last = self
+            .last
+            .filter(|(lsn, _)| lsn.index() == self.wal.header.id.index)
+            .map_or(0, |(lsn, _)| lsn.number().get());
         self.wal.last_number.store(last, Ordering::Release);
         let filled = std::mem::replace(&mut self.map, spare.writer);
-        let roll = Roll { filled, next: Arc::clone(&spare.wal) };
+        let roll = Roll {
+            filled,
+            next: Arc::clone(&spare.wal),
+        };
         if let Err(TrySendError::Full(roll) | TrySendError::Disconnected(roll)) = self.to_cutter.try_send(roll) {
             self.map = roll.filled;
             return Err(AppendError::Failed);

@@ -36,7 +36,11 @@ impl Mood {
     fn answer(self, command: &'static str, id: SegmentId) -> Result<(), LedgerError> {
         match self {
             Self::Willing => Ok(()),
-            Self::Refusing | Self::Unheard => Err(LedgerError { command, id, why: format!("the test says: {self:?}") }),
+            Self::Refusing | Self::Unheard => Err(LedgerError {
+                command,
+                id,
+                why: format!("the test says: {self:?}"),
+            }),
         }
     }
 }
@@ -66,7 +70,12 @@ impl MemoryLedger {
     /// Takes over from `other` that segment `index` of shard 0 is open.
     pub(crate) fn take_open(&self, other: &Self, index: SegmentIndex) {
         let theirs = other.0.lock().unwrap().clone();
-        let found = theirs.segments.values().find(|s| s.id().index == index).copied().unwrap();
+        let found = theirs
+            .segments
+            .values()
+            .find(|s| s.id().index == index)
+            .copied()
+            .unwrap();
         let mut ours = self.0.lock().unwrap();
         ours.segments.insert(found.id(), found);
         ours.next.insert(found.id().shard, index.get());
@@ -102,7 +111,9 @@ impl Ledger for MemoryLedger {
         }
         match r.segments.get(&seal.id) {
             Some(KnownSegment::Open(_)) => {}
-            Some(KnownSegment::Sealed(before)) => assert_eq!(before.digest, seal.digest, "a sealed segment never changes"),
+            Some(KnownSegment::Sealed(before)) => {
+                assert_eq!(before.digest, seal.digest, "a sealed segment never changes")
+            }
             None => panic!("sealed without being opened"),
         }
         r.segments.insert(seal.id, KnownSegment::Sealed(*seal));
@@ -146,7 +157,14 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 pub(crate) fn open(path: &Path, ledger: &Arc<MemoryLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
     let data = DataDir::open(path, true).unwrap();
     let seams = (0..options.shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
-    Vault::open(data, options, ledger.next_epoch(), Arc::clone(ledger) as Arc<dyn Ledger>, seams).unwrap()
+    Vault::open(
+        data,
+        options,
+        ledger.next_epoch(),
+        Arc::clone(ledger) as Arc<dyn Ledger>,
+        seams,
+    )
+    .unwrap()
 }
 
 pub(crate) fn meta(at: u64) -> EntryMeta {
@@ -215,7 +233,11 @@ pub(crate) fn wait_recovered(vault: &Vault) {
 }
 
 pub(crate) fn sealed(vault: &Vault) -> Vec<SealRecord> {
-    vault.segments().into_iter().filter_map(|(_, s)| if let SegmentState::Sealed(r) = s { Some(r) } else { None }).collect()
+    vault
+        .segments()
+        .into_iter()
+        .filter_map(|(_, s)| if let SegmentState::Sealed(r) = s { Some(r) } else { None })
+        .collect()
 }
 
 /// Payloads that can be told apart, of `len` bytes each.

@@ -12,7 +12,11 @@ const SIZE: usize = 64 * 1024;
 
 fn header() -> WalHeader {
     WalHeader {
-        id: SegmentId { node: NodeId::FIRST, shard: ShardId::new(0), index: SegmentIndex::new(3).unwrap() },
+        id: SegmentId {
+            node: NodeId::FIRST,
+            shard: ShardId::new(0),
+            index: SegmentIndex::new(3).unwrap(),
+        },
         epoch: Epoch::FIRST,
         uuid: FileUuid(Uuid::from_u128(77)),
         cluster_id: ClusterId(Uuid::from_u128(78)),
@@ -64,7 +68,12 @@ fn build() -> Built {
     };
     for number in 1..=5u32 {
         let payload: Vec<u8> = (0..number * 7).map(|i| (i * 11 + number) as u8).collect();
-        put(at(number), (number > 1).then(|| at(number - 1)), EntryState::PLAIN, &payload);
+        put(
+            at(number),
+            (number > 1).then(|| at(number - 1)),
+            EntryState::PLAIN,
+            &payload,
+        );
         if number == 3 || number == 5 {
             put(at(number), Some(at(number)), EntryState::IDLE, b"");
         }
@@ -96,7 +105,10 @@ fn a_whole_file_has_no_bad_ranges() {
     let (found, entries) = scan_file(&file_of(&built.bytes));
     assert_eq!(found.bad, []);
     assert_eq!(found.end, built.end as u64);
-    assert_eq!(found.marks, BTreeMap::from([(header().id.index, EntryNumber::new(5).unwrap())]));
+    assert_eq!(
+        found.marks,
+        BTreeMap::from([(header().id.index, EntryNumber::new(5).unwrap())])
+    );
     assert_eq!(entries.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     let number = |n| EntryNumber::new(n).unwrap();
     assert!(found.has(number(1)) && found.has(number(5)) && !found.has(number(6)));
@@ -112,7 +124,8 @@ fn i1_any_flipped_bit_costs_at_most_the_entry_it_is_in() {
         let hit = built.starts.partition_point(|start| *start <= byte) - 1;
         let number = [Some(1), Some(2), Some(3), None, Some(4), Some(5), None][hit];
         for bit in 0..8 {
-            file.write_all_at(&[built.bytes[byte] ^ (1 << bit)], byte as u64).unwrap();
+            file.write_all_at(&[built.bytes[byte] ^ (1 << bit)], byte as u64)
+                .unwrap();
             let (found, entries) = scan_file(&file);
             let padding = byte >= built.starts[hit] + WAL_ENTRY_HEADER + number.map_or(0, |n| n as usize * 7);
             let lost = number.filter(|_| !padding);
@@ -123,7 +136,11 @@ fn i1_any_flipped_bit_costs_at_most_the_entry_it_is_in() {
             assert_eq!(found.bad.is_empty(), unseen, "byte {byte} bit {bit}");
             if let Some(bad) = found.bad.first() {
                 let lost = lost.map(|n| (EntryNumber::new(n).unwrap(), EntryNumber::new(n).unwrap()));
-                assert_eq!((bad.offset, bad.missing), (built.starts[hit] as u64, lost), "byte {byte} bit {bit}");
+                assert_eq!(
+                    (bad.offset, bad.missing),
+                    (built.starts[hit] as u64, lost),
+                    "byte {byte} bit {bit}"
+                );
             }
         }
         file.write_all_at(&built.bytes[byte..=byte], byte as u64).unwrap();
@@ -152,7 +169,11 @@ fn a_file_cut_off_anywhere_keeps_what_is_before() {
     for len in 0..=built.end {
         let (_, entries) = scan_file(&file_of(&built.bytes[..len]));
         assert!(whole.starts_with(&entries), "cut at {len}");
-        let fit = [0, 1, 2, 4, 5].iter().zip(1..).filter(|(i, n)| built.starts[**i] + room_for(n * 7) <= len).count();
+        let fit = [0, 1, 2, 4, 5]
+            .iter()
+            .zip(1..)
+            .filter(|(i, n)| built.starts[**i] + room_for(n * 7) <= len)
+            .count();
         assert_eq!(entries.len(), fit, "cut at {len}");
     }
 }

@@ -1,0 +1,7 @@
+//! The scan of a WAL file with anything in it.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|script: &[u8]| gophership_vault::fuzzing::wal(script));

@@ -1,0 +1,232 @@
+//! The command line: what can be asked.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::output::Format;
+use crate::sink::Sink;
+use crate::size::Rate;
+use crate::when::When;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed: the node refused, or something did not work
+  2  the command line is wrong
+  3  no node could be reached
+  4  damage was found, or something is missing";
+
+/// Ask and steer a GopherShip node
+#[derive(Debug, Parser)]
+#[command(name = "gs-ctl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The node's control socket, in its data folder
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "GS_SOCKET",
+        default_value = "./data/gophership.sock"
+    )]
+    pub(crate) socket: PathBuf,
+    /// How the answer is written; json and yaml hold raw numbers (bytes, nanoseconds)
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show how the node stands
+    Status,
+    /// The cluster; a single node answers as a cluster of one
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Segments: the files that entries are kept in
+    #[command(subcommand)]
+    Segment(Segment),
+    /// Replays: what the vault holds, sent or written again, bit for bit
+    #[command(subcommand)]
+    Replay(Replay),
+    /// Write-ahead log files, read without a node
+    #[command(subcommand)]
+    Wal(Wal),
+    /// Print the completions of a shell
+    Completions {
+        /// Which
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Show how the cluster stands
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Segment {
+    /// List the node's segments
+    List {
+        /// Only this shard
+        #[arg(long, value_name = "N")]
+        shard: Option<u32>,
+    },
+    /// Show one segment and its blocks
+    Describe {
+        /// node/shard/index, as the list shows it
+        segment: SegmentName,
+    },
+    /// Read all of a segment from the disk and check every byte. Exit code 4 when something is damaged
+    Verify {
+        /// node/shard/index, as the list shows it
+        #[arg(required_unless_present = "file")]
+        segment: Option<SegmentName>,
+        /// A segment file, checked here and without a node
+        #[arg(long, value_name = "PATH", conflicts_with = "segment")]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Replay {
+    /// Replay a range of time to a sink
+    Start(ReplayStart),
+    /// List the replay jobs, newest first
+    List,
+    /// Show one job
+    Status {
+        /// Its number
+        job: String,
+    },
+    /// Stop a job. One that has ended stays as it is
+    Cancel {
+        /// Its number
+        job: String,
+    },
+}
+
+/// Replays every entry that holds a record of the range, whole. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
+///
+/// A sink otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is written here.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayStart {
+    /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s, m, h, d)
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub(crate) from: Option<When>,
+    /// The first event time no longer wanted, in the same forms
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub(crate) to: Option<When>,
+    /// Where to read
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) source: SourceArg,
+    /// otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// 4-byte big-endian length) or .jsonl, and .zst after any of them
+    #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
+    pub(crate) sink: Sink,
+    /// Payload bytes a second at most, as in 10MiB
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) rate: Option<Rate>,
+    /// Do not follow the job (only where the node sends)
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Send even to the node itself, which stores everything once more
+    #[arg(long)]
+    pub(crate) into_self: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum SourceArg {
+    /// Wherever it is
+    Auto,
+    /// The vault of the node
+    Vault,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wal {
+    /// Show what a WAL file holds: its header, every valid entry, and what is missing
+    Dump {
+        /// The file, <data>/wal/<shard>/<index>.wal or a copy
+        file: PathBuf,
+    },
+}
+
+/// A segment as the command line names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentName {
+    pub(crate) node: u32,
+    pub(crate) shard: u32,
+    pub(crate) index: u32,
+}
+
+impl std::str::FromStr for SegmentName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Option<Vec<u32>> = text.split('/').map(|part| part.parse().ok()).collect();
+        match parts.as_deref() {
+            Some([node, shard, index]) if *node > 0 && *index > 0 => Ok(Self {
+                node: *node,
+                shard: *shard,
+                index: *index,
+            }),
+            _ => Err("a segment is named node/shard/index, as in 1/0/42".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn segments_are_named_by_three_numbers() {
+        assert_eq!(
+            "1/0/42".parse(),
+            Ok(SegmentName {
+                node: 1,
+                shard: 0,
+                index: 42
+            })
+        );
+        for bad in ["", "1/0", "1/0/0", "0/0/1", "1/0/1/2", "a/b/c", "1/-1/1"] {
+            assert!(bad.parse::<SegmentName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_may_begin_with_a_hyphen_and_so_may_the_sink() {
+        let words = [
+            "gs-ctl", "replay", "start", "--from", "-15m", "--to", "now", "--sink", "-",
+        ];
+        assert!(Cli::try_parse_from(words).is_ok());
+    }
+
+    #[test]
+    fn verify_takes_a_segment_or_a_file() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["gs-ctl", "segment", "verify"], words].concat());
+        assert!(parse(&["1/0/1"]).is_ok());
+        assert!(parse(&["--file", "x.seg"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["1/0/1", "--file", "x.seg"]).is_err());
+    }
+}

@@ -1,0 +1,341 @@
+//! `gs-ctl replay start`: a job that the node runs and this command follows, or a stream that it writes down.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use gophership_proto::control::v1::replay_sink::Kind;
+use gophership_proto::control::v1::{
+    ReplayChunk, ReplayEnd, ReplayJobRef, ReplaySink, ReplaySource, ReplaySpec, ReplayState, StatusRequest,
+};
+use serde::Serialize;
+use tonic::{Code, Streaming};
+
+use super::status::now_unix_nano;
+use crate::cli::{ReplayStart, SourceArg};
+use crate::connect::Client;
+use crate::file_sink::{self, FileSink, NotWritable};
+use crate::human;
+use crate::jobs::{JobView, state_name};
+use crate::outcome::{Failure, Outcome, refused};
+use crate::output::{Answer, Format, print};
+use crate::progress::Bar;
+use crate::sink::Sink;
+use crate::table::pairs;
+
+/// Entries that could not be written and are named one by one.
+const NAMED_MAX: u64 = 20;
+
+/// Sees whether what was asked can be.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
+    let by_node = matches!(asked.sink, Sink::Node(_));
+    let usage = |what: &str| Err(Failure::Usage(what.to_owned()));
+    if asked.detach && !by_node {
+        return usage("--detach does not go with a file or standard output: this command itself writes them");
+    }
+    if asked.into_self && !by_node {
+        return usage("--into-self goes only with a sink that the node sends to");
+    }
+    if asked.force && !matches!(asked.sink, Sink::File(_)) {
+        return usage("--force goes only with a file");
+    }
+    let now = now_unix_nano();
+    match (asked.from.map(|t| t.unix_nano(now)), asked.to.map(|t| t.unix_nano(now))) {
+        (Some(from), Some(to)) if from >= to => usage("the range is empty: --to is not after --from"),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a replay.
+pub(crate) async fn start(node: &mut Client, asked: &ReplayStart, format: Format) -> anyhow::Result<Outcome> {
+    say_what_is_waited_for(node).await?;
+    match &asked.sink {
+        Sink::Node(kind) => run_job(node, asked, kind.clone(), format).await,
+        Sink::Stdout => write_down(node, asked, FileSink::stdout(), None, format).await,
+        Sink::File(spec) => {
+            let sink = FileSink::create(spec, asked.force)?;
+            write_down(node, asked, sink, Some(spec.path.clone()), format).await
+        }
+    }
+}
+
+/// A replay reads everything: also what is still being recovered, once it is.
+async fn say_what_is_waited_for(node: &mut Client) -> anyhow::Result<()> {
+    let status = node
+        .status(StatusRequest {})
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    let pending = status.recovery.map_or(0, |r| r.segments_pending);
+    if pending > 0 {
+        eprintln!(
+            "gs-ctl: {} segments of earlier boots are not sealed yet; those under recovery are waited for",
+            human::count(pending)
+        );
+    }
+    Ok(())
+}
+
+fn spec(asked: &ReplayStart, sink: Option<Kind>) -> ReplaySpec {
+    let now = now_unix_nano();
+    let source = match asked.source {
+        SourceArg::Auto => ReplaySource::Auto,
+        SourceArg::Vault => ReplaySource::Vault,
+    };
+    ReplaySpec {
+        from_unix_nano: asked.from.map(|t| t.unix_nano(now)),
+        to_unix_nano: asked.to.map(|t| t.unix_nano(now)),
+        source: source.into(),
+        rate_limit_bytes_per_second: asked.rate.map_or(0, |rate| rate.0),
+        sink: sink.map(|kind| ReplaySink {
+            kind: Some(kind),
+            into_self: asked.into_self,
+        }),
+    }
+}
+
+// -------------------------------------------------------------------------------------------------- by the node
+
+async fn run_job(node: &mut Client, asked: &ReplayStart, kind: Kind, format: Format) -> anyhow::Result<Outcome> {
+    let job = node
+        .start_replay(spec(asked, Some(kind)))
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    if asked.detach {
+        print(&JobView::from(job), format)?;
+        return Ok(Outcome::Done);
+    }
+    let id = job.id.clone();
+    let followed = tokio::select! {
+        followed = follow(node, &id) => followed?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("cannot wait for an interrupt")?;
+            eprintln!("gs-ctl: job {id} goes on; `gs-ctl replay status {id}` shows it and `gs-ctl replay cancel {id}` stops it");
+            return Ok(Outcome::Failed);
+        }
+    };
+    let job = JobView::from(gophership_proto::control::v1::ReplayJob {
+        progress: Some(followed),
+        ..job
+    });
+    let outcome = if job.state == "done" {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
+    print(&job, format)?;
+    Ok(outcome)
+}
+
+async fn follow(node: &mut Client, id: &str) -> anyhow::Result<gophership_proto::control::v1::ReplayProgress> {
+    let mut reports = node
+        .watch_replay(ReplayJobRef { id: id.to_owned() })
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    let bar = Bar::new();
+    while let Some(progress) = reports.message().await.map_err(|e| refused(&e))? {
+        if progress.state() != ReplayState::Running {
+            return Ok(progress);
+        }
+        let message = if progress.error.is_empty() {
+            state_name(&progress)
+        } else {
+            &progress.error
+        };
+        bar.show(progress.bytes_done, progress.bytes_total_estimate, message);
+    }
+    Err(Failure::Unreachable(format!(
+        "the node stopped reporting on job {id}; `gs-ctl replay status {id}` shows how it went on"
+    ))
+    .into())
+}
+
+// ------------------------------------------------------------------------------------------------------- by us
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Summary {
+    file: Option<PathBuf>,
+    entries: u64,
+    records: u64,
+    bytes: u64,
+    seconds: f64,
+    bytes_per_second: f64,
+    /// Entries known to be missing because they could not be read.
+    unreadable_entries: u64,
+    /// What is missing, in the node's own words.
+    missing: Option<String>,
+    /// Entries that were received and could not be written in this format.
+    not_written: u64,
+}
+
+impl Answer for Summary {
+    fn table(&self) -> String {
+        let file = self
+            .file
+            .as_ref()
+            .map_or_else(|| "standard output".to_owned(), |f| f.display().to_string());
+        let took = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        let mut rows = vec![
+            ("Written to", file),
+            ("Records", human::count(self.records)),
+            ("Entries", human::count(self.entries)),
+            (
+                "Bytes",
+                format!(
+                    "{} in {}, {}/s",
+                    human::bytes(self.bytes),
+                    human::span(took),
+                    human::bytes(self.bytes_per_second as u64)
+                ),
+            ),
+        ];
+        match &self.missing {
+            Some(missing) => rows.push(("MISSING", missing.clone())),
+            None => rows.push(("Missing", "nothing".to_owned())),
+        }
+        if self.not_written > 0 {
+            rows.push((
+                "NOT WRITTEN",
+                format!("{} entries, named above", human::count(self.not_written)),
+            ));
+        }
+        pairs(&rows)
+    }
+}
+
+async fn write_down(
+    node: &mut Client,
+    asked: &ReplayStart,
+    sink: FileSink,
+    file: Option<PathBuf>,
+    format: Format,
+) -> anyhow::Result<Outcome> {
+    let part = sink.part().map(|p| p.display().to_string());
+    let to_stdout = file.is_none();
+    let began = Instant::now();
+    let written = match receive(node, asked, sink).await {
+        Ok(Some(written)) => written,
+        // Whoever reads our output has read enough.
+        Ok(None) => return Ok(Outcome::Done),
+        Err(error) => {
+            return match part {
+                Some(part) => {
+                    Err(error.context(format!("the replay is not complete; what there is of it is in {part}")))
+                }
+                None => Err(error),
+            };
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let Written {
+        end,
+        missing,
+        not_written,
+    } = written;
+    let summary = Summary {
+        file,
+        entries: end.entries,
+        records: end.records,
+        bytes: end.bytes,
+        seconds,
+        bytes_per_second: end.bytes as f64 / seconds.max(1e-9),
+        unreadable_entries: end.unreadable_entries,
+        missing,
+        not_written,
+    };
+    if to_stdout {
+        // The data is there.
+        eprint!("{}", summary.table());
+    } else {
+        print(&summary, format)?;
+    }
+    let whole = summary.missing.is_none() && summary.unreadable_entries == 0 && summary.not_written == 0;
+    Ok(if whole { Outcome::Done } else { Outcome::Damage })
+}
+
+struct Written {
+    end: ReplayEnd,
+    missing: Option<String>,
+    not_written: u64,
+}
+
+/// Writes all that the node sends. `None` when nobody reads stdout any more.
+async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> anyhow::Result<Option<Written>> {
+    let mut chunks = node
+        .stream_replay(spec(asked, None))
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    let bar = Bar::new();
+    let mut got = ReplayEnd::default();
+    let mut not_written = 0;
+    let end = loop {
+        let chunk = chunks.message().await.map_err(|e| refused(&e))?;
+        let chunk = chunk.ok_or_else(|| Failure::Unreachable("the node ended the replay before its end".to_owned()))?;
+        if let Some(end) = chunk.end {
+            break end;
+        }
+        match write_chunk(&mut sink, &chunk, &mut got, &mut not_written, &bar) {
+            Ok(()) => bar.show(got.bytes, chunk.bytes_total_estimate, ""),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && sink.part().is_none() => return Ok(None),
+            Err(error) => return Err(error).context("cannot write what was replayed"),
+        }
+    };
+    anyhow::ensure!(
+        (got.entries, got.records, got.bytes) == (end.entries, end.records, end.bytes),
+        "the node sent {} entries and says that it sent {}: this is a fault of the program",
+        got.entries,
+        end.entries
+    );
+    let missing = last_word(&mut chunks).await?;
+    drop(bar);
+    sink.finish().context("cannot finish what was replayed")?;
+    Ok(Some(Written {
+        end,
+        missing,
+        not_written,
+    }))
+}
+
+fn write_chunk(
+    sink: &mut FileSink,
+    chunk: &ReplayChunk,
+    got: &mut ReplayEnd,
+    not_written: &mut u64,
+    bar: &Bar,
+) -> io::Result<()> {
+    for entry in &chunk.entries {
+        got.entries += 1;
+        got.records += u64::from(entry.record_count);
+        got.bytes += entry.payload.len() as u64;
+        if let Err(NotWritable(why)) = sink.write(entry)? {
+            *not_written += 1;
+            if *not_written <= NAMED_MAX {
+                bar.line(&format!(
+                    "gs-ctl: entry {} cannot be written so: {why}",
+                    file_sink::name(entry)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Behind the end, the node says what is missing.
+async fn last_word(chunks: &mut Streaming<ReplayChunk>) -> Result<Option<String>, Failure> {
+    match chunks.message().await {
+        Ok(_) => Ok(None),
+        Err(status) if status.code() == Code::DataLoss => {
+            eprintln!("gs-ctl: {}", status.message());
+            Ok(Some(status.message().to_owned()))
+        }
+        Err(status) => Err(refused(&status)),
+    }
+}

@@ -1,0 +1,241 @@
+//! `gs-ctl segment describe`.
+
+use gophership_proto::control::v1::{BlockDetail, SegmentDetail, SegmentRef, VoidRange, VoidReason};
+use serde::Serialize;
+
+use super::segment_list::{RangeView, SegmentView};
+use crate::cli::SegmentName;
+use crate::connect::Client;
+use crate::human;
+use crate::outcome::{Outcome, refused};
+use crate::output::{Answer, Format, print};
+use crate::table::{Table, pairs};
+
+#[derive(Debug, Serialize)]
+struct DetailView {
+    #[serde(flatten)]
+    summary: SegmentView,
+    format: u32,
+    path: String,
+    file_uuid: String,
+    cluster_id: String,
+    created_unix_nano: u64,
+    tenants: Vec<TenantView>,
+    set_apart_entries: u64,
+    blocks: Vec<BlockView>,
+    voids: Vec<VoidView>,
+    bad: Vec<BadView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantView {
+    number: u32,
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct BlockView {
+    block: u32,
+    offset: u64,
+    stored_bytes: u64,
+    plain_bytes: u64,
+    entries: u32,
+    records: u64,
+    first_number: u32,
+    event: Option<RangeView>,
+}
+
+#[derive(Debug, Serialize)]
+struct VoidView {
+    first_number: u32,
+    last_number: u32,
+    reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct BadView {
+    offset: u64,
+    length_bytes: u64,
+    reason: String,
+    found_unix_nano: Option<u64>,
+}
+
+impl From<SegmentDetail> for DetailView {
+    fn from(detail: SegmentDetail) -> Self {
+        Self {
+            summary: SegmentView::from(detail.summary.unwrap_or_default()),
+            format: detail.format,
+            path: detail.path,
+            file_uuid: detail.file_uuid,
+            cluster_id: detail.cluster_id,
+            created_unix_nano: detail.created_unix_nano,
+            tenants: detail
+                .tenants
+                .into_iter()
+                .map(|t| TenantView {
+                    number: t.number,
+                    name: t.name,
+                })
+                .collect(),
+            set_apart_entries: detail.set_apart_entries,
+            blocks: detail.blocks.into_iter().map(block).collect(),
+            voids: detail.voids.into_iter().map(void).collect(),
+            bad: detail
+                .bad
+                .into_iter()
+                .map(|b| BadView {
+                    offset: b.offset,
+                    length_bytes: b.length_bytes,
+                    reason: b.reason,
+                    found_unix_nano: (b.found_unix_nano > 0).then_some(b.found_unix_nano),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn block(block: BlockDetail) -> BlockView {
+    BlockView {
+        block: block.block_no,
+        offset: block.offset,
+        stored_bytes: block.stored_bytes,
+        plain_bytes: block.plain_bytes,
+        entries: block.entries,
+        records: block.records,
+        first_number: block.first_number,
+        event: block.event.map(RangeView::from),
+    }
+}
+
+fn void(void: VoidRange) -> VoidView {
+    let reason = match void.reason() {
+        VoidReason::Unspecified => "unknown",
+        VoidReason::UnsyncedTail => "unsynced_tail",
+        VoidReason::Quarantined => "quarantined",
+    };
+    VoidView {
+        first_number: void.first_number,
+        last_number: void.last_number,
+        reason,
+    }
+}
+
+impl DetailView {
+    fn head(&self) -> String {
+        let s = &self.summary;
+        let tenants: Vec<String> = self
+            .tenants
+            .iter()
+            .map(|t| format!("{} {}", t.number, t.name))
+            .collect();
+        let event = s.event.map_or_else(
+            || "-".to_owned(),
+            |e| {
+                format!(
+                    "{} to {}",
+                    human::time(e.first_unix_nano),
+                    human::time(e.last_unix_nano)
+                )
+            },
+        );
+        pairs(&[
+            ("Segment", s.segment.clone()),
+            ("State", s.state.to_owned()),
+            ("Epoch", s.epoch.to_string()),
+            ("File", self.path.clone()),
+            ("Format", self.format.to_string()),
+            (
+                "Holds",
+                format!(
+                    "{} records in {} entries",
+                    human::count(s.records),
+                    human::count(s.entries)
+                ),
+            ),
+            (
+                "Set apart",
+                format!(
+                    "{} entries, not in what `lz4 -dc` prints",
+                    human::count(self.set_apart_entries)
+                ),
+            ),
+            ("Plain", human::bytes(s.plain_bytes)),
+            (
+                "Stored",
+                format!(
+                    "{} ({})",
+                    human::bytes(s.stored_bytes),
+                    human::percent(s.stored_bytes, s.plain_bytes)
+                ),
+            ),
+            ("Events", event),
+            ("Created", human::time(self.created_unix_nano)),
+            ("Sealed", human::time(s.sealed_unix_nano.unwrap_or(0))),
+            ("BLAKE3", s.digest.clone().unwrap_or_else(|| "-".to_owned())),
+            ("WAL file", self.file_uuid.clone()),
+            ("Cluster", self.cluster_id.clone()),
+            ("Tenants", tenants.join(", ")),
+        ])
+    }
+}
+
+impl Answer for DetailView {
+    fn table(&self) -> String {
+        let mut text = self.head();
+        for void in &self.voids {
+            text += &format!(
+                "Missing  entries {} to {}: {}\n",
+                void.first_number, void.last_number, void.reason
+            );
+        }
+        for bad in &self.bad {
+            text += &format!(
+                "Bad      {} bytes at offset {}: {}\n",
+                bad.length_bytes, bad.offset, bad.reason
+            );
+        }
+        let mut table = Table::new(&[
+            ">BLOCK",
+            ">OFFSET",
+            ">STORED",
+            ">PLAIN",
+            ">ENTRIES",
+            ">RECORDS",
+            ">FIRST",
+            "FIRST EVENT",
+            "LAST EVENT",
+        ]);
+        for b in &self.blocks {
+            table.row(vec![
+                b.block.to_string(),
+                b.offset.to_string(),
+                human::bytes(b.stored_bytes),
+                human::bytes(b.plain_bytes),
+                human::count(b.entries.into()),
+                human::count(b.records),
+                b.first_number.to_string(),
+                b.event
+                    .map_or_else(|| "-".to_owned(), |e| human::time(e.first_unix_nano)),
+                b.event
+                    .map_or_else(|| "-".to_owned(), |e| human::time(e.last_unix_nano)),
+            ]);
+        }
+        format!("{text}\n{}", table.text())
+    }
+}
+
+/// Shows one segment.
+pub(crate) async fn describe(node: &mut Client, name: SegmentName, format: Format) -> anyhow::Result<Outcome> {
+    let asked = SegmentRef {
+        node: name.node,
+        shard: name.shard,
+        index: name.index,
+    };
+    let detail = node
+        .describe_segment(asked)
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    print(&DetailView::from(detail), format)?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,144 @@
+//! `gs-ctl segment list`.
+
+use gophership_proto::control::v1::{ListSegmentsRequest, SegmentState, SegmentSummary, TimeRange};
+use serde::Serialize;
+
+use crate::connect::Client;
+use crate::human;
+use crate::outcome::{Outcome, refused};
+use crate::output::{Answer, Format, print};
+use crate::table::Table;
+
+/// A segment, as lists show it.
+#[derive(Debug, Serialize)]
+pub(crate) struct SegmentView {
+    pub(crate) segment: String,
+    pub(crate) state: &'static str,
+    pub(crate) epoch: u64,
+    pub(crate) entries: u64,
+    pub(crate) records: u64,
+    deferred_entries: u64,
+    pub(crate) plain_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    received: Option<RangeView>,
+    pub(crate) event: Option<RangeView>,
+    pub(crate) sealed_unix_nano: Option<u64>,
+    pub(crate) digest: Option<String>,
+    replicas: Vec<u32>,
+    pub(crate) bad_ranges: u32,
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct RangeView {
+    pub(crate) first_unix_nano: u64,
+    pub(crate) last_unix_nano: u64,
+}
+
+impl From<TimeRange> for RangeView {
+    fn from(range: TimeRange) -> Self {
+        Self {
+            first_unix_nano: range.first_unix_nano,
+            last_unix_nano: range.last_unix_nano,
+        }
+    }
+}
+
+impl From<SegmentSummary> for SegmentView {
+    fn from(summary: SegmentSummary) -> Self {
+        let name = summary.segment.unwrap_or_default();
+        Self {
+            segment: format!("{}/{}/{}", name.node, name.shard, name.index),
+            state: state_name(summary.state()),
+            epoch: summary.epoch,
+            entries: summary.entries,
+            records: summary.records,
+            deferred_entries: summary.deferred_entries,
+            plain_bytes: summary.plain_bytes,
+            stored_bytes: summary.stored_bytes,
+            received: summary.received.map(RangeView::from),
+            event: summary.event.map(RangeView::from),
+            sealed_unix_nano: (summary.sealed_unix_nano > 0).then_some(summary.sealed_unix_nano),
+            digest: (!summary.digest.is_empty()).then(|| human::hex(&summary.digest)),
+            replicas: summary.replicas,
+            bad_ranges: summary.bad_ranges,
+        }
+    }
+}
+
+fn state_name(state: SegmentState) -> &'static str {
+    match state {
+        SegmentState::Unspecified => "unknown",
+        SegmentState::Open => "open",
+        SegmentState::Recovering => "recovering",
+        SegmentState::Sealed => "sealed",
+        SegmentState::Archived => "archived",
+        SegmentState::Trimmed => "trimmed",
+        SegmentState::Lost => "lost",
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct SegmentList {
+    segments: Vec<SegmentView>,
+}
+
+impl Answer for SegmentList {
+    fn table(&self) -> String {
+        let mut table = Table::new(&[
+            "SEGMENT",
+            "STATE",
+            ">EPOCH",
+            ">RECORDS",
+            ">ENTRIES",
+            ">PLAIN",
+            ">STORED",
+            "FIRST EVENT",
+            "LAST EVENT",
+            ">BAD",
+        ]);
+        for s in &self.segments {
+            let sealed = s.sealed_unix_nano.is_some();
+            let known = |text: String| if sealed { text } else { "-".to_owned() };
+            table.row(vec![
+                s.segment.clone(),
+                s.state.to_owned(),
+                s.epoch.to_string(),
+                known(human::count(s.records)),
+                if sealed || s.entries > 0 {
+                    human::count(s.entries)
+                } else {
+                    "-".to_owned()
+                },
+                known(human::bytes(s.plain_bytes)),
+                known(human::bytes(s.stored_bytes)),
+                s.event
+                    .map_or_else(|| "-".to_owned(), |e| human::time(e.first_unix_nano)),
+                s.event
+                    .map_or_else(|| "-".to_owned(), |e| human::time(e.last_unix_nano)),
+                s.bad_ranges.to_string(),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// Lists all pages.
+pub(crate) async fn list(node: &mut Client, shard: Option<u32>, format: Format) -> anyhow::Result<Outcome> {
+    let mut segments = Vec::new();
+    let mut after = None;
+    loop {
+        let page = node
+            .list_segments(ListSegmentsRequest { shard, limit: 0, after })
+            .await
+            .map_err(|e| refused(&e))?
+            .into_inner();
+        segments.extend(page.segments.into_iter().map(SegmentView::from));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    print(&SegmentList { segments }, format)?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,50 @@
+//! The way to a node: its Unix socket.
+
+use std::io;
+use std::path::Path;
+
+use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
+use gophership_proto::control::v1::control_client::ControlClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::outcome::Failure;
+
+pub(crate) type Client = ControlClient<Channel>;
+
+/// Connects to the node whose control socket is `path`.
+pub(crate) async fn connect(path: &Path) -> Result<Client, Failure> {
+    let stream = UnixStream::connect(path).await.map_err(|e| unreachable(path, &e))?;
+    // One connection is all there is: should it break, the command is over.
+    let mut stream = Some(stream);
+    let dial = tower::service_fn(move |_| {
+        let stream = stream
+            .take()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset));
+        async move { stream.map(TokioIo::new) }
+    });
+    // The name is never looked up.
+    let channel = Endpoint::from_static("http://gophership")
+        .connect_with_connector(dial)
+        .await;
+    let channel =
+        channel.map_err(|e| Failure::Unreachable(format!("{} does not answer as a node does: {e}", path.display())))?;
+    Ok(ControlClient::new(channel).max_decoding_message_size(MAX_REPLAY_CHUNK_BYTES))
+}
+
+fn unreachable(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::Unreachable(match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!(
+                "there is no control socket {path}: is the node running? Name the socket in its data folder with --socket PATH or GS_SOCKET"
+            )
+        }
+        io::ErrorKind::ConnectionRefused => format!("nobody listens on {path}: the node has ended"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{path} may be used only by root and by the user that runs the node: try again as one of them")
+        }
+        _ => format!("cannot connect to {path}: {error}"),
+    })
+}

@@ -1,0 +1,150 @@
+//! Replay jobs as they are shown.
+
+use std::time::Duration;
+
+use gophership_proto::control::v1::replay_sink::Kind;
+use gophership_proto::control::v1::{ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use serde::Serialize;
+
+use crate::human;
+use crate::output::Answer;
+use crate::table::{Table, pairs};
+
+/// One job.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobView {
+    pub(crate) id: String,
+    pub(crate) state: &'static str,
+    sink: Option<String>,
+    from_unix_nano: Option<u64>,
+    to_unix_nano: Option<u64>,
+    rate_limit_bytes_per_second: u64,
+    created_unix_nano: u64,
+    ended_unix_nano: Option<u64>,
+    pub(crate) entries: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    bytes_total_estimate: u64,
+    /// What went wrong, or what the job waits for.
+    pub(crate) remark: Option<String>,
+}
+
+impl From<ReplayJob> for JobView {
+    fn from(job: ReplayJob) -> Self {
+        let spec = job.spec.unwrap_or_default();
+        let progress = job.progress.unwrap_or_default();
+        Self {
+            state: state_name(&progress),
+            sink: sink_name(&spec),
+            from_unix_nano: spec.from_unix_nano,
+            to_unix_nano: spec.to_unix_nano,
+            rate_limit_bytes_per_second: spec.rate_limit_bytes_per_second,
+            created_unix_nano: job.created_unix_nano,
+            ended_unix_nano: (progress.ended_unix_nano > 0).then_some(progress.ended_unix_nano),
+            entries: progress.entries_done,
+            records: progress.records_done,
+            bytes: progress.bytes_done,
+            bytes_total_estimate: progress.bytes_total_estimate,
+            remark: (!progress.error.is_empty()).then_some(progress.error),
+            id: job.id,
+        }
+    }
+}
+
+pub(crate) fn state_name(progress: &ReplayProgress) -> &'static str {
+    match progress.state() {
+        ReplayState::Unspecified => "unknown",
+        ReplayState::Running => "running",
+        ReplayState::Done => "done",
+        ReplayState::Failed => "failed",
+        ReplayState::Cancelled => "cancelled",
+    }
+}
+
+fn sink_name(spec: &ReplaySpec) -> Option<String> {
+    match spec.sink.as_ref()?.kind.as_ref()? {
+        Kind::OtlpGrpc(sink) => Some(format!("otlp-grpc://{}", sink.endpoint)),
+        Kind::OtlpHttp(sink) => Some(format!("otlp-http://{}", sink.endpoint)),
+    }
+}
+
+impl Answer for JobView {
+    fn table(&self) -> String {
+        let from = self
+            .from_unix_nano
+            .map_or_else(|| "the oldest entry".to_owned(), human::time);
+        let to = self
+            .to_unix_nano
+            .map_or_else(|| "what was acknowledged at its start".to_owned(), human::time);
+        let mut rows = vec![
+            ("Job", self.id.clone()),
+            ("State", self.state.to_owned()),
+            ("Sink", self.sink.clone().unwrap_or_else(|| "-".to_owned())),
+            ("Range", format!("{from} to {to}")),
+            ("Created", human::time(self.created_unix_nano)),
+        ];
+        if let Some(ended) = self.ended_unix_nano {
+            let took = Duration::from_nanos(ended.saturating_sub(self.created_unix_nano));
+            rows.push(("Ended", format!("{}, after {}", human::time(ended), human::span(took))));
+        }
+        rows.push((
+            "Delivered",
+            format!(
+                "{} records in {} entries",
+                human::count(self.records),
+                human::count(self.entries)
+            ),
+        ));
+        rows.push((
+            "Bytes",
+            format!(
+                "{} of about {}",
+                human::bytes(self.bytes),
+                human::bytes(self.bytes_total_estimate)
+            ),
+        ));
+        if self.rate_limit_bytes_per_second > 0 {
+            rows.push((
+                "Rate limit",
+                format!("{}/s", human::bytes(self.rate_limit_bytes_per_second)),
+            ));
+        }
+        if let Some(remark) = &self.remark {
+            rows.push(("Remark", remark.clone()));
+        }
+        pairs(&rows)
+    }
+}
+
+/// All jobs.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobList {
+    pub(crate) jobs: Vec<JobView>,
+}
+
+impl Answer for JobList {
+    fn table(&self) -> String {
+        let mut table = Table::new(&[
+            ">JOB", "STATE", "SINK", "CREATED", ">RECORDS", ">BYTES", ">DONE", "REMARK",
+        ]);
+        for job in &self.jobs {
+            let remark = job.remark.as_deref().unwrap_or_default();
+            let short: String = remark.chars().take(40).collect();
+            table.row(vec![
+                job.id.clone(),
+                job.state.to_owned(),
+                job.sink.clone().unwrap_or_else(|| "-".to_owned()),
+                human::time(job.created_unix_nano),
+                human::count(job.records),
+                human::bytes(job.bytes),
+                human::percent(job.bytes, job.bytes_total_estimate),
+                if short.len() < remark.len() {
+                    short + "..."
+                } else {
+                    short
+                },
+            ]);
+        }
+        table.text()
+    }
+}

@@ -1,0 +1,44 @@
+//! Where answers go: stdout, as a table for people or as data.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::yaml;
+
+/// How an answer is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+/// An answer.
+pub(crate) trait Answer: Serialize {
+    /// For people, lines with their ends.
+    fn table(&self) -> String;
+}
+
+/// Writes an answer.
+pub(crate) fn print(answer: &impl Answer, format: Format) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Table => answer.table(),
+        Format::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
+        Format::Yaml => yaml::document(&serde_json::to_value(answer).context("cannot write the answer as YAML")?),
+    };
+    say(text.as_bytes())
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) has read enough.
+pub(crate) fn say(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! Sinks as the command line names them.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use gophership_proto::control::v1::OtlpSink;
+use gophership_proto::control::v1::replay_sink::Kind;
+
+/// How entries are written to a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// Plain concatenation: one `LogsData`.
+    Binpb,
+    /// Each payload behind its length, 4 bytes, big-endian.
+    Lenpb,
+    /// A line of OTLP/JSON each.
+    Jsonl,
+}
+
+/// A file to write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FileSpec {
+    pub(crate) path: PathBuf,
+    pub(crate) layout: Layout,
+    /// Behind Zstandard.
+    pub(crate) zstd: bool,
+}
+
+/// Where a replay goes.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Sink {
+    /// The node sends.
+    Node(Kind),
+    /// JSON lines on stdout.
+    Stdout,
+    /// A file, written here.
+    File(FileSpec),
+}
+
+impl FromStr for Sink {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::Stdout);
+        }
+        if let Some(path) = text.strip_prefix("file:") {
+            return file(path).map(Self::File);
+        }
+        let otlp = |endpoint: &str| OtlpSink {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+        };
+        match text.split_once("://") {
+            Some(("otlp-grpc", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(endpoint)))),
+            Some(("otlp-http", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(endpoint)))),
+            _ => Err(format!(
+                "{text:?} is no sink: write otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, file:PATH, or - for JSON lines on stdout"
+            )),
+        }
+    }
+}
+
+fn file(path: &str) -> Result<FileSpec, String> {
+    let (plain, zstd) = match path.strip_suffix(".zst") {
+        Some(plain) => (plain, true),
+        None => (path, false),
+    };
+    let layout = match plain.rsplit_once('.') {
+        Some((name, "binpb")) if !name.is_empty() => Layout::Binpb,
+        Some((name, "lenpb")) if !name.is_empty() => Layout::Lenpb,
+        Some((name, "jsonl")) if !name.is_empty() => Layout::Jsonl,
+        _ => {
+            return Err(format!(
+                "{path:?} does not say how to write it: end its name in .binpb, .lenpb or .jsonl, with .zst after it to compress"
+            ));
+        }
+    };
+    Ok(FileSpec {
+        path: PathBuf::from(path),
+        layout,
+        zstd,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table() {
+        let file = |path: &str, layout, zstd| {
+            Sink::File(FileSpec {
+                path: PathBuf::from(path),
+                layout,
+                zstd,
+            })
+        };
+        let otlp = |endpoint: &str| OtlpSink {
+            endpoint: endpoint.to_owned(),
+        };
+        for (text, sink) in [
+            ("-", Sink::Stdout),
+            ("file:x.binpb", file("x.binpb", Layout::Binpb, false)),
+            ("file:/a/b.c/x.lenpb", file("/a/b.c/x.lenpb", Layout::Lenpb, false)),
+            ("file:x.jsonl.zst", file("x.jsonl.zst", Layout::Jsonl, true)),
+            (
+                "otlp-grpc://backend:4317",
+                Sink::Node(Kind::OtlpGrpc(otlp("backend:4317"))),
+            ),
+            (
+                "otlp-http://[::1]:4318/",
+                Sink::Node(Kind::OtlpHttp(otlp("[::1]:4318"))),
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(sink), "{text}");
+        }
+        for text in [
+            "",
+            "file:",
+            "file:x",
+            "file:x.zst",
+            "file:.lenpb",
+            "file:x.json",
+            "http://x:1",
+            "otlp-grpc://",
+            "x.lenpb",
+            "--",
+        ] {
+            assert!(text.parse::<Sink>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Columns for people: plain text, as wide as what is in them, no lines around.
+
+/// A table under construction.
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+struct Column {
+    name: &'static str,
+    right: bool,
+}
+
+impl Table {
+    /// Columns by name; numbers (a name that begins with `>`) stand to the right.
+    pub(crate) fn new(names: &[&'static str]) -> Self {
+        let columns = names.iter().map(|name| match name.strip_prefix('>') {
+            Some(name) => Column { name, right: true },
+            None => Column { name, right: false },
+        });
+        Self {
+            columns: columns.collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row, one cell for each column.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.columns.len());
+        self.rows.push(cells);
+    }
+
+    /// The lines.
+    pub(crate) fn text(&self) -> String {
+        let width = |i: usize, name: &str| {
+            self.rows
+                .iter()
+                .map(|r| r[i].chars().count())
+                .chain([name.chars().count()])
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(i, c)| width(i, c.name)).collect();
+        let names = self.columns.iter().map(|c| c.name.to_owned()).collect();
+        let lines = [&names]
+            .into_iter()
+            .chain(&self.rows)
+            .map(|cells| self.line(cells, &widths));
+        lines.map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        let cells = self.columns.iter().zip(cells).zip(widths);
+        let padded = cells.map(|((column, cell), width)| {
+            if column.right {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
+        });
+        padded.collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// Names and values, one a line.
+pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let mut table = Table::new(&["NAME", ">BYTES"]);
+        table.row(vec!["a".to_owned(), "5".to_owned()]);
+        table.row(vec!["zoë-1".to_owned(), "123456".to_owned()]);
+        assert_eq!(table.text(), "NAME    BYTES\na           5\nzoë-1  123456\n");
+    }
+
+    #[test]
+    fn values_stand_under_each_other() {
+        assert_eq!(
+            pairs(&[("a", "1".to_owned()), ("long", "2".to_owned())]),
+            "a     1\nlong  2\n"
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! `gs-ctl` as a process, against a node's control service with a real vault and catalogue behind it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use gophership::control::{ControlContext, IngestSnapshot, SOCKET_NAME, listen, serve};
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::TenantId;
+use gophership_vault::ledger::Ledger;
+use gophership_vault::{DataDir, SegmentState, ShardSeam, ShardWriter, Vault, VaultOptions};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+struct Node {
+    vault: Vault,
+    writers: Vec<ShardWriter>,
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    dir: TempDir,
+}
+
+impl Node {
+    /// A node with `payloads` in one shard, the first half in sealed segments.
+    fn with(payloads: &[Vec<u8>]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, after) = payloads.split_at(payloads.len() / 2);
+        let (vault, mut writers, _) = open(dir.path());
+        append(&mut writers[0], before, 1);
+        vault.close(writers);
+        let (vault, mut writers, catalogue) = open(dir.path());
+        wait("recovery", || vault.status().recovering_segments == 0);
+        append(&mut writers[0], after, 1 + before.len() as u64);
+        let context = ControlContext {
+            vault: vault.clone(),
+            catalogue,
+            node_name: "test".to_owned(),
+            started_unix_nano: 1,
+            own_addresses: Vec::new(),
+            ingest: Arc::new(|| IngestSnapshot {
+                shards: Vec::new(),
+                refused: Vec::new(),
+                budget_bytes: 1 << 20,
+                held_bytes: 0,
+                ready: Err("starting".to_owned()),
+            }),
+        };
+        let listener = listen(dir.path()).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.spawn(serve(listener, context, async move { drop(stopped.await) }));
+        Self {
+            vault,
+            writers,
+            runtime,
+            stop,
+            dir,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn ctl(&self, words: &[&str]) -> Run {
+        ctl(&self.path(SOCKET_NAME), words)
+    }
+
+    /// The first sealed segment's name and file.
+    fn sealed(&self) -> (String, PathBuf) {
+        let all = self.vault.segments();
+        let (id, _) = all
+            .iter()
+            .find(|(_, state)| matches!(state, SegmentState::Sealed(_)))
+            .unwrap();
+        (id.to_string(), self.vault.segment_file(*id))
+    }
+
+    fn end(self) {
+        self.stop.send(()).unwrap();
+        self.vault.close(self.writers);
+        self.runtime.shutdown_timeout(Duration::from_secs(30));
+    }
+}
+
+fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<LocalCatalogue>) {
+    let data = DataDir::open(path, true).unwrap();
+    let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
+    let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+    let options = VaultOptions {
+        shards: 1,
+        segment_size: 64 * 1024,
+        segment_age: Duration::from_secs(3600),
+        spares: 1,
+        disk_limit: 1 << 40,
+        retention: Duration::from_secs(3600),
+    };
+    let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
+    let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![ShardSeam::alone(Box::new(|| {}))]).unwrap();
+    (vault, writers, catalogue)
+}
+
+/// Appends one entry a nanosecond, each of one record.
+fn append(writer: &mut ShardWriter, payloads: &[Vec<u8>], first_at: u64) {
+    for (at, payload) in (first_at..).zip(payloads) {
+        let meta = EntryMeta {
+            received_ns: at,
+            min_event_ns: at,
+            max_event_ns: at,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let mut lsn = None;
+        wait("room", || {
+            lsn = writer
+                .must_append(&meta, payload.len(), std::iter::once(payload.as_slice()))
+                .ok();
+            lsn.is_some()
+        });
+        wait("an ack", || writer.watermark().acked() >= lsn);
+    }
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// `ExportLogsServiceRequest`s that can be told apart by a schema URL.
+fn payloads(n: u8) -> Vec<Vec<u8>> {
+    (0..n)
+        .map(|i| {
+            vec![
+                0x0a,
+                0x05,
+                0x1a,
+                0x03,
+                b'0' + i / 100,
+                b'0' + i / 10 % 10,
+                b'0' + i % 10,
+            ]
+        })
+        .collect()
+}
+
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn ctl(socket: &Path, words: &[&str]) -> Run {
+    let run = Command::cargo_bin("gs-ctl")
+        .unwrap()
+        .env_remove("GS_SOCKET")
+        .arg("--socket")
+        .arg(socket)
+        .args(words)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run {
+        code: run.status.code().unwrap(),
+        out: text(run.stdout),
+        err: text(run.stderr),
+    }
+}
+
+/// The payloads of a `.lenpb` file.
+fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
+        let (payload, rest) = rest.split_at(u32::from_be_bytes(*len) as usize);
+        out.push(payload.to_vec());
+        bytes = rest;
+    }
+    out
+}
+
+#[test]
+fn status_is_a_table_for_people_and_data_for_programs() {
+    let node = Node::with(&payloads(4));
+    let table = node.ctl(&["status"]);
+    assert_eq!((table.code, table.err.as_str()), (0, ""));
+    assert!(table.out.contains("NOT READY: starting"), "{}", table.out);
+    assert!(table.out.lines().all(|l| l.chars().count() <= 100), "{}", table.out);
+    let json = node.ctl(&["status", "-o", "json"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (
+            &json["node"]["name"],
+            &json["node"]["ready"],
+            &json["memory"]["budget_bytes"]
+        ),
+        (&"test".into(), &false.into(), &(1u64 << 20).into())
+    );
+    assert_eq!(node.ctl(&["cluster", "status", "-o", "json"]).code, 0);
+    let yaml = node.ctl(&["status", "-o", "yaml"]).out;
+    assert!(yaml.contains("\n  budget_bytes: 1048576\n"), "{yaml}");
+    node.end();
+}
+
+#[test]
+fn every_format_of_a_replay_holds_every_payload() {
+    let payloads = payloads(9);
+    let node = Node::with(&payloads);
+    let written = |name: &str, more: &[&str]| {
+        let path = node.path(name);
+        let sink = format!("file:{}", path.display());
+        let run = node.ctl(&[&["replay", "start", "-o", "json", "--sink", &sink], more].concat());
+        assert_eq!(run.code, 0, "{}", run.err);
+        let summary: Value = serde_json::from_str(&run.out).unwrap();
+        assert_eq!(summary["missing"], Value::Null);
+        assert!(!node.path(&format!("{name}.part")).exists());
+        (fs::read(path).unwrap(), summary)
+    };
+    let (lenpb, summary) = written("x.lenpb", &[]);
+    assert_eq!(split(&lenpb), payloads);
+    assert_eq!((&summary["entries"], &summary["bytes"]), (&9.into(), &63.into()));
+    assert_eq!(written("x.binpb", &[]).0, payloads.concat());
+    assert_eq!(
+        zstd::decode_all(written("x.binpb.zst", &[]).0.as_slice()).unwrap(),
+        payloads.concat()
+    );
+    assert_eq!(
+        split(
+            &written(
+                "some.lenpb",
+                &[
+                    "--from",
+                    "1970-01-01T00:00:00.000000003Z",
+                    "--to",
+                    "1970-01-01T00:00:00.000000006Z"
+                ]
+            )
+            .0
+        ),
+        payloads[2..5]
+    );
+    let lines = node.ctl(&["replay", "start", "--sink", "-"]);
+    assert_eq!(
+        (lines.code, lines.out.lines().count()),
+        (0, 9),
+        "the summary is not on stdout"
+    );
+    let last: Value = serde_json::from_str(lines.out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["resourceLogs"][0]["schemaUrl"], "008");
+    assert!(lines.err.contains("Records"), "{}", lines.err);
+    node.end();
+}
+
+#[test]
+fn a_file_that_exists_is_replaced_only_when_forced() {
+    let payloads = payloads(2);
+    let node = Node::with(&payloads);
+    let path = node.path("x.binpb");
+    fs::write(&path, "precious").unwrap();
+    let sink = format!("file:{}", path.display());
+    let refused = node.ctl(&["replay", "start", "--sink", &sink]);
+    assert_eq!((refused.code, fs::read(&path).unwrap()), (1, b"precious".to_vec()));
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+    assert_eq!(node.ctl(&["replay", "start", "--sink", &sink, "--force"]).code, 0);
+    assert_eq!(fs::read(&path).unwrap(), payloads.concat());
+    node.end();
+}
+
+#[test]
+fn damage_has_an_exit_code_of_its_own_and_is_said() {
+    let node = Node::with(&payloads(8));
+    let (name, file) = node.sealed();
+    let listed = node.ctl(&["segment", "list"]);
+    assert!(
+        listed.out.contains(&name) && listed.out.lines().all(|l| l.chars().count() <= 120),
+        "{}",
+        listed.out
+    );
+    assert_eq!(node.ctl(&["segment", "describe", &name]).code, 0);
+    let whole = node.ctl(&["segment", "verify", &name, "-o", "json"]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    let here = ctl(
+        Path::new("/nonexistent"),
+        &["segment", "verify", "-o", "json", "--file", file.to_str().unwrap()],
+    );
+    assert_eq!((here.code, here.out), (0, whole.out), "with a node and without");
+
+    let block = match node.vault.segments()[0] {
+        (id, SegmentState::Sealed(_)) => node.vault.describe(id).unwrap().blocks[0],
+        ref other => panic!("{other:?}"),
+    };
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[(block.offset + block.stored_bytes - 12) as usize] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert_eq!(node.ctl(&["segment", "verify", &name]).code, 4);
+    assert_eq!(
+        ctl(
+            Path::new("/nonexistent"),
+            &["segment", "verify", "--file", file.to_str().unwrap()]
+        )
+        .code,
+        4
+    );
+    let sink = format!("file:{}", node.path("x.lenpb").display());
+    let replayed = node.ctl(&["replay", "start", "-o", "json", "--sink", &sink]);
+    assert_eq!(replayed.code, 4, "{}", replayed.err);
+    let summary: Value = serde_json::from_str(&replayed.out).unwrap();
+    assert_eq!(
+        (&summary["entries"], &summary["unreadable_entries"]),
+        (&4.into(), &4.into())
+    );
+    assert!(
+        replayed.err.contains(&format!("segment {name}, entries 1 to 4")),
+        "{}",
+        replayed.err
+    );
+    assert_eq!(
+        split(&fs::read(node.path("x.lenpb")).unwrap()),
+        payloads(8)[4..],
+        "what can be read is there"
+    );
+    node.end();
+}
+
+#[test]
+fn a_wal_file_is_shown_without_a_node() {
+    let node = Node::with(&payloads(4));
+    let wal = fs::read_dir(node.path("wal/0000"))
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .min()
+        .unwrap();
+    let copy = node.path("copy.wal");
+    fs::copy(wal, &copy).unwrap();
+    node.vault.segments();
+    let shown = ctl(
+        Path::new("/nonexistent"),
+        &["wal", "dump", "-o", "json", copy.to_str().unwrap()],
+    );
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&shown["entries"][1]["records"], &shown["entries"][1]["durable_lsn"]),
+        (&1.into(), &shown["entries"][0]["lsn"])
+    );
+    // The second entry says that the first was durable: without it that is damage.
+    let mut bytes = fs::read(&copy).unwrap();
+    bytes[4096 + 64] ^= 1;
+    fs::write(&copy, bytes).unwrap();
+    let damaged = ctl(Path::new("/nonexistent"), &["wal", "dump", copy.to_str().unwrap()]);
+    assert_eq!(damaged.code, 4, "{}", damaged.out);
+    assert!(damaged.out.contains("Missing"), "{}", damaged.out);
+    node.end();
+}
+
+#[test]
+fn jobs_are_started_listed_shown_and_cancelled() {
+    let node = Node::with(&payloads(2));
+    // A port that nobody listens on: the job waits for it.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let started = node.ctl(&[
+        "replay",
+        "start",
+        "--detach",
+        "-o",
+        "json",
+        "--sink",
+        &format!("otlp-http://{free}"),
+    ]);
+    assert_eq!(started.code, 0, "{}", started.err);
+    let started: Value = serde_json::from_str(&started.out).unwrap();
+    assert_eq!((&started["id"], &started["state"]), (&"1".into(), &"running".into()));
+    assert!(node.ctl(&["replay", "list"]).out.contains(&free.to_string()));
+    assert!(node.ctl(&["replay", "status", "1"]).out.contains("running"));
+    let cancelled: Value = serde_json::from_str(&node.ctl(&["replay", "cancel", "1", "-o", "json"]).out).unwrap();
+    assert_eq!(cancelled["state"], "cancelled");
+    assert_eq!(node.ctl(&["replay", "status", "7"]).code, 1);
+    node.end();
+}
+
+#[test]
+fn what_cannot_be_is_told_from_what_failed_and_from_a_node_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("no.sock");
+    for words in [
+        &["nonsense"][..],
+        &["replay", "start", "--sink", "file:x"],
+        &["replay", "start", "--sink", "-", "--detach"],
+        &["replay", "start", "--sink", "-", "--from", "yesterday"],
+        &["replay", "start", "--sink", "-", "--from", "now", "--to", "-1h"],
+        &["segment", "describe", "1"],
+    ] {
+        assert_eq!(ctl(&nowhere, words).code, 2, "{words:?}");
+    }
+    let missing = ctl(&nowhere, &["status"]);
+    assert_eq!((missing.code, missing.out.as_str()), (3, ""));
+    assert!(
+        missing.err.contains("no.sock") && missing.err.contains("--socket"),
+        "{}",
+        missing.err
+    );
+    drop(std::os::unix::net::UnixListener::bind(&nowhere).unwrap());
+    let dead = ctl(&nowhere, &["status"]);
+    assert_eq!(dead.code, 3);
+    assert!(dead.err.contains("the node has ended"), "{}", dead.err);
+    let completions = ctl(&nowhere, &["completions", "bash"]);
+    assert_eq!(completions.code, 0);
+    assert!(completions.out.contains("_gs-ctl"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let node = Node::with(&payloads(4));
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("gs-ctl"))
+        .arg("--socket")
+        .arg(node.path(SOCKET_NAME))
+        .args(["replay", "start", "--sink", "-"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    node.end();
+}
+
+#[test]
+fn the_socket_is_for_its_owner_only() {
+    let node = Node::with(&[]);
+    assert_eq!(
+        fs::metadata(node.path(SOCKET_NAME)).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    node.end();
+}

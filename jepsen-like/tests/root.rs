@@ -1,0 +1,81 @@
+//! What needs root. Without it each test says `SKIPPED: needs root` and proves nothing.
+#![allow(clippy::unwrap_used, clippy::explicit_write)]
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use jepsen_like::fs_shutdown::shut_down;
+use jepsen_like::mount::{FileSystem, LoopMount, is_root, mounts_below};
+use jepsen_like::node::Binaries;
+use jepsen_like::scenario::power_cut::Expect;
+use jepsen_like::scenario::{Plan, disk_full, power_cut};
+
+/// Past the capture of test output, which would hide it.
+fn skipped(test: &str) -> bool {
+    if !is_root() {
+        writeln!(std::io::stderr(), "SKIPPED: needs root: {test}").unwrap();
+    }
+    !is_root()
+}
+
+fn plan(rounds: u32) -> Plan {
+    let given = |name| std::env::var_os(name).map(Into::into);
+    let binaries = Binaries::find(given("GOPHERSHIP_BIN"), given("GS_CTL_BIN")).unwrap();
+    Plan::new(binaries, rand::random(), rounds)
+}
+
+fn write(path: &Path, sync: bool) {
+    let mut file = File::create(path).unwrap();
+    file.write_all(&[7; 8192]).unwrap();
+    if sync {
+        file.sync_all().unwrap();
+        File::open(path.parent().unwrap()).unwrap().sync_all().unwrap();
+    }
+}
+
+#[test]
+fn the_power_cut_takes_what_was_not_synced_and_leaves_the_rest() {
+    if skipped("the power cut") {
+        return;
+    }
+    for kind in [FileSystem::Xfs, FileSystem::Ext4] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = LoopMount::new(folder.path(), kind, 320 << 20).unwrap();
+        let (synced, unsynced) = (disk.path().join("synced"), disk.path().join("unsynced"));
+        write(&synced, true);
+        write(&unsynced, false);
+        shut_down(disk.path()).unwrap();
+        disk.remount().unwrap();
+        assert_eq!(fs::read(&synced).unwrap(), [7; 8192], "{kind:?}");
+        assert!(fs::read(&unsynced).map_or(true, |bytes| bytes != [7; 8192]), "{kind:?}");
+        drop(disk);
+        assert!(mounts_below(folder.path()).unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_under_load_loses_nothing() {
+    if !skipped("a power cut under load") {
+        let report = power_cut::run(&plan(2), FileSystem::Xfs, Expect::NoLoss).await.unwrap();
+        assert!(report.passed(), "\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_of_a_node_whose_syncs_do_nothing_is_seen_to_lose() {
+    if !skipped("the control of the power cut") {
+        let report = power_cut::run(&plan(3), FileSystem::Xfs, Expect::LossBySkippedSyncs)
+            .await
+            .unwrap();
+        assert!(report.passed(), "\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_others_fill_is_survived() {
+    if !skipped("a full disk") {
+        let report = disk_full::run_filler(&plan(1), FileSystem::Xfs).await.unwrap();
+        assert!(report.passed(), "\n{report}");
+    }
+}

@@ -1,0 +1,167 @@
+//! A real ingest path in this process: vault, workers, acceptor, on free ports of loopback.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gophership::buffer::Budget;
+use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, Snapshot, Worker, WorkerSetup};
+use gophership::tls::ServerTls;
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::entry::EntryMeta;
+use gophership_vault::time::TimeRange;
+use gophership_vault::{DataDir, ShardSeam, Vault, VaultOptions};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+/// What a test sets.
+pub(crate) struct Settings {
+    pub(crate) shards: u16,
+    pub(crate) segment_size: u64,
+    pub(crate) budget: u64,
+    pub(crate) limits: IngestLimits,
+    pub(crate) routes: Routes,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            segment_size: 8 << 20,
+            budget: 512 << 20,
+            limits: IngestLimits {
+                max_message: 1 << 20,
+                read_timeout: Duration::from_secs(60),
+                max_connection_age: Duration::from_secs(600),
+            },
+            routes: Routes::default(),
+            tls: None,
+        }
+    }
+}
+
+/// A running ingest path.
+pub(crate) struct Server {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) budget: Arc<Budget>,
+    vault: Vault,
+    workers: Vec<Worker>,
+    close: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
+    acceptor: JoinHandle<()>,
+    _data: TempDir,
+}
+
+impl Server {
+    pub(crate) fn start(settings: Settings) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(&data.path().join("data"), true).unwrap();
+        let catalogue = LocalCatalogue::open(&dir.path().join("catalogue.redb"), dir.identity()).unwrap();
+        let epoch = catalogue.node_up(uuid::Uuid::new_v4()).unwrap();
+        let options = VaultOptions {
+            shards: settings.shards,
+            segment_size: settings.segment_size,
+            segment_age: Duration::from_secs(600),
+            spares: 2,
+            disk_limit: 1 << 30,
+            retention: Duration::from_secs(600),
+        };
+        let bells: Vec<Bell> = (0..settings.shards).map(|_| Bell::default()).collect();
+        let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+        let (vault, writers) = Vault::open(dir, &options, epoch, Arc::new(catalogue), seams).unwrap();
+        let budget = Budget::new(settings.budget, usize::from(settings.shards));
+        let (drain, draining) = watch::channel(false);
+        let workers: Vec<Worker> = writers
+            .into_iter()
+            .zip(bells)
+            .enumerate()
+            .map(|(number, (writer, bell))| {
+                let setup = WorkerSetup {
+                    number,
+                    core: None,
+                    writer,
+                    bell,
+                    budget: Arc::clone(&budget),
+                    limits: settings.limits,
+                    routes: settings.routes.clone(),
+                    drain: draining.clone(),
+                };
+                Worker::start(setup).unwrap()
+            })
+            .collect();
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (grpc, http) = (ingester::listen(free).unwrap(), ingester::listen(free).unwrap());
+        let (grpc_at, http_at) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
+        let ports = vec![
+            Port { listener: grpc, protocol: Protocol::Grpc, tls: settings.tls.clone() },
+            Port { listener: http, protocol: Protocol::Http, tls: settings.tls },
+        ];
+        let doors = workers.iter().map(Worker::door).collect();
+        let (close, closed) = watch::channel(false);
+        let acceptor = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(ingester::accept(ports, doors, closed)).unwrap();
+        });
+        Self { grpc: grpc_at, http: http_at, budget, vault, workers, close, drain, acceptor, _data: data }
+    }
+
+    /// What each worker has counted by now.
+    pub(crate) fn counted(&self) -> Vec<Snapshot> {
+        let now = Instant::now();
+        let published = |worker: &Worker| loop {
+            let counted = worker.counters().snapshot();
+            // A tick since then has published all of it.
+            if counted.idle_for < now.elapsed() && counted.in_flight == 0 {
+                return counted;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        self.workers.iter().map(published).collect()
+    }
+
+    /// Connections that each worker has.
+    pub(crate) fn connections(&self) -> Vec<u32> {
+        self.workers.iter().map(|worker| worker.load().connections()).collect()
+    }
+
+    /// Waits until something is as it should be; the test runner ends a test that hangs.
+    pub(crate) fn until(&self, what: impl Fn(&Self) -> bool) {
+        while !what(self) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Everything acknowledged so far, shard by shard.
+    pub(crate) fn stored(&self) -> Vec<(EntryMeta, Vec<u8>)> {
+        let mut all = Vec::new();
+        for shard in self.vault.shards() {
+            let entries = self.vault.cursor(shard, None, TimeRange::ALL);
+            all.extend(entries.map(|entry| entry.map(|entry| (entry.meta, entry.payload)).unwrap()));
+        }
+        all
+    }
+
+    /// Their payloads.
+    pub(crate) fn payloads(&self) -> Vec<Vec<u8>> {
+        self.stored().into_iter().map(|(_, payload)| payload).collect()
+    }
+
+    /// Tells the workers to end, and does not wait.
+    pub(crate) fn begin_to_stop(&self) {
+        self.close.send_replace(true);
+        self.drain.send_replace(true);
+    }
+
+    /// Ends it; every worker must give its writer back.
+    pub(crate) fn stop(self) {
+        self.begin_to_stop();
+        let writers = self.workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect();
+        self.acceptor.join().unwrap();
+        self.vault.close(writers);
+        assert_eq!(self.budget.held(), 0, "every byte goes back to the budget");
+    }
+}

@@ -1,0 +1,18 @@
+//! The ingest path from a socket to the vault, driven by raw clients.
+
+mod client;
+mod harness;
+mod payloads;
+
+mod budget;
+mod connections;
+mod grpc;
+mod http;
+mod tls;
+
+use std::future::Future;
+
+/// Runs a test's client.
+fn run<T>(client: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(client)
+}

@@ -1,0 +1,141 @@
+//! Looks into files of a vault without the vault: a WAL file entry by entry, a segment file checked against what it says of itself.
+//!
+//! **Not here**: what missing entries mean (`recovery_end`); nothing is judged, moved or repaired.
+
+use std::path::Path;
+
+use crate::entry::EntryMeta;
+use crate::error::VaultError;
+use crate::file_io::DiskReader;
+use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, SegmentId};
+use crate::limits::PAGE;
+use crate::segment::frame::{FRAME_HEADER, content_len};
+use crate::segment::header::{HeaderFault, SegmentHeader};
+use crate::segment::verify::{VerifyReport, verify_segment};
+use crate::wal::scan::{read_header, scan};
+
+/// A valid entry of a WAL file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WalEntry {
+    /// Its place.
+    pub lsn: Lsn,
+    /// Bytes of its payload.
+    pub payload_len: u32,
+    /// What was known to be durable when it was written.
+    pub durable: Option<Lsn>,
+    /// What is known about it.
+    pub meta: EntryMeta,
+}
+
+/// Bytes before a valid entry that are none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WalGap {
+    /// Where they begin.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+    /// The entries that are missing there, first and last.
+    pub numbers: Option<(EntryNumber, EntryNumber)>,
+}
+
+/// What a WAL file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WalDump {
+    /// Its segment.
+    pub id: SegmentId,
+    /// The boot that wrote it.
+    pub epoch: Epoch,
+    /// The file's identity in this use of it.
+    pub file_uuid: FileUuid,
+    /// The cluster it belongs to.
+    pub cluster_id: ClusterId,
+    /// When it was made ready, nanoseconds since the Unix epoch.
+    pub created_ns: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Its valid entries, in order.
+    pub entries: Vec<WalEntry>,
+    /// What is missing before the last of them.
+    pub missing: Vec<WalGap>,
+    /// Where the last valid entry or idle mark ends.
+    pub end: u64,
+    /// The highest number of its segment that a mark in it calls durable.
+    pub durable: Option<EntryNumber>,
+}
+
+/// Reads a WAL file. One that a node is writing to is read as far as it is at that moment.
+///
+/// # Errors
+/// The file cannot be read, neither of its header pages is whole, or it is of another format.
+pub fn dump_wal(path: &Path) -> Result<WalDump, VaultError> {
+    let mut reader = DiskReader::cached(path)?;
+    let header = read_header(&mut reader)?;
+    let mut entries = Vec::new();
+    let found = scan(&mut reader, &header, &mut |entry, _| {
+        entries.push(WalEntry {
+            lsn: entry.lsn,
+            payload_len: entry.payload_len,
+            durable: entry.durable,
+            meta: entry.meta,
+        });
+        Ok(())
+    })?;
+    Ok(WalDump {
+        id: header.id,
+        epoch: header.epoch,
+        file_uuid: header.uuid,
+        cluster_id: header.cluster_id,
+        created_ns: header.created_ns,
+        file_bytes: reader.len(),
+        entries,
+        missing: found
+            .bad
+            .iter()
+            .map(|b| WalGap {
+                offset: b.offset,
+                len: b.len,
+                numbers: b.missing,
+            })
+            .collect(),
+        end: found.end,
+        durable: found.marks.get(&header.id.index).copied(),
+    })
+}
+
+/// Reads the segment file at `path` and checks all of it, the digest against the footer's own. `progress` is told bytes done and bytes in all.
+///
+/// # Errors
+/// The file cannot be read, is of another format, or its header is damaged, so that nothing tells which segment it is. Other damage is no error but in the report.
+pub fn verify_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(SegmentId, VerifyReport), VaultError> {
+    let id = segment_of(path)?;
+    Ok((id, verify_segment(path, id, None, progress)?))
+}
+
+/// Which segment a file says that it is.
+fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
+    let damaged = |what| VaultError::Damaged {
+        path: path.to_path_buf(),
+        offset: 0,
+        what,
+    };
+    let mut reader = DiskReader::cached(path)?;
+    let head = reader
+        .get(0, FRAME_HEADER)
+        .map_err(|_| damaged("it does not begin as a segment file"))?;
+    // A header names at most a page of tenants.
+    let len = content_len(head)
+        .filter(|len| *len <= 2 * PAGE as usize)
+        .ok_or_else(|| damaged("it does not begin as a segment file"))?;
+    let content = reader
+        .get(FRAME_HEADER as u64, len)
+        .map_err(|_| damaged("its header cannot be read"))?;
+    match SegmentHeader::decode(content) {
+        Ok(header) => Ok(header.id),
+        Err(HeaderFault::Format(found)) => Err(VaultError::Format {
+            path: path.to_path_buf(),
+            found,
+            known: 1,
+        }),
+        Err(HeaderFault::Damaged) => Err(damaged("its header is damaged")),
+    }
+}

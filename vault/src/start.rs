@@ -1,0 +1,204 @@
+//! Starting a vault: the checks before, and the threads of each shard.
+//!
+//! **Invariants.** I1: a start that fails half-way leaves no thread behind. I2: a thread that panics fails the shards that need it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use crate::cutter::Cutter;
+use crate::error::{OpenError, VaultError};
+use crate::file_io;
+use crate::ids::{SegmentId, ShardId};
+use crate::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
+use crate::ledger::KnownSegment;
+use crate::limits::{PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::shard::ShardShared;
+use crate::sync_stats::SyncStats;
+use crate::table::Table;
+use crate::vault::{ShardSeam, VaultOptions};
+use crate::wal::file::{SpareWal, wal_dir};
+use crate::wal::syncer::Syncer;
+use crate::wal::writer::{ShardWriter, WriterPorts};
+use crate::watermark::Watermark;
+
+/// Waits until these threads have ended.
+pub(crate) fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        let name = thread.thread().name().unwrap_or("?").to_owned();
+        if thread.join().is_err() {
+            tracing::error!(name: "vault.thread.panicked", thread = %name);
+        }
+    }
+}
+
+/// Whether these settings can work.
+pub(crate) fn check(options: &VaultOptions) -> Result<(), OpenError> {
+    let setting = |name, value, why| Err(OpenError::Setting { name, value, why });
+    let size = options.segment_size;
+    if !size.is_multiple_of(PAGE) || !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&size) {
+        return setting(
+            "vault.segment_size",
+            size,
+            "it must be a multiple of 4096, at least 64 KiB and below 4 GiB",
+        );
+    }
+    if options.shards == 0 {
+        return setting("ingest.shards", 0, "at least one shard is needed");
+    }
+    if options.spares == 0 || options.spares >= ROLLED_FILES_MAX {
+        return setting("vault.spares", options.spares as u64, "it must be 1 to 63");
+    }
+    Ok(())
+}
+
+/// Tells the table that nobody recovers anything any more, however that came.
+pub(crate) struct RecoveryEnd(pub(crate) Arc<Table>);
+
+impl Drop for RecoveryEnd {
+    fn drop(&mut self) {
+        self.0.recovery_ended();
+    }
+}
+
+/// Starts a thread. Should it panic, the shards with these `marks` have failed: without it nothing would ever be acknowledged, or sealed, again.
+pub(crate) fn spawn(
+    name: &str,
+    marks: Vec<Arc<Watermark>>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let guard = FailOnPanic {
+        name: name.to_owned(),
+        marks,
+    };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _guard = guard;
+        run();
+    });
+    Ok(spawned.map_err(VaultError::io("start the thread", name.as_ref()))?)
+}
+
+struct FailOnPanic {
+    name: String,
+    marks: Vec<Arc<Watermark>>,
+}
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.marks.iter().for_each(|mark| {
+                mark.fail(format!(
+                    "the vault's thread {} panicked: this is a bug; restart the node",
+                    self.name
+                ))
+            });
+        }
+    }
+}
+
+/// What starting a shard needs.
+pub(crate) struct Start<'a> {
+    pub(crate) parts: &'a KeeperParts,
+    pub(crate) news: &'a Sender<News>,
+    pub(crate) known: &'a [KnownSegment],
+    pub(crate) left: &'a [crate::recovery::LeftWal],
+    pub(crate) options: &'a VaultOptions,
+    pub(crate) shards: Vec<Arc<ShardShared>>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Start<'_> {
+    /// Where a later shard could not be started, the threads of those before it end.
+    fn drop(&mut self) {
+        self.shards.iter().for_each(|shard| shard.stop());
+        join(self.threads.drain(..));
+    }
+}
+
+impl Start<'_> {
+    /// All is started.
+    pub(crate) fn done(mut self) -> (Vec<Arc<ShardShared>>, Vec<JoinHandle<()>>) {
+        (std::mem::take(&mut self.shards), std::mem::take(&mut self.threads))
+    }
+
+    pub(crate) fn shard(
+        &mut self,
+        id: ShardId,
+        seam: ShardSeam,
+    ) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
+        let parts = self.parts;
+        file_io::create_dir(&wal_dir(&parts.data, id.get()))?;
+        let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
+        let index = self.first_index(id);
+        let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
+        self.shards.push(Arc::clone(&shared));
+        let first = make_file(
+            parts,
+            SegmentId {
+                node: parts.node,
+                shard: id,
+                index,
+            },
+        )?;
+        open_on_record(parts, &first.wal)?;
+        let wal = Arc::clone(&first.wal);
+        let (spares_in, spares) = sync_channel::<SpareWal>(self.options.spares);
+        let (to_syncer, files) = sync_channel(ROLLED_FILES_MAX);
+        let (to_cutter, rolls) = sync_channel(ROLLED_FILES_MAX);
+        let stats: Arc<SyncStats> = Arc::default();
+        let writer = ShardWriter::new(
+            Arc::clone(&shared),
+            first,
+            WriterPorts {
+                spares,
+                to_syncer,
+                to_cutter,
+            },
+            self.options.segment_age,
+        );
+        let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
+        let thread = spawn(&format!("sync-{id}"), vec![shared.watermark.clone()], move || {
+            syncer.run()
+        })?;
+        shared.set_syncer(thread.thread().clone());
+        self.threads.push(thread);
+        let cutter = Cutter::new(
+            parts.data.clone(),
+            Arc::clone(&shared),
+            wal,
+            rolls,
+            self.news.clone(),
+            seam.sink,
+        );
+        let thread = spawn(&format!("cut-{id}"), vec![shared.watermark.clone()], move || {
+            cutter.run()
+        })?;
+        shared.set_cutter(thread.thread().clone());
+        self.threads.push(thread);
+        let kept = KeptShard {
+            shared,
+            spares: spares_in,
+            next_index: next_index(index),
+            handed: VecDeque::new(),
+            cut: None,
+            to_seal: VecDeque::new(),
+            reusable: Vec::new(),
+            unopened: None,
+        };
+        Ok((writer, kept, stats))
+    }
+
+    /// An index above every one on record and on disk.
+    fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
+        let on_record = self.known.iter().map(KnownSegment::id);
+        let on_disk = self.left.iter().map(|l| l.id);
+        let used = on_record
+            .chain(on_disk)
+            .filter(|id| id.shard == shard)
+            .map(|id| id.index)
+            .max();
+        let next = self.parts.ledger.next_index(shard);
+        used.map_or(next, |used| next.max(next_index(used)))
+    }
+}

@@ -1,0 +1,400 @@
+//! Operations that fail at a chosen place: what the vault does then. Needs the feature `failpoints`.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+#![cfg(feature = "failpoints")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ledger::Ledger;
+use gophership_vault::time::TimeRange;
+use gophership_vault::{
+    AppendError, BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, SegmentState, ShardSeam, Vault,
+    VaultError,
+};
+use support::*;
+
+/// Failpoints are the process's: one test at a time, and none is left behind.
+fn alone() -> fail::FailScenario<'static> {
+    fail::FailScenario::setup()
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again_and_nothing_more_is_acknowledged() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let good = append(&mut writers[0], 1, b"good");
+    wait_acked(&writers[0], good);
+    fail::cfg("wal.sync", "1*return->off").unwrap();
+    append(&mut writers[0], 2, b"in doubt");
+    let mark = writers[0].watermark();
+    wait("the failure", || mark.failed());
+    // The next sync would succeed, and would lie.
+    assert_eq!(
+        writers[0].must_append(&meta(3), 1, std::iter::once(&b"x"[..])),
+        Err(AppendError::Failed)
+    );
+    assert_eq!(mark.acked(), Some(good));
+    assert!(vault.failure().unwrap().contains("injected"));
+    assert_eq!(
+        payloads(&vault, 0),
+        [b"good".to_vec()],
+        "what is acknowledged can still be read"
+    );
+    vault.close(writers);
+    assert_eq!(mark.acked(), Some(good));
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    assert_eq!(payloads(&vault, 0)[0], b"good");
+    vault.close(writers);
+}
+
+/// Keeps every block that it was given, in order.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Sent>>>);
+
+/// Segment, block number, bytes.
+type Sent = (SegmentId, u32, Vec<u8>);
+
+impl BlockSink for Kept {
+    fn begin(&mut self, _: &SegmentHeader) {}
+    fn block(&mut self, b: OutBlock<'_>) {
+        self.0.lock().unwrap().push((b.id, b.block_no, b.bytes.to_vec()));
+    }
+    fn complete(&mut self, _: SegmentId) {}
+}
+
+#[test]
+fn a_block_that_is_sent_again_after_a_failed_write_is_the_same() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let sink = Kept::default();
+    let seam = ShardSeam {
+        sink: Some(Box::new(sink.clone())),
+        ..ShardSeam::alone(Box::new(|| {}))
+    };
+    let data = DataDir::open(dir.path(), true).unwrap();
+    let (vault, mut writers) = Vault::open(
+        data,
+        &options(1),
+        ledger.next_epoch(),
+        Arc::clone(&ledger) as Arc<dyn Ledger>,
+        vec![seam],
+    )
+    .unwrap();
+    let sent = || sink.0.lock().unwrap().len();
+    let mut n = 0;
+    for round in 0..4 {
+        // Blocks of one entry and of several, then a write that fails and makes the cutter begin again.
+        for group in [1, 4, 2] {
+            let before = sent();
+            for _ in 0..group {
+                n += 1;
+                append(&mut writers[0], n, &payload(n, 200));
+            }
+            wait("a block", || sent() > before);
+        }
+        let before = sent();
+        fail::cfg("segment.write", "1*return->off").unwrap();
+        n += 1;
+        append(&mut writers[0], n, &payload(n, 200));
+        wait("the blocks, again", || sent() > before + 2 * round);
+    }
+    let last = append(&mut writers[0], 0, b"last");
+    wait_acked(&writers[0], last);
+    vault.close(writers);
+    let mut first: BTreeMap<(SegmentId, u32), Vec<u8>> = BTreeMap::new();
+    let mut again = 0;
+    for (id, block_no, bytes) in sink.0.lock().unwrap().iter() {
+        match first.get(&(*id, *block_no)) {
+            Some(before) => {
+                assert!(
+                    before == bytes,
+                    "block {block_no} was another one when it was sent again"
+                );
+                again += 1;
+            }
+            None => drop(first.insert((*id, *block_no), bytes.clone())),
+        }
+    }
+    assert!(again >= 9, "the writes failed, so blocks were sent again: {again}");
+}
+
+#[test]
+fn a_bad_sector_in_an_old_wal_file_costs_what_is_in_it() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let mut last = None;
+    for n in 1..=20u64 {
+        last = Some(append(&mut writers[0], n, &payload(n, 960)));
+        wait_acked(&writers[0], last.unwrap());
+    }
+    writers[0].must_tick();
+    writers[0].must_tick();
+    drop((vault, writers));
+    // Entries of 1024 bytes: the third page holds entries 5 to 8.
+    fail::cfg("file.read", "return(wal/0000/000000000001.wal@8192-12288)").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let (entries, faults) = read(&vault, 0);
+    let there: Vec<u32> = entries.iter().map(|e| e.lsn.number().get()).collect();
+    assert_eq!(there, (1..=20).filter(|n| !(5..=8).contains(n)).collect::<Vec<u32>>());
+    assert!(
+        entries
+            .iter()
+            .all(|e| e.payload == payload(u64::from(e.lsn.number().get()), 960))
+    );
+    let reported: Vec<_> = faults
+        .iter()
+        .map(|f| f.numbers.map(|(a, b)| (a.get(), b.get())))
+        .collect();
+    assert_eq!(reported, [Some((5, 8))]);
+    let kept = vault.quarantined();
+    assert_eq!((kept.len(), kept[0].offset, kept[0].length), (1, 8192, 4096));
+    vault.close(writers);
+    let _ = last;
+}
+
+#[test]
+fn a_bad_sector_in_a_segment_costs_its_block() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let options = gophership_vault::VaultOptions {
+        segment_size: 4 << 20,
+        ..options(1)
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options);
+    let noise = |n: u64| -> Vec<u8> {
+        (0..256)
+            .flat_map(|i| *blake3::hash(&(n * 256 + i).to_le_bytes()).as_bytes())
+            .collect()
+    };
+    let mut last = None;
+    for n in 1..=200u64 {
+        last = Some(append(&mut writers[0], n, &noise(n)));
+    }
+    wait_acked(&writers[0], last.unwrap());
+    vault.close(writers);
+    let (vault, writers) = open(dir.path(), &ledger, &options);
+    wait_recovered(&vault);
+    let record = sealed(&vault)[0];
+    let blocks = vault.describe(record.id).unwrap().blocks;
+    assert!(blocks.len() >= 5);
+    let at = (blocks[2].offset + blocks[2].stored_bytes / 2) / 4096 * 4096;
+    fail::cfg("file.read", &format!("return(000000000001.seg@{at}-{})", at + 4096)).unwrap();
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!(entries.len(), 200 - blocks[2].entries as usize);
+    assert_eq!(
+        faults.iter().map(|f| f.numbers).collect::<Vec<_>>(),
+        [Some((blocks[2].first, blocks[2].last))]
+    );
+    let report = vault.verify(record.id, &mut |_, _| {}).unwrap();
+    assert_eq!(
+        (report.ok, report.faults.len(), report.faults[0].offset),
+        (false, 1, blocks[2].offset)
+    );
+    assert!(
+        report.faults[0].what.contains("the disk cannot read it"),
+        "{:?}",
+        report.faults
+    );
+    // What could be read of the block is kept.
+    let kept = std::fs::read_dir(dir.path().join("quarantine"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().unwrap() == "bin");
+    assert_eq!(std::fs::metadata(kept.unwrap()).unwrap().len(), blocks[2].stored_bytes);
+    vault.close(writers);
+}
+
+#[test]
+fn a_bad_sector_in_the_wal_file_in_use_costs_what_is_in_it() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    for n in 1..=20u64 {
+        let lsn = append(&mut writers[0], n, &payload(n, 960));
+        wait_acked(&writers[0], lsn);
+    }
+    fail::cfg("file.read", "return(wal/0000/000000000001.wal@8192-12288)").unwrap();
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!(entries.len(), 16);
+    assert_eq!(
+        faults
+            .iter()
+            .map(|f| f.numbers.map(|(a, b)| (a.get(), b.get())))
+            .collect::<Vec<_>>(),
+        [Some((5, 8))]
+    );
+    fail::remove("file.read");
+    assert_eq!(payloads(&vault, 0).len(), 20);
+    vault.close(writers);
+}
+
+#[test]
+fn a_seal_that_failed_after_its_rename_is_done_again() {
+    for point in ["dir.sync", "file.rename"] {
+        let _scenario = alone();
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::default();
+        let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+        let mut kept = Vec::new();
+        fail::cfg(point, "25%return").unwrap();
+        for n in 0..300u64 {
+            append(&mut writers[0], n, &payload(n, 1000));
+            kept.push(payload(n, 1000));
+        }
+        wait_acked(&writers[0], writers[0].last_written().unwrap());
+        wait("sealing", || sealed(&vault).len() >= 3);
+        fail::remove(point);
+        assert_eq!(payloads(&vault, 0), kept);
+        vault.close(writers);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_written_stops_appends_before_the_channels_are_full_and_loses_nothing() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    fail::cfg("segment.write", "return").unwrap();
+    // More files than the cutter's channel holds.
+    let big = vec![1u8; 50_000];
+    let mut taken = 0u64;
+    let mut refused = 0;
+    while refused < 500 {
+        match writers[0].must_append(&meta(taken), big.len(), std::iter::once(&big[..])) {
+            Ok(_) => (taken, refused) = (taken + 1, 0),
+            Err(AppendError::NoSpare) => {
+                refused += 1;
+                thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Err(other) => panic!("{other}"),
+        }
+        assert!(taken < 80, "files pile up without a bound");
+    }
+    assert!(taken > 50);
+    fail::remove("segment.write");
+    let last = append(&mut writers[0], 0, &big);
+    wait_acked(&writers[0], last);
+    assert_eq!(payloads(&vault, 0).len() as u64, taken + 1);
+    vault.close(writers);
+}
+
+#[test]
+fn closing_does_not_wait_for_a_recovery_that_cannot_go_on_nor_do_its_readers() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 1, b"kept");
+    wait_acked(&writers[0], lsn);
+    vault.close(writers);
+    let recover_with = |mood| {
+        let (vault, writers) = open(dir.path(), &ledger, &options(1));
+        ledger.be(mood);
+        (vault, writers)
+    };
+    // Held up until the ledger has stopped answering.
+    fail::cfg("segment.write", "sleep(300)").unwrap();
+    let (vault, writers) = recover_with(Mood::Refusing);
+    fail::remove("segment.write");
+    let reader = {
+        let vault = vault.clone();
+        thread::spawn(move || vault.cursor(ShardId::new(0), None, TimeRange::ALL).collect::<Vec<_>>())
+    };
+    assert!(vault.status().recovering_segments >= 1);
+    vault.close(writers);
+    let seen = reader.join().unwrap();
+    assert!(seen.iter().all(Result::is_err), "{seen:?}");
+    ledger.be(Mood::Willing);
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    assert_eq!(payloads(&vault, 0), [b"kept".to_vec()]);
+    vault.close(writers);
+}
+
+#[test]
+fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    #[derive(Clone, Default)]
+    struct First(Arc<Mutex<Option<SegmentHeader>>>, Kept);
+    impl BlockSink for First {
+        fn begin(&mut self, header: &SegmentHeader) {
+            self.0.lock().unwrap().get_or_insert_with(|| header.clone());
+        }
+        fn block(&mut self, b: OutBlock<'_>) {
+            self.1.block(b);
+        }
+        fn complete(&mut self, _: SegmentId) {}
+    }
+    let sink = First::default();
+    let seam = ShardSeam {
+        sink: Some(Box::new(sink.clone())),
+        ..ShardSeam::alone(Box::new(|| {}))
+    };
+    let data = DataDir::open(dir.path(), true).unwrap();
+    let epoch = ledger.next_epoch();
+    let (vault, mut writers) = Vault::open(data, &options(1), epoch, ledger as Arc<dyn Ledger>, vec![seam]).unwrap();
+    let last_lsn = append(&mut writers[0], 1, b"an entry");
+    wait("a block", || !sink.1.0.lock().unwrap().is_empty());
+    vault.close(writers);
+    let header = sink.0.lock().unwrap().clone().unwrap();
+    let (id, block_no, bytes) = sink.1.0.lock().unwrap()[0].clone();
+    let block = OutBlock {
+        id,
+        epoch,
+        block_no,
+        bytes: &bytes,
+        crc: crc32fast::hash(&bytes),
+        last_lsn,
+    };
+    let copy_dir = tempfile::tempdir().unwrap();
+    let mut copy = ReplicaSegment::open(copy_dir.path(), header.clone()).unwrap();
+    fail::cfg("file.sync", "1*return->off").unwrap();
+    assert!(matches!(copy.append(block), Err(VaultError::Io { .. })));
+    assert!(
+        matches!(copy.append(block), Err(VaultError::BlockRefused { .. })),
+        "it is not known to be synced"
+    );
+    drop(copy);
+    let mut copy = ReplicaSegment::open(copy_dir.path(), header).unwrap();
+    assert_eq!(copy.append(block).unwrap().last_lsn, last_lsn);
+}
+
+#[test]
+fn a_recovery_that_fails_shows_the_segment_and_the_next_start_reads_it() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 1, b"kept");
+    wait_acked(&writers[0], lsn);
+    vault.close(writers);
+    fail::cfg("segment.write", "return").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    assert!(
+        matches!(&vault.segments()[0].1, SegmentState::Unreadable(why) if why.contains("injected")),
+        "{:?}",
+        vault.segments()
+    );
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!((entries.len(), faults.len()), (0, 1));
+    vault.close(writers);
+    fail::remove("segment.write");
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    assert_eq!(payloads(&vault, 0), [b"kept".to_vec()]);
+    vault.close(writers);
+}
