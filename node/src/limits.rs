@@ -42,6 +42,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes of the budget that a request takes for itself: its headers, its task, its place in the queues.
 pub const REQUEST_BYTES: u64 = 4 * 1024;
+/// Bytes of a request to another service of the gRPC port, in all.
+pub const OTHER_REQUEST_BYTES: usize = 64 * 1024;
 /// A frame shorter than this that is not a message's last is copied, since it keeps a larger buffer alive.
 pub const FRAME_KEPT_MIN: usize = HTTP2_FRAME_BYTES as usize / 2;
 /// Frame lists that a worker keeps for the next messages.
@@ -65,8 +67,8 @@ pub const WAITERS_READY: usize = 1024;
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message waits in all for a WAL file.
 pub const SPARE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often it looks for one.
-pub const SPARE_WAIT_STEP: Duration = Duration::from_millis(5);
+/// After how long it first looks for one; then it waits twice as long each time.
+pub const SPARE_WAIT_FIRST: Duration = Duration::from_millis(5);
 /// What a refused client is told to wait, in seconds.
 pub const RETRY_DELAY_SECONDS: u8 = 1;
 

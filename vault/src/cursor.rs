@@ -351,7 +351,7 @@ impl ShardCursor {
     fn keep_of(&self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
         let reason = Quarantined::new(file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
         if let Err(error) = self.parts.quarantine.keep(what, bytes, reason) {
-            tracing::error!(name: "quarantine.keep.failed", segment = %id, offset = fault.offset, %error);
+            tracing::error!(segment = %id, offset = fault.offset, %error, "quarantine.keep.failed");
         }
     }
 

@@ -124,7 +124,7 @@ impl Cutter {
                 Ok(false) if stopping => return,
                 Ok(false) => thread::park_timeout(if self.sink.is_some() { CUT_AFTER } else { IDLE }),
                 Err(error) => {
-                    tracing::warn!(name: "segment.cut.failed", segment = %self.wal.header.id, %error);
+                    tracing::warn!(segment = %self.wal.header.id, %error, "segment.cut.failed");
                     if error.disposition() == Disposition::Corrupt {
                         // Cutting again would find the same. The next start reads the file, and keeps what is good of it.
                         self.shared.watermark.fail(error.to_string());

@@ -204,11 +204,11 @@ fn check_filesystem(path: &Path, any: bool) -> Result<(), OpenError> {
     match support(stat.f_type.cast_unsigned() as u64) {
         Support::Full => Ok(()),
         Support::Warned(filesystem) => {
-            tracing::warn!(name: "data.filesystem.weak", path = %path.display(), filesystem);
+            tracing::warn!(path = %path.display(), filesystem, "data.filesystem.weak");
             Ok(())
         }
         Support::Refused(filesystem) if any => {
-            tracing::warn!(name: "data.filesystem.unsupported", path = %path.display(), filesystem);
+            tracing::warn!(path = %path.display(), filesystem, "data.filesystem.unsupported");
             Ok(())
         }
         Support::Refused(filesystem) => Err(OpenError::Filesystem {

@@ -26,7 +26,7 @@ use crate::segment::segment_path;
 use crate::shard::ShardShared;
 use crate::table::{Slot, Table};
 use crate::vault_clock::VaultClock;
-use crate::wal::file::{SpareWal, WalFile, WalPlan, make, recycle};
+use crate::wal::file::{Fill, SpareWal, WalFile, WalPlan, make, recycle};
 
 /// How often the keeper looks by itself.
 const TURN: Duration = Duration::from_millis(200);
@@ -148,13 +148,13 @@ impl Keeper {
     fn turn(&mut self, stopping: bool) {
         for i in 0..self.shards.len() {
             if let Err(error) = self.seal(i) {
-                tracing::warn!(name: "segment.seal.failed", shard = %self.shards[i].shared.id, %error);
+                tracing::warn!(shard = %self.shards[i].shared.id, %error, "segment.seal.failed");
             }
             if stopping {
                 continue;
             }
             if let Err(error) = self.keep_spares(i) {
-                tracing::warn!(name: "wal.spare.failed", shard = %self.shards[i].shared.id, %error);
+                tracing::warn!(shard = %self.shards[i].shared.id, %error, "wal.spare.failed");
             }
         }
         if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
@@ -235,7 +235,7 @@ impl Keeper {
         for id in trim_plan(&sealed, self.parts.clock.now_ns(), self.parts.retention) {
             match self.trim_one(id) {
                 Ok(()) => drop(self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed)),
-                Err(error) => tracing::warn!(name: "segment.trim.failed", segment = %id, %error),
+                Err(error) => tracing::warn!(segment = %id, %error, "segment.trim.failed"),
             }
         }
     }
@@ -244,7 +244,7 @@ impl Keeper {
         self.parts.ledger.trim_segment(id, TrimReason::Retention)?;
         self.parts.table.remove(id.shard, id.index);
         file_io::remove(&segment_path(&self.parts.data, id))?;
-        tracing::info!(name: "segment.trim.done", segment = %id);
+        tracing::info!(segment = %id, "segment.trim.done");
         Ok(())
     }
 
@@ -269,7 +269,7 @@ impl Keeper {
                 disk.filesystem_size = fs.f_blocks * fs.f_frsize;
                 disk.filesystem_used = disk.filesystem_size.saturating_sub(fs.f_bavail * fs.f_frsize);
             }
-            Err(error) => tracing::warn!(name: "disk.look.failed", path = %parts.data.display(), %error),
+            Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.look.failed"),
         }
         parts.counts.own_bytes.store(own, Ordering::Relaxed);
         parts
@@ -283,10 +283,8 @@ impl Keeper {
         let tier = disk_tier(&disk);
         let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
         if tier != before {
-            tracing::warn!(
-                name: "disk.tier.changed", from = before.name(), to = tier.name(), bytes = own, limit = parts.disk_limit,
-                filesystem_used = disk.filesystem_used, filesystem_size = disk.filesystem_size
-            );
+            tracing::warn!(from = before.name(), to = tier.name(), bytes = own, limit = parts.disk_limit,
+                filesystem_used = disk.filesystem_used, filesystem_size = disk.filesystem_size, "disk.tier.changed");
         }
     }
 }
@@ -305,10 +303,8 @@ pub(crate) fn seal_on_record(
         file_io::sync_dir(file_io::parent(&to))?;
     }
     parts.ledger.seal_segment(&record)?;
-    tracing::info!(
-        name: "segment.seal.done", segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
-        bytes = record.stats.stored_bytes
-    );
+    tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
+        bytes = record.stats.stored_bytes, "segment.seal.done");
     Ok(record)
 }
 
@@ -339,15 +335,15 @@ fn next_file(parts: &KeeperParts, kept: &mut KeptShard) -> Result<Option<SpareWa
     if DiskTier::from_u8(parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse {
         return Ok(None);
     }
-    make_file(parts, id).map(|spare| {
+    make_file(parts, id, Fill::Zeros).map(|spare| {
         kept.next_index = next_index(kept.next_index);
         Some(spare)
     })
 }
 
 /// Makes a new file and counts it.
-pub(crate) fn make_file(parts: &KeeperParts, id: SegmentId) -> Result<SpareWal, VaultError> {
-    let spare = make(&parts.data, id, &parts.plan)?;
+pub(crate) fn make_file(parts: &KeeperParts, id: SegmentId, fill: Fill) -> Result<SpareWal, VaultError> {
+    let spare = make(&parts.data, id, &parts.plan, fill)?;
     parts.counts.wal_made.fetch_add(1, Ordering::Relaxed);
     parts.counts.wal_bytes.fetch_add(parts.plan.size, Ordering::Relaxed);
     Ok(spare)

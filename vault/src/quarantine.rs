@@ -76,8 +76,8 @@ impl Quarantine {
             };
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(reason)) => drop(held.insert(name.to_owned(), reason)),
-                Ok(Err(error)) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
-                Err(error) => tracing::warn!(name: "quarantine.reason.unreadable", path = %path.display(), %error),
+                Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "quarantine.reason.unreadable"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "quarantine.reason.unreadable"),
             }
         }
         Ok(Self {
@@ -97,10 +97,8 @@ impl Quarantine {
         if held.contains_key(&name) {
             return Ok(());
         }
-        tracing::error!(
-            name: "quarantine.keep.done", segment = %s, file = %reason.file.display(), offset = reason.offset, bytes = reason.length,
-            numbers = ?reason.numbers, error = %reason.reason
-        );
+        tracing::error!(segment = %s, file = %reason.file.display(), offset = reason.offset, bytes = reason.length,
+            numbers = ?reason.numbers, error = %reason.reason, "quarantine.keep.done");
         file_io::write_whole(&self.dir.join(format!("{name}.bin")), bytes)?;
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;

@@ -61,11 +61,11 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
                     break;
                 }
                 Err(error) if may_pass(&error) => {
-                    tracing::warn!(name: "segment.recover.waiting", segment = %wal.id, %error);
+                    tracing::warn!(segment = %wal.id, %error, "segment.recover.waiting");
                     thread::sleep(RETRY);
                 }
                 Err(error) => {
-                    tracing::error!(name: "segment.recover.failed", segment = %wal.id, path = %wal.path.display(), %error);
+                    tracing::error!(segment = %wal.id, path = %wal.path.display(), %error, "segment.recover.failed");
                     parts
                         .table
                         .set(wal.id.shard, wal.id.index, Slot::Unreadable(error.to_string()));
@@ -260,7 +260,7 @@ fn keep_damaged(
                 "bytes of the WAL that were durable are not what was written",
             )?;
         } else {
-            tracing::info!(name: "wal.scan.void", segment = %wal.id, offset = bad.offset, bytes = bad.len, numbers = ?bad.missing);
+            tracing::info!(segment = %wal.id, offset = bad.offset, bytes = bad.len, numbers = ?bad.missing, "wal.scan.void");
         }
     }
     let last = found.present.last().map(|(_, last)| *last);
@@ -422,7 +422,7 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
                 .and_then(|n| n.parse().ok())
                 .and_then(SegmentIndex::new)
             else {
-                tracing::warn!(name: "wal.list.unknown", path = %path.display());
+                tracing::warn!(path = %path.display(), "wal.list.unknown");
                 continue;
             };
             let id = SegmentId {
@@ -448,7 +448,7 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
                 parts.table.set(id.shard, id.index, Slot::Recovering)
             }
             KnownSegment::Open(_) => {
-                tracing::error!(name: "wal.file.missing", segment = %id, error = "the segment is on record as open, and its WAL file is gone; whatever segment file there is of it is kept");
+                tracing::error!(segment = %id, error = "the segment is on record as open, and its WAL file is gone; whatever segment file there is of it is kept", "wal.file.missing");
                 parts
                     .table
                     .set(id.shard, id.index, Slot::Unreadable("its WAL file is gone".to_owned()));
@@ -473,7 +473,7 @@ pub(crate) fn take_inventory(parts: &KeeperParts) {
                 .table
                 .sealed_is_unreadable(shard, index, "its segment file is gone")
         {
-            tracing::error!(name: "segment.file.missing", segment = %id, error = "the segment is on record as sealed, and its file is gone");
+            tracing::error!(segment = %id, error = "the segment is on record as sealed, and its file is gone", "segment.file.missing");
         }
     }
     let own = parts.data.join("segments").join(format!("{:010}", parts.node));
@@ -482,7 +482,14 @@ pub(crate) fn take_inventory(parts: &KeeperParts) {
         if let Some(id) = id_of(parts.node, &path)
             && parts.table.get(id.shard, id.index).is_none()
         {
-            tracing::error!(name: "segment.file.unknown", path = %path.display(), error = "no such segment is on record; the file is left where it is");
+            if id.index < parts.ledger.next_index(id.shard) {
+                // Its record was trimmed: the file was only still to be removed.
+                if let Err(error) = file_io::remove(&path) {
+                    tracing::warn!(%error, "segment.file.leftover");
+                }
+                continue;
+            }
+            tracing::error!(path = %path.display(), error = "no such segment is on record; the file is left where it is", "segment.file.unknown");
         }
     }
 }

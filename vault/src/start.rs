@@ -18,7 +18,7 @@ use crate::shard::ShardShared;
 use crate::sync_stats::SyncStats;
 use crate::table::Table;
 use crate::vault::{ShardSeam, VaultOptions};
-use crate::wal::file::{SpareWal, wal_dir};
+use crate::wal::file::{Fill, SpareWal, wal_dir};
 use crate::wal::syncer::Syncer;
 use crate::wal::writer::{ShardWriter, WriterPorts};
 use crate::watermark::Watermark;
@@ -28,7 +28,7 @@ pub(crate) fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
     for thread in threads {
         let name = thread.thread().name().unwrap_or("?").to_owned();
         if thread.join().is_err() {
-            tracing::error!(name: "vault.thread.panicked", thread = %name);
+            tracing::error!(thread = %name, "vault.thread.panicked");
         }
     }
 }
@@ -140,6 +140,7 @@ impl Start<'_> {
                 shard: id,
                 index,
             },
+            Fill::Nothing,
         )?;
         open_on_record(parts, &first.wal)?;
         let wal = Arc::clone(&first.wal);

@@ -6,13 +6,11 @@
 //!
 //! Not here: other services of the port, which are the composition's.
 
-use std::pin::Pin;
-
 use bytes::{Buf, Bytes};
 use gophership_proto::otlp::inflate::Compression;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, Version};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use tower_service::Service;
 
@@ -21,6 +19,7 @@ use super::refusal::{GRPC, Refusal};
 use super::reply::ReplyBody;
 use super::state::{ConnectionCharge, InFlight, WorkerState};
 use super::store::{Form, store};
+use crate::limits::OTHER_REQUEST_BYTES;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// Where OTLP's services are, the other signals' too.
@@ -40,7 +39,7 @@ pub(super) async fn answer(
     let outcome = match route(&request) {
         Route::Export => export(state, &mut in_flight, request).await,
         Route::Refused(refusal) => Err(refusal),
-        Route::Other => return other_service(state, request).await,
+        Route::Other => other_service(state, &mut in_flight, request).await,
     };
     outcome.unwrap_or_else(|refusal| {
         state.counters.must_count_refusal(refusal);
@@ -85,8 +84,9 @@ async fn export(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     in_flight.must_pay()?;
-    let (parts, body) = request.into_parts();
-    let read = read_message(state, &parts.headers, body);
+    let encoding = Encoding::of(request.headers());
+    // The headers are not kept while the message arrives.
+    let read = read_message(state, encoding, request.into_body());
     let (message, form) = match tokio::time::timeout(state.limits.read_timeout, read).await {
         Ok(read) => read?,
         Err(_) => return Err(Refusal::ReadTimeout),
@@ -100,11 +100,11 @@ async fn export(
 /// Reads the one message of a request.
 async fn read_message<'w>(
     state: &'w WorkerState,
-    headers: &HeaderMap,
+    encoding: Encoding,
     mut body: Incoming,
 ) -> Result<(Message<'w>, Form), Refusal> {
     let (mut frame, flag, len) = read_prefix(&mut body).await?;
-    let form = Form { compression: compression(flag, headers)?, json: false };
+    let form = Form { compression: compression(flag, encoding)?, json: false };
     if len > state.limits.max_message {
         return Err(Refusal::TooLarge);
     }
@@ -156,16 +156,33 @@ async fn read_prefix(body: &mut Incoming) -> Result<(Bytes, u8, usize), Refusal>
     }
 }
 
-fn compression(flag: u8, headers: &HeaderMap) -> Result<Option<Compression>, Refusal> {
-    match flag {
-        0 => Ok(None),
-        1 => match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
-            Some(b"gzip") => Ok(Some(Compression::Gzip)),
-            Some(b"zstd") => Ok(Some(Compression::Zstd)),
-            None | Some(b"identity") => Err(Refusal::NoCompressionNamed),
-            Some(_) => Err(Refusal::UnknownCompression),
-        },
-        _ => Err(Refusal::BadFlag),
+/// What `grpc-encoding` says.
+#[derive(Clone, Copy)]
+enum Encoding {
+    None,
+    Known(Compression),
+    Unknown,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+            None | Some(b"identity") => Self::None,
+            Some(b"gzip") => Self::Known(Compression::Gzip),
+            Some(b"zstd") => Self::Known(Compression::Zstd),
+            Some(_) => Self::Unknown,
+        }
+    }
+}
+
+/// How a message with this flag is compressed: one without it is not, whatever the header says.
+fn compression(flag: u8, encoding: Encoding) -> Result<Option<Compression>, Refusal> {
+    match (flag, encoding) {
+        (0, _) => Ok(None),
+        (1, Encoding::Known(compression)) => Ok(Some(compression)),
+        (1, Encoding::None) => Err(Refusal::NoCompressionNamed),
+        (1, Encoding::Unknown) => Err(Refusal::UnknownCompression),
+        (2.., _) => Err(Refusal::BadFlag),
     }
 }
 
@@ -186,10 +203,16 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
 }
 
 /// Health, reflection, and what nobody knows.
-async fn other_service(state: &WorkerState, request: Request<Incoming>) -> Response<ReplyBody> {
-    let mut routes = state.routes.clone();
-    match Pin::new(&mut routes).call(request).await {
-        Ok(response) => response.map(ReplyBody::Service),
+async fn other_service(
+    state: &WorkerState,
+    in_flight: &mut InFlight<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    in_flight.must_pay()?;
+    let paid = state.slice.must_take(OTHER_REQUEST_BYTES as u64).ok_or(Refusal::Budget)?;
+    let request = request.map(|body| tonic::body::Body::new(Limited::new(body, OTHER_REQUEST_BYTES)));
+    match state.routes.clone().call(request).await {
+        Ok(response) => Ok(response.map(|body| ReplyBody::Service { body, _paid: paid })),
         Err(never) => match never {},
     }
 }

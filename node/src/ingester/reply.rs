@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::refusal::GRPC_STATUS;
+use crate::buffer::Permit;
 
 /// An empty `ExportLogsServiceResponse` as a gRPC message: not compressed, of no bytes.
 const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
@@ -23,8 +24,13 @@ pub(super) enum ReplyBody {
     GrpcMessage,
     /// The trailers of success.
     GrpcTrailers,
-    /// That of a service of the node's own.
-    Service(tonic::body::Body),
+    /// That of another service, and what its request has taken from the budget.
+    Service {
+        /// What the service says.
+        body: tonic::body::Body,
+        /// Given back with it.
+        _paid: Permit,
+    },
 }
 
 impl From<Bytes> for ReplyBody {
@@ -41,14 +47,14 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if let Self::Service(body) = &mut *self {
+        if let Self::Service { body, .. } = &mut *self {
             return Pin::new(body).poll_frame(context);
         }
         let (frame, next) = match std::mem::replace(&mut *self, Self::Empty) {
             Self::Whole(bytes) => (Frame::data(bytes), Self::Empty),
             Self::GrpcMessage => (Frame::data(EMPTY_MESSAGE), Self::GrpcTrailers),
             Self::GrpcTrailers => (Frame::trailers(success()), Self::Empty),
-            Self::Empty | Self::Service(_) => return Poll::Ready(None),
+            Self::Empty | Self::Service { .. } => return Poll::Ready(None),
         };
         *self = next;
         Poll::Ready(Some(Ok(frame)))
@@ -58,7 +64,7 @@ impl Body for ReplyBody {
         match self {
             Self::Empty => true,
             Self::Whole(_) | Self::GrpcMessage | Self::GrpcTrailers => false,
-            Self::Service(body) => body.is_end_stream(),
+            Self::Service { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -67,7 +73,7 @@ impl Body for ReplyBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::GrpcMessage | Self::GrpcTrailers => SizeHint::default(),
-            Self::Service(body) => body.size_hint(),
+            Self::Service { body, .. } => body.size_hint(),
         }
     }
 }

@@ -17,7 +17,7 @@ use gophership_vault::{AppendError, AppendFault};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::state::WorkerState;
-use crate::limits::{SPARE_WAIT_MAX, SPARE_WAIT_STEP};
+use crate::limits::{SPARE_WAIT_MAX, SPARE_WAIT_FIRST};
 
 /// How a payload was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,14 +66,16 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
 
 #[cold]
 async fn wait_for_spare(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<Option<Stored>, Refusal> {
+    let mut wait = SPARE_WAIT_FIRST;
     let mut waited = Duration::ZERO;
     loop {
-        tokio::time::sleep(SPARE_WAIT_STEP).await;
-        waited += SPARE_WAIT_STEP;
+        tokio::time::sleep(wait).await;
+        waited += wait;
         match must_store(state, message, form) {
             Err(Refusal::NoSpare) if waited < SPARE_WAIT_MAX => {}
             stored => return stored,
         }
+        wait = (wait * 2).min(SPARE_WAIT_MAX - waited);
     }
 }
 

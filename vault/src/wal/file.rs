@@ -70,15 +70,24 @@ pub(crate) fn wal_dir(data: &Path, shard: u16) -> PathBuf {
     data.join("wal").join(format!("{shard:04}"))
 }
 
-/// Makes a new file: allocated, written once, synced, named, mapped.
-pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan) -> Result<SpareWal, VaultError> {
+/// Whether a new file is written once before its first use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Yes: a sync of an extent that was never written commits the journal too.
+    Zeros,
+    /// No: a start waits for this file, and the slower first syncs cost less than the wait.
+    Nothing,
+}
+
+/// Makes a new file: allocated, filled, synced, named, mapped.
+pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan, fill: Fill) -> Result<SpareWal, VaultError> {
     let path = wal_path(data, id);
     let tmp = file_io::with_suffix(&path, ".new");
     let file = file_io::create(&tmp)?;
-    let made = allocate(&file, plan.size, &tmp).and_then(|()| finish(Arc::new(file), &tmp, &path, id, plan));
+    let made = allocate(&file, plan.size, fill, &tmp).and_then(|()| finish(Arc::new(file), &tmp, &path, id, plan));
     if made.is_err() {
         // Best effort: what is left of it is removed at the next start.
-        file_io::remove(&tmp).unwrap_or_else(|error| tracing::warn!(name: "wal.spare.leftover", %error));
+        file_io::remove(&tmp).unwrap_or_else(|error| tracing::warn!(%error, "wal.spare.leftover"));
     }
     let (wal, map, writer) = made?;
     Ok(SpareWal {
@@ -161,10 +170,11 @@ fn write_header(file: &File, header: &WalHeader, path: &Path) -> Result<(), Vaul
         .map_err(VaultError::io("write the header of", path))
 }
 
-/// Allocates every block, then writes it once: an extent that was never written costs a journal commit at its first sync.
-fn allocate(file: &File, size: u64, path: &Path) -> Result<(), VaultError> {
+/// Allocates every block.
+fn allocate(file: &File, size: u64, fill: Fill, path: &Path) -> Result<(), VaultError> {
     fail_point!("wal.allocate", |_| Err(file_io::injected("allocate", path)));
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) if fill == Fill::Nothing => return Ok(()),
         Ok(()) => {}
         // Some file systems under `any_filesystem` cannot; the writes below allocate there.
         Err(rustix::io::Errno::OPNOTSUPP) => {}

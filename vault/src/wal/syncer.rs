@@ -50,7 +50,7 @@ impl Syncer {
                 Ok(false) if stopping => return,
                 Ok(false) => thread::park(),
                 Err(error) => {
-                    tracing::error!(name: "wal.sync.failed", shard = %self.shared.id, %error);
+                    tracing::error!(shard = %self.shared.id, %error, "wal.sync.failed");
                     self.shared.watermark.fail(format!("{error}; the disk may have lost what was written: no entry past the last acknowledged one counts"));
                     return;
                 }
