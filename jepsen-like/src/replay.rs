@@ -67,21 +67,6 @@ pub async fn replay(setup: &NodeSetup) -> anyhow::Result<ReplayResult> {
     })
 }
 
-/// Replays, and takes anything but a complete success for an error.
-///
-/// # Errors
-/// As [`replay`], or `gs-ctl` did not end with 0.
-pub async fn replay_all(setup: &NodeSetup) -> anyhow::Result<ReplayResult> {
-    let result = replay(setup).await?;
-    ensure!(
-        result.status.success(),
-        "gs-ctl replay ended with {}: {}",
-        result.status,
-        result.words
-    );
-    Ok(result)
-}
-
 /// Reads payloads, each behind its length in four bytes, big-endian.
 ///
 /// # Errors

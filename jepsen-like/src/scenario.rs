@@ -15,10 +15,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::check::check;
+use crate::check::{Replayed, check};
 use crate::load::{LoadSpec, Pace, Retry, Workload};
 use crate::node::{Binaries, NodeSetup};
-use crate::replay::replay_all;
+use crate::replay::replay;
 use crate::report::{Report, Round};
 use crate::workdir::Workdir;
 
@@ -100,11 +100,23 @@ impl Run {
         self.round_from = self.workload.history.attempts.len();
     }
 
+    /// Replays all. `gs-ctl` must find nothing missing, unless a loss is to be seen.
+    async fn replay_whole(&mut self, setup: &NodeSetup, name: &str) -> anyhow::Result<Vec<Replayed>> {
+        let replayed = replay(setup).await?;
+        let said_so = self.report.expect_loss && replayed.status.code() == Some(DAMAGE);
+        if !replayed.status.success() && !said_so {
+            let (status, words) = (replayed.status, &replayed.words);
+            self.report
+                .fail(name, format!("gs-ctl replay ended with {status}: {words}"));
+        }
+        Ok(replayed.entries)
+    }
+
     /// Replays all, judges it, and takes the round into the report.
     async fn judge(&mut self, setup: &NodeSetup, mut round: Round) -> anyhow::Result<()> {
-        let replayed = replay_all(setup).await?;
+        let replayed = self.replay_whole(setup, &round.name).await?;
         round.tally = self.workload.history.tally(self.round_from);
-        round.verdict = check(&self.workload.history, &replayed.entries);
+        round.verdict = check(&self.workload.history, &replayed);
         self.workload.history.forgive(&round.verdict.lost);
         self.report.push(round);
         Ok(())

@@ -296,7 +296,11 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
     );
     let missing = last_word(&mut chunks).await?;
     drop(bar);
-    sink.finish().context("cannot finish what was replayed")?;
+    let to_stdout = sink.part().is_none();
+    match sink.finish() {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && to_stdout => return Ok(None),
+        finished => finished.context("cannot finish what was replayed")?,
+    }
     Ok(Some(Written {
         end,
         missing,

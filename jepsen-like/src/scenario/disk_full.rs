@@ -14,7 +14,6 @@ use crate::history::Outcome;
 use crate::load::Running;
 use crate::mount::{FileSystem, LoopMount};
 use crate::node::NodeSetup;
-use crate::replay::replay_all;
 use crate::report::{Report, Round};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -140,10 +139,10 @@ async fn recovers(load: &Running) -> bool {
 
 /// Only what is younger than the retention has to be there.
 async fn judge_within_retention(run: &mut Run, setup: &NodeSetup, name: &str, covered: bool) -> anyhow::Result<()> {
-    let replayed = replay_all(setup).await?;
+    let replayed = run.replay_whole(setup, name).await?;
     let horizon = run.workload.now() - u64::try_from(RETENTION.as_nanos())?;
     let history = &mut run.workload.history;
-    let mut verdict = check(history, &replayed.entries);
+    let mut verdict = check(history, &replayed);
     let acked = history
         .attempts
         .iter()
