@@ -1,5 +1,7 @@
 //! Appends beside a memcpy of the same payload into a mapped file of the same size that was written before.
 
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
@@ -7,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gophership_vault::{AppendError, ShardWriter};
-use memmap2::MmapRaw;
+use memmap2::MmapMut;
 
 use crate::ledger::{loglike, meta, open};
 use crate::table::{median, row};
@@ -27,7 +29,12 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
             appends.push(append_once(dir, &payload, count)?);
             copies.push(copy_once(dir, &payload, count)?);
         }
-        row(&format!("append, {len} B payload"), median(appends), "ns/entry", Some(("memcpy", median(copies))));
+        row(
+            &format!("append, {len} B payload"),
+            median(appends),
+            "ns/entry",
+            Some(("memcpy", median(copies))),
+        );
     }
     Ok(())
 }
@@ -61,8 +68,7 @@ fn copy_once(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<f64> {
         file.write_all_at(&zeros, at as u64)?;
     }
     file.sync_data()?;
-    let map = MmapRaw::map_raw(&file)?;
-    let bytes = bytes_of(&map);
+    let mut bytes = map(&file)?;
     let began = Instant::now();
     let mut at = 4096;
     for _ in 0..count {
@@ -73,11 +79,11 @@ fn copy_once(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<f64> {
     Ok(took.as_nanos() as f64 / count as f64)
 }
 
-/// The map as a slice.
+/// Maps a file.
 #[allow(unsafe_code)]
-fn bytes_of(map: &MmapRaw) -> &mut [u8] {
-    // SAFETY: the map is this function's caller's alone, of a file without a name that nobody else can open or truncate.
-    unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr(), map.len()) }
+fn map(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the file has no name, so nobody else can open or truncate it.
+    unsafe { MmapMut::map_mut(file) }
 }
 
 /// Appends on 1 to `threads` pinned threads, each with its own shard.
@@ -85,12 +91,19 @@ pub(crate) fn scaling(dir: &Path, threads: u16) -> anyhow::Result<()> {
     let payload = loglike(2000);
     let mut one = 0.0;
     for n in 1..=threads {
-        let rates = (0..3).map(|_| rate(dir, n, &payload)).collect::<anyhow::Result<Vec<_>>>()?;
+        let rates = (0..3)
+            .map(|_| rate(dir, n, &payload))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let rate = median(rates);
         if n == 1 {
             one = rate;
         }
-        row(&format!("scaling, {n} pinned threads, 2 KB payloads"), rate, "appends/s", Some(("perfect", one * f64::from(n))));
+        row(
+            &format!("scaling, {n} pinned threads, 2 KB payloads"),
+            rate,
+            "appends/s",
+            Some(("perfect", one * f64::from(n))),
+        );
     }
     Ok(())
 }
@@ -117,7 +130,10 @@ fn rate(dir: &Path, threads: u16, payload: &[u8]) -> anyhow::Result<f64> {
         .collect();
     barrier.wait();
     let began = Instant::now();
-    let writers: Vec<ShardWriter> = running.into_iter().map(|t| t.join().expect("no appender panics")).collect();
+    let writers: Vec<ShardWriter> = running
+        .into_iter()
+        .map(|t| t.join().expect("no appender panics"))
+        .collect();
     let took = began.elapsed();
     vault.close(writers);
     Ok(count as f64 * f64::from(threads) / took.as_secs_f64())

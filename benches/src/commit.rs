@@ -20,7 +20,12 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
             ours.push(commits(dir, &payload)?);
             bare.push(syncs(dir, &payload)?);
         }
-        row(&format!("durable commits one by one, {len} B"), median(ours), "commits/s", Some(("write + fdatasync", median(bare))));
+        row(
+            &format!("durable commits one by one, {len} B"),
+            median(ours),
+            "commits/s",
+            Some(("write + fdatasync", median(bare))),
+        );
     }
     Ok(())
 }

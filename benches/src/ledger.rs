@@ -17,18 +17,34 @@ pub(crate) struct MemoryLedger(Mutex<BTreeMap<SegmentId, KnownSegment>>);
 
 impl MemoryLedger {
     fn put(&self, segment: KnownSegment) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(segment.id(), segment);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(segment.id(), segment);
     }
 }
 
 impl Ledger for MemoryLedger {
     fn known(&self) -> Vec<KnownSegment> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .copied()
+            .collect()
     }
 
     fn next_index(&self, shard: ShardId) -> SegmentIndex {
-        let last = self.known().iter().map(KnownSegment::id).filter(|id| id.shard == shard).map(|id| id.index).max();
-        last.map_or(SegmentIndex::FIRST, |i| i.checked_next().expect("a bench does not make 2^32 segments"))
+        let last = self
+            .known()
+            .iter()
+            .map(KnownSegment::id)
+            .filter(|id| id.shard == shard)
+            .map(|id| id.index)
+            .max();
+        last.map_or(SegmentIndex::FIRST, |i| {
+            i.checked_next().expect("a bench does not make 2^32 segments")
+        })
     }
 
     fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
@@ -48,7 +64,12 @@ impl Ledger for MemoryLedger {
 }
 
 /// Opens a vault with the daemon's defaults.
-pub(crate) fn open(dir: &Path, shards: u16, ledger: &Arc<MemoryLedger>, epoch: u64) -> anyhow::Result<(Vault, Vec<ShardWriter>)> {
+pub(crate) fn open(
+    dir: &Path,
+    shards: u16,
+    ledger: &Arc<MemoryLedger>,
+    epoch: u64,
+) -> anyhow::Result<(Vault, Vec<ShardWriter>)> {
     let options = VaultOptions {
         shards,
         segment_size: 64 << 20,
@@ -59,7 +80,13 @@ pub(crate) fn open(dir: &Path, shards: u16, ledger: &Arc<MemoryLedger>, epoch: u
     };
     let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
     let epoch = Epoch::new(epoch).expect("epochs begin at 1");
-    let opened = Vault::open(DataDir::open(dir, true)?, &options, epoch, Arc::clone(ledger) as Arc<dyn Ledger>, seams)?;
+    let opened = Vault::open(
+        DataDir::open(dir, true)?,
+        &options,
+        epoch,
+        Arc::clone(ledger) as Arc<dyn Ledger>,
+        seams,
+    )?;
     // The spares are written at the start; measure when the disk is quiet again.
     let files = u64::from(shards) * (options.spares as u64 + 1);
     while opened.0.status().wal_files.0 < files {
@@ -87,7 +114,9 @@ pub(crate) fn loglike(len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 128);
     let mut seed = 0x9E37_79B9_7F4A_7C15u64;
     while out.len() < len {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         out.extend_from_slice(b"GET /api/v1/orders/");
         out.extend_from_slice(format!("{:08x}", seed >> 32).as_bytes());
         out.extend_from_slice(b" HTTP/1.1 200 user-agent=Mozilla/5.0 trace=");

@@ -22,7 +22,10 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     let began = Instant::now();
     let count = BYTES / payload.len();
     for _ in 0..count {
-        while writers[0].must_append(&meta(500), payload.len(), std::iter::once(&payload[..])).is_err() {
+        while writers[0]
+            .must_append(&meta(500), payload.len(), std::iter::once(&payload[..]))
+            .is_err()
+        {
             thread::sleep(Duration::from_micros(200));
         }
     }
@@ -31,7 +34,12 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
         thread::sleep(Duration::from_millis(5));
     }
     let mb = |bytes: u64, took: Duration| bytes as f64 / 1e6 / took.as_secs_f64();
-    row("ingest and seal, 150 KB payloads", mb(BYTES as u64, began.elapsed()), "MB/s", None);
+    row(
+        "ingest and seal, 150 KB payloads",
+        mb(BYTES as u64, began.elapsed()),
+        "MB/s",
+        None,
+    );
 
     let began = Instant::now();
     let mut bytes = 0;
@@ -41,7 +49,12 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
             anyhow::ensure!(vault.verify(id, &mut |_, _| {})?.ok, "a sealed segment verifies");
         }
     }
-    row("verify from the disk", mb(bytes, began.elapsed()), "MB/s of payload", None);
+    row(
+        "verify from the disk",
+        mb(bytes, began.elapsed()),
+        "MB/s of payload",
+        None,
+    );
 
     let began = Instant::now();
     let mut bytes = 0;

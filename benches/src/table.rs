@@ -9,7 +9,10 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 /// One row: what, how much, and beside what.
 pub(crate) fn row(what: &str, value: f64, unit: &str, beside: Option<(&str, f64)>) {
     match beside {
-        Some((name, other)) => println!("{what:<46} {value:>12.1} {unit:<14} {name} {other:.1}, ratio {:.2}", value / other),
+        Some((name, other)) => println!(
+            "{what:<46} {value:>12.1} {unit:<14} {name} {other:.1}, ratio {:.2}",
+            value / other
+        ),
         None => println!("{what:<46} {value:>12.1} {unit}"),
     }
 }

@@ -68,12 +68,14 @@ pub enum CatalogueError {
     },
     /// A sync of the file failed. What a second try would answer is worth nothing.
     #[error(
-        "a sync of the catalogue {path} failed: what it holds is uncertain until it is opened again; \
+        "a sync of the catalogue {path} failed ({why}): what it holds is uncertain until it is opened again; \
          check the disk (kernel log), then start the node again"
     )]
     SyncFailed {
         /// Which file.
         path: PathBuf,
+        /// The system's own word, where it is still known.
+        why: String,
     },
     /// Another process has it open.
     #[error("the catalogue {path} is in use by another process: stop that one first")]

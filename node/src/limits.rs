@@ -86,4 +86,7 @@ const _: () = assert!(HTTP2_FRAME_BYTES as u64 <= HTTP2_WINDOW_MIN as u64);
 const _: () = assert!(FRAME_KEPT_MIN <= HTTP2_FRAME_BYTES as usize);
 const _: () = assert!(WAITERS_READY <= WAITERS_MAX && WAITERS_MAX <= u32::MAX as usize);
 const _: () = assert!(CONNECTION_AGE_JITTER_PERCENT < 100);
-const _: () = assert!(DRAIN_TIMEOUT.as_secs() > ACK_TIMEOUT.as_secs(), "what was read before a drain is answered");
+const _: () = assert!(
+    DRAIN_TIMEOUT.as_secs() > ACK_TIMEOUT.as_secs(),
+    "what was read before a drain is answered"
+);

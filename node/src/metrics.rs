@@ -15,12 +15,24 @@ use crate::node_state::{NodeState, refused};
 /// The encoder's, which only a fault of this file can cause.
 pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
     let mut out = Families::default();
-    out.gauge("gophership_node_ready", "1 when the node is ready, else 0", &[(&[], f64::from(u8::from(node.ready().is_ok())))]);
+    out.gauge(
+        "gophership_node_ready",
+        "1 when the node is ready, else 0",
+        &[(&[], f64::from(u8::from(node.ready().is_ok())))],
+    );
     if let Some(running) = node.running() {
         let workers: Vec<Snapshot> = running.workers.iter().map(|w| w.snapshot()).collect();
         ingest(&mut out, &workers);
-        out.gauge("gophership_memory_budget_bytes", "The memory budget", &[(&[], running.budget.limit() as f64)]);
-        out.gauge("gophership_memory_held_bytes", "What is taken from it", &[(&[], running.budget.held() as f64)]);
+        out.gauge(
+            "gophership_memory_budget_bytes",
+            "The memory budget",
+            &[(&[], running.budget.limit() as f64)],
+        );
+        out.gauge(
+            "gophership_memory_held_bytes",
+            "What is taken from it",
+            &[(&[], running.budget.held() as f64)],
+        );
         vault(&mut out, &running.vault.status());
     }
     let mut families = out.0;
@@ -32,23 +44,83 @@ fn ingest(out: &mut Families, workers: &[Snapshot]) {
     let shards: Vec<String> = (0..workers.len()).map(|n| n.to_string()).collect();
     let mut each = |name: &str, help: &str, counter: bool, value: fn(&Snapshot) -> u64| {
         let labels: Vec<[(&str, &str); 1]> = shards.iter().map(|s| [("shard", s.as_str())]).collect();
-        let rows: Vec<Row<'_>> = labels.iter().zip(workers).map(|(l, w)| (&l[..], value(w) as f64)).collect();
-        if counter { out.counter(name, help, &rows) } else { out.gauge(name, help, &rows) }
+        let rows: Vec<Row<'_>> = labels
+            .iter()
+            .zip(workers)
+            .map(|(l, w)| (&l[..], value(w) as f64))
+            .collect();
+        if counter {
+            out.counter(name, help, &rows)
+        } else {
+            out.gauge(name, help, &rows)
+        }
     };
-    each("gophership_ingester_accepted_records_total", "Records acknowledged", true, |w| w.records);
-    each("gophership_ingester_accepted_entries_total", "Requests acknowledged and stored", true, |w| w.entries);
-    each("gophership_ingester_accepted_bytes_total", "Payload bytes acknowledged", true, |w| w.bytes);
-    each("gophership_ingester_not_utf8_entries_total", "Entries with a string that is not UTF-8", true, |w| w.not_utf8);
-    each("gophership_ingester_empty_requests_total", "Requests without records: acknowledged, not stored", true, |w| w.empty);
-    each("gophership_ingester_in_flight_requests", "Requests being served", false, |w| w.in_flight);
-    each("gophership_ingester_waiting_entries", "Entries appended and not durable yet", false, |w| w.waiting);
-    let refused: Vec<([(&str, &str); 1], f64)> = refused(workers).into_iter().map(|(reason, n)| ([("reason", reason)], n as f64)).collect();
+    each(
+        "gophership_ingester_accepted_records_total",
+        "Records acknowledged",
+        true,
+        |w| w.records,
+    );
+    each(
+        "gophership_ingester_accepted_entries_total",
+        "Requests acknowledged and stored",
+        true,
+        |w| w.entries,
+    );
+    each(
+        "gophership_ingester_accepted_bytes_total",
+        "Payload bytes acknowledged",
+        true,
+        |w| w.bytes,
+    );
+    each(
+        "gophership_ingester_not_utf8_entries_total",
+        "Entries with a string that is not UTF-8",
+        true,
+        |w| w.not_utf8,
+    );
+    each(
+        "gophership_ingester_empty_requests_total",
+        "Requests without records: acknowledged, not stored",
+        true,
+        |w| w.empty,
+    );
+    each(
+        "gophership_ingester_in_flight_requests",
+        "Requests being served",
+        false,
+        |w| w.in_flight,
+    );
+    each(
+        "gophership_ingester_waiting_entries",
+        "Entries appended and not durable yet",
+        false,
+        |w| w.waiting,
+    );
+    let refused: Vec<([(&str, &str); 1], f64)> = refused(workers)
+        .into_iter()
+        .map(|(reason, n)| ([("reason", reason)], n as f64))
+        .collect();
     let rows: Vec<Row<'_>> = refused.iter().map(|(l, v)| (&l[..], *v)).collect();
-    out.counter("gophership_ingester_refused_requests_total", "Requests refused, by reason", &rows);
+    out.counter(
+        "gophership_ingester_refused_requests_total",
+        "Requests refused, by reason",
+        &rows,
+    );
     let acks = (0..workers.first().map_or(0, |w| w.acks.len()))
-        .map(|n| (ack_bucket_bound(n).map(|d| d.as_secs_f64()), workers.iter().map(|w| w.acks[n]).sum()))
+        .map(|n| {
+            (
+                ack_bucket_bound(n).map(|d| d.as_secs_f64()),
+                workers.iter().map(|w| w.acks[n]).sum(),
+            )
+        })
         .collect::<Vec<_>>();
-    out.histogram("gophership_ingester_ack_seconds", "From a complete message to its durable acknowledgement", &acks, workers.iter().map(|w| w.ack_time).sum());
+    out.histogram(
+        "gophership_ingester_ack_seconds",
+        "From a complete message to its durable acknowledgement",
+        &acks,
+        workers.iter().map(|w| w.ack_time).sum(),
+    );
 }
 
 fn vault(out: &mut Families, vault: &VaultStatus) {
@@ -60,7 +132,12 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
     }
     let bounds = SYNC_BUCKETS_US.iter().map(|us| Some(*us as f64 / 1e6)).chain([None]);
     let rows: Vec<(Option<f64>, u64)> = bounds.zip(syncs).collect();
-    out.histogram("gophership_vault_sync_seconds", "fdatasync of the WAL", &rows, vault.shards.iter().map(|s| s.syncs.total()).sum());
+    out.histogram(
+        "gophership_vault_sync_seconds",
+        "fdatasync of the WAL",
+        &rows,
+        vault.shards.iter().map(|s| s.syncs.total()).sum(),
+    );
     let states = [
         ("open", vault.open_segments),
         ("recovering", vault.recovering_segments),
@@ -71,22 +148,70 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
     let rows: Vec<Row<'_>> = labels.iter().map(|(l, n)| (&l[..], *n)).collect();
     out.gauge("gophership_vault_segments", "Segments on disk, by state", &rows);
     for (name, help, value) in [
-        ("gophership_vault_disk_used_bytes", "Bytes that the vault holds on disk", vault.disk.own),
-        ("gophership_vault_disk_limit_bytes", "What it may hold", vault.disk.limit),
-        ("gophership_vault_filesystem_used_bytes", "Bytes in use on its file system, by anybody", vault.disk.filesystem_used),
-        ("gophership_vault_filesystem_size_bytes", "Its file system's size", vault.disk.filesystem_size),
-        ("gophership_vault_disk_tier", "0 normal, 1 evict, 2 refuse", vault.tier as u64),
-        ("gophership_vault_sealed_bytes", "Bytes of sealed segments", vault.sealed_bytes),
-        ("gophership_vault_quarantined_stretches", "Damaged stretches in quarantine", vault.quarantined),
-        ("gophership_vault_quarantined_bytes", "Their bytes", vault.quarantined_bytes),
+        (
+            "gophership_vault_disk_used_bytes",
+            "Bytes that the vault holds on disk",
+            vault.disk.own,
+        ),
+        (
+            "gophership_vault_disk_limit_bytes",
+            "What it may hold",
+            vault.disk.limit,
+        ),
+        (
+            "gophership_vault_filesystem_used_bytes",
+            "Bytes in use on its file system, by anybody",
+            vault.disk.filesystem_used,
+        ),
+        (
+            "gophership_vault_filesystem_size_bytes",
+            "Its file system's size",
+            vault.disk.filesystem_size,
+        ),
+        (
+            "gophership_vault_disk_tier",
+            "0 normal, 1 evict, 2 refuse",
+            vault.tier as u64,
+        ),
+        (
+            "gophership_vault_sealed_bytes",
+            "Bytes of sealed segments",
+            vault.sealed_bytes,
+        ),
+        (
+            "gophership_vault_quarantined_stretches",
+            "Damaged stretches in quarantine",
+            vault.quarantined,
+        ),
+        (
+            "gophership_vault_quarantined_bytes",
+            "Their bytes",
+            vault.quarantined_bytes,
+        ),
     ] {
         out.gauge(name, help, &[(&[], value as f64)]);
     }
     for (name, help, value) in [
-        ("gophership_vault_sealed_segments_total", "Segments sealed since the start, recovered ones included", vault.sealed_since_start),
-        ("gophership_vault_trimmed_segments_total", "Segments removed since the start", vault.trimmed_since_start),
-        ("gophership_vault_wal_files_made_total", "WAL files made since the start", vault.wal_files.0),
-        ("gophership_vault_wal_files_recycled_total", "WAL files used again since the start", vault.wal_files.1),
+        (
+            "gophership_vault_sealed_segments_total",
+            "Segments sealed since the start, recovered ones included",
+            vault.sealed_since_start,
+        ),
+        (
+            "gophership_vault_trimmed_segments_total",
+            "Segments removed since the start",
+            vault.trimmed_since_start,
+        ),
+        (
+            "gophership_vault_wal_files_made_total",
+            "WAL files made since the start",
+            vault.wal_files.0,
+        ),
+        (
+            "gophership_vault_wal_files_recycled_total",
+            "WAL files used again since the start",
+            vault.wal_files.1,
+        ),
     ] {
         out.counter(name, help, &[(&[], value as f64)]);
     }
@@ -174,9 +299,20 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_end_at_infinity() {
         let mut out = Families::default();
-        out.histogram("x_seconds", "help", &[(Some(0.1), 2), (Some(1.0), 3), (None, 4)], Duration::from_secs(7));
+        out.histogram(
+            "x_seconds",
+            "help",
+            &[(Some(0.1), 2), (Some(1.0), 3), (None, 4)],
+            Duration::from_secs(7),
+        );
         let text = prometheus::TextEncoder::new().encode_to_string(&out.0).unwrap();
-        for line in ["x_seconds_bucket{le=\"0.1\"} 2", "x_seconds_bucket{le=\"1\"} 5", "x_seconds_bucket{le=\"+Inf\"} 9", "x_seconds_sum 7", "x_seconds_count 9"] {
+        for line in [
+            "x_seconds_bucket{le=\"0.1\"} 2",
+            "x_seconds_bucket{le=\"1\"} 5",
+            "x_seconds_bucket{le=\"+Inf\"} 9",
+            "x_seconds_sum 7",
+            "x_seconds_count 9",
+        ] {
             assert!(text.contains(line), "{line} in {text}");
         }
     }

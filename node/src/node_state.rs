@@ -69,7 +69,8 @@ impl NodeState {
 
     /// Notes which shard has stalled, if any.
     pub fn set_stalled(&self, shard: Option<ShardId>) {
-        self.stalled.store(shard.map_or(NO_SHARD, |s| u32::from(s.get())), Ordering::Relaxed);
+        self.stalled
+            .store(shard.map_or(NO_SHARD, |s| u32::from(s.get())), Ordering::Relaxed);
     }
 
     /// Whether the node is ready.
@@ -78,8 +79,12 @@ impl NodeState {
     /// Why it is not.
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
-        let Some(running) = self.running() else { return readiness(Phase::Starting, None, DiskTier::Normal, None) };
-        let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed)).ok().map(ShardId::new);
+        let Some(running) = self.running() else {
+            return readiness(Phase::Starting, None, DiskTier::Normal, None);
+        };
+        let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
+            .ok()
+            .map(ShardId::new);
         readiness(phase, running.vault.failure(), running.vault.tier(), stalled)
     }
 
@@ -87,10 +92,21 @@ impl NodeState {
     pub fn ingest(&self) -> IngestSnapshot {
         let ready = self.ready().map_err(|why| why.to_string());
         let Some(running) = self.running() else {
-            return IngestSnapshot { shards: Vec::new(), refused: Vec::new(), budget_bytes: 0, held_bytes: 0, ready };
+            return IngestSnapshot {
+                shards: Vec::new(),
+                refused: Vec::new(),
+                budget_bytes: 0,
+                held_bytes: 0,
+                ready,
+            };
         };
         let workers: Vec<Snapshot> = running.workers.iter().map(|w| w.snapshot()).collect();
-        let shard = |(number, w): (usize, &Snapshot)| ShardIngest { shard: ShardId::new(number as u16), records: w.records, entries: w.entries, bytes: w.bytes };
+        let shard = |(number, w): (usize, &Snapshot)| ShardIngest {
+            shard: ShardId::new(number as u16),
+            records: w.records,
+            entries: w.entries,
+            bytes: w.bytes,
+        };
         IngestSnapshot {
             shards: workers.iter().enumerate().map(shard).collect(),
             refused: refused(&workers),
@@ -115,5 +131,9 @@ impl NodeState {
 
 /// Requests refused, by reason, over all workers.
 pub fn refused(workers: &[Snapshot]) -> Vec<(&'static str, u64)> {
-    Refusal::ALL.iter().enumerate().map(|(n, reason)| (reason.label(), workers.iter().map(|w| w.refused[n]).sum())).collect()
+    Refusal::ALL
+        .iter()
+        .enumerate()
+        .map(|(n, reason)| (reason.label(), workers.iter().map(|w| w.refused[n]).sum()))
+        .collect()
 }

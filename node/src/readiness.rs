@@ -58,7 +58,10 @@ impl fmt::Display for NotReady {
             Self::Draining => f.write_str("draining"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull => f.write_str("the disk is at its limit: make room, or raise vault.disk_limit"),
-            Self::Stalled(shard) => write!(f, "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"),
+            Self::Stalled(shard) => write!(
+                f,
+                "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"
+            ),
         }
     }
 }
@@ -67,7 +70,12 @@ impl fmt::Display for NotReady {
 ///
 /// # Errors
 /// Why the node is not ready.
-pub fn readiness(phase: Phase, failure: Option<String>, tier: DiskTier, stalled: Option<ShardId>) -> Result<(), NotReady> {
+pub fn readiness(
+    phase: Phase,
+    failure: Option<String>,
+    tier: DiskTier,
+    stalled: Option<ShardId>,
+) -> Result<(), NotReady> {
     match phase {
         Phase::Starting => Err(NotReady::Starting),
         Phase::Draining => Err(NotReady::Draining),
@@ -89,7 +97,11 @@ pub struct StallWatch {
 
 impl StallWatch {
     /// Looks at every shard's (id, written, acked); returns the first that has stalled.
-    pub fn look(&mut self, now: Instant, shards: impl Iterator<Item = (ShardId, Option<Lsn>, Option<Lsn>)>) -> Option<ShardId> {
+    pub fn look(
+        &mut self,
+        now: Instant,
+        shards: impl Iterator<Item = (ShardId, Option<Lsn>, Option<Lsn>)>,
+    ) -> Option<ShardId> {
         let mut stalled = None;
         for (i, (id, written, acked)) in shards.enumerate() {
             if self.shards.len() <= i {
@@ -122,18 +134,38 @@ mod tests {
     fn the_first_reason_that_matters_is_given() {
         let shard = Some(ShardId::new(1));
         assert_eq!(readiness(Phase::Serving, None, DiskTier::Evict, None), Ok(()));
-        assert_eq!(readiness(Phase::Starting, None, DiskTier::Normal, None), Err(NotReady::Starting));
-        assert_eq!(readiness(Phase::Draining, Some("x".into()), DiskTier::Refuse, shard), Err(NotReady::Draining));
-        assert_eq!(readiness(Phase::Serving, Some("x".into()), DiskTier::Refuse, shard), Err(NotReady::Failed("x".into())));
-        assert_eq!(readiness(Phase::Serving, None, DiskTier::Refuse, shard), Err(NotReady::DiskFull));
-        assert_eq!(readiness(Phase::Serving, None, DiskTier::Normal, shard), Err(NotReady::Stalled(ShardId::new(1))));
+        assert_eq!(
+            readiness(Phase::Starting, None, DiskTier::Normal, None),
+            Err(NotReady::Starting)
+        );
+        assert_eq!(
+            readiness(Phase::Draining, Some("x".into()), DiskTier::Refuse, shard),
+            Err(NotReady::Draining)
+        );
+        assert_eq!(
+            readiness(Phase::Serving, Some("x".into()), DiskTier::Refuse, shard),
+            Err(NotReady::Failed("x".into()))
+        );
+        assert_eq!(
+            readiness(Phase::Serving, None, DiskTier::Refuse, shard),
+            Err(NotReady::DiskFull)
+        );
+        assert_eq!(
+            readiness(Phase::Serving, None, DiskTier::Normal, shard),
+            Err(NotReady::Stalled(ShardId::new(1)))
+        );
     }
 
     #[test]
     fn a_shard_has_stalled_when_work_waits_and_its_mark_stands_for_long_enough() {
         let mut watch = StallWatch::default();
         let start = Instant::now();
-        let mut look = |secs, written, acked| watch.look(start + Duration::from_secs(secs), [(ShardId::new(0), lsn(written), lsn(acked))].into_iter());
+        let mut look = |secs, written, acked| {
+            watch.look(
+                start + Duration::from_secs(secs),
+                [(ShardId::new(0), lsn(written), lsn(acked))].into_iter(),
+            )
+        };
         assert_eq!(look(0, 5, 5), None);
         assert_eq!(look(1, 6, 5), None);
         assert_eq!(look(5, 9, 5), None, "not for long enough");

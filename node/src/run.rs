@@ -41,7 +41,11 @@ const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsSer
 pub fn run(config: &Config) -> anyhow::Result<()> {
     check_kernel()?;
     let machine = Machine::detect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name("control").build().context("cannot start the control runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("control")
+        .build()
+        .context("cannot start the control runtime")?;
     runtime.block_on(keep(config, &machine))
 }
 
@@ -49,7 +53,11 @@ fn check_kernel() -> anyhow::Result<()> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     match kernel_version(&release) {
         Some(version) if version < KERNEL_MIN => {
-            bail!("Linux {release} is too old: GopherShip needs {}.{} or later", KERNEL_MIN.0, KERNEL_MIN.1)
+            bail!(
+                "Linux {release} is too old: GopherShip needs {}.{} or later",
+                KERNEL_MIN.0,
+                KERNEL_MIN.1
+            )
         }
         Some(_) | None => Ok(()),
     }
@@ -67,10 +75,19 @@ struct Opened {
 }
 
 fn open_port(name: &str, listener: &Listener, protocols: Protocols) -> anyhow::Result<Opened> {
-    let tls = listener.tls.as_ref().map(|files| ServerTls::open(files, protocols)).transpose().with_context(|| format!("{name}.tls"))?;
+    let tls = listener
+        .tls
+        .as_ref()
+        .map(|files| ServerTls::open(files, protocols))
+        .transpose()
+        .with_context(|| format!("{name}.tls"))?;
     let address = listener.address;
-    let listener = ingester::listen(address).with_context(|| format!("cannot listen on {address} ({name}): is another process there?"))?;
-    Ok(Opened { listener, tls: tls.map(Arc::new) })
+    let listener = ingester::listen(address)
+        .with_context(|| format!("cannot listen on {address} ({name}): is another process there?"))?;
+    Ok(Opened {
+        listener,
+        tls: tls.map(Arc::new),
+    })
 }
 
 async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
@@ -78,15 +95,27 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let grpc = open_port("listeners.otlp_grpc", &config.listeners.otlp_grpc, Protocols::Http2)?;
     let http = open_port("listeners.otlp_http", &config.listeners.otlp_http, Protocols::Http)?;
     let admin_port = open_port("listeners.admin", &config.listeners.admin, Protocols::Http)?;
-    let certificates: Vec<Arc<ServerTls>> = [&grpc.tls, &http.tls, &admin_port.tls].into_iter().flatten().cloned().collect();
+    let certificates: Vec<Arc<ServerTls>> = [&grpc.tls, &http.tls, &admin_port.tls]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
 
     let node = NodeState::new(config.node.name.clone());
     let (stop, stopped) = watch::channel(false);
-    let admin = tokio::spawn(admin::serve(admin_port.listener, admin_port.tls, admin::router(Arc::clone(&node)), stopped.clone()));
+    let admin = tokio::spawn(admin::serve(
+        admin_port.listener,
+        admin_port.tls,
+        admin::router(Arc::clone(&node)),
+        stopped.clone(),
+    ));
 
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     let data_path = data.path().to_path_buf();
-    let catalogue = Arc::new(LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?);
+    let catalogue = Arc::new(LocalCatalogue::open(
+        &data_path.join("catalogue.redb"),
+        data.identity(),
+    )?);
     let epoch = catalogue.node_up(Uuid::new_v4())?;
     let shards = config.shards(machine);
     let budget = Budget::new(config.memory_budget(machine), usize::from(shards));
@@ -109,11 +138,23 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let socket = control::listen(&data_path)?;
     let mut until = stopped.clone();
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
-    let control = tokio::spawn(control::serve(socket, control_context(config, &node, &vault, &catalogue), shutdown));
+    let control = tokio::spawn(control::serve(
+        socket,
+        control_context(config, &node, &vault, &catalogue),
+        shutdown,
+    ));
     let (close, closed) = watch::channel(false);
     let ports = vec![
-        Port { listener: grpc.listener, protocol: Protocol::Grpc, tls: grpc.tls },
-        Port { listener: http.listener, protocol: Protocol::Http, tls: http.tls },
+        Port {
+            listener: grpc.listener,
+            protocol: Protocol::Grpc,
+            tls: grpc.tls,
+        },
+        Port {
+            listener: http.listener,
+            protocol: Protocol::Http,
+            tls: http.tls,
+        },
     ];
     let accepting = tokio::spawn(ingester::accept(ports, doors, closed));
     node.set_phase(Phase::Serving);
@@ -141,8 +182,12 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     stop.send_replace(true);
     let (controlled, served, accepted) = (control.await, admin.await, accepting.await);
     let failure = vault.failure();
-    tokio::task::spawn_blocking(move || vault.close(writers)).await.context("the vault did not close")?;
-    controlled.context("the control service panicked")?.context("the control socket")?;
+    tokio::task::spawn_blocking(move || vault.close(writers))
+        .await
+        .context("the vault did not close")?;
+    controlled
+        .context("the control service panicked")?
+        .context("the control socket")?;
     served.context("the admin service panicked")??;
     accepted.context("the acceptor panicked")?.context("the OTLP ports")?;
     match failure {
@@ -157,7 +202,12 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     }
 }
 
-fn control_context(config: &Config, node: &Arc<NodeState>, vault: &Vault, catalogue: &Arc<LocalCatalogue>) -> ControlContext {
+fn control_context(
+    config: &Config,
+    node: &Arc<NodeState>,
+    vault: &Vault,
+    catalogue: &Arc<LocalCatalogue>,
+) -> ControlContext {
     let seen = Arc::clone(node);
     ControlContext {
         vault: vault.clone(),
@@ -210,7 +260,9 @@ fn start_workers(
 }
 
 /// The gRPC services beside OTLP.
-fn routes(health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>) -> anyhow::Result<Routes> {
+fn routes(
+    health: tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>,
+) -> anyhow::Result<Routes> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(gophership_proto::control::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -228,7 +280,13 @@ enum End {
 }
 
 /// Looks after the node until it is to end.
-async fn watch_over(node: &NodeState, vault: &Vault, health: &HealthReporter, signals: &mut Signals, certificates: &[Arc<ServerTls>]) -> End {
+async fn watch_over(
+    node: &NodeState,
+    vault: &Vault,
+    health: &HealthReporter,
+    signals: &mut Signals,
+    certificates: &[Arc<ServerTls>],
+) -> End {
     let mut looks = tokio::time::interval(LOOK);
     let mut stalls = StallWatch::default();
     let mut healthy = None;
@@ -255,7 +313,11 @@ async fn watch_over(node: &NodeState, vault: &Vault, health: &HealthReporter, si
 }
 
 async fn tell_health(health: &HealthReporter, ready: bool) {
-    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let status = if ready {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
     for service in HEALTH_OF {
         health.set_service_status(service, status).await;
     }
@@ -287,7 +349,11 @@ struct Signals {
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())?, hup: listen(SignalKind::hangup())? })
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> Told {

@@ -283,8 +283,15 @@ impl Keeper {
         let tier = disk_tier(&disk);
         let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
         if tier != before {
-            tracing::warn!(from = before.name(), to = tier.name(), bytes = own, limit = parts.disk_limit,
-                filesystem_used = disk.filesystem_used, filesystem_size = disk.filesystem_size, "disk.tier.changed");
+            tracing::warn!(
+                from = before.name(),
+                to = tier.name(),
+                bytes = own,
+                limit = parts.disk_limit,
+                filesystem_used = disk.filesystem_used,
+                filesystem_size = disk.filesystem_size,
+                "disk.tier.changed"
+            );
         }
     }
 }

@@ -92,6 +92,7 @@ impl Store {
         if self.sync_failed.load(Ordering::Acquire) {
             return Err(CatalogueError::SyncFailed {
                 path: self.path.clone(),
+                why: "an earlier one".to_owned(),
             });
         }
         // redb checks every page when it opens a file, and panics at some damage in spite of it.
@@ -124,7 +125,10 @@ impl Store {
         if let Err(e) = write() {
             let path = self.path.clone();
             return Err(match e {
-                _ if self.sync_failed.load(Ordering::Acquire) => CatalogueError::SyncFailed { path },
+                failed if self.sync_failed.load(Ordering::Acquire) => CatalogueError::SyncFailed {
+                    path,
+                    why: failed.to_string(),
+                },
                 redb::Error::Io(io) if is_full(&io) => CatalogueError::DiskFull { path },
                 other => CatalogueError::Commit {
                     path,

@@ -75,6 +75,7 @@ fn state_name(state: SegmentState) -> &'static str {
         SegmentState::Archived => "archived",
         SegmentState::Trimmed => "trimmed",
         SegmentState::Lost => "lost",
+        SegmentState::Unreadable => "unreadable",
     }
 }
 

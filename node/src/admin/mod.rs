@@ -28,7 +28,11 @@ pub fn router(node: Arc<NodeState>) -> Router {
 
 async fn scrape(State(node): State<Arc<NodeState>>) -> Response {
     match metrics::render(&node) {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -36,7 +40,11 @@ async fn scrape(State(node): State<Arc<NodeState>>) -> Response {
 async fn livez(State(node): State<Arc<NodeState>>) -> Response {
     match node.live() {
         Ok(()) => "alive\n".into_response(),
-        Err(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("ingest worker {worker} has not run for 30 s: restart the node\n")).into_response(),
+        Err(worker) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("ingest worker {worker} has not run for 30 s: restart the node\n"),
+        )
+            .into_response(),
     }
 }
 

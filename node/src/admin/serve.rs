@@ -30,12 +30,19 @@ pub struct AdminError(#[from] io::Error);
 ///
 /// # Errors
 /// The listener cannot be watched.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerTls>>, router: Router, mut stop: watch::Receiver<bool>) -> Result<(), AdminError> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), AdminError> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return Ok(());
+        };
         let accepted = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
             accepted = listener.accept() => accepted,

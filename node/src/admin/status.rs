@@ -36,12 +36,18 @@ fn add(all: &mut serde_json::Map<String, Value>, running: &Running) {
             })
         })
         .collect();
-    let refused: serde_json::Map<String, Value> =
-        refused(&workers).into_iter().filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.to_owned(), count.into())).collect();
+    let refused: serde_json::Map<String, Value> = refused(&workers)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.to_owned(), count.into()))
+        .collect();
     all.insert("identity".to_owned(), json!({ "cluster_id": identity.cluster_id, "node_id": identity.node_id, "storage_uuid": identity.storage_uuid, "epoch": running.vault.epoch() }));
     all.insert("shards".to_owned(), shards.into());
     all.insert("refused".to_owned(), refused.into());
-    all.insert("memory".to_owned(), json!({ "budget_bytes": running.budget.limit(), "held_bytes": running.budget.held() }));
+    all.insert(
+        "memory".to_owned(),
+        json!({ "budget_bytes": running.budget.limit(), "held_bytes": running.budget.held() }),
+    );
     all.insert(
         "disk".to_owned(),
         json!({

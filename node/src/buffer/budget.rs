@@ -30,7 +30,11 @@ impl Budget {
     #[must_use]
     pub fn new(limit: u64, workers: usize) -> Arc<Self> {
         let keep = limit / SLICE_DIVISOR / (workers.max(1) as u64);
-        Arc::new(Self { limit, free: AtomicU64::new(limit), keep })
+        Arc::new(Self {
+            limit,
+            free: AtomicU64::new(limit),
+            keep,
+        })
     }
 
     /// All of it, in bytes.
@@ -72,19 +76,29 @@ impl Slice {
     /// An empty slice.
     #[must_use]
     pub fn new(budget: Arc<Budget>) -> Rc<Self> {
-        Rc::new(Self { budget, unused: Cell::new(0), used: Cell::new(0) })
+        Rc::new(Self {
+            budget,
+            unused: Cell::new(0),
+            used: Cell::new(0),
+        })
     }
 
     /// Takes `bytes`, or nothing where they are not free.
     #[must_use]
     pub fn must_take(self: &Rc<Self>, bytes: u64) -> Option<Permit> {
-        self.must_use(bytes).then(|| Permit { slice: Rc::clone(self), bytes })
+        self.must_use(bytes).then(|| Permit {
+            slice: Rc::clone(self),
+            bytes,
+        })
     }
 
     /// A permit for nothing, to grow.
     #[must_use]
     pub fn must_take_nothing(self: &Rc<Self>) -> Permit {
-        Permit { slice: Rc::clone(self), bytes: 0 }
+        Permit {
+            slice: Rc::clone(self),
+            bytes: 0,
+        }
     }
 
     /// What permits hold.
@@ -105,7 +119,10 @@ impl Slice {
         let unused = self.unused.get();
         let rest = match unused.checked_sub(bytes) {
             Some(rest) => rest,
-            None => match self.budget.draw(bytes - unused, bytes - unused + SLICE_STEP.min(self.budget.keep)) {
+            None => match self
+                .budget
+                .draw(bytes - unused, bytes - unused + SLICE_STEP.min(self.budget.keep))
+            {
                 Some(drawn) => unused + drawn - bytes,
                 None => return false,
             },

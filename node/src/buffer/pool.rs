@@ -18,7 +18,11 @@ impl<T> Pool<T> {
     /// An empty pool that keeps up to `kept_max` buffers with room for up to `capacity_max` each.
     #[must_use]
     pub fn new(kept_max: usize, capacity_max: usize) -> Self {
-        Self { kept: RefCell::new(Vec::with_capacity(kept_max)), kept_max, capacity_max }
+        Self {
+            kept: RefCell::new(Vec::with_capacity(kept_max)),
+            kept_max,
+            capacity_max,
+        }
     }
 
     /// An empty buffer.

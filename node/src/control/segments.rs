@@ -106,7 +106,7 @@ fn summary(context: &ControlContext, id: SegmentId, state: &SegmentState) -> v1:
         SegmentState::Open => (v1::SegmentState::Open, 0),
         SegmentState::Recovering => (v1::SegmentState::Recovering, 0),
         // Its end is not decided, and will not be without help.
-        SegmentState::Unreadable(_) => (v1::SegmentState::Recovering, 1),
+        SegmentState::Unreadable(_) => (v1::SegmentState::Unreadable, 1),
     };
     let epoch = context.catalogue.read(|s| s.segment(id).map(SegmentRecord::epoch));
     v1::SegmentSummary {

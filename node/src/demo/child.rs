@@ -37,8 +37,18 @@ impl Plan {
             data = data.display().to_string()
         );
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let admin = Listener { address: admin, tls: None, insecure: false };
-        Ok(Self { data, grpc, admin, config, log: dir.join("node.log") })
+        let admin = Listener {
+            address: admin,
+            tls: None,
+            insecure: false,
+        };
+        Ok(Self {
+            data,
+            grpc,
+            admin,
+            config,
+            log: dir.join("node.log"),
+        })
     }
 }
 
@@ -63,7 +73,11 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the node and waits until it is ready.
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(&plan.log).context("cannot open the node's log")?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&plan.log)
+            .context("cannot open the node's log")?;
         let exe = std::env::current_exe().context("cannot find this program's own file")?;
         let began = Instant::now();
         let process = Command::new(exe)
@@ -74,7 +88,11 @@ impl Child {
             .stderr(log)
             .spawn()
             .context("cannot start the node")?;
-        let mut child = Self { process, log: plan.log.clone(), ready_after: Duration::ZERO };
+        let mut child = Self {
+            process,
+            log: plan.log.clone(),
+            ready_after: Duration::ZERO,
+        };
         while !health::ask(&plan.admin, None).is_ok_and(|answer| answer.ready) {
             if let Some(status) = child.process.try_wait()? {
                 bail!("the node ended at its start ({status}):\n{}", child.last_words());

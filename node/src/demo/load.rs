@@ -52,9 +52,20 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start(node: SocketAddr) -> Self {
-        let mut load = Self { stop: Arc::default(), acks: Arc::default(), clients: JoinSet::new() };
+        let mut load = Self {
+            stop: Arc::default(),
+            acks: Arc::default(),
+            clients: JoinSet::new(),
+        };
         for number in 0..super::CONNECTIONS {
-            let client = Client { number, next: 0, node, stop: Arc::clone(&load.stop), acks: Arc::clone(&load.acks), seen: Outcomes::default() };
+            let client = Client {
+                number,
+                next: 0,
+                node,
+                stop: Arc::clone(&load.stop),
+                acks: Arc::clone(&load.acks),
+                seen: Outcomes::default(),
+            };
             load.clients.spawn(client.run());
         }
         load
@@ -108,23 +119,43 @@ impl Client {
             self.next += 1;
             let payload = batch.encode_to_vec();
             let hash = *blake3::hash(&payload).as_bytes();
-            self.seen.sent.insert(hash, Sent { acked: false, records: RECORDS });
+            self.seen.sent.insert(
+                hash,
+                Sent {
+                    acked: false,
+                    records: RECORDS,
+                },
+            );
             let began = Instant::now();
-            let Ok(Ok(_)) = tokio::time::timeout(TIMEOUT, client.export(batch)).await else { return };
+            let Ok(Ok(_)) = tokio::time::timeout(TIMEOUT, client.export(batch)).await else {
+                return;
+            };
             self.seen.latencies.push(began.elapsed());
             self.seen.acked_bytes += payload.len() as u64;
-            self.seen.sent.insert(hash, Sent { acked: true, records: RECORDS });
+            self.seen.sent.insert(
+                hash,
+                Sent {
+                    acked: true,
+                    records: RECORDS,
+                },
+            );
             self.acks.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 fn text(value: String) -> Option<AnyValue> {
-    Some(AnyValue { value: Some(Value::StringValue(value)) })
+    Some(AnyValue {
+        value: Some(Value::StringValue(value)),
+    })
 }
 
 fn attribute(key: &str, value: String) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: text(value),
+        ..KeyValue::default()
+    }
 }
 
 /// Batch number `n` of a client: like no other.
@@ -135,7 +166,11 @@ fn batch(client: usize, n: u64) -> ExportLogsServiceRequest {
         observed_time_unix_nano: now + i,
         severity_number: SeverityNumber::Info.into(),
         severity_text: "INFO".to_owned(),
-        body: text(format!("order {} of client {client} was shipped to dock {}: every box was counted, weighed and sealed", n * RECORDS + i, i % 17)),
+        body: text(format!(
+            "order {} of client {client} was shipped to dock {}: every box was counted, weighed and sealed",
+            n * RECORDS + i,
+            i % 17
+        )),
         attributes: vec![
             attribute("order.id", format!("{client}-{n}-{i}")),
             attribute("http.route", "/orders/{id}/ship".to_owned()),
@@ -147,9 +182,15 @@ fn batch(client: usize, n: u64) -> ExportLogsServiceRequest {
     };
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            resource: Some(Resource { attributes: vec![attribute("service.name", "gophership-demo".to_owned())], ..Resource::default() }),
+            resource: Some(Resource {
+                attributes: vec![attribute("service.name", "gophership-demo".to_owned())],
+                ..Resource::default()
+            }),
             scope_logs: vec![ScopeLogs {
-                scope: Some(InstrumentationScope { name: "demo".to_owned(), ..InstrumentationScope::default() }),
+                scope: Some(InstrumentationScope {
+                    name: "demo".to_owned(),
+                    ..InstrumentationScope::default()
+                }),
                 log_records: (0..RECORDS).map(record).collect(),
                 ..ScopeLogs::default()
             }],

@@ -48,8 +48,14 @@ pub(crate) struct Kill {
 /// # Errors
 /// The node did not come up, an acknowledged record is missing or invented, or no kill fell between two acknowledgements.
 pub fn run(lose_one: bool) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the load generator")?;
-    let dir = tempfile::Builder::new().prefix("gophership-demo-").tempdir().context("cannot make a temporary folder")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the load generator")?;
+    let dir = tempfile::Builder::new()
+        .prefix("gophership-demo-")
+        .tempdir()
+        .context("cannot make a temporary folder")?;
     let story = runtime.block_on(tell(dir.path(), lose_one))?;
     report::print(&story);
     judge(&story)
@@ -76,7 +82,11 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
     let load_time = began.elapsed();
     let kills = kills
         .into_iter()
-        .map(|(acks_before, ready_again, acks_then)| Kill { acks_before, ack_after: acks_at_end > acks_then, ready_again })
+        .map(|(acks_before, ready_again, acks_then)| Kill {
+            acks_before,
+            ack_after: acks_at_end > acks_then,
+            ready_again,
+        })
         .collect();
 
     eprintln!("replaying everything, and comparing by hash");
@@ -89,7 +99,14 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
     }
     let verdict = verdict::compare(&outcomes.sent, &replayed);
     node.stop()?;
-    Ok(Story { outcomes, verdict, kills, load_time, replay_time, replayed_bytes })
+    Ok(Story {
+        outcomes,
+        verdict,
+        kills,
+        load_time,
+        replay_time,
+        replayed_bytes,
+    })
 }
 
 fn judge(story: &Story) -> anyhow::Result<()> {

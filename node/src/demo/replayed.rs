@@ -22,8 +22,15 @@ pub(crate) struct Replayed {
 /// Replays everything.
 pub(crate) async fn everything(socket: &Path) -> anyhow::Result<Vec<Replayed>> {
     let mut client = ControlClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPLAY_CHUNK_BYTES);
-    let spec = ReplaySpec { source: ReplaySource::Vault.into(), ..ReplaySpec::default() };
-    let mut chunks = client.stream_replay(spec).await.context("the node refused the replay")?.into_inner();
+    let spec = ReplaySpec {
+        source: ReplaySource::Vault.into(),
+        ..ReplaySpec::default()
+    };
+    let mut chunks = client
+        .stream_replay(spec)
+        .await
+        .context("the node refused the replay")?
+        .into_inner();
     let mut out = Vec::new();
     while let Some(chunk) = chunks.message().await.context("the replay broke off")? {
         out.extend(chunk.entries.iter().map(|entry| Replayed {
@@ -42,6 +49,8 @@ async fn connect(socket: &Path) -> anyhow::Result<Channel> {
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
     // The name is never looked up: every connection goes to the socket.
-    let channel = Endpoint::from_static("http://gophership").connect_with_connector(dial).await;
+    let channel = Endpoint::from_static("http://gophership")
+        .connect_with_connector(dial)
+        .await;
     channel.with_context(|| format!("cannot reach the node at {}", socket.display()))
 }

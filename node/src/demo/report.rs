@@ -17,14 +17,50 @@ fn rows(story: &Story) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
     let mut latencies = story.outcomes.latencies.clone();
     latencies.sort_unstable();
-    let ready: Vec<String> = story.kills.iter().map(|k| format!("{} ms", k.ready_again.as_millis())).collect();
+    let ready: Vec<String> = story
+        .kills
+        .iter()
+        .map(|k| format!("{} ms", k.ready_again.as_millis()))
+        .collect();
     vec![
-        ("acknowledged", format!("{} records in {} batches", v.acked_records, v.acked)),
-        ("", format!("{:.0} records/s, {:.1} MiB/s, kills included", v.acked_records as f64 / seconds, mib(story.outcomes.acked_bytes) / seconds)),
-        ("time to a durable acknowledgement", format!("p50 {}  p99 {}  longest {}", at(&latencies, 50.0), at(&latencies, 99.0), at(&latencies, 100.0))),
-        ("kill -9", format!("{} times, ready again after {}", story.kills.len(), ready.join(" and "))),
-        ("answer unknown (in flight then)", format!("{} batches, of which {} were stored", v.unknown, v.unknown_stored)),
-        ("replayed", format!("{} records in {} batches, {:.0} MiB/s", v.replayed_records, v.replayed, mib(story.replayed_bytes) / story.replay_time.as_secs_f64())),
+        (
+            "acknowledged",
+            format!("{} records in {} batches", v.acked_records, v.acked),
+        ),
+        (
+            "",
+            format!(
+                "{:.0} records/s, {:.1} MiB/s, kills included",
+                v.acked_records as f64 / seconds,
+                mib(story.outcomes.acked_bytes) / seconds
+            ),
+        ),
+        (
+            "time to a durable acknowledgement",
+            format!(
+                "p50 {}  p99 {}  longest {}",
+                at(&latencies, 50.0),
+                at(&latencies, 99.0),
+                at(&latencies, 100.0)
+            ),
+        ),
+        (
+            "kill -9",
+            format!("{} times, ready again after {}", story.kills.len(), ready.join(" and ")),
+        ),
+        (
+            "answer unknown (in flight then)",
+            format!("{} batches, of which {} were stored", v.unknown, v.unknown_stored),
+        ),
+        (
+            "replayed",
+            format!(
+                "{} records in {} batches, {:.0} MiB/s",
+                v.replayed_records,
+                v.replayed,
+                mib(story.replayed_bytes) / story.replay_time.as_secs_f64()
+            ),
+        ),
         ("acknowledged and missing", v.missing.to_string()),
         ("replayed and never sent", v.phantoms.to_string()),
         ("replayed twice", v.duplicates.to_string()),
@@ -33,7 +69,9 @@ fn rows(story: &Story) -> Vec<(&'static str, String)> {
 
 /// A percentile, for people.
 fn at(sorted: &[Duration], percent: f64) -> String {
-    let Some(last) = sorted.len().checked_sub(1) else { return "-".to_owned() };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return "-".to_owned();
+    };
     let value = sorted[((last as f64) * percent / 100.0).round() as usize];
     format!("{:.1} ms", value.as_secs_f64() * 1000.0)
 }
@@ -45,7 +83,10 @@ mod tests {
     #[test]
     fn percentiles_are_taken_from_what_there_is() {
         let all: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!((at(&all, 50.0), at(&all, 99.0), at(&all, 100.0)), ("51.0 ms".into(), "99.0 ms".into(), "100.0 ms".into()));
+        assert_eq!(
+            (at(&all, 50.0), at(&all, 99.0), at(&all, 100.0)),
+            ("51.0 ms".into(), "99.0 ms".into(), "100.0 ms".into())
+        );
         assert_eq!(at(&[], 50.0), "-");
     }
 }

@@ -64,17 +64,39 @@ mod tests {
     use super::*;
 
     fn sent(all: &[(u8, bool)]) -> HashMap<Hash, Sent> {
-        all.iter().map(|(n, acked)| ([*n; 32], Sent { acked: *acked, records: 2 })).collect()
+        all.iter()
+            .map(|(n, acked)| {
+                (
+                    [*n; 32],
+                    Sent {
+                        acked: *acked,
+                        records: 2,
+                    },
+                )
+            })
+            .collect()
     }
 
     fn replayed(all: &[u8]) -> Vec<Replayed> {
-        all.iter().map(|n| Replayed { hash: [*n; 32], records: 2, bytes: 1 }).collect()
+        all.iter()
+            .map(|n| Replayed {
+                hash: [*n; 32],
+                records: 2,
+                bytes: 1,
+            })
+            .collect()
     }
 
     #[test]
     fn what_is_acked_must_be_there_and_what_is_unknown_may_be() {
-        let v = compare(&sent(&[(1, true), (2, true), (3, false), (4, false)]), &replayed(&[1, 2, 3]));
-        assert_eq!((v.acked, v.missing, v.phantoms, v.unknown, v.unknown_stored), (2, 0, 0, 2, 1));
+        let v = compare(
+            &sent(&[(1, true), (2, true), (3, false), (4, false)]),
+            &replayed(&[1, 2, 3]),
+        );
+        assert_eq!(
+            (v.acked, v.missing, v.phantoms, v.unknown, v.unknown_stored),
+            (2, 0, 0, 2, 1)
+        );
     }
 
     #[test]

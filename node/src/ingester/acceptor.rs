@@ -98,11 +98,16 @@ fn hand_over(
 ) -> io::Result<()> {
     let open: usize = workers.iter().map(|worker| worker.load.connections() as usize).sum();
     if open >= CONNECTIONS_MAX {
-        return Err(io::Error::other(format!("{CONNECTIONS_MAX} connections are open: one more was closed")));
+        return Err(io::Error::other(format!(
+            "{CONNECTIONS_MAX} connections are open: one more was closed"
+        )));
     }
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
-    let worker = workers.iter().min_by_key(|worker| worker.load.score()).expect("there is at least one worker");
+    let worker = workers
+        .iter()
+        .min_by_key(|worker| worker.load.score())
+        .expect("there is at least one worker");
     worker.load.connection_given();
     worker.queue.try_send(Accepted { stream, protocol, tls }).map_err(|_| {
         worker.load.connection_ended();

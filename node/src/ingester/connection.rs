@@ -4,7 +4,6 @@
 //! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent, when the node drains.
 //! - I2: a connection that is told to end answers what it has read first.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpStream;
@@ -91,7 +90,9 @@ pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
 
 async fn shake_hands(accepted: Accepted) -> std::io::Result<Socket> {
     let stream = tokio::net::TcpStream::from_std(accepted.stream)?;
-    let Some(tls) = accepted.tls else { return Ok(Socket::Plain(stream)) };
+    let Some(tls) = accepted.tls else {
+        return Ok(Socket::Plain(stream));
+    };
     let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
     let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await??;
     Ok(Socket::Tls(Box::new(stream)))
@@ -108,16 +109,17 @@ async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
             })
         }
     });
-    let builder = state.builder.clone();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut connection = pin!(state.builder.serve_connection(TokioIo::new(socket), service));
     let mut end = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
     let mut drained = pin!(state.drain.notified());
-    let ending = Cell::new(state.draining.get());
-    if ending.get() {
-        connection.as_mut().graceful_shutdown();
-        end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
-    }
+    let mut ending = false;
+    let mut told = state.draining.get();
     loop {
+        if told && !ending {
+            ending = true;
+            connection.as_mut().graceful_shutdown();
+            end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
+        }
         tokio::select! {
             biased;
             result = connection.as_mut() => {
@@ -126,16 +128,14 @@ async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
                 }
                 return;
             }
-            () = drained.as_mut(), if !ending.get() => {}
+            () = drained.as_mut(), if !ending => told = true,
             () = end.as_mut() => {
-                if ending.get() {
+                if ending {
                     return;
                 }
+                told = true;
             }
         }
-        ending.set(true);
-        connection.as_mut().graceful_shutdown();
-        end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
     }
 }
 

@@ -20,7 +20,10 @@ mod tests {
 
     #[test]
     fn workers_take_the_allowed_cores_in_turn() {
-        assert_eq!([0, 1, 2, 3].map(|n| nth_in_turn(&[2, 5, 7], n)), [Some(2), Some(5), Some(7), Some(2)]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| nth_in_turn(&[2, 5, 7], n)),
+            [Some(2), Some(5), Some(7), Some(2)]
+        );
         assert_eq!(nth_in_turn(&[], 0), None);
         assert!(core_of(0).is_some());
     }

@@ -91,7 +91,10 @@ pub struct Snapshot {
 
 impl Published {
     fn new() -> Arc<Self> {
-        Arc::new(Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), started: Instant::now() })
+        Arc::new(Self {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            started: Instant::now(),
+        })
     }
 
     fn get(&self, at: usize) -> u64 {
@@ -114,7 +117,10 @@ impl Published {
             budget_used: get(Count::BudgetUsed),
             acks: std::array::from_fn(|n| self.get(ACKS + n)),
             ack_time: Duration::from_micros(get(Count::AckMicros)),
-            idle_for: self.started.elapsed().saturating_sub(Duration::from_millis(get(Count::TickedAt))),
+            idle_for: self
+                .started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(get(Count::TickedAt))),
             oldest_wait: Duration::from_millis(get(Count::OldestWait)),
         }
     }
@@ -186,7 +192,9 @@ impl Counters {
         let in_flight = &self.cells[Count::InFlight as usize];
         in_flight.set(in_flight.get() - 1);
         self.operations.set(self.operations.get() + 1);
-        if self.operations.get() >= PUBLISH_OPERATIONS || now.duration_since(self.published_at.get()) >= PUBLISH_INTERVAL {
+        if self.operations.get() >= PUBLISH_OPERATIONS
+            || now.duration_since(self.published_at.get()) >= PUBLISH_INTERVAL
+        {
             self.publish(now);
         }
         in_flight.get()
@@ -223,7 +231,14 @@ mod tests {
 
     #[test]
     fn an_ack_falls_into_the_first_bucket_that_holds_it() {
-        for (micros, bucket) in [(0, 0), (64, 0), (65, 1), (128, 1), (129, 2), (u64::MAX, ACK_BUCKETS - 1)] {
+        for (micros, bucket) in [
+            (0, 0),
+            (64, 0),
+            (65, 1),
+            (128, 1),
+            (129, 2),
+            (u64::MAX, ACK_BUCKETS - 1),
+        ] {
             assert_eq!(ack_bucket(micros), bucket, "{micros} us");
         }
         for bucket in 0..ACK_BUCKETS - 1 {
@@ -241,7 +256,10 @@ mod tests {
         assert_eq!(counters.published().snapshot().records, 0);
         counters.publish(Instant::now());
         let shown = counters.published().snapshot();
-        assert_eq!((shown.records, shown.entries, shown.bytes, shown.not_utf8), (7, 1, 100, 1));
+        assert_eq!(
+            (shown.records, shown.entries, shown.bytes, shown.not_utf8),
+            (7, 1, 100, 1)
+        );
         assert_eq!((shown.refused[Refusal::Budget.index()], shown.acks[1]), (1, 1));
     }
 

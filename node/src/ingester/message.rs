@@ -31,7 +31,15 @@ pub(super) struct Message<'w> {
 impl<'w> Message<'w> {
     /// Nothing yet.
     pub(super) fn new(state: &'w WorkerState) -> Self {
-        Self { state, permit: state.slice.must_take_nothing(), frames: state.frames.must_take(), copied: Vec::new(), len: 0, expected: 0, contiguous: false }
+        Self {
+            state,
+            permit: state.slice.must_take_nothing(),
+            frames: state.frames.must_take(),
+            copied: Vec::new(),
+            len: 0,
+            expected: 0,
+            contiguous: false,
+        }
     }
 
     /// Its bytes will be needed in a row.
@@ -51,7 +59,11 @@ impl<'w> Message<'w> {
     }
 
     fn must_grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if self.permit.must_grow(bytes as u64) { Ok(()) } else { Err(Refusal::Budget) }
+        if self.permit.must_grow(bytes as u64) {
+            Ok(())
+        } else {
+            Err(Refusal::Budget)
+        }
     }
 
     /// Adds what arrived. `last`: nothing follows.
@@ -73,7 +85,8 @@ impl<'w> Message<'w> {
     fn copy(&mut self, frame: &[u8]) {
         if self.copied.is_empty() {
             self.copied = self.state.bytes.must_take();
-            self.copied.reserve_exact((self.expected + frame.len()).saturating_sub(self.len));
+            self.copied
+                .reserve_exact((self.expected + frame.len()).saturating_sub(self.len));
         }
         self.copied.extend_from_slice(frame);
     }
@@ -85,7 +98,10 @@ impl<'w> Message<'w> {
 
     /// All of it, in order.
     pub(super) fn must_parts(&self) -> impl Iterator<Item = &[u8]> {
-        self.frames.iter().map(|frame| &frame[..]).chain(std::iter::once(&self.copied[..]))
+        self.frames
+            .iter()
+            .map(|frame| &frame[..])
+            .chain(std::iter::once(&self.copied[..]))
     }
 
     /// All of it in a row, where it is.

@@ -104,7 +104,10 @@ async fn read_message<'w>(
     mut body: Incoming,
 ) -> Result<(Message<'w>, Form), Refusal> {
     let (mut frame, flag, len) = read_prefix(&mut body).await?;
-    let form = Form { compression: compression(flag, encoding)?, json: false };
+    let form = Form {
+        compression: compression(flag, encoding)?,
+        json: false,
+    };
     if len > state.limits.max_message {
         return Err(Refusal::TooLarge);
     }
@@ -142,7 +145,11 @@ async fn read_prefix(body: &mut Incoming) -> Result<(Bytes, u8, usize), Refusal>
     let mut have = 0;
     loop {
         let Some(mut frame) = next_data(body).await? else {
-            return Err(if have == 0 { Refusal::NoMessage } else { Refusal::Truncated });
+            return Err(if have == 0 {
+                Refusal::NoMessage
+            } else {
+                Refusal::Truncated
+            });
         };
         let take = frame.len().min(PREFIX - have);
         prefix[have..have + take].copy_from_slice(&frame[..take]);
@@ -209,7 +216,10 @@ async fn other_service(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     in_flight.must_pay()?;
-    let paid = state.slice.must_take(OTHER_REQUEST_BYTES as u64).ok_or(Refusal::Budget)?;
+    let paid = state
+        .slice
+        .must_take(OTHER_REQUEST_BYTES as u64)
+        .ok_or(Refusal::Budget)?;
     let request = request.map(|body| tonic::body::Body::new(Limited::new(body, OTHER_REQUEST_BYTES)));
     match state.routes.clone().call(request).await {
         Ok(response) => Ok(response.map(|body| ReplyBody::Service { body, _paid: paid })),

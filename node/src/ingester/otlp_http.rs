@@ -44,7 +44,11 @@ pub(super) async fn answer(
 }
 
 fn success(json: bool) -> Response<ReplyBody> {
-    let (content_type, body) = if json { (JSON, Bytes::from_static(b"{}")) } else { (PROTOBUF, Bytes::new()) };
+    let (content_type, body) = if json {
+        (JSON, Bytes::from_static(b"{}"))
+    } else {
+        (PROTOBUF, Bytes::new())
+    };
     let mut response = Response::new(ReplyBody::from(body));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -53,9 +57,17 @@ fn success(json: bool) -> Response<ReplyBody> {
 fn route(request: &Request<Incoming>) -> Result<(), Refusal> {
     let path = request.uri().path();
     if path != LOGS {
-        return Err(if OTHER_SIGNALS.contains(&path) { Refusal::LogsOnly } else { Refusal::UnknownPath });
+        return Err(if OTHER_SIGNALS.contains(&path) {
+            Refusal::LogsOnly
+        } else {
+            Refusal::UnknownPath
+        });
     }
-    if request.method() == Method::POST { Ok(()) } else { Err(Refusal::Method) }
+    if request.method() == Method::POST {
+        Ok(())
+    } else {
+        Err(Refusal::Method)
+    }
 }
 
 /// Whether the content is JSON; `None` where it is neither that nor protobuf.
@@ -101,12 +113,17 @@ async fn read_message(state: &WorkerState, form: Form, mut body: Incoming) -> Re
         message.make_contiguous();
     }
     if let Some(len) = expected {
-        let len = usize::try_from(len).ok().filter(|len| *len <= max).ok_or(Refusal::TooLarge)?;
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= max)
+            .ok_or(Refusal::TooLarge)?;
         message.must_expect(len)?;
     }
     while let Some(frame) = body.frame().await {
         // The client is gone or the framing is broken: the answer, if any, says so.
-        let Ok(data) = frame.map_err(|_| Refusal::Truncated)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Refusal::Truncated)?.into_data() else {
+            continue;
+        };
         let len = message.len() + data.len();
         if len > max {
             return Err(Refusal::TooLarge);

@@ -147,7 +147,11 @@ impl Refusal {
         }
         let wording = self.wording();
         let answer = answer_to(self);
-        let Answer { grpc_message, grpc_retry, .. } = &*answer;
+        let Answer {
+            grpc_message,
+            grpc_retry,
+            ..
+        } = &*answer;
         let mut response = Response::new(ReplyBody::Empty);
         let headers = response.headers_mut();
         headers.reserve(6);
@@ -179,7 +183,9 @@ impl Refusal {
 
     /// The answer to what is not gRPC, on the gRPC port.
     fn to_text(self) -> Response<ReplyBody> {
-        let mut response = Response::new(ReplyBody::from(bytes::Bytes::from_static(self.wording().message.as_bytes())));
+        let mut response = Response::new(ReplyBody::from(bytes::Bytes::from_static(
+            self.wording().message.as_bytes(),
+        )));
         *response.status_mut() = self.wording().http;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

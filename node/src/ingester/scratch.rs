@@ -16,7 +16,12 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new() -> Self {
-        Self { inflater: Inflater::new(), inflated: Vec::new(), converted: Vec::new(), used: false }
+        Self {
+            inflater: Inflater::new(),
+            inflated: Vec::new(),
+            converted: Vec::new(),
+            used: false,
+        }
     }
 
     /// The payload in `sent`, as protobuf, of `limit` bytes at most.
@@ -31,10 +36,12 @@ impl Scratch {
         let plain = match compression {
             None => sent,
             Some(compression) => {
-                self.inflater.inflate(compression, sent, &mut self.inflated, limit).map_err(|error| match error {
-                    InflateError::Corrupt | InflateError::Truncated => Refusal::NotInflatable,
-                    InflateError::TooLarge { .. } => Refusal::InflatesTooLarge,
-                })?;
+                self.inflater
+                    .inflate(compression, sent, &mut self.inflated, limit)
+                    .map_err(|error| match error {
+                        InflateError::Corrupt | InflateError::Truncated => Refusal::NotInflatable,
+                        InflateError::TooLarge { .. } => Refusal::InflatesTooLarge,
+                    })?;
                 &self.inflated
             }
         };
@@ -64,7 +71,10 @@ fn refuse_json(error: &JsonError) -> Refusal {
     match error {
         JsonError::NotOtlpJson(error) => {
             let place = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-            Refusal::MalformedJson { line: place(error.line()), column: place(error.column()) }
+            Refusal::MalformedJson {
+                line: place(error.line()),
+                column: place(error.column()),
+            }
         }
         JsonError::NotOtlp(error) => Refusal::Malformed(*error),
     }

@@ -18,7 +18,8 @@ use super::scratch::Scratch;
 use super::waiters::Waiters;
 use crate::buffer::{Budget, Permit, Pool, Slice};
 use crate::limits::{
-    HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX, POOLED_LISTS, REQUEST_BYTES,
+    HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
+    POOLED_LISTS, REQUEST_BYTES,
 };
 
 /// What an operator sets of the ingest path.
@@ -52,7 +53,8 @@ impl Load {
     }
 
     fn must_set_streams(&self, streams: u64) {
-        self.streams.store(u32::try_from(streams).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.streams
+            .store(u32::try_from(streams).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn connection_given(&self) {
@@ -143,14 +145,23 @@ impl<'w> InFlight<'w> {
     pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
         state.load.must_set_streams(state.counters.must_begin());
         charge.requests.set(charge.requests.get() + 1);
-        Self { state, charge, permit: None }
+        Self {
+            state,
+            charge,
+            permit: None,
+        }
     }
 
     /// Takes from the budget what the request costs before its message is read.
     pub(super) fn must_pay(&mut self) -> Result<(), Refusal> {
         let mut window = self.charge.window.borrow_mut();
         if window.is_none() {
-            *window = Some(self.state.slice.must_take(u64::from(self.state.window)).ok_or(Refusal::Budget)?);
+            *window = Some(
+                self.state
+                    .slice
+                    .must_take(u64::from(self.state.window))
+                    .ok_or(Refusal::Budget)?,
+            );
         }
         self.permit = Some(self.state.slice.must_take(REQUEST_BYTES).ok_or(Refusal::Budget)?);
         Ok(())
@@ -164,6 +175,8 @@ impl Drop for InFlight<'_> {
         if left == 0 {
             self.charge.window.take();
         }
-        self.state.load.must_set_streams(self.state.counters.must_end(Instant::now()));
+        self.state
+            .load
+            .must_set_streams(self.state.counters.must_end(Instant::now()));
     }
 }

@@ -17,7 +17,7 @@ use gophership_vault::{AppendError, AppendFault};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::state::WorkerState;
-use crate::limits::{SPARE_WAIT_MAX, SPARE_WAIT_FIRST};
+use crate::limits::{SPARE_WAIT_FIRST, SPARE_WAIT_MAX};
 
 /// How a payload was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +28,10 @@ pub(super) struct Form {
 
 impl Form {
     /// As it is stored.
-    pub(super) const PLAIN: Self = Self { compression: None, json: false };
+    pub(super) const PLAIN: Self = Self {
+        compression: None,
+        json: false,
+    };
 }
 
 /// What was appended.
@@ -60,7 +63,9 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
         return Ok(());
     };
     state.waiters.must_wait(stored.lsn).await?;
-    state.counters.must_count_ack(stored.records, stored.bytes, stored.not_utf8, complete.elapsed());
+    state
+        .counters
+        .must_count_ack(stored.records, stored.bytes, stored.not_utf8, complete.elapsed());
     Ok(())
 }
 
@@ -90,7 +95,9 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
     let limit = state.limits.max_message;
     let unpacked = u64::from(form.compression.is_some()) + u64::from(form.json);
     let _permit = state.slice.must_take(limit as u64 * unpacked).ok_or(Refusal::Budget)?;
-    let sent = message.in_a_row().expect("a message that must be unpacked was gathered");
+    let sent = message
+        .in_a_row()
+        .expect("a message that must be unpacked was gathered");
     let mut scratch = state.scratch.borrow_mut();
     let payload = scratch.must_unpack(sent, form.compression, form.json, limit)?;
     must_append(state, payload.len(), std::iter::once(payload))
@@ -134,7 +141,11 @@ fn must_describe(payload: &[u8]) -> Result<EntryMeta, Unwanted> {
         record_count: skim.records,
         tenant: TenantId::DEFAULT,
         encoding: Encoding::Identity,
-        state: if skim.non_utf8 { EntryState::NOT_UTF8 } else { EntryState::PLAIN },
+        state: if skim.non_utf8 {
+            EntryState::NOT_UTF8
+        } else {
+            EntryState::PLAIN
+        },
     })
 }
 

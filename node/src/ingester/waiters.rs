@@ -91,11 +91,17 @@ impl Waiters {
     /// Waits for the entry at `lsn`, which was appended just now.
     pub(super) fn must_wait(self: &Rc<Self>, lsn: Lsn) -> Ack {
         let mut inner = self.inner.borrow_mut();
-        debug_assert!(inner.queue.back().is_none_or(|last| last.lsn < lsn), "entries wait in the order they were appended");
+        debug_assert!(
+            inner.queue.back().is_none_or(|last| last.lsn < lsn),
+            "entries wait in the order they were appended"
+        );
         let slot = inner.take_slot();
         let since = inner.now;
         inner.queue.push_back(Queued { lsn, slot, since });
-        Ack { waiters: Rc::clone(self), slot: Some(slot) }
+        Ack {
+            waiters: Rc::clone(self),
+            slot: Some(slot),
+        }
     }
 
     /// Releases all up to `acked`.
@@ -129,7 +135,9 @@ impl Waiters {
             let woken = {
                 let mut inner = self.inner.borrow_mut();
                 let now = inner.now;
-                let Some(queued) = inner.queue.pop_front_if(|queued| ends(queued, now)) else { return };
+                let Some(queued) = inner.queue.pop_front_if(|queued| ends(queued, now)) else {
+                    return;
+                };
                 inner.finish(queued.slot, outcome)
             };
             if let Some(waker) = woken {
@@ -145,7 +153,9 @@ impl Inner {
             Some(slot) => {
                 self.free = match std::mem::replace(&mut self.slots[slot as usize], Slot::Waiting(None)) {
                     Slot::Free(next) => next,
-                    Slot::Waiting(_) | Slot::Abandoned | Slot::Done(_) => unreachable!("the free list holds free slots"),
+                    Slot::Waiting(_) | Slot::Abandoned | Slot::Done(_) => {
+                        unreachable!("the free list holds free slots")
+                    }
                 };
                 slot
             }

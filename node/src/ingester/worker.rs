@@ -95,13 +95,19 @@ impl Worker {
         let number = setup.number;
         let error = |source| WorkerError { number, source };
         let (queue, connections) = mpsc::channel(HAND_OVER_QUEUE);
-        let door = WorkerDoor { queue, load: Arc::default() };
+        let door = WorkerDoor {
+            queue,
+            load: Arc::default(),
+        };
         let load = Arc::clone(&door.load);
         let (tell, told) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("ingest-{number}"))
             .spawn(move || {
-                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                let runtime = match Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+                {
                     Ok(runtime) => runtime,
                     Err(error) => {
                         tell.send(Err(error)).expect("the starter waits for the news");
@@ -109,7 +115,8 @@ impl Worker {
                     }
                 };
                 let counters = Counters::new();
-                tell.send(Ok(counters.published())).expect("the starter waits for the news");
+                tell.send(Ok(counters.published()))
+                    .expect("the starter waits for the news");
                 run(setup, runtime, counters, load, connections)
             })
             .map_err(error)?;
@@ -155,7 +162,15 @@ fn run(
     if let Some(core) = setup.core {
         keep_to(core);
     }
-    let WorkerSetup { writer, bell, budget, limits, routes, drain, .. } = setup;
+    let WorkerSetup {
+        writer,
+        bell,
+        budget,
+        limits,
+        routes,
+        drain,
+        ..
+    } = setup;
     let state = Rc::new(WorkerState::new(writer, &budget, limits, routes, load, counters));
     runtime.block_on(work(&state, connections, bell, drain));
     // What has not ended by now is dropped with the runtime.
@@ -256,7 +271,9 @@ async fn tick(state: Rc<WorkerState>) {
         state.slice.rebalance();
         state.scratch.borrow_mut().tick();
         let oldest = TICK * state.waiters.oldest().unwrap_or(0);
-        state.counters.tick(Instant::now(), state.waiters.len(), oldest, state.slice.used());
+        state
+            .counters
+            .tick(Instant::now(), state.waiters.len(), oldest, state.slice.used());
         if number.is_multiple_of(LOG_TICKS) {
             state.bytes.clear();
             log_refusals(&state.counters, &mut logged);
@@ -273,7 +290,11 @@ fn log_refusals(counters: &Counters, logged: &mut [u64; Refusal::COUNT]) {
         let count = all - std::mem::replace(logged, all);
         if count > 0 {
             temporary |= refusal.is_temporary();
-            reasons.push_str(&format!("{}{}: {count}", if reasons.is_empty() { "" } else { ", " }, refusal.label()));
+            reasons.push_str(&format!(
+                "{}{}: {count}",
+                if reasons.is_empty() { "" } else { ", " },
+                refusal.label()
+            ));
         }
     }
     if temporary {

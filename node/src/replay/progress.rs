@@ -39,9 +39,13 @@ impl Missing {
             String::new()
         };
         let list = shortened(&self.named.join("; "));
+        let count = match self.entries {
+            0 => "how many entries is not known".to_owned(),
+            n => format!("at least {n} entries"),
+        };
         Some(format!(
-            "{} stretches could not be read (at least {} entries): {list}{more}",
-            self.stretches, self.entries
+            "{} stretches could not be read ({count}): {list}{more}",
+            self.stretches
         ))
     }
 }

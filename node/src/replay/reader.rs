@@ -4,9 +4,8 @@
 
 use std::ops::ControlFlow;
 
-use gophership_vault::ids::SegmentId;
 use gophership_vault::time::TimeRange;
-use gophership_vault::{HoleReason, ScanFault, SegmentState, StoredEntry, Vault};
+use gophership_vault::{ScanFault, StoredEntry, Vault};
 
 use super::plan::Part;
 
@@ -30,35 +29,6 @@ pub(super) fn read(
             Ok(entry) => each(Found::Entry(entry))?,
             Err(fault) if fault.segment.index > part.until.index() => break,
             Err(fault) => each(Found::Fault(fault))?,
-        }
-    }
-    for (id, state) in vault.segments() {
-        if let SegmentState::Sealed(record) = state
-            && id.shard == part.shard
-            && id.index <= part.until.index()
-            && record.stats.event.is_none_or(|event| event.overlaps(range))
-        {
-            holes(vault, id, part, each)?;
-        }
-    }
-    ControlFlow::Continue(())
-}
-
-/// The numbers of a segment that were acknowledged and lost before it was sealed.
-fn holes(vault: &Vault, id: SegmentId, part: Part, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
-    // One that was trimmed meanwhile has none; one that cannot be opened was reported by the cursor.
-    let Ok(detail) = vault.describe(id) else {
-        return ControlFlow::Continue(());
-    };
-    for hole in detail.holes {
-        let in_range = id.index < part.until.index() || hole.first <= part.until.number();
-        if hole.reason == HoleReason::Quarantined && in_range {
-            let what = "found bad before the segment was sealed; the bytes are in quarantine".to_owned();
-            each(Found::Fault(ScanFault {
-                segment: id,
-                numbers: Some((hole.first, hole.last)),
-                what,
-            }))?;
         }
     }
     ControlFlow::Continue(())

@@ -10,7 +10,10 @@ use crate::payloads::{gzip, logs};
 use crate::run;
 
 fn small() -> Server {
-    let mut settings = Settings { budget: 512 << 10, ..Settings::default() };
+    let mut settings = Settings {
+        budget: 512 << 10,
+        ..Settings::default()
+    };
     settings.limits.max_message = 400 << 10;
     Server::start(settings)
 }
@@ -48,14 +51,24 @@ fn what_does_not_fit_into_the_budget_is_refused_with_a_retry_delay() {
 
 #[test]
 fn inflating_is_paid_for() {
-    let mut settings = Settings { budget: 300 << 10, ..Settings::default() };
+    let mut settings = Settings {
+        budget: 300 << 10,
+        ..Settings::default()
+    };
     settings.limits.max_message = 256 << 10;
     let server = Server::start(settings);
     let payload = logs(1, 10);
     let gz = [("grpc-encoding", "gzip")];
     let answer = run(export(server.grpc, &gz, frames([message(1, &gzip(&payload))])));
-    assert_eq!(answer.grpc(), Some("14"), "a window and an inflated message are more than this budget");
-    assert_eq!(run(export(server.grpc, &[], frames([message(0, &payload)]))).grpc(), Some("0"));
+    assert_eq!(
+        answer.grpc(),
+        Some("14"),
+        "a window and an inflated message are more than this budget"
+    );
+    assert_eq!(
+        run(export(server.grpc, &[], frames([message(0, &payload)]))).grpc(),
+        Some("0")
+    );
     server.stop();
 }
 

@@ -69,9 +69,12 @@ impl Http2 {
         Self::over(TcpStream::connect(to).await.unwrap()).await
     }
 
-    pub(crate) async fn over(socket: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) -> Self {
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    pub(crate) async fn over(
+        socket: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         Self(sender)
     }
@@ -89,7 +92,11 @@ impl Http2 {
 
 /// An Export with these frames on a connection of its own.
 pub(crate) async fn export(to: SocketAddr, headers: &[(&str, &str)], body: Body) -> Answer {
-    Http2::connect(to).await.send(export_request(headers, body)).await.unwrap()
+    Http2::connect(to)
+        .await
+        .send(export_request(headers, body))
+        .await
+        .unwrap()
 }
 
 pub(crate) const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -114,7 +121,9 @@ fn set<'h>(to: &mut HeaderMap, headers: impl Iterator<Item = &'h (&'h str, &'h s
 /// A request of HTTP/1.1 on a connection of its own.
 pub(crate) async fn http1(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
     let socket = TcpStream::connect(to).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
     set(request.headers_mut(), [("host", "localhost")].iter().chain(headers));
@@ -133,6 +142,12 @@ async fn answer(response: Response<Incoming>) -> hyper::Result<Answer> {
     let collected = body.collect().await?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
     let headers = parts.headers.iter().chain(&trailers);
-    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-    Ok(Answer { status: parts.status.as_u16(), headers, body: collected.to_bytes() })
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers,
+        body: collected.to_bytes(),
+    })
 }

@@ -12,19 +12,32 @@ use crate::run;
 
 #[test]
 fn connections_are_spread_evenly_over_the_workers() {
-    let server = Server::start(Settings { shards: 3, ..Settings::default() });
+    let server = Server::start(Settings {
+        shards: 3,
+        ..Settings::default()
+    });
     run(async {
         let mut open = Vec::new();
         for _ in 0..9 {
             let mut connection = Http2::connect(server.grpc).await;
-            let answer = connection.send(export_request(&[], frames([message(0, &logs(1, 1))]))).await.unwrap();
+            let answer = connection
+                .send(export_request(&[], frames([message(0, &logs(1, 1))])))
+                .await
+                .unwrap();
             assert_eq!(answer.grpc(), Some("0"));
             open.push(connection);
         }
         assert_eq!(server.connections(), [3, 3, 3]);
     });
     server.until(|server| server.connections() == [0, 0, 0]);
-    assert_eq!(server.counted().iter().map(|counted| counted.entries).collect::<Vec<_>>(), [3, 3, 3]);
+    assert_eq!(
+        server
+            .counted()
+            .iter()
+            .map(|counted| counted.entries)
+            .collect::<Vec<_>>(),
+        [3, 3, 3]
+    );
     server.stop();
 }
 
@@ -51,12 +64,18 @@ fn many_streams_of_one_connection_are_all_answered() {
 
 #[test]
 fn payloads_go_on_being_stored_when_wal_files_are_full() {
-    let server = Server::start(Settings { segment_size: 256 << 10, ..Settings::default() });
+    let server = Server::start(Settings {
+        segment_size: 256 << 10,
+        ..Settings::default()
+    });
     let payload = logs(100, 300);
     run(async {
         let mut connection = Http2::connect(server.grpc).await;
         for _ in 0..60 {
-            let answer = connection.send(export_request(&[], frames([message(0, &payload)]))).await.unwrap();
+            let answer = connection
+                .send(export_request(&[], frames([message(0, &payload)])))
+                .await
+                .unwrap();
             assert_eq!(answer.grpc(), Some("0"), "{answer:?}");
         }
     });
@@ -74,7 +93,10 @@ fn an_old_connection_is_told_to_go_and_no_request_is_lost() {
         let mut connection = Http2::connect(server.grpc).await;
         let mut acknowledged = 0;
         while !connection.is_closed() {
-            match connection.send(export_request(&[], frames([message(0, &payload)]))).await {
+            match connection
+                .send(export_request(&[], frames([message(0, &payload)])))
+                .await
+            {
                 Ok(answer) => {
                     assert_eq!(answer.grpc(), Some("0"));
                     acknowledged += 1;

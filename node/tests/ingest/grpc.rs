@@ -12,7 +12,11 @@ use crate::run;
 
 fn assert_acknowledged(answer: &Answer) {
     assert_eq!((answer.status, answer.grpc()), (200, Some("0")), "{answer:?}");
-    assert_eq!(&answer.body[..], [0; 5], "an empty message, so that partial_success is unset");
+    assert_eq!(
+        &answer.body[..],
+        [0; 5],
+        "an empty message, so that partial_success is unset"
+    );
     assert_eq!(answer.header("content-type"), Some("application/grpc"));
 }
 
@@ -43,7 +47,10 @@ fn an_entry_knows_its_records_and_event_times() {
     accept(&server, &[], 0, &not_utf8());
     let stored = server.stored();
     let meta = stored[0].0;
-    assert_eq!((meta.record_count, meta.min_event_ns, meta.max_event_ns), (7, time_of(0), time_of(6)));
+    assert_eq!(
+        (meta.record_count, meta.min_event_ns, meta.max_event_ns),
+        (7, time_of(0), time_of(6))
+    );
     assert_eq!(meta.state, EntryState::PLAIN);
     assert!(meta.received_ns > time_of(0));
     assert_eq!((stored[1].0.state, &stored[1].1), (EntryState::NOT_UTF8, &not_utf8()));
@@ -84,7 +91,10 @@ fn a_compressed_message_is_stored_inflated() {
     }
     let pieces: Vec<Vec<u8>> = message(1, &gzip(&large)).chunks(777).map(<[u8]>::to_vec).collect();
     assert_acknowledged(&run(export(server.grpc, &[("grpc-encoding", "gzip")], frames(pieces))));
-    assert_eq!(server.payloads(), [&small, &small, &small, &large, &large, &large, &large].map(Vec::clone));
+    assert_eq!(
+        server.payloads(),
+        [&small, &small, &small, &large, &large, &large, &large].map(Vec::clone)
+    );
     server.stop();
 }
 
@@ -106,26 +116,104 @@ fn each_bad_request_gets_its_answer_and_touches_nothing() {
     let gz = [("grpc-encoding", "gzip")];
     let over = (1 << 20) + 1;
     let cases = [
-        ("malformed", Refusal::Malformed(zero()), "3", run(export(server.grpc, &[], frames([message(0, &one[..one.len() - 1])])))),
-        ("a wrong wire type", Refusal::Malformed(zero()), "3", run(export(server.grpc, &[], frames([message(0, &[0x08, 0x01])])))),
-        ("cut off", Refusal::Truncated, "3", run(export(server.grpc, &[], cut(1)))),
-        ("cut in its prefix", Refusal::Truncated, "3", run(export(server.grpc, &[], frames([vec![0, 0, 0]])))),
-        ("nothing", Refusal::NoMessage, "12", run(export(server.grpc, &[], frames([])))),
-        ("two in one frame", Refusal::ExtraMessage, "12", run(export(server.grpc, &[], frames([whole.repeat(2)])))),
-        ("two in two frames", Refusal::ExtraMessage, "12", run(export(server.grpc, &[], frames([whole.clone(), whole.clone()])))),
-        ("flag 7", Refusal::BadFlag, "13", run(export(server.grpc, &[], frames([message(7, &one)])))),
-        ("compressed how", Refusal::NoCompressionNamed, "13", run(export(server.grpc, &[], frames([message(1, &gzip(&one))])))),
-        ("not gzip", Refusal::NotInflatable, "3", run(export(server.grpc, &gz, frames([message(1, &one)])))),
-        ("gzip cut off", Refusal::NotInflatable, "3", run(export(server.grpc, &gz, frames([message(1, &gzip(&one)[..20])])))),
-        ("a bomb", Refusal::InflatesTooLarge, "8", run(export(server.grpc, &gz, frames([message(1, &gzip(&vec![0; 9 << 20]))])))),
-        ("too large", Refusal::TooLarge, "8", run(export(server.grpc, &[], frames([message(0, &vec![0; over])])))),
-        ("said to be too large", Refusal::TooLarge, "8", run(export(server.grpc, &[], unfinished(vec![0, 0xff, 0, 0, 0])))),
+        (
+            "malformed",
+            Refusal::Malformed(zero()),
+            "3",
+            run(export(server.grpc, &[], frames([message(0, &one[..one.len() - 1])]))),
+        ),
+        (
+            "a wrong wire type",
+            Refusal::Malformed(zero()),
+            "3",
+            run(export(server.grpc, &[], frames([message(0, &[0x08, 0x01])]))),
+        ),
+        (
+            "cut off",
+            Refusal::Truncated,
+            "3",
+            run(export(server.grpc, &[], cut(1))),
+        ),
+        (
+            "cut in its prefix",
+            Refusal::Truncated,
+            "3",
+            run(export(server.grpc, &[], frames([vec![0, 0, 0]]))),
+        ),
+        (
+            "nothing",
+            Refusal::NoMessage,
+            "12",
+            run(export(server.grpc, &[], frames([]))),
+        ),
+        (
+            "two in one frame",
+            Refusal::ExtraMessage,
+            "12",
+            run(export(server.grpc, &[], frames([whole.repeat(2)]))),
+        ),
+        (
+            "two in two frames",
+            Refusal::ExtraMessage,
+            "12",
+            run(export(server.grpc, &[], frames([whole.clone(), whole.clone()]))),
+        ),
+        (
+            "flag 7",
+            Refusal::BadFlag,
+            "13",
+            run(export(server.grpc, &[], frames([message(7, &one)]))),
+        ),
+        (
+            "compressed how",
+            Refusal::NoCompressionNamed,
+            "13",
+            run(export(server.grpc, &[], frames([message(1, &gzip(&one))]))),
+        ),
+        (
+            "not gzip",
+            Refusal::NotInflatable,
+            "3",
+            run(export(server.grpc, &gz, frames([message(1, &one)]))),
+        ),
+        (
+            "gzip cut off",
+            Refusal::NotInflatable,
+            "3",
+            run(export(server.grpc, &gz, frames([message(1, &gzip(&one)[..20])]))),
+        ),
+        (
+            "a bomb",
+            Refusal::InflatesTooLarge,
+            "8",
+            run(export(server.grpc, &gz, frames([message(1, &gzip(&vec![0; 9 << 20]))]))),
+        ),
+        (
+            "too large",
+            Refusal::TooLarge,
+            "8",
+            run(export(server.grpc, &[], frames([message(0, &vec![0; over])]))),
+        ),
+        (
+            "said to be too large",
+            Refusal::TooLarge,
+            "8",
+            run(export(server.grpc, &[], unfinished(vec![0, 0xff, 0, 0, 0]))),
+        ),
     ];
     for (number, (name, refusal, code, answer)) in cases.iter().enumerate() {
         assert_eq!((answer.status, answer.grpc()), (200, Some(*code)), "{name}: {answer:?}");
-        assert_eq!(answer.header("google.rpc.retryinfo-bin"), None, "{name} invites no retry");
+        assert_eq!(
+            answer.header("google.rpc.retryinfo-bin"),
+            None,
+            "{name} invites no retry"
+        );
         let expected = cases.iter().filter(|case| case.1.index() == refusal.index()).count() as u64;
-        assert_eq!(server.counted()[0].refused[refusal.index()], expected, "case {number}: {name}");
+        assert_eq!(
+            server.counted()[0].refused[refusal.index()],
+            expected,
+            "case {number}: {name}"
+        );
     }
     assert_eq!(server.payloads().len(), 0);
     accept(&server, &[], 0, &one);
@@ -173,24 +261,42 @@ fn what_is_not_an_export_of_logs_is_told_so() {
         let mut connection = Http2::connect(server.grpc).await;
         for signal in ["trace.v1.TraceService", "metrics.v1.MetricsService"] {
             let path = format!("/opentelemetry.proto.collector.{signal}/Export");
-            let answer = connection.send(grpc_request(&path, &[], frames([one.clone()]))).await.unwrap();
+            let answer = connection
+                .send(grpc_request(&path, &[], frames([one.clone()])))
+                .await
+                .unwrap();
             assert_eq!(answer.grpc(), Some("12"));
             assert!(answer.header("grpc-message").unwrap().contains("logs only"));
         }
-        let answer = connection.send(grpc_request("/a.B/C", &[], frames([one.clone()]))).await.unwrap();
+        let answer = connection
+            .send(grpc_request("/a.B/C", &[], frames([one.clone()])))
+            .await
+            .unwrap();
         assert_eq!(answer.grpc(), Some("12"));
         let text = [("content-type", "text/plain")];
-        let answer = connection.send(grpc_request(crate::client::EXPORT, &text, frames([one.clone()]))).await.unwrap();
+        let answer = connection
+            .send(grpc_request(crate::client::EXPORT, &text, frames([one.clone()])))
+            .await
+            .unwrap();
         assert_eq!((answer.status, answer.grpc()), (415, None));
         let snappy = [("grpc-encoding", "snappy")];
         let compressed = frames([message(1, &one)]);
-        let answer = connection.send(grpc_request(crate::client::EXPORT, &snappy, compressed)).await.unwrap();
-        assert_eq!((answer.grpc(), answer.header("grpc-accept-encoding")), (Some("12"), Some("identity,gzip,zstd")));
+        let answer = connection
+            .send(grpc_request(crate::client::EXPORT, &snappy, compressed))
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.grpc(), answer.header("grpc-accept-encoding")),
+            (Some("12"), Some("identity,gzip,zstd"))
+        );
         let answer = http1(server.grpc, "GET", "/", &[], frames([])).await;
         assert_eq!(answer.status, 400);
         assert!(String::from_utf8_lossy(&answer.body).contains("HTTP/2"));
         // With all that, the connection still works.
-        let answer = connection.send(grpc_request(crate::client::EXPORT, &[], frames([one]))).await.unwrap();
+        let answer = connection
+            .send(grpc_request(crate::client::EXPORT, &[], frames([one])))
+            .await
+            .unwrap();
         assert_acknowledged(&answer);
     });
     server.stop();
@@ -200,9 +306,15 @@ fn what_is_not_an_export_of_logs_is_told_so() {
 fn the_other_services_of_the_port_answer_too() {
     let (reporter, health) = tonic_health::server::health_reporter();
     run(reporter.set_service_status("", tonic_health::ServingStatus::Serving));
-    let server = Server::start(Settings { routes: tonic::service::Routes::new(health), ..Settings::default() });
+    let server = Server::start(Settings {
+        routes: tonic::service::Routes::new(health),
+        ..Settings::default()
+    });
     let check = grpc_request("/grpc.health.v1.Health/Check", &[], frames([message(0, &[])]));
     let answer = run(async { Http2::connect(server.grpc).await.send(check).await.unwrap() });
-    assert_eq!((answer.grpc(), &answer.body[..]), (Some("0"), &[0, 0, 0, 0, 2, 8, 1][..]));
+    assert_eq!(
+        (answer.grpc(), &answer.body[..]),
+        (Some("0"), &[0, 0, 0, 0, 2, 8, 1][..])
+    );
     server.stop();
 }

@@ -97,16 +97,37 @@ impl Server {
         let (grpc, http) = (ingester::listen(free).unwrap(), ingester::listen(free).unwrap());
         let (grpc_at, http_at) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
         let ports = vec![
-            Port { listener: grpc, protocol: Protocol::Grpc, tls: settings.tls.clone() },
-            Port { listener: http, protocol: Protocol::Http, tls: settings.tls },
+            Port {
+                listener: grpc,
+                protocol: Protocol::Grpc,
+                tls: settings.tls.clone(),
+            },
+            Port {
+                listener: http,
+                protocol: Protocol::Http,
+                tls: settings.tls,
+            },
         ];
         let doors = workers.iter().map(Worker::door).collect();
         let (close, closed) = watch::channel(false);
         let acceptor = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(ingester::accept(ports, doors, closed)).unwrap();
         });
-        Self { grpc: grpc_at, http: http_at, budget, vault, workers, close, drain, acceptor, _data: data }
+        Self {
+            grpc: grpc_at,
+            http: http_at,
+            budget,
+            vault,
+            workers,
+            close,
+            drain,
+            acceptor,
+            _data: data,
+        }
     }
 
     /// What each worker has counted by now.
@@ -159,7 +180,11 @@ impl Server {
     /// Ends it; every worker must give its writer back.
     pub(crate) fn stop(self) {
         self.begin_to_stop();
-        let writers = self.workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect();
+        let writers = self
+            .workers
+            .into_iter()
+            .map(|worker| worker.join().expect("no worker panics"))
+            .collect();
         self.acceptor.join().unwrap();
         self.vault.close(writers);
         assert_eq!(self.budget.held(), 0, "every byte goes back to the budget");

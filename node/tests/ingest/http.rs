@@ -13,8 +13,15 @@ const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn assert_acknowledged(answer: &Answer) {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-protobuf")), "{answer:?}");
-    assert!(answer.body.is_empty(), "an empty response, so that partial_success is unset");
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/x-protobuf")),
+        "{answer:?}"
+    );
+    assert!(
+        answer.body.is_empty(),
+        "an empty response, so that partial_success is unset"
+    );
 }
 
 #[test]
@@ -29,7 +36,10 @@ fn an_acknowledged_payload_is_in_the_vault_byte_for_byte() {
         let charset = ("content-type", "application/x-protobuf; charset=utf-8");
         assert_acknowledged(&post(server.http, &[charset, ("content-encoding", "identity")], small.clone()).await);
     });
-    assert_eq!(server.payloads(), [&small, &large, &large, &large, &small].map(Vec::clone));
+    assert_eq!(
+        server.payloads(),
+        [&small, &large, &large, &large, &small].map(Vec::clone)
+    );
     server.stop();
 }
 
@@ -41,8 +51,12 @@ fn a_body_may_come_in_chunks_and_by_http_2() {
     run(async {
         for size in [100, 9000, 200_000] {
             assert_acknowledged(&http1(server.http, "POST", "/v1/logs", &[PROTOBUF], pieces(size)).await);
-            let mut request = ::http::Request::post("http://localhost/v1/logs").body(pieces(size)).unwrap();
-            request.headers_mut().insert("content-type", "application/x-protobuf".parse().unwrap());
+            let mut request = ::http::Request::post("http://localhost/v1/logs")
+                .body(pieces(size))
+                .unwrap();
+            request
+                .headers_mut()
+                .insert("content-type", "application/x-protobuf".parse().unwrap());
             assert_acknowledged(&Http2::connect(server.http).await.send(request).await.unwrap());
         }
     });
@@ -53,7 +67,8 @@ fn a_body_may_come_in_chunks_and_by_http_2() {
 #[test]
 fn json_becomes_otlp() {
     let server = Server::start(Settings::default());
-    let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"hi"}}]}]}]}"#;
+    let json =
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"hi"}}]}]}]}"#;
     run(async {
         for (body, encoding) in [(json.as_bytes().to_vec(), "identity"), (gzip(json.as_bytes()), "gzip")] {
             let answer = post(server.http, &[JSON, ("content-encoding", encoding)], body).await;
@@ -87,15 +102,39 @@ fn each_bad_request_gets_its_answer_and_touches_nothing() {
     run(async {
         let at = server.http;
         let rows = [
-            ("malformed", 400, 3, post(at, &[PROTOBUF], one[..one.len() - 1].to_vec()).await),
+            (
+                "malformed",
+                400,
+                3,
+                post(at, &[PROTOBUF], one[..one.len() - 1].to_vec()).await,
+            ),
             ("not gzip", 400, 3, post(at, &[PROTOBUF, gz], one.clone()).await),
-            ("a bomb", 413, 8, post(at, &[PROTOBUF, gz], gzip(&vec![0; 9 << 20])).await),
+            (
+                "a bomb",
+                413,
+                8,
+                post(at, &[PROTOBUF, gz], gzip(&vec![0; 9 << 20])).await,
+            ),
             ("too large", 413, 8, post(at, &[PROTOBUF], over.clone()).await),
-            ("too large in chunks", 413, 8, http1(at, "POST", "/v1/logs", &[PROTOBUF], frames([over])).await),
-            ("brotli", 415, 12, post(at, &[PROTOBUF, ("content-encoding", "br")], one.clone()).await),
+            (
+                "too large in chunks",
+                413,
+                8,
+                http1(at, "POST", "/v1/logs", &[PROTOBUF], frames([over])).await,
+            ),
+            (
+                "brotli",
+                415,
+                12,
+                post(at, &[PROTOBUF, ("content-encoding", "br")], one.clone()).await,
+            ),
         ];
         for (name, status, code, answer) in rows {
-            assert_eq!((answer.status, answer.header("retry-after")), (status, None), "{name}: {answer:?}");
+            assert_eq!(
+                (answer.status, answer.header("retry-after")),
+                (status, None),
+                "{name}: {answer:?}"
+            );
             assert_eq!(answer.header("content-type"), Some("application/x-protobuf"), "{name}");
             assert_eq!(Status::decode(&answer.body[..]).unwrap().code, code, "{name}");
         }
@@ -112,7 +151,10 @@ fn each_bad_request_gets_its_answer_and_touches_nothing() {
         ] {
             let answer = http1(at, method, path, &[], frames([])).await;
             assert_eq!(answer.status, status, "{method} {path}");
-            assert!(String::from_utf8_lossy(&answer.body).contains(say), "{method} {path}: {answer:?}");
+            assert!(
+                String::from_utf8_lossy(&answer.body).contains(say),
+                "{method} {path}: {answer:?}"
+            );
         }
         assert_eq!(server.payloads().len(), 0);
         assert_acknowledged(&post(at, &[PROTOBUF], one.clone()).await);

@@ -16,11 +16,19 @@ pub(crate) fn time_of(n: u64) -> u64 {
 pub(crate) fn logs(records: u64, body_bytes: usize) -> Vec<u8> {
     let log_records = (0..records).map(|n| LogRecord {
         time_unix_nano: time_of(n),
-        body: Some(AnyValue { value: Some(Value::StringValue(body(n, body_bytes))) }),
+        body: Some(AnyValue {
+            value: Some(Value::StringValue(body(n, body_bytes))),
+        }),
         ..LogRecord::default()
     });
-    let scope_logs = vec![ScopeLogs { log_records: log_records.collect(), ..ScopeLogs::default() }];
-    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    let scope_logs = vec![ScopeLogs {
+        log_records: log_records.collect(),
+        ..ScopeLogs::default()
+    }];
+    let resource_logs = vec![ResourceLogs {
+        scope_logs,
+        ..ResourceLogs::default()
+    }];
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
@@ -29,7 +37,9 @@ fn body(n: u64, bytes: usize) -> String {
     let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..bytes)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             char::from(b'a' + (state >> 60) as u8)
         })
         .collect()
@@ -38,7 +48,10 @@ fn body(n: u64, bytes: usize) -> String {
 /// One record whose body is not UTF-8.
 pub(crate) fn not_utf8() -> Vec<u8> {
     let mut payload = logs(1, 4);
-    let at = payload.windows(4).rposition(|four| four == body(0, 4).as_bytes()).unwrap();
+    let at = payload
+        .windows(4)
+        .rposition(|four| four == body(0, 4).as_bytes())
+        .unwrap();
     payload[at] = 0xff;
     payload
 }

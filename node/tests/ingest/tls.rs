@@ -26,23 +26,39 @@ fn exports_over_tls_are_stored_and_plain_bytes_are_not_served() {
     std::fs::write(&files.cert, certified.cert.pem()).unwrap();
     std::fs::write(&files.key, certified.signing_key.serialize_pem()).unwrap();
     let tls = Arc::new(ServerTls::open(&files, Protocols::Http2).unwrap());
-    let server = Server::start(Settings { tls: Some(tls), ..Settings::default() });
+    let server = Server::start(Settings {
+        tls: Some(tls),
+        ..Settings::default()
+    });
     let mut roots = RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let payload = logs(500, 300);
     run(async {
         let socket = TcpStream::connect(server.grpc).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let socket = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+        let socket = TlsConnector::from(Arc::new(config))
+            .connect(name, socket)
+            .await
+            .unwrap();
         let mut connection = Http2::over(socket).await;
-        let answer = connection.send(export_request(&[], frames([message(0, &payload)]))).await.unwrap();
+        let answer = connection
+            .send(export_request(&[], frames([message(0, &payload)])))
+            .await
+            .unwrap();
         assert_eq!(answer.grpc(), Some("0"));
         let mut plain = Http2::connect(server.grpc).await;
-        assert!(plain.send(export_request(&[], frames([message(0, &payload)]))).await.is_err());
+        assert!(
+            plain
+                .send(export_request(&[], frames([message(0, &payload)])))
+                .await
+                .is_err()
+        );
     });
     assert_eq!(server.payloads(), [payload]);
     server.stop();

@@ -65,6 +65,10 @@ impl Syncer {
         if written == self.synced && idle_marks == self.idle_marks {
             return Ok(false);
         }
+        #[cfg(feature = "ack-before-sync")]
+        if let Some(written) = written {
+            self.shared.watermark.own_synced(written);
+        }
         if let Some(written) = written {
             self.must_reach(written.index())?;
         }

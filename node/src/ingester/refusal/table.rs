@@ -38,7 +38,11 @@ static ANSWERS: LazyLock<Vec<Answer>> = LazyLock::new(|| Refusal::ALL.into_iter(
 
 /// The forms of `refusal`.
 pub(super) fn answer_to(refusal: Refusal) -> Cow<'static, Answer> {
-    if refusal.has_detail() { Cow::Owned(Answer::new(refusal)) } else { Cow::Borrowed(&ANSWERS[refusal.index()]) }
+    if refusal.has_detail() {
+        Cow::Owned(Answer::new(refusal))
+    } else {
+        Cow::Borrowed(&ANSWERS[refusal.index()])
+    }
 }
 
 impl Answer {

@@ -40,8 +40,13 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 5] =
-    [Refusal::Budget, Refusal::DiskFull, Refusal::NoSpare, Refusal::Stalled, Refusal::Failed];
+const TEMPORARY: [Refusal; 5] = [
+    Refusal::Budget,
+    Refusal::DiskFull,
+    Refusal::NoSpare,
+    Refusal::Stalled,
+    Refusal::Failed,
+];
 
 fn header<'h>(response: &'h Response<ReplyBody>, name: &str) -> Option<&'h str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
@@ -60,7 +65,12 @@ fn decoded<M: Message + Default>(value: &str) -> M {
 fn every_reason_has_its_own_place_and_label() {
     for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
         assert_eq!(refusal.index(), index);
-        assert!(refusal.label().bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        assert!(
+            refusal
+                .label()
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        );
     }
     let labels: std::collections::HashSet<_> = Refusal::ALL.into_iter().map(Refusal::label).collect();
     assert_eq!(labels.len(), Refusal::COUNT);
@@ -77,7 +87,11 @@ fn i1_exactly_what_passes_by_itself_invites_a_retry_in_every_form() {
         for json in [true, false] {
             let http = refusal.to_http(json);
             assert_eq!(header(&http, "retry-after"), temporary.then_some("1"), "{refusal:?}");
-            assert_eq!(http.status() == StatusCode::SERVICE_UNAVAILABLE, temporary, "{refusal:?}");
+            assert_eq!(
+                http.status() == StatusCode::SERVICE_UNAVAILABLE,
+                temporary,
+                "{refusal:?}"
+            );
         }
     }
 }
@@ -85,12 +99,25 @@ fn i1_exactly_what_passes_by_itself_invites_a_retry_in_every_form() {
 #[test]
 fn retry_info_decodes_to_one_second_in_both_trailers() {
     let grpc = Refusal::Budget.to_grpc();
-    assert_eq!((header(&grpc, "grpc-status"), grpc.status()), (Some("14"), StatusCode::OK));
-    let expected = RetryInfo { retry_delay: Some(Delay { seconds: 1, nanos: 0 }) };
-    assert_eq!(decoded::<RetryInfo>(header(&grpc, "google.rpc.retryinfo-bin").unwrap()), expected);
+    assert_eq!(
+        (header(&grpc, "grpc-status"), grpc.status()),
+        (Some("14"), StatusCode::OK)
+    );
+    let expected = RetryInfo {
+        retry_delay: Some(Delay { seconds: 1, nanos: 0 }),
+    };
+    assert_eq!(
+        decoded::<RetryInfo>(header(&grpc, "google.rpc.retryinfo-bin").unwrap()),
+        expected
+    );
     let status: Status = decoded(header(&grpc, "grpc-status-details-bin").unwrap());
-    assert_eq!((status.code, status.message.as_str()), (14, header(&grpc, "grpc-message").unwrap()));
-    let [detail] = &status.details[..] else { panic!("one detail") };
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (14, header(&grpc, "grpc-message").unwrap())
+    );
+    let [detail] = &status.details[..] else {
+        panic!("one detail")
+    };
     assert_eq!(detail.type_url, "type.googleapis.com/google.rpc.RetryInfo");
     assert_eq!(RetryInfo::decode(&detail.value[..]).unwrap(), expected);
 }
@@ -112,17 +139,26 @@ fn codes_are_those_that_the_design_names() {
     ];
     for (refusal, code, http) in rows {
         let grpc = refusal.to_grpc();
-        assert_eq!((header(&grpc, "grpc-status"), header(&grpc, "content-type")), (Some(code), Some("application/grpc")));
+        assert_eq!(
+            (header(&grpc, "grpc-status"), header(&grpc, "content-type")),
+            (Some(code), Some("application/grpc"))
+        );
         assert_eq!(refusal.to_http(true).status(), http);
     }
-    assert_eq!(header(&Refusal::UnknownCompression.to_grpc(), "grpc-accept-encoding"), Some("identity,gzip,zstd"));
+    assert_eq!(
+        header(&Refusal::UnknownCompression.to_grpc(), "grpc-accept-encoding"),
+        Some("identity,gzip,zstd")
+    );
 }
 
 #[test]
 fn what_is_malformed_says_where() {
     let error = must_skim(&[0x0a, 0x05, 0x00], 0).unwrap_err();
     let message = error.to_string();
-    assert_eq!(header(&Refusal::Malformed(error).to_grpc(), "grpc-message"), Some(&message[..]));
+    assert_eq!(
+        header(&Refusal::Malformed(error).to_grpc(), "grpc-message"),
+        Some(&message[..])
+    );
     let http = Status::decode(&body(Refusal::Malformed(error).to_http(false))[..]).unwrap();
     assert_eq!((http.code, http.message, http.details), (3, message, vec![]));
     let json = Refusal::MalformedJson { line: 3, column: 7 }.to_http(true);
@@ -134,9 +170,16 @@ fn what_is_malformed_says_where() {
 
 #[test]
 fn what_is_not_grpc_is_answered_in_plain_text() {
-    for (refusal, status) in [(Refusal::ContentType, 415), (Refusal::Method, 405), (Refusal::NotHttp2, 400)] {
+    for (refusal, status) in [
+        (Refusal::ContentType, 415),
+        (Refusal::Method, 405),
+        (Refusal::NotHttp2, 400),
+    ] {
         let response = refusal.to_grpc();
-        assert_eq!((response.status().as_u16(), header(&response, "grpc-status")), (status, None));
+        assert_eq!(
+            (response.status().as_u16(), header(&response, "grpc-status")),
+            (status, None)
+        );
         assert_eq!(header(&response, "content-type"), Some("text/plain; charset=utf-8"));
         assert_eq!(body(response), refusal.wording().message);
     }
@@ -146,6 +189,11 @@ fn what_is_not_grpc_is_answered_in_plain_text() {
 fn messages_need_no_escape_in_headers_or_json() {
     for refusal in Refusal::ALL {
         let message = refusal.to_string();
-        assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"%\"\\".contains(&byte)), "{message}");
+        assert!(
+            message
+                .bytes()
+                .all(|byte| (b' '..=b'~').contains(&byte) && !b"%\"\\".contains(&byte)),
+            "{message}"
+        );
     }
 }

@@ -7,7 +7,10 @@ use http::{HeaderValue, StatusCode};
 
 use super::Refusal;
 
-pub(super) const NO_SKIM_ERROR: SkimError = SkimError { kind: SkimErrorKind::Truncated, offset: 0 };
+pub(super) const NO_SKIM_ERROR: SkimError = SkimError {
+    kind: SkimErrorKind::Truncated,
+    offset: 0,
+};
 
 /// The gRPC codes that a refusal may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,18 +65,42 @@ impl Refusal {
     pub(super) const fn wording(self) -> Wording {
         use StatusCode as Http;
         let (label, code, http, message) = match self {
-            Self::Budget => ("budget", Code::Unavailable, Http::SERVICE_UNAVAILABLE, "the memory budget is taken: try again"),
-            Self::DiskFull => ("disk_full", Code::Unavailable, Http::SERVICE_UNAVAILABLE, "the disk is at its limit: try again"),
-            Self::NoSpare => ("no_spare", Code::Unavailable, Http::SERVICE_UNAVAILABLE, "no WAL file is ready: try again"),
-            Self::Stalled => {
-                ("stalled", Code::Unavailable, Http::SERVICE_UNAVAILABLE, "the disk did not sync in time; whether it will is unknown: try again")
-            }
-            Self::Failed => {
-                ("failed", Code::Unavailable, Http::SERVICE_UNAVAILABLE, "this node's write-ahead log has failed: try another node")
-            }
-            Self::TooLarge => {
-                ("too_large", Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE, "the message is larger than ingest.max_message")
-            }
+            Self::Budget => (
+                "budget",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "the memory budget is taken: try again",
+            ),
+            Self::DiskFull => (
+                "disk_full",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "the disk is at its limit: try again",
+            ),
+            Self::NoSpare => (
+                "no_spare",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "no WAL file is ready: try again",
+            ),
+            Self::Stalled => (
+                "stalled",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "the disk did not sync in time; whether it will is unknown: try again",
+            ),
+            Self::Failed => (
+                "failed",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "this node's write-ahead log has failed: try another node",
+            ),
+            Self::TooLarge => (
+                "too_large",
+                Code::ResourceExhausted,
+                Http::PAYLOAD_TOO_LARGE,
+                "the message is larger than ingest.max_message",
+            ),
             Self::InflatesTooLarge => (
                 "inflates_too_large",
                 Code::ResourceExhausted,
@@ -86,13 +113,24 @@ impl Refusal {
                 Http::REQUEST_TIMEOUT,
                 "the message was not complete within ingest.read_timeout",
             ),
-            Self::Malformed(_) => ("malformed", Code::InvalidArgument, Http::BAD_REQUEST, "not an OTLP logs request"),
-            Self::MalformedJson { .. } => {
-                ("malformed_json", Code::InvalidArgument, Http::BAD_REQUEST, "not an OTLP/JSON logs request")
-            }
-            Self::NotInflatable => {
-                ("not_inflatable", Code::InvalidArgument, Http::BAD_REQUEST, "the compressed data is damaged or cut short")
-            }
+            Self::Malformed(_) => (
+                "malformed",
+                Code::InvalidArgument,
+                Http::BAD_REQUEST,
+                "not an OTLP logs request",
+            ),
+            Self::MalformedJson { .. } => (
+                "malformed_json",
+                Code::InvalidArgument,
+                Http::BAD_REQUEST,
+                "not an OTLP/JSON logs request",
+            ),
+            Self::NotInflatable => (
+                "not_inflatable",
+                Code::InvalidArgument,
+                Http::BAD_REQUEST,
+                "the compressed data is damaged or cut short",
+            ),
             Self::UnknownCompression => (
                 "unknown_compression",
                 Code::Unimplemented,
@@ -105,21 +143,54 @@ impl Refusal {
                 Http::BAD_REQUEST,
                 "the message is flagged as compressed, but there is no grpc-encoding",
             ),
-            Self::BadFlag => ("bad_flag", Code::Internal, Http::BAD_REQUEST, "the compressed flag is neither 0 nor 1"),
-            Self::Truncated => ("truncated", Code::InvalidArgument, Http::BAD_REQUEST, "the body ends before the message does"),
-            Self::NoMessage => ("no_message", Code::Unimplemented, Http::BAD_REQUEST, "a request has one message, and this one has none"),
-            Self::ExtraMessage => {
-                ("extra_message", Code::Unimplemented, Http::BAD_REQUEST, "a request has one message, and this one has more")
-            }
+            Self::BadFlag => (
+                "bad_flag",
+                Code::Internal,
+                Http::BAD_REQUEST,
+                "the compressed flag is neither 0 nor 1",
+            ),
+            Self::Truncated => (
+                "truncated",
+                Code::InvalidArgument,
+                Http::BAD_REQUEST,
+                "the body ends before the message does",
+            ),
+            Self::NoMessage => (
+                "no_message",
+                Code::Unimplemented,
+                Http::BAD_REQUEST,
+                "a request has one message, and this one has none",
+            ),
+            Self::ExtraMessage => (
+                "extra_message",
+                Code::Unimplemented,
+                Http::BAD_REQUEST,
+                "a request has one message, and this one has more",
+            ),
             Self::ContentType => (
                 "content_type",
                 Code::Internal,
                 Http::UNSUPPORTED_MEDIA_TYPE,
                 "unknown content-type: OTLP/gRPC is application/grpc, OTLP/HTTP is application/x-protobuf or application/json",
             ),
-            Self::LogsOnly => ("logs_only", Code::Unimplemented, Http::NOT_FOUND, "this node takes logs only"),
-            Self::UnknownPath => ("unknown_path", Code::Unimplemented, Http::NOT_FOUND, "not served here: logs go to POST /v1/logs"),
-            Self::Method => ("method", Code::Unimplemented, Http::METHOD_NOT_ALLOWED, "only POST is allowed here"),
+            Self::LogsOnly => (
+                "logs_only",
+                Code::Unimplemented,
+                Http::NOT_FOUND,
+                "this node takes logs only",
+            ),
+            Self::UnknownPath => (
+                "unknown_path",
+                Code::Unimplemented,
+                Http::NOT_FOUND,
+                "not served here: logs go to POST /v1/logs",
+            ),
+            Self::Method => (
+                "method",
+                Code::Unimplemented,
+                Http::METHOD_NOT_ALLOWED,
+                "only POST is allowed here",
+            ),
             Self::NotHttp2 => (
                 "not_http2",
                 Code::Unimplemented,
@@ -127,7 +198,13 @@ impl Refusal {
                 "this port takes OTLP/gRPC over HTTP/2; OTLP/HTTP has a port of its own (listeners.otlp_http)",
             ),
         };
-        Wording { label, code, http, retry: matches!(code, Code::Unavailable), message }
+        Wording {
+            label,
+            code,
+            http,
+            retry: matches!(code, Code::Unavailable),
+            message,
+        }
     }
 
     /// Whether it says more than its wording, so that its answer is made each time.

@@ -73,7 +73,10 @@ fn who_waits_too_long_is_released_with_an_error_and_the_others_go_on_waiting() {
     assert_eq!(poll(&mut old, &bells), Poll::Ready(Err(Refusal::Stalled)));
     assert_eq!(poll(&mut young, &bells), Poll::Pending);
     waiters.must_release(lsn(2));
-    assert_eq!((poll(&mut young, &bells), waiters.oldest()), (Poll::Ready(Ok(())), None));
+    assert_eq!(
+        (poll(&mut young, &bells), waiters.oldest()),
+        (Poll::Ready(Ok(())), None)
+    );
 }
 
 #[test]

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# A short fault-injection run against the release binaries, and its control: a node that acknowledges before it syncs must be seen to lose.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+jepsen="$target/release/jepsen-like"
+
+# The control first, so that what is left in the folder is the real one.
+cargo build --release -p gophership --features ack-before-sync
+cp "$target/release/gophership" "$target/release/gophership-acks-early"
+cargo build --release -p gophership -p gs-ctl -p jepsen-like
+"$jepsen" kill-loop --rounds 20 --connections 4
+"$jepsen" clean-restart --rounds 2
+"$jepsen" disk-full --rounds 1
+"$jepsen" bit-flip --rounds 1
+if command -v strace >/dev/null; then
+    "$jepsen" sync-error --rounds 3
+    "$jepsen" bad-sector --rounds 1
+else
+    echo "SKIPPED: sync-error and bad-sector need strace"
+fi
+if [ "$(id -u)" = 0 ]; then
+    "$jepsen" power-cut --rounds 20
+    "$jepsen" disk-full --by filler --rounds 1
+    "$jepsen" power-cut --rounds 3 --expect-loss --node "$target/release/gophership-acks-early"
+else
+    echo "SKIPPED: power cuts and full file systems need root"
+fi
