@@ -27,9 +27,7 @@ fn what_does_not_fit_into_the_budget_is_refused_with_a_retry_delay() {
         let mut connection = Http2::connect(server.grpc).await;
         let held = unfinished(message(0, &payload)[..100_000].to_vec());
         let holding = tokio::spawn(async move { connection.send(export_request(&[], held)).await });
-        while server.budget.held() < 300_000 {
-            tokio::task::yield_now().await;
-        }
+        server.becomes(|server| server.budget.held() >= 300_000).await;
         let answer = export(server.grpc, &[], frames([message(0, &payload)])).await;
         assert_eq!((answer.status, answer.grpc()), (200, Some("14")));
         assert!(answer.header("google.rpc.retryinfo-bin").is_some());

@@ -127,9 +127,9 @@ fn a_drain_answers_what_was_begun_and_gives_the_writer_back() {
         // Half of a message, and a connection that says nothing.
         let call = tokio::spawn(async move { connection.send(export_request(&[], streamed(body))).await.unwrap() });
         let mut silent = tokio::net::TcpStream::connect(server.grpc).await.unwrap();
-        while server.connections() != [2] || server.budget.held() < payload.len() as u64 {
-            tokio::task::yield_now().await;
-        }
+        server
+            .becomes(|server| server.connections() == [2] && server.budget.held() >= payload.len() as u64)
+            .await;
         server.begin_to_stop();
         assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0, "the silent one is closed");
         go_on.send(()).unwrap();

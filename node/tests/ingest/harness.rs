@@ -16,6 +16,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+/// What takes longer will not happen.
+const HANG: Duration = Duration::from_secs(60);
+
 /// What a test sets.
 pub(crate) struct Settings {
     pub(crate) shards: u16,
@@ -149,11 +152,18 @@ impl Server {
         self.workers.iter().map(|worker| worker.load().connections()).collect()
     }
 
-    /// Waits until something is as it should be; the test runner ends a test that hangs.
-    pub(crate) fn until(&self, what: impl Fn(&Self) -> bool) {
+    /// Waits until something is as it should be.
+    pub(crate) async fn becomes(&self, what: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
         while !what(self) {
-            std::thread::sleep(Duration::from_millis(5));
+            assert!(begun.elapsed() < HANG, "it never became so");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The same, outside of a runtime.
+    pub(crate) fn until(&self, what: impl Fn(&Self) -> bool) {
+        crate::run(self.becomes(what));
     }
 
     /// Everything acknowledged so far, shard by shard.
