@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gophership_vault::{AppendError, ShardWriter};
+use gophership_vault::{AppendError, AppendFault, ShardWriter};
 use memmap2::MmapMut;
 
 use crate::ledger::{loglike, meta, open};
@@ -16,6 +16,8 @@ use crate::table::{median, row};
 
 const FILE: usize = 64 << 20;
 const RUNS: usize = 7;
+/// Entries that come in one turn of a busy worker.
+const TURN: usize = 32;
 /// As `open` keeps.
 const SPARES: usize = 4;
 
@@ -32,9 +34,19 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
             .map(|_| copy_once(dir, &payload, count))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let memcpy = Some(("memcpy", median(copies)));
-        row(&format!("append, {len} B, recycled file"), median(recycled), "ns/entry", memcpy);
+        row(
+            &format!("append, {len} B, recycled file"),
+            median(recycled),
+            "ns/entry",
+            memcpy,
+        );
         row(&format!("append, {len} B, new file"), median(files), "ns/entry", memcpy);
-        row(&format!("append, {len} B, a boot's first file"), first, "ns/entry", memcpy);
+        row(
+            &format!("append, {len} B, a boot's first file"),
+            first,
+            "ns/entry",
+            memcpy,
+        );
     }
     Ok(())
 }
@@ -48,9 +60,10 @@ fn append_files(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<Vec<
     let mut took = Vec::new();
     for file in 0..1 + SPARES + RUNS {
         let began = Instant::now();
-        for _ in 0..count {
-            append(writer, payload);
+        for n in 0..count {
+            append(writer, payload, n);
         }
+        writer.must_flush()?;
         took.push(began.elapsed().as_nanos() as f64 / count as f64);
         while watermark.acked() < writer.last_written() || (vault.status().sealed_segments as usize) < file {
             thread::sleep(Duration::from_millis(10));
@@ -61,10 +74,14 @@ fn append_files(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<Vec<
     Ok(took)
 }
 
-fn append(writer: &mut ShardWriter, payload: &[u8]) {
-    while let Err(error) = writer.must_append(&meta(1), payload.len(), std::iter::once(payload)) {
-        assert_eq!(error, AppendError::NoSpare, "the bench has room");
+/// Appends as the ingest worker does: small entries of one turn are written together.
+fn append(writer: &mut ShardWriter, payload: &[u8], n: usize) {
+    while let Err(error) = writer.must_append_with(payload.len(), std::iter::once(payload), |_| Ok::<_, ()>(meta(1))) {
+        assert_eq!(error, AppendFault::Append(AppendError::NoSpare), "the bench has room");
         thread::sleep(Duration::from_micros(200));
+    }
+    if n.is_multiple_of(TURN) {
+        writer.must_flush().expect("the disk of a bench takes writes");
     }
 }
 
@@ -129,8 +146,8 @@ fn rate(dir: &Path, threads: u16, payload: &[u8]) -> anyhow::Result<f64> {
             thread::spawn(move || {
                 pin(core);
                 barrier.wait();
-                for _ in 0..count {
-                    append(&mut writer, &payload);
+                for n in 0..count {
+                    append(&mut writer, &payload, n);
                 }
                 writer
             })

@@ -1,4 +1,4 @@
-//! A local, durable, append-only log: a memory-mapped WAL with group commit, sealed LZ4 segments, recovery and verification.
+//! A local, durable, append-only log: a WAL with group commit, sealed LZ4 segments, recovery and verification.
 //!
 //! It is synchronous, has no network, and can be embedded. Give it a [`DataDir`] and a [`ledger::Ledger`] that remembers which segments there are;
 //! append through a [`ShardWriter`] per shard, acknowledge up to [`Watermark::acked`], read with [`Vault::cursor`].

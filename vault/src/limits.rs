@@ -20,6 +20,12 @@ pub const TENANT_NAME_MAX: usize = 91;
 pub const ROLLED_FILES_MAX: usize = 64;
 /// Payload bytes appended before the cutter is woken.
 pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;
+/// Bytes of an entry, its header included, up to which it waits for others to be written with.
+pub const TAIL_ENTRY_MAX: usize = 16 * 1024;
+/// Bytes of entries that wait so.
+pub const TAIL_BYTES: usize = 128 * 1024;
+/// Parts of a payload that one write takes; more take another.
+pub const GATHERED_PARTS: usize = 64;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
 /// The share of the disk limit, in percent, at which released segments go early.
@@ -30,6 +36,7 @@ pub const DISK_REFUSE_PERCENT: u64 = 90;
 const _: () = assert!(SEGMENT_SIZE_MIN.is_multiple_of(PAGE) && SEGMENT_SIZE_MAX.is_multiple_of(PAGE));
 const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
 const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
+const _: () = assert!(TAIL_ENTRY_MAX <= TAIL_BYTES);
 const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_REFUSE_PERCENT && DISK_REFUSE_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);

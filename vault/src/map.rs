@@ -1,22 +1,22 @@
-//! The memory map of a WAL file: the one place with unsafe code.
+//! A WAL file in memory: written with pwrite, read through a read-only map. The one place with unsafe code.
 //!
 //! **Owns** the mapping and the mark up to which it is published. **Invariants.** I1: bytes below `published` never change while a [`WalMap`] is
-//! shared. I2: only the one [`MapWriter`] of a map touches bytes from `published` up. I3: the file is preallocated and never truncated while
+//! shared. I2: only the one [`MapWriter`] of a map writes, and only from `published` up. I3: the file is preallocated and never truncated while
 //! mapped, so no access can fault for want of a block.
-//! **Not here**: what the bytes mean (`wal`).
+//! **Not here**: what the bytes mean (`wal`); why they are not stored through the map (ADR 0002).
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io;
-use std::slice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::MmapRaw;
+use memmap2::Mmap;
+use rustix::io::pwritev;
 
 /// The readable side: all that is published.
 pub(crate) struct WalMap {
-    map: MmapRaw,
+    map: Mmap,
     published: AtomicUsize,
 }
 
@@ -25,8 +25,10 @@ impl WalMap {
     ///
     /// # Errors
     /// The system refused the map.
-    pub(crate) fn new(file: &File, published: usize) -> io::Result<(Arc<Self>, MapWriter)> {
-        let map = MmapRaw::map_raw(file)?;
+    pub(crate) fn new(file: &Arc<File>, published: usize) -> io::Result<(Arc<Self>, MapWriter)> {
+        // SAFETY: the file is in a folder of 0700 that this process has locked, and is never truncated (I3). Its bytes change under the map only by
+        // `MapWriter::write`, from `published` up (I2), where no slice of the map reaches but the one that `MapWriter::written` gives, which borrows the writer.
+        let map = unsafe { Mmap::map(&**file)? };
         if published > map.len() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -37,7 +39,11 @@ impl WalMap {
             map,
             published: AtomicUsize::new(published),
         });
-        Ok((Arc::clone(&map), MapWriter { map }))
+        let writer = MapWriter {
+            map: Arc::clone(&map),
+            file: Arc::clone(file),
+        };
+        Ok((map, writer))
     }
 
     /// The offset up to which bytes are final.
@@ -47,24 +53,52 @@ impl WalMap {
 
     /// All bytes that are final.
     pub(crate) fn published(&self) -> &[u8] {
-        let len = self.published_len();
-        // SAFETY: `len` never exceeds the map (checked in `new` and `publish`); by I1 and I2 nobody writes below it while `self` is borrowed:
-        // the writer's slice starts at `published`, which only grows, and `reset` needs the only reference.
-        unsafe { slice::from_raw_parts(self.map.as_ptr(), len) }
+        &self.map[..self.published_len()]
     }
 }
 
 /// The writing side: one per map.
 pub(crate) struct MapWriter {
     map: Arc<WalMap>,
+    file: Arc<File>,
 }
 
 impl MapWriter {
-    /// The bytes that are not published, to write into.
-    pub(crate) fn free(&mut self) -> &mut [u8] {
-        let from = self.map.published_len();
-        // SAFETY: `from` is inside the map; by I2 these bytes are this writer's alone, and `&mut self` makes the slice unique.
-        unsafe { slice::from_raw_parts_mut(self.map.map.as_mut_ptr().add(from), self.map.map.len() - from) }
+    /// Bytes that are not published.
+    pub(crate) fn free_len(&self) -> usize {
+        self.map.map.len() - self.map.published_len()
+    }
+
+    /// Writes all of `parts`, one behind the other, `at` bytes behind what is published. Nothing is published by it.
+    ///
+    /// # Errors
+    /// The system could not write; what stands there then is undefined, and still not published.
+    ///
+    /// # Panics
+    /// When that is past the end of the file, which is a bug of the caller.
+    pub(crate) fn write(&mut self, at: usize, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut offset = self.map.published_len() + at;
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        assert!(offset + len <= self.map.map.len(), "written past the end of the file");
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match pwritev(&*self.file, parts, offset as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written;
+                    IoSlice::advance_slices(&mut parts, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// `len` bytes that were written `at` bytes behind what is published.
+    pub(crate) fn written(&self, at: usize, len: usize) -> &[u8] {
+        let from = self.map.published_len() + at;
+        &self.map.map[from..from + len]
     }
 
     /// Publishes the next `count` bytes: they are final from now on.
@@ -97,16 +131,19 @@ impl MapWriter {
 mod tests {
     use super::*;
 
-    fn file(len: u64) -> File {
+    fn file(len: u64) -> Arc<File> {
         let file = tempfile::tempfile().unwrap();
         file.set_len(len).unwrap();
-        file
+        Arc::new(file)
     }
 
     #[test]
     fn i1_only_what_is_published_is_seen() {
         let (map, mut writer) = WalMap::new(&file(64), 8).unwrap();
-        writer.free()[..4].copy_from_slice(b"abcd");
+        writer
+            .write(0, &mut [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")])
+            .unwrap();
+        assert_eq!(writer.written(1, 3), b"bcd");
         assert_eq!(map.published().len(), 8);
         writer.publish(4);
         assert_eq!(&map.published()[8..], b"abcd");

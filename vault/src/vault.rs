@@ -484,6 +484,8 @@ impl Vault {
 /// Waits until all that was appended is synced, and writes that down.
 fn close_writer(mut writer: ShardWriter) {
     let watermark = writer.watermark();
+    // A failure is told by the watermark too.
+    let _ = writer.must_flush();
     let written = writer.last_written();
     while watermark.durable() < written && !watermark.failed() {
         thread::sleep(Duration::from_millis(1));

@@ -83,6 +83,8 @@ pub(super) struct WorkerState {
     /// Services of the gRPC port beside ours.
     pub(super) routes: tonic::service::Routes,
     pub(super) load: Arc<Load>,
+    /// Told when the first of some small entries waits to be written.
+    pub(super) unflushed: Notify,
     /// Told when a connection ends, and when all are to end.
     pub(super) ended: Notify,
     pub(super) drain: Notify,
@@ -113,6 +115,7 @@ impl WorkerState {
             builder: builder(window),
             routes,
             load,
+            unflushed: Notify::new(),
             ended: Notify::new(),
             drain: Notify::new(),
             draining: Cell::new(false),

@@ -114,6 +114,9 @@ fn must_append<'a>(
         described = Some(meta);
         Ok(meta)
     });
+    if appended.is_ok() {
+        state.unflushed.notify_one();
+    }
     match (appended, described) {
         (Ok(lsn), Some(meta)) => Ok(Some(Stored {
             lsn,

@@ -195,6 +195,7 @@ async fn work(
     mut drain: watch::Receiver<bool>,
 ) {
     tokio::task::spawn_local(release(Rc::clone(state), bell));
+    tokio::task::spawn_local(flush(Rc::clone(state)));
     tokio::task::spawn_local(tick(Rc::clone(state)));
     let mut told = pin!(drain.wait_for(|drain| *drain));
     loop {
@@ -244,6 +245,15 @@ async fn release(state: Rc<WorkerState>, bell: Bell) {
     loop {
         bell.0.notified().await;
         release_once(&state);
+    }
+}
+
+/// Writes small entries, all that came in this turn of the runtime at once.
+async fn flush(state: Rc<WorkerState>) {
+    loop {
+        state.unflushed.notified().await;
+        // A failure is told by the watermark, to all that wait.
+        let _ = state.writer.borrow_mut().must_flush();
     }
 }
 

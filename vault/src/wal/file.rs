@@ -180,7 +180,7 @@ fn allocate(file: &File, size: u64, fill: Fill, path: &Path) -> Result<(), Vault
         Err(rustix::io::Errno::OPNOTSUPP) => {}
         Err(e) => return Err(VaultError::io("allocate", path)(io::Error::from(e))),
     }
-    let zeros = vec![0u8; 1 << 20];
+    let zeros = vec![0u8; 1 << 16];
     let mut at = 0;
     while at < size {
         let n = (size - at).min(zeros.len() as u64) as usize;

@@ -1,4 +1,4 @@
-//! The write-ahead log: one memory-mapped file per segment, a single writer, one sync for all that was appended meanwhile.
+//! The write-ahead log: one file per segment, a single writer, one sync for all that was appended meanwhile.
 
 pub(crate) mod file;
 pub(crate) mod header;

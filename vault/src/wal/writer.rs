@@ -1,9 +1,10 @@
-//! The reflex end of a shard: appends into the map. One per shard, used by one thread.
+//! The reflex end of a shard: appends to the WAL file. One per shard, used by one thread.
 //!
-//! **Owns** the shard's current WAL file and its next number. **Invariants.** I1: an entry's header is written after its payload, and `written` moves after
-//! both. I2: Lsns go up by one within a file. I3: nothing here allocates, locks or waits; a roll takes a file that is ready, or fails.
+//! **Owns** the shard's current WAL file and its next number. **Invariants.** I1: an entry is written whole before it is published, and `written` moves after
+//! that. I2: Lsns go up by one within a file. I3: nothing here allocates, locks, or waits for a sync; a roll takes a file that is ready, or fails.
 //! **Not here**: making files ready (`keeper`), syncing (`syncer`), cutting (`cutter`).
 
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -12,9 +13,9 @@ use std::time::{Duration, Instant};
 use super::file::{SpareWal, WalFile};
 use crate::disk_tier::DiskTier;
 use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
-use crate::error::{AppendError, AppendFault};
+use crate::error::{AppendError, AppendFault, is_full};
 use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
-use crate::limits::{CUTTER_WAKE_BYTES, PAGE};
+use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
 use crate::map::MapWriter;
 use crate::shard::ShardShared;
 use crate::time::now_unix_nano;
@@ -33,6 +34,8 @@ pub struct ShardWriter {
     shared: Arc<ShardShared>,
     wal: Arc<WalFile>,
     map: MapWriter,
+    /// Small entries that are not written yet; they follow what is published.
+    tail: Vec<u8>,
     next: EntryNumber,
     spares: Receiver<SpareWal>,
     to_syncer: SyncSender<Arc<WalFile>>,
@@ -60,6 +63,7 @@ impl ShardWriter {
             shared,
             wal: first.wal,
             map: first.writer,
+            tail: Vec::with_capacity(TAIL_BYTES),
             next: EntryNumber::FIRST,
             spares: ports.spares,
             to_syncer: ports.to_syncer,
@@ -87,7 +91,7 @@ impl ShardWriter {
         Arc::clone(&self.shared.watermark)
     }
 
-    /// Appends a payload of `payload_len` bytes that comes in `parts` and is described already.
+    /// Appends and writes a payload of `payload_len` bytes that comes in `parts` and is described already.
     ///
     /// # Errors
     /// See [`AppendError`]; nothing was appended then.
@@ -99,13 +103,14 @@ impl ShardWriter {
         P: Iterator<Item = &'a [u8]>,
     {
         match self.must_append_with(payload_len, parts, |_| Ok::<_, std::convert::Infallible>(*meta)) {
-            Ok(lsn) => Ok(lsn),
+            Ok(lsn) => self.must_flush().map(|()| lsn),
             Err(AppendFault::Append(e)) => Err(e),
             Err(AppendFault::Refused(never)) => match never {},
         }
     }
 
-    /// Copies a payload into the map, once, lets `describe` look at it there, and appends it if that is content.
+    /// Lets `describe` look at a payload, and appends it if that is content. A payload in one piece is looked at where it is; one in several is written first, once, and
+    /// looked at there. A small entry waits for others to be written with: [`Self::must_flush`] must follow, or it is never acknowledged.
     ///
     /// # Errors
     /// [`AppendFault::Append`] when the vault cannot take it, [`AppendFault::Refused`] with what `describe` said. The log is as it was, then.
@@ -124,23 +129,117 @@ impl ShardWriter {
         let room = self.must_make_room(payload_len).map_err(AppendFault::Append)?;
         let lsn = Lsn::at(self.wal.header.id.index, self.next);
         let durable = self.shared.watermark.durable();
-        let (head, rest) = self.map.free()[..room].split_at_mut(WAL_ENTRY_HEADER);
-        let (payload, padding) = rest.split_at_mut(payload_len);
-        must_copy(payload, parts);
-        let meta = describe(payload).map_err(AppendFault::Refused)?;
-        padding.fill(0);
-        // The room was made for it, so its length fits.
-        let header = WalEntryHeader::encode(payload_len as u32, lsn, durable, &meta, self.wal.seal.tag());
-        let crc = self.wal.seal.crc(&header, std::iter::once(&*payload));
-        head.copy_from_slice(&header);
-        head[..4].copy_from_slice(&crc.to_le_bytes());
+        let padding = &[0u8; 8][..room - WAL_ENTRY_HEADER - payload_len];
+        let mut parts = parts.filter(|part| !part.is_empty());
+        let first = parts.next().unwrap_or_default();
+        if first.len() == payload_len {
+            let meta = describe(first).map_err(AppendFault::Refused)?;
+            let header = self.must_head(first, lsn, durable, &meta);
+            if room <= TAIL_ENTRY_MAX {
+                if self.tail.len() + room > TAIL_BYTES {
+                    self.must_flush().map_err(AppendFault::Append)?;
+                }
+                for part in [&header, first, padding] {
+                    self.tail.extend_from_slice(part);
+                }
+                self.must_note(lsn, durable, room);
+                return Ok(lsn);
+            }
+            self.must_flush().map_err(AppendFault::Append)?;
+            let mut whole = [IoSlice::new(&header), IoSlice::new(first), IoSlice::new(padding)];
+            self.must_write(0, &mut whole).map_err(AppendFault::Append)?;
+        } else {
+            self.must_flush().map_err(AppendFault::Append)?;
+            let all = std::iter::once(first).chain(parts).chain(std::iter::once(padding));
+            let written = self.must_gather(all).map_err(AppendFault::Append)?;
+            assert_eq!(
+                written,
+                payload_len + padding.len(),
+                "the parts of a payload do not add up to its length"
+            );
+            let payload = self.map.written(WAL_ENTRY_HEADER, payload_len);
+            let meta = describe(payload).map_err(AppendFault::Refused)?;
+            let header = self.must_head(payload, lsn, durable, &meta);
+            self.must_write(0, &mut [IoSlice::new(&header)])
+                .map_err(AppendFault::Append)?;
+        }
         self.map.publish(room);
         self.must_note(lsn, durable, room);
+        self.shared.must_publish(lsn);
         Ok(lsn)
+    }
+
+    /// Writes the small entries that wait for it.
+    ///
+    /// # Errors
+    /// They could not be written: the shard has failed, since they have their numbers.
+    pub fn must_flush(&mut self) -> Result<(), AppendError> {
+        let (false, Some((last, _))) = (self.tail.is_empty(), self.last) else {
+            return Ok(());
+        };
+        if let Err(error) = self.map.write(0, &mut [IoSlice::new(&self.tail)]) {
+            self.tail.clear();
+            return Err(self.fail(&error));
+        }
+        self.map.publish(self.tail.len());
+        self.tail.clear();
+        self.shared.must_publish(last);
+        Ok(())
+    }
+
+    /// An entry's header, with its CRC.
+    fn must_head(&self, payload: &[u8], lsn: Lsn, durable: Option<Lsn>, meta: &EntryMeta) -> [u8; WAL_ENTRY_HEADER] {
+        // Room was made for it, so its length fits.
+        let mut header = WalEntryHeader::encode(payload.len() as u32, lsn, durable, meta, self.wal.seal.tag());
+        let crc = self.wal.seal.crc(&header, std::iter::once(payload));
+        header[..4].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    /// Writes parts behind the room for a header; returns how many bytes they were.
+    fn must_gather<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<usize, AppendError> {
+        let mut parts = parts.peekable();
+        let mut done = 0;
+        while parts.peek().is_some() {
+            let mut batch = [IoSlice::new(&[]); GATHERED_PARTS];
+            let mut bytes = 0;
+            for (slot, part) in batch.iter_mut().zip(&mut parts) {
+                *slot = IoSlice::new(part);
+                bytes += part.len();
+            }
+            self.must_write(WAL_ENTRY_HEADER + done, &mut batch)?;
+            done += bytes;
+        }
+        Ok(done)
+    }
+
+    fn must_write(&mut self, at: usize, parts: &mut [IoSlice<'_>]) -> Result<(), AppendError> {
+        self.map.write(at, parts).map_err(|error| self.write_failed(&error))
+    }
+
+    /// A file that was allocated and written before takes a write, unless the disk is no good, or the file system is one that copies.
+    #[cold]
+    fn write_failed(&self, error: &io::Error) -> AppendError {
+        if is_full(error) {
+            AppendError::DiskFull
+        } else {
+            self.fail(error)
+        }
+    }
+
+    #[cold]
+    fn fail(&self, error: &io::Error) -> AppendError {
+        self.shared
+            .watermark
+            .fail(format!("cannot write {}: {error}", self.wal.path.display()));
+        AppendError::Failed
     }
 
     /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark and rolls by age.
     pub fn must_tick(&mut self) {
+        if self.must_flush().is_err() {
+            return;
+        }
         let last = self.last.map(|(lsn, _)| lsn);
         let quiet = last == self.ticked_at;
         self.ticked_at = last;
@@ -172,8 +271,8 @@ impl ShardWriter {
     }
 
     /// Bytes left for entries in the current file.
-    fn must_free(&mut self) -> u64 {
-        (self.map.free().len() as u64).saturating_sub(PAGE)
+    fn must_free(&self) -> u64 {
+        ((self.map.free_len() - self.tail.len()) as u64).saturating_sub(PAGE)
     }
 
     fn must_note(&mut self, lsn: Lsn, durable: Option<Lsn>, bytes: usize) {
@@ -185,7 +284,6 @@ impl ShardWriter {
         if self.first_append.is_none() {
             self.first_append = Some(Instant::now());
         }
-        self.shared.must_publish(lsn);
         self.uncut += bytes as u64;
         if self.uncut >= CUTTER_WAKE_BYTES {
             self.uncut = 0;
@@ -195,6 +293,7 @@ impl ShardWriter {
 
     /// Goes on in the next file.
     fn must_roll(&mut self) -> Result<(), AppendError> {
+        self.must_flush()?;
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
         // The keeper hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
         self.to_syncer
@@ -227,7 +326,7 @@ impl ShardWriter {
     pub(crate) fn must_mark_idle(&mut self) {
         let Some((last, carried)) = self.last else { return };
         let durable = self.shared.watermark.durable();
-        let told = carried == durable || last.index() != self.wal.header.id.index;
+        let told = carried == durable || !self.tail.is_empty() || last.index() != self.wal.header.id.index;
         if durable != Some(last) || told || self.must_free() < WAL_ENTRY_HEADER as u64 {
             return;
         }
@@ -240,11 +339,10 @@ impl ShardWriter {
             encoding: Encoding::Identity,
             state: EntryState::IDLE,
         };
-        let header = WalEntryHeader::encode(0, last, durable, &meta, self.wal.seal.tag());
-        let crc = self.wal.seal.crc(&header, std::iter::empty());
-        let head = &mut self.map.free()[..WAL_ENTRY_HEADER];
-        head.copy_from_slice(&header);
-        head[..4].copy_from_slice(&crc.to_le_bytes());
+        let header = self.must_head(&[], last, durable, &meta);
+        if self.must_write(0, &mut [IoSlice::new(&header)]).is_err() {
+            return;
+        }
         self.map.publish(WAL_ENTRY_HEADER);
         self.last = Some((last, durable));
         self.shared.idle_mark_written();
@@ -254,13 +352,4 @@ impl ShardWriter {
 /// Bytes that an entry takes in a WAL file.
 pub(crate) fn room_for(payload_len: usize) -> usize {
     (WAL_ENTRY_HEADER + payload_len).next_multiple_of(8)
-}
-
-fn must_copy<'a>(payload: &mut [u8], parts: impl Iterator<Item = &'a [u8]>) {
-    let mut at = 0;
-    for part in parts {
-        payload[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    }
-    assert_eq!(at, payload.len(), "the parts of a payload do not add up to its length");
 }
