@@ -66,7 +66,9 @@ pub(crate) struct Http2(hyper::client::conn::http2::SendRequest<Body>);
 
 impl Http2 {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(to).await.unwrap()).await
+        let socket = TcpStream::connect(to).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self::over(socket).await
     }
 
     pub(crate) async fn over(
