@@ -125,9 +125,6 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// Where to read
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) source: SourceArg,
     /// otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
@@ -146,19 +143,11 @@ pub(crate) struct ReplayStart {
     pub(crate) into_self: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum SourceArg {
-    /// Wherever it is
-    Auto,
-    /// The vault of the node
-    Vault,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Wal {
     /// Show what a WAL file holds: its header, every valid entry, and what is missing
     Dump {
-        /// The file, <data>/wal/<shard>/<index>.wal or a copy
+        /// The file: wal/SHARD/INDEX.wal in the data folder, or a copy
         file: PathBuf,
     },
 }

@@ -170,7 +170,7 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
         ),
         (
             "gophership_vault_disk_tier",
-            "0 normal, 1 evict, 2 refuse",
+            "0 normal, 1 above 80 % of the limit, 2 above 90 %: ingest is refused",
             vault.tier as u64,
         ),
         (

@@ -17,7 +17,7 @@ pub const WORKER_SILENT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Phase {
-    /// Its listeners are not open yet.
+    /// Its store is being opened; clients wait in the kernel.
     Starting = 0,
     /// It takes entries.
     Serving = 1,

@@ -5,11 +5,13 @@
 //! **Not here**: any of the work.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gophership_catalogue::LocalCatalogue;
+use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -29,6 +31,8 @@ use crate::{admin, control};
 
 /// How often the node looks at itself.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the node takes to end, at most, once it has stopped waiting for the balancer.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Kernel that O_DIRECT, the mapping and the metrics were made for.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// The gRPC services whose health is told.
@@ -110,19 +114,22 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         stopped.clone(),
     ));
 
-    let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
-    let data_path = data.path().to_path_buf();
-    let catalogue = Arc::new(LocalCatalogue::open(
-        &data_path.join("catalogue.redb"),
-        data.identity(),
-    )?);
-    let epoch = catalogue.node_up(Uuid::new_v4())?;
     let shards = config.shards(machine);
-    let budget = Budget::new(config.memory_budget(machine), usize::from(shards));
     let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
-    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
-    let ledger: Arc<dyn gophership_vault::ledger::Ledger> = Arc::clone(&catalogue) as _;
-    let (vault, writers) = Vault::open(data, &vault_options(config, shards), epoch, ledger, seams)?;
+    let opened = {
+        let (config, bells) = (config.clone(), bells.clone());
+        // On a thread that may wait, so that probes are answered meanwhile.
+        tokio::task::spawn_blocking(move || open_store(&config, shards, &bells))
+            .await
+            .context("opening the store panicked")??
+    };
+    let Store {
+        data_path,
+        catalogue,
+        vault,
+        writers,
+    } = opened;
+    let budget = Budget::new(config.memory_budget(machine), usize::from(shards));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let (drain, draining) = watch::channel(false);
@@ -158,27 +165,24 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     ];
     let accepting = tokio::spawn(ingester::accept(ports, doors, closed));
     node.set_phase(Phase::Serving);
-    tracing::info!(node = %config.node.name, epoch = %epoch, shards, data = %data_path.display(),
+    tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
         otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
 
     let end = watch_over(&node, &vault, &health, &mut signals, &certificates).await;
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
-    if matches!(end, End::Told) {
-        tracing::info!("node.drain.begun");
-        tokio::select! {
-            () = tokio::time::sleep(config.shutdown_delay()) => {}
-            () = signals.end() => tracing::info!("node.drain.hurried"),
-        }
-    }
+    let delay = if matches!(end, End::Told) {
+        config.shutdown_delay()
+    } else {
+        Duration::ZERO
+    };
+    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
+    tokio::spawn(end_anyway(signals, delay + DRAIN_LIMIT));
+    tokio::time::sleep(delay).await;
     close.send_replace(true);
     drain.send_replace(true);
     let joined = tokio::task::spawn_blocking(move || workers.into_iter().filter_map(Worker::join).collect::<Vec<_>>());
-    let writers = tokio::select! {
-        writers = joined => writers.unwrap_or_default(),
-        // What was appended is in the map, and what is in the map is recovered.
-        () = signals.end() => bail!("told to end twice: ended at once; what was acknowledged is safe"),
-    };
+    let writers = joined.await.context("waiting for the ingest workers")?;
     stop.send_replace(true);
     let (controlled, served, accepted) = (control.await, admin.await, accepting.await);
     let failure = vault.failure();
@@ -200,6 +204,42 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
              it reads the log back from the disk and goes on"
         ),
     }
+}
+
+/// What stands on disk, open.
+struct Store {
+    data_path: PathBuf,
+    catalogue: Arc<LocalCatalogue>,
+    vault: Vault,
+    writers: Vec<ShardWriter>,
+}
+
+fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
+    let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
+    let data_path = data.path().to_path_buf();
+    let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
+    let catalogue = Arc::new(catalogue);
+    let epoch = catalogue.node_up(Uuid::new_v4())?;
+    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+    let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
+    let (vault, writers) = Vault::open(data, &vault_options(config, shards), epoch, ledger, seams)?;
+    Ok(Store {
+        data_path,
+        catalogue,
+        vault,
+        writers,
+    })
+}
+
+/// Ends the process when it is told so a second time, or when a clean end takes too long (a disk that hangs). What was acknowledged is synced, and what is not sealed is
+/// recovered at the next start.
+async fn end_anyway(mut signals: Signals, limit: Duration) {
+    let why = tokio::select! {
+        () = signals.end() => "told to end twice",
+        () = tokio::time::sleep(limit) => "a clean end took too long",
+    };
+    tracing::warn!(why, "node.stop.cut_short");
+    std::process::exit(1);
 }
 
 fn control_context(

@@ -8,7 +8,7 @@ use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 pub enum DiskTier {
     /// Everything.
     Normal = 0,
-    /// Released segments go, retention or not.
+    /// Still everything; a warning.
     Evict = 1,
     /// Nothing is ingested.
     Refuse = 2,

@@ -112,6 +112,8 @@ pub(crate) struct Keeper {
     shards: Vec<KeptShard>,
     news: Receiver<News>,
     looked_at: Option<Instant>,
+    /// Files of trimmed segments that could not be removed.
+    to_remove: Vec<PathBuf>,
 }
 
 impl Keeper {
@@ -121,6 +123,7 @@ impl Keeper {
             shards,
             news,
             looked_at: None,
+            to_remove: Vec::new(),
         }
     }
 
@@ -224,7 +227,8 @@ impl Keeper {
     }
 
     /// Removes what is released.
-    fn trim(&self) {
+    fn trim(&mut self) {
+        self.to_remove.retain(|path| file_io::remove(path).is_err());
         let sealed: Vec<SealRecord> = self
             .parts
             .table
@@ -240,10 +244,14 @@ impl Keeper {
         }
     }
 
-    fn trim_one(&self, id: SegmentId) -> Result<(), VaultError> {
+    fn trim_one(&mut self, id: SegmentId) -> Result<(), VaultError> {
         self.parts.ledger.trim_segment(id, TrimReason::Retention)?;
         self.parts.table.remove(id.shard, id.index);
-        file_io::remove(&segment_path(&self.parts.data, id))?;
+        let path = segment_path(&self.parts.data, id);
+        if let Err(error) = file_io::remove(&path) {
+            self.to_remove.push(path);
+            return Err(error);
+        }
         tracing::info!(segment = %id, "segment.trim.done");
         Ok(())
     }

@@ -28,7 +28,7 @@ pub const TAIL_BYTES: usize = 128 * 1024;
 pub const GATHERED_PARTS: usize = 64;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
-/// The share of the disk limit, in percent, at which released segments go early.
+/// The share of the disk limit, in percent, at which the disk tier begins to warn.
 pub const DISK_EVICT_PERCENT: u64 = 80;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;

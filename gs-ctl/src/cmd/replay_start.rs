@@ -13,7 +13,7 @@ use serde::Serialize;
 use tonic::{Code, Streaming};
 
 use super::status::now_unix_nano;
-use crate::cli::{ReplayStart, SourceArg};
+use crate::cli::ReplayStart;
 use crate::connect::Client;
 use crate::file_sink::{self, FileSink, NotWritable};
 use crate::human;
@@ -82,14 +82,10 @@ async fn say_what_is_waited_for(node: &mut Client) -> anyhow::Result<()> {
 
 fn spec(asked: &ReplayStart, sink: Option<Kind>) -> ReplaySpec {
     let now = now_unix_nano();
-    let source = match asked.source {
-        SourceArg::Auto => ReplaySource::Auto,
-        SourceArg::Vault => ReplaySource::Vault,
-    };
     ReplaySpec {
         from_unix_nano: asked.from.map(|t| t.unix_nano(now)),
         to_unix_nano: asked.to.map(|t| t.unix_nano(now)),
-        source: source.into(),
+        source: ReplaySource::Auto.into(),
         rate_limit_bytes_per_second: asked.rate.map_or(0, |rate| rate.0),
         sink: sink.map(|kind| ReplaySink {
             kind: Some(kind),

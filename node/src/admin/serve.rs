@@ -40,9 +40,11 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return Ok(());
+        let place = tokio::select! {
+            _ = stopped.as_mut() => return Ok(()),
+            place = Arc::clone(&places).acquire_owned() => place,
         };
+        let Ok(place) = place else { return Ok(()) };
         let accepted = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
             accepted = listener.accept() => accepted,
@@ -67,6 +69,8 @@ pub async fn serve(
 }
 
 async fn answer(stream: TcpStream, tls: Option<Arc<ServerTls>>, router: Router) -> io::Result<()> {
+    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    tokio::time::timeout(PATIENCE, stream.readable()).await??;
     match tls {
         None => http(TokioIo::new(stream), router).await,
         Some(tls) => {

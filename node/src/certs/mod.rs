@@ -1,6 +1,6 @@
 //! `gophership certs`: a small certificate authority and the certificates that it signs.
 //!
-//! [`issue::issue`] is the procedure; [`authority`] makes or reads the authority; [`files`] writes.
+//! `issue` is the procedure; `authority` makes or reads the authority; `files` writes.
 
 mod authority;
 mod files;

@@ -20,8 +20,7 @@ use crate::replay::Jobs;
 /// Serves `listener` (see [`super::listen`]) until `shutdown`, then ends calls and replay jobs that are under way; jobs go on at the next start.
 /// Jobs that an earlier boot left are resumed.
 ///
-/// It must run on a runtime of its own, with time and IO enabled. Threads that wait in the vault may outlive it: close the vault, then end that runtime with
-/// `shutdown_timeout`.
+/// It must not run on an ingest worker. Threads that wait in the vault may outlive it: close the vault before the runtime is dropped.
 ///
 /// # Errors
 /// The listener cannot be used.

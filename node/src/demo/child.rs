@@ -16,6 +16,7 @@ use crate::config::Listener;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the node keeps its data and listens.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) data: PathBuf,
     pub(crate) grpc: SocketAddr,
@@ -80,7 +81,12 @@ impl Child {
             .context("cannot open the node's log")?;
         let exe = std::env::current_exe().context("cannot find this program's own file")?;
         let began = Instant::now();
-        let process = Command::new(exe)
+        let mut command = Command::new(exe);
+        // The operator's settings are not the demo's: its load goes into its own folder only.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GS_")) {
+            command.env_remove(name);
+        }
+        let process = command
             .args(["run", "--config"])
             .arg(&plan.config)
             .stdin(Stdio::null())

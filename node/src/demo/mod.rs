@@ -64,16 +64,16 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
 async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
     let plan = child::Plan::new(dir)?;
     eprintln!("a node on {}, its data in {}", plan.grpc, plan.data.display());
-    let mut node = Child::start(&plan)?;
+    let mut node = started(&plan).await?;
     let began = Instant::now();
     let load = Load::start(plan.grpc);
     let mut kills = Vec::new();
     for n in 1..=KILLS {
         tokio::time::sleep(RUN).await;
         let acks_before = load.acks();
-        node.kill()?;
+        tokio::task::spawn_blocking(move || node.kill()).await??;
         eprintln!("kill -9 number {n}, after {acks_before} acknowledged batches; starting it again");
-        node = Child::start(&plan)?;
+        node = started(&plan).await?;
         kills.push((acks_before, node.ready_after, load.acks()));
     }
     tokio::time::sleep(RUN).await;
@@ -107,6 +107,12 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
         replay_time,
         replayed_bytes,
     })
+}
+
+/// Starts the node on a thread that may wait, so that the load goes on meanwhile.
+async fn started(plan: &child::Plan) -> anyhow::Result<Child> {
+    let plan = plan.clone();
+    tokio::task::spawn_blocking(move || Child::start(&plan)).await?
 }
 
 fn judge(story: &Story) -> anyhow::Result<()> {

@@ -90,6 +90,8 @@ pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
 
 async fn shake_hands(accepted: Accepted) -> std::io::Result<Socket> {
     let stream = tokio::net::TcpStream::from_std(accepted.stream)?;
+    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    tokio::time::timeout(HTTP1_IDLE_TIMEOUT, stream.readable()).await??;
     let Some(tls) = accepted.tls else {
         return Ok(Socket::Plain(stream));
     };

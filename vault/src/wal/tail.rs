@@ -1,7 +1,7 @@
 //! Reads a WAL file that is still in use, up to an Lsn that is known to be written.
 //!
-//! It reads with pread and not through the map, so that a bad sector is an error with a place, and so that a file that is recycled meanwhile is noticed: its uuid is new and
-//! no CRC fits any more.
+//! It reads with pread and not through the map, so that a bad sector is an error with a place. Should the file not be what it was,
+//! no CRC fits.
 
 use std::path::Path;
 use std::sync::Arc;
