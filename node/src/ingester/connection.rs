@@ -81,23 +81,30 @@ pub(super) fn builder(window: u32) -> auto::Builder<LocalExecutor> {
 /// Serves a connection to its end.
 pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
     let protocol = accepted.protocol;
-    match shake_hands(accepted).await {
-        Ok(socket) => drive(state, socket, protocol).await,
+    match shake_hands(&state, accepted).await {
+        Ok(Some(socket)) => drive(state, socket, protocol).await,
+        Ok(None) => {}
         // Common enough from scanners and probes; nothing was lost.
         Err(error) => tracing::debug!(%error, "ingest.handshake.failed"),
     }
 }
 
-async fn shake_hands(accepted: Accepted) -> std::io::Result<Socket> {
+/// Waits for the client's first bytes, and sets TLS up; `None` when the node drained before the client said anything.
+async fn shake_hands(state: &WorkerState, accepted: Accepted) -> std::io::Result<Option<Socket>> {
     let stream = tokio::net::TcpStream::from_std(accepted.stream)?;
-    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
-    tokio::time::timeout(HTTP1_IDLE_TIMEOUT, stream.readable()).await??;
+    // The protocol is told by the first bytes, and nothing behind this bounds the wait for them.
+    if !state.draining.get() {
+        tokio::select! {
+            () = state.drain.notified() => return Ok(None),
+            spoken = tokio::time::timeout(HTTP1_IDLE_TIMEOUT, stream.readable()) => spoken??,
+        }
+    }
     let Some(tls) = accepted.tls else {
-        return Ok(Socket::Plain(stream));
+        return Ok(Some(Socket::Plain(stream)));
     };
     let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
     let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await??;
-    Ok(Socket::Tls(Box::new(stream)))
+    Ok(Some(Socket::Tls(Box::new(stream))))
 }
 
 async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
