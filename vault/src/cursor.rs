@@ -157,7 +157,8 @@ impl ShardCursor {
             index,
         };
         match slot {
-            Slot::Sealed(record) if record.stats.event.is_none_or(|e| !e.overlaps(self.time)) => self.next_segment(),
+            // One that holds nothing is opened all the same: it may have lost what it held.
+            Slot::Sealed(record) if record.stats.event.is_some_and(|e| !e.overlaps(self.time)) => self.next_segment(),
             Slot::Sealed(record) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
                     reader.must_end_with(record.stats.last_lsn);
