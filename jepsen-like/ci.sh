@@ -14,7 +14,7 @@ cargo build --release -p gophership -p gs-ctl -p jepsen-like
 "$jepsen" disk-full --rounds 1
 "$jepsen" bit-flip --rounds 1
 if command -v strace >/dev/null; then
-    "$jepsen" sync-error --rounds 3
+    "$jepsen" sync-error --rounds 5
     "$jepsen" bad-sector --rounds 1
 else
     echo "SKIPPED: sync-error and bad-sector need strace"
@@ -22,7 +22,7 @@ fi
 if [ "$(id -u)" = 0 ]; then
     "$jepsen" power-cut --rounds 20
     "$jepsen" disk-full --by filler --rounds 1
-    "$jepsen" power-cut --rounds 3 --expect-loss --node "$target/release/gophership-acks-early"
+    "$jepsen" power-cut --rounds 12 --expect-loss --node "$target/release/gophership-acks-early"
 else
     echo "SKIPPED: power cuts and full file systems need root"
 fi
