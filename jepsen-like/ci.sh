@@ -22,7 +22,8 @@ fi
 if [ "$(id -u)" = 0 ]; then
     "$jepsen" power-cut --rounds 20
     "$jepsen" disk-full --by filler --rounds 1
-    "$jepsen" power-cut --rounds 12 --expect-loss --node "$target/release/gophership-acks-early"
+    "$jepsen" power-cut --rounds 3 --skip-syncs
+    "$jepsen" power-cut --rounds 30 --expect-loss --node "$target/release/gophership-acks-early"
 else
     echo "SKIPPED: power cuts and full file systems need root"
 fi

@@ -666,3 +666,24 @@ fn a_missing_segment_file_is_reported_and_does_not_stop_the_rest() {
     assert_eq!(faults[0].segment, segment.id);
     segment.vault.close(segment.writers);
 }
+
+#[test]
+fn a_segment_that_lost_its_only_entry_is_reported_though_it_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 1, b"the only one");
+    wait_acked(&writers[0], lsn);
+    vault.close(writers);
+    let wal = std::fs::OpenOptions::new()
+        .write(true)
+        .open(dir.path().join("wal/0000/000000000001.wal"))
+        .unwrap();
+    wal.write_all_at(b"X", 4096 + 64 + 4).unwrap();
+    wal.sync_all().unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!((entries.len(), faults.len()), (0, 1), "{faults:?}");
+    assert_eq!(vault.status().quarantined, 1);
+    vault.close(writers);
+}
