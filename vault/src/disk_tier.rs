@@ -27,7 +27,7 @@ impl DiskTier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
-            Self::Evict => "evict",
+            Self::Evict => "high",
             Self::Refuse => "refuse",
         }
     }

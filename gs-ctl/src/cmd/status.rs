@@ -157,7 +157,7 @@ fn tier_name(tier: DiskTier) -> &'static str {
     match tier {
         DiskTier::Unspecified => "unknown",
         DiskTier::Normal => "normal",
-        DiskTier::Evict => "evict",
+        DiskTier::Evict => "high",
         DiskTier::RefuseIngest => "refuse_ingest",
         DiskTier::RefuseReplicas => "refuse_replicas",
     }

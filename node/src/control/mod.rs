@@ -1,6 +1,6 @@
 //! The control service: how an operator's tool asks a node, over the Unix socket `<data>/gophership.sock`.
 //!
-//! Call [`listen`] when the data folder is locked, and run [`serve`] on a runtime of its own: nothing here ever runs on an ingest worker.
+//! Call [`listen`] when the data folder is locked, and run [`serve`] on any runtime but an ingest worker's.
 
 mod blocking;
 mod context;
