@@ -150,7 +150,7 @@ class Child:
     """A process of this test: output in a log file, ended by its own id."""
 
     def __init__(self, name: str, command: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
-        self.name = name
+        self.name, self.command = name, command
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -258,11 +258,13 @@ def start_node(
     }
     config.write_text(json.dumps(merged(settings, extra or {}), indent=2) + "\n")  # JSON is YAML
     child = Child("gophership", [*(prefix or []), str(binary.resolve()), "run", "--config", str(config)], folder)
+    node = Node(child, data, grpc_port, http_port, admin_port)
     try:
         wait_until("/readyz", child, lambda: answers_200(f"http://127.0.0.1:{admin_port}/readyz"))
-        yield Node(child, data, grpc_port, http_port, admin_port)
+        yield node
     finally:
-        child.stop()
+        # Not `child`: a test may have put another process in its place.
+        node.child.stop()
 
 
 def start_collector(
@@ -294,6 +296,14 @@ def replay(args: argparse.Namespace, node: Node, sink: str) -> str:
             f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
     return done.stdout + done.stderr
+
+
+def metric(node: Node, name: str) -> dict[str, float]:
+    """The values of a metric, by exporter."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.admin_port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [line.rsplit(" ", 1) for line in lines if line.startswith(name + "{")]
+    return {labels.split('exporter="')[1].split('"')[0]: float(value) for labels, value in found}
 
 
 def read_lenpb(path: Path) -> list[bytes]:

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from load_body import load_request  # noqa: E402
-from load_targets import TARGETS, Target, missing  # noqa: E402
+from load_targets import DEFAULT, TARGETS, Target, missing  # noqa: E402
 from procstat import RssSampler, cpu_seconds, cpu_seconds_by_thread  # noqa: E402
 from raw import LOGS, prefixed  # noqa: E402
 
@@ -56,8 +56,8 @@ class Run:
     h2load: str
 
 
-def h2load(port: int, body: Path, requests: int, pin: list[str]) -> str:
-    """Runs h2load and returns what it printed."""
+def h2load(port: int, body: Path, requests: int, pin: list[str], more: list[str] | None = None) -> str:
+    """Runs h2load, with `more` of its options, and returns what it printed."""
     command = [
         *pin,
         common.need_tool("h2load"),
@@ -75,6 +75,7 @@ def h2load(port: int, body: Path, requests: int, pin: list[str]) -> str:
         "content-type: application/grpc",
         "-H",
         "te: trailers",
+        *(more or []),
         f"http://127.0.0.1:{port}{LOGS}",
     ]
     done = subprocess.run(
@@ -112,6 +113,9 @@ def measure(target: Target, body: Path, records: int, requests: int, pin: list[s
     with RssSampler(target.pid, SAMPLE_S) as sampler:
         printed = h2load(target.grpc_port, body, requests, pin)
         time.sleep(SETTLE_S)
+        deadline = time.monotonic() + RUN_WITHIN_S
+        while target.owes() and time.monotonic() < deadline:
+            time.sleep(SETTLE_S)
     cpu = cpu_seconds(target.pid) - cpu_before
     threads = Counter(cpu_seconds_by_thread(target.pid))
     threads.subtract(threads_before)
@@ -211,7 +215,7 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
 def main() -> None:
     """Entry point."""
     parser = common.arguments("A node and its peers under the same load.")
-    parser.add_argument("--target", nargs="+", choices=list(TARGETS), default=list(TARGETS), help="which to measure")
+    parser.add_argument("--target", nargs="+", choices=list(TARGETS), default=DEFAULT, help="which to measure")
     parser.add_argument("--records", type=int, default=512, help="records in each request")
     parser.add_argument("--requests", type=int, default=6000, help="requests in each run")
     parser.add_argument("--runs", type=int, default=3, help="runs for each target")

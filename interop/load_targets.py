@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -22,6 +24,7 @@ class Target:
     version: str
     pid: int
     grpc_port: int
+    owes: Callable[[], float] = lambda: 0  # what it has still to do for what it has acknowledged
 
 
 def version_of(program: str | Path) -> str:
@@ -43,10 +46,66 @@ def missing(name: str) -> str:
 
 
 @contextlib.contextmanager
-def node(args: argparse.Namespace, folder: Path, pin: list[str]) -> Iterator[Target]:
+def running_node(
+    args: argparse.Namespace, folder: Path, pin: list[str], extra: dict[str, Any] | None = None
+) -> Iterator[Target]:
     """The node under test: every request durable before its acknowledgement."""
-    with common.start_node(args.gophership, folder, {"vault": {"disk_limit": DISK_LIMIT}}, prefix=pin) as running:
-        yield Target(version_of(args.gophership), running.child.pid, running.grpc_port)
+    settings = {"vault": {"disk_limit": DISK_LIMIT}, **(extra or {})}
+    with common.start_node(args.gophership, folder, settings, prefix=pin) as node:
+
+        def owes() -> float:
+            return sum(common.metric(node, "gophership_export_debt_entries").values())
+
+        yield Target(version_of(args.gophership), node.child.pid, node.grpc_port, owes)
+
+
+def node(args: argparse.Namespace, folder: Path, pin: list[str]) -> AbstractContextManager[Target]:
+    """As it comes: a shard for each core that it has."""
+    return running_node(args, folder, pin)
+
+
+def two_shards(args: argparse.Namespace, folder: Path, pin: list[str]) -> AbstractContextManager[Target]:
+    """With two shards, however many cores it has."""
+    return running_node(args, folder, pin, {"ingest": {"shards": 2}})
+
+
+def one_shard(args: argparse.Namespace, folder: Path, pin: list[str]) -> AbstractContextManager[Target]:
+    """With one shard, however many cores it has."""
+    return running_node(args, folder, pin, {"ingest": {"shards": 1}})
+
+
+@contextlib.contextmanager
+def exporting(args: argparse.Namespace, folder: Path, pin: list[str], compression: str) -> Iterator[Target]:
+    """With one exporter, by gRPC, to a sink on the client's core that takes all."""
+    away = [common.need_tool("taskset"), "-c", args.client_core]
+    sink = subprocess.Popen(
+        [*away, str(common.TARGET / "release" / "jepsen-like"), "sink"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert sink.stdin is not None and sink.stderr is not None
+        address = sink.stderr.readline().split()[2].strip(",")
+        target = {"endpoint": f"http://{address}", "compression": compression}
+        export = [{"name": "sink", "otlp_grpc": target}]
+        with running_node(args, folder, pin, {"export": export}) as running:
+            yield running
+        sink.stdin.close()
+    finally:
+        sink.kill()
+        sink.wait()
+
+
+def exporter(args: argparse.Namespace, folder: Path, pin: list[str]) -> AbstractContextManager[Target]:
+    """With one exporter that does not compress."""
+    return exporting(args, folder, pin, "none")
+
+
+def exporter_gzip(args: argparse.Namespace, folder: Path, pin: list[str]) -> AbstractContextManager[Target]:
+    """With one exporter that compresses with gzip."""
+    return exporting(args, folder, pin, "gzip")
 
 
 @contextlib.contextmanager
@@ -85,4 +144,13 @@ def collector(_args: argparse.Namespace, folder: Path, pin: list[str]) -> Iterat
         child.stop()
 
 
-TARGETS = {"node": node, "rotel": rotel, "collector": collector}
+TARGETS = {
+    "node": node,
+    "rotel": rotel,
+    "collector": collector,
+    "one-shard": one_shard,
+    "two-shards": two_shards,
+    "exporter": exporter,
+    "exporter-gzip": exporter_gzip,
+}
+DEFAULT = ["node", "rotel", "collector"]

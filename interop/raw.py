@@ -44,6 +44,13 @@ def prefixed(message: bytes, compressed: bool = False, length: int | None = None
     return struct.pack(">BI", compressed, len(message) if length is None else length) + message
 
 
+def readable(connection: socket.socket, for_s: float) -> bool:
+    """Whether there is something to read within that time. (`select` knows only the first 1,024 descriptors.)"""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(max(0.0, for_s) * 1000))
+
+
 def refuses_all(event: h2.events.Event) -> bool:
     """Whether it is a GOAWAY before the first call."""
     return isinstance(event, h2.events.ConnectionTerminated) and event.last_stream_id == 0
@@ -72,7 +79,7 @@ class GrpcCall:
 
     def _listen(self, for_s: float) -> None:
         """Takes in what arrives within the time; returns at once when something did."""
-        if not select.select([self._socket], [], [], max(0.0, for_s))[0]:
+        if not readable(self._socket, for_s):
             return
         try:
             arrived = self._socket.recv(1 << 16)
@@ -159,7 +166,7 @@ def talk(port: int, body: Body, end: bool = False) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S) as connection:
 
         def listen(for_s: float) -> bool:
-            if not select.select([connection], [], [], max(0.0, for_s))[0]:
+            if not readable(connection, for_s):
                 return False
             try:
                 arrived = connection.recv(1 << 16)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the interoperability tests named (all of them: sdk collector segments garbage) against the built node, and counts
+# Runs the interoperability tests named (all of them: sdk collector collector_sink segments garbage hostile) against the built node, and counts
 # the verdicts.
 # Further options go to each test, e.g.: interop/run.sh sdk -- --records 500
 set -uo pipefail
@@ -11,7 +11,7 @@ while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-[ ${#tests[@]} -eq 0 ] && tests=(sdk collector segments garbage)
+[ ${#tests[@]} -eq 0 ] && tests=(sdk collector collector_sink segments garbage hostile)
 
 passed=0 failed=0 skipped=0
 for name in "${tests[@]}"; do

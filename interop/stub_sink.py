@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from concurrent import futures
 from types import TracebackType
@@ -22,6 +23,7 @@ class StubSink:
     def __init__(self) -> None:
         self.records: Counter[str] = Counter()
         self.requests = 0
+        self.again_at: list[float] = []  # when a record arrived that had arrived before
         self._lock = threading.Lock()
         self._server = grpc.server(
             futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
@@ -34,6 +36,7 @@ class StubSink:
         found = record_digests(ExportLogsServiceRequest.FromString(payload))
         with self._lock:
             self.requests += 1
+            self.again_at += [time.monotonic()] * sum(digest in self.records for digest in found)
             self.records += found
         return b""
 

@@ -13,6 +13,9 @@ cargo build --release -p gophership -p gs-ctl -p jepsen-like
 "$jepsen" clean-restart --rounds 2
 "$jepsen" disk-full --rounds 1
 "$jepsen" bit-flip --rounds 1
+"$jepsen" export-kill --rounds 3
+"$jepsen" sink-answers --seconds 15
+"$jepsen" disk-tiers
 if command -v strace >/dev/null; then
     "$jepsen" sync-error --rounds 5
     "$jepsen" bad-sector --rounds 1

@@ -77,6 +77,8 @@ pub(crate) fn open(
         spares: 4,
         disk_limit: 1 << 40,
         retention: Duration::from_secs(86_400),
+        release: gophership_vault::Release::AtRetention,
+        on_full: gophership_vault::OnFull::Refuse,
     };
     let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
     let epoch = Epoch::new(epoch).expect("epochs begin at 1");

@@ -1,11 +1,13 @@
 //! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside fdatasync, seal, scan, and how appends
-//! scale over threads. Prints a table; figures are for comparing with each other.
+//! scale over threads; and what sensing and zones cost. Prints a table; figures are for comparing with each other.
 
 mod append;
 mod commit;
 mod ledger;
+mod pivot;
 mod read;
 mod table;
+mod zones;
 
 use std::path::PathBuf;
 
@@ -35,6 +37,10 @@ enum What {
         #[arg(long, default_value_t = 2)]
         threads: u16,
     },
+    /// What a full live ring costs an append
+    Pivot,
+    /// Nanoseconds to sense at an operation, to decide, and to look at everything
+    Zones,
     /// All of it
     All,
 }
@@ -47,11 +53,19 @@ fn main() -> anyhow::Result<()> {
         What::Commit => commit::run(&cli.dir),
         What::Read => read::run(&cli.dir),
         What::Scaling { threads } => append::scaling(&cli.dir, threads),
+        What::Pivot => pivot::run(&cli.dir),
+        What::Zones => {
+            zones::run();
+            Ok(())
+        }
         What::All => {
             append::run(&cli.dir)?;
             commit::run(&cli.dir)?;
             read::run(&cli.dir)?;
-            append::scaling(&cli.dir, 2)
+            append::scaling(&cli.dir, 2)?;
+            pivot::run(&cli.dir)?;
+            zones::run();
+            Ok(())
         }
     }
 }

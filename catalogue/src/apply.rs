@@ -2,20 +2,24 @@
 //!
 //! **Invariants.** I1: a refused command changes nothing. I2: a command applied twice leaves the state of once. I3: a node's epoch, a
 //! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
+//! **Not here**: what commands about exporters do (`apply/export.rs`).
 
 use gophership_vault::ids::{Epoch, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
-use crate::command::{Command, Outcome, Refusal, Reply};
+use crate::command::{Command, Outcome, Reply};
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::limits::{
     JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, SETTING_KEY_BYTES_MAX,
     SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
 };
 use crate::node::{Boot, NodeRecord, NodeState};
+use crate::refusal::Refusal;
 use crate::segment::{Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
+
+mod export;
 
 /// A command that was taken: its answer, and what it alters. No change means that it was said before.
 pub(crate) type Decision = Result<(Reply, Vec<Change>), Refusal>;
@@ -50,6 +54,21 @@ pub(crate) fn decide(state: &State, command: &Command) -> Decision {
         Command::FinishJob { job, result, at_ns } => finish_job(state, *job, result, *at_ns),
         Command::CancelJob { job, at_ns } => cancel_job(state, *job, *at_ns),
         Command::SetConfig { key, value, at_ns } => set_config(state, key, value.as_deref(), *at_ns),
+        Command::SetExporter {
+            exporter,
+            paused,
+            at_ns,
+        } => export::set_exporter(state, exporter, *paused, *at_ns),
+        Command::ForgetExporter { exporter } => export::forget_exporter(state, exporter),
+        Command::CommitCursors { node, cursors } => export::commit_cursors(state, *node, cursors),
+        Command::SeekExporter {
+            exporter,
+            node,
+            shards,
+            at_ns,
+        } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
+        Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
+        Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
     }
 }
 
@@ -210,6 +229,7 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
     let step = match why {
         TrimReason::Empty => Step::TrimEmpty,
         TrimReason::Retention => Step::TrimRetention,
+        TrimReason::Dropped => Step::TrimDropped,
     };
     if rule_for(state, id, step)? == Rule::Same {
         return unchanged(Reply::Done);
@@ -223,12 +243,15 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
             });
         }
         (TrimReason::Empty, _) => shard.trimmed_empty += 1,
-        (TrimReason::Retention, _) => shard.trimmed_retention += 1,
+        (TrimReason::Retention, _) => {
+            export::not_held(state, id)?;
+            shard.trimmed_retention += 1;
+        }
+        (TrimReason::Dropped, _) => shard.trimmed_dropped += 1,
     }
-    Ok((
-        Reply::Done,
-        vec![Change::Shard((id.node, id.shard), shard), Change::SegmentGone(id)],
-    ))
+    let mut changes = vec![Change::Shard((id.node, id.shard), shard), Change::SegmentGone(id)];
+    changes.extend(export::letters_gone(state, id));
+    Ok((Reply::Done, changes))
 }
 
 fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {

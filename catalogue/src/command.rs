@@ -5,13 +5,12 @@
 
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
-use thiserror::Error;
 use uuid::Uuid;
 
-use crate::error::Disposition;
+use crate::exporter::{DeadLetter, EntryKey, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
-use crate::segment::{SegmentState, Step};
+pub use crate::refusal::Refusal;
 
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,6 +114,52 @@ pub enum Command {
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Says whether an exporter is paused; one that is not known is known from then on.
+    SetExporter {
+        /// Its name.
+        exporter: String,
+        /// From now on.
+        paused: bool,
+        /// Now, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for it must have ended.
+    ForgetExporter {
+        /// Its name.
+        exporter: String,
+    },
+    /// A node's exporters have come this far. A cursor behind the known one changes nothing; nor does one from before the latest seek, or of
+    /// an exporter that is not known.
+    CommitCursors {
+        /// Which node.
+        node: NodeId,
+        /// All its cursors.
+        cursors: Vec<ExportCursor>,
+    },
+    /// An operator sets where an exporter goes on, forwards or back, and begins a new generation of its cursors.
+    SeekExporter {
+        /// Its name.
+        exporter: String,
+        /// Which node.
+        node: NodeId,
+        /// In these shards the last entry that is done; with `None` it begins anew. Other shards stay as they are.
+        shards: Vec<(ShardId, Option<Lsn>)>,
+        /// Now, nanoseconds since the Unix epoch. The same node and time again are the same seek.
+        at_ns: u64,
+    },
+    /// Entries were refused for good by their exporters. One that is a dead letter already stays as it is; one whose segment is trimmed is
+    /// passed over.
+    AddDeadLetters {
+        /// Which.
+        letters: Vec<DeadLetter>,
+    },
+    /// Dead letters were replayed, or an operator gives them up. Those that are not known are passed over.
+    DropDeadLetters {
+        /// Whose.
+        exporter: String,
+        /// Which.
+        letters: Vec<EntryKey>,
+    },
 }
 
 /// What a command that was taken is answered.
@@ -132,160 +177,3 @@ pub enum Reply {
 
 /// The answer to a command.
 pub type Outcome = Result<Reply, Refusal>;
-
-/// Why a command was not taken. Nothing has changed.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Refusal {
-    /// No such node.
-    #[error("node {node} is not registered")]
-    UnknownNode {
-        /// Which.
-        node: NodeId,
-    },
-    /// The node's number belongs to another storage.
-    #[error(
-        "node {node} is registered with storage {registered}, not {given}: a storage that was replaced must join as a new node"
-    )]
-    OtherStorage {
-        /// Which node.
-        node: NodeId,
-        /// The storage it has.
-        registered: Uuid,
-        /// The storage that came.
-        given: Uuid,
-    },
-    /// A newer boot of the node took over.
-    #[error("segment {id} cannot be opened by epoch {epoch}: a newer boot of its node has epoch {current}")]
-    Fenced {
-        /// Which segment.
-        id: SegmentId,
-        /// Who asked.
-        epoch: Epoch,
-        /// The node's epoch now.
-        current: Epoch,
-    },
-    /// The epoch was never granted.
-    #[error("segment {id} cannot be opened by epoch {epoch}, which was never granted to its node")]
-    EpochNotGranted {
-        /// Which segment.
-        id: SegmentId,
-        /// Who asked.
-        epoch: Epoch,
-    },
-    /// The command does not apply in the segment's state.
-    #[error("{step} does not apply to segment {id}, which is {from}")]
-    Transition {
-        /// Which segment.
-        id: SegmentId,
-        /// Its state.
-        from: SegmentState,
-        /// What was asked.
-        step: Step,
-    },
-    /// It was said before, with another content.
-    #[error("{step} of segment {id} was said before with another content")]
-    Differs {
-        /// Which segment.
-        id: SegmentId,
-        /// What was asked.
-        step: Step,
-    },
-    /// A segment is sealed in the name of a boot that did not write it.
-    #[error("segment {id} was written by epoch {writer}, and cannot be sealed as one of epoch {epoch}")]
-    OtherWriter {
-        /// Which segment.
-        id: SegmentId,
-        /// Who opened it.
-        writer: Epoch,
-        /// What the command says.
-        epoch: Epoch,
-    },
-    /// A seal names an entry of another segment.
-    #[error("segment {id} cannot end or begin with entry {lsn} of another one")]
-    LsnOutside {
-        /// Which segment.
-        id: SegmentId,
-        /// Which entry.
-        lsn: Lsn,
-    },
-    /// A segment with entries is trimmed as an empty one.
-    #[error("segment {id} is not empty: it holds {entries} entries")]
-    NotEmpty {
-        /// Which segment.
-        id: SegmentId,
-        /// What it holds.
-        entries: u64,
-    },
-    /// No such job.
-    #[error("there is no replay job {job}")]
-    UnknownJob {
-        /// Which.
-        job: JobId,
-    },
-    /// The job has ended before, in another way.
-    #[error("replay job {job} has ended before: it is {state}")]
-    JobEnded {
-        /// Which.
-        job: JobId,
-        /// How.
-        state: &'static str,
-    },
-    /// The same request asked for another job before.
-    #[error("replay job {job} was created by the same request with another specification")]
-    JobDiffers {
-        /// The job it made.
-        job: JobId,
-    },
-    /// As many jobs as there may be are under way.
-    #[error("{limit} replay jobs are under way, and there may be no more: wait for one to end or cancel one")]
-    TooManyJobs {
-        /// How many there may be.
-        limit: usize,
-    },
-    /// As many settings as there may be exist.
-    #[error("there are {limit} settings, and there may be no more: remove one first")]
-    TooManySettings {
-        /// How many there may be.
-        limit: usize,
-    },
-    /// A text or list is too long.
-    #[error("{what} has a size of {size}, and may have at most {limit}")]
-    TooLong {
-        /// Which.
-        what: &'static str,
-        /// How long it is.
-        size: usize,
-        /// How long it may be.
-        limit: usize,
-    },
-    /// Numbers of a kind are used up, and none is ever used twice.
-    #[error("there are no more {what} numbers: all were used, and none is used twice")]
-    NumbersUsedUp {
-        /// Which kind.
-        what: &'static str,
-    },
-}
-
-impl Refusal {
-    /// What the caller can do.
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            Self::Fenced { .. } => Disposition::Fenced,
-            Self::TooManyJobs { .. } => Disposition::Overloaded,
-            Self::UnknownNode { .. }
-            | Self::OtherStorage { .. }
-            | Self::EpochNotGranted { .. }
-            | Self::Transition { .. }
-            | Self::Differs { .. }
-            | Self::OtherWriter { .. }
-            | Self::LsnOutside { .. }
-            | Self::NotEmpty { .. }
-            | Self::UnknownJob { .. }
-            | Self::JobEnded { .. }
-            | Self::JobDiffers { .. }
-            | Self::TooManySettings { .. }
-            | Self::TooLong { .. }
-            | Self::NumbersUsedUp { .. } => Disposition::Invalid,
-        }
-    }
-}

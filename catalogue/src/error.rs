@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::command::Refusal;
+use crate::refusal::Refusal;
 use crate::row::RowError;
 
 /// What a caller can do about an error.

@@ -23,6 +23,24 @@ pub const SETTING_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a setting's value.
 pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Exporters known.
+pub const EXPORTERS_MAX: usize = 64;
+
+/// Bytes of an exporter's name.
+pub const EXPORTER_NAME_BYTES_MAX: usize = 64;
+
+/// Shards, over all nodes, in which one exporter has a cursor.
+pub const EXPORT_CURSORS_MAX: usize = 4_096;
+
+/// Cursors in one command: 256 shards of each exporter.
+pub const COMMIT_CURSORS_MAX: usize = EXPORTERS_MAX * 256;
+
+/// Dead letters of one exporter, and of one command.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
+
+/// Bytes of the answer that made an entry a dead letter.
+pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;
+
 /// Bytes of a stored row.
 pub const ROW_BYTES_MAX: usize = 512 << 10;
 
@@ -37,3 +55,4 @@ pub const COMPACT_RATIO: u64 = 8;
 
 const _: () = assert!(JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_MAX * 38 + 128 < ROW_BYTES_MAX);
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
+const _: () = assert!(EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 64 < ROW_BYTES_MAX);

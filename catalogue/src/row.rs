@@ -20,12 +20,16 @@ use crate::node::{Boot, NodeRecord, NodeState};
 use crate::segment::SegmentRecord;
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 
+mod export;
 mod wire;
 
 use wire::{Reader, Writer};
 
-/// The version of every row that is written.
+/// The version of a row; but for a shard's, there is no other yet.
 pub const VERSION: u8 = 1;
+
+/// A shard's from the first segment that was dropped: it has a field more.
+const SHARD_VERSION: u8 = 2;
 
 const KIND_COUNTERS: u8 = 1;
 const KIND_NODE: u8 = 2;
@@ -33,6 +37,9 @@ const KIND_SHARD: u8 = 3;
 const KIND_SEGMENT: u8 = 4;
 const KIND_JOB: u8 = 5;
 const KIND_SETTING: u8 = 6;
+const KIND_EXPORTER: u8 = 7;
+const KIND_CURSOR: u8 = 8;
+const KIND_DEAD_LETTER: u8 = 9;
 
 const SEGMENT_OPEN: u8 = 1;
 const SEGMENT_RECOVERING: u8 = 2;
@@ -119,6 +126,15 @@ pub fn row_of(change: &Change) -> Row {
         Change::JobGone(id) => (key(KIND_JOB).u64_be(id.get()), None),
         Change::Setting(name, setting) => (key(KIND_SETTING).bytes(name.as_bytes()), Some(write_setting(setting))),
         Change::SettingGone(name) => (key(KIND_SETTING).bytes(name.as_bytes()), None),
+        Change::Exporter(name, record) => (export::exporter_key(name), Some(export::write_exporter(record))),
+        Change::ExporterGone(name) => (export::exporter_key(name), None),
+        Change::Cursor(name, shard, done) => (export::cursor_key(name, *shard), Some(export::write_cursor(*done))),
+        Change::CursorGone(name, shard) => (export::cursor_key(name, *shard), None),
+        Change::DeadLetter(letter) => (
+            export::dead_letter_key(&letter.exporter, letter.entry()),
+            Some(export::write_dead_letter(letter)),
+        ),
+        Change::DeadLetterGone(name, entry) => (export::dead_letter_key(name, *entry), None),
     };
     Row {
         key: key.done(),
@@ -134,14 +150,14 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
     let mut k = Reader::new(key, key);
     let mut v = Reader::new(key, value);
     let kind = k.u8()?;
-    v.expect_version()?;
+    let version = v.version(if kind == KIND_SHARD { SHARD_VERSION } else { VERSION })?;
     let change = match kind {
         KIND_COUNTERS => Change::Counters(Counters {
             next_node: NodeId::new(v.u32()?),
             next_job: JobId::new(v.u64()?),
         }),
         KIND_NODE => Change::Node(read_node(k.node_be()?, &mut v)?),
-        KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(&mut v)?),
+        KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(version, &mut v)?),
         KIND_SEGMENT => {
             let id = SegmentId {
                 node: k.node_be()?,
@@ -165,6 +181,9 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
                 },
             )
         }
+        KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
+        KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
+        KIND_DEAD_LETTER => export::read_dead_letter(&mut k, &mut v)?,
         found => return Err(k.unknown("kind", found)),
     };
     k.end()?;
@@ -184,7 +203,7 @@ pub(crate) fn write_identity(identity: &Identity) -> Vec<u8> {
 /// See [`write_identity`].
 pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, RowError> {
     let mut v = Reader::new(b"identity", bytes);
-    v.expect_version()?;
+    v.version(VERSION)?;
     let identity = Identity {
         cluster_id: ClusterId(v.uuid()?),
         node_id: v.node()?,
@@ -243,18 +262,20 @@ fn read_node(id: NodeId, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
 }
 
 fn write_shard(s: &ShardRecord) -> Writer {
-    value()
-        .u32(s.next_index.get())
-        .u64(s.trimmed_empty)
-        .u64(s.trimmed_retention)
+    let fields = |w: Writer| w.u32(s.next_index.get()).u64(s.trimmed_empty).u64(s.trimmed_retention);
+    match s.trimmed_dropped {
+        0 => fields(value()),
+        dropped => fields(Writer::default().u8(SHARD_VERSION)).u64(dropped),
+    }
 }
 
-fn read_shard(v: &mut Reader<'_>) -> Result<ShardRecord, RowError> {
+fn read_shard(version: u8, v: &mut Reader<'_>) -> Result<ShardRecord, RowError> {
     let next_index = SegmentIndex::new(v.u32()?).ok_or_else(|| v.damaged("next index 0"))?;
     Ok(ShardRecord {
         next_index,
         trimmed_empty: v.u64()?,
         trimmed_retention: v.u64()?,
+        trimmed_dropped: if version == SHARD_VERSION { v.u64()? } else { 0 },
     })
 }
 

@@ -139,18 +139,21 @@ pub enum Step {
     TrimEmpty,
     /// `Trim`, of a segment whose retention is over
     TrimRetention,
+    /// `Trim`, of a segment that was not released
+    TrimDropped,
     /// `MarkLost`
     MarkLost,
 }
 
 impl Step {
     /// Every step there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
         Self::TrimEmpty,
         Self::TrimRetention,
+        Self::TrimDropped,
         Self::MarkLost,
     ];
 }
@@ -163,6 +166,7 @@ impl fmt::Display for Step {
             Self::Seal => "Seal",
             Self::TrimEmpty => "Trim (empty)",
             Self::TrimRetention => "Trim (retention)",
+            Self::TrimDropped => "Trim (dropped)",
             Self::MarkLost => "MarkLost",
         })
     }
@@ -188,21 +192,32 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Open, Step::BeginRecovery) => To(Recovering),
         (Open | Recovering, Step::Seal) => To(Sealed),
         (Open | Recovering | Sealed, Step::TrimEmpty) => To(Trimmed),
-        (Sealed, Step::TrimRetention) => To(Trimmed),
+        (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
         (Open | Recovering | Sealed, Step::MarkLost) => To(Lost),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
         | (Sealed, Step::Seal)
-        | (Trimmed, Step::TrimEmpty | Step::TrimRetention)
+        | (Trimmed, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped)
         | (Lost, Step::MarkLost) => Same,
 
-        (Unopened, Step::BeginRecovery | Step::Seal | Step::TrimEmpty | Step::TrimRetention | Step::MarkLost)
-        | (Open, Step::TrimRetention)
-        | (Recovering, Step::Open | Step::TrimRetention)
+        (
+            Unopened,
+            Step::BeginRecovery
+            | Step::Seal
+            | Step::TrimEmpty
+            | Step::TrimRetention
+            | Step::TrimDropped
+            | Step::MarkLost,
+        )
+        | (Open, Step::TrimRetention | Step::TrimDropped)
+        | (Recovering, Step::Open | Step::TrimRetention | Step::TrimDropped)
         | (Sealed, Step::Open | Step::BeginRecovery)
         | (Trimmed, Step::Open | Step::BeginRecovery | Step::Seal | Step::MarkLost)
-        | (Lost, Step::Open | Step::BeginRecovery | Step::Seal | Step::TrimEmpty | Step::TrimRetention) => Refuse,
+        | (
+            Lost,
+            Step::Open | Step::BeginRecovery | Step::Seal | Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped,
+        ) => Refuse,
     }
 }
 
@@ -212,14 +227,14 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        //                      Open    BeginRecovery Seal      TrimEmpty TrimRetention MarkLost
+        //                      Open    BeginRecovery Seal      TrimEmpty TrimRetention TrimDropped MarkLost
         let expected = "
-            Unopened   Open    -          -      -       -       -
-            Open       same    Recovering Sealed Trimmed -       Lost
-            Recovering -       same       Sealed Trimmed -       Lost
-            Sealed     -       -          same   Trimmed Trimmed Lost
-            Trimmed    -       -          -      same    same    -
-            Lost       -       -          -      -       -       same";
+            Unopened   Open    -          -      -       -       -       -
+            Open       same    Recovering Sealed Trimmed -       -       Lost
+            Recovering -       same       Sealed Trimmed -       -       Lost
+            Sealed     -       -          same   Trimmed Trimmed Trimmed Lost
+            Trimmed    -       -          -      same    same    same    -
+            Lost       -       -          -      -       -       -       same";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();

@@ -3,15 +3,18 @@
 //! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
 //! it that is not in the table is trimmed, so that the state is as large as what is kept and not as what ever was. I3: equal histories
 //! give equal rows, byte for byte.
-//! **Not here**: which change follows from a command (`apply.rs`), the bytes of a row (`row.rs`).
+//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::BTreeMap;
 
-use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
 use crate::segment::{SegmentRecord, SegmentState};
+
+mod export;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +34,8 @@ pub struct ShardRecord {
     pub trimmed_empty: u64,
     /// Segments trimmed because their retention was over.
     pub trimmed_retention: u64,
+    /// Segments dropped to make room, although they were not released.
+    pub trimmed_dropped: u64,
 }
 
 impl ShardRecord {
@@ -39,6 +44,7 @@ impl ShardRecord {
         next_index: SegmentIndex::FIRST,
         trimmed_empty: 0,
         trimmed_retention: 0,
+        trimmed_dropped: 0,
     };
 }
 
@@ -72,6 +78,18 @@ pub enum Change {
     Setting(String, Setting),
     /// A setting is in the table no more.
     SettingGone(String),
+    /// An exporter is now so.
+    Exporter(String, ExporterRecord),
+    /// An exporter is in the table no more.
+    ExporterGone(String),
+    /// An exporter has come this far in a shard.
+    Cursor(String, (NodeId, ShardId), Lsn),
+    /// An exporter begins anew in a shard.
+    CursorGone(String, (NodeId, ShardId)),
+    /// An entry is a dead letter.
+    DeadLetter(DeadLetter),
+    /// An entry is a dead letter of this exporter no more.
+    DeadLetterGone(String, EntryKey),
 }
 
 /// How many there are of what; for status.
@@ -89,6 +107,8 @@ pub struct Counts {
     pub lost: u64,
     /// Segments trimmed, ever.
     pub trimmed: u64,
+    /// Those of them that were dropped to make room, although they were not released.
+    pub trimmed_dropped: u64,
     /// Entries in complete segments.
     pub sealed_entries: u64,
     /// Records in complete segments.
@@ -110,6 +130,11 @@ pub struct State {
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
+    pub(crate) exporters: BTreeMap<String, ExporterRecord>,
+    /// By exporter; one that has none is not in it.
+    pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
+    /// By exporter; one that has none is not in it.
+    pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryKey, DeadLetter>>,
 }
 
 impl Default for State {
@@ -124,6 +149,9 @@ impl Default for State {
             segments: BTreeMap::new(),
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
+            exporters: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
         }
     }
 }
@@ -213,8 +241,9 @@ impl State {
         c.trimmed = self
             .shards
             .values()
-            .map(|s| s.trimmed_empty + s.trimmed_retention)
+            .map(|s| s.trimmed_empty + s.trimmed_retention + s.trimmed_dropped)
             .sum();
+        c.trimmed_dropped = self.shards.values().map(|s| s.trimmed_dropped).sum();
         c.jobs_running = self.jobs.values().filter(|j| j.state == JobState::Running).count() as u64;
         c
     }
@@ -231,6 +260,14 @@ impl State {
             Change::JobGone(id) => drop(self.jobs.remove(&id)),
             Change::Setting(key, setting) => drop(self.settings.insert(key, setting)),
             Change::SettingGone(key) => drop(self.settings.remove(&key)),
+            Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
+            Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
+            Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
+            Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
+            Change::DeadLetter(letter) => {
+                export::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
+            }
+            Change::DeadLetterGone(name, entry) => export::remove(&mut self.dead_letters, &name, &entry),
         }
     }
 
@@ -242,5 +279,6 @@ impl State {
             .chain(self.segments.values().copied().map(Change::Segment))
             .chain(self.jobs.iter().map(|(k, v)| Change::Job(*k, v.clone())))
             .chain(self.settings.iter().map(|(k, v)| Change::Setting(k.clone(), v.clone())))
+            .chain(self.export_changes())
     }
 }

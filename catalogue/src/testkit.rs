@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::command::Command;
+use crate::exporter::{DeadLetter, EntryKey, ExportCursor, Generation};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::row::rows;
@@ -84,6 +85,40 @@ pub(crate) fn up(node_no: u32, boot: u8) -> Command {
     }
 }
 
+pub(crate) fn exporter(name: &str) -> Command {
+    Command::SetExporter {
+        exporter: name.to_owned(),
+        paused: false,
+        at_ns: 3,
+    }
+}
+
+pub(crate) fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
+    ExportCursor {
+        exporter: name.to_owned(),
+        generation: Generation::new(generation).unwrap(),
+        shard: ShardId::new(shard),
+        done,
+    }
+}
+
+pub(crate) fn entry(id: SegmentId, number: u64) -> EntryKey {
+    (id.node, id.shard, lsn(id.index.get(), number))
+}
+
+pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
+    let (node, shard, lsn) = entry(id, number);
+    DeadLetter {
+        exporter: name.to_owned(),
+        node,
+        shard,
+        lsn,
+        records: 3,
+        answer: "400".to_owned(),
+        at_ns: 70,
+    }
+}
+
 /// The state as its rows: equal histories must give equal bytes.
 pub(crate) fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows(state).map(|r| (r.key, r.value.unwrap())).collect()
@@ -95,6 +130,35 @@ fn ids() -> impl Strategy<Value = SegmentId> {
 
 fn jobs() -> impl Strategy<Value = JobId> {
     (1..4u64).prop_map(|n| JobId::new(n).unwrap())
+}
+
+fn why() -> impl Strategy<Value = TrimReason> {
+    prop::sample::select(vec![TrimReason::Empty, TrimReason::Retention, TrimReason::Dropped])
+}
+
+/// Any command about exporters.
+fn export_command() -> impl Strategy<Value = Command> {
+    let name = || prop::sample::select(vec!["a", "ab", "b"]).prop_map(str::to_owned);
+    let cursor = (name(), 1..4u64, 0..2u16, 1..6u32, 1..4u64).prop_map(|(e, g, s, i, n)| cursor(&e, g, s, lsn(i, n)));
+    let target = (0..2u16, prop::option::of((1..6u32, 1..4u64)))
+        .prop_map(|(s, to)| (ShardId::new(s), to.map(|(i, n)| lsn(i, n))));
+    let letter = || (name(), ids(), 1..4u64).prop_map(|(e, id, n)| letter(&e, id, n));
+    prop_oneof![
+        4 => (name(), any::<bool>(), 0..4u64).prop_map(|(exporter, paused, at_ns)| Command::SetExporter {
+            exporter, paused, at_ns
+        }),
+        1 => name().prop_map(|exporter| Command::ForgetExporter { exporter }),
+        6 => (1..4u32, prop::collection::vec(cursor, 0..4)).prop_map(|(n, cursors)| Command::CommitCursors {
+            node: node(n), cursors
+        }),
+        2 => (name(), 1..3u32, prop::collection::vec(target, 0..3), 0..4u64).prop_map(
+            |(exporter, n, shards, at_ns)| Command::SeekExporter { exporter, node: node(n), shards, at_ns }
+        ),
+        8 => prop::collection::vec(letter(), 1..3).prop_map(|letters| Command::AddDeadLetters { letters }),
+        2 => (name(), prop::collection::vec(letter(), 0..3)).prop_map(|(exporter, letters)| Command::DropDeadLetters {
+            exporter, letters: letters.iter().map(DeadLetter::entry).collect()
+        }),
+    ]
 }
 
 /// Any command.
@@ -128,9 +192,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         3 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::BeginRecovery { id, at_ns }),
         6 => (ids(), 1..4u64, 0..3u64).prop_map(|(id, e, n)| Command::Seal { seal: seal_record(id, e, n) }),
-        4 => (ids(), any::<bool>()).prop_map(|(id, empty)| Command::Trim {
-            id, why: if empty { TrimReason::Empty } else { TrimReason::Retention }
-        }),
+        4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
+        12 => export_command(),
         1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::MarkLost { id, at_ns }),
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
             request: uuid(r), spec, at_ns
@@ -149,7 +212,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 /// A history that begins with nodes that are up.
 pub(crate) fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command(), 0..len).prop_map(|more| {
-        let mut all = vec![register(1), register(2), up(1, 1), up(2, 1)];
+        let mut all = vec![register(1), register(2), up(1, 1), up(2, 1), exporter("a")];
         all.extend(more);
         all
     })

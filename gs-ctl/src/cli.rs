@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::letters::LetterName;
 use crate::output::Format;
 use crate::sink::Sink;
 use crate::size::Rate;
-use crate::when::When;
+use crate::when::{Interval, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -50,6 +51,16 @@ pub(crate) enum Command {
     /// The cluster; a single node answers as a cluster of one
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Watch the node: zone, rates, latencies, debt, exporters. Lines instead of a screen where stdout is no terminal
+    Top(Top),
+    /// Exporters: where the node sends what it has taken in
+    #[command(subcommand)]
+    Exporter(Exporter),
+    /// Dead letters: entries that a sink refused for what is in them
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
+    /// Force a zone until it is cleared, or let the node choose again
+    Override(Override),
     /// Segments: the files that entries are kept in
     #[command(subcommand)]
     Segment(Segment),
@@ -70,6 +81,130 @@ pub(crate) enum Command {
 pub(crate) enum Cluster {
     /// Show how the cluster stands
     Status,
+}
+
+/// On a terminal q, Esc and Ctrl-C leave. Elsewhere there is a line an interval (with -o json one JSON object a line, with -o yaml one document), the first after the first interval.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// How often to ask the node: 500ms, 1s, 1m; 100ms at least
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub(crate) interval: Interval,
+    /// End after so many intervals
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Exporter {
+    /// List the exporters
+    List,
+    /// Send nothing more, over restarts too, until resumed
+    Pause {
+        /// The exporter's name in the configuration
+        name: String,
+    },
+    /// Go on where it was, and at once
+    Resume {
+        /// The exporter's name in the configuration
+        name: String,
+    },
+    /// Move the cursor: forward, what lies between is not sent; back, it is sent once more
+    Seek {
+        /// The exporter's name in the configuration
+        name: String,
+        /// now (behind all that is acknowledged), oldest, or a received time: RFC 3339, Unix seconds or nanoseconds, or back from now as in -15m
+        #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+        to: SeekTo,
+    },
+}
+
+/// Where a cursor goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SeekTo {
+    /// Behind everything.
+    Now,
+    /// Before everything.
+    Oldest,
+    /// At what was received then.
+    Time(When),
+}
+
+impl std::str::FromStr for SeekTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "now" => Ok(Self::Now),
+            "oldest" => Ok(Self::Oldest),
+            time => time.parse().map(Self::Time),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetter {
+    /// List dead letters
+    List {
+        /// Only those of this exporter
+        #[arg(long, value_name = "NAME")]
+        exporter: Option<String>,
+        /// At most this many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Offer dead letters to their sink once more. Exit code 1 when any is still one afterwards
+    Replay(Letters),
+    /// Give dead letters up: they are never sent, and no longer hold their segments
+    Drop {
+        #[command(flatten)]
+        letters: Letters,
+        /// Yes, they may be lost for this exporter
+        #[arg(long)]
+        accept_loss: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Letters {
+    /// The exporter they belong to
+    pub(crate) exporter: String,
+    /// Which: node/shard/segment:number, as the list shows them
+    #[arg(value_name = "LETTER", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) refs: Vec<LetterName>,
+    /// All that the exporter has
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Override {
+    /// The zone to force. The memory budget and the disk tiers hold all the same
+    #[arg(long, value_enum, requires = "reason", required_unless_present = "clear")]
+    pub(crate) zone: Option<ForcedZone>,
+    /// Why; shown until the override is cleared
+    #[arg(long, value_name = "TEXT", requires = "zone", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+    /// Let the node choose its zone again
+    #[arg(long, conflicts_with_all = ["zone", "reason"])]
+    pub(crate) clear: bool,
+}
+
+/// A zone that can be forced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum ForcedZone {
+    /// All background work; messages are inflated and checked
+    Green,
+    /// Exporters read the vault, background work is slowed
+    Yellow,
+    /// Compressed messages are kept as received, background work is paused
+    Red,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why: it is shown until the override is cleared".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,6 +343,44 @@ mod tests {
             "gs-ctl", "replay", "start", "--from", "-15m", "--to", "now", "--sink", "-",
         ];
         assert!(Cli::try_parse_from(words).is_ok());
+    }
+
+    #[test]
+    fn all_is_said_and_never_meant_by_silence() {
+        for verb in ["replay", "drop"] {
+            let parse =
+                |words: &[&str]| Cli::try_parse_from([&["gs-ctl", "dead-letter", verb, "backend"], words].concat());
+            assert!(parse(&["--all"]).is_ok());
+            assert!(parse(&["1/0/1:1", "1/0/1:2"]).is_ok());
+            assert!(parse(&[]).is_err());
+            assert!(parse(&["--all", "1/0/1:1"]).is_err());
+        }
+    }
+
+    #[test]
+    fn an_override_is_forced_with_a_reason_or_cleared() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["gs-ctl", "override"], words].concat());
+        assert!(parse(&["--zone", "red", "--reason", "drill"]).is_ok());
+        assert!(parse(&["--clear"]).is_ok());
+        for bad in [
+            &[][..],
+            &["--zone", "red"],
+            &["--zone", "red", "--reason", " "],
+            &["--zone", "blue", "--reason", "x"],
+            &["--reason", "x"],
+            &["--clear", "--zone", "red", "--reason", "x"],
+            &["--clear", "--reason", "x"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_goes_to_an_end_or_to_a_time() {
+        assert_eq!("now".parse(), Ok(SeekTo::Now));
+        assert_eq!("oldest".parse(), Ok(SeekTo::Oldest));
+        assert_eq!("-15m".parse(), Ok(SeekTo::Time(When::Ago(900_000_000_000))));
+        assert!("newest".parse::<SeekTo>().is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gophership_proto::control::v1::Lsn;
 use jiff::Timestamp;
 
 /// Bytes in binary units, to three digits or so.
@@ -69,6 +70,60 @@ pub(crate) fn percent(part: u64, of: u64) -> String {
     }
 }
 
+/// How long ago a time was; a dash for none.
+pub(crate) fn age(unix_nano: u64, now_unix_nano: u64) -> String {
+    if unix_nano == 0 {
+        return "-".to_owned();
+    }
+    span(Duration::from_nanos(now_unix_nano.saturating_sub(unix_nano)))
+}
+
+/// A short duration, in the unit that suits it.
+pub(crate) fn latency(seconds: f64) -> String {
+    if seconds < 0.000_999_5 {
+        format!("{:.0} µs", seconds * 1e6)
+    } else if seconds < 0.009_95 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if seconds < 0.999_5 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+/// Occurrences a second.
+pub(crate) fn rate(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 9.95 {
+        format!("{per_second:.1}")
+    } else {
+        count(per_second.round() as u64)
+    }
+}
+
+/// Text from elsewhere (a sink, an operator), safe to show in a line of a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}
+
+/// A line cut to so many characters.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    let line = one_line(text);
+    if line.chars().count() <= chars {
+        return line;
+    }
+    let kept: String = line.chars().take(chars.saturating_sub(3)).collect();
+    kept + "..."
+}
+
+/// A position in a shard.
+pub(crate) fn lsn(lsn: Lsn) -> String {
+    format!("{}:{}", lsn.segment_index, lsn.number)
+}
+
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -98,6 +153,38 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(n), text);
         }
+    }
+
+    #[test]
+    fn latencies_and_rates_table() {
+        for (seconds, text) in [
+            (0.0, "0 µs"),
+            (0.000_011, "11 µs"),
+            (0.000_999_9, "1.0 ms"),
+            (0.004_12, "4.1 ms"),
+            (0.25, "250 ms"),
+            (0.999_9, "1.0 s"),
+            (12.0, "12.0 s"),
+        ] {
+            assert_eq!(latency(seconds), text, "{seconds}");
+        }
+        for (per_second, text) in [(0.0, "0"), (0.25, "0.2"), (9.99, "10"), (48_210.4, "48,210")] {
+            assert_eq!(rate(per_second), text, "{per_second}");
+        }
+    }
+
+    #[test]
+    fn what_a_sink_says_cannot_steer_the_terminal() {
+        assert_eq!(one_line("a\n b\t\u{1b}[2Jc\r"), "a b \u{fffd}[2Jc");
+        assert_eq!(cut("a\nbcdefg", 6), "a b...");
+        assert_eq!(cut("abcdef", 6), "abcdef");
+    }
+
+    #[test]
+    fn ages_are_never_negative() {
+        assert_eq!(age(0, 5), "-");
+        assert_eq!(age(5_000_000_000, 1), "0.0 s");
+        assert_eq!(age(1_000_000_000, 36_000_000_000), "35 s");
     }
 
     #[test]

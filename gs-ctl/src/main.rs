@@ -3,17 +3,23 @@
 mod cli;
 mod cmd;
 mod connect;
+mod exporters;
 mod file_sink;
+mod histogram;
 mod human;
 mod jobs;
+mod letters;
 mod outcome;
 mod output;
 mod progress;
 mod sink;
 mod size;
+mod status;
 mod table;
+mod top;
 mod when;
 mod yaml;
+mod zone;
 
 use std::process::ExitCode;
 

@@ -36,9 +36,15 @@ pub(crate) fn print(answer: &impl Answer, format: Format) -> anyhow::Result<()> 
 
 /// Writes to stdout. A reader that has gone away (`| head`) has read enough.
 pub(crate) fn say(bytes: &[u8]) -> anyhow::Result<()> {
+    offer(bytes).map(|_| ())
+}
+
+/// Writes to stdout; whether anybody still reads it.
+pub(crate) fn offer(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to stdout"),
     }
 }

@@ -1,6 +1,7 @@
-//! Points in time as the command line names them.
+//! Points in time and intervals as the command line names them.
 
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
@@ -26,6 +27,41 @@ impl When {
             Self::Ago(ago) => now.saturating_sub(ago),
         }
     }
+}
+
+/// Time between two looks at something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl Interval {
+    const MIN: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(3600);
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let length = match text.strip_suffix("ms") {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok().map(Duration::from_millis)
+            }
+            Some(_) => None,
+            None => span(text).map(Duration::from_nanos),
+        };
+        match length {
+            Some(length) if (Self::MIN..=Self::MAX).contains(&length) => Ok(Self(length)),
+            Some(_) => Err(format!("{text} is not between 100ms and 1h")),
+            None => Err(format!("{text:?} is not a time, such as 500ms, 1s or 1m")),
+        }
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now_unix_nano() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl FromStr for When {
@@ -127,6 +163,16 @@ mod tests {
             "-0s",
         ] {
             assert!(text.parse::<When>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn intervals_table() {
+        for (text, millis) in [("100ms", 100), ("1s", 1000), ("1m30s", 90_000), ("1h", 3_600_000)] {
+            assert_eq!(text.parse(), Ok(Interval(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["", "1", "ms", "-1s", "+100ms", "99ms", "0s", "2h", "1.5s"] {
+            assert!(text.parse::<Interval>().is_err(), "{text}");
         }
     }
 

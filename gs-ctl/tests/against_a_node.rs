@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use gophership::control::{ControlContext, IngestSnapshot, SOCKET_NAME, listen, serve};
+use gophership::control::{ControlContext, IngestSnapshot, Latencies, SOCKET_NAME, listen, serve};
+use gophership::export::{ExportParts, Exporters};
+use gophership::somatic::{Thresholds, Throttle, ZoneCell};
+use gophership::stochastic::{EnvironmentReader, Sensor};
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::TenantId;
 use gophership_vault::ledger::Ledger;
-use gophership_vault::{DataDir, SegmentState, ShardSeam, ShardWriter, Vault, VaultOptions};
+use gophership_vault::{DataDir, OpenError, SegmentState, ShardSeam, ShardWriter, Vault, VaultOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -39,9 +42,29 @@ impl Node {
         let (vault, mut writers, catalogue) = open(dir.path());
         wait("recovery", || vault.status().recovering_segments == 0);
         append(&mut writers[0], after, 1 + before.len() as u64);
+        let zone = Arc::new(ZoneCell::new(Instant::now()));
+        let exporters = Exporters::start(ExportParts {
+            configs: Vec::new(),
+            vault: vault.clone(),
+            catalogue: Arc::clone(&catalogue),
+            throttle: Throttle::new(Arc::clone(&zone)),
+            zone: Arc::clone(&zone),
+            memory: 0,
+            max_message: 1 << 20,
+        })
+        .unwrap();
+        let thresholds = Thresholds::default();
+        let reader = EnvironmentReader::new(dir.path());
         let context = ControlContext {
             vault: vault.clone(),
             catalogue,
+            exporters,
+            environment: Sensor::new(Vec::new(), Arc::clone(&zone), thresholds, reader).environment(),
+            zone,
+            thresholds,
+            throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
+            max_message: 1 << 20,
+            on_full: "refuse",
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),
@@ -50,6 +73,8 @@ impl Node {
                 refused: Vec::new(),
                 budget_bytes: 1 << 20,
                 held_bytes: 0,
+                acks: Latencies::default(),
+                appends: Latencies::default(),
                 ready: Err("starting".to_owned()),
             }),
         };
@@ -95,8 +120,20 @@ impl Node {
     }
 }
 
+/// Takes a data directory. A `gs-ctl` that another test is just starting holds a copy of every open file between its fork and its exec, and so a lock that
+/// was given up a moment ago.
+fn take(path: &Path) -> DataDir {
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DataDir::open(path, true) {
+            Err(OpenError::InUse { .. }) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(5)),
+            other => return other.unwrap(),
+        }
+    }
+}
+
 fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<LocalCatalogue>) {
-    let data = DataDir::open(path, true).unwrap();
+    let data = take(path);
     let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
     let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
     let options = VaultOptions {
@@ -106,6 +143,8 @@ fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<LocalCatalogue>) {
         spares: 1,
         disk_limit: 1 << 40,
         retention: Duration::from_secs(3600),
+        release: gophership_vault::Release::AtRetention,
+        on_full: gophership_vault::OnFull::Refuse,
     };
     let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
     let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![ShardSeam::alone(Box::new(|| {}))]).unwrap();

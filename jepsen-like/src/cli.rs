@@ -13,11 +13,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::load::{Pace, Retry};
 use crate::mount::FileSystem;
 use crate::node::Binaries;
+use crate::offer_cli::{self, OfferOptions};
 use crate::report::Report;
+use crate::scenario::overload::Overload;
 use crate::scenario::power_cut::Expect;
 use crate::scenario::{
-    Plan, bad_sector, bit_flip, clean_restart, disk_full, kill_loop, power_cut, ready_time, sync_error,
+    Plan, bad_sector, bit_flip, clean_restart, dead_sink, disk_full, disk_tiers, export_kill, kill_loop, overload,
+    power_cut, ready_time, sink_answers, sync_error,
 };
+use crate::sink_cli::{self, SinkOptions};
 use crate::workdir;
 
 /// Breaks what is under a GopherShip node, and checks that nothing acknowledged is lost
@@ -65,10 +69,64 @@ enum Command {
     BitFlip(Options),
     /// Let reads of a stored file fail. Needs strace
     BadSector(Options),
+    #[command(flatten)]
+    Export(ExportCommand),
+    /// Offer load to a node at a rate of its own, whatever is answered, and print how late answers are
+    Offer(OfferOptions),
+    /// A sink that records what it accepts, and misbehaves as the lines of its standard input say
+    Sink(SinkOptions),
     /// Time from start to readiness after kill -9
     ReadyTime(Options),
     /// End, unmount and remove what killed runs left behind
     Cleanup,
+}
+
+/// Scenarios of nodes with exporters.
+#[derive(Debug, Subcommand)]
+enum ExportCommand {
+    /// A burst of twice what the node takes, with a dead sink: bounded memory, refusals that say when to come back, all debt paid
+    Overload {
+        #[command(flatten)]
+        options: Options,
+        /// Requests per second that the node can just take; measured without it
+        #[arg(long, value_parser = clap::value_parser!(u32).range(20..=20_000))]
+        best: Option<u32>,
+        /// How long the burst lasts
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(6..))]
+        seconds: u32,
+        /// Connections of the clients, which in-flight bytes grow with
+        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=9999))]
+        offer_connections: u32,
+        /// The CPUs of the node, as taskset takes them
+        #[arg(long, value_name = "CPUS")]
+        node_cpus: Option<String>,
+        /// Write one line for each second
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+    },
+    /// The sink is dead for a while under a light load: no client notices, all debt is paid
+    DeadSink {
+        #[command(flatten)]
+        options: Options,
+        /// Requests per second, over all connections
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+        offer_rate: u32,
+        /// How long the sink is dead; as long before and after
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
+    /// kill -9 while an exporter pivots, in Red, and while it catches up
+    ExportKill(Options),
+    /// One exporter for each way in which a sink can answer
+    SinkAnswers {
+        #[command(flatten)]
+        options: Options,
+        /// How long the sinks misbehave
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(5..))]
+        seconds: u32,
+    },
+    /// The vault fills behind a dead sink: refusals, or the oldest goes
+    DiskTiers(Options),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -172,10 +230,58 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::BitFlip(options) => finish(&options, bit_flip::run(&options.plan()?).await?),
         Command::BadSector(options) => finish(&options, bad_sector::run(&options.plan()?).await?),
         Command::ReadyTime(options) => finish(&options, ready_time::run(&options.plan()?).await?),
+        Command::Export(command) => execute_export(command).await,
+        Command::Sink(options) => {
+            sink_cli::run(&options).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Offer(options) => {
+            offer_cli::run(&options).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Cleanup => {
             workdir::clean_up()?.iter().for_each(|done| println!("{done}"));
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+async fn execute_export(command: ExportCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ExportCommand::Overload {
+            options,
+            best,
+            seconds,
+            offer_connections,
+            node_cpus,
+            csv,
+        } => {
+            let overload = Overload {
+                best: best.map(f64::from),
+                burst: Duration::from_secs(seconds.into()),
+                connections: offer_connections,
+                node_cpus,
+                csv,
+            };
+            finish(&options, overload::run(&options.plan()?, &overload).await?)
+        }
+        ExportCommand::DeadSink {
+            options,
+            offer_rate,
+            seconds,
+        } => {
+            let dead = Duration::from_secs(seconds.into());
+            finish(
+                &options,
+                dead_sink::run(&options.plan()?, offer_rate.into(), dead).await?,
+            )
+        }
+        ExportCommand::ExportKill(options) => finish(&options, export_kill::run(&options.plan()?).await?),
+        ExportCommand::SinkAnswers { options, seconds } => {
+            let length = Duration::from_secs(seconds.into());
+            finish(&options, sink_answers::run(&options.plan()?, length).await?)
+        }
+        ExportCommand::DiskTiers(options) => finish(&options, disk_tiers::run(&options.plan()?).await?),
     }
 }
 

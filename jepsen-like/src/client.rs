@@ -1,19 +1,18 @@
 //! One HTTP/2 connection that sends gRPC Export requests, byte for byte as they were built.
 //!
-//! Owns: [`Link`]. It never reconnects: a link is one connection, so all of it goes to one shard of the node.
+//! Owns: [`Link`], and what every client of ours reads from an answer ([`Answer`]). A link never reconnects: a link is one connection, so all of it goes to one shard of the node.
 //!
 //! Not here: what is sent and when (`load.rs`).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::{alphabet, engine::DecodePaddingMode};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
@@ -23,14 +22,11 @@ use tokio::task::AbortHandle;
 
 use crate::history::Outcome;
 use crate::payload::Payload;
+use crate::retry_info;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
+/// Where OTLP logs go over gRPC.
+pub(crate) const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// A connection to a node.
 #[derive(Clone)]
 pub struct Link {
@@ -53,44 +49,78 @@ impl Link {
     /// # Errors
     /// Nobody listens, or what listens does not speak HTTP/2.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<(Self, LinkGuard)> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = Builder::new(TokioExecutor::new())
-            .handshake(TokioIo::new(stream))
-            .await
-            .with_context(|| format!("no HTTP/2 at {address}"))?;
-        let driver = tokio::spawn(async move {
-            // How it ended shows in each request.
-            let _ = connection.await;
-        });
+        let (sender, guard) = dial(address).await?;
         let uri = format!("http://{address}{PATH}");
-        Ok((Self { sender, uri }, LinkGuard(driver.abort_handle())))
+        Ok((Self { sender, uri }, guard))
     }
 
     /// Sends a payload and waits for what comes back.
     pub async fn export(&mut self, payload: &Payload, timeout: Duration) -> Outcome {
         match tokio::time::timeout(timeout, self.exchange(payload)).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(answer)) => answer.outcome,
             Ok(Err(_)) => Outcome::ConnectionLost,
             Err(_) => Outcome::TimedOut,
         }
     }
 
-    async fn exchange(&mut self, payload: &Payload) -> anyhow::Result<Outcome> {
-        let mut request = Request::post(&self.uri)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
-        if payload.gzip {
-            request = request.header("grpc-encoding", "gzip");
-        }
-        let request = request.body(Full::new(payload.message.clone()))?;
-        self.sender.ready().await?;
-        let (head, body) = self.sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?;
-        let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
-        let trailers = trailers.cloned().unwrap_or(head.headers);
-        outcome(&trailers, &body.to_bytes())
+    async fn exchange(&mut self, payload: &Payload) -> anyhow::Result<Answer> {
+        let request = request(&self.uri, payload.gzip, Full::new(payload.message.clone()))?;
+        exchange(&mut self.sender, request).await
     }
+}
+
+/// What a server said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Yes or no.
+    pub outcome: Outcome,
+    /// When to come back, where a refusal says so in a trailer of its own.
+    pub retry_delay: Option<Duration>,
+}
+
+/// Connects, for requests whose body is a `B`.
+pub(crate) async fn dial<B>(address: SocketAddr) -> anyhow::Result<(SendRequest<B>, LinkGuard)>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .with_context(|| format!("no HTTP/2 at {address}"))?;
+    let driver = tokio::spawn(async move {
+        // How it ended shows in each request.
+        let _ = connection.await;
+    });
+    Ok((sender, LinkGuard(driver.abort_handle())))
+}
+
+/// An Export request with this message.
+pub(crate) fn request<B>(uri: &str, gzip: bool, message: B) -> anyhow::Result<Request<B>> {
+    let mut request = Request::post(uri)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if gzip {
+        request = request.header("grpc-encoding", "gzip");
+    }
+    Ok(request.body(message)?)
+}
+
+/// Sends a request and waits for what comes back.
+pub(crate) async fn exchange<B>(sender: &mut SendRequest<B>, request: Request<B>) -> anyhow::Result<Answer>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
+    sender.ready().await?;
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
+    let trailers = trailers.cloned().unwrap_or(head.headers);
+    Ok(Answer {
+        outcome: outcome(&trailers, &body.to_bytes())?,
+        retry_delay: retry_info::delay(&trailers),
+    })
 }
 
 /// What the trailers say. An answer without a gRPC status is no answer.
@@ -110,13 +140,11 @@ fn outcome(trailers: &HeaderMap, message: &[u8]) -> anyhow::Result<Outcome> {
         anyhow::ensure!(!rejected, "a partial success, though every payload is good");
         return Ok(Outcome::Acked);
     }
-    let details = BASE64.decode(text("grpc-status-details-bin")).unwrap_or_default();
-    let in_details = details.windows(20).any(|window| window == b"google.rpc.RetryInfo");
     // A status says in words where it leaves open whether the entry is stored.
     let words = text("grpc-message").to_ascii_lowercase();
     Ok(Outcome::Refused {
         code,
-        retry_info: in_details && trailers.contains_key("google.rpc.retryinfo-bin"),
+        retry_info: retry_info::in_both(trailers),
         settled: !words.contains("unknown") && !words.contains("failed"),
     })
 }
@@ -134,12 +162,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_with_its_retry_info_and_its_doubt() {
-        let details = BASE64.encode(b"\x08\x0e\x1a\x28type.googleapis.com/google.rpc.RetryInfo");
-        let both = [
-            ("grpc-status", "14"),
-            ("grpc-status-details-bin", details.trim_end_matches('=')),
-            ("google.rpc.retryinfo-bin", "CgIIAQ"),
-        ];
+        let infos = retry_info::trailers(14, Duration::from_secs(1));
+        let infos = infos.each_ref().map(|(name, value)| (*name, value.to_str().unwrap()));
+        let both = [("grpc-status", "14"), infos[0], infos[1]];
         let refused = |retry_info, settled| Outcome::Refused {
             code: 14,
             retry_info,

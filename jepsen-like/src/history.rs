@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use crate::fingerprint::Fingerprint;
 use crate::payload::{PayloadHash, PayloadId};
 
 /// What a client knows of a request.
@@ -56,6 +57,8 @@ pub struct Attempt {
     pub id: PayloadId,
     /// The hash of its bytes.
     pub hash: PayloadHash,
+    /// The same in short, for a sink.
+    pub fingerprint: Fingerprint,
     /// The connection, anew at each reconnection: all of it went to one shard.
     pub link: u32,
     /// Just before the request was given to the connection.

@@ -315,6 +315,7 @@ async fn send(
     let attempt = Attempt {
         id: payload.id,
         hash: payload.hash,
+        fingerprint: payload.fingerprint,
         link: number,
         sent,
         answered: shared.now(),

@@ -1,10 +1,11 @@
 //! The node under test: a real process, started, watched and ended.
 //!
-//! Owns: [`Binaries`], [`NodeSetup`], [`Node`].
+//! Owns: [`Binaries`], [`NodeSetup`], [`ExporterSetup`], [`Node`].
 //!
 //! Invariants:
 //! - I1: a node is ended when its value is dropped.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -61,6 +62,41 @@ fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// An exporter of a node, without compression and from the oldest entry on.
+#[derive(Clone, Debug)]
+pub struct ExporterSetup {
+    name: String,
+    kind: &'static str,
+    endpoint: SocketAddr,
+}
+
+impl ExporterSetup {
+    /// OTLP over gRPC.
+    pub fn grpc(name: &str, endpoint: SocketAddr) -> Self {
+        Self::new(name, "otlp_grpc", endpoint)
+    }
+
+    /// OTLP over HTTP.
+    pub fn http(name: &str, endpoint: SocketAddr) -> Self {
+        Self::new(name, "otlp_http", endpoint)
+    }
+
+    fn new(name: &str, kind: &'static str, endpoint: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            endpoint,
+        }
+    }
+
+    fn config(&self) -> String {
+        let Self { name, kind, endpoint } = self;
+        format!(
+            "  - {{ name: {name}, {kind}: {{ endpoint: \"http://{endpoint}\", compression: none }}, start: oldest }}\n"
+        )
+    }
+}
+
 /// What a node needs to start, again and again on the same data.
 #[derive(Clone, Debug)]
 pub struct NodeSetup {
@@ -78,6 +114,14 @@ pub struct NodeSetup {
     pub disk_limit: u64,
     /// `vault.retention`.
     pub retention: Duration,
+    /// `vault.on_full`, where the default is not wanted.
+    pub on_full: Option<&'static str>,
+    /// `ingest.max_message`.
+    pub max_message: u64,
+    /// `memory.budget`.
+    pub budget: u64,
+    /// `export`.
+    pub exporters: Vec<ExporterSetup>,
     /// Put before the node's command line, for a tracer.
     pub tracer: Vec<String>,
 }
@@ -93,25 +137,39 @@ impl NodeSetup {
             segment_bytes: 4 << 20,
             disk_limit: 4 << 30,
             retention: Duration::from_secs(24 * 3600),
+            on_full: None,
+            max_message: 512 << 10,
+            budget: 64 << 20,
+            exporters: Vec::new(),
             tracer: Vec::new(),
         }
     }
 
     fn config(&self, ports: [u16; 3]) -> String {
         let [grpc, http, admin] = ports;
-        format!(
+        let mut config = format!(
             "node: {{ name: jepsen, data_dir: {:?}, shutdown_delay: 0s }}\n\
              listeners:\n  otlp_grpc: {{ address: \"127.0.0.1:{grpc}\" }}\n  otlp_http: {{ address: \"127.0.0.1:{http}\" }}\n  \
              admin: {{ address: \"127.0.0.1:{admin}\" }}\n\
-             ingest: {{ shards: {}, max_message: 512KiB }}\n\
-             memory: {{ budget: 64MiB }}\n\
-             vault: {{ segment_size: {}KiB, spares: 1, disk_limit: {}KiB, retention: {}s }}\n",
+             ingest: {{ shards: {}, max_message: {}KiB }}\n\
+             memory: {{ budget: {}MiB }}\n\
+             vault: {{ segment_size: {}KiB, spares: 1, disk_limit: {}KiB, retention: {}s{} }}\n",
             self.data,
             self.shards,
+            self.max_message >> 10,
+            self.budget >> 20,
             self.segment_bytes >> 10,
             self.disk_limit >> 10,
             self.retention.as_secs(),
-        )
+            self.on_full
+                .map(|choice| format!(", on_full: {choice}"))
+                .unwrap_or_default(),
+        );
+        if !self.exporters.is_empty() {
+            config.push_str("export:\n");
+            config.extend(self.exporters.iter().map(ExporterSetup::config));
+        }
+        config
     }
 
     /// The Unix socket at which `gs-ctl` finds the node.
@@ -137,7 +195,7 @@ impl NodeSetup {
             .chain([self.binaries.node.clone()]);
         let mut command = Command::new(words.next().expect("the node's own program is there"));
         command.args(words).arg("run").arg("--config").arg(&config);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GS_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
         command
@@ -169,6 +227,12 @@ impl NodeSetup {
     }
 }
 
+/// What would change a node's settings, or send its exports by way of a proxy.
+fn is_setting(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_uppercase();
+    name.starts_with("GS_") || name.ends_with("_PROXY")
+}
+
 fn free_ports() -> anyhow::Result<[u16; 3]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let held = [bind()?, bind()?, bind()?];
@@ -183,7 +247,8 @@ pub struct Node {
     started: Instant,
     /// Where it takes OTLP over gRPC.
     pub grpc: SocketAddr,
-    admin: SocketAddr,
+    /// Where it has its metrics.
+    pub admin: SocketAddr,
     log: PathBuf,
     log_start: u64,
 }
@@ -218,6 +283,11 @@ impl Node {
     pub async fn is_ready(&self) -> bool {
         let answer = tokio::time::timeout(ANSWER_PATIENCE, readyz(self.admin)).await;
         answer.is_ok_and(|status| status.is_ok_and(|line| line.starts_with("HTTP/1.1 200")))
+    }
+
+    /// The process, while it runs. Behind a tracer that does not become the node it is the tracer's.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// `kill -9`.

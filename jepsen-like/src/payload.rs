@@ -18,6 +18,8 @@ use prost::Message as _;
 use rand::Rng;
 use serde::Serialize;
 
+use crate::fingerprint::Fingerprint;
+
 /// The smallest payload that is aimed at.
 const BYTES_MIN: usize = 300;
 /// The largest payload that is aimed at.
@@ -26,7 +28,7 @@ pub const BYTES_MAX: usize = 200 * 1024;
 const RECORD_BYTES: usize = 1500;
 
 /// Names a payload within a run.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct PayloadId {
     /// The connection that made it.
     pub connection: u32,
@@ -38,6 +40,42 @@ impl fmt::Display for PayloadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "c{}/{}", self.connection, self.sequence)
     }
+}
+
+impl PayloadId {
+    const SEQUENCE_BITS: u32 = 44;
+
+    /// That of a payload of ours, by the mark in it.
+    pub fn in_payload(payload: &[u8]) -> Option<Self> {
+        let at = memmem(payload, b"jl/")?;
+        let mark = payload[at..].iter().take_while(|byte| byte.is_ascii_graphic()).take(80);
+        let mark: String = mark.map(|byte| char::from(*byte)).collect();
+        let mut parts = mark.split('/').skip(2);
+        let connection = parts.next()?.strip_prefix('c')?.parse().ok()?;
+        let digits = parts.next()?;
+        let digits = digits.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        Some(Self {
+            connection,
+            sequence: digits.parse().ok()?,
+        })
+    }
+
+    /// As one number: for 2^20 connections and 2^44 payloads of each.
+    pub fn packed(self) -> u64 {
+        u64::from(self.connection) << Self::SEQUENCE_BITS | self.sequence
+    }
+
+    /// From [`Self::packed`].
+    pub fn unpacked(number: u64) -> Self {
+        Self {
+            connection: u32::try_from(number >> Self::SEQUENCE_BITS).expect("20 bits are left"),
+            sequence: number & ((1 << Self::SEQUENCE_BITS) - 1),
+        }
+    }
+}
+
+fn memmem(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 impl Serialize for PayloadId {
@@ -55,6 +93,14 @@ impl PayloadHash {
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
+
+    /// Stands for the hash where a stream is too fast for it. Never equal to [`Self::of`] anything.
+    pub fn named(id: PayloadId, fingerprint: Fingerprint) -> Self {
+        let mut name = [0; 32];
+        name[..8].copy_from_slice(&id.packed().to_be_bytes());
+        name[8..16].copy_from_slice(&fingerprint.get().to_be_bytes());
+        Self(name)
+    }
 }
 
 impl fmt::Debug for PayloadHash {
@@ -70,6 +116,8 @@ pub struct Payload {
     pub id: PayloadId,
     /// The hash of its bytes, uncompressed.
     pub hash: PayloadHash,
+    /// The same in short, for a sink.
+    pub fingerprint: Fingerprint,
     /// The gRPC message: the 5-byte prefix and the bytes, compressed or not.
     pub message: Bytes,
     /// Whether the message is behind gzip.
@@ -84,11 +132,12 @@ impl Payload {
             70..95 => rng.random_range(4 * 1024..32 * 1024),
             _ => rng.random_range(32 * 1024..BYTES_MAX),
         };
-        let plain = request(run, id, time_unix_nano, bytes, rng).encode_to_vec();
+        let plain = encode(lines(run, id, bytes, rng), time_unix_nano);
         let gzip = rng.random_ratio(1, 4);
         Self {
             id,
             hash: PayloadHash::of(&plain),
+            fingerprint: Fingerprint::of(&plain),
             message: framed(&plain, gzip),
             gzip,
         }
@@ -109,22 +158,39 @@ fn framed(plain: &[u8], gzip: bool) -> Bytes {
     message.freeze()
 }
 
-fn request(run: &str, id: PayloadId, time: u64, bytes: usize, rng: &mut impl Rng) -> ExportLogsServiceRequest {
+fn lines(run: &str, id: PayloadId, bytes: usize, rng: &mut impl Rng) -> Vec<LogLine> {
     let mark = format!("jl/{run}/{id}");
     let records = bytes.div_ceil(RECORD_BYTES);
     let filler = bytes / records - (bytes / records).min(2 * mark.len() + 60);
-    let log_records = (0..records)
-        .map(|number| LogRecord {
-            time_unix_nano: time,
-            observed_time_unix_nano: time,
-            severity_number: 9,
-            severity_text: "INFO".into(),
-            body: Some(text(&format!("{mark} {number} {}", words(filler, rng)))),
-            attributes: vec![attribute("jl.id", &mark)],
-            ..LogRecord::default()
-        })
-        .collect();
-    ExportLogsServiceRequest {
+    let line = |number| LogLine {
+        body: format!("{mark} {number} {}", words(filler, rng)),
+        attributes: vec![("jl.id", mark.clone())],
+    };
+    (0..records).map(line).collect()
+}
+
+/// What is told apart in a record of ours.
+pub(crate) struct LogLine {
+    pub(crate) body: String,
+    pub(crate) attributes: Vec<(&'static str, String)>,
+}
+
+/// A request of these records, with exactly one `ResourceLogs`.
+pub(crate) fn encode(lines: Vec<LogLine>, time_unix_nano: u64) -> Vec<u8> {
+    let records = lines.into_iter().map(|line| LogRecord {
+        time_unix_nano,
+        observed_time_unix_nano: time_unix_nano,
+        severity_number: 9,
+        severity_text: "INFO".into(),
+        body: Some(text(&line.body)),
+        attributes: line
+            .attributes
+            .iter()
+            .map(|(key, value)| attribute(key, value))
+            .collect(),
+        ..LogRecord::default()
+    });
+    let request = ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
             resource: Some(Resource {
                 attributes: vec![attribute("service.name", "jepsen-like")],
@@ -132,12 +198,13 @@ fn request(run: &str, id: PayloadId, time: u64, bytes: usize, rng: &mut impl Rng
             }),
             scope_logs: vec![ScopeLogs {
                 scope: Some(InstrumentationScope::default()),
-                log_records,
+                log_records: records.collect(),
                 ..ScopeLogs::default()
             }],
             ..ResourceLogs::default()
         }],
-    }
+    };
+    request.encode_to_vec()
 }
 
 fn text(value: &str) -> AnyValue {
@@ -202,6 +269,9 @@ mod tests {
                 decoder.read_to_end(&mut plain).unwrap();
             }
             assert_eq!(PayloadHash::of(&plain), payload.hash);
+            assert_eq!(PayloadId::in_payload(&plain), Some(id));
+            assert_eq!(PayloadId::unpacked(id.packed()), id);
+            assert_eq!(Fingerprint::of(&plain), payload.fingerprint);
             assert!(seen.insert(payload.hash), "{id}");
             let skimmed = gophership_proto::otlp::skim::must_skim(&plain, 1).unwrap();
             assert!(skimmed.records >= 1);

@@ -3,10 +3,16 @@
 pub mod bad_sector;
 pub mod bit_flip;
 pub mod clean_restart;
+pub mod dead_sink;
 pub mod disk_full;
+pub mod disk_tiers;
+pub mod export_kill;
+mod exported;
 pub mod kill_loop;
+pub mod overload;
 pub mod power_cut;
 pub mod ready_time;
+pub mod sink_answers;
 mod stored;
 pub mod sync_error;
 

@@ -32,13 +32,16 @@ pub const HTTP2_WINDOW_MIN: u32 = 128 * 1024;
 /// The largest.
 pub const HTTP2_WINDOW_MAX: u32 = 1024 * 1024;
 /// A connection's window is at most the budget divided by this.
-pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 512;
+pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1024;
 /// How much, in percent, the age of a connection at its end varies to either side.
 pub const CONNECTION_AGE_JITTER_PERCENT: u64 = 10;
 /// A connection that was told to end may take this long to do so.
 pub const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// Draining ends after this, whatever clients do.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of a refused body of HTTP/1.1 that are read and thrown away, so that its connection can be used again.
+pub const PASSED_OVER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Bytes of the budget that a request takes for itself: its headers, its task, its place in the queues.
 pub const REQUEST_BYTES: u64 = 4 * 1024;
@@ -59,6 +62,9 @@ pub const SLICE_DIVISOR: u64 = 8;
 /// Bytes that a worker takes from the budget at a time, where there is room.
 pub const SLICE_STEP: u64 = 1024 * 1024;
 
+/// Positions that a live ring holds.
+pub const LIVE_RING_PLACES: usize = 4096;
+
 /// Entries of a shard that wait for its watermark.
 pub const WAITERS_MAX: usize = 65_536;
 /// Waiters that a worker has room for from the start.
@@ -66,9 +72,13 @@ pub const WAITERS_READY: usize = 1024;
 /// An entry that is not durable after this is answered with an error; whether it will be is unknown.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message waits in all for a WAL file.
-pub const SPARE_WAIT_MAX: Duration = Duration::from_secs(1);
+pub const SPARE_WAIT_MAX: Duration = Duration::from_millis(400);
 /// After how long it first looks for one; then it waits twice as long each time.
 pub const SPARE_WAIT_FIRST: Duration = Duration::from_millis(5);
+/// A worker whose core is the bottleneck admits what it will have read within this.
+pub const ADMISSION_WAIT: Duration = Duration::from_millis(120);
+/// A worker that is at work for more than this share of its time has a core that is the bottleneck.
+pub const ADMISSION_BUSY_PERCENT: u128 = 90;
 /// What a refused client is told to wait, in seconds.
 pub const RETRY_DELAY_SECONDS: u8 = 1;
 

@@ -1,13 +1,16 @@
 //! The node's metrics: read at each scrape from the cells where they are counted. Names are `gophership_{component}_{metric}_{unit}`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use gophership_vault::time::now_unix_nano;
 use gophership_vault::{SYNC_BUCKETS_US, VaultStatus};
 use prometheus::core::Collector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::ingester::{Snapshot, ack_bucket_bound};
+use crate::export::ExporterView;
+use crate::ingester::{LATENCY_BUCKETS, Snapshot, latency_bucket_bound};
 use crate::node_state::{NodeState, refused};
+use crate::somatic::{Sense, ZoneCell};
 
 /// Every metric of the node, in the text format.
 ///
@@ -34,6 +37,8 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
             &[(&[], running.budget.held() as f64)],
         );
         vault(&mut out, &running.vault.status());
+        zone(&mut out, &running.zone);
+        exporters(&mut out, &running.exporters.views());
     }
     let mut families = out.0;
     families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
@@ -80,6 +85,18 @@ fn ingest(out: &mut Families, workers: &[Snapshot]) {
         |w| w.not_utf8,
     );
     each(
+        "gophership_ingester_deferred_entries_total",
+        "Entries kept as received, in Red",
+        true,
+        |w| w.deferred,
+    );
+    each(
+        "gophership_ingester_deferred_bytes_total",
+        "Bytes of entries kept as received",
+        true,
+        |w| w.deferred_bytes,
+    );
+    each(
         "gophership_ingester_empty_requests_total",
         "Requests without records: acknowledged, not stored",
         true,
@@ -107,19 +124,29 @@ fn ingest(out: &mut Families, workers: &[Snapshot]) {
         "Requests refused, by reason",
         &rows,
     );
-    let acks = (0..workers.first().map_or(0, |w| w.acks.len()))
-        .map(|n| {
-            (
-                ack_bucket_bound(n).map(|d| d.as_secs_f64()),
-                workers.iter().map(|w| w.acks[n]).sum(),
-            )
-        })
-        .collect::<Vec<_>>();
-    out.histogram(
+    type Latency = (fn(&Snapshot) -> &[u64], fn(&Snapshot) -> Duration);
+    let mut latency = |name: &str, help: &str, (counts, time): Latency| {
+        let bucket = |n| workers.iter().map(|w| counts(w)[n]).sum();
+        let rows: Vec<(Option<f64>, u64)> = (0..LATENCY_BUCKETS)
+            .map(|n| (latency_bucket_bound(n).map(|d| d.as_secs_f64()), bucket(n)))
+            .collect();
+        out.histogram(name, help, &rows, workers.iter().map(time).sum());
+    };
+    latency(
+        "gophership_ingester_append_seconds",
+        "From a message's first byte to its append to the log",
+        (|w| &w.appends, |w| w.append_time),
+    );
+    latency(
         "gophership_ingester_ack_seconds",
         "From a complete message to its durable acknowledgement",
-        &acks,
-        workers.iter().map(|w| w.ack_time).sum(),
+        (|w| &w.acks, |w| w.ack_time),
+    );
+    let longest = workers.iter().map(|w| w.append_time_max).max().unwrap_or_default();
+    out.gauge(
+        "gophership_ingester_append_longest_seconds",
+        "The longest append since the start",
+        &[(&[], longest.as_secs_f64())],
     );
 }
 
@@ -170,8 +197,13 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
         ),
         (
             "gophership_vault_disk_tier",
-            "0 normal, 1 above 80 % of the limit, 2 above 90 %: ingest is refused",
+            "0 normal, 1 above 80 % of the limit: what is released goes, 2 above 90 %: ingest is refused",
             vault.tier as u64,
+        ),
+        (
+            "gophership_vault_ballast_bytes",
+            "Bytes kept free for a start and for removals on a full disk",
+            vault.ballast_bytes,
         ),
         (
             "gophership_vault_sealed_bytes",
@@ -203,6 +235,16 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
             vault.trimmed_since_start,
         ),
         (
+            "gophership_vault_dropped_segments_total",
+            "Segments dropped unreleased since the start, by on_full: drop_oldest",
+            vault.dropped_since_start.0,
+        ),
+        (
+            "gophership_vault_dropped_entries_total",
+            "Entries in them",
+            vault.dropped_since_start.1,
+        ),
+        (
             "gophership_vault_wal_files_made_total",
             "WAL files made since the start",
             vault.wal_files.0,
@@ -216,6 +258,137 @@ fn vault(out: &mut Families, vault: &VaultStatus) {
         out.counter(name, help, &[(&[], value as f64)]);
     }
 }
+
+fn zone(out: &mut Families, cell: &ZoneCell) {
+    let at = cell.status(Instant::now());
+    out.gauge(
+        "gophership_ingester_zone",
+        "The zone in force: 0 green, 1 yellow, 2 red",
+        &[(&[], f64::from(at.zone as u8))],
+    );
+    out.gauge(
+        "gophership_somatic_override",
+        "1 while an operator forces the zone",
+        &[(&[], f64::from(u8::from(at.forced.is_some())))],
+    );
+    let readings: Vec<([(&str, &str); 1], f64)> = Sense::ALL
+        .iter()
+        .filter_map(|sense| Some(([("reading", sense.label())], at.readings.get(*sense)?)))
+        .collect();
+    let rows: Vec<Row<'_>> = readings.iter().map(|(l, v)| (&l[..], *v)).collect();
+    out.gauge(
+        "gophership_somatic_reading_ratio",
+        "What is sensed; 1.0 is its limit. One that cannot be read is left out",
+        &rows,
+    );
+    let changes: Vec<([(&str, &str); 2], f64)> = cell
+        .changes()
+        .map(|(from, to, n)| ([("from", from.label()), ("to", to.label())], n as f64))
+        .collect();
+    let rows: Vec<Row<'_>> = changes.iter().map(|(l, v)| (&l[..], *v)).collect();
+    out.counter("gophership_somatic_transitions_total", "Changes of the zone", &rows);
+}
+
+fn exporters(out: &mut Families, views: &[ExporterView]) {
+    let pivots: u64 = views.iter().map(|v| v.pivots).sum();
+    out.counter(
+        "gophership_somatic_pivots_total",
+        "Times the live path was closed and an exporter sent to the vault",
+        &[(&[], pivots as f64)],
+    );
+    let mut each = |name: &str, help: &str, counter: bool, value: fn(&ExporterView) -> f64| {
+        let labels: Vec<[(&str, &str); 1]> = views.iter().map(|v| [("exporter", v.name.as_str())]).collect();
+        let rows: Vec<Row<'_>> = labels.iter().zip(views).map(|(l, v)| (&l[..], value(v))).collect();
+        if counter {
+            out.counter(name, help, &rows)
+        } else {
+            out.gauge(name, help, &rows)
+        }
+    };
+    each(
+        "gophership_export_state",
+        "0 live, 1 catching up, 2 retrying, 3 paused, 4 full of dead letters, 5 stopped: an operator must set something right",
+        false,
+        |v| f64::from(v.state as u8),
+    );
+    each(
+        "gophership_export_debt_bytes",
+        "Payload bytes acknowledged and not sent",
+        false,
+        |v| v.debt_bytes as f64,
+    );
+    each(
+        "gophership_export_debt_entries",
+        "Entries acknowledged and not sent",
+        false,
+        |v| v.debt_entries as f64,
+    );
+    each(
+        "gophership_export_oldest_age_seconds",
+        "Age of the oldest entry not sent; 0: none",
+        false,
+        |v| {
+            if v.oldest_ns == 0 {
+                0.0
+            } else {
+                now_unix_nano().saturating_sub(v.oldest_ns) as f64 / 1e9
+            }
+        },
+    );
+    each(
+        "gophership_export_dead_letters",
+        "Entries that the sink refused for what is in them",
+        false,
+        |v| v.dead_letters as f64,
+    );
+    for (name, help, value) in EXPORT_COUNTERS {
+        each(name, help, true, value);
+    }
+}
+
+type ExportCounter = (&'static str, &'static str, fn(&ExporterView) -> f64);
+
+const EXPORT_COUNTERS: [ExportCounter; 9] = [
+    ("gophership_export_sent_records_total", "Records accepted", |v| {
+        v.sent_records as f64
+    }),
+    ("gophership_export_sent_entries_total", "Entries accepted", |v| {
+        v.sent_entries as f64
+    }),
+    (
+        "gophership_export_sent_bytes_total",
+        "Payload bytes accepted, before compression",
+        |v| v.sent_bytes as f64,
+    ),
+    (
+        "gophership_export_failed_requests_total",
+        "Requests not accepted",
+        |v| v.failed_requests as f64,
+    ),
+    ("gophership_export_retried_requests_total", "Requests sent again", |v| {
+        v.retried_requests as f64
+    }),
+    (
+        "gophership_export_rejected_records_total",
+        "Records rejected within accepted requests",
+        |v| v.rejected_records as f64,
+    ),
+    (
+        "gophership_export_split_requests_total",
+        "Requests split, too large for the sink",
+        |v| v.split_requests as f64,
+    ),
+    (
+        "gophership_export_expired_entries_total",
+        "Entries given up because of their age",
+        |v| v.expired_entries as f64,
+    ),
+    (
+        "gophership_export_malformed_entries_total",
+        "Deferred entries that proved malformed",
+        |v| v.malformed_entries as f64,
+    ),
+];
 
 /// Labels and a value.
 type Row<'a> = (&'a [(&'a str, &'a str)], f64);

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ids::ShardId;
@@ -11,9 +12,11 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use crate::buffer::Budget;
-use crate::control::{IngestSnapshot, ShardIngest};
-use crate::ingester::{Published, Refusal, Snapshot};
+use crate::control::{IngestSnapshot, Latencies, ShardIngest};
+use crate::export::Exporters;
+use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
+use crate::somatic::ZoneCell;
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -25,6 +28,10 @@ pub struct Running {
     pub catalogue: Arc<LocalCatalogue>,
     /// The memory budget.
     pub budget: Arc<Budget>,
+    /// The exporters.
+    pub exporters: Arc<Exporters>,
+    /// The zone.
+    pub zone: Arc<ZoneCell>,
     /// Each worker's counters, in the order of its shards.
     pub workers: Vec<Arc<Published>>,
 }
@@ -97,6 +104,8 @@ impl NodeState {
                 refused: Vec::new(),
                 budget_bytes: 0,
                 held_bytes: 0,
+                acks: Latencies::default(),
+                appends: Latencies::default(),
                 ready,
             };
         };
@@ -106,12 +115,15 @@ impl NodeState {
             records: w.records,
             entries: w.entries,
             bytes: w.bytes,
+            deferred: w.deferred,
         };
         IngestSnapshot {
             shards: workers.iter().enumerate().map(shard).collect(),
             refused: refused(&workers),
             budget_bytes: running.budget.limit(),
             held_bytes: running.budget.held(),
+            acks: latencies(&workers, |w| (&w.acks, w.ack_time)),
+            appends: latencies(&workers, |w| (&w.appends, w.append_time)),
             ready,
         }
     }
@@ -127,6 +139,19 @@ impl NodeState {
             None => Ok(()),
         }
     }
+}
+
+/// All workers' latencies in one histogram.
+fn latencies(workers: &[Snapshot], of: impl Fn(&Snapshot) -> (&[u64], Duration)) -> Latencies {
+    let mut all = Latencies::default();
+    for bucket in 0..LATENCY_BUCKETS {
+        all.count += workers.iter().map(|w| of(w).0[bucket]).sum::<u64>();
+        if let Some(bound) = latency_bucket_bound(bucket) {
+            all.buckets.push((bound.as_secs_f64(), all.count));
+        }
+    }
+    all.sum = workers.iter().map(|w| of(w).1.as_secs_f64()).sum();
+    all
 }
 
 /// Requests refused, by reason, over all workers.

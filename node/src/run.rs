@@ -4,7 +4,7 @@
 //! what it has read, then syncs; nothing need be sealed. I3: after a failed sync it ends by itself, with an error.
 //! **Not here**: any of the work.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ledger::Ledger;
-use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
+use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -20,12 +20,16 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
-use crate::buffer::Budget;
-use crate::config::{Config, Listener, Machine};
+use crate::buffer::{Budget, LiveRing};
+use crate::config::{self, Config, Listener, Machine};
 use crate::control::ControlContext;
-use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, Worker, WorkerSetup};
+use crate::export::{self, ExportParts, Exporters};
+use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Worker, WorkerSetup};
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
+use crate::sink::reaches_self;
+use crate::somatic::{Thresholds, Throttle, ZoneCell};
+use crate::stochastic::{EnvironmentReader, Inputs, Sensor, WorkerSlot};
 use crate::tls::{Protocols, ServerTls};
 use crate::{admin, control};
 
@@ -129,17 +133,58 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         vault,
         writers,
     } = opened;
-    let budget = Budget::new(config.memory_budget(machine), usize::from(shards));
+    let for_export = config.export_budget(machine);
+    let for_ingest = config.memory_budget(machine) - for_export;
+    let budget = Budget::new(for_ingest, usize::from(shards));
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    control::restore_override(&catalogue, &zone);
+    let throttle = Throttle::new(Arc::clone(&zone));
+    let exporters = start_exporters(config, &vault, &catalogue, &zone, &throttle, for_export).await?;
+    let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let (drain, draining) = watch::channel(false);
     let routes = routes(health_service)?;
-    let workers = start_workers(config, writers, bells, &budget, &routes, &draining)?;
+    let slots: Vec<Arc<WorkerSlot>> = (0..shards).map(|_| Arc::default()).collect();
+    let ends = writers.into_iter().zip(bells).zip(&slots);
+    let ends = ends.map(|((writer, bell), slot)| {
+        let senses = SensesSetup {
+            slot: Arc::clone(slot),
+            zone: Arc::clone(&zone),
+            every: config.zones.sense_every,
+        };
+        let rings = exporters.rings(writer.shard());
+        ShardEnd {
+            writer,
+            bell,
+            senses,
+            rings,
+        }
+    });
+    let workers = start_workers(config, ends.collect(), &budget, &routes, &draining)?;
+    let sensor = Sensor::new(
+        slots,
+        Arc::clone(&zone),
+        thresholds(config),
+        EnvironmentReader::new("/".as_ref()),
+    );
+    let environment = sensor.environment();
+    let sensing = {
+        let (budget, exporters) = (Arc::clone(&budget), Arc::clone(&exporters));
+        let inputs = move || Inputs {
+            held_bytes: budget.held(),
+            budget_bytes: budget.limit(),
+            live_ring: exporters.ring_fill(),
+        };
+        tokio::spawn(sensor.run(inputs))
+    };
     let doors = workers.iter().map(Worker::door).collect();
     node.set_running(Running {
         vault: vault.clone(),
         catalogue: Arc::clone(&catalogue),
         budget,
+        exporters: Arc::clone(&exporters),
+        zone: Arc::clone(&zone),
         workers: workers.iter().map(Worker::counters).collect(),
     });
     let socket = control::listen(&data_path)?;
@@ -147,7 +192,24 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
     let control = tokio::spawn(control::serve(
         socket,
-        control_context(config, &node, &vault, &catalogue),
+        ControlContext {
+            vault: vault.clone(),
+            catalogue: Arc::clone(&catalogue),
+            node_name: node.name.clone(),
+            started_unix_nano: node.started_ns,
+            own_addresses: own_addresses(config),
+            exporters: Arc::clone(&exporters),
+            throttle,
+            max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+            zone: Arc::clone(&zone),
+            thresholds: thresholds(config),
+            environment,
+            on_full: config.vault.on_full.name(),
+            ingest: {
+                let seen = Arc::clone(&node);
+                Arc::new(move || seen.ingest())
+            },
+        },
         shutdown,
     ));
     let (close, closed) = watch::channel(false);
@@ -183,7 +245,14 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     drain.send_replace(true);
     let joined = tokio::task::spawn_blocking(move || workers.into_iter().filter_map(Worker::join).collect::<Vec<_>>());
     let writers = joined.await.context("waiting for the ingest workers")?;
+    sensing.abort();
+    zone.end();
+    let exporting = Arc::clone(&exporters);
+    tokio::task::spawn_blocking(move || exporting.stop())
+        .await
+        .context("the exporters did not stop")?;
     stop.send_replace(true);
+    cursors.await.context("keeping the cursors panicked")?;
     let (controlled, served, accepted) = (control.await, admin.await, accepting.await);
     let failure = vault.failure();
     tokio::task::spawn_blocking(move || vault.close(writers))
@@ -216,13 +285,15 @@ struct Store {
 
 fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
+    // A WAL file for each shard, and something for the catalogue.
+    data.make_room((u64::from(shards) + 1) * config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
     let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
     let catalogue = Arc::new(catalogue);
     let epoch = catalogue.node_up(Uuid::new_v4())?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
     let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
-    let (vault, writers) = Vault::open(data, &vault_options(config, shards), epoch, ledger, seams)?;
+    let (vault, writers) = Vault::open(data, &vault_options(config, shards, &catalogue), epoch, ledger, seams)?;
     Ok(Store {
         data_path,
         catalogue,
@@ -242,24 +313,52 @@ async fn end_anyway(mut signals: Signals, limit: Duration) {
     std::process::exit(1);
 }
 
-fn control_context(
+async fn start_exporters(
     config: &Config,
-    node: &Arc<NodeState>,
     vault: &Vault,
     catalogue: &Arc<LocalCatalogue>,
-) -> ControlContext {
-    let seen = Arc::clone(node);
-    ControlContext {
+    zone: &Arc<ZoneCell>,
+    throttle: &Throttle,
+    memory: u64,
+) -> anyhow::Result<Arc<Exporters>> {
+    let parts = ExportParts {
+        configs: config.export.clone(),
         vault: vault.clone(),
         catalogue: Arc::clone(catalogue),
-        node_name: node.name.clone(),
-        started_unix_nano: node.started_ns,
-        own_addresses: vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address],
-        ingest: Arc::new(move || seen.ingest()),
+        throttle: throttle.clone(),
+        zone: Arc::clone(zone),
+        memory,
+        max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+    };
+    for export in config.export.iter().filter(|e| !e.into_self) {
+        let sink = export.target.endpoint.authority();
+        match reaches_self(&sink, &own_addresses(config)).await {
+            Ok(false) => {}
+            Ok(true) => bail!(
+                "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If that is meant, set `into_self: true` for it",
+                export.name
+            ),
+            Err(why) => tracing::warn!(exporter = export.name, sink, why, "export.sink.unknown"),
+        }
+    }
+    let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
+    Ok(started.context("starting the exporters panicked")??)
+}
+
+/// Where the node takes OTLP.
+fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+    vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address]
+}
+
+fn thresholds(config: &Config) -> Thresholds {
+    Thresholds {
+        yellow: config.zones.yellow,
+        red: config.zones.red,
     }
 }
 
-fn vault_options(config: &Config, shards: u16) -> VaultOptions {
+fn vault_options(config: &Config, shards: u16, catalogue: &Arc<LocalCatalogue>) -> VaultOptions {
+    let exporters: Vec<String> = config.export.iter().map(|e| e.name.clone()).collect();
     VaultOptions {
         shards,
         segment_size: config.vault.segment_size,
@@ -267,13 +366,29 @@ fn vault_options(config: &Config, shards: u16) -> VaultOptions {
         spares: usize::from(config.vault.spares),
         disk_limit: config.vault.disk_limit,
         retention: config.vault.retention,
+        release: if exporters.is_empty() {
+            Release::AtRetention
+        } else {
+            Release::By(export::released(catalogue, exporters))
+        },
+        on_full: match config.vault.on_full {
+            config::OnFull::Refuse => OnFull::Refuse,
+            config::OnFull::DropOldest => OnFull::DropOldest,
+        },
     }
+}
+
+/// A shard, as its worker gets it.
+struct ShardEnd {
+    writer: ShardWriter,
+    bell: Bell,
+    senses: SensesSetup,
+    rings: Vec<Arc<LiveRing>>,
 }
 
 fn start_workers(
     config: &Config,
-    writers: Vec<ShardWriter>,
-    bells: Vec<Bell>,
+    ends: Vec<ShardEnd>,
     budget: &Arc<Budget>,
     routes: &Routes,
     drain: &watch::Receiver<bool>,
@@ -283,12 +398,14 @@ fn start_workers(
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
     };
-    let start = |(number, (writer, bell))| {
+    let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {
             number,
             core: ingester::core_of(number),
-            writer,
-            bell,
+            writer: end.writer,
+            bell: end.bell,
+            senses: end.senses,
+            rings: end.rings,
             budget: Arc::clone(budget),
             limits,
             routes: routes.clone(),
@@ -296,7 +413,7 @@ fn start_workers(
         };
         Worker::start(setup).map_err(anyhow::Error::from)
     };
-    writers.into_iter().zip(bells).enumerate().map(start).collect()
+    ends.into_iter().enumerate().map(start).collect()
 }
 
 /// The gRPC services beside OTLP.

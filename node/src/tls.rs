@@ -152,12 +152,7 @@ fn build(files: &TlsFiles, protocols: Protocols) -> Result<ServerConfig, TlsErro
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&files.cert)?;
     warn_of_validity(&files.cert, &chain)?;
-    let pem = read(&files.key)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|source| TlsError::NotPem {
-        file: files.key.clone(),
-        wanted: "private key",
-        source,
-    })?;
+    let key = private_key(&files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|source| TlsError::NoTls13 { source })?;
@@ -198,8 +193,18 @@ fn client_verifier(
         })
 }
 
+/// The private key of a PEM file.
+pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = read(file)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|source| TlsError::NotPem {
+        file: file.to_owned(),
+        wanted: "private key",
+        source,
+    })
+}
+
 /// The certificates of a PEM file, at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let not_pem = |source| TlsError::NotPem {
         file: file.to_owned(),
         wanted: "certificate",

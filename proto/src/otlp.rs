@@ -5,4 +5,5 @@ pub mod inflate;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod skim;
+pub mod split;
 mod wire;

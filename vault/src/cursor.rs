@@ -81,6 +81,8 @@ pub struct ShardCursor {
     source: Source,
     /// Found, and still to be reported.
     faults: VecDeque<ScanFault>,
+    /// There was nothing to read when it was made.
+    nothing: bool,
     done: bool,
 }
 
@@ -96,7 +98,7 @@ impl ShardCursor {
             (lsn.index(), lsn.number())
         });
         // With nothing to read the limit does not matter.
-        let done = until.is_none();
+        let nothing = until.is_none();
         let until = until.unwrap_or(Lsn::LAST);
         Self {
             parts,
@@ -107,7 +109,8 @@ impl ShardCursor {
             time,
             source: Source::Unknown,
             faults: VecDeque::new(),
-            done,
+            nothing,
+            done: nothing,
         }
     }
 
@@ -203,6 +206,17 @@ impl ShardCursor {
             && at < block.len()
         {
             let header = *block.header(at);
+            if header.lsn > self.until {
+                self.done = true;
+                let block = Some((block, at));
+                self.source = Source::Segment {
+                    id,
+                    reader,
+                    next_block,
+                    block,
+                };
+                return None;
+            }
             let found = (header.lsn.number() >= self.number)
                 .then(|| self.entry(header.lsn, header.meta, block.payload(at).to_vec()));
             self.source = Source::Segment {
@@ -217,8 +231,17 @@ impl ShardCursor {
             self.next_segment();
             return None;
         };
-        let wanted =
-            row.last >= self.number && row.event.overlaps(self.time) && Lsn::at(id.index, row.first) <= self.until;
+        if Lsn::at(id.index, row.first) > self.until {
+            self.done = true;
+            self.source = Source::Segment {
+                id,
+                reader,
+                next_block,
+                block: None,
+            };
+            return None;
+        }
+        let wanted = row.last >= self.number && row.event.overlaps(self.time);
         let read = wanted.then(|| reader.block(next_block));
         next_block += 1;
         let (block, fault) = match read {
@@ -247,6 +270,12 @@ impl ShardCursor {
                 } else {
                     self.entry(lsn, meta, payload)
                 }
+            }
+            // The limit lies in this file, which may get more entries below a later one.
+            TailStep::End if self.until.index() <= index => {
+                self.source = Source::Wal { index, tail };
+                self.done = true;
+                None
             }
             TailStep::End => {
                 self.next_segment();
@@ -291,10 +320,6 @@ impl ShardCursor {
     }
 
     fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
-        if lsn > self.until {
-            self.done = true;
-            return None;
-        }
         match lsn.number().checked_next() {
             Some(next) => self.number = next,
             None => self.next_segment(),
@@ -367,6 +392,26 @@ impl ShardCursor {
             segment,
             numbers: fault.numbers,
             what,
+        }
+    }
+
+    /// Goes on up to `until`, where that is further than before: what [`crate::Vault::readable`] says now. A file that was sealed meanwhile is let go.
+    pub fn extend(&mut self, until: Option<Lsn>) {
+        let Some(until) = until else { return };
+        // A cursor that had nothing to read began with no limit.
+        if std::mem::take(&mut self.nothing) || until > self.until {
+            self.until = until;
+            self.done = false;
+        }
+        self.let_go();
+    }
+
+    /// Lets go of a WAL file whose segment is sealed meanwhile, so that the file can be used again: it goes on in the segment file.
+    pub fn let_go(&mut self) {
+        if let Source::Wal { index, .. } = &self.source
+            && !matches!(self.parts.table.get(self.shard, *index), Some(Slot::Live(_)))
+        {
+            self.source = Source::Unknown;
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::ballast;
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{ClusterId, NodeId};
@@ -76,6 +77,14 @@ impl DataDir {
             fresh,
             _locked: [folder, file],
         })
+    }
+
+    /// Gives up the ballast where the file system has less than `needed` bytes left, so that a start succeeds on a full disk. Says whether it did.
+    ///
+    /// # Errors
+    /// It cannot be given up.
+    pub fn make_room(&self, needed: u64) -> Result<bool, VaultError> {
+        ballast::make_room(&self.path, needed)
     }
 
     /// Where it is.

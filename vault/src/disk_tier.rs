@@ -8,7 +8,7 @@ use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 pub enum DiskTier {
     /// Everything.
     Normal = 0,
-    /// Still everything; a warning.
+    /// Still everything; what is released goes, retention or not.
     Evict = 1,
     /// Nothing is ingested.
     Refuse = 2,
@@ -27,7 +27,7 @@ impl DiskTier {
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
-            Self::Evict => "high",
+            Self::Evict => "evict",
             Self::Refuse => "refuse",
         }
     }
@@ -44,6 +44,19 @@ pub struct DiskUse {
     pub filesystem_used: u64,
     /// The file system's size.
     pub filesystem_size: u64,
+}
+
+impl DiskUse {
+    /// Bytes by which the worse of the two is above `percent`.
+    pub(crate) fn bytes_above(&self, percent: u64) -> u64 {
+        let above = |used: u64, of: u64| used.saturating_sub((u128::from(of) * u128::from(percent) / 100) as u64);
+        let filesystem = if self.filesystem_size == 0 {
+            0
+        } else {
+            above(self.filesystem_used, self.filesystem_size)
+        };
+        above(self.own, self.limit).max(filesystem)
+    }
 }
 
 /// The tier of the worse of the two.

@@ -5,11 +5,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fail::fail_point;
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
 use crate::error::VaultError;
 use crate::limits::{PAGE, READ_AHEAD};
@@ -36,6 +37,14 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<(), VaultError> {
     fail_point!("file.sync", |_| Err(injected("sync", path)));
     file.sync_data().map_err(VaultError::io("sync", path))
+}
+
+/// Has the kernel begin to write a stretch to the disk, and forget of it what is written already. A sync at the end then has little left, and the syncs of others do not wait
+/// behind it. Best effort; an error of the disk shows at that sync.
+pub(crate) fn begin_writeback(file: &File, from: u64, to: u64) {
+    if let Some(len) = to.checked_sub(from).and_then(NonZeroU64::new) {
+        let _ = rustix::fs::fadvise(file, from, Some(len), Advice::DontNeed);
+    }
 }
 
 /// Renames and makes the new name durable. The file itself must be synced already.

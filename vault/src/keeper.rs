@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use crate::ballast::Ballast;
 use crate::cutter::CutSegment;
 use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
 use crate::error::{Disposition, VaultError};
@@ -21,15 +22,15 @@ use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
 use crate::limits::ROLLED_FILES_MAX;
 use crate::map::MapWriter;
 use crate::quarantine::Quarantine;
-use crate::retention::trim_plan;
+use crate::retention::{OnFull, Release, TrimRules, trim_plan};
 use crate::segment::segment_path;
 use crate::shard::ShardShared;
 use crate::table::{Slot, Table};
 use crate::vault_clock::VaultClock;
 use crate::wal::file::{Fill, SpareWal, WalFile, WalPlan, make, recycle};
 
-/// How often the keeper looks by itself.
-const TURN: Duration = Duration::from_millis(200);
+/// How often the keeper looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
+const TURN: Duration = Duration::from_millis(25);
 /// How often it looks at the disk and at retention.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -46,6 +47,9 @@ pub(crate) enum News {
 pub(crate) struct KeeperCounts {
     pub(crate) sealed: AtomicU64,
     pub(crate) trimmed: AtomicU64,
+    /// Segments, entries and bytes of files that were dropped unreleased.
+    pub(crate) dropped: [AtomicU64; 3],
+    pub(crate) ballast_bytes: AtomicU64,
     pub(crate) wal_made: AtomicU64,
     pub(crate) wal_recycled: AtomicU64,
     /// Bytes of WAL files on disk, ready ones and recovered ones included.
@@ -64,6 +68,9 @@ pub(crate) struct KeeperParts {
     pub(crate) spares_wanted: usize,
     pub(crate) disk_limit: u64,
     pub(crate) retention: Duration,
+    pub(crate) release: Release,
+    pub(crate) on_full: OnFull,
+    pub(crate) ballast: Arc<Ballast>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) table: Arc<Table>,
     pub(crate) quarantine: Arc<Quarantine>,
@@ -162,8 +169,11 @@ impl Keeper {
         }
         if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
             self.looked_at = Some(Instant::now());
-            self.trim();
-            self.look_at_disk();
+            let disk = self.look_at_disk();
+            if self.trim(disk) {
+                // So that ingest goes on at once.
+                self.look_at_disk();
+            }
         }
     }
 
@@ -185,6 +195,8 @@ impl Keeper {
                 .table
                 .set(record.id.shard, record.id.index, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
+            // The disk is fuller by a segment: a fast writer fills the rest of it within one turn of the housekeeping.
+            self.looked_at = None;
             let kept = &mut self.shards[i];
             if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
                 kept.reusable.push(UsedWal {
@@ -226,8 +238,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes what is released.
-    fn trim(&mut self) {
+    /// Removes what is released, or dropped. Says whether it removed anything.
+    fn trim(&mut self, disk: DiskUse) -> bool {
         self.to_remove.retain(|path| file_io::remove(path).is_err());
         let sealed: Vec<SealRecord> = self
             .parts
@@ -236,17 +248,45 @@ impl Keeper {
             .into_iter()
             .filter_map(|(_, _, slot)| sealed_record(slot))
             .collect();
-        for id in trim_plan(&sealed, self.parts.clock.now_ns(), self.parts.retention) {
-            match self.trim_one(id) {
-                Ok(()) => drop(self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed)),
-                Err(error) => tracing::warn!(segment = %id, %error, "segment.trim.failed"),
+        let rules = TrimRules {
+            now_ns: self.parts.clock.now_ns(),
+            retention: self.parts.retention,
+            release: &self.parts.release,
+            disk,
+            on_full: self.parts.on_full,
+        };
+        let plan = trim_plan(&sealed, &rules);
+        for (id, why) in &plan {
+            if let Err(error) = self.trim_one(*id, *why) {
+                tracing::warn!(segment = %id, %error, "segment.trim.failed");
+                // Saying it on record, or removing the file, may want the space that is missing.
+                if disk_tier(&disk) >= DiskTier::Refuse {
+                    self.give_up_ballast();
+                }
             }
+        }
+        !plan.is_empty()
+    }
+
+    fn give_up_ballast(&self) {
+        match self.parts.ballast.give_up() {
+            Ok(true) => tracing::warn!("disk.ballast.given_up"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "disk.ballast.failed"),
         }
     }
 
-    fn trim_one(&mut self, id: SegmentId) -> Result<(), VaultError> {
-        self.parts.ledger.trim_segment(id, TrimReason::Retention)?;
-        self.parts.table.remove(id.shard, id.index);
+    fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<(), VaultError> {
+        self.parts.ledger.trim_segment(id, why)?;
+        let slot = self.parts.table.remove(id.shard, id.index);
+        self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
+        if let (TrimReason::Dropped, Some(Slot::Sealed(record))) = (why, slot) {
+            let lost = [1, record.stats.entries, record.stats.stored_bytes];
+            for (count, more) in self.parts.counts.dropped.iter().zip(lost) {
+                count.fetch_add(more, Ordering::Relaxed);
+            }
+            tracing::error!(segment = %id, entries = record.stats.entries, records = record.stats.records, "segment.dropped");
+        }
         let path = segment_path(&self.parts.data, id);
         if let Err(error) = file_io::remove(&path) {
             self.to_remove.push(path);
@@ -256,7 +296,8 @@ impl Keeper {
         Ok(())
     }
 
-    fn look_at_disk(&self) {
+    /// Looks how full the disk is, and sets the tier.
+    fn look_at_disk(&self) -> DiskUse {
         let parts = &self.parts;
         let segments: u64 = parts
             .table
@@ -266,7 +307,9 @@ impl Keeper {
             .map(|s| s.stats.stored_bytes)
             .sum();
         let open: u64 = self.shards.iter().map(|s| s.shared.open_bytes()).sum();
-        let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + parts.quarantine.bytes();
+        let ballast = parts.ballast.bytes();
+        parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);
+        let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + parts.quarantine.bytes() + ballast;
         let mut disk = DiskUse {
             own,
             limit: parts.disk_limit,
@@ -274,8 +317,9 @@ impl Keeper {
         };
         match rustix::fs::statvfs(&parts.data) {
             Ok(fs) => {
-                disk.filesystem_size = fs.f_blocks * fs.f_frsize;
-                disk.filesystem_used = disk.filesystem_size.saturating_sub(fs.f_bavail * fs.f_frsize);
+                // As `df` counts: what is reserved for others is neither used nor ours.
+                disk.filesystem_used = fs.f_blocks.saturating_sub(fs.f_bfree) * fs.f_frsize;
+                disk.filesystem_size = disk.filesystem_used + fs.f_bavail * fs.f_frsize;
             }
             Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.look.failed"),
         }
@@ -301,6 +345,12 @@ impl Keeper {
                 "disk.tier.changed"
             );
         }
+        if tier == DiskTier::Normal
+            && let Err(error) = parts.ballast.keep()
+        {
+            tracing::warn!(%error, "disk.ballast.failed");
+        }
+        disk
     }
 }
 
@@ -350,7 +400,13 @@ fn next_file(parts: &KeeperParts, kept: &mut KeptShard) -> Result<Option<SpareWa
     if DiskTier::from_u8(parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse {
         return Ok(None);
     }
-    make_file(parts, id, Fill::Zeros).map(|spare| {
+    // Where none is ready the writer is about to wait: slower first syncs cost it less.
+    let fill = if kept.handed.is_empty() {
+        Fill::Nothing
+    } else {
+        Fill::Zeros
+    };
+    make_file(parts, id, fill).map(|spare| {
         kept.next_index = next_index(kept.next_index);
         Some(spare)
     })

@@ -65,8 +65,10 @@ pub struct SealRecord {
 pub enum TrimReason {
     /// It never held an entry.
     Empty,
-    /// It was released and its retention is over.
+    /// It was released, and its retention is over or the disk was too full for it.
     Retention,
+    /// It was not released: the disk was full and the operator chose to drop the oldest.
+    Dropped,
 }
 
 /// A segment as the ledger has it.

@@ -5,6 +5,7 @@
 //!
 //! Stored formats: `docs/formats.md`.
 
+mod ballast;
 pub mod commit_point;
 mod cursor;
 mod cutter;
@@ -40,6 +41,7 @@ mod vault_clock;
 mod wal;
 mod watermark;
 
+pub use ballast::ballast_bytes;
 pub use cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use cutter::{BlockSink, OutBlock};
 pub use data_dir::{DataDir, Identity};
@@ -47,13 +49,14 @@ pub use disk_tier::{DiskTier, DiskUse};
 pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
 pub use quarantine::Quarantined;
 pub use replica::{ReplicaAck, ReplicaSegment};
+pub use retention::{OnFull, Release, Released};
 pub use segment::block::BlockRow;
 pub use segment::footer::{Hole, HoleReason};
 pub use segment::header::SegmentHeader;
 pub use segment::reader::SegmentFault;
 pub use segment::verify::{VerifyReport, verify_segment};
 pub use sync_stats::{SYNC_BUCKETS_US, SyncStats};
-pub use vault::{SegmentDetail, SegmentState, ShardSeam, ShardStatus, Vault, VaultOptions, VaultStatus};
+pub use vault::{Debt, SegmentDetail, SegmentState, ShardSeam, ShardStatus, Vault, VaultOptions, VaultStatus};
 pub use wal::header::Tenant;
 pub use wal::writer::ShardWriter;
 pub use watermark::{Notify, Watermark};

@@ -26,9 +26,15 @@ pub const TAIL_ENTRY_MAX: usize = 16 * 1024;
 pub const TAIL_BYTES: usize = 128 * 1024;
 /// Parts of a payload that one write takes; more take another.
 pub const GATHERED_PARTS: usize = 64;
+/// Bytes of a segment file that wait in the page cache before the kernel is told to write them.
+pub const WRITEBACK_BYTES: u64 = 1024 * 1024;
+/// Bytes of a new WAL file that are written between two syncs, so that those of the log wait for no more.
+pub const FILL_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
-/// The share of the disk limit, in percent, at which the disk tier begins to warn.
+/// The ballast is at most the disk limit divided by this.
+pub const BALLAST_SHARE: u64 = 20;
+/// The share of the disk limit, in percent, from which what is released goes before its retention is over.
 pub const DISK_EVICT_PERCENT: u64 = 80;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;

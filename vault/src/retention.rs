@@ -1,21 +1,90 @@
 //! Which sealed segments may go: a pure function.
 //!
-//! With no archive and no exporter a segment is released when its retention is over, and goes then. Nothing else is ever removed.
+//! **Invariants.** I1: a segment that is not released goes only at [`DiskTier::Refuse`] and under [`OnFull::DropOldest`]. I2: the oldest go first, and no more than are needed for room.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
 use crate::ids::SegmentId;
-use crate::ledger::SealRecord;
+use crate::ledger::{SealRecord, TrimReason};
+use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 
-/// The segments to trim at `now_ns`, oldest first.
-pub(crate) fn trim_plan(sealed: &[SealRecord], now_ns: u64, retention: Duration) -> Vec<SegmentId> {
-    let kept_ns = u64::try_from(retention.as_nanos()).unwrap_or(u64::MAX);
-    let mut over: Vec<&SealRecord> = sealed
-        .iter()
-        .filter(|s| s.sealed_ns.saturating_add(kept_ns) <= now_ns)
-        .collect();
-    over.sort_by_key(|s| (s.sealed_ns, s.id));
-    over.into_iter().map(|s| s.id).collect()
+/// Says of a sealed segment whether everybody who needed it is done with it. Asked by a background thread; may take a lock, and must not wait for the vault.
+pub type Released = Arc<dyn Fn(&SealRecord) -> bool + Send + Sync>;
+
+/// What releases a segment.
+#[derive(Clone)]
+pub enum Release {
+    /// The end of its retention: nobody else needs it.
+    AtRetention,
+    /// Those who read it say so; it is kept until then, however old.
+    By(Released),
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AtRetention => "AtRetention",
+            Self::By(_) => "By",
+        })
+    }
+}
+
+/// What happens when the disk is full of what is not released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnFull {
+    /// Nothing is taken any more.
+    #[default]
+    Refuse,
+    /// The oldest segments are dropped, and counted.
+    DropOldest,
+}
+
+/// What decides beside the segments themselves.
+pub(crate) struct TrimRules<'a> {
+    pub(crate) now_ns: u64,
+    pub(crate) retention: Duration,
+    pub(crate) release: &'a Release,
+    pub(crate) disk: DiskUse,
+    pub(crate) on_full: OnFull,
+}
+
+/// The segments to trim, oldest first.
+pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
+    let kept_ns = u64::try_from(rules.retention.as_nanos()).unwrap_or(u64::MAX);
+    let is_over = |s: &SealRecord| s.sealed_ns.saturating_add(kept_ns) <= rules.now_ns;
+    let is_released = |s: &SealRecord| match rules.release {
+        Release::AtRetention => is_over(s),
+        Release::By(released) => released(s),
+    };
+    let mut oldest_first: Vec<&SealRecord> = sealed.iter().collect();
+    oldest_first.sort_by_key(|s| (s.sealed_ns, s.id));
+    let mut too_much = rules.disk.bytes_above(DISK_EVICT_PERCENT);
+    let mut far_too_much = match (rules.on_full, disk_tier(&rules.disk)) {
+        (OnFull::DropOldest, DiskTier::Refuse) => rules.disk.bytes_above(DISK_REFUSE_PERCENT) + 1,
+        (OnFull::DropOldest, DiskTier::Normal | DiskTier::Evict) | (OnFull::Refuse, _) => 0,
+    };
+    let mut plan = Vec::new();
+    let mut kept = Vec::new();
+    for s in oldest_first {
+        if is_released(s) && (is_over(s) || too_much > 0) {
+            too_much = too_much.saturating_sub(s.stats.stored_bytes);
+            far_too_much = far_too_much.saturating_sub(s.stats.stored_bytes);
+            plan.push((s.id, TrimReason::Retention));
+        } else {
+            kept.push(s);
+        }
+    }
+    for s in kept {
+        if far_too_much == 0 {
+            break;
+        }
+        far_too_much = far_too_much.saturating_sub(s.stats.stored_bytes);
+        plan.push((s.id, TrimReason::Dropped));
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -33,29 +102,85 @@ mod tests {
         SealRecord {
             id,
             epoch: Epoch::FIRST,
-            stats: SegmentStats::default(),
+            stats: SegmentStats {
+                stored_bytes: 10,
+                ..SegmentStats::default()
+            },
             digest: [0; 32],
             sealed_ns,
         }
     }
 
-    fn plan(sealed: &[SealRecord], now: u64, retention: u64) -> Vec<u32> {
-        trim_plan(sealed, now, Duration::from_nanos(retention))
+    /// Segments 1 to 4 of 10 bytes each, sealed at 10, 20, 30, 40; all up to `released` are.
+    fn plan(released: u32, now_ns: u64, retention: u64, own: u64, on_full: OnFull) -> Vec<(u32, bool)> {
+        let all = [sealed(2, 20), sealed(1, 10), sealed(4, 40), sealed(3, 30)];
+        let rules = TrimRules {
+            now_ns,
+            retention: Duration::from_nanos(retention),
+            release: &Release::By(Arc::new(move |s| s.id.index.get() <= released)),
+            disk: DiskUse {
+                own,
+                limit: 100,
+                ..DiskUse::default()
+            },
+            on_full,
+        };
+        trim_plan(&all, &rules)
             .iter()
-            .map(|id| id.index.get())
+            .map(|(id, why)| (id.index.get(), *why == TrimReason::Dropped))
             .collect()
     }
 
     #[test]
-    fn only_what_is_past_its_retention_goes_oldest_first() {
-        let all = [sealed(2, 20), sealed(1, 10), sealed(3, 30)];
-        assert_eq!(plan(&all, 29, 10), [1]);
-        assert_eq!(plan(&all, 30, 10), [1, 2]);
-        assert_eq!(plan(&all, 19, 10), [0u32; 0]);
+    fn what_is_released_goes_when_its_retention_is_over_oldest_first() {
+        assert_eq!(plan(4, 29, 10, 0, OnFull::Refuse), [(1, false)]);
+        assert_eq!(plan(4, 30, 10, 0, OnFull::Refuse), [(1, false), (2, false)]);
+        assert_eq!(plan(4, 19, 10, 0, OnFull::Refuse), []);
     }
 
     #[test]
-    fn a_retention_without_end_keeps_everything() {
-        assert!(trim_plan(&[sealed(1, 1)], u64::MAX - 1, Duration::MAX).is_empty());
+    fn i1_what_is_not_released_stays_however_old_it_is() {
+        assert_eq!(plan(1, u64::MAX, 1, 99, OnFull::Refuse), [(1, false)]);
+        assert_eq!(plan(0, u64::MAX, 1, 89, OnFull::DropOldest), []);
+    }
+
+    #[test]
+    fn i2_above_80_percent_released_segments_go_early_and_no_more_than_needed() {
+        assert_eq!(plan(4, 0, 1000, 80, OnFull::Refuse), []);
+        assert_eq!(plan(4, 0, 1000, 81, OnFull::Refuse), [(1, false)]);
+        assert_eq!(plan(3, 0, 1000, 95, OnFull::Refuse), [(1, false), (2, false)]);
+    }
+
+    #[test]
+    fn i1_from_90_percent_the_oldest_unreleased_are_dropped_where_the_operator_said_so() {
+        assert_eq!(plan(0, 0, 1000, 90, OnFull::DropOldest), [(1, true)]);
+        assert_eq!(plan(0, 0, 1000, 101, OnFull::DropOldest), [(1, true), (2, true)]);
+        assert_eq!(plan(0, 0, 1000, 101, OnFull::Refuse), []);
+        assert_eq!(
+            plan(1, 0, 1000, 91, OnFull::DropOldest),
+            [(1, false)],
+            "what is released is enough"
+        );
+    }
+
+    #[test]
+    fn without_readers_the_end_of_retention_releases() {
+        let plan = |now_ns, retention| {
+            let rules = TrimRules {
+                now_ns,
+                retention,
+                release: &Release::AtRetention,
+                disk: DiskUse {
+                    own: 85,
+                    limit: 100,
+                    ..DiskUse::default()
+                },
+                on_full: OnFull::Refuse,
+            };
+            trim_plan(&[sealed(1, 10)], &rules).len()
+        };
+        assert_eq!(plan(19, Duration::from_nanos(10)), 0, "a full disk releases nothing");
+        assert_eq!(plan(20, Duration::from_nanos(10)), 1);
+        assert_eq!(plan(u64::MAX - 1, Duration::MAX), 0);
     }
 }

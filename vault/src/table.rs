@@ -47,9 +47,10 @@ impl Table {
         self.changed.notify_all();
     }
 
-    pub(crate) fn remove(&self, shard: ShardId, index: SegmentIndex) {
-        self.lock().by_place.remove(&(shard, index));
+    pub(crate) fn remove(&self, shard: ShardId, index: SegmentIndex) -> Option<Slot> {
+        let removed = self.lock().by_place.remove(&(shard, index));
         self.changed.notify_all();
+        removed
     }
 
     pub(crate) fn get(&self, shard: ShardId, index: SegmentIndex) -> Option<Slot> {
@@ -88,6 +89,16 @@ impl Table {
             }
             slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The segments of `shard` from `from` on, in order.
+    pub(crate) fn from(&self, shard: ShardId, from: SegmentIndex) -> Vec<(SegmentIndex, Slot)> {
+        let slots = self.lock();
+        let range = slots.by_place.range((shard, from)..);
+        range
+            .take_while(|((s, _), _)| *s == shard)
+            .map(|((_, index), slot)| (*index, slot.clone()))
+            .collect()
     }
 
     /// All of it, in order.

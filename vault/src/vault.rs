@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::ballast::Ballast;
 use crate::cursor::{CursorParts, ShardCursor};
 use crate::cutter::BlockSink;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_tier::{DiskTier, DiskUse};
+use crate::entry::WAL_ENTRY_HEADER;
 use crate::error::{OpenError, VaultError};
-use crate::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
+use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
 use crate::ledger::{Ledger, SealRecord};
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::recovery::{announce, list_left, recover_all, take_inventory};
+use crate::retention::{OnFull, Release};
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
@@ -49,8 +52,21 @@ pub struct VaultOptions {
     pub spares: usize,
     /// Bytes that the vault may take on disk.
     pub disk_limit: u64,
-    /// How long a sealed segment is kept.
+    /// How long a released segment is kept.
     pub retention: Duration,
+    /// What releases a segment.
+    pub release: Release,
+    /// What happens when the disk is full of what is not released.
+    pub on_full: OnFull,
+}
+
+/// What of a shard lies behind a position: a reader's debt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Debt {
+    /// Entries. A segment that is being recovered counts as one, until it is known how many it holds: no debt means that nothing is owed.
+    pub entries: u64,
+    /// Their payload bytes; those of a segment that is read half are estimated.
+    pub bytes: u64,
 }
 
 /// What a shard is joined to.
@@ -111,8 +127,12 @@ pub struct VaultStatus {
     pub sealed_segments: u64,
     /// Bytes of their files.
     pub sealed_bytes: u64,
-    /// Segments removed since the start.
+    /// Segments removed since the start, dropped ones included.
     pub trimmed_since_start: u64,
+    /// Segments that were dropped since the start although they were not released, their entries, and the bytes of their files.
+    pub dropped_since_start: (u64, u64, u64),
+    /// Bytes of the ballast.
+    pub ballast_bytes: u64,
     /// Segments sealed since the start, recovered ones included.
     pub sealed_since_start: u64,
     /// WAL files made since the start, and used again since the start.
@@ -235,6 +255,14 @@ impl Vault {
             spares_wanted: options.spares,
             disk_limit: options.disk_limit,
             retention: options.retention,
+            release: options.release.clone(),
+            on_full: options.on_full,
+            ballast: Arc::new(Ballast::of(
+                &path,
+                options.shards,
+                options.segment_size,
+                options.disk_limit,
+            )),
             ledger: Arc::clone(&ledger),
             table: Arc::default(),
             quarantine: Arc::new(Quarantine::open(&path)?),
@@ -353,6 +381,8 @@ impl Vault {
                 })
                 .sum(),
             trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
+            dropped_since_start: counts.dropped.each_ref().map(|n| n.load(Ordering::Relaxed)).into(),
+            ballast_bytes: counts.ballast_bytes.load(Ordering::Relaxed),
             sealed_since_start: counts.sealed.load(Ordering::Relaxed),
             wal_files: (
                 counts.wal_made.load(Ordering::Relaxed),
@@ -383,6 +413,11 @@ impl Vault {
         let all = self.inner.table.all().into_iter();
         all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot)))
             .collect()
+    }
+
+    /// Whether the vault has a segment, in whatever state.
+    pub fn has_segment(&self, id: SegmentId) -> bool {
+        id.node == self.inner.node && self.inner.table.get(id.shard, id.index).is_some()
     }
 
     /// Looks into a sealed segment's file.
@@ -443,15 +478,48 @@ impl Vault {
             table: Arc::clone(&inner.table),
             quarantine: Arc::clone(&inner.quarantine),
         };
-        ShardCursor::new(parts, shard, from, self.limit_of(shard), time)
+        ShardCursor::new(parts, shard, from, self.readable(shard), time)
     }
 
-    /// How far a shard may be read now. One that takes no entries any more is readable to its end.
-    fn limit_of(&self, shard: ShardId) -> Option<Lsn> {
+    /// How far a shard may be read now: up to the last entry that may be acknowledged. One that takes no entries any more is readable to its end.
+    pub fn readable(&self, shard: ShardId) -> Option<Lsn> {
         match self.inner.shards.iter().find(|s| s.id == shard) {
             Some(live) => live.readable(),
             None => Some(Lsn::LAST),
         }
+    }
+
+    /// What of `shard` lies behind `done`, the last entry that its reader has done with.
+    pub fn debt(&self, shard: ShardId, done: Option<Lsn>) -> Debt {
+        let Some(readable) = self.readable(shard) else {
+            return Debt::default();
+        };
+        let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
+        let mut debt = Debt::default();
+        for (index, slot) in self.inner.table.from(shard, from) {
+            let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
+            let (last, entries, bytes) = match slot {
+                Slot::Sealed(record) => (
+                    record.stats.last_lsn.map_or(0, |l| l.number().get()),
+                    record.stats.entries,
+                    record.stats.payload_bytes,
+                ),
+                Slot::Live(wal) => {
+                    let last = wal.last_number(readable);
+                    let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
+                    (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
+                }
+                Slot::Recovering => {
+                    debt.entries += 1;
+                    continue;
+                }
+                Slot::Unreadable(_) => continue,
+            };
+            let left = u64::from(last.saturating_sub(before)).min(entries);
+            debt.entries += left;
+            debt.bytes += (u128::from(bytes) * u128::from(left) / u128::from(entries.max(1))) as u64;
+        }
+        debt
     }
 
     /// Stops everything: what was appended is synced, the idle marks are written, the threads have ended when this returns. What is not sealed is

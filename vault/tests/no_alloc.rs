@@ -96,6 +96,8 @@ fn measure(entries: u64, allocate_in_writer: bool, allocate_in_notify: bool) -> 
     let options = VaultOptions {
         segment_size: 16 << 20,
         retention: Duration::ZERO,
+        release: gophership_vault::Release::AtRetention,
+        on_full: gophership_vault::OnFull::Refuse,
         ..options(1)
     };
     let measuring = Arc::new(AtomicBool::new(false));

@@ -61,6 +61,10 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     id,
                     why: TrimReason::Retention,
                 },
+                Step::TrimDropped => Command::Trim {
+                    id,
+                    why: TrimReason::Dropped,
+                },
                 Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
             };
             let before = with_segment(from);
@@ -372,6 +376,37 @@ fn what_is_too_long_or_too_many_is_refused() {
     );
 }
 
+/// What every command must leave true of cursors and dead letters.
+fn export_invariants(before: &State, command: &Command, after: &State) -> Result<(), TestCaseError> {
+    let sought = matches!(command, Command::SeekExporter { .. } | Command::ForgetExporter { .. });
+    for (name, old) in before.exporters() {
+        if let Some(new) = after.exporter(name) {
+            prop_assert!(old.generation <= new.generation);
+        }
+        for (at, done) in before.cursors(name).filter(|_| !sought) {
+            prop_assert!(after.cursor(name, at.0, at.1) >= Some(done), "{name} went back");
+        }
+    }
+    for name in after.cursors.keys().chain(after.dead_letters.keys()) {
+        prop_assert!(after.exporter(name).is_some(), "{name} is not known");
+    }
+    for letter in after.dead_letters(None, None, usize::MAX) {
+        prop_assert!(
+            after.segment(letter.segment()).is_some(),
+            "{letter:?} lies in no segment"
+        );
+    }
+    if let Command::Trim {
+        id,
+        why: TrimReason::Retention,
+    } = command
+    {
+        let trimmed = before.segment(*id).is_some() && after.segment(*id).is_none();
+        prop_assert!(!trimmed || !before.has_dead_letter(*id), "{id} was held");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -407,6 +442,8 @@ proptest! {
                     prop_assert!(position.done_lsn <= state.job(id).unwrap().positions[at].done_lsn);
                 }
             }
+
+            export_invariants(&before, command, &state)?;
 
             // An index is opened once, and what was trimmed stays so.
             for new in state.segments().filter(|s| before.segment(s.id()).is_none()) {

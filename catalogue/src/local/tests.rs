@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use super::platter::{Fault, Platter};
 use super::*;
 use crate::apply::apply;
-use crate::command::Refusal;
 use crate::error::Disposition;
-use crate::row::tests::{golden_identity, golden_state};
+use crate::refusal::Refusal;
+use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
 use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
 
@@ -387,6 +387,20 @@ fn a_file_of_version_1_is_read_as_ever() {
     let (_, identity, state) = Store::open(Path::new("golden"), backend(&disk)).unwrap();
     assert_eq!(identity, golden_identity());
     assert_eq!(state, golden_state());
+}
+
+#[test]
+fn exporters_are_read_again_from_the_file() {
+    let disk = Platter::default();
+    Store::create(
+        Path::new("made"),
+        &backend(&disk),
+        &golden_identity(),
+        &golden_exporters(),
+    )
+    .unwrap();
+    let (_, _, state) = Store::open(Path::new("made"), backend(&disk)).unwrap();
+    assert_eq!(state, golden_exporters());
 }
 
 #[test]

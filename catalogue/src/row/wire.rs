@@ -92,9 +92,10 @@ impl<'a> Reader<'a> {
         self.key.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    pub(super) fn expect_version(&mut self) -> Result<(), RowError> {
+    /// The version, which is `newest` or an older one.
+    pub(super) fn version(&mut self, newest: u8) -> Result<u8, RowError> {
         match self.u8()? {
-            VERSION => Ok(()),
+            known if (VERSION..=newest).contains(&known) => Ok(known),
             found => Err(self.unknown("version", found)),
         }
     }
@@ -155,6 +156,14 @@ impl<'a> Reader<'a> {
     pub(super) fn rest_str(&mut self) -> Result<String, RowError> {
         let bytes = std::mem::take(&mut self.rest);
         self.utf8(bytes)
+    }
+
+    /// A name that a zero byte ends.
+    pub(super) fn name(&mut self) -> Result<String, RowError> {
+        let len = self.rest.iter().position(|b| *b == 0);
+        let name = self.take(len.ok_or_else(|| self.damaged("a name has no end"))?)?;
+        let _zero = self.u8()?;
+        self.utf8(name)
     }
 
     fn utf8(&self, bytes: &[u8]) -> Result<String, RowError> {

@@ -1,21 +1,25 @@
 //! What each command does.
 
+mod dead_letter;
+mod exporter;
 mod replay_start;
 mod segment_describe;
 mod segment_list;
 mod segment_verify;
 mod status;
 mod wal_dump;
+mod zone_override;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use gophership_proto::control::v1::{ListReplaysRequest, ReplayJobRef, StatusRequest};
+use gophership_proto::control::v1::{ListReplaysRequest, ReplayJob, ReplayJobRef};
 
 use crate::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
 use crate::connect::{Client, connect};
 use crate::jobs::{JobList, JobView};
-use crate::outcome::{Outcome, refused};
-use crate::output::{print, say};
+use crate::outcome::{Failure, Outcome, refused};
+use crate::output::{Format, print, say};
+use crate::top;
 
 /// Does what the command line says.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
@@ -29,7 +33,14 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
-        asked @ (Command::Status | Command::Cluster(_) | Command::Segment(_) | Command::Replay(_)) => {
+        asked @ (Command::Status
+        | Command::Cluster(_)
+        | Command::Top(_)
+        | Command::Exporter(_)
+        | Command::DeadLetter(_)
+        | Command::Override(_)
+        | Command::Segment(_)
+        | Command::Replay(_)) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -44,68 +55,54 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     if let Command::Replay(Replay::Start(asked)) = &command {
         replay_start::check(asked)?;
     }
+    if let Command::DeadLetter(asked) = &command {
+        dead_letter::check(asked)?;
+    }
+    let format = global.format;
     let mut node = connect(&global.socket).await?;
     match command {
-        Command::Status | Command::Cluster(Cluster::Status) => {
-            let status = node
-                .status(StatusRequest {})
-                .await
-                .map_err(|e| refused(&e))?
-                .into_inner();
-            print(&status::StatusView::from(status), global.format)?;
-            Ok(Outcome::Done)
-        }
-        Command::Segment(Segment::List { shard }) => segment_list::list(&mut node, shard, global.format).await,
-        Command::Segment(Segment::Describe { segment }) => {
-            segment_describe::describe(&mut node, segment, global.format).await
-        }
+        Command::Status | Command::Cluster(Cluster::Status) => status::status(&mut node, format).await,
+        Command::Top(asked) => top::top(node, &global.socket, &asked, format).await,
+        Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
+        Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
+        Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,
+        Command::Segment(Segment::List { shard }) => segment_list::list(&mut node, shard, format).await,
+        Command::Segment(Segment::Describe { segment }) => segment_describe::describe(&mut node, segment, format).await,
         Command::Segment(Segment::Verify {
             segment: Some(segment), ..
-        }) => segment_verify::verify(&mut node, segment, global.format).await,
-        Command::Replay(Replay::Start(asked)) => replay_start::start(&mut node, &asked, global.format).await,
-        Command::Replay(Replay::List) => {
-            let jobs = node
-                .list_replays(ListReplaysRequest::default())
-                .await
-                .map_err(|e| refused(&e))?
-                .into_inner()
-                .jobs;
-            print(
-                &JobList {
-                    jobs: jobs.into_iter().map(JobView::from).collect(),
-                },
-                global.format,
-            )?;
-            Ok(Outcome::Done)
-        }
-        Command::Replay(Replay::Status { job }) => {
-            print(&find_job(&mut node, &job).await?, global.format)?;
-            Ok(Outcome::Done)
-        }
-        Command::Replay(Replay::Cancel { job }) => {
-            let job = node
-                .cancel_replay(ReplayJobRef { id: job })
-                .await
-                .map_err(|e| refused(&e))?
-                .into_inner();
-            print(&JobView::from(job), global.format)?;
-            Ok(Outcome::Done)
-        }
+        }) => segment_verify::verify(&mut node, segment, format).await,
+        Command::Replay(asked) => replay(&mut node, asked, format).await,
         Command::Segment(Segment::Verify { segment: None, .. }) | Command::Wal(_) | Command::Completions { .. } => {
             unreachable!("answered without a node")
         }
     }
 }
 
+async fn replay(node: &mut Client, asked: Replay, format: Format) -> anyhow::Result<Outcome> {
+    match asked {
+        Replay::Start(asked) => return replay_start::start(node, &asked, format).await,
+        Replay::List => {
+            let jobs = jobs(node).await?.into_iter().map(JobView::from).collect();
+            print(&JobList { jobs }, format)?;
+        }
+        Replay::Status { job } => print(&find_job(node, &job).await?, format)?,
+        Replay::Cancel { job } => {
+            let answer = node.cancel_replay(ReplayJobRef { id: job }).await;
+            let job = answer.map_err(|e| refused(&e))?.into_inner();
+            print(&JobView::from(job), format)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn jobs(node: &mut Client) -> Result<Vec<ReplayJob>, Failure> {
+    let answer = node.list_replays(ListReplaysRequest::default()).await;
+    Ok(answer.map_err(|e| refused(&e))?.into_inner().jobs)
+}
+
 /// One job of the list.
 async fn find_job(node: &mut Client, id: &str) -> anyhow::Result<JobView> {
-    let jobs = node
-        .list_replays(ListReplaysRequest::default())
-        .await
-        .map_err(|e| refused(&e))?
-        .into_inner()
-        .jobs;
-    let found = jobs.into_iter().find(|job| job.id == id);
+    let found = jobs(node).await?.into_iter().find(|job| job.id == id);
     found
         .map(JobView::from)
         .with_context(|| format!("there is no replay job {id}: `gs-ctl replay list` shows those that are kept"))

@@ -12,7 +12,6 @@ use gophership_proto::control::v1::{
 use serde::Serialize;
 use tonic::{Code, Streaming};
 
-use super::status::now_unix_nano;
 use crate::cli::ReplayStart;
 use crate::connect::Client;
 use crate::file_sink::{self, FileSink, NotWritable};
@@ -23,6 +22,7 @@ use crate::output::{Answer, Format, print};
 use crate::progress::Bar;
 use crate::sink::Sink;
 use crate::table::pairs;
+use crate::when::now_unix_nano;
 
 /// Entries that could not be written and are named one by one.
 const NAMED_MAX: u64 = 20;

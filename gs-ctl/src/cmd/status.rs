@@ -1,208 +1,46 @@
-//! `gs-ctl status`.
+//! `gs-ctl status`: the table.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use gophership_proto::control::v1::{self, DiskTier, StatusReply};
-use serde::Serialize;
+use gophership_proto::control::v1::StatusRequest;
 
+use crate::connect::Client;
+use crate::exporters::{debt_text, in_short};
+use crate::histogram::Quantile;
 use crate::human;
-use crate::output::Answer;
+use crate::outcome::{Outcome, refused};
+use crate::output::{Answer, Format, print};
+use crate::status::{LatencyView, StatusView};
 use crate::table::{Table, pairs};
 
-#[derive(Debug, Serialize)]
-pub(crate) struct StatusView {
-    cluster_id: String,
-    node: NodeView,
-    disk: DiskView,
-    memory: MemoryView,
-    segments: SegmentsView,
-    recovery: RecoveryView,
-    refused: Vec<RefusedView>,
-    shards: Vec<ShardView>,
-    #[serde(skip)]
-    now_unix_nano: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct NodeView {
-    name: String,
-    id: u32,
-    epoch: u64,
-    version: String,
-    storage_uuid: String,
-    started_unix_nano: u64,
-    ready: bool,
-    not_ready_reason: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct DiskView {
-    used_bytes: u64,
-    limit_bytes: u64,
-    filesystem_used_bytes: u64,
-    filesystem_size_bytes: u64,
-    tier: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct MemoryView {
-    budget_bytes: u64,
-    held_bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct SegmentsView {
-    open: u64,
-    sealed: u64,
-    trimmed: u64,
-    quarantined_blocks: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct RecoveryView {
-    done: bool,
-    segments_pending: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct RefusedView {
-    reason: String,
-    count: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct ShardView {
-    shard: u32,
-    segment_index: u32,
-    written_lsn: Option<String>,
-    durable_lsn: Option<String>,
-    accepted_records: u64,
-    accepted_entries: u64,
-    accepted_bytes: u64,
-    deferred_entries: u64,
-}
-
-impl From<StatusReply> for StatusView {
-    fn from(status: StatusReply) -> Self {
-        let node = status.node.unwrap_or_default();
-        let disk = status.disk.unwrap_or_default();
-        let memory = status.memory.unwrap_or_default();
-        let segments = status.segments.unwrap_or_default();
-        let recovery = status.recovery.unwrap_or_default();
-        Self {
-            cluster_id: status.cluster_id,
-            disk: DiskView {
-                used_bytes: disk.used_bytes,
-                limit_bytes: disk.limit_bytes,
-                filesystem_used_bytes: disk.filesystem_used_bytes,
-                filesystem_size_bytes: disk.filesystem_size_bytes,
-                tier: tier_name(disk.tier()),
-            },
-            node: NodeView {
-                name: node.name,
-                id: node.id,
-                epoch: node.epoch,
-                version: node.version,
-                storage_uuid: node.storage_uuid,
-                started_unix_nano: node.started_unix_nano,
-                ready: node.ready,
-                not_ready_reason: (!node.ready).then_some(node.not_ready_reason),
-            },
-            memory: MemoryView {
-                budget_bytes: memory.budget_bytes,
-                held_bytes: memory.held_bytes,
-            },
-            segments: SegmentsView {
-                open: segments.open,
-                sealed: segments.sealed,
-                trimmed: segments.trimmed,
-                quarantined_blocks: segments.quarantined_blocks,
-            },
-            recovery: RecoveryView {
-                done: recovery.done,
-                segments_pending: recovery.segments_pending,
-            },
-            refused: status
-                .refused
-                .into_iter()
-                .map(|r| RefusedView {
-                    reason: r.reason,
-                    count: r.count,
-                })
-                .collect(),
-            shards: status.shards.into_iter().map(shard).collect(),
-            now_unix_nano: now_unix_nano(),
-        }
-    }
-}
-
-fn shard(shard: v1::ShardStatus) -> ShardView {
-    ShardView {
-        shard: shard.shard,
-        segment_index: shard.segment_index,
-        written_lsn: shard.written_lsn.map(lsn),
-        durable_lsn: shard.durable_lsn.map(lsn),
-        accepted_records: shard.accepted_records,
-        accepted_entries: shard.accepted_entries,
-        accepted_bytes: shard.accepted_bytes,
-        deferred_entries: shard.deferred_entries,
-    }
-}
-
-fn lsn(lsn: v1::Lsn) -> String {
-    format!("{}:{}", lsn.segment_index, lsn.number)
-}
-
-fn tier_name(tier: DiskTier) -> &'static str {
-    match tier {
-        DiskTier::Unspecified => "unknown",
-        DiskTier::Normal => "normal",
-        DiskTier::Evict => "high",
-        DiskTier::RefuseIngest => "refuse_ingest",
-        DiskTier::RefuseReplicas => "refuse_replicas",
-    }
-}
-
-/// The wall clock.
-pub(crate) fn now_unix_nano() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+/// Shows how the node stands.
+pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
+    let status = node
+        .status(StatusRequest {})
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    print(&StatusView::from(status), format)?;
+    Ok(Outcome::Done)
 }
 
 impl StatusView {
     fn head(&self) -> String {
-        let Self {
-            node,
-            disk,
-            memory,
-            segments,
-            recovery,
-            ..
-        } = self;
+        let mut rows = self.who();
+        rows.extend(self.room());
+        rows.extend(self.work());
+        pairs(&rows)
+    }
+
+    /// The node, and whether it is well.
+    fn who(&self) -> Vec<(&'static str, String)> {
+        let node = &self.node;
         let ready = match &node.not_ready_reason {
             None => "ready".to_owned(),
             Some(why) => format!("NOT READY: {why}"),
         };
         let up = Duration::from_nanos(self.now_unix_nano.saturating_sub(node.started_unix_nano));
-        let share = |used, of| {
-            format!(
-                "{} of {} ({})",
-                human::bytes(used),
-                human::bytes(of),
-                human::percent(used, of)
-            )
-        };
-        let recovery = match (recovery.done, recovery.segments_pending) {
-            (true, _) => "done".to_owned(),
-            (false, n) => format!("{} segments of earlier boots are not sealed yet", human::count(n)),
-        };
-        let refused: Vec<String> = self
-            .refused
-            .iter()
-            .map(|r| format!("{} {}", human::count(r.count), r.reason))
-            .collect();
-        pairs(&[
+        let mut rows = vec![
             (
                 "Node",
                 format!(
@@ -211,21 +49,69 @@ impl StatusView {
                 ),
             ),
             ("State", ready),
+        ];
+        if let Some(zone) = &self.zone {
+            rows.push(("Zone", zone.headline()));
+        }
+        rows.extend([
             (
                 "Up",
                 format!("{}, since {}", human::span(up), human::time(node.started_unix_nano)),
             ),
             ("Cluster", self.cluster_id.clone()),
             ("Storage", node.storage_uuid.clone()),
+        ]);
+        rows
+    }
+
+    /// What it has room for.
+    fn room(&self) -> Vec<(&'static str, String)> {
+        let (disk, memory) = (&self.disk, &self.memory);
+        let share = |used, of| {
+            format!(
+                "{} of {} ({})",
+                human::bytes(used),
+                human::bytes(of),
+                human::percent(used, of)
+            )
+        };
+        let on_full = match &disk.on_full {
+            Some(policy) => format!(", when full: {policy}"),
+            None => String::new(),
+        };
+        let mut rows = vec![
             (
                 "Disk",
-                format!("{}, tier {}", share(disk.used_bytes, disk.limit_bytes), disk.tier),
+                format!(
+                    "{}, tier {}{on_full}",
+                    share(disk.used_bytes, disk.limit_bytes),
+                    disk.tier
+                ),
             ),
             (
                 "File system",
                 share(disk.filesystem_used_bytes, disk.filesystem_size_bytes),
             ),
-            ("Memory", share(memory.held_bytes, memory.budget_bytes)),
+        ];
+        if disk.dropped_segments > 0 {
+            rows.push((
+                "DROPPED",
+                format!(
+                    "{} segments not yet exported, {} entries, {}",
+                    human::count(disk.dropped_segments),
+                    human::count(disk.dropped_entries),
+                    human::bytes(disk.dropped_bytes)
+                ),
+            ));
+        }
+        rows.push(("Memory", share(memory.held_bytes, memory.budget_bytes)));
+        rows
+    }
+
+    /// What it did and has still to do.
+    fn work(&self) -> Vec<(&'static str, String)> {
+        let segments = &self.segments;
+        let mut rows = vec![
             (
                 "Segments",
                 format!(
@@ -236,23 +122,66 @@ impl StatusView {
                     human::count(segments.quarantined_blocks)
                 ),
             ),
-            ("Recovery", recovery),
             (
-                "Refused",
-                if refused.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    refused.join(", ")
+                "Recovery",
+                match (self.recovery.done, self.recovery.segments_pending) {
+                    (true, _) => "done".to_owned(),
+                    (false, n) => format!("{} segments of earlier boots are not sealed yet", human::count(n)),
                 },
             ),
-        ])
+        ];
+        if let Some(debt) = &self.debt {
+            let deferred = match debt.deferred_entries {
+                0 => String::new(),
+                n => format!("; {} entries deferred", human::count(n)),
+            };
+            let text = debt_text(debt.bytes, debt.entries, debt.oldest_unix_nano, self.now_unix_nano);
+            rows.push(("Debt", text + &deferred));
+        }
+        if let Some(text) = self.latency.text() {
+            rows.push(("Latency", text));
+        }
+        let refused: Vec<String> = self
+            .refused
+            .iter()
+            .map(|r| format!("{} {}", human::count(r.count), r.reason))
+            .collect();
+        rows.push((
+            "Refused",
+            if refused.is_empty() {
+                "nothing".to_owned()
+            } else {
+                refused.join(", ")
+            },
+        ));
+        rows
+    }
+}
+
+impl LatencyView {
+    fn text(&self) -> Option<String> {
+        let show = |q: Option<Quantile>| q.map_or_else(|| "-".to_owned(), Quantile::text);
+        self.ack_p50?;
+        Some(format!(
+            "since the boot: ack p50 {} p99 {}, append p99 {}",
+            show(self.ack_p50),
+            show(self.ack_p99),
+            show(self.append_p99)
+        ))
     }
 }
 
 impl Answer for StatusView {
     fn table(&self) -> String {
         let mut table = Table::new(&[
-            ">SHARD", ">SEGMENT", ">WRITTEN", ">DURABLE", ">RECORDS", ">ENTRIES", ">BYTES",
+            ">SHARD",
+            ">SEGMENT",
+            ">WRITTEN",
+            ">DURABLE",
+            ">RECORDS",
+            ">ENTRIES",
+            ">BYTES",
+            ">DEFERRED",
         ]);
         let dash = |lsn: &Option<String>| lsn.clone().unwrap_or_else(|| "-".to_owned());
         for s in &self.shards {
@@ -264,8 +193,14 @@ impl Answer for StatusView {
                 human::count(s.accepted_records),
                 human::count(s.accepted_entries),
                 human::bytes(s.accepted_bytes),
+                human::count(s.deferred_entries),
             ]);
         }
-        format!("{}\n{}", self.head(), table.text())
+        let exporters = if self.exporters.is_empty() {
+            String::new()
+        } else {
+            format!("\n{}", in_short(&self.exporters, self.now_unix_nano))
+        };
+        format!("{}\n{}{exporters}", self.head(), table.text())
     }
 }

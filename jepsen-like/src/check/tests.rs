@@ -1,6 +1,7 @@
 //! The checker must catch what is planted: each promise broken once.
 
 use super::*;
+use crate::fingerprint::Fingerprint;
 
 const REFUSED: Outcome = Outcome::Refused {
     code: 14,
@@ -16,6 +17,7 @@ fn attempt(connection: u32, sequence: u64, at: u64, outcome: Outcome) -> Attempt
     Attempt {
         id: PayloadId { connection, sequence },
         hash: hash(connection, sequence),
+        fingerprint: Fingerprint::of(b""),
         link: connection,
         sent: at,
         answered: at + 5,

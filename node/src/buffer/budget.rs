@@ -83,6 +83,12 @@ impl Slice {
         })
     }
 
+    /// All of the budget that it is a part of, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.budget.limit
+    }
+
     /// Takes `bytes`, or nothing where they are not free.
     #[must_use]
     pub fn must_take(self: &Rc<Self>, bytes: u64) -> Option<Permit> {

@@ -1,7 +1,9 @@
 //! Memory for messages: how much may be taken, and what is used again.
 
 mod budget;
+mod live_ring;
 mod pool;
 
 pub use budget::{Budget, Permit, Slice};
+pub use live_ring::LiveRing;
 pub use pool::Pool;

@@ -2,7 +2,7 @@
 
 /// Bytes of a configuration file.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Levels of nesting in a configuration file; ours needs four.
+/// Levels of nesting in a configuration file; ours needs five.
 pub(super) const DEPTH_MAX: usize = 16;
 /// Keys, values, lists and mappings in a configuration file.
 pub(super) const NODES_MAX: usize = 10_000;
@@ -46,6 +46,28 @@ pub(super) const SPARES_MAX: u16 = 16;
 
 /// The longest `node.name`: a certificate's DNS name.
 pub(super) const NAME_BYTES_MAX: usize = 253;
+
+/// Exporters of a node.
+pub(super) const EXPORTERS_MAX: usize = 16;
+/// Where there are exporters they get at least the memory budget divided by this.
+pub(super) const BUDGET_EXPORT_SHARE: u64 = 8;
+/// The longest name of an exporter.
+pub(super) const EXPORTER_NAME_BYTES_MAX: usize = 64;
+/// Headers that an exporter adds to each request.
+pub(super) const HEADERS_MAX: usize = 32;
+/// Bytes of a header's value.
+pub(super) const HEADER_VALUE_BYTES_MAX: usize = 8 * 1024;
+/// The smallest `batch_bytes`.
+pub(super) const BATCH_BYTES_MIN: u64 = 1 << 10;
+/// The largest `batch_bytes`.
+pub(super) const BATCH_BYTES_MAX: u64 = 64 << 20;
+
+/// The lowest border between two zones.
+pub(super) const ZONE_MIN: f64 = 0.05;
+/// The highest.
+pub(super) const ZONE_MAX: f64 = 1.0;
+/// The most `zones.sense_every`.
+pub(super) const SENSE_EVERY_MAX: u32 = 1 << 20;
 
 const _: () = assert!(SEGMENT_SIZE_MIN > SEGMENT_OVERHEAD + MESSAGE_MIN);
 const _: () =

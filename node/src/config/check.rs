@@ -1,6 +1,6 @@
 //! The rules between keys, judged on values that are each within their own bounds.
 //!
-//! Not here: the bounds of a single key (`keys.rs`).
+//! Not here: the bounds of a single key (`keys.rs`), the rules of exporters (`exporters.rs`).
 
 use super::bounds;
 use super::fault::Problem;
@@ -16,6 +16,7 @@ pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
     segment(reader, &config);
     disk(reader, &config, machine);
     memory(reader, &config, machine);
+    zones(reader, &config);
 }
 
 /// The paths of one listener's keys.
@@ -141,5 +142,19 @@ fn memory(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
             least: show_size(least),
         };
         reader.rule("memory.budget", &["ingest.shards", "ingest.max_message"], problem);
+    }
+    if config.export_budget(machine) > config.memory_budget(machine) / 2 {
+        let problem = Problem::BudgetBelowExporters {
+            need: show_size(config.export_budget_min()),
+            least: show_size(2 * config.export_budget_min()),
+        };
+        reader.rule("memory.budget", &["export", "ingest.max_message"], problem);
+    }
+}
+
+fn zones(reader: &mut Reader<'_>, config: &Config) {
+    if config.zones.yellow >= config.zones.red {
+        let red = config.zones.red.to_string();
+        reader.rule("zones.yellow", &["zones.red"], Problem::ZonesOutOfOrder { red });
     }
 }

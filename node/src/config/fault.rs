@@ -65,7 +65,7 @@ pub enum Problem {
         reason: String,
     },
     /// The file is nested too deeply.
-    #[error("is nested deeper than {limit} levels; ours needs four")]
+    #[error("is nested deeper than {limit} levels; ours needs five")]
     TooDeep {
         /// The limit in levels.
         limit: usize,
@@ -107,6 +107,65 @@ pub enum Problem {
     NotASection {
         /// The keys of this section.
         known: String,
+    },
+    /// A list that is a value or a mapping.
+    #[error("is a list; accepted: {accepted}")]
+    NotAList {
+        /// What is accepted.
+        accepted: String,
+    },
+    /// More elements than a list of ours may have.
+    #[error("has {found} elements; accepted: at most {limit}")]
+    TooManyElements {
+        /// Those that there are.
+        found: usize,
+        /// Those that there may be.
+        limit: usize,
+    },
+    /// A key that must be set and is not.
+    #[error("is missing; accepted: {accepted}")]
+    Missing {
+        /// What is accepted.
+        accepted: String,
+    },
+    /// The name of another element of the list.
+    #[error("is the name of {other} already; accepted: another name")]
+    NameTaken {
+        /// The path of the other element.
+        other: String,
+    },
+    /// An exporter without a target, or with two.
+    #[error("has {}; accepted: exactly one of otlp_grpc and otlp_http", if *.both { "both otlp_grpc and otlp_http" } else { "neither otlp_grpc nor otlp_http" })]
+    NotOneTarget {
+        /// Two rather than none.
+        both: bool,
+    },
+    /// A plaintext sink on another machine.
+    #[error(
+        "is plaintext to another machine; accepted: https://, a loopback host, or `insecure: true` where the network is trusted"
+    )]
+    PlaintextSink,
+    /// `tls` for a sink without TLS.
+    #[error("is set, but the endpoint is http://; accepted: one with https://, or no `tls`")]
+    TlsWithoutHttps,
+    /// `insecure` for a sink with TLS.
+    #[error("is set, but the endpoint is https://; accepted: one with http://, or no `insecure`")]
+    InsecureWithHttps,
+    /// A budget of which the exporters would take more than half.
+    #[error(
+        "is too small for the exporters, which need {need}: each holds a batch (batch_bytes) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
+    )]
+    BudgetBelowExporters {
+        /// What they need.
+        need: String,
+        /// The smallest budget.
+        least: String,
+    },
+    /// Yellow that does not begin before Red.
+    #[error("is not less than zones.red ({red}); accepted: a smaller fraction, or a larger zones.red")]
+    ZonesOutOfOrder {
+        /// Where Red begins, as it is written.
+        red: String,
     },
     /// A value that is a list or a mapping.
     #[error("takes one value, not a {found}; accepted: {accepted}")]

@@ -11,46 +11,76 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::bounds;
+use super::export::Endpoint;
 use super::settings::{Auto, Config};
 use super::units::{self, DURATION_FORM, SIZE_FORM};
 
-/// The place of a setting.
-pub(super) type At<T> = fn(&mut Config) -> &mut T;
+/// The place of a setting in `R`: the whole configuration, or an element of a list.
+pub(super) type At<R, T> = fn(&mut R) -> &mut T;
+
+/// A setting that is one of a few words.
+pub(super) trait Choice {
+    /// The word that it is.
+    fn word(&self) -> &'static str;
+    /// Takes one of its words.
+    fn choose(&mut self, word: &str) -> bool;
+}
 
 /// The kind of a key, its bounds (both inclusive) and its place.
-#[derive(Clone, Copy)]
-pub(super) enum Field {
+pub(super) enum Field<R = Config> {
     /// A name that can stand in a certificate.
-    Name(At<String>),
+    Name(At<R, String>),
     /// A file or folder.
-    Path(At<PathBuf>),
+    Path(At<R, PathBuf>),
     /// A file that need not be given.
-    OptionalPath(At<Option<PathBuf>>),
+    OptionalPath(At<R, Option<PathBuf>>),
     /// An IP address and a port.
-    Address(At<SocketAddr>),
+    Address(At<R, SocketAddr>),
     /// `true` or `false`.
-    Flag(At<bool>),
+    Flag(At<R, bool>),
     /// A whole number.
-    Count(At<u16>, u16, u16),
+    Count(At<R, u16>, u16, u16),
     /// A whole number or `auto`.
-    CountOrAuto(At<Auto<u16>>, u16, u16),
+    CountOrAuto(At<R, Auto<u16>>, u16, u16),
     /// Bytes.
-    Size(At<u64>, u64, u64),
+    Size(At<R, u64>, u64, u64),
     /// Bytes or `auto`.
-    SizeOrAuto(At<Auto<u64>>, u64, u64),
+    SizeOrAuto(At<R, Auto<u64>>, u64, u64),
     /// A duration.
-    Time(At<Duration>, Duration, Duration),
+    Time(At<R, Duration>, Duration, Duration),
     /// A duration or `auto`.
-    TimeOrAuto(At<Auto<Duration>>, Duration, Duration),
+    TimeOrAuto(At<R, Auto<Duration>>, Duration, Duration),
+    /// A duration or `none`.
+    TimeOrNone(At<R, Option<Duration>>, Duration, Duration),
+    /// A whole number that may be large.
+    Number(At<R, u32>, u32, u32),
+    /// A part of a whole.
+    Fraction(At<R, f64>, f64, f64),
+    /// One of these words.
+    Choice(&'static [&'static str], fn(&mut R) -> &mut dyn Choice),
+    /// The name of an exporter.
+    ExporterName(At<R, String>),
+    /// The URL of a sink.
+    Endpoint(At<R, Endpoint>),
+    /// The name that a server's certificate must carry.
+    ServerName(At<R, Option<String>>),
 }
+
+impl<R> Clone for Field<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Field<R> {}
 
 /// The word was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
-impl Field {
+impl<R> Field<R> {
     /// Reads a word into its place.
-    pub(super) fn read(self, config: &mut Config, text: &str) -> Result<(), Refused> {
+    pub(super) fn read(self, config: &mut R, text: &str) -> Result<(), Refused> {
         match self {
             Self::Name(at) => *at(config) = name(text)?.into(),
             Self::Path(at) => *at(config) = path(text)?,
@@ -78,12 +108,31 @@ impl Field {
             Self::TimeOrAuto(at, least, most) => {
                 *at(config) = or_auto(text, |text| within(units::parse_duration(text), least, most))?;
             }
+            Self::TimeOrNone(at, least, most) => {
+                *at(config) = match text {
+                    "none" => None,
+                    text => Some(within(units::parse_duration(text), least, most)?),
+                }
+            }
+            Self::Number(at, least, most) => *at(config) = within(count(text), least, most)?,
+            Self::Fraction(at, least, most) => *at(config) = within(fraction(text), least, most)?,
+            Self::Choice(_, at) => {
+                if !at(config).choose(text) {
+                    return Err(Refused);
+                }
+            }
+            Self::ExporterName(at) => *at(config) = exporter_name(text)?.into(),
+            Self::Endpoint(at) => *at(config) = Endpoint::parse(text).ok_or(Refused)?,
+            Self::ServerName(at) => {
+                let name = server_name(text)?;
+                *at(config) = Some(name);
+            }
         }
         Ok(())
     }
 
     /// The setting as it is written, or nothing where it is not set.
-    pub(super) fn show(self, config: &mut Config) -> Option<String> {
+    pub(super) fn show(self, config: &mut R) -> Option<String> {
         let shown_path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
             Self::Name(at) => Some(at(config).clone()),
@@ -97,6 +146,15 @@ impl Field {
             Self::SizeOrAuto(at, ..) => Some(show_auto(*at(config), units::show_size)),
             Self::Time(at, ..) => Some(units::show_duration(*at(config))),
             Self::TimeOrAuto(at, ..) => Some(show_auto(*at(config), units::show_duration)),
+            Self::TimeOrNone(at, ..) => Some(at(config).map_or("none".into(), units::show_duration)),
+            Self::Number(at, ..) => Some(at(config).to_string()),
+            Self::Fraction(at, ..) => Some(at(config).to_string()),
+            Self::Choice(_, at) => Some(at(config).word().into()),
+            Self::ExporterName(at) => Some(at(config).clone()).filter(|name| !name.is_empty()),
+            Self::Endpoint(at) => Some(at(config))
+                .filter(|to| !to.host.is_empty())
+                .map(|to| to.to_string()),
+            Self::ServerName(at) => at(config).clone(),
         }
     }
 
@@ -130,20 +188,40 @@ impl Field {
             Self::SizeOrAuto(_, least, most) => format!("auto, or {}", sizes(least, most)),
             Self::Time(_, least, most) => times(least, most),
             Self::TimeOrAuto(_, least, most) => format!("auto, or {}", times(least, most)),
+            Self::TimeOrNone(_, least, most) => format!("none, or {}", times(least, most)),
+            Self::Number(_, least, most) => format!("a whole number from {least} to {most}"),
+            Self::Fraction(_, least, most) => format!("a fraction from {least} to {most}"),
+            Self::Choice(words, _) => words.join(" or "),
+            Self::ExporterName(_) => format!(
+                "lower-case letters, digits, `-` and `_`, at most {} of them",
+                bounds::EXPORTER_NAME_BYTES_MAX
+            ),
+            Self::Endpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a fragment".into(),
+            Self::ServerName(_) => "a DNS name or an IP address".into(),
         }
     }
 
     /// Whether its words are written in quotes.
     pub(super) fn is_text(self) -> bool {
         match self {
-            Self::Name(_) | Self::Path(_) | Self::OptionalPath(_) | Self::Address(_) => true,
+            Self::Name(_)
+            | Self::Path(_)
+            | Self::OptionalPath(_)
+            | Self::Address(_)
+            | Self::ExporterName(_)
+            | Self::Endpoint(_)
+            | Self::ServerName(_) => true,
             Self::Flag(_)
             | Self::Count(..)
             | Self::CountOrAuto(..)
             | Self::Size(..)
             | Self::SizeOrAuto(..)
             | Self::Time(..)
-            | Self::TimeOrAuto(..) => false,
+            | Self::TimeOrAuto(..)
+            | Self::TimeOrNone(..)
+            | Self::Number(..)
+            | Self::Fraction(..)
+            | Self::Choice(..) => false,
         }
     }
 }
@@ -166,8 +244,30 @@ fn path(text: &str) -> Result<PathBuf, Refused> {
     }
 }
 
+fn exporter_name(text: &str) -> Result<&str, Refused> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let good = (1..=bounds::EXPORTER_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(inner);
+    if good { Ok(text) } else { Err(Refused) }
+}
+
+fn server_name(text: &str) -> Result<String, Refused> {
+    match rustls_pki_types::ServerName::try_from(text) {
+        Ok(_) => Ok(text.into()),
+        Err(_) => Err(Refused),
+    }
+}
+
+/// Plain digits with a point: `f64::from_str` would also take `nan`, a sign and an exponent.
+fn fraction(text: &str) -> Option<f64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        text.parse().ok()
+    } else {
+        None
+    }
+}
+
 /// A whole number in plain digits: no sign, as `u16::from_str` would take one.
-fn count(text: &str) -> Option<u16> {
+fn count<T: std::str::FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().ok()
     } else {

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use gophership_vault::ballast_bytes;
+
 use super::machine::Machine;
 use super::settings::{Auto, Config};
 use super::units::show_size;
@@ -16,9 +18,11 @@ pub struct Footprint {
     spares: u16,
     segment_size: u64,
     wal_bytes: u64,
+    ballast: u64,
     disk_limit: u64,
     data_dir: String,
     budget: u64,
+    export_budget: u64,
     budget_auto: bool,
     machine: Machine,
 }
@@ -33,9 +37,15 @@ impl Footprint {
             spares: config.vault.spares,
             segment_size: config.vault.segment_size,
             wal_bytes: config.wal_bytes(machine),
+            ballast: ballast_bytes(
+                config.shards(machine),
+                config.vault.segment_size,
+                config.vault.disk_limit,
+            ),
             disk_limit: config.vault.disk_limit,
             data_dir: config.node.data_dir.display().to_string(),
             budget: config.memory_budget(machine),
+            export_budget: config.export_budget(machine),
             budget_auto: config.memory.budget == Auto::Auto,
             machine: *machine,
         }
@@ -83,12 +93,13 @@ impl fmt::Display for Footprint {
         writeln!(f, "shards   {}{}", self.shards, auto(self.shards_auto))?;
         writeln!(
             f,
-            "disk     {} of WAL files at once in {} ({} shards x {} files x {}), {} at most",
+            "disk     {} of WAL files at once in {} ({} shards x {} files x {}), {} of ballast, {} at most",
             show_size(self.wal_bytes),
             self.data_dir,
             self.shards,
             self.spares + 1,
             show_size(self.segment_size),
+            show_mebibytes(self.ballast),
             show_size(self.disk_limit),
         )?;
         write!(
@@ -96,6 +107,10 @@ impl fmt::Display for Footprint {
             "memory   {}{} for messages in flight",
             show_mebibytes(self.budget),
             auto(self.budget_auto)
-        )
+        )?;
+        if self.export_budget > 0 {
+            write!(f, ", {} of it for exporters", show_mebibytes(self.export_budget))?;
+        }
+        Ok(())
     }
 }

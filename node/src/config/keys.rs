@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use super::bounds;
 use super::field::Field;
-use super::settings::{Config, TlsFiles};
+use super::settings::{Config, OnFull, TlsFiles};
 
-/// One key.
-#[derive(Clone, Copy)]
-pub(super) struct Key {
+/// One key, of the configuration or of an element of a list.
+pub(super) struct Key<R = Config> {
     pub(super) path: &'static str,
     pub(super) doc: &'static str,
-    pub(super) field: Field,
+    pub(super) field: Field<R>,
 }
 
 /// One section.
@@ -62,7 +61,7 @@ pub(super) fn children(section: &str) -> Vec<&'static str> {
     names
 }
 
-const fn key(path: &'static str, doc: &'static str, field: Field) -> Key {
+pub(super) const fn key<R>(path: &'static str, doc: &'static str, field: Field<R>) -> Key<R> {
     Key { path, doc, field }
 }
 
@@ -78,14 +77,14 @@ const fn tls_section(path: &'static str, open: fn(&mut Config)) -> Section {
     }
 }
 
-const fn millis(millis: u64) -> Duration {
+pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-const MILLISECOND: u64 = 1;
-const SECOND: u64 = 1_000;
-const MINUTE: u64 = 60 * SECOND;
-const DAY: u64 = 24 * 60 * MINUTE;
+pub(super) const MILLISECOND: u64 = 1;
+pub(super) const SECOND: u64 = 1_000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const DAY: u64 = 24 * 60 * MINUTE;
 
 const ADDRESS: &str = "IP address and port. One that is not loopback needs `tls`, or `insecure: true`.";
 const TLS: &str = "TLS 1.3. The files are read again on SIGHUP.";
@@ -108,7 +107,15 @@ pub(super) static SECTIONS: &[Section] = &[
     section("ingest", "The way from a socket to the write-ahead log."),
     section("memory", "The memory that messages may take."),
     section("vault", "The log on disk."),
+    section(
+        EXPORT,
+        "Exporters: where everything that is taken is sent on, each at its own pace. No GS_ variable reaches into the list; ${env:NAME} does.",
+    ),
+    section("zones", "How much work beyond durability the node allows itself."),
 ];
+
+/// The one key that is a list: its elements have the keys of `exporter_keys.rs`, and no variable reaches into them.
+pub(super) const EXPORT: &str = "export";
 
 fn open_tls(tls: &mut Option<TlsFiles>) {
     tls.get_or_insert_default();
@@ -267,5 +274,25 @@ pub(super) static KEYS: &[Key] = &[
         "vault.any_filesystem",
         "Take also a file system on which durability or disk accounting cannot be relied on (btrfs, ZFS, network).",
         Field::Flag(|c| &mut c.vault.any_filesystem),
+    ),
+    key(
+        "vault.on_full",
+        "From 90 % of vault.disk_limit on: refuse ingest, or drop the oldest sealed segments though something still needs them.",
+        Field::Choice(OnFull::WORDS, |c| &mut c.vault.on_full),
+    ),
+    key(
+        "zones.yellow",
+        "The part of a limit (memory, disk, debt) from which on the node saves itself work.",
+        Field::Fraction(|c| &mut c.zones.yellow, bounds::ZONE_MIN, bounds::ZONE_MAX),
+    ),
+    key(
+        "zones.red",
+        "The part of a limit from which on only durability counts.",
+        Field::Fraction(|c| &mut c.zones.red, bounds::ZONE_MIN, bounds::ZONE_MAX),
+    ),
+    key(
+        "zones.sense_every",
+        "Messages of a worker after which it looks at its limits again.",
+        Field::Number(|c| &mut c.zones.sense_every, 1, bounds::SENSE_EVERY_MAX),
     ),
 ];

@@ -88,7 +88,7 @@ fn quota_of(group: &Path) -> Option<usize> {
 }
 
 /// A group's memory limit, v2 or v1. What v1 calls unlimited is larger than any machine and so limits nothing.
-fn memory_limit_of(group: &Path) -> Option<u64> {
+pub(crate) fn memory_limit_of(group: &Path) -> Option<u64> {
     ["memory.max", "memory.limit_in_bytes"]
         .iter()
         .filter_map(|name| number_in(&group.join(name)))
@@ -107,12 +107,31 @@ fn host_memory(root: &Path) -> Option<u64> {
 }
 
 /// A file that holds one unsigned number; `max` and `-1` are none.
-fn number_in(file: &Path) -> Option<u64> {
+pub(crate) fn number_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// The folders of the groups that this process is in for a controller, from its own up to the mount's root.
-fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
+pub(crate) fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
+    groups_where(root, |controllers, kind| match kind {
+        MountKind::Unified => controllers.is_empty(),
+        MountKind::Controllers(names) => {
+            controllers.split(',').any(|name| name == controller) && names.iter().any(|name| name == controller)
+        }
+    })
+}
+
+/// The folder of the process's own v2 group, whatever its controllers, where v2 is mounted.
+pub(crate) fn unified_group(root: &Path) -> Option<PathBuf> {
+    let unified = |controllers: &str, kind: &MountKind| match kind {
+        MountKind::Unified => controllers.is_empty(),
+        MountKind::Controllers(_) => false,
+    };
+    groups_where(root, unified).into_iter().next()
+}
+
+/// The folders of the groups whose line (its controllers) and mount belong together, from the own one up.
+fn groups_where(root: &Path, belong: impl Fn(&str, &MountKind) -> bool) -> Vec<PathBuf> {
     let mounts = mounts(root);
     let memberships = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut folders = Vec::new();
@@ -121,13 +140,9 @@ fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
         let (Some(_), Some(controllers), Some(own)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        let mount = mounts.iter().find(|mount| match &mount.kind {
-            MountKind::Unified => controllers.is_empty(),
-            MountKind::Controllers(names) => {
-                controllers.split(',').any(|name| name == controller) && names.iter().any(|name| name == controller)
-            }
-        });
-        let Some(mount) = mount else { continue };
+        let Some(mount) = mounts.iter().find(|mount| belong(controllers, &mount.kind)) else {
+            continue;
+        };
         // A group outside the mount's root (seen in a container with its host's path) is shown as that root.
         let below = Path::new(own).strip_prefix(&mount.group).unwrap_or(Path::new(""));
         folders.extend(below.ancestors().map(|group| mount.point.join(group)));

@@ -4,13 +4,17 @@
 
 mod bounds;
 mod check;
+mod choice;
 mod environment;
+mod export;
+mod exporter_keys;
+mod exporters;
 mod fault;
 mod field;
 mod footprint;
 mod keys;
 mod load;
-mod machine;
+pub(crate) mod machine;
 mod print;
 mod reader;
 mod schema;
@@ -23,10 +27,11 @@ mod units;
 mod tests;
 
 pub use environment::Environment;
+pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
 pub use fault::{Fault, Faults, Origin, Place, Problem};
 pub use footprint::Footprint;
 pub use load::{load, load_text};
 pub use machine::Machine;
 pub use print::print;
 pub use schema::schema;
-pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, TlsFiles, Vault};
+pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, OnFull, TlsFiles, Vault, Zones};

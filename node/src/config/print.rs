@@ -1,11 +1,13 @@
 //! The effective configuration as YAML, each key with its documentation.
 //!
 //! Invariants:
-//! - I1: what is printed is read back as the same configuration.
+//! - I1: what is printed is read back as the same configuration, but for the values of headers: they are secrets and shown as `***`.
 //!
 //! Not here: reading (`reader.rs`).
 
-use super::keys::{KEYS, SECTIONS, children};
+use super::export::{Export, ExportTarget, ExportTls, Secret};
+use super::exporter_keys::{EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TARGETS, TLS, TLS_DOC, TLS_KEYS};
+use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 
 /// Writes every key that has a value, defaults included; without a newline at the end.
@@ -26,17 +28,15 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
             format!("{path}.{name}")
         };
         if let Some(key) = KEYS.iter().find(|key| key.path == below) {
-            let Some(shown) = key.field.show(config) else { continue };
-            let shown = if key.field.is_text() {
-                serde_json::Value::String(shown).to_string()
-            } else {
-                shown
-            };
-            text.push_str(&format!("{indent}# {}\n{indent}{name}: {shown}\n", key.doc));
+            value(config, key, name, &indent, text);
             continue;
         }
         let mut inner = String::new();
-        section(config, &below, depth + 1, &mut inner);
+        if below == EXPORT {
+            exporters(&config.export, &mut inner);
+        } else {
+            section(config, &below, depth + 1, &mut inner);
+        }
         if inner.is_empty() {
             continue;
         }
@@ -44,6 +44,63 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
             .iter()
             .find(|section| section.path == below)
             .map_or("", |section| section.doc);
-        text.push_str(&format!("{indent}# {doc}\n{indent}{name}:\n{inner}"));
+        text.push_str(&format!("{indent}# {doc}\n{indent}{name}:{inner}"));
+    }
+    // Behind the colon.
+    if depth > 0 && !text.is_empty() {
+        text.insert(0, '\n');
+    }
+}
+
+fn value<R>(from: &mut R, key: &Key<R>, name: &str, indent: &str, text: &mut String) {
+    let Some(shown) = key.field.show(from) else { return };
+    let shown = if key.field.is_text() { quoted(&shown) } else { shown };
+    text.push_str(&format!("{indent}# {}\n{indent}{name}: {shown}\n", key.doc));
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::String(text.into()).to_string()
+}
+
+fn exporters(list: &[Export], text: &mut String) {
+    if list.is_empty() {
+        text.push_str(" []\n");
+        return;
+    }
+    text.push('\n');
+    for export in list {
+        text.push_str("  -\n");
+        let mut export = export.clone();
+        for key in EXPORTER_KEYS {
+            value(&mut export, key, key.path, "    ", text);
+        }
+        for (name, kind, doc) in TARGETS {
+            if kind == export.target.kind {
+                text.push_str(&format!("    # {doc}\n    {name}:\n"));
+                target(&mut export.target, text);
+            }
+        }
+    }
+}
+
+fn target(target: &mut ExportTarget, text: &mut String) {
+    for key in TARGET_KEYS {
+        value(target, key, key.path, "      ", text);
+    }
+    if !target.headers.is_empty() {
+        text.push_str(&format!("      # {HEADERS_DOC}\n      {HEADERS}:\n"));
+        for (name, _) in &target.headers {
+            text.push_str(&format!(
+                "        {}: {}\n",
+                quoted(name.as_str()),
+                quoted(Secret::SHOWN)
+            ));
+        }
+    }
+    if target.tls != ExportTls::default() {
+        text.push_str(&format!("      # {TLS_DOC}\n      {TLS}:\n"));
+        for key in TLS_KEYS {
+            value(&mut target.tls, key, key.path, "        ", text);
+        }
     }
 }

@@ -6,13 +6,13 @@
 //! - I1: a fault never ends the reading: everything else is still read and judged.
 //! - I2: a key that has a fault keeps its default and is remembered, so that no rule between keys is judged on it.
 //!
-//! Not here: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`).
+//! Not here: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`), the list `export` (`exporters.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::{Environment, Variable};
 use super::fault::{Fault, Origin, Place, Problem};
-use super::keys::{KEYS, Key, SECTIONS, children};
+use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 use super::suggest;
 use super::tree::{Tree, Value};
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
                 };
                 return self.fault(path, Origin::File(tree.place), Some(text), problem);
             }
-            Value::List => {
+            Value::List(_) => {
                 let problem = Problem::NotASection {
                     known: children(path).join(", "),
                 };
@@ -78,6 +78,8 @@ impl<'a> Reader<'a> {
             };
             if let Some(key) = KEYS.iter().find(|key| key.path == below) {
                 self.value(key, child);
+            } else if below == EXPORT {
+                self.exporters(child);
             } else if SECTIONS.iter().any(|section| section.path == below) {
                 self.section(&below, child);
             } else {
@@ -108,12 +110,16 @@ impl<'a> Reader<'a> {
         let found = match &tree.value {
             Value::Null => return,
             Value::Text(text) => {
-                if let Some(expanded) = self.expand(key, text, &origin) {
-                    self.set(key, &expanded, origin);
+                match self.expand(text) {
+                    Ok(expanded) => self.set(key, &expanded, origin),
+                    Err(problem) => {
+                        self.faulty.insert(key.path);
+                        self.fault(key.path, origin, Some(text), problem);
+                    }
                 }
                 return;
             }
-            Value::List => "list",
+            Value::List(_) => "list",
             Value::Map(_) => "mapping",
         };
         self.faulty.insert(key.path);
@@ -144,8 +150,11 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Puts the variables in the place of each `${env:NAME}`; nothing where one is missing, which is then a fault.
-    fn expand(&mut self, key: &Key, text: &str, origin: &Origin) -> Option<String> {
+    /// Puts the variables in the place of each `${env:NAME}`.
+    ///
+    /// # Errors
+    /// One of the variables is missing, or what stands there is no reference.
+    pub(super) fn expand(&self, text: &str) -> Result<String, Problem> {
         let mut expanded = String::new();
         let mut rest = text;
         let mut problem = None;
@@ -155,8 +164,7 @@ impl<'a> Reader<'a> {
                 .strip_prefix("${env:")
                 .and_then(|rest| rest.split_once('}'));
             let Some((name, after)) = reference.filter(|(name, _)| is_variable_name(name)) else {
-                problem = Some(Problem::BadReference);
-                break;
+                return Err(Problem::BadReference);
             };
             match self.environment.get(name) {
                 Variable::Text(value) => expanded.push_str(value),
@@ -165,13 +173,8 @@ impl<'a> Reader<'a> {
             }
             rest = after;
         }
-        let Some(problem) = problem else {
-            expanded.push_str(rest);
-            return Some(expanded);
-        };
-        self.faulty.insert(key.path);
-        self.fault(key.path, origin.clone(), Some(text), problem);
-        None
+        expanded.push_str(rest);
+        problem.map_or(Ok(expanded), Err)
     }
 
     /// Lets the `GS_` variables override what the file says.
@@ -238,7 +241,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    fn fault(&mut self, path: &str, origin: Origin, seen: Option<&str>, problem: Problem) {
+    pub(super) fn fault(&mut self, path: &str, origin: Origin, seen: Option<&str>, problem: Problem) {
         self.faults.push(Fault {
             path: path.into(),
             origin,

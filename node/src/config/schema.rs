@@ -5,8 +5,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::bounds;
+use super::export::{Export, ExportKind};
+use super::exporter_keys::{
+    EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TARGETS, TLS, TLS_DOC, TLS_KEYS, no_target,
+};
 use super::field::Field;
-use super::keys::{KEYS, Key, SECTIONS, children};
+use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 
 /// Any text with a reference: what it expands to is judged by `config check`.
@@ -30,17 +35,25 @@ fn section(path: &str, doc: &str) -> Value {
             format!("{path}.{name}")
         };
         let property = match KEYS.iter().find(|key| key.path == below) {
-            Some(key) => value(key),
+            Some(key) => value(key, &mut Config::default()),
             None => {
                 let doc = SECTIONS
                     .iter()
                     .find(|section| section.path == below)
                     .map_or("", |section| section.doc);
-                section(&below, doc)
+                if below == EXPORT {
+                    exporters(doc)
+                } else {
+                    section(&below, doc)
+                }
             }
         };
         properties.insert(name.to_owned(), property);
     }
+    object(doc, properties)
+}
+
+fn object(doc: &str, properties: Map<String, Value>) -> Value {
     json!({
         "description": doc,
         "type": ["object", "null"],
@@ -49,7 +62,34 @@ fn section(path: &str, doc: &str) -> Value {
     })
 }
 
-fn value(key: &Key) -> Value {
+fn exporters(doc: &str) -> Value {
+    let mut exporter = Export::new(no_target(ExportKind::Grpc));
+    let mut properties = table(EXPORTER_KEYS, &mut exporter);
+    for (name, _, doc) in TARGETS {
+        let mut target = table(TARGET_KEYS, &mut exporter.target);
+        target.insert(TLS.into(), object(TLS_DOC, table(TLS_KEYS, &mut exporter.target.tls)));
+        let value = json!({ "type": ["string", "number", "boolean"] });
+        target.insert(
+            HEADERS.into(),
+            json!({ "description": HEADERS_DOC, "type": ["object", "null"], "maxProperties": bounds::HEADERS_MAX, "additionalProperties": value }),
+        );
+        properties.insert(name.into(), object(doc, target));
+    }
+    let mut exporter = object("An exporter.", properties);
+    exporter["type"] = "object".into();
+    exporter["required"] = json!(["name"]);
+    exporter["oneOf"] = json!([{ "required": [TARGETS[0].0] }, { "required": [TARGETS[1].0] }]);
+    json!({ "description": doc, "type": ["array", "null"], "maxItems": bounds::EXPORTERS_MAX, "items": exporter })
+}
+
+/// The plain keys of an element of a list; `defaults` is one in which nothing is set.
+fn table<R>(keys: &[Key<R>], defaults: &mut R) -> Map<String, Value> {
+    keys.iter()
+        .map(|key| (key.path.to_owned(), value(key, defaults)))
+        .collect()
+}
+
+fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
     let text = |pattern: &str| json!({ "type": "string", "pattern": format!("^(?:{pattern})$|{REFERENCE}") });
     let size = r"[0-9]+ *(?:B|KiB|MiB|GiB|TiB)?";
     let time = r"[0-9]+ *(?:ms|s|m|h|d)|0";
@@ -66,21 +106,32 @@ fn value(key: &Key) -> Value {
         Field::SizeOrAuto(_, least, most) => vec![number(least, most), text(&format!("auto|{size}"))],
         Field::Time(..) => vec![zero, text(time)],
         Field::TimeOrAuto(..) => vec![zero, text(&format!("auto|{time}"))],
+        Field::TimeOrNone(..) => vec![text(&format!("none|{time}"))],
+        Field::Number(_, least, most) => vec![number(least.into(), most.into()), text("[0-9]+")],
+        Field::Fraction(_, least, most) => vec![
+            json!({ "type": "number", "minimum": least, "maximum": most }),
+            text(r"[0-9]*\.?[0-9]+"),
+        ],
+        Field::Choice(words, _) => vec![text(&words.join("|"))],
+        Field::ExporterName(_) => vec![text("[a-z0-9_-]{1,64}")],
+        Field::Endpoint(_) => vec![text("https?://[^@#]+")],
+        Field::ServerName(_) => vec![text(".+")],
     };
     any.push(json!({ "type": "null" }));
     let mut property =
         json!({ "description": format!("{} Accepted: {}.", key.doc, key.field.accepted()), "anyOf": any });
-    if let Some(default) = default_of(key) {
+    if let Some(default) = default_of(key, defaults) {
         property["default"] = default;
     }
     property
 }
 
-fn default_of(key: &Key) -> Option<Value> {
-    let shown = key.field.show(&mut Config::default())?;
+fn default_of<R>(key: &Key<R>, defaults: &mut R) -> Option<Value> {
+    let shown = key.field.show(defaults)?;
     Some(match key.field {
         Field::Flag(_) => Value::Bool(shown == "true"),
-        Field::Count(..) => shown.parse::<u64>().map_or(Value::String(shown), Value::from),
+        Field::Count(..) | Field::Number(..) => shown.parse::<u64>().map_or(Value::String(shown), Value::from),
+        Field::Fraction(..) => shown.parse::<f64>().map_or(Value::String(shown), Value::from),
         Field::Name(_)
         | Field::Path(_)
         | Field::OptionalPath(_)
@@ -89,6 +140,11 @@ fn default_of(key: &Key) -> Option<Value> {
         | Field::Size(..)
         | Field::SizeOrAuto(..)
         | Field::Time(..)
-        | Field::TimeOrAuto(..) => Value::String(shown),
+        | Field::TimeOrAuto(..)
+        | Field::TimeOrNone(..)
+        | Field::Choice(..)
+        | Field::ExporterName(_)
+        | Field::Endpoint(_)
+        | Field::ServerName(_) => Value::String(shown),
     })
 }

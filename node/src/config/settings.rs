@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::bounds;
+use super::choice::choice;
+use super::export::Export;
 use super::machine::Machine;
 
 /// Everything that can be set on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// The node itself.
     pub node: Node,
@@ -28,6 +30,10 @@ pub struct Config {
     pub memory: Memory,
     /// The log on disk.
     pub vault: Vault,
+    /// Where everything that is taken is sent on.
+    pub export: Vec<Export>,
+    /// How much work beyond durability the node allows itself.
+    pub zones: Zones,
 }
 
 /// A value that is either fixed or derived from the machine and the other settings.
@@ -119,6 +125,39 @@ pub struct Vault {
     pub retention: Duration,
     /// Take any file system, also one that is known to be unsafe or slow.
     pub any_filesystem: bool,
+    /// What happens when the disk limit is near.
+    pub on_full: OnFull,
+}
+
+choice! {
+    /// What happens from 90 % of the disk limit on.
+    pub enum OnFull {
+        /// Ingest is refused.
+        Refuse = "refuse",
+        /// Unreleased sealed segments are dropped, oldest first, counted and shown.
+        DropOldest = "drop_oldest",
+    }
+}
+
+/// `zones`: where Yellow and Red begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Zones {
+    /// The part of a limit from which on it is Yellow.
+    pub yellow: f64,
+    /// The part of a limit from which on it is Red; more than `yellow`.
+    pub red: f64,
+    /// Messages of a worker after which it looks at its limits again.
+    pub sense_every: u32,
+}
+
+impl Default for Zones {
+    fn default() -> Self {
+        Self {
+            yellow: 0.70,
+            red: 0.90,
+            sense_every: 1024,
+        }
+    }
 }
 
 impl Default for Node {
@@ -189,6 +228,7 @@ impl Default for Vault {
             disk_limit: 10 << 30,
             retention: Duration::from_secs(24 * 3600),
             any_filesystem: false,
+            on_full: OnFull::Refuse,
         }
     }
 }
@@ -221,6 +261,22 @@ impl Config {
             Auto::Fixed(bytes) => bytes,
             Auto::Auto => (machine.memory / 2).clamp(bounds::BUDGET_MIN, bounds::AUTO_BUDGET_MAX),
         }
+    }
+
+    /// What of [`Self::memory_budget`] is the exporters', so that nothing behind the ack can make a zone red: an eighth, or a batch and a message for each.
+    #[must_use]
+    pub fn export_budget(&self, machine: &Machine) -> u64 {
+        if self.export.is_empty() {
+            return 0;
+        }
+        self.export_budget_min()
+            .max(self.memory_budget(machine) / bounds::BUDGET_EXPORT_SHARE)
+    }
+
+    /// What the exporters need at least.
+    pub(super) fn export_budget_min(&self) -> u64 {
+        let needs = |export: &Export| export.batch_bytes + self.ingest.max_message;
+        self.export.iter().map(needs).sum()
     }
 
     /// The time between "not ready" and the end of ingest: as fixed, else 0 where only this machine can reach the node

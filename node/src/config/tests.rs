@@ -143,6 +143,108 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("vault: {disk_limit: 0}", "vault.disk_limit", "from 1MiB"),
     ("vault: {retention: forever}", "vault.retention", "a whole number with"),
     ("vault: {any_filesystem: 1}", "vault.any_filesystem", "true or false"),
+    (
+        "vault: {on_full: drop}",
+        "vault.on_full",
+        "accepted: refuse or drop_oldest",
+    ),
+    ("zones: {yellow: 0.01}", "zones.yellow", "a fraction from 0.05 to 1"),
+    ("zones: {red: 90}", "zones.red", "a fraction from 0.05 to 1"),
+    ("zones: {red: 9e-1}", "zones.red", "a fraction from 0.05 to 1"),
+    ("zones: {sense_every: 0}", "zones.sense_every", "from 1 to 1048576"),
+    (
+        "zones: {yellow: 0.9}",
+        "zones.yellow",
+        "is not less than zones.red (0.9)",
+    ),
+    // Exporters.
+    ("export: {name: a}", "export", "is a list; accepted: a list"),
+    ("export: [a]", "export[0]", "a mapping with name, batch_bytes"),
+    (
+        "export: [{name: a}]",
+        "export[0]",
+        "has neither otlp_grpc nor otlp_http",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b'}, otlp_http: {endpoint: 'https://b'}}]",
+        "export[0]",
+        "has both otlp_grpc and otlp_http",
+    ),
+    (
+        "export: [{otlp_grpc: {endpoint: 'https://b'}}]",
+        "export[0].name",
+        "is missing; accepted: lower-case letters",
+    ),
+    (
+        "export: [{name: A, otlp_grpc: {endpoint: 'https://b'}}]",
+        "export[0].name",
+        "is not accepted",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b'}}, {name: a, otlp_grpc: {endpoint: 'https://c'}}]",
+        "export[1].name",
+        "is the name of export[0] already",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b'}, name: b}]",
+        "export[0].name",
+        "second time",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {}}]",
+        "export[0].otlp_grpc.endpoint",
+        "is missing",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b', compresion: gzip}}]",
+        "export[0].otlp_grpc.compresion",
+        "did you mean `compression`?",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'http://b:4317'}}]",
+        "export[0].otlp_grpc.endpoint",
+        "is plaintext to another machine",
+    ),
+    (
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b:4317/x'}}]",
+        "export[0].otlp_grpc.endpoint",
+        "without a path",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b', insecure: true}}]",
+        "export[0].otlp_http.insecure",
+        "is set, but the endpoint is https://",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'http://localhost:1', tls: {ca: x}}}]",
+        "export[0].otlp_http.tls",
+        "is set, but the endpoint is http://",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b', tls: {cert: x}}}]",
+        "export[0].otlp_http.tls.key",
+        "needs both cert and key",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b', headers: {Content-Type: x}}}]",
+        "export[0].otlp_http.headers.Content-Type",
+        "is not accepted; accepted: header names",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b', headers: {x-a: '${env:GONE}'}}}]",
+        "export[0].otlp_http.headers.x-a",
+        "GONE, which is not set",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b'}, batch_bytes: 65MiB}]",
+        "export[0].batch_bytes",
+        "from 1KiB to 64MiB",
+    ),
+    (
+        "export: [{name: a, otlp_http: {endpoint: 'https://b'}, start: never}]",
+        "export[0].start",
+        "now or oldest",
+    ),
     // References.
     (
         "node: {name: '${env:GONE}'}",
@@ -218,6 +320,11 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
         "ingest: {shards: 8}\nmemory: {budget: 32MiB}",
         "memory.budget",
         "too small for 8 shards",
+    ),
+    (
+        "memory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}, {name: b, otlp_grpc: {endpoint: 'http://localhost:2'}}]",
+        "memory.budget",
+        "too small for the exporters, which need",
     ),
 ];
 
@@ -460,7 +567,11 @@ fn everything_set() -> String {
 listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {} }}
 ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
 memory: {{ budget: 100000001 }}
-vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true }}
+vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true, on_full: drop_oldest }}
+zones: {{ yellow: 0.123, red: 1, sense_every: 7 }}
+export:
+- {{ name: a-1, otlp_grpc: {{ endpoint: 'https://[2001:db8::1]:4317', tls: {{ ca: c, cert: e, key: k, server_name: s.example }}, compression: zstd, timeout: 1500ms }}, batch_bytes: 2000, start: oldest, expire: 3d, into_self: true }}
+- {{ name: b_2, otlp_http: {{ endpoint: 'http://b:1/x?y=z', compression: none, insecure: true }} }}
 ",
         listener(1, ", client_ca: a1"),
         listener(2, ", client_ca: a2"),
@@ -532,6 +643,12 @@ fn the_schema_takes_what_is_printed_and_refuses_what_is_refused() {
         "listeners: {admin: {address: 'localhost:9091'}}",
         "listeners: {admin: {insecure: 'yes'}}",
         "memory: auto",
+        "export: {}",
+        "export: [{name: a}]",
+        "export: [{name: a, otlp_grpc: {endpoint: 'https://b'}, otlp_http: {endpoint: 'https://b'}}]",
+        "export: [{name: a, otlp_grpc: {endpoint: 'b:4317'}}]",
+        "vault: {on_full: drop}",
+        "zones: {red: 90}",
     ];
     for text in refused {
         assert!(!validator.is_valid(&as_json(text)), "{text}");
@@ -546,6 +663,86 @@ fn the_schema_takes_what_is_printed_and_refuses_what_is_refused() {
     }
 }
 
+#[test]
+fn an_endpoint_is_a_url_with_a_host() {
+    let target = |kind: &str, url: &str| {
+        let text = format!("export: [{{name: a, {kind}: {{endpoint: '{url}'}}}}]");
+        read(&text).map(|config| config.export[0].target.endpoint.to_string())
+    };
+    for (kind, url, means) in [
+        ("otlp_grpc", "https://backend", "https://backend:443"),
+        ("otlp_grpc", "https://backend:4317/", "https://backend:4317"),
+        ("otlp_grpc", "http://[::1]:4317", "http://[::1]:4317"),
+        ("otlp_grpc", "http://localhost:4317", "http://localhost:4317"),
+        ("otlp_http", "https://b:4318", "https://b:4318/v1/logs"),
+        (
+            "otlp_http",
+            "https://b:4318/otlp/v1/logs?x=y",
+            "https://b:4318/otlp/v1/logs?x=y",
+        ),
+        ("otlp_http", "http://127.0.0.1", "http://127.0.0.1:80/v1/logs"),
+    ] {
+        assert_eq!(target(kind, url).as_deref(), Ok(means), "{url}");
+    }
+    for url in [
+        "b:4318",
+        "b",
+        "ftp://b",
+        "https://",
+        "https://:1",
+        "https://b:0",
+        "https://b:99999",
+        "https://b:",
+        "https://u@b",
+        "https://b/x#y",
+        "https://[b]:1",
+        "https://b c",
+    ] {
+        assert!(target("otlp_http", url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn the_value_of_a_header_is_nowhere_to_be_seen() {
+    let variables = [("KEY", "s3cr3t-a")];
+    let good =
+        "export: [{name: a, otlp_http: {endpoint: 'https://b', headers: {api-key: '${env:KEY}', X-B: s3cr3t-b}}}]";
+    let config = load_text(good, &environment(&variables), &SMALL).expect("good");
+    let headers = &config.export[0].target.headers;
+    assert_eq!(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose()))
+            .collect::<Vec<_>>(),
+        [("api-key", "s3cr3t-a"), ("x-b", "s3cr3t-b")]
+    );
+    for shown in [print(&config), format!("{config:?}")] {
+        assert!(shown.contains("***") && !shown.contains("s3cr3t"), "{shown}");
+    }
+    assert!(read(&print(&config)).is_ok(), "but for the values, it is read back");
+    for bad in ["\"s3cr3t\\n\"", "[s3cr3t]", "{s3cr3t: x}", "'s3cr3t${'"] {
+        let text = format!("export: [{{name: a, otlp_http: {{endpoint: 'https://b', headers: {{a: {bad}}}}}}}]");
+        let found = faults(&text, &[]);
+        assert!(found.iter().all(|(_, text)| !text.contains("s3cr3t")), "{found:?}");
+    }
+    let found = faults("export: [{name: a, otlp_http: {endpoint: 'https://u:s3cr3t@b'}}]", &[]);
+    assert!(!found[0].1.contains("s3cr3t"), "{found:?}");
+}
+
+#[test]
+fn there_are_at_most_sixteen_exporters() {
+    let list = |count: usize| {
+        let one = |n| format!("- {{name: e{n}, otlp_grpc: {{endpoint: 'https://b'}}}}\n");
+        format!("export:\n{}", (0..count).map(one).collect::<String>())
+    };
+    assert_eq!(read(&list(16)).map(|config| config.export.len()), Ok(16));
+    let found = faults(&list(17), &[]);
+    assert!(
+        found[0].1.contains("has 17 elements; accepted: at most 16"),
+        "{found:?}"
+    );
+}
+
 /// YAML as JSON, with plain numbers and booleans as such.
 fn as_json(text: &str) -> serde_json::Value {
     fn convert(tree: &super::tree::Tree) -> serde_json::Value {
@@ -555,7 +752,7 @@ fn as_json(text: &str) -> serde_json::Value {
                 Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => value,
                 Ok(_) | Err(_) => text.clone().into(),
             },
-            super::tree::Value::List => serde_json::Value::Array(Vec::new()),
+            super::tree::Value::List(elements) => elements.iter().map(convert).collect(),
             super::tree::Value::Map(entries) => entries
                 .iter()
                 .map(|(name, _, tree)| (name.clone(), convert(tree)))
@@ -570,7 +767,10 @@ fn as_json(text: &str) -> serde_json::Value {
 
 #[test]
 fn the_footprint_says_what_is_taken_and_warns_of_more_than_there_is() {
-    let config = read("ingest: {shards: 4}\nmemory: {budget: 4GiB}").expect("good");
+    let config = read(
+        "ingest: {shards: 4}\nmemory: {budget: 4GiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}]",
+    )
+    .expect("good");
     let footprint = Footprint::new(&config, &SMALL);
     let text = footprint.to_string();
     assert!(
@@ -578,6 +778,10 @@ fn the_footprint_says_what_is_taken_and_warns_of_more_than_there_is() {
         "{text}"
     );
     assert!(text.contains("1 cores, 4GiB of memory"), "{text}");
+    assert!(
+        text.contains("of ballast") && text.contains("512MiB of it for exporters"),
+        "{text}"
+    );
     assert_eq!(footprint.warnings().len(), 2, "{:?}", footprint.warnings());
     assert!(Footprint::new(&Config::default(), &SMALL).warnings().is_empty());
 }

@@ -28,8 +28,8 @@ pub(super) enum Value {
     Null,
     /// A word, a number or a quoted text, as written.
     Text(String),
-    /// A list: nothing of ours takes one, so its elements are not kept.
-    List,
+    /// A list, in the order of the file.
+    List(Vec<Tree>),
     /// A mapping, in the order of the file.
     Map(Vec<(String, Place, Tree)>),
 }
@@ -41,7 +41,7 @@ struct Open {
 }
 
 enum OpenKind {
-    List,
+    List(Vec<Tree>),
     Map {
         entries: Vec<(String, Place, Tree)>,
         key: Option<(Option<String>, Place)>,
@@ -140,7 +140,7 @@ impl Builder {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_features(anchor, tag.is_some(), place);
-                self.begin(place, OpenKind::List)?;
+                self.begin(place, OpenKind::List(Vec::new()))?;
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_features(anchor, tag.is_some(), place);
@@ -198,7 +198,7 @@ impl Builder {
             return;
         }
         let value = match open.kind {
-            OpenKind::List => Value::List,
+            OpenKind::List(elements) => Value::List(elements),
             OpenKind::Map { entries, .. } => Value::Map(entries),
         };
         self.put(Tree {
@@ -245,8 +245,9 @@ impl Builder {
             self.root = Some(tree);
             return;
         };
-        let OpenKind::Map { entries, key } = &mut open.kind else {
-            return;
+        let (entries, key) = match &mut open.kind {
+            OpenKind::List(elements) => return elements.push(tree),
+            OpenKind::Map { entries, key } => (entries, key),
         };
         let Some((Some(name), place)) = key.take() else { return };
         match entries.iter().find(|(known, ..)| *known == name) {
@@ -272,21 +273,23 @@ impl Builder {
         self.faults.push(fault(path, place, problem));
     }
 
-    /// The keys from the root to the element that is being read.
+    /// The keys and places in lists from the root to the element that is being read.
     fn path(&self) -> String {
         let mut path = String::new();
         for open in &self.open {
-            let OpenKind::Map {
-                key: Some((Some(name), _)),
-                ..
-            } = &open.kind
-            else {
-                continue;
-            };
-            if !path.is_empty() {
-                path.push('.');
+            match &open.kind {
+                OpenKind::List(elements) => path.push_str(&format!("[{}]", elements.len())),
+                OpenKind::Map {
+                    key: Some((Some(name), _)),
+                    ..
+                } => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(name);
+                }
+                OpenKind::Map { .. } => {}
             }
-            path.push_str(name);
         }
         path
     }

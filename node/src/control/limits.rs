@@ -8,6 +8,8 @@ pub(super) const BLOCKING_CALLS_MAX: usize = 4;
 pub(super) const SEGMENTS_PER_PAGE: usize = 1_000;
 /// Jobs in one answer to `ListReplays`.
 pub(super) const JOBS_LISTED_MAX: usize = 1_000;
+/// Dead letters in one answer to `ListDeadLetters`.
+pub(super) const LETTERS_LISTED_MAX: usize = 1_000;
 /// Progress messages that wait for a client of `VerifySegment`; more are left out.
 pub(super) const VERIFY_QUEUE: usize = 16;
 /// How long the listener rests when the process has no descriptor for another connection.

@@ -5,6 +5,7 @@
 mod blocking;
 mod context;
 mod convert;
+mod exporters;
 mod flag;
 mod limits;
 mod segments;
@@ -14,14 +15,16 @@ mod snapshot;
 mod socket;
 mod status;
 mod verify;
+mod zone;
 
 pub(crate) use convert::lsn as lsn_shown;
 pub(crate) use flag::raised;
 
 pub use context::ControlContext;
 pub use serve::serve;
-pub use snapshot::{IngestSnapshot, ShardIngest};
+pub use snapshot::{IngestSnapshot, Latencies, ShardIngest};
 pub use socket::{ControlSocketError, SOCKET_NAME, listen};
+pub use zone::restore as restore_override;
 
 #[cfg(test)]
 pub(crate) mod testkit;

@@ -8,13 +8,14 @@ use gophership_catalogue::job::JobId;
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::control_server::Control;
 use tokio::sync::watch;
+use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use super::blocking::Blocking;
 use super::context::ControlContext;
 use super::flag::raised;
 use super::limits::{JOBS_LISTED_MAX, WATCH_INTERVAL};
-use super::{convert, segments, status, verify};
+use super::{convert, exporters, segments, status, verify, zone};
 use crate::replay::{self, Jobs, ReplayError, Spec, Streams};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -36,6 +37,17 @@ impl ControlService {
             streams: Streams::new(),
             stop,
         }
+    }
+}
+
+impl ControlService {
+    /// Runs a call that may wait.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(Arc<ControlContext>) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let context = Arc::clone(&self.context);
+        self.blocking.run(move || call(context)).await
     }
 }
 
@@ -79,7 +91,7 @@ impl Control for ControlService {
         let id = convert::segment_id(request.into_inner())?;
         let place = self.blocking.place().await;
         Ok(Response::new(
-            verify::verify(self.context.vault.clone(), id, place).boxed(),
+            verify::verify(self.context.vault.clone(), id, place, self.context.throttle.clone()).boxed(),
         ))
     }
 
@@ -143,9 +155,103 @@ impl Control for ControlService {
         let place = self.streams.place().map_err(|e| refused(&e))?;
         let estimate = self.jobs.estimate(&spec);
         Ok(Response::new(
-            replay::stream(self.context.vault.clone(), &spec, estimate, place, self.stop.clone()).boxed(),
+            replay::stream(
+                self.context.vault.clone(),
+                &spec,
+                estimate,
+                place,
+                self.stop.clone(),
+                self.context.throttle.clone(),
+            )
+            .boxed(),
         ))
     }
+
+    async fn list_exporters(
+        &self,
+        _: Request<v1::ListExportersRequest>,
+    ) -> Result<Response<v1::ListExportersReply>, Status> {
+        let listed = self.call(|context| exporters::list(&context)).await?;
+        Ok(Response::new(v1::ListExportersReply { exporters: listed }))
+    }
+
+    async fn pause_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
+        let name = request.into_inner().name;
+        let paused = self.call(move |context| exporters::set_paused(&context, &name, true));
+        paused.await?.map(Response::new)
+    }
+
+    async fn resume_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
+        let name = request.into_inner().name;
+        let resumed = self.call(move |context| exporters::set_paused(&context, &name, false));
+        resumed.await?.map(Response::new)
+    }
+
+    async fn seek_exporter(&self, request: Request<v1::SeekExporterRequest>) -> Result<Response<v1::Exporter>, Status> {
+        let sought = self.call(move |context| exporters::seek(&context, &request.into_inner()));
+        sought.await?.map(Response::new)
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersReply>, Status> {
+        let listed = self.call(move |context| exporters::list_letters(&context, &request.into_inner()));
+        listed.await?.map(Response::new)
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<v1::DeadLetterSelection>,
+    ) -> Result<Response<v1::ReplayDeadLettersReply>, Status> {
+        let selection = request.into_inner();
+        let send = self.context.exporters.send_letters(&selection.exporter);
+        let send = send.map_err(|e| exporters::refused(&e))?;
+        let letters = exporters::selected(&self.context, &selection)?;
+        let mut stop = self.stop.clone();
+        let done = tokio::select! {
+            () = raised(&mut stop) => return Err(Status::unavailable("the node is stopping; what was not taken is still a dead letter")),
+            done = send.run(letters) => done.map_err(|e| convert::catalogue_status(&e))?,
+        };
+        Ok(Response::new(v1::ReplayDeadLettersReply {
+            taken: done.taken,
+            refused_again: done.refused_again,
+            left: done.left,
+            last_answer: done.last_answer,
+        }))
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<v1::DeadLetterSelection>,
+    ) -> Result<Response<v1::DropDeadLettersReply>, Status> {
+        let dropped = self.call(move |context| exporters::drop_letters(&context, &request.into_inner()));
+        dropped.await?.map(Response::new)
+    }
+
+    async fn set_override(&self, request: Request<v1::SetOverrideRequest>) -> Result<Response<v1::ZoneStatus>, Status> {
+        let by = who(&request);
+        let set = self.call(move |context| zone::set(&context, request.into_inner(), by));
+        set.await?.map(Response::new)
+    }
+
+    async fn clear_override(
+        &self,
+        request: Request<v1::ClearOverrideRequest>,
+    ) -> Result<Response<v1::ZoneStatus>, Status> {
+        let by = who(&request);
+        let cleared = self.call(move |context| zone::clear(&context, &by));
+        cleared.await?.map(Response::new)
+    }
+}
+
+/// Who is at the other end of the Unix socket.
+fn who<T>(request: &Request<T>) -> String {
+    let peer = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred);
+    peer.map_or_else(|| "unknown".to_owned(), |peer| format!("uid {}", peer.uid()))
 }
 
 fn job_id(name: v1::ReplayJobRef) -> Result<JobId, Status> {

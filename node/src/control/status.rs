@@ -8,7 +8,8 @@ use gophership_vault::{DiskTier, SegmentState, ShardStatus, VaultStatus};
 
 use super::context::ControlContext;
 use super::convert;
-use super::snapshot::{IngestSnapshot, ShardIngest};
+use super::snapshot::{IngestSnapshot, Latencies, ShardIngest};
+use super::{exporters, zone};
 
 pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
     let identity = context.vault.identity();
@@ -17,6 +18,8 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
     let trimmed = context.catalogue.read(|state| state.counts().trimmed);
     // One that cannot be read is not sealed either, and waits for an operator.
     let pending = vault.recovering_segments + vault.unreadable_segments;
+    let exporters = exporters::list(context);
+    let zone_status = zone::status(context);
     let not_ready_reason = ingest.ready.clone().err().unwrap_or_default();
     v1::StatusReply {
         cluster_id: identity.cluster_id.0.to_string(),
@@ -30,9 +33,9 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
             ready: ingest.ready.is_ok(),
             not_ready_reason,
         }),
-        zone: String::new(),
+        zone: context.zone.zone().label().to_owned(),
         shards: shards(context, &vault, &ingest),
-        disk: Some(disk(&vault)),
+        disk: Some(disk(&vault, context.on_full)),
         memory: Some(v1::MemoryStatus {
             budget_bytes: ingest.budget_bytes,
             held_bytes: ingest.held_bytes,
@@ -48,6 +51,29 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
             done: pending == 0,
         }),
         refused: refused(&ingest),
+        zone_status: Some(zone_status),
+        debt: exporters::debt(context, &exporters),
+        latency: Some(v1::LatencyStatus {
+            ack: Some(histogram(&ingest.acks)),
+            append: Some(histogram(&ingest.appends)),
+        }),
+        pivots: exporters.iter().map(|e| e.pivots).sum(),
+        exporters,
+    }
+}
+
+fn histogram(latencies: &Latencies) -> v1::LatencyHistogram {
+    v1::LatencyHistogram {
+        buckets: latencies
+            .buckets
+            .iter()
+            .map(|(bound, count)| v1::LatencyBucket {
+                upper_bound_seconds: *bound,
+                cumulative_count: *count,
+            })
+            .collect(),
+        count: latencies.count,
+        sum_seconds: latencies.sum,
     }
 }
 
@@ -77,12 +103,11 @@ fn shard(shard: &ShardStatus, first_open: Option<&SegmentIndex>, taken: Option<&
         accepted_records: taken.map_or(0, |t| t.records),
         accepted_entries: taken.map_or(0, |t| t.entries),
         accepted_bytes: taken.map_or(0, |t| t.bytes),
-        // Nothing is deferred yet.
-        deferred_entries: 0,
+        deferred_entries: taken.map_or(0, |t| t.deferred),
     }
 }
 
-fn disk(vault: &VaultStatus) -> v1::DiskStatus {
+fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
     let tier = match vault.tier {
         DiskTier::Normal => v1::DiskTier::Normal,
         DiskTier::Evict => v1::DiskTier::Evict,
@@ -94,6 +119,11 @@ fn disk(vault: &VaultStatus) -> v1::DiskStatus {
         filesystem_used_bytes: vault.disk.filesystem_used,
         filesystem_size_bytes: vault.disk.filesystem_size,
         tier: tier.into(),
+        ballast_bytes: vault.ballast_bytes,
+        on_full: on_full.to_owned(),
+        dropped_segments: vault.dropped_since_start.0,
+        dropped_entries: vault.dropped_since_start.1,
+        dropped_bytes: vault.dropped_since_start.2,
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use gophership_catalogue::LocalCatalogue;
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
@@ -18,11 +19,14 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use super::{ControlContext, IngestSnapshot, ShardIngest, listen, serve};
+use super::{ControlContext, IngestSnapshot, Latencies, ShardIngest, listen, serve};
+use crate::export::{ExportParts, Exporters};
+use crate::somatic::{Thresholds, Throttle, ZoneCell};
+use crate::stochastic::Environment;
 
 pub(crate) struct TestNode {
     pub(crate) vault: Vault,
-    catalogue: Arc<LocalCatalogue>,
+    pub(crate) catalogue: Arc<LocalCatalogue>,
     writers: Vec<ShardWriter>,
     path: PathBuf,
 }
@@ -39,10 +43,14 @@ impl TestNode {
             spares: 2,
             disk_limit: 1 << 40,
             retention: Duration::from_secs(3600),
+            release: gophership_vault::Release::AtRetention,
+            on_full: gophership_vault::OnFull::Refuse,
         };
         let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
         let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
         let (vault, writers) = Vault::open(data, &options, epoch, ledger, seams).unwrap();
+        // Lists do not change under a test because files are still being made ready.
+        wait("spare files", || vault.status().open_segments == u64::from(shards) * 3);
         Self {
             vault,
             catalogue,
@@ -62,10 +70,15 @@ impl TestNode {
             encoding: Encoding::Identity,
             state: EntryState::PLAIN,
         };
+        self.append_as(shard, &meta, payload)
+    }
+
+    /// Appends an entry as it is described, and waits until it may be acknowledged.
+    pub(crate) fn append_as(&mut self, shard: usize, meta: &EntryMeta, payload: &[u8]) -> Lsn {
         let writer = &mut self.writers[shard];
         let mut appended = None;
         wait("room for an entry", || {
-            appended = writer.must_append(&meta, payload.len(), std::iter::once(payload)).ok();
+            appended = writer.must_append(meta, payload.len(), std::iter::once(payload)).ok();
             appended.is_some()
         });
         let lsn = appended.unwrap();
@@ -89,22 +102,43 @@ impl TestNode {
 
     /// Starts the control service; `own` are the addresses that the node says it listens on.
     pub(crate) async fn serve(&self, own: &[std::net::SocketAddr]) -> TestControl {
+        let zone = Arc::new(ZoneCell::new(Instant::now()));
+        let exporters = Exporters::start(ExportParts {
+            configs: Vec::new(),
+            vault: self.vault.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            throttle: Throttle::new(Arc::clone(&zone)),
+            zone: Arc::clone(&zone),
+            memory: 0,
+            max_message: 1 << 20,
+        })
+        .unwrap();
         let context = ControlContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: own.to_vec(),
+            exporters,
+            zone,
+            throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
+            max_message: 1 << 20,
+            thresholds: Thresholds::default(),
+            environment: Arc::new(ArcSwap::from_pointee(Environment::unread())),
+            on_full: "refuse",
             ingest: Arc::new(|| IngestSnapshot {
                 shards: vec![ShardIngest {
                     shard: gophership_vault::ids::ShardId::new(0),
                     records: 7,
                     entries: 3,
                     bytes: 100,
+                    deferred: 1,
                 }],
                 refused: vec![("budget", 2), ("disk_full", 0)],
                 budget_bytes: 1000,
                 held_bytes: 10,
+                acks: Latencies::default(),
+                appends: Latencies::default(),
                 ready: Ok(()),
             }),
         };

@@ -26,15 +26,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A configuration in `dir`, on free ports of the loopback.
-    pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
+    /// A configuration in `dir`, on free ports of the loopback; everything is sent on to `sink`.
+    pub(crate) fn new(dir: &Path, sink: SocketAddr) -> anyhow::Result<Self> {
         let [grpc, http, admin] = free_ports()?;
         let data = dir.join("data");
         let config = dir.join("gophership.yaml");
         let text = format!(
             "node: {{ name: demo, data_dir: {data:?} }}\n\
              listeners:\n  otlp_grpc: {{ address: \"{grpc}\" }}\n  otlp_http: {{ address: \"{http}\" }}\n  admin: {{ address: \"{admin}\" }}\n\
-             vault: {{ segment_size: 16MiB, disk_limit: 2GiB, any_filesystem: true }}\n",
+             vault: {{ segment_size: 16MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
+             export:\n  - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest }}\n",
             data = data.display().to_string()
         );
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;

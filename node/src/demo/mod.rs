@@ -1,11 +1,14 @@
-//! `gophership demo`: real OTLP load on a real node, `kill -9` in the middle, restart, replay, and a comparison of every acknowledged record.
+//! `gophership demo`: real OTLP load on a real node that sends everything on, `kill -9` in the middle, a sink that dies and returns, restart, replay, and a comparison of
+//! every acknowledged record: in the replay, and at the sink.
 //!
 //! **Owns** the story and its temporary folder. **Not here**: the node (a child process of the same binary), the load (`load`), the judgement (`verdict`).
 
 mod child;
+mod exported;
 mod load;
 mod replayed;
 mod report;
+mod sink;
 mod verdict;
 
 use std::time::{Duration, Instant};
@@ -14,6 +17,7 @@ use anyhow::{Context, bail};
 
 use child::Child;
 use load::Load;
+use sink::Sink;
 use verdict::Verdict;
 
 /// How many times the node is killed.
@@ -31,6 +35,12 @@ pub(crate) struct Story {
     pub(crate) load_time: Duration,
     pub(crate) replay_time: Duration,
     pub(crate) replayed_bytes: u64,
+    /// At the sink.
+    pub(crate) delivered: Verdict,
+    pub(crate) exported: exported::Seen,
+    pub(crate) sink_down: Duration,
+    /// From the end of the load to the end of the debt.
+    pub(crate) debt_paid_after: Duration,
 }
 
 /// One `kill -9`.
@@ -62,11 +72,20 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
 }
 
 async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
-    let plan = child::Plan::new(dir)?;
+    let mut sink = Sink::new()?;
+    let plan = child::Plan::new(dir, sink.address)?;
+    sink.live()?;
     eprintln!("a node on {}, its data in {}", plan.grpc, plan.data.display());
     let mut node = started(&plan).await?;
     let began = Instant::now();
     let load = Load::start(plan.grpc);
+    let socket = plan.data.join("gophership.sock");
+    let (seen_enough, told) = tokio::sync::oneshot::channel();
+    let watched = tokio::spawn(exported::watch(socket.clone(), told));
+    tokio::time::sleep(RUN / 2).await;
+    eprintln!("the sink dies; the node goes on");
+    sink.die();
+    let down_since = Instant::now();
     let mut kills = Vec::new();
     for n in 1..=KILLS {
         tokio::time::sleep(RUN).await;
@@ -76,7 +95,11 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
         node = started(&plan).await?;
         kills.push((acks_before, node.ready_after, load.acks()));
     }
-    tokio::time::sleep(RUN).await;
+    tokio::time::sleep(RUN / 2).await;
+    eprintln!("the sink returns");
+    sink.live()?;
+    let sink_down = down_since.elapsed();
+    tokio::time::sleep(RUN / 2).await;
     let acks_at_end = load.acks();
     let outcomes = load.stop().await;
     let load_time = began.elapsed();
@@ -89,9 +112,16 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
         })
         .collect();
 
+    eprintln!("paying the debt");
+    let debt_paid_after = exported::paid(&socket).await?;
+    // The watcher ends only when it is told to.
+    let _ = seen_enough.send(());
+    let exported = watched.await?;
+    let delivered = verdict::compare(&outcomes.sent, &sink.taken());
+
     eprintln!("replaying everything, and comparing by hash");
     let replay_began = Instant::now();
-    let mut replayed = replayed::everything(&plan.data.join("gophership.sock")).await?;
+    let mut replayed = replayed::everything(&socket).await?;
     let replay_time = replay_began.elapsed();
     let replayed_bytes = replayed.iter().map(|e| e.bytes).sum();
     if lose_one {
@@ -106,6 +136,10 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
         load_time,
         replay_time,
         replayed_bytes,
+        delivered,
+        exported,
+        sink_down,
+        debt_paid_after,
     })
 }
 
@@ -123,9 +157,17 @@ fn judge(story: &Story) -> anyhow::Result<()> {
     if v.phantoms > 0 {
         bail!("{} replayed batches were never sent", v.phantoms);
     }
+    let d = &story.delivered;
+    if d.missing > 0 || d.phantoms > 0 {
+        bail!(
+            "at the sink {} acknowledged batches are missing, and {} were never sent",
+            d.missing,
+            d.phantoms
+        );
+    }
     if !story.kills.iter().any(|k| k.acks_before > 0 && k.ack_after) {
         bail!("no kill fell between two acknowledgements, so this run proves nothing: run it again");
     }
-    println!("every acknowledged record was replayed, bit for bit, and none that was never sent");
+    println!("every acknowledged record was replayed, and reached the sink, bit for bit; none that was never sent");
     Ok(())
 }

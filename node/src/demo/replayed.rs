@@ -42,7 +42,7 @@ pub(crate) async fn everything(socket: &Path) -> anyhow::Result<Vec<Replayed>> {
     Ok(out)
 }
 
-async fn connect(socket: &Path) -> anyhow::Result<Channel> {
+pub(super) async fn connect(socket: &Path) -> anyhow::Result<Channel> {
     let path: PathBuf = socket.to_path_buf();
     let dial = tower::service_fn(move |_: Uri| {
         let path = path.clone();

@@ -64,6 +64,26 @@ fn rows(story: &Story) -> Vec<(&'static str, String)> {
         ("acknowledged and missing", v.missing.to_string()),
         ("replayed and never sent", v.phantoms.to_string()),
         ("replayed twice", v.duplicates.to_string()),
+        (
+            "the sink was dead",
+            format!(
+                "{:.1} s; the debt grew to {:.0} MiB, {} pivots from the live path to the vault",
+                story.sink_down.as_secs_f64(),
+                mib(story.exported.debt_bytes_max),
+                story.exported.pivots
+            ),
+        ),
+        (
+            "debt paid",
+            format!("{:.1} s after the load", story.debt_paid_after.as_secs_f64()),
+        ),
+        (
+            "acknowledged, missing at the sink",
+            format!(
+                "{}; {} batches came more than once, around the kills",
+                story.delivered.missing, story.delivered.duplicates
+            ),
+        ),
     ]
 }
 

@@ -13,18 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gophership_vault::entry::EntryState;
+
 use super::refusal::Refusal;
 use crate::limits::{PUBLISH_INTERVAL, PUBLISH_OPERATIONS};
 
-/// Buckets of ack latency: bucket `n` holds acks of up to `2^(n + ACK_BUCKET_SHIFT)` microseconds; the last holds the rest.
-pub const ACK_BUCKETS: usize = 20;
-/// The first bucket ends at `2^6` = 64 microseconds, the last but one at 16.8 seconds.
-const ACK_BUCKET_SHIFT: u32 = 6;
+/// Buckets of a latency: bucket `n` holds what took up to `2^(n + LATENCY_BUCKET_SHIFT)` microseconds; the last holds the rest.
+pub const LATENCY_BUCKETS: usize = 22;
+/// The first bucket ends at `2^4` = 16 microseconds, the last but one at 16.8 seconds.
+const LATENCY_BUCKET_SHIFT: u32 = 4;
 
-/// The upper bound of an ack bucket; `None` for the last.
+/// The upper bound of a latency bucket; `None` for the last.
 #[must_use]
-pub fn ack_bucket_bound(bucket: usize) -> Option<Duration> {
-    (bucket + 1 < ACK_BUCKETS).then(|| Duration::from_micros(1 << (bucket as u32 + ACK_BUCKET_SHIFT)))
+pub fn latency_bucket_bound(bucket: usize) -> Option<Duration> {
+    (bucket + 1 < LATENCY_BUCKETS).then(|| Duration::from_micros(1 << (bucket as u32 + LATENCY_BUCKET_SHIFT)))
 }
 
 /// What is counted. Gauges are counted like the rest: by their last value.
@@ -35,11 +37,16 @@ enum Count {
     Entries,
     Bytes,
     NotUtf8,
+    Deferred,
+    DeferredBytes,
     Empty,
     InFlight,
     Waiting,
     BudgetUsed,
     AckMicros,
+    AppendMicros,
+    /// The longest of them.
+    AppendMicrosMax,
     /// Milliseconds from the worker's start to its last tick.
     TickedAt,
     /// Milliseconds for which the oldest entry has waited.
@@ -49,7 +56,8 @@ enum Count {
 const PLAIN: usize = Count::OldestWait as usize + 1;
 const REFUSED: usize = PLAIN;
 const ACKS: usize = REFUSED + Refusal::COUNT;
-const ALL: usize = ACKS + ACK_BUCKETS;
+const APPENDS: usize = ACKS + LATENCY_BUCKETS;
+const ALL: usize = APPENDS + LATENCY_BUCKETS;
 
 /// What was published of a worker.
 #[derive(Debug)]
@@ -69,6 +77,10 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Those of them with a string that is not UTF-8.
     pub not_utf8: u64,
+    /// Those of them that were kept as received.
+    pub deferred: u64,
+    /// Their bytes.
+    pub deferred_bytes: u64,
     /// Requests without records: acknowledged, not stored.
     pub empty: u64,
     /// Requests refused, by [`Refusal::index`].
@@ -79,10 +91,16 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Bytes of the budget that requests hold.
     pub budget_used: u64,
-    /// Acks by how long they took after the message was complete; see [`ack_bucket_bound`].
-    pub acks: [u64; ACK_BUCKETS],
+    /// Acks by how long they took after the message was complete; see [`latency_bucket_bound`].
+    pub acks: [u64; LATENCY_BUCKETS],
     /// The sum of those times.
     pub ack_time: Duration,
+    /// Appends by how long they took from a message's first byte.
+    pub appends: [u64; LATENCY_BUCKETS],
+    /// The sum of those times.
+    pub append_time: Duration,
+    /// The longest of them since the start.
+    pub append_time_max: Duration,
     /// Since when the worker has not run.
     pub idle_for: Duration,
     /// How long the oldest entry has waited for the watermark.
@@ -110,6 +128,8 @@ impl Published {
             entries: get(Count::Entries),
             bytes: get(Count::Bytes),
             not_utf8: get(Count::NotUtf8),
+            deferred: get(Count::Deferred),
+            deferred_bytes: get(Count::DeferredBytes),
             empty: get(Count::Empty),
             refused: std::array::from_fn(|n| self.get(REFUSED + n)),
             in_flight: get(Count::InFlight),
@@ -117,6 +137,9 @@ impl Published {
             budget_used: get(Count::BudgetUsed),
             acks: std::array::from_fn(|n| self.get(ACKS + n)),
             ack_time: Duration::from_micros(get(Count::AckMicros)),
+            appends: std::array::from_fn(|n| self.get(APPENDS + n)),
+            append_time: Duration::from_micros(get(Count::AppendMicros)),
+            append_time_max: Duration::from_micros(get(Count::AppendMicrosMax)),
             idle_for: self
                 .started
                 .elapsed()
@@ -156,14 +179,27 @@ impl Counters {
     }
 
     /// An entry was acknowledged, so long after its message was complete.
-    pub(super) fn must_count_ack(&self, records: u32, bytes: usize, not_utf8: bool, took: Duration) {
+    pub(super) fn must_count_ack(&self, records: u32, bytes: usize, state: EntryState, took: Duration) {
         self.add(Count::Records as usize, u64::from(records));
         self.add(Count::Entries as usize, 1);
         self.add(Count::Bytes as usize, bytes as u64);
-        self.add(Count::NotUtf8 as usize, u64::from(not_utf8));
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.add(Count::NotUtf8 as usize, u64::from(state.contains(EntryState::NOT_UTF8)));
+        if state.contains(EntryState::DEFERRED) {
+            self.add(Count::Deferred as usize, 1);
+            self.add(Count::DeferredBytes as usize, bytes as u64);
+        }
+        let micros = micros(took);
         self.add(Count::AckMicros as usize, micros);
-        self.add(ACKS + ack_bucket(micros), 1);
+        self.add(ACKS + latency_bucket(micros), 1);
+    }
+
+    /// An entry was appended, so long after its message's first byte.
+    pub(super) fn must_count_append(&self, took: Duration) {
+        let micros = micros(took);
+        self.add(Count::AppendMicros as usize, micros);
+        self.add(APPENDS + latency_bucket(micros), 1);
+        let longest = &self.cells[Count::AppendMicrosMax as usize];
+        longest.set(longest.get().max(micros));
     }
 
     /// A request without records was acknowledged.
@@ -220,9 +256,13 @@ impl Counters {
     }
 }
 
-fn ack_bucket(micros: u64) -> usize {
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn latency_bucket(micros: u64) -> usize {
     let bits = u64::BITS - micros.saturating_sub(1).leading_zeros();
-    (bits.saturating_sub(ACK_BUCKET_SHIFT) as usize).min(ACK_BUCKETS - 1)
+    (bits.saturating_sub(LATENCY_BUCKET_SHIFT) as usize).min(LATENCY_BUCKETS - 1)
 }
 
 #[cfg(test)]
@@ -230,28 +270,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ack_falls_into_the_first_bucket_that_holds_it() {
+    fn a_latency_falls_into_the_first_bucket_that_holds_it() {
         for (micros, bucket) in [
             (0, 0),
-            (64, 0),
-            (65, 1),
-            (128, 1),
-            (129, 2),
-            (u64::MAX, ACK_BUCKETS - 1),
+            (16, 0),
+            (17, 1),
+            (32, 1),
+            (33, 2),
+            (u64::MAX, LATENCY_BUCKETS - 1),
         ] {
-            assert_eq!(ack_bucket(micros), bucket, "{micros} us");
+            assert_eq!(latency_bucket(micros), bucket, "{micros} us");
         }
-        for bucket in 0..ACK_BUCKETS - 1 {
-            let bound = ack_bucket_bound(bucket).unwrap().as_micros() as u64;
-            assert_eq!((ack_bucket(bound), ack_bucket(bound + 1)), (bucket, bucket + 1));
+        for bucket in 0..LATENCY_BUCKETS - 1 {
+            let bound = latency_bucket_bound(bucket).unwrap().as_micros() as u64;
+            assert_eq!((latency_bucket(bound), latency_bucket(bound + 1)), (bucket, bucket + 1));
         }
-        assert_eq!(ack_bucket_bound(ACK_BUCKETS - 1), None);
+        assert_eq!(latency_bucket_bound(LATENCY_BUCKETS - 1), None);
     }
 
     #[test]
     fn i2_nothing_shows_before_it_is_published() {
         let counters = Counters::new();
-        counters.must_count_ack(7, 100, true, Duration::from_micros(100));
+        counters.must_count_ack(7, 100, EntryState::NOT_UTF8, Duration::from_micros(30));
         counters.must_count_refusal(Refusal::Budget);
         assert_eq!(counters.published().snapshot().records, 0);
         counters.publish(Instant::now());

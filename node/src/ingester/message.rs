@@ -8,8 +8,11 @@
 //!
 //! Not here: what the bytes mean (`otlp_grpc`, `otlp_http`), where they go (`store`).
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
+use super::admission::Expected;
 use super::refusal::Refusal;
 use super::state::WorkerState;
 use crate::buffer::Permit;
@@ -19,9 +22,11 @@ use crate::limits::FRAME_KEPT_MIN;
 pub(super) struct Message<'w> {
     state: &'w WorkerState,
     permit: Permit,
+    coming: Expected<'w>,
     /// In order, before `copied`.
     frames: Vec<Bytes>,
     copied: Vec<u8>,
+    began: Instant,
     len: usize,
     /// Its whole length, where that is known; else 0.
     expected: usize,
@@ -29,13 +34,15 @@ pub(super) struct Message<'w> {
 }
 
 impl<'w> Message<'w> {
-    /// Nothing yet.
-    pub(super) fn new(state: &'w WorkerState) -> Self {
+    /// Nothing yet, but its first bytes were read just now.
+    pub(super) fn new(state: &'w WorkerState, coming: Expected<'w>) -> Self {
         Self {
             state,
             permit: state.slice.must_take_nothing(),
+            coming,
             frames: state.frames.must_take(),
             copied: Vec::new(),
+            began: Instant::now(),
             len: 0,
             expected: 0,
             contiguous: false,
@@ -49,6 +56,7 @@ impl<'w> Message<'w> {
 
     /// The message is `len` bytes long: takes them from the budget.
     pub(super) fn must_expect(&mut self, len: usize) -> Result<(), Refusal> {
+        self.coming.must_be(len as u64);
         self.expected = len;
         self.must_grow(len)
     }
@@ -72,6 +80,7 @@ impl<'w> Message<'w> {
             return;
         }
         self.len += frame.len();
+        self.coming.must_read(frame.len() as u64);
         let alone = last && self.len == frame.len();
         let keep = alone || (self.copied.is_empty() && !self.contiguous && (last || frame.len() >= FRAME_KEPT_MIN));
         if keep {
@@ -89,6 +98,11 @@ impl<'w> Message<'w> {
                 .reserve_exact((self.expected + frame.len()).saturating_sub(self.len));
         }
         self.copied.extend_from_slice(frame);
+    }
+
+    /// How long ago its first bytes were read.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// How many bytes have arrived.

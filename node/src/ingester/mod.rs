@@ -7,6 +7,7 @@
 //! Start with [`Worker::start`] for each shard and [`accept`] for the ports.
 
 mod acceptor;
+mod admission;
 mod connection;
 mod cores;
 mod counters;
@@ -25,7 +26,7 @@ mod worker;
 pub use acceptor::{Port, accept, listen};
 pub use connection::Protocol;
 pub use cores::core_of;
-pub use counters::{ACK_BUCKETS, Published, Snapshot, ack_bucket_bound};
+pub use counters::{LATENCY_BUCKETS, Published, Snapshot, latency_bucket_bound};
 pub use refusal::Refusal;
 pub use state::{IngestLimits, Load};
-pub use worker::{Bell, Worker, WorkerDoor, WorkerError, WorkerSetup};
+pub use worker::{Bell, SensesSetup, Worker, WorkerDoor, WorkerError, WorkerSetup};

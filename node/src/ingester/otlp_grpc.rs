@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use tower_service::Service;
 
+use super::admission::Expected;
 use super::message::Message;
 use super::refusal::{GRPC, Refusal};
 use super::reply::ReplyBody;
@@ -83,10 +84,11 @@ async fn export(
     in_flight: &mut InFlight<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
+    let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
     in_flight.must_pay()?;
     let encoding = Encoding::of(request.headers());
     // The headers are not kept while the message arrives.
-    let read = read_message(state, encoding, request.into_body());
+    let read = read_message(state, coming, encoding, request.into_body());
     let (message, form) = match tokio::time::timeout(state.limits.read_timeout, read).await {
         Ok(read) => read?,
         Err(_) => return Err(Refusal::ReadTimeout),
@@ -100,6 +102,7 @@ async fn export(
 /// Reads the one message of a request.
 async fn read_message<'w>(
     state: &'w WorkerState,
+    coming: Expected<'w>,
     encoding: Encoding,
     mut body: Incoming,
 ) -> Result<(Message<'w>, Form), Refusal> {
@@ -111,7 +114,7 @@ async fn read_message<'w>(
     if len > state.limits.max_message {
         return Err(Refusal::TooLarge);
     }
-    let mut message = Message::new(state);
+    let mut message = Message::new(state, coming);
     message.must_expect(len)?;
     if form.compression.is_some() {
         message.make_contiguous();

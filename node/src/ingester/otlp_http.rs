@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use gophership_proto::otlp::inflate::Compression;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
@@ -16,6 +16,7 @@ use super::refusal::{JSON, PROTOBUF, Refusal};
 use super::reply::ReplyBody;
 use super::state::{ConnectionCharge, InFlight, WorkerState};
 use super::store::{Form, store};
+use crate::limits::PASSED_OVER_BYTES_MAX;
 
 const LOGS: &str = "/v1/logs";
 /// The paths of what is not logs.
@@ -94,21 +95,52 @@ fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
     Ok(Form { compression, json })
 }
 
-async fn export(state: &WorkerState, in_flight: &mut InFlight<'_>, request: Request<Incoming>) -> Result<(), Refusal> {
+async fn export<'w>(
+    state: &'w WorkerState,
+    in_flight: &mut InFlight<'w>,
+    request: Request<Incoming>,
+) -> Result<(), Refusal> {
     let form = form(request.headers())?;
-    in_flight.must_pay()?;
-    let read = read_message(state, form, request.into_body());
-    let message = match tokio::time::timeout(state.limits.read_timeout, read).await {
-        Ok(read) => read?,
-        Err(_) => return Err(Refusal::ReadTimeout),
-    };
-    store(state, message, form).await
+    let is_http2 = request.version() == Version::HTTP_2;
+    let mut body = request.into_body();
+    let read = read_message(state, in_flight, form, &mut body);
+    let read = tokio::time::timeout(state.limits.read_timeout, read).await;
+    match read.unwrap_or(Err(Refusal::ReadTimeout)) {
+        Ok(message) => store(state, message, form).await,
+        Err(refusal) => {
+            if refusal.is_temporary() && !is_http2 {
+                pass_over(state, body).await;
+            }
+            Err(refusal)
+        }
+    }
 }
 
-async fn read_message(state: &WorkerState, form: Form, mut body: Incoming) -> Result<Message<'_>, Refusal> {
+/// Reads the rest of a body that is refused for now, and keeps none of it. HTTP/1.1 would close the connection otherwise, and a client that is still sending
+/// would not see the answer.
+async fn pass_over(state: &WorkerState, mut body: Incoming) {
+    let read = async {
+        let mut left = PASSED_OVER_BYTES_MAX;
+        while body.size_hint().lower() <= left {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
+        }
+    };
+    // Late or not, the answer is the same.
+    let _ = tokio::time::timeout(state.limits.read_timeout, read).await;
+}
+
+async fn read_message<'w>(
+    state: &'w WorkerState,
+    in_flight: &mut InFlight<'w>,
+    form: Form,
+    body: &mut Incoming,
+) -> Result<Message<'w>, Refusal> {
+    let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
+    in_flight.must_pay()?;
     let max = state.limits.max_message;
     let expected = body.size_hint().exact();
-    let mut message = Message::new(state);
+    let mut message = Message::new(state, coming);
     if form != Form::PLAIN {
         message.make_contiguous();
     }

@@ -31,6 +31,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub enum Refusal {
     /// The memory budget is taken.
     Budget,
+    /// More was sent than the core can take in soon.
+    Busy,
     /// The disk is at its limit.
     DiskFull,
     /// No WAL file was ready in time.
@@ -82,11 +84,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 22;
+    pub const COUNT: usize = 23;
 
     /// Every reason, in the order of [`Self::index`]. Those with a detail have an empty one.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Budget,
+        Self::Busy,
         Self::DiskFull,
         Self::NoSpare,
         Self::Stalled,
@@ -115,27 +118,28 @@ impl Refusal {
     pub const fn index(self) -> usize {
         match self {
             Self::Budget => 0,
-            Self::DiskFull => 1,
-            Self::NoSpare => 2,
-            Self::Stalled => 3,
-            Self::Failed => 4,
-            Self::TooLarge => 5,
-            Self::InflatesTooLarge => 6,
-            Self::ReadTimeout => 7,
-            Self::Malformed(_) => 8,
-            Self::MalformedJson { .. } => 9,
-            Self::NotInflatable => 10,
-            Self::UnknownCompression => 11,
-            Self::NoCompressionNamed => 12,
-            Self::BadFlag => 13,
-            Self::Truncated => 14,
-            Self::NoMessage => 15,
-            Self::ExtraMessage => 16,
-            Self::ContentType => 17,
-            Self::LogsOnly => 18,
-            Self::UnknownPath => 19,
-            Self::Method => 20,
-            Self::NotHttp2 => 21,
+            Self::Busy => 1,
+            Self::DiskFull => 2,
+            Self::NoSpare => 3,
+            Self::Stalled => 4,
+            Self::Failed => 5,
+            Self::TooLarge => 6,
+            Self::InflatesTooLarge => 7,
+            Self::ReadTimeout => 8,
+            Self::Malformed(_) => 9,
+            Self::MalformedJson { .. } => 10,
+            Self::NotInflatable => 11,
+            Self::UnknownCompression => 12,
+            Self::NoCompressionNamed => 13,
+            Self::BadFlag => 14,
+            Self::Truncated => 15,
+            Self::NoMessage => 16,
+            Self::ExtraMessage => 17,
+            Self::ContentType => 18,
+            Self::LogsOnly => 19,
+            Self::UnknownPath => 20,
+            Self::Method => 21,
+            Self::NotHttp2 => 22,
         }
     }
 

@@ -11,16 +11,18 @@ use gophership_vault::{ShardWriter, Watermark};
 use hyper_util::server::conn::auto;
 use tokio::sync::Notify;
 
+use super::admission::Admission;
 use super::connection::{LocalExecutor, builder};
 use super::counters::Counters;
 use super::refusal::Refusal;
 use super::scratch::Scratch;
 use super::waiters::Waiters;
-use crate::buffer::{Budget, Permit, Pool, Slice};
+use crate::buffer::{LiveRing, Permit, Pool, Slice};
 use crate::limits::{
     HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
-    POOLED_LISTS, REQUEST_BYTES,
+    POOLED_LISTS, REQUEST_BYTES, TICK,
 };
+use crate::stochastic::{Senses, Told};
 
 /// What an operator sets of the ingest path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,16 +68,25 @@ impl Load {
     }
 }
 
+/// What a worker senses, and whom it tells of what it acknowledged.
+pub(super) struct Sensing {
+    pub(super) senses: Senses,
+    pub(super) rings: Vec<Arc<LiveRing>>,
+}
+
 /// The state of a worker.
 pub(super) struct WorkerState {
     pub(super) writer: RefCell<ShardWriter>,
     pub(super) watermark: Arc<Watermark>,
     pub(super) waiters: Rc<Waiters>,
     pub(super) slice: Rc<Slice>,
+    pub(super) admission: Admission,
     pub(super) frames: Pool<Bytes>,
     pub(super) bytes: Pool<u8>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) counters: Counters,
+    pub(super) senses: Senses,
+    pub(super) rings: Vec<Arc<LiveRing>>,
     pub(super) limits: IngestLimits,
     /// Bytes that HTTP/2 may hold unread of a connection.
     pub(super) window: u32,
@@ -94,18 +105,22 @@ pub(super) struct WorkerState {
 impl WorkerState {
     pub(super) fn new(
         writer: ShardWriter,
-        budget: &Arc<Budget>,
+        slice: Rc<Slice>,
+        Sensing { senses, rings }: Sensing,
         limits: IngestLimits,
         routes: tonic::service::Routes,
         load: Arc<Load>,
         counters: Counters,
     ) -> Self {
-        let window = window(budget.limit());
+        let window = window(slice.limit());
         Self {
             watermark: writer.watermark(),
             writer: RefCell::new(writer),
             waiters: Rc::new(Waiters::new()),
-            slice: Slice::new(Arc::clone(budget)),
+            slice,
+            admission: Admission::new(),
+            senses,
+            rings,
             frames: Pool::new(POOLED_LISTS, POOLED_FRAMES_MAX),
             bytes: Pool::new(POOLED_BUFFERS, POOLED_BYTES_MAX),
             scratch: RefCell::new(Scratch::new()),
@@ -120,6 +135,19 @@ impl WorkerState {
             drain: Notify::new(),
             draining: Cell::new(false),
         }
+    }
+
+    /// What the sensor is told.
+    pub(super) fn told(&self) -> Told {
+        Told {
+            oldest_unsynced: self.oldest_unsynced(),
+            backlog: self.admission.backlog(),
+        }
+    }
+
+    /// How long the oldest entry that is not durable has waited, to the length of a tick.
+    pub(super) fn oldest_unsynced(&self) -> Duration {
+        TICK * self.waiters.oldest().unwrap_or(0)
     }
 }
 
@@ -178,8 +206,8 @@ impl Drop for InFlight<'_> {
         if left == 0 {
             self.charge.window.take();
         }
-        self.state
-            .load
-            .must_set_streams(self.state.counters.must_end(Instant::now()));
+        let now = Instant::now();
+        self.state.load.must_set_streams(self.state.counters.must_end(now));
+        self.state.senses.must_operate(now, || self.state.told());
     }
 }

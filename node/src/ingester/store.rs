@@ -3,7 +3,7 @@
 //! Invariants:
 //! - I1: no await lies between a complete message and its append, except where no WAL file was ready.
 //! - I2: an entry is acknowledged only when the watermark has reached it.
-//! - I3: what is not a logs request leaves the log as it was.
+//! - I3: what is not a logs request leaves the log as it was; in Red, what is compressed is kept as received, and found out later.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::message::Message;
 use super::refusal::Refusal;
 use super::state::WorkerState;
 use crate::limits::{SPARE_WAIT_FIRST, SPARE_WAIT_MAX};
+use crate::somatic::Zone;
 
 /// How a payload was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,15 @@ impl Form {
         compression: None,
         json: false,
     };
+
+    /// How it would be stored as received, if it may be: what is behind the compression must be protobuf already.
+    fn deferrable(self) -> Option<Encoding> {
+        match self.compression {
+            Some(Compression::Gzip) if !self.json => Some(Encoding::Gzip),
+            Some(Compression::Zstd) if !self.json => Some(Encoding::Zstd),
+            Some(Compression::Gzip | Compression::Zstd) | None => None,
+        }
+    }
 }
 
 /// What was appended.
@@ -39,7 +49,7 @@ struct Stored {
     lsn: Lsn,
     records: u32,
     bytes: usize,
-    not_utf8: bool,
+    state: EntryState,
 }
 
 /// Why a described payload is not appended.
@@ -56,16 +66,17 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
         Err(Refusal::NoSpare) => wait_for_spare(state, &message, form).await,
         stored => stored,
     };
-    // The copy in the log is the one that counts now.
-    drop(message);
     let Some(stored) = stored? else {
         state.counters.must_count_empty();
         return Ok(());
     };
+    state.counters.must_count_append(message.age());
+    // The copy in the log is the one that counts now.
+    drop(message);
     state.waiters.must_wait(stored.lsn).await?;
     state
         .counters
-        .must_count_ack(stored.records, stored.bytes, stored.not_utf8, complete.elapsed());
+        .must_count_ack(stored.records, stored.bytes, stored.state, complete.elapsed());
     Ok(())
 }
 
@@ -90,7 +101,13 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
         return Err(Refusal::Stalled);
     }
     if form == Form::PLAIN {
-        return must_append(state, message.len(), message.must_parts());
+        return must_append(state, message.len(), message.must_parts(), must_describe);
+    }
+    if state.senses.zone() == Zone::Red
+        && let Some(encoding) = form.deferrable()
+        && message.len() > 0
+    {
+        return must_append(state, message.len(), message.must_parts(), |_| Ok(must_defer(encoding)));
     }
     let limit = state.limits.max_message;
     let unpacked = u64::from(form.compression.is_some()) + u64::from(form.json);
@@ -100,17 +117,18 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
         .expect("a message that must be unpacked was gathered");
     let mut scratch = state.scratch.borrow_mut();
     let payload = scratch.must_unpack(sent, form.compression, form.json, limit)?;
-    must_append(state, payload.len(), std::iter::once(payload))
+    must_append(state, payload.len(), std::iter::once(payload), must_describe)
 }
 
 fn must_append<'a>(
     state: &WorkerState,
     len: usize,
     parts: impl Iterator<Item = &'a [u8]>,
+    describe: impl FnOnce(&[u8]) -> Result<EntryMeta, Unwanted>,
 ) -> Result<Option<Stored>, Refusal> {
     let mut described = None;
     let appended = state.writer.borrow_mut().must_append_with(len, parts, |payload| {
-        let meta = must_describe(payload)?;
+        let meta = describe(payload)?;
         described = Some(meta);
         Ok(meta)
     });
@@ -122,7 +140,7 @@ fn must_append<'a>(
             lsn,
             records: meta.record_count,
             bytes: len,
-            not_utf8: meta.state.contains(EntryState::NOT_UTF8),
+            state: meta.state,
         })),
         (Ok(_), None) => unreachable!("what is appended was described"),
         (Err(AppendFault::Refused(Unwanted::Empty)), _) => Ok(None),
@@ -150,6 +168,19 @@ fn must_describe(payload: &[u8]) -> Result<EntryMeta, Unwanted> {
             EntryState::PLAIN
         },
     })
+}
+
+/// What is known of a payload that is kept as received: when. Whoever reads it inflates and validates it.
+fn must_defer(encoding: Encoding) -> EntryMeta {
+    EntryMeta {
+        received_ns: now_unix_nano(),
+        min_event_ns: 0,
+        max_event_ns: 0,
+        record_count: 0,
+        tenant: TenantId::DEFAULT,
+        encoding,
+        state: EntryState::DEFERRED,
+    }
 }
 
 fn refuse(error: AppendError) -> Refusal {

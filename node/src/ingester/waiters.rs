@@ -104,9 +104,15 @@ impl Waiters {
         }
     }
 
-    /// Releases all up to `acked`.
-    pub(super) fn must_release(&self, acked: Lsn) {
-        self.release_while(Ok(()), |queued, _| queued.lsn <= acked);
+    /// Releases all up to `acked`, and names each.
+    pub(super) fn must_release(&self, acked: Lsn, mut each: impl FnMut(Lsn)) {
+        self.release_while(Ok(()), |queued, _| {
+            let released = queued.lsn <= acked;
+            if released {
+                each(queued.lsn);
+            }
+            released
+        });
     }
 
     /// Releases all that are left: they will never be durable.
@@ -129,7 +135,7 @@ impl Waiters {
         inner.queue.front().map(|queued| inner.now.since(queued.since))
     }
 
-    fn release_while(&self, outcome: Result<(), Refusal>, ends: impl Fn(&Queued, Tick) -> bool) {
+    fn release_while(&self, outcome: Result<(), Refusal>, mut ends: impl FnMut(&Queued, Tick) -> bool) {
         loop {
             // The borrow ends before the waker runs.
             let woken = {

@@ -16,9 +16,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use gophership_vault::ids::Lsn;
 use gophership_vault::{Notify as VaultNotify, ShardWriter};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
@@ -26,9 +27,11 @@ use tonic::service::Routes;
 use super::connection::{Accepted, serve};
 use super::counters::{Counters, Published};
 use super::refusal::Refusal;
-use super::state::{IngestLimits, Load, WorkerState};
-use crate::buffer::Budget;
+use super::state::{IngestLimits, Load, Sensing, WorkerState};
+use crate::buffer::{Budget, LiveRing, Slice};
 use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, TICK};
+use crate::somatic::{Zone, ZoneCell};
+use crate::stochastic::{Senses, WorkerSlot};
 
 /// Rung by a shard's sync thread when its watermark has moved; its worker listens.
 #[derive(Clone, Debug, Default)]
@@ -57,10 +60,25 @@ pub struct WorkerSetup {
     pub budget: Arc<Budget>,
     /// What is set.
     pub limits: IngestLimits,
+    /// Where the worker publishes what it senses, and where it reads the zone.
+    pub senses: SensesSetup,
+    /// What it hands over to, one for each exporter.
+    pub rings: Vec<Arc<LiveRing>>,
     /// Services of the gRPC port beside OTLP.
     pub routes: Routes,
     /// Turns true when it is to end.
     pub drain: watch::Receiver<bool>,
+}
+
+/// What a worker's senses are made of.
+#[derive(Clone, Debug)]
+pub struct SensesSetup {
+    /// Where it publishes.
+    pub slot: Arc<WorkerSlot>,
+    /// Where it reads the zone.
+    pub zone: Arc<ZoneCell>,
+    /// Operations after which it does so.
+    pub every: u32,
 }
 
 /// Where the acceptor leaves connections for a worker.
@@ -167,11 +185,22 @@ fn run(
         bell,
         budget,
         limits,
+        senses,
+        rings,
         routes,
         drain,
         ..
     } = setup;
-    let state = Rc::new(WorkerState::new(writer, &budget, limits, routes, load, counters));
+    let senses = Senses::new(senses.slot, senses.zone, senses.every, Instant::now());
+    let state = Rc::new(WorkerState::new(
+        writer,
+        Slice::new(budget),
+        Sensing { senses, rings },
+        limits,
+        routes,
+        load,
+        counters,
+    ));
     runtime.block_on(work(&state, connections, bell, drain));
     // What has not ended by now is dropped with the runtime.
     drop(runtime);
@@ -197,6 +226,7 @@ async fn work(
     tokio::task::spawn_local(release(Rc::clone(state), bell));
     tokio::task::spawn_local(flush(Rc::clone(state)));
     tokio::task::spawn_local(tick(Rc::clone(state)));
+    tokio::task::spawn_local(sense(Rc::clone(state)));
     let mut told = pin!(drain.wait_for(|drain| *drain));
     loop {
         tokio::select! {
@@ -240,6 +270,11 @@ impl Drop for Connected {
     }
 }
 
+/// Looks at the zone also where there are no requests.
+async fn sense(state: Rc<WorkerState>) {
+    state.senses.run(|| state.told()).await;
+}
+
 /// Releases waiters whenever the watermark has moved.
 async fn release(state: Rc<WorkerState>, bell: Bell) {
     loop {
@@ -259,10 +294,32 @@ async fn flush(state: Rc<WorkerState>) {
 
 fn release_once(state: &WorkerState) {
     if let Some(acked) = state.watermark.acked() {
-        state.waiters.must_release(acked);
+        hand_over(state, |each| state.waiters.must_release(acked, each));
     }
     if state.watermark.failed() {
         state.waiters.fail();
+    }
+}
+
+/// Hands what `release` names to the live rings, and wakes their readers once. Outside Green nothing is handed over: exporters read the vault.
+fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
+    if state.rings.is_empty() {
+        return release(&mut |_| ());
+    }
+    let green = state.senses.zone() == Zone::Green;
+    let mut told = false;
+    release(&mut |lsn| {
+        for ring in &state.rings {
+            if green {
+                ring.must_try_push(lsn);
+            } else {
+                ring.must_pivot();
+            }
+        }
+        told = true;
+    });
+    if told {
+        state.rings.iter().for_each(|ring| ring.wake());
     }
 }
 
@@ -273,17 +330,22 @@ async fn tick(state: Rc<WorkerState>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut logged = [0; Refusal::COUNT];
+    let runtime = Handle::current().metrics();
+    let (mut ticked, mut worked) = (Instant::now(), runtime.worker_total_busy_duration(0));
     for number in 1u32.. {
         ticks.tick().await;
+        let (now, busy) = (Instant::now(), runtime.worker_total_busy_duration(0));
+        state.admission.tick(now - ticked, busy.saturating_sub(worked));
+        (ticked, worked) = (now, busy);
         state.writer.borrow_mut().must_tick();
         release_once(&state);
         state.waiters.tick(ACK_TICKS);
         state.slice.rebalance();
         state.scratch.borrow_mut().tick();
-        let oldest = TICK * state.waiters.oldest().unwrap_or(0);
+        let oldest = state.oldest_unsynced();
         state
             .counters
-            .tick(Instant::now(), state.waiters.len(), oldest, state.slice.used());
+            .tick(now, state.waiters.len(), oldest, state.slice.used());
         if number.is_multiple_of(LOG_TICKS) {
             state.bytes.clear();
             log_refusals(&state.counters, &mut logged);

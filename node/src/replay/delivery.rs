@@ -5,21 +5,21 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gophership_catalogue::job::JobPosition;
-use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::mpsc;
 
-use super::answer::Answer;
-use super::backoff::Backoff;
 use super::limits::ENTRIES_AHEAD;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
 use super::reader::{self, Found};
-use super::sink::{Parcel, Sink};
+use crate::sink::{Answer, Backoff, Outgoing, Readier, Sink};
+use crate::somatic::{Job as ThrottledJob, Throttle};
 
 /// One shard of a job.
 pub(super) struct Delivery {
@@ -29,6 +29,10 @@ pub(super) struct Delivery {
     pub(super) sink: Sink,
     pub(super) pace: Arc<Pace>,
     pub(super) progress: Arc<Progress>,
+    pub(super) throttle: Throttle,
+    pub(super) readier: Readier,
+    /// Bytes of a deferred payload, inflated, at most.
+    pub(super) max_message: usize,
 }
 
 impl Delivery {
@@ -85,41 +89,61 @@ impl Delivery {
 
     /// Sends one entry until it is settled.
     async fn deliver(&mut self, shard: (NodeId, ShardId), entry: StoredEntry) -> Result<(), String> {
-        let (lsn, records, bytes) = (
-            entry.lsn,
-            u64::from(entry.meta.record_count),
-            entry.payload.len() as u64,
-        );
-        let parcel = Parcel::new(entry);
+        let (lsn, bytes) = (entry.lsn, entry.payload.len() as u64);
+        // One entry a request: a payload that the sink refuses takes no other with it.
+        let entry_id = format!("{}/{}/{},1", entry.node, entry.shard, entry.lsn);
+        let ready = self.readier.ready(entry, self.max_message);
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(why) => {
+                let why = format!("entry {entry_id}: kept as received, and malformed: {why}");
+                self.progress.rejected(1, 0, &why);
+                self.move_past(shard, lsn, None);
+                return Ok(());
+            }
+        };
+        let records = u64::from(ready.records);
+        let out = Outgoing {
+            payload: ready.payload,
+            entry: entry_id,
+        };
+        let began = Instant::now();
         let mut backoff = Backoff::default();
         let delivered = loop {
             self.pace.take(bytes).await;
-            match self.sink.send(&parcel).await {
+            match self.sink.send(&out).await {
                 Answer::Accepted => break true,
                 Answer::AcceptedInPart { rejected, why } => {
                     tracing::warn!(
-                        entry = parcel.id,
+                        entry = out.entry,
                         count = rejected,
                         error = why,
                         "replay.entry.rejected_in_part"
                     );
                     self.progress
-                        .rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, parcel.id));
+                        .rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, out.entry));
                     break true;
                 }
-                Answer::Refused(why) => {
-                    tracing::warn!(entry = parcel.id, count = records, error = why, "replay.entry.rejected");
+                Answer::Refused(why) | Answer::TooLarge(why) => {
+                    tracing::warn!(entry = out.entry, count = records, error = why, "replay.entry.rejected");
                     self.progress
-                        .rejected(1, records, &format!("entry {}: {why}", parcel.id));
+                        .rejected(1, records, &format!("entry {}: {why}", out.entry));
                     break false;
                 }
                 Answer::Retry { after, why } => {
                     self.progress.trouble(&why);
                     tokio::time::sleep(backoff.next(after)).await;
                 }
-                Answer::Stop(why) => return Err(why),
+                Answer::Operator(why) => return Err(why),
             }
         };
+        self.move_past(shard, lsn, delivered.then_some((records, bytes)));
+        self.throttle.pass(ThrottledJob::Replay, began.elapsed()).await;
+        Ok(())
+    }
+
+    /// Moves the position past an entry; `delivered`: its records and bytes.
+    fn move_past(&self, shard: (NodeId, ShardId), lsn: Lsn, delivered: Option<(u64, u64)>) {
         let mut position = self.progress.position(shard).unwrap_or(JobPosition {
             done_lsn: lsn,
             entries: 0,
@@ -127,12 +151,11 @@ impl Delivery {
             bytes: 0,
         });
         position.done_lsn = lsn;
-        if delivered {
+        if let Some((records, bytes)) = delivered {
             position.entries += 1;
             position.records += records;
             position.bytes += bytes;
         }
         self.progress.advance(shard, position);
-        Ok(())
     }
 }

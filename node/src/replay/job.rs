@@ -22,9 +22,10 @@ use super::limits::COMMIT_INTERVAL;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{Progress, shortened};
-use super::sink::Sink;
 use super::spec::Spec;
 use crate::control::raised;
+use crate::sink::{Readier, Sink};
+use crate::somatic::Throttle;
 
 /// What a job's record says that it is to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub(super) struct Job {
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<LocalCatalogue>,
     pub(super) progress: Arc<Progress>,
+    pub(super) throttle: Throttle,
+    pub(super) max_message: usize,
     /// The node ends.
     pub(super) stop: watch::Receiver<bool>,
     /// An operator ends it.
@@ -98,6 +101,7 @@ impl Job {
     fn senders(&self) -> Result<JoinSet<Result<(), String>>, String> {
         let spec = &self.order.spec;
         let sink = spec.sink.as_ref().ok_or("its record names no sink")?;
+        let target = sink.target().map_err(|e| e.to_string())?;
         let pace = Pace::new(spec.rate_bytes_per_second);
         let mut senders = JoinSet::new();
         for part in &self.order.parts {
@@ -105,9 +109,12 @@ impl Job {
                 vault: self.vault.clone(),
                 part: *part,
                 range: spec.range(),
-                sink: Sink::new(sink).map_err(|e| e.to_string())?,
+                sink: Sink::new(&target).map_err(|e| e.to_string())?,
                 pace: Arc::clone(&pace),
                 progress: Arc::clone(&self.progress),
+                throttle: self.throttle.clone(),
+                readier: Readier::default(),
+                max_message: self.max_message,
             };
             senders.spawn(delivery.run());
         }

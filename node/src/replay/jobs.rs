@@ -1,7 +1,6 @@
 //! The jobs of this node: begun, resumed, shown, cancelled. Their records are in the catalogue.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::CatalogueError;
@@ -10,19 +9,17 @@ use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobSta
 use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
-use tokio::net::lookup_host;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::job::{Job, Order, submit};
-use super::limits::{CONNECT_TIMEOUT, JOBS_MAX};
-use super::own_address::is_own;
+use super::limits::JOBS_MAX;
 use super::plan;
 use super::progress::Progress;
-use super::sink::Sink;
 use super::spec::{SinkSpec, Spec};
 use crate::control::{ControlContext, lsn_shown};
+use crate::sink::{Sink, reaches_self};
 
 /// A job under way, from outside.
 struct Running {
@@ -129,34 +126,13 @@ impl Jobs {
 
     /// Finds the sink, and sees that it is not the node itself.
     async fn check(&self, sink: &SinkSpec) -> Result<(), ReplayError> {
-        Sink::new(sink)?;
-        let endpoint = &sink.endpoint;
-        let addresses: Vec<SocketAddr> =
-            match tokio::time::timeout(CONNECT_TIMEOUT, lookup_host(endpoint.as_str())).await {
-                Ok(Ok(found)) => found.collect(),
-                Ok(Err(error)) => {
-                    return Err(ReplayError::Unresolvable {
-                        endpoint: endpoint.clone(),
-                        why: error.to_string(),
-                    });
-                }
-                Err(_) => {
-                    return Err(ReplayError::Unresolvable {
-                        endpoint: endpoint.clone(),
-                        why: "the name service does not answer".to_owned(),
-                    });
-                }
-            };
-        if !sink.into_self
-            && addresses
-                .iter()
-                .any(|address| is_own(*address, &self.context.own_addresses))
-        {
-            return Err(ReplayError::IntoSelf {
-                endpoint: endpoint.clone(),
-            });
+        Sink::new(&sink.target()?).map_err(|e| ReplayError::Invalid(e.to_string()))?;
+        let endpoint = sink.endpoint.clone();
+        match reaches_self(&endpoint, &self.context.own_addresses).await {
+            Err(why) => Err(ReplayError::Unresolvable { endpoint, why }),
+            Ok(true) if !sink.into_self => Err(ReplayError::IntoSelf { endpoint }),
+            Ok(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn launch(self: &Arc<Self>, id: JobId, order: Order, progress: Progress) {
@@ -180,6 +156,8 @@ impl Jobs {
             order,
             vault: self.context.vault.clone(),
             catalogue: Arc::clone(&self.context.catalogue),
+            throttle: self.context.throttle.clone(),
+            max_message: self.context.max_message,
             progress,
             stop: self.stop.clone(),
             cancel: cancelled,

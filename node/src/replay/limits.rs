@@ -18,19 +18,7 @@ pub(super) const FAULTS_NAMED: usize = 16;
 pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
 /// How often a job's position is kept.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection to a sink is made within this.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A sink answers within this.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The first pause after an answer that may be retried.
-pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// The longest pause, where the sink asks for no longer one.
-pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// The longest pause that a sink can ask for.
-pub(super) const PAUSE_ASKED_MAX: Duration = Duration::from_secs(3600);
-/// Bytes of a sink's answer that are read.
-pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-const _: () =
-    assert!(BACKOFF_MIN.as_nanos() <= BACKOFF_MAX.as_nanos() && BACKOFF_MAX.as_nanos() <= PAUSE_ASKED_MAX.as_nanos());
 const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);

@@ -2,23 +2,18 @@
 //!
 //! - `spec`: what was asked, checked. `plan`: where each shard's reading ends. `reader`: the reading.
 //! - `stream`: to the client. `jobs`, `job`, `delivery`: to a sink that the node sends to, kept in the catalogue.
-//! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`; `answer`: what its answers mean.
+//!
+//! Not here: the sinks themselves (`crate::sink`).
 
-mod answer;
-mod backoff;
 mod delivery;
 mod error;
 mod job;
 mod jobs;
 mod limits;
-mod otlp_grpc;
-mod otlp_http;
-mod own_address;
 mod pace;
 mod plan;
 mod progress;
 mod reader;
-mod sink;
 mod spec;
 mod stream;
 

@@ -6,6 +6,8 @@ use gophership_vault::time::TimeRange;
 use serde::{Deserialize, Serialize};
 
 use super::error::ReplayError;
+use super::limits::ANSWER_TIMEOUT;
+use crate::config::{Compression, Endpoint, ExportKind, ExportTarget};
 
 /// How a sink is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -22,6 +24,24 @@ pub(crate) struct SinkSpec {
     /// `host:port`.
     pub(super) endpoint: String,
     pub(super) into_self: bool,
+}
+
+impl SinkSpec {
+    /// The sink as it is spoken to: plaintext, as no certificates can be named; a proxy is the environment's.
+    pub(super) fn target(&self) -> Result<ExportTarget, ReplayError> {
+        let kind = match self.protocol {
+            Protocol::OtlpGrpc => ExportKind::Grpc,
+            Protocol::OtlpHttp => ExportKind::Http,
+        };
+        let endpoint = Endpoint::plaintext(kind, &self.endpoint)
+            .ok_or_else(|| ReplayError::Invalid(format!("the sink {:?} is not host:port", self.endpoint)))?;
+        Ok(ExportTarget {
+            compression: Compression::None,
+            timeout: ANSWER_TIMEOUT,
+            insecure: true,
+            ..ExportTarget::new(kind, endpoint)
+        })
+    }
 }
 
 /// Where entries are read from.

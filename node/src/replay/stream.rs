@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
@@ -22,6 +23,7 @@ use super::progress::Missing;
 use super::reader::{self, Found};
 use super::spec::Spec;
 use crate::control::{lsn_shown, raised};
+use crate::somatic::{Job, Throttle};
 
 type Message = Result<v1::ReplayChunk, Status>;
 
@@ -52,6 +54,7 @@ pub(crate) fn stream(
     bytes_total_estimate: u64,
     place: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
+    throttle: Throttle,
 ) -> impl Stream<Item = Message> + use<> {
     let (say, heard) = mpsc::channel(CHUNKS_AHEAD);
     let parts = plan::parts(&vault);
@@ -75,11 +78,13 @@ pub(crate) fn stream(
         chunker.finish();
     });
     stream::unfold(Some((heard, stop)), move |state| {
-        let pace = Arc::clone(&pace);
+        let (pace, throttle) = (Arc::clone(&pace), throttle.clone());
         async move {
             let (mut heard, mut stop) = state?;
             let next = async {
+                let began = Instant::now();
                 let message = heard.recv().await?;
+                throttle.pass(Job::Replay, began.elapsed()).await;
                 let bytes = message
                     .as_ref()
                     .map_or(0, |chunk| chunk.entries.iter().map(|e| e.payload.len() as u64).sum());

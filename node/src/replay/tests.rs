@@ -1,7 +1,5 @@
 //! Jobs end to end: a real vault and catalogue, and sinks that answer as told.
 
-mod stub;
-
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ListReplaysRequest, OtlpSink, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
@@ -9,7 +7,7 @@ use gophership_proto::control::v1::{
 use tonic::Code;
 
 use crate::control::testkit::{TestControl, TestNode, payload};
-use stub::{Reply, Stub};
+use crate::sink::stub::{Reply, Stub};
 
 fn grpc(stub: &Stub) -> ReplaySpec {
     to(Kind::OtlpGrpc(OtlpSink {

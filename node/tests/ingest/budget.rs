@@ -1,11 +1,14 @@
 //! Memory: a client gets a refusal that it retries, never a hang, and what was taken goes back.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use futures_util::stream::{self, StreamExt};
 
 use gophership::ingester::Refusal;
 
-use crate::client::{Http2, export, export_request, frames, message, post, streamed, unfinished};
-use crate::harness::{Server, Settings};
+use crate::client::{Http1, Http2, export, export_request, frames, message, streamed, unfinished};
+use crate::harness::{HANG, Server, Settings};
 use crate::payloads::{gzip, logs};
 use crate::run;
 
@@ -33,16 +36,20 @@ fn what_does_not_fit_into_the_budget_is_refused_with_a_retry_delay() {
         assert!(answer.header("google.rpc.retryinfo-bin").is_some());
         assert!(answer.header("grpc-status-details-bin").is_some());
         let protobuf = [("content-type", "application/x-protobuf")];
-        let answer = post(server.http, &protobuf, payload.clone()).await;
+        let mut refused = Http1::connect(server.http).await;
+        let answer = refused.post(&protobuf, payload.clone()).await;
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
         // A client that goes away gives its bytes back.
         holding.abort();
         let _ = holding.await;
+        server.becomes(|server| server.budget.held() == 0).await;
+        // It sent all of it before it was answered, and is still connected.
+        assert_eq!(refused.post(&protobuf, logs(1, 10)).await.status, 200);
     });
     server.until(|server| server.budget.held() == 0);
     let answer = run(export(server.grpc, &[], frames([message(0, &payload)])));
     assert_eq!(answer.grpc(), Some("0"));
-    assert_eq!(server.payloads(), [payload]);
+    assert_eq!(server.payloads(), [logs(1, 10), payload]);
     assert_eq!(server.counted()[0].refused[Refusal::Budget.index()], 2);
     server.stop();
 }
@@ -118,5 +125,49 @@ fn many_at_once_under_a_tight_budget_are_each_stored_or_refused() {
     assert!(acknowledged > 0);
     assert_eq!(server.payloads(), vec![payload; acknowledged]);
     server.until(|server| server.budget.held() == 0);
+    server.stop();
+}
+
+#[test]
+fn a_worker_that_is_sent_more_than_it_can_read_soon_says_so_and_goes_on() {
+    let server = Server::start(Settings::default());
+    let payload = logs(1000, 1000);
+    // Nothing of it is stored, so no disk takes part.
+    let malformed = bytes::Bytes::from(message(0, &payload[..payload.len() - 1]));
+    let busy = run(async {
+        let seen = Rc::new(Cell::new(false));
+        let sends = (0..256).map(|_| {
+            let (seen, body, to) = (Rc::clone(&seen), malformed.clone(), server.grpc);
+            async move {
+                let mut connection = Http2::connect(to).await;
+                let mut busy = 0;
+                while !seen.get() {
+                    let answer = connection
+                        .send(export_request(&[], streamed(stream::iter([body.clone()]))))
+                        .await
+                        .unwrap();
+                    match answer.grpc() {
+                        Some("3") => {}
+                        Some("14") => {
+                            assert!(answer.header("google.rpc.retryinfo-bin").is_some());
+                            busy += 1;
+                            seen.set(true);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                busy
+            }
+        });
+        let sends = futures_util::future::join_all(sends);
+        tokio::time::timeout(HANG, sends)
+            .await
+            .expect("256 MiB at once are too much for a core")
+            .iter()
+            .sum::<u64>()
+    });
+    assert_eq!(server.counted()[0].refused[Refusal::Busy.index()], busy);
+    let answer = run(export(server.grpc, &[], frames([message(0, &logs(1, 10))])));
+    assert_eq!(answer.grpc(), Some("0"));
     server.stop();
 }

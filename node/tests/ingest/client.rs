@@ -120,23 +120,42 @@ fn set<'h>(to: &mut HeaderMap, headers: impl Iterator<Item = &'h (&'h str, &'h s
     }
 }
 
-/// A request of HTTP/1.1 on a connection of its own.
-pub(crate) async fn http1(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
-    let socket = TcpStream::connect(to).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
-    set(request.headers_mut(), [("host", "localhost")].iter().chain(headers));
-    answer(sender.send_request(request).await.unwrap()).await.unwrap()
+/// A connection of HTTP/1.1.
+pub(crate) struct Http1(hyper::client::conn::http1::SendRequest<Body>);
+
+impl Http1 {
+    pub(crate) async fn connect(to: SocketAddr) -> Self {
+        let socket = TcpStream::connect(to).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    pub(crate) async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+        self.0.ready().await.unwrap();
+        let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+        set(request.headers_mut(), [("host", "localhost")].iter().chain(headers));
+        answer(self.0.send_request(request).await.unwrap()).await.unwrap()
+    }
+
+    /// `POST /v1/logs` with a body whose length is told.
+    pub(crate) async fn post(&mut self, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let len = body.len().to_string();
+        let told: Vec<(&str, &str)> = headers.iter().copied().chain([("content-length", &*len)]).collect();
+        self.send("POST", "/v1/logs", &told, frames([body])).await
+    }
 }
 
-/// `POST /v1/logs` with a body whose length is told.
+/// A request of HTTP/1.1 on a connection of its own.
+pub(crate) async fn http1(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+    Http1::connect(to).await.send(method, path, headers, body).await
+}
+
+/// `POST /v1/logs` on a connection of its own.
 pub(crate) async fn post(to: SocketAddr, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-    let len = body.len().to_string();
-    let told: Vec<(&str, &str)> = headers.iter().copied().chain([("content-length", &*len)]).collect();
-    http1(to, "POST", "/v1/logs", &told, frames([body])).await
+    Http1::connect(to).await.post(headers, body).await
 }
 
 async fn answer(response: Response<Incoming>) -> hyper::Result<Answer> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gophership::buffer::Budget;
-use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, Snapshot, Worker, WorkerSetup};
+use gophership::buffer::{Budget, LiveRing};
+use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
+use gophership::somatic::{Override, Zone, ZoneCell};
 use gophership::tls::ServerTls;
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::entry::EntryMeta;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 /// What takes longer will not happen.
-const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// What a test sets.
 pub(crate) struct Settings {
@@ -27,6 +28,10 @@ pub(crate) struct Settings {
     pub(crate) limits: IngestLimits,
     pub(crate) routes: Routes,
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// What every worker hands over to.
+    pub(crate) rings: Vec<Arc<LiveRing>>,
+    /// The zone that is forced, if any.
+    pub(crate) zone: Option<Zone>,
 }
 
 impl Default for Settings {
@@ -42,6 +47,8 @@ impl Default for Settings {
             },
             routes: Routes::default(),
             tls: None,
+            rings: Vec::new(),
+            zone: None,
         }
     }
 }
@@ -72,12 +79,24 @@ impl Server {
             spares: 2,
             disk_limit: 1 << 30,
             retention: Duration::from_secs(600),
+            release: gophership_vault::Release::AtRetention,
+            on_full: gophership_vault::OnFull::Refuse,
         };
         let bells: Vec<Bell> = (0..settings.shards).map(|_| Bell::default()).collect();
         let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
         let (vault, writers) = Vault::open(dir, &options, epoch, Arc::new(catalogue), seams).unwrap();
         let budget = Budget::new(settings.budget, usize::from(settings.shards));
         let (drain, draining) = watch::channel(false);
+        let zone = Arc::new(ZoneCell::new(Instant::now()));
+        if let Some(forced) = settings.zone {
+            let forced = Override {
+                zone: forced,
+                reason: "a test".to_owned(),
+                by: "a test".to_owned(),
+                set_ns: 0,
+            };
+            zone.force(forced, Instant::now());
+        }
         let workers: Vec<Worker> = writers
             .into_iter()
             .zip(bells)
@@ -90,6 +109,12 @@ impl Server {
                     bell,
                     budget: Arc::clone(&budget),
                     limits: settings.limits,
+                    senses: SensesSetup {
+                        slot: Arc::default(),
+                        zone: Arc::clone(&zone),
+                        every: 1024,
+                    },
+                    rings: settings.rings.clone(),
                     routes: settings.routes.clone(),
                     drain: draining.clone(),
                 };

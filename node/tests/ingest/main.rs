@@ -12,6 +12,7 @@ mod connections;
 mod grpc;
 mod http;
 mod tls;
+mod zones;
 
 use std::future::Future;
 

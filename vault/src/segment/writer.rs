@@ -12,6 +12,7 @@ use super::header::SegmentHeader;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ledger::SegmentStats;
+use crate::limits::{PAGE, WRITEBACK_BYTES};
 
 /// A segment file that is being written.
 pub(crate) struct SegmentWriter {
@@ -19,6 +20,8 @@ pub(crate) struct SegmentWriter {
     path: PathBuf,
     header: SegmentHeader,
     offset: u64,
+    /// Up to where the kernel was told to write.
+    told: u64,
     rows: Vec<BlockRow>,
     stats: SegmentStats,
     digest: [u8; 32],
@@ -42,6 +45,7 @@ impl SegmentWriter {
             path: path.to_path_buf(),
             header,
             offset: 0,
+            told: 0,
             rows: Vec::new(),
             stats: SegmentStats::default(),
             digest,
@@ -103,6 +107,12 @@ impl SegmentWriter {
             .write_all(bytes)
             .map_err(VaultError::io("write", &self.path))?;
         self.offset += bytes.len() as u64;
+        if self.offset - self.told >= WRITEBACK_BYTES {
+            // The last page is not full yet.
+            let to = self.offset - self.offset % PAGE;
+            file_io::begin_writeback(&self.file, self.told, to);
+            self.told = to;
+        }
         Ok(())
     }
 }

@@ -4,12 +4,14 @@
 //! block of the file is allocated before it is mapped.
 //! **Not here**: appending (`writer`), when a file may be reused (`keeper`).
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Acquire;
 
 use fail::fail_point;
 use rustix::fs::FallocateFlags;
@@ -19,8 +21,8 @@ use super::header::{Tenant, WalHeader};
 use crate::entry::WalSeal;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{ClusterId, Epoch, FileUuid, SegmentId};
-use crate::limits::PAGE;
+use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, SegmentId};
+use crate::limits::{FILL_BYTES, PAGE};
 use crate::map::{MapWriter, WalMap};
 use crate::time::now_unix_nano;
 
@@ -58,6 +60,21 @@ impl WalFile {
     pub(crate) fn end(&self) -> u64 {
         self.header.size - PAGE
     }
+
+    /// The last number at or below `until` in this file; 0 where it has none.
+    pub(crate) fn last_number(&self, until: Lsn) -> u32 {
+        match until.index().cmp(&self.header.id.index) {
+            Less => 0,
+            Equal => until.number().get(),
+            // The limit lies in a later file, so this one was rolled and its last number stands.
+            Greater => self.last_number.load(Acquire),
+        }
+    }
+
+    /// Bytes that its entries take, headers included.
+    pub(crate) fn entry_bytes(&self) -> u64 {
+        (self.map.published_len() as u64).saturating_sub(Self::FIRST)
+    }
 }
 
 /// The name of a segment's WAL file.
@@ -75,7 +92,7 @@ pub(crate) fn wal_dir(data: &Path, shard: u16) -> PathBuf {
 pub(crate) enum Fill {
     /// Yes: a sync of an extent that was never written commits the journal too.
     Zeros,
-    /// No: a start waits for this file, and the slower first syncs cost less than the wait.
+    /// No: somebody waits for this file, and the slower first syncs cost less than the wait.
     Nothing,
 }
 
@@ -187,6 +204,9 @@ fn allocate(file: &File, size: u64, fill: Fill, path: &Path) -> Result<(), Vault
         file.write_all_at(&zeros[..n], at)
             .map_err(VaultError::io("write", path))?;
         at += n as u64;
+        if at.is_multiple_of(FILL_BYTES) {
+            file_io::sync_data(file, path)?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::file::WalFile;
 use crate::entry::{EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
@@ -134,12 +133,7 @@ impl WalTail {
 
     /// The last number at or below `until` in this file; 0 where it has none.
     fn last(&self, until: Lsn) -> u32 {
-        match until.index().cmp(&self.wal.header.id.index) {
-            std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => until.number().get(),
-            // The limit lies in a later file, so this one was rolled and its last number stands.
-            std::cmp::Ordering::Greater => self.wal.last_number.load(Ordering::Acquire),
-        }
+        self.wal.last_number(until)
     }
 
     fn read(&mut self) -> Result<Option<(Lsn, EntryMeta, Vec<u8>)>, ReadFault> {

@@ -137,6 +137,8 @@ pub(crate) fn options(shards: u16) -> VaultOptions {
         spares: 2,
         disk_limit: 1 << 40,
         retention: Duration::from_secs(3600),
+        release: gophership_vault::Release::AtRetention,
+        on_full: gophership_vault::OnFull::Refuse,
     }
 }
 

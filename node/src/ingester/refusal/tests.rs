@@ -40,8 +40,9 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 5] = [
+const TEMPORARY: [Refusal; 6] = [
     Refusal::Budget,
+    Refusal::Busy,
     Refusal::DiskFull,
     Refusal::NoSpare,
     Refusal::Stalled,

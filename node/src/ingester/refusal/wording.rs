@@ -71,6 +71,12 @@ impl Refusal {
                 Http::SERVICE_UNAVAILABLE,
                 "the memory budget is taken: try again",
             ),
+            Self::Busy => (
+                "busy",
+                Code::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                "the node is sent more than it can take in: try again",
+            ),
             Self::DiskFull => (
                 "disk_full",
                 Code::Unavailable,

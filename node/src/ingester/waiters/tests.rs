@@ -32,7 +32,7 @@ fn i1_a_waiter_is_released_when_the_watermark_reaches_it_and_not_before() {
     for ack in &mut acks {
         assert_eq!(poll(ack, &bells), Poll::Pending);
     }
-    waiters.must_release(lsn(2));
+    waiters.must_release(lsn(2), |_| ());
     assert_eq!(bells.0.load(Ordering::Relaxed), 2);
     assert_eq!(poll(&mut acks[0], &bells), Poll::Ready(Ok(())));
     assert_eq!(poll(&mut acks[1], &bells), Poll::Ready(Ok(())));
@@ -44,7 +44,7 @@ fn i1_a_waiter_is_released_when_the_watermark_reaches_it_and_not_before() {
 fn a_waiter_that_was_never_polled_learns_of_its_release() {
     let waiters = Rc::new(Waiters::new());
     let mut ack = waiters.must_wait(lsn(1));
-    waiters.must_release(lsn(1));
+    waiters.must_release(lsn(1), |_| ());
     assert_eq!(poll(&mut ack, &Arc::default()), Poll::Ready(Ok(())));
 }
 
@@ -53,7 +53,7 @@ fn a_failed_shard_releases_all_with_an_error() {
     let waiters = Rc::new(Waiters::new());
     let bells = Arc::default();
     let (mut first, mut second) = (waiters.must_wait(lsn(1)), waiters.must_wait(lsn(2)));
-    waiters.must_release(lsn(1));
+    waiters.must_release(lsn(1), |_| ());
     waiters.fail();
     assert_eq!(poll(&mut first, &bells), Poll::Ready(Ok(())));
     assert_eq!(poll(&mut second, &bells), Poll::Ready(Err(Refusal::Failed)));
@@ -72,7 +72,7 @@ fn who_waits_too_long_is_released_with_an_error_and_the_others_go_on_waiting() {
     waiters.tick(2);
     assert_eq!(poll(&mut old, &bells), Poll::Ready(Err(Refusal::Stalled)));
     assert_eq!(poll(&mut young, &bells), Poll::Pending);
-    waiters.must_release(lsn(2));
+    waiters.must_release(lsn(2), |_| ());
     assert_eq!(
         (poll(&mut young, &bells), waiters.oldest()),
         (Poll::Ready(Ok(())), None)
@@ -95,15 +95,15 @@ fn i2_dropped_waiters_leave_no_slot_behind() {
         match round % 3 {
             0 => drop(acks),
             1 => {
-                waiters.must_release(lsn(number));
+                waiters.must_release(lsn(number), |_| ());
                 drop(acks);
             }
             _ => {
-                waiters.must_release(lsn(number));
+                waiters.must_release(lsn(number), |_| ());
                 acks.all(|mut ack| poll(&mut ack, &Arc::default()).is_ready());
             }
         }
-        waiters.must_release(lsn(number));
+        waiters.must_release(lsn(number), |_| ());
     }
     assert_eq!(waiters.len(), 0);
     assert!(waiters.inner.borrow().slots.len() <= 4, "slots are used again");
@@ -132,6 +132,6 @@ fn i3_the_queue_is_bounded() {
     assert!(!waiters.must_have_room());
     drop(acks);
     assert!(!waiters.must_have_room(), "abandoned entries are still in the queue");
-    waiters.must_release(lsn(1));
+    waiters.must_release(lsn(1), |_| ());
     assert!(waiters.must_have_room());
 }

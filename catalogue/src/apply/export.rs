@@ -1,0 +1,211 @@
+//! The transition for exporters, their cursors and their dead letters.
+//!
+//! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a seek only. I3: a
+//! segment that is trimmed has no dead letter.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
+
+use super::{Decision, node_of, unchanged, within};
+use crate::command::Reply;
+use crate::exporter::{DeadLetter, EntryKey, ExportCursor, ExporterRecord, Generation, Seek};
+use crate::limits::{
+    COMMIT_CURSORS_MAX, DEAD_LETTER_ANSWER_BYTES_MAX, DEAD_LETTERS_MAX, EXPORT_CURSORS_MAX, EXPORTER_NAME_BYTES_MAX,
+    EXPORTERS_MAX,
+};
+use crate::refusal::Refusal;
+use crate::segment::SegmentState;
+use crate::state::{Change, State};
+
+fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal> {
+    state
+        .exporter(exporter)
+        .copied()
+        .ok_or_else(|| Refusal::UnknownExporter {
+            exporter: exporter.to_owned(),
+        })
+}
+
+pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Decision {
+    within("an exporter's name", exporter.len(), EXPORTER_NAME_BYTES_MAX)?;
+    if exporter.is_empty() || exporter.contains(char::is_control) {
+        return Err(Refusal::BadExporterName {
+            exporter: exporter.to_owned(),
+        });
+    }
+    let record = match state.exporter(exporter) {
+        Some(known) if known.paused == paused => return unchanged(Reply::Done),
+        Some(known) => ExporterRecord {
+            paused,
+            since_ns: at_ns,
+            ..*known
+        },
+        None if state.exporters.len() >= EXPORTERS_MAX => {
+            return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
+        }
+        None => ExporterRecord {
+            paused,
+            generation: Generation::FIRST,
+            since_ns: at_ns,
+            last_seek: None,
+        },
+    };
+    Ok((Reply::Done, vec![Change::Exporter(exporter.to_owned(), record)]))
+}
+
+pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
+    let name = || exporter.to_owned();
+    let record = state.exporter(exporter).map(|_| Change::ExporterGone(name()));
+    let cursors = state
+        .cursors(exporter)
+        .map(|(shard, _)| Change::CursorGone(name(), shard));
+    let letters = state
+        .dead_letters(Some(exporter), None, usize::MAX)
+        .map(|letter| Change::DeadLetterGone(name(), letter.entry()));
+    Ok((Reply::Done, record.into_iter().chain(cursors).chain(letters).collect()))
+}
+
+pub(super) fn commit_cursors(state: &State, node: NodeId, cursors: &[ExportCursor]) -> Decision {
+    within("a command's list of cursors", cursors.len(), COMMIT_CURSORS_MAX)?;
+    node_of(state, node)?;
+    // What would go forward, and to where.
+    let mut ahead: BTreeMap<&str, BTreeMap<ShardId, Lsn>> = BTreeMap::new();
+    for cursor in cursors {
+        let name = cursor.exporter.as_str();
+        let based = state
+            .exporter(name)
+            .is_some_and(|known| known.generation == cursor.generation);
+        if based && state.cursor(name, node, cursor.shard) < Some(cursor.done) {
+            let done = ahead
+                .entry(name)
+                .or_default()
+                .entry(cursor.shard)
+                .or_insert(cursor.done);
+            *done = cursor.done.max(*done);
+        }
+    }
+    for (name, shards) in &ahead {
+        room_for_cursors(state, name, node, shards.keys())?;
+    }
+    let changes = ahead.into_iter().flat_map(|(name, shards)| {
+        shards
+            .into_iter()
+            .map(move |(shard, done)| Change::Cursor(name.to_owned(), (node, shard), done))
+    });
+    Ok((Reply::Done, changes.collect()))
+}
+
+/// Whether an exporter may have a cursor in these shards too.
+fn room_for_cursors<'a>(
+    state: &State,
+    exporter: &str,
+    node: NodeId,
+    shards: impl Iterator<Item = &'a ShardId>,
+) -> Result<(), Refusal> {
+    let new = shards.filter(|shard| state.cursor(exporter, node, **shard).is_none());
+    let known = state.cursors.get(exporter).map_or(0, BTreeMap::len);
+    within("an exporter's list of cursors", known + new.count(), EXPORT_CURSORS_MAX)
+}
+
+pub(super) fn seek_exporter(
+    state: &State,
+    exporter: &str,
+    node: NodeId,
+    shards: &[(ShardId, Option<Lsn>)],
+    at_ns: u64,
+) -> Decision {
+    within("a seek's list of shards", shards.len(), EXPORT_CURSORS_MAX)?;
+    node_of(state, node)?;
+    let known = exporter_of(state, exporter)?;
+    let seek = Some(Seek { node, at_ns });
+    if known.last_seek == seek {
+        return unchanged(Reply::Done);
+    }
+    let targets: BTreeMap<ShardId, Option<Lsn>> = shards.iter().copied().collect();
+    let set = targets.iter().filter(|(_, to)| to.is_some());
+    room_for_cursors(state, exporter, node, set.map(|(shard, _)| shard))?;
+    let record = ExporterRecord {
+        generation: known
+            .generation
+            .checked_next()
+            .ok_or(Refusal::NumbersUsedUp { what: "generation" })?,
+        last_seek: seek,
+        ..known
+    };
+    let mut changes = vec![Change::Exporter(exporter.to_owned(), record)];
+    for (shard, to) in targets {
+        let (name, key) = (exporter.to_owned(), (node, shard));
+        match (to, state.cursor(exporter, node, shard)) {
+            (Some(done), _) => changes.push(Change::Cursor(name, key, done)),
+            (None, Some(_)) => changes.push(Change::CursorGone(name, key)),
+            (None, None) => {}
+        }
+    }
+    Ok((Reply::Done, changes))
+}
+
+pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decision {
+    within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
+    let mut new: BTreeMap<(&str, EntryKey), &DeadLetter> = BTreeMap::new();
+    for letter in letters {
+        let name = letter.exporter.as_str();
+        exporter_of(state, name)?;
+        within(
+            "a dead letter's answer",
+            letter.answer.len(),
+            DEAD_LETTER_ANSWER_BYTES_MAX,
+        )?;
+        let id = letter.segment();
+        match state.segment_state(id) {
+            SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
+            SegmentState::Trimmed => continue,
+            SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
+        }
+        if state.dead_letter(name, letter.entry()).is_none() {
+            new.entry((name, letter.entry())).or_insert(letter);
+        }
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, _) in new.keys() {
+        let count = counts.entry(name).or_insert_with(|| state.dead_letter_count(name));
+        *count += 1;
+        if *count > DEAD_LETTERS_MAX {
+            return Err(Refusal::TooManyDeadLetters {
+                exporter: (*name).to_owned(),
+                limit: DEAD_LETTERS_MAX,
+            });
+        }
+    }
+    let changes = new.into_values().cloned().map(Change::DeadLetter);
+    Ok((Reply::Done, changes.collect()))
+}
+
+pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryKey]) -> Decision {
+    within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
+    let known: BTreeSet<EntryKey> = letters
+        .iter()
+        .copied()
+        .filter(|entry| state.dead_letter(exporter, *entry).is_some())
+        .collect();
+    let gone = |entry| Change::DeadLetterGone(exporter.to_owned(), entry);
+    Ok((Reply::Done, known.into_iter().map(gone).collect()))
+}
+
+/// Whether dead letters hold a segment whose retention is over.
+pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
+    match state.dead_letters_in(id).count() as u64 {
+        0 => Ok(()),
+        letters => Err(Refusal::Held { id, letters }),
+    }
+}
+
+/// The dead letters that go with their segment.
+pub(super) fn letters_gone(state: &State, id: SegmentId) -> impl Iterator<Item = Change> {
+    state
+        .dead_letters_in(id)
+        .map(|letter| Change::DeadLetterGone(letter.exporter.clone(), letter.entry()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+use super::*;
+use crate::apply::{apply, decide};
+use crate::command::Command;
+use crate::error::Disposition;
+use crate::testkit::{cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use gophership_vault::ledger::TrimReason;
+
+/// Two nodes, exporters `a` and `b`, and segment 1/0/1 sealed.
+fn ready() -> State {
+    let id = segment(1, 0, 1);
+    let mut state = State::default();
+    let seal = Command::Seal {
+        seal: seal_record(id, 1, 9),
+    };
+    say(
+        &mut state,
+        &[
+            register(1),
+            register(2),
+            up(1, 1),
+            exporter("a"),
+            exporter("b"),
+            open(id, 1),
+            seal,
+        ],
+    );
+    state
+}
+
+fn say(state: &mut State, commands: &[Command]) {
+    for command in commands {
+        apply(state, command).unwrap();
+    }
+}
+
+fn set(name: &str, paused: bool, at_ns: u64) -> Command {
+    Command::SetExporter {
+        exporter: name.to_owned(),
+        paused,
+        at_ns,
+    }
+}
+
+fn commit(cursors: &[ExportCursor]) -> Command {
+    Command::CommitCursors {
+        node: node(1),
+        cursors: cursors.to_vec(),
+    }
+}
+
+fn seek(name: &str, shards: &[(u16, Option<Lsn>)], at_ns: u64) -> Command {
+    Command::SeekExporter {
+        exporter: name.to_owned(),
+        node: node(1),
+        shards: shards.iter().map(|(s, to)| (ShardId::new(*s), *to)).collect(),
+        at_ns,
+    }
+}
+
+fn add(letters: &[DeadLetter]) -> Command {
+    Command::AddDeadLetters {
+        letters: letters.to_vec(),
+    }
+}
+
+fn drop_letters(name: &str, letters: &[EntryKey]) -> Command {
+    Command::DropDeadLetters {
+        exporter: name.to_owned(),
+        letters: letters.to_vec(),
+    }
+}
+
+fn trim(id: SegmentId, why: TrimReason) -> Command {
+    Command::Trim { id, why }
+}
+
+fn done(state: &State, name: &str, shard: u16) -> Option<Lsn> {
+    state.cursor(name, node(1), ShardId::new(shard))
+}
+
+#[test]
+fn a_pause_is_kept_with_its_time_and_said_twice_changes_nothing() {
+    let mut state = ready();
+    say(&mut state, &[set("a", true, 8), set("a", true, 9)]);
+    let known = *state.exporter("a").unwrap();
+    assert_eq!((known.paused, known.since_ns), (true, 8));
+    say(&mut state, &[seek("a", &[], 10), set("a", false, 11)]);
+    let known = *state.exporter("a").unwrap();
+    assert_eq!((known.paused, known.since_ns, known.generation.get()), (false, 11, 2));
+}
+
+#[test]
+fn a_name_that_cannot_be_a_key_and_one_exporter_too_many_are_refused() {
+    let mut state = State::default();
+    for name in ["", "a\0b", "a\n"] {
+        let refused = Refusal::BadExporterName {
+            exporter: name.to_owned(),
+        };
+        assert_eq!(apply(&mut state, &exporter(name)), Err(refused));
+    }
+    let long = "x".repeat(EXPORTER_NAME_BYTES_MAX + 1);
+    assert!(matches!(
+        apply(&mut state, &exporter(&long)),
+        Err(Refusal::TooLong { .. })
+    ));
+    (0..EXPORTERS_MAX).for_each(|n| say(&mut state, &[exporter(&n.to_string())]));
+    let refused = Refusal::TooManyExporters { limit: EXPORTERS_MAX };
+    assert_eq!(apply(&mut state, &exporter("more")), Err(refused));
+    let forget = Command::ForgetExporter {
+        exporter: "7".to_owned(),
+    };
+    say(&mut state, &[set("3", true, 9), forget, exporter("more")]);
+}
+
+#[test]
+fn i2_a_cursor_goes_forward_only_and_each_node_has_its_own() {
+    let mut state = ready();
+    let both = [
+        cursor("a", 1, 0, lsn(1, 5)),
+        cursor("b", 1, 0, lsn(1, 2)),
+        cursor("a", 1, 0, lsn(1, 4)),
+    ];
+    say(&mut state, &[commit(&both)]);
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
+    assert_eq!(done(&state, "b", 0), Some(lsn(1, 2)));
+    let before = state.clone();
+    say(&mut state, &[commit(&both), commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
+    assert_eq!(state, before);
+
+    let other = Command::CommitCursors {
+        node: node(2),
+        cursors: vec![cursor("a", 1, 0, lsn(1, 1))],
+    };
+    say(&mut state, &[other]);
+    let all: Vec<_> = state.cursors("a").collect();
+    let shard = ShardId::new(0);
+    assert_eq!(all, [((node(1), shard), lsn(1, 5)), ((node(2), shard), lsn(1, 1))]);
+    let stranger = Command::CommitCursors {
+        node: node(3),
+        cursors: vec![],
+    };
+    assert_eq!(
+        apply(&mut state, &stranger),
+        Err(Refusal::UnknownNode { node: node(3) })
+    );
+}
+
+#[test]
+fn i2_a_seek_sets_cursors_exactly_and_leaves_the_other_shards() {
+    let mut state = ready();
+    let three: Vec<_> = (0..3).map(|shard| cursor("a", 1, shard, lsn(5, 5))).collect();
+    say(
+        &mut state,
+        &[
+            commit(&three),
+            commit(&[cursor("b", 1, 0, lsn(5, 5))]),
+            seek(
+                "a",
+                &[(0, Some(lsn(2, 1))), (1, None), (7, None), (8, Some(lsn(9, 9)))],
+                20,
+            ),
+        ],
+    );
+    let now: Vec<_> = [0, 1, 2, 7, 8].map(|shard| done(&state, "a", shard)).into();
+    assert_eq!(now, [Some(lsn(2, 1)), None, Some(lsn(5, 5)), None, Some(lsn(9, 9))]);
+    assert_eq!(done(&state, "b", 0), Some(lsn(5, 5)));
+    assert_eq!(
+        apply(&mut state, &seek("x", &[], 1)),
+        Err(Refusal::UnknownExporter {
+            exporter: "x".to_owned()
+        })
+    );
+}
+
+#[test]
+fn a_cursor_from_before_a_seek_does_not_undo_it() {
+    let mut state = ready();
+    say(
+        &mut state,
+        &[commit(&[cursor("a", 1, 0, lsn(3, 1))]), seek("a", &[(0, None)], 20)],
+    );
+    let sought = state.clone();
+    say(&mut state, &[commit(&[cursor("a", 1, 0, lsn(3, 2))])]);
+    assert_eq!(state, sought);
+    // What the same command says of another exporter still counts.
+    say(
+        &mut state,
+        &[commit(&[cursor("a", 1, 0, lsn(3, 2)), cursor("b", 1, 0, lsn(1, 1))])],
+    );
+    assert_eq!((done(&state, "a", 0), done(&state, "b", 0)), (None, Some(lsn(1, 1))));
+    say(&mut state, &[commit(&[cursor("a", 2, 0, lsn(1, 1))])]);
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)));
+}
+
+#[test]
+fn a_seek_said_again_does_not_undo_what_was_exported_since() {
+    let mut state = ready();
+    let again = seek("a", &[(0, None)], 20);
+    say(
+        &mut state,
+        &[again.clone(), commit(&[cursor("a", 2, 0, lsn(1, 1))]), again],
+    );
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)));
+    // A later one to the same place is another.
+    say(&mut state, &[seek("a", &[(0, None)], 21)]);
+    assert_eq!(done(&state, "a", 0), None);
+    assert_eq!(state.exporter("a").unwrap().generation.get(), 3);
+}
+
+#[test]
+fn i1_a_forgotten_exporter_leaves_nothing_and_takes_nothing() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    let forget = Command::ForgetExporter {
+        exporter: "b".to_owned(),
+    };
+    say(&mut state, std::slice::from_ref(&forget));
+    let without = state.clone();
+    let late = [
+        commit(&[cursor("b", 1, 0, lsn(1, 1))]),
+        drop_letters("b", &[entry(id, 1)]),
+    ];
+    say(&mut state, &late);
+    let refused = Refusal::UnknownExporter {
+        exporter: "b".to_owned(),
+    };
+    assert_eq!(apply(&mut state, &add(&[letter("b", id, 1)])), Err(refused));
+    assert_eq!(state, without);
+
+    say(
+        &mut state,
+        &[
+            exporter("b"),
+            commit(&[cursor("b", 1, 0, lsn(1, 1))]),
+            add(&[letter("b", id, 1)]),
+            forget.clone(),
+            forget,
+        ],
+    );
+    assert_eq!(state, without);
+}
+
+#[test]
+fn a_dead_letter_stays_as_it_was_first_said() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    let first = letter("a", id, 2);
+    let other = DeadLetter {
+        answer: "413".to_owned(),
+        ..first.clone()
+    };
+    say(
+        &mut state,
+        &[add(&[first.clone(), other.clone()]), add(&[other, letter("b", id, 2)])],
+    );
+    assert_eq!(state.dead_letter("a", entry(id, 2)), Some(&first));
+    assert_eq!((state.dead_letter_count("a"), state.dead_letter_count("b")), (1, 1));
+    let drop = drop_letters("a", &[entry(id, 2), entry(id, 3), entry(id, 2)]);
+    let (_, changes) = decide(&state, &drop).unwrap();
+    assert_eq!(changes, [Change::DeadLetterGone("a".to_owned(), entry(id, 2))]);
+    say(&mut state, std::slice::from_ref(&drop));
+    assert_eq!((state.dead_letter_count("a"), state.dead_letter_count("b")), (0, 1));
+    assert_eq!(decide(&state, &drop), Ok((Reply::Done, vec![])));
+}
+
+#[test]
+fn dead_letters_above_the_limit_are_refused_as_a_whole_and_each_is_a_row_of_its_own() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    let letters = |numbers: std::ops::Range<u64>| -> Vec<_> { numbers.map(|n| letter("a", id, n)).collect() };
+    let limit = DEAD_LETTERS_MAX as u64;
+    say(&mut state, &[add(&letters(1..limit))]);
+    let before = state.clone();
+    let refused = apply(
+        &mut state,
+        &add(&[letter("b", id, 1), letter("a", id, limit), letter("a", id, limit + 1)]),
+    );
+    let expected = Refusal::TooManyDeadLetters {
+        exporter: "a".to_owned(),
+        limit: DEAD_LETTERS_MAX,
+    };
+    assert_eq!(expected.disposition(), Disposition::Overloaded);
+    assert_eq!((refused, &state), (Err(expected), &before));
+
+    let (_, changes) = decide(&state, &add(&[letter("a", id, 1), letter("a", id, limit)])).unwrap();
+    assert_eq!(changes, [Change::DeadLetter(letter("a", id, limit))]);
+    // Those that are known take no more room.
+    say(&mut state, &[add(&letters(1..limit + 1)), add(&letters(5..9))]);
+    assert_eq!(state.dead_letter_count("a"), DEAD_LETTERS_MAX);
+}
+
+#[test]
+fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
+    let mut state = ready();
+    let (trimmed, never) = (segment(1, 0, 1), segment(1, 0, 2));
+    assert_eq!(
+        apply(&mut state, &add(&[letter("a", trimmed, 1), letter("a", never, 1)])),
+        Err(Refusal::NeverOpened { id: never })
+    );
+    say(&mut state, &[trim(trimmed, TrimReason::Retention)]);
+    let before = state.clone();
+    say(&mut state, &[add(&[letter("a", trimmed, 1)])]);
+    assert_eq!(state, before);
+}
+
+#[test]
+fn a_dead_letter_holds_its_segment_until_it_is_gone() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    say(
+        &mut state,
+        &[add(&[letter("a", id, 1), letter("a", id, 9), letter("b", id, 1)])],
+    );
+    let retention = trim(id, TrimReason::Retention);
+    let held = Refusal::Held { id, letters: 3 };
+    assert_eq!(
+        held.to_string(),
+        "segment 1/0/1 is held by 3 dead letters: replay or drop them first"
+    );
+    assert_eq!(apply(&mut state, &retention), Err(held));
+    say(
+        &mut state,
+        &[
+            drop_letters("a", &[entry(id, 1), entry(id, 9)]),
+            drop_letters("b", &[entry(id, 1)]),
+            retention.clone(),
+            retention,
+        ],
+    );
+}
+
+#[test]
+fn i3_a_segment_that_is_dropped_takes_its_dead_letters_along_and_is_counted_apart() {
+    let (id, next) = (segment(1, 0, 1), segment(1, 0, 2));
+    let mut state = ready();
+    let dropped = trim(id, TrimReason::Dropped);
+    say(
+        &mut state,
+        &[
+            open(next, 1),
+            add(&[letter("a", id, 1), letter("b", id, 9), letter("b", next, 1)]),
+            dropped.clone(),
+            dropped,
+        ],
+    );
+    let left: Vec<_> = state.dead_letters(None, None, 9).cloned().collect();
+    assert_eq!(left, [letter("b", next, 1)]);
+    let shard = state.shard(node(1), ShardId::new(0));
+    assert_eq!((shard.trimmed_dropped, shard.trimmed_retention), (1, 0));
+    let counts = state.counts();
+    assert_eq!((counts.trimmed, counts.trimmed_dropped), (1, 1));
+
+    // One that turns out to hold no entry holds no dead letter either.
+    say(&mut state, &[trim(next, TrimReason::Empty)]);
+    assert_eq!(state.dead_letter_count("b"), 0);
+    assert_eq!((state.counts().trimmed, state.counts().trimmed_dropped), (2, 1));
+}
+
+#[test]
+fn what_is_too_long_or_too_many_is_refused() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    let cursors = |shards: std::ops::RangeInclusive<u16>| -> Vec<_> {
+        shards.map(|shard| cursor("a", 1, shard, lsn(1, 1))).collect()
+    };
+    let max = EXPORT_CURSORS_MAX as u16;
+    let long_answer = DeadLetter {
+        answer: "x".repeat(DEAD_LETTER_ANSWER_BYTES_MAX + 1),
+        ..letter("a", id, 1)
+    };
+    let too_long = |state: &mut State, command: Command| {
+        assert!(
+            matches!(apply(state, &command), Err(Refusal::TooLong { .. })),
+            "{command:.80?}"
+        );
+    };
+    too_long(&mut state, add(&[long_answer]));
+    too_long(&mut state, add(&vec![letter("a", id, 1); DEAD_LETTERS_MAX + 1]));
+    too_long(&mut state, drop_letters("a", &vec![entry(id, 1); DEAD_LETTERS_MAX + 1]));
+    too_long(
+        &mut state,
+        commit(&vec![cursor("a", 1, 0, lsn(1, 1)); COMMIT_CURSORS_MAX + 1]),
+    );
+    too_long(&mut state, seek("a", &vec![(0, None); EXPORT_CURSORS_MAX + 1], 9));
+    too_long(&mut state, commit(&cursors(0..=max)));
+
+    say(&mut state, &[commit(&cursors(1..=max))]);
+    too_long(&mut state, commit(&[cursor("a", 1, 0, lsn(1, 1))]));
+    too_long(&mut state, seek("a", &[(0, Some(lsn(1, 1)))], 9));
+    say(&mut state, &[commit(&[cursor("a", 1, 1, lsn(1, 2))])]);
+}

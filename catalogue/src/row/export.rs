@@ -1,0 +1,82 @@
+//! The rows of exporters: their keys begin with a name, which a zero byte ends.
+
+use gophership_vault::ids::{Lsn, NodeId, ShardId};
+
+use super::wire::{Reader, Writer};
+use super::{KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, RowError, key, value};
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, Seek};
+use crate::state::Change;
+
+fn named(kind: u8, exporter: &str) -> Writer {
+    key(kind).bytes(exporter.as_bytes()).u8(0)
+}
+
+pub(super) fn exporter_key(name: &str) -> Writer {
+    named(KIND_EXPORTER, name)
+}
+
+pub(super) fn cursor_key(exporter: &str, (node, shard): (NodeId, ShardId)) -> Writer {
+    named(KIND_CURSOR, exporter).u32_be(node.get()).u16_be(shard.get())
+}
+
+pub(super) fn dead_letter_key(exporter: &str, (node, shard, lsn): EntryKey) -> Writer {
+    named(KIND_DEAD_LETTER, exporter)
+        .u32_be(node.get())
+        .u16_be(shard.get())
+        .u64_be(lsn.get())
+}
+
+pub(super) fn write_exporter(e: &ExporterRecord) -> Writer {
+    value()
+        .u8(u8::from(e.paused))
+        .u64(e.generation.get())
+        .u64(e.since_ns)
+        .u32(e.last_seek.map_or(0, |s| s.node.get()))
+        .u64(e.last_seek.map_or(0, |s| s.at_ns))
+}
+
+pub(super) fn read_exporter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+    let paused = match v.u8()? {
+        0 => false,
+        1 => true,
+        found => return Err(v.unknown("exporter state", found)),
+    };
+    let generation = Generation::new(v.u64()?).ok_or_else(|| v.damaged("generation 0"))?;
+    let since_ns = v.u64()?;
+    let (node, at_ns) = (NodeId::new(v.u32()?), v.u64()?);
+    let record = ExporterRecord {
+        paused,
+        generation,
+        since_ns,
+        last_seek: node.map(|node| Seek { node, at_ns }),
+    };
+    Ok(Change::Exporter(k.name()?, record))
+}
+
+pub(super) fn write_cursor(done: Lsn) -> Writer {
+    value().u64(done.get())
+}
+
+pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+    Ok(Change::Cursor(
+        k.name()?,
+        (k.node_be()?, k.shard_be()?),
+        v.lsn_or_none()?.ok_or_else(|| v.damaged("no position"))?,
+    ))
+}
+
+pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {
+    value().u32(letter.records).u64(letter.at_ns).text(&letter.answer)
+}
+
+pub(super) fn read_dead_letter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+    Ok(Change::DeadLetter(DeadLetter {
+        exporter: k.name()?,
+        node: k.node_be()?,
+        shard: k.shard_be()?,
+        lsn: Lsn::from_u64(k.u64_be()?).ok_or_else(|| k.damaged("half an Lsn"))?,
+        records: v.u32()?,
+        at_ns: v.u64()?,
+        answer: v.text()?,
+    }))
+}

@@ -1,0 +1,113 @@
+//! What the catalogue can be asked about exporters, their cursors and their dead letters.
+//!
+//! **Invariants.** I1: no question but for a whole list costs more than a look-up for each exporter, of which there are few (`limits.rs`).
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeInclusive};
+
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
+
+use super::{Change, State};
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
+
+impl State {
+    /// The exporter of this name.
+    pub fn exporter(&self, name: &str) -> Option<&ExporterRecord> {
+        self.exporters.get(name)
+    }
+
+    /// All exporters, by name.
+    pub fn exporters(&self) -> impl Iterator<Item = (&str, &ExporterRecord)> {
+        self.exporters.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// The last entry of a shard that is done for an exporter; `None` where it is at the beginning.
+    pub fn cursor(&self, exporter: &str, node: NodeId, shard: ShardId) -> Option<Lsn> {
+        self.cursors.get(exporter)?.get(&(node, shard)).copied()
+    }
+
+    /// All cursors of an exporter, by shard.
+    pub fn cursors(&self, exporter: &str) -> impl Iterator<Item = ((NodeId, ShardId), Lsn)> {
+        self.cursors.get(exporter).into_iter().flatten().map(|(k, v)| (*k, *v))
+    }
+
+    /// An entry as a dead letter of an exporter.
+    pub fn dead_letter(&self, exporter: &str, entry: EntryKey) -> Option<&DeadLetter> {
+        self.dead_letters.get(exporter)?.get(&entry)
+    }
+
+    /// At most `limit` dead letters, of one exporter or of all, in the order of their exporter and entry, from behind `after`.
+    pub fn dead_letters<'a>(
+        &'a self,
+        exporter: Option<&'a str>,
+        after: Option<(&'a str, EntryKey)>,
+        limit: usize,
+    ) -> impl Iterator<Item = &'a DeadLetter> {
+        let from = after.map_or("", |(name, _)| name);
+        self.dead_letters
+            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
+            .filter(move |(name, _)| exporter.is_none_or(|e| e == *name))
+            .flat_map(move |(name, letters)| {
+                let from = match after {
+                    Some((before, entry)) if before == name => Bound::Excluded(entry),
+                    Some(_) | None => Bound::Unbounded,
+                };
+                letters.range((from, Bound::Unbounded)).map(|(_, letter)| letter)
+            })
+            .take(limit)
+    }
+
+    /// How many dead letters an exporter has.
+    pub fn dead_letter_count(&self, exporter: &str) -> usize {
+        self.dead_letters.get(exporter).map_or(0, BTreeMap::len)
+    }
+
+    /// The dead letters of all exporters that lie in a segment.
+    pub fn dead_letters_in(&self, id: SegmentId) -> impl Iterator<Item = &DeadLetter> {
+        self.dead_letters
+            .values()
+            .flat_map(move |letters| letters.range(entries_of(id)).map(|(_, letter)| letter))
+    }
+
+    /// Whether a dead letter lies in a segment.
+    pub fn has_dead_letter(&self, id: SegmentId) -> bool {
+        self.dead_letters_in(id).next().is_some()
+    }
+
+    /// The part of [`State::changes`] that is about exporters.
+    pub(super) fn export_changes(&self) -> impl Iterator<Item = Change> {
+        let exporters = self.exporters.iter().map(|(k, v)| Change::Exporter(k.clone(), *v));
+        let cursors = self.cursors.iter().flat_map(|(name, cursors)| {
+            cursors
+                .iter()
+                .map(|(shard, done)| Change::Cursor(name.clone(), *shard, *done))
+        });
+        let letters = self.dead_letters.values().flat_map(BTreeMap::values);
+        exporters.chain(cursors).chain(letters.cloned().map(Change::DeadLetter))
+    }
+}
+
+/// Every entry that a segment can hold.
+fn entries_of(id: SegmentId) -> RangeInclusive<EntryKey> {
+    let last = EntryNumber::new(u32::MAX).expect("it is not 0");
+    let at = |number| (id.node, id.shard, Lsn::at(id.index, number));
+    at(EntryNumber::FIRST)..=at(last)
+}
+
+/// Sets what an exporter has under a key.
+pub(super) fn put<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: String, key: K, value: V) {
+    table.entry(exporter).or_default().insert(key, value);
+}
+
+/// Removes what an exporter has under a key, and with its last the exporter: equal contents are then equal tables.
+pub(super) fn remove<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: &str, key: &K) {
+    if let Some(rows) = table.get_mut(exporter) {
+        rows.remove(key);
+        if rows.is_empty() {
+            table.remove(exporter);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! `gs-ctl dead-letter`.
+
+use gophership_proto::control::v1::{DeadLetterSelection, ListDeadLettersRequest};
+use serde::Serialize;
+
+use crate::cli::{DeadLetter, Letters};
+use crate::connect::Client;
+use crate::human;
+use crate::letters::{LetterList, LetterView};
+use crate::outcome::{Failure, Outcome, refused};
+use crate::output::{Answer, Format, print};
+use crate::table::pairs;
+
+/// Sees whether what was asked may be.
+///
+/// # Errors
+/// It gives something up, and nobody said that it may.
+pub(crate) fn check(asked: &DeadLetter) -> Result<(), Failure> {
+    match asked {
+        DeadLetter::Drop {
+            letters,
+            accept_loss: false,
+        } => Err(Failure::Usage(format!(
+            "dropped dead letters are never sent to {}: if they may be lost for it, say --accept-loss",
+            letters.exporter
+        ))),
+        DeadLetter::Drop { accept_loss: true, .. } | DeadLetter::List { .. } | DeadLetter::Replay(_) => Ok(()),
+    }
+}
+
+/// Does what was asked.
+pub(crate) async fn dead_letter(node: &mut Client, asked: DeadLetter, format: Format) -> anyhow::Result<Outcome> {
+    match asked {
+        DeadLetter::List { exporter, limit } => list(node, exporter, limit, format).await,
+        DeadLetter::Replay(letters) => replay(node, letters, format).await,
+        DeadLetter::Drop { letters, .. } => {
+            let exporter = letters.exporter.clone();
+            let answer = node.drop_dead_letters(selection(letters)).await;
+            let dropped = answer.map_err(|e| refused(&e))?.into_inner().dropped;
+            print(&Dropped { exporter, dropped }, format)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// No names mean all; the command line has made sure that all were asked for then.
+fn selection(letters: Letters) -> DeadLetterSelection {
+    debug_assert_eq!(letters.all, letters.refs.is_empty());
+    DeadLetterSelection {
+        exporter: letters.exporter,
+        refs: letters.refs.into_iter().map(|name| name.0).collect(),
+    }
+}
+
+/// Lists all pages, or as many letters as were asked for.
+async fn list(
+    node: &mut Client,
+    exporter: Option<String>,
+    limit: Option<u32>,
+    format: Format,
+) -> anyhow::Result<Outcome> {
+    let most = limit.map_or(usize::MAX, |n| n as usize);
+    let mut letters: Vec<LetterView> = Vec::new();
+    let mut after = None;
+    let total = loop {
+        let asked = ListDeadLettersRequest {
+            exporter: exporter.clone(),
+            limit: limit.map_or(0, |n| {
+                n.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX))
+            }),
+            after,
+        };
+        let page = node
+            .list_dead_letters(asked)
+            .await
+            .map_err(|e| refused(&e))?
+            .into_inner();
+        letters.extend(page.letters.into_iter().map(LetterView::from));
+        letters.truncate(most);
+        after = page.next;
+        if after.is_none() || letters.len() == most {
+            break page.total;
+        }
+    };
+    let shown = letters.len() as u64;
+    print(&LetterList { total, letters }, format)?;
+    if shown < total {
+        eprintln!("gs-ctl: {} of {} are shown", human::count(shown), human::count(total));
+    }
+    Ok(Outcome::Done)
+}
+
+async fn replay(node: &mut Client, letters: Letters, format: Format) -> anyhow::Result<Outcome> {
+    let exporter = letters.exporter.clone();
+    let answer = node.replay_dead_letters(selection(letters)).await;
+    let done = answer.map_err(|e| refused(&e))?.into_inner();
+    let replayed = Replayed {
+        exporter,
+        taken: done.taken,
+        refused_again: done.refused_again,
+        left: done.left,
+        last_answer: (!done.last_answer.is_empty()).then_some(done.last_answer),
+    };
+    print(&replayed, format)?;
+    Ok(if replayed.refused_again + replayed.left == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Replayed {
+    exporter: String,
+    taken: u64,
+    refused_again: u64,
+    left: u64,
+    last_answer: Option<String>,
+}
+
+impl Answer for Replayed {
+    fn table(&self) -> String {
+        let mut rows = vec![
+            ("Exporter", human::one_line(&self.exporter)),
+            ("Taken", human::count(self.taken)),
+            ("Refused again", human::count(self.refused_again)),
+            ("Left", human::count(self.left)),
+        ];
+        if let Some(answer) = &self.last_answer {
+            rows.push(("Last answer", human::one_line(answer)));
+        }
+        pairs(&rows)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Dropped {
+    exporter: String,
+    dropped: u64,
+}
+
+impl Answer for Dropped {
+    fn table(&self) -> String {
+        pairs(&[
+            ("Exporter", human::one_line(&self.exporter)),
+            ("Dropped", human::count(self.dropped)),
+        ])
+    }
+}

@@ -1,0 +1,32 @@
+//! `gs-ctl override`.
+
+use gophership_proto::control::v1::{ClearOverrideRequest, SetOverrideRequest, Zone};
+
+use crate::cli::{ForcedZone, Override};
+use crate::connect::Client;
+use crate::outcome::{Outcome, refused};
+use crate::output::{Format, print};
+use crate::zone::ZoneView;
+
+/// Forces a zone, or lets the node choose again; answers with the zone as it then is.
+pub(crate) async fn zone_override(node: &mut Client, asked: Override, format: Format) -> anyhow::Result<Outcome> {
+    // The command line has seen to it that a zone is named exactly where nothing is cleared.
+    let answer = match asked.zone {
+        Some(zone) => {
+            let zone = match zone {
+                ForcedZone::Green => Zone::Green,
+                ForcedZone::Yellow => Zone::Yellow,
+                ForcedZone::Red => Zone::Red,
+            };
+            let asked = SetOverrideRequest {
+                zone: zone.into(),
+                reason: asked.reason.unwrap_or_default(),
+            };
+            node.set_override(asked).await
+        }
+        None => node.clear_override(ClearOverrideRequest {}).await,
+    };
+    let zone = answer.map_err(|e| refused(&e))?.into_inner();
+    print(&ZoneView::from(zone), format)?;
+    Ok(Outcome::Done)
+}

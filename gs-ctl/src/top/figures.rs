@@ -1,0 +1,163 @@
+//! What two answers of a node say together: rates, and latencies of what came between them. Pure.
+//!
+//! Invariants: I1 a figure that cannot be known is absent, never 0. I2 answers of two boots, or of two nodes, are never
+//! held against each other.
+
+use std::collections::HashMap;
+
+use gophership_proto::control::v1::{LatencyHistogram, LatencyStatus, StatusReply};
+use serde::Serialize;
+
+use super::poll::Sample;
+use crate::exporters::ExporterView;
+use crate::histogram::{Quantile, quantile};
+use crate::status::{DebtView, DiskView, MemoryView, NodeView};
+use crate::zone::ZoneView;
+
+/// The node at a time, and what it did since the time before.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Figures {
+    pub(super) at_unix_nano: u64,
+    pub(super) node: NodeView,
+    pub(super) zone: Option<ZoneView>,
+    /// Since the answer before; absent on the first, and across a restart.
+    pub(super) interval: Option<IntervalFigures>,
+    pub(super) memory: MemoryView,
+    pub(super) disk: DiskView,
+    pub(super) debt: Option<DebtView>,
+    pub(super) pivots: u64,
+    pub(super) exporters: Vec<ExporterFigures>,
+}
+
+/// What came between two answers.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct IntervalFigures {
+    pub(super) seconds: f64,
+    pub(super) records_per_second: f64,
+    pub(super) entries_per_second: f64,
+    pub(super) bytes_per_second: f64,
+    pub(super) deferred_entries_per_second: f64,
+    pub(super) refused_per_second: f64,
+    /// The same by reason, the most frequent first; only what occurred.
+    pub(super) refused: Vec<RefusedFigures>,
+    pub(super) ack_p50: Option<Quantile>,
+    pub(super) ack_p99: Option<Quantile>,
+    pub(super) append_p99: Option<Quantile>,
+}
+
+/// Refusals for one reason.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct RefusedFigures {
+    pub(super) reason: String,
+    pub(super) per_second: f64,
+}
+
+/// An exporter, and how fast it sends.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct ExporterFigures {
+    pub(super) sent_records_per_second: Option<f64>,
+    #[serde(flatten)]
+    pub(super) exporter: ExporterView,
+}
+
+/// The figures of `now`, given the answer before it.
+pub(super) fn figures(before: Option<&Sample>, now: &Sample) -> Figures {
+    let between = before.and_then(|before| Between::new(before, now));
+    let status = &now.status;
+    Figures {
+        at_unix_nano: now.at_unix_nano,
+        node: status.node.clone().unwrap_or_default().into(),
+        zone: status.zone_status.clone().map(ZoneView::from),
+        interval: between.as_ref().map(Between::figures),
+        memory: status.memory.unwrap_or_default().into(),
+        disk: status.disk.clone().unwrap_or_default().into(),
+        debt: status.debt.map(DebtView::from),
+        pivots: status.pivots,
+        exporters: exporters(between.as_ref(), status),
+    }
+}
+
+/// Two answers of one boot, the later not at the time of the earlier.
+struct Between<'a> {
+    before: &'a StatusReply,
+    now: &'a StatusReply,
+    seconds: f64,
+}
+
+impl<'a> Between<'a> {
+    fn new(before: &'a Sample, now: &'a Sample) -> Option<Self> {
+        let boot = |status: &StatusReply| status.node.as_ref().map(|n| (n.storage_uuid.clone(), n.epoch));
+        let seconds = now.at.checked_sub(before.at)?.as_secs_f64();
+        let same = boot(&before.status) == boot(&now.status);
+        (same && seconds > 0.0).then_some(Self {
+            before: &before.status,
+            now: &now.status,
+            seconds,
+        })
+    }
+
+    /// Counters of one boot never fall.
+    fn rate(&self, before: u64, now: u64) -> f64 {
+        now.saturating_sub(before) as f64 / self.seconds
+    }
+
+    fn figures(&self) -> IntervalFigures {
+        let shards = |of: fn(&gophership_proto::control::v1::ShardStatus) -> u64| {
+            let sum = |status: &StatusReply| status.shards.iter().map(of).sum();
+            self.rate(sum(self.before), sum(self.now))
+        };
+        let refused = self.refused();
+        IntervalFigures {
+            seconds: self.seconds,
+            records_per_second: shards(|s| s.accepted_records),
+            entries_per_second: shards(|s| s.accepted_entries),
+            bytes_per_second: shards(|s| s.accepted_bytes),
+            deferred_entries_per_second: shards(|s| s.deferred_entries),
+            refused_per_second: refused.iter().map(|r| r.per_second).sum(),
+            refused,
+            ack_p50: self.quantile(|l| l.ack.as_ref(), 0.5),
+            ack_p99: self.quantile(|l| l.ack.as_ref(), 0.99),
+            append_p99: self.quantile(|l| l.append.as_ref(), 0.99),
+        }
+    }
+
+    /// What is left out of an answer never occurred.
+    fn refused(&self) -> Vec<RefusedFigures> {
+        let before: HashMap<&str, u64> = self
+            .before
+            .refused
+            .iter()
+            .map(|r| (r.reason.as_str(), r.count))
+            .collect();
+        let rates = self.now.refused.iter().map(|r| RefusedFigures {
+            reason: r.reason.clone(),
+            per_second: self.rate(before.get(r.reason.as_str()).copied().unwrap_or(0), r.count),
+        });
+        let mut refused: Vec<_> = rates.filter(|r| r.per_second > 0.0).collect();
+        refused.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));
+        refused
+    }
+
+    fn quantile(&self, of: fn(&LatencyStatus) -> Option<&LatencyHistogram>, q: f64) -> Option<Quantile> {
+        let before = self.before.latency.as_ref().and_then(of)?;
+        let now = self.now.latency.as_ref().and_then(of)?;
+        quantile(Some(before), now, q)
+    }
+}
+
+fn exporters(between: Option<&Between<'_>>, status: &StatusReply) -> Vec<ExporterFigures> {
+    let rate = |name: &str, sent: u64| {
+        let between = between?;
+        // An exporter that was not there has sent nothing that could be compared.
+        let before = between.before.exporters.iter().find(|e| e.name == name)?;
+        Some(between.rate(before.sent_records, sent))
+    };
+    let figures = status.exporters.iter().map(|exporter| ExporterFigures {
+        sent_records_per_second: rate(&exporter.name, exporter.sent_records),
+        exporter: exporter.clone().into(),
+    });
+    figures.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Asks the node for its status, again and again, over a new connection where the old one broke.
+//!
+//! Invariant I1: one question at a time, and one answer waiting at most; a slow reader slows the questions.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gophership_proto::control::v1::{StatusReply, StatusRequest};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+
+use crate::connect::{Client, connect};
+use crate::outcome::{Failure, refused};
+use crate::when::now_unix_nano;
+
+/// An answer takes no longer than this, or counts as none.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// An answer, and when it came.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    /// Since the watching began, on a clock that never jumps.
+    pub(super) at: Duration,
+    pub(super) at_unix_nano: u64,
+    pub(super) status: StatusReply,
+}
+
+/// What came of one question.
+#[derive(Clone, Debug)]
+pub(super) enum Poll {
+    Answer(Box<Sample>),
+    Silence(String),
+}
+
+/// The polls, in order.
+pub(super) struct Poller {
+    polls: mpsc::Receiver<Poll>,
+}
+
+impl Poller {
+    /// Asks once, and goes on asking.
+    ///
+    /// # Errors
+    /// The first question had no answer.
+    pub(super) async fn start(node: Client, socket: PathBuf, every: Duration) -> Result<(Self, Box<Sample>), Failure> {
+        let mut asker = Asker {
+            node: Some(node),
+            socket,
+            began: Instant::now(),
+        };
+        let first = Box::new(asker.ask().await?);
+        let (tell, polls) = mpsc::channel(1);
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::spawn(ask_on(asker, ticks, tell));
+        Ok((Self { polls }, first))
+    }
+
+    /// The next. `None` only where asking has ended, which it does not by itself.
+    pub(super) async fn next(&mut self) -> Option<Poll> {
+        self.polls.recv().await
+    }
+}
+
+async fn ask_on(mut asker: Asker, mut ticks: Interval, tell: mpsc::Sender<Poll>) {
+    loop {
+        ticks.tick().await;
+        let poll = match asker.ask().await {
+            Ok(sample) => Poll::Answer(Box::new(sample)),
+            Err(failure) => Poll::Silence(failure.to_string()),
+        };
+        if tell.send(poll).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Asker {
+    node: Option<Client>,
+    socket: PathBuf,
+    began: Instant,
+}
+
+impl Asker {
+    async fn ask(&mut self) -> Result<Sample, Failure> {
+        let asked = timeout(ANSWER_TIME, status(self.node.take(), &self.socket)).await;
+        let (node, status) = asked.map_err(|_| {
+            Failure::Unreachable(format!("the node has not answered within {} s", ANSWER_TIME.as_secs()))
+        })??;
+        self.node = Some(node);
+        Ok(Sample {
+            at: self.began.elapsed(),
+            at_unix_nano: now_unix_nano(),
+            status,
+        })
+    }
+}
+
+/// One status. The connection comes back only with an answer.
+async fn status(node: Option<Client>, socket: &Path) -> Result<(Client, StatusReply), Failure> {
+    let mut node = match node {
+        Some(node) => node,
+        None => connect(socket).await?,
+    };
+    let answer = node.status(StatusRequest {}).await.map_err(|e| refused(&e))?;
+    Ok((node, answer.into_inner()))
+}

@@ -1,0 +1,228 @@
+//! `gs-ctl` as a process, against a control service that answers from memory: exporters, dead letters, overrides, status.
+#![allow(clippy::unwrap_used)] // the helpers are of the tests
+
+mod support;
+
+use serde_json::Value;
+use support::{Fake, ctl};
+use tempfile::TempDir;
+
+fn fake() -> (TempDir, Fake) {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::at(&dir.path().join("x.sock"));
+    (dir, fake)
+}
+
+fn json(fake: &Fake, words: &[&str]) -> Value {
+    let run = fake.ctl(&[words, &["-o", "json"]].concat());
+    assert_eq!(run.code, 0, "{words:?}: {}", run.err);
+    serde_json::from_str(&run.out).unwrap()
+}
+
+/// Every command that answers with data, in each of the three formats.
+#[test]
+fn every_command_answers_in_every_format_on_stdout() {
+    let (_dir, fake) = fake();
+    let commands: [(&[&str], &str, &str); 12] = [
+        (&["status"], "Zone", "zone:"),
+        (&["cluster", "status"], "Zone", "zone:"),
+        (&["exporter", "list"], "NAME", "exporters:"),
+        (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
+        (
+            &["exporter", "resume", "backend"],
+            "catching_up",
+            "state: \"catching_up\"",
+        ),
+        (
+            &["exporter", "seek", "backend", "--to", "now"],
+            "Exporter",
+            "name: \"backend\"",
+        ),
+        (&["dead-letter", "list"], "LETTER", "letters:"),
+        (&["dead-letter", "replay", "backend", "1/0/42:7"], "Taken", "taken: 2"),
+        (
+            &["dead-letter", "drop", "backend", "--all", "--accept-loss"],
+            "Dropped",
+            "dropped: 3",
+        ),
+        (
+            &["override", "--zone", "red", "--reason", "drill"],
+            "OVERRIDE",
+            "zone: \"red\"",
+        ),
+        (&["override", "--clear"], "yellow", "forced: false"),
+        (&["top", "--count", "1", "--interval", "100ms"], "zone=yellow", "zone:"),
+    ];
+    for (words, in_table, in_yaml) in commands {
+        let table = fake.ctl(words);
+        assert_eq!((table.code, table.err.as_str()), (0, ""), "{words:?}");
+        assert!(table.out.contains(in_table), "{words:?}: {}", table.out);
+        assert!(
+            !table.out.contains('\u{1b}'),
+            "{words:?}: what a sink says is made harmless"
+        );
+        json(&fake, words);
+        let yaml = fake.ctl(&[words, &["-o", "yaml"]].concat());
+        assert_eq!((yaml.code, yaml.err.as_str()), (0, ""), "{words:?}");
+        assert!(yaml.out.contains(in_yaml), "{words:?}: {}", yaml.out);
+    }
+    fake.end();
+}
+
+#[test]
+fn status_shows_zone_debt_exporters_and_what_was_dropped() {
+    let (_dir, fake) = fake();
+    let table = fake.ctl(&["status"]).out;
+    for line in [
+        "Zone         yellow since 2023-11-14T22:13:20Z",
+        "tier refuse_ingest, when full: drop_oldest",
+        "DROPPED      2 segments not yet exported, 30 entries, 128 MiB",
+        "Debt         5.0 GiB in 40,000 entries, the oldest ",
+        "backend   retrying  5.0 GiB",
+        "lake      live",
+    ] {
+        assert!(table.contains(line), "{line}\n{table}");
+    }
+    assert!(table.lines().all(|l| l.chars().count() <= 100), "{table}");
+    let json = json(&fake, &["status"]);
+    assert_eq!(
+        (&json["zone"]["zone"], &json["zone"]["override"], &json["pivots"]),
+        (&"yellow".into(), &Value::Null, &4.into())
+    );
+    assert_eq!(json["exporters"][0]["positions"][0]["done_lsn"], "42:7");
+    assert_eq!(json["debt"]["deferred_entries"], 7);
+    assert_eq!(json["disk"]["ballast_bytes"], 64 << 20);
+    fake.end();
+}
+
+#[test]
+fn an_override_is_shown_with_who_and_why() {
+    let (_dir, fake) = fake();
+    let forced = fake
+        .ctl(&["override", "--zone", "red", "--reason", " drill\nof today "])
+        .out;
+    assert!(
+        forced.contains("OVERRIDE by uid 1000 since 2023-11-14T22:13:20Z: drill of today"),
+        "{forced}"
+    );
+    assert!(forced.contains("absent: not counted by this kernel"), "{forced}");
+    let cleared = fake.ctl(&["override", "--clear"]).out;
+    assert!(
+        !cleared.contains("OVERRIDE") && cleared.contains("3 green to yellow"),
+        "{cleared}"
+    );
+    fake.end();
+}
+
+#[test]
+fn a_seek_names_its_place() {
+    let (_dir, fake) = fake();
+    for (to, asked) in [
+        ("now", "Some(Now(true))"),
+        ("oldest", "Some(Oldest(true))"),
+        ("2023-11-14T22:13:20Z", "Some(TimeUnixNano(1700000000000000000))"),
+    ] {
+        assert_eq!(fake.ctl(&["exporter", "seek", "lake", "--to", to]).code, 0);
+        assert_eq!(fake.asked(), [asked]);
+    }
+    assert_eq!(fake.ctl(&["exporter", "seek", "lake", "--to", "-15m"]).code, 0);
+    let unknown = fake.ctl(&["exporter", "pause", "nobody"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (1, ""));
+    assert!(unknown.err.contains("there is no exporter nobody"), "{}", unknown.err);
+    fake.end();
+}
+
+#[test]
+fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
+    let (_dir, fake) = fake();
+    let names = |list: &Value| -> Vec<String> {
+        let letters = list["letters"].as_array().unwrap().iter();
+        letters
+            .map(|l| format!("{} {}", l["exporter"].as_str().unwrap(), l["letter"].as_str().unwrap()))
+            .collect()
+    };
+    let all = json(&fake, &["dead-letter", "list"]);
+    assert_eq!(
+        names(&all),
+        [
+            "backend 1/0/42:7",
+            "backend 1/0/42:8",
+            "backend 1/0/42:9",
+            "lake 1/0/42:7"
+        ]
+    );
+    assert_eq!(fake.asked().len(), 2, "pages");
+    assert_eq!(
+        names(&json(&fake, &["dead-letter", "list", "--exporter", "lake"])).len(),
+        1
+    );
+    let some = fake.ctl(&["dead-letter", "list", "--limit", "3"]);
+    assert_eq!((some.code, some.out.lines().count()), (0, 4));
+    assert!(some.err.contains("3 of 4 are shown"), "{}", some.err);
+    assert!(
+        some.out.contains("gone") && some.out.contains("INVALID_ARGUMENT: bad timestamp"),
+        "{}",
+        some.out
+    );
+    fake.end();
+}
+
+#[test]
+fn dead_letters_are_replayed_and_dropped_by_name_or_all_on_request() {
+    let (_dir, fake) = fake();
+    let named = fake.ctl(&["dead-letter", "replay", "backend", "1/0/42:7", "1/0/42:8"]);
+    assert_eq!(named.code, 0, "{}", named.err);
+    assert_eq!(fake.asked()[0].matches("DeadLetterRef").count(), 2);
+    let all = fake.ctl(&["dead-letter", "replay", "backend", "--all"]);
+    assert_eq!(all.code, 1, "one is still a dead letter");
+    assert!(all.out.contains("400 bad timestamp"), "{}", all.out);
+    assert!(fake.asked()[0].contains("refs: []"));
+    for refused in [
+        &["dead-letter", "drop", "backend", "--all"][..],
+        &["dead-letter", "drop", "backend", "--accept-loss"],
+        &["dead-letter", "drop", "backend", "1/0/42:7"],
+        &["dead-letter", "replay", "backend"],
+    ] {
+        assert_eq!(fake.ctl(refused).code, 2, "{refused:?}");
+    }
+    assert!(fake.asked().is_empty(), "nothing reached the node");
+    let words = ["dead-letter", "drop", "backend", "1/0/42:7", "--accept-loss"];
+    assert_eq!(fake.ctl(&words).code, 0);
+    assert_eq!(fake.asked()[0].matches("DeadLetterRef").count(), 1);
+    fake.end();
+}
+
+#[test]
+fn without_a_node_each_command_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("no.sock");
+    for words in [
+        &["exporter", "list"][..],
+        &["dead-letter", "list"],
+        &["override", "--clear"],
+        &["top", "--count", "1"],
+    ] {
+        let run = ctl(&nowhere, words);
+        assert_eq!((run.code, run.out.as_str()), (3, ""), "{words:?}");
+        assert!(run.err.contains("no.sock"), "{}", run.err);
+    }
+    let drop_first = ctl(&nowhere, &["dead-letter", "drop", "backend", "--all"]);
+    assert_eq!(drop_first.code, 2, "what cannot be is said before a node is looked for");
+    assert!(drop_first.err.contains("--accept-loss"), "{}", drop_first.err);
+}
+
+#[test]
+fn help_and_completions_know_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = ctl(dir.path(), &["--help"]).out;
+    for command in ["top", "exporter", "dead-letter", "override"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let run = ctl(dir.path(), &["completions", shell]);
+        assert_eq!(run.code, 0);
+        for word in ["dead-letter", "accept-loss", "override", "interval"] {
+            assert!(run.out.contains(word), "{shell}: {word}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What the fake answers.
+
+use gophership_proto::control::v1::*;
+
+/// 2023-11-14T22:13:20Z.
+pub(crate) const BEGAN: u64 = 1_700_000_000_000_000_000;
+
+/// The status of the `n`th poll: counters grow with each.
+pub(crate) fn status(n: u64) -> StatusReply {
+    StatusReply {
+        cluster_id: "5f1d7a84-0f0e-4c2f-9a59-5e3b3f9d2c11".to_owned(),
+        node: Some(NodeStatus {
+            name: "fake".to_owned(),
+            id: 1,
+            epoch: 3,
+            version: "0.1.0".to_owned(),
+            storage_uuid: "0d6c1c44-54f5-4a0c-8d0b-92b7f2a41e7e".to_owned(),
+            started_unix_nano: BEGAN,
+            ready: true,
+            not_ready_reason: String::new(),
+        }),
+        zone: "yellow".to_owned(),
+        zone_status: Some(zone()),
+        shards: vec![ShardStatus {
+            accepted_records: n * 1000,
+            accepted_entries: n * 10,
+            accepted_bytes: n << 20,
+            deferred_entries: n,
+            ..ShardStatus::default()
+        }],
+        disk: Some(DiskStatus {
+            used_bytes: 91 << 30,
+            limit_bytes: 100 << 30,
+            tier: DiskTier::RefuseIngest.into(),
+            ballast_bytes: 64 << 20,
+            on_full: "drop_oldest".to_owned(),
+            dropped_segments: 2,
+            dropped_entries: 30,
+            dropped_bytes: 128 << 20,
+            ..DiskStatus::default()
+        }),
+        memory: Some(MemoryStatus {
+            budget_bytes: 1 << 30,
+            held_bytes: 1 << 28,
+        }),
+        refused: vec![RefusedCount {
+            reason: "disk".to_owned(),
+            count: n * 5,
+        }],
+        exporters: exporters(n),
+        debt: Some(DebtStatus {
+            bytes: 5 << 30,
+            entries: 40_000,
+            oldest_unix_nano: BEGAN,
+            deferred_entries: 7,
+            deferred_bytes: 7 << 20,
+        }),
+        latency: Some(LatencyStatus {
+            ack: Some(histogram(n)),
+            append: Some(histogram(n)),
+        }),
+        pivots: 4,
+        ..StatusReply::default()
+    }
+}
+
+fn histogram(n: u64) -> LatencyHistogram {
+    LatencyHistogram {
+        buckets: vec![LatencyBucket {
+            upper_bound_seconds: 0.001,
+            cumulative_count: n * 10,
+        }],
+        count: n * 10,
+        sum_seconds: 0.0,
+    }
+}
+
+pub(crate) fn zone() -> ZoneStatus {
+    ZoneStatus {
+        zone: Zone::Yellow.into(),
+        since_unix_nano: BEGAN,
+        forced: false,
+        zone_override: None,
+        readings: vec![
+            Reading {
+                name: "memory_budget".to_owned(),
+                value: Some(0.25),
+                raw: Some((1u64 << 28) as f64),
+                unit: "bytes".to_owned(),
+                can_cause_red: true,
+                absent_reason: String::new(),
+            },
+            Reading {
+                name: "psi_memory".to_owned(),
+                absent_reason: "not counted by this kernel".to_owned(),
+                can_cause_red: true,
+                ..Reading::default()
+            },
+        ],
+        transitions: vec![ZoneTransition {
+            from: Zone::Green.into(),
+            to: Zone::Yellow.into(),
+            count: 3,
+        }],
+        yellow_at: 0.7,
+        red_at: 0.9,
+    }
+}
+
+pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
+    let lsn = |segment_index, number| Some(Lsn { segment_index, number });
+    vec![
+        Exporter {
+            name: "backend".to_owned(),
+            kind: "otlp_grpc".to_owned(),
+            endpoint: "https://backend:4317".to_owned(),
+            compression: "gzip".to_owned(),
+            state: ExporterState::Retrying.into(),
+            since_unix_nano: BEGAN,
+            last_answer: "UNAVAILABLE: \u{1b}[31mno upstream".to_owned(),
+            last_answer_unix_nano: BEGAN,
+            next_attempt_unix_nano: BEGAN + 1_000_000_000,
+            in_flight: 1,
+            debt_bytes: 5 << 30,
+            debt_entries: 40_000,
+            oldest_unix_nano: BEGAN,
+            sent_entries: n * 10,
+            sent_records: n * 1000,
+            sent_bytes: n << 20,
+            failed_requests: 9,
+            retried_requests: 8,
+            rejected_records: 7,
+            split_requests: 6,
+            expired_entries: 5,
+            malformed_entries: 4,
+            pivots: 3,
+            dead_letters: 3,
+            dead_letters_max: 10_000,
+            positions: vec![ExporterPosition {
+                node: 1,
+                shard: 0,
+                done_lsn: lsn(42, 7),
+            }],
+        },
+        Exporter {
+            name: "lake".to_owned(),
+            kind: "otlp_http".to_owned(),
+            endpoint: "http://127.0.0.1:4318".to_owned(),
+            compression: "none".to_owned(),
+            state: ExporterState::Live.into(),
+            ..Exporter::default()
+        },
+    ]
+}
+
+pub(crate) fn letters() -> Vec<DeadLetter> {
+    let letter = |exporter: &str, number, segment_held| DeadLetter {
+        exporter: exporter.to_owned(),
+        letter: Some(DeadLetterRef {
+            node: 1,
+            shard: 0,
+            lsn: Some(Lsn {
+                segment_index: 42,
+                number,
+            }),
+        }),
+        records: 100,
+        answer: "INVALID_ARGUMENT: bad\ntimestamp".to_owned(),
+        at_unix_nano: BEGAN,
+        segment_held,
+    };
+    vec![
+        letter("backend", 7, true),
+        letter("backend", 8, true),
+        letter("backend", 9, false),
+        letter("lake", 7, true),
+    ]
+}

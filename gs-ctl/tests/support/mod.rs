@@ -1,0 +1,274 @@
+//! A control service that knows no vault: it answers from memory, and remembers what it was asked.
+#![allow(clippy::unwrap_used, dead_code)] // the helpers are of the tests, and not each test uses all
+
+mod answers;
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use futures_util::stream;
+use gophership_proto::control::v1::control_server::{Control, ControlServer};
+use gophership_proto::control::v1::*;
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tonic::codegen::BoxStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// The fake, on a socket.
+pub(crate) struct Fake {
+    runtime: Runtime,
+    state: Arc<State>,
+    socket: PathBuf,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Mutex<Vec<String>>,
+    polls: AtomicU64,
+}
+
+impl Fake {
+    pub(crate) fn at(socket: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let state = Arc::new(State::default());
+        let listener = StdListener::bind(socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let service = ControlServer::new(Service(Arc::clone(&state)));
+        runtime.spawn(async move {
+            let listener = UnixListener::from_std(listener).unwrap();
+            let connections = stream::unfold(listener, |listener| async move {
+                let accepted = listener.accept().await.map(|(stream, _)| stream);
+                Some((accepted, listener))
+            });
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(connections)
+                .await
+        });
+        Self {
+            runtime,
+            state,
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// What was asked since the last time, as `Debug` shows it.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.asked.lock().unwrap())
+    }
+
+    /// Statuses asked for.
+    pub(crate) fn polls(&self) -> u64 {
+        self.state.polls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ctl(&self, words: &[&str]) -> Run {
+        ctl(&self.socket, words)
+    }
+
+    /// Ends it as a killed node ends: the socket's file stays.
+    pub(crate) fn end(self) {
+        self.runtime.shutdown_timeout(Duration::from_secs(30));
+    }
+}
+
+struct Service(Arc<State>);
+
+impl Service {
+    fn note(&self, asked: &impl std::fmt::Debug) {
+        self.0.asked.lock().unwrap().push(format!("{asked:?}"));
+    }
+
+    fn exporter(&self, name: &str, state: ExporterState) -> Result<Response<Exporter>, Status> {
+        let found = answers::exporters(1).into_iter().find(|e| e.name == name);
+        let mut exporter = found.ok_or_else(|| Status::not_found(format!("there is no exporter {name}")))?;
+        exporter.set_state(state);
+        Ok(Response::new(exporter))
+    }
+}
+
+fn no<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not by the fake"))
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    type VerifySegmentStream = BoxStream<VerifyProgress>;
+    type WatchReplayStream = BoxStream<ReplayProgress>;
+    type StreamReplayStream = BoxStream<ReplayChunk>;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let n = self.0.polls.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(answers::status(n)))
+    }
+
+    async fn list_exporters(&self, _: Request<ListExportersRequest>) -> Result<Response<ListExportersReply>, Status> {
+        Ok(Response::new(ListExportersReply {
+            exporters: answers::exporters(1),
+        }))
+    }
+
+    async fn pause_exporter(&self, request: Request<ExporterRef>) -> Result<Response<Exporter>, Status> {
+        self.exporter(&request.into_inner().name, ExporterState::Paused)
+    }
+
+    async fn resume_exporter(&self, request: Request<ExporterRef>) -> Result<Response<Exporter>, Status> {
+        self.exporter(&request.into_inner().name, ExporterState::CatchingUp)
+    }
+
+    async fn seek_exporter(&self, request: Request<SeekExporterRequest>) -> Result<Response<Exporter>, Status> {
+        let asked = request.into_inner();
+        self.note(&asked.to);
+        self.exporter(&asked.name, ExporterState::CatchingUp)
+    }
+
+    /// Two a page at most.
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersReply>, Status> {
+        let asked = request.into_inner();
+        self.note(&asked);
+        let mut all = answers::letters();
+        all.retain(|l| asked.exporter.as_ref().is_none_or(|name| *name == l.exporter));
+        let total = all.len() as u64;
+        let place = |l: &DeadLetter| DeadLetterPlace {
+            exporter: l.exporter.clone(),
+            letter: l.letter,
+        };
+        let from = asked
+            .after
+            .map_or(0, |after| all.iter().position(|l| place(l) == after).unwrap() + 1);
+        let take = if asked.limit == 0 {
+            2
+        } else {
+            asked.limit.min(2) as usize
+        };
+        let letters: Vec<DeadLetter> = all.iter().skip(from).take(take).cloned().collect();
+        let next = (from + letters.len() < all.len())
+            .then(|| letters.last().map(place))
+            .flatten();
+        Ok(Response::new(ListDeadLettersReply { letters, next, total }))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<DeadLetterSelection>,
+    ) -> Result<Response<ReplayDeadLettersReply>, Status> {
+        let asked = request.into_inner();
+        self.note(&asked);
+        let refused_again = u64::from(asked.refs.is_empty());
+        Ok(Response::new(ReplayDeadLettersReply {
+            taken: 2,
+            refused_again,
+            left: 0,
+            last_answer: if refused_again > 0 {
+                "400 bad timestamp".to_owned()
+            } else {
+                String::new()
+            },
+        }))
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<DeadLetterSelection>,
+    ) -> Result<Response<DropDeadLettersReply>, Status> {
+        self.note(&request.into_inner());
+        Ok(Response::new(DropDeadLettersReply { dropped: 3 }))
+    }
+
+    async fn set_override(&self, request: Request<SetOverrideRequest>) -> Result<Response<ZoneStatus>, Status> {
+        let asked = request.into_inner();
+        let zone = asked.zone;
+        Ok(Response::new(ZoneStatus {
+            zone,
+            forced: true,
+            zone_override: Some(ZoneOverride {
+                zone,
+                reason: asked.reason,
+                by_uid: Some(1000),
+                set_unix_nano: answers::BEGAN,
+            }),
+            ..answers::zone()
+        }))
+    }
+
+    async fn clear_override(&self, _: Request<ClearOverrideRequest>) -> Result<Response<ZoneStatus>, Status> {
+        Ok(Response::new(answers::zone()))
+    }
+
+    async fn list_segments(&self, _: Request<ListSegmentsRequest>) -> Result<Response<ListSegmentsReply>, Status> {
+        no()
+    }
+
+    async fn describe_segment(&self, _: Request<SegmentRef>) -> Result<Response<SegmentDetail>, Status> {
+        no()
+    }
+
+    async fn verify_segment(&self, _: Request<SegmentRef>) -> Result<Response<Self::VerifySegmentStream>, Status> {
+        no()
+    }
+
+    async fn start_replay(&self, _: Request<ReplaySpec>) -> Result<Response<ReplayJob>, Status> {
+        no()
+    }
+
+    async fn watch_replay(&self, _: Request<ReplayJobRef>) -> Result<Response<Self::WatchReplayStream>, Status> {
+        no()
+    }
+
+    async fn list_replays(&self, _: Request<ListReplaysRequest>) -> Result<Response<ListReplaysReply>, Status> {
+        no()
+    }
+
+    async fn cancel_replay(&self, _: Request<ReplayJobRef>) -> Result<Response<ReplayJob>, Status> {
+        no()
+    }
+
+    async fn stream_replay(&self, _: Request<ReplaySpec>) -> Result<Response<Self::StreamReplayStream>, Status> {
+        no()
+    }
+}
+
+/// What a run of the tool gave.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+pub(crate) fn ctl(socket: &Path, words: &[&str]) -> Run {
+    let run = Command::cargo_bin("gs-ctl")
+        .unwrap()
+        .env_remove("GS_SOCKET")
+        .arg("--socket")
+        .arg(socket)
+        .args(words)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run {
+        code: run.status.code().unwrap(),
+        out: text(run.stdout),
+        err: text(run.stderr),
+    }
+}
+
+/// Waits for something that comes, or for good reason to say that it does not.
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,63 @@
+//! A cheap proof of equal bytes, for streams too fast for BLAKE3: together with a payload's id it names its bytes.
+//!
+//! Owns: [`Fingerprint`]. Of two parts it can be had without reading them again.
+
+use std::fmt;
+
+use crc32fast::Hasher;
+
+/// CRC32 and length. Not a name of its own: payloads of equal length may share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::new(crc32fast::hash(bytes), bytes.len())
+    }
+
+    /// That of bytes with this CRC32 and this length.
+    pub fn new(crc32: u32, bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self(u64::from(crc32) << 32 | u64::from(bytes))
+    }
+
+    /// As a number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// From [`Self::get`].
+    pub fn from_stored(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}:{}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+
+/// A CRC32 over parts in order.
+pub(crate) fn crc_of(head: &[u8], middle: &Hasher, tail: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(head);
+    hasher.combine(middle);
+    hasher.update(tail);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_give_the_crc_of_the_whole() {
+        let mut middle = Hasher::new();
+        middle.update(b"the same in many");
+        let whole = Fingerprint::of(b"head the same in many tail");
+        assert_eq!(Fingerprint::new(crc_of(b"head ", &middle, b" tail"), 26), whole);
+        assert_ne!(Fingerprint::new(crc_of(b"heed ", &middle, b" tail"), 26), whole);
+    }
+}

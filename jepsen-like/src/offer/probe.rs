@@ -1,0 +1,153 @@
+//! What a node shows from outside while it is under load: its memory ten times a second, its zone once.
+//!
+//! Owns: [`Probe`], [`Reading`].
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const MEMORY_PERIOD: Duration = Duration::from_millis(100);
+const ZONE_PERIOD: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(500);
+const ZONE_GAUGE: &str = "gophership_ingester_zone";
+
+/// One look at a node.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Reading {
+    /// Since the probe was started.
+    pub at: Duration,
+    /// `RssAnon` of `/proc/PID/status`.
+    pub rss_anon_bytes: Option<u64>,
+    /// The gauge `gophership_ingester_zone`, as it is.
+    pub zone: Option<f64>,
+}
+
+/// Looks at a node until it is stopped.
+pub struct Probe {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Vec<Reading>>>,
+}
+
+impl Probe {
+    /// Looks at the memory of the process and at the metrics of the admin address, where they are given.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(pid: Option<u32>, admin: Option<SocketAddr>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        if let Some(pid) = pid {
+            let look = move |at| {
+                rss_anon(pid).map(|bytes| Reading {
+                    at,
+                    rss_anon_bytes: Some(bytes),
+                    zone: None,
+                })
+            };
+            threads.push(every(MEMORY_PERIOD, &stop, look)?);
+        }
+        if let Some(admin) = admin {
+            let look = move |at| {
+                zone(admin).map(|zone| Reading {
+                    at,
+                    rss_anon_bytes: None,
+                    zone: Some(zone),
+                })
+            };
+            threads.push(every(ZONE_PERIOD, &stop, look)?);
+        }
+        Ok(Self { stop, threads })
+    }
+
+    /// Ends it, with all that was seen.
+    pub fn stop(self) -> Vec<Reading> {
+        self.stop.store(true, Ordering::Relaxed);
+        let readings = self.threads.into_iter().map(|thread| thread.join().unwrap_or_default());
+        readings.flatten().collect()
+    }
+}
+
+fn every(
+    period: Duration,
+    stop: &Arc<AtomicBool>,
+    look: impl Fn(Duration) -> Option<Reading> + Send + 'static,
+) -> std::io::Result<JoinHandle<Vec<Reading>>> {
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new().name("probe".into()).spawn(move || {
+        let (start, mut readings) = (Instant::now(), Vec::new());
+        while !stop.load(Ordering::Relaxed) {
+            readings.extend(look(start.elapsed()));
+            std::thread::sleep(period);
+        }
+        readings
+    })
+}
+
+/// Anonymous memory of a process; `None` when it is gone.
+pub(crate) fn rss_anon(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+fn zone(admin: SocketAddr) -> Option<f64> {
+    gauge(&metrics(admin).ok()?, ZONE_GAUGE)
+}
+
+/// What `/metrics` says.
+pub(crate) fn metrics(admin: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The greatest value of a metric of this name, over all its labels.
+pub(crate) fn gauge(metrics: &str, name: &str) -> Option<f64> {
+    let values = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            Some(labels) => labels.split_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.trim().parse().ok()
+    });
+    values.reduce(f64::max)
+}
+
+/// CPU of this process so far.
+pub(crate) fn own_cpu() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the name, which may have spaces: utime and stime are fields 14 and 15, the state is the third.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_is_found_by_its_whole_name() {
+        let text = "# TYPE gophership_ingester_zone gauge\ngophership_ingester_zone_changes 9\n\
+                    gophership_ingester_zone 2\nother{shard=\"0\"} 3\nother{shard=\"1\"} 5\n";
+        assert_eq!(gauge(text, ZONE_GAUGE), Some(2.0));
+        assert_eq!(gauge(text, "other"), Some(5.0));
+        assert_eq!(gauge(text, "gophership"), None);
+    }
+
+    #[test]
+    fn a_process_has_memory_and_cpu() {
+        assert!(rss_anon(std::process::id()).unwrap() > 0);
+        assert!(own_cpu().is_some());
+    }
+}

@@ -1,0 +1,65 @@
+//! `jepsen-like sink`: a recording sink on its own, steered by lines on its standard input.
+//!
+//! Owns: [`SinkOptions`] and what is done with them.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum as _};
+use serde::Serialize;
+
+use crate::sink::{LedgerSummary, Mode, Sink};
+
+/// Where it listens and what it does.
+#[derive(Debug, Args)]
+pub struct SinkOptions {
+    /// Port of loopback for OTLP over gRPC; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    grpc: u16,
+    /// Port of loopback for OTLP over HTTP; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    http: u16,
+    /// What it does at first
+    #[arg(long, value_enum, default_value_t = Mode::Ok)]
+    mode: Mode,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    #[serde(flatten)]
+    ledger: LedgerSummary,
+    requests: BTreeMap<String, u64>,
+}
+
+/// Listens until its standard input ends: a line with the name of a mode switches to it, `stats` prints counts as JSON, as
+/// does the end.
+///
+/// # Errors
+/// A port is taken, or the system has no thread left.
+pub async fn run(options: &SinkOptions) -> anyhow::Result<()> {
+    let sink = Sink::start(options.grpc, options.http, options.mode).await?;
+    eprintln!("gRPC at {}, HTTP at {}", sink.grpc, sink.http);
+    let (send, mut lines) = tokio::sync::mpsc::channel(1);
+    // A thread of its own, that nobody waits for: a read of the standard input cannot be broken off.
+    let read = move || {
+        let lines = std::io::stdin().lines();
+        lines.map_while(Result::ok).all(|line| send.blocking_send(line).is_ok())
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(read)?;
+    while let Some(line) = lines.recv().await {
+        match (line.trim(), Mode::from_str(line.trim(), true)) {
+            ("stats", _) => print_stats(&sink)?,
+            (_, Ok(mode)) => sink.switch(mode),
+            (other, Err(_)) => eprintln!("neither `stats` nor a mode: {other}"),
+        }
+    }
+    print_stats(&sink)
+}
+
+fn print_stats(sink: &Sink) -> anyhow::Result<()> {
+    let stats = Stats {
+        ledger: sink.summary(),
+        requests: sink.requests(),
+    };
+    println!("{}", serde_json::to_string(&stats)?);
+    Ok(())
+}

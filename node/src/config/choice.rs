@@ -1,0 +1,51 @@
+//! Settings that are one of a few words.
+
+/// Defines an enum, the words that it is written with, and its [`Choice`](super::field::Choice). The first word is the default.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $(#[$first_meta:meta])* $first:ident = $first_word:literal,
+            $($(#[$rest_meta:meta])* $rest:ident = $rest_word:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub enum $name {
+            $(#[$first_meta])*
+            #[default]
+            $first,
+            $($(#[$rest_meta])* $rest,)*
+        }
+
+        impl $name {
+            pub(in crate::config) const WORDS: &'static [&'static str] = &[$first_word, $($rest_word,)*];
+
+            /// The word that it is written with.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                $crate::config::field::Choice::word(self)
+            }
+        }
+
+        impl $crate::config::field::Choice for $name {
+            fn word(&self) -> &'static str {
+                match self {
+                    Self::$first => $first_word,
+                    $(Self::$rest => $rest_word,)*
+                }
+            }
+
+            fn choose(&mut self, word: &str) -> bool {
+                *self = match word {
+                    $first_word => Self::$first,
+                    $($rest_word => Self::$rest,)*
+                    _ => return false,
+                };
+                true
+            }
+        }
+    };
+}
+
+pub(super) use choice;

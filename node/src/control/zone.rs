@@ -1,0 +1,162 @@
+//! The zone, as the control service shows and forces it.
+
+use std::time::Instant;
+
+use gophership_catalogue::Command;
+use gophership_proto::control::v1;
+use gophership_vault::time::now_unix_nano;
+use serde::{Deserialize, Serialize};
+use tonic::Status;
+
+use super::context::ControlContext;
+use super::convert;
+use crate::somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
+use crate::stochastic::{Environment, Pressure};
+
+/// Under which name the catalogue keeps an override.
+const SETTING: &str = "zone.override";
+
+/// An override as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    zone: String,
+    reason: String,
+    by: String,
+    set_ns: u64,
+}
+
+/// Forces the zone again that was forced when the node was stopped.
+pub fn restore(catalogue: &gophership_catalogue::LocalCatalogue, cell: &ZoneCell) {
+    let kept = catalogue.read(|state| state.setting(SETTING).map(|s| s.value.clone()));
+    let Some(kept) = kept else { return };
+    let read = serde_json::from_str::<Kept>(&kept).ok();
+    let forced = read.and_then(|k| {
+        let zone = Zone::ALL.into_iter().find(|z| z.label() == k.zone)?;
+        Some(Override {
+            zone,
+            reason: k.reason,
+            by: k.by,
+            set_ns: k.set_ns,
+        })
+    });
+    match forced {
+        Some(forced) => cell.force(forced, Instant::now()),
+        None => tracing::warn!(setting = SETTING, value = kept, "zone.override.unreadable"),
+    }
+}
+
+pub(super) fn set(
+    context: &ControlContext,
+    request: v1::SetOverrideRequest,
+    by: String,
+) -> Result<v1::ZoneStatus, Status> {
+    let zone = match request.zone() {
+        v1::Zone::Green => Zone::Green,
+        v1::Zone::Yellow => Zone::Yellow,
+        v1::Zone::Red => Zone::Red,
+        v1::Zone::Unspecified => return Err(Status::invalid_argument("a zone is missing: green, yellow or red")),
+    };
+    if request.reason.trim().is_empty() {
+        return Err(Status::invalid_argument(
+            "a reason is missing: it is shown until the override is cleared",
+        ));
+    }
+    let kept = Kept {
+        zone: zone.label().to_owned(),
+        reason: request.reason,
+        by,
+        set_ns: now_unix_nano(),
+    };
+    let value = serde_json::to_string(&kept).map_err(|e| Status::internal(e.to_string()))?;
+    keep(context, Some(value))?;
+    let forced = Override {
+        zone,
+        reason: kept.reason,
+        by: kept.by,
+        set_ns: kept.set_ns,
+    };
+    context.zone.force(forced, Instant::now());
+    Ok(status(context))
+}
+
+pub(super) fn clear(context: &ControlContext, by: &str) -> Result<v1::ZoneStatus, Status> {
+    keep(context, None)?;
+    context.zone.clear(by, Instant::now());
+    Ok(status(context))
+}
+
+fn keep(context: &ControlContext, value: Option<String>) -> Result<(), Status> {
+    let command = Command::SetConfig {
+        key: SETTING.to_owned(),
+        value,
+        at_ns: now_unix_nano(),
+    };
+    context
+        .catalogue
+        .submit(command)
+        .map(drop)
+        .map_err(|e| convert::catalogue_status(&e))
+}
+
+pub(super) fn status(context: &ControlContext) -> v1::ZoneStatus {
+    let now = Instant::now();
+    let at = context.zone.status(now);
+    let environment = context.environment.load();
+    let Thresholds { yellow, red } = context.thresholds;
+    let transitions = context.zone.changes().filter(|(_, _, count)| *count > 0);
+    v1::ZoneStatus {
+        zone: zone(at.zone).into(),
+        since_unix_nano: now_unix_nano().saturating_sub(at.zone_for.as_nanos() as u64),
+        forced: at.forced.is_some(),
+        zone_override: at.forced.map(|forced| v1::ZoneOverride {
+            zone: zone(forced.zone).into(),
+            reason: forced.reason,
+            by_uid: forced.by.strip_prefix("uid ").and_then(|uid| uid.parse().ok()),
+            set_unix_nano: forced.set_ns,
+        }),
+        readings: Sense::ALL
+            .into_iter()
+            .map(|sense| v1::Reading {
+                name: sense.label().to_owned(),
+                value: at.readings.get(sense),
+                raw: None,
+                unit: String::new(),
+                can_cause_red: sense.may_cause_red(),
+                absent_reason: absent(sense, at.readings.get(sense), &environment),
+            })
+            .collect(),
+        transitions: transitions
+            .map(|(from, to, count)| v1::ZoneTransition {
+                from: zone(from).into(),
+                to: zone(to).into(),
+                count,
+            })
+            .collect(),
+        yellow_at: yellow,
+        red_at: red,
+    }
+}
+
+fn absent(sense: Sense, value: Option<f64>, environment: &Environment) -> String {
+    let why = |pressure: &Pressure| match pressure {
+        Pressure::Absent { why } => why.clone(),
+        Pressure::Read { .. } => "not read yet".to_owned(),
+    };
+    match (sense, value) {
+        (_, Some(_)) => String::new(),
+        (Sense::PsiMemory, None) => why(&environment.memory_full),
+        (Sense::PsiIo, None) => why(&environment.io_some),
+        (Sense::LiveRing, None) => "no exporter is configured".to_owned(),
+        (Sense::Memory | Sense::OldestUnsynced | Sense::Backlog | Sense::SchedulerLag, None) => {
+            "no worker has said anything yet".to_owned()
+        }
+    }
+}
+
+fn zone(zone: Zone) -> v1::Zone {
+    match zone {
+        Zone::Green => v1::Zone::Green,
+        Zone::Yellow => v1::Zone::Yellow,
+        Zone::Red => v1::Zone::Red,
+    }
+}

@@ -1,0 +1,65 @@
+//! The demonstration's exporter, watched over the control socket: its debt, its pivots, its zone, and the moment when all is paid.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_proto::control::v1::{Exporter, StatusRequest};
+
+use super::replayed::connect;
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the debt may take to be paid.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was seen of the exporter.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) debt_bytes_max: u64,
+    pub(crate) pivots: u64,
+}
+
+/// The exporter now, if the node answers.
+async fn look(socket: &Path) -> Option<Exporter> {
+    let mut client = ControlClient::new(connect(socket).await.ok()?);
+    let status = client.status(StatusRequest {}).await.ok()?.into_inner();
+    status.exporters.into_iter().next()
+}
+
+/// Watches until it is told to stop. Counts begin anew with each boot.
+pub(crate) async fn watch(socket: PathBuf, mut stop: tokio::sync::oneshot::Receiver<()>) -> Seen {
+    let (mut seen, mut this_boot) = (Seen::default(), 0);
+    loop {
+        if let Some(now) = look(&socket).await {
+            seen.debt_bytes_max = seen.debt_bytes_max.max(now.debt_bytes);
+            if now.pivots < this_boot {
+                seen.pivots += this_boot;
+            }
+            this_boot = now.pivots;
+        }
+        tokio::select! {
+            _ = &mut stop => {
+                seen.pivots += this_boot;
+                return seen;
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Waits until nothing is owed.
+pub(crate) async fn paid(socket: &Path) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    loop {
+        let now = look(socket).await;
+        if now.as_ref().is_some_and(|e| e.debt_entries == 0 && e.in_flight == 0) {
+            return Ok(began.elapsed());
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("the debt was not paid within {PATIENCE:?}: {now:?}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! A batch on its way: whole payloads in Lsn order, taken apart where a sink finds them too large or refuses one among them.
+//!
+//! **Invariant.** I1: taken apart, the pieces together hold every record once, in order.
+
+use bytes::{Bytes, BytesMut};
+use gophership_proto::otlp::split::split;
+use gophership_vault::ids::Lsn;
+
+/// An entry, or a part of one.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) lsn: Lsn,
+    pub(super) records: u32,
+    pub(super) received_ns: u64,
+    pub(super) payload: Bytes,
+    /// Another part of the same entry follows.
+    pub(super) more_follows: bool,
+}
+
+/// What is sent in one request.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) items: Vec<Item>,
+}
+
+impl Piece {
+    /// All payloads, one behind the other: one request.
+    pub(super) fn payload(&self) -> Bytes {
+        match self.items.as_slice() {
+            [one] => one.payload.clone(),
+            several => {
+                let mut all = BytesMut::with_capacity(self.bytes());
+                several.iter().for_each(|item| all.extend_from_slice(&item.payload));
+                all.freeze()
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.payload.len()).sum()
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.items.iter().map(|item| u64::from(item.records)).sum()
+    }
+
+    /// Entries that are complete with it.
+    pub(super) fn entries(&self) -> u64 {
+        self.items.iter().filter(|item| !item.more_follows).count() as u64
+    }
+
+    /// The last entry that is complete with it.
+    pub(super) fn done(&self) -> Option<Lsn> {
+        self.items
+            .iter()
+            .rev()
+            .find(|item| !item.more_follows)
+            .map(|item| item.lsn)
+    }
+
+    /// When the newest of it was received.
+    pub(super) fn newest_ns(&self) -> u64 {
+        self.items.iter().map(|item| item.received_ns).max().unwrap_or(0)
+    }
+
+    /// When the oldest of it was received.
+    pub(super) fn oldest_ns(&self) -> u64 {
+        self.items.iter().map(|item| item.received_ns).min().unwrap_or(0)
+    }
+
+    /// Two pieces of about half the size; gives itself back where there is only one record.
+    pub(super) fn halves(mut self) -> Result<(Self, Self), Self> {
+        if self.items.len() > 1 {
+            let second = self.items.split_off(self.items.len() / 2);
+            return Ok((self, Self { items: second }));
+        }
+        let Some(item) = self.items.first() else {
+            return Err(self);
+        };
+        // What was acknowledged is well-formed.
+        let Ok(Some(halves)) = split(&item.payload) else {
+            return Err(self);
+        };
+        let part = |payload: Vec<u8>, records, more_follows| Self {
+            items: vec![Item {
+                payload: payload.into(),
+                records,
+                more_follows,
+                ..item.clone()
+            }],
+        };
+        Ok((
+            part(halves.first, halves.first_records, true),
+            part(halves.second, halves.second_records, item.more_follows),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{EntryNumber, SegmentIndex};
+
+    use super::*;
+
+    fn item(number: u32, payload: &'static [u8]) -> Item {
+        Item {
+            lsn: Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap()),
+            records: 1,
+            received_ns: u64::from(number),
+            payload: Bytes::from_static(payload),
+            more_follows: false,
+        }
+    }
+
+    #[test]
+    fn i1_halves_of_a_batch_are_its_entries_in_order() {
+        let piece = Piece {
+            items: vec![item(1, b"a"), item(2, b"b"), item(3, b"c")],
+        };
+        assert_eq!(piece.payload(), "abc");
+        let (first, second) = piece.halves().unwrap();
+        assert_eq!((first.payload(), second.payload()), ("a".into(), "bc".into()));
+        assert_eq!(first.done(), Some(item(1, b"").lsn));
+        assert_eq!((second.oldest_ns(), second.newest_ns()), (2, 3));
+    }
+
+    #[test]
+    fn i1_an_entry_is_done_with_its_last_part_only() {
+        use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+        use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+        use prost::Message;
+        let record = |n| LogRecord {
+            time_unix_nano: n,
+            ..LogRecord::default()
+        };
+        let request = |records: std::ops::Range<u64>| ExportLogsServiceRequest {
+            resource_logs: vec![ResourceLogs {
+                scope_logs: vec![ScopeLogs {
+                    log_records: records.map(record).collect(),
+                    ..ScopeLogs::default()
+                }],
+                ..ResourceLogs::default()
+            }],
+        };
+        let whole = Item {
+            payload: request(1..4).encode_to_vec().into(),
+            records: 3,
+            ..item(7, b"")
+        };
+        let (first, second) = Piece { items: vec![whole] }.halves().unwrap();
+        assert_eq!((first.done(), first.entries()), (None, 0));
+        assert_eq!((second.done(), second.entries()), (Some(item(7, b"").lsn), 1));
+        assert_eq!(first.records() + second.records(), 3);
+        let one = Item {
+            payload: request(1..2).encode_to_vec().into(),
+            ..item(7, b"")
+        };
+        assert!(Piece { items: vec![one] }.halves().is_err());
+    }
+}

@@ -1,0 +1,451 @@
+//! All exporters of a node: started, told what to do, shown, stopped.
+//!
+//! **Invariants.** I1: an exporter's record is in the catalogue before it sends anything. I2: a segment is released only when every configured exporter's kept cursor is past it and no dead letter
+//! lies in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use gophership_catalogue::exporter::{EntryKey, Generation};
+use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ledger::SealRecord;
+use gophership_vault::time::{TimeRange, now_unix_nano};
+use gophership_vault::{Released, SegmentState, Vault};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::cursors::Keeper;
+use super::dead_letters::SendLetters;
+use super::exporter::{self, ExporterSetup};
+use super::limits::{COMMIT_INTERVAL, STOP_PATIENCE};
+use super::orders::Orders;
+use super::status::{ExporterView, Place, Status};
+use crate::buffer::{Budget, LiveRing};
+use crate::config::{Export, ExportKind, ExportStart};
+use crate::sink::Sink;
+use crate::somatic::{Throttle, ZoneCell};
+
+/// What exporters are started with.
+pub struct ExportParts {
+    /// Which there are.
+    pub configs: Vec<Export>,
+    /// Where entries are.
+    pub vault: Vault,
+    /// Where cursors and dead letters are kept.
+    pub catalogue: Arc<LocalCatalogue>,
+    /// What paces them.
+    pub throttle: Throttle,
+    /// The zone, for the live ring.
+    pub zone: Arc<ZoneCell>,
+    /// What all of them may hold of memory, in bytes.
+    pub memory: u64,
+    /// Bytes of the largest message.
+    pub max_message: usize,
+}
+
+/// What went wrong with an exporter.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// There is no such exporter.
+    #[error("there is no exporter {0:?}; `gs-ctl exporter list` shows them")]
+    Unknown(String),
+    /// Its sink cannot be made of its settings.
+    #[error("exporter {name:?}: {why}")]
+    Sink {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Its thread cannot be started.
+    #[error("exporter {name:?} cannot start: {source}")]
+    Thread {
+        /// Which.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The catalogue did not take it.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A dead letter that was named is none.
+    #[error("entry {2} of {0}/{1} is no dead letter of this exporter", entry.0, entry.1, entry.2)]
+    NoSuchLetter {
+        /// Which entry.
+        entry: EntryKey,
+    },
+}
+
+/// Where a seek goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeekTo {
+    /// Behind everything that is acknowledged now.
+    Now,
+    /// To the oldest entry.
+    Oldest,
+    /// In each shard to the first entry received then or later, nanoseconds since the Unix epoch.
+    Received(u64),
+}
+
+struct Running {
+    config: Export,
+    orders: watch::Sender<Orders>,
+    status: Arc<Status>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// See the module.
+pub struct Exporters {
+    vault: Vault,
+    catalogue: Arc<LocalCatalogue>,
+    throttle: Throttle,
+    max_message: usize,
+    running: Vec<Running>,
+}
+
+impl std::fmt::Debug for Exporters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporters")
+            .field("count", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Exporters {
+    /// Starts all of them. It blocks.
+    ///
+    /// # Errors
+    /// The first that cannot be started.
+    pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
+        let mut running = Vec::new();
+        let shards: BTreeSet<ShardId> = parts
+            .vault
+            .shards()
+            .into_iter()
+            .chain(parts.vault.marks().into_iter().map(|(shard, _, _)| shard))
+            .collect();
+        let share = parts.memory / parts.configs.len().max(1) as u64;
+        for config in &parts.configs {
+            let name = &config.name;
+            let orders = register(&parts, config, &shards)?;
+            let node = parts.vault.identity().node_id;
+            let place = |shard: &ShardId| {
+                let done = parts.catalogue.read(|state| state.cursor(name, node, *shard));
+                let generation = orders.generation;
+                (*shard, Place { generation, done })
+            };
+            let rings = shards
+                .iter()
+                .map(|shard| (*shard, Arc::new(LiveRing::default())))
+                .collect();
+            let status = Status::new(rings, shards.iter().map(place).collect::<BTreeMap<_, _>>());
+            let sinks = shards
+                .iter()
+                .map(|_| open_sink(config))
+                .collect::<Result<Vec<_>, _>>()?;
+            let (orders, heard) = watch::channel(orders);
+            let need = config.batch_bytes + parts.max_message as u64;
+            let setup = ExporterSetup {
+                config: config.clone(),
+                vault: parts.vault.clone(),
+                catalogue: Arc::clone(&parts.catalogue),
+                status: Arc::clone(&status),
+                throttle: parts.throttle.clone(),
+                zone: Arc::clone(&parts.zone),
+                budget: Budget::new(share.max(need), 1),
+                max_message: parts.max_message,
+                orders: heard,
+                sinks,
+            };
+            let thread = exporter::start(setup).map_err(|source| ExportError::Thread {
+                name: name.clone(),
+                source,
+            })?;
+            running.push(Running {
+                config: config.clone(),
+                orders,
+                status,
+                thread: Mutex::new(Some(thread)),
+            });
+        }
+        Ok(Arc::new(Self {
+            vault: parts.vault,
+            catalogue: parts.catalogue,
+            throttle: parts.throttle,
+            max_message: parts.max_message,
+            running,
+        }))
+    }
+
+    /// The live rings that the worker of `shard` hands over to.
+    #[must_use]
+    pub fn rings(&self, shard: ShardId) -> Vec<Arc<LiveRing>> {
+        let rings = self.running.iter().filter_map(|r| r.status.rings.get(&shard));
+        rings.map(Arc::clone).collect()
+    }
+
+    /// How full the fullest live ring is.
+    #[must_use]
+    pub fn ring_fill(&self) -> Option<f64> {
+        let rings = self.running.iter().flat_map(|r| r.status.rings.values());
+        rings.map(|ring| ring.fill()).reduce(f64::max)
+    }
+
+    /// Keeps the cursors until `stop` says so, and then a last time.
+    pub async fn keep_cursors(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let exporters = self
+            .running
+            .iter()
+            .map(|r| (r.config.name.clone(), Arc::clone(&r.status)));
+        let mut keeper = Keeper::new(
+            self.vault.identity().node_id,
+            Arc::clone(&self.catalogue),
+            exporters.collect(),
+        );
+        loop {
+            let stopping = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = tokio::time::sleep(COMMIT_INTERVAL) => false,
+            };
+            if let Err(error) = keeper.keep().await {
+                tracing::warn!(%error, "export.cursor.failed");
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Ends all of them: requests in flight get their answer, or are sent again at the next start. It blocks, for a bounded time.
+    pub fn stop(&self) {
+        for r in &self.running {
+            r.orders.send_modify(|orders| orders.stop = true);
+        }
+        let until = std::time::Instant::now() + STOP_PATIENCE;
+        for r in &self.running {
+            let thread = r.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(thread) = thread else { continue };
+            while !thread.is_finished() && std::time::Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                tracing::error!(exporter = r.config.name, "export.thread.panicked");
+            }
+        }
+    }
+
+    /// All of them, by name.
+    #[must_use]
+    pub fn views(&self) -> Vec<ExporterView> {
+        let mut views: Vec<_> = self.running.iter().map(|r| self.view_of(r)).collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn view(&self, name: &str) -> Result<ExporterView, ExportError> {
+        self.find(name).map(|r| self.view_of(r))
+    }
+
+    fn view_of(&self, r: &Running) -> ExporterView {
+        let target = &r.config.target;
+        let mut view = r.status.view();
+        for (shard, done) in &view.positions {
+            let debt = self.vault.debt(*shard, *done);
+            view.debt_entries += debt.entries;
+            view.debt_bytes += debt.bytes;
+        }
+        if view.debt_entries == 0 {
+            view.oldest_ns = 0;
+        }
+        view.dead_letters = self.catalogue.read(|s| s.dead_letter_count(&r.config.name)) as u64;
+        view.name.clone_from(&r.config.name);
+        view.kind = match target.kind {
+            ExportKind::Grpc => "otlp_grpc",
+            ExportKind::Http => "otlp_http",
+        };
+        view.endpoint = target.endpoint.to_string();
+        view.compression = target.compression.name();
+        view
+    }
+
+    fn find(&self, name: &str) -> Result<&Running, ExportError> {
+        let found = self.running.iter().find(|r| r.config.name == name);
+        found.ok_or_else(|| ExportError::Unknown(name.to_owned()))
+    }
+
+    /// Pauses an exporter, or lets it go on; that ends any wait of it, too. It blocks.
+    ///
+    /// # Errors
+    /// There is none of this name, or the catalogue does not take it.
+    pub fn set_paused(&self, name: &str, paused: bool) -> Result<ExporterView, ExportError> {
+        let r = self.find(name)?;
+        self.catalogue.submit(Command::SetExporter {
+            exporter: name.to_owned(),
+            paused,
+            at_ns: now_unix_nano(),
+        })?;
+        r.orders.send_modify(|orders| {
+            orders.paused = paused;
+            orders.nudge += 1;
+        });
+        Ok(self.view_of(r))
+    }
+
+    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads.
+    ///
+    /// # Errors
+    /// There is none of this name, or the catalogue does not take it.
+    pub fn seek(&self, name: &str, to: SeekTo) -> Result<ExporterView, ExportError> {
+        let r = self.find(name)?;
+        let shards = r.status.places().into_iter().map(|(shard, _)| {
+            let done = match to {
+                SeekTo::Now => self.vault.readable(shard),
+                SeekTo::Oldest => None,
+                SeekTo::Received(at_ns) => last_before(&self.vault, shard, at_ns),
+            };
+            (shard, done)
+        });
+        self.catalogue.submit(Command::SeekExporter {
+            exporter: name.to_owned(),
+            node: self.vault.identity().node_id,
+            shards: shards.collect(),
+            at_ns: now_unix_nano(),
+        })?;
+        let generation = generation_of(&self.catalogue, name);
+        r.orders.send_modify(|orders| orders.generation = generation);
+        Ok(self.view_of(r))
+    }
+
+    /// What sends the dead letters of an exporter once more.
+    ///
+    /// # Errors
+    /// There is none of this name, or its sink cannot be made.
+    pub fn send_letters(&self, name: &str) -> Result<SendLetters, ExportError> {
+        let r = self.find(name)?;
+        Ok(SendLetters {
+            vault: self.vault.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            throttle: self.throttle.clone(),
+            sink: open_sink(&r.config)?,
+            exporter: name.to_owned(),
+            max_message: self.max_message,
+        })
+    }
+
+    /// The dead letters of an exporter that are meant: those named, or all.
+    ///
+    /// # Errors
+    /// One that is named is none.
+    pub fn letters(&self, name: &str, named: Vec<EntryKey>) -> Result<Vec<EntryKey>, ExportError> {
+        self.catalogue.read(|state| {
+            if named.is_empty() {
+                let all = state.dead_letters(Some(name), None, usize::MAX);
+                return Ok(all.map(gophership_catalogue::exporter::DeadLetter::entry).collect());
+            }
+            let missing = named.iter().find(|entry| state.dead_letter(name, **entry).is_none());
+            match missing {
+                Some(entry) => Err(ExportError::NoSuchLetter { entry: *entry }),
+                None => Ok(named),
+            }
+        })
+    }
+
+    /// Gives dead letters up. It blocks.
+    ///
+    /// # Errors
+    /// The catalogue does not take it.
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>) -> Result<u64, ExportError> {
+        let count = letters.len() as u64;
+        self.catalogue.submit(Command::DropDeadLetters {
+            exporter: name.to_owned(),
+            letters,
+        })?;
+        // One whose letters were at their bound has room again.
+        if let Ok(r) = self.find(name) {
+            r.orders.send_modify(|orders| orders.nudge += 1);
+        }
+        Ok(count)
+    }
+}
+
+/// What releases a segment, for the exporters of these names: their cursors as kept, and dead letters.
+pub fn released(catalogue: &Arc<LocalCatalogue>, names: Vec<String>) -> Released {
+    let catalogue = Arc::clone(catalogue);
+    Arc::new(move |segment: &SealRecord| {
+        let id = segment.id;
+        catalogue.read(|state| {
+            let past = |name: &String| segment.stats.last_lsn <= state.cursor(name, id.node, id.shard);
+            (segment.stats.entries == 0 || names.iter().all(past)) && !state.has_dead_letter(id)
+        })
+    })
+}
+
+/// Puts an exporter on record; one that is new begins where its settings say.
+fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) -> Result<Orders, ExportError> {
+    let name = &config.name;
+    let known = parts.catalogue.read(|state| state.exporter(name).copied());
+    if known.is_none() {
+        let at_ns = now_unix_nano();
+        parts.catalogue.submit(Command::SetExporter {
+            exporter: name.clone(),
+            paused: false,
+            at_ns,
+        })?;
+        if config.start == ExportStart::Now {
+            let behind_all = shards.iter().map(|shard| (*shard, parts.vault.readable(*shard)));
+            parts.catalogue.submit(Command::SeekExporter {
+                exporter: name.clone(),
+                node: parts.vault.identity().node_id,
+                shards: behind_all.collect(),
+                at_ns,
+            })?;
+        }
+    }
+    Ok(Orders {
+        paused: known.is_some_and(|k| k.paused),
+        generation: generation_of(&parts.catalogue, name),
+        nudge: 0,
+        stop: false,
+    })
+}
+
+fn generation_of(catalogue: &LocalCatalogue, name: &str) -> Generation {
+    catalogue.read(|state| state.exporter(name).map_or(Generation::FIRST, |e| e.generation))
+}
+
+fn open_sink(config: &Export) -> Result<Sink, ExportError> {
+    Sink::new(&config.target).map_err(|error| ExportError::Sink {
+        name: config.name.clone(),
+        why: error.to_string(),
+    })
+}
+
+/// The last entry of a shard that was received before `at_ns`.
+fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
+    let before = |record: &SealRecord| record.stats.received.is_none_or(|r| r.max < at_ns);
+    // Everything up to the last segment that is wholly before it is passed over unread.
+    let segments = vault.segments();
+    let passed = segments
+        .iter()
+        .filter(|(id, _)| id.shard == shard)
+        .map_while(|(_, state)| match state {
+            SegmentState::Sealed(record) if before(record) => Some(record.stats.last_lsn),
+            SegmentState::Sealed(_) | SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) => {
+                None
+            }
+        })
+        .flatten()
+        .last();
+    let found = vault.cursor(shard, passed, TimeRange::ALL).filter_map(Result::ok);
+    found
+        .take_while(|entry| entry.meta.received_ns < at_ns)
+        .map(|entry| entry.lsn)
+        .last()
+        .or(passed)
+}

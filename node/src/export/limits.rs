@@ -1,0 +1,24 @@
+//! Every bound of export that is not a setting, in one place.
+
+use std::time::Duration;
+
+/// How often a node's cursors are kept: what is sent again after a crash is at most what was sent in this time.
+pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an exporter that was refused for an operator's fault waits before it tries again.
+pub(super) const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
+/// How often an exporter whose dead letters are at their bound looks whether there is room.
+pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
+/// How long a lane waits for the live ring, at most, before it looks at the watermark itself.
+pub(super) const IDLE_LOOK: Duration = Duration::from_millis(500);
+/// How long a lane waits that finds nothing new while its ring is closed by the zone.
+pub(super) const CLOSED_LOOK: Duration = Duration::from_millis(20);
+/// How long a lane waits for room in the memory budget before it asks again.
+pub(super) const BUDGET_PAUSE: Duration = Duration::from_millis(20);
+/// A batch that waits for its sink is looked at this often: whether it has expired.
+pub(super) const EXPIRE_LOOK: Duration = Duration::from_secs(1);
+/// Entries of one batch.
+pub(super) const BATCH_ENTRIES_MAX: usize = 4096;
+/// How much lower an exporter's thread ranks than those before the ack.
+pub(super) const NICE: i32 = 5;
+/// How long the end of a node waits for requests in flight.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);

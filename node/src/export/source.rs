@@ -1,0 +1,116 @@
+//! Where a lane's entries come from: the vault, at its own pace, or the live ring, as they are acknowledged. Either way the bytes are read from the log.
+//!
+//! **Invariants.** I1: entries come in Lsn order, none is left out but what cannot be read. I2: on the live ring nothing is read but what was handed over, or was acknowledged when the ring
+//! was opened.
+
+use std::sync::Arc;
+
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::time::TimeRange;
+use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
+
+use super::limits::{CLOSED_LOOK, IDLE_LOOK};
+use crate::buffer::LiveRing;
+use crate::somatic::{Zone, ZoneCell};
+
+/// See the module.
+pub(super) struct Source {
+    vault: Vault,
+    shard: ShardId,
+    cursor: ShardCursor,
+    ring: Arc<LiveRing>,
+    zone: Arc<ZoneCell>,
+    /// Whether it is on the ring, and how far that was heard.
+    live: Option<Option<Lsn>>,
+}
+
+impl Source {
+    /// Everything behind `done`.
+    pub(super) fn new(
+        vault: &Vault,
+        shard: ShardId,
+        done: Option<Lsn>,
+        ring: Arc<LiveRing>,
+        zone: Arc<ZoneCell>,
+    ) -> Self {
+        Self {
+            cursor: vault.cursor(shard, done.and_then(after), TimeRange::ALL),
+            vault: vault.clone(),
+            shard,
+            ring,
+            zone,
+            live: None,
+        }
+    }
+
+    /// The next entry that is there, or what is missing in its place.
+    pub(super) fn next(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
+        if let Some(next) = self.cursor.next() {
+            return Some(next);
+        }
+        self.look();
+        self.cursor.next()
+    }
+
+    /// Looks how far may be read.
+    fn look(&mut self) {
+        if !self.ring.is_open() {
+            self.live = None;
+        }
+        let upto = match &mut self.live {
+            Some(heard) => {
+                *heard = self.ring.take().or(*heard);
+                *heard
+            }
+            None => self.vault.readable(self.shard),
+        };
+        self.cursor.extend(upto);
+    }
+
+    /// Goes on to the live ring, where the zone allows it, once the vault was read to its end. Says whether there may be more at once.
+    pub(super) fn go_live(&mut self) -> bool {
+        if self.live.is_some() || self.zone.zone() != Zone::Green {
+            return false;
+        }
+        self.ring.open();
+        let readable = self.vault.readable(self.shard);
+        self.live = Some(readable);
+        self.cursor.extend(readable);
+        true
+    }
+
+    /// Whether it is on the live ring.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.is_some() && self.ring.is_open()
+    }
+
+    /// Leaves the ring, since nothing will be taken from it for a while.
+    pub(super) fn leave_ring(&mut self) {
+        self.ring.close();
+        self.live = None;
+    }
+
+    /// Keeps no file of the log from being used again.
+    pub(super) fn let_go(&mut self) {
+        self.cursor.let_go();
+    }
+
+    /// Waits until there may be more.
+    pub(super) async fn wait(&self) {
+        // Without a ring nobody says when there is more.
+        let limit = if self.is_live() { IDLE_LOOK } else { CLOSED_LOOK };
+        // Too late is no error: it is time to look.
+        let _ = tokio::time::timeout(limit, self.ring.wait()).await;
+    }
+}
+
+/// The position behind an entry.
+fn after(done: Lsn) -> Option<Lsn> {
+    match done.number().checked_next() {
+        Some(number) => Some(Lsn::at(done.index(), number)),
+        None => done
+            .index()
+            .checked_next()
+            .map(|index| Lsn::at(index, gophership_vault::ids::EntryNumber::FIRST)),
+    }
+}

@@ -1,0 +1,239 @@
+//! How an exporter stands: what its lanes count, and what status and metrics read.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gophership_catalogue::exporter::Generation;
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::time::now_unix_nano;
+
+use crate::buffer::LiveRing;
+
+/// What a lane is doing. Of several the last in this order is what an operator should see first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LaneState {
+    /// Gets entries from the live ring.
+    Live,
+    /// Reads the vault.
+    CatchingUp,
+    /// Waits after a retryable answer.
+    Retrying,
+    /// Paused by an operator.
+    Paused,
+    /// Its dead letters are at their bound.
+    Full,
+    /// Refused for what an operator must set right.
+    Stopped,
+}
+
+/// What is counted since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) sent_entries: AtomicU64,
+    pub(super) sent_records: AtomicU64,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) failed_requests: AtomicU64,
+    pub(super) retried_requests: AtomicU64,
+    pub(super) rejected_records: AtomicU64,
+    pub(super) split_requests: AtomicU64,
+    pub(super) expired_entries: AtomicU64,
+    pub(super) malformed_entries: AtomicU64,
+    pub(super) unreadable_stretches: AtomicU64,
+}
+
+/// Adds to a count.
+pub(super) fn add(count: &AtomicU64, by: u64) {
+    count.fetch_add(by, Ordering::Relaxed);
+}
+
+/// How far a lane is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) generation: Generation,
+    pub(super) done: Option<Lsn>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LaneNow {
+    state: LaneState,
+    since_ns: u64,
+    place: Place,
+    next_attempt_ns: u64,
+    in_flight: bool,
+    /// Received time of the entry that it has in hand.
+    oldest_ns: u64,
+}
+
+#[derive(Debug, Default)]
+struct Words {
+    last_answer: String,
+    last_answer_ns: u64,
+}
+
+/// The status of one exporter, shared by its lanes and its readers.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) counts: Counts,
+    pub(super) rings: BTreeMap<ShardId, Arc<LiveRing>>,
+    lanes: Mutex<BTreeMap<ShardId, LaneNow>>,
+    words: Mutex<Words>,
+}
+
+impl Status {
+    pub(super) fn new(rings: BTreeMap<ShardId, Arc<LiveRing>>, places: BTreeMap<ShardId, Place>) -> Arc<Self> {
+        let since_ns = now_unix_nano();
+        let lane = |place| LaneNow {
+            state: LaneState::CatchingUp,
+            since_ns,
+            place,
+            next_attempt_ns: 0,
+            in_flight: false,
+            oldest_ns: 0,
+        };
+        Arc::new(Self {
+            counts: Counts::default(),
+            rings,
+            lanes: Mutex::new(places.into_iter().map(|(shard, place)| (shard, lane(place))).collect()),
+            words: Mutex::default(),
+        })
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<ShardId, LaneNow>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, shard: ShardId, change: impl FnOnce(&mut LaneNow)) {
+        if let Some(lane) = self.lanes().get_mut(&shard) {
+            change(lane);
+        }
+    }
+
+    pub(super) fn enter(&self, shard: ShardId, state: LaneState, next_attempt_ns: u64) {
+        self.with(shard, |lane| {
+            if lane.state != state {
+                lane.since_ns = now_unix_nano();
+            }
+            (lane.state, lane.next_attempt_ns) = (state, next_attempt_ns);
+        });
+    }
+
+    /// What the lane has in hand: whether a request is out, and when its oldest entry was received.
+    pub(super) fn in_hand(&self, shard: ShardId, in_flight: bool, oldest_ns: u64) {
+        self.with(shard, |lane| (lane.in_flight, lane.oldest_ns) = (in_flight, oldest_ns));
+    }
+
+    pub(super) fn set_place(&self, shard: ShardId, place: Place) {
+        self.with(shard, |lane| lane.place = place);
+    }
+
+    pub(super) fn places(&self) -> Vec<(ShardId, Place)> {
+        self.lanes().iter().map(|(shard, lane)| (*shard, lane.place)).collect()
+    }
+
+    pub(super) fn say(&self, answer: &str) {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.last_answer.clear();
+        words.last_answer.push_str(answer);
+        words.last_answer_ns = now_unix_nano();
+    }
+
+    /// Everything there is to show, but for what only the vault and the catalogue know.
+    pub(super) fn view(&self) -> ExporterView {
+        let lanes = self.lanes().clone();
+        let worst = lanes.values().max_by_key(|lane| lane.state);
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let c = &self.counts;
+        ExporterView {
+            name: String::new(),
+            kind: "",
+            endpoint: String::new(),
+            compression: "",
+            state: worst.map_or(LaneState::Live, |lane| lane.state),
+            since_ns: worst.map_or(0, |lane| lane.since_ns),
+            last_answer: words.last_answer.clone(),
+            last_answer_ns: words.last_answer_ns,
+            next_attempt_ns: worst.map_or(0, |lane| lane.next_attempt_ns),
+            in_flight: lanes.values().filter(|lane| lane.in_flight).count() as u32,
+            debt_bytes: 0,
+            debt_entries: 0,
+            oldest_ns: lanes
+                .values()
+                .map(|lane| lane.oldest_ns)
+                .filter(|ns| *ns > 0)
+                .min()
+                .unwrap_or(0),
+            sent_entries: get(&c.sent_entries),
+            sent_records: get(&c.sent_records),
+            sent_bytes: get(&c.sent_bytes),
+            failed_requests: get(&c.failed_requests),
+            retried_requests: get(&c.retried_requests),
+            rejected_records: get(&c.rejected_records),
+            split_requests: get(&c.split_requests),
+            expired_entries: get(&c.expired_entries),
+            malformed_entries: get(&c.malformed_entries),
+            unreadable_stretches: get(&c.unreadable_stretches),
+            pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
+            dead_letters: 0,
+            positions: lanes.iter().map(|(shard, lane)| (*shard, lane.place.done)).collect(),
+        }
+    }
+}
+
+/// An exporter, as status and metrics show it. Counts are since the start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExporterView {
+    /// Its name.
+    pub name: String,
+    /// `otlp_grpc` or `otlp_http`.
+    pub kind: &'static str,
+    /// Where it sends.
+    pub endpoint: String,
+    /// How it compresses.
+    pub compression: &'static str,
+    /// What it does; of its lanes' states the one that an operator should see first.
+    pub state: LaneState,
+    /// Since when, nanoseconds since the Unix epoch.
+    pub since_ns: u64,
+    /// What the sink last said that was not plain acceptance.
+    pub last_answer: String,
+    /// When; 0: never.
+    pub last_answer_ns: u64,
+    /// When it tries again; 0: it does not wait.
+    pub next_attempt_ns: u64,
+    /// Requests that are out.
+    pub in_flight: u32,
+    /// Payload bytes that it has not sent.
+    pub debt_bytes: u64,
+    /// Entries that it has not sent.
+    pub debt_entries: u64,
+    /// When the oldest of them that it has in hand was received; 0: none.
+    pub oldest_ns: u64,
+    /// Entries accepted.
+    pub sent_entries: u64,
+    /// Records in them.
+    pub sent_records: u64,
+    /// Payload bytes of them, before compression.
+    pub sent_bytes: u64,
+    /// Requests that were not accepted.
+    pub failed_requests: u64,
+    /// Requests sent again.
+    pub retried_requests: u64,
+    /// Records rejected within accepted requests.
+    pub rejected_records: u64,
+    /// Requests split.
+    pub split_requests: u64,
+    /// Entries given up because of their age.
+    pub expired_entries: u64,
+    /// Deferred entries that proved malformed.
+    pub malformed_entries: u64,
+    /// Stretches of the log that could not be read, and were passed over.
+    pub unreadable_stretches: u64,
+    /// Times a live ring was closed by its worker.
+    pub pivots: u64,
+    /// Dead letters that it has.
+    pub dead_letters: u64,
+    /// The last entry done, by shard.
+    pub positions: Vec<(ShardId, Option<Lsn>)>,
+}

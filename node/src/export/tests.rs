@@ -1,0 +1,359 @@
+//! Exporters over a real vault and catalogue, against the stub sink.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flate2::write::GzEncoder;
+use gophership_vault::SegmentState;
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId, TenantId};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use prost::Message;
+use tokio::sync::watch;
+use tonic::Code;
+
+use super::{ExportParts, ExporterView, Exporters, LaneState, SeekTo, released};
+use crate::config::{Environment, Export, Machine, load_text};
+use crate::control::testkit::{TestNode, payload};
+use crate::sink::stub::{Reply, Stub};
+use crate::somatic::{Throttle, ZoneCell};
+
+const SHARD: ShardId = ShardId::new(0);
+
+/// Exporters as they stand in a configuration.
+fn configured(list: &str) -> Vec<Export> {
+    let machine = Machine {
+        cores: 2,
+        memory: 8 << 30,
+    };
+    load_text(&format!("export:\n{list}"), &Environment::default(), &machine)
+        .unwrap()
+        .export
+}
+
+fn to(stub: &Stub, name: &str, more: &str) -> String {
+    format!(
+        "  - {{ name: {name}, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest {more} }}\n",
+        stub.address
+    )
+}
+
+struct Running {
+    exporters: Arc<Exporters>,
+    stop: watch::Sender<bool>,
+    cursors: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(node: &TestNode, list: &str) -> Self {
+        let zone = Arc::new(ZoneCell::new(Instant::now()));
+        let exporters = Exporters::start(ExportParts {
+            configs: configured(list),
+            vault: node.vault.clone(),
+            catalogue: Arc::clone(&node.catalogue),
+            throttle: Throttle::new(Arc::clone(&zone)),
+            zone,
+            memory: 64 << 20,
+            max_message: 1 << 20,
+        })
+        .unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped));
+        Self {
+            exporters,
+            stop,
+            cursors,
+        }
+    }
+
+    async fn until(&self, name: &str, what: &str, done: impl Fn(&ExporterView) -> bool) -> ExporterView {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let view = self.exporters.view(name).unwrap();
+            if done(&view) {
+                return view;
+            }
+            assert!(Instant::now() < deadline, "waited too long for {what}: {view:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn stop(self) {
+        let exporters = Arc::clone(&self.exporters);
+        tokio::task::spawn_blocking(move || exporters.stop()).await.unwrap();
+        self.stop.send_replace(true);
+        self.cursors.await.unwrap();
+    }
+}
+
+fn filled(path: &Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
+    let mut node = TestNode::open(path, 1);
+    let payloads: Vec<_> = (1..=entries).map(|n| payload(n, 3000)).collect();
+    for (n, payload) in payloads.iter().enumerate() {
+        node.append(0, n as u64 + 1, payload);
+    }
+    (node, payloads)
+}
+
+fn lsn(number: u32) -> Lsn {
+    Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_order_bit_for_bit_and_a_restart_goes_on_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut node, mut payloads) = filled(dir.path(), 60);
+    let stub = Stub::http([Reply::Http(503, Some("0")), Reply::Http(429, Some("0"))]).await;
+    let running = Running::start(&node, &to(&stub, "a", ", batch_bytes: 10KiB"));
+    let view = running.until("a", "an empty debt", |v| v.sent_entries == 60).await;
+    assert_eq!(stub.taken().concat(), payloads.concat());
+    assert!(
+        stub.taken().iter().all(|request| request.len() <= 10 << 10),
+        "batches keep their size"
+    );
+    assert_eq!(
+        (view.failed_requests, view.retried_requests, view.debt_entries),
+        (2, 2, 0)
+    );
+    assert_eq!(view.sent_bytes, 60 * 3000);
+    running
+        .until("a", "the live ring", |v| v.state == LaneState::Live)
+        .await;
+    running.stop().await;
+    node = node.reopen();
+    node.append(0, 61, &payload(61, 3000));
+    payloads.push(payload(61, 3000));
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    running.until("a", "the new entry", |v| v.sent_entries == 1).await;
+    assert_eq!(stub.taken().concat(), payloads.concat(), "nothing twice");
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_holds_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 4);
+    // The batch of four, its first half, then the first entry; everything else is taken.
+    let stub = Stub::http([Reply::Http(400, None), Reply::Http(400, None), Reply::Http(400, None)]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let view = running.until("a", "the rest", |v| v.sent_entries == 3).await;
+    assert_eq!((view.dead_letters, view.debt_entries), (1, 0));
+    assert_eq!(stub.taken().concat(), payloads[1..].concat());
+    let letters = running.exporters.letters("a", Vec::new()).unwrap();
+    assert_eq!(letters, [(node.vault.identity().node_id, SHARD, lsn(1))]);
+    running.stop().await;
+
+    let node = node.reopen();
+    let is_released = released(&node.catalogue, vec!["a".to_owned()]);
+    let sealed = node.vault.segments().into_iter().find_map(|(id, state)| match state {
+        SegmentState::Sealed(record) if id.index == SegmentIndex::FIRST => Some(record),
+        SegmentState::Sealed(_) | SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) => None,
+    });
+    let sealed = sealed.unwrap();
+    assert!(!is_released(&sealed), "a dead letter lies in it");
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let letters = running.exporters.letters("a", Vec::new()).unwrap();
+    let sent = running.exporters.send_letters("a").unwrap().run(letters).await.unwrap();
+    assert_eq!((sent.taken, sent.refused_again, sent.left), (1, 0, 0));
+    assert_eq!(stub.taken().last(), payloads.first());
+    assert_eq!(running.exporters.view("a").unwrap().dead_letters, 0);
+    assert!(is_released(&sealed));
+    assert!(
+        !released(&node.catalogue, vec!["a".to_owned(), "new".to_owned()])(&sealed),
+        "another one needs it"
+    );
+    drop(is_released);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_split_by_entries_and_then_by_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    let record = |n| LogRecord {
+        time_unix_nano: n,
+        ..LogRecord::default()
+    };
+    let request = |records: std::ops::Range<u64>| ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: records.map(record).collect(),
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    };
+    node.append(0, 1, &request(1..5).encode_to_vec());
+    node.append(0, 2, &request(5..6).encode_to_vec());
+    // Both entries, then the first one; its halves are taken.
+    let stub = Stub::http([Reply::Http(413, None), Reply::Http(413, None)]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let view = running.until("a", "both", |v| v.sent_entries == 2).await;
+    assert_eq!((view.split_requests, view.dead_letters), (2, 0));
+    let times: Vec<Vec<u64>> = stub
+        .taken()
+        .iter()
+        .map(|taken| {
+            let decoded = ExportLogsServiceRequest::decode(&taken[..]).unwrap();
+            let scopes = decoded.resource_logs.into_iter().flat_map(|r| r.scope_logs);
+            scopes.flat_map(|s| s.log_records).map(|r| r.time_unix_nano).collect()
+        })
+        .collect();
+    assert_eq!(times, [vec![1, 2], vec![3, 4], vec![5]]);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_fault_stops_an_exporter_buries_nothing_and_resume_tries_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 3);
+    let stub = Stub::grpc([Reply::Grpc(Code::Unauthenticated)]).await;
+    let list = format!(
+        "  - {{ name: a, otlp_grpc: {{ endpoint: \"http://{}\", compression: none }}, start: oldest }}\n",
+        stub.address
+    );
+    let running = Running::start(&node, &list);
+    let view = running.until("a", "the stop", |v| v.state == LaneState::Stopped).await;
+    assert!(view.last_answer.contains("Unauthenticated"), "{}", view.last_answer);
+    assert_eq!((view.dead_letters, view.debt_entries), (0, 3));
+    running.exporters.set_paused("a", false).unwrap();
+    running.until("a", "the rest", |v| v.sent_entries == 3).await;
+    assert_eq!(stub.taken().concat(), payloads.concat());
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_hangs_holds_up_no_other_exporter_and_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 3);
+    let (hangs, takes) = (Stub::http([]).await, Stub::http([]).await);
+    hangs.then(Reply::Silence);
+    let running = Running::start(&node, &(to(&hangs, "hangs", "") + &to(&takes, "takes", "")));
+    hangs.wait_for(1).await;
+    running.until("takes", "everything", |v| v.sent_entries == 3).await;
+    assert_eq!(takes.taken().concat(), payloads.concat());
+    let view = running.exporters.view("hangs").unwrap();
+    assert_eq!((view.in_flight, view.debt_entries), (1, 3));
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deferred_entries_are_inflated_in_passing_and_what_proves_malformed_is_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    let plain = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![LogRecord::default(); 5],
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    }
+    .encode_to_vec();
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &plain).unwrap();
+    let deferred = EntryMeta {
+        received_ns: 1,
+        min_event_ns: 0,
+        max_event_ns: 0,
+        record_count: 0,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Gzip,
+        state: EntryState::DEFERRED,
+    };
+    node.append_as(0, &deferred, b"no gzip at all");
+    node.append_as(0, &deferred, &gzip.finish().unwrap());
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let view = running.until("a", "the good one", |v| v.sent_entries == 1).await;
+    assert_eq!(
+        (view.sent_records, view.malformed_entries, view.dead_letters),
+        (5, 1, 1)
+    );
+    assert_eq!(stub.taken(), [plain]);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 6);
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    running.until("a", "all of it", |v| v.sent_entries == 6).await;
+    // Entries were received at 1 to 6.
+    running.exporters.seek("a", SeekTo::Received(4)).unwrap();
+    running
+        .until("a", "the last three again", |v| v.sent_entries == 9)
+        .await;
+    assert_eq!(
+        stub.taken().concat(),
+        [payloads.concat(), payloads[3..].concat()].concat()
+    );
+    running.exporters.set_paused("a", true).unwrap();
+    running.until("a", "the pause", |v| v.state == LaneState::Paused).await;
+    running.stop().await;
+    let mut node = node.reopen();
+    node.append(0, 7, &payload(7, 3000));
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    running.until("a", "the pause", |v| v.state == LaneState::Paused).await;
+    assert_eq!(running.exporters.view("a").unwrap().debt_entries, 1);
+    running.exporters.seek("a", SeekTo::Now).unwrap();
+    running.exporters.set_paused("a", false).unwrap();
+    running
+        .until("a", "nothing owed", |v| {
+            v.debt_entries == 0 && v.state == LaneState::Live
+        })
+        .await;
+    assert_eq!(
+        running.exporters.view("a").unwrap().sent_entries,
+        0,
+        "what was sought past is not sent"
+    );
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pivot_loses_nothing_and_the_way_back_leads_to_the_ring() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let ring = running.exporters.rings(SHARD).remove(0);
+    running.until("a", "the ring", |v| v.state == LaneState::Live).await;
+    let mut payloads = Vec::new();
+    for n in 1..=40u64 {
+        let payload = payload(n, 500);
+        let lsn = node.append(0, n, &payload);
+        payloads.push(payload);
+        // What a worker does, and now and then finds no place.
+        if n % 10 == 0 {
+            ring.must_pivot();
+        } else {
+            ring.must_try_push(lsn);
+        }
+        ring.wake();
+        if n % 15 == 0 {
+            running
+                .until("a", "the way back", |v| {
+                    v.state == LaneState::Live && v.debt_entries == 0
+                })
+                .await;
+        }
+    }
+    let view = running.until("a", "all of it", |v| v.sent_entries == 40).await;
+    assert!(view.pivots >= 1);
+    assert_eq!(stub.taken().concat(), payloads.concat());
+    running.stop().await;
+    node.close();
+}

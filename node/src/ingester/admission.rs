@@ -1,0 +1,207 @@
+//! Admission by expected wait: while a worker's core is the bottleneck, it begins no message that it cannot have read soon.
+//!
+//! A core shares its time among all messages that it has begun to read, so each one admitted makes all others later. Under a load that stays above what
+//! the core can do, a budget of memory alone is filled with messages that all wait a budget's worth of time, and so do their refusals. The budget
+//! bounds what is held; this bounds how long (Little's law: what waits, divided by how fast it goes). It is asked when a request's headers are read,
+//! before its client has sent the message.
+//!
+//! Owns: the bytes that admitted messages have still to bring, the rate at which bytes come in, and the bound.
+//!
+//! Invariants:
+//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy.
+//! - I2: one message is always admitted, however large.
+//! - I3: what a message was expected to bring is no longer expected when it has come, or when the message is dropped.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::limits::{ADMISSION_BUSY_PERCENT, ADMISSION_WAIT};
+
+/// What a worker knows of its own backlog.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Bytes that admitted messages have still to bring.
+    unread: Cell<u64>,
+    /// Bytes read since the last tick.
+    read: Cell<u64>,
+    /// Bytes read in a second of a busy core, smoothed; 0 before the first.
+    rate: Cell<u64>,
+    /// What `unread` may come to.
+    bound: Cell<u64>,
+    /// A message's length, smoothed: what is expected of one whose length is not known yet.
+    mean: Cell<u64>,
+}
+
+impl Admission {
+    /// Nothing waits, and everything is admitted.
+    pub(super) fn new() -> Self {
+        Self {
+            unread: Cell::new(0),
+            read: Cell::new(0),
+            rate: Cell::new(0),
+            bound: Cell::new(u64::MAX),
+            mean: Cell::new(0),
+        }
+    }
+
+    /// Admits a message of a length that is not known yet, or nothing.
+    #[must_use]
+    pub(super) fn must_admit(&self) -> Option<Expected<'_>> {
+        let (unread, mean) = (self.unread.get(), self.mean.get());
+        (unread == 0 || unread.saturating_add(mean) <= self.bound.get()).then(|| {
+            self.unread.set(unread + mean);
+            Expected {
+                admission: self,
+                unread: mean,
+            }
+        })
+    }
+
+    /// What is unread / what may be.
+    pub(super) fn backlog(&self) -> f64 {
+        self.unread.get() as f64 / self.bound.get() as f64
+    }
+
+    /// Of the last `elapsed`, the worker was at work for `busy`.
+    pub(super) fn tick(&self, elapsed: Duration, busy: Duration) {
+        let read = self.read.take();
+        if elapsed.is_zero() || busy.as_nanos() * 100 < elapsed.as_nanos() * ADMISSION_BUSY_PERCENT {
+            // In steps, so that a rest within an overload does not open the door to all of it.
+            self.bound.set(self.bound.get().saturating_mul(2));
+            return;
+        }
+        let now = u64::try_from(u128::from(read) * 1_000_000_000 / elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let rate = match self.rate.get() {
+            0 => now,
+            before => before - before / 4 + now / 4,
+        };
+        self.rate.set(rate);
+        let bound = u128::from(rate) * ADMISSION_WAIT.as_millis() / 1000;
+        // Not less than 1, or it would never double.
+        self.bound.set(u64::try_from(bound).unwrap_or(u64::MAX).max(1));
+    }
+}
+
+/// What an admitted message has still to bring.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    admission: &'a Admission,
+    unread: u64,
+}
+
+impl Expected<'_> {
+    /// The message's length is known now, and nothing of it was read.
+    pub(super) fn must_be(&mut self, len: u64) {
+        let admission = self.admission;
+        admission.unread.set(admission.unread.get() - self.unread + len);
+        self.unread = len;
+        let mean = admission.mean.get();
+        admission.mean.set(mean - mean / 16 + len / 16);
+    }
+
+    /// So many bytes of it have arrived.
+    pub(super) fn must_read(&mut self, bytes: u64) {
+        self.admission.read.set(self.admission.read.get() + bytes);
+        self.must_forget(bytes.min(self.unread));
+    }
+
+    fn must_forget(&mut self, bytes: u64) {
+        self.unread -= bytes;
+        self.admission.unread.set(self.admission.unread.get() - bytes);
+    }
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.must_forget(self.unread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(50);
+    const LEN: u64 = 1 << 17;
+
+    fn admit(admission: &Admission) -> Option<Expected<'_>> {
+        let mut expected = admission.must_admit()?;
+        expected.must_be(LEN);
+        Some(expected)
+    }
+
+    /// A worker that was busy for a second and read 800 messages in it.
+    fn busy() -> Admission {
+        let admission = Admission::new();
+        for _ in 0..20 {
+            for _ in 0..40 {
+                admit(&admission).unwrap().must_read(LEN);
+            }
+            admission.tick(TICK, TICK);
+        }
+        admission
+    }
+
+    #[test]
+    fn a_busy_worker_admits_what_it_can_read_in_time() {
+        let admission = busy();
+        let fit = 800 * usize::try_from(ADMISSION_WAIT.as_millis()).unwrap() / 1000;
+        let admitted: Vec<_> = std::iter::from_fn(|| admit(&admission)).collect();
+        assert!(admitted.len().abs_diff(fit) <= 2, "{} of {fit}", admitted.len());
+    }
+
+    #[test]
+    fn a_message_counts_before_its_length_is_known() {
+        let admission = busy();
+        let unknown: Vec<_> = std::iter::from_fn(|| admission.must_admit()).take(10_000).collect();
+        assert!(unknown.len() < 1000, "{}", unknown.len());
+    }
+
+    #[test]
+    fn i1_a_worker_with_time_to_rest_refuses_nobody() {
+        let admission = busy();
+        for _ in 0..64 {
+            admission.tick(TICK, TICK / 2);
+        }
+        let slow: Vec<_> = std::iter::from_fn(|| admit(&admission)).take(100_000).collect();
+        assert_eq!(slow.len(), 100_000, "clients that send slowly");
+        admission.tick(TICK, TICK / 2);
+        assert!(admit(&admission).is_some());
+    }
+
+    #[test]
+    fn a_short_rest_opens_the_door_a_little() {
+        let admission = busy();
+        let bound = admission.bound.get();
+        admission.tick(TICK, TICK / 2);
+        assert_eq!(admission.bound.get(), bound * 2);
+    }
+
+    #[test]
+    fn i2_one_message_is_admitted_however_large() {
+        let admission = busy();
+        admission.tick(TICK, TICK);
+        for _ in 0..200 {
+            admission.tick(TICK, TICK);
+        }
+        assert!(admission.bound.get() < LEN, "busy, and it read nothing");
+        let one = admit(&admission);
+        assert!(one.is_some() && admit(&admission).is_none());
+        drop(one);
+        assert!(admit(&admission).is_some());
+    }
+
+    #[test]
+    fn i3_nothing_is_expected_of_what_is_gone() {
+        let admission = busy();
+        let mut some: Vec<_> = (0..8).filter_map(|_| admit(&admission)).collect();
+        some[0].must_read(LEN);
+        some[1].must_read(LEN / 2);
+        // More than was announced, as where the length is not known.
+        some[2].must_read(2 * LEN);
+        some.push(admission.must_admit().unwrap());
+        assert!(admission.unread.get() > 0);
+        drop(some);
+        assert_eq!(admission.unread.get(), 0);
+    }
+}

@@ -1,0 +1,151 @@
+//! A connection to a sink: TCP, through the environment's proxy where it names one, then TLS.
+//!
+//! **Invariants.** I1: it stands within `CONNECT_TIMEOUT` or not at all. I2: a loopback endpoint is never asked of a proxy.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{Method, Request, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::client_tls::client_config;
+use super::error::SinkError;
+use super::limits::CONNECT_TIMEOUT;
+use crate::config::ExportTarget;
+
+/// Bytes both ways.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub(super) type Stream = TokioIo<Box<dyn Duplex>>;
+
+/// How a sink is reached.
+#[derive(Clone)]
+pub(super) struct Dial {
+    /// `host:port` of the sink.
+    authority: String,
+    proxy: Option<Proxy>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+#[derive(Clone)]
+struct Proxy(Arc<Intercept>);
+
+impl Dial {
+    /// To this target, through the proxy that the environment names for it.
+    pub(super) fn new(target: &ExportTarget) -> Result<Self, SinkError> {
+        Self::with_proxies(target, &Matcher::from_env())
+    }
+
+    pub(super) fn with_proxies(target: &ExportTarget, proxies: &Matcher) -> Result<Self, SinkError> {
+        let endpoint = &target.endpoint;
+        let invalid = |why: String| SinkError::Endpoint {
+            endpoint: endpoint.to_string(),
+            why,
+        };
+        let uri: Uri = endpoint.to_string().parse().map_err(|e| invalid(format!("{e}")))?;
+        let proxy = if endpoint.is_loopback() {
+            None
+        } else {
+            proxies.intercept(&uri)
+        };
+        if let Some(scheme) = proxy
+            .as_ref()
+            .and_then(|proxy| proxy.uri().scheme_str())
+            .filter(|s| *s != "http")
+        {
+            return Err(invalid(format!(
+                "the environment names a proxy of {scheme}://; only http:// is spoken"
+            )));
+        }
+        let tls = if endpoint.https {
+            let name = target.tls.server_name.as_ref().unwrap_or(&endpoint.host);
+            let name = ServerName::try_from(name.clone()).map_err(|e| invalid(format!("{name}: {e}")))?;
+            Some((client_config(target)?, name))
+        } else {
+            None
+        };
+        Ok(Self {
+            authority: endpoint.authority(),
+            proxy: proxy.map(|proxy| Proxy(Arc::new(proxy))),
+            tls,
+        })
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub(super) async fn connect(&self) -> Result<Stream, String> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.try_connect()).await {
+            Ok(made) => made,
+            Err(_) => Err(format!(
+                "no connection to {} within {CONNECT_TIMEOUT:?}",
+                self.authority
+            )),
+        }
+    }
+
+    async fn try_connect(&self) -> Result<Stream, String> {
+        let stream: Box<dyn Duplex> = match &self.proxy {
+            None => Box::new(tcp(&self.authority).await?),
+            Some(proxy) => proxy.tunnel(&self.authority).await?,
+        };
+        let Some((config, name)) = &self.tls else {
+            return Ok(TokioIo::new(stream));
+        };
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|e| format!("TLS with {}: {e}", self.authority))?;
+        Ok(TokioIo::new(Box::new(stream)))
+    }
+}
+
+async fn tcp(authority: &str) -> Result<TcpStream, String> {
+    let failed = |e: std::io::Error| format!("{authority}: {e}");
+    let stream = TcpStream::connect(authority).await.map_err(failed)?;
+    // A request is one write and then a wait.
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+impl Proxy {
+    /// Has the proxy connect to `authority`.
+    async fn tunnel(&self, authority: &str) -> Result<Box<dyn Duplex>, String> {
+        let uri = self.0.uri();
+        let host = uri.host().unwrap_or_default();
+        let proxy = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let failed = |e: &dyn std::fmt::Display| format!("the proxy {proxy}: {e}");
+        let stream = tcp(&proxy).await.map_err(|e| failed(&e))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
+        tokio::spawn(connection.with_upgrades());
+        let mut request = Request::builder()
+            .method(Method::CONNECT)
+            .uri(authority)
+            .header(HOST, authority);
+        if let Some(auth) = self.0.basic_auth() {
+            request = request.header(PROXY_AUTHORIZATION, auth);
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|e| failed(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
+        if !response.status().is_success() {
+            return Err(failed(&format_args!(
+                "does not connect to {authority}: HTTP {}",
+                response.status()
+            )));
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|e| failed(&e))?;
+        Ok(Box::new(TokioIo::new(upgraded)))
+    }
+}

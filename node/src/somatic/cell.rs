@@ -1,0 +1,273 @@
+//! The zone that is in force: one atomic that workers read, and behind a lock what the controller, the surfaces and waiting jobs need.
+//!
+//! Owns: the controller's state, the override, the counts of changes.
+//!
+//! Invariants:
+//! - I1: a reader of [`ZoneCell::zone`] never waits; nothing that it touches is locked.
+//! - I2: an override replaces what the controller says, which goes on; it lasts until it is cleared.
+//! - I3: each change of the zone in force is counted once, logged once, and told to every waiting job.
+//!
+//! Not here: what decides (`controller.rs`); what an override is allowed to do: it touches nothing but the zone, so never the budget.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::controller::{Thresholds, ZoneState, step};
+use super::readings::{Readings, Sense};
+use super::zone::Zone;
+
+const ZONES: usize = Zone::ALL.len();
+
+/// A zone that a person has forced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Override {
+    /// The zone.
+    pub zone: Zone,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// When, nanoseconds since the Unix epoch.
+    pub set_ns: u64,
+}
+
+/// Why the zone in force changed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Cause {
+    /// The controller: the highest reading of those that decide about the higher of the two zones, and its value.
+    Reading(Sense, f64),
+    /// An override was set.
+    OverrideSet,
+    /// An override was cleared.
+    OverrideCleared,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reading(sense, _) => sense.label(),
+            Self::OverrideSet => "override",
+            Self::OverrideCleared => "override cleared",
+        })
+    }
+}
+
+/// How things stand, for those who show it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ZoneStatus {
+    /// The zone in force.
+    pub zone: Zone,
+    /// For how long.
+    pub zone_for: Duration,
+    /// Why it was entered; `None` since the start.
+    pub cause: Option<Cause>,
+    /// What the controller says, override or not.
+    pub controller: Zone,
+    /// What is forced.
+    pub forced: Option<Override>,
+    /// The last readings.
+    pub readings: Readings,
+}
+
+/// What waiting jobs listen for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Signal {
+    pub(super) zone: Zone,
+    /// The node ends: nobody waits any more.
+    pub(super) ended: bool,
+}
+
+/// The shared state of the zones.
+#[derive(Debug)]
+pub struct ZoneCell {
+    in_force: AtomicU8,
+    /// Changes, by zone left and zone entered.
+    changes: [[AtomicU64; ZONES]; ZONES],
+    started: Instant,
+    signal: watch::Sender<Signal>,
+    /// Rung with each signal, for jobs on plain threads.
+    rung: Condvar,
+    behind: Mutex<Behind>,
+}
+
+#[derive(Debug)]
+struct Behind {
+    state: ZoneState,
+    forced: Option<Override>,
+    readings: Readings,
+    entered: Duration,
+    cause: Option<Cause>,
+}
+
+/// A change to be logged once the lock is free.
+#[must_use]
+struct Change {
+    from: Zone,
+    to: Zone,
+    cause: Cause,
+}
+
+impl ZoneCell {
+    /// Green, from `started` on.
+    #[must_use]
+    pub fn new(started: Instant) -> Self {
+        let green = Signal {
+            zone: Zone::Green,
+            ended: false,
+        };
+        Self {
+            in_force: AtomicU8::new(green.zone as u8),
+            changes: Default::default(),
+            started,
+            signal: watch::Sender::new(green),
+            rung: Condvar::new(),
+            behind: Mutex::new(Behind {
+                state: ZoneState::default(),
+                forced: None,
+                readings: Readings::default(),
+                entered: Duration::ZERO,
+                cause: None,
+            }),
+        }
+    }
+
+    /// The zone in force.
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        Zone::from_u8(self.in_force.load(Ordering::Relaxed))
+    }
+
+    /// The time of the controller: how long after the start.
+    #[must_use]
+    pub fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    /// Runs the controller over new readings. Returns the zone in force.
+    pub fn advance(&self, readings: &Readings, thresholds: &Thresholds, now: Instant) -> Zone {
+        let mut behind = self.lock();
+        let before = behind.state;
+        behind.state = step(before, readings, thresholds, self.since_start(now));
+        behind.readings = *readings;
+        let higher = before.zone().max(behind.state.zone());
+        let (sense, value) = readings.worst(higher == Zone::Red);
+        let change = self.settle(&mut behind, Cause::Reading(sense, value), now);
+        drop(behind);
+        log(change);
+        self.zone()
+    }
+
+    /// Forces a zone, in place of the controller's and of what was forced before.
+    pub fn force(&self, forced: Override, now: Instant) {
+        tracing::warn!(zone = %forced.zone, by = forced.by, reason = forced.reason, "zone.override.set");
+        let mut behind = self.lock();
+        behind.forced = Some(forced);
+        let change = self.settle(&mut behind, Cause::OverrideSet, now);
+        drop(behind);
+        log(change);
+    }
+
+    /// Gives the zone back to the controller. Returns what was forced.
+    pub fn clear(&self, by: &str, now: Instant) -> Option<Override> {
+        let mut behind = self.lock();
+        let cleared = behind.forced.take()?;
+        let change = self.settle(&mut behind, Cause::OverrideCleared, now);
+        drop(behind);
+        tracing::warn!(zone = %cleared.zone, by, "zone.override.cleared");
+        log(change);
+        Some(cleared)
+    }
+
+    /// The node ends: whoever rests goes on, and nobody rests from now on.
+    pub fn end(&self) {
+        let behind = self.lock();
+        self.signal.send_modify(|signal| signal.ended = true);
+        self.rung.notify_all();
+        drop(behind);
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> ZoneStatus {
+        let behind = self.lock();
+        ZoneStatus {
+            zone: self.zone(),
+            zone_for: self.since_start(now).saturating_sub(behind.entered),
+            cause: behind.cause,
+            controller: behind.state.zone(),
+            forced: behind.forced.clone(),
+            readings: behind.readings,
+        }
+    }
+
+    /// Changes of the zone in force since the start: zone left, zone entered, how often.
+    pub fn changes(&self) -> impl Iterator<Item = (Zone, Zone, u64)> {
+        let pairs = Zone::ALL.into_iter().flat_map(|from| Zone::ALL.map(|to| (from, to)));
+        pairs.filter(|(from, to)| from != to).map(|(from, to)| {
+            let count = &self.changes[from as usize][to as usize];
+            (from, to, count.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Waits until `done`, `at_most` so long.
+    pub(super) async fn wait(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
+        let mut signal = self.signal.subscribe();
+        let wait = signal.wait_for(|signal| done(*signal));
+        match at_most {
+            // Both results mean the same: it is time to go on. The sender is our own, so it is not gone.
+            Some(at_most) => drop(tokio::time::timeout(at_most, wait).await),
+            None => drop(wait.await),
+        }
+    }
+
+    /// The same on a plain thread.
+    pub(super) fn wait_blocking(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
+        let waits = |_: &mut Behind| !done(*self.signal.borrow());
+        let behind = self.lock();
+        match at_most {
+            Some(at_most) => drop(self.rung.wait_timeout_while(behind, at_most, waits)),
+            None => drop(self.rung.wait_while(behind, waits)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in force what follows from controller and override.
+    fn settle(&self, behind: &mut Behind, cause: Cause, now: Instant) -> Option<Change> {
+        let from = self.zone();
+        let to = behind.forced.as_ref().map_or(behind.state.zone(), |forced| forced.zone);
+        if from == to {
+            return None;
+        }
+        self.in_force.store(to as u8, Ordering::Relaxed);
+        self.changes[from as usize][to as usize].fetch_add(1, Ordering::Relaxed);
+        behind.entered = self.since_start(now);
+        behind.cause = Some(cause);
+        self.signal.send_modify(|signal| signal.zone = to);
+        self.rung.notify_all();
+        Some(Change { from, to, cause })
+    }
+}
+
+fn log(change: Option<Change>) {
+    let Some(Change { from, to, cause }) = change else {
+        return;
+    };
+    let value = match cause {
+        Cause::Reading(_, value) => Some(value),
+        Cause::OverrideSet | Cause::OverrideCleared => None,
+    };
+    match to {
+        Zone::Red => tracing::warn!(%from, %to, %cause, value, "zone.changed"),
+        Zone::Green | Zone::Yellow => tracing::info!(%from, %to, %cause, value, "zone.changed"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! Every bound of zones and throttle that is not a setting, in one place.
+
+use std::time::Duration;
+
+/// What is full for each reading is 1.0; a zone is left below this part of the threshold that it was entered at.
+pub(super) const LEAVING_PART: f64 = 0.8;
+/// How long readings must stay below it before each step down.
+pub(super) const DWELL: Duration = Duration::from_secs(2);
+/// The longest rest between two blocks in Yellow.
+pub(super) const YELLOW_REST_MAX: Duration = Duration::from_secs(1);
+/// How many times as long as its last block a job rests that goes on in Red.
+pub(super) const RED_REST_FACTOR: u32 = 15;
+/// The shortest of those rests.
+pub(super) const RED_REST_MIN: Duration = Duration::from_millis(100);
+/// The longest.
+pub(super) const RED_REST_MAX: Duration = Duration::from_secs(2);
+
+const _: () = assert!(LEAVING_PART > 0.0 && LEAVING_PART < 1.0);
+const _: () = assert!(RED_REST_MIN.as_nanos() < RED_REST_MAX.as_nanos());
+const _: () = assert!(
+    YELLOW_REST_MAX.as_nanos() <= RED_REST_MAX.as_nanos() && RED_REST_FACTOR > 1,
+    "Red never rests less than Yellow"
+);

@@ -1,0 +1,104 @@
+//! The throttle: every job behind the ack asks it before each block of work.
+//!
+//! Invariants:
+//! - I1: in Green nobody rests.
+//! - I2: how long a job rests follows from how long its own last block took, so it fits any machine.
+//! - I3: export never stops.
+//! - I4: whoever pauses is woken by the change of the zone, not by looking.
+//!
+//! Not here: rates that a person sets (`vault.background_io`, a replay's own).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cell::ZoneCell;
+use super::limits::{RED_REST_FACTOR, RED_REST_MAX, RED_REST_MIN, YELLOW_REST_MAX};
+use super::zone::Zone;
+
+/// A job behind the ack.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Job {
+    /// An exporter's way through the vault.
+    Export,
+    /// A replay.
+    Replay,
+    /// A replay of dead letters.
+    DeadLetterReplay,
+    /// Verification of segments.
+    Verify,
+}
+
+/// What a job does before its next block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// Nothing.
+    None,
+    /// It rests.
+    For(Duration),
+    /// It pauses.
+    UntilZoneChanges,
+}
+
+/// Decides how long a job rests after a block that took so long.
+#[must_use]
+pub fn rest(zone: Zone, job: Job, last_block: Duration) -> Rest {
+    match zone {
+        Zone::Green => Rest::None,
+        Zone::Yellow if last_block.is_zero() => Rest::None,
+        Zone::Yellow => Rest::For(last_block.min(YELLOW_REST_MAX)),
+        Zone::Red => match job {
+            Job::Export => {
+                let rest = last_block.saturating_mul(RED_REST_FACTOR);
+                Rest::For(rest.clamp(RED_REST_MIN, RED_REST_MAX))
+            }
+            Job::Replay | Job::DeadLetterReplay | Job::Verify => Rest::UntilZoneChanges,
+        },
+    }
+}
+
+/// What jobs ask. Clones are the same throttle.
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    cell: Arc<ZoneCell>,
+}
+
+impl Throttle {
+    /// The throttle of these zones.
+    #[must_use]
+    pub fn new(cell: Arc<ZoneCell>) -> Self {
+        Self { cell }
+    }
+
+    /// Waits until `job` may do its next block; the last took so long (zero: there was none). Returns at once where there is no rest, and when
+    /// the node ends. May be dropped at any point.
+    pub async fn pass(&self, job: Job, last_block: Duration) {
+        match rest(self.cell.zone(), job, last_block) {
+            Rest::None => {}
+            Rest::For(rest) => self.cell.wait(Some(rest), |signal| signal.ended).await,
+            Rest::UntilZoneChanges => {
+                self.cell
+                    .wait(None, |signal| signal.ended || !pauses(signal.zone, job))
+                    .await;
+            }
+        }
+    }
+
+    /// [`Throttle::pass`] for a job on a thread that may wait.
+    pub fn pass_blocking(&self, job: Job, last_block: Duration) {
+        match rest(self.cell.zone(), job, last_block) {
+            Rest::None => {}
+            Rest::For(rest) => self.cell.wait_blocking(Some(rest), |signal| signal.ended),
+            Rest::UntilZoneChanges => {
+                self.cell
+                    .wait_blocking(None, |signal| signal.ended || !pauses(signal.zone, job));
+            }
+        }
+    }
+}
+
+fn pauses(zone: Zone, job: Job) -> bool {
+    rest(zone, job, Duration::ZERO) == Rest::UntilZoneChanges
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! A worker's senses: plain cells, and now and then a look at what is shared.
+//!
+//! Owns: when a worker publishes and reads the zone: each `sense_every` operations or [`SENSE_INTERVAL`], whichever comes first.
+//!
+//! Invariants:
+//! - I1: between two looks an operation touches nothing that another core writes, and reads no clock.
+//! - I2: a worker without operations looks too, by its own timer; how late that fires is its lag.
+//!
+//! Not here: what is made of it (`sensor.rs`).
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::MissedTickBehavior;
+
+use super::limits::SENSE_INTERVAL;
+use super::slot::{Told, WorkerSlot};
+use crate::somatic::{Zone, ZoneCell};
+
+/// The senses of one worker.
+#[derive(Debug)]
+pub struct Senses {
+    slot: Arc<WorkerSlot>,
+    cell: Arc<ZoneCell>,
+    sense_every: u32,
+    operations: Cell<u32>,
+    due: Cell<Instant>,
+    zone: Cell<Zone>,
+}
+
+impl Senses {
+    /// The senses of the worker that `slot` belongs to: it is there from now on, until they are dropped.
+    #[must_use]
+    pub fn new(slot: Arc<WorkerSlot>, cell: Arc<ZoneCell>, sense_every: u32, now: Instant) -> Self {
+        let senses = Self {
+            slot,
+            cell,
+            sense_every,
+            operations: Cell::new(0),
+            due: Cell::new(now),
+            zone: Cell::new(Zone::Green),
+        };
+        senses.must_sense(now, Told::default());
+        senses
+    }
+
+    /// The zone as last read.
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        self.zone.get()
+    }
+
+    /// An operation, at a time that the caller has anyway. Asks the worker about itself only where it is time to look.
+    /// Returns the zone as last read.
+    #[inline]
+    pub fn must_operate(&self, now: Instant, tell: impl FnOnce() -> Told) -> Zone {
+        let operations = self.operations.get() + 1;
+        if operations >= self.sense_every || now >= self.due.get() {
+            self.must_sense(now, tell());
+        } else {
+            self.operations.set(operations);
+        }
+        self.zone.get()
+    }
+
+    /// Looks after the senses for ever: the worker's own timer. Ends by being dropped.
+    pub async fn run(&self, mut tell: impl FnMut() -> Told) {
+        let mut ticks = tokio::time::interval(SENSE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = ticks.tick().await.into_std();
+            let now = tokio::time::Instant::now().into_std();
+            self.must_tick(due, now, tell());
+        }
+    }
+
+    fn must_tick(&self, due: Instant, now: Instant, told: Told) {
+        self.slot.must_note_late(now.saturating_duration_since(due));
+        self.must_sense(now, told);
+    }
+
+    #[cold]
+    fn must_sense(&self, now: Instant, told: Told) {
+        self.slot.must_publish(self.cell.since_start(now), told);
+        self.zone.set(self.cell.zone());
+        self.operations.set(0);
+        self.due.set(now + SENSE_INTERVAL);
+    }
+}
+
+impl Drop for Senses {
+    fn drop(&mut self) {
+        self.slot.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::somatic::Override;
+
+    fn red(cell: &ZoneCell) {
+        let forced = Override {
+            zone: Zone::Red,
+            reason: String::new(),
+            by: String::new(),
+            set_ns: 0,
+        };
+        cell.force(forced, Instant::now());
+    }
+
+    fn senses(sense_every: u32) -> (Senses, Arc<ZoneCell>, Instant) {
+        let start = Instant::now();
+        let cell = Arc::new(ZoneCell::new(start));
+        (
+            Senses::new(Arc::default(), Arc::clone(&cell), sense_every, start),
+            cell,
+            start,
+        )
+    }
+
+    fn unasked() -> Told {
+        panic!("it is not time to look")
+    }
+
+    #[test]
+    fn i1_the_zone_is_read_at_each_so_many_operations() {
+        let (senses, cell, start) = senses(3);
+        red(&cell);
+        for _ in 0..2 {
+            assert_eq!(senses.must_operate(start, unasked), Zone::Green);
+        }
+        let told = Told {
+            oldest_unsynced: Duration::from_millis(5),
+            backlog: 0.5,
+        };
+        assert_eq!(senses.must_operate(start, || told), Zone::Red);
+        let seen = senses.slot.look(Duration::ZERO).unwrap();
+        assert_eq!(seen.told, told);
+        assert_eq!(senses.must_operate(start, unasked), Zone::Red, "it counts anew");
+    }
+
+    #[test]
+    fn the_zone_is_read_after_ten_milliseconds_with_fewer_operations() {
+        let (senses, cell, start) = senses(1024);
+        red(&cell);
+        let early = start + SENSE_INTERVAL - Duration::from_nanos(1);
+        assert_eq!(senses.must_operate(early, unasked), Zone::Green);
+        assert_eq!(senses.must_operate(start + SENSE_INTERVAL, Told::default), Zone::Red);
+        assert_eq!(senses.must_operate(start + SENSE_INTERVAL, unasked), Zone::Red);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i2_a_worker_without_operations_looks_by_its_timer() {
+        let (senses, cell, _) = senses(1024);
+        let quiet = async {
+            tokio::time::sleep(SENSE_INTERVAL * 3).await;
+            red(&cell);
+            tokio::time::sleep(SENSE_INTERVAL * 2).await;
+        };
+        tokio::select! {
+            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = quiet => {}
+        }
+        assert_eq!(senses.zone(), Zone::Red);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i2_how_late_the_timer_fires_is_the_lag() {
+        let (senses, cell, start) = senses(1024);
+        let now = || cell.since_start(tokio::time::Instant::now().into_std());
+        let hog = async {
+            tokio::time::sleep(SENSE_INTERVAL / 2).await;
+            // A task that keeps the thread: 70 ms go by, and the timer due at 10 ms fires at 75 ms.
+            tokio::time::advance(Duration::from_millis(70)).await;
+            tokio::time::sleep(SENSE_INTERVAL / 2).await;
+        };
+        tokio::select! {
+            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = hog => {}
+        }
+        let lag = senses.slot.look(now()).unwrap().lag;
+        assert!((63..=66).contains(&lag.as_millis()), "{lag:?} since {start:?}");
+    }
+
+    #[test]
+    fn a_worker_that_has_ended_is_not_silent() {
+        let (senses, _, _) = senses(1024);
+        let slot = Arc::clone(&senses.slot);
+        assert!(slot.look(Duration::from_secs(9)).is_some());
+        drop(senses);
+        assert_eq!(slot.look(Duration::from_secs(9)), None);
+    }
+}

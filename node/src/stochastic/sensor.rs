@@ -1,0 +1,120 @@
+//! The sensor: merges what workers say with what else is sensed, and runs the controller.
+//!
+//! Invariants:
+//! - I1: of several workers the worst counts.
+//! - I2: it reads what others publish, and delays nobody.
+//!
+//! Not here: what follows from readings (`somatic`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::time::MissedTickBehavior;
+
+use super::environment::{Environment, EnvironmentReader};
+use super::limits::{ENVIRONMENT_INTERVAL, OLDEST_UNSYNCED_FULL, PSI_FULL_PERCENT, SCHEDULER_LAG_FULL, SENSE_INTERVAL};
+use super::slot::{Seen, Told, WorkerSlot};
+use crate::somatic::{Readings, Thresholds, Zone, ZoneCell};
+
+/// What the sensor is told at each look.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Inputs {
+    /// Bytes that ingest holds of the budget. What exporters hold is no part of it: nothing behind the ack can cause Red.
+    pub held_bytes: u64,
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Depth / capacity of the fullest live ring, where there is one.
+    pub live_ring: Option<f64>,
+}
+
+/// The sensor of a node.
+#[derive(Debug)]
+pub struct Sensor {
+    slots: Vec<Arc<WorkerSlot>>,
+    cell: Arc<ZoneCell>,
+    thresholds: Thresholds,
+    reader: EnvironmentReader,
+    environment: Arc<ArcSwap<Environment>>,
+    read_at: Option<Instant>,
+}
+
+impl Sensor {
+    /// A sensor over these workers.
+    #[must_use]
+    pub fn new(
+        slots: Vec<Arc<WorkerSlot>>,
+        cell: Arc<ZoneCell>,
+        thresholds: Thresholds,
+        reader: EnvironmentReader,
+    ) -> Self {
+        Self {
+            slots,
+            cell,
+            thresholds,
+            reader,
+            environment: Arc::new(ArcSwap::from_pointee(Environment::unread())),
+            read_at: None,
+        }
+    }
+
+    /// Where the machine's pressure as last read is shown.
+    #[must_use]
+    pub fn environment(&self) -> Arc<ArcSwap<Environment>> {
+        Arc::clone(&self.environment)
+    }
+
+    /// One look. Returns the zone in force.
+    pub fn sense(&mut self, inputs: Inputs, now: Instant) -> Zone {
+        let unread = self
+            .read_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= ENVIRONMENT_INTERVAL);
+        if unread {
+            self.environment.store(Arc::new(self.reader.read()));
+            self.read_at = Some(now);
+        }
+        let seen = self.look(self.cell.since_start(now));
+        let readings = readings(seen, &inputs, &self.environment.load());
+        self.cell.advance(&readings, &self.thresholds, now)
+    }
+
+    /// Looks for ever. Ends by being dropped.
+    pub async fn run(mut self, mut inputs: impl FnMut() -> Inputs) {
+        let mut ticks = tokio::time::interval(SENSE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.sense(inputs(), tokio::time::Instant::now().into_std());
+        }
+    }
+
+    /// The worst of all workers; `None` without any.
+    fn look(&self, now: Duration) -> Option<Seen> {
+        let seen = self.slots.iter().filter_map(|slot| slot.look(now));
+        seen.reduce(|a, b| Seen {
+            told: Told {
+                oldest_unsynced: a.told.oldest_unsynced.max(b.told.oldest_unsynced),
+                backlog: a.told.backlog.max(b.told.backlog),
+            },
+            lag: a.lag.max(b.lag),
+        })
+    }
+}
+
+/// Scales everything so that 1.0 is its limit.
+fn readings(seen: Option<Seen>, inputs: &Inputs, environment: &Environment) -> Readings {
+    let part = |of: Duration, full: Duration| of.as_secs_f64() / full.as_secs_f64();
+    let pressure = |percent: Option<f64>| percent.map(|percent| percent / PSI_FULL_PERCENT);
+    Readings {
+        memory: (inputs.budget_bytes > 0).then(|| inputs.held_bytes as f64 / inputs.budget_bytes as f64),
+        oldest_unsynced: seen.map(|seen| part(seen.told.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
+        backlog: seen.map(|seen| seen.told.backlog),
+        scheduler_lag: seen.map(|seen| part(seen.lag, SCHEDULER_LAG_FULL)),
+        psi_memory: pressure(environment.memory_full.percent()),
+        live_ring: inputs.live_ring,
+        psi_io: pressure(environment.io_some.percent()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

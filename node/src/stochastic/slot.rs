@@ -1,0 +1,130 @@
+//! What a worker tells the sensor: a few atomics that only the two of them touch.
+//!
+//! Invariants:
+//! - I1: a late run is seen by the sensor exactly once, however often the worker publishes before it looks.
+//! - I2: a worker that has gone, or has not come yet, says nothing; one that is stuck is late by as long as it is silent.
+//!
+//! Not here: when to publish (`senses.rs`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::limits::SENSE_INTERVAL;
+
+const NOBODY: u64 = 0;
+
+/// What a worker knows of itself.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Told {
+    /// The age of its oldest append that is not durable yet.
+    pub oldest_unsynced: Duration,
+    /// What it has begun to read / what it may begin to read.
+    pub backlog: f64,
+}
+
+/// One worker's place. On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerSlot {
+    /// When the worker last published, or [`NOBODY`].
+    published_ns: AtomicU64,
+    oldest_unsynced_ns: AtomicU64,
+    /// The bits of an `f64`.
+    backlog: AtomicU64,
+    /// The latest run since the sensor last looked.
+    late_ns: AtomicU64,
+}
+
+/// What the sensor sees of a worker.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Seen {
+    pub(super) told: Told,
+    pub(super) lag: Duration,
+}
+
+impl WorkerSlot {
+    pub(super) fn must_publish(&self, now: Duration, told: Told) {
+        self.oldest_unsynced_ns
+            .store(nanos(told.oldest_unsynced), Ordering::Relaxed);
+        self.backlog.store(told.backlog.to_bits(), Ordering::Relaxed);
+        self.published_ns.store(nanos(now).max(NOBODY + 1), Ordering::Relaxed);
+    }
+
+    /// The worker ran so late.
+    pub(super) fn must_note_late(&self, by: Duration) {
+        self.late_ns.fetch_max(nanos(by), Ordering::Relaxed);
+    }
+
+    /// The worker has ended.
+    pub(super) fn leave(&self) {
+        self.published_ns.store(NOBODY, Ordering::Relaxed);
+    }
+
+    /// What the worker says, if there is one.
+    pub(super) fn look(&self, now: Duration) -> Option<Seen> {
+        let published = self.published_ns.load(Ordering::Relaxed);
+        let late = Duration::from_nanos(self.late_ns.swap(0, Ordering::Relaxed));
+        if published == NOBODY {
+            return None;
+        }
+        let silent = now.saturating_sub(Duration::from_nanos(published));
+        Some(Seen {
+            told: Told {
+                oldest_unsynced: Duration::from_nanos(self.oldest_unsynced_ns.load(Ordering::Relaxed)),
+                backlog: f64::from_bits(self.backlog.load(Ordering::Relaxed)),
+            },
+            lag: late.max(silent.saturating_sub(SENSE_INTERVAL)),
+        })
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn told(oldest: u64) -> Told {
+        Told {
+            oldest_unsynced: ms(oldest),
+            backlog: 0.25,
+        }
+    }
+
+    fn seen(oldest: u64, lag: u64) -> Option<Seen> {
+        Some(Seen {
+            told: told(oldest),
+            lag: ms(lag),
+        })
+    }
+
+    #[test]
+    fn i1_a_late_run_is_seen_once_whatever_is_published_after_it() {
+        let slot = WorkerSlot::default();
+        slot.must_note_late(ms(30));
+        slot.must_publish(ms(50), told(7));
+        slot.must_note_late(ms(1));
+        slot.must_publish(ms(51), told(8));
+        assert_eq!(slot.look(ms(52)), seen(8, 30));
+        assert_eq!(slot.look(ms(53)), seen(8, 0));
+    }
+
+    #[test]
+    fn i2_only_a_worker_that_is_there_can_be_silent() {
+        let slot = WorkerSlot::default();
+        assert_eq!(slot.look(ms(60_000)), None, "it has not come yet");
+        slot.must_publish(ms(0), told(0));
+        assert_eq!(slot.look(ms(10)), seen(0, 0), "it came at the very start");
+        slot.must_publish(ms(10), told(0));
+        assert_eq!(slot.look(ms(20)), seen(0, 0));
+        assert_eq!(slot.look(ms(140)), seen(0, 120), "a silent worker is late");
+        slot.leave();
+        assert_eq!(slot.look(ms(60_000)), None, "it has gone");
+    }
+}

@@ -1,0 +1,132 @@
+//! The ballast: space that is taken in advance, and given up where a start or a removal needs some on a full disk.
+//!
+//! **Invariants.** I1: it is made only where the disk has room for it twice. I2: it is given up only on purpose, never to take entries.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+
+use crate::error::VaultError;
+use crate::file_io;
+use crate::limits::{BALLAST_SHARE, PAGE};
+
+/// Bytes of the ballast of a vault with so many shards: a WAL file for each, and no more than a share of the disk limit.
+#[must_use]
+pub fn ballast_bytes(shards: u16, segment_size: u64, disk_limit: u64) -> u64 {
+    let size = (u64::from(shards) * segment_size).min(disk_limit / BALLAST_SHARE);
+    size - size % PAGE
+}
+
+/// The file `<data>/ballast`.
+pub(crate) struct Ballast {
+    path: PathBuf,
+    size: u64,
+}
+
+impl Ballast {
+    /// The ballast of a vault with so many shards.
+    pub(crate) fn of(data: &Path, shards: u16, segment_size: u64, disk_limit: u64) -> Self {
+        Self {
+            path: data.join("ballast"),
+            size: ballast_bytes(shards, segment_size, disk_limit),
+        }
+    }
+
+    /// Bytes that it takes now.
+    pub(crate) fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |m| m.len())
+    }
+
+    /// Makes it, where it is missing and the file system has room.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn keep(&self) -> Result<(), VaultError> {
+        if self.size == 0 || self.bytes() == self.size || available(file_io::parent(&self.path)) < 2 * self.size {
+            return Ok(());
+        }
+        let file = file_io::create(&self.path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
+            Ok(()) => file_io::sync_data(&file, &self.path),
+            // Where space cannot be taken in advance there is nothing to give up.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.give_up().map(drop),
+            Err(error) => {
+                self.give_up()?;
+                Err(VaultError::io("allocate", &self.path)(io::Error::from(error)))
+            }
+        }
+    }
+
+    /// Gives it up; says whether there was anything to give.
+    ///
+    /// # Errors
+    /// The file cannot be cut off.
+    pub(crate) fn give_up(&self) -> Result<bool, VaultError> {
+        give_up(&self.path)
+    }
+}
+
+/// Gives a ballast up. Cut off first: that takes no new blocks, which a removal from a folder might.
+fn give_up(path: &Path) -> Result<bool, VaultError> {
+    match File::options().write(true).open(path) {
+        Ok(file) => {
+            let had = file.metadata().is_ok_and(|m| m.len() > 0);
+            file.set_len(0).map_err(VaultError::io("cut off", path))?;
+            file_io::remove(path)?;
+            Ok(had)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(VaultError::io("open", path)(e)),
+    }
+}
+
+/// Gives up the ballast of a data directory where its file system has less than `needed` bytes left.
+///
+/// # Errors
+/// It cannot be given up.
+pub(crate) fn make_room(data: &Path, needed: u64) -> Result<bool, VaultError> {
+    let left = available(data);
+    if left >= needed {
+        return Ok(false);
+    }
+    let had = give_up(&data.join("ballast"))?;
+    if had {
+        tracing::warn!(left, needed, "disk.ballast.given_up");
+    }
+    Ok(had)
+}
+
+/// Bytes that the file system of `path` has left for us; none where it does not say.
+fn available(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |fs| fs.f_bavail * fs.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_given_up_once_and_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ballast = Ballast::of(dir.path(), 2, 64 * 1024, 100 * 1024 * 1024);
+        assert_eq!(ballast.bytes(), 0);
+        ballast.keep().unwrap();
+        assert_eq!(ballast.bytes(), 128 * 1024);
+        assert!(!make_room(dir.path(), 1).unwrap(), "there is room");
+        assert!(make_room(dir.path(), u64::MAX).unwrap());
+        assert!(!ballast.give_up().unwrap());
+        ballast.keep().unwrap();
+        assert_eq!(ballast.bytes(), 128 * 1024);
+    }
+
+    #[test]
+    fn a_small_disk_limit_bounds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(
+            Ballast::of(dir.path(), 4, 64 << 20, 1 << 20).size,
+            (1 << 20) / BALLAST_SHARE / PAGE * PAGE
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! A reader that follows a shard while it is written, and what its position releases.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+
+mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::time::TimeRange;
+use gophership_vault::{OnFull, Release, VaultOptions};
+use support::*;
+
+const SHARD: ShardId = ShardId::new(0);
+
+#[test]
+fn a_follower_gets_every_entry_once_and_in_order_whatever_happens_to_the_files_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let mut follower = vault.cursor(SHARD, None, TimeRange::ALL);
+    assert!(follower.next().is_none());
+    let mut got = Vec::new();
+    for n in 0..600u64 {
+        let lsn = append(&mut writers[0], n, &payload(n, 100 + (n as usize * 53) % 2500));
+        // Now behind, now level, now in the middle of a file that is sealed meanwhile.
+        if n % 7 == 0 {
+            wait_acked(&writers[0], lsn);
+            follower.extend(vault.readable(SHARD));
+            let upto = if n % 3 == 0 { usize::MAX } else { 2 };
+            got.extend(follower.by_ref().take(upto).map(|found| found.unwrap().payload));
+        }
+        if n == 300 {
+            wait("a seal under the follower", || !sealed(&vault).is_empty());
+        }
+    }
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    follower.extend(vault.readable(SHARD));
+    got.extend(follower.map(|found| found.unwrap().payload));
+    let expected: Vec<Vec<u8>> = (0..600).map(|n| payload(n, 100 + (n as usize * 53) % 2500)).collect();
+    assert_eq!(got.len(), expected.len());
+    assert_eq!(got, expected);
+    vault.close(writers);
+}
+
+#[test]
+fn a_follower_that_lags_does_not_keep_files_from_being_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 0, &payload(0, 1000));
+    wait_acked(&writers[0], lsn);
+    let mut follower = vault.cursor(SHARD, None, TimeRange::ALL);
+    follower.next().unwrap().unwrap();
+    for n in 1..200u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+    }
+    wait("the first segment's seal", || !sealed(&vault).is_empty());
+    follower.let_go();
+    let mut entries = 200;
+    // A file is used again where another one is needed.
+    wait("the first file's reuse", || {
+        append(&mut writers[0], entries, &payload(entries, 1000));
+        entries += 1;
+        !dir.path().join("wal/0000/000000000001.wal").exists()
+    });
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    follower.extend(vault.readable(SHARD));
+    assert_eq!(follower.filter(|found| found.is_ok()).count() as u64, entries - 1);
+    vault.close(writers);
+}
+
+#[test]
+fn the_debt_behind_a_position_counts_every_entry_and_about_every_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    assert_eq!(vault.debt(SHARD, None).entries, 0);
+    let lsns: Vec<Lsn> = (0..300u64)
+        .map(|n| append(&mut writers[0], n, &payload(n, 1000)))
+        .collect();
+    wait_acked(&writers[0], *lsns.last().unwrap());
+    for sealed_too in [false, true] {
+        if sealed_too {
+            wait("some seals", || sealed(&vault).len() >= 3);
+        }
+        assert_eq!(vault.debt(SHARD, None).entries, 300);
+        let all = vault.debt(SHARD, None).bytes;
+        assert!((300_000..303_000).contains(&all), "{all}");
+        for done in [0usize, 9, 150, 299] {
+            let debt = vault.debt(SHARD, Some(lsns[done]));
+            assert_eq!(debt.entries, 299 - done as u64, "behind entry {done}");
+            assert!(debt.bytes.abs_diff(debt.entries * 1000) <= 5000, "{debt:?}");
+        }
+    }
+    vault.close(writers);
+}
+
+#[test]
+fn what_is_being_recovered_is_owed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsns: Vec<Lsn> = (0..300u64)
+        .map(|n| append(&mut writers[0], n, &payload(n, 1000)))
+        .collect();
+    wait_acked(&writers[0], *lsns.last().unwrap());
+    vault.close(writers);
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("recovery", || {
+        // Read before: once nothing is being recovered, all of it is known.
+        let recovering = vault.status().recovering_segments;
+        let owed = vault.debt(SHARD, lsns.first().copied()).entries;
+        assert!(owed > 0, "{recovering} segments are being recovered");
+        recovering == 0
+    });
+    assert_eq!(vault.debt(SHARD, lsns.first().copied()).entries, 299);
+    vault.close(writers);
+}
+
+/// Options whose segments are released up to the index that the test says.
+fn released_up_to(index: &Arc<AtomicU64>, on_full: OnFull) -> VaultOptions {
+    let index = Arc::clone(index);
+    VaultOptions {
+        retention: Duration::from_millis(1),
+        release: Release::By(Arc::new(move |s| {
+            u64::from(s.id.index.get()) <= index.load(Ordering::Relaxed)
+        })),
+        on_full,
+        ..options(1)
+    }
+}
+
+#[test]
+fn what_its_reader_has_not_passed_is_kept_however_old_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let released = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &released_up_to(&released, OnFull::Refuse));
+    for n in 0..300u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+    }
+    wait("some seals", || sealed(&vault).len() >= 4);
+    // Two turns of the housekeeping.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(vault.status().trimmed_since_start, 0);
+    released.store(2, Ordering::Relaxed);
+    wait("what is released to go", || vault.status().trimmed_since_start == 2);
+    assert_eq!(sealed(&vault)[0].id.index.get(), 3);
+    vault.close(writers);
+}
+
+#[test]
+fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let released = Arc::default();
+    let options = VaultOptions {
+        disk_limit: 1024 * 1024,
+        ..released_up_to(&released, OnFull::DropOldest)
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options);
+    let mut n = 0;
+    let seen = Mutex::new(0);
+    wait("some drops", || {
+        for _ in 0..20 {
+            n += 1;
+            append(&mut writers[0], n, &payload(n, 1000));
+        }
+        let status = vault.status();
+        *seen.lock().unwrap() = status.dropped_since_start.1;
+        status.dropped_since_start.0 >= 3
+    });
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!(faults, []);
+    let dropped = vault.status().dropped_since_start.1;
+    assert_eq!(entries.len() as u64 + dropped, n, "what is not there was counted");
+    assert_eq!(entries.last().unwrap().payload, payload(n, 1000));
+    vault.close(writers);
+}
