@@ -136,7 +136,7 @@ pub enum Command {
         /// All its cursors.
         cursors: Vec<ExportCursor>,
     },
-    /// An operator sets where an exporter goes on, forwards or back, and begins a new generation of its cursors.
+    /// An operator sets where an exporter goes on, forwards or back, and begins a new generation of its cursors. One that is not known yet begins there.
     SeekExporter {
         /// Its name.
         exporter: String,

@@ -13,10 +13,10 @@ use crate::when::{Interval, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  failed: the node refused, or something did not work
+  1  failed: the node refused, or something did not work, or a replay job did not deliver everything
   2  the command line is wrong
   3  no node could be reached
-  4  damage was found, or something is missing";
+  4  damage was found, or what was written down is not everything";
 
 /// Ask and steer a GopherShip node
 #[derive(Debug, Parser)]
@@ -98,6 +98,11 @@ pub(crate) struct Top {
 pub(crate) enum Exporter {
     /// List the exporters
     List,
+    /// Show one of them with all its counts
+    Describe {
+        /// The exporter's name in the configuration
+        name: String,
+    },
     /// Send nothing more, over restarts too, until resumed
     Pause {
         /// The exporter's name in the configuration
@@ -251,7 +256,8 @@ pub(crate) enum Replay {
 
 /// Replays every entry that holds a record of the range, whole. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
 ///
-/// A sink otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is written here.
+/// A sink exporter:NAME, otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is
+/// written here.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayStart {
     /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s, m, h, d)
@@ -260,7 +266,8 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or otlp-http://HOST:PORT (both in plaintext), - (JSON lines), or
+    /// file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
@@ -273,6 +280,9 @@ pub(crate) struct ReplayStart {
     /// Replace a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+    /// Send in plaintext to another machine
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Send even to the node itself, which stores everything once more
     #[arg(long)]
     pub(crate) into_self: bool,

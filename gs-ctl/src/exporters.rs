@@ -36,6 +36,7 @@ pub(crate) struct ExporterView {
     split_requests: u64,
     expired_entries: u64,
     malformed_entries: u64,
+    unreadable_stretches: u64,
     pivots: u64,
     pub(crate) dead_letters: u64,
     dead_letters_max: u64,
@@ -75,6 +76,7 @@ impl From<Exporter> for ExporterView {
             split_requests: exporter.split_requests,
             expired_entries: exporter.expired_entries,
             malformed_entries: exporter.malformed_entries,
+            unreadable_stretches: exporter.unreadable_stretches,
             pivots: exporter.pivots,
             dead_letters: exporter.dead_letters,
             dead_letters_max: exporter.dead_letters_max,
@@ -152,10 +154,11 @@ impl Answer for ExporterView {
         rows.push((
             "Not sent",
             format!(
-                "{} records rejected, {} entries expired, {} malformed",
+                "{} records rejected, {} entries expired, {} malformed, {} stretches unreadable",
                 human::count(self.rejected_records),
                 human::count(self.expired_entries),
-                human::count(self.malformed_entries)
+                human::count(self.malformed_entries),
+                human::count(self.unreadable_stretches)
             ),
         ));
         rows.push((

@@ -65,6 +65,7 @@ fn sink_name(spec: &ReplaySpec) -> Option<String> {
     match spec.sink.as_ref()?.kind.as_ref()? {
         Kind::OtlpGrpc(sink) => Some(format!("otlp-grpc://{}", sink.endpoint)),
         Kind::OtlpHttp(sink) => Some(format!("otlp-http://{}", sink.endpoint)),
+        Kind::Exporter(name) => Some(format!("exporter:{}", human::one_line(name))),
     }
 }
 

@@ -1,7 +1,9 @@
 //! How a command ends: exit codes, and what is said on stderr.
 
+use std::error::Error as _;
 use std::process::ExitCode;
 
+use gophership_vault::{Disposition, VaultError};
 use thiserror::Error;
 use tonic::{Code, Status};
 
@@ -38,22 +40,24 @@ pub(crate) enum Failure {
     /// The node refused.
     #[error("{0}")]
     Refused(String),
+    /// The node found damage.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 /// What the node said instead of an answer.
 pub(crate) fn refused(status: &Status) -> Failure {
     let said = status.message();
     match status.code() {
-        // Our node says why; a connection that broke says only how.
-        Code::Unknown | Code::Cancelled | Code::Internal if status.metadata().is_empty() => {
-            Failure::Unreachable(format!(
-                "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and its own)"
-            ))
-        }
+        // What the node says has no source; a connection that broke has one.
+        Code::Unknown | Code::Cancelled | Code::Internal if status.source().is_some() => Failure::Unreachable(format!(
+            "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and its own)"
+        )),
         Code::Unavailable => Failure::Unreachable(format!("the node is not there for it now: {said}")),
         Code::Unimplemented => Failure::Refused(format!(
             "the node does not know this call: it is of another version ({said})"
         )),
+        Code::DataLoss => Failure::Damaged(said.to_owned()),
         _ => Failure::Refused(said.to_owned()),
     }
 }
@@ -61,10 +65,20 @@ pub(crate) fn refused(status: &Status) -> Failure {
 /// Says what went wrong, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("gs-ctl: {}", story(error));
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
-        Some(Failure::Usage(_)) => ExitCode::from(2),
-        Some(Failure::Unreachable(_)) => ExitCode::from(3),
-        Some(Failure::Refused(_)) | None => ExitCode::from(1),
+        Some(Failure::Usage(_)) => 2,
+        Some(Failure::Unreachable(_)) => 3,
+        Some(Failure::Damaged(_)) => 4,
+        Some(Failure::Refused(_)) => 1,
+        // A file that was read here.
+        None => match error.downcast_ref::<VaultError>().map(VaultError::disposition) {
+            Some(Disposition::Corrupt) => 4,
+            _ => 1,
+        },
     }
 }
 
@@ -99,6 +113,25 @@ mod tests {
         let error = Err::<(), _>(Failure::Unreachable("gone".to_owned()))
             .context("on the way")
             .unwrap_err();
-        assert!(matches!(error.downcast_ref::<Failure>(), Some(Failure::Unreachable(_))));
+        assert_eq!(code(&error), 3);
+    }
+
+    #[test]
+    fn damage_is_damage_whoever_found_it() {
+        let here = VaultError::Damaged {
+            path: "x.wal".into(),
+            offset: 0,
+            what: "torn",
+        };
+        assert_eq!(code(&here.into()), 4);
+        assert_eq!(code(&refused(&Status::data_loss("1/0/1 is damaged")).into()), 4);
+    }
+
+    #[test]
+    fn what_a_node_says_is_no_broken_connection() {
+        let said = refused(&Status::internal("cannot open 1/0/5.gsseg"));
+        assert_eq!(code(&said.into()), 1);
+        let broken = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
+        assert_eq!(code(&refused(&broken).into()), 3);
     }
 }

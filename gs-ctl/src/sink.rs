@@ -47,6 +47,9 @@ impl FromStr for Sink {
         if let Some(path) = text.strip_prefix("file:") {
             return file(path).map(Self::File);
         }
+        if let Some(name) = text.strip_prefix("exporter:").filter(|name| !name.is_empty()) {
+            return Ok(Self::Node(Kind::Exporter(name.to_owned())));
+        }
         let otlp = |endpoint: &str| OtlpSink {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
         };
@@ -54,7 +57,7 @@ impl FromStr for Sink {
             Some(("otlp-grpc", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(endpoint)))),
             Some(("otlp-http", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(endpoint)))),
             _ => Err(format!(
-                "{text:?} is no sink: write otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, file:PATH, or - for JSON lines on stdout"
+                "{text:?} is no sink: write exporter:NAME, otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, file:PATH, or - for JSON lines on stdout"
             )),
         }
     }
@@ -100,6 +103,7 @@ mod tests {
         };
         for (text, sink) in [
             ("-", Sink::Stdout),
+            ("exporter:a", Sink::Node(Kind::Exporter("a".to_owned()))),
             ("file:x.binpb", file("x.binpb", Layout::Binpb, false)),
             ("file:/a/b.c/x.lenpb", file("/a/b.c/x.lenpb", Layout::Lenpb, false)),
             ("file:x.jsonl.zst", file("x.jsonl.zst", Layout::Jsonl, true)),
@@ -116,6 +120,7 @@ mod tests {
         }
         for text in [
             "",
+            "exporter:",
             "file:",
             "file:x",
             "file:x.zst",

@@ -61,7 +61,6 @@ pub(crate) struct DebtView {
     pub(crate) entries: u64,
     pub(crate) oldest_unix_nano: u64,
     pub(crate) deferred_entries: u64,
-    pub(crate) deferred_bytes: u64,
 }
 
 /// Of everything since the boot; null before there is anything.
@@ -84,6 +83,7 @@ pub(crate) struct SegmentsView {
     pub(crate) sealed: u64,
     pub(crate) trimmed: u64,
     pub(crate) quarantined_blocks: u64,
+    pub(crate) unreadable: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +125,7 @@ impl From<StatusReply> for StatusView {
                 sealed: segments.sealed,
                 trimmed: segments.trimmed,
                 quarantined_blocks: segments.quarantined_blocks,
+                unreadable: segments.unreadable,
             },
             recovery: RecoveryView {
                 done: recovery.done,
@@ -196,7 +197,6 @@ impl From<v1::DebtStatus> for DebtView {
             entries: debt.entries,
             oldest_unix_nano: debt.oldest_unix_nano,
             deferred_entries: debt.deferred_entries,
-            deferred_bytes: debt.deferred_bytes,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Connections that the acceptor keeps open, over all workers and ports.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// Descriptors that are not for connections: files of the log, the exporters' sinks, the admin port.
+pub const DESCRIPTORS_RESERVED: u64 = 512;
 /// Connections that wait in the kernel for the acceptor.
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Connections that wait for a worker to take them.
@@ -14,14 +16,16 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP/1.1 connection may be idle, or take to send a request's head, this long.
 pub const HTTP1_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Bytes that HTTP/1.1 buffers of a connection.
-pub const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that HTTP/1.1 buffers of a connection, a request's head included: what a connection costs that has not asked anything yet.
+pub const HTTP1_BUFFER_BYTES: usize = 16 * 1024;
 /// An HTTP/2 connection is pinged this often.
 pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// A ping is answered within this, or the connection is dead.
 pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Streams that a client may have open on a connection.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// Frames that may arrive, in a connection's life, for requests that were refused before.
+pub const HTTP2_LATE_FRAMES_MAX: usize = 1 << 20;
 /// Bytes of a request's headers.
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of the largest DATA frame: the protocol's own default, which most clients use whatever is offered. A larger one would

@@ -348,7 +348,7 @@ fn exporters(out: &mut Families, views: &[ExporterView]) {
 
 type ExportCounter = (&'static str, &'static str, fn(&ExporterView) -> f64);
 
-const EXPORT_COUNTERS: [ExportCounter; 9] = [
+const EXPORT_COUNTERS: [ExportCounter; 10] = [
     ("gophership_export_sent_records_total", "Records accepted", |v| {
         v.sent_records as f64
     }),
@@ -387,6 +387,11 @@ const EXPORT_COUNTERS: [ExportCounter; 9] = [
         "gophership_export_malformed_entries_total",
         "Deferred entries that proved malformed",
         |v| v.malformed_entries as f64,
+    ),
+    (
+        "gophership_export_unreadable_total",
+        "Stretches of the log that could not be read, and were passed over",
+        |v| v.unreadable_stretches as f64,
     ),
 ];
 

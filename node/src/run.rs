@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -25,6 +27,7 @@ use crate::config::{self, Config, Listener, Machine};
 use crate::control::ControlContext;
 use crate::export::{self, ExportParts, Exporters};
 use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Worker, WorkerSetup};
+use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
 use crate::sink::reaches_self;
@@ -37,6 +40,8 @@ use crate::{admin, control};
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the node takes to end, at most, once it has stopped waiting for the balancer.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a start waits for the addresses of its exporters' sinks.
+const OWN_LOOK: Duration = Duration::from_millis(500);
 /// Kernel that O_DIRECT, the mapping and the metrics were made for.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// The gRPC services whose health is told.
@@ -48,6 +53,7 @@ const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsSer
 /// It could not start, or a sync failed while it ran.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     check_kernel()?;
+    take_descriptors();
     let machine = Machine::detect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,6 +75,32 @@ fn check_kernel() -> anyhow::Result<()> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Raises the limit of open files as far as the process may.
+fn take_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, limit = ?current, "node.descriptors.refused");
+    }
+}
+
+/// How many connections there are descriptors for.
+fn connections_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // With very few descriptors connections get half of them.
+    let free = limit.saturating_sub(DESCRIPTORS_RESERVED).max(limit / 2);
+    let max = usize::try_from(free).unwrap_or(usize::MAX).min(CONNECTIONS_MAX);
+    if max < CONNECTIONS_MAX {
+        tracing::warn!(limit, connections = max, "node.descriptors.few");
+    }
+    max
 }
 
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
@@ -134,7 +166,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         writers,
     } = opened;
     let for_export = config.export_budget(machine);
-    let for_ingest = config.memory_budget(machine) - for_export;
+    let for_ingest = config.ingest_budget(machine);
     let budget = Budget::new(for_ingest, usize::from(shards));
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     control::restore_override(&catalogue, &zone);
@@ -225,7 +257,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
             tls: http.tls,
         },
     ];
-    let accepting = tokio::spawn(ingester::accept(ports, doors, closed));
+    let accepting = tokio::spawn(ingester::accept(ports, doors, connections_max(), closed));
     node.set_phase(Phase::Serving);
     tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
         otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
@@ -330,9 +362,16 @@ async fn start_exporters(
         memory,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
     };
-    for export in config.export.iter().filter(|e| !e.into_self) {
+    // All at once, and not for long: clients wait for a node that starts, and its name service may come back after it.
+    let own = &own_addresses(config)[..];
+    let looks = config.export.iter().filter(|e| !e.into_self).map(|export| async move {
         let sink = export.target.endpoint.authority();
-        match reaches_self(&sink, &own_addresses(config)).await {
+        let look = tokio::time::timeout(OWN_LOOK, reaches_self(&sink, own)).await;
+        let found = look.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
+        (export, sink, found)
+    });
+    for (export, sink, found) in join_all(looks).await {
+        match found {
             Ok(false) => {}
             Ok(true) => bail!(
                 "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If that is meant, set `into_self: true` for it",

@@ -1,13 +1,17 @@
 //! The one reader over all of a shard: sealed segments by their files, the rest by its WAL. Everything below the limit is seen at once.
 //!
 //! **Invariants.** I1: entries come in Lsn order, each once. I2: no entry past the limit is given, and the limit is never past the ack watermark. I3: damage costs what is damaged, is
-//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it.
+//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it. I4: what passes (a recovery, a lack of descriptors) costs nothing: it is waited
+//! for, by the cursor or, where it follows, by its owner.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use crate::entry::EntryMeta;
+use crate::error::{Disposition, VaultError};
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::segment::block::DecodedBlock;
@@ -17,6 +21,10 @@ use crate::segment::segment_path;
 use crate::table::{Slot, Table};
 use crate::time::TimeRange;
 use crate::wal::tail::{TailStep, WalTail};
+
+/// How often, and how long each time, a cursor waits for descriptors or memory before it passes over what it could not open.
+const SHORT_WAITS: u32 = 100;
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 /// An entry, read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +92,12 @@ pub struct ShardCursor {
     /// There was nothing to read when it was made.
     nothing: bool,
     done: bool,
+    /// It never waits.
+    follows: bool,
+    /// Why there was nothing at the last step, though there will be.
+    waits: Option<String>,
+    /// How often it may still wait for descriptors.
+    short_waits: u32,
 }
 
 impl ShardCursor {
@@ -111,12 +125,26 @@ impl ShardCursor {
             faults: VecDeque::new(),
             nothing,
             done: nothing,
+            follows: false,
+            waits: None,
+            short_waits: SHORT_WAITS,
         }
+    }
+
+    /// From now on it waits for nothing.
+    pub(crate) fn follow(&mut self) {
+        self.follows = true;
+    }
+
+    /// Of a follower that gave nothing: what it waits for, where there is something that it cannot read yet. It looks again at the next step.
+    pub fn waits(&self) -> Option<&str> {
+        self.waits.as_deref()
     }
 
     /// The next entry whose event times touch the range, or what is missing there.
     fn step(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
-        while !self.done {
+        self.waits = None;
+        while !self.done && self.waits.is_none() {
             if let Some(fault) = self.faults.pop_front() {
                 return Some(Err(fault));
             }
@@ -145,7 +173,13 @@ impl ShardCursor {
             self.done = true;
             return None;
         }
-        let Some((index, slot)) = self.parts.table.at_or_after(self.shard, self.index) else {
+        let table = &self.parts.table;
+        let found = if self.follows {
+            table.now_at_or_after(self.shard, self.index)
+        } else {
+            table.at_or_after(self.shard, self.index)
+        };
+        let Some((index, slot)) = found else {
             self.done = true;
             return None;
         };
@@ -175,7 +209,7 @@ impl ShardCursor {
                 }
                 // Trimmed between the look-up and the opening.
                 Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
-                Err(error) => return self.skip_segment(id, error.to_string()),
+                Err(error) => return self.not_opened(id, &error),
             },
             Slot::Live(wal) => match WalTail::new(wal) {
                 Ok(tail) => {
@@ -184,14 +218,32 @@ impl ShardCursor {
                         tail: Box::new(tail),
                     }
                 }
-                Err(error) => return self.skip_segment(id, error.to_string()),
+                Err(error) => return self.not_opened(id, &error),
             },
             Slot::Unreadable(why) => return self.skip_segment(id, why),
+            Slot::Recovering if self.follows => self.waits = Some(format!("segment {id} is being recovered")),
             // `at_or_after` waits for these.
             Slot::Recovering => {
                 return self.skip_segment(id, "it was not recovered when the vault was closed".to_owned());
             }
         }
+        None
+    }
+
+    /// What is only short of something is opened later.
+    fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
+        if error.disposition() != Disposition::Overloaded {
+            return self.skip_segment(id, error.to_string());
+        }
+        if self.follows {
+            self.waits = Some(error.to_string());
+            return None;
+        }
+        let Some(left) = self.short_waits.checked_sub(1) else {
+            return self.skip_segment(id, error.to_string());
+        };
+        self.short_waits = left;
+        thread::sleep(SHORT_WAIT);
         None
     }
 

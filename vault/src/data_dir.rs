@@ -119,7 +119,11 @@ fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
         let dir = path.join(name);
         if file_io::list(&dir)?
             .iter()
-            .any(|p| p.file_name() != Some("storage_uuid".as_ref()))
+            // Either is left of a start that was broken off.
+            .any(|p| {
+                p.file_name()
+                    .is_none_or(|name| name != "storage_uuid" && name != "storage_uuid.tmp")
+            })
         {
             return Err(OpenError::Identity {
                 path: dir,

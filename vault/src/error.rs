@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::ids::SegmentId;
@@ -62,6 +63,14 @@ pub enum VaultError {
     /// The segment is not sealed yet.
     #[error("segment {0} is not sealed yet")]
     NotSealed(SegmentId),
+    /// The segment is held here and cannot be read.
+    #[error("segment {id} cannot be read: {why}")]
+    Unreadable {
+        /// Which.
+        id: SegmentId,
+        /// Why.
+        why: String,
+    },
     /// A block that a peer sent does not follow what is here, or is not what it should be.
     #[error("block {block_no} of segment {id} was not taken: {why}")]
     BlockRefused {
@@ -81,11 +90,12 @@ impl VaultError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Io { source, .. } if is_full(source) => Disposition::Overloaded,
+            Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
             Self::Io { .. } => Disposition::Fatal,
-            Self::Damaged { .. } => Disposition::Corrupt,
+            Self::Damaged { .. } | Self::Unreadable { .. } => Disposition::Corrupt,
             Self::Format { .. } | Self::NoSuchSegment(_) | Self::BlockRefused { .. } => Disposition::Invalid,
-            Self::NotSealed(_) | Self::Ledger(_) => Disposition::Retry,
+            Self::NotSealed(_) => Disposition::Retry,
+            Self::Ledger(error) => error.disposition,
         }
     }
 
@@ -102,6 +112,17 @@ impl VaultError {
 /// Whether the file system or the quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the process or the machine is short of something that comes back: descriptors, memory.
+pub(crate) fn is_short(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    ) || matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
 }
 
 /// The data directory cannot be used.

@@ -130,9 +130,14 @@ impl Lsn {
     /// Past every entry there can be.
     pub const LAST: Self = Self(NonZeroU64::MAX);
 
+    /// The last position there can be in a segment.
+    pub const fn last_of(index: SegmentIndex) -> Self {
+        Self::at(index, EntryNumber(NonZeroU32::MAX))
+    }
+
     /// The last position there can be in the segments before `index`.
     pub(crate) fn before_segment(index: SegmentIndex) -> Option<Self> {
-        SegmentIndex::new(index.get() - 1).map(|before| Self::at(before, EntryNumber(NonZeroU32::MAX)))
+        SegmentIndex::new(index.get() - 1).map(Self::last_of)
     }
 
     /// From the stored value; `None` where the index or the number is zero.

@@ -4,7 +4,7 @@
 //! Sealed, its segment file synced and in place. I3: nothing is removed that is not on record as trimmed. I4: a failure is tried again at the next turn; it never
 //! loses anything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +77,16 @@ pub(crate) struct KeeperParts {
     pub(crate) counts: Arc<KeeperCounts>,
     pub(crate) tier: Arc<AtomicU8>,
     pub(crate) clock: VaultClock,
+    /// Above every index on record before this boot, for each shard that takes entries now.
+    pub(crate) next_before: Arc<BTreeMap<ShardId, SegmentIndex>>,
+}
+
+impl KeeperParts {
+    /// Whether a segment that is not on record was before this boot, and was trimmed.
+    pub(crate) fn was_trimmed(&self, id: SegmentId) -> bool {
+        let next = self.next_before.get(&id.shard).copied();
+        id.index < next.unwrap_or_else(|| self.ledger.next_index(id.shard))
+    }
 }
 
 /// One shard, as the keeper sees it.
@@ -159,20 +169,46 @@ impl Keeper {
         for i in 0..self.shards.len() {
             if let Err(error) = self.seal(i) {
                 tracing::warn!(shard = %self.shards[i].shared.id, %error, "segment.seal.failed");
+                self.give_up_after(&error);
             }
             if stopping {
                 continue;
             }
             if let Err(error) = self.keep_spares(i) {
                 tracing::warn!(shard = %self.shards[i].shared.id, %error, "wal.spare.failed");
+                self.give_up_after(&error);
             }
         }
         if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
             self.looked_at = Some(Instant::now());
-            let disk = self.look_at_disk();
-            if self.trim(disk) {
+            let mut disk = self.look_at_disk();
+            let mut held = BTreeSet::new();
+            let mut went = false;
+            loop {
+                let held_before = held.len();
+                let Some(bytes) = self.trim(disk, &mut held) else { break };
+                went = true;
+                // A plan that came to nothing in part is made anew. A file system may take its time to show what went.
+                disk.own = disk.own.saturating_sub(bytes);
+                disk.filesystem_used = disk.filesystem_used.saturating_sub(bytes);
+                if held.len() == held_before {
+                    break;
+                }
+            }
+            if went {
                 // So that ingest goes on at once.
                 self.look_at_disk();
+            }
+        }
+    }
+
+    /// A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever.
+    fn give_up_after(&self, error: &VaultError) {
+        if let VaultError::Ledger(error) = error
+            && error.disposition == Disposition::Fatal
+        {
+            for kept in &self.shards {
+                kept.shared.watermark.fail(error.to_string());
             }
         }
     }
@@ -238,8 +274,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes what is released, or dropped. Says whether it removed anything.
-    fn trim(&mut self, disk: DiskUse) -> bool {
+    /// Removes what is released, or dropped, but nothing of `held`, and adds to that what could not go. Says how many bytes went; `None` where nothing
+    /// was to go.
+    fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
         self.to_remove.retain(|path| file_io::remove(path).is_err());
         let sealed: Vec<SealRecord> = self
             .parts
@@ -247,25 +284,36 @@ impl Keeper {
             .all()
             .into_iter()
             .filter_map(|(_, _, slot)| sealed_record(slot))
+            .filter(|record| !held.contains(&record.id))
             .collect();
         let rules = TrimRules {
             now_ns: self.parts.clock.now_ns(),
             retention: self.parts.retention,
             release: &self.parts.release,
             disk,
-            on_full: self.parts.on_full,
+            // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything.
+            on_full: if self.parts.table.is_recovered() {
+                self.parts.on_full
+            } else {
+                OnFull::Refuse
+            },
         };
         let plan = trim_plan(&sealed, &rules);
+        let mut bytes = 0;
         for (id, why) in &plan {
-            if let Err(error) = self.trim_one(*id, *why) {
-                tracing::warn!(segment = %id, %error, "segment.trim.failed");
-                // Saying it on record, or removing the file, may want the space that is missing.
-                if disk_tier(&disk) >= DiskTier::Refuse {
-                    self.give_up_ballast();
+            match self.trim_one(*id, *why) {
+                Ok(gone) => bytes += gone,
+                Err(error) => {
+                    tracing::warn!(segment = %id, %error, "segment.trim.failed");
+                    held.insert(*id);
+                    // Saying it on record, or removing the file, may want the space that is missing.
+                    if disk_tier(&disk) >= DiskTier::Refuse {
+                        self.give_up_ballast();
+                    }
                 }
             }
         }
-        !plan.is_empty()
+        (!plan.is_empty()).then_some(bytes)
     }
 
     fn give_up_ballast(&self) {
@@ -276,11 +324,12 @@ impl Keeper {
         }
     }
 
-    fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<(), VaultError> {
+    /// Removes one, and says how many bytes it had.
+    fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
         self.parts.ledger.trim_segment(id, why)?;
-        let slot = self.parts.table.remove(id.shard, id.index);
+        let record = self.parts.table.remove(id.shard, id.index).and_then(sealed_record);
         self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
-        if let (TrimReason::Dropped, Some(Slot::Sealed(record))) = (why, slot) {
+        if let (TrimReason::Dropped, Some(record)) = (why, &record) {
             let lost = [1, record.stats.entries, record.stats.stored_bytes];
             for (count, more) in self.parts.counts.dropped.iter().zip(lost) {
                 count.fetch_add(more, Ordering::Relaxed);
@@ -293,7 +342,7 @@ impl Keeper {
             return Err(error);
         }
         tracing::info!(segment = %id, "segment.trim.done");
-        Ok(())
+        Ok(record.map_or(0, |record| record.stats.stored_bytes))
     }
 
     /// Looks how full the disk is, and sets the tier.
@@ -335,15 +384,31 @@ impl Keeper {
         let tier = disk_tier(&disk);
         let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
         if tier != before {
-            tracing::warn!(
-                from = before.name(),
-                to = tier.name(),
-                bytes = own,
-                limit = parts.disk_limit,
-                filesystem_used = disk.filesystem_used,
-                filesystem_size = disk.filesystem_size,
-                "disk.tier.changed"
-            );
+            let (from, to) = (before.name(), tier.name());
+            let (used, size) = (disk.filesystem_used, disk.filesystem_size);
+            let limit = parts.disk_limit;
+            // Evicting is what a node with a long retention does all day.
+            if tier.max(before) == DiskTier::Refuse {
+                tracing::warn!(
+                    from,
+                    to,
+                    bytes = own,
+                    limit,
+                    filesystem_used = used,
+                    filesystem_size = size,
+                    "disk.tier.changed"
+                );
+            } else {
+                tracing::info!(
+                    from,
+                    to,
+                    bytes = own,
+                    limit,
+                    filesystem_used = used,
+                    filesystem_size = size,
+                    "disk.tier.changed"
+                );
+            }
         }
         if tier == DiskTier::Normal
             && let Err(error) = parts.ballast.keep()

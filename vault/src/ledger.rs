@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::error::Disposition;
 use crate::ids::{Epoch, FileUuid, Lsn, SegmentId, SegmentIndex, ShardId};
 use crate::time::TimeRange;
 
@@ -100,6 +101,8 @@ pub struct LedgerError {
     pub id: SegmentId,
     /// The ledger's own words.
     pub why: String,
+    /// What to do about it.
+    pub disposition: Disposition,
 }
 
 /// The record of segments. Each command returns only when it is durable, and saying it twice is the same as once.

@@ -32,6 +32,8 @@ pub const WRITEBACK_BYTES: u64 = 1024 * 1024;
 pub const FILL_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
+/// How far the vault's clock goes ahead of the last seal at a start, at most: the retention divided by this.
+pub const CLOCK_STEP_OF_RETENTION: u32 = 8;
 /// The ballast is at most the disk limit divided by this.
 pub const BALLAST_SHARE: u64 = 20;
 /// The share of the disk limit, in percent, from which what is released goes before its retention is over.

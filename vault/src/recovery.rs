@@ -86,15 +86,17 @@ fn recover_one(parts: &KeeperParts, wal: &LeftWal, marks: &mut Marks) -> Result<
             return file_io::remove(&wal.path);
         }
         // Its record was trimmed before this start.
-        None if wal.id.index < parts.ledger.next_index(wal.id.shard) => return file_io::remove(&wal.path),
+        None if parts.was_trimmed(wal.id) => return file_io::remove(&wal.path),
         Some(KnownSegment::Open(open)) => Some(open),
         Some(KnownSegment::Sealed(_)) | None => None,
     };
     let mut reader = DiskReader::direct(&wal.path)?;
-    let header = header_of(parts, wal, open, &mut reader)?;
+    let (header, header_is_whole) = header_of(parts, wal, open, &mut reader)?;
     let found = scan(&mut reader, &header, &mut |_, _| Ok(()))?;
     let durable = add_marks(marks, &header, &found);
-    let judged = judge_missing(&found.present, durable);
+    // Both header pages were synced before the file was on record: a file without them is not one that was never written to.
+    let end_is_unread = found.end_is_unread || (!header_is_whole && found.present.is_empty());
+    let judged = judge_missing(&found.present, durable, end_is_unread);
     let copies = copies_of(parts, &header, &found);
     keep_damaged(parts, wal, &mut reader, &found, &judged, durable, &copies)?;
     for at in damaged_headers(&mut reader, header.size) {
@@ -140,13 +142,13 @@ fn add_marks(marks: &mut Marks, header: &WalHeader, found: &WalScan) -> Durable 
     }
 }
 
-/// The file's header: its own, or, where both pages are damaged, what the ledger knows.
+/// The file's header, and whether it is its own: where both pages are damaged it is what the ledger knows.
 fn header_of(
     parts: &KeeperParts,
     wal: &LeftWal,
     open: Option<OpenRecord>,
     reader: &mut DiskReader,
-) -> Result<WalHeader, VaultError> {
+) -> Result<(WalHeader, bool), VaultError> {
     let read = read_header(reader);
     match (read, open) {
         (Ok(header), open) if header.id != wal.id || open.is_some_and(|open| header.uuid != open.file_uuid) => {
@@ -156,16 +158,19 @@ fn header_of(
                 what: "it is not the file that is on record for this segment",
             })
         }
-        (Ok(header), _) => Ok(header),
-        (Err(VaultError::Damaged { .. }), Some(open)) => Ok(WalHeader {
-            id: wal.id,
-            epoch: open.epoch,
-            uuid: open.file_uuid,
-            cluster_id: parts.plan.cluster_id,
-            size: parts.plan.size.max(reader.len()),
-            created_ns: 0,
-            tenants: vec![Tenant::default_tenant()],
-        }),
+        (Ok(header), _) => Ok((header, true)),
+        (Err(VaultError::Damaged { .. }), Some(open)) => {
+            let header = WalHeader {
+                id: wal.id,
+                epoch: open.epoch,
+                uuid: open.file_uuid,
+                cluster_id: parts.plan.cluster_id,
+                size: parts.plan.size.max(reader.len()),
+                created_ns: 0,
+                tenants: vec![Tenant::default_tenant()],
+            };
+            Ok((header, false))
+        }
         (Err(error), _) => Err(error),
     }
 }
@@ -476,22 +481,30 @@ pub(crate) fn take_inventory(parts: &KeeperParts) {
             tracing::error!(segment = %id, error = "the segment is on record as sealed, and its file is gone", "segment.file.missing");
         }
     }
-    let own = parts.data.join("segments").join(format!("{:010}", parts.node));
-    let Ok(shards) = file_io::list(&own) else { return };
-    for path in shards.iter().filter_map(|shard| file_io::list(shard).ok()).flatten() {
-        if let Some(id) = id_of(parts.node, &path)
-            && parts.table.get(id.shard, id.index).is_none()
-        {
-            if id.index < parts.ledger.next_index(id.shard) {
-                // Its record was trimmed: the file was only still to be removed.
-                if let Err(error) = file_io::remove(&path) {
-                    tracing::warn!(%error, "segment.file.leftover");
-                }
-                continue;
-            }
-            tracing::error!(path = %path.display(), error = "no such segment is on record; the file is left where it is", "segment.file.unknown");
+    for (path, id) in segment_files(&parts.data, parts.node) {
+        if parts.table.get(id.shard, id.index).is_some() {
+            continue;
         }
+        if parts.was_trimmed(id) {
+            // The file was only still to be removed.
+            if let Err(error) = file_io::remove(&path) {
+                tracing::warn!(%error, "segment.file.leftover");
+            }
+            continue;
+        }
+        tracing::error!(path = %path.display(), error = "no such segment is on record; the file is left where it is", "segment.file.unknown");
     }
+}
+
+/// Every file in `segments/` that is named after a segment of the node. A folder that cannot be listed has none.
+pub(crate) fn segment_files(data: &Path, node: NodeId) -> impl Iterator<Item = (PathBuf, SegmentId)> {
+    let own = data.join("segments").join(format!("{:010}", node));
+    let shards = file_io::list(&own).unwrap_or_default();
+    let files = shards
+        .into_iter()
+        .filter_map(|shard| file_io::list(&shard).ok())
+        .flatten();
+    files.filter_map(move |path| id_of(node, &path).map(|id| (path, id)))
 }
 
 /// The segment that a file in `segments/` is named after.

@@ -15,8 +15,13 @@ pub(crate) struct Durable {
 /// Judges the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
 ///
 /// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void. Where all of the segment was
-/// synced every gap before a number found is corruption; what came after the last number found cannot be known past the mark.
-pub(crate) fn judge_missing(present: &[(EntryNumber, EntryNumber)], durable: Durable) -> Vec<Hole> {
+/// synced every gap before a number found is corruption; what came after the last number found cannot be known past the mark. Where the place of the next
+/// entry cannot be read, that one counts as missing: there may have been more.
+pub(crate) fn judge_missing(
+    present: &[(EntryNumber, EntryNumber)],
+    durable: Durable,
+    end_is_unread: bool,
+) -> Vec<Hole> {
     let to = durable.to.map_or(0, EntryNumber::get);
     let mark = if durable.all { u32::MAX } else { to };
     let mut holes = Vec::new();
@@ -25,6 +30,7 @@ pub(crate) fn judge_missing(present: &[(EntryNumber, EntryNumber)], durable: Dur
         push_split(&mut holes, next, first.get() - 1, mark);
         next = last.get().saturating_add(1);
     }
+    let to = if end_is_unread { to.max(next) } else { to };
     push_split(&mut holes, next, to, to);
     holes
 }
@@ -58,7 +64,7 @@ mod tests {
             to: EntryNumber::new(to),
             all,
         };
-        judge_missing(&present, durable)
+        judge_missing(&present, durable, false)
             .iter()
             .map(|h| (h.first.get(), h.last.get(), h.reason))
             .collect()

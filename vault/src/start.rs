@@ -14,6 +14,7 @@ use crate::ids::{SegmentId, ShardId};
 use crate::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::recovery::segment_files;
 use crate::shard::ShardShared;
 use crate::sync_stats::SyncStats;
 use crate::table::Table;
@@ -190,12 +191,14 @@ impl Start<'_> {
         Ok((writer, kept, stats))
     }
 
-    /// An index above every one on record and on disk.
+    /// An index above every one on record and on disk, also of segment files that are on no record.
     fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
         let on_record = self.known.iter().map(KnownSegment::id);
         let on_disk = self.left.iter().map(|l| l.id);
+        let files = segment_files(&self.parts.data, self.parts.node);
         let used = on_record
             .chain(on_disk)
+            .chain(files.map(|(_, id)| id))
             .filter(|id| id.shard == shard)
             .map(|id| id.index)
             .max();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::ids::{SegmentIndex, ShardId};
+use crate::ids::{Lsn, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
 
@@ -27,6 +27,13 @@ struct Slots {
     by_place: BTreeMap<(ShardId, SegmentIndex), Slot>,
     /// Whether the recovery has ended, so that nothing moves on from [`Slot::Recovering`] any more.
     recovery_ended: bool,
+}
+
+impl Slots {
+    fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, &Slot)> {
+        let ((found, index), slot) = self.by_place.range((shard, from)..).next()?;
+        (*found == shard).then_some((*index, slot))
+    }
 }
 
 /// The table. Its lock is never taken on the reflex path.
@@ -74,21 +81,39 @@ impl Table {
         self.changed.notify_all();
     }
 
+    /// Whether nobody recovers anything any more.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.lock().recovery_ended
+    }
+
     /// The first segment of `shard` at or after `from`. Waits while that one is being recovered; [`Slot::Recovering`] comes back only when that
     /// ended early.
     pub(crate) fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
         let mut slots = self.lock();
         loop {
-            let (key, slot) = slots
-                .by_place
-                .range((shard, from)..)
-                .next()
-                .filter(|((s, _), _)| *s == shard)?;
+            let (index, slot) = slots.at_or_after(shard, from)?;
             if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
-                return Some((key.1, slot.clone()));
+                return Some((index, slot.clone()));
             }
             slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The same without waiting.
+    pub(crate) fn now_at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
+        self.lock()
+            .at_or_after(shard, from)
+            .map(|(index, slot)| (index, slot.clone()))
+    }
+
+    /// The newest segment of a shard.
+    pub(crate) fn last(&self, shard: ShardId) -> Option<SegmentIndex> {
+        let slots = self.lock();
+        let upto = slots.by_place.range(..=(shard, Lsn::LAST.index()));
+        upto.map(|((s, index), _)| (*s, *index))
+            .next_back()
+            .filter(|(s, _)| *s == shard)
+            .map(|(_, index)| index)
     }
 
     /// The segments of `shard` from `from` on, in order.

@@ -19,7 +19,8 @@ use crate::entry::WAL_ENTRY_HEADER;
 use crate::error::{OpenError, VaultError};
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
-use crate::ledger::{Ledger, SealRecord};
+use crate::ledger::{KnownSegment, Ledger, SealRecord};
+use crate::limits::CLOCK_STEP_OF_RETENTION;
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::recovery::{announce, list_left, recover_all, take_inventory};
 use crate::retention::{OnFull, Release};
@@ -243,6 +244,7 @@ impl Vault {
             ..
         } = data.identity();
         let path = data.path().to_path_buf();
+        let known = ledger.known();
         let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
         let parts = KeeperParts {
             data: path.clone(),
@@ -268,9 +270,14 @@ impl Vault {
             quarantine: Arc::new(Quarantine::open(&path)?),
             counts: Arc::default(),
             tier: Arc::clone(&tier),
-            clock: VaultClock::start(),
+            clock: VaultClock::start(last_seal(&known), options.retention / CLOCK_STEP_OF_RETENTION),
+            next_before: Arc::new(
+                (0..options.shards)
+                    .map(ShardId::new)
+                    .map(|shard| (shard, ledger.next_index(shard)))
+                    .collect(),
+            ),
         };
-        let known = ledger.known();
         let left = list_left(&path, node, &known)?;
         announce(&parts, &left, &known);
         let (news, keeper_news) = channel();
@@ -301,11 +308,11 @@ impl Vault {
         );
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
-        threads.push(spawn("keeper", marks, move || {
+        threads.push(spawn("keeper", marks.clone(), move || {
             Keeper::new(parts, kept, keeper_news).run()
         })?);
         let stop = Arc::clone(&stopping);
-        threads.push(spawn("recovery", Vec::new(), move || {
+        threads.push(spawn("recovery", marks, move || {
             let _end = RecoveryEnd(Arc::clone(&recovery_parts.table));
             recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire));
             take_inventory(&recovery_parts);
@@ -481,11 +488,24 @@ impl Vault {
         ShardCursor::new(parts, shard, from, self.readable(shard), time)
     }
 
+    /// The same over all times, for a reader that must wait for nothing and miss nothing that it could read later: see [`ShardCursor::waits`].
+    pub fn follower(&self, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
+        let mut cursor = self.cursor(shard, from, TimeRange::ALL);
+        cursor.follow();
+        cursor
+    }
+
+    /// Whether a segment of this node is here, in whatever state.
+    pub fn holds(&self, shard: ShardId, index: SegmentIndex) -> bool {
+        self.inner.table.get(shard, index).is_some()
+    }
+
     /// How far a shard may be read now: up to the last entry that may be acknowledged. One that takes no entries any more is readable to its end.
     pub fn readable(&self, shard: ShardId) -> Option<Lsn> {
         match self.inner.shards.iter().find(|s| s.id == shard) {
             Some(live) => live.readable(),
-            None => Some(Lsn::LAST),
+            // No entry lies behind the newest segment's last possible one; what a later boot writes does.
+            None => self.inner.table.last(shard).map(Lsn::last_of),
         }
     }
 
@@ -538,7 +558,8 @@ impl Vault {
             .flatten()
         {
             Some(Slot::Sealed(record)) => Ok(record),
-            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) => Err(VaultError::NotSealed(id)),
+            Some(Slot::Unreadable(why)) => Err(VaultError::Unreadable { id, why }),
+            Some(Slot::Live(_) | Slot::Recovering) => Err(VaultError::NotSealed(id)),
             None => Err(VaultError::NoSuchSegment(id)),
         }
     }
@@ -569,6 +590,15 @@ fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus
         acked: shard.watermark.acked(),
         syncs: Arc::clone(syncs),
     }
+}
+
+/// When the last segment was sealed that is still held.
+fn last_seal(known: &[KnownSegment]) -> Option<u64> {
+    let sealed = known.iter().filter_map(|segment| match segment {
+        KnownSegment::Sealed(record) => Some(record.sealed_ns),
+        KnownSegment::Open(_) => None,
+    });
+    sealed.max()
 }
 
 fn state_of(slot: Slot) -> SegmentState {

@@ -27,13 +27,26 @@ fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal>
         })
 }
 
-pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Decision {
+/// The record of an exporter that is not known yet.
+fn new_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Result<ExporterRecord, Refusal> {
     within("an exporter's name", exporter.len(), EXPORTER_NAME_BYTES_MAX)?;
     if exporter.is_empty() || exporter.contains(char::is_control) {
         return Err(Refusal::BadExporterName {
             exporter: exporter.to_owned(),
         });
     }
+    if state.exporters.len() >= EXPORTERS_MAX {
+        return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
+    }
+    Ok(ExporterRecord {
+        paused,
+        generation: Generation::FIRST,
+        since_ns: at_ns,
+        last_seek: None,
+    })
+}
+
+pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Decision {
     let record = match state.exporter(exporter) {
         Some(known) if known.paused == paused => return unchanged(Reply::Done),
         Some(known) => ExporterRecord {
@@ -41,15 +54,7 @@ pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u
             since_ns: at_ns,
             ..*known
         },
-        None if state.exporters.len() >= EXPORTERS_MAX => {
-            return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
-        }
-        None => ExporterRecord {
-            paused,
-            generation: Generation::FIRST,
-            since_ns: at_ns,
-            last_seek: None,
-        },
+        None => new_exporter(state, exporter, paused, at_ns)?,
     };
     Ok((Reply::Done, vec![Change::Exporter(exporter.to_owned(), record)]))
 }
@@ -117,7 +122,10 @@ pub(super) fn seek_exporter(
 ) -> Decision {
     within("a seek's list of shards", shards.len(), EXPORT_CURSORS_MAX)?;
     node_of(state, node)?;
-    let known = exporter_of(state, exporter)?;
+    let known = match state.exporter(exporter) {
+        Some(known) => *known,
+        None => new_exporter(state, exporter, false, at_ns)?,
+    };
     let seek = Some(Seek { node, at_ns });
     if known.last_seek == seek {
         return unchanged(Reply::Done);

@@ -1,5 +1,6 @@
 //! The vault's view of the catalogue.
 
+use gophership_vault::Disposition;
 use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
@@ -15,7 +16,19 @@ impl LocalCatalogue {
             command: name,
             id,
             why: e.to_string(),
+            disposition: of_the_vault(e.disposition()),
         })
+    }
+}
+
+/// What a fault of the catalogue means to the vault.
+fn of_the_vault(disposition: crate::Disposition) -> Disposition {
+    match disposition {
+        crate::Disposition::Retry => Disposition::Retry,
+        crate::Disposition::Overloaded => Disposition::Overloaded,
+        crate::Disposition::Invalid => Disposition::Invalid,
+        crate::Disposition::Corrupt => Disposition::Corrupt,
+        crate::Disposition::Fenced | crate::Disposition::Fatal => Disposition::Fatal,
     }
 }
 

@@ -6,14 +6,32 @@ use gophership_proto::control::v1::{ExporterRef, ListExportersRequest, SeekExpor
 use crate::cli::{Exporter, SeekTo};
 use crate::connect::Client;
 use crate::exporters::{ExporterList, ExporterView};
-use crate::outcome::{Outcome, refused};
+use crate::outcome::{Failure, Outcome, refused};
 use crate::output::{Format, print};
 use crate::when::now_unix_nano;
 
 /// Does what was asked; each but the list answers with the exporter as it then is.
 pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format) -> anyhow::Result<Outcome> {
     let answer = match asked {
-        Exporter::List => return list(node, format).await,
+        Exporter::List => {
+            print(
+                &ExporterList {
+                    exporters: all(node).await?,
+                },
+                format,
+            )?;
+            return Ok(Outcome::Done);
+        }
+        Exporter::Describe { name } => {
+            let found = all(node).await?.into_iter().find(|e| e.name == name);
+            let unknown = || {
+                Failure::Refused(format!(
+                    "there is no exporter {name:?}; `gs-ctl exporter list` shows them"
+                ))
+            };
+            print(&found.ok_or_else(unknown)?, format)?;
+            return Ok(Outcome::Done);
+        }
         Exporter::Pause { name } => node.pause_exporter(ExporterRef { name }).await,
         Exporter::Resume { name } => node.resume_exporter(ExporterRef { name }).await,
         Exporter::Seek { name, to } => {
@@ -30,14 +48,12 @@ pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format)
     Ok(Outcome::Done)
 }
 
-async fn list(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
+async fn all(node: &mut Client) -> Result<Vec<ExporterView>, Failure> {
     let exporters = node
         .list_exporters(ListExportersRequest {})
         .await
         .map_err(|e| refused(&e))?
         .into_inner()
         .exporters;
-    let exporters = exporters.into_iter().map(ExporterView::from).collect();
-    print(&ExporterList { exporters }, format)?;
-    Ok(Outcome::Done)
+    Ok(exporters.into_iter().map(ExporterView::from).collect())
 }

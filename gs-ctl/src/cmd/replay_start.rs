@@ -40,6 +40,9 @@ pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
     if asked.into_self && !by_node {
         return usage("--into-self goes only with a sink that the node sends to");
     }
+    if asked.insecure && !matches!(asked.sink, Sink::Node(Kind::OtlpGrpc(_) | Kind::OtlpHttp(_))) {
+        return usage("--insecure goes only with otlp-grpc:// and otlp-http://");
+    }
     if asked.force && !matches!(asked.sink, Sink::File(_)) {
         return usage("--force goes only with a file");
     }
@@ -73,7 +76,7 @@ async fn say_what_is_waited_for(node: &mut Client) -> anyhow::Result<()> {
     let pending = status.recovery.map_or(0, |r| r.segments_pending);
     if pending > 0 {
         eprintln!(
-            "gs-ctl: {} segments of earlier boots are not sealed yet; those under recovery are waited for",
+            "gs-ctl: {} segments of earlier boots are still being recovered and are waited for",
             human::count(pending)
         );
     }
@@ -90,6 +93,7 @@ fn spec(asked: &ReplayStart, sink: Option<Kind>) -> ReplaySpec {
         sink: sink.map(|kind| ReplaySink {
             kind: Some(kind),
             into_self: asked.into_self,
+            insecure: asked.insecure,
         }),
     }
 }

@@ -115,11 +115,15 @@ impl StatusView {
             (
                 "Segments",
                 format!(
-                    "{} open, {} sealed, {} trimmed, {} stretches in quarantine",
+                    "{} open, {} sealed, {} trimmed, {} stretches in quarantine{}",
                     human::count(segments.open),
                     human::count(segments.sealed),
                     human::count(segments.trimmed),
-                    human::count(segments.quarantined_blocks)
+                    human::count(segments.quarantined_blocks),
+                    match segments.unreadable {
+                        0 => String::new(),
+                        n => format!(", {} UNREADABLE (`gs-ctl segment list` names them)", human::count(n)),
+                    }
                 ),
             ),
             (

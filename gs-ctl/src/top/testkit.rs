@@ -60,7 +60,6 @@ pub(super) fn busy(n: u64) -> StatusReply {
             entries: n * 1000,
             oldest_unix_nano: BEGAN - 35 * SECOND,
             deferred_entries: n,
-            deferred_bytes: n << 10,
         }),
         latency: Some(LatencyStatus {
             ack: Some(histogram([0.001, 0.005, 0.010], [n * 100, n * 198, n * 200])),

@@ -53,7 +53,6 @@ pub(crate) fn status(n: u64) -> StatusReply {
             entries: 40_000,
             oldest_unix_nano: BEGAN,
             deferred_entries: 7,
-            deferred_bytes: 7 << 20,
         }),
         latency: Some(LatencyStatus {
             ack: Some(histogram(n)),
@@ -133,6 +132,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
             split_requests: 6,
             expired_entries: 5,
             malformed_entries: 4,
+            unreadable_stretches: 0,
             pivots: 3,
             dead_letters: 3,
             dead_letters_max: 10_000,

@@ -17,8 +17,10 @@ pub(super) const AUTO_BUDGET_MAX: u64 = 4 << 30;
 pub(super) const BUDGET_MIN: u64 = 16 << 20;
 /// The largest memory budget.
 pub(super) const BUDGET_MAX: u64 = 1 << 44;
-/// Times that a message must fit into a worker's share of the budget: as sent and as inflated.
-pub(super) const BUDGET_MESSAGES_PER_SHARD: u64 = 2;
+/// Times that a message must fit into a worker's share of the budget: as sent, as inflated, and as protobuf where it was JSON.
+pub(super) const BUDGET_MESSAGES_PER_SHARD: u64 = 3;
+/// What a request takes beside its message: itself, and its connection's window, which is small where the budget is.
+pub(super) const BUDGET_BESIDE_MESSAGES: u64 = 256 << 10;
 
 /// The smallest `ingest.max_message`.
 pub(super) const MESSAGE_MIN: u64 = 1 << 10;

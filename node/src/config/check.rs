@@ -130,16 +130,17 @@ fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     }
 }
 
-/// A message counts as sent and as inflated, and must fit into one worker's share of the budget.
+/// A message counts as sent, inflated and converted, and must fit into one worker's share of what is not the exporters': otherwise it would be refused for ever, and the
+/// client told to try again.
 fn memory(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     let shards = config.shards(machine);
-    let least = u64::from(shards) * bounds::BUDGET_MESSAGES_PER_SHARD * config.ingest.max_message;
-    if config.memory_budget(machine) < least {
+    let least = u64::from(shards) * config.shard_budget_min();
+    if config.ingest_budget(machine) < least {
         let max_message = show_size(config.ingest.max_message);
         let problem = Problem::BudgetTooSmall {
             shards,
             max_message,
-            least: show_size(least),
+            least: show_size((least + config.export_budget(machine)).next_multiple_of(1 << 20)),
         };
         reader.rule("memory.budget", &["ingest.shards", "ingest.max_message"], problem);
     }

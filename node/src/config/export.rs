@@ -33,6 +33,14 @@ pub struct Export {
     pub into_self: bool,
 }
 
+impl Export {
+    /// Bytes of memory that it needs at least: a batch as its entries, put together and compressed, and a message that is inflated.
+    #[must_use]
+    pub fn memory(&self, max_message: u64) -> u64 {
+        3 * self.batch_bytes + max_message
+    }
+}
+
 choice! {
     /// Where a new exporter begins.
     pub enum ExportStart {

@@ -153,7 +153,7 @@ pub enum Problem {
     InsecureWithHttps,
     /// A budget of which the exporters would take more than half.
     #[error(
-        "is too small for the exporters, which need {need}: each holds a batch (batch_bytes) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
+        "is too small for the exporters, which need {need}: each holds a batch three times (batch_bytes: its entries, put together, compressed) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
     )]
     BudgetBelowExporters {
         /// What they need.

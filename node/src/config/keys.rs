@@ -282,7 +282,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "zones.yellow",
-        "The part of a limit (memory, disk, debt) from which on the node saves itself work.",
+        "The part of a reading's limit (memory, age of what is not synced, backlog) from which on the node saves itself work.",
         Field::Fraction(|c| &mut c.zones.yellow, bounds::ZONE_MIN, bounds::ZONE_MAX),
     ),
     key(

@@ -241,8 +241,7 @@ impl Config {
         match self.ingest.shards {
             Auto::Fixed(shards) => shards,
             Auto::Auto => {
-                let by_memory =
-                    self.memory_budget(machine) / (bounds::BUDGET_MESSAGES_PER_SHARD * self.ingest.max_message);
+                let by_memory = self.ingest_budget(machine) / self.shard_budget_min();
                 let quiet = self.vault.disk_limit / 100 * bounds::DISK_QUIET_PERCENT;
                 let segments = (quiet / self.vault.segment_size).saturating_sub(bounds::SEGMENTS_BESIDE_WAL_MIN);
                 let by_disk = segments / (u64::from(self.vault.spares) + 1);
@@ -263,7 +262,18 @@ impl Config {
         }
     }
 
-    /// What of [`Self::memory_budget`] is the exporters', so that nothing behind the ack can make a zone red: an eighth, or a batch and a message for each.
+    /// What of [`Self::memory_budget`] is for messages on their way into the log.
+    #[must_use]
+    pub fn ingest_budget(&self, machine: &Machine) -> u64 {
+        self.memory_budget(machine).saturating_sub(self.export_budget(machine))
+    }
+
+    /// What a shard needs of that at least: a message as it was sent, inflated, and turned from JSON into protobuf.
+    pub(super) fn shard_budget_min(&self) -> u64 {
+        bounds::BUDGET_MESSAGES_PER_SHARD * self.ingest.max_message + bounds::BUDGET_BESIDE_MESSAGES
+    }
+
+    /// What of [`Self::memory_budget`] is the exporters', so that nothing behind the ack can make a zone red: an eighth, or what [`Export::memory`] says for each.
     #[must_use]
     pub fn export_budget(&self, machine: &Machine) -> u64 {
         if self.export.is_empty() {
@@ -275,7 +285,7 @@ impl Config {
 
     /// What the exporters need at least.
     pub(super) fn export_budget_min(&self) -> u64 {
-        let needs = |export: &Export| export.batch_bytes + self.ingest.max_message;
+        let needs = |export: &Export| export.memory(self.ingest.max_message);
         self.export.iter().map(needs).sum()
     }
 

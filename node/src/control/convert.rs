@@ -51,6 +51,7 @@ pub(super) fn vault_status(error: &VaultError) -> Status {
         VaultError::NotSealed(_) => return Status::failed_precondition(what),
         VaultError::Io { .. }
         | VaultError::Damaged { .. }
+        | VaultError::Unreadable { .. }
         | VaultError::Format { .. }
         | VaultError::BlockRefused { .. }
         | VaultError::Ledger(_) => {}

@@ -170,6 +170,7 @@ fn shown(context: &ControlContext, view: ExporterView) -> v1::Exporter {
         split_requests: view.split_requests,
         expired_entries: view.expired_entries,
         malformed_entries: view.malformed_entries,
+        unreadable_stretches: view.unreadable_stretches,
         pivots: view.pivots,
         dead_letters: view.dead_letters,
         dead_letters_max: DEAD_LETTERS_MAX as u64,

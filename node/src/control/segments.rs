@@ -150,8 +150,6 @@ fn block(row: &BlockRow, number: u32) -> v1::BlockDetail {
         first_number: row.first.get(),
         received: Some(time_range(row.received)),
         event: Some(time_range(row.event)),
-        // Nothing is deferred yet.
-        deferred: 0,
     }
 }
 

@@ -263,7 +263,7 @@ fn refused(error: &ReplayError) -> Status {
     let what = error.to_string();
     match error {
         ReplayError::Invalid(_) | ReplayError::Unresolvable { .. } => Status::invalid_argument(what),
-        ReplayError::IntoSelf { .. } => Status::failed_precondition(what),
+        ReplayError::IntoSelf { .. } | ReplayError::Plaintext { .. } => Status::failed_precondition(what),
         ReplayError::TooMany { .. } => Status::resource_exhausted(what),
         ReplayError::NoSuchJob(_) => Status::not_found(what),
         ReplayError::Catalogue(error) => convert::catalogue_status(error),

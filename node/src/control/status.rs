@@ -16,8 +16,6 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
     let vault = context.vault.status();
     let ingest = (context.ingest)();
     let trimmed = context.catalogue.read(|state| state.counts().trimmed);
-    // One that cannot be read is not sealed either, and waits for an operator.
-    let pending = vault.recovering_segments + vault.unreadable_segments;
     let exporters = exporters::list(context);
     let zone_status = zone::status(context);
     let not_ready_reason = ingest.ready.clone().err().unwrap_or_default();
@@ -45,10 +43,11 @@ pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
             sealed: vault.sealed_segments,
             trimmed,
             quarantined_blocks: vault.quarantined,
+            unreadable: vault.unreadable_segments,
         }),
         recovery: Some(v1::RecoveryStatus {
-            segments_pending: pending,
-            done: pending == 0,
+            segments_pending: vault.recovering_segments,
+            done: vault.recovering_segments == 0,
         }),
         refused: refused(&ingest),
         zone_status: Some(zone_status),

@@ -11,7 +11,7 @@ use tonic::Status;
 use super::context::ControlContext;
 use super::convert;
 use crate::somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
-use crate::stochastic::{Environment, Pressure};
+use crate::stochastic::{Environment, Pressure, full};
 
 /// Under which name the catalogue keeps an override.
 const SETTING: &str = "zone.override";
@@ -102,6 +102,7 @@ pub(super) fn status(context: &ControlContext) -> v1::ZoneStatus {
     let now = Instant::now();
     let at = context.zone.status(now);
     let environment = context.environment.load();
+    let budget = (context.ingest)().budget_bytes;
     let Thresholds { yellow, red } = context.thresholds;
     let transitions = context.zone.changes().filter(|(_, _, count)| *count > 0);
     v1::ZoneStatus {
@@ -116,14 +117,7 @@ pub(super) fn status(context: &ControlContext) -> v1::ZoneStatus {
         }),
         readings: Sense::ALL
             .into_iter()
-            .map(|sense| v1::Reading {
-                name: sense.label().to_owned(),
-                value: at.readings.get(sense),
-                raw: None,
-                unit: String::new(),
-                can_cause_red: sense.may_cause_red(),
-                absent_reason: absent(sense, at.readings.get(sense), &environment),
-            })
+            .map(|sense| reading(sense, at.readings.get(sense), budget, &environment))
             .collect(),
         transitions: transitions
             .map(|(from, to, count)| v1::ZoneTransition {
@@ -134,6 +128,18 @@ pub(super) fn status(context: &ControlContext) -> v1::ZoneStatus {
             .collect(),
         yellow_at: yellow,
         red_at: red,
+    }
+}
+
+fn reading(sense: Sense, value: Option<f64>, budget: u64, environment: &Environment) -> v1::Reading {
+    let (full, unit) = full(sense, budget);
+    v1::Reading {
+        name: sense.label().to_owned(),
+        value,
+        raw: value.map(|value| value * full),
+        unit: unit.to_owned(),
+        can_cause_red: sense.may_cause_red(),
+        absent_reason: absent(sense, value, environment),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::status::Place;
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
-use gophership_vault::ids::{Lsn, NodeId, ShardId};
+use gophership_vault::ids::{NodeId, ShardId};
 
 use super::dead_letters::submit;
 use super::status::Status;
@@ -15,7 +16,7 @@ pub(super) struct Keeper {
     pub(super) node: NodeId,
     pub(super) catalogue: Arc<LocalCatalogue>,
     pub(super) exporters: Vec<(String, Arc<Status>)>,
-    kept: HashMap<(String, ShardId), Lsn>,
+    kept: HashMap<(String, ShardId), Place>,
 }
 
 impl Keeper {
@@ -37,7 +38,8 @@ impl Keeper {
         for (name, status) in &self.exporters {
             for (shard, place) in status.places() {
                 let Some(done) = place.done else { continue };
-                if self.kept.get(&(name.clone(), shard)) != Some(&done) {
+                // After a seek the same place must be kept once more.
+                if self.kept.get(&(name.clone(), shard)) != Some(&place) {
                     cursors.push(ExportCursor {
                         exporter: name.clone(),
                         generation: place.generation,
@@ -56,7 +58,11 @@ impl Keeper {
         };
         submit(&self.catalogue, command).await?;
         for cursor in cursors {
-            self.kept.insert((cursor.exporter, cursor.shard), cursor.done);
+            let place = Place {
+                generation: cursor.generation,
+                done: Some(cursor.done),
+            };
+            self.kept.insert((cursor.exporter, cursor.shard), place);
         }
         Ok(())
     }

@@ -116,7 +116,7 @@ impl SendLetters {
                     done.last_answer = why;
                     continue;
                 }
-                Answer::Retry { why, .. } | Answer::Operator(why) => {
+                Answer::Retry { why, .. } | Answer::Exhausted(why) | Answer::Operator(why) => {
                     done.last_answer = why;
                     return Ok(done);
                 }

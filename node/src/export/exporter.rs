@@ -3,19 +3,21 @@
 //! **Invariant.** I1: nothing of an exporter waits for another one.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use futures_util::FutureExt;
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::Vault;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::lane::{Lane, LaneParts};
-use super::limits::NICE;
+use super::limits::{LANE_PAUSE, NICE};
 use super::orders::{Ear, Orders};
-use super::status::Status;
+use super::status::{LaneState, Status};
 use crate::buffer::{Budget, Slice};
 use crate::config::Export;
 use crate::sink::Sink;
@@ -32,8 +34,6 @@ pub(super) struct ExporterSetup {
     pub(super) budget: Arc<Budget>,
     pub(super) max_message: usize,
     pub(super) orders: watch::Receiver<Orders>,
-    /// One for each lane.
-    pub(super) sinks: Vec<Sink>,
 }
 
 /// Starts the thread.
@@ -57,6 +57,7 @@ pub(super) fn start(setup: ExporterSetup) -> io::Result<JoinHandle<()>> {
 
 async fn work(setup: ExporterSetup) {
     let parts = Rc::new(LaneParts {
+        memory: setup.config.memory(setup.max_message as u64),
         name: setup.config.name,
         vault: setup.vault,
         catalogue: setup.catalogue,
@@ -68,16 +69,38 @@ async fn work(setup: ExporterSetup) {
         max_message: setup.max_message,
         expire: setup.config.expire,
     });
+    let target = Rc::new(setup.config.target);
     let mut lanes = tokio::task::JoinSet::new();
-    for ((shard, place), sink) in setup.status.places().into_iter().zip(setup.sinks) {
-        let lane = Lane::new(Rc::clone(&parts), shard, place, sink, Ear::new(setup.orders.clone()));
-        lanes.spawn_local(lane.run());
+    for (shard, _) in setup.status.places() {
+        let (parts, target, orders) = (Rc::clone(&parts), Rc::clone(&target), setup.orders.clone());
+        lanes.spawn_local(async move {
+            let mut ear = Ear::new(orders);
+            while let Some(place) = parts.status.place(shard).filter(|_| !ear.now().stop) {
+                let sink = match Sink::new(&target) {
+                    Ok(sink) => sink,
+                    // It was made once before; a file of its TLS may be gone since.
+                    Err(error) => {
+                        parts.status.say(&error.to_string());
+                        parts.status.enter(shard, LaneState::Stopped, 0);
+                        ear.wait(LANE_PAUSE).await;
+                        continue;
+                    }
+                };
+                let lane = Lane::new(Rc::clone(&parts), shard, place, sink, ear.clone());
+                // A fault of the program must not end a shard's export until somebody starts the node again.
+                if AssertUnwindSafe(lane.run()).catch_unwind().await.is_ok() {
+                    return;
+                }
+                tracing::error!(exporter = parts.name, %shard, "export.lane.panicked");
+                parts
+                    .status
+                    .say("its sender panicked, which is a fault of the program; it goes on where it was");
+                parts.status.enter(shard, LaneState::Retrying, 0);
+                ear.wait(LANE_PAUSE).await;
+            }
+        });
     }
-    while let Some(ended) = lanes.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(exporter = parts.name, %error, "export.lane.panicked");
-        }
-    }
+    while lanes.join_next().await.is_some() {}
 }
 
 /// Lets those before the ack go first.

@@ -23,7 +23,7 @@ use super::limits::{COMMIT_INTERVAL, STOP_PATIENCE};
 use super::orders::Orders;
 use super::status::{ExporterView, Place, Status};
 use crate::buffer::{Budget, LiveRing};
-use crate::config::{Export, ExportKind, ExportStart};
+use crate::config::{Export, ExportKind, ExportStart, ExportTarget};
 use crate::sink::Sink;
 use crate::somatic::{Throttle, ZoneCell};
 
@@ -141,12 +141,10 @@ impl Exporters {
                 .map(|shard| (*shard, Arc::new(LiveRing::default())))
                 .collect();
             let status = Status::new(rings, shards.iter().map(place).collect::<BTreeMap<_, _>>());
-            let sinks = shards
-                .iter()
-                .map(|_| open_sink(config))
-                .collect::<Result<Vec<_>, _>>()?;
+            // Its lanes make their own; this one tells whether it can be made.
+            open_sink(config)?;
             let (orders, heard) = watch::channel(orders);
-            let need = config.batch_bytes + parts.max_message as u64;
+            let need = config.memory(parts.max_message as u64);
             let setup = ExporterSetup {
                 config: config.clone(),
                 vault: parts.vault.clone(),
@@ -157,7 +155,6 @@ impl Exporters {
                 budget: Budget::new(share.max(need), 1),
                 max_message: parts.max_message,
                 orders: heard,
-                sinks,
             };
             let thread = exporter::start(setup).map_err(|source| ExportError::Thread {
                 name: name.clone(),
@@ -318,8 +315,17 @@ impl Exporters {
             at_ns: now_unix_nano(),
         })?;
         let generation = generation_of(&self.catalogue, name);
-        r.orders.send_modify(|orders| orders.generation = generation);
+        r.orders
+            .send_modify(|orders| orders.generation = orders.generation.max(generation));
         Ok(self.view_of(r))
+    }
+
+    /// Where an exporter sends.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn target(&self, name: &str) -> Result<ExportTarget, ExportError> {
+        self.find(name).map(|r| r.config.target.clone())
     }
 
     /// What sends the dead letters of an exporter once more.
@@ -341,9 +347,13 @@ impl Exporters {
     /// The dead letters of an exporter that are meant: those named, or all.
     ///
     /// # Errors
-    /// One that is named is none.
+    /// One that is named is none, or no exporter ever had this name.
     pub fn letters(&self, name: &str, named: Vec<EntryKey>) -> Result<Vec<EntryKey>, ExportError> {
         self.catalogue.read(|state| {
+            // One that is not configured any more may still have some.
+            if state.exporter(name).is_none() {
+                return Err(ExportError::Unknown(name.to_owned()));
+            }
             if named.is_empty() {
                 let all = state.dead_letters(Some(name), None, usize::MAX);
                 return Ok(all.map(gophership_catalogue::exporter::DeadLetter::entry).collect());
@@ -391,21 +401,23 @@ fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) ->
     let name = &config.name;
     let known = parts.catalogue.read(|state| state.exporter(name).copied());
     if known.is_none() {
-        let at_ns = now_unix_nano();
-        parts.catalogue.submit(Command::SetExporter {
-            exporter: name.clone(),
-            paused: false,
-            at_ns,
-        })?;
-        if config.start == ExportStart::Now {
-            let behind_all = shards.iter().map(|shard| (*shard, parts.vault.readable(*shard)));
-            parts.catalogue.submit(Command::SeekExporter {
-                exporter: name.clone(),
-                node: parts.vault.identity().node_id,
-                shards: behind_all.collect(),
+        let (exporter, at_ns) = (name.clone(), now_unix_nano());
+        parts.catalogue.submit(match config.start {
+            ExportStart::Oldest => Command::SetExporter {
+                exporter,
+                paused: false,
                 at_ns,
-            })?;
-        }
+            },
+            ExportStart::Now => Command::SeekExporter {
+                exporter,
+                node: parts.vault.identity().node_id,
+                shards: shards
+                    .iter()
+                    .map(|shard| (*shard, parts.vault.readable(*shard)))
+                    .collect(),
+                at_ns,
+            },
+        })?;
     }
     Ok(Orders {
         paused: known.is_some_and(|k| k.paused),

@@ -32,6 +32,8 @@ pub(super) struct LaneParts {
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
     pub(super) slice: Rc<Slice>,
+    /// What a batch may take of it.
+    pub(super) memory: u64,
     pub(super) batch_bytes: usize,
     pub(super) max_message: usize,
     pub(super) expire: Option<Duration>,
@@ -67,12 +69,23 @@ enum Settled {
     Taken,
     /// It must go in smaller pieces, or is refused where it is one entry.
     Refused {
-        too_large: bool,
+        of: RefusedFor,
         why: String,
     },
     Expired,
     /// New orders came first.
     Interrupted,
+}
+
+/// What a sink has against a piece.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RefusedFor {
+    /// What is in it.
+    Data,
+    /// Its size.
+    Size,
+    /// Its size, or that it comes now: told by whether a single record gets through.
+    SizeOrQuota,
 }
 
 impl Lane {
@@ -110,6 +123,7 @@ impl Lane {
             }
             let began = Instant::now();
             let Some(room) = self.room() else {
+                self.source.let_go();
                 self.ear.wait(BUDGET_PAUSE).await;
                 continue;
             };
@@ -146,9 +160,7 @@ impl Lane {
 
     /// What a batch may take of memory.
     fn room(&self) -> Option<Permit> {
-        self.parts
-            .slice
-            .must_take((self.parts.batch_bytes + self.parts.max_message) as u64)
+        self.parts.slice.must_take(self.parts.memory)
     }
 
     fn moving(&self) -> LaneState {
@@ -164,6 +176,9 @@ impl Lane {
         self.source.let_go();
         if self.source.go_live() {
             return;
+        }
+        if let Some(why) = self.source.waits() {
+            self.parts.status.say(why);
         }
         self.enter(self.moving(), 0);
         tokio::select! {
@@ -223,6 +238,7 @@ impl Lane {
     async fn deliver(&mut self, whole: Piece) -> bool {
         // The next piece is the last.
         let mut pieces = vec![whole];
+        let mut backoff = Backoff::default();
         while let Some(piece) = pieces.pop() {
             if piece.items.iter().all(|item| item.records == 0) {
                 // A deferred request that held nothing.
@@ -231,6 +247,7 @@ impl Lane {
             }
             match self.send(&piece).await {
                 Settled::Taken => {
+                    backoff = Backoff::default();
                     let counts = &self.parts.status.counts;
                     add(&counts.sent_entries, piece.entries());
                     add(&counts.sent_records, piece.records());
@@ -241,19 +258,25 @@ impl Lane {
                     add(&self.parts.status.counts.expired_entries, piece.entries());
                     self.advance(piece.done());
                 }
-                Settled::Refused { too_large, why } => {
+                Settled::Refused { of, why } => {
                     // Of several entries maybe only one is refused; of one only its size can be helped.
-                    let parts = if too_large || piece.items.len() > 1 {
+                    let parts = if of != RefusedFor::Data || piece.items.len() > 1 {
                         piece.halves()
                     } else {
                         Err(piece)
                     };
                     match parts {
                         Ok((first, second)) => {
-                            if too_large {
+                            if of != RefusedFor::Data {
                                 add(&self.parts.status.counts.split_requests, 1);
                             }
                             pieces.extend([second, first]);
+                        }
+                        Err(one) if of == RefusedFor::SizeOrQuota => {
+                            if self.pause(LaneState::Retrying, backoff.next(None), Some(&one)).await {
+                                return false;
+                            }
+                            pieces.push(one);
                         }
                         Err(one) => {
                             let lsn = one.items.first().map(|item| item.lsn);
@@ -308,11 +331,24 @@ impl Lane {
                 }
                 Answer::TooLarge(why) => {
                     self.parts.status.say(&why);
-                    return Settled::Refused { too_large: true, why };
+                    return Settled::Refused {
+                        of: RefusedFor::Size,
+                        why,
+                    };
+                }
+                Answer::Exhausted(why) => {
+                    self.parts.status.say(&why);
+                    return Settled::Refused {
+                        of: RefusedFor::SizeOrQuota,
+                        why,
+                    };
                 }
                 Answer::Refused(why) => {
                     self.parts.status.say(&why);
-                    return Settled::Refused { too_large: false, why };
+                    return Settled::Refused {
+                        of: RefusedFor::Data,
+                        why,
+                    };
                 }
                 Answer::Retry { after, why } => (LaneState::Retrying, backoff.next(after), why),
                 Answer::Operator(why) => (LaneState::Stopped, OPERATOR_PAUSE, why),

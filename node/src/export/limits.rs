@@ -16,6 +16,8 @@ pub(super) const CLOSED_LOOK: Duration = Duration::from_millis(20);
 pub(super) const BUDGET_PAUSE: Duration = Duration::from_millis(20);
 /// A batch that waits for its sink is looked at this often: whether it has expired.
 pub(super) const EXPIRE_LOOK: Duration = Duration::from_secs(1);
+/// How long a lane whose sender panicked, or whose sink cannot be made, rests before it goes on.
+pub(super) const LANE_PAUSE: Duration = Duration::from_secs(5);
 /// Entries of one batch.
 pub(super) const BATCH_ENTRIES_MAX: usize = 4096;
 /// How much lower an exporter's thread ranks than those before the ack.

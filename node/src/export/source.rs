@@ -1,12 +1,11 @@
 //! Where a lane's entries come from: the vault, at its own pace, or the live ring, as they are acknowledged. Either way the bytes are read from the log.
 //!
-//! **Invariants.** I1: entries come in Lsn order, none is left out but what cannot be read. I2: on the live ring nothing is read but what was handed over, or was acknowledged when the ring
-//! was opened.
+//! **Invariants.** I1: entries come in Lsn order, none is left out but what is damaged. I2: on the live ring nothing is read but what was handed over, or was durable when the ring
+//! was opened or stood idle.
 
 use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, ShardId};
-use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
 use super::limits::{CLOSED_LOOK, IDLE_LOOK};
@@ -34,7 +33,7 @@ impl Source {
         zone: Arc<ZoneCell>,
     ) -> Self {
         Self {
-            cursor: vault.cursor(shard, done.and_then(after), TimeRange::ALL),
+            cursor: vault.follower(shard, done.and_then(after)),
             vault: vault.clone(),
             shard,
             ring,
@@ -69,7 +68,7 @@ impl Source {
 
     /// Goes on to the live ring, where the zone allows it, once the vault was read to its end. Says whether there may be more at once.
     pub(super) fn go_live(&mut self) -> bool {
-        if self.live.is_some() || self.zone.zone() != Zone::Green {
+        if self.live.is_some() || self.cursor.waits().is_some() || self.zone.zone() != Zone::Green {
             return false;
         }
         self.ring.open();
@@ -77,6 +76,11 @@ impl Source {
         self.live = Some(readable);
         self.cursor.extend(readable);
         true
+    }
+
+    /// What the next entry waits for, where it is there and cannot be read yet.
+    pub(super) fn waits(&self) -> Option<&str> {
+        self.cursor.waits()
     }
 
     /// Whether it is on the live ring.
@@ -96,11 +100,16 @@ impl Source {
     }
 
     /// Waits until there may be more.
-    pub(super) async fn wait(&self) {
+    pub(super) async fn wait(&mut self) {
         // Without a ring nobody says when there is more.
         let limit = if self.is_live() { IDLE_LOOK } else { CLOSED_LOOK };
-        // Too late is no error: it is time to look.
-        let _ = tokio::time::timeout(limit, self.ring.wait()).await;
+        if tokio::time::timeout(limit, self.ring.wait()).await.is_err()
+            && let Some(heard) = &mut self.live
+        {
+            // What became durable after its request was answered with an error was handed over by nobody.
+            *heard = self.vault.readable(self.shard);
+            self.cursor.extend(*heard);
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn add(count: &AtomicU64, by: u64) {
 }
 
 /// How far a lane is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     pub(super) generation: Generation,
     pub(super) done: Option<Lsn>,
@@ -129,6 +129,11 @@ impl Status {
 
     pub(super) fn places(&self) -> Vec<(ShardId, Place)> {
         self.lanes().iter().map(|(shard, lane)| (*shard, lane.place)).collect()
+    }
+
+    /// Where a lane is; `None` for a shard that has none.
+    pub(super) fn place(&self, shard: ShardId) -> Option<Place> {
+        self.lanes().get(&shard).map(|lane| lane.place)
     }
 
     pub(super) fn say(&self, answer: &str) {

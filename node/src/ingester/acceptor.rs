@@ -1,7 +1,7 @@
 //! Accepts connections on the OTLP ports and hands each to the least busy worker.
 //!
 //! Invariants:
-//! - I1: at most [`CONNECTIONS_MAX`] connections are open; one more is closed at once.
+//! - I1: no more connections are open than the process has descriptors for beside its files; one more is closed at once.
 //! - I2: no error of the system ends accepting: what passes is tried again.
 //!
 //! Not here: what happens on a connection (`connection`).
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::connection::{Accepted, Protocol};
 use super::worker::WorkerDoor;
-use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, LISTEN_BACKLOG};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::tls::ServerTls;
 
 /// Listens on an address. Connections queue in the kernel until [`accept`] takes them.
@@ -44,16 +44,28 @@ pub struct Port {
     pub tls: Option<Arc<ServerTls>>,
 }
 
-/// Accepts on all ports until `stop` turns true; then closes them.
+/// Accepts on all ports until `stop` turns true; then closes them. At most `connections_max` are open at a time.
 ///
 /// # Errors
 /// A listener cannot be watched.
-pub async fn accept(ports: Vec<Port>, workers: Vec<WorkerDoor>, stop: watch::Receiver<bool>) -> io::Result<()> {
-    let loops = ports.into_iter().map(|port| accept_port(port, &workers, stop.clone()));
+pub async fn accept(
+    ports: Vec<Port>,
+    workers: Vec<WorkerDoor>,
+    connections_max: usize,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let loops = ports
+        .into_iter()
+        .map(|port| accept_port(port, &workers, connections_max, stop.clone()));
     join_all(loops).await.into_iter().collect()
 }
 
-async fn accept_port(port: Port, workers: &[WorkerDoor], mut stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn accept_port(
+    port: Port,
+    workers: &[WorkerDoor],
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(port.listener)?;
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
@@ -64,7 +76,7 @@ async fn accept_port(port: Port, workers: &[WorkerDoor], mut stop: watch::Receiv
         };
         match accepted {
             Ok((stream, _)) => {
-                if let Err(error) = hand_over(stream, port.protocol, port.tls.clone(), workers) {
+                if let Err(error) = hand_over(stream, port.protocol, port.tls.clone(), workers, connections_max) {
                     tracing::warn!(%error, "ingest.connection.refused");
                 }
             }
@@ -95,11 +107,12 @@ fn hand_over(
     protocol: Protocol,
     tls: Option<Arc<ServerTls>>,
     workers: &[WorkerDoor],
+    connections_max: usize,
 ) -> io::Result<()> {
     let open: usize = workers.iter().map(|worker| worker.load.connections() as usize).sum();
-    if open >= CONNECTIONS_MAX {
+    if open >= connections_max {
         return Err(io::Error::other(format!(
-            "{CONNECTIONS_MAX} connections are open: one more was closed"
+            "{connections_max} connections are open: one more was closed"
         )));
     }
     stream.set_nodelay(true)?;

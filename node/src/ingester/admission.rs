@@ -8,7 +8,8 @@
 //! Owns: the bytes that admitted messages have still to bring, the rate at which bytes come in, and the bound.
 //!
 //! Invariants:
-//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy.
+//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy. Nor does a message count for more than can be
+//!   on its way, whatever length it announces.
 //! - I2: one message is always admitted, however large.
 //! - I3: what a message was expected to bring is no longer expected when it has come, or when the message is dropped.
 
@@ -30,12 +31,15 @@ pub(super) struct Admission {
     bound: Cell<u64>,
     /// A message's length, smoothed: what is expected of one whose length is not known yet.
     mean: Cell<u64>,
+    /// What of one message can be on its way: a connection's window.
+    window: u64,
 }
 
 impl Admission {
     /// Nothing waits, and everything is admitted.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(window: u64) -> Self {
         Self {
+            window,
             unread: Cell::new(0),
             read: Cell::new(0),
             rate: Cell::new(0),
@@ -52,6 +56,7 @@ impl Admission {
             self.unread.set(unread + mean);
             Expected {
                 admission: self,
+                left: mean,
                 unread: mean,
             }
         })
@@ -70,6 +75,10 @@ impl Admission {
             self.bound.set(self.bound.get().saturating_mul(2));
             return;
         }
+        // Busy with something else: that says nothing of how fast it reads.
+        if read == 0 {
+            return;
+        }
         let now = u64::try_from(u128::from(read) * 1_000_000_000 / elapsed.as_nanos()).unwrap_or(u64::MAX);
         let rate = match self.rate.get() {
             0 => now,
@@ -86,34 +95,49 @@ impl Admission {
 #[derive(Debug)]
 pub(super) struct Expected<'a> {
     admission: &'a Admission,
+    left: u64,
+    /// What of `left` counts.
     unread: u64,
 }
 
 impl Expected<'_> {
     /// The message's length is known now, and nothing of it was read.
     pub(super) fn must_be(&mut self, len: u64) {
-        let admission = self.admission;
-        admission.unread.set(admission.unread.get() - self.unread + len);
-        self.unread = len;
-        let mean = admission.mean.get();
-        admission.mean.set(mean - mean / 16 + len / 16);
+        self.left = len;
+        self.must_count();
+        self.must_remember(len);
+    }
+
+    /// The message is complete, and its length was not known before.
+    pub(super) fn must_have_been(&mut self, len: u64) {
+        self.must_remember(len);
+    }
+
+    fn must_remember(&self, len: u64) {
+        let mean = self.admission.mean.get();
+        self.admission.mean.set(mean - mean / 16 + len / 16);
     }
 
     /// So many bytes of it have arrived.
     pub(super) fn must_read(&mut self, bytes: u64) {
         self.admission.read.set(self.admission.read.get() + bytes);
-        self.must_forget(bytes.min(self.unread));
+        self.left = self.left.saturating_sub(bytes);
+        self.must_count();
     }
 
-    fn must_forget(&mut self, bytes: u64) {
-        self.unread -= bytes;
-        self.admission.unread.set(self.admission.unread.get() - bytes);
+    fn must_count(&mut self) {
+        let counts = self.left.min(self.admission.window);
+        self.admission
+            .unread
+            .set(self.admission.unread.get() - self.unread + counts);
+        self.unread = counts;
     }
 }
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.must_forget(self.unread);
+        self.left = 0;
+        self.must_count();
     }
 }
 
@@ -132,7 +156,7 @@ mod tests {
 
     /// A worker that was busy for a second and read 800 messages in it.
     fn busy() -> Admission {
-        let admission = Admission::new();
+        let admission = Admission::new(u64::MAX);
         for _ in 0..20 {
             for _ in 0..40 {
                 admit(&admission).unwrap().must_read(LEN);
@@ -203,5 +227,34 @@ mod tests {
         assert!(admission.unread.get() > 0);
         drop(some);
         assert_eq!(admission.unread.get(), 0);
+    }
+
+    #[test]
+    fn i1_a_message_counts_for_no_more_than_can_be_on_its_way() {
+        let admission = Admission::new(1000);
+        let mut large = admission.must_admit().expect("the first");
+        large.must_be(1 << 22);
+        assert_eq!(admission.unread.get(), 1000);
+        large.must_read((1 << 22) - 400);
+        assert_eq!(admission.unread.get(), 400);
+        drop(large);
+        assert_eq!(admission.unread.get(), 0);
+    }
+
+    #[test]
+    fn i2_a_busy_time_in_which_nothing_was_read_closes_no_door() {
+        let admission = Admission::new(u64::MAX);
+        admission.tick(TICK, TICK);
+        let _one = admit(&admission).expect("the first");
+        assert!(admit(&admission).is_some());
+    }
+
+    #[test]
+    fn a_length_that_was_not_known_before_counts_towards_the_mean() {
+        let admission = Admission::new(u64::MAX);
+        let mut chunked = admission.must_admit().expect("the first");
+        chunked.must_read(LEN);
+        chunked.must_have_been(LEN);
+        assert_eq!(admission.mean.get(), LEN / 16);
     }
 }

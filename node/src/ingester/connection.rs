@@ -1,7 +1,7 @@
 //! One connection: from its hand-over to its end.
 //!
 //! Invariants:
-//! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent, when the node drains.
+//! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent or asks nothing at first, when the node drains.
 //! - I2: a connection that is told to end answers what it has read first.
 
 use std::convert::Infallible;
@@ -22,7 +22,8 @@ use super::state::{ConnectionCharge, WorkerState};
 use super::{otlp_grpc, otlp_http};
 use crate::limits::{
     CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_BUFFER_BYTES, HTTP1_IDLE_TIMEOUT,
-    HTTP2_FRAME_BYTES, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX, TLS_HANDSHAKE_TIMEOUT,
+    HTTP2_FRAME_BYTES, HTTP2_LATE_FRAMES_MAX, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX,
+    TLS_HANDSHAKE_TIMEOUT,
 };
 use crate::tls::ServerTls;
 
@@ -74,7 +75,10 @@ pub(super) fn builder(window: u32) -> auto::Builder<LocalExecutor> {
         .max_header_list_size(HEADERS_BYTES_MAX)
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        // A refusal comes before its message, whose frames then arrive for a stream that is gone. h2 counts them as faults, over the connection's whole life, and
+        // would end it with all that is under way on it.
+        .max_local_error_reset_streams(HTTP2_LATE_FRAMES_MAX);
     builder
 }
 
@@ -121,6 +125,9 @@ async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
     let mut connection = pin!(state.builder.serve_connection(TokioIo::new(socket), service));
     let mut end = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
     let mut drained = pin!(state.drain.notified());
+    // What bounds the silence of a connection begins with its first request, or with its HTTP/2 preface.
+    let mut unused = pin!(tokio::time::sleep(HTTP1_IDLE_TIMEOUT));
+    let mut watched = true;
     let mut ending = false;
     let mut told = state.draining.get();
     loop {
@@ -138,6 +145,10 @@ async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
                 return;
             }
             () = drained.as_mut(), if !ending => told = true,
+            () = unused.as_mut(), if watched && !ending => {
+                watched = false;
+                told = !charge.is_used();
+            }
             () = end.as_mut() => {
                 if ending {
                     return;

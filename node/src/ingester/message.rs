@@ -61,6 +61,11 @@ impl<'w> Message<'w> {
         self.must_grow(len)
     }
 
+    /// A message of unknown length has come to its end.
+    pub(super) fn must_have_come(&mut self) {
+        self.coming.must_have_been(self.len as u64);
+    }
+
     /// So many more bytes of a message of unknown length are there: takes them from the budget, twice, since a buffer that grows is copied.
     pub(super) fn must_grow_by(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.must_grow(bytes * 2)

@@ -85,7 +85,7 @@ async fn export(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
-    in_flight.must_pay()?;
+    in_flight.must_pay(state.window.into())?;
     let encoding = Encoding::of(request.headers());
     // The headers are not kept while the message arrives.
     let read = read_message(state, coming, encoding, request.into_body());
@@ -218,13 +218,15 @@ async fn other_service(
     in_flight: &mut InFlight<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    in_flight.must_pay()?;
+    in_flight.must_pay(state.window.into())?;
     let paid = state
         .slice
         .must_take(OTHER_REQUEST_BYTES as u64)
         .ok_or(Refusal::Budget)?;
     let request = request.map(|body| tonic::body::Body::new(Limited::new(body, OTHER_REQUEST_BYTES)));
-    match state.routes.clone().call(request).await {
+    // It answers when its message is there; streams go on behind that.
+    let answered = tokio::time::timeout(state.limits.read_timeout, state.routes.clone().call(request)).await;
+    match answered.map_err(|_| Refusal::ReadTimeout)? {
         Ok(response) => Ok(response.map(|body| ReplyBody::Service { body, _paid: paid })),
         Err(never) => match never {},
     }

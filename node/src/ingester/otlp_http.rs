@@ -16,7 +16,7 @@ use super::refusal::{JSON, PROTOBUF, Refusal};
 use super::reply::ReplyBody;
 use super::state::{ConnectionCharge, InFlight, WorkerState};
 use super::store::{Form, store};
-use crate::limits::PASSED_OVER_BYTES_MAX;
+use crate::limits::{HTTP1_BUFFER_BYTES, PASSED_OVER_BYTES_MAX};
 
 const LOGS: &str = "/v1/logs";
 /// The paths of what is not logs.
@@ -102,8 +102,13 @@ async fn export<'w>(
 ) -> Result<(), Refusal> {
     let form = form(request.headers())?;
     let is_http2 = request.version() == Version::HTTP_2;
+    let unread = if is_http2 {
+        u64::from(state.window)
+    } else {
+        HTTP1_BUFFER_BYTES as u64
+    };
     let mut body = request.into_body();
-    let read = read_message(state, in_flight, form, &mut body);
+    let read = read_message(state, in_flight, unread, form, &mut body);
     let read = tokio::time::timeout(state.limits.read_timeout, read).await;
     match read.unwrap_or(Err(Refusal::ReadTimeout)) {
         Ok(message) => store(state, message, form).await,
@@ -133,11 +138,12 @@ async fn pass_over(state: &WorkerState, mut body: Incoming) {
 async fn read_message<'w>(
     state: &'w WorkerState,
     in_flight: &mut InFlight<'w>,
+    unread: u64,
     form: Form,
     body: &mut Incoming,
 ) -> Result<Message<'w>, Refusal> {
     let coming = state.admission.must_admit().ok_or(Refusal::Busy)?;
-    in_flight.must_pay()?;
+    in_flight.must_pay(unread)?;
     let max = state.limits.max_message;
     let expected = body.size_hint().exact();
     let mut message = Message::new(state, coming);
@@ -164,6 +170,9 @@ async fn read_message<'w>(
             message.must_grow_by(data.len())?;
         }
         message.must_push(data, expected.is_some_and(|expected| len as u64 == expected));
+    }
+    if expected.is_none() {
+        message.must_have_come();
     }
     Ok(message)
 }

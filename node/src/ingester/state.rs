@@ -118,7 +118,7 @@ impl WorkerState {
             writer: RefCell::new(writer),
             waiters: Rc::new(Waiters::new()),
             slice,
-            admission: Admission::new(),
+            admission: Admission::new(window.into()),
             senses,
             rings,
             frames: Pool::new(POOLED_LISTS, POOLED_FRAMES_MAX),
@@ -161,7 +161,16 @@ fn window(limit: u64) -> u32 {
 #[derive(Default)]
 pub(super) struct ConnectionCharge {
     requests: Cell<u32>,
+    /// Whether there was any.
+    used: Cell<bool>,
     window: RefCell<Option<Permit>>,
+}
+
+impl ConnectionCharge {
+    /// Whether a request was ever begun.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.get()
+    }
 }
 
 /// A request being served: counted, and paid for until it ends.
@@ -176,6 +185,7 @@ impl<'w> InFlight<'w> {
     pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
         state.load.must_set_streams(state.counters.must_begin());
         charge.requests.set(charge.requests.get() + 1);
+        charge.used.set(true);
         Self {
             state,
             charge,
@@ -184,15 +194,11 @@ impl<'w> InFlight<'w> {
     }
 
     /// Takes from the budget what the request costs before its message is read.
-    pub(super) fn must_pay(&mut self) -> Result<(), Refusal> {
+    /// `unread`: what may arrive on its connection before anybody reads.
+    pub(super) fn must_pay(&mut self, unread: u64) -> Result<(), Refusal> {
         let mut window = self.charge.window.borrow_mut();
         if window.is_none() {
-            *window = Some(
-                self.state
-                    .slice
-                    .must_take(u64::from(self.state.window))
-                    .ok_or(Refusal::Budget)?,
-            );
+            *window = Some(self.state.slice.must_take(unread).ok_or(Refusal::Budget)?);
         }
         self.permit = Some(self.state.slice.must_take(REQUEST_BYTES).ok_or(Refusal::Budget)?);
         Ok(())

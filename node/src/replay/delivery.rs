@@ -68,10 +68,13 @@ impl Delivery {
     /// Starts the reading, on a thread that may wait. It ends when nobody listens any more.
     fn read(&self) -> mpsc::Receiver<Found> {
         let (say, heard) = mpsc::channel(ENTRIES_AHEAD);
-        let (vault, part, range) = (self.vault.clone(), self.part, self.range);
+        let (vault, part, range) = (self.vault.clone(), self.part.clone(), self.range);
+        let done = self.progress.position((vault.identity().node_id, part.shard));
         tokio::task::spawn_blocking(move || {
             // Broken off or not, this is the end of the thread.
-            let _ = reader::read(&vault, part, range, &mut |found| match say.blocking_send(found) {
+            let _ = reader::read(&vault, &part, range, done.map(|d| d.done_lsn), &mut |found| match say
+                .blocking_send(found)
+            {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             });
@@ -133,6 +136,10 @@ impl Delivery {
                 Answer::Retry { after, why } => {
                     self.progress.trouble(&why);
                     tokio::time::sleep(backoff.next(after)).await;
+                }
+                Answer::Exhausted(why) => {
+                    self.progress.trouble(&why);
+                    tokio::time::sleep(backoff.next(None)).await;
                 }
                 Answer::Operator(why) => return Err(why),
             }

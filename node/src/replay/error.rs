@@ -18,6 +18,14 @@ pub(crate) enum ReplayError {
         /// The resolver's own word.
         why: String,
     },
+    /// It would send in plaintext to another machine.
+    #[error(
+        "the sink {endpoint} is another machine, and would be spoken to in plaintext: replay to an exporter, which may have TLS (exporter:NAME), or accept it with insecure (--insecure)"
+    )]
+    Plaintext {
+        /// Which.
+        endpoint: String,
+    },
     /// It would send to itself.
     #[error(
         "the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or insist with into_self (--into-self)"

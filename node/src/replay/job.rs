@@ -24,6 +24,7 @@ use super::plan::Part;
 use super::progress::{Progress, shortened};
 use super::spec::Spec;
 use crate::control::raised;
+use crate::export::Exporters;
 use crate::sink::{Readier, Sink};
 use crate::somatic::Throttle;
 
@@ -41,6 +42,7 @@ pub(super) struct Job {
     pub(super) order: Order,
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) exporters: Arc<Exporters>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
     pub(super) max_message: usize,
@@ -65,7 +67,9 @@ impl Job {
         self.keep_position(&mut kept).await;
         let result = match (ended, self.progress.not_delivered()) {
             (Err(why), _) => JobResult::Failed(shortened(&why)),
-            (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!("all was read and sent, but {lost}"))),
+            (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!(
+                "it came to its end, but not everything was delivered: {lost}"
+            ))),
             (Ok(()), None) => JobResult::Done,
         };
         tracing::info!(job = %self.id, result = ?result, "replay.job.end");
@@ -101,13 +105,13 @@ impl Job {
     fn senders(&self) -> Result<JoinSet<Result<(), String>>, String> {
         let spec = &self.order.spec;
         let sink = spec.sink.as_ref().ok_or("its record names no sink")?;
-        let target = sink.target().map_err(|e| e.to_string())?;
+        let target = sink.target(&self.exporters).map_err(|e| e.to_string())?;
         let pace = Pace::new(spec.rate_bytes_per_second);
         let mut senders = JoinSet::new();
         for part in &self.order.parts {
             let delivery = Delivery {
                 vault: self.vault.clone(),
-                part: *part,
+                part: part.clone(),
                 range: spec.range(),
                 sink: Sink::new(&target).map_err(|e| e.to_string())?,
                 pace: Arc::clone(&pace),

@@ -103,10 +103,8 @@ impl Jobs {
         if self.running().len() >= JOBS_MAX {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let order = Order {
-            spec,
-            parts: plan::parts(&self.context.vault),
-        };
+        let parts = plan::parts(&self.context.vault, spec.range());
+        let order = Order { spec, parts };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
         let command = Command::CreateJob {
@@ -126,11 +124,19 @@ impl Jobs {
 
     /// Finds the sink, and sees that it is not the node itself.
     async fn check(&self, sink: &SinkSpec) -> Result<(), ReplayError> {
-        Sink::new(&sink.target()?).map_err(|e| ReplayError::Invalid(e.to_string()))?;
-        let endpoint = sink.endpoint.clone();
+        let target = sink.target(&self.context.exporters)?;
+        Sink::new(&target).map_err(|e| ReplayError::Invalid(e.to_string()))?;
+        let SinkSpec::Server {
+            endpoint, into_self, ..
+        } = sink
+        else {
+            // That was seen to when the node started.
+            return Ok(());
+        };
+        let endpoint = endpoint.clone();
         match reaches_self(&endpoint, &self.context.own_addresses).await {
             Err(why) => Err(ReplayError::Unresolvable { endpoint, why }),
-            Ok(true) if !sink.into_self => Err(ReplayError::IntoSelf { endpoint }),
+            Ok(true) if !into_self => Err(ReplayError::IntoSelf { endpoint }),
             Ok(_) => Ok(()),
         }
     }
@@ -156,6 +162,7 @@ impl Jobs {
             order,
             vault: self.context.vault.clone(),
             catalogue: Arc::clone(&self.context.catalogue),
+            exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),
             max_message: self.context.max_message,
             progress,

@@ -1,20 +1,22 @@
 //! How far each shard is read: fixed when a replay starts, so that it ends however fast entries come in.
 
-use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
+use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
 use serde::{Deserialize, Serialize};
 
 /// One shard of a replay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(super) shard: ShardId,
     /// The last entry that belongs to it.
     pub(super) until: Lsn,
+    /// The segments that held something of it when it began, in runs, first and last of each: one that is gone when its turn comes was trimmed meanwhile.
+    pub(super) held: Vec<(SegmentIndex, SegmentIndex)>,
 }
 
-/// Everything that is acknowledged now.
-pub(super) fn parts(vault: &Vault) -> Vec<Part> {
+/// Everything that is acknowledged now, of this time.
+pub(super) fn parts(vault: &Vault, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.segments();
     let part = |shard: ShardId| {
@@ -25,10 +27,34 @@ pub(super) fn parts(vault: &Vault) -> Vec<Part> {
             .filter(|(id, state)| id.shard == shard && *state != SegmentState::Open)
             .map(|(id, _)| id.index)
             .max();
-        let until = acked.or_else(|| Some(Lsn::at(earlier?, EntryNumber::new(u32::MAX)?)))?;
-        Some(Part { shard, until })
+        let until = acked.or_else(|| earlier.map(Lsn::last_of))?;
+        let held = segments
+            .iter()
+            .filter(|(id, state)| id.shard == shard && id.index <= until.index() && may_hold(state, range))
+            .map(|(id, _)| id.index);
+        let held = runs(held);
+        Some(Part { shard, until, held })
     };
     vault.shards().into_iter().filter_map(part).collect()
+}
+
+fn may_hold(state: &SegmentState, range: TimeRange) -> bool {
+    match state {
+        SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
+        SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Open => true,
+    }
+}
+
+/// Runs of indexes that follow each other.
+fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, SegmentIndex)> {
+    let mut runs: Vec<(SegmentIndex, SegmentIndex)> = Vec::new();
+    for index in indexes {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_next() == Some(index) => *last = index,
+            Some(_) | None => runs.push((index, index)),
+        }
+    }
+    runs
 }
 
 /// The payload bytes of what is sealed and touches the range, and the segments of this boot among them.

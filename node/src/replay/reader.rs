@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 
@@ -16,22 +17,55 @@ pub(super) enum Found {
     Fault(ScanFault),
 }
 
-/// Reads `part`, and hands everything it finds to `each` until that breaks.
+/// Reads `part`, and hands everything it finds to `each` until that breaks. What was trimmed and lies behind `done` is missing.
 pub(super) fn read(
     vault: &Vault,
-    part: Part,
+    part: &Part,
     range: TimeRange,
+    done: Option<Lsn>,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    for found in vault.cursor(part.shard, None, range) {
-        match found {
-            Ok(entry) if entry.lsn > part.until => break,
-            Ok(entry) => each(Found::Entry(entry))?,
-            Err(fault) if fault.segment.index > part.until.index() => break,
-            Err(fault) => each(Found::Fault(fault))?,
+    let mut planned = planned(part, done).peekable();
+    let mut trimmed_before = |index: Option<SegmentIndex>, each: &mut dyn FnMut(Found) -> ControlFlow<()>| {
+        while let Some(passed) = planned.next_if(|planned| index.is_none_or(|index| *planned < index)) {
+            if !vault.holds(part.shard, passed) {
+                each(Found::Fault(trimmed(vault, part.shard, passed)))?;
+            }
         }
+        planned.next_if(|planned| index == Some(*planned));
+        ControlFlow::Continue(())
+    };
+    for found in vault.cursor(part.shard, None, range) {
+        let index = match &found {
+            Ok(entry) if entry.lsn > part.until => break,
+            Ok(entry) => entry.lsn.index(),
+            Err(fault) if fault.segment.index > part.until.index() => break,
+            Err(fault) => fault.segment.index,
+        };
+        trimmed_before(Some(index), each)?;
+        each(found.map_or_else(Found::Fault, Found::Entry))?;
     }
-    ControlFlow::Continue(())
+    trimmed_before(None, each)
+}
+
+/// The segments that are still to be read.
+fn planned(part: &Part, done: Option<Lsn>) -> impl Iterator<Item = SegmentIndex> {
+    let all = part.held.iter().flat_map(|(first, last)| {
+        std::iter::successors(Some(*first), |index| index.checked_next()).take_while(|index| index <= last)
+    });
+    all.filter(move |index| done.is_none_or(|done| done.index() <= *index))
+}
+
+fn trimmed(vault: &Vault, shard: ShardId, index: SegmentIndex) -> ScanFault {
+    ScanFault {
+        segment: SegmentId {
+            node: vault.identity().node_id,
+            shard,
+            index,
+        },
+        numbers: None,
+        what: "it was trimmed before it was read to its end".to_owned(),
+    }
 }
 
 /// A fault, for people.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ReplayError;
 use super::limits::ANSWER_TIMEOUT;
 use crate::config::{Compression, Endpoint, ExportKind, ExportTarget};
+use crate::export::Exporters;
 
 /// How a sink is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,27 +20,49 @@ pub(crate) enum Protocol {
 
 /// Where a job sends.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct SinkSpec {
-    pub(super) protocol: Protocol,
-    /// `host:port`.
-    pub(super) endpoint: String,
-    pub(super) into_self: bool,
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SinkSpec {
+    /// Where an exporter of this name sends, in the same way.
+    Exporter(String),
+    /// A server, in plaintext.
+    Server {
+        protocol: Protocol,
+        /// `host:port`.
+        endpoint: String,
+        into_self: bool,
+        /// It may be another machine.
+        insecure: bool,
+    },
 }
 
 impl SinkSpec {
-    /// The sink as it is spoken to: plaintext, as no certificates can be named; a proxy is the environment's.
-    pub(super) fn target(&self) -> Result<ExportTarget, ReplayError> {
-        let kind = match self.protocol {
+    /// The sink as it is spoken to.
+    pub(super) fn target(&self, exporters: &Exporters) -> Result<ExportTarget, ReplayError> {
+        let (protocol, endpoint, insecure) = match self {
+            Self::Exporter(name) => return exporters.target(name).map_err(|e| ReplayError::Invalid(e.to_string())),
+            Self::Server {
+                protocol,
+                endpoint,
+                insecure,
+                ..
+            } => (protocol, endpoint, *insecure),
+        };
+        let kind = match protocol {
             Protocol::OtlpGrpc => ExportKind::Grpc,
             Protocol::OtlpHttp => ExportKind::Http,
         };
-        let endpoint = Endpoint::plaintext(kind, &self.endpoint)
-            .ok_or_else(|| ReplayError::Invalid(format!("the sink {:?} is not host:port", self.endpoint)))?;
+        let server = Endpoint::plaintext(kind, endpoint)
+            .ok_or_else(|| ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")))?;
+        if !server.is_loopback() && !insecure {
+            return Err(ReplayError::Plaintext {
+                endpoint: endpoint.clone(),
+            });
+        }
         Ok(ExportTarget {
             compression: Compression::None,
             timeout: ANSWER_TIMEOUT,
-            insecure: true,
-            ..ExportTarget::new(kind, endpoint)
+            insecure,
+            ..ExportTarget::new(kind, server)
         })
     }
 }
@@ -124,17 +147,28 @@ impl Spec {
             to_unix_nano: self.to_unix_nano,
             source: source.into(),
             rate_limit_bytes_per_second: self.rate_bytes_per_second,
-            sink: self.sink.as_ref().map(|sink| {
-                let endpoint = v1::OtlpSink {
-                    endpoint: sink.endpoint.clone(),
-                };
-                let kind = match sink.protocol {
-                    Protocol::OtlpGrpc => Kind::OtlpGrpc(endpoint),
-                    Protocol::OtlpHttp => Kind::OtlpHttp(endpoint),
-                };
-                v1::ReplaySink {
-                    kind: Some(kind),
-                    into_self: sink.into_self,
+            sink: self.sink.as_ref().map(|sink| match sink {
+                SinkSpec::Exporter(name) => v1::ReplaySink {
+                    kind: Some(Kind::Exporter(name.clone())),
+                    ..v1::ReplaySink::default()
+                },
+                SinkSpec::Server {
+                    protocol,
+                    endpoint,
+                    into_self,
+                    insecure,
+                } => {
+                    let server = v1::OtlpSink {
+                        endpoint: endpoint.clone(),
+                    };
+                    v1::ReplaySink {
+                        kind: Some(match protocol {
+                            Protocol::OtlpGrpc => Kind::OtlpGrpc(server),
+                            Protocol::OtlpHttp => Kind::OtlpHttp(server),
+                        }),
+                        into_self: *into_self,
+                        insecure: *insecure,
+                    }
                 }
             }),
         }
@@ -145,6 +179,7 @@ fn sink(asked: v1::ReplaySink) -> Result<SinkSpec, ReplayError> {
     let (protocol, endpoint) = match asked.kind {
         Some(Kind::OtlpGrpc(sink)) => (Protocol::OtlpGrpc, sink.endpoint),
         Some(Kind::OtlpHttp(sink)) => (Protocol::OtlpHttp, sink.endpoint),
+        Some(Kind::Exporter(name)) => return Ok(SinkSpec::Exporter(name)),
         None => return Err(invalid("the sink is of a kind that this node does not know")),
     };
     let parts = endpoint.parse::<http::uri::Authority>().ok();
@@ -158,10 +193,11 @@ fn sink(asked: v1::ReplaySink) -> Result<SinkSpec, ReplayError> {
     {
         return Err(ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")));
     }
-    Ok(SinkSpec {
+    Ok(SinkSpec::Server {
         protocol,
         endpoint,
         into_self: asked.into_self,
+        insecure: asked.insecure,
     })
 }
 
@@ -178,7 +214,10 @@ mod tests {
             endpoint: endpoint.to_owned(),
         }));
         v1::ReplaySpec {
-            sink: Some(v1::ReplaySink { kind, into_self: false }),
+            sink: Some(v1::ReplaySink {
+                kind,
+                ..v1::ReplaySink::default()
+            }),
             ..v1::ReplaySpec::default()
         }
     }

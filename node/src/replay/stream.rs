@@ -57,8 +57,8 @@ pub(crate) fn stream(
     throttle: Throttle,
 ) -> impl Stream<Item = Message> + use<> {
     let (say, heard) = mpsc::channel(CHUNKS_AHEAD);
-    let parts = plan::parts(&vault);
     let range = spec.range();
+    let parts = plan::parts(&vault, range);
     let pace = Pace::new(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
         let _place = place;
@@ -71,7 +71,7 @@ pub(crate) fn stream(
             missing: Missing::default(),
         };
         for part in parts {
-            if reader::read(&vault, part, range, &mut |found| chunker.take(found)).is_break() {
+            if reader::read(&vault, &part, range, None, &mut |found| chunker.take(found)).is_break() {
                 return;
             }
         }

@@ -25,7 +25,7 @@ fn to(kind: Kind) -> ReplaySpec {
     ReplaySpec {
         sink: Some(ReplaySink {
             kind: Some(kind),
-            into_self: false,
+            ..ReplaySink::default()
         }),
         ..ReplaySpec::default()
     }

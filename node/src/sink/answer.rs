@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use prost::Message;
@@ -37,6 +38,8 @@ pub(crate) enum Answer {
     },
     /// Not so much at once.
     TooLarge(String),
+    /// Too large, or too often: it does not say which.
+    Exhausted(String),
     /// Not this data, ever.
     Refused(String),
     /// Nothing, until an operator sets something right.
@@ -50,7 +53,9 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
     match status.code() {
         Code::Ok => Answer::Accepted,
         // A server of tonic's says so of a message that is larger than it takes; none is retried into fitting.
-        Code::OutOfRange | Code::InvalidArgument if after.is_none() && is_of_size(status.message()) => {
+        Code::OutOfRange | Code::InvalidArgument | Code::ResourceExhausted
+            if after.is_none() && is_of_size(status.message()) =>
+        {
             Answer::TooLarge(why)
         }
         // The protocol's own list.
@@ -61,8 +66,8 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
         | Code::Unavailable
         | Code::DataLoss => Answer::Retry { after, why },
         Code::ResourceExhausted if after.is_some() => Answer::Retry { after, why },
-        // Without a delay it will not fit later either.
-        Code::ResourceExhausted => Answer::TooLarge(why),
+        // By the protocol it will not fit later either; but gateways say so of their quotas.
+        Code::ResourceExhausted => Answer::Exhausted(why),
         Code::InvalidArgument => Answer::Refused(why),
         // A broken connection looks like this too.
         Code::Unknown | Code::Internal => Answer::Retry { after, why },
@@ -87,16 +92,22 @@ pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(&trailers)
 }
 
+/// Whether it is for tonic, which takes it padded and not.
 fn is_base64(text: &[u8]) -> bool {
-    let text = text.strip_suffix(b"=").unwrap_or(text);
-    let text = text.strip_suffix(b"=").unwrap_or(text);
-    STANDARD_NO_PAD.decode(text).is_ok()
+    const LIKE_TONIC: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    LIKE_TONIC.decode(text).is_ok()
 }
 
 /// What an HTTP status means where gRPC was asked for and did not answer: the protocol's own table.
 /// Source: <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
-pub(super) fn without_grpc_status(status: StatusCode) -> Status {
+pub(super) fn without_grpc_status(status: StatusCode) -> Answer {
+    let why = format!("HTTP {status} without a gRPC status");
     let code = match status.as_u16() {
+        // A proxy's bound.
+        413 => return Answer::TooLarge(why),
         400 => Code::Internal,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
@@ -104,7 +115,7 @@ pub(super) fn without_grpc_status(status: StatusCode) -> Status {
         429 | 502 | 503 | 504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    Status::new(code, format!("HTTP {status} without a gRPC status"))
+    of_grpc(&Status::new(code, why))
 }
 
 /// What an HTTP status means.
@@ -147,6 +158,8 @@ fn is_of_size(text: &str) -> bool {
         "length too large",
         "exceeds maximum size",
         "message too large",
+        // Our own.
+        "message is larger than",
     ]
     .iter()
     .any(|words| text.contains(words))
@@ -252,6 +265,7 @@ mod tests {
             Answer::Retry { .. } => "retry",
             Answer::Refused(_) => "refused",
             Answer::TooLarge(_) => "too large",
+            Answer::Exhausted(_) => "exhausted",
             Answer::Operator(_) => "operator",
         }
     }
@@ -283,6 +297,9 @@ mod tests {
             ("%%%", false),
             ("a", false),
             ("CA4==x", false),
+            ("=", false),
+            ("AAAA=", false),
+            ("AAAA==", false),
         ] {
             let status = grpc_status(&trailers(details)).expect("a status");
             assert_eq!(status.code(), Code::Unavailable);
@@ -293,13 +310,14 @@ mod tests {
 
     #[test]
     fn an_http_answer_to_grpc_is_judged_by_its_status() {
-        for (status, code) in [
-            (StatusCode::OK, Code::Unknown),
-            (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
-            (StatusCode::NOT_FOUND, Code::Unimplemented),
-            (StatusCode::BAD_GATEWAY, Code::Unavailable),
+        for (status, meaning) in [
+            (StatusCode::OK, "retry"),
+            (StatusCode::UNAUTHORIZED, "operator"),
+            (StatusCode::NOT_FOUND, "operator"),
+            (StatusCode::PAYLOAD_TOO_LARGE, "too large"),
+            (StatusCode::BAD_GATEWAY, "retry"),
         ] {
-            assert_eq!(without_grpc_status(status).code(), code);
+            assert_eq!(kind(&without_grpc_status(status)), meaning, "{status}");
         }
     }
 
@@ -313,7 +331,7 @@ mod tests {
             (Code::NotFound, "operator"),
             (Code::AlreadyExists, "operator"),
             (Code::PermissionDenied, "operator"),
-            (Code::ResourceExhausted, "too large"),
+            (Code::ResourceExhausted, "exhausted"),
             (Code::FailedPrecondition, "operator"),
             (Code::Aborted, "retry"),
             (Code::OutOfRange, "retry"),
@@ -345,6 +363,12 @@ mod tests {
                 "grpc: received message after decompression larger than max 4",
                 "too large",
             ),
+            (
+                Code::ResourceExhausted,
+                "the message is larger than ingest.max_message",
+                "too large",
+            ),
+            (Code::ResourceExhausted, "10,000 requests a minute", "exhausted"),
             (Code::OutOfRange, "no such page", "retry"),
             (Code::InvalidArgument, "no body", "refused"),
         ] {

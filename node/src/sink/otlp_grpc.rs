@@ -13,9 +13,9 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use hyper::body::Frame;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 use tower::{Service, ServiceExt, service_fn};
 
 use super::answer::{self, Answer};
@@ -98,24 +98,22 @@ impl GrpcSink {
             .channel
             .get_or_insert_with(|| connected(&self.endpoint, &self.dial));
         let ready = channel.ready().await.map_err(|e| with_causes(&e))?;
-        let response = match ready.call(request).await {
-            Ok(response) => response,
-            Err(error) => return Ok(answer::of_grpc(&Status::from_error(error.into()))),
-        };
+        // Whatever a connection breaks with tells nothing of the data.
+        let response = ready.call(request).await.map_err(|e| with_causes(&e))?;
         let (head, body) = response.into_parts();
         let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
             Ok(body) => body,
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes"));
             }
-            Err(error) => return Ok(answer::of_grpc(&Status::from_error(error))),
+            Err(error) => return Err(with_causes(&*error)),
         };
         // An answer without a message has its trailers in place of headers.
         let status = body.trailers().and_then(answer::grpc_status);
         match status.or_else(|| answer::grpc_status(&head.headers)) {
             Some(status) if status.code() == Code::Ok => Ok(self.accepted(&head.headers, &body.to_bytes())),
             Some(status) => Ok(answer::of_grpc(&status)),
-            None => Ok(answer::of_grpc(&answer::without_grpc_status(head.status))),
+            None => Ok(answer::without_grpc_status(head.status)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use jiff::Timestamp;
 
@@ -79,17 +79,16 @@ impl HttpSink {
         connection.ready().await.map_err(|e| with_causes(&e))?;
         let response = connection.send_request(request).await.map_err(|e| with_causes(&e))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|e| with_causes(&*e))?;
-        self.connection = Some(connection);
-        Ok(answer::of_http(
-            head.status,
-            &head.headers,
-            &body.to_bytes(),
-            Timestamp::now(),
-        ))
+        let text = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => {
+                self.connection = Some(connection);
+                body.to_bytes()
+            }
+            // The status stands, however long its explanation is; the rest of that is not read, nor its connection used again.
+            Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
+            Err(error) => return Err(with_causes(&*error)),
+        };
+        Ok(answer::of_http(head.status, &head.headers, &text, Timestamp::now()))
     }
 
     async fn request(&self, out: &Outgoing) -> Result<Request<Full<Bytes>>, String> {

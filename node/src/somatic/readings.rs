@@ -19,7 +19,7 @@ pub enum Sense {
     PsiMemory,
     /// Depth of the fullest live ring / its capacity.
     LiveRing,
-    /// PSI io, `some` avg10 / 40 %.
+    /// PSI io, `some` avg10 / 100 %.
     PsiIo,
 }
 

@@ -10,8 +10,10 @@ pub const ENVIRONMENT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const OLDEST_UNSYNCED_FULL: Duration = Duration::from_secs(1);
 /// A worker that runs this late is as late as can be.
 pub(super) const SCHEDULER_LAG_FULL: Duration = Duration::from_millis(100);
-/// This much of the last ten seconds lost to waiting for memory or disk is as much as can be, in percent.
-pub(super) const PSI_FULL_PERCENT: f64 = 40.0;
+/// This much of the last ten seconds lost to waiting for memory is as much as can be, in percent.
+pub(super) const PSI_MEMORY_FULL_PERCENT: f64 = 40.0;
+/// The same for the disk. A node that syncs one group after the other waits for it most of the time, and is well.
+pub(super) const PSI_IO_FULL_PERCENT: f64 = 100.0;
 /// Bytes of a file of `/proc` or `/sys` that are read.
 pub(super) const FILE_BYTES_MAX: u64 = 4096;
 

@@ -14,5 +14,5 @@ pub use environment::{Environment, EnvironmentReader, GroupMemory, Pressure};
 pub use limits::{ENVIRONMENT_INTERVAL, SENSE_INTERVAL};
 pub use psi::{PsiError, PsiLine, avg10};
 pub use senses::Senses;
-pub use sensor::{Inputs, Sensor};
+pub use sensor::{Inputs, Sensor, full};
 pub use slot::{Told, WorkerSlot};

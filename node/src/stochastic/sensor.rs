@@ -13,9 +13,13 @@ use arc_swap::ArcSwap;
 use tokio::time::MissedTickBehavior;
 
 use super::environment::{Environment, EnvironmentReader};
-use super::limits::{ENVIRONMENT_INTERVAL, OLDEST_UNSYNCED_FULL, PSI_FULL_PERCENT, SCHEDULER_LAG_FULL, SENSE_INTERVAL};
+use super::limits::{
+    ENVIRONMENT_INTERVAL, OLDEST_UNSYNCED_FULL, PSI_IO_FULL_PERCENT, PSI_MEMORY_FULL_PERCENT, SCHEDULER_LAG_FULL,
+    SENSE_INTERVAL,
+};
 use super::slot::{Seen, Told, WorkerSlot};
-use crate::somatic::{Readings, Thresholds, Zone, ZoneCell};
+use crate::limits::{ADMISSION_WAIT, LIVE_RING_PLACES};
+use crate::somatic::{Readings, Sense, Thresholds, Zone, ZoneCell};
 
 /// What the sensor is told at each look.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -101,18 +105,33 @@ impl Sensor {
     }
 }
 
+/// What 1.0 of a reading is, and its unit.
+#[must_use]
+pub fn full(sense: Sense, budget_bytes: u64) -> (f64, &'static str) {
+    let seconds = |full: Duration| (full.as_secs_f64(), "seconds");
+    match sense {
+        Sense::Memory => (budget_bytes as f64, "bytes"),
+        Sense::OldestUnsynced => seconds(OLDEST_UNSYNCED_FULL),
+        Sense::Backlog => seconds(ADMISSION_WAIT),
+        Sense::SchedulerLag => seconds(SCHEDULER_LAG_FULL),
+        Sense::PsiMemory => (PSI_MEMORY_FULL_PERCENT, "percent"),
+        Sense::PsiIo => (PSI_IO_FULL_PERCENT, "percent"),
+        Sense::LiveRing => (LIVE_RING_PLACES as f64, "entries"),
+    }
+}
+
 /// Scales everything so that 1.0 is its limit.
 fn readings(seen: Option<Seen>, inputs: &Inputs, environment: &Environment) -> Readings {
     let part = |of: Duration, full: Duration| of.as_secs_f64() / full.as_secs_f64();
-    let pressure = |percent: Option<f64>| percent.map(|percent| percent / PSI_FULL_PERCENT);
+    let pressure = |percent: Option<f64>, full: f64| percent.map(|percent| percent / full);
     Readings {
         memory: (inputs.budget_bytes > 0).then(|| inputs.held_bytes as f64 / inputs.budget_bytes as f64),
         oldest_unsynced: seen.map(|seen| part(seen.told.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
         backlog: seen.map(|seen| seen.told.backlog),
         scheduler_lag: seen.map(|seen| part(seen.lag, SCHEDULER_LAG_FULL)),
-        psi_memory: pressure(environment.memory_full.percent()),
+        psi_memory: pressure(environment.memory_full.percent(), PSI_MEMORY_FULL_PERCENT),
         live_ring: inputs.live_ring,
-        psi_io: pressure(environment.io_some.percent()),
+        psi_io: pressure(environment.io_some.percent(), PSI_IO_FULL_PERCENT),
     }
 }
 

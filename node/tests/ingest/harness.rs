@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gophership::buffer::{Budget, LiveRing};
 use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
+use gophership::limits::CONNECTIONS_MAX;
 use gophership::somatic::{Override, Zone, ZoneCell};
 use gophership::tls::ServerTls;
 use gophership_catalogue::LocalCatalogue;
@@ -143,7 +144,9 @@ impl Server {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(ingester::accept(ports, doors, closed)).unwrap();
+            runtime
+                .block_on(ingester::accept(ports, doors, CONNECTIONS_MAX, closed))
+                .unwrap();
         });
         Self {
             grpc: grpc_at,

@@ -34,6 +34,8 @@ pub(crate) struct WalScan {
     pub(crate) bad: Vec<BadRange>,
     /// Where the last valid entry or idle mark ends.
     pub(crate) end: u64,
+    /// Whether an entry may stand there that cannot be read: a bad sector, or the file was cut off.
+    pub(crate) end_is_unread: bool,
     /// For each segment that a durable mark in here speaks of, the highest number.
     pub(crate) marks: BTreeMap<SegmentIndex, EntryNumber>,
 }
@@ -142,7 +144,33 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
             expected = next;
         }
     }
+    found.end_is_unread = is_unread(
+        reader,
+        &seal,
+        found.end,
+        file_end,
+        file_end < header.size.saturating_sub(PAGE),
+    );
     Ok(found)
+}
+
+/// Whether the place at `offset`, where no entry was found, may hold one all the same.
+fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64, is_cut_off: bool) -> bool {
+    let body = offset + WAL_ENTRY_HEADER as u64;
+    if body > file_end {
+        return is_cut_off;
+    }
+    let header = match reader.get(offset, WAL_ENTRY_HEADER) {
+        Ok(raw) => <[u8; WAL_ENTRY_HEADER]>::try_from(raw).ok(),
+        Err(_) => return true,
+    };
+    let Some(header) = header.and_then(|raw| WalEntryHeader::decode(&raw, seal.tag())) else {
+        return false;
+    };
+    if offset + room_for(header.payload_len as usize) as u64 > file_end {
+        return is_cut_off;
+    }
+    reader.get(body, header.payload_len as usize).is_err()
 }
 
 /// Where entries end in a file of `len` bytes that was made with `size` bytes: at its last page, unless it was cut off before that.

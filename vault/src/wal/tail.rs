@@ -69,6 +69,7 @@ impl WalTail {
             if !self.has_next(until) {
                 return TailStep::End;
             }
+            let at = self.offset;
             match self.read() {
                 Ok(Some((_, meta, _))) if meta.state.contains(EntryState::IDLE) => {}
                 Ok(Some((lsn, meta, payload))) if lsn.number() == self.next => {
@@ -79,8 +80,10 @@ impl WalTail {
                     return TailStep::Entry(lsn, meta, payload);
                 }
                 Ok(_) | Err(ReadFault::PastEnd) => {
+                    // What is there may be a later entry.
+                    self.offset = at;
                     return TailStep::Mismatch {
-                        offset: self.offset,
+                        offset: at,
                         error: None,
                     };
                 }

@@ -10,7 +10,9 @@ use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{DataDir, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions};
+use gophership_vault::{
+    DataDir, Disposition, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions,
+};
 
 #[derive(Clone, Default)]
 struct Records {
@@ -40,6 +42,7 @@ impl Mood {
                 command,
                 id,
                 why: format!("the test says: {self:?}"),
+                disposition: Disposition::Retry,
             }),
         }
     }

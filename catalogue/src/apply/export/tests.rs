@@ -164,12 +164,18 @@ fn i2_a_seek_sets_cursors_exactly_and_leaves_the_other_shards() {
     let now: Vec<_> = [0, 1, 2, 7, 8].map(|shard| done(&state, "a", shard)).into();
     assert_eq!(now, [Some(lsn(2, 1)), None, Some(lsn(5, 5)), None, Some(lsn(9, 9))]);
     assert_eq!(done(&state, "b", 0), Some(lsn(5, 5)));
-    assert_eq!(
-        apply(&mut state, &seek("x", &[], 1)),
-        Err(Refusal::UnknownExporter {
-            exporter: "x".to_owned()
-        })
-    );
+}
+
+#[test]
+fn an_exporter_can_begin_with_a_seek() {
+    let mut state = ready();
+    say(&mut state, &[seek("x", &[(0, Some(lsn(4, 2)))], 30)]);
+    assert_eq!(done(&state, "x", 0), Some(lsn(4, 2)));
+    assert!(!state.exporter("x").unwrap().paused);
+    assert!(matches!(
+        apply(&mut state, &seek("", &[], 1)),
+        Err(Refusal::BadExporterName { .. })
+    ));
 }
 
 #[test]
