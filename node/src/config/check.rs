@@ -135,21 +135,20 @@ fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
 fn memory(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     let shards = config.shards(machine);
     let least = u64::from(shards) * config.shard_budget_min();
-    if config.ingest_budget(machine) < least {
-        let max_message = show_size(config.ingest.max_message);
-        let problem = Problem::BudgetTooSmall {
-            shards,
-            max_message,
-            least: show_size((least + config.export_budget(machine)).next_multiple_of(1 << 20)),
-        };
-        reader.rule("memory.budget", &["ingest.shards", "ingest.max_message"], problem);
-    }
     if config.export_budget(machine) > config.memory_budget(machine) / 2 {
         let problem = Problem::BudgetBelowExporters {
             need: show_size(config.export_budget_min()),
             least: show_size(2 * config.export_budget_min()),
         };
         reader.rule("memory.budget", &["export", "ingest.max_message"], problem);
+    } else if config.ingest_budget(machine) < least {
+        let max_message = show_size(config.ingest.max_message);
+        let problem = Problem::BudgetTooSmall {
+            shards,
+            max_message,
+            least: show_size(config.budget_for(least).next_multiple_of(1 << 20)),
+        };
+        reader.rule("memory.budget", &["ingest.shards", "ingest.max_message"], problem);
     }
 }
 

@@ -283,6 +283,15 @@ impl Config {
             .max(self.memory_budget(machine) / bounds::BUDGET_EXPORT_SHARE)
     }
 
+    /// The smallest [`Self::memory_budget`] of which `ingest` bytes are not the exporters'.
+    pub(super) fn budget_for(&self, ingest: u64) -> u64 {
+        if self.export.is_empty() {
+            return ingest;
+        }
+        let share = bounds::BUDGET_EXPORT_SHARE;
+        (ingest + self.export_budget_min()).max((ingest * share).div_ceil(share - 1))
+    }
+
     /// What the exporters need at least.
     pub(super) fn export_budget_min(&self) -> u64 {
         let needs = |export: &Export| export.memory(self.ingest.max_message);

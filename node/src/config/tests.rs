@@ -322,6 +322,11 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
         "too small for 8 shards",
     ),
     (
+        "ingest: {shards: 1}\nmemory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}]",
+        "memory.budget",
+        "at least 20MiB",
+    ),
+    (
         "memory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}, {name: b, otlp_grpc: {endpoint: 'http://localhost:2'}}]",
         "memory.budget",
         "too small for the exporters, which need",
@@ -533,8 +538,8 @@ fn auto_is_what_the_machine_grants() {
     assert_eq!(config.shards(&machine(96, 256 << 30)), 16);
     assert_eq!(
         config.shards(&machine(16, 96 << 20)),
-        6,
-        "48 MiB serve six workers of twice 4 MiB"
+        3,
+        "48 MiB serve three workers of three times 4 MiB and a little"
     );
     assert_eq!(config.memory_budget(&machine(1, 2 << 30)), 1 << 30);
     assert_eq!(config.memory_budget(&machine(1, 64 << 30)), 4 << 30);

@@ -53,7 +53,7 @@ fn i1_each_reading_is_the_worst_of_all_workers_scaled_to_its_limit() {
         scheduler_lag: Some(0.5),
         psi_memory: Some(0.2),
         live_ring: Some(0.25),
-        psi_io: Some(0.25),
+        psi_io: Some(0.1),
     };
     assert_eq!(cell.status(start).readings, expected);
 }
