@@ -460,8 +460,14 @@ fn a_wal_file_that_cannot_be_read_is_shown_and_does_not_stop_the_rest() {
         let path = crashed.dir.path().join(format!("wal/0000/{:012}.wal", lsn.index()));
         fs::write(path, &bytes).unwrap();
         let (vault, writers) = crashed.restart();
-        let (entries, _) = read(&vault, 0);
+        let (entries, faults) = read(&vault, 0);
         crashed.check_entries(what, &entries, &[]);
+        let lost: Vec<_> = faults.iter().map(|f| f.segment.index).collect();
+        assert_eq!(
+            lost,
+            [lsn.index()],
+            "{what}: what was acknowledged is missing, and not as if it never was"
+        );
         vault.close(writers);
     }
 }
@@ -474,6 +480,64 @@ fn a_cut_off_wal_file_keeps_what_is_before_the_cut() {
     let (vault, writers) = copy.restart();
     let (entries, _) = read(&vault, 0);
     copy.check_entries("cut off", &entries, &[10, 11, 12]);
+    vault.close(writers);
+}
+
+#[test]
+fn a_wal_file_that_is_on_no_record_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let before = ledger.copy();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 1, b"acknowledged");
+    wait_acked(&writers[0], lsn);
+    drop((vault, writers));
+    let path = dir.path().join(format!("wal/0000/{:012}.wal", lsn.index()));
+    let bytes = fs::read(&path).unwrap();
+    // As if the catalogue had been put back from a backup.
+    let (vault, mut writers) = open(dir.path(), &before, &options(1));
+    let new = append(&mut writers[0], 2, b"later");
+    wait_acked(&writers[0], new);
+    wait_recovered(&vault);
+    assert!(new.index() > lsn.index());
+    vault.close(writers);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn what_stands_behind_damage_at_a_followers_limit_is_not_passed_over_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let mut put = |range: std::ops::RangeInclusive<u64>| {
+        for n in range {
+            let lsn = append(&mut writers[0], n, &payload(n, 960));
+            wait_acked(&writers[0], lsn);
+        }
+    };
+    put(1..=5);
+    let mut follower = vault.follower(gophership_vault::ids::ShardId::new(0), None);
+    put(6..=7);
+    let path = dir.path().join("wal/0000/000000000001.wal");
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    for n in [5, 6] {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"????", PAGE as u64 + (n - 1) * 1024 + 70).unwrap();
+    }
+    let mut got = Vec::new();
+    let mut step = |follower: &mut gophership_vault::ShardCursor| {
+        for found in follower.by_ref() {
+            got.push(match found {
+                Ok(entry) => (entry.lsn.number().get(), true),
+                Err(fault) => (fault.numbers.unwrap().1.get(), false),
+            });
+        }
+    };
+    step(&mut follower);
+    follower.extend(vault.readable(gophership_vault::ids::ShardId::new(0)));
+    step(&mut follower);
+    let there = [1, 2, 3, 4].map(|n| (n, true));
+    assert_eq!(got[..4], there);
+    assert_eq!(got[4..], [(5, false), (6, false), (7, true)]);
     vault.close(writers);
 }
 

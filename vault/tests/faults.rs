@@ -163,6 +163,55 @@ fn a_bad_sector_in_an_old_wal_file_costs_what_is_in_it() {
 }
 
 #[test]
+fn a_bad_sector_where_an_old_wal_file_ends_is_a_loss_and_not_an_end() {
+    // Entries of 1024 bytes: the sixth page holds entries 17 to 20, and no later one names any of them.
+    for (bad, there) in [("20480-24576", 16), ("0-65536", 0)] {
+        let _scenario = alone();
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::default();
+        let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+        for n in 1..=20u64 {
+            let lsn = append(&mut writers[0], n, &payload(n, 960));
+            wait_acked(&writers[0], lsn);
+        }
+        drop((vault, writers));
+        // No copy of them either, if the cutter made one.
+        let _ = std::fs::remove_dir_all(dir.path().join("segments/0000000001"));
+        fail::cfg("file.read", &format!("return(wal/0000/000000000001.wal@{bad})")).unwrap();
+        let (vault, writers) = open(dir.path(), &ledger, &options(1));
+        let (entries, faults) = read(&vault, 0);
+        assert_eq!(entries.len(), there);
+        let numbers: Vec<_> = faults
+            .iter()
+            .filter_map(|f| f.numbers)
+            .map(|(a, b)| (a.get(), b.get()))
+            .collect();
+        let next = there as u32 + 1;
+        assert_eq!(numbers, [(next, next)], "that there was no more cannot be known");
+        assert!(!vault.quarantined().is_empty());
+        vault.close(writers);
+    }
+}
+
+#[test]
+fn a_bad_sector_behind_the_end_of_an_old_wal_file_costs_nothing() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    for n in 1..=5u64 {
+        let lsn = append(&mut writers[0], n, &payload(n, 960));
+        wait_acked(&writers[0], lsn);
+    }
+    drop((vault, writers));
+    fail::cfg("file.read", "return(wal/0000/000000000001.wal@20480-24576)").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    assert_eq!(payloads(&vault, 0).len(), 5);
+    assert_eq!(vault.quarantined(), []);
+    vault.close(writers);
+}
+
+#[test]
 fn a_bad_sector_in_a_segment_costs_its_block() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();

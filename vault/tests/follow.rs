@@ -119,6 +119,88 @@ fn what_is_being_recovered_is_owed() {
     vault.close(writers);
 }
 
+#[test]
+fn a_follower_waits_for_no_recovery_and_misses_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let lsn = append(&mut writers[0], 0, b"of the first boot");
+    wait_acked(&writers[0], lsn);
+    vault.close(writers);
+    let (vault, writers) = {
+        let opened = open(dir.path(), &ledger, &options(1));
+        // The recovery may be faster than this; then it waits for its next answer.
+        ledger.be(Mood::Refusing);
+        opened
+    };
+    let mut follower = vault.follower(SHARD, None);
+    let first = follower.next();
+    if vault.status().recovering_segments > 0 {
+        assert!(first.is_none());
+        assert!(follower.waits().unwrap().contains("is being recovered"));
+    }
+    ledger.be(Mood::Willing);
+    wait_recovered(&vault);
+    let all: Vec<_> = first
+        .into_iter()
+        .chain(follower)
+        .map(|found| found.unwrap().payload)
+        .collect();
+    assert_eq!(all, [b"of the first boot".to_vec()]);
+    vault.close(writers);
+}
+
+#[test]
+fn a_shard_without_a_writer_ends_with_its_last_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let two = |path: &std::path::Path| open(path, &ledger, &options(2));
+    let retired = ShardId::new(1);
+    let (vault, mut writers) = two(dir.path());
+    let old = append(&mut writers[1], 0, b"old");
+    wait_acked(&writers[1], old);
+    vault.close(writers);
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let end = vault.readable(retired).unwrap();
+    assert!(end >= old);
+    assert_eq!(
+        (
+            vault.debt(retired, Some(end)).entries,
+            vault.debt(retired, None).entries
+        ),
+        (0, 1)
+    );
+    assert_eq!(vault.readable(ShardId::new(7)), None);
+    vault.close(writers);
+    let (vault, mut writers) = two(dir.path());
+    let new = append(&mut writers[1], 0, b"new");
+    wait_acked(&writers[1], new);
+    assert!(new > end, "what comes later lies behind that end");
+    assert_eq!(vault.debt(retired, Some(end)).entries, 1);
+    vault.close(writers);
+}
+
+#[test]
+fn a_ledger_that_takes_nothing_any_more_ends_the_vault() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    ledger.be(Mood::Dead);
+    for n in 0..40u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+    }
+    writers[0].must_flush().unwrap();
+    for n in 0..80 {
+        // Until the files run out.
+        let bytes = payload(n, 1000);
+        let _ = writers[0].must_append(&meta(n), bytes.len(), std::iter::once(&bytes[..]));
+    }
+    wait("the failure", || vault.failure().is_some());
+    assert!(vault.failure().unwrap().contains("Dead"));
+    vault.close(writers);
+}
+
 /// Options whose segments are released up to the index that the test says.
 fn released_up_to(index: &Arc<AtomicU64>, on_full: OnFull) -> VaultOptions {
     let index = Arc::clone(index);
@@ -154,7 +236,7 @@ fn what_its_reader_has_not_passed_is_kept_however_old_it_is() {
 #[test]
 fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::default();
+    let ledger: Arc<MemoryLedger> = Arc::default();
     let released = Arc::default();
     let options = VaultOptions {
         disk_limit: 1024 * 1024,
@@ -171,6 +253,15 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
         let status = vault.status();
         *seen.lock().unwrap() = status.dropped_since_start.1;
         status.dropped_since_start.0 >= 3
+    });
+    // One that cannot go does not stand for the others.
+    ledger.hold(sealed(&vault)[0].id);
+    released.store(sealed(&vault)[0].id.index.get().into(), Ordering::Relaxed);
+    let before = vault.status().dropped_since_start.0;
+    wait("more drops", || {
+        n += 1;
+        append(&mut writers[0], n, &payload(n, 1000));
+        vault.status().dropped_since_start.0 >= before + 3
     });
     wait_acked(&writers[0], writers[0].last_written().unwrap());
     let (entries, faults) = read(&vault, 0);

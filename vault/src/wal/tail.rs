@@ -105,7 +105,8 @@ impl WalTail {
             &mut self.reader,
             &self.wal.seal,
             index,
-            from + 8,
+            // What stands there may be whole, and be a later one.
+            from,
             self.next,
             self.wal.end(),
         );

@@ -20,6 +20,7 @@ struct Records {
     next: BTreeMap<ShardId, u32>,
     epoch: u64,
     mood: Mood,
+    held: Option<SegmentId>,
 }
 
 /// How a ledger answers.
@@ -32,17 +33,27 @@ pub(crate) enum Mood {
     Refusing,
     /// It does what it is asked, and its answer is lost.
     Unheard,
+    /// It takes nothing until the process is started again.
+    Dead,
 }
 
 impl Mood {
+    fn changes_nothing(self) -> bool {
+        matches!(self, Self::Refusing | Self::Dead)
+    }
+
     fn answer(self, command: &'static str, id: SegmentId) -> Result<(), LedgerError> {
         match self {
             Self::Willing => Ok(()),
-            Self::Refusing | Self::Unheard => Err(LedgerError {
+            Self::Refusing | Self::Unheard | Self::Dead => Err(LedgerError {
                 command,
                 id,
                 why: format!("the test says: {self:?}"),
-                disposition: Disposition::Retry,
+                disposition: if self == Self::Dead {
+                    Disposition::Fatal
+                } else {
+                    Disposition::Retry
+                },
             }),
         }
     }
@@ -60,6 +71,11 @@ impl MemoryLedger {
     /// Another ledger with the same records.
     pub(crate) fn copy(&self) -> Arc<Self> {
         Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+
+    /// From now on it does not let go of this one.
+    pub(crate) fn hold(&self, id: SegmentId) {
+        self.0.lock().unwrap().held = Some(id);
     }
 
     pub(crate) fn next_epoch(&self) -> Epoch {
@@ -97,7 +113,7 @@ impl Ledger for MemoryLedger {
 
     fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
         let mut r = self.0.lock().unwrap();
-        if r.mood == Mood::Refusing || r.segments.get(&open.id) == Some(&KnownSegment::Open(*open)) {
+        if r.mood.changes_nothing() || r.segments.get(&open.id) == Some(&KnownSegment::Open(*open)) {
             return r.mood.answer("open", open.id);
         }
         let next = r.next.entry(open.id.shard).or_default();
@@ -109,7 +125,7 @@ impl Ledger for MemoryLedger {
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
         let mut r = self.0.lock().unwrap();
-        if r.mood == Mood::Refusing {
+        if r.mood.changes_nothing() {
             return r.mood.answer("seal", seal.id);
         }
         match r.segments.get(&seal.id) {
@@ -125,7 +141,10 @@ impl Ledger for MemoryLedger {
 
     fn trim_segment(&self, id: SegmentId, _: TrimReason) -> Result<(), LedgerError> {
         let mut r = self.0.lock().unwrap();
-        if r.mood != Mood::Refusing {
+        if r.held == Some(id) {
+            return Mood::Refusing.answer("trim", id);
+        }
+        if !r.mood.changes_nothing() {
             r.segments.remove(&id);
         }
         r.mood.answer("trim", id)
