@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{ControlContext, IngestSnapshot, Latencies, ShardIngest, listen, serve};
+use crate::config::Export;
 use crate::export::{ExportParts, Exporters};
 use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::Environment;
@@ -102,9 +103,14 @@ impl TestNode {
 
     /// Starts the control service; `own` are the addresses that the node says it listens on.
     pub(crate) async fn serve(&self, own: &[std::net::SocketAddr]) -> TestControl {
+        self.serve_with(own, Vec::new()).await
+    }
+
+    /// The same with exporters.
+    pub(crate) async fn serve_with(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> TestControl {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {
-            configs: Vec::new(),
+            configs,
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             throttle: Throttle::new(Arc::clone(&zone)),
@@ -113,6 +119,7 @@ impl TestNode {
             max_message: 1 << 20,
         })
         .unwrap();
+        let running = Arc::clone(&exporters);
         let context = ControlContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
@@ -146,7 +153,12 @@ impl TestNode {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(serve(listener, context, async move { drop(stopped.await) }));
         let client = connect(self.path.join(super::SOCKET_NAME)).await;
-        TestControl { client, stop, task }
+        TestControl {
+            client,
+            stop,
+            task,
+            exporters: running,
+        }
     }
 }
 
@@ -154,12 +166,16 @@ pub(crate) struct TestControl {
     pub(crate) client: ControlClient<Channel>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
+    exporters: Arc<Exporters>,
 }
 
 impl TestControl {
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || self.exporters.stop())
+            .await
+            .unwrap();
     }
 }
 

@@ -357,3 +357,45 @@ async fn a_pivot_loses_nothing_and_the_way_back_leads_to_the_ring() {
     running.stop().await;
     node.close();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_waited_for_and_makes_no_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 2);
+    // Both, the first alone, twice; then there is room.
+    let full = Reply::Grpc(Code::ResourceExhausted);
+    let stub = Stub::grpc([full, full, full]).await;
+    let list = format!(
+        "  - {{ name: a, otlp_grpc: {{ endpoint: \"http://{}\" }}, start: oldest }}\n",
+        stub.address
+    );
+    let running = Running::start(&node, &list);
+    let view = running.until("a", "both", |v| v.sent_entries == 2).await;
+    assert_eq!((view.dead_letters, view.failed_requests), (0, 3));
+    assert_eq!(stub.taken(), payloads);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_is_kept_again_after_a_seek_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 3);
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let id = node.vault.identity().node_id;
+    let kept = || node.catalogue.read(|state| state.cursor("a", id, SHARD));
+    let wait_kept = async || {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while kept() != Some(lsn(3)) {
+            assert!(Instant::now() < deadline, "it is not kept: {:?}", kept());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    wait_kept().await;
+    running.exporters.seek("a", SeekTo::Oldest).unwrap();
+    running.until("a", "all of it again", |v| v.sent_entries == 6).await;
+    wait_kept().await;
+    running.stop().await;
+    node.close();
+}

@@ -1,11 +1,18 @@
 //! Jobs end to end: a real vault and catalogue, and sinks that answer as told.
 
+use std::ops::ControlFlow;
+
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ListReplaysRequest, OtlpSink, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
 };
+use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::time::TimeRange;
 use tonic::Code;
 
+use super::plan::Part;
+use super::reader::{self, Found};
+use crate::config::{Environment, Machine, load_text};
 use crate::control::testkit::{TestControl, TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
 
@@ -268,5 +275,93 @@ async fn a_cancelled_job_sends_nothing_more_and_keeps_its_position() {
         .unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_can_send_where_an_exporter_sends_and_as_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 3);
+    let stub = Stub::http([]).await;
+    let export = format!(
+        "export: [{{name: a, otlp_http: {{endpoint: 'http://{}/at', headers: {{x-key: k}}, compression: gzip}}, start: now}}]",
+        stub.address
+    );
+    let machine = Machine {
+        cores: 2,
+        memory: 8 << 30,
+    };
+    let configs = load_text(&export, &Environment::default(), &machine).unwrap().export;
+    let mut control = node.serve_with(&[], configs).await;
+    let id = start(&mut control, to(Kind::Exporter("a".to_owned()))).await;
+    assert_eq!(ended(&mut control, &id).await.state(), ReplayState::Done);
+    assert_eq!(stub.taken(), payloads, "and the exporter itself began behind them");
+    let seen = &stub.seen()[0];
+    assert_eq!(
+        (
+            seen.path.as_str(),
+            &seen.headers["x-key"],
+            &seen.headers["content-encoding"]
+        ),
+        ("/at", &"k".parse().unwrap(), &"gzip".parse().unwrap())
+    );
+    let unknown = control
+        .client
+        .start_replay(to(Kind::Exporter("b".to_owned())))
+        .await
+        .unwrap_err();
+    assert!(unknown.message().contains("there is no exporter \"b\""), "{unknown}");
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plaintext_to_another_machine_must_be_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let mut control = node.serve(&[]).await;
+    // TEST-NET-1: nobody is there.
+    let mut spec = to(Kind::OtlpHttp(OtlpSink {
+        endpoint: "192.0.2.1:4318".to_owned(),
+    }));
+    let refused = control.client.start_replay(spec.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("--insecure"), "{refused}");
+    spec.sink.as_mut().unwrap().insecure = true;
+    let id = start(&mut control, spec).await;
+    control.client.cancel_replay(ReplayJobRef { id }).await.unwrap();
+    control.stop().await;
+    node.close();
+}
+
+#[test]
+fn what_was_trimmed_before_its_turn_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 2);
+    let index = |n| SegmentIndex::new(n).unwrap();
+    let shard = ShardId::new(0);
+    let missing = |held: &[(u32, u32)], done: Option<Lsn>| {
+        let part = Part {
+            shard,
+            until: Lsn::last_of(index(90)),
+            held: held.iter().map(|(first, last)| (index(*first), index(*last))).collect(),
+        };
+        let (mut entries, mut missing) = (0, Vec::new());
+        let all = reader::read(&node.vault, &part, TimeRange::ALL, done, &mut |found| {
+            match found {
+                Found::Entry(_) => entries += 1,
+                Found::Fault(fault) => missing.push(fault.segment.index.get()),
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(all.is_continue() && entries == 2);
+        missing
+    };
+    assert_eq!(missing(&[(1, 1)], None), Vec::<u32>::new());
+    assert_eq!(missing(&[(1, 1), (80, 81), (85, 85)], None), [80, 81, 85]);
+    assert_eq!(
+        missing(&[(1, 1), (80, 81), (85, 85)], Some(Lsn::last_of(index(81)))),
+        [81, 85]
+    );
     node.close();
 }
