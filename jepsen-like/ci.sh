@@ -5,9 +5,9 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 jepsen="$target/release/jepsen-like"
 
-# The control first, so that what is left in the folder is the real one.
+# The control first, and moved away: a node that loses data is never left under the real one's name.
 cargo build --release -p gophership --features ack-before-sync
-cp "$target/release/gophership" "$target/release/gophership-acks-early"
+mv "$target/release/gophership" "$target/release/gophership-acks-early"
 cargo build --release -p gophership -p gs-ctl -p jepsen-like
 "$jepsen" kill-loop --rounds 20 --connections 4
 "$jepsen" clean-restart --rounds 2

@@ -8,6 +8,13 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
+    /// One that is never drawn, where something else is written to the terminal.
+    pub(crate) fn hidden() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+        }
+    }
+
     pub(crate) fn new() -> Self {
         let style = ProgressStyle::with_template("{spinner} {bytes} of {total_bytes} [{bar:30}] {bytes_per_sec} {msg}");
         let bar = ProgressBar::new(0);

@@ -11,6 +11,7 @@ use crate::export::ExporterView;
 use crate::ingester::{LATENCY_BUCKETS, Snapshot, latency_bucket_bound};
 use crate::node_state::{NodeState, refused};
 use crate::somatic::{Sense, ZoneCell};
+use crate::stochastic::Environment;
 
 /// Every metric of the node, in the text format.
 ///
@@ -38,6 +39,7 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         );
         vault(&mut out, &running.vault.status());
         zone(&mut out, &running.zone);
+        machine(&mut out, &running.environment.load());
         exporters(&mut out, &running.exporters.views());
     }
     let mut families = out.0;
@@ -287,6 +289,41 @@ fn zone(out: &mut Families, cell: &ZoneCell) {
         .collect();
     let rows: Vec<Row<'_>> = changes.iter().map(|(l, v)| (&l[..], *v)).collect();
     out.counter("gophership_somatic_transitions_total", "Changes of the zone", &rows);
+}
+
+/// What the kernel says. What it does not say is left out.
+fn machine(out: &mut Families, environment: &Environment) {
+    let all = [
+        ("memory", &environment.memory_full),
+        ("io", &environment.io_some),
+        ("cpu", &environment.cpu_some),
+    ];
+    let pressures: Vec<([(&str, &str); 1], f64)> = all
+        .into_iter()
+        .filter_map(|(name, pressure)| Some(([("resource", name)], pressure.percent()? / 100.0)))
+        .collect();
+    let rows: Vec<Row<'_>> = pressures.iter().map(|(l, v)| (&l[..], *v)).collect();
+    out.gauge(
+        "gophership_stochastic_pressure_ratio",
+        "PSI: the share of the last 10 s lost to waiting, of memory all tasks', of io and cpu some task's",
+        &rows,
+    );
+    let memory = environment.memory.as_ref();
+    for (name, help, bytes) in [
+        (
+            "gophership_stochastic_cgroup_memory_bytes",
+            "Memory of the cgroup nearest its limit, page cache included",
+            memory.map(|m| m.used),
+        ),
+        (
+            "gophership_stochastic_cgroup_memory_limit_bytes",
+            "Its limit",
+            memory.map(|m| m.limit),
+        ),
+    ] {
+        let rows: Vec<Row<'_>> = bytes.iter().map(|bytes| (&[][..], *bytes as f64)).collect();
+        out.gauge(name, help, &rows);
+    }
 }
 
 fn exporters(out: &mut Families, views: &[ExporterView]) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::now_unix_nano;
@@ -17,6 +18,7 @@ use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
 use crate::somatic::ZoneCell;
+use crate::stochastic::Environment;
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -32,6 +34,8 @@ pub struct Running {
     pub exporters: Arc<Exporters>,
     /// The zone.
     pub zone: Arc<ZoneCell>,
+    /// The machine's pressure as last read.
+    pub environment: Arc<ArcSwap<Environment>>,
     /// Each worker's counters, in the order of its shards.
     pub workers: Vec<Arc<Published>>,
 }

@@ -217,6 +217,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         budget,
         exporters: Arc::clone(&exporters),
         zone: Arc::clone(&zone),
+        environment: Arc::clone(&environment),
         workers: workers.iter().map(Worker::counters).collect(),
     });
     let socket = control::listen(&data_path)?;

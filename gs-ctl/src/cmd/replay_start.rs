@@ -273,7 +273,12 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
         .await
         .map_err(|e| refused(&e))?
         .into_inner();
-    let bar = Bar::new();
+    // Whoever reads standard output may write to the same terminal.
+    let bar = if sink.part().is_none() {
+        Bar::hidden()
+    } else {
+        Bar::new()
+    };
     let mut got = ReplayEnd::default();
     let mut not_written = 0;
     let end = loop {

@@ -48,7 +48,7 @@ impl Pressure {
     }
 }
 
-/// Memory of a cgroup. The page cache counts, so a group that writes logs is near its limit without any pressure: it is shown, not judged.
+/// Memory of a cgroup. The page cache counts, so a group that writes logs is near its limit without any pressure: it is a metric, and not judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupMemory {
     /// The group's folder.
@@ -66,7 +66,7 @@ pub struct Environment {
     pub memory_full: Pressure,
     /// Time in which some task waited for a disk.
     pub io_some: Pressure,
-    /// Time in which some task waited for a core. Shown, not judged: scheduler lag is measured where it hurts.
+    /// Time in which some task waited for a core. A metric, and not judged: scheduler lag is measured where it hurts.
     pub cpu_some: Pressure,
     /// Of the own group and those above it, the one nearest its memory limit; `None` where none has one.
     pub memory: Option<GroupMemory>,
