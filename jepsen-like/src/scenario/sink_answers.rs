@@ -55,6 +55,8 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
     let setup = NodeSetup {
         shards: SHARDS,
         exporters: sinks.iter().map(exporter).collect(),
+        // Each exporter needs its share.
+        budget: 256 << 20,
         ..run.setup(plan)
     };
     let (node, _) = setup.start_ready().await?;

@@ -11,7 +11,7 @@ pub(crate) struct Part {
     pub(super) shard: ShardId,
     /// The last entry that belongs to it.
     pub(super) until: Lsn,
-    /// The segments that held something of it when it began, in runs, first and last of each: one that is gone when its turn comes was trimmed meanwhile.
+    /// Segments that were known to hold something of it when it began, in runs, first and last of each: one that is gone when its turn comes was trimmed meanwhile.
     pub(super) held: Vec<(SegmentIndex, SegmentIndex)>,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn parts(vault: &Vault, range: TimeRange) -> Vec<Part> {
         let until = acked.or_else(|| earlier.map(Lsn::last_of))?;
         let held = segments
             .iter()
-            .filter(|(id, state)| id.shard == shard && id.index <= until.index() && may_hold(state, range))
+            .filter(|(id, state)| id.shard == shard && id.index <= until.index() && holds(state, range))
             .map(|(id, _)| id.index);
         let held = runs(held);
         Some(Part { shard, until, held })
@@ -38,10 +38,13 @@ pub(super) fn parts(vault: &Vault, range: TimeRange) -> Vec<Part> {
     vault.shards().into_iter().filter_map(part).collect()
 }
 
-fn may_hold(state: &SegmentState, range: TimeRange) -> bool {
+/// Whether a segment up to the last entry holds something of this time, for certain.
+fn holds(state: &SegmentState, range: TimeRange) -> bool {
     match state {
         SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
-        SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Open => true,
+        SegmentState::Open => range == TimeRange::ALL,
+        // A recovering one may prove empty.
+        SegmentState::Recovering | SegmentState::Unreadable(_) => false,
     }
 }
 
