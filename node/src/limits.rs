@@ -80,7 +80,7 @@ pub const SPARE_WAIT_MAX: Duration = Duration::from_millis(400);
 /// After how long it first looks for one; then it waits twice as long each time.
 pub const SPARE_WAIT_FIRST: Duration = Duration::from_millis(5);
 /// A worker whose core is the bottleneck admits what it will have read within this.
-pub const ADMISSION_WAIT: Duration = Duration::from_millis(120);
+pub const ADMISSION_WAIT: Duration = Duration::from_millis(80);
 /// A worker that is at work for more than this share of its time has a core that is the bottleneck.
 pub const ADMISSION_BUSY_PERCENT: u128 = 90;
 /// What a refused client is told to wait, in seconds.
