@@ -52,7 +52,7 @@ impl Admission {
     #[must_use]
     pub(super) fn must_admit(&self) -> Option<Expected<'_>> {
         let (unread, mean) = (self.unread.get(), self.mean.get());
-        (unread == 0 || unread.saturating_add(mean) <= self.bound.get()).then(|| {
+        (!self.must_refuse()).then(|| {
             self.unread.set(unread + mean);
             Expected {
                 admission: self,
@@ -60,6 +60,12 @@ impl Admission {
                 unread: mean,
             }
         })
+    }
+
+    /// Whether a message that comes now is not admitted.
+    pub(super) fn must_refuse(&self) -> bool {
+        let unread = self.unread.get();
+        unread > 0 && unread.saturating_add(self.mean.get()) > self.bound.get()
     }
 
     /// What is unread / what may be.

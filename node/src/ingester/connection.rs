@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -17,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 
+use super::admission::Admission;
 use super::socket::Socket;
 use super::state::{ConnectionCharge, WorkerState};
 use super::{otlp_grpc, otlp_http};
@@ -45,8 +47,10 @@ pub(super) struct Accepted {
 }
 
 /// Runs hyper's tasks on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LocalExecutor;
+#[derive(Clone, Debug)]
+pub(super) struct LocalExecutor {
+    admission: Rc<Admission>,
+}
 
 impl<F> Executor<F> for LocalExecutor
 where
@@ -54,13 +58,23 @@ where
     F::Output: 'static,
 {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
+        if !self.admission.must_refuse() {
+            tokio::task::spawn_local(task);
+            return;
+        }
+        // A task of its own would have its turn behind all that the core has to do, and its answer another one behind that. What is refused is done at once.
+        let mut task = Box::pin(task);
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::task::spawn_local(task);
+        }
     }
 }
 
 /// How connections are served when HTTP/2 may hold `window` unread bytes of each.
-pub(super) fn builder(window: u32) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor);
+pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor {
+        admission: Rc::clone(admission),
+    });
     builder
         .http1()
         .timer(TokioTimer::new())

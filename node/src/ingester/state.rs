@@ -80,7 +80,7 @@ pub(super) struct WorkerState {
     pub(super) watermark: Arc<Watermark>,
     pub(super) waiters: Rc<Waiters>,
     pub(super) slice: Rc<Slice>,
-    pub(super) admission: Admission,
+    pub(super) admission: Rc<Admission>,
     pub(super) frames: Pool<Bytes>,
     pub(super) bytes: Pool<u8>,
     pub(super) scratch: RefCell<Scratch>,
@@ -113,12 +113,14 @@ impl WorkerState {
         counters: Counters,
     ) -> Self {
         let window = window(slice.limit());
+        let admission = Rc::new(Admission::new(window.into()));
         Self {
             watermark: writer.watermark(),
             writer: RefCell::new(writer),
             waiters: Rc::new(Waiters::new()),
             slice,
-            admission: Admission::new(window.into()),
+            builder: builder(window, &admission),
+            admission,
             senses,
             rings,
             frames: Pool::new(POOLED_LISTS, POOLED_FRAMES_MAX),
@@ -127,7 +129,6 @@ impl WorkerState {
             counters,
             limits,
             window,
-            builder: builder(window),
             routes,
             load,
             unflushed: Notify::new(),
