@@ -42,6 +42,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a start waits for the addresses of its exporters' sinks.
 const OWN_LOOK: Duration = Duration::from_millis(500);
+/// How often it looks again for those that had none.
+const OWN_LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Kernel that O_DIRECT, the mapping and the metrics were made for.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// The gRPC services whose health is told.
@@ -371,6 +373,7 @@ async fn start_exporters(
         let found = look.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
         (export, sink, found)
     });
+    let mut unknown = Vec::new();
     for (export, sink, found) in join_all(looks).await {
         match found {
             Ok(false) => {}
@@ -378,11 +381,39 @@ async fn start_exporters(
                 "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If that is meant, set `into_self: true` for it",
                 export.name
             ),
-            Err(why) => tracing::warn!(exporter = export.name, sink, why, "export.sink.unknown"),
+            Err(why) => {
+                tracing::warn!(exporter = export.name, sink, why, "export.sink.unknown");
+                unknown.push((export.name.clone(), sink));
+            }
         }
     }
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
-    Ok(started.context("starting the exporters panicked")??)
+    let exporters = started.context("starting the exporters panicked")??;
+    tokio::spawn(look_again(Arc::clone(&exporters), unknown, own_addresses(config)));
+    Ok(exporters)
+}
+
+/// Looks for sinks whose name had no address when the node started, and pauses the exporter of one that proves to be the node itself.
+async fn look_again(exporters: Arc<Exporters>, mut unknown: Vec<(String, String)>, own: Vec<SocketAddr>) {
+    while !unknown.is_empty() {
+        tokio::time::sleep(OWN_LOOK_AGAIN).await;
+        let mut still = Vec::new();
+        for (name, sink) in unknown {
+            match reaches_self(&sink, &own).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::error!(exporter = name, sink, "export.sink.is_this_node");
+                    let exporters = Arc::clone(&exporters);
+                    let paused = tokio::task::spawn_blocking(move || exporters.set_paused(&name, true)).await;
+                    if !matches!(paused, Ok(Ok(_))) {
+                        tracing::error!("export.pause.failed");
+                    }
+                }
+                Err(_) => still.push((name, sink)),
+            }
+        }
+        unknown = still;
+    }
 }
 
 /// Where the node takes OTLP.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,8 @@ pub(crate) struct KeeperParts {
     pub(crate) counts: Arc<KeeperCounts>,
     pub(crate) tier: Arc<AtomicU8>,
     pub(crate) clock: VaultClock,
+    /// Whether the recovery waits for room.
+    pub(crate) recovery_is_short: Arc<AtomicBool>,
     /// Above every index on record before this boot, for each shard that takes entries now.
     pub(crate) next_before: Arc<BTreeMap<ShardId, SegmentIndex>>,
 }
@@ -291,8 +293,8 @@ impl Keeper {
             retention: self.parts.retention,
             release: &self.parts.release,
             disk,
-            // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything.
-            on_full: if self.parts.table.is_recovered() {
+            // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything, unless that itself needs the room.
+            on_full: if self.parts.table.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
                 self.parts.on_full
             } else {
                 OnFull::Refuse
@@ -306,14 +308,18 @@ impl Keeper {
                 Err(error) => {
                     tracing::warn!(segment = %id, %error, "segment.trim.failed");
                     held.insert(*id);
-                    // Saying it on record, or removing the file, may want the space that is missing.
-                    if disk_tier(&disk) >= DiskTier::Refuse {
+                    // Saying it on record may want the space that is missing; so may removing a file.
+                    if self.is_refusing() {
                         self.give_up_ballast();
                     }
                 }
             }
         }
         (!plan.is_empty()).then_some(bytes)
+    }
+
+    fn is_refusing(&self) -> bool {
+        DiskTier::from_u8(self.parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse
     }
 
     fn give_up_ballast(&self) {
@@ -337,11 +343,17 @@ impl Keeper {
             tracing::error!(segment = %id, entries = record.stats.entries, records = record.stats.records, "segment.dropped");
         }
         let path = segment_path(&self.parts.data, id);
-        if let Err(error) = file_io::remove(&path) {
-            self.to_remove.push(path);
-            return Err(error);
+        match file_io::remove(&path) {
+            Ok(()) => tracing::info!(segment = %id, "segment.trim.done"),
+            // It is gone for all others: the file is tried again, and no other segment goes in its place.
+            Err(error) => {
+                tracing::warn!(segment = %id, %error, "segment.remove.failed");
+                self.to_remove.push(path);
+                if self.is_refusing() {
+                    self.give_up_ballast();
+                }
+            }
         }
-        tracing::info!(segment = %id, "segment.trim.done");
         Ok(record.map_or(0, |record| record.stats.stored_bytes))
     }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::entry::EntryMeta;
-use crate::error::VaultError;
+use crate::error::{Disposition, VaultError};
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{KeeperParts, may_pass, seal_on_record};
@@ -58,9 +58,12 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
             match recover_one(parts, &wal, &mut marks) {
                 Ok(()) => {
                     parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
+                    parts.recovery_is_short.store(false, Ordering::Relaxed);
                     break;
                 }
-                Err(error) if may_pass(&error) => {
+                Err(error) if may_pass(&error) || is_of_ledger(&error) => {
+                    let short = error.disposition() == Disposition::Overloaded;
+                    parts.recovery_is_short.store(short, Ordering::Relaxed);
                     tracing::warn!(segment = %wal.id, %error, "segment.recover.waiting");
                     thread::sleep(RETRY);
                 }
@@ -74,6 +77,11 @@ pub(crate) fn recover_all(parts: &KeeperParts, mut left: Vec<LeftWal>, stopping:
             }
         }
     }
+}
+
+/// Whether it tells of the ledger's state, and nothing of the file.
+fn is_of_ledger(error: &VaultError) -> bool {
+    matches!(error, VaultError::Ledger(said) if said.disposition != Disposition::Invalid)
 }
 
 /// Recovers one file, and adds the durable marks it carries to `marks`.

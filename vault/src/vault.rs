@@ -271,6 +271,7 @@ impl Vault {
             counts: Arc::default(),
             tier: Arc::clone(&tier),
             clock: VaultClock::start(last_seal(&known), options.retention / CLOCK_STEP_OF_RETENTION),
+            recovery_is_short: Arc::default(),
             next_before: Arc::new(
                 (0..options.shards)
                     .map(ShardId::new)

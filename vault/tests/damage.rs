@@ -506,39 +506,48 @@ fn a_wal_file_that_is_on_no_record_is_kept() {
 
 #[test]
 fn what_stands_behind_damage_at_a_followers_limit_is_not_passed_over_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::default();
-    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
-    let mut put = |range: std::ops::RangeInclusive<u64>| {
-        for n in range {
-            let lsn = append(&mut writers[0], n, &payload(n, 960));
-            wait_acked(&writers[0], lsn);
+    // What follows the damaged entry is there already when it is found, or comes later.
+    for later in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::default();
+        let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+        let mut put = |range: std::ops::RangeInclusive<u64>| {
+            for n in range {
+                let lsn = append(&mut writers[0], n, &payload(n, 960));
+                wait_acked(&writers[0], lsn);
+            }
+        };
+        put(1..=5);
+        let shard = gophership_vault::ids::ShardId::new(0);
+        let mut follower = vault.follower(shard, None);
+        if !later {
+            put(6..=7);
         }
-    };
-    put(1..=5);
-    let mut follower = vault.follower(gophership_vault::ids::ShardId::new(0), None);
-    put(6..=7);
-    let path = dir.path().join("wal/0000/000000000001.wal");
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    for n in [5, 6] {
-        std::os::unix::fs::FileExt::write_all_at(&file, b"????", PAGE as u64 + (n - 1) * 1024 + 70).unwrap();
+        let path = dir.path().join("wal/0000/000000000001.wal");
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let bad: &[u64] = if later { &[5] } else { &[5, 6] };
+        for n in bad {
+            std::os::unix::fs::FileExt::write_all_at(&file, b"????", PAGE as u64 + (n - 1) * 1024 + 70).unwrap();
+        }
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        let mut step = |follower: &mut gophership_vault::ShardCursor| {
+            for found in follower.by_ref() {
+                match found {
+                    Ok(entry) => there.push(u64::from(entry.lsn.number().get())),
+                    Err(fault) => missing.extend(fault.numbers.map(|(first, _)| u64::from(first.get()))),
+                }
+            }
+        };
+        step(&mut follower);
+        if later {
+            put(6..=7);
+        }
+        follower.extend(vault.readable(shard));
+        step(&mut follower);
+        let whole: Vec<u64> = (1..=7).filter(|n| !bad.contains(n)).collect();
+        assert_eq!((there, missing), (whole, bad.to_vec()), "later: {later}");
+        vault.close(writers);
     }
-    let mut got = Vec::new();
-    let mut step = |follower: &mut gophership_vault::ShardCursor| {
-        for found in follower.by_ref() {
-            got.push(match found {
-                Ok(entry) => (entry.lsn.number().get(), true),
-                Err(fault) => (fault.numbers.unwrap().1.get(), false),
-            });
-        }
-    };
-    step(&mut follower);
-    follower.extend(vault.readable(gophership_vault::ids::ShardId::new(0)));
-    step(&mut follower);
-    let there = [1, 2, 3, 4].map(|n| (n, true));
-    assert_eq!(got[..4], there);
-    assert_eq!(got[4..], [(5, false), (6, false), (7, true)]);
-    vault.close(writers);
 }
 
 /// A sealed segment of several blocks, some of one entry and some of more, with entries set apart, in an open vault.

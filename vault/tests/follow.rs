@@ -271,3 +271,36 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     assert_eq!(entries.last().unwrap().payload, payload(n, 1000));
     vault.close(writers);
 }
+
+#[test]
+fn a_file_that_cannot_be_removed_costs_no_other_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let options = VaultOptions {
+        disk_limit: 2 * 1024 * 1024,
+        ..released_up_to(&Arc::default(), OnFull::DropOldest)
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options);
+    let mut n = 0;
+    let mut put = || {
+        n += 1;
+        append(&mut writers[0], n, &payload(n, 1000));
+    };
+    while sealed(&vault).len() < 8 {
+        put();
+    }
+    // What is no file cannot be unlinked.
+    for segment in sealed(&vault) {
+        let path = vault.segment_file(segment.id);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(path).unwrap();
+    }
+    let dropped = || vault.status().dropped_since_start.0;
+    while dropped() == 0 {
+        put();
+    }
+    // Two turns of the housekeeping.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(dropped() < 6, "{} were dropped for the room of one", dropped());
+    vault.close(writers);
+}

@@ -7,6 +7,7 @@ use gophership_vault::time::now_unix_nano;
 
 use super::LocalCatalogue;
 use crate::command::Command;
+use crate::error::CatalogueError;
 use crate::segment::SegmentRecord;
 
 impl LocalCatalogue {
@@ -16,19 +17,24 @@ impl LocalCatalogue {
             command: name,
             id,
             why: e.to_string(),
-            disposition: of_the_vault(e.disposition()),
+            disposition: of_the_vault(&e),
         })
     }
 }
 
 /// What a fault of the catalogue means to the vault.
-fn of_the_vault(disposition: crate::Disposition) -> Disposition {
-    match disposition {
-        crate::Disposition::Retry => Disposition::Retry,
-        crate::Disposition::Overloaded => Disposition::Overloaded,
-        crate::Disposition::Invalid => Disposition::Invalid,
-        crate::Disposition::Corrupt => Disposition::Corrupt,
-        crate::Disposition::Fenced | crate::Disposition::Fatal => Disposition::Fatal,
+fn of_the_vault(error: &CatalogueError) -> Disposition {
+    use crate::Disposition as Here;
+    match error {
+        // The file is opened again at the next command, which may well succeed.
+        CatalogueError::Io { .. } | CatalogueError::Store { .. } => Disposition::Retry,
+        other => match other.disposition() {
+            Here::Retry => Disposition::Retry,
+            Here::Overloaded => Disposition::Overloaded,
+            Here::Invalid => Disposition::Invalid,
+            // None of these passes before the process is started again.
+            Here::Corrupt | Here::Fenced | Here::Fatal => Disposition::Fatal,
+        },
     }
 }
 

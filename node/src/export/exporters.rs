@@ -328,6 +328,12 @@ impl Exporters {
         self.find(name).map(|r| r.config.target.clone())
     }
 
+    /// Whether an exporter may send to the node itself.
+    #[must_use]
+    pub fn is_into_self(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|r| r.config.into_self)
+    }
+
     /// What sends the dead letters of an exporter once more.
     ///
     /// # Errors

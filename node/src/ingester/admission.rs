@@ -51,7 +51,7 @@ impl Admission {
     /// Admits a message of a length that is not known yet, or nothing.
     #[must_use]
     pub(super) fn must_admit(&self) -> Option<Expected<'_>> {
-        let (unread, mean) = (self.unread.get(), self.mean.get());
+        let (unread, mean) = (self.unread.get(), self.must_expect());
         (!self.must_refuse()).then(|| {
             self.unread.set(unread + mean);
             Expected {
@@ -65,7 +65,12 @@ impl Admission {
     /// Whether a message that comes now is not admitted.
     pub(super) fn must_refuse(&self) -> bool {
         let unread = self.unread.get();
-        unread > 0 && unread.saturating_add(self.mean.get()) > self.bound.get()
+        unread > 0 && unread.saturating_add(self.must_expect()) > self.bound.get()
+    }
+
+    /// What a message of unknown length counts for.
+    fn must_expect(&self) -> u64 {
+        self.mean.get().min(self.window)
     }
 
     /// What is unread / what may be.
@@ -245,6 +250,11 @@ mod tests {
         assert_eq!(admission.unread.get(), 400);
         drop(large);
         assert_eq!(admission.unread.get(), 0);
+        for _ in 0..100 {
+            admission.must_admit().expect("nothing else waits").must_be(1 << 22);
+        }
+        let _unknown = admission.must_admit();
+        assert_eq!(admission.unread.get(), 1000, "whatever the mean is");
     }
 
     #[test]

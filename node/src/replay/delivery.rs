@@ -13,7 +13,7 @@ use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::mpsc;
 
-use super::limits::ENTRIES_AHEAD;
+use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES};
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
@@ -111,7 +111,7 @@ impl Delivery {
             entry: entry_id,
         };
         let began = Instant::now();
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut tries) = (Backoff::default(), EXHAUSTED_TRIES);
         let delivered = loop {
             self.pace.take(bytes).await;
             match self.sink.send(&out).await {
@@ -127,7 +127,12 @@ impl Delivery {
                         .rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, out.entry));
                     break true;
                 }
-                Answer::Refused(why) | Answer::TooLarge(why) => {
+                Answer::Exhausted(why) if tries > 0 => {
+                    tries -= 1;
+                    self.progress.trouble(&why);
+                    tokio::time::sleep(backoff.next(None)).await;
+                }
+                Answer::Refused(why) | Answer::TooLarge(why) | Answer::Exhausted(why) => {
                     tracing::warn!(entry = out.entry, count = records, error = why, "replay.entry.rejected");
                     self.progress
                         .rejected(1, records, &format!("entry {}: {why}", out.entry));
@@ -136,10 +141,6 @@ impl Delivery {
                 Answer::Retry { after, why } => {
                     self.progress.trouble(&why);
                     tokio::time::sleep(backoff.next(after)).await;
-                }
-                Answer::Exhausted(why) => {
-                    self.progress.trouble(&why);
-                    tokio::time::sleep(backoff.next(None)).await;
                 }
                 Answer::Operator(why) => return Err(why),
             }

@@ -126,14 +126,11 @@ impl Jobs {
     async fn check(&self, sink: &SinkSpec) -> Result<(), ReplayError> {
         let target = sink.target(&self.context.exporters)?;
         Sink::new(&target).map_err(|e| ReplayError::Invalid(e.to_string()))?;
-        let SinkSpec::Server {
-            endpoint, into_self, ..
-        } = sink
-        else {
-            // That was seen to when the node started.
-            return Ok(());
+        let into_self = match sink {
+            SinkSpec::Server { into_self, .. } => *into_self,
+            SinkSpec::Exporter(name) => self.context.exporters.is_into_self(name),
         };
-        let endpoint = endpoint.clone();
+        let endpoint = target.endpoint.authority();
         match reaches_self(&endpoint, &self.context.own_addresses).await {
             Err(why) => Err(ReplayError::Unresolvable { endpoint, why }),
             Ok(true) if !into_self => Err(ReplayError::IntoSelf { endpoint }),

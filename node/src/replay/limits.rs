@@ -18,6 +18,8 @@ pub(super) const FAULTS_NAMED: usize = 16;
 pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
 /// How often a job's position is kept.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often an entry is sent again that a sink has no room for, or finds too large: it does not say which.
+pub(super) const EXHAUSTED_TRIES: u32 = 10;
 /// A sink answers within this.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

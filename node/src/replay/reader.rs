@@ -64,7 +64,7 @@ fn trimmed(vault: &Vault, shard: ShardId, index: SegmentIndex) -> ScanFault {
             index,
         },
         numbers: None,
-        what: "it was trimmed before it was read to its end".to_owned(),
+        what: "it was trimmed before it was read to its end, and may have held entries of this time".to_owned(),
     }
 }
 

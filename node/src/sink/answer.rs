@@ -158,6 +158,9 @@ fn is_of_size(text: &str) -> bool {
         "length too large",
         "exceeds maximum size",
         "message too large",
+        "size limit",
+        "maximum configured message size",
+        "larger than configured max",
         // Our own.
         "message is larger than",
     ]
@@ -366,6 +369,21 @@ mod tests {
             (
                 Code::ResourceExhausted,
                 "the message is larger than ingest.max_message",
+                "too large",
+            ),
+            (
+                Code::ResourceExhausted,
+                "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message",
+                "too large",
+            ),
+            (
+                Code::ResourceExhausted,
+                "Received message exceeds the maximum configured message size.",
+                "too large",
+            ),
+            (
+                Code::ResourceExhausted,
+                "message size 5 is larger than configured max 4",
                 "too large",
             ),
             (Code::ResourceExhausted, "10,000 requests a minute", "exhausted"),

@@ -115,13 +115,15 @@ impl WalTail {
             let idle = header.meta.state.contains(EntryState::IDLE);
             (header.lsn.number().get() - u32::from(!idle)).min(until)
         });
-        self.offset = found.map_or(self.wal.end(), |(at, _)| at);
+        // Where nothing follows yet, what comes is found from here.
+        self.offset = found.map_or(from, |(at, _)| at);
+        let end = found.map_or(self.wal.end(), |(at, _)| at);
         self.next = EntryNumber::new(missing_to.saturating_add(1).max(first)).unwrap_or(self.next);
         let numbers = EntryNumber::new(first)
             .zip(EntryNumber::new(missing_to))
             .filter(|(first, last)| first <= last);
         Skipped {
-            bytes: self.reader.get_readable(from, self.offset - from),
+            bytes: self.reader.get_readable(from, end - from),
             numbers,
         }
     }
