@@ -287,8 +287,13 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
         append(&mut writers[0], n, &payload(n, 1000));
     };
     let used = || vault.status().disk.own * 100 / options.disk_limit;
+    // One segment after the other, so that what is used is known.
     while used() < 80 {
-        put();
+        let before = sealed(&vault).len();
+        wait("a seal", || {
+            put();
+            sealed(&vault).len() > before
+        });
     }
     // What is no file cannot be unlinked.
     let segments = sealed(&vault);
@@ -297,6 +302,7 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(path).unwrap();
     }
+    assert_eq!(vault.status().dropped_since_start.0, 0, "it was full too early to tell");
     let dropped = || vault.status().dropped_since_start.0;
     // Slowly, so that there is never much more than there may be.
     while dropped() == 0 {
