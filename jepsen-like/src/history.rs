@@ -7,7 +7,7 @@
 //!
 //! Not here: the judgement (`check.rs`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -99,6 +99,18 @@ impl History {
             }
         }
         tally
+    }
+
+    /// The payloads whose every ack came at this time or later, and how many nanoseconds later the first came.
+    pub fn acked_since(&self, time: u64) -> HashMap<PayloadId, u64> {
+        let mut first: HashMap<PayloadId, u64> = HashMap::new();
+        for attempt in self.attempts.iter().filter(|a| a.outcome == Outcome::Acked) {
+            let at = first.entry(attempt.id).or_insert(attempt.answered);
+            *at = attempt.answered.min(*at);
+        }
+        first.retain(|_, at| *at >= time);
+        first.values_mut().for_each(|at| *at -= time);
+        first
     }
 
     /// Takes these payloads for unknown from now on, so that one loss is not reported again after each later round.

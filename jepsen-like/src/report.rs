@@ -28,6 +28,8 @@ pub struct Round {
     pub covered: bool,
     /// Milliseconds from the start of the process to readiness.
     pub ready_ms: Option<u64>,
+    /// When the power began to go, on the history's clock: nobody has an ack of a later time.
+    pub power_went: Option<u64>,
     /// What else is worth knowing.
     pub note: String,
 }

@@ -123,7 +123,21 @@ impl Run {
         let replayed = self.replay_whole(setup, &round.name).await?;
         round.tally = self.workload.history.tally(self.round_from);
         round.verdict = check(&self.workload.history, &replayed);
-        self.workload.history.forgive(&round.verdict.lost);
+        let history = &mut self.workload.history;
+        if let Some(power_went) = round.power_went {
+            let late = history.acked_since(power_went);
+            let (dark, lost): (Vec<_>, Vec<_>) = round.verdict.lost.iter().partition(|id| late.contains_key(*id));
+            let after: Vec<String> = dark
+                .iter()
+                .map(|id| format!("{} us", late[id].div_ceil(1000)))
+                .collect();
+            if !after.is_empty() {
+                round.note += &format!("acks of no account, lost: {} after the cut began", after.join(", "));
+            }
+            history.forgive(&dark);
+            round.verdict.lost = lost;
+        }
+        history.forgive(&round.verdict.lost);
         self.report.push(round);
         Ok(())
     }

@@ -113,6 +113,7 @@ async fn judge(
         name: name.clone(),
         verdict,
         covered: failed > 0 || when.is_empty(),
+        power_went: None,
         ready_ms: millis(ready),
     };
     run.report.push(round);

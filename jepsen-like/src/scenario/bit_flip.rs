@@ -151,6 +151,7 @@ async fn judge(
         name,
         verdict,
         covered: true,
+        power_went: None,
         ready_ms: millis(ready),
     };
     run.report.push(round);

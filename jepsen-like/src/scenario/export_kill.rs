@@ -77,6 +77,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
                 name,
                 tally: run.workload.history.tally(run.round_from),
                 covered: reached && run.fault_fell_between_acks(),
+                power_went: None,
                 ready_ms: millis(ready),
                 note: format!("{again} copies, {copies_allowed} allowed"),
                 verdict,

@@ -4,6 +4,7 @@
 //! syncs of the write-ahead log are dropped on the way to the kernel (`strace`).
 
 use std::path::Path;
+use std::time::Instant;
 
 use super::{Plan, Run, millis};
 use crate::fs_shutdown::shut_down;
@@ -47,7 +48,8 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
         run.begin_round();
         let load = run.workload.start(node.grpc);
         tokio::time::sleep(run.moment(50..1000)).await;
-        cut(disk.path()).await?;
+        let began = cut(disk.path()).await?;
+        let power_went = run.workload.now() - u64::try_from(began.elapsed().as_nanos())?;
         load.stop();
         node.kill().await?;
         run.workload.finish(load).await?;
@@ -60,6 +62,8 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
             // Requests that the node still refused were under way as well.
             covered: tally.acked > 0 && tally.unknown + tally.refused > 0,
             ready_ms: millis(ready),
+            // A control that is to lose is judged by all of its acks.
+            power_went: (expect == Expect::NoLoss).then_some(power_went),
             ..Round::default()
         };
         run.judge(&setup, round).await?;
@@ -95,8 +99,15 @@ fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
     words
 }
 
-/// The call waits for what is under way, so it must not hold up the load.
-async fn cut(mountpoint: &Path) -> anyhow::Result<()> {
+/// Cuts, and says when it began to. The call waits for what is under way, so it must not hold up the load.
+///
+/// Real power takes the node with it. Here the node runs on while the kernel stops the file system, and an `fdatasync` that meets it on the way may be answered with success and
+/// forgotten: an ack that came after the call began is one that nobody would have got.
+async fn cut(mountpoint: &Path) -> anyhow::Result<Instant> {
     let mountpoint = mountpoint.to_owned();
-    Ok(tokio::task::spawn_blocking(move || shut_down(&mountpoint)).await??)
+    Ok(tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
+        shut_down(&mountpoint).map(|()| began)
+    })
+    .await??)
 }
