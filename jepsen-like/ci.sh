@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 jepsen="$target/release/jepsen-like"
+# Says what is not run and why; with NO_SKIP that fails.
+skip() { echo "SKIPPED: $1"; [ -z "${NO_SKIP:-}" ]; }
 
 # The control first, and moved away: a node that loses data is never left under the real one's name.
 cargo build --release -p gophership --features ack-before-sync
@@ -20,7 +22,7 @@ if command -v strace >/dev/null; then
     "$jepsen" sync-error --rounds 5
     "$jepsen" bad-sector --rounds 1
 else
-    echo "SKIPPED: sync-error and bad-sector need strace"
+    skip "sync-error and bad-sector need strace"
 fi
 if [ "$(id -u)" = 0 ]; then
     "$jepsen" power-cut --rounds 20
@@ -28,5 +30,5 @@ if [ "$(id -u)" = 0 ]; then
     "$jepsen" power-cut --rounds 3 --skip-syncs
     "$jepsen" power-cut --rounds 30 --expect-loss --node "$target/release/gophership-acks-early"
 else
-    echo "SKIPPED: power cuts and full file systems need root"
+    skip "power cuts and full file systems need root"
 fi

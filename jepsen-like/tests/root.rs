@@ -1,22 +1,40 @@
-//! What needs root. Without it each test says `SKIPPED: needs root` and proves nothing.
-#![allow(clippy::unwrap_used, clippy::explicit_write)]
+//! What needs root, and a file system of its own. Without them each test says `SKIPPED` and why, and proves nothing.
+#![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use jepsen_like::fs_shutdown::shut_down;
-use jepsen_like::mount::{FileSystem, LoopMount, is_root, mounts_below};
+use jepsen_like::mount::{FileSystem, LoopMount, mounts_below};
 use jepsen_like::node::Binaries;
 use jepsen_like::scenario::power_cut::Expect;
 use jepsen_like::scenario::{Plan, disk_full, power_cut};
 
-/// Past the capture of test output, which would hide it.
-fn skipped(test: &str) -> bool {
-    if !is_root() {
-        writeln!(std::io::stderr(), "SKIPPED: needs root: {test}").unwrap();
-    }
-    !is_root()
+/// XFS makes none smaller than 300 MiB.
+const DISK_BYTES: u64 = 320 << 20;
+
+/// Whether a file system of this kind cannot be made and mounted here.
+fn skipped(test: &str, kind: FileSystem) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let made = LoopMount::new(folder.path(), kind, DISK_BYTES);
+    made.is_err_and(|error| skip(test, &format!("{error:#}")))
+}
+
+/// Whether programs cannot be traced here.
+fn untraced(test: &str) -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    !traced.is_ok_and(|out| out.status.success()) && skip(test, "needs strace, and leave to use it")
+}
+
+/// Says why a test proves nothing, past the capture of test output, which would hide it. With `NO_SKIP` that is a failure.
+#[allow(clippy::explicit_write)]
+fn skip(test: &str, why: &str) -> bool {
+    let why = format!("SKIPPED: {test}: {why}");
+    assert!(std::env::var_os("NO_SKIP").is_none(), "{why}");
+    writeln!(std::io::stderr(), "{why}").unwrap();
+    true
 }
 
 fn plan(rounds: u32) -> Plan {
@@ -36,12 +54,12 @@ fn write(path: &Path, sync: bool) {
 
 #[test]
 fn the_power_cut_takes_what_was_not_synced_and_leaves_the_rest() {
-    if skipped("the power cut") {
-        return;
-    }
     for kind in [FileSystem::Xfs, FileSystem::Ext4] {
+        if skipped("the power cut", kind) {
+            continue;
+        }
         let folder = tempfile::tempdir().unwrap();
-        let disk = LoopMount::new(folder.path(), kind, 320 << 20).unwrap();
+        let disk = LoopMount::new(folder.path(), kind, DISK_BYTES).unwrap();
         let (synced, unsynced) = (disk.path().join("synced"), disk.path().join("unsynced"));
         write(&synced, true);
         write(&unsynced, false);
@@ -56,7 +74,7 @@ fn the_power_cut_takes_what_was_not_synced_and_leaves_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_under_load_loses_nothing() {
-    if !skipped("a power cut under load") {
+    if !skipped("a power cut under load", FileSystem::Xfs) {
         let report = power_cut::run(&plan(2), FileSystem::Xfs, Expect::NoLoss).await.unwrap();
         assert!(report.passed(), "\n{report}");
     }
@@ -64,7 +82,8 @@ async fn a_power_cut_under_load_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_of_a_node_whose_syncs_do_nothing_is_seen_to_lose() {
-    if !skipped("the control of the power cut") {
+    let test = "the control of the power cut";
+    if !untraced(test) && !skipped(test, FileSystem::Xfs) {
         let report = power_cut::run(&plan(3), FileSystem::Xfs, Expect::LossBySkippedSyncs)
             .await
             .unwrap();
@@ -74,7 +93,7 @@ async fn a_power_cut_of_a_node_whose_syncs_do_nothing_is_seen_to_lose() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_others_fill_is_survived() {
-    if !skipped("a full disk") {
+    if !skipped("a full disk", FileSystem::Xfs) {
         let report = disk_full::run_filler(&plan(1), FileSystem::Xfs).await.unwrap();
         assert!(report.passed(), "\n{report}");
     }

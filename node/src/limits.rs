@@ -31,12 +31,14 @@ pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of the largest DATA frame: the protocol's own default, which most clients use whatever is offered. A larger one would
 /// keep more memory behind each small frame.
 pub const HTTP2_FRAME_BYTES: u32 = 16 * 1024;
-/// The smallest window of a connection, and so of each of its streams. A client may send small frames worth half of it before h2 takes that for an attack.
+/// The smallest window of a connection. A client may send small frames worth half of it before h2 takes that for an attack.
 pub const HTTP2_WINDOW_MIN: u32 = 128 * 1024;
 /// The largest.
 pub const HTTP2_WINDOW_MAX: u32 = 1024 * 1024;
 /// A connection's window is at most the budget divided by this.
-pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1024;
+pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1280;
+/// A stream's window is its connection's divided by this: one request cannot keep the others of its connection waiting, and less of one that is refused was sent in vain.
+pub const HTTP2_STREAMS_PER_WINDOW: u32 = 2;
 /// How much, in percent, the age of a connection at its end varies to either side.
 pub const CONNECTION_AGE_JITTER_PERCENT: u64 = 10;
 /// A connection that was told to end may take this long to do so.
@@ -96,7 +98,7 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(10);
 pub const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 const _: () = assert!(HTTP2_WINDOW_MIN <= HTTP2_WINDOW_MAX);
-const _: () = assert!(HTTP2_FRAME_BYTES as u64 <= HTTP2_WINDOW_MIN as u64);
+const _: () = assert!(HTTP2_FRAME_BYTES <= HTTP2_WINDOW_MIN / HTTP2_STREAMS_PER_WINDOW);
 const _: () = assert!(FRAME_KEPT_MIN <= HTTP2_FRAME_BYTES as usize);
 const _: () = assert!(WAITERS_READY <= WAITERS_MAX && WAITERS_MAX <= u32::MAX as usize);
 const _: () = assert!(CONNECTION_AGE_JITTER_PERCENT < 100);

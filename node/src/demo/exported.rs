@@ -11,6 +11,8 @@ use super::replayed::connect;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the live path may take to fill.
+const PIVOT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the debt may take to be paid.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,14 @@ pub(crate) async fn watch(socket: PathBuf, mut stop: tokio::sync::oneshot::Recei
             }
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+/// Waits until an exporter whose sink is dead has left the live path; on a machine that is too slow to fill its ring, not for ever.
+pub(crate) async fn pivoted(socket: &Path) {
+    let began = Instant::now();
+    while began.elapsed() < PIVOT_PATIENCE && look(socket).await.is_none_or(|e| e.pivots == 0) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

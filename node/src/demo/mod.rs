@@ -86,6 +86,7 @@ async fn tell(dir: &std::path::Path, lose_one: bool) -> anyhow::Result<Story> {
     eprintln!("the sink dies; the node goes on");
     sink.die();
     let down_since = Instant::now();
+    exported::pivoted(&socket).await;
     let mut kills = Vec::new();
     for n in 1..=KILLS {
         tokio::time::sleep(RUN).await;

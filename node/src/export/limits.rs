@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::LIVE_RING_PLACES;
+
 /// How often a node's cursors are kept: what is sent again after a crash is at most what was sent in this time.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an exporter that was refused for an operator's fault waits before it tries again.
@@ -10,6 +12,8 @@ pub(super) const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// How long a lane waits for the live ring, at most, before it looks at the watermark itself.
 pub(super) const IDLE_LOOK: Duration = Duration::from_millis(500);
+/// A lane that has fewer entries than this left to read goes on to the live ring.
+pub(super) const LIVE_GAP: u32 = LIVE_RING_PLACES as u32 / 8;
 /// How long a lane waits that finds nothing new while its ring is closed by the zone.
 pub(super) const CLOSED_LOOK: Duration = Duration::from_millis(20);
 /// How long a lane waits for room in the memory budget before it asks again.

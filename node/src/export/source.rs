@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
-use super::limits::{CLOSED_LOOK, IDLE_LOOK};
+use super::limits::{CLOSED_LOOK, IDLE_LOOK, LIVE_GAP};
 use crate::buffer::LiveRing;
 use crate::somatic::{Zone, ZoneCell};
 
@@ -61,12 +61,24 @@ impl Source {
                 *heard = self.ring.take().or(*heard);
                 *heard
             }
-            None => self.vault.readable(self.shard),
+            None => {
+                let readable = self.vault.readable(self.shard);
+                if readable.is_some_and(|last| self.is_near(last)) && self.go_live() {
+                    return;
+                }
+                readable
+            }
         };
         self.cursor.extend(upto);
     }
 
-    /// Goes on to the live ring, where the zone allows it, once the vault was read to its end. Says whether there may be more at once.
+    /// Whether what is left up to `last` is read before the ring could be full: a lane that keeps up with its shard never finds nothing to read.
+    fn is_near(&self, last: Lsn) -> bool {
+        let at = self.cursor.position();
+        last.index() == at.index() && last.number().get().saturating_sub(at.number().get()) < LIVE_GAP
+    }
+
+    /// Goes on to the live ring, where the zone allows it, once the vault was read to its end or nearly. Says whether there may be more at once.
     pub(super) fn go_live(&mut self) -> bool {
         if self.live.is_some() || self.cursor.waits().is_some() || self.zone.zone() != Zone::Green {
             return false;

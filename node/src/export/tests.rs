@@ -14,6 +14,8 @@ use prost::Message;
 use tokio::sync::watch;
 use tonic::Code;
 
+use super::limits::LIVE_GAP;
+use super::source::Source;
 use super::{ExportParts, ExporterView, Exporters, LaneState, SeekTo, released};
 use crate::config::{Environment, Export, Machine, load_text};
 use crate::control::testkit::{TestNode, payload};
@@ -355,6 +357,32 @@ async fn a_pivot_loses_nothing_and_the_way_back_leads_to_the_ring() {
     assert!(view.pivots >= 1);
     assert_eq!(stub.taken().concat(), payloads.concat());
     running.stop().await;
+    node.close();
+}
+
+#[test]
+fn a_lane_that_is_nearly_at_the_end_goes_on_to_the_ring_before_it_finds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    let mut all = 0;
+    let mut append = |node: &mut TestNode, entries| {
+        (0..entries).for_each(|_| {
+            all += 1;
+            node.append(0, all, &payload(all, 1));
+        });
+    };
+    append(&mut node, 2);
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    let mut source = Source::new(&node.vault, SHARD, None, Arc::default(), zone);
+    let mut read = |entries| {
+        assert!((0..entries).all(|_| source.next().unwrap().is_ok()));
+        source.is_live()
+    };
+    assert!(!read(2));
+    append(&mut node, LIVE_GAP + 1);
+    assert!(!read(LIVE_GAP + 1), "the ring might be full before all of it is read");
+    append(&mut node, 2);
+    assert!(read(2), "there was always something to read");
     node.close();
 }
 

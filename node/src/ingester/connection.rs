@@ -25,7 +25,7 @@ use super::{otlp_grpc, otlp_http};
 use crate::limits::{
     CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_BUFFER_BYTES, HTTP1_IDLE_TIMEOUT,
     HTTP2_FRAME_BYTES, HTTP2_LATE_FRAMES_MAX, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX,
-    TLS_HANDSHAKE_TIMEOUT,
+    HTTP2_STREAMS_PER_WINDOW, TLS_HANDSHAKE_TIMEOUT,
 };
 use crate::tls::ServerTls;
 
@@ -83,7 +83,7 @@ pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<L
         .http2()
         .timer(TokioTimer::new())
         .auto_date_header(false)
-        .initial_stream_window_size(window)
+        .initial_stream_window_size(window / HTTP2_STREAMS_PER_WINDOW)
         .initial_connection_window_size(window)
         .max_frame_size(HTTP2_FRAME_BYTES)
         .max_header_list_size(HEADERS_BYTES_MAX)
