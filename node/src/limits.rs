@@ -36,7 +36,7 @@ pub const HTTP2_WINDOW_MIN: u32 = 128 * 1024;
 /// The largest.
 pub const HTTP2_WINDOW_MAX: u32 = 1024 * 1024;
 /// A connection's window is at most the budget divided by this.
-pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1280;
+pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1536;
 /// A stream's window is its connection's divided by this: one request cannot keep the others of its connection waiting, and less of one that is refused was sent in vain.
 pub const HTTP2_STREAMS_PER_WINDOW: u32 = 2;
 /// How much, in percent, the age of a connection at its end varies to either side.
