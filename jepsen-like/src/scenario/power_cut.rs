@@ -101,8 +101,9 @@ fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
 
 /// Cuts, and says when it began to. The call waits for what is under way, so it must not hold up the load.
 ///
-/// Real power takes the node with it. Here the node runs on while the kernel stops the file system, and it is suspected, not proved, that an `fdatasync` that meets it on the way can be
-/// answered with success and forgotten. Whatever the reason: an ack that came after the call began is one that nobody would have got.
+/// Real power takes the node with it. Here the node runs on while the kernel stops the file system, and an `fdatasync` that is past its own look for that may return success for what the
+/// stop has thrown away: XFS forgets that an inode waits for its log when the log item is aborted just as when it is on the disk (`xfs_inode_item_unpin`, then `xfs_fsync_flush_log`,
+/// Linux 6.18). So an ack that came after the call began is one that nobody would have got.
 async fn cut(mountpoint: &Path) -> anyhow::Result<Instant> {
     let mountpoint = mountpoint.to_owned();
     Ok(tokio::task::spawn_blocking(move || {

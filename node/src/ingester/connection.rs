@@ -179,3 +179,38 @@ fn jittered(age: Duration) -> Duration {
     let random = RandomState::new().hash_one(0u8) % 2001;
     age - swing + swing * 2 * random as u32 / 2000
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_will_be_refused_is_answered_in_its_connections_turn_and_all_else_in_its_own() {
+        const TURN: Duration = Duration::from_millis(50);
+        let admission = Rc::new(Admission::new(u64::MAX));
+        let executor = LocalExecutor {
+            admission: Rc::clone(&admission),
+        };
+        let answered = Rc::new(Cell::new(0));
+        let answer = || {
+            let answered = Rc::clone(&answered);
+            async move { answered.set(answered.get() + 1) }
+        };
+        let tasks = tokio::task::LocalSet::new();
+        let _in = tasks.enter();
+        executor.execute(answer());
+        assert_eq!(answered.get(), 0, "its turn has not come");
+        // One message more than a core that reads a byte a turn can read in time.
+        let mut waits = admission.must_admit();
+        waits.as_mut().unwrap().must_be(1 << 20);
+        waits.as_mut().unwrap().must_read(1);
+        admission.tick(TURN, TURN);
+        assert!(admission.must_refuse());
+        executor.execute(answer());
+        assert_eq!(answered.get(), 1, "at once");
+        tasks.await;
+        assert_eq!(answered.get(), 2);
+    }
+}
