@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::LocalCatalogue;
 use gophership_catalogue::exporter::Generation;
-use gophership_vault::Vault;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
+use gophership_vault::{DiskTier, Vault};
 
 use super::batch::{Item, Piece};
 use super::dead_letters;
@@ -52,6 +52,8 @@ pub(super) struct Lane {
     orders: Orders,
     /// Read, and left for the next batch.
     left: Option<Read>,
+    /// When the newest of what was delivered was received; 0 before the first.
+    reached_ns: u64,
 }
 
 /// What reading comes across.
@@ -101,6 +103,7 @@ impl Lane {
             orders: ear.now(),
             ear,
             left: None,
+            reached_ns: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl Lane {
                 self.ear.wait(BUDGET_PAUSE).await;
                 continue;
             };
+            let mut job = Job::Export;
             match self.gather() {
                 Ok(None) => {
                     drop(room);
@@ -135,7 +139,10 @@ impl Lane {
                 }
                 Ok(Some(piece)) => {
                     self.enter(self.moving(), 0);
-                    if !self.deliver(piece).await {
+                    let newest_ns = piece.newest_ns();
+                    if self.deliver(piece).await {
+                        job = self.job(newest_ns);
+                    } else {
                         self.rewind();
                     }
                 }
@@ -152,7 +159,7 @@ impl Lane {
             drop(room);
             self.parts.status.in_hand(self.shard, false, 0);
             tokio::select! {
-                () = self.parts.throttle.pass(Job::Export, began.elapsed()) => {}
+                () = self.parts.throttle.pass(job, began.elapsed()) => {}
                 () = self.ear.changed() => {}
             }
         }
@@ -161,6 +168,17 @@ impl Lane {
     /// What a batch may take of memory.
     fn room(&self) -> Option<Permit> {
         self.parts.slice.must_take(self.parts.memory)
+    }
+
+    /// What was done by a delivery up to what was received then. A debt that fills the disk is paid as fast as can be.
+    fn job(&mut self, newest_ns: u64) -> Job {
+        let before = std::mem::replace(&mut self.reached_ns, newest_ns);
+        if before == 0 || self.source.is_live() || self.parts.vault.tier() != DiskTier::Normal {
+            return Job::Export;
+        }
+        Job::CatchUp {
+            covered: Duration::from_nanos(newest_ns.saturating_sub(before)),
+        }
     }
 
     fn moving(&self) -> LaneState {

@@ -6,8 +6,12 @@ use std::time::Duration;
 pub(super) const LEAVING_PART: f64 = 0.8;
 /// How long readings must stay below it before each step down.
 pub(super) const DWELL: Duration = Duration::from_secs(2);
-/// The longest rest between two blocks in Yellow.
-pub(super) const YELLOW_REST_MAX: Duration = Duration::from_secs(1);
+/// The longest rest between two blocks in Yellow and Green.
+pub(super) const REST_MAX: Duration = Duration::from_secs(1);
+/// An exporter that pays a debt rests only while it pays so many times as fast as the debt grew,
+pub(super) const CATCH_UP_SPEED: u32 = 4;
+/// and at most so many times as long as it works.
+pub(super) const CATCH_UP_REST_FACTOR: u32 = 3;
 /// How many times as long as its last block a job rests that goes on in Red.
 pub(super) const RED_REST_FACTOR: u32 = 15;
 /// The shortest of those rests.
@@ -18,6 +22,6 @@ pub(super) const RED_REST_MAX: Duration = Duration::from_secs(2);
 const _: () = assert!(LEAVING_PART > 0.0 && LEAVING_PART < 1.0);
 const _: () = assert!(RED_REST_MIN.as_nanos() < RED_REST_MAX.as_nanos());
 const _: () = assert!(
-    YELLOW_REST_MAX.as_nanos() <= RED_REST_MAX.as_nanos() && RED_REST_FACTOR > 1,
-    "Red never rests less than Yellow"
+    REST_MAX.as_nanos() <= RED_REST_MAX.as_nanos() && RED_REST_FACTOR > CATCH_UP_REST_FACTOR,
+    "Red never rests less than any other zone"
 );

@@ -1,7 +1,7 @@
 //! The throttle: every job behind the ack asks it before each block of work.
 //!
 //! Invariants:
-//! - I1: in Green nobody rests.
+//! - I1: in Green nobody rests but an exporter that pays its debt several times as fast as the debt grew, and that one never falls behind by it.
 //! - I2: how long a job rests follows from how long its own last block took, so it fits any machine.
 //! - I3: export never stops.
 //! - I4: whoever pauses is woken by the change of the zone, not by looking.
@@ -12,14 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cell::ZoneCell;
-use super::limits::{RED_REST_FACTOR, RED_REST_MAX, RED_REST_MIN, YELLOW_REST_MAX};
+use super::limits::{CATCH_UP_REST_FACTOR, CATCH_UP_SPEED, RED_REST_FACTOR, RED_REST_MAX, RED_REST_MIN, REST_MAX};
 use super::zone::Zone;
 
 /// A job behind the ack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Job {
-    /// An exporter's way through the vault.
+    /// An exporter that keeps up, or must.
     Export,
+    /// An exporter's way through a debt. The last block held what was received within `covered`.
+    CatchUp {
+        /// How much of the debt's own time that was.
+        covered: Duration,
+    },
     /// A replay.
     Replay,
     /// A replay of dead letters.
@@ -29,7 +34,7 @@ pub enum Job {
 }
 
 /// What a job does before its next block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rest {
     /// Nothing.
     None,
@@ -43,17 +48,27 @@ pub enum Rest {
 #[must_use]
 pub fn rest(zone: Zone, job: Job, last_block: Duration) -> Rest {
     match zone {
-        Zone::Green => Rest::None,
+        Zone::Green => spare(job, last_block),
         Zone::Yellow if last_block.is_zero() => Rest::None,
-        Zone::Yellow => Rest::For(last_block.min(YELLOW_REST_MAX)),
+        Zone::Yellow => spare(job, last_block).max(Rest::For(last_block.min(REST_MAX))),
         Zone::Red => match job {
-            Job::Export => {
+            Job::Export | Job::CatchUp { .. } => {
                 let rest = last_block.saturating_mul(RED_REST_FACTOR);
                 Rest::For(rest.clamp(RED_REST_MIN, RED_REST_MAX))
             }
             Job::Replay | Job::DeadLetterReplay | Job::Verify => Rest::UntilZoneChanges,
         },
     }
+}
+
+/// What a job can rest without falling short of anything: a debt that is paid quickly need not be paid at once, and acks want the same cores and disk.
+fn spare(job: Job, last_block: Duration) -> Rest {
+    let Job::CatchUp { covered } = job else {
+        return Rest::None;
+    };
+    let ahead = (covered / CATCH_UP_SPEED).saturating_sub(last_block);
+    let rest = ahead.min(last_block.saturating_mul(CATCH_UP_REST_FACTOR)).min(REST_MAX);
+    if rest.is_zero() { Rest::None } else { Rest::For(rest) }
 }
 
 /// What jobs ask. Clones are the same throttle.

@@ -46,6 +46,21 @@ fn i1_in_green_nobody_rests() {
 }
 
 #[test]
+fn i1_a_debt_is_paid_four_times_as_fast_as_it_grew_or_with_all_that_there_is() {
+    let rests = |zone, covered, took| rest(zone, Job::CatchUp { covered: ms(covered) }, ms(took));
+    for (covered, took, rest) in [(240, 20, 40), (100, 20, 5), (10_000, 20, 60), (60_000, 800, 1000)] {
+        assert_eq!(rests(Zone::Green, covered, took), Rest::For(ms(rest)));
+        assert!(covered / (took + rest) >= 4, "{covered}");
+    }
+    for (covered, took) in [(0, 20), (80, 20), (20, 20), (1, 20), (1000, 0)] {
+        assert_eq!(rests(Zone::Green, covered, took), Rest::None, "{covered}");
+    }
+    assert_eq!(rests(Zone::Yellow, 240, 20), Rest::For(ms(40)));
+    assert_eq!(rests(Zone::Yellow, 20, 20), Rest::For(ms(20)), "as any other job");
+    assert_eq!(rests(Zone::Red, 240, 20), Rest::For(ms(300)), "as any exporter");
+}
+
+#[test]
 fn i2_in_yellow_a_job_rests_as_long_as_it_worked_up_to_a_second() {
     for job in JOBS {
         assert_eq!(rest(Zone::Yellow, job, ms(0)), Rest::None);
