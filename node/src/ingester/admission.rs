@@ -8,8 +8,8 @@
 //! Owns: the bytes that admitted messages have still to bring, the rate at which bytes come in, and the bound.
 //!
 //! Invariants:
-//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy. Nor does a message count for more than can be
-//!   on its way, whatever length it announces.
+//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy. Nor does a message count for more than a
+//!   connection's window, whatever length it announces.
 //! - I2: one message is always admitted, however large.
 //! - I3: what a message was expected to bring is no longer expected when it has come, or when the message is dropped.
 
@@ -31,7 +31,7 @@ pub(super) struct Admission {
     bound: Cell<u64>,
     /// A message's length, smoothed: what is expected of one whose length is not known yet.
     mean: Cell<u64>,
-    /// What of one message can be on its way: a connection's window.
+    /// The most that one message counts for: a connection's window. (Counted for its stream's, half of that, too many were admitted.)
     window: u64,
 }
 
