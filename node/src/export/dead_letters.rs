@@ -2,18 +2,21 @@
 //!
 //! **Invariant.** I1: a dead letter leaves the record only when its sink took it or an operator gave it up.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_catalogue::exporter::{DeadLetter, EntryKey};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
-use gophership_vault::ids::Lsn;
-use gophership_vault::time::{TimeRange, now_unix_nano};
-use gophership_vault::{StoredEntry, Vault};
+use gophership_vault::Vault;
+use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
-use crate::sink::{Answer, Outgoing, Readier, Sink};
+use super::limits::FAILURES_MAX;
+use crate::sink::{
+    Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink, read_again,
+};
 use crate::somatic::{Job, Throttle};
 
 /// A dead letter of now.
@@ -66,6 +69,16 @@ pub struct ReplayedLetters {
     pub last_answer: String,
 }
 
+/// What sending dead letters does about answers: it waits for nothing, since the operator who asked does.
+const RULES: Rules = Rules {
+    splits_entries: false,
+    retries: false,
+    waits_for_operator: false,
+    exhausted_tries: None,
+    last_tries: Some(1),
+    failures_max: Some(FAILURES_MAX),
+};
+
 /// Sends dead letters of one exporter once more.
 pub struct SendLetters {
     pub(super) vault: Vault,
@@ -81,76 +94,105 @@ impl SendLetters {
     ///
     /// # Errors
     /// The catalogue's: what was taken before may still be on record then.
-    pub async fn run(mut self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
-        let mut done = ReplayedLetters {
-            left: letters.len() as u64,
-            ..ReplayedLetters::default()
+    pub async fn run(self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
+        let mut courier = Courier::new(self.sink, RULES);
+        let mut sending = Sending {
+            vault: self.vault,
+            catalogue: self.catalogue,
+            exporter: self.exporter,
+            max_message: self.max_message,
+            readier: Readier::default(),
+            failure: None,
+            done: ReplayedLetters {
+                left: letters.len() as u64,
+                ..ReplayedLetters::default()
+            },
         };
-        let mut readier = Readier::default();
+        let mut ended = Ok(());
         for key in letters {
-            let ready = match self.read(key).await {
-                Some(entry) => readier.ready(entry, self.max_message),
-                None => Err("its entry cannot be read here".to_owned()),
-            };
-            let ready = match ready {
-                Ok(ready) => ready,
-                Err(why) => {
-                    done.last_answer = why;
-                    continue;
-                }
-            };
-            let out = Outgoing {
-                payload: ready.payload,
-                entry: format!("{}/{}/{},1", key.0, key.1, key.2),
-            };
+            let Some(item) = sending.read(key).await else { continue };
             let began = std::time::Instant::now();
-            match self.sink.send(&out).await {
-                Answer::Accepted => done.taken += 1,
-                Answer::AcceptedInPart { why, .. } => {
-                    done.taken += 1;
-                    done.last_answer = why;
-                }
-                Answer::Refused(why) | Answer::TooLarge(why) => {
-                    done.refused_again += 1;
-                    done.left -= 1;
-                    done.last_answer = why;
-                    continue;
-                }
-                Answer::Retry { why, .. } | Answer::Exhausted(why) | Answer::Operator(why) => {
-                    done.last_answer = why;
-                    return Ok(done);
-                }
+            ended = courier.deliver(Piece { items: vec![item] }, &mut sending).await;
+            if ended.is_err() {
+                break;
             }
-            done.left -= 1;
-            let drop = Command::DropDeadLetters {
-                exporter: self.exporter.clone(),
-                letters: vec![key],
-            };
-            submit(&self.catalogue, drop).await?;
-            self.throttle
-                .pass(Job::DeadLetterReplay, began.elapsed().max(Duration::from_micros(1)))
-                .await;
+            let took = began.elapsed().max(Duration::from_micros(1));
+            self.throttle.pass(Job::DeadLetterReplay, took).await;
         }
-        Ok(done)
-    }
-
-    async fn read(&self, (node, shard, lsn): EntryKey) -> Option<StoredEntry> {
-        if node != self.vault.identity().node_id {
-            return None;
+        if ended.is_ok() {
+            ended = courier.finish(&mut sending).await;
         }
-        let vault = self.vault.clone();
-        let found = spawn_blocking(move || {
-            vault
-                .cursor(shard, Some(lsn), TimeRange::ALL)
-                .take_while(|found| found.as_ref().map_or(true, |entry: &StoredEntry| entry.lsn <= lsn))
-                .find_map(|found| found.ok().filter(|entry| at(entry) == lsn))
-        });
-        found.await.ok().flatten()
+        match (ended, sending.failure) {
+            (_, Some(failure)) => Err(failure),
+            (Ok(()) | Err(End::Interrupted | End::Stopped(_)), None) => Ok(sending.done),
+        }
     }
 }
 
-fn at(entry: &StoredEntry) -> Lsn {
-    entry.lsn
+/// Dead letters on their way.
+struct Sending {
+    vault: Vault,
+    catalogue: Arc<LocalCatalogue>,
+    exporter: String,
+    max_message: usize,
+    readier: Readier,
+    /// Why it was broken off.
+    failure: Option<CatalogueError>,
+    done: ReplayedLetters,
+}
+
+impl Host for Sending {
+    async fn before(&mut self, _piece: &Piece, _again: bool) -> Go {
+        Go::Send
+    }
+
+    fn answered(&mut self, _piece: &Piece, answer: &Answer) {
+        if let Some(why) = answer.why() {
+            why.clone_into(&mut self.done.last_answer);
+        }
+    }
+
+    async fn pause(&mut self, _hold: Hold, pause: Duration, _piece: Option<&Piece>) -> ControlFlow<()> {
+        tokio::time::sleep(pause).await;
+        ControlFlow::Continue(())
+    }
+
+    async fn settled(&mut self, piece: &Piece, _how: Settled) -> ControlFlow<()> {
+        let Some(entry) = piece.done() else {
+            return ControlFlow::Continue(());
+        };
+        let drop = Command::DropDeadLetters {
+            exporter: self.exporter.clone(),
+            letters: vec![entry],
+        };
+        self.done.taken += 1;
+        self.done.left -= 1;
+        match submit(&self.catalogue, drop).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
+        self.done.refused_again += 1;
+        self.done.left -= 1;
+        self.done.last_answer = refused.why;
+        ControlFlow::Continue(())
+    }
+
+    fn set_aside(&mut self, _entry: EntryKey) {}
+
+    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
+        let Some(stored) = read_again(&self.vault, entry).await else {
+            "its entry cannot be read here".clone_into(&mut self.done.last_answer);
+            return None;
+        };
+        let item = self.readier.item(stored, self.max_message);
+        item.map_err(|why| self.done.last_answer = why).ok()
+    }
 }
 
 #[cfg(test)]

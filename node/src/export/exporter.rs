@@ -86,9 +86,9 @@ async fn work(setup: ExporterSetup) {
                         continue;
                     }
                 };
-                let lane = Lane::new(Rc::clone(&parts), shard, place, sink, ear.clone());
+                let lane = Lane::new(Rc::clone(&parts), shard, place, ear.clone());
                 // A fault of the program must not end a shard's export until somebody starts the node again.
-                if AssertUnwindSafe(lane.run()).catch_unwind().await.is_ok() {
+                if AssertUnwindSafe(lane.run(sink)).catch_unwind().await.is_ok() {
                     return;
                 }
                 tracing::error!(exporter = parts.name, %shard, "export.lane.panicked");

@@ -2,25 +2,29 @@
 //!
 //! **Invariants.** I1: its place moves past an entry only when the sink took it, refused its data (then it is a dead letter, on record before the place moves), or it was given up for its age. I2: it
 //! waits for its own sink and for nobody else's. I3: what can be retried is retried for ever.
+//! **Not here**: what is done about a sink's answers (`crate::sink`).
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::LocalCatalogue;
-use gophership_catalogue::exporter::Generation;
+use gophership_catalogue::exporter::{EntryKey, Generation};
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
-use super::batch::{Item, Piece};
 use super::dead_letters;
-use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE, OPERATOR_PAUSE};
+use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE};
 use super::orders::{Ear, Orders};
 use super::source::Source;
 use super::status::{LaneState, Place, Status, add};
 use crate::buffer::{Permit, Slice};
-use crate::sink::{Answer, Backoff, Outgoing, Readier, Sink};
+use crate::sink::{
+    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    read_again,
+};
 use crate::somatic::{Job, Throttle, ZoneCell};
 
 /// What the lanes of one exporter share.
@@ -47,13 +51,15 @@ pub(super) struct Lane {
     place: Place,
     source: Source,
     readier: Readier,
-    sink: Sink,
+    frontier: Frontier<()>,
     ear: Ear,
     orders: Orders,
     /// Read, and left for the next batch.
     left: Option<Read>,
     /// When the newest of what was delivered was received; 0 before the first.
     reached_ns: u64,
+    /// When an entry that is set aside is tried again, where there is nothing else to send.
+    try_at: Option<Instant>,
 }
 
 /// What reading comes across.
@@ -66,32 +72,18 @@ enum Read {
     },
 }
 
-/// What became of a piece.
-enum Settled {
-    Taken,
-    /// It must go in smaller pieces, or is refused where it is one entry.
-    Refused {
-        of: RefusedFor,
-        why: String,
-    },
-    Expired,
-    /// New orders came first.
-    Interrupted,
-}
-
-/// What a sink has against a piece.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RefusedFor {
-    /// What is in it.
-    Data,
-    /// Its size.
-    Size,
-    /// Its size, or that it comes now: told by whether a single record gets through.
-    SizeOrQuota,
-}
+/// What live export does about answers: it goes on for ever.
+const RULES: Rules = Rules {
+    splits_entries: true,
+    retries: true,
+    waits_for_operator: true,
+    exhausted_tries: None,
+    last_tries: None,
+    failures_max: None,
+};
 
 impl Lane {
-    pub(super) fn new(parts: Rc<LaneParts>, shard: ShardId, place: Place, sink: Sink, mut ear: Ear) -> Self {
+    pub(super) fn new(parts: Rc<LaneParts>, shard: ShardId, place: Place, mut ear: Ear) -> Self {
         Self {
             node: parts.vault.identity().node_id,
             source: source(&parts, shard, place.done),
@@ -99,23 +91,25 @@ impl Lane {
             shard,
             place,
             readier: Readier::default(),
-            sink,
+            frontier: Frontier::default(),
             orders: ear.now(),
             ear,
             left: None,
             reached_ns: 0,
+            try_at: None,
         }
     }
 
     /// Runs until it is told to stop.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, sink: Sink) {
+        let mut courier = Courier::new(sink, RULES);
         loop {
             self.orders = self.ear.now();
             if self.orders.stop {
                 return;
             }
             if self.orders.generation != self.place.generation {
-                self.start_again(self.orders.generation);
+                self.start_again(self.orders.generation, &mut courier);
             }
             if self.orders.paused {
                 self.enter(LaneState::Paused, 0);
@@ -131,28 +125,28 @@ impl Lane {
                 continue;
             };
             let mut job = Job::Export;
-            match self.gather() {
+            match self.gather(courier.entries_max()) {
                 Ok(None) => {
                     drop(room);
-                    self.idle().await;
+                    self.idle(&mut courier).await;
                     continue;
                 }
                 Ok(Some(piece)) => {
                     self.enter(self.moving(), 0);
+                    self.try_at = None;
                     let newest_ns = piece.newest_ns();
-                    if self.deliver(piece).await {
-                        job = self.job(newest_ns);
-                    } else {
-                        self.rewind();
+                    match courier.deliver(piece, &mut self).await {
+                        Ok(()) => job = self.job(newest_ns),
+                        Err(End::Interrupted | End::Stopped(_)) => self.rewind(&mut courier),
                     }
                 }
                 Err((lsn, why)) => {
                     add(&self.parts.status.counts.malformed_entries, 1);
                     let why = format!("kept as received, and malformed: {why}");
                     if self.bury(lsn, 0, &why).await {
-                        self.advance(Some(lsn));
+                        self.advance(lsn);
                     } else {
-                        self.rewind();
+                        self.rewind(&mut courier);
                     }
                 }
             }
@@ -189,8 +183,8 @@ impl Lane {
         }
     }
 
-    /// Nothing to send: goes live, or waits for more.
-    async fn idle(&mut self) {
+    /// Nothing to send: goes live, tries what was set aside, or waits for more.
+    async fn idle(&mut self, courier: &mut Courier) {
         self.source.let_go();
         if self.source.go_live() {
             return;
@@ -198,18 +192,42 @@ impl Lane {
         if let Some(why) = self.source.waits() {
             self.parts.status.say(why);
         }
-        self.enter(self.moving(), 0);
+        if courier.suspects() == 0 {
+            self.enter(self.moving(), 0);
+        } else if self.is_time_to_try(courier) {
+            if courier.try_one(self).await.is_err() {
+                self.rewind(courier);
+            }
+            return;
+        }
         tokio::select! {
             () = self.source.wait() => {}
             () = self.ear.changed() => {}
         }
     }
 
+    /// Whether an entry that is set aside is to be tried, with nothing else to send.
+    fn is_time_to_try(&mut self, courier: &mut Courier) -> bool {
+        match self.try_at {
+            Some(at) if at <= Instant::now() => {
+                self.try_at = None;
+                true
+            }
+            Some(_) => false,
+            None => {
+                let pause = courier.rest();
+                self.try_at = Some(Instant::now() + pause);
+                self.enter(LaneState::Retrying, now_unix_nano() + pause.as_nanos() as u64);
+                false
+            }
+        }
+    }
+
     /// Reads a batch; what cannot be made ready comes alone, as an error.
-    fn gather(&mut self) -> Result<Option<Piece>, (Lsn, String)> {
+    fn gather(&mut self, entries_max: usize) -> Result<Option<Piece>, (Lsn, String)> {
         let mut piece = Piece { items: Vec::new() };
         let mut bytes = 0;
-        while bytes < self.parts.batch_bytes && piece.items.len() < BATCH_ENTRIES_MAX {
+        while bytes < self.parts.batch_bytes && piece.items.len() < BATCH_ENTRIES_MAX.min(entries_max) {
             match self.left.take().or_else(|| self.read()) {
                 None => break,
                 Some(Read::Malformed { lsn, why }) if piece.items.is_empty() => return Err((lsn, why)),
@@ -238,151 +256,12 @@ impl Lane {
                     continue;
                 }
             };
-            let (lsn, received_ns) = (entry.lsn, entry.meta.received_ns);
-            return Some(match self.readier.ready(entry, self.parts.max_message) {
-                Ok(ready) => Read::Item(Item {
-                    lsn,
-                    records: ready.records,
-                    received_ns,
-                    payload: ready.payload,
-                    more_follows: false,
-                }),
+            let lsn = entry.lsn;
+            return Some(match self.readier.item(entry, self.parts.max_message) {
+                Ok(item) => Read::Item(item),
                 Err(why) => Read::Malformed { lsn, why },
             });
         }
-    }
-
-    /// Sends a batch, in pieces where it must be. `false`: new orders came first.
-    async fn deliver(&mut self, whole: Piece) -> bool {
-        // The next piece is the last.
-        let mut pieces = vec![whole];
-        let mut backoff = Backoff::default();
-        while let Some(piece) = pieces.pop() {
-            if piece.items.iter().all(|item| item.records == 0) {
-                // A deferred request that held nothing.
-                self.advance(piece.done());
-                continue;
-            }
-            match self.send(&piece).await {
-                Settled::Taken => {
-                    backoff = Backoff::default();
-                    let counts = &self.parts.status.counts;
-                    add(&counts.sent_entries, piece.entries());
-                    add(&counts.sent_records, piece.records());
-                    add(&counts.sent_bytes, piece.bytes() as u64);
-                    self.advance(piece.done());
-                }
-                Settled::Expired => {
-                    add(&self.parts.status.counts.expired_entries, piece.entries());
-                    self.advance(piece.done());
-                }
-                Settled::Refused { of, why } => {
-                    // Of several entries maybe only one is refused; of one only its size can be helped.
-                    let parts = if of != RefusedFor::Data || piece.items.len() > 1 {
-                        piece.halves()
-                    } else {
-                        Err(piece)
-                    };
-                    match parts {
-                        Ok((first, second)) => {
-                            if of != RefusedFor::Data {
-                                add(&self.parts.status.counts.split_requests, 1);
-                            }
-                            pieces.extend([second, first]);
-                        }
-                        Err(one) if of == RefusedFor::SizeOrQuota => {
-                            if self.pause(LaneState::Retrying, backoff.next(None), Some(&one)).await {
-                                return false;
-                            }
-                            pieces.push(one);
-                        }
-                        Err(one) => {
-                            let lsn = one.items.first().map(|item| item.lsn);
-                            if let Some(lsn) = lsn
-                                && !self.bury(lsn, one.records(), &why).await
-                            {
-                                return false;
-                            }
-                            self.advance(one.done());
-                        }
-                    }
-                }
-                Settled::Interrupted => return false,
-            }
-        }
-        true
-    }
-
-    /// Sends a piece until it is settled.
-    async fn send(&mut self, piece: &Piece) -> Settled {
-        let out = Outgoing {
-            payload: piece.payload(),
-            entry: self.entry_ids(piece),
-        };
-        let mut backoff = Backoff::default();
-        let mut again = false;
-        loop {
-            if self.is_expired(piece) {
-                return Settled::Expired;
-            }
-            let counts = &self.parts.status.counts;
-            if again {
-                add(&counts.retried_requests, 1);
-            }
-            again = true;
-            self.parts.status.in_hand(self.shard, true, piece.oldest_ns());
-            let answer = self.sink.send(&out).await;
-            self.parts.status.in_hand(self.shard, false, piece.oldest_ns());
-            let counts = &self.parts.status.counts;
-            if !matches!(answer, Answer::Accepted) {
-                add(
-                    &counts.failed_requests,
-                    u64::from(!matches!(answer, Answer::AcceptedInPart { .. })),
-                );
-            }
-            let (state, pause, why) = match answer {
-                Answer::Accepted => return Settled::Taken,
-                Answer::AcceptedInPart { rejected, why } => {
-                    add(&counts.rejected_records, rejected);
-                    self.parts.status.say(&format!("{rejected} records rejected: {why}"));
-                    return Settled::Taken;
-                }
-                Answer::TooLarge(why) => {
-                    self.parts.status.say(&why);
-                    return Settled::Refused {
-                        of: RefusedFor::Size,
-                        why,
-                    };
-                }
-                Answer::Exhausted(why) => {
-                    self.parts.status.say(&why);
-                    return Settled::Refused {
-                        of: RefusedFor::SizeOrQuota,
-                        why,
-                    };
-                }
-                Answer::Refused(why) => {
-                    self.parts.status.say(&why);
-                    return Settled::Refused {
-                        of: RefusedFor::Data,
-                        why,
-                    };
-                }
-                Answer::Retry { after, why } => (LaneState::Retrying, backoff.next(after), why),
-                Answer::Operator(why) => (LaneState::Stopped, OPERATOR_PAUSE, why),
-            };
-            self.parts.status.say(&why);
-            tracing::warn!(exporter = self.parts.name, shard = %self.shard, error = why, pause_ms = pause.as_millis() as u64, "export.request.failed");
-            if self.pause(state, pause, Some(piece)).await {
-                return Settled::Interrupted;
-            }
-        }
-    }
-
-    /// What a request says of what it carries: the first entry, and how many.
-    fn entry_ids(&self, piece: &Piece) -> String {
-        let first = piece.items.first().map(|item| item.lsn.to_string()).unwrap_or_default();
-        format!("{}/{}/{first},{}", self.node, self.shard, piece.items.len())
     }
 
     fn is_expired(&self, piece: &Piece) -> bool {
@@ -393,7 +272,7 @@ impl Lane {
     }
 
     /// Waits; less where the piece expires meanwhile, or an operator asks to go on. Says whether there are orders to do something else.
-    async fn pause(&mut self, state: LaneState, pause: Duration, piece: Option<&Piece>) -> bool {
+    async fn wait(&mut self, state: LaneState, pause: Duration, piece: Option<&Piece>) -> bool {
         let until = Instant::now() + pause;
         self.enter(state, now_unix_nano() + pause.as_nanos() as u64);
         loop {
@@ -428,7 +307,7 @@ impl Lane {
             };
             self.parts.status.say(&error.to_string());
             tracing::error!(exporter = self.parts.name, %error, "export.dead_letter.failed");
-            if self.pause(state, pause, None).await {
+            if self.wait(state, pause, None).await {
                 return false;
             }
         }
@@ -438,7 +317,10 @@ impl Lane {
         self.parts.status.enter(self.shard, state, next_attempt_ns);
     }
 
-    fn advance(&mut self, done: Option<Lsn>) {
+    /// Moves the place past an entry, once nothing before it is set aside.
+    fn advance(&mut self, done: Lsn) {
+        let settled = self.frontier.settle((self.node, self.shard, done), ());
+        let done = settled.last_key_value().map(|((_, _, lsn), ())| *lsn);
         if done > self.place.done {
             self.place.done = done;
             self.parts.status.set_place(self.shard, self.place);
@@ -446,14 +328,16 @@ impl Lane {
     }
 
     /// Forgets what was read and not settled.
-    fn rewind(&mut self) {
+    fn rewind(&mut self, courier: &mut Courier) {
         self.left = None;
+        self.frontier.clear();
+        courier.forget();
         self.source.leave_ring();
         self.source = source(&self.parts, self.shard, self.place.done);
     }
 
     /// Goes on where the operator has said.
-    fn start_again(&mut self, generation: Generation) {
+    fn start_again(&mut self, generation: Generation, courier: &mut Courier) {
         let key = (self.node, self.shard);
         let done = self
             .parts
@@ -461,7 +345,93 @@ impl Lane {
             .read(|state| state.cursor(&self.parts.name, key.0, key.1));
         self.place = Place { generation, done };
         self.parts.status.set_place(self.shard, self.place);
-        self.rewind();
+        self.rewind(courier);
+    }
+}
+
+impl Host for Lane {
+    async fn before(&mut self, piece: &Piece, again: bool) -> Go {
+        if self.is_expired(piece) {
+            return Go::Expired;
+        }
+        add(&self.parts.status.counts.retried_requests, u64::from(again));
+        self.parts.status.in_hand(self.shard, true, piece.oldest_ns());
+        Go::Send
+    }
+
+    fn answered(&mut self, piece: &Piece, answer: &Answer) {
+        let status = &self.parts.status;
+        status.in_hand(self.shard, false, piece.oldest_ns());
+        match answer {
+            Answer::Accepted => {}
+            Answer::AcceptedInPart { rejected, why } => {
+                add(&status.counts.rejected_records, *rejected);
+                status.say(&format!("{rejected} records rejected: {why}"));
+            }
+            Answer::Retry { why, .. }
+            | Answer::Failed { why, .. }
+            | Answer::TooLarge(why)
+            | Answer::Exhausted(why)
+            | Answer::Refused(why)
+            | Answer::Operator(why) => {
+                add(&status.counts.failed_requests, 1);
+                status.say(why);
+                tracing::warn!(exporter = self.parts.name, shard = %self.shard, count = piece.items.len(), error = why, "export.request.failed");
+            }
+        }
+    }
+
+    async fn pause(&mut self, hold: Hold, pause: Duration, piece: Option<&Piece>) -> ControlFlow<()> {
+        let state = match hold {
+            Hold::Retry => LaneState::Retrying,
+            Hold::Operator => LaneState::Stopped,
+        };
+        if self.wait(state, pause, piece).await {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn split(&mut self) {
+        add(&self.parts.status.counts.split_requests, 1);
+    }
+
+    async fn settled(&mut self, piece: &Piece, how: Settled) -> ControlFlow<()> {
+        let counts = &self.parts.status.counts;
+        match how {
+            Settled::Taken => {
+                add(&counts.sent_entries, piece.entries());
+                add(&counts.sent_records, piece.records());
+                add(&counts.sent_bytes, piece.bytes() as u64);
+            }
+            Settled::Empty => {}
+            Settled::Expired => add(&counts.expired_entries, piece.entries()),
+        }
+        if let Some((_, _, lsn)) = piece.done() {
+            self.advance(lsn);
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
+        let (_, _, lsn) = refused.entry;
+        if !self.bury(lsn, refused.records, &refused.why).await {
+            return ControlFlow::Break(());
+        }
+        if !refused.more_follows {
+            self.advance(lsn);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn set_aside(&mut self, entry: EntryKey) {
+        self.frontier.set_aside(entry);
+    }
+
+    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
+        let stored = read_again(&self.parts.vault, entry).await?;
+        self.readier.item(stored, self.parts.max_message).ok()
     }
 }
 

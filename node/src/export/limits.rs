@@ -6,8 +6,8 @@ use crate::limits::LIVE_RING_PLACES;
 
 /// How often a node's cursors are kept: what is sent again after a crash is at most what was sent in this time.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an exporter that was refused for an operator's fault waits before it tries again.
-pub(super) const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
+/// Dead letters in a row that a sink fails at, sent once more, before it is left alone.
+pub(super) const FAILURES_MAX: u32 = 5;
 /// How often an exporter whose dead letters are at their bound looks whether there is room.
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// How long a lane waits for the live ring, at most, before it looks at the watermark itself.

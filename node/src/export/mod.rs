@@ -9,7 +9,6 @@
 //! Start with [`Exporters::start`]. Each exporter has a thread of its own, so that one that hangs holds up nobody. **Not here**: what is said over the wire (`sink`), the rate that zones allow
 //! (`somatic`), what is kept about cursors and dead letters (the catalogue).
 
-mod batch;
 mod cursors;
 mod dead_letters;
 mod exporter;
@@ -24,5 +23,7 @@ pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use exporters::{ExportError, ExportParts, Exporters, SeekTo, released};
 pub use status::{ExporterView, LaneState};
 
+#[cfg(test)]
+mod poison_tests;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::control::testkit::{TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
 use crate::somatic::{Throttle, ZoneCell};
 
-const SHARD: ShardId = ShardId::new(0);
+pub(super) const SHARD: ShardId = ShardId::new(0);
 
 /// Exporters as they stand in a configuration.
 fn configured(list: &str) -> Vec<Export> {
@@ -35,21 +35,28 @@ fn configured(list: &str) -> Vec<Export> {
         .export
 }
 
-fn to(stub: &Stub, name: &str, more: &str) -> String {
+pub(super) fn to(stub: &Stub, name: &str, more: &str) -> String {
     format!(
         "  - {{ name: {name}, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest {more} }}\n",
         stub.address
     )
 }
 
-struct Running {
-    exporters: Arc<Exporters>,
+pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
+    format!(
+        "  - {{ name: {name}, otlp_grpc: {{ endpoint: \"http://{}\", compression: none }}, start: oldest }}\n",
+        stub.address
+    )
+}
+
+pub(super) struct Running {
+    pub(super) exporters: Arc<Exporters>,
     stop: watch::Sender<bool>,
     cursors: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    fn start(node: &TestNode, list: &str) -> Self {
+    pub(super) fn start(node: &TestNode, list: &str) -> Self {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {
             configs: configured(list),
@@ -70,7 +77,7 @@ impl Running {
         }
     }
 
-    async fn until(&self, name: &str, what: &str, done: impl Fn(&ExporterView) -> bool) -> ExporterView {
+    pub(super) async fn until(&self, name: &str, what: &str, done: impl Fn(&ExporterView) -> bool) -> ExporterView {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let view = self.exporters.view(name).unwrap();
@@ -82,7 +89,7 @@ impl Running {
         }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         let exporters = Arc::clone(&self.exporters);
         tokio::task::spawn_blocking(move || exporters.stop()).await.unwrap();
         self.stop.send_replace(true);
@@ -90,7 +97,7 @@ impl Running {
     }
 }
 
-fn filled(path: &Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
+pub(super) fn filled(path: &Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
     let mut node = TestNode::open(path, 1);
     let payloads: Vec<_> = (1..=entries).map(|n| payload(n, 3000)).collect();
     for (n, payload) in payloads.iter().enumerate() {
@@ -99,7 +106,7 @@ fn filled(path: &Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
     (node, payloads)
 }
 
-fn lsn(number: u32) -> Lsn {
+pub(super) fn lsn(number: u32) -> Lsn {
     Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap())
 }
 

@@ -1,38 +1,53 @@
-//! Delivers one shard of a job: reads ahead a little, sends one entry after the other, and goes on only when it is settled.
+//! Delivers one shard of a job: reads ahead a little, sends one entry after the other, and goes on when it is settled or set aside.
 //!
 //! **Invariants.** I1: a position moves past an entry only when the sink took it or refused its data. I2: a job that was interrupted reads from its beginning again and sends
 //! only what is behind its position: so it knows what was missing and what was rejected before, which no position tells.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use gophership_catalogue::exporter::EntryKey;
 use gophership_catalogue::job::JobPosition;
-use gophership_vault::ids::{Lsn, NodeId, ShardId};
+use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::mpsc;
 
-use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES};
+use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES, FAILED_LAST_TRIES};
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
 use super::reader::{self, Found};
-use crate::sink::{Answer, Backoff, Outgoing, Readier, Sink};
+use crate::sink::{
+    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    read_again,
+};
 use crate::somatic::{Job as ThrottledJob, Throttle};
+
+/// What a replay does about answers: an operator waits for it, and nothing is lost where it ends.
+const RULES: Rules = Rules {
+    splits_entries: false,
+    retries: true,
+    waits_for_operator: false,
+    exhausted_tries: Some(EXHAUSTED_TRIES),
+    last_tries: Some(FAILED_LAST_TRIES),
+    failures_max: None,
+};
 
 /// One shard of a job.
 pub(super) struct Delivery {
     pub(super) vault: Vault,
     pub(super) part: Part,
     pub(super) range: TimeRange,
-    pub(super) sink: Sink,
     pub(super) pace: Arc<Pace>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
     pub(super) readier: Readier,
     /// Bytes of a deferred payload, inflated, at most.
     pub(super) max_message: usize,
+    /// Records and bytes of what was delivered of each entry.
+    pub(super) frontier: Frontier<Option<(u64, u64)>>,
 }
 
 impl Delivery {
@@ -40,12 +55,12 @@ impl Delivery {
     ///
     /// # Errors
     /// What an operator must set right before anything can be sent.
-    pub(super) async fn run(mut self) -> Result<(), String> {
-        let shard = (self.vault.identity().node_id, self.part.shard);
-        let before = self.progress.position(shard);
+    pub(super) async fn run(mut self, sink: Sink) -> Result<(), String> {
+        let mut courier = Courier::new(sink, RULES);
+        let before = self.progress.position(self.shard());
         let mut already = 0;
         let mut recounted = before.is_none();
-        let mut found = self.read();
+        let mut found = self.read_ahead();
         while let Some(next) = found.recv().await {
             match next {
                 Found::Fault(fault) => self.progress.missing(&fault),
@@ -55,21 +70,25 @@ impl Delivery {
                         self.recount(already, before);
                         recounted = true;
                     }
-                    self.deliver(shard, entry).await?;
+                    self.deliver(entry, &mut courier).await?;
                 }
             }
         }
         if !recounted {
             self.recount(already, before);
         }
-        Ok(())
+        ended(courier.finish(&mut self).await)
+    }
+
+    fn shard(&self) -> (NodeId, ShardId) {
+        (self.vault.identity().node_id, self.part.shard)
     }
 
     /// Starts the reading, on a thread that may wait. It ends when nobody listens any more.
-    fn read(&self) -> mpsc::Receiver<Found> {
+    fn read_ahead(&self) -> mpsc::Receiver<Found> {
         let (say, heard) = mpsc::channel(ENTRIES_AHEAD);
         let (vault, part, range) = (self.vault.clone(), self.part.clone(), self.range);
-        let done = self.progress.position((vault.identity().node_id, part.shard));
+        let done = self.progress.position(self.shard());
         tokio::task::spawn_blocking(move || {
             // Broken off or not, this is the end of the thread.
             let _ = reader::read(&vault, &part, range, done.map(|d| d.done_lsn), &mut |found| match say
@@ -90,80 +109,116 @@ impl Delivery {
         }
     }
 
-    /// Sends one entry until it is settled.
-    async fn deliver(&mut self, shard: (NodeId, ShardId), entry: StoredEntry) -> Result<(), String> {
-        let (lsn, bytes) = (entry.lsn, entry.payload.len() as u64);
-        // One entry a request: a payload that the sink refuses takes no other with it.
-        let entry_id = format!("{}/{}/{},1", entry.node, entry.shard, entry.lsn);
-        let ready = self.readier.ready(entry, self.max_message);
-        let ready = match ready {
-            Ok(ready) => ready,
+    /// Sends one entry until it is settled or set aside. One entry a request: a payload that the sink refuses takes no other with it.
+    async fn deliver(&mut self, entry: StoredEntry, courier: &mut Courier) -> Result<(), String> {
+        let key = (entry.node, entry.shard, entry.lsn);
+        match self.readier.item(entry, self.max_message) {
+            Ok(item) => {
+                let began = Instant::now();
+                let piece = Piece { items: vec![item] };
+                ended(courier.deliver(piece, self).await)?;
+                self.throttle.pass(ThrottledJob::Replay, began.elapsed()).await;
+            }
             Err(why) => {
-                let why = format!("entry {entry_id}: kept as received, and malformed: {why}");
+                let why = format!("entry {}: kept as received, and malformed: {why}", shown(key));
                 self.progress.rejected(1, 0, &why);
-                self.move_past(shard, lsn, None);
-                return Ok(());
+                self.move_past(key, None);
             }
-        };
-        let records = u64::from(ready.records);
-        let out = Outgoing {
-            payload: ready.payload,
-            entry: entry_id,
-        };
-        let began = Instant::now();
-        let (mut backoff, mut tries) = (Backoff::default(), EXHAUSTED_TRIES);
-        let delivered = loop {
-            self.pace.take(bytes).await;
-            match self.sink.send(&out).await {
-                Answer::Accepted => break true,
-                Answer::AcceptedInPart { rejected, why } => {
-                    tracing::warn!(
-                        entry = out.entry,
-                        count = rejected,
-                        error = why,
-                        "replay.entry.rejected_in_part"
-                    );
-                    self.progress
-                        .rejected(0, rejected, &format!("{} of entry {}: {why}", rejected, out.entry));
-                    break true;
-                }
-                Answer::Exhausted(why) if tries > 0 => {
-                    tries -= 1;
-                    self.progress.trouble(&why);
-                    tokio::time::sleep(backoff.next(None)).await;
-                }
-                Answer::Refused(why) | Answer::TooLarge(why) | Answer::Exhausted(why) => {
-                    tracing::warn!(entry = out.entry, count = records, error = why, "replay.entry.rejected");
-                    self.progress
-                        .rejected(1, records, &format!("entry {}: {why}", out.entry));
-                    break false;
-                }
-                Answer::Retry { after, why } => {
-                    self.progress.trouble(&why);
-                    tokio::time::sleep(backoff.next(after)).await;
-                }
-                Answer::Operator(why) => return Err(why),
-            }
-        };
-        self.move_past(shard, lsn, delivered.then_some((records, bytes)));
-        self.throttle.pass(ThrottledJob::Replay, began.elapsed()).await;
+        }
         Ok(())
     }
 
-    /// Moves the position past an entry; `delivered`: its records and bytes.
-    fn move_past(&self, shard: (NodeId, ShardId), lsn: Lsn, delivered: Option<(u64, u64)>) {
-        let mut position = self.progress.position(shard).unwrap_or(JobPosition {
-            done_lsn: lsn,
-            entries: 0,
-            records: 0,
-            bytes: 0,
-        });
-        position.done_lsn = lsn;
-        if let Some((records, bytes)) = delivered {
-            position.entries += 1;
-            position.records += records;
-            position.bytes += bytes;
+    /// Moves the position past an entry, once nothing before it is set aside; `delivered`: its records and bytes.
+    fn move_past(&mut self, entry: EntryKey, delivered: Option<(u64, u64)>) {
+        let shard = self.shard();
+        for ((_, _, lsn), delivered) in self.frontier.settle(entry, delivered) {
+            let mut position = self.progress.position(shard).unwrap_or(JobPosition {
+                done_lsn: lsn,
+                entries: 0,
+                records: 0,
+                bytes: 0,
+            });
+            position.done_lsn = lsn;
+            if let Some((records, bytes)) = delivered {
+                position.entries += 1;
+                position.records += records;
+                position.bytes += bytes;
+            }
+            self.progress.advance(shard, position);
         }
-        self.progress.advance(shard, position);
+    }
+}
+
+impl Host for Delivery {
+    async fn before(&mut self, piece: &Piece, _again: bool) -> Go {
+        self.pace.take(piece.stored_bytes()).await;
+        Go::Send
+    }
+
+    fn answered(&mut self, piece: &Piece, answer: &Answer) {
+        match answer {
+            Answer::Accepted => {}
+            Answer::AcceptedInPart { rejected, why } => {
+                let entry = piece.outgoing().entry;
+                tracing::warn!(entry, count = rejected, error = why, "replay.entry.rejected_in_part");
+                let why = format!("{rejected} of entry {entry}: {why}");
+                self.progress.rejected(0, *rejected, &why);
+            }
+            Answer::Retry { why, .. }
+            | Answer::Failed { why, .. }
+            | Answer::TooLarge(why)
+            | Answer::Exhausted(why)
+            | Answer::Refused(why)
+            | Answer::Operator(why) => self.progress.trouble(why),
+        }
+    }
+
+    async fn pause(&mut self, _hold: Hold, pause: Duration, _piece: Option<&Piece>) -> ControlFlow<()> {
+        tokio::time::sleep(pause).await;
+        ControlFlow::Continue(())
+    }
+
+    async fn settled(&mut self, piece: &Piece, how: Settled) -> ControlFlow<()> {
+        let Some(entry) = piece.done() else {
+            return ControlFlow::Continue(());
+        };
+        let delivered = match how {
+            Settled::Taken | Settled::Empty => Some((piece.records(), piece.stored_bytes())),
+            Settled::Expired => None,
+        };
+        self.move_past(entry, delivered);
+        ControlFlow::Continue(())
+    }
+
+    async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
+        let RefusedEntry {
+            entry, records, why, ..
+        } = refused;
+        let name = shown(entry);
+        tracing::warn!(entry = name, count = records, error = why, "replay.entry.rejected");
+        self.progress.rejected(1, records, &format!("entry {name}: {why}"));
+        self.move_past(entry, None);
+        ControlFlow::Continue(())
+    }
+
+    fn set_aside(&mut self, entry: EntryKey) {
+        self.frontier.set_aside(entry);
+    }
+
+    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
+        let stored = read_again(&self.vault, entry).await?;
+        self.readier.item(stored, self.max_message).ok()
+    }
+}
+
+fn shown((node, shard, lsn): EntryKey) -> String {
+    format!("{node}/{shard}/{lsn},1")
+}
+
+/// A job's way of ending: it is never interrupted but by being dropped.
+fn ended(ended: Result<(), End>) -> Result<(), String> {
+    match ended {
+        Ok(()) | Err(End::Interrupted) => Ok(()),
+        Err(End::Stopped(why)) => Err(why),
     }
 }

@@ -25,7 +25,7 @@ use super::progress::{Progress, shortened};
 use super::spec::Spec;
 use crate::control::raised;
 use crate::export::Exporters;
-use crate::sink::{Readier, Sink};
+use crate::sink::{Frontier, Readier, Sink};
 use crate::somatic::Throttle;
 
 /// What a job's record says that it is to do.
@@ -113,14 +113,15 @@ impl Job {
                 vault: self.vault.clone(),
                 part: part.clone(),
                 range: spec.range(),
-                sink: Sink::new(&target).map_err(|e| e.to_string())?,
                 pace: Arc::clone(&pace),
                 progress: Arc::clone(&self.progress),
                 throttle: self.throttle.clone(),
                 readier: Readier::default(),
                 max_message: self.max_message,
+                frontier: Frontier::default(),
             };
-            senders.spawn(delivery.run());
+            let sink = Sink::new(&target).map_err(|e| e.to_string())?;
+            senders.spawn(delivery.run(sink));
         }
         Ok(senders)
     }

@@ -20,6 +20,8 @@ pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an entry is sent again that a sink has no room for, or finds too large: it does not say which.
 pub(super) const EXHAUSTED_TRIES: u32 = 10;
+/// How often an entry that a sink fails at is sent when no others follow that could tell whose fault it is: some minutes, in which a sink that was down may be back.
+pub(super) const FAILED_LAST_TRIES: u32 = 10;
 /// A sink answers within this.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

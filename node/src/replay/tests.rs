@@ -159,6 +159,28 @@ async fn data_that_a_sink_refuses_is_counted_and_the_rest_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_a_sink_fails_at_does_not_hold_a_job_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, mut payloads) = filled(dir.path(), 8);
+    let stub = Stub::grpc([]).await;
+    stub.fails_at(b"entry 2 ", Reply::Grpc(Code::Unknown));
+    let mut control = node.serve(&[]).await;
+    let id = start(&mut control, grpc(&stub)).await;
+    let end = ended(&mut control, &id).await;
+    assert_eq!((end.state(), end.entries_done), (ReplayState::Failed, 7));
+    assert!(
+        end.error
+            .contains("the sink rejected 1 entries and 1 records; the first: entry 1/0/1:2,1: Unknown"),
+        "{}",
+        end.error
+    );
+    payloads.remove(1);
+    assert_eq!(stub.taken(), payloads);
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_must_set_right_ends_a_job() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 4);

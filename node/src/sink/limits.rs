@@ -10,6 +10,20 @@ pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The longest pause that a sink can ask for.
 pub(super) const PAUSE_ASKED_MAX: Duration = Duration::from_secs(3600);
+/// How often a sink that says itself that it failed gets the same request before that is taken apart.
+pub(super) const FAILED_TRIES: u32 = 5;
+/// Failures of an entry alone before it can be convicted.
+pub(super) const SUSPECT_TRIES: u32 = 5;
+/// How often a neighbour must be taken after a failure of it: the second shows that the sink did not only come back.
+pub(super) const SUSPECT_ROUNDS: u32 = 2;
+/// Failures in a row that are not waited for while a batch is taken apart: enough to get from the largest batch to one entry.
+pub(super) const QUICK_FAILURES: u32 = 16;
+/// Failures in a row until pauses grow: a run of half as many poisons is got over at a steady pace.
+pub(super) const STEADY_FAILURES: u32 = 256;
+/// Pause after each failure until then.
+pub(super) const STEADY_PAUSE: Duration = Duration::from_secs(1);
+/// How long an exporter that was refused for an operator's fault waits before it tries again.
+pub(super) const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of a sink's answer that are read. Not round, so that tonic's word for it is not mistaken for that of a sink.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 + 7;
 /// Characters of a sink's own word that are kept.

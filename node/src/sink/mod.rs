@@ -1,5 +1,7 @@
-//! Sinks: OTLP servers that the node sends to. Replay and export share them.
+//! Sinks: OTLP servers that the node sends to, and the one loop that sends. Replay, export and dead letters share them.
 //!
+//! - `courier`: the loop; `piece`: what one request carries; `verdict`: what is done about an answer; `suspects`: whether an entry or the sink is at fault; `frontier`: how far a shard is
+//!   settled without a gap.
 //! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`; `answer`: what its answers mean; `backoff`: when to ask again.
 //! - `dial`: a connection: TCP, the environment's proxy, TLS. `client_tls`: what TLS needs.
 //! - `own_address`: whether a sink is the node itself.
@@ -8,23 +10,31 @@ mod answer;
 mod backoff;
 mod client_tls;
 mod compress;
+mod courier;
 mod dial;
 mod error;
+mod frontier;
 mod limits;
 mod otlp_grpc;
 mod otlp_http;
 mod outgoing;
 mod own_address;
+mod piece;
 mod ready_payload;
 #[expect(clippy::module_inception, reason = "the room's main type is its name")]
 mod sink;
+mod suspects;
+mod verdict;
 
 pub(crate) use answer::Answer;
-pub(crate) use backoff::Backoff;
-pub(crate) use outgoing::{ENTRY_HEADER, Outgoing};
+pub(crate) use courier::{Courier, End, Go, Host, RefusedEntry, Settled};
+pub(crate) use frontier::Frontier;
+pub(crate) use outgoing::ENTRY_HEADER;
 pub(crate) use own_address::reaches_self;
-pub(crate) use ready_payload::Readier;
+pub(crate) use piece::{Item, Piece};
+pub(crate) use ready_payload::{Readier, read_again};
 pub(crate) use sink::Sink;
+pub(crate) use verdict::{Hold, Rules};
 
 #[cfg(test)]
 pub(crate) mod stub;

@@ -3,17 +3,38 @@
 //! **Invariant.** I1: what is sent on is a well-formed request, bit for bit what was acknowledged.
 
 use bytes::Bytes;
+use gophership_catalogue::exporter::EntryKey;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
-use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryState};
+use gophership_vault::time::TimeRange;
+use gophership_vault::{StoredEntry, Vault};
+use tokio::task::spawn_blocking;
 
-/// What a payload is worth sending as.
+use super::piece::Item;
+
+/// A payload fit to be sent.
 #[derive(Debug)]
 pub(crate) struct ReadyPayload {
     pub(crate) payload: Bytes,
     /// Records in it, counted now where the entry was deferred.
     pub(crate) records: u32,
+}
+
+/// Reads one entry again, on a thread that may wait; `None` where it is not there or cannot be read.
+pub(crate) async fn read_again(vault: &Vault, (node, shard, lsn): EntryKey) -> Option<StoredEntry> {
+    if node != vault.identity().node_id {
+        return None;
+    }
+    let vault = vault.clone();
+    let found = spawn_blocking(move || {
+        // What the opening of its segment shows comes before it.
+        let found = vault.cursor(shard, Some(lsn), TimeRange::ALL);
+        found
+            .take_while(|found| found.as_ref().map_or(true, |entry| entry.lsn <= lsn))
+            .find_map(|found| found.ok().filter(|entry| entry.lsn == lsn))
+    });
+    found.await.ok().flatten()
 }
 
 /// Decoders for deferred entries, made at the first one.
@@ -23,6 +44,24 @@ pub(crate) struct Readier {
 }
 
 impl Readier {
+    /// Makes an entry ready as what a request carries.
+    ///
+    /// # Errors
+    /// As for [`Self::ready`].
+    pub(crate) fn item(&mut self, entry: StoredEntry, limit: usize) -> Result<Item, String> {
+        let key = (entry.node, entry.shard, entry.lsn);
+        let (received_ns, stored_bytes) = (entry.meta.received_ns, entry.payload.len() as u64);
+        let ready = self.ready(entry, limit)?;
+        Ok(Item {
+            entry: key,
+            records: ready.records,
+            received_ns,
+            stored_bytes,
+            payload: ready.payload,
+            more_follows: false,
+        })
+    }
+
     /// Makes a payload of at most `limit` bytes ready.
     ///
     /// # Errors

@@ -58,6 +58,8 @@ pub(crate) struct Seen {
 struct Script {
     next: VecDeque<Reply>,
     then: Reply,
+    /// What it fails at, and how.
+    poison: Option<(Vec<u8>, Reply)>,
     seen: Vec<Seen>,
 }
 
@@ -90,6 +92,7 @@ impl Stub {
         let script = Arc::new(Mutex::new(Script {
             next,
             then: Reply::Ok,
+            poison: None,
             seen: Vec::new(),
         }));
         let mut server = JoinSet::new();
@@ -127,6 +130,11 @@ impl Stub {
     /// What is answered when the list is through.
     pub(crate) fn then(&self, reply: Reply) {
         self.script.lock().unwrap().then = reply;
+    }
+
+    /// Answers every request so in which `bytes` are found, whatever the list says.
+    pub(crate) fn fails_at(&self, bytes: &[u8], reply: Reply) {
+        self.script.lock().unwrap().poison = Some((bytes.to_vec(), reply));
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -177,7 +185,14 @@ async fn answer(
     let reply = {
         let mut script = script.lock().unwrap();
         let then = script.then;
-        let reply = script.next.pop_front().unwrap_or(then);
+        let poisoned = script.poison.as_ref().filter(|(bytes, _)| {
+            let mut windows = payload.windows(bytes.len());
+            windows.any(|window| window == bytes)
+        });
+        let reply = match poisoned {
+            Some((_, reply)) => *reply,
+            None => script.next.pop_front().unwrap_or(then),
+        };
         script.seen.push(Seen {
             path: head.uri.path().to_owned(),
             entry: header("x-gophership-entry"),

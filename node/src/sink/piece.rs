@@ -3,29 +3,33 @@
 //! **Invariant.** I1: taken apart, the pieces together hold every record once, in order.
 
 use bytes::{Bytes, BytesMut};
+use gophership_catalogue::exporter::EntryKey;
 use gophership_proto::otlp::split::split;
-use gophership_vault::ids::Lsn;
+
+use super::outgoing::Outgoing;
 
 /// An entry, or a part of one.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub(super) lsn: Lsn,
-    pub(super) records: u32,
-    pub(super) received_ns: u64,
-    pub(super) payload: Bytes,
+pub(crate) struct Item {
+    pub(crate) entry: EntryKey,
+    pub(crate) records: u32,
+    pub(crate) received_ns: u64,
+    /// Bytes of it as it is stored.
+    pub(crate) stored_bytes: u64,
+    pub(crate) payload: Bytes,
     /// Another part of the same entry follows.
-    pub(super) more_follows: bool,
+    pub(crate) more_follows: bool,
 }
 
 /// What is sent in one request.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) items: Vec<Item>,
+pub(crate) struct Piece {
+    pub(crate) items: Vec<Item>,
 }
 
 impl Piece {
     /// All payloads, one behind the other: one request.
-    pub(super) fn payload(&self) -> Bytes {
+    pub(crate) fn payload(&self) -> Bytes {
         match self.items.as_slice() {
             [one] => one.payload.clone(),
             several => {
@@ -36,40 +40,63 @@ impl Piece {
         }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.items.iter().map(|item| item.payload.len()).sum()
     }
 
-    pub(super) fn records(&self) -> u64 {
+    /// Bytes of its entries as they are stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.stored_bytes).sum()
+    }
+
+    pub(crate) fn records(&self) -> u64 {
         self.items.iter().map(|item| u64::from(item.records)).sum()
     }
 
     /// Entries that are complete with it.
-    pub(super) fn entries(&self) -> u64 {
+    pub(crate) fn entries(&self) -> u64 {
         self.items.iter().filter(|item| !item.more_follows).count() as u64
     }
 
     /// The last entry that is complete with it.
-    pub(super) fn done(&self) -> Option<Lsn> {
+    pub(crate) fn done(&self) -> Option<EntryKey> {
         self.items
             .iter()
             .rev()
             .find(|item| !item.more_follows)
-            .map(|item| item.lsn)
+            .map(|item| item.entry)
+    }
+
+    /// The entry of which it is, or is a part; `None` where there are several.
+    pub(crate) fn only(&self) -> Option<EntryKey> {
+        match self.items.as_slice() {
+            [one] => Some(one.entry),
+            _ => None,
+        }
+    }
+
+    /// The request that it makes.
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        let first = self.items.first().map(|item| item.entry);
+        let first = first.map(|(node, shard, lsn)| format!("{node}/{shard}/{lsn}"));
+        Outgoing {
+            payload: self.payload(),
+            entry: format!("{},{}", first.unwrap_or_default(), self.items.len()),
+        }
     }
 
     /// When the newest of it was received.
-    pub(super) fn newest_ns(&self) -> u64 {
+    pub(crate) fn newest_ns(&self) -> u64 {
         self.items.iter().map(|item| item.received_ns).max().unwrap_or(0)
     }
 
     /// When the oldest of it was received.
-    pub(super) fn oldest_ns(&self) -> u64 {
+    pub(crate) fn oldest_ns(&self) -> u64 {
         self.items.iter().map(|item| item.received_ns).min().unwrap_or(0)
     }
 
     /// Two pieces of about half the size; gives itself back where there is only one record.
-    pub(super) fn halves(mut self) -> Result<(Self, Self), Self> {
+    pub(crate) fn halves(mut self) -> Result<(Self, Self), Self> {
         if self.items.len() > 1 {
             let second = self.items.split_off(self.items.len() / 2);
             return Ok((self, Self { items: second }));
@@ -98,13 +125,18 @@ impl Piece {
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::ids::{EntryNumber, SegmentIndex};
+    use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 
     use super::*;
 
     fn item(number: u32, payload: &'static [u8]) -> Item {
         Item {
-            lsn: Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap()),
+            entry: (
+                NodeId::FIRST,
+                ShardId::new(0),
+                Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap()),
+            ),
+            stored_bytes: payload.len() as u64,
             records: 1,
             received_ns: u64::from(number),
             payload: Bytes::from_static(payload),
@@ -120,7 +152,7 @@ mod tests {
         assert_eq!(piece.payload(), "abc");
         let (first, second) = piece.halves().unwrap();
         assert_eq!((first.payload(), second.payload()), ("a".into(), "bc".into()));
-        assert_eq!(first.done(), Some(item(1, b"").lsn));
+        assert_eq!(first.done(), Some(item(1, b"").entry));
         assert_eq!((second.oldest_ns(), second.newest_ns()), (2, 3));
     }
 
@@ -149,7 +181,7 @@ mod tests {
         };
         let (first, second) = Piece { items: vec![whole] }.halves().unwrap();
         assert_eq!((first.done(), first.entries()), (None, 0));
-        assert_eq!((second.done(), second.entries()), (Some(item(7, b"").lsn), 1));
+        assert_eq!((second.done(), second.entries()), (Some(item(7, b"").entry), 1));
         assert_eq!(first.records() + second.records(), 3);
         let one = Item {
             payload: request(1..2).encode_to_vec().into(),

@@ -1,0 +1,341 @@
+//! The one loop that sends entries to a sink until each is settled: live export, replay and dead letters are its hosts.
+//!
+//! **Owns** one sink, and what is known of entries that it fails at. **Invariants.** I1: every entry given to [`Courier::deliver`] is settled, set aside, or the sending ended with an
+//! [`End`]. I2: requests go out in the order of their entries, but for entries that were set aside. I3: one request at a time.
+//! **Not here**: what an answer means (`answer`), what is done about it (`verdict`), whose fault a failure is (`suspects`).
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use gophership_catalogue::exporter::EntryKey;
+
+use super::answer::Answer;
+use super::backoff::Backoff;
+use super::limits::OPERATOR_PAUSE;
+use super::piece::{Item, Piece};
+use super::sink::Sink;
+use super::suspects::{FailurePause, Suspects};
+use super::verdict::{Hold, Rules, Standing, Verdict, decide};
+
+/// Whether a request is to go out.
+pub(crate) enum Go {
+    Send,
+    /// It is given up: it is too old.
+    Expired,
+}
+
+/// How a piece was settled that was not refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Settled {
+    Taken,
+    /// There was nothing in it to send.
+    Empty,
+    Expired,
+}
+
+/// Why sending ended before everything was settled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// The host has something else to do.
+    Interrupted,
+    /// The sink's answer ends it.
+    Stopped(String),
+}
+
+/// An entry that a sink does not want.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RefusedEntry {
+    pub(crate) entry: EntryKey,
+    pub(crate) records: u64,
+    /// The sink's own word.
+    pub(crate) why: String,
+    /// Only a part of it was refused; another follows.
+    pub(crate) more_follows: bool,
+}
+
+/// What a courier's work is for.
+pub(crate) trait Host {
+    /// Asked before each request; `again`: it was sent before.
+    async fn before(&mut self, piece: &Piece, again: bool) -> Go;
+    /// Told of each answer.
+    fn answered(&mut self, piece: &Piece, answer: &Answer);
+    /// Waits. `Break`: something else is to be done first.
+    async fn pause(&mut self, hold: Hold, pause: Duration, piece: Option<&Piece>) -> ControlFlow<()>;
+    /// A piece goes on in two halves, since it is too large.
+    fn split(&mut self) {}
+    /// A piece is settled.
+    async fn settled(&mut self, piece: &Piece, how: Settled) -> ControlFlow<()>;
+    /// An entry is refused, which is on record when this returns.
+    async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()>;
+    /// An entry is set aside: others go first.
+    fn set_aside(&mut self, entry: EntryKey);
+    /// Reads an entry again that was set aside.
+    async fn read(&mut self, entry: EntryKey) -> Option<Item>;
+}
+
+/// See the module.
+pub(crate) struct Courier {
+    sink: Sink,
+    rules: Rules,
+    suspects: Suspects,
+    /// Between failures in a row, and between tries of suspects when there is nothing else to send.
+    backoff: Backoff,
+}
+
+/// A piece, and whether it comes from a batch that the sink failed at often enough.
+struct Work {
+    piece: Piece,
+    hunted: bool,
+}
+
+/// What became of a request.
+enum Sent {
+    Taken,
+    Empty,
+    Expired,
+    Halve { size: bool, why: String },
+    SetAside { failures: u32, why: String },
+    Refused(String),
+}
+
+impl Courier {
+    pub(crate) fn new(sink: Sink, rules: Rules) -> Self {
+        Self {
+            sink,
+            rules,
+            suspects: Suspects::default(),
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Entries that are set aside.
+    pub(crate) fn suspects(&self) -> u64 {
+        self.suspects.len()
+    }
+
+    /// Entries that the next piece should have at most.
+    pub(crate) fn entries_max(&self) -> usize {
+        self.suspects.neighbours_max().unwrap_or(usize::MAX)
+    }
+
+    /// The time until a suspect is tried again when there is nothing else to send.
+    pub(crate) fn rest(&mut self) -> Duration {
+        self.backoff.next(None)
+    }
+
+    /// Forgets what was set aside: it will be given again.
+    pub(crate) fn forget(&mut self) {
+        self.suspects.forget_all();
+        self.backoff = Backoff::default();
+    }
+
+    /// Sends a piece until each entry of it is settled or set aside.
+    pub(crate) async fn deliver<H: Host>(&mut self, whole: Piece, host: &mut H) -> Result<(), End> {
+        // The next one is the last.
+        let mut works = vec![Work {
+            piece: whole,
+            hunted: false,
+        }];
+        while let Some(work) = works.pop() {
+            self.step(work, &mut works, host).await?;
+            while let Some(entry) = self.suspects.due() {
+                self.try_suspect(entry, host).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the suspect that was tried least, when there is nothing else to send.
+    pub(crate) async fn try_one<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
+        match self.suspects.least_tried() {
+            Some((entry, _)) => self.try_suspect(entry, host).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Settles what was set aside when no neighbours follow any more.
+    pub(crate) async fn finish<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
+        while let Some((entry, failures)) = self.suspects.least_tried() {
+            if self.rules.last_tries.is_some_and(|tries| failures >= tries) {
+                self.refuse(entry, host).await?;
+                continue;
+            }
+            let pause = self.backoff.next(None);
+            going_on(host.pause(Hold::Retry, pause, None).await)?;
+            self.try_suspect(entry, host).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_suspect<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+        let Some(item) = host.read(entry).await else {
+            return self.refuse(entry, host).await;
+        };
+        let mut works = vec![Work {
+            piece: Piece { items: vec![item] },
+            hunted: true,
+        }];
+        while let Some(work) = works.pop() {
+            self.step(work, &mut works, host).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a suspect refused.
+    async fn refuse<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+        match self.suspects.remove(entry) {
+            Some(refused) => going_on(host.refused(refused).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one piece, and does what its answer asks for. What is left of it goes on `works`.
+    async fn step<H: Host>(&mut self, work: Work, works: &mut Vec<Work>, host: &mut H) -> Result<(), End> {
+        let sent = self.send(&work, host).await?;
+        let piece = work.piece;
+        match sent {
+            Sent::Taken => {
+                going_on(host.settled(&piece, Settled::Taken).await)?;
+                self.backoff = Backoff::default();
+                if let Some(entry) = piece.only().filter(|_| piece.done().is_some()) {
+                    self.suspects.cleared(entry);
+                }
+                self.suspects.taken();
+                self.convict(host).await
+            }
+            Sent::Empty => going_on(host.settled(&piece, Settled::Empty).await),
+            Sent::Expired => {
+                piece
+                    .items
+                    .iter()
+                    .for_each(|item| drop(self.suspects.remove(item.entry)));
+                going_on(host.settled(&piece, Settled::Expired).await)
+            }
+            Sent::Halve { size, why } => match piece.halves() {
+                Ok((first, second)) => {
+                    if size {
+                        host.split();
+                    }
+                    let hunted = work.hunted || !size;
+                    works.extend([second, first].map(|piece| Work { piece, hunted }));
+                    Ok(())
+                }
+                Err(one) => self.refuse_piece(&one, why, host).await,
+            },
+            Sent::SetAside { failures, why } => {
+                let Some(item) = piece.items.first() else { return Ok(()) };
+                let entry = item.entry;
+                // Its other parts come with it, when it is tried again.
+                works.retain(|work| work.piece.only() != Some(entry));
+                self.suspects.failed_alone(entry, failures, piece.records(), why);
+                host.set_aside(entry);
+                self.convict(host).await
+            }
+            Sent::Refused(why) => self.refuse_piece(&piece, why, host).await,
+        }
+    }
+
+    async fn convict<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
+        for refused in self.suspects.convicted() {
+            going_on(host.refused(refused).await)?;
+        }
+        Ok(())
+    }
+
+    async fn refuse_piece<H: Host>(&mut self, piece: &Piece, why: String, host: &mut H) -> Result<(), End> {
+        let Some(item) = piece.items.first() else { return Ok(()) };
+        drop(self.suspects.remove(item.entry));
+        let refused = RefusedEntry {
+            entry: item.entry,
+            records: piece.records(),
+            why,
+            more_follows: item.more_follows,
+        };
+        going_on(host.refused(refused).await)
+    }
+
+    /// Sends a piece until there is something to do about it.
+    async fn send<H: Host>(&mut self, work: &Work, host: &mut H) -> Result<Sent, End> {
+        let piece = &work.piece;
+        if piece.records() == 0 {
+            // A deferred request that held nothing.
+            return Ok(Sent::Empty);
+        }
+        let out = piece.outgoing();
+        let mut backoff = Backoff::default();
+        let (mut failed, mut exhausted, mut again) = (0, 0, false);
+        loop {
+            match host.before(piece, std::mem::replace(&mut again, true)).await {
+                Go::Send => {}
+                Go::Expired => return Ok(Sent::Expired),
+            }
+            let answer = self.sink.send(&out).await;
+            host.answered(piece, &answer);
+            let standing = Standing {
+                entries: piece.items.len(),
+                divisible: is_divisible(&answer, piece),
+                failed,
+                exhausted,
+                hunted: work.hunted || self.suspects.hunts(),
+                failures_in_row: self.suspects.failures_in_row(),
+            };
+            let verdict = decide(&answer, standing, &self.rules);
+            let why = answer.why().unwrap_or_default().to_owned();
+            match &answer {
+                Answer::Failed { .. } => {
+                    failed += 1;
+                    self.suspects.failed();
+                }
+                Answer::Exhausted(_) => exhausted += 1,
+                Answer::Accepted
+                | Answer::AcceptedInPart { .. }
+                | Answer::Retry { .. }
+                | Answer::TooLarge(_)
+                | Answer::Refused(_)
+                | Answer::Operator(_) => {}
+            }
+            let (hold, pause) = match verdict {
+                Verdict::Taken => return Ok(Sent::Taken),
+                Verdict::Refuse => return Ok(Sent::Refused(why)),
+                Verdict::Stop => return Err(End::Stopped(why)),
+                Verdict::Halve { size: true } => return Ok(Sent::Halve { size: true, why }),
+                Verdict::Halve { size: false } => {
+                    self.pause_after_failure(&answer, piece, host).await?;
+                    return Ok(Sent::Halve { size: false, why });
+                }
+                Verdict::SetAside => {
+                    self.pause_after_failure(&answer, piece, host).await?;
+                    return Ok(Sent::SetAside { failures: failed, why });
+                }
+                Verdict::Again(Hold::Retry, after) => (Hold::Retry, backoff.next(after)),
+                Verdict::Again(Hold::Operator, _) => (Hold::Operator, OPERATOR_PAUSE),
+            };
+            going_on(host.pause(hold, pause, Some(piece)).await)?;
+        }
+    }
+
+    async fn pause_after_failure<H: Host>(&mut self, answer: &Answer, piece: &Piece, host: &mut H) -> Result<(), End> {
+        let Answer::Failed { after, .. } = answer else {
+            return Ok(());
+        };
+        let pause = match (self.suspects.pause(), after) {
+            (FailurePause::None, None) => return Ok(()),
+            (FailurePause::None, Some(after)) => *after,
+            (FailurePause::Steady(pause), after) => pause.max(after.unwrap_or_default()),
+            (FailurePause::Growing, after) => self.backoff.next(*after),
+        };
+        going_on(host.pause(Hold::Retry, pause, Some(piece)).await)
+    }
+}
+
+/// Whether a piece can be sent in parts, where that is asked.
+fn is_divisible(answer: &Answer, piece: &Piece) -> bool {
+    matches!(answer, Answer::TooLarge(_) | Answer::Exhausted(_)) && piece.clone().halves().is_ok()
+}
+
+fn going_on(flow: ControlFlow<()>) -> Result<(), End> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(End::Interrupted),
+    }
+}

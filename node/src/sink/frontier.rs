@@ -1,0 +1,75 @@
+//! How far a shard is settled without a gap, where some entries are set aside and later ones go first.
+//!
+//! **Invariant.** I1: what is settled behind an entry that is set aside is given out only when that one is settled, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gophership_catalogue::exporter::EntryKey;
+
+/// See the module. `T` is what there is to know of each settled entry.
+#[derive(Debug)]
+pub(crate) struct Frontier<T> {
+    open: BTreeSet<EntryKey>,
+    settled: BTreeMap<EntryKey, T>,
+}
+
+impl<T> Default for Frontier<T> {
+    fn default() -> Self {
+        Self {
+            open: BTreeSet::new(),
+            settled: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Frontier<T> {
+    /// An entry is passed over for now.
+    pub(crate) fn set_aside(&mut self, entry: EntryKey) {
+        self.open.insert(entry);
+    }
+
+    /// An entry is settled, and with it all before it that are not set aside. Gives what there is no gap before any more.
+    pub(crate) fn settle(&mut self, entry: EntryKey, what: T) -> BTreeMap<EntryKey, T> {
+        self.open.remove(&entry);
+        self.settled.insert(entry, what);
+        let held = match self.open.first() {
+            Some(first) => self.settled.split_off(first),
+            None => BTreeMap::new(),
+        };
+        std::mem::replace(&mut self.settled, held)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
+
+    use super::*;
+
+    fn entry(number: u32) -> EntryKey {
+        let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
+        (NodeId::FIRST, ShardId::new(0), lsn)
+    }
+
+    #[test]
+    fn i1_what_is_behind_a_gap_waits_for_it() {
+        let mut frontier = Frontier::default();
+        let settle = |frontier: &mut Frontier<u32>, number| {
+            let given = frontier.settle(entry(number), number);
+            given.into_values().collect::<Vec<u32>>()
+        };
+        assert_eq!(settle(&mut frontier, 1), [1]);
+        frontier.set_aside(entry(2));
+        assert_eq!(settle(&mut frontier, 3), [0_u32; 0]);
+        frontier.set_aside(entry(4));
+        assert_eq!(settle(&mut frontier, 6), [0_u32; 0]);
+        assert_eq!(settle(&mut frontier, 4), [0_u32; 0]);
+        assert_eq!(settle(&mut frontier, 2), [2, 3, 4, 6]);
+        assert_eq!(settle(&mut frontier, 7), [7]);
+    }
+}
