@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::certs::{self, Role};
 use crate::config::{self, Config, Environment, Faults, Footprint, Machine};
-use crate::{demo, dev, logging, run};
+use crate::{demo, dev, logging, preflight, run};
 
 /// A durable aggregation tier for OpenTelemetry logs: acknowledges a batch only when it is on disk.
 #[derive(Debug, Parser)]
@@ -53,7 +53,7 @@ struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Judge a configuration: every fault with its path, or OK and the disk and memory that it will take here
+    /// Judge a configuration: everything that would keep a node from starting with it on this machine, each with its path, or OK and the disk and memory that it will take here
     Check(ConfigFile),
     /// Print the effective configuration as YAML, defaults and overrides included
     Print(ConfigFile),
@@ -151,8 +151,10 @@ fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {
     let machine = Machine::detect();
     match command {
         ConfigCommand::Check(file) => {
-            let footprint = Footprint::new(&file.load(&machine)?, &machine);
-            for warning in footprint.warnings() {
+            let look = |config: &Config| preflight::look(config, &machine);
+            let config = config::check(file.file.as_deref(), &Environment::of_process(), &machine, look)?;
+            let footprint = Footprint::new(&config, &machine);
+            for warning in footprint.warnings().into_iter().chain(preflight::warnings(&config)) {
                 eprintln!("warning: {warning}");
             }
             say(&format_args!("OK\n{footprint}"))

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod node_state;
+pub mod preflight;
 pub mod readiness;
 mod replay;
 pub mod run;

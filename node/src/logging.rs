@@ -29,14 +29,14 @@ use repeats::{OncePerSecond, Repeats};
 pub enum LoggingError {
     /// The filter is not one.
     #[error(
-        "{variable}={filter:?} is no log filter: {reason}; accepted: such as info, debug, or info,gophership::config=debug"
+        "{variable}={filter:?}: {reason}; accepted: a level (off, error, warn, info, debug, trace), target=level, or several with commas, such as info,gophership::export=debug"
     )]
     BadFilter {
         /// The environment variable.
         variable: &'static str,
         /// What it holds.
         filter: String,
-        /// What the parser said.
+        /// What is wrong with it.
         reason: String,
     },
     /// Somebody set up a log before.
@@ -66,19 +66,49 @@ pub fn init() -> Result<(), LoggingError> {
     Ok(())
 }
 
+/// Judges the filter that `GS_LOG`, else `RUST_LOG` sets.
+///
+/// # Errors
+/// It is no filter.
+pub fn check() -> Result<(), LoggingError> {
+    filter().map(drop)
+}
+
 fn filter() -> Result<EnvFilter, LoggingError> {
     let set = ["GS_LOG", "RUST_LOG"]
         .into_iter()
         .find_map(|name| Some((name, std::env::var(name).ok()?)));
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
-    match set {
-        None => Ok(builder.parse_lossy("")),
-        Some((variable, filter)) => builder.parse(&filter).map_err(|error| LoggingError::BadFilter {
+    let (variable, filter) = set.unwrap_or(("GS_LOG", String::new()));
+    directives(&filter)
+        .and_then(|directives| EnvFilter::builder().parse(directives).map_err(|e| e.to_string()))
+        .map_err(|reason| LoggingError::BadFilter {
             variable,
             filter,
-            reason: error.to_string(),
-        }),
+            reason,
+        })
+}
+
+/// The directives of a filter, with `info` for whatever it does not name.
+///
+/// A word alone must be a level: taken for a target, as the parser would, a level with a typing error silences everything.
+fn directives(filter: &str) -> Result<String, String> {
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    let mut all: Vec<&str> = filter.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
+    for directive in &all {
+        if !directive.contains(['=', '[']) && !is_level(directive) {
+            return Err(format!("{directive:?} is no level"));
+        }
+        if let Some((target, level)) = directive.rsplit_once('=')
+            && !level.ends_with(']')
+            && (target.is_empty() || !is_level(level))
+        {
+            return Err(format!("{directive:?} is not target=level"));
+        }
     }
+    if !all.iter().any(|directive| is_level(directive)) {
+        all.insert(0, "info");
+    }
+    Ok(all.join(","))
 }
 
 fn layer<S, W>(terminal: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>

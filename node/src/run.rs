@@ -123,9 +123,7 @@ fn open_port(name: &str, listener: &Listener, protocols: Protocols) -> anyhow::R
         .map(|files| ServerTls::open(files, protocols))
         .transpose()
         .with_context(|| format!("{name}.tls"))?;
-    let address = listener.address;
-    let listener = ingester::listen(address)
-        .with_context(|| format!("cannot listen on {address} ({name}): is another process there?"))?;
+    let listener = ingester::listen(listener.address).with_context(|| format!("{name}.address"))?;
     Ok(Opened {
         listener,
         tls: tls.map(Arc::new),

@@ -55,8 +55,7 @@ impl DataDir {
     /// It is in use, of another format, incomplete, or on a file system that is not supported (see `any_filesystem`).
     pub fn open(path: &Path, any_filesystem: bool) -> Result<Self, OpenError> {
         file_io::create_dir(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o700))
-            .map_err(VaultError::io("set the permissions of", path))?;
+        close_to_others(path)?;
         check_filesystem(path, any_filesystem)?;
         let marker_path = path.join("node.json");
         let folder = File::open(path).map_err(VaultError::io("open", path))?;
@@ -77,6 +76,22 @@ impl DataDir {
             fresh,
             _locked: [folder, file],
         })
+    }
+
+    /// Looks whether the directory could be opened, and changes nothing. `existing` is the directory, or the nearest above it that there is.
+    ///
+    /// # Errors
+    /// It is in use, or on a file system that is not supported (see `any_filesystem`).
+    pub fn look(existing: &Path, any_filesystem: bool) -> Result<(), OpenError> {
+        check_filesystem(existing, any_filesystem)?;
+        let folder = File::open(existing).map_err(VaultError::io("open", existing))?;
+        match folder.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+                path: existing.to_path_buf(),
+            }),
+            // Dropped with the descriptor.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+        }
     }
 
     /// Gives up the ballast where the file system has less than `needed` bytes left, so that a start succeeds on a full disk. Says whether it did.
@@ -100,6 +115,22 @@ impl DataDir {
     /// Whether this call made it.
     pub fn is_fresh(&self) -> bool {
         self.fresh
+    }
+}
+
+/// Sets the folder's mode to 0700, where this user may: a folder that the system prepared for its group (a Kubernetes volume with `fsGroup`) belongs to somebody else.
+fn close_to_others(path: &Path) -> Result<(), VaultError> {
+    let mode = |path| fs::metadata(path).map(|found| found.permissions().mode() & 0o7777);
+    let found = mode(path).map_err(VaultError::io("look at", path))?;
+    if found == 0o700 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(0o700)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %path.display(), mode = format!("{found:04o}"), %error, "data.folder.mode_kept");
+            Ok(())
+        }
+        set => set.map_err(VaultError::io("set the permissions of", path)),
     }
 }
 
@@ -246,6 +277,15 @@ mod tests {
         let again = DataDir::open(dir.path(), true).unwrap();
         assert_eq!(again.identity(), identity);
         assert!(!again.is_fresh());
+    }
+
+    #[test]
+    fn the_folder_is_closed_to_others_where_this_user_owns_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(dir.path()).unwrap().permissions().mode() & 0o7777;
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o2770)).unwrap();
+        drop(DataDir::open(dir.path(), true).unwrap());
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]

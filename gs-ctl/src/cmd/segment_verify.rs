@@ -66,7 +66,10 @@ pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format)
     let bar = Bar::new();
     let mut faults = Vec::new();
     while let Some(report) = reports.message().await.map_err(|e| refused(&e))? {
-        bar.show(report.bytes_done, report.bytes_total, "");
+        bar.show(report.bytes_done, report.bytes_total, &report.waits_for);
+        if !report.waits_for.is_empty() {
+            bar.line(&format!("waiting: {}", report.waits_for));
+        }
         faults.extend(report.faults.into_iter().map(|f| FaultView {
             r#where: f.r#where,
             what: f.what,

@@ -43,6 +43,15 @@ pub struct Fault {
     pub problem: Problem,
 }
 
+/// Something that keeps a node from starting here, found by looking at the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The path of the key that it is about.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
 /// What is wrong with a value, and what is accepted instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -250,6 +259,12 @@ pub enum Problem {
         segment_size: String,
         /// The smallest limit.
         least: String,
+    },
+    /// A value that does not serve on this machine.
+    #[error("cannot be used here: {reason}")]
+    Unusable {
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// A memory budget of which a worker's share takes no message.
     #[error(

@@ -7,9 +7,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::bounds;
-use super::check;
 use super::environment::Environment;
-use super::fault::{Fault, Faults, Origin, Place, Problem};
+use super::fault::{Fault, Faults, Finding, Origin, Place, Problem};
 use super::machine::Machine;
 use super::reader::Reader;
 use super::settings::Config;
@@ -20,6 +19,19 @@ use super::tree;
 /// # Errors
 /// Every fault that was found, not only the first.
 pub fn load(file: Option<&Path>, environment: &Environment, machine: &Machine) -> Result<Config, Faults> {
+    check(file, environment, machine, |_| Vec::new())
+}
+
+/// [`load`], with what `look` finds on this machine among the faults. `look` is given the default in the place of each value that has a fault already.
+///
+/// # Errors
+/// Every fault that was found.
+pub fn check(
+    file: Option<&Path>,
+    environment: &Environment,
+    machine: &Machine,
+    look: impl FnOnce(&Config) -> Vec<Finding>,
+) -> Result<Config, Faults> {
     let faults = |list| Faults {
         file: file.map(Path::to_owned),
         list,
@@ -36,7 +48,7 @@ pub fn load(file: Option<&Path>, environment: &Environment, machine: &Machine) -
             }])
         })?,
     };
-    load_text(&text, environment, machine).map_err(faults)
+    judge(&text, environment, machine, look).map_err(faults)
 }
 
 /// Loads the configuration from the text of a file.
@@ -44,6 +56,15 @@ pub fn load(file: Option<&Path>, environment: &Environment, machine: &Machine) -
 /// # Errors
 /// Every fault that was found.
 pub fn load_text(text: &str, environment: &Environment, machine: &Machine) -> Result<Config, Vec<Fault>> {
+    judge(text, environment, machine, |_| Vec::new())
+}
+
+fn judge(
+    text: &str,
+    environment: &Environment,
+    machine: &Machine,
+    look: impl FnOnce(&Config) -> Vec<Finding>,
+) -> Result<Config, Vec<Fault>> {
     let mut reader = Reader::new(environment);
     let tree = tree::parse(text, &mut reader.faults);
     if let Ok(tree) = &tree {
@@ -51,7 +72,12 @@ pub fn load_text(text: &str, environment: &Environment, machine: &Machine) -> Re
     }
     reader.overrides();
     match tree {
-        Ok(_) => check::check(&mut reader, machine),
+        Ok(_) => {
+            super::check::check(&mut reader, machine);
+            for finding in look(&reader.config) {
+                reader.found(finding);
+            }
+        }
         // What stands behind the break is unknown, so no rule between keys can be judged.
         Err(fault) => reader.faults.push(*fault),
     }

@@ -28,10 +28,11 @@ mod tests;
 
 pub use environment::Environment;
 pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
-pub use fault::{Fault, Faults, Origin, Place, Problem};
+pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};
 pub use footprint::Footprint;
-pub use load::{load, load_text};
+pub use load::{check, load, load_text};
 pub use machine::Machine;
 pub use print::print;
 pub use schema::schema;
 pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, OnFull, TlsFiles, Vault, Zones};
+pub(crate) use units::show_size;

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::{Environment, Variable};
-use super::fault::{Fault, Origin, Place, Problem};
+use super::fault::{Fault, Finding, Origin, Place, Problem};
 use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 use super::suggest;
@@ -220,7 +220,19 @@ impl<'a> Reader<'a> {
 
     /// Adds the fault of a rule between keys; not where one of the keys that it stands on is faulty itself (I2).
     pub(super) fn rule(&mut self, path: &'static str, stands_on: &[&'static str], problem: Problem) {
-        if stands_on.iter().chain([&path]).any(|path| self.faulty.contains(path)) {
+        if !stands_on.iter().any(|path| self.faulty.contains(path)) {
+            self.judged(path, problem);
+        }
+    }
+
+    /// Adds the fault of what was found on this machine; not where its key has a fault itself.
+    pub(super) fn found(&mut self, finding: Finding) {
+        let reason = finding.reason;
+        self.judged(&finding.path, Problem::Unusable { reason });
+    }
+
+    fn judged(&mut self, path: &str, problem: Problem) {
+        if self.faulty.contains(path) {
             return;
         }
         let (origin, seen) = match self.set.get(path) {

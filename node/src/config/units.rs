@@ -40,7 +40,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Writes bytes with the largest unit that divides them.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     match SIZES
         .iter()
         .find(|(name, factor)| *name != "B" && bytes != 0 && bytes.is_multiple_of(*factor))

@@ -1,14 +1,16 @@
 //! Calls into the vault and the catalogue, off the runtime's own threads and only so many at a time.
+//!
+//! **Invariant.** I1: a place is held only while a call reads or writes; what may wait for a zone, a recovery or a client has no place here.
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use super::limits::BLOCKING_CALLS_MAX;
 
-/// The places for blocking calls.
+/// The places for blocking calls of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Blocking {
     places: Arc<Semaphore>,
@@ -21,17 +23,12 @@ impl Blocking {
         }
     }
 
-    /// A place, once one is free.
-    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.places)
+    /// Runs `call` on a thread that may wait, once a place is free.
+    pub(super) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let place = Arc::clone(&self.places)
             .acquire_owned()
             .await
-            .expect("the semaphore is never closed")
-    }
-
-    /// Runs `call` on a thread that may wait.
-    pub(super) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-        let place = self.place().await;
+            .expect("the semaphore is never closed");
         let done = spawn_blocking(move || {
             let _place = place;
             call()

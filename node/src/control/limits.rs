@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Calls that read from disk at the same time; more wait for one to end.
+/// Calls of one kind that read from disk at the same time; more wait for one to end.
 pub(super) const BLOCKING_CALLS_MAX: usize = 4;
+/// Verifications under way at the same time.
+pub(super) const VERIFIES_MAX: usize = 4;
 /// Segments in one answer to `ListSegments`.
 pub(super) const SEGMENTS_PER_PAGE: usize = 1_000;
 /// Jobs in one answer to `ListReplays`.
 pub(super) const JOBS_LISTED_MAX: usize = 1_000;
 /// Dead letters in one answer to `ListDeadLetters`.
 pub(super) const LETTERS_LISTED_MAX: usize = 1_000;
-/// Progress messages that wait for a client of `VerifySegment`; more are left out.
-pub(super) const VERIFY_QUEUE: usize = 16;
 /// How long the listener rests when the process has no descriptor for another connection.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a watched replay is reported.

@@ -23,7 +23,7 @@ pub(crate) use flag::raised;
 pub use context::ControlContext;
 pub use serve::serve;
 pub use snapshot::{IngestSnapshot, Latencies, ShardIngest};
-pub use socket::{ControlSocketError, SOCKET_NAME, listen};
+pub use socket::{ControlSocketError, SOCKET_NAME, SOCKET_PATH_BYTES_MAX, listen};
 pub use zone::restore as restore_override;
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use super::blocking::Blocking;
 use super::context::ControlContext;
 use super::flag::raised;
 use super::limits::{JOBS_LISTED_MAX, WATCH_INTERVAL};
-use super::{convert, exporters, segments, status, verify, zone};
+use super::verify::{self, Verifies};
+use super::{convert, exporters, segments, status, zone};
 use crate::replay::{self, Jobs, ReplayError, Spec, Streams};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -23,7 +24,11 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct ControlService {
     context: Arc<ControlContext>,
     jobs: Arc<Jobs>,
+    /// Places for calls that read and change things.
     blocking: Blocking,
+    /// Places of their own for the calls that tell of a crisis and end it.
+    crisis: Blocking,
+    verifies: Verifies,
     streams: Streams,
     stop: watch::Receiver<bool>,
 }
@@ -34,6 +39,8 @@ impl ControlService {
             context: Arc::new(context),
             jobs,
             blocking: Blocking::new(),
+            crisis: Blocking::new(),
+            verifies: Verifies::new(),
             streams: Streams::new(),
             stop,
         }
@@ -59,7 +66,7 @@ impl Control for ControlService {
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let context = Arc::clone(&self.context);
-        self.blocking
+        self.crisis
             .run(move || status::status(&context))
             .await
             .map(Response::new)
@@ -89,7 +96,7 @@ impl Control for ControlService {
         request: Request<v1::SegmentRef>,
     ) -> Result<Response<Self::VerifySegmentStream>, Status> {
         let id = convert::segment_id(request.into_inner())?;
-        let place = self.blocking.place().await;
+        let place = self.verifies.place()?;
         Ok(Response::new(
             verify::verify(self.context.vault.clone(), id, place, self.context.throttle.clone()).boxed(),
         ))
@@ -231,7 +238,8 @@ impl Control for ControlService {
 
     async fn set_override(&self, request: Request<v1::SetOverrideRequest>) -> Result<Response<v1::ZoneStatus>, Status> {
         let by = who(&request);
-        let set = self.call(move |context| zone::set(&context, request.into_inner(), by));
+        let context = Arc::clone(&self.context);
+        let set = self.crisis.run(move || zone::set(&context, request.into_inner(), by));
         set.await?.map(Response::new)
     }
 
@@ -240,7 +248,8 @@ impl Control for ControlService {
         request: Request<v1::ClearOverrideRequest>,
     ) -> Result<Response<v1::ZoneStatus>, Status> {
         let by = who(&request);
-        let cleared = self.call(move |context| zone::clear(&context, &by));
+        let context = Arc::clone(&self.context);
+        let cleared = self.crisis.run(move || zone::clear(&context, &by));
         cleared.await?.map(Response::new)
     }
 }

@@ -17,6 +17,9 @@ use super::limits::ACCEPT_PAUSE;
 /// The socket's name in the data folder.
 pub const SOCKET_NAME: &str = "gophership.sock";
 
+/// Bytes of a socket's path that Linux takes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// The control socket cannot be opened.
 #[derive(Debug, Error)]
 pub enum ControlSocketError {
@@ -24,6 +27,12 @@ pub enum ControlSocketError {
     #[error("{path} is in the way of the control socket and is no socket: move it away")]
     InTheWay {
         /// What.
+        path: PathBuf,
+    },
+    /// Its path is too long.
+    #[error("{path} is too long for the control socket: it has {} bytes, and Linux takes {SOCKET_PATH_BYTES_MAX}. Choose a shorter node.data_dir, or a relative one", .path.as_os_str().len())]
+    TooLong {
+        /// The socket's path.
         path: PathBuf,
     },
     /// The system refused.
@@ -41,9 +50,12 @@ pub enum ControlSocketError {
 /// Opens `<data>/gophership.sock`, 0600. The caller holds the lock of the data folder, so a socket that is there is of a process that is gone.
 ///
 /// # Errors
-/// Something that is no socket has its name, or the system refuses (a path of more than 107 bytes cannot be a socket).
+/// Something that is no socket has its name, its path is too long, or the system refuses.
 pub fn listen(data: &Path) -> Result<StdListener, ControlSocketError> {
     let path = data.join(SOCKET_NAME);
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(ControlSocketError::TooLong { path });
+    }
     let failed = |what, source| ControlSocketError::Io {
         what,
         path: path.clone(),

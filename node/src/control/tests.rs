@@ -3,14 +3,16 @@
 use std::fs;
 
 use gophership_proto::control::v1::{
-    DiskTier, ListSegmentsRequest, ReplayChunk, ReplayEnd, ReplaySink, ReplaySource, ReplaySpec, SegmentRef,
-    SegmentState, StatusRequest,
+    ClearOverrideRequest, DiskTier, ListSegmentsRequest, OtlpSink, ReplayChunk, ReplayEnd, ReplayJobRef, ReplaySink,
+    ReplaySource, ReplaySpec, SegmentRef, SegmentState, SetOverrideRequest, StatusRequest, VerifyProgress, Zone,
+    replay_sink,
 };
 use gophership_vault::ids::SegmentId;
 use tempfile::TempDir;
 use tonic::{Code, Status};
 
 use super::testkit::{TestControl, TestNode, payload};
+use crate::sink::stub::Stub;
 
 /// Payload bytes of a shard, in order, and how the stream ended.
 #[derive(Default)]
@@ -344,5 +346,89 @@ async fn the_service_ends_though_a_client_holds_a_replay_open() {
     };
     assert_eq!(ended.code(), Code::Unavailable);
     drop(chunks);
+    node.close();
+}
+
+/// An answer that must not wait for the zone to change.
+async fn at_once<T>(what: &str, answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> T {
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answer).await;
+    let answer = answer.unwrap_or_else(|_| panic!("{what} was not answered within 60 s"));
+    answer.unwrap_or_else(|e| panic!("{what}: {e}")).into_inner()
+}
+
+/// Begins a verification, and waits until it waits for the zone.
+async fn paused_verification(control: &mut TestControl, name: SegmentRef) -> tonic::Streaming<VerifyProgress> {
+    let mut reports = control.client.verify_segment(name).await.unwrap().into_inner();
+    let first = reports.message().await.unwrap().unwrap();
+    assert!(first.waits_for.contains("the zone is red"), "{first:?}");
+    reports
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_waits_for_red_to_end_the_calls_that_end_it_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(&dir, 1);
+    let mut control = node.serve(&[]).await;
+    let red = SetOverrideRequest {
+        zone: Zone::Red.into(),
+        reason: "a drill".to_owned(),
+    };
+    at_once("override", control.client.set_override(red)).await;
+    let (name, _) = sealed(&node);
+    let mut verifications = Vec::new();
+    for _ in 0..super::limits::VERIFIES_MAX {
+        verifications.push(paused_verification(&mut control, name).await);
+    }
+    let more = control.client.verify_segment(name).await.unwrap_err();
+    assert_eq!(more.code(), Code::ResourceExhausted, "{more}");
+    let streams = [
+        control.client.stream_replay(everything()).await.unwrap(),
+        control.client.stream_replay(everything()).await.unwrap(),
+    ];
+    let sink = Stub::grpc([]).await;
+    let job = ReplaySpec {
+        sink: Some(ReplaySink {
+            kind: Some(replay_sink::Kind::OtlpGrpc(OtlpSink {
+                endpoint: sink.address.to_string(),
+            })),
+            ..ReplaySink::default()
+        }),
+        ..everything()
+    };
+    let job = at_once("replay start", control.client.start_replay(job)).await;
+
+    let status = at_once("status", control.client.status(StatusRequest {})).await;
+    assert_eq!(status.zone, "red");
+    at_once(
+        "segment list",
+        control.client.list_segments(ListSegmentsRequest::default()),
+    )
+    .await;
+    at_once("cancel", control.client.cancel_replay(ReplayJobRef { id: job.id })).await;
+
+    // A client that leaves makes room for another.
+    verifications.pop();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let again = loop {
+        match control.client.verify_segment(name).await {
+            Ok(reports) => break reports.into_inner(),
+            Err(refused) => assert!(std::time::Instant::now() < deadline, "still {refused}"),
+        }
+    };
+    verifications.push(again);
+    at_once(
+        "override --clear",
+        control.client.clear_override(ClearOverrideRequest {}),
+    )
+    .await;
+    for mut reports in verifications {
+        let mut last = None;
+        while let Some(report) = reports.message().await.unwrap() {
+            last = Some(report);
+        }
+        assert!(last.is_some_and(|last| last.finished && last.ok));
+    }
+    drop(streams);
+    control.stop().await;
     node.close();
 }

@@ -1,19 +1,46 @@
 //! The answer to `VerifySegment`: a whole read of one file, reported as it goes.
+//!
+//! **Invariant.** I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call needs, and ends its wait when its client goes away.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
 use gophership_proto::control::v1;
 use gophership_vault::ids::SegmentId;
 use gophership_vault::{SegmentFault, Vault, VerifyReport};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
 use super::convert::vault_status;
-use super::limits::VERIFY_QUEUE;
+use super::limits::VERIFIES_MAX;
 use crate::somatic::{Job, Throttle};
 
 type Message = Result<v1::VerifyProgress, Status>;
+
+/// The places for verifications: their own, since each may wait for as long as the zone is red.
+#[derive(Clone, Debug)]
+pub(super) struct Verifies {
+    places: Arc<Semaphore>,
+}
+
+impl Verifies {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(VERIFIES_MAX)),
+        }
+    }
+
+    /// A place, or the refusal where none is free.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted(format!(
+                "{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one"
+            ))
+        })
+    }
+}
 
 /// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the result.
 pub(super) fn verify(
@@ -22,28 +49,39 @@ pub(super) fn verify(
     place: OwnedSemaphorePermit,
     throttle: Throttle,
 ) -> impl Stream<Item = Message> {
-    let (say, heard) = mpsc::channel::<Message>(VERIFY_QUEUE);
-    tokio::task::spawn_blocking(move || {
+    let (progress, shown) = watch::channel(v1::VerifyProgress::default());
+    let runtime = Handle::current();
+    let verifying = tokio::task::spawn_blocking(move || {
         let _place = place;
         let mut block_began = Instant::now();
-        let report = vault.verify(id, &mut |bytes_done, bytes_total| {
-            // A full queue means that the client has enough to read.
-            let _ = say.try_send(Ok(v1::VerifyProgress {
+        vault.verify(id, &mut |bytes_done, bytes_total| {
+            progress.send_replace(v1::VerifyProgress {
                 bytes_done,
                 bytes_total,
+                waits_for: throttle.waits_for(Job::Verify).unwrap_or_default(),
                 ..v1::VerifyProgress::default()
-            }));
-            // Nobody waits for a client that went away.
-            if !say.is_closed() {
-                throttle.pass_blocking(Job::Verify, block_began.elapsed());
-            }
+            });
+            runtime.block_on(async {
+                tokio::select! {
+                    // The rest of the file is read for nobody, but without a wait.
+                    () = progress.closed() => {}
+                    () = throttle.pass(Job::Verify, block_began.elapsed()) => {}
+                }
+            });
             block_began = Instant::now();
-        });
-        // A client that went away wants no result.
-        let _ = say.blocking_send(report.map(|report| result(&report)).map_err(|e| vault_status(&e)));
+        })
     });
-    stream::unfold(heard, |mut heard| async move {
-        heard.recv().await.map(|message| (message, heard))
+    stream::unfold(Some((shown, verifying)), |state| async {
+        let (mut shown, verifying) = state?;
+        if shown.changed().await.is_ok() {
+            let progress = shown.borrow_and_update().clone();
+            return Some((Ok(progress), Some((shown, verifying))));
+        }
+        let result = match verifying.await {
+            Ok(report) => report.map(|report| result(&report)).map_err(|e| vault_status(&e)),
+            Err(error) => Err(Status::internal(format!("the verification ended abruptly: {error}"))),
+        };
+        Some((result, None))
     })
 }
 
@@ -55,6 +93,7 @@ fn result(report: &VerifyReport) -> v1::VerifyProgress {
         finished: true,
         ok: report.ok,
         digest: hex(&report.digest),
+        waits_for: String::new(),
     }
 }
 

@@ -19,11 +19,31 @@ use super::worker::WorkerDoor;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::tls::ServerTls;
 
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {}", self.why())]
+pub struct ListenError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl ListenError {
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn why(&self) -> String {
+        why_not(&self.cause)
+    }
+}
+
 /// Listens on an address. Connections queue in the kernel until [`accept`] takes them.
 ///
 /// # Errors
 /// What the system says: the address is taken, not ours, or not allowed.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    open(address).map_err(|cause| ListenError { address, cause })
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(IpProtocol::TCP))?;
     // A restart may listen while connections of the process before are still ending.
     socket.set_reuse_address(true)?;
@@ -31,6 +51,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
     Ok(socket.into())
+}
+
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there: stop it, or choose another port".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user may not: ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// An OTLP port.

@@ -23,7 +23,7 @@ mod store;
 mod waiters;
 mod worker;
 
-pub use acceptor::{Port, accept, listen};
+pub use acceptor::{ListenError, Port, accept, listen};
 pub use connection::Protocol;
 pub use cores::core_of;
 pub use counters::{LATENCY_BUCKETS, Published, Snapshot, latency_bucket_bound};

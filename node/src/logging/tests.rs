@@ -87,3 +87,30 @@ fn lines_that_were_asked_for_are_given_in_full() {
     });
     assert_eq!(lines.len(), 5);
 }
+
+#[test]
+fn a_filter_is_levels_and_targets_and_leaves_the_rest_at_info() {
+    for (filter, expected) in [
+        ("", Ok("info")),
+        ("debug", Ok("debug")),
+        ("WARN", Ok("WARN")),
+        ("off", Ok("off")),
+        ("gophership::export=debug", Ok("info,gophership::export=debug")),
+        ("warn, h2=trace,", Ok("warn,h2=trace")),
+        ("[span{field=1}]=debug", Ok("info,[span{field=1}]=debug")),
+        ("dbug", Err("\"dbug\" is no level")),
+        ("info,gophership", Err("\"gophership\" is no level")),
+        ("gophership=dbug", Err("\"gophership=dbug\" is not target=level")),
+        ("=debug", Err("\"=debug\" is not target=level")),
+        (
+            "gophership::export=",
+            Err("\"gophership::export=\" is not target=level"),
+        ),
+    ] {
+        let found = directives(filter);
+        assert_eq!(found.as_deref().map_err(String::as_str), expected, "{filter:?}");
+        if let Ok(directives) = found {
+            EnvFilter::builder().parse(&directives).expect(filter);
+        }
+    }
+}

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -89,8 +89,6 @@ pub struct ZoneCell {
     changes: [[AtomicU64; ZONES]; ZONES],
     started: Instant,
     signal: watch::Sender<Signal>,
-    /// Rung with each signal, for jobs on plain threads.
-    rung: Condvar,
     behind: Mutex<Behind>,
 }
 
@@ -124,7 +122,6 @@ impl ZoneCell {
             changes: Default::default(),
             started,
             signal: watch::Sender::new(green),
-            rung: Condvar::new(),
             behind: Mutex::new(Behind {
                 state: ZoneState::default(),
                 forced: None,
@@ -184,10 +181,7 @@ impl ZoneCell {
 
     /// The node ends: whoever rests goes on, and nobody rests from now on.
     pub fn end(&self) {
-        let behind = self.lock();
         self.signal.send_modify(|signal| signal.ended = true);
-        self.rung.notify_all();
-        drop(behind);
     }
 
     /// How things stand.
@@ -224,16 +218,6 @@ impl ZoneCell {
         }
     }
 
-    /// The same on a plain thread.
-    pub(super) fn wait_blocking(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
-        let waits = |_: &mut Behind| !done(*self.signal.borrow());
-        let behind = self.lock();
-        match at_most {
-            Some(at_most) => drop(self.rung.wait_timeout_while(behind, at_most, waits)),
-            None => drop(self.rung.wait_while(behind, waits)),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Behind> {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,7 +234,6 @@ impl ZoneCell {
         behind.entered = self.since_start(now);
         behind.cause = Some(cause);
         self.signal.send_modify(|signal| signal.zone = to);
-        self.rung.notify_all();
         Some(Change { from, to, cause })
     }
 }

@@ -98,16 +98,11 @@ impl Throttle {
         }
     }
 
-    /// [`Throttle::pass`] for a job on a thread that may wait.
-    pub fn pass_blocking(&self, job: Job, last_block: Duration) {
-        match rest(self.cell.zone(), job, last_block) {
-            Rest::None => {}
-            Rest::For(rest) => self.cell.wait_blocking(Some(rest), |signal| signal.ended),
-            Rest::UntilZoneChanges => {
-                self.cell
-                    .wait_blocking(None, |signal| signal.ended || !pauses(signal.zone, job));
-            }
-        }
+    /// Says what `job` waits for, where it pauses.
+    #[must_use]
+    pub fn waits_for(&self, job: Job) -> Option<String> {
+        let zone = self.cell.zone();
+        pauses(zone, job).then(|| format!("the zone is {zone}: this goes on when it is not"))
     }
 }
 

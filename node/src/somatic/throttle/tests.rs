@@ -135,21 +135,3 @@ async fn at_the_nodes_end_nobody_rests() {
         assert_eq!(throttle.pass(job, ms(500)).now_or_never(), Some(()));
     }
 }
-
-#[test]
-fn on_a_plain_thread_a_pause_ends_with_the_zone_and_with_the_node() {
-    for end in [|cell: &ZoneCell| set(cell, Zone::Yellow), ZoneCell::end] {
-        let (cell, throttle) = in_zone(Zone::Red);
-        let (tell, told) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            tell.send("paused").unwrap();
-            throttle.pass_blocking(Job::Verify, ms(1));
-            tell.send("gone on").unwrap();
-        });
-        assert_eq!(told.recv(), Ok("paused"));
-        assert!(told.try_recv().is_err(), "Red lasts");
-        end(&cell);
-        assert_eq!(told.recv(), Ok("gone on"));
-        thread.join().unwrap();
-    }
-}
