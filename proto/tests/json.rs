@@ -6,7 +6,7 @@ mod generate;
 mod mirror;
 
 use generate::{mutate, mutation, nested, request, soup};
-use gophership_proto::otlp::json::{JsonError, to_protobuf, write_line};
+use gophership_proto::otlp::json::{WriteError, to_protobuf, write_line};
 use gophership_proto::otlp::skim::must_skim;
 use mirror::Request;
 use proptest::collection::vec;
@@ -21,7 +21,7 @@ fn assert_same_both_ways(payload: &[u8]) {
         Ok(skim) => skim,
         Err(error) => {
             assert!(
-                matches!(written, Err(JsonError::NotOtlp(found)) if found == error),
+                matches!(written, Err(WriteError::NotOtlp(found)) if found == error),
                 "{written:?}"
             );
             return;
@@ -29,7 +29,8 @@ fn assert_same_both_ways(payload: &[u8]) {
     };
     written.expect("what the skim accepts can be written");
     let mut again = Vec::new();
-    to_protobuf(&line, &mut again).unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&line)));
+    to_protobuf(&line, usize::MAX, &mut again)
+        .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&line)));
     assert!(again.len() <= line.len());
     let skim_again = must_skim(&again, 0).expect("what is made from JSON is OTLP");
     assert_eq!(

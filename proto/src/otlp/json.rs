@@ -6,22 +6,41 @@
 //!
 //! Not here: whether the protobuf so made is OTLP (it always is) and what it holds (`skim`).
 
+mod fault;
+mod output;
 mod read;
+mod scalar;
 mod schema;
 mod write;
 
 use thiserror::Error;
 
+pub use self::fault::{JsonFault, JsonReason};
+pub use self::output::Converted;
 pub use self::read::to_protobuf;
 pub use self::write::write_line;
 use super::skim::SkimError;
 
-/// Why a payload cannot be turned into the other form.
+/// Why a text cannot be turned into protobuf.
 #[derive(Debug, Error)]
 pub enum JsonError {
     /// The text is not JSON, or not that of an `ExportLogsServiceRequest`.
-    #[error("not an OTLP/JSON logs request: {0}")]
-    NotOtlpJson(#[source] serde_json::Error),
+    #[error(transparent)]
+    NotOtlpJson(#[from] JsonFault),
+    /// The protobuf would be longer than what was allowed.
+    #[error("longer than {limit} bytes as protobuf")]
+    TooLarge {
+        /// The bytes that were allowed.
+        limit: usize,
+    },
+}
+
+/// Why a payload cannot be written as JSON.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The line cannot be written.
+    #[error("cannot be written as JSON: {0}")]
+    NotWritten(#[source] serde_json::Error),
     /// The bytes are not an `ExportLogsServiceRequest`.
     #[error(transparent)]
     NotOtlp(#[from] SkimError),

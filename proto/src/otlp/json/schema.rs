@@ -11,11 +11,13 @@ pub(super) struct Message {
     pub(super) fields: &'static [Field],
     /// Whether all its fields are the members of one `oneof`.
     pub(super) oneof: bool,
+    /// Whether log records are somewhere below it.
+    pub(super) above_records: bool,
 }
 
 /// A field of a message.
 pub(super) struct Field {
-    /// Its name in JSON.
+    /// Its name in JSON, in lowerCamelCase.
     pub(super) name: &'static str,
     /// Its number.
     pub(super) tag: u32,
@@ -52,6 +54,41 @@ impl Field {
         };
         self.tag << 3 | wire_type
     }
+
+    /// Whether `name` is this field's, in lowerCamelCase or as the `.proto` file has it.
+    pub(super) fn is_named(&self, name: &[u8]) -> bool {
+        self.name.as_bytes() == name || is_original(name, self.name)
+    }
+
+    /// Whether each value of it is a log record.
+    pub(super) fn is_record(&self) -> bool {
+        matches!(self.kind, Kind::Message(message) if std::ptr::eq(message, &LOG_RECORD))
+    }
+
+    /// What JSON must hold for it, in words.
+    pub(super) fn wanted(&self) -> &'static str {
+        match self.kind {
+            Kind::String if self.repeated => "a list of strings",
+            Kind::Message(_) if self.repeated => "a list of objects",
+            Kind::String => "a string",
+            Kind::Base64 => "a string in base64",
+            Kind::Hex => "a string of hexadecimal digits, two for each byte",
+            Kind::Bool => "true or false",
+            Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Fixed32 | Kind::Fixed64 => "an integer",
+            Kind::Severity => "an integer, or a name such as SEVERITY_NUMBER_INFO",
+            Kind::Double => "a number",
+            Kind::Message(_) => "an object",
+        }
+    }
+}
+
+/// Whether `name` in snake_case is `camel` in lowerCamelCase.
+fn is_original(name: &[u8], camel: &str) -> bool {
+    let mut name = name.iter().copied();
+    camel.bytes().all(|byte| {
+        let (underscore, letter) = (byte.is_ascii_uppercase(), byte.to_ascii_lowercase());
+        (!underscore || name.next() == Some(b'_')) && name.next() == Some(letter)
+    }) && name.next().is_none()
 }
 
 const fn one(tag: u32, name: &'static str, kind: Kind) -> Field {
@@ -75,6 +112,7 @@ const fn many(tag: u32, name: &'static str, kind: Kind) -> Field {
 pub(super) static REQUEST: Message = Message {
     fields: &[many(1, "resourceLogs", Kind::Message(&RESOURCE_LOGS))],
     oneof: false,
+    above_records: true,
 };
 
 static RESOURCE_LOGS: Message = Message {
@@ -84,6 +122,7 @@ static RESOURCE_LOGS: Message = Message {
         one(3, "schemaUrl", Kind::String),
     ],
     oneof: false,
+    above_records: true,
 };
 
 static RESOURCE: Message = Message {
@@ -93,6 +132,7 @@ static RESOURCE: Message = Message {
         many(3, "entityRefs", Kind::Message(&ENTITY_REF)),
     ],
     oneof: false,
+    above_records: false,
 };
 
 static ENTITY_REF: Message = Message {
@@ -103,6 +143,7 @@ static ENTITY_REF: Message = Message {
         many(4, "descriptionKeys", Kind::String),
     ],
     oneof: false,
+    above_records: false,
 };
 
 static SCOPE_LOGS: Message = Message {
@@ -112,6 +153,7 @@ static SCOPE_LOGS: Message = Message {
         one(3, "schemaUrl", Kind::String),
     ],
     oneof: false,
+    above_records: true,
 };
 
 static SCOPE: Message = Message {
@@ -122,6 +164,7 @@ static SCOPE: Message = Message {
         one(4, "droppedAttributesCount", Kind::Uint32),
     ],
     oneof: false,
+    above_records: false,
 };
 
 static LOG_RECORD: Message = Message {
@@ -139,6 +182,7 @@ static LOG_RECORD: Message = Message {
         one(12, "eventName", Kind::String),
     ],
     oneof: false,
+    above_records: false,
 };
 
 static KEY_VALUE: Message = Message {
@@ -148,6 +192,7 @@ static KEY_VALUE: Message = Message {
         one(3, "keyStrindex", Kind::Int32),
     ],
     oneof: false,
+    above_records: false,
 };
 
 static ANY_VALUE: Message = Message {
@@ -162,14 +207,17 @@ static ANY_VALUE: Message = Message {
         one(8, "stringValueStrindex", Kind::Int32),
     ],
     oneof: true,
+    above_records: false,
 };
 
 static ARRAY_VALUE: Message = Message {
     fields: &[many(1, "values", Kind::Message(&ANY_VALUE))],
     oneof: false,
+    above_records: false,
 };
 
 static KEY_VALUE_LIST: Message = Message {
     fields: &[many(1, "values", Kind::Message(&KEY_VALUE))],
     oneof: false,
+    above_records: false,
 };

@@ -7,6 +7,10 @@ use prost::Message as _;
 use super::super::skim::must_skim;
 use super::*;
 
+mod lenient;
+
+const LIMIT: usize = 4 << 20;
+
 /// `examples/logs.json` of opentelemetry-proto.
 const EXAMPLE: &str = include_str!("../../../testdata/otlp_example_logs.json");
 /// `examples/events.json` of opentelemetry-proto.
@@ -14,14 +18,14 @@ const EXAMPLE_EVENTS: &str = include_str!("../../../testdata/otlp_example_events
 
 fn read(json: &str) -> Result<Vec<u8>, JsonError> {
     let mut out = b"left over".to_vec();
-    let result = to_protobuf(json.as_bytes(), &mut out);
+    let result = to_protobuf(json.as_bytes(), LIMIT, &mut out);
     if result.is_ok() {
         assert!(out.len() <= json.len(), "{} bytes from {}", out.len(), json.len());
         must_skim(&out, 0).unwrap();
     } else {
         assert!(out.is_empty());
     }
-    result.map(|()| out)
+    result.map(|_| out)
 }
 
 fn request(json: &str) -> ExportLogsServiceRequest {
@@ -166,7 +170,7 @@ fn integers_out_of_range_or_with_fractions_are_refused() {
     }
     assert_eq!(
         refused(r#""flags":4294967296"#),
-        "not an OTLP/JSON logs request: 4294967296 is out of range for flags at line 1 column 65"
+        "not an OTLP/JSON logs request: flags: the number is out of range (line 1, column 65)"
     );
 }
 
@@ -305,8 +309,8 @@ fn missing_fields_have_their_defaults() {
 }
 
 #[test]
-fn unknown_fields_are_ignored_wherever_they_are_and_snake_case_is_unknown() {
-    let unknown = r#""unknown":{"a":[1,{"b":null}]},"resource_logs":5,"time_unix_nano":"7","#;
+fn unknown_fields_are_ignored_wherever_they_are_and_counted() {
+    let unknown = r#""unknown":{"a":[1,{"b":null}]},"resource-logs":5,"timeunixnano":"7","Time_Unix_Nano":"\ud800","#;
     let json = format!(
         r#"{{{unknown}"resourceLogs":[{{{unknown}"resource":{{{unknown}"attributes":[{{{unknown}"key":"k",
         "value":{{{unknown}"stringValue":"v"}}}}]}},"scopeLogs":[{{{unknown}"logRecords":[{{{unknown}"eventName":"e"}}]}}]}}]}}"#
@@ -400,7 +404,7 @@ fn entity_refs_and_scopes_are_read() {
 #[test]
 fn what_is_not_otlp_json_is_refused() {
     for json in [
-        "",
+        " ",
         "null",
         "[]",
         "5",
@@ -413,33 +417,12 @@ fn what_is_not_otlp_json_is_refused() {
         r#"{"resourceLogs":[{"schemaUrl":5}]}"#,
         r#"{"resourceLogs":[{"schemaUrl":true}]}"#,
         r#"{"resourceLogs":[{"schemaUrl":["x"]}]}"#,
-        r#"{"resourceLogs":[{"schemaUrl":"\ud800"}]}"#,
     ] {
         assert!(matches!(read(json), Err(JsonError::NotOtlpJson(_))), "{json}");
     }
-    let mut out = Vec::new();
-    assert!(to_protobuf(b"{\"resourceLogs\":[{\"schemaUrl\":\"\xff\"}]}", &mut out).is_err());
     refused(r#""body":{"bytesValue":"!"}"#);
     refused(r#""body":{"boolValue":"true"}"#);
     refused(r#""body":{"boolValue":1}"#);
-}
-
-#[test]
-fn i2_the_deepest_json_still_passes_the_skim() {
-    let array = (r#"{"arrayValue":{"values":["#, "]}}");
-    let kvlist = (r#"{"kvlistValue":{"values":[{"value":"#, "}]}}");
-    for (open, close) in [array, kvlist] {
-        let mut accepted = 0;
-        for depth in 1..60 {
-            let json = in_record(&format!(r#""body":{}{{}}{}"#, open.repeat(depth), close.repeat(depth)));
-            // `read` holds what is accepted against the skim.
-            if let Ok(payload) = read(&json) {
-                accepted = depth;
-                line(&payload);
-            }
-        }
-        assert!((25..59).contains(&accepted), "{accepted} levels");
-    }
 }
 
 #[test]
@@ -494,7 +477,7 @@ fn a_payload_that_is_not_otlp_is_not_written() {
     let mut out = b"before".to_vec();
     assert!(matches!(
         write_line(&[0x0a], None, &mut out),
-        Err(JsonError::NotOtlp(_))
+        Err(WriteError::NotOtlp(_))
     ));
     assert_eq!(out, b"before");
 }

@@ -10,7 +10,7 @@ use serde::ser::{Error, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::super::skim::must_skim;
 use super::super::wire::{self, DELIMITED, FIXED32, FIXED64, RECURSION_LIMIT, VARINT};
-use super::JsonError;
+use super::WriteError;
 use super::schema::{Field, Kind, Message, REQUEST};
 
 /// Appends `payload`, an `ExportLogsServiceRequest` in protobuf, to `out` as one line of OTLP/JSON with its newline.
@@ -22,7 +22,7 @@ use super::schema::{Field, Kind, Message, REQUEST};
 /// # Errors
 ///
 /// The payload is not OTLP. `out` is then as before.
-pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Result<(), WriteError> {
     // The skim bounds the depth, and proves that what follows finds only what it expects.
     must_skim(payload, 0)?;
     let start = out.len();
@@ -33,7 +33,7 @@ pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Res
         }
         Err(error) => {
             out.truncate(start);
-            Err(JsonError::NotOtlpJson(error))
+            Err(WriteError::NotWritten(error))
         }
     }
 }
