@@ -29,7 +29,7 @@ use crate::wal::writer::{Roll, room_for};
 /// How long a partial block waits when replicas wait for it.
 const CUT_AFTER: Duration = Duration::from_millis(1);
 /// How often an idle cutter looks by itself.
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
 

@@ -17,7 +17,7 @@ use crate::cutter::CutSegment;
 use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
-use crate::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
 use crate::limits::ROLLED_FILES_MAX;
 use crate::map::MapWriter;
@@ -31,6 +31,8 @@ use crate::wal::file::{Fill, SpareWal, WalFile, WalPlan, make, recycle};
 
 /// How often the keeper looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
 const TURN: Duration = Duration::from_millis(25);
+/// The same while nothing is appended, so that an idle node sleeps.
+const IDLE_TURN: Duration = Duration::from_millis(250);
 /// How often it looks at the disk and at retention.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -106,6 +108,8 @@ pub(crate) struct KeptShard {
     pub(crate) reusable: Vec<UsedWal>,
     /// A file that is on disk and not on record yet.
     pub(crate) unopened: Option<SpareWal>,
+    /// The last entry that was appended when the keeper last looked.
+    pub(crate) seen: Option<Lsn>,
 }
 
 impl KeptShard {
@@ -149,7 +153,8 @@ impl Keeper {
     /// Runs until it is told to stop, or everybody who could tell it is gone.
     pub(crate) fn run(mut self) {
         loop {
-            let stop = match self.news.recv_timeout(TURN) {
+            let pause = self.pause();
+            let stop = match self.news.recv_timeout(pause) {
                 Ok(News::Cut(shard, cut)) => {
                     if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
                         kept.cut = Some(cut.segment.header.id.index);
@@ -165,6 +170,16 @@ impl Keeper {
                 return;
             }
         }
+    }
+
+    /// How long the next turn may wait.
+    fn pause(&mut self) -> Duration {
+        let mut busy = false;
+        for kept in &mut self.shards {
+            let appended = std::mem::replace(&mut kept.seen, kept.shared.written()) != kept.seen;
+            busy |= appended || !kept.to_seal.is_empty() || kept.handed.len() < self.parts.spares_wanted;
+        }
+        if busy { TURN } else { IDLE_TURN }
     }
 
     fn turn(&mut self, stopping: bool) {

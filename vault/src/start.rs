@@ -187,6 +187,7 @@ impl Start<'_> {
             to_seal: VecDeque::new(),
             reusable: Vec::new(),
             unopened: None,
+            seen: None,
         };
         Ok((writer, kept, stats))
     }
