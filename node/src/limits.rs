@@ -43,6 +43,16 @@ pub const HTTP2_STREAMS_PER_WINDOW: u32 = 2;
 pub const CONNECTION_AGE_JITTER_PERCENT: u64 = 10;
 /// A connection that was told to end may take this long to do so.
 pub const CONNECTION_GRACE: Duration = Duration::from_secs(30);
+/// A connection of HTTP/1.1 that is too old gets one more answer, which says so, if its client asks within this; then it is closed.
+pub const HTTP1_AGE_GRACE: Duration = Duration::from_secs(30);
+/// The same when the node drains.
+pub const HTTP1_DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// Bytes that a client may still send on a connection that is closed for writing.
+pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The time it has for that.
+pub const LINGER_TIME: Duration = Duration::from_secs(10);
+/// It is not waited for longer when it sends nothing.
+pub const LINGER_IDLE: Duration = Duration::from_secs(2);
 /// Draining ends after this, whatever clients do.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -90,6 +100,10 @@ pub const RETRY_DELAY_SECONDS: u8 = 1;
 
 /// How often a worker looks after its shard, its waiters and its buffers.
 pub const TICK: Duration = Duration::from_millis(50);
+/// The same where nothing was to do for [`REST_AFTER_TICKS`].
+pub const REST_TICK: Duration = Duration::from_secs(1);
+/// Ticks without anything to do after which a worker rests: its last entries are marked durable by then.
+pub const REST_AFTER_TICKS: u32 = 20;
 /// Operations after which a worker publishes its counters.
 pub const PUBLISH_OPERATIONS: u32 = 1024;
 /// Time after which it does so with fewer.
@@ -102,6 +116,11 @@ const _: () = assert!(HTTP2_FRAME_BYTES <= HTTP2_WINDOW_MIN / HTTP2_STREAMS_PER_
 const _: () = assert!(FRAME_KEPT_MIN <= HTTP2_FRAME_BYTES as usize);
 const _: () = assert!(WAITERS_READY <= WAITERS_MAX && WAITERS_MAX <= u32::MAX as usize);
 const _: () = assert!(CONNECTION_AGE_JITTER_PERCENT < 100);
+const _: () = assert!(LINGER_IDLE.as_secs() <= LINGER_TIME.as_secs());
+const _: () = assert!(
+    HTTP1_DRAIN_GRACE.as_secs() + LINGER_TIME.as_secs() < DRAIN_TIMEOUT.as_secs(),
+    "an idle client does not cut a drain short"
+);
 const _: () = assert!(
     DRAIN_TIMEOUT.as_secs() > ACK_TIMEOUT.as_secs(),
     "what was read before a drain is answered"

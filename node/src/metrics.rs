@@ -1,5 +1,7 @@
 //! The node's metrics: read at each scrape from the cells where they are counted. Names are `gophership_{component}_{metric}_{unit}`.
 
+mod tls;
+
 use std::time::{Duration, Instant};
 
 use gophership_vault::time::now_unix_nano;
@@ -24,6 +26,15 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         "1 when the node is ready, else 0",
         &[(&[], f64::from(u8::from(node.ready().is_ok())))],
     );
+    out.gauge(
+        "gophership_build_info",
+        "1, labelled with the version that runs",
+        &[(
+            &[("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)],
+            1.0,
+        )],
+    );
+    tls::tls(&mut out, node.tls());
     if let Some(running) = node.running() {
         let workers: Vec<Snapshot> = running.workers.iter().map(|w| w.snapshot()).collect();
         ingest(&mut out, &workers);
@@ -85,6 +96,18 @@ fn ingest(out: &mut Families, workers: &[Snapshot]) {
         "Entries with a string that is not UTF-8",
         true,
         |w| w.not_utf8,
+    );
+    each(
+        "gophership_ingester_json_not_unicode_strings_total",
+        "Strings of OTLP/JSON that were not Unicode: what was not became U+FFFD",
+        true,
+        |w| w.json_not_unicode,
+    );
+    each(
+        "gophership_ingester_json_unknown_fields_total",
+        "Fields of OTLP/JSON with names that OTLP logs do not have: ignored",
+        true,
+        |w| w.json_unknown_fields,
     );
     each(
         "gophership_ingester_deferred_entries_total",

@@ -19,6 +19,7 @@ use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_buc
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
 use crate::somatic::ZoneCell;
 use crate::stochastic::Environment;
+use crate::tls::ServerTls;
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -49,6 +50,7 @@ pub struct NodeState {
     phase: AtomicU8,
     stalled: AtomicU32,
     running: OnceLock<Running>,
+    tls: OnceLock<Vec<Arc<ServerTls>>>,
 }
 
 impl NodeState {
@@ -60,7 +62,18 @@ impl NodeState {
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
             running: OnceLock::new(),
+            tls: OnceLock::new(),
         })
+    }
+
+    /// The TLS of the listeners that have it.
+    pub fn tls(&self) -> &[Arc<ServerTls>] {
+        self.tls.get().map_or(&[], |tls| tls)
+    }
+
+    /// The listeners are open.
+    pub fn set_tls(&self, tls: Vec<Arc<ServerTls>>) {
+        self.tls.get_or_init(|| tls);
     }
 
     /// The parts, once there are any.

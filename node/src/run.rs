@@ -36,8 +36,10 @@ use crate::stochastic::{EnvironmentReader, Inputs, Sensor, WorkerSlot};
 use crate::tls::{Protocols, ServerTls};
 use crate::{admin, control};
 
+/// How often certificates that expire soon are warned of.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How often the node looks at itself.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the node takes to end, at most, once it has stopped waiting for the balancer.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a start waits for the addresses of its exporters' sinks.
@@ -116,7 +118,7 @@ struct Opened {
     tls: Option<Arc<ServerTls>>,
 }
 
-fn open_port(name: &str, listener: &Listener, protocols: Protocols) -> anyhow::Result<Opened> {
+fn open_port(name: &'static str, listener: &Listener, protocols: Protocols) -> anyhow::Result<Opened> {
     let tls = listener
         .tls
         .as_ref()
@@ -126,7 +128,7 @@ fn open_port(name: &str, listener: &Listener, protocols: Protocols) -> anyhow::R
     let listener = ingester::listen(listener.address).with_context(|| format!("{name}.address"))?;
     Ok(Opened {
         listener,
-        tls: tls.map(Arc::new),
+        tls: tls.map(|tls| Arc::new(tls.of_listener(name))),
     })
 }
 
@@ -142,6 +144,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
         .collect();
 
     let node = NodeState::new(config.node.name.clone());
+    node.set_tls(certificates.clone());
     let (stop, stopped) = watch::channel(false);
     let admin = tokio::spawn(admin::serve(
         admin_port.listener,
@@ -477,6 +480,7 @@ fn start_workers(
             rings: end.rings,
             budget: Arc::clone(budget),
             limits,
+            origins: config.listeners.cors.clone(),
             routes: routes.clone(),
             drain: drain.clone(),
         };
@@ -514,6 +518,7 @@ async fn watch_over(
     certificates: &[Arc<ServerTls>],
 ) -> End {
     let mut looks = tokio::time::interval(LOOK);
+    let mut days = tokio::time::interval(DAY);
     let mut stalls = StallWatch::default();
     let mut healthy = None;
     loop {
@@ -522,6 +527,7 @@ async fn watch_over(
                 Told::End => return End::Told,
                 Told::Reload => reload(certificates),
             },
+            _ = days.tick() => certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = looks.tick() => {
                 let shards = vault.marks();
                 node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));

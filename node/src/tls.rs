@@ -9,10 +9,13 @@
 //!
 //! Not here: making certificates (`certs`), deciding which listener has TLS (`config`).
 
+mod handshake;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -22,7 +25,11 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use self::handshake::HandshakeFault;
 use crate::config::TlsFiles;
+
+/// A certificate that is valid for less than this many seconds more is warned of.
+const EXPIRES_SOON: i64 = 14 * 24 * 3600;
 
 /// Bytes of a PEM file; a bundle of every public authority has a quarter of it.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
@@ -116,6 +123,12 @@ pub struct ServerTls {
     files: TlsFiles,
     protocols: Protocols,
     current: ArcSwap<ServerConfig>,
+    /// The listener's path in the configuration.
+    listener: &'static str,
+    /// When the first certificate of the chain that is served expires, in seconds since the Unix epoch.
+    expires: AtomicI64,
+    /// Handshakes that failed, by [`HandshakeFault`].
+    failed: [AtomicU64; HandshakeFault::COUNT],
 }
 
 impl ServerTls {
@@ -124,12 +137,83 @@ impl ServerTls {
     /// # Errors
     /// A file that is missing or holds something else, or a key of another certificate.
     pub fn open(files: &TlsFiles, protocols: Protocols) -> Result<Self, TlsError> {
-        let config = build(files, protocols)?;
+        let (config, expires) = build(files, protocols)?;
         Ok(Self {
             files: files.clone(),
             protocols,
             current: ArcSwap::from_pointee(config),
+            listener: "",
+            expires: AtomicI64::new(expires),
+            failed: Default::default(),
         })
+    }
+
+    /// The same, of the listener with this path in the configuration.
+    #[must_use]
+    pub fn of_listener(self, listener: &'static str) -> Self {
+        Self { listener, ..self }
+    }
+
+    /// The listener's path in the configuration.
+    #[must_use]
+    pub fn listener(&self) -> &'static str {
+        self.listener
+    }
+
+    /// When the first certificate of the chain that is served expires, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn expires(&self) -> i64 {
+        self.expires.load(Ordering::Relaxed)
+    }
+
+    /// Says in the log when a certificate that is served has expired, or will within two weeks.
+    pub fn warn_of_expiry(&self) {
+        let (listener, expires) = (self.listener, self.expires());
+        let file = self.files.cert.display();
+        let days = (expires - unix_seconds()) / (24 * 3600);
+        match expiry_at(unix_seconds(), expires) {
+            Expiry::Far => {}
+            Expiry::Soon => tracing::warn!(listener, %file, days, "tls.certificate.expires_soon"),
+            Expiry::Over => tracing::warn!(listener, %file, days, "tls.certificate.expired"),
+        }
+    }
+
+    /// A client's connection behind TLS. A handshake that fails is counted.
+    ///
+    /// # Errors
+    /// What the handshake ended with, or that it took longer than `within`.
+    pub async fn accept(
+        &self,
+        stream: tokio::net::TcpStream,
+        within: std::time::Duration,
+    ) -> std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>> {
+        let peer = stream.peer_addr();
+        let handshake = tokio_rustls::TlsAcceptor::from(self.current()).accept(stream);
+        let shaken = match tokio::time::timeout(within, handshake).await {
+            Ok(shaken) => shaken,
+            Err(late) => Err(late.into()),
+        };
+        if let (Err(error), Ok(peer)) = (&shaken, peer) {
+            self.note_failed(error, peer);
+        }
+        shaken
+    }
+
+    /// Counts a handshake that failed, and says so in the log where somebody has something to do about it.
+    fn note_failed(&self, error: &std::io::Error, peer: std::net::SocketAddr) {
+        let fault = HandshakeFault::of(error);
+        self.failed[fault as usize].fetch_add(1, Ordering::Relaxed);
+        let (listener, reason) = (self.listener, fault.label());
+        match fault.hint() {
+            Some(hint) => tracing::warn!(listener, %peer, reason, hint, "tls.handshake.failed"),
+            None => tracing::debug!(listener, %peer, reason, %error, "tls.handshake.failed"),
+        }
+    }
+
+    /// Handshakes that failed since the start, by reason.
+    pub fn failed(&self) -> impl Iterator<Item = (HandshakeFault, u64)> {
+        let count = |fault: HandshakeFault| self.failed[fault as usize].load(Ordering::Relaxed);
+        HandshakeFault::ALL.into_iter().map(move |fault| (fault, count(fault)))
     }
 
     /// What the next handshake must use.
@@ -143,15 +227,18 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerTls::open`]; the old files' contents stay in use (I3).
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(build(&self.files, self.protocols)?));
+        let (config, expires) = build(&self.files, self.protocols)?;
+        self.current.store(Arc::new(config));
+        self.expires.store(expires, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn build(files: &TlsFiles, protocols: Protocols) -> Result<ServerConfig, TlsError> {
+/// The configuration, and when the certificates that it serves begin to expire.
+fn build(files: &TlsFiles, protocols: Protocols) -> Result<(ServerConfig, i64), TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&files.cert)?;
-    warn_of_validity(&files.cert, &chain)?;
+    let expires = warn_of_validity(&files.cert, &chain)?;
     let key = private_key(&files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -168,7 +255,7 @@ fn build(files: &TlsFiles, protocols: Protocols) -> Result<ServerConfig, TlsErro
             source,
         })?;
     config.alpn_protocols = protocols.alpn();
-    Ok(config)
+    Ok((config, expires))
 }
 
 fn client_verifier(
@@ -238,18 +325,33 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
-/// How a certificate's validity stands to the clock.
+/// How long a certificate is still valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Validity {
-    NotYet,
-    Now,
+enum Expiry {
+    Far,
+    Soon,
     Over,
 }
 
-fn warn_of_validity(file: &Path, chain: &[CertificateDer<'_>]) -> Result<(), TlsError> {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
+fn expiry_at(now: i64, not_after: i64) -> Expiry {
+    if now > not_after {
+        Expiry::Over
+    } else if not_after - now < EXPIRES_SOON {
+        Expiry::Soon
+    } else {
+        Expiry::Far
+    }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Says in the log which certificates are not valid now, and gives the time at which the first of them expires.
+fn warn_of_validity(file: &Path, chain: &[CertificateDer<'_>]) -> Result<i64, TlsError> {
+    let now = unix_seconds();
+    let mut expires = i64::MAX;
     for (at, der) in chain.iter().enumerate() {
         let bad = |reason: String| TlsError::BadCertificate {
             file: file.to_owned(),
@@ -259,27 +361,22 @@ fn warn_of_validity(file: &Path, chain: &[CertificateDer<'_>]) -> Result<(), Tls
         let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| bad(error.to_string()))?;
         let validity = certificate.validity();
         let file = file.display();
-        match validity_at(i64::try_from(now).unwrap_or(i64::MAX), validity) {
-            Validity::Now => {}
-            Validity::NotYet => {
-                tracing::warn!(%file, number = at + 1, not_before = %validity.not_before, "tls.certificate.not_yet_valid");
+        if now < validity.not_before.timestamp() {
+            tracing::warn!(%file, number = at + 1, not_before = %validity.not_before, "tls.certificate.not_yet_valid");
+        }
+        let not_after = validity.not_after.timestamp();
+        match expiry_at(now, not_after) {
+            Expiry::Far => {}
+            Expiry::Soon => {
+                tracing::warn!(%file, number = at + 1, not_after = %validity.not_after, "tls.certificate.expires_soon");
             }
-            Validity::Over => {
+            Expiry::Over => {
                 tracing::warn!(%file, number = at + 1, not_after = %validity.not_after, "tls.certificate.expired");
             }
         }
+        expires = expires.min(not_after);
     }
-    Ok(())
-}
-
-fn validity_at(now: i64, validity: &x509_parser::certificate::Validity) -> Validity {
-    if now < validity.not_before.timestamp() {
-        Validity::NotYet
-    } else if now > validity.not_after.timestamp() {
-        Validity::Over
-    } else {
-        Validity::Now
-    }
+    Ok(expires)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::check::check;
 use crate::history::Outcome;
 use crate::load::Running;
 use crate::mount::{FileSystem, LoopMount};
-use crate::node::NodeSetup;
+use crate::node::{Node, NodeSetup};
 use crate::report::{Report, Round};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -41,12 +41,14 @@ pub async fn run_limit(plan: &Plan) -> anyhow::Result<Report> {
         let name = format!("limit {number}");
         run.begin_round();
         let load = run.workload.start(node.grpc);
-        let filled = wait(|| load.refusals() > 0).await;
-        run.workload.finish(load).await?;
-        if filled && node.is_ready().await {
-            run.report
-                .fail(&name, "/readyz says yes while ingest is refused for want of disk");
+        let filled = fills(&node, &load).await;
+        if !filled && load.refusals() > 0 {
+            run.report.fail(
+                &name,
+                format!("/readyz never said no in {PATIENCE:?}, and requests were refused"),
+            );
         }
+        run.workload.finish(load).await?;
         judge_within_retention(&mut run, &setup, &format!("{name} full"), filled).await?;
 
         run.begin_round();
@@ -124,6 +126,19 @@ async fn wait(mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if done() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// Requests are refused, and the node says that it is not ready. The first refusals may have other reasons (no WAL file was ready yet), and once the load has
+/// stopped retention makes room: so it is asked again and again, under load.
+async fn fills(node: &Node, load: &Running) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if load.refusals() > 0 && !node.is_ready().await {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

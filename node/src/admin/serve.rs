@@ -73,10 +73,7 @@ async fn answer(stream: TcpStream, tls: Option<Arc<ServerTls>>, router: Router) 
     tokio::time::timeout(PATIENCE, stream.readable()).await??;
     match tls {
         None => http(TokioIo::new(stream), router).await,
-        Some(tls) => {
-            let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
-            http(TokioIo::new(tokio::time::timeout(PATIENCE, handshake).await??), router).await
-        }
+        Some(tls) => http(TokioIo::new(tls.accept(stream, PATIENCE).await?), router).await,
     }
 }
 

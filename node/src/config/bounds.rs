@@ -64,6 +64,9 @@ pub(super) const BATCH_BYTES_MIN: u64 = 1 << 10;
 /// The largest `batch_bytes`.
 pub(super) const BATCH_BYTES_MAX: u64 = 64 << 20;
 
+/// Origins of web pages that may send logs.
+pub(super) const ORIGINS_MAX: usize = 64;
+
 /// The lowest border between two zones.
 pub(super) const ZONE_MIN: f64 = 0.05;
 /// The highest.

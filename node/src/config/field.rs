@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::bounds;
 use super::export::Endpoint;
+use super::origins::Origins;
 use super::settings::{Auto, Config};
 use super::units::{self, DURATION_FORM, SIZE_FORM};
 
@@ -64,6 +65,8 @@ pub(super) enum Field<R = Config> {
     Endpoint(At<R, Endpoint>),
     /// The name that a server's certificate must carry.
     ServerName(At<R, Option<String>>),
+    /// A list of web origins.
+    Origins(At<R, Origins>),
 }
 
 impl<R> Clone for Field<R> {
@@ -127,6 +130,7 @@ impl<R> Field<R> {
                 let name = server_name(text)?;
                 *at(config) = Some(name);
             }
+            Self::Origins(at) => *at(config) = Origins::parse(text).ok_or(Refused)?,
         }
         Ok(())
     }
@@ -155,6 +159,7 @@ impl<R> Field<R> {
                 .filter(|to| !to.host.is_empty())
                 .map(|to| to.to_string()),
             Self::ServerName(at) => at(config).clone(),
+            Self::Origins(at) => Some(at(config).to_string()).filter(|list| !list.is_empty()),
         }
     }
 
@@ -198,7 +203,16 @@ impl<R> Field<R> {
             ),
             Self::Endpoint(_) => "https://HOST:PORT or http://HOST:PORT, without a user or a fragment".into(),
             Self::ServerName(_) => "a DNS name or an IP address".into(),
+            Self::Origins(_) => format!(
+                "a list of at most {} of https://HOST[:PORT], http://HOST[:PORT] and `*`; in a variable with commas",
+                bounds::ORIGINS_MAX
+            ),
         }
+    }
+
+    /// Whether it is written as a list; its word is then the list with commas.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Self::Origins(_))
     }
 
     /// Whether its words are written in quotes.
@@ -210,7 +224,8 @@ impl<R> Field<R> {
             | Self::Address(_)
             | Self::ExporterName(_)
             | Self::Endpoint(_)
-            | Self::ServerName(_) => true,
+            | Self::ServerName(_)
+            | Self::Origins(_) => true,
             Self::Flag(_)
             | Self::Count(..)
             | Self::CountOrAuto(..)

@@ -189,6 +189,11 @@ pub(super) static KEYS: &[Key] = &[
         Field::Flag(|c| &mut c.listeners.otlp_http.insecure),
     ),
     key(
+        "listeners.otlp_http.cors",
+        "Origins of web pages whose browsers may send logs. Absent: none.",
+        Field::Origins(|c| &mut c.listeners.cors),
+    ),
+    key(
         "listeners.admin.address",
         ADDRESS,
         Field::Address(|c| &mut c.listeners.admin.address),

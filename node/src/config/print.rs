@@ -54,7 +54,14 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
 
 fn value<R>(from: &mut R, key: &Key<R>, name: &str, indent: &str, text: &mut String) {
     let Some(shown) = key.field.show(from) else { return };
-    let shown = if key.field.is_text() { quoted(&shown) } else { shown };
+    let shown = if key.field.is_list() {
+        let words: Vec<String> = shown.split(',').map(quoted).collect();
+        format!("[{}]", words.join(", "))
+    } else if key.field.is_text() {
+        quoted(&shown)
+    } else {
+        shown
+    };
     text.push_str(&format!("{indent}# {}\n{indent}{name}: {shown}\n", key.doc));
 }
 

@@ -109,17 +109,11 @@ impl<'a> Reader<'a> {
         let origin = Origin::File(tree.place);
         let found = match &tree.value {
             Value::Null => return,
-            Value::Text(text) => {
-                match self.expand(text) {
-                    Ok(expanded) => self.set(key, &expanded, origin),
-                    Err(problem) => {
-                        self.faulty.insert(key.path);
-                        self.fault(key.path, origin, Some(text), problem);
-                    }
-                }
-                return;
-            }
-            Value::List(_) => "list",
+            Value::Text(text) => return self.text(key, text, origin),
+            Value::List(items) => match words(items).filter(|_| key.field.is_list()) {
+                Some(list) => return self.text(key, &list, origin),
+                None => "list",
+            },
             Value::Map(_) => "mapping",
         };
         self.faulty.insert(key.path);
@@ -132,6 +126,16 @@ impl<'a> Reader<'a> {
                 accepted: key.field.accepted(),
             },
         );
+    }
+
+    fn text(&mut self, key: &Key, text: &str, origin: Origin) {
+        match self.expand(text) {
+            Ok(expanded) => self.set(key, &expanded, origin),
+            Err(problem) => {
+                self.faulty.insert(key.path);
+                self.fault(key.path, origin, Some(text), problem);
+            }
+        }
     }
 
     fn set(&mut self, key: &Key, text: &str, origin: Origin) {
@@ -261,6 +265,16 @@ impl<'a> Reader<'a> {
             problem,
         });
     }
+}
+
+/// The words of a list in one, with commas; `None` where it has something else, or nothing.
+fn words(items: &[Tree]) -> Option<String> {
+    let word = |item: &Tree| match &item.value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
+    };
+    let words: Option<Vec<String>> = items.iter().map(word).collect();
+    words.filter(|words| !words.is_empty()).map(|words| words.join(","))
 }
 
 fn is_variable_name(name: &str) -> bool {

@@ -116,6 +116,13 @@ fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
         Field::ExporterName(_) => vec![text("[a-z0-9_-]{1,64}")],
         Field::Endpoint(_) => vec![text("https?://[^@#]+")],
         Field::ServerName(_) => vec![text(".+")],
+        Field::Origins(_) => {
+            let origin = text(r"\*|https?://[A-Za-z0-9.:\[\]-]+");
+            vec![
+                json!({ "type": "array", "minItems": 1, "maxItems": bounds::ORIGINS_MAX, "items": origin }),
+                text(".+"),
+            ]
+        }
     };
     any.push(json!({ "type": "null" }));
     let mut property =
@@ -145,6 +152,7 @@ fn default_of<R>(key: &Key<R>, defaults: &mut R) -> Option<Value> {
         | Field::Choice(..)
         | Field::ExporterName(_)
         | Field::Endpoint(_)
-        | Field::ServerName(_) => Value::String(shown),
+        | Field::ServerName(_)
+        | Field::Origins(_) => Value::String(shown),
     })
 }

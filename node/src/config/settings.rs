@@ -16,6 +16,7 @@ use super::bounds;
 use super::choice::choice;
 use super::export::Export;
 use super::machine::Machine;
+use super::origins::Origins;
 
 /// Everything that can be set on a node.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,6 +65,8 @@ pub struct Listeners {
     pub otlp_grpc: Listener,
     /// OTLP over HTTP.
     pub otlp_http: Listener,
+    /// Origins of web pages that may send logs over HTTP.
+    pub cors: Origins,
     /// Metrics, health, status.
     pub admin: Listener,
 }
@@ -191,6 +194,7 @@ impl Default for Listeners {
         Self {
             otlp_grpc: Listener::loopback(4317),
             otlp_http: Listener::loopback(4318),
+            cors: Origins::default(),
             admin: Listener::loopback(9091),
         }
     }

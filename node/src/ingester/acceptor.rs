@@ -140,7 +140,15 @@ fn hand_over(
     workers: &[WorkerDoor],
     connections_max: usize,
 ) -> io::Result<()> {
-    let open: usize = workers.iter().map(|worker| worker.load.connections() as usize).sum();
+    let loads = workers
+        .iter()
+        .map(|worker| (!worker.queue.is_closed()).then(|| worker.load.score()));
+    let worker = &workers[least_busy(loads).ok_or_else(|| io::Error::other("no ingest worker runs any more"))?];
+    let open: usize = workers
+        .iter()
+        .filter(|worker| !worker.queue.is_closed())
+        .map(|worker| worker.load.connections() as usize)
+        .sum();
     if open >= connections_max {
         return Err(io::Error::other(format!(
             "{connections_max} connections are open: one more was closed"
@@ -148,13 +156,34 @@ fn hand_over(
     }
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
-    let worker = workers
-        .iter()
-        .min_by_key(|worker| worker.load.score())
-        .expect("there is at least one worker");
     worker.load.connection_given();
     worker.queue.try_send(Accepted { stream, protocol, tls }).map_err(|_| {
         worker.load.connection_ended();
         io::Error::other("a worker is behind with taking connections: one was closed")
     })
+}
+
+/// The worker with the least load; `None` stands for one that is gone, which would have none at all.
+fn least_busy(loads: impl Iterator<Item = Option<u32>>) -> Option<usize> {
+    let running = loads.enumerate().filter_map(|(number, load)| Some((load?, number)));
+    running.min().map(|(_, number)| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_busy_worker_that_runs_is_chosen() {
+        for (loads, chosen) in [
+            (&[Some(3), Some(1), Some(2)][..], Some(1)),
+            (&[Some(2), Some(2)], Some(0)),
+            (&[Some(9), None, Some(8)], Some(2)),
+            (&[None, Some(u32::MAX)], Some(1)),
+            (&[None, None], None),
+            (&[], None),
+        ] {
+            assert_eq!(least_busy(loads.iter().copied()), chosen, "{loads:?}");
+        }
+    }
 }

@@ -73,6 +73,11 @@ impl Admission {
         self.mean.get().min(self.window)
     }
 
+    /// Whether nothing of an overload is left.
+    pub(super) fn is_open(&self) -> bool {
+        self.bound.get() == u64::MAX
+    }
+
     /// What is unread / what may be.
     pub(super) fn backlog(&self) -> f64 {
         self.unread.get() as f64 / self.bound.get() as f64

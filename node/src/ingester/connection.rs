@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent or asks nothing at first, when the node drains.
-//! - I2: a connection that is told to end answers what it has read first.
+//! - I2: a connection that is told to end answers what it has read first; one of HTTP/1.1 says so in its last answer, and is not closed between two requests before its client had time to hear it.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
@@ -13,19 +13,25 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 
 use super::admission::Admission;
+use super::linger::Lingering;
+use super::refusal::Refusal;
+use super::reply::ReplyBody;
 use super::socket::Socket;
 use super::state::{ConnectionCharge, WorkerState};
 use super::{otlp_grpc, otlp_http};
 use crate::limits::{
-    CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_BUFFER_BYTES, HTTP1_IDLE_TIMEOUT,
-    HTTP2_FRAME_BYTES, HTTP2_LATE_FRAMES_MAX, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX,
-    HTTP2_STREAMS_PER_WINDOW, TLS_HANDSHAKE_TIMEOUT,
+    CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_AGE_GRACE, HTTP1_BUFFER_BYTES,
+    HTTP1_DRAIN_GRACE, HTTP1_IDLE_TIMEOUT, HTTP2_FRAME_BYTES, HTTP2_LATE_FRAMES_MAX, HTTP2_PING_INTERVAL,
+    HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX, HTTP2_STREAMS_PER_WINDOW, TLS_HANDSHAKE_TIMEOUT,
 };
 use crate::tls::ServerTls;
 
@@ -102,8 +108,8 @@ pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
     match shake_hands(&state, accepted).await {
         Ok(Some(socket)) => drive(state, socket, protocol).await,
         Ok(None) => {}
-        // Common enough from scanners and probes; nothing was lost.
-        Err(error) => tracing::debug!(%error, "ingest.handshake.failed"),
+        // Whoever connects and says nothing is a probe; nothing was lost.
+        Err(error) => tracing::debug!(%error, "ingest.connection.failed"),
     }
 }
 
@@ -120,56 +126,130 @@ async fn shake_hands(state: &WorkerState, accepted: Accepted) -> std::io::Result
     let Some(tls) = accepted.tls else {
         return Ok(Some(Socket::Plain(stream)));
     };
-    let handshake = tokio_rustls::TlsAcceptor::from(tls.current()).accept(stream);
-    let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await??;
-    Ok(Some(Socket::Tls(Box::new(stream))))
+    match tls.accept(stream, TLS_HANDSHAKE_TIMEOUT).await {
+        Ok(stream) => Ok(Some(Socket::Tls(Box::new(stream)))),
+        // Counted, and said where there is something to do.
+        Err(_) => Ok(None),
+    }
+}
+
+/// How far a connection is on its way to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// It takes requests.
+    Open,
+    /// Its next answer is the last one, and says so.
+    LastAnswer,
+    /// It takes no more requests, and answers what it has read.
+    Ending,
+    /// It is closed, whatever is under way.
+    Closed,
+}
+
+/// What moves a connection towards its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Push {
+    /// Nothing was asked on it in time.
+    Unused,
+    /// The time of its stage is over.
+    TimeOver,
+    /// The node drains.
+    Drain,
+}
+
+/// What an idle client can be told: HTTP/2 has a frame for it, HTTP/1.1 only the next answer's `connection: close`; and a client that has sent a request on a
+/// connection that is closed just then does not know whether it was read.
+fn next_stage(stage: Stage, push: Push, speaks_http1: bool) -> (Stage, Duration) {
+    match (stage, push) {
+        (Stage::Open, Push::Unused) => (Stage::Ending, CONNECTION_GRACE),
+        (Stage::Open, Push::TimeOver) if speaks_http1 => (Stage::LastAnswer, HTTP1_AGE_GRACE),
+        (Stage::Open | Stage::LastAnswer, Push::Drain) if speaks_http1 => (Stage::LastAnswer, HTTP1_DRAIN_GRACE),
+        (Stage::Open | Stage::LastAnswer, _) => (Stage::Ending, CONNECTION_GRACE),
+        (Stage::Ending | Stage::Closed, _) => (Stage::Closed, Duration::ZERO),
+    }
 }
 
 async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
     let charge = Rc::new(ConnectionCharge::default());
     let service = service_fn(|request| {
         let (state, charge) = (Rc::clone(&state), Rc::clone(&charge));
-        async move {
-            Ok::<_, Infallible>(match protocol {
-                Protocol::Grpc => otlp_grpc::answer(&state, &charge, request).await,
-                Protocol::Http => otlp_http::answer(&state, &charge, request).await,
-            })
-        }
+        async move { Ok::<_, Infallible>(answer(&state, &charge, protocol, request).await) }
     });
-    let mut connection = pin!(state.builder.serve_connection(TokioIo::new(socket), service));
-    let mut end = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
+    let io = TokioIo::new(Lingering::new(socket));
+    let mut connection = pin!(state.builder.serve_connection(io, service));
+    let mut time = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
     let mut drained = pin!(state.drain.notified());
     // What bounds the silence of a connection begins with its first request, or with its HTTP/2 preface.
     let mut unused = pin!(tokio::time::sleep(HTTP1_IDLE_TIMEOUT));
-    let mut watched = true;
-    let mut ending = false;
-    let mut told = state.draining.get();
+    let (mut may_be_unused, mut may_drain) = (true, true);
+    let mut stage = Stage::Open;
+    let mut push = state.draining.get().then_some(Push::Drain);
     loop {
-        if told && !ending {
-            ending = true;
-            connection.as_mut().graceful_shutdown();
-            end.as_mut().reset(tokio::time::Instant::now() + CONNECTION_GRACE);
+        if let Some(push) = push.take() {
+            let (next, within) = next_stage(stage, push, charge.speaks_http1());
+            stage = next;
+            time.as_mut().reset(tokio::time::Instant::now() + within);
+            match stage {
+                Stage::Open => {}
+                Stage::LastAnswer => charge.end(),
+                Stage::Ending => {
+                    charge.end();
+                    connection.as_mut().graceful_shutdown();
+                }
+                Stage::Closed => return,
+            }
         }
         tokio::select! {
             biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(%error, "ingest.connection.failed");
+                    count_library_answer(&state, &*error);
                 }
                 return;
             }
-            () = drained.as_mut(), if !ending => told = true,
-            () = unused.as_mut(), if watched && !ending => {
-                watched = false;
-                told = !charge.is_used();
+            () = drained.as_mut(), if may_drain && stage != Stage::Ending => {
+                may_drain = false;
+                push = Some(Push::Drain);
             }
-            () = end.as_mut() => {
-                if ending {
-                    return;
-                }
-                told = true;
+            () = unused.as_mut(), if may_be_unused && stage == Stage::Open => {
+                may_be_unused = false;
+                push = (!charge.is_used()).then_some(Push::Unused);
             }
+            () = time.as_mut() => push = Some(Push::TimeOver),
         }
+    }
+}
+
+async fn answer(
+    state: &WorkerState,
+    charge: &Rc<ConnectionCharge>,
+    protocol: Protocol,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let http1 = request.version() < Version::HTTP_2;
+    charge.must_note_version(http1);
+    let mut response = match protocol {
+        Protocol::Grpc => otlp_grpc::answer(state, charge, request).await,
+        Protocol::Http => otlp_http::answer(state, charge, request).await,
+    };
+    if http1 && charge.is_ending() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Counts what hyper has refused by itself: it answers a request's head that it cannot read, and ends the connection.
+fn count_library_answer(state: &WorkerState, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+    let refusal = match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_parse_too_large() => Some(Refusal::HeadTooLarge),
+        Some(error) if error.is_parse() => Some(Refusal::BadHead),
+        Some(_) | None => None,
+    };
+    match refusal {
+        Some(refusal) => state.counters.must_count_refusal(refusal),
+        None => tracing::debug!(%error, "ingest.connection.failed"),
     }
 }
 
@@ -185,6 +265,31 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn a_connection_of_http1_says_that_it_ends_before_it_does() {
+        use Push::{Drain, TimeOver, Unused};
+        use Stage::{Closed, Ending, LastAnswer, Open};
+        for (stage, push, http1, next, within) in [
+            (Open, TimeOver, true, LastAnswer, HTTP1_AGE_GRACE),
+            (Open, Drain, true, LastAnswer, HTTP1_DRAIN_GRACE),
+            (LastAnswer, Drain, true, LastAnswer, HTTP1_DRAIN_GRACE),
+            (LastAnswer, TimeOver, true, Ending, CONNECTION_GRACE),
+            (Open, Unused, true, Ending, CONNECTION_GRACE),
+            (Ending, TimeOver, true, Closed, Duration::ZERO),
+            // HTTP/2 has GOAWAY, and a connection without a request has nothing to answer.
+            (Open, TimeOver, false, Ending, CONNECTION_GRACE),
+            (Open, Drain, false, Ending, CONNECTION_GRACE),
+            (Open, Unused, false, Ending, CONNECTION_GRACE),
+            (Ending, TimeOver, false, Closed, Duration::ZERO),
+        ] {
+            assert_eq!(
+                next_stage(stage, push, http1),
+                (next, within),
+                "{stage:?} {push:?} {http1}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn what_will_be_refused_is_answered_in_its_connections_turn_and_all_else_in_its_own() {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gophership_proto::otlp::json::Converted;
 use gophership_vault::entry::EntryState;
 
 use super::refusal::Refusal;
@@ -37,6 +38,8 @@ enum Count {
     Entries,
     Bytes,
     NotUtf8,
+    JsonNotUnicode,
+    JsonUnknownFields,
     Deferred,
     DeferredBytes,
     Empty,
@@ -77,7 +80,11 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Those of them with a string that is not UTF-8.
     pub not_utf8: u64,
-    /// Those of them that were kept as received.
+    /// Strings of JSON that were not Unicode, and are now.
+    pub json_not_unicode: u64,
+    /// Fields of JSON with names that OTLP does not have.
+    pub json_unknown_fields: u64,
+    /// Entries that were kept as received.
     pub deferred: u64,
     /// Their bytes.
     pub deferred_bytes: u64,
@@ -128,6 +135,8 @@ impl Published {
             entries: get(Count::Entries),
             bytes: get(Count::Bytes),
             not_utf8: get(Count::NotUtf8),
+            json_not_unicode: get(Count::JsonNotUnicode),
+            json_unknown_fields: get(Count::JsonUnknownFields),
             deferred: get(Count::Deferred),
             deferred_bytes: get(Count::DeferredBytes),
             empty: get(Count::Empty),
@@ -193,6 +202,12 @@ impl Counters {
         self.add(ACKS + latency_bucket(micros), 1);
     }
 
+    /// An entry that was made from JSON was acknowledged.
+    pub(super) fn must_count_converted(&self, met: Converted) {
+        self.add(Count::JsonNotUnicode as usize, met.not_unicode.into());
+        self.add(Count::JsonUnknownFields as usize, met.unknown_fields.into());
+    }
+
     /// An entry was appended, so long after its message's first byte.
     pub(super) fn must_count_append(&self, took: Duration) {
         let micros = micros(took);
@@ -220,6 +235,11 @@ impl Counters {
     /// A request began.
     pub(super) fn must_begin(&self) -> u64 {
         self.add(Count::InFlight as usize, 1);
+        self.cells[Count::InFlight as usize].get()
+    }
+
+    /// Requests being served.
+    pub(super) fn in_flight(&self) -> u64 {
         self.cells[Count::InFlight as usize].get()
     }
 

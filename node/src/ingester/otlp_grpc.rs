@@ -6,6 +6,8 @@
 //!
 //! Not here: other services of the port, which are the composition's.
 
+use std::rc::Rc;
+
 use bytes::{Buf, Bytes};
 use gophership_proto::otlp::inflate::Compression;
 use http::header::CONTENT_TYPE;
@@ -33,14 +35,14 @@ const PREFIX: usize = 5;
 /// Answers a request on the gRPC port.
 pub(super) async fn answer(
     state: &WorkerState,
-    charge: &ConnectionCharge,
+    charge: &Rc<ConnectionCharge>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let mut in_flight = InFlight::must_begin(state, charge);
     let outcome = match route(&request) {
         Route::Export => export(state, &mut in_flight, request).await,
         Route::Refused(refusal) => Err(refusal),
-        Route::Other => other_service(state, &mut in_flight, request).await,
+        Route::Other => other_service(state, charge, &mut in_flight, request).await,
     };
     outcome.unwrap_or_else(|refusal| {
         state.counters.must_count_refusal(refusal);
@@ -177,9 +179,10 @@ enum Encoding {
 impl Encoding {
     fn of(headers: &HeaderMap) -> Self {
         match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
-            None | Some(b"identity") => Self::None,
-            Some(b"gzip") => Self::Known(Compression::Gzip),
-            Some(b"zstd") => Self::Known(Compression::Zstd),
+            None => Self::None,
+            Some(name) if name.eq_ignore_ascii_case(b"identity") => Self::None,
+            Some(name) if name.eq_ignore_ascii_case(b"gzip") => Self::Known(Compression::Gzip),
+            Some(name) if name.eq_ignore_ascii_case(b"zstd") => Self::Known(Compression::Zstd),
             Some(_) => Self::Unknown,
         }
     }
@@ -215,6 +218,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
 /// Health, reflection, and what nobody knows.
 async fn other_service(
     state: &WorkerState,
+    charge: &Rc<ConnectionCharge>,
     in_flight: &mut InFlight<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
@@ -227,7 +231,11 @@ async fn other_service(
     // It answers when its message is there; streams go on behind that.
     let answered = tokio::time::timeout(state.limits.read_timeout, state.routes.clone().call(request)).await;
     match answered.map_err(|_| Refusal::ReadTimeout)? {
-        Ok(response) => Ok(response.map(|body| ReplyBody::Service { body, _paid: paid })),
+        Ok(response) => {
+            let charge = Rc::clone(charge);
+            let end = Box::pin(async move { charge.ended().await });
+            Ok(response.map(|body| ReplyBody::Service { body, end, _paid: paid }))
+        }
         Err(never) => match never {},
     }
 }

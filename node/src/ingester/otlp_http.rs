@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
+use super::cors;
 use super::message::Message;
 use super::refusal::{JSON, PROTOBUF, Refusal};
 use super::reply::ReplyBody;
@@ -31,17 +32,21 @@ pub(super) async fn answer(
     let mut in_flight = InFlight::must_begin(state, charge);
     // Whoever sends neither is a human or a probe, and JSON can be read.
     let json = content_is_json(request.headers()).unwrap_or(true);
+    let origin = cors::allowed(&state.origins, request.headers());
     let outcome = match route(&request) {
-        Ok(()) => export(state, &mut in_flight, request).await,
+        Ok(Route::Logs) => export(state, &mut in_flight, request).await.map(|()| success(json)),
+        Ok(Route::Preflight) if origin.is_some() => Ok(cors::preflight(request.headers())),
+        Ok(Route::Preflight) => Err(Refusal::Origin),
         Err(refusal) => Err(refusal),
     };
-    match outcome {
-        Ok(()) => success(json),
-        Err(refusal) => {
-            state.counters.must_count_refusal(refusal);
-            refusal.to_http(json)
-        }
+    let mut response = outcome.unwrap_or_else(|refusal| {
+        state.counters.must_count_refusal(refusal);
+        refusal.to_http(json)
+    });
+    if let Some(origin) = origin {
+        cors::let_see(origin, response.headers_mut());
     }
+    response
 }
 
 fn success(json: bool) -> Response<ReplyBody> {
@@ -55,7 +60,12 @@ fn success(json: bool) -> Response<ReplyBody> {
     response
 }
 
-fn route(request: &Request<Incoming>) -> Result<(), Refusal> {
+enum Route {
+    Logs,
+    Preflight,
+}
+
+fn route(request: &Request<Incoming>) -> Result<Route, Refusal> {
     let path = request.uri().path();
     if path != LOGS {
         return Err(if OTHER_SIGNALS.contains(&path) {
@@ -65,7 +75,9 @@ fn route(request: &Request<Incoming>) -> Result<(), Refusal> {
         });
     }
     if request.method() == Method::POST {
-        Ok(())
+        Ok(Route::Logs)
+    } else if cors::is_preflight(request) {
+        Ok(Route::Preflight)
     } else {
         Err(Refusal::Method)
     }
@@ -86,11 +98,16 @@ fn content_is_json(headers: &HeaderMap) -> Option<bool> {
 
 fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
     let json = content_is_json(headers).ok_or(Refusal::ContentType)?;
-    let compression = match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
-        None | Some(b"" | b"identity") => None,
-        Some(b"gzip" | b"x-gzip") => Some(Compression::Gzip),
-        Some(b"zstd") => Some(Compression::Zstd),
-        Some(_) => return Err(Refusal::UnknownCompression),
+    let coding = headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
+    let is = |name: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(name);
+    let compression = if is(b"") || is(b"identity") {
+        None
+    } else if is(b"gzip") || is(b"x-gzip") {
+        Some(Compression::Gzip)
+    } else if is(b"zstd") {
+        Some(Compression::Zstd)
+    } else {
+        return Err(Refusal::UnknownCompression);
     };
     Ok(Form { compression, json })
 }

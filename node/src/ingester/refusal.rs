@@ -9,6 +9,7 @@
 mod table;
 mod wording;
 
+use gophership_proto::otlp::json::JsonFault;
 use gophership_proto::otlp::skim::SkimError;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -17,7 +18,7 @@ use super::reply::ReplyBody;
 use table::{Answer, answer_to};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_RETRY_INFO: HeaderName = HeaderName::from_static("google.rpc.retryinfo-bin");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -50,12 +51,7 @@ pub enum Refusal {
     /// The payload is not an `ExportLogsServiceRequest`.
     Malformed(SkimError),
     /// The payload is not that in JSON.
-    MalformedJson {
-        /// Where, from 1; 0 where it is not known.
-        line: u32,
-        /// Where, from 1; 0 where it is not known.
-        column: u32,
-    },
+    MalformedJson(JsonFault),
     /// The compressed bytes are damaged.
     NotInflatable,
     /// A compression that is not known here.
@@ -80,11 +76,17 @@ pub enum Refusal {
     Method,
     /// HTTP/1.1 on the gRPC port.
     NotHttp2,
+    /// The head of a request of HTTP/1.1 is larger than what is read of one.
+    HeadTooLarge,
+    /// The head of a request of HTTP/1.1 cannot be read.
+    BadHead,
+    /// A web page of an origin that is not allowed.
+    Origin,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 23;
+    pub const COUNT: usize = 26;
 
     /// Every reason, in the order of [`Self::index`]. Those with a detail have an empty one.
     pub const ALL: [Self; Self::COUNT] = [
@@ -98,7 +100,7 @@ impl Refusal {
         Self::InflatesTooLarge,
         Self::ReadTimeout,
         Self::Malformed(wording::NO_SKIM_ERROR),
-        Self::MalformedJson { line: 0, column: 0 },
+        Self::MalformedJson(wording::NO_JSON_FAULT),
         Self::NotInflatable,
         Self::UnknownCompression,
         Self::NoCompressionNamed,
@@ -111,6 +113,9 @@ impl Refusal {
         Self::UnknownPath,
         Self::Method,
         Self::NotHttp2,
+        Self::HeadTooLarge,
+        Self::BadHead,
+        Self::Origin,
     ];
 
     /// The reason's place among all.
@@ -127,7 +132,7 @@ impl Refusal {
             Self::InflatesTooLarge => 7,
             Self::ReadTimeout => 8,
             Self::Malformed(_) => 9,
-            Self::MalformedJson { .. } => 10,
+            Self::MalformedJson(_) => 10,
             Self::NotInflatable => 11,
             Self::UnknownCompression => 12,
             Self::NoCompressionNamed => 13,
@@ -140,6 +145,9 @@ impl Refusal {
             Self::UnknownPath => 20,
             Self::Method => 21,
             Self::NotHttp2 => 22,
+            Self::HeadTooLarge => 23,
+            Self::BadHead => 24,
+            Self::Origin => 25,
         }
     }
 

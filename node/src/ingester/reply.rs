@@ -7,14 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use super::refusal::GRPC_STATUS;
+use super::refusal::{GRPC_MESSAGE, GRPC_STATUS};
 use crate::buffer::Permit;
 
 /// An empty `ExportLogsServiceResponse` as a gRPC message: not compressed, of no bytes.
 const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
 
 /// The body of an answer.
-#[derive(Debug)]
 pub(super) enum ReplyBody {
     /// Nothing.
     Empty,
@@ -28,6 +27,8 @@ pub(super) enum ReplyBody {
     Service {
         /// What the service says.
         body: tonic::body::Body,
+        /// Done when the connection is to end: a stream without an end of its own (a watch of health) ends with it.
+        end: Pin<Box<dyn Future<Output = ()>>>,
         /// Given back with it.
         _paid: Permit,
     },
@@ -51,8 +52,13 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if let Self::Service { body, .. } = &mut *self {
-            return Pin::new(body).poll_frame(context);
+        if let Self::Service { body, end, .. } = &mut *self {
+            if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+                return Poll::Ready(frame);
+            }
+            std::task::ready!(end.as_mut().poll(context));
+            *self = Self::Empty;
+            return Poll::Ready(Some(Ok(Frame::trailers(leaving()))));
         }
         let (frame, next) = match std::mem::replace(&mut *self, Self::Empty) {
             Self::Whole(bytes) => (Frame::data(bytes), Self::Empty),
@@ -80,6 +86,17 @@ impl Body for ReplyBody {
             Self::Service { body, .. } => body.size_hint(),
         }
     }
+}
+
+/// The trailers of a stream that did not end by itself.
+fn leaving() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("14"));
+    trailers.insert(
+        GRPC_MESSAGE,
+        HeaderValue::from_static("this connection ends: ask again on another one"),
+    );
+    trailers
 }
 
 fn success() -> HeaderMap {

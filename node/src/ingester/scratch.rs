@@ -1,7 +1,7 @@
 //! What a worker inflates and converts with: one set, since that is done in one go.
 
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
-use gophership_proto::otlp::json::{self, JsonError};
+use gophership_proto::otlp::json::{self, Converted, JsonError};
 
 use super::refusal::Refusal;
 use crate::limits::POOLED_BYTES_MAX;
@@ -24,18 +24,17 @@ impl Scratch {
         }
     }
 
-    /// The payload in `sent`, as protobuf, of `limit` bytes at most.
+    /// The payload in `sent`, as protobuf, of `limit` bytes at most, and what was met on the way there. No bytes at all are an empty payload in every form.
     pub(super) fn must_unpack<'s>(
         &'s mut self,
         sent: &'s [u8],
         compression: Option<Compression>,
         json: bool,
         limit: usize,
-    ) -> Result<&'s [u8], Refusal> {
+    ) -> Result<(&'s [u8], Converted), Refusal> {
         self.used = true;
         let plain = match compression {
-            None => sent,
-            Some(compression) => {
+            Some(compression) if !sent.is_empty() => {
                 self.inflater
                     .inflate(compression, sent, &mut self.inflated, limit)
                     .map_err(|error| match error {
@@ -44,15 +43,13 @@ impl Scratch {
                     })?;
                 &self.inflated
             }
+            Some(_) | None => sent,
         };
         if !json {
-            return Ok(plain);
+            return Ok((plain, Converted::default()));
         }
-        json::to_protobuf(plain, &mut self.converted).map_err(|error| refuse_json(&error))?;
-        if self.converted.len() > limit {
-            return Err(Refusal::InflatesTooLarge);
-        }
-        Ok(&self.converted)
+        let met = json::to_protobuf(plain, limit, &mut self.converted).map_err(refuse_json)?;
+        Ok((&self.converted, met))
     }
 
     /// Lets go of large buffers that were not used since the last time.
@@ -67,15 +64,9 @@ impl Scratch {
 }
 
 #[cold]
-fn refuse_json(error: &JsonError) -> Refusal {
+fn refuse_json(error: JsonError) -> Refusal {
     match error {
-        JsonError::NotOtlpJson(error) => {
-            let place = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-            Refusal::MalformedJson {
-                line: place(error.line()),
-                column: place(error.column()),
-            }
-        }
-        JsonError::NotOtlp(error) => Refusal::Malformed(*error),
+        JsonError::NotOtlpJson(fault) => Refusal::MalformedJson(fault),
+        JsonError::TooLarge { .. } => Refusal::InflatesTooLarge,
     }
 }

@@ -18,6 +18,7 @@ use super::refusal::Refusal;
 use super::scratch::Scratch;
 use super::waiters::Waiters;
 use crate::buffer::{LiveRing, Permit, Pool, Slice};
+use crate::config::Origins;
 use crate::limits::{
     HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
     POOLED_LISTS, REQUEST_BYTES, TICK,
@@ -88,6 +89,8 @@ pub(super) struct WorkerState {
     pub(super) senses: Senses,
     pub(super) rings: Vec<Arc<LiveRing>>,
     pub(super) limits: IngestLimits,
+    /// Origins of web pages that may send logs over HTTP.
+    pub(super) origins: Origins,
     /// Bytes that HTTP/2 may hold unread of a connection.
     pub(super) window: u32,
     pub(super) builder: auto::Builder<LocalExecutor>,
@@ -108,6 +111,7 @@ impl WorkerState {
         slice: Rc<Slice>,
         Sensing { senses, rings }: Sensing,
         limits: IngestLimits,
+        origins: Origins,
         routes: tonic::service::Routes,
         load: Arc<Load>,
         counters: Counters,
@@ -128,6 +132,7 @@ impl WorkerState {
             scratch: RefCell::new(Scratch::new()),
             counters,
             limits,
+            origins,
             window,
             routes,
             load,
@@ -146,10 +151,20 @@ impl WorkerState {
         }
     }
 
+    /// Whether there is nothing to do.
+    pub(super) fn is_quiet(&self) -> bool {
+        is_quiet(self.counters.in_flight(), self.waiters.len(), self.admission.is_open())
+    }
+
     /// How long the oldest entry that is not durable has waited, to the length of a tick.
     pub(super) fn oldest_unsynced(&self) -> Duration {
         TICK * self.waiters.oldest().unwrap_or(0)
     }
+}
+
+/// A worker has nothing to do when it serves no request, no entry waits to be durable, and what an overload has closed is open again.
+fn is_quiet(in_flight: u64, waiting: usize, admission_is_open: bool) -> bool {
+    in_flight == 0 && waiting == 0 && admission_is_open
 }
 
 /// The window of a connection under a budget of `limit` bytes.
@@ -164,6 +179,10 @@ pub(super) struct ConnectionCharge {
     requests: Cell<u32>,
     /// Whether there was any.
     used: Cell<bool>,
+    /// Whether the last one was of HTTP/1.
+    http1: Cell<bool>,
+    ending: Cell<bool>,
+    ended: Notify,
     window: RefCell<Option<Permit>>,
 }
 
@@ -171,6 +190,35 @@ impl ConnectionCharge {
     /// Whether a request was ever begun.
     pub(super) fn is_used(&self) -> bool {
         self.used.get()
+    }
+
+    /// A request came by HTTP/1, or by HTTP/2.
+    pub(super) fn must_note_version(&self, http1: bool) {
+        self.http1.set(http1);
+    }
+
+    /// Whether its client is known to speak HTTP/1.
+    pub(super) fn speaks_http1(&self) -> bool {
+        self.http1.get()
+    }
+
+    /// The connection is to end with what is under way on it.
+    pub(super) fn end(&self) {
+        self.ending.set(true);
+        self.ended.notify_waiters();
+    }
+
+    /// Whether it is.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// Waits until it is.
+    pub(super) async fn ended(&self) {
+        let ended = self.ended.notified();
+        if !self.is_ending() {
+            ended.await;
+        }
     }
 }
 
@@ -185,6 +233,7 @@ impl<'w> InFlight<'w> {
     /// Begins a request on the connection with `charge`.
     pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
         state.load.must_set_streams(state.counters.must_begin());
+        state.senses.must_wake(Told::default());
         charge.requests.set(charge.requests.get() + 1);
         charge.used.set(true);
         Self {
@@ -216,5 +265,26 @@ impl Drop for InFlight<'_> {
         let now = Instant::now();
         self.state.load.must_set_streams(self.state.counters.must_end(now));
         self.state.senses.must_operate(now, || self.state.told());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_rests_only_when_nothing_is_under_way() {
+        for (in_flight, waiting, open, quiet) in [
+            (0, 0, true, true),
+            (1, 0, true, false),
+            (0, 1, true, false),
+            (0, 0, false, false),
+        ] {
+            assert_eq!(
+                is_quiet(in_flight, waiting, open),
+                quiet,
+                "{in_flight} {waiting} {open}"
+            );
+        }
     }
 }

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use gophership_proto::otlp::inflate::Compression;
+use gophership_proto::otlp::json::Converted;
 use gophership_proto::otlp::skim::must_skim;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, TenantId};
@@ -50,6 +51,8 @@ struct Stored {
     records: u32,
     bytes: usize,
     state: EntryState,
+    /// What was met while it was made from JSON.
+    met: Converted,
 }
 
 /// Why a described payload is not appended.
@@ -77,6 +80,7 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
     state
         .counters
         .must_count_ack(stored.records, stored.bytes, stored.state, complete.elapsed());
+    state.counters.must_count_converted(stored.met);
     Ok(())
 }
 
@@ -116,8 +120,9 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
         .in_a_row()
         .expect("a message that must be unpacked was gathered");
     let mut scratch = state.scratch.borrow_mut();
-    let payload = scratch.must_unpack(sent, form.compression, form.json, limit)?;
-    must_append(state, payload.len(), std::iter::once(payload), must_describe)
+    let (payload, met) = scratch.must_unpack(sent, form.compression, form.json, limit)?;
+    let stored = must_append(state, payload.len(), std::iter::once(payload), must_describe)?;
+    Ok(stored.map(|stored| Stored { met, ..stored }))
 }
 
 fn must_append<'a>(
@@ -141,6 +146,7 @@ fn must_append<'a>(
             records: meta.record_count,
             bytes: len,
             state: meta.state,
+            met: Converted::default(),
         })),
         (Ok(_), None) => unreachable!("what is appended was described"),
         (Err(AppendFault::Refused(Unwanted::Empty)), _) => Ok(None),

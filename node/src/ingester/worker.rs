@@ -29,7 +29,8 @@ use super::counters::{Counters, Published};
 use super::refusal::Refusal;
 use super::state::{IngestLimits, Load, Sensing, WorkerState};
 use crate::buffer::{Budget, LiveRing, Slice};
-use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, TICK};
+use crate::config::Origins;
+use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
 use crate::somatic::{Zone, ZoneCell};
 use crate::stochastic::{Senses, WorkerSlot};
 
@@ -60,6 +61,8 @@ pub struct WorkerSetup {
     pub budget: Arc<Budget>,
     /// What is set.
     pub limits: IngestLimits,
+    /// Origins of web pages that may send logs over HTTP.
+    pub origins: Origins,
     /// Where the worker publishes what it senses, and where it reads the zone.
     pub senses: SensesSetup,
     /// What it hands over to, one for each exporter.
@@ -185,6 +188,7 @@ fn run(
         bell,
         budget,
         limits,
+        origins,
         senses,
         rings,
         routes,
@@ -197,6 +201,7 @@ fn run(
         Slice::new(budget),
         Sensing { senses, rings },
         limits,
+        origins,
         routes,
         load,
         counters,
@@ -332,8 +337,15 @@ async fn tick(state: Rc<WorkerState>) {
     let mut logged = [0; Refusal::COUNT];
     let runtime = Handle::current().metrics();
     let (mut ticked, mut worked) = (Instant::now(), runtime.worker_total_busy_duration(0));
+    let mut quiet = 0u32;
     for number in 1u32.. {
-        ticks.tick().await;
+        let rested = state.senses.is_resting();
+        if rested {
+            let _ = tokio::time::timeout(REST_TICK, state.senses.woken()).await;
+            ticks.reset();
+        } else {
+            ticks.tick().await;
+        }
         let (now, busy) = (Instant::now(), runtime.worker_total_busy_duration(0));
         state.admission.tick(now - ticked, busy.saturating_sub(worked));
         (ticked, worked) = (now, busy);
@@ -346,9 +358,18 @@ async fn tick(state: Rc<WorkerState>) {
         state
             .counters
             .tick(now, state.waiters.len(), oldest, state.slice.used());
-        if number.is_multiple_of(LOG_TICKS) {
+        if rested || number.is_multiple_of(LOG_TICKS) {
             state.bytes.clear();
             log_refusals(&state.counters, &mut logged);
+        }
+        let woken = rested && !state.senses.is_resting();
+        quiet = if state.is_quiet() && !woken {
+            quiet.saturating_add(1)
+        } else {
+            0
+        };
+        if quiet >= REST_AFTER_TICKS {
+            state.senses.rest();
         }
     }
 }

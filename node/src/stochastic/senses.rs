@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - I1: between two looks an operation touches nothing that another core writes, and reads no clock.
-//! - I2: a worker without operations looks too, by its own timer; how late that fires is its lag.
+//! - I2: a worker without operations looks too, by its own timer; how late that fires is its lag. One that rests has no timer, and wakes with its next operation.
 //!
 //! Not here: what is made of it (`sensor.rs`).
 
@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::limits::SENSE_INTERVAL;
@@ -27,6 +28,8 @@ pub struct Senses {
     operations: Cell<u32>,
     due: Cell<Instant>,
     zone: Cell<Zone>,
+    resting: Cell<bool>,
+    woken: Notify,
 }
 
 impl Senses {
@@ -40,6 +43,8 @@ impl Senses {
             operations: Cell::new(0),
             due: Cell::new(now),
             zone: Cell::new(Zone::Green),
+            resting: Cell::new(false),
+            woken: Notify::new(),
         };
         senses.must_sense(now, Told::default());
         senses
@@ -64,12 +69,56 @@ impl Senses {
         self.zone.get()
     }
 
+    /// The worker has nothing to do: no timer of it fires until it has.
+    pub fn rest(&self) {
+        if !self.resting.replace(true) {
+            self.slot.rest();
+        }
+    }
+
+    /// Whether the worker has nothing to do.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.resting.get()
+    }
+
+    /// The worker has something to do.
+    #[inline]
+    pub fn must_wake(&self, told: Told) {
+        if self.resting.get() {
+            self.wake(told);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, told: Told) {
+        self.resting.set(false);
+        self.must_sense(Instant::now(), told);
+        self.slot.wake();
+        self.woken.notify_waiters();
+    }
+
+    /// Waits until a resting worker has something to do.
+    pub async fn woken(&self) {
+        let woken = self.woken.notified();
+        if self.is_resting() {
+            woken.await;
+        }
+    }
+
     /// Looks after the senses for ever: the worker's own timer. Ends by being dropped.
     pub async fn run(&self, mut tell: impl FnMut() -> Told) {
         let mut ticks = tokio::time::interval(SENSE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if self.is_resting() {
+                self.woken().await;
+                ticks.reset();
+            }
             let due = ticks.tick().await.into_std();
+            if self.is_resting() {
+                continue;
+            }
             let now = tokio::time::Instant::now().into_std();
             self.must_tick(due, now, tell());
         }
@@ -184,6 +233,27 @@ mod tests {
         }
         let lag = senses.slot.look(now()).unwrap().lag;
         assert!((63..=66).contains(&lag.as_millis()), "{lag:?} since {start:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i2_a_worker_that_rests_is_not_late_and_wakes_with_its_next_operation() {
+        let (senses, cell, _) = senses(1024);
+        let now = || cell.since_start(tokio::time::Instant::now().into_std());
+        let day = async {
+            senses.rest();
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            assert_eq!(senses.slot.look(now()).unwrap().lag, Duration::ZERO);
+            assert!(senses.is_resting() && senses.slot.is_at_rest());
+            red(&cell);
+            senses.must_wake(Told::default());
+            assert!(!senses.is_resting() && !senses.slot.is_at_rest());
+            assert_eq!(senses.zone(), Zone::Red, "it has looked at once");
+            senses.slot.woken().await;
+        };
+        tokio::select! {
+            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = day => {}
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - I1: of several workers the worst counts.
 //! - I2: it reads what others publish, and delays nobody.
+//! - I3: while nobody has anything to do it looks once a second only, and at once when somebody has.
 //!
 //! Not here: what follows from readings (`somatic`).
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::future::select_all;
 use tokio::time::MissedTickBehavior;
 
 use super::environment::{Environment, EnvironmentReader};
@@ -88,7 +90,15 @@ impl Sensor {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.sense(inputs(), tokio::time::Instant::now().into_std());
+            let inputs = inputs();
+            let zone = self.sense(inputs, tokio::time::Instant::now().into_std());
+            let workers_rest = self.slots.iter().all(|slot| slot.is_at_rest());
+            if may_rest(zone, workers_rest, inputs.live_ring) {
+                let slots = self.slots.clone();
+                let woken = slots.iter().map(|slot| Box::pin(slot.woken()));
+                let _ = tokio::time::timeout(ENVIRONMENT_INTERVAL, select_all(woken)).await;
+                ticks.reset_immediately();
+            }
         }
     }
 
@@ -103,6 +113,12 @@ impl Sensor {
             lag: a.lag.max(b.lag),
         })
     }
+}
+
+/// Whether the next look may wait for a worker that has something to do, or for the machine's own pressure to be read again: nobody works, nothing is handed over
+/// that waits, and no zone has to be left.
+fn may_rest(zone: Zone, workers_rest: bool, live_ring: Option<f64>) -> bool {
+    zone == Zone::Green && workers_rest && live_ring.is_none_or(|fill| fill <= 0.0)
 }
 
 /// What 1.0 of a reading is, and its unit.

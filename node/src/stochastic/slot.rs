@@ -2,16 +2,20 @@
 //!
 //! Invariants:
 //! - I1: a late run is seen by the sensor exactly once, however often the worker publishes before it looks.
-//! - I2: a worker that has gone, or has not come yet, says nothing; one that is stuck is late by as long as it is silent.
+//! - I2: a worker that has gone, or has not come yet, says nothing; one that is stuck is late by as long as it is silent; one that rests is not.
 //!
 //! Not here: when to publish (`senses.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::limits::SENSE_INTERVAL;
 
 const NOBODY: u64 = 0;
+/// It is never silent, whatever the time.
+const RESTING: u64 = u64::MAX;
 
 /// What a worker knows of itself.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -26,13 +30,14 @@ pub struct Told {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerSlot {
-    /// When the worker last published, or [`NOBODY`].
+    /// When the worker last published, or [`NOBODY`], or [`RESTING`].
     published_ns: AtomicU64,
     oldest_unsynced_ns: AtomicU64,
     /// The bits of an `f64`.
     backlog: AtomicU64,
     /// The latest run since the sensor last looked.
     late_ns: AtomicU64,
+    woken: Notify,
 }
 
 /// What the sensor sees of a worker.
@@ -58,6 +63,26 @@ impl WorkerSlot {
     /// The worker has ended.
     pub(super) fn leave(&self) {
         self.published_ns.store(NOBODY, Ordering::Relaxed);
+    }
+
+    /// The worker has nothing to do, and publishes nothing until it has.
+    pub(super) fn rest(&self) {
+        self.must_publish(Duration::MAX, Told::default());
+    }
+
+    /// Whether the worker has nothing to do, or is not there.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self.published_ns.load(Ordering::Relaxed), NOBODY | RESTING)
+    }
+
+    /// The worker has something to do again, and has published it.
+    pub(super) fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Waits until the worker has something to do again.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     /// What the worker says, if there is one.
@@ -124,6 +149,12 @@ mod tests {
         slot.must_publish(ms(10), told(0));
         assert_eq!(slot.look(ms(20)), seen(0, 0));
         assert_eq!(slot.look(ms(140)), seen(0, 120), "a silent worker is late");
+        slot.rest();
+        assert!(slot.is_at_rest());
+        assert_eq!(slot.look(ms(60_000)).map(|seen| seen.lag), Some(ms(0)), "it rests");
+        slot.must_publish(ms(60_001), told(0));
+        assert!(!slot.is_at_rest());
+        assert_eq!(slot.look(ms(60_140)), seen(0, 129), "it does not any more");
         slot.leave();
         assert_eq!(slot.look(ms(60_000)), None, "it has gone");
     }

@@ -217,19 +217,29 @@ fn an_error_names_the_file_and_what_is_wrong_with_it() {
 }
 
 #[test]
-fn validity_is_judged_by_both_ends() {
+fn a_certificate_is_warned_of_for_its_last_two_weeks() {
+    let end = 1_900_000_000;
+    for (now, expected) in [
+        (0, Expiry::Far),
+        (end - EXPIRES_SOON, Expiry::Far),
+        (end - EXPIRES_SOON + 1, Expiry::Soon),
+        (end, Expiry::Soon),
+        (end + 1, Expiry::Over),
+        (i64::MAX, Expiry::Over),
+    ] {
+        assert_eq!(expiry_at(now, end), expected, "{now}");
+    }
+}
+
+#[test]
+fn the_earliest_end_of_what_is_served_is_known_and_a_reload_renews_it() {
     let folder = folder();
+    let server = ServerTls::open(&files(folder.path(), false), Protocols::Http).expect("opened");
     let der = CertificateDer::from_pem_file(folder.path().join("node-1.pem")).expect("a certificate");
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("parsed");
-    let validity = certificate.validity();
-    let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    let cases = [
-        (from - 1, Validity::NotYet),
-        (from, Validity::Now),
-        (to, Validity::Now),
-        (to + 1, Validity::Over),
-    ];
-    for (now, expected) in cases {
-        assert_eq!(validity_at(now, validity), expected, "{now}");
-    }
+    let not_after = certificate.validity().not_after.timestamp();
+    assert_eq!(server.expires(), not_after);
+    server.expires.store(0, Ordering::Relaxed);
+    server.reload().expect("reloaded");
+    assert_eq!(server.expires(), not_after);
 }

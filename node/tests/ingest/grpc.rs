@@ -5,7 +5,7 @@ use std::time::Duration;
 use gophership::ingester::Refusal;
 use gophership_vault::entry::EntryState;
 
-use crate::client::{Answer, Http2, export, frames, grpc_request, http1, message, unfinished};
+use crate::client::{Answer, Http2, export, export_request, frames, grpc_request, http1, message, unfinished};
 use crate::harness::{Server, Settings};
 use crate::payloads::{gzip, logs, not_utf8, time_of, zstd};
 use crate::run;
@@ -316,5 +316,41 @@ fn the_other_services_of_the_port_answer_too() {
         (answer.grpc(), &answer.body[..]),
         (Some("0"), &[0, 0, 0, 0, 2, 8, 1][..])
     );
+    server.stop();
+}
+
+#[test]
+fn no_bytes_are_an_empty_request_however_they_are_said_to_be_compressed() {
+    let server = Server::start(Settings::default());
+    run(async {
+        let mut connection = Http2::connect(server.grpc).await;
+        for encoding in ["gzip", "zstd", "GZIP"] {
+            let request = export_request(&[("grpc-encoding", encoding)], frames([message(1, &[])]));
+            assert_eq!(connection.send(request).await.unwrap().grpc(), Some("0"), "{encoding}");
+        }
+    });
+    assert_eq!(server.counted()[0].empty, 3);
+    server.stop();
+}
+
+#[test]
+fn a_watch_of_health_ends_with_its_connection_and_holds_no_drain() {
+    let (_health, service) = tonic_health::server::health_reporter();
+    let server = Server::start(Settings {
+        routes: tonic::service::Routes::new(service),
+        ..Settings::default()
+    });
+    run(async {
+        let mut connection = Http2::connect(server.grpc).await;
+        let mut request = export_request(&[], frames([message(0, &[])]));
+        *request.uri_mut() = "http://localhost/grpc.health.v1.Health/Watch".parse().unwrap();
+        let watch = tokio::spawn(async move { connection.send(request).await });
+        server.becomes(|server| server.connections() == [1]).await;
+        // Its first message has been sent when nothing is in flight any more.
+        server.becomes(|server| server.counted()[0].in_flight == 0).await;
+        server.begin_to_stop();
+        let answer = watch.await.unwrap().unwrap();
+        assert_eq!(answer.grpc(), Some("14"), "{answer:?}");
+    });
     server.stop();
 }

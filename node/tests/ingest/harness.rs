@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gophership::buffer::{Budget, LiveRing};
+use gophership::config::Origins;
 use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::somatic::{Override, Zone, ZoneCell};
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) segment_size: u64,
     pub(crate) budget: u64,
     pub(crate) limits: IngestLimits,
+    pub(crate) origins: Origins,
     pub(crate) routes: Routes,
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// What every worker hands over to.
@@ -46,6 +48,7 @@ impl Default for Settings {
                 read_timeout: Duration::from_secs(60),
                 max_connection_age: Duration::from_secs(600),
             },
+            origins: Origins::default(),
             routes: Routes::default(),
             tls: None,
             rings: Vec::new(),
@@ -110,6 +113,7 @@ impl Server {
                     bell,
                     budget: Arc::clone(&budget),
                     limits: settings.limits,
+                    origins: settings.origins.clone(),
                     senses: SensesSetup {
                         slot: Arc::default(),
                         zone: Arc::clone(&zone),

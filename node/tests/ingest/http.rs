@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::client::{Answer, Http2, frames, http1, post, unfinished};
+use gophership::config::Origins;
+use gophership::ingester::Refusal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::{Answer, Http1, Http2, frames, http1, post, unfinished};
 use crate::harness::{Server, Settings};
 use crate::payloads::{gzip, logs, zstd};
 use crate::run;
@@ -77,7 +82,7 @@ fn json_becomes_otlp() {
         }
     });
     let mut wanted = Vec::new();
-    gophership_proto::otlp::json::to_protobuf(json.as_bytes(), &mut wanted).unwrap();
+    gophership_proto::otlp::json::to_protobuf(json.as_bytes(), 1 << 20, &mut wanted).unwrap();
     let stored = server.stored();
     assert_eq!((stored[0].0.record_count, stored[0].0.min_event_ns), (1, 5));
     assert_eq!(server.payloads(), vec![wanted; 2]);
@@ -174,6 +179,247 @@ fn a_body_that_is_not_complete_in_time_is_refused() {
         let told = [PROTOBUF, ("content-length", "1000")];
         let answer = http1(server.http, "POST", "/v1/logs", &told, unfinished(vec![1, 2])).await;
         assert_eq!(answer.status, 408);
+    });
+    server.stop();
+}
+
+#[test]
+fn no_bytes_are_an_empty_request_however_they_are_said_to_be_compressed() {
+    let server = Server::start(Settings::default());
+    run(async {
+        for content_type in [PROTOBUF, JSON] {
+            for encoding in ["identity", "gzip", "zstd"] {
+                let answer = post(server.http, &[content_type, ("content-encoding", encoding)], vec![]).await;
+                assert_eq!(answer.status, 200, "{content_type:?} {encoding}: {answer:?}");
+            }
+        }
+    });
+    assert_eq!(server.counted()[0].empty, 6);
+    server.stop();
+}
+
+#[test]
+fn content_codings_are_known_in_any_case() {
+    let server = Server::start(Settings::default());
+    let payload = logs(3, 30);
+    run(async {
+        for (encoding, body) in [
+            ("GZIP", gzip(&payload)),
+            ("Zstd", zstd(&payload)),
+            ("Identity", payload.clone()),
+        ] {
+            assert_acknowledged(&post(server.http, &[PROTOBUF, ("content-encoding", encoding)], body).await);
+        }
+    });
+    assert_eq!(server.payloads(), vec![payload; 3]);
+    server.stop();
+}
+
+#[test]
+fn json_that_is_refused_says_which_field_and_why() {
+    let server = Server::start(Settings::default());
+    let record = |fields: &str| format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{fields}}}]}}]}}]}}"#);
+    run(async {
+        for (json, says) in [
+            (
+                record(r#""flags":-1"#),
+                "flags: the number is out of range (line 1, column ",
+            ),
+            (
+                record(r#""traceId":"xyz""#),
+                "traceId: must be a string of hexadecimal digits",
+            ),
+            (
+                r#"{"resourceSpans":[{}]}"#.to_owned(),
+                "no log records, but names that are not",
+            ),
+        ] {
+            let answer = post(server.http, &[JSON], json.into_bytes()).await;
+            let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(answer.status, 400);
+            assert!(told["message"].as_str().unwrap().contains(says), "{told}");
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn json_that_is_not_unicode_is_stored_and_counted() {
+    let server = Server::start(Settings::default());
+    let json =
+        br#"{"resource_logs":[{"scope_logs":[{"log_records":[{"body":{"string_value":"cut \ud83d"}},{"new":1}]}]}]}"#;
+    run(async {
+        assert_eq!(post(server.http, &[JSON], json.to_vec()).await.status, 200);
+    });
+    let counted = &server.counted()[0];
+    assert_eq!(
+        (counted.records, counted.json_not_unicode, counted.json_unknown_fields),
+        (2, 1, 1)
+    );
+    let payload = server.payloads().remove(0);
+    assert!(payload.windows(7).any(|part| part == "cut \u{fffd}".as_bytes()));
+    server.stop();
+}
+
+fn refused(server: &Server, refusal: Refusal) -> u64 {
+    server.counted()[0].refused[refusal.index()]
+}
+
+/// What a server answers to these bytes, until it closes.
+async fn raw(at: std::net::SocketAddr, sent: &[u8]) -> String {
+    let mut socket = TcpStream::connect(at).await.unwrap();
+    socket.write_all(sent).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn what_the_library_refuses_is_counted_too() {
+    let server = Server::start(Settings::default());
+    run(async {
+        let long = format!(
+            "POST /v1/logs HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
+            "a".repeat(64 << 10)
+        );
+        let answer = raw(server.http, long.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+        let answer = raw(server.http, b"NONSENSE\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    });
+    assert_eq!(refused(&server, Refusal::HeadTooLarge), 1);
+    assert_eq!(refused(&server, Refusal::BadHead), 1);
+    server.stop();
+}
+
+#[test]
+fn pages_of_an_allowed_origin_may_send_logs_and_others_may_not() {
+    const ORIGIN: &str = "https://app.example.com";
+    let settings = Settings {
+        origins: Origins::parse(ORIGIN).unwrap(),
+        ..Settings::default()
+    };
+    let server = Server::start(settings);
+    let at = server.http;
+    let preflight = |origin: &'static str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,x-key"),
+        ];
+        async move { http1(at, "OPTIONS", "/v1/logs", &headers, frames([])).await }
+    };
+    run(async {
+        let answer = preflight(ORIGIN).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
+        assert_eq!(
+            answer.header("access-control-allow-headers"),
+            Some("content-type,x-key")
+        );
+        let answer = preflight("https://other.example").await;
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-origin")),
+            (403, None)
+        );
+        // The answers themselves, good and bad, may be seen by that page and by no other.
+        for (origin, body, status, seen) in [
+            (ORIGIN, &b"{}"[..], 200, Some(ORIGIN)),
+            (ORIGIN, b"{", 400, Some(ORIGIN)),
+            ("https://other.example", b"{}", 200, None),
+        ] {
+            let answer = post(server.http, &[JSON, ("origin", origin)], body.to_vec()).await;
+            assert_eq!(
+                (answer.status, answer.header("access-control-allow-origin")),
+                (status, seen)
+            );
+        }
+        let answer = http1(server.http, "OPTIONS", "/v1/logs", &[], frames([])).await;
+        assert_eq!(answer.status, 405, "no browser asks");
+    });
+    assert_eq!(refused(&server, Refusal::Origin), 1);
+    server.stop();
+}
+
+/// A client that writes all of a large body before it reads, as many do.
+async fn write_then_read(at: std::net::SocketAddr, head: &str, body: usize) -> String {
+    let mut socket = TcpStream::connect(at).await.unwrap();
+    let head = format!("POST /v1/logs HTTP/1.1\r\nhost: x\r\n{head}content-length: {body}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let piece = vec![0; 64 << 10];
+    let mut left = body;
+    while left > 0 {
+        let now = left.min(piece.len());
+        socket.write_all(&piece[..now]).await.expect("the node still reads");
+        left -= now;
+    }
+    let mut answer = Vec::new();
+    socket
+        .read_to_end(&mut answer)
+        .await
+        .expect("the answer, and then the end");
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn a_client_that_writes_all_of_it_first_sees_a_refusal_made_before_the_body_was_read() {
+    let server = Server::start(Settings::default());
+    run(async {
+        for (head, status) in [
+            ("content-type: application/x-protobuf\r\n", 413),
+            ("content-type: text/plain\r\n", 415),
+            ("content-type: application/x-protobuf\r\ncontent-encoding: br\r\n", 415),
+        ] {
+            let answer = write_then_read(server.http, head, 12 << 20).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer:?}");
+        }
+    });
+    server.until(|server| server.connections() == [0]);
+    server.stop();
+}
+
+#[test]
+fn an_old_connection_of_http1_is_told_in_its_last_answer() {
+    let mut settings = Settings::default();
+    settings.limits.max_connection_age = Duration::from_millis(50);
+    let server = Server::start(settings);
+    run(async {
+        let mut connection = Http1::connect(server.http).await;
+        let mut answered = 0;
+        loop {
+            let answer = connection.post(&[JSON], b"{}".to_vec()).await;
+            assert_eq!(answer.status, 200);
+            answered += 1;
+            if answer.header("connection") == Some("close") {
+                break;
+            }
+            // Longer than its age: the connection is idle when that is over, and the next request is answered all the same.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(answered >= 2, "the first answer is not the last");
+    });
+    server.until(|server| server.connections() == [0]);
+    server.stop();
+}
+
+#[test]
+fn a_connection_of_http1_is_told_of_a_drain_in_its_last_answer() {
+    let server = Server::start(Settings::default());
+    run(async {
+        let mut connection = Http1::connect(server.http).await;
+        assert_eq!(
+            connection.post(&[JSON], b"{}".to_vec()).await.header("connection"),
+            None
+        );
+        server.begin_to_stop();
+        loop {
+            let answer = connection.post(&[JSON], b"{}".to_vec()).await;
+            assert_eq!(answer.status, 200, "not cut between two requests");
+            if answer.header("connection") == Some("close") {
+                break;
+            }
+        }
     });
     server.stop();
 }

@@ -1,5 +1,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use gophership_proto::otlp::json::JsonReason;
 use gophership_proto::otlp::skim::must_skim;
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -162,11 +163,22 @@ fn what_is_malformed_says_where() {
     );
     let http = Status::decode(&body(Refusal::Malformed(error).to_http(false))[..]).unwrap();
     assert_eq!((http.code, http.message, http.details), (3, message, vec![]));
-    let json = Refusal::MalformedJson { line: 3, column: 7 }.to_http(true);
+    let json = Refusal::MalformedJson(JsonFault {
+        reason: JsonReason::Wanted("an integer"),
+        field: Some("flags"),
+        line: 3,
+        column: 7,
+    })
+    .to_http(true);
     assert_eq!(header(&json, "content-type"), Some("application/json"));
     let json: serde_json::Value = serde_json::from_slice(&body(json)).unwrap();
     assert_eq!(json["code"], 3);
-    assert!(json["message"].as_str().unwrap().contains("line 3, column 7"));
+    assert!(
+        json["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("flags: must be an integer (line 3, column 7)")
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use gophership_proto::otlp::json::{JsonFault, JsonReason};
 use gophership_proto::otlp::skim::{SkimError, SkimErrorKind};
 use http::{HeaderValue, StatusCode};
 
@@ -10,6 +11,13 @@ use super::Refusal;
 pub(super) const NO_SKIM_ERROR: SkimError = SkimError {
     kind: SkimErrorKind::Truncated,
     offset: 0,
+};
+
+pub(super) const NO_JSON_FAULT: JsonFault = JsonFault {
+    reason: JsonReason::Syntax,
+    field: None,
+    line: 0,
+    column: 0,
 };
 
 /// The gRPC codes that a refusal may have.
@@ -125,7 +133,7 @@ impl Refusal {
                 Http::BAD_REQUEST,
                 "not an OTLP logs request",
             ),
-            Self::MalformedJson { .. } => (
+            Self::MalformedJson(_) => (
                 "malformed_json",
                 Code::InvalidArgument,
                 Http::BAD_REQUEST,
@@ -203,6 +211,24 @@ impl Refusal {
                 Http::BAD_REQUEST,
                 "this port takes OTLP/gRPC over HTTP/2; OTLP/HTTP has a port of its own (listeners.otlp_http)",
             ),
+            Self::HeadTooLarge => (
+                "head_too_large",
+                Code::InvalidArgument,
+                Http::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the headers, or the path, are longer than 16 KiB",
+            ),
+            Self::BadHead => (
+                "bad_head",
+                Code::InvalidArgument,
+                Http::BAD_REQUEST,
+                "this is not HTTP/1.1",
+            ),
+            Self::Origin => (
+                "origin",
+                Code::InvalidArgument,
+                Http::FORBIDDEN,
+                "pages of this origin may not send logs: it is not in listeners.otlp_http.cors",
+            ),
         };
         Wording {
             label,
@@ -215,19 +241,16 @@ impl Refusal {
 
     /// Whether it says more than its wording, so that its answer is made each time.
     pub(super) const fn has_detail(self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::MalformedJson { .. })
+        matches!(self, Self::Malformed(_) | Self::MalformedJson(_))
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Malformed(error) = self {
-            return error.fmt(f);
+        match self {
+            Self::Malformed(error) => error.fmt(f),
+            Self::MalformedJson(fault) => fault.fmt(f),
+            other => f.write_str(other.wording().message),
         }
-        f.write_str(self.wording().message)?;
-        if let Self::MalformedJson { line, column } = self {
-            write!(f, " (line {line}, column {column})")?;
-        }
-        Ok(())
     }
 }

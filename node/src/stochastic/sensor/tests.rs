@@ -125,3 +125,21 @@ async fn it_looks_each_ten_milliseconds() {
     assert!((50..=51).contains(&looks), "{looks}");
     assert_eq!(cell.changes().map(|(_, _, count)| count).sum::<u64>(), looks / 51);
 }
+
+#[test]
+fn i3_the_sensor_rests_only_while_nobody_works_and_nothing_has_to_be_left() {
+    for (zone, workers_rest, live_ring, rests) in [
+        (Zone::Green, true, None, true),
+        (Zone::Green, true, Some(0.0), true),
+        (Zone::Green, true, Some(0.001), false),
+        (Zone::Green, false, None, false),
+        (Zone::Yellow, true, None, false),
+        (Zone::Red, true, Some(0.0), false),
+    ] {
+        assert_eq!(
+            may_rest(zone, workers_rest, live_ring),
+            rests,
+            "{zone:?} {workers_rest} {live_ring:?}"
+        );
+    }
+}
