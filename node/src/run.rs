@@ -469,6 +469,7 @@ fn start_workers(
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
+        origins: config.listeners.cors.clone(),
     };
     let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {
@@ -479,8 +480,7 @@ fn start_workers(
             senses: end.senses,
             rings: end.rings,
             budget: Arc::clone(budget),
-            limits,
-            origins: config.listeners.cors.clone(),
+            limits: limits.clone(),
             routes: routes.clone(),
             drain: drain.clone(),
         };

@@ -32,7 +32,7 @@ pub(super) async fn answer(
     let mut in_flight = InFlight::must_begin(state, charge);
     // Whoever sends neither is a human or a probe, and JSON can be read.
     let json = content_is_json(request.headers()).unwrap_or(true);
-    let origin = cors::allowed(&state.origins, request.headers());
+    let origin = cors::allowed(&state.limits.origins, request.headers());
     let outcome = match route(&request) {
         Ok(Route::Logs) => export(state, &mut in_flight, request).await.map(|()| success(json)),
         Ok(Route::Preflight) if origin.is_some() => Ok(cors::preflight(request.headers())),

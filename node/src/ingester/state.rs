@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::stochastic::{Senses, Told};
 
 /// What an operator sets of the ingest path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IngestLimits {
     /// Bytes of one message, as sent and as inflated.
     pub max_message: usize,
@@ -34,6 +34,8 @@ pub struct IngestLimits {
     pub read_timeout: Duration,
     /// The age at which a connection is told to go elsewhere.
     pub max_connection_age: Duration,
+    /// Origins of web pages that may send logs over HTTP.
+    pub origins: Origins,
 }
 
 /// How busy a worker is: for the acceptor, which gives the next connection to the least busy.
@@ -89,8 +91,6 @@ pub(super) struct WorkerState {
     pub(super) senses: Senses,
     pub(super) rings: Vec<Arc<LiveRing>>,
     pub(super) limits: IngestLimits,
-    /// Origins of web pages that may send logs over HTTP.
-    pub(super) origins: Origins,
     /// Bytes that HTTP/2 may hold unread of a connection.
     pub(super) window: u32,
     pub(super) builder: auto::Builder<LocalExecutor>,
@@ -111,7 +111,6 @@ impl WorkerState {
         slice: Rc<Slice>,
         Sensing { senses, rings }: Sensing,
         limits: IngestLimits,
-        origins: Origins,
         routes: tonic::service::Routes,
         load: Arc<Load>,
         counters: Counters,
@@ -132,7 +131,6 @@ impl WorkerState {
             scratch: RefCell::new(Scratch::new()),
             counters,
             limits,
-            origins,
             window,
             routes,
             load,

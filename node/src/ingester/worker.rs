@@ -29,7 +29,6 @@ use super::counters::{Counters, Published};
 use super::refusal::Refusal;
 use super::state::{IngestLimits, Load, Sensing, WorkerState};
 use crate::buffer::{Budget, LiveRing, Slice};
-use crate::config::Origins;
 use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
 use crate::somatic::{Zone, ZoneCell};
 use crate::stochastic::{Senses, WorkerSlot};
@@ -61,8 +60,6 @@ pub struct WorkerSetup {
     pub budget: Arc<Budget>,
     /// What is set.
     pub limits: IngestLimits,
-    /// Origins of web pages that may send logs over HTTP.
-    pub origins: Origins,
     /// Where the worker publishes what it senses, and where it reads the zone.
     pub senses: SensesSetup,
     /// What it hands over to, one for each exporter.
@@ -188,7 +185,6 @@ fn run(
         bell,
         budget,
         limits,
-        origins,
         senses,
         rings,
         routes,
@@ -201,7 +197,6 @@ fn run(
         Slice::new(budget),
         Sensing { senses, rings },
         limits,
-        origins,
         routes,
         load,
         counters,

@@ -28,7 +28,6 @@ pub(crate) struct Settings {
     pub(crate) segment_size: u64,
     pub(crate) budget: u64,
     pub(crate) limits: IngestLimits,
-    pub(crate) origins: Origins,
     pub(crate) routes: Routes,
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// What every worker hands over to.
@@ -47,8 +46,8 @@ impl Default for Settings {
                 max_message: 1 << 20,
                 read_timeout: Duration::from_secs(60),
                 max_connection_age: Duration::from_secs(600),
+                origins: Origins::default(),
             },
-            origins: Origins::default(),
             routes: Routes::default(),
             tls: None,
             rings: Vec::new(),
@@ -112,8 +111,7 @@ impl Server {
                     writer,
                     bell,
                     budget: Arc::clone(&budget),
-                    limits: settings.limits,
-                    origins: settings.origins.clone(),
+                    limits: settings.limits.clone(),
                     senses: SensesSetup {
                         slot: Arc::default(),
                         zone: Arc::clone(&zone),

@@ -295,10 +295,8 @@ fn what_the_library_refuses_is_counted_too() {
 #[test]
 fn pages_of_an_allowed_origin_may_send_logs_and_others_may_not() {
     const ORIGIN: &str = "https://app.example.com";
-    let settings = Settings {
-        origins: Origins::parse(ORIGIN).unwrap(),
-        ..Settings::default()
-    };
+    let mut settings = Settings::default();
+    settings.limits.origins = Origins::parse(ORIGIN).unwrap();
     let server = Server::start(settings);
     let at = server.http;
     let preflight = |origin: &'static str| {
