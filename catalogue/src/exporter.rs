@@ -77,7 +77,16 @@ pub struct ExportCursor {
 /// Any entry of any node; in this order.
 pub type EntryKey = (NodeId, ShardId, Lsn);
 
-/// An entry that an exporter's peer refused for good. It holds its segment until it is replayed or dropped.
+/// Why an entry is a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LetterCause {
+    /// The sink refused it: it holds its segment until it is replayed or dropped.
+    Refused,
+    /// It was kept as received, and proved malformed when it was read: nothing can ever be made of it. It holds nothing, and has a bound of its own, since clients make such entries.
+    Malformed,
+}
+
+/// An entry that an exporter could not deliver and will not try again by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
     /// By which exporter.
@@ -88,6 +97,8 @@ pub struct DeadLetter {
     pub shard: ShardId,
     /// Which entry.
     pub lsn: Lsn,
+    /// Why it is one.
+    pub cause: LetterCause,
     /// How many records it holds.
     pub records: u32,
     /// What the peer said.
@@ -102,7 +113,15 @@ impl DeadLetter {
         (self.node, self.shard, self.lsn)
     }
 
-    /// The segment that it holds.
+    /// Whether it keeps its segment from being trimmed.
+    pub fn holds(&self) -> bool {
+        match self.cause {
+            LetterCause::Refused => true,
+            LetterCause::Malformed => false,
+        }
+    }
+
+    /// The segment that it is in.
     pub fn segment(&self) -> SegmentId {
         SegmentId {
             node: self.node,

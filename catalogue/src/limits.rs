@@ -35,8 +35,11 @@ pub const EXPORT_CURSORS_MAX: usize = 4_096;
 /// Cursors in one command: 256 shards of each exporter.
 pub const COMMIT_CURSORS_MAX: usize = EXPORTERS_MAX * 256;
 
-/// Dead letters of one exporter, and of one command.
+/// Dead letters of one exporter that its sink refused, and dead letters of one command.
 pub const DEAD_LETTERS_MAX: usize = 10_000;
+
+/// Dead letters of one exporter that proved malformed: those past it are not kept.
+pub const MALFORMED_LETTERS_MAX: usize = 1_000;
 
 /// Bytes of the answer that made an entry a dead letter.
 pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;

@@ -25,11 +25,14 @@ mod wire;
 
 use wire::{Reader, Writer};
 
-/// The version of a row; but for a shard's, there is no other yet.
+/// The version of a row, but for those that follow.
 pub const VERSION: u8 = 1;
 
 /// A shard's from the first segment that was dropped: it has a field more.
 const SHARD_VERSION: u8 = 2;
+
+/// A dead letter's that has another cause than that it was refused: it has a field more.
+const DEAD_LETTER_VERSION: u8 = 2;
 
 const KIND_COUNTERS: u8 = 1;
 const KIND_NODE: u8 = 2;
@@ -150,7 +153,11 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
     let mut k = Reader::new(key, key);
     let mut v = Reader::new(key, value);
     let kind = k.u8()?;
-    let version = v.version(if kind == KIND_SHARD { SHARD_VERSION } else { VERSION })?;
+    let version = v.version(match kind {
+        KIND_SHARD => SHARD_VERSION,
+        KIND_DEAD_LETTER => DEAD_LETTER_VERSION,
+        _ => VERSION,
+    })?;
     let change = match kind {
         KIND_COUNTERS => Change::Counters(Counters {
             next_node: NodeId::new(v.u32()?),
@@ -183,7 +190,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
         }
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
-        KIND_DEAD_LETTER => export::read_dead_letter(&mut k, &mut v)?,
+        KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         found => return Err(k.unknown("kind", found)),
     };
     k.end()?;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::command::Command;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, Generation};
+use crate::exporter::{DeadLetter, EntryKey, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::row::rows;
@@ -109,6 +109,7 @@ pub(crate) fn entry(id: SegmentId, number: u64) -> EntryKey {
 pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
     let (node, shard, lsn) = entry(id, number);
     DeadLetter {
+        cause: LetterCause::Refused,
         exporter: name.to_owned(),
         node,
         shard,

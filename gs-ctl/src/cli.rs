@@ -113,6 +113,14 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
+    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters
+    Forget {
+        /// The name that it had in the configuration
+        name: String,
+        /// What it owes, and its dead letters, may be given up
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Move the cursor: forward, what lies between is not sent; back, it is sent once more
     Seek {
         /// The exporter's name in the configuration
@@ -120,6 +128,9 @@ pub(crate) enum Exporter {
         /// now (behind all that is acknowledged), oldest, or a received time: RFC 3339, Unix seconds or nanoseconds, or back from now as in -15m
         #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
         to: SeekTo,
+        /// Entries that it owes may be passed over: they are never sent
+        #[arg(long)]
+        accept_loss: bool,
     },
 }
 

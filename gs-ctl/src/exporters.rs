@@ -37,6 +37,9 @@ pub(crate) struct ExporterView {
     expired_entries: u64,
     malformed_entries: u64,
     unreadable_stretches: u64,
+    given_up_entries: u64,
+    waiting: Option<String>,
+    waiting_since_unix_nano: Option<u64>,
     pivots: u64,
     pub(crate) dead_letters: u64,
     dead_letters_max: u64,
@@ -77,6 +80,9 @@ impl From<Exporter> for ExporterView {
             expired_entries: exporter.expired_entries,
             malformed_entries: exporter.malformed_entries,
             unreadable_stretches: exporter.unreadable_stretches,
+            given_up_entries: exporter.given_up_entries,
+            waiting: (!exporter.waiting.is_empty()).then_some(exporter.waiting),
+            waiting_since_unix_nano: some(exporter.waiting_since_unix_nano),
             pivots: exporter.pivots,
             dead_letters: exporter.dead_letters,
             dead_letters_max: exporter.dead_letters_max,
@@ -125,6 +131,10 @@ impl Answer for ExporterView {
             ),
             ("Last answer", last),
         ];
+        if let Some(why) = &self.waiting {
+            let waited = human::age(self.waiting_since_unix_nano.unwrap_or(0), now);
+            rows.push(("Waiting", format!("{} (for {waited})", human::one_line(why))));
+        }
         if let Some(at) = self.next_attempt_unix_nano {
             rows.push(("Tries again", human::time(at)));
         }
@@ -154,9 +164,10 @@ impl Answer for ExporterView {
         rows.push((
             "Not sent",
             format!(
-                "{} records rejected, {} entries expired, {} malformed, {} stretches unreadable",
+                "{} records rejected, {} entries expired, {} given up, {} malformed, {} stretches unreadable",
                 human::count(self.rejected_records),
                 human::count(self.expired_entries),
+                human::count(self.given_up_entries),
                 human::count(self.malformed_entries),
                 human::count(self.unreadable_stretches)
             ),

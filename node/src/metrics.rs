@@ -408,7 +408,7 @@ fn exporters(out: &mut Families, views: &[ExporterView]) {
 
 type ExportCounter = (&'static str, &'static str, fn(&ExporterView) -> f64);
 
-const EXPORT_COUNTERS: [ExportCounter; 10] = [
+const EXPORT_COUNTERS: [ExportCounter; 11] = [
     ("gophership_export_sent_records_total", "Records accepted", |v| {
         v.sent_records as f64
     }),
@@ -447,6 +447,11 @@ const EXPORT_COUNTERS: [ExportCounter; 10] = [
         "gophership_export_malformed_entries_total",
         "Deferred entries that proved malformed",
         |v| v.malformed_entries as f64,
+    ),
+    (
+        "gophership_export_given_up_entries_total",
+        "Entries that a seek passed over unsent",
+        |v| v.given_up_entries as f64,
     ),
     (
         "gophership_export_unreadable_total",

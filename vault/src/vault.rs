@@ -184,6 +184,7 @@ struct Inner {
     quarantine: Arc<Quarantine>,
     counts: Arc<KeeperCounts>,
     tier: Arc<AtomicU8>,
+    clock: VaultClock,
     disk_limit: u64,
     stopping: Arc<AtomicBool>,
     keeper: Sender<News>,
@@ -307,6 +308,7 @@ impl Vault {
             Arc::clone(&parts.quarantine),
             Arc::clone(&parts.counts),
         );
+        let clock = parts.clock;
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
         threads.push(spawn("keeper", marks.clone(), move || {
@@ -328,6 +330,7 @@ impl Vault {
             quarantine,
             counts,
             tier,
+            clock,
             disk_limit: options.disk_limit,
             stopping,
             keeper: news,
@@ -494,6 +497,19 @@ impl Vault {
         let mut cursor = self.cursor(shard, from, TimeRange::ALL);
         cursor.follow();
         cursor
+    }
+
+    /// The clock by which segments are sealed and what is too old is told, in nanoseconds since the Unix epoch: no jump of the wall clock moves it.
+    pub fn clock_ns(&self) -> u64 {
+        self.inner.clock.now_ns()
+    }
+
+    /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
+    pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
+        match self.inner.table.get(shard, index) {
+            Some(Slot::Sealed(record)) => Some(record.sealed_ns),
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) | None => None,
+        }
     }
 
     /// Whether a segment of this node is here, in whatever state.

@@ -9,10 +9,10 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, ExporterRecord, Generation, Seek};
+use crate::exporter::{DeadLetter, EntryKey, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
 use crate::limits::{
     COMMIT_CURSORS_MAX, DEAD_LETTER_ANSWER_BYTES_MAX, DEAD_LETTERS_MAX, EXPORT_CURSORS_MAX, EXPORTER_NAME_BYTES_MAX,
-    EXPORTERS_MAX,
+    EXPORTERS_MAX, MALFORMED_LETTERS_MAX,
 };
 use crate::refusal::Refusal;
 use crate::segment::SegmentState;
@@ -174,19 +174,26 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
             new.entry((name, letter.entry())).or_insert(letter);
         }
     }
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in new.keys() {
-        let count = counts.entry(name).or_insert_with(|| state.dead_letter_count(name));
+    let mut counts: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    let mut changes = Vec::new();
+    for ((name, _), letter) in new {
+        let count = counts
+            .entry((name, letter.holds()))
+            .or_insert_with(|| state.dead_letter_count_of(name, letter.cause));
         *count += 1;
-        if *count > DEAD_LETTERS_MAX {
-            return Err(Refusal::TooManyDeadLetters {
-                exporter: (*name).to_owned(),
-                limit: DEAD_LETTERS_MAX,
-            });
+        match letter.cause {
+            LetterCause::Refused if *count > DEAD_LETTERS_MAX => {
+                return Err(Refusal::TooManyDeadLetters {
+                    exporter: name.to_owned(),
+                    limit: DEAD_LETTERS_MAX,
+                });
+            }
+            // Clients make these: what they send stops no exporter.
+            LetterCause::Malformed if *count > MALFORMED_LETTERS_MAX => {}
+            LetterCause::Refused | LetterCause::Malformed => changes.push(Change::DeadLetter(letter.clone())),
         }
     }
-    let changes = new.into_values().cloned().map(Change::DeadLetter);
-    Ok((Reply::Done, changes.collect()))
+    Ok((Reply::Done, changes))
 }
 
 pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryKey]) -> Decision {
@@ -202,7 +209,7 @@ pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryK
 
 /// Whether dead letters hold a segment whose retention is over.
 pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
-    match state.dead_letters_in(id).count() as u64 {
+    match state.dead_letters_in(id).filter(|letter| letter.holds()).count() as u64 {
         0 => Ok(()),
         letters => Err(Refusal::Held { id, letters }),
     }

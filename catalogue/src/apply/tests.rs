@@ -402,7 +402,7 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
     } = command
     {
         let trimmed = before.segment(*id).is_some() && after.segment(*id).is_none();
-        prop_assert!(!trimmed || !before.has_dead_letter(*id), "{id} was held");
+        prop_assert!(!trimmed || !before.is_held(*id), "{id} was held");
     }
     Ok(())
 }

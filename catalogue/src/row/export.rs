@@ -3,9 +3,11 @@
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::wire::{Reader, Writer};
-use super::{KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, RowError, key, value};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, Seek};
+use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, RowError, key, value};
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
+
+const CAUSE_MALFORMED: u8 = 1;
 
 fn named(kind: u8, exporter: &str) -> Writer {
     key(kind).bytes(exporter.as_bytes()).u8(0)
@@ -66,17 +68,29 @@ pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Chan
 }
 
 pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {
-    value().u32(letter.records).u64(letter.at_ns).text(&letter.answer)
+    let fields = |w: Writer| w.u32(letter.records).u64(letter.at_ns).text(&letter.answer);
+    match letter.cause {
+        LetterCause::Refused => fields(value()),
+        LetterCause::Malformed => fields(Writer::default().u8(DEAD_LETTER_VERSION)).u8(CAUSE_MALFORMED),
+    }
 }
 
-pub(super) fn read_dead_letter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
-    Ok(Change::DeadLetter(DeadLetter {
+pub(super) fn read_dead_letter(version: u8, k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+    let mut letter = DeadLetter {
         exporter: k.name()?,
         node: k.node_be()?,
         shard: k.shard_be()?,
         lsn: Lsn::from_u64(k.u64_be()?).ok_or_else(|| k.damaged("half an Lsn"))?,
+        cause: LetterCause::Refused,
         records: v.u32()?,
         at_ns: v.u64()?,
         answer: v.text()?,
-    }))
+    };
+    if version == DEAD_LETTER_VERSION {
+        letter.cause = match v.u8()? {
+            CAUSE_MALFORMED => LetterCause::Malformed,
+            found => return Err(v.unknown("cause", found)),
+        };
+    }
+    Ok(Change::DeadLetter(letter))
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::apply::apply;
 use crate::command::Command;
+use crate::exporter::{DeadLetter, LetterCause};
 use crate::testkit::{
     bytes, cursor, entry, exporter, history, letter, lsn, node, open, register, seal_record, segment, up, uuid,
 };
@@ -130,9 +131,22 @@ pub(crate) fn golden_exporters() -> State {
     state
 }
 
+/// That, with a dead letter that proved malformed.
+pub(crate) fn golden_malformed() -> State {
+    let mut state = golden_exporters();
+    let malformed = DeadLetter {
+        cause: LetterCause::Malformed,
+        ..letter("otlp-2", segment(1, 3, 4), 8)
+    };
+    let letters = vec![malformed];
+    apply(&mut state, &Command::AddDeadLetters { letters }).unwrap();
+    state
+}
+
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 2] {
+fn golden() -> [(State, &'static str); 3] {
     [
+        (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
         (golden_exporters(), include_str!("../../testdata/v1/rows_exporters.txt")),
     ]
@@ -201,7 +215,7 @@ fn rows_sort_as_their_records_do() {
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_exporters()) {
+    for (key, value) in bytes(&golden_malformed()) {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(RowError::Damaged { .. })),
@@ -226,7 +240,11 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
         other => panic!("{other:?}"),
     };
     for (key, value) in &rows {
-        for version in [0, if key[0] == KIND_SHARD { 3 } else { 2 }] {
+        let next = match key[0] {
+            KIND_SHARD | KIND_DEAD_LETTER => 3,
+            _ => 2,
+        };
+        for version in [0, next] {
             unknown(key, &[&[version], &value[1..]].concat(), "version");
         }
         let stated = match key[0] {
@@ -285,4 +303,5 @@ fn write_golden_rows() {
         .join(format!("v{VERSION}"));
     std::fs::write(folder.join("rows.txt"), as_text(&golden_state())).unwrap();
     std::fs::write(folder.join("rows_exporters.txt"), as_text(&golden_exporters())).unwrap();
+    std::fs::write(folder.join("rows_malformed.txt"), as_text(&golden_malformed())).unwrap();
 }

@@ -1,6 +1,6 @@
 //! What the catalogue can be asked about exporters, their cursors and their dead letters.
 //!
-//! **Invariants.** I1: no question but for a whole list costs more than a look-up for each exporter, of which there are few (`limits.rs`).
+//! **Invariants.** I1: no question but for a whole list or a count by cause costs more than a look-up for each exporter, of which there are few (`limits.rs`), and the letters of one segment.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
@@ -8,7 +8,7 @@ use std::ops::{Bound, RangeInclusive};
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 
 use super::{Change, State};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, LetterCause};
 
 impl State {
     /// The exporter of this name.
@@ -57,6 +57,12 @@ impl State {
             .take(limit)
     }
 
+    /// How many dead letters of one cause an exporter has. It walks over all that it has.
+    pub fn dead_letter_count_of(&self, exporter: &str, cause: LetterCause) -> usize {
+        let letters = self.dead_letters.get(exporter).into_iter().flat_map(BTreeMap::values);
+        letters.filter(|letter| letter.cause == cause).count()
+    }
+
     /// How many dead letters an exporter has.
     pub fn dead_letter_count(&self, exporter: &str) -> usize {
         self.dead_letters.get(exporter).map_or(0, BTreeMap::len)
@@ -69,9 +75,9 @@ impl State {
             .flat_map(move |letters| letters.range(entries_of(id)).map(|(_, letter)| letter))
     }
 
-    /// Whether a dead letter lies in a segment.
-    pub fn has_dead_letter(&self, id: SegmentId) -> bool {
-        self.dead_letters_in(id).next().is_some()
+    /// Whether a dead letter holds a segment.
+    pub fn is_held(&self, id: SegmentId) -> bool {
+        self.dead_letters_in(id).any(DeadLetter::holds)
     }
 
     /// The part of [`State::changes`] that is about exporters.

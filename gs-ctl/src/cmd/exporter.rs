@@ -1,14 +1,43 @@
 //! `gs-ctl exporter`.
 
 use gophership_proto::control::v1::seek_exporter_request::To;
-use gophership_proto::control::v1::{ExporterRef, ListExportersRequest, SeekExporterRequest};
+use gophership_proto::control::v1::{ExporterRef, ForgetExporterRequest, ListExportersRequest, SeekExporterRequest};
+use serde::Serialize;
 
 use crate::cli::{Exporter, SeekTo};
 use crate::connect::Client;
 use crate::exporters::{ExporterList, ExporterView};
+use crate::human;
 use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Format, print};
+use crate::output::{Answer, Format, print};
+use crate::table::pairs;
 use crate::when::now_unix_nano;
+
+/// What went with an exporter that was forgotten.
+#[derive(Debug, Serialize)]
+struct Forgotten {
+    exporter: String,
+    debt_entries: u64,
+    debt_bytes: u64,
+    dead_letters: u64,
+}
+
+impl Answer for Forgotten {
+    fn table(&self) -> String {
+        pairs(&[
+            ("Exporter", human::one_line(&self.exporter)),
+            (
+                "Not sent",
+                format!(
+                    "{} entries, {}",
+                    human::count(self.debt_entries),
+                    human::bytes(self.debt_bytes)
+                ),
+            ),
+            ("Dead letters", human::count(self.dead_letters)),
+        ])
+    }
+}
 
 /// Does what was asked; each but the list answers with the exporter as it then is.
 pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format) -> anyhow::Result<Outcome> {
@@ -34,13 +63,30 @@ pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format)
         }
         Exporter::Pause { name } => node.pause_exporter(ExporterRef { name }).await,
         Exporter::Resume { name } => node.resume_exporter(ExporterRef { name }).await,
-        Exporter::Seek { name, to } => {
+        Exporter::Forget { name, accept_loss } => {
+            let asked = ForgetExporterRequest {
+                name: name.clone(),
+                accept_loss,
+            };
+            let answer = node.forget_exporter(asked).await;
+            let lost = answer.map_err(|e| refused(&e))?.into_inner();
+            let forgotten = Forgotten {
+                exporter: name,
+                debt_entries: lost.debt_entries,
+                debt_bytes: lost.debt_bytes,
+                dead_letters: lost.dead_letters,
+            };
+            print(&forgotten, format)?;
+            return Ok(Outcome::Done);
+        }
+        Exporter::Seek { name, to, accept_loss } => {
             let to = match to {
                 SeekTo::Now => To::Now(true),
                 SeekTo::Oldest => To::Oldest(true),
                 SeekTo::Time(when) => To::TimeUnixNano(when.unix_nano(now_unix_nano())),
             };
-            node.seek_exporter(SeekExporterRequest { name, to: Some(to) }).await
+            let to = Some(to);
+            node.seek_exporter(SeekExporterRequest { name, to, accept_loss }).await
         }
     };
     let exporter = answer.map_err(|e| refused(&e))?.into_inner();

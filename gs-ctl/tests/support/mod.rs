@@ -131,6 +131,22 @@ impl Control for Service {
         self.exporter(&asked.name, ExporterState::CatchingUp)
     }
 
+    async fn forget_exporter(
+        &self,
+        request: Request<ForgetExporterRequest>,
+    ) -> Result<Response<ForgetExporterReply>, Status> {
+        let asked = request.into_inner();
+        self.note(&asked);
+        if !asked.accept_loss {
+            return Err(Status::failed_precondition("it has dead letters: say --accept-loss"));
+        }
+        Ok(Response::new(ForgetExporterReply {
+            debt_entries: 4,
+            debt_bytes: 4096,
+            dead_letters: 2,
+        }))
+    }
+
     /// Two a page at most.
     async fn list_dead_letters(
         &self,

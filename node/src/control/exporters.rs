@@ -19,12 +19,30 @@ pub(super) fn list(context: &ControlContext) -> Vec<v1::Exporter> {
     views.map(|view| shown(context, view)).collect()
 }
 
-pub(super) fn set_paused(context: &ControlContext, name: &str, paused: bool) -> Result<v1::Exporter, Status> {
-    let view = context.exporters.set_paused(name, paused).map_err(|e| refused(&e))?;
+/// An exporter as it is.
+pub(super) fn show(context: &ControlContext, name: &str) -> Result<v1::Exporter, Status> {
+    let view = context.exporters.view(name).map_err(|e| refused(&e))?;
     Ok(shown(context, view))
 }
 
-pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest) -> Result<v1::Exporter, Status> {
+pub(super) fn set_paused(context: &ControlContext, name: &str, paused: bool) -> Result<(), Status> {
+    context.exporters.set_paused(name, paused).map_err(|e| refused(&e))
+}
+
+pub(super) fn forget(
+    context: &ControlContext,
+    request: &v1::ForgetExporterRequest,
+) -> Result<v1::ForgetExporterReply, Status> {
+    let forgotten = context.exporters.forget(&request.name, request.accept_loss);
+    let lost = forgotten.map_err(|e| refused(&e))?;
+    Ok(v1::ForgetExporterReply {
+        debt_entries: lost.debt_entries,
+        debt_bytes: lost.debt_bytes,
+        dead_letters: lost.dead_letters,
+    })
+}
+
+pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest) -> Result<(), Status> {
     use v1::seek_exporter_request::To;
     let to = match request.to {
         Some(To::Now(true)) => SeekTo::Now,
@@ -34,8 +52,8 @@ pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest) 
             return Err(Status::invalid_argument("where to is missing: now, oldest or a time"));
         }
     };
-    let view = context.exporters.seek(&request.name, to).map_err(|e| refused(&e))?;
-    Ok(shown(context, view))
+    let sought = context.exporters.seek(&request.name, to, request.accept_loss);
+    sought.map(drop).map_err(|e| refused(&e))
 }
 
 pub(super) fn list_letters(
@@ -171,6 +189,9 @@ fn shown(context: &ControlContext, view: ExporterView) -> v1::Exporter {
         expired_entries: view.expired_entries,
         malformed_entries: view.malformed_entries,
         unreadable_stretches: view.unreadable_stretches,
+        given_up_entries: view.given_up_entries,
+        waiting: view.waiting,
+        waiting_since_unix_nano: view.waiting_since_ns,
         pivots: view.pivots,
         dead_letters: view.dead_letters,
         dead_letters_max: DEAD_LETTERS_MAX as u64,
@@ -224,7 +245,11 @@ pub(super) fn refused(error: &ExportError) -> Status {
     let what = error.to_string();
     match error {
         ExportError::Unknown(_) | ExportError::NoSuchLetter { .. } => Status::not_found(what),
-        ExportError::Sink { .. } => Status::failed_precondition(what),
+        ExportError::TimeToCome => Status::invalid_argument(what),
+        ExportError::Sink { .. }
+        | ExportError::SeekLoses { .. }
+        | ExportError::Configured(_)
+        | ExportError::ForgetLoses { .. } => Status::failed_precondition(what),
         ExportError::Thread { .. } => Status::internal(what),
         ExportError::Catalogue(error) => convert::catalogue_status(error),
     }

@@ -58,6 +58,22 @@ impl ControlService {
     }
 }
 
+impl ControlService {
+    async fn set_paused(&self, name: String, paused: bool) -> Result<Response<v1::Exporter>, Status> {
+        let of = name.clone();
+        self.call(move |context| exporters::set_paused(&context, &of, paused))
+            .await??;
+        self.as_told(name).await
+    }
+
+    /// An exporter, once it does what it was told.
+    async fn as_told(&self, name: String) -> Result<Response<v1::Exporter>, Status> {
+        self.context.exporters.obeyed(&name).await;
+        let shown = self.call(move |context| exporters::show(&context, &name));
+        shown.await?.map(Response::new)
+    }
+}
+
 #[tonic::async_trait]
 impl Control for ControlService {
     type VerifySegmentStream = Messages<v1::VerifyProgress>;
@@ -183,20 +199,26 @@ impl Control for ControlService {
     }
 
     async fn pause_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
-        let name = request.into_inner().name;
-        let paused = self.call(move |context| exporters::set_paused(&context, &name, true));
-        paused.await?.map(Response::new)
+        self.set_paused(request.into_inner().name, true).await
     }
 
     async fn resume_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
-        let name = request.into_inner().name;
-        let resumed = self.call(move |context| exporters::set_paused(&context, &name, false));
-        resumed.await?.map(Response::new)
+        self.set_paused(request.into_inner().name, false).await
     }
 
     async fn seek_exporter(&self, request: Request<v1::SeekExporterRequest>) -> Result<Response<v1::Exporter>, Status> {
-        let sought = self.call(move |context| exporters::seek(&context, &request.into_inner()));
-        sought.await?.map(Response::new)
+        let request = request.into_inner();
+        let name = request.name.clone();
+        self.call(move |context| exporters::seek(&context, &request)).await??;
+        self.as_told(name).await
+    }
+
+    async fn forget_exporter(
+        &self,
+        request: Request<v1::ForgetExporterRequest>,
+    ) -> Result<Response<v1::ForgetExporterReply>, Status> {
+        let forgotten = self.call(move |context| exporters::forget(&context, &request.into_inner()));
+        forgotten.await?.map(Response::new)
     }
 
     async fn list_dead_letters(

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership_catalogue::exporter::{DeadLetter, EntryKey};
+use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
 use gophership_vault::Vault;
@@ -20,8 +20,15 @@ use crate::sink::{
 use crate::somatic::{Job, Throttle};
 
 /// A dead letter of now.
-pub(super) fn letter(exporter: &str, (node, shard, lsn): EntryKey, records: u64, why: &str) -> DeadLetter {
+pub(super) fn letter(
+    exporter: &str,
+    (node, shard, lsn): EntryKey,
+    cause: LetterCause,
+    records: u64,
+    why: &str,
+) -> DeadLetter {
     DeadLetter {
+        cause,
         exporter: exporter.to_owned(),
         node,
         shard,

@@ -80,7 +80,7 @@ async fn work(setup: ExporterSetup) {
                     Ok(sink) => sink,
                     // It was made once before; a file of its TLS may be gone since.
                     Err(error) => {
-                        parts.status.say(&error.to_string());
+                        parts.status.waits(shard, Some(&error.to_string()));
                         parts.status.enter(shard, LaneState::Stopped, 0);
                         ear.wait(LANE_PAUSE).await;
                         continue;
@@ -92,9 +92,8 @@ async fn work(setup: ExporterSetup) {
                     return;
                 }
                 tracing::error!(exporter = parts.name, %shard, "export.lane.panicked");
-                parts
-                    .status
-                    .say("its sender panicked, which is a fault of the program; it goes on where it was");
+                let why = "its sender panicked, which is a fault of the program; it goes on where it was";
+                parts.status.waits(shard, Some(why));
                 parts.status.enter(shard, LaneState::Retrying, 0);
                 ear.wait(LANE_PAUSE).await;
             }

@@ -7,21 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use gophership_catalogue::exporter::{EntryKey, Generation};
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
+use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
+use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
-use gophership_vault::{Released, SegmentState, Vault};
+use gophership_vault::{Debt, Released, SegmentState, Vault};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::cursors::Keeper;
 use super::dead_letters::SendLetters;
 use super::exporter::{self, ExporterSetup};
-use super::limits::{COMMIT_INTERVAL, STOP_PATIENCE};
+use super::limits::{CHANGE_LOOK, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::orders::Orders;
-use super::status::{ExporterView, Place, Status};
+use super::status::{ExporterView, Place, Status, add};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{Export, ExportKind, ExportStart, ExportTarget};
 use crate::sink::Sink;
@@ -67,6 +67,35 @@ pub enum ExportError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A seek to a time that is not yet.
+    #[error("a cursor cannot go to a time to come: `now` is behind everything that is acknowledged")]
+    TimeToCome,
+    /// A seek would pass entries over.
+    #[error(
+        "exporter {name:?} would never send {entries} entries ({bytes} bytes) that it owes: if they may be lost for it, say --accept-loss"
+    )]
+    SeekLoses {
+        /// Which.
+        name: String,
+        /// What it owes of what would be passed over.
+        entries: u64,
+        /// Payload bytes of it.
+        bytes: u64,
+    },
+    /// One that is configured cannot be forgotten.
+    #[error("exporter {0:?} is configured: take it out of `export` and start the node again, then forget it")]
+    Configured(String),
+    /// Forgetting it would lose something.
+    #[error(
+        "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say --accept-loss",
+        lost.debt_entries, lost.debt_bytes, lost.dead_letters
+    )]
+    ForgetLoses {
+        /// Which.
+        name: String,
+        /// What would be lost.
+        lost: Forgotten,
+    },
     /// The catalogue did not take it.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -89,6 +118,17 @@ pub enum SeekTo {
     Received(u64),
 }
 
+/// What was forgotten with an exporter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Forgotten {
+    /// Entries that it owed.
+    pub debt_entries: u64,
+    /// Payload bytes of them.
+    pub debt_bytes: u64,
+    /// Dead letters that it had.
+    pub dead_letters: u64,
+}
+
 struct Running {
     config: Export,
     orders: watch::Sender<Orders>,
@@ -102,6 +142,8 @@ pub struct Exporters {
     catalogue: Arc<LocalCatalogue>,
     throttle: Throttle,
     max_message: usize,
+    /// Names in the configuration.
+    configured: Vec<String>,
     running: Vec<Running>,
 }
 
@@ -129,7 +171,18 @@ impl Exporters {
         let share = parts.memory / parts.configs.len().max(1) as u64;
         for config in &parts.configs {
             let name = &config.name;
-            let orders = register(&parts, config, &shards)?;
+            let orders = match register(&parts, config, &shards) {
+                Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
+                    // Segments are held for it all the same: it is configured and has no cursor.
+                    tracing::error!(
+                        exporter = name,
+                        limit,
+                        "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl exporter forget NAME), then start the node again"
+                    );
+                    continue;
+                }
+                registered => registered?,
+            };
             let node = parts.vault.identity().node_id;
             let place = |shard: &ShardId| {
                 let done = parts.catalogue.read(|state| state.cursor(name, node, *shard));
@@ -172,6 +225,7 @@ impl Exporters {
             catalogue: parts.catalogue,
             throttle: parts.throttle,
             max_message: parts.max_message,
+            configured: parts.configs.into_iter().map(|config| config.name).collect(),
             running,
         }))
     }
@@ -260,7 +314,9 @@ impl Exporters {
         if view.debt_entries == 0 {
             view.oldest_ns = 0;
         }
-        view.dead_letters = self.catalogue.read(|s| s.dead_letter_count(&r.config.name)) as u64;
+        view.dead_letters = self
+            .catalogue
+            .read(|s| s.dead_letter_count_of(&r.config.name, LetterCause::Refused)) as u64;
         view.name.clone_from(&r.config.name);
         view.kind = match target.kind {
             ExportKind::Grpc => "otlp_grpc",
@@ -280,7 +336,7 @@ impl Exporters {
     ///
     /// # Errors
     /// There is none of this name, or the catalogue does not take it.
-    pub fn set_paused(&self, name: &str, paused: bool) -> Result<ExporterView, ExportError> {
+    pub fn set_paused(&self, name: &str, paused: bool) -> Result<(), ExportError> {
         let r = self.find(name)?;
         self.catalogue.submit(Command::SetExporter {
             exporter: name.to_owned(),
@@ -291,33 +347,115 @@ impl Exporters {
             orders.paused = paused;
             orders.nudge += 1;
         });
-        Ok(self.view_of(r))
+        tracing::info!(exporter = name, paused, "export.pause.set");
+        Ok(())
     }
 
-    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads.
+    /// Waits until an exporter does what it was told last, or [`CHANGE_PATIENCE`] is over.
+    pub async fn obeyed(&self, name: &str) {
+        let Ok(r) = self.find(name) else { return };
+        let until = tokio::time::Instant::now() + CHANGE_PATIENCE;
+        let orders = *r.orders.borrow();
+        while !r.status.obeys(orders.paused, orders.generation) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(CHANGE_LOOK).await;
+        }
+    }
+
+    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads. Gives how many entries are passed over unsent.
     ///
     /// # Errors
-    /// There is none of this name, or the catalogue does not take it.
-    pub fn seek(&self, name: &str, to: SeekTo) -> Result<ExporterView, ExportError> {
+    /// There is none of this name, the time is to come, entries would be passed over and `accept_loss` is not set, or the catalogue does not take it.
+    pub fn seek(&self, name: &str, to: SeekTo, accept_loss: bool) -> Result<u64, ExportError> {
         let r = self.find(name)?;
-        let shards = r.status.places().into_iter().map(|(shard, _)| {
+        if let SeekTo::Received(at_ns) = to
+            && at_ns > now_unix_nano()
+        {
+            return Err(ExportError::TimeToCome);
+        }
+        let mut lost = Debt::default();
+        let mut shards = Vec::new();
+        for (shard, place) in r.status.places() {
             let done = match to {
                 SeekTo::Now => self.vault.readable(shard),
                 SeekTo::Oldest => None,
                 SeekTo::Received(at_ns) => last_before(&self.vault, shard, at_ns),
             };
-            (shard, done)
-        });
+            if done > place.done {
+                let (before, after) = (self.vault.debt(shard, place.done), self.vault.debt(shard, done));
+                lost.entries += before.entries.saturating_sub(after.entries);
+                lost.bytes += before.bytes.saturating_sub(after.bytes);
+            }
+            shards.push((shard, done));
+        }
+        if lost.entries > 0 && !accept_loss {
+            return Err(ExportError::SeekLoses {
+                name: name.to_owned(),
+                entries: lost.entries,
+                bytes: lost.bytes,
+            });
+        }
         self.catalogue.submit(Command::SeekExporter {
             exporter: name.to_owned(),
             node: self.vault.identity().node_id,
-            shards: shards.collect(),
+            shards,
             at_ns: now_unix_nano(),
         })?;
+        add(&r.status.counts.given_up_entries, lost.entries);
+        if lost.entries > 0 {
+            tracing::warn!(
+                exporter = name,
+                ?to,
+                count = lost.entries,
+                bytes = lost.bytes,
+                "export.seek.gave_up"
+            );
+        } else {
+            tracing::info!(exporter = name, ?to, "export.seek.done");
+        }
         let generation = generation_of(&self.catalogue, name);
         r.orders
             .send_modify(|orders| orders.generation = orders.generation.max(generation));
-        Ok(self.view_of(r))
+        Ok(lost.entries)
+    }
+
+    /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks.
+    ///
+    /// # Errors
+    /// It is configured, none had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it.
+    pub fn forget(&self, name: &str, accept_loss: bool) -> Result<Forgotten, ExportError> {
+        if self.configured.iter().any(|configured| configured == name) {
+            return Err(ExportError::Configured(name.to_owned()));
+        }
+        let node = self.vault.identity().node_id;
+        let mut lost = Forgotten::default();
+        let known = self.catalogue.read(|state| {
+            lost.dead_letters = state.dead_letter_count(name) as u64;
+            let cursors: Vec<_> = state.cursors(name).filter(|((of, _), _)| *of == node).collect();
+            state.exporter(name).map(|_| cursors)
+        });
+        let cursors = known.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
+        for ((_, shard), done) in cursors {
+            let debt = self.vault.debt(shard, Some(done));
+            lost.debt_entries += debt.entries;
+            lost.debt_bytes += debt.bytes;
+        }
+        if lost.debt_entries + lost.dead_letters > 0 && !accept_loss {
+            return Err(ExportError::ForgetLoses {
+                name: name.to_owned(),
+                lost,
+            });
+        }
+        self.catalogue.submit(Command::ForgetExporter {
+            exporter: name.to_owned(),
+        })?;
+        tracing::warn!(
+            exporter = name,
+            count = lost.debt_entries,
+            bytes = lost.debt_bytes,
+            dead_letters = lost.dead_letters,
+            "export.exporter.forgotten"
+        );
+        Ok(lost)
     }
 
     /// Where an exporter sends.
@@ -397,7 +535,7 @@ pub fn released(catalogue: &Arc<LocalCatalogue>, names: Vec<String>) -> Released
         let id = segment.id;
         catalogue.read(|state| {
             let past = |name: &String| segment.stats.last_lsn <= state.cursor(name, id.node, id.shard);
-            (segment.stats.entries == 0 || names.iter().all(past)) && !state.has_dead_letter(id)
+            (segment.stats.entries == 0 || names.iter().all(past)) && !state.is_held(id)
         })
     })
 }

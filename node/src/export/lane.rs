@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::LocalCatalogue;
-use gophership_catalogue::exporter::{EntryKey, Generation};
+use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use super::dead_letters;
-use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE};
+use super::expire::is_expired;
+use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE, PAUSED_LOOK};
 use super::orders::{Ear, Orders};
 use super::source::Source;
 use super::status::{LaneState, Place, Status, add};
@@ -113,9 +114,8 @@ impl Lane {
             }
             if self.orders.paused {
                 self.enter(LaneState::Paused, 0);
-                self.source.leave_ring();
-                self.source.let_go();
-                self.ear.changed().await;
+                self.show_oldest(&mut courier);
+                self.ear.wait(PAUSED_LOOK).await;
                 continue;
             }
             let began = Instant::now();
@@ -132,6 +132,7 @@ impl Lane {
                     continue;
                 }
                 Ok(Some(piece)) => {
+                    self.parts.status.waits(self.shard, None);
                     self.enter(self.moving(), 0);
                     self.try_at = None;
                     let newest_ns = piece.newest_ns();
@@ -143,7 +144,7 @@ impl Lane {
                 Err((lsn, why)) => {
                     add(&self.parts.status.counts.malformed_entries, 1);
                     let why = format!("kept as received, and malformed: {why}");
-                    if self.bury(lsn, 0, &why).await {
+                    if self.bury(lsn, LetterCause::Malformed, 0, &why).await {
                         self.advance(lsn);
                     } else {
                         self.rewind(&mut courier);
@@ -157,6 +158,16 @@ impl Lane {
                 () = self.ear.changed() => {}
             }
         }
+    }
+
+    /// Shows, of a lane that is paused, when the oldest entry was received that it owes. Nothing is kept of it.
+    fn show_oldest(&mut self, courier: &mut Courier) {
+        self.rewind(courier);
+        let oldest = self.source.next().and_then(Result::ok);
+        self.parts.status.waits(self.shard, self.source.waits());
+        let oldest_ns = oldest.map_or(0, |entry| entry.meta.received_ns);
+        self.parts.status.in_hand(self.shard, false, oldest_ns);
+        self.rewind(courier);
     }
 
     /// What a batch may take of memory.
@@ -189,9 +200,7 @@ impl Lane {
         if self.source.go_live() {
             return;
         }
-        if let Some(why) = self.source.waits() {
-            self.parts.status.say(why);
-        }
+        self.parts.status.waits(self.shard, self.source.waits());
         if courier.suspects() == 0 {
             self.enter(self.moving(), 0);
         } else if self.is_time_to_try(courier) {
@@ -265,10 +274,10 @@ impl Lane {
     }
 
     fn is_expired(&self, piece: &Piece) -> bool {
-        self.parts.expire.is_some_and(|age| {
-            let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-            piece.newest_ns().saturating_add(age) < now_unix_nano()
-        })
+        let (vault, expire) = (&self.parts.vault, self.parts.expire);
+        let newest = piece.items.iter().map(|item| item.entry.2).max();
+        expire.is_some()
+            && newest.is_some_and(|lsn| is_expired(vault.sealed_ns(self.shard, lsn.index()), vault.clock_ns(), expire))
     }
 
     /// Waits; less where the piece expires meanwhile, or an operator asks to go on. Says whether there are orders to do something else.
@@ -296,16 +305,19 @@ impl Lane {
     }
 
     /// Makes an entry a dead letter. `false`: new orders came before it was on record.
-    async fn bury(&mut self, lsn: Lsn, records: u64, why: &str) -> bool {
+    async fn bury(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
         tracing::warn!(exporter = self.parts.name, entry = %lsn, shard = %self.shard, records, error = why, "export.entry.refused");
         loop {
-            let letter = dead_letters::letter(&self.parts.name, (self.node, self.shard, lsn), records, why);
+            let letter = dead_letters::letter(&self.parts.name, (self.node, self.shard, lsn), cause, records, why);
             let (state, pause, error) = match dead_letters::add(&self.parts.catalogue, letter).await {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.parts.status.waits(self.shard, None);
+                    return true;
+                }
                 Err(error) if dead_letters::is_full(&error) => (LaneState::Full, FULL_PAUSE, error),
                 Err(error) => (LaneState::Retrying, Duration::from_secs(1), error),
             };
-            self.parts.status.say(&error.to_string());
+            self.parts.status.waits(self.shard, Some(&error.to_string()));
             tracing::error!(exporter = self.parts.name, %error, "export.dead_letter.failed");
             if self.wait(state, pause, None).await {
                 return false;
@@ -363,10 +375,10 @@ impl Host for Lane {
         let status = &self.parts.status;
         status.in_hand(self.shard, false, piece.oldest_ns());
         match answer {
-            Answer::Accepted => {}
+            Answer::Accepted => status.accepted(),
             Answer::AcceptedInPart { rejected, why } => {
                 add(&status.counts.rejected_records, *rejected);
-                status.say(&format!("{rejected} records rejected: {why}"));
+                status.answered(&format!("{rejected} records rejected: {why}"));
             }
             Answer::Retry { why, .. }
             | Answer::Failed { why, .. }
@@ -375,7 +387,7 @@ impl Host for Lane {
             | Answer::Refused(why)
             | Answer::Operator(why) => {
                 add(&status.counts.failed_requests, 1);
-                status.say(why);
+                status.answered(why);
                 tracing::warn!(exporter = self.parts.name, shard = %self.shard, count = piece.items.len(), error = why, "export.request.failed");
             }
         }
@@ -416,7 +428,10 @@ impl Host for Lane {
 
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
         let (_, _, lsn) = refused.entry;
-        if !self.bury(lsn, refused.records, &refused.why).await {
+        if !self
+            .bury(lsn, LetterCause::Refused, refused.records, &refused.why)
+            .await
+        {
             return ControlFlow::Break(());
         }
         if !refused.more_follows {

@@ -8,6 +8,12 @@ use crate::limits::LIVE_RING_PLACES;
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Dead letters in a row that a sink fails at, sent once more, before it is left alone.
 pub(super) const FAILURES_MAX: u32 = 5;
+/// How often a paused exporter looks how old what it owes is.
+pub(super) const PAUSED_LOOK: Duration = Duration::from_secs(1);
+/// How long an answer to pause, resume or seek waits for the change: a request in flight ends first.
+pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+pub(super) const CHANGE_LOOK: Duration = Duration::from_millis(5);
 /// How often an exporter whose dead letters are at their bound looks whether there is room.
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// How long a lane waits for the live ring, at most, before it looks at the watermark itself.

@@ -11,6 +11,7 @@
 
 mod cursors;
 mod dead_letters;
+mod expire;
 mod exporter;
 mod exporters;
 mod lane;
@@ -20,7 +21,7 @@ mod source;
 mod status;
 
 pub use dead_letters::{ReplayedLetters, SendLetters};
-pub use exporters::{ExportError, ExportParts, Exporters, SeekTo, released};
+pub use exporters::{ExportError, ExportParts, Exporters, Forgotten, SeekTo, released};
 pub use status::{ExporterView, LaneState};
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub(super) struct Counts {
     pub(super) split_requests: AtomicU64,
     pub(super) expired_entries: AtomicU64,
     pub(super) malformed_entries: AtomicU64,
+    pub(super) given_up_entries: AtomicU64,
     pub(super) unreadable_stretches: AtomicU64,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Place {
     pub(super) done: Option<Lsn>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct LaneNow {
     state: LaneState,
     since_ns: u64,
@@ -63,6 +64,8 @@ struct LaneNow {
     in_flight: bool,
     /// Received time of the entry that it has in hand.
     oldest_ns: u64,
+    /// What it waits for that is not its sink, and since when.
+    waits: Option<(String, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +93,7 @@ impl Status {
             next_attempt_ns: 0,
             in_flight: false,
             oldest_ns: 0,
+            waits: None,
         };
         Arc::new(Self {
             counts: Counts::default(),
@@ -136,7 +140,33 @@ impl Status {
         self.lanes().get(&shard).map(|lane| lane.place)
     }
 
-    pub(super) fn say(&self, answer: &str) {
+    /// What a lane waits for that is not its sink; `None`: nothing any more.
+    pub(super) fn waits(&self, shard: ShardId, why: Option<&str>) {
+        self.with(shard, |lane| match why {
+            None => lane.waits = None,
+            Some(why) => {
+                let since = lane.waits.take().map_or_else(now_unix_nano, |(_, since)| since);
+                lane.waits = Some((why.to_owned(), since));
+            }
+        });
+    }
+
+    /// Whether every lane does what it was told: is paused or goes on, behind a seek of this generation.
+    pub(super) fn obeys(&self, paused: bool, generation: Generation) -> bool {
+        let is_paused = |lane: &LaneNow| lane.state == LaneState::Paused;
+        let mut lanes = self.lanes().clone().into_values();
+        lanes.all(|lane| is_paused(&lane) == paused && lane.place.generation >= generation)
+    }
+
+    /// The sink took something.
+    pub(super) fn accepted(&self) {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.last_answer.clear();
+        words.last_answer_ns = 0;
+    }
+
+    /// What the sink answered that was not plain acceptance.
+    pub(super) fn answered(&self, answer: &str) {
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         words.last_answer.clear();
         words.last_answer.push_str(answer);
@@ -147,6 +177,8 @@ impl Status {
     pub(super) fn view(&self) -> ExporterView {
         let lanes = self.lanes().clone();
         let worst = lanes.values().max_by_key(|lane| lane.state);
+        let waits = lanes.values().filter_map(|lane| lane.waits.as_ref());
+        let waits = waits.min_by_key(|(_, since)| *since);
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let c = &self.counts;
@@ -179,6 +211,9 @@ impl Status {
             expired_entries: get(&c.expired_entries),
             malformed_entries: get(&c.malformed_entries),
             unreadable_stretches: get(&c.unreadable_stretches),
+            given_up_entries: get(&c.given_up_entries),
+            waiting: waits.map(|(why, _)| why.clone()).unwrap_or_default(),
+            waiting_since_ns: waits.map_or(0, |(_, since)| *since),
             pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
             dead_letters: 0,
             positions: lanes.iter().map(|(shard, lane)| (*shard, lane.place.done)).collect(),
@@ -201,7 +236,7 @@ pub struct ExporterView {
     pub state: LaneState,
     /// Since when, nanoseconds since the Unix epoch.
     pub since_ns: u64,
-    /// What the sink last said that was not plain acceptance.
+    /// What the sink last said; empty where it last accepted.
     pub last_answer: String,
     /// When; 0: never.
     pub last_answer_ns: u64,
@@ -235,6 +270,12 @@ pub struct ExporterView {
     pub malformed_entries: u64,
     /// Stretches of the log that could not be read, and were passed over.
     pub unreadable_stretches: u64,
+    /// Entries that a seek passed over.
+    pub given_up_entries: u64,
+    /// What it waits for that is not its sink; empty: nothing.
+    pub waiting: String,
+    /// Since when; 0: it does not.
+    pub waiting_since_ns: u64,
     /// Times a live ring was closed by its worker.
     pub pivots: u64,
     /// Dead letters that it has.

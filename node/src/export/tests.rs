@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flate2::write::GzEncoder;
 use gophership_vault::SegmentState;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
-use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::limits::LIVE_GAP;
 use super::source::Source;
-use super::{ExportParts, ExporterView, Exporters, LaneState, SeekTo, released};
+use super::{ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo, released};
 use crate::config::{Environment, Export, Machine, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
@@ -104,6 +104,14 @@ pub(super) fn filled(path: &Path, entries: u64) -> (TestNode, Vec<Vec<u8>>) {
         node.append(0, n as u64 + 1, payload);
     }
     (node, payloads)
+}
+
+fn first_segment(node: &TestNode) -> SegmentId {
+    SegmentId {
+        node: node.vault.identity().node_id,
+        shard: SHARD,
+        index: SegmentIndex::FIRST,
+    }
 }
 
 pub(super) fn lsn(number: u32) -> Lsn {
@@ -285,7 +293,13 @@ async fn deferred_entries_are_inflated_in_passing_and_what_proves_malformed_is_a
     let view = running.until("a", "the good one", |v| v.sent_entries == 1).await;
     assert_eq!(
         (view.sent_records, view.malformed_entries, view.dead_letters),
-        (5, 1, 1)
+        (5, 1, 0)
+    );
+    let letters = running.exporters.letters("a", Vec::new()).unwrap();
+    assert_eq!(letters, [(node.vault.identity().node_id, SHARD, lsn(1))], "it is shown");
+    assert!(
+        !node.catalogue.read(|s| s.is_held(first_segment(&node))),
+        "it holds nothing"
     );
     assert_eq!(stub.taken(), [plain]);
     running.stop().await;
@@ -300,7 +314,7 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
     let running = Running::start(&node, &to(&stub, "a", ""));
     running.until("a", "all of it", |v| v.sent_entries == 6).await;
     // Entries were received at 1 to 6.
-    running.exporters.seek("a", SeekTo::Received(4)).unwrap();
+    assert_eq!(running.exporters.seek("a", SeekTo::Received(4), false).unwrap(), 0);
     running
         .until("a", "the last three again", |v| v.sent_entries == 9)
         .await;
@@ -315,8 +329,18 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
     node.append(0, 7, &payload(7, 3000));
     let running = Running::start(&node, &to(&stub, "a", ""));
     running.until("a", "the pause", |v| v.state == LaneState::Paused).await;
-    assert_eq!(running.exporters.view("a").unwrap().debt_entries, 1);
-    running.exporters.seek("a", SeekTo::Now).unwrap();
+    let view = running.until("a", "its age", |v| v.oldest_ns == 7).await;
+    assert_eq!(view.debt_entries, 1);
+    let far = u64::MAX / 2;
+    let to_come = running.exporters.seek("a", SeekTo::Received(far), true).unwrap_err();
+    assert!(matches!(to_come, ExportError::TimeToCome), "{to_come}");
+    let loses = running.exporters.seek("a", SeekTo::Now, false).unwrap_err();
+    assert!(loses.to_string().contains("1 entries"), "{loses}");
+    assert_eq!(running.exporters.seek("a", SeekTo::Now, true).unwrap(), 1);
+    running.exporters.obeyed("a").await;
+    let view = running.exporters.view("a").unwrap();
+    assert_eq!((view.state, view.debt_entries), (LaneState::Paused, 0));
+    assert_eq!(view.given_up_entries, 1);
     running.exporters.set_paused("a", false).unwrap();
     running
         .until("a", "nothing owed", |v| {
@@ -328,6 +352,54 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
         0,
         "what was sought past is not sent"
     );
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 3);
+    let stub = Stub::http([]).await;
+    stub.then(Reply::Http(400, None));
+    let running = Running::start(&node, &(to(&stub, "a", "") + &to(&stub, "b", "")));
+    running.until("a", "the letters", |v| v.dead_letters == 3).await;
+    running.until("b", "the letters", |v| v.dead_letters == 3).await;
+    let configured = running.exporters.forget("a", true).unwrap_err();
+    assert!(matches!(configured, ExportError::Configured(_)), "{configured}");
+    running.stop().await;
+    let running = Running::start(&node, &to(&stub, "b", ""));
+    let loses = running.exporters.forget("a", false).unwrap_err();
+    assert!(loses.to_string().contains("3 dead letters"), "{loses}");
+    let forgotten = running.exporters.forget("a", true).unwrap();
+    assert_eq!((forgotten.dead_letters, forgotten.debt_entries), (3, 0));
+    assert!(node.catalogue.read(|state| state.exporter("a").is_none()));
+    let unknown = running.exporters.forget("a", true).unwrap_err();
+    assert!(matches!(unknown, ExportError::Unknown(_)), "{unknown}");
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_exporter_name_too_many_stops_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    for n in 0..gophership_catalogue::limits::EXPORTERS_MAX {
+        let exporter = gophership_catalogue::Command::SetExporter {
+            exporter: format!("old-{n}"),
+            paused: false,
+            at_ns: 1,
+        };
+        node.catalogue.submit(exporter).unwrap();
+    }
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &(to(&stub, "old-1", "") + &to(&stub, "new", "")));
+    running.until("old-1", "its entry", |v| v.sent_entries == 1).await;
+    assert!(running.exporters.view("new").is_err());
+    running.exporters.forget("old-2", true).unwrap();
+    running.stop().await;
+    let running = Running::start(&node, &to(&stub, "new", ""));
+    running.until("new", "its entry", |v| v.sent_entries == 1).await;
     running.stop().await;
     node.close();
 }
@@ -428,7 +500,7 @@ async fn a_cursor_is_kept_again_after_a_seek_back() {
         }
     };
     wait_kept().await;
-    running.exporters.seek("a", SeekTo::Oldest).unwrap();
+    running.exporters.seek("a", SeekTo::Oldest, false).unwrap();
     running.until("a", "all of it again", |v| v.sent_entries == 6).await;
     wait_kept().await;
     running.stop().await;

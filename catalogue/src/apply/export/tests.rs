@@ -296,6 +296,39 @@ fn dead_letters_above_the_limit_are_refused_as_a_whole_and_each_is_a_row_of_its_
 }
 
 #[test]
+fn malformed_entries_have_a_bound_of_their_own_hold_nothing_and_are_passed_over_past_it() {
+    let id = segment(1, 0, 1);
+    let mut state = ready();
+    let malformed = |number| DeadLetter {
+        cause: LetterCause::Malformed,
+        ..letter("a", id, number)
+    };
+    let limit = MALFORMED_LETTERS_MAX as u64;
+    let many: Vec<_> = (1..=limit + 5).map(malformed).collect();
+    say(&mut state, &[add(&many), add(&[letter("a", id, limit + 9)])]);
+    assert_eq!(
+        state.dead_letter_count_of("a", LetterCause::Malformed),
+        MALFORMED_LETTERS_MAX
+    );
+    assert_eq!(state.dead_letter_count_of("a", LetterCause::Refused), 1);
+    assert!(state.is_held(id));
+    let trim = Command::Trim {
+        id,
+        why: TrimReason::Retention,
+    };
+    let held = apply(&mut state, &trim);
+    assert_eq!(held, Err(Refusal::Held { id, letters: 1 }));
+    let drop = Command::DropDeadLetters {
+        exporter: "a".to_owned(),
+        letters: vec![entry(id, limit + 9)],
+    };
+    say(&mut state, &[drop]);
+    assert!(!state.is_held(id));
+    say(&mut state, &[trim]);
+    assert_eq!(state.dead_letter_count("a"), 0, "they go with their segment");
+}
+
+#[test]
 fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
     let mut state = ready();
     let (trimmed, never) = (segment(1, 0, 1), segment(1, 0, 2));

@@ -83,7 +83,7 @@ fn a_segment_has_the_dead_letters_of_all_its_entries_and_of_no_other() {
             segment(3, 1, 5),
         ]
         .into_iter()
-        .filter(|id| state.has_dead_letter(*id))
+        .filter(|id| state.is_held(*id))
         .collect();
         assert_eq!(holds, BTreeSet::from([id]));
     }
