@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId, TenantId};
-use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
 
 /// See the module.
@@ -58,7 +58,26 @@ impl Ledger for MemoryLedger {
     }
 
     fn trim_segment(&self, id: SegmentId, _: TrimReason) -> Result<(), LedgerError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.put(KnownSegment::Trimmed(id));
+        Ok(())
+    }
+
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().for_each(|id| drop(known.remove(id)));
+        Ok(())
+    }
+
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.put(KnownSegment::Lost(id));
+        Ok(())
+    }
+
+    fn clock(&self) -> Option<ClockMark> {
+        None
+    }
+
+    fn keep_clock(&self, _: ClockMark) -> Result<(), LedgerError> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! **Not here**: what commands about exporters do (`apply/export.rs`).
 
 use gophership_vault::ids::{Epoch, NodeId, SegmentId, ShardId};
-use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
@@ -41,13 +41,16 @@ pub(crate) fn decide(state: &State, command: &Command) -> Decision {
             node,
             storage_uuid,
             boot_uuid,
+            seen,
             at_ns,
-        } => node_up(state, *node, *storage_uuid, *boot_uuid, *at_ns),
+        } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to } => set_node_state(state, *node, *to),
         Command::Open { open, at_ns } => open_segment(state, open, *at_ns),
         Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
         Command::Seal { seal } => seal_segment(state, seal),
         Command::Trim { id, why } => trim_segment(state, *id, *why),
+        Command::Unlinked { segments } => unlinked(state, segments),
+        Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::CreateJob { request, spec, at_ns } => create_job(state, *request, spec, *at_ns),
         Command::JobProgress { job, positions } => job_progress(state, *job, positions),
@@ -113,7 +116,14 @@ fn register_node(state: &State, storage_uuid: Uuid, at_ns: u64) -> Decision {
     ))
 }
 
-fn node_up(state: &State, node: NodeId, storage_uuid: Uuid, boot_uuid: Uuid, at_ns: u64) -> Decision {
+fn node_up(
+    state: &State,
+    node: NodeId,
+    storage_uuid: Uuid,
+    boot_uuid: Uuid,
+    seen: Option<Epoch>,
+    at_ns: u64,
+) -> Decision {
     let record = node_of(state, node)?;
     if record.storage_uuid != storage_uuid {
         return Err(Refusal::OtherStorage {
@@ -122,12 +132,13 @@ fn node_up(state: &State, node: NodeId, storage_uuid: Uuid, boot_uuid: Uuid, at_
             given: storage_uuid,
         });
     }
-    let epoch = match record.boot {
+    let latest = match record.boot {
         Some(boot) if boot.boot_uuid == boot_uuid => return unchanged(Reply::Up(boot.epoch)),
-        Some(boot) => boot
-            .epoch
-            .checked_next()
-            .ok_or(Refusal::NumbersUsedUp { what: "epoch" })?,
+        Some(boot) => seen.max(Some(boot.epoch)),
+        None => seen,
+    };
+    let epoch = match latest {
+        Some(latest) => latest.checked_next().ok_or(Refusal::NumbersUsedUp { what: "epoch" })?,
         None => Epoch::FIRST,
     };
     let boot = Some(Boot {
@@ -203,7 +214,7 @@ fn begin_recovery(state: &State, id: SegmentId, at_ns: u64) -> Decision {
 fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     let id = seal.id;
     let rule = rule_for(state, id, Step::Seal)?;
-    let writer = state.segment(id).map_or(seal.epoch, SegmentRecord::epoch);
+    let writer = state.segment(id).and_then(SegmentRecord::epoch).unwrap_or(seal.epoch);
     if writer != seal.epoch {
         return Err(Refusal::OtherWriter {
             id,
@@ -249,22 +260,41 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
         }
         (TrimReason::Dropped, _) => shard.trimmed_dropped += 1,
     }
-    let mut changes = vec![Change::Shard((id.node, id.shard), shard), Change::SegmentGone(id)];
+    let trimmed = Change::Segment(SegmentRecord::Trimmed { id, why });
+    let mut changes = vec![Change::Shard((id.node, id.shard), shard), trimmed];
     changes.extend(export::letters_gone(state, id));
     Ok((Reply::Done, changes))
 }
 
-fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
-    match (rule_for(state, id, Step::MarkLost)?, state.segment(id)) {
-        (Rule::To(_), Some(record)) => {
-            let lost = SegmentRecord::Lost {
-                was: record.known(),
-                lost_ns: at_ns,
-            };
-            Ok((Reply::Done, vec![Change::Segment(lost)]))
+fn unlinked(state: &State, segments: &[SegmentId]) -> Decision {
+    let mut changes = Vec::new();
+    for id in segments {
+        if let Rule::To(_) = rule_for(state, *id, Step::Unlinked)? {
+            changes.push(Change::SegmentGone(*id));
         }
-        (Rule::To(_) | Rule::Same | Rule::Refuse, _) => unchanged(Reply::Done),
     }
+    Ok((Reply::Done, changes))
+}
+
+fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {
+    node_of(state, node)?;
+    if state.clock(node).is_some_and(|known| mark.now_ns <= known.now_ns) {
+        return unchanged(Reply::Done);
+    }
+    Ok((Reply::Done, vec![Change::Clock(node, mark)]))
+}
+
+fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+    let was = match (rule_for(state, id, Step::MarkLost)?, state.segment(id)) {
+        (Rule::To(_), Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. })) => {
+            FormerSegment::Open(*open)
+        }
+        (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => FormerSegment::Sealed(*seal),
+        (Rule::To(_), _) => FormerSegment::Unrecorded(id),
+        (Rule::Same | Rule::Refuse, _) => return unchanged(Reply::Done),
+    };
+    let lost = SegmentRecord::Lost { was, lost_ns: at_ns };
+    Ok((Reply::Done, vec![Change::Segment(lost)]))
 }
 
 fn create_job(state: &State, request: Uuid, spec: &str, at_ns: u64) -> Decision {

@@ -4,7 +4,7 @@
 //! is answered the same, unless something else came between.
 
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
-use gophership_vault::ledger::{OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::exporter::{DeadLetter, EntryKey, ExportCursor};
@@ -30,6 +30,8 @@ pub enum Command {
         storage_uuid: Uuid,
         /// What the process calls itself.
         boot_uuid: Uuid,
+        /// The highest epoch found on the node's disk: the catalogue may be an older copy.
+        seen: Option<Epoch>,
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
@@ -65,6 +67,18 @@ pub enum Command {
         id: SegmentId,
         /// Why.
         why: TrimReason,
+    },
+    /// Nothing of these trimmed segments is on disk any more.
+    Unlinked {
+        /// The segments.
+        segments: Vec<SegmentId>,
+    },
+    /// Keeps a node's vault clock. One that is behind the known one changes nothing.
+    KeepClock {
+        /// The node.
+        node: NodeId,
+        /// Its clock.
+        mark: ClockMark,
     },
     /// An operator gives a segment up.
     MarkLost {

@@ -93,11 +93,11 @@ impl LocalCatalogue {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The epoch of this boot: a new one for a new `boot_uuid`, the same for the same.
+    /// The epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen` on the disk.
     ///
     /// # Errors
     /// As [`Self::submit`].
-    pub fn node_up(&self, boot_uuid: Uuid) -> Result<Epoch, CatalogueError> {
+    pub fn node_up(&self, boot_uuid: Uuid, seen: Option<Epoch>) -> Result<Epoch, CatalogueError> {
         let Identity {
             node_id: node,
             storage_uuid,
@@ -107,6 +107,7 @@ impl LocalCatalogue {
             node,
             storage_uuid,
             boot_uuid,
+            seen,
             at_ns: now_unix_nano(),
         })? {
             Reply::Up(epoch) => Ok(epoch),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex};
-use gophership_vault::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
+use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::TimeRange;
 use thiserror::Error;
 use uuid::Uuid;
@@ -43,12 +43,20 @@ const KIND_SETTING: u8 = 6;
 const KIND_EXPORTER: u8 = 7;
 const KIND_CURSOR: u8 = 8;
 const KIND_DEAD_LETTER: u8 = 9;
+const KIND_CLOCK: u8 = 10;
 
 const SEGMENT_OPEN: u8 = 1;
 const SEGMENT_RECOVERING: u8 = 2;
 const SEGMENT_SEALED: u8 = 3;
 // 4 is kept for Archived.
 const SEGMENT_LOST: u8 = 5;
+const SEGMENT_TRIMMED: u8 = 6;
+/// Before a segment was lost that no record spoke of.
+const SEGMENT_UNRECORDED: u8 = 0;
+
+const TRIM_EMPTY: u8 = 1;
+const TRIM_RETENTION: u8 = 2;
+const TRIM_DROPPED: u8 = 3;
 
 const JOB_RUNNING: u8 = 1;
 const JOB_DONE: u8 = 2;
@@ -125,6 +133,10 @@ pub fn row_of(change: &Change) -> Row {
         ),
         Change::Segment(segment) => (segment_key(segment.id()), Some(write_segment(segment))),
         Change::SegmentGone(id) => (segment_key(*id), None),
+        Change::Clock(node, mark) => (
+            key(KIND_CLOCK).u32_be(node.get()),
+            Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
+        ),
         Change::Job(id, job) => (key(KIND_JOB).u64_be(id.get()), Some(write_job(job))),
         Change::JobGone(id) => (key(KIND_JOB).u64_be(id.get()), None),
         Change::Setting(name, setting) => (key(KIND_SETTING).bytes(name.as_bytes()), Some(write_setting(setting))),
@@ -188,6 +200,13 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
                 },
             )
         }
+        KIND_CLOCK => Change::Clock(
+            k.node_be()?,
+            ClockMark {
+                now_ns: v.u64()?,
+                credit_ns: v.u64()?,
+            },
+        ),
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
@@ -297,11 +316,17 @@ fn write_segment(segment: &SegmentRecord) -> Writer {
             .u64(*opened_ns)
             .u64(*since_ns),
         SegmentRecord::Sealed(seal) => write_seal(value().u8(SEGMENT_SEALED), seal),
+        SegmentRecord::Trimmed { why, .. } => value().u8(SEGMENT_TRIMMED).u8(match why {
+            TrimReason::Empty => TRIM_EMPTY,
+            TrimReason::Retention => TRIM_RETENTION,
+            TrimReason::Dropped => TRIM_DROPPED,
+        }),
         SegmentRecord::Lost { was, lost_ns } => {
             let w = value().u8(SEGMENT_LOST).u64(*lost_ns);
             match was {
-                KnownSegment::Open(open) => write_open(w.u8(SEGMENT_OPEN), open),
-                KnownSegment::Sealed(seal) => write_seal(w.u8(SEGMENT_SEALED), seal),
+                FormerSegment::Unrecorded(_) => w.u8(SEGMENT_UNRECORDED),
+                FormerSegment::Open(open) => write_open(w.u8(SEGMENT_OPEN), open),
+                FormerSegment::Sealed(seal) => write_seal(w.u8(SEGMENT_SEALED), seal),
             }
         }
     }
@@ -319,11 +344,21 @@ fn read_segment(id: SegmentId, state: u8, v: &mut Reader<'_>) -> Result<SegmentR
             since_ns: v.u64()?,
         },
         SEGMENT_SEALED => SegmentRecord::Sealed(read_seal(id, v)?),
+        SEGMENT_TRIMMED => SegmentRecord::Trimmed {
+            id,
+            why: match v.u8()? {
+                TRIM_EMPTY => TrimReason::Empty,
+                TRIM_RETENTION => TrimReason::Retention,
+                TRIM_DROPPED => TrimReason::Dropped,
+                found => return Err(v.unknown("reason of a trim", found)),
+            },
+        },
         SEGMENT_LOST => {
             let (lost_ns, was) = (v.u64()?, v.u8()?);
             let was = match was {
-                SEGMENT_OPEN => KnownSegment::Open(read_open(id, v)?),
-                SEGMENT_SEALED => KnownSegment::Sealed(read_seal(id, v)?),
+                SEGMENT_UNRECORDED => FormerSegment::Unrecorded(id),
+                SEGMENT_OPEN => FormerSegment::Open(read_open(id, v)?),
+                SEGMENT_SEALED => FormerSegment::Sealed(read_seal(id, v)?),
                 found => return Err(v.unknown("former segment state", found)),
             };
             SegmentRecord::Lost { was, lost_ns }

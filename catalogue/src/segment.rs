@@ -1,14 +1,16 @@
-//! The life of a segment: `Open -> (Recovering) -> Sealed -> Trimmed`, and `Lost`, which only an operator sets.
+//! The life of a segment: `Open -> (Recovering) -> Sealed -> Trimmed -> Gone`, and `Lost`, which only an operator sets.
 //!
-//! **Owns** the table of transitions. **Invariants.** I1: nothing leads back. I2: Trimmed and Lost are ends.
+//! **Owns** the table of transitions. **Invariants.** I1: nothing leads back. I2: Lost is an end. A segment that is on no record
+//! can be lost, too: its files are there, and the catalogue may be an older copy. I3: a trim stays on
+//! record until its files are known to be gone, since the absence of a record is no reason to remove a file.
 //! **Not here**: what a command must say besides (`apply.rs`).
 
 use std::fmt;
 
 use gophership_vault::ids::{Epoch, SegmentId};
-use gophership_vault::ledger::{KnownSegment, OpenRecord, SealRecord};
+use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
 
-/// What the catalogue keeps of a segment. A trimmed one has no record: its index is below its shard's `next_index`, and not in the table.
+/// The catalogue's record of a segment. One whose files are gone has none: its index is below its shard's `next_index`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentRecord {
     /// Taking entries.
@@ -29,10 +31,17 @@ pub enum SegmentRecord {
     },
     /// Complete.
     Sealed(SealRecord),
+    /// Trimmed; its files may still be there.
+    Trimmed {
+        /// The segment.
+        id: SegmentId,
+        /// The reason.
+        why: TrimReason,
+    },
     /// Given up by an operator.
     Lost {
         /// What it was before.
-        was: KnownSegment,
+        was: FormerSegment,
         /// When it was given up.
         lost_ns: u64,
     },
@@ -44,23 +53,18 @@ impl SegmentRecord {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => open.id,
             Self::Sealed(seal) => seal.id,
+            Self::Trimmed { id, .. } => *id,
             Self::Lost { was, .. } => was.id(),
         }
     }
 
-    /// The boot that wrote it.
-    pub fn epoch(&self) -> Epoch {
+    /// The boot that wrote it, where that is on record.
+    pub fn epoch(&self) -> Option<Epoch> {
         match self {
-            Self::Open { open, .. } | Self::Recovering { open, .. } => open.epoch,
-            Self::Sealed(seal) => seal.epoch,
-            Self::Lost {
-                was: KnownSegment::Open(open),
-                ..
-            } => open.epoch,
-            Self::Lost {
-                was: KnownSegment::Sealed(seal),
-                ..
-            } => seal.epoch,
+            Self::Open { open, .. } | Self::Recovering { open, .. } => Some(open.epoch),
+            Self::Sealed(seal) => Some(seal.epoch),
+            Self::Trimmed { .. } => None,
+            Self::Lost { was, .. } => was.epoch(),
         }
     }
 
@@ -70,16 +74,18 @@ impl SegmentRecord {
             Self::Open { .. } => SegmentState::Open,
             Self::Recovering { .. } => SegmentState::Recovering,
             Self::Sealed(_) => SegmentState::Sealed,
+            Self::Trimmed { .. } => SegmentState::Trimmed,
             Self::Lost { .. } => SegmentState::Lost,
         }
     }
 
-    /// As the vault knows it. One that is lost is known as what it was: the vault removes what it does not know.
+    /// The segment as the vault knows it.
     pub fn known(&self) -> KnownSegment {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => KnownSegment::Open(*open),
             Self::Sealed(seal) => KnownSegment::Sealed(*seal),
-            Self::Lost { was, .. } => *was,
+            Self::Trimmed { id, .. } => KnownSegment::Trimmed(*id),
+            Self::Lost { was, .. } => KnownSegment::Lost(was.id()),
         }
     }
 }
@@ -95,20 +101,23 @@ pub enum SegmentState {
     Recovering,
     /// Complete.
     Sealed,
-    /// Its bytes are given up; or its index was passed over and will never be used.
+    /// Its bytes are given up, and its files may still be there.
     Trimmed,
+    /// Its files are gone; or its index was passed over and will never be used.
+    Gone,
     /// Given up by an operator.
     Lost,
 }
 
 impl SegmentState {
     /// Every state there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Unopened,
         Self::Open,
         Self::Recovering,
         Self::Sealed,
         Self::Trimmed,
+        Self::Gone,
         Self::Lost,
     ];
 }
@@ -121,6 +130,7 @@ impl fmt::Display for SegmentState {
             Self::Recovering => "Recovering",
             Self::Sealed => "Sealed",
             Self::Trimmed => "Trimmed",
+            Self::Gone => "Gone",
             Self::Lost => "Lost",
         })
     }
@@ -141,19 +151,22 @@ pub enum Step {
     TrimRetention,
     /// `Trim`, of a segment that was not released
     TrimDropped,
+    /// `Unlinked`
+    Unlinked,
     /// `MarkLost`
     MarkLost,
 }
 
 impl Step {
     /// Every step there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
         Self::TrimEmpty,
         Self::TrimRetention,
         Self::TrimDropped,
+        Self::Unlinked,
         Self::MarkLost,
     ];
 }
@@ -167,6 +180,7 @@ impl fmt::Display for Step {
             Self::TrimEmpty => "Trim (empty)",
             Self::TrimRetention => "Trim (retention)",
             Self::TrimDropped => "Trim (dropped)",
+            Self::Unlinked => "Unlinked",
             Self::MarkLost => "MarkLost",
         })
     }
@@ -186,19 +200,21 @@ pub enum Rule {
 /// The table of transitions.
 pub fn rule(from: SegmentState, step: Step) -> Rule {
     use Rule::{Refuse, Same, To};
-    use SegmentState::{Lost, Open, Recovering, Sealed, Trimmed, Unopened};
+    use SegmentState::{Gone, Lost, Open, Recovering, Sealed, Trimmed, Unopened};
     match (from, step) {
         (Unopened, Step::Open) => To(Open),
         (Open, Step::BeginRecovery) => To(Recovering),
         (Open | Recovering, Step::Seal) => To(Sealed),
         (Open | Recovering | Sealed, Step::TrimEmpty) => To(Trimmed),
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
-        (Open | Recovering | Sealed, Step::MarkLost) => To(Lost),
+        (Trimmed, Step::Unlinked) => To(Gone),
+        (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
         | (Sealed, Step::Seal)
-        | (Trimmed, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped)
+        | (Trimmed | Gone, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped)
+        | (Gone, Step::Unlinked)
         | (Lost, Step::MarkLost) => Same,
 
         (
@@ -208,15 +224,22 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
             | Step::TrimEmpty
             | Step::TrimRetention
             | Step::TrimDropped
-            | Step::MarkLost,
+            | Step::Unlinked,
         )
-        | (Open, Step::TrimRetention | Step::TrimDropped)
-        | (Recovering, Step::Open | Step::TrimRetention | Step::TrimDropped)
-        | (Sealed, Step::Open | Step::BeginRecovery)
-        | (Trimmed, Step::Open | Step::BeginRecovery | Step::Seal | Step::MarkLost)
+        | (Open, Step::TrimRetention | Step::TrimDropped | Step::Unlinked)
+        | (Recovering, Step::Open | Step::TrimRetention | Step::TrimDropped | Step::Unlinked)
+        | (Sealed, Step::Open | Step::BeginRecovery | Step::Unlinked)
+        | (Trimmed | Gone, Step::Open | Step::BeginRecovery | Step::Seal)
+        | (Trimmed, Step::MarkLost)
         | (
             Lost,
-            Step::Open | Step::BeginRecovery | Step::Seal | Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped,
+            Step::Open
+            | Step::BeginRecovery
+            | Step::Seal
+            | Step::TrimEmpty
+            | Step::TrimRetention
+            | Step::TrimDropped
+            | Step::Unlinked,
         ) => Refuse,
     }
 }
@@ -227,14 +250,15 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        //                      Open    BeginRecovery Seal      TrimEmpty TrimRetention TrimDropped MarkLost
+        //                      Open    BeginRecovery Seal TrimEmpty TrimRetention TrimDropped Unlinked MarkLost
         let expected = "
-            Unopened   Open    -          -      -       -       -       -
-            Open       same    Recovering Sealed Trimmed -       -       Lost
-            Recovering -       same       Sealed Trimmed -       -       Lost
-            Sealed     -       -          same   Trimmed Trimmed Trimmed Lost
-            Trimmed    -       -          -      same    same    same    -
-            Lost       -       -          -      -       -       -       same";
+            Unopened   Open    -          -      -       -       -       -    Lost
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost
+            Recovering -       same       Sealed Trimmed -       -       -    Lost
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost
+            Trimmed    -       -          -      same    same    same    Gone -
+            Gone       -       -          -      same    same    same    same Lost
+            Lost       -       -          -      -       -       -       -    same";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -257,7 +281,7 @@ mod tests {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
                     assert!(rank(to) > rank(from), "{from} {step}");
-                    assert!(!matches!(from, SegmentState::Trimmed | SegmentState::Lost));
+                    assert!(from != SegmentState::Lost);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! What the catalogue knows, and how a decided change alters it.
 //!
 //! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
-//! it that is not in the table is trimmed, so that the state is as large as what is kept and not as what ever was. I3: equal histories
+//! it that is not in the table is gone, so that the state is as large as what is kept and not as what ever was. I3: equal histories
 //! give equal rows, byte for byte.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::BTreeMap;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::ClockMark;
 
 use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
@@ -66,6 +67,8 @@ pub enum Change {
     Node(NodeRecord),
     /// A shard is now so.
     Shard((NodeId, ShardId), ShardRecord),
+    /// A node's vault clock is now so.
+    Clock(NodeId, ClockMark),
     /// A segment is now so.
     Segment(SegmentRecord),
     /// A segment is in the table no more.
@@ -128,6 +131,7 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
@@ -147,6 +151,7 @@ impl Default for State {
             nodes: BTreeMap::new(),
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
             exporters: BTreeMap::new(),
@@ -177,12 +182,12 @@ impl State {
         self.shards.iter().map(|(k, v)| (*k, v))
     }
 
-    /// The record of a segment that is neither unopened nor trimmed.
+    /// The record of a segment that is neither unopened nor gone.
     pub fn segment(&self, id: SegmentId) -> Option<&SegmentRecord> {
         self.segments.get(&id)
     }
 
-    /// All segments that are neither unopened nor trimmed, in order.
+    /// All segments that are neither unopened nor gone, in order.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentRecord> {
         self.segments.values()
     }
@@ -191,9 +196,14 @@ impl State {
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
         match self.segments.get(&id) {
             Some(record) => record.state(),
-            None if id.index < self.shard(id.node, id.shard).next_index => SegmentState::Trimmed,
+            None if id.index < self.shard(id.node, id.shard).next_index => SegmentState::Gone,
             None => SegmentState::Unopened,
         }
+    }
+
+    /// A node's vault clock, as it was last kept.
+    pub fn clock(&self, node: NodeId) -> Option<ClockMark> {
+        self.clocks.get(&node).copied()
     }
 
     /// The replay job of this number.
@@ -235,6 +245,7 @@ impl State {
                     c.sealed_records += seal.stats.records;
                     c.sealed_stored_bytes += seal.stats.stored_bytes;
                 }
+                SegmentRecord::Trimmed { .. } => {}
                 SegmentRecord::Lost { .. } => c.lost += 1,
             }
         }
@@ -256,6 +267,7 @@ impl State {
             Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
             Change::Segment(segment) => drop(self.segments.insert(segment.id(), segment)),
             Change::SegmentGone(id) => drop(self.segments.remove(&id)),
+            Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Job(id, job) => drop(self.jobs.insert(id, job)),
             Change::JobGone(id) => drop(self.jobs.remove(&id)),
             Change::Setting(key, setting) => drop(self.settings.insert(key, setting)),
@@ -280,5 +292,6 @@ impl State {
             .chain(self.jobs.iter().map(|(k, v)| Change::Job(*k, v.clone())))
             .chain(self.settings.iter().map(|(k, v)| Change::Setting(k.clone(), v.clone())))
             .chain(self.export_changes())
+            .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
     }
 }

@@ -1,7 +1,7 @@
 //! Commands for tests: few numbers, so that they meet.
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats, TrimReason};
+use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::TimeRange;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -81,6 +81,7 @@ pub(crate) fn up(node_no: u32, boot: u8) -> Command {
         node: node(node_no),
         storage_uuid: uuid(node_no as u8),
         boot_uuid: uuid(boot),
+        seen: None,
         at_ns: 2,
     }
 }
@@ -182,7 +183,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => (1..4u8, at.clone()).prop_map(|(n, at_ns)| Command::RegisterNode { storage_uuid: uuid(n), at_ns }),
         2 => (1..4u32, 1..4u8, 1..6u8, at.clone()).prop_map(|(n, s, b, at_ns)| Command::NodeUp {
-            node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), at_ns
+            node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), seen: None, at_ns
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
         1 => (1..3u32, any::<bool>()).prop_map(|(n, d)| Command::SetNodeState {
@@ -194,6 +195,10 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::BeginRecovery { id, at_ns }),
         6 => (ids(), 1..4u64, 0..3u64).prop_map(|(id, e, n)| Command::Seal { seal: seal_record(id, e, n) }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
+        3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
+        1 => (1..3u32, 0..9u64, 0..9u64).prop_map(|(n, now_ns, credit_ns)| Command::KeepClock {
+            node: node(n), mark: ClockMark { now_ns, credit_ns }
+        }),
         12 => export_command(),
         1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::MarkLost { id, at_ns }),
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {

@@ -28,7 +28,7 @@ fn opened(folder: &Path) -> LocalCatalogue {
 #[ignore = "the child of the test below; it runs until it is killed"]
 fn child_that_commits_until_it_is_killed() {
     let catalogue = opened(&PathBuf::from(std::env::var_os(FOLDER).unwrap()));
-    let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+    let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
     loop {
         let id = SegmentId {
             node: NodeId::FIRST,

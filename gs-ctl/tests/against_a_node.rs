@@ -135,7 +135,7 @@ fn take(path: &Path) -> DataDir {
 fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<LocalCatalogue>) {
     let data = take(path);
     let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
-    let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+    let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
     let options = VaultOptions {
         shards: 1,
         segment_size: 64 * 1024,
@@ -379,7 +379,7 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
 #[test]
 fn a_wal_file_is_shown_without_a_node() {
     let node = Node::with(&payloads(4));
-    let wal = fs::read_dir(node.path("wal/0000"))
+    let wal = fs::read_dir(node.path("wal/0000000001/0000"))
         .unwrap()
         .map(|f| f.unwrap().path())
         .min()

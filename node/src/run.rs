@@ -321,12 +321,12 @@ struct Store {
 
 fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
-    // A WAL file for each shard, and something for the catalogue.
-    data.make_room((u64::from(shards) + 1) * config.vault.segment_size)?;
+    data.make_room(shards, config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
     let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
+    let seen = data.highest_epoch()?;
     let catalogue = Arc::new(catalogue);
-    let epoch = catalogue.node_up(Uuid::new_v4())?;
+    let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
     let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &catalogue), epoch, ledger, seams)?;

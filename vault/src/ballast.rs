@@ -10,13 +10,13 @@ use rustix::fs::FallocateFlags;
 
 use crate::error::VaultError;
 use crate::file_io;
-use crate::limits::{BALLAST_SHARE, PAGE};
+use crate::limits::START_BESIDE_SEGMENTS;
 
-/// Bytes of the ballast of a vault with so many shards: a WAL file for each, and no more than a share of the disk limit.
+/// Bytes that a start with so many shards needs on the disk: a WAL file for each, one segment that is cut, and something for the catalogue. The ballast
+/// has as many, so that a node that was stopped while its disk was filled to the last byte starts again.
 #[must_use]
-pub fn ballast_bytes(shards: u16, segment_size: u64, disk_limit: u64) -> u64 {
-    let size = (u64::from(shards) * segment_size).min(disk_limit / BALLAST_SHARE);
-    size - size % PAGE
+pub fn start_bytes(shards: u16, segment_size: u64) -> u64 {
+    (u64::from(shards) + 1) * segment_size + START_BESIDE_SEGMENTS
 }
 
 /// The file `<data>/ballast`.
@@ -27,10 +27,10 @@ pub(crate) struct Ballast {
 
 impl Ballast {
     /// The ballast of a vault with so many shards.
-    pub(crate) fn of(data: &Path, shards: u16, segment_size: u64, disk_limit: u64) -> Self {
+    pub(crate) fn of(data: &Path, shards: u16, segment_size: u64) -> Self {
         Self {
             path: data.join("ballast"),
-            size: ballast_bytes(shards, segment_size, disk_limit),
+            size: start_bytes(shards, segment_size),
         }
     }
 
@@ -99,7 +99,7 @@ pub(crate) fn make_room(data: &Path, needed: u64) -> Result<bool, VaultError> {
 }
 
 /// Bytes that the file system of `path` has left for us; none where it does not say.
-fn available(path: &Path) -> u64 {
+pub(crate) fn available(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |fs| fs.f_bavail * fs.f_frsize)
 }
 
@@ -110,23 +110,23 @@ mod tests {
     #[test]
     fn it_is_made_once_given_up_once_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let ballast = Ballast::of(dir.path(), 2, 64 * 1024, 100 * 1024 * 1024);
+        let ballast = Ballast::of(dir.path(), 2, 64 * 1024);
+        let size = start_bytes(2, 64 * 1024);
         assert_eq!(ballast.bytes(), 0);
         ballast.keep().unwrap();
-        assert_eq!(ballast.bytes(), 128 * 1024);
+        assert_eq!(ballast.bytes(), size);
         assert!(!make_room(dir.path(), 1).unwrap(), "there is room");
         assert!(make_room(dir.path(), u64::MAX).unwrap());
         assert!(!ballast.give_up().unwrap());
         ballast.keep().unwrap();
-        assert_eq!(ballast.bytes(), 128 * 1024);
+        assert_eq!(ballast.bytes(), size);
     }
 
     #[test]
-    fn a_small_disk_limit_bounds_it() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(
-            Ballast::of(dir.path(), 4, 64 << 20, 1 << 20).size,
-            (1 << 20) / BALLAST_SHARE / PAGE * PAGE
-        );
+    fn it_is_what_a_start_needs() {
+        for shards in [1, 2, 16] {
+            assert!(start_bytes(shards, 64 << 20) > (u64::from(shards) + 1) * (64 << 20));
+            assert!(start_bytes(shards, 64 << 20).is_multiple_of(4096));
+        }
     }
 }

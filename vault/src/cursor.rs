@@ -1,8 +1,9 @@
 //! The one reader over all of a shard: sealed segments by their files, the rest by its WAL. Everything below the limit is seen at once.
 //!
 //! **Invariants.** I1: entries come in Lsn order, each once. I2: no entry past the limit is given, and the limit is never past the ack watermark. I3: damage costs what is damaged, is
-//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it. I4: what passes (a recovery, a lack of descriptors) costs nothing: it is waited
-//! for, by the cursor or, where it follows, by its owner.
+//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it. I4: a follower passes only what is on record as damaged for good, or given up by
+//! an operator; whatever else cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that gives an error) its owner waits for. Another cursor waits for
+//! recoveries and descriptors, and reports the rest as missing.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -195,11 +196,24 @@ impl ShardCursor {
         };
         match slot {
             // One that holds nothing is opened all the same: it may have lost what it held.
-            Slot::Sealed(record) if record.stats.event.is_some_and(|e| !e.overlaps(self.time)) => self.next_segment(),
-            Slot::Sealed(record) => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
+            Slot::Sealed(record)
+            | Slot::Unreadable {
+                sealed: Some(record), ..
+            } if record.stats.event.is_some_and(|e| !e.overlaps(self.time)) => self.next_segment(),
+            Slot::Sealed(record)
+            | Slot::Unreadable {
+                sealed: Some(record), ..
+            } => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
+                    self.parts.table.sealed_is_readable(self.shard, index);
                     reader.must_end_with(record.stats.last_lsn);
-                    self.note_faults(id, &mut reader);
+                    if self.follows && reader.met_bad_pages() {
+                        self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
+                        return None;
+                    }
+                    if !self.note_faults(id, &mut reader) {
+                        return None;
+                    }
                     self.source = Source::Segment {
                         id,
                         reader: Box::new(reader),
@@ -220,7 +234,11 @@ impl ShardCursor {
                 }
                 Err(error) => return self.not_opened(id, &error),
             },
-            Slot::Unreadable(why) => return self.skip_segment(id, why),
+            Slot::Unreadable { why, sealed: None } if self.follows => {
+                self.waits = Some(format!("segment {id} cannot be read: {why}"));
+            }
+            Slot::Unreadable { why, sealed: None } => return self.skip_segment(id, why),
+            Slot::Lost => return self.skip_segment(id, "an operator gave it up".to_owned()),
             Slot::Recovering if self.follows => self.waits = Some(format!("segment {id} is being recovered")),
             // `at_or_after` waits for these.
             Slot::Recovering => {
@@ -230,14 +248,14 @@ impl ShardCursor {
         None
     }
 
-    /// What is only short of something is opened later.
+    /// A file that could not be opened is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
+        if self.follows {
+            self.waits = Some(format!("segment {id} cannot be read: {error}"));
+            return None;
+        }
         if error.disposition() != Disposition::Overloaded {
             return self.skip_segment(id, error.to_string());
-        }
-        if self.follows {
-            self.waits = Some(error.to_string());
-            return None;
         }
         let Some(left) = self.short_waits.checked_sub(1) else {
             return self.skip_segment(id, error.to_string());
@@ -294,16 +312,22 @@ impl ShardCursor {
             return None;
         }
         let wanted = row.last >= self.number && row.event.overlaps(self.time);
-        let read = wanted.then(|| reader.block(next_block));
-        next_block += 1;
-        let (block, fault) = match read {
+        let (block, fault) = match wanted.then(|| reader.block(next_block)) {
             None => (None, None),
             Some(Ok(block)) => (Some((block, 0)), None),
             Some(Err(fault)) => {
-                self.keep(id, &fault, &reader.damaged_bytes(&fault));
+                if self.follows && reader.met_bad_pages() {
+                    // The file is opened anew at the next step.
+                    self.waits = Some(self.fault(id, &fault).what);
+                    return None;
+                }
+                if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
+                    return None;
+                }
                 (None, Some(self.fault(id, &fault)))
             }
         };
+        next_block += 1;
         self.source = Source::Segment {
             id,
             reader,
@@ -354,6 +378,14 @@ impl ShardCursor {
             index,
         };
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
+        if self.follows {
+            // The cutter read the map when the bytes were new: its segment has them.
+            let path = tail.path().display();
+            self.waits = Some(format!(
+                "{why} at offset {offset} of {path}; waits until segment {id} is sealed, which may have them"
+            ));
+            return None;
+        }
         let skipped = tail.skip_damaged(self.until);
         let fault = SegmentFault {
             offset,
@@ -400,11 +432,15 @@ impl ShardCursor {
     }
 
     /// Quarantines what is damaged outside blocks, and notes what costs entries that are asked for; so do entries that were lost before the segment was sealed.
-    fn note_faults(&mut self, id: SegmentId, reader: &mut SegmentReader) {
-        let asked = |first, last| last >= self.number && Lsn::at(id.index, first) <= self.until;
+    /// Says whether the cursor may go on.
+    fn note_faults(&mut self, id: SegmentId, reader: &mut SegmentReader) -> bool {
+        let (number, until) = (self.number, self.until);
+        let asked = |first, last| last >= number && Lsn::at(id.index, first) <= until;
         let mut found = Vec::new();
         for fault in reader.faults().to_vec() {
-            self.keep(id, &fault, &reader.damaged_bytes(&fault));
+            if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
+                return false;
+            }
             if fault.numbers.is_some_and(|(first, last)| asked(first, last)) {
                 found.push(self.fault(id, &fault));
             }
@@ -420,17 +456,24 @@ impl ShardCursor {
             }
         }
         self.faults.extend(found);
+        true
     }
 
-    fn keep(&self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
-        self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes);
+    fn keep(&mut self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
+        self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes)
     }
 
-    fn keep_of(&self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) {
+    /// Puts damage on record. Says whether the cursor may pass it: a follower waits for the record.
+    fn keep_of(&mut self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
         let reason = Quarantined::new(file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
         if let Err(error) = self.parts.quarantine.keep(what, bytes, reason) {
             tracing::error!(segment = %id, offset = fault.offset, %error, "quarantine.keep.failed");
+            if self.follows {
+                self.waits = Some(format!("damage in segment {id} cannot be put on record: {error}"));
+                return false;
+            }
         }
+        true
     }
 
     fn fault(&self, segment: SegmentId, fault: &SegmentFault) -> ScanFault {

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use crate::ballast;
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
-use crate::ids::{ClusterId, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::recovery;
 
 const FORMAT: u32 = 1;
 /// Folders that hold data, and carry the storage_uuid.
@@ -94,12 +95,20 @@ impl DataDir {
         }
     }
 
-    /// Gives up the ballast where the file system has less than `needed` bytes left, so that a start succeeds on a full disk. Says whether it did.
+    /// Gives up the ballast where the file system has less left than a start needs, so that it succeeds on a full disk. Says whether it did.
     ///
     /// # Errors
     /// It cannot be given up.
-    pub fn make_room(&self, needed: u64) -> Result<bool, VaultError> {
-        ballast::make_room(&self.path, needed)
+    pub fn make_room(&self, shards: u16, segment_size: u64) -> Result<bool, VaultError> {
+        ballast::make_room(&self.path, ballast::start_bytes(shards, segment_size))
+    }
+
+    /// The highest epoch that a WAL file in here carries: the catalogue may be an older copy than the log.
+    ///
+    /// # Errors
+    /// The folders cannot be listed.
+    pub fn highest_epoch(&self) -> Result<Option<Epoch>, VaultError> {
+        recovery::highest_epoch(&self.path, self.identity.node_id)
     }
 
     /// Where it is.

@@ -47,9 +47,11 @@ pub struct DiskUse {
 }
 
 impl DiskUse {
-    /// Bytes by which the worse of the two is above `percent`.
-    pub(crate) fn bytes_above(&self, percent: u64) -> u64 {
-        let above = |used: u64, of: u64| used.saturating_sub((u128::from(of) * u128::from(percent) / 100) as u64);
+    /// Bytes by which the worse of the two is above `percent`, with `more` bytes that may soon be used.
+    pub(crate) fn bytes_above(&self, percent: u64, more: u64) -> u64 {
+        let above = |used: u64, of: u64| {
+            (used.saturating_add(more)).saturating_sub((u128::from(of) * u128::from(percent) / 100) as u64)
+        };
         let filesystem = if self.filesystem_size == 0 {
             0
         } else {

@@ -37,6 +37,14 @@ pub enum VaultError {
         /// The system's own word.
         source: io::Error,
     },
+    /// A folder could not be synced: names in it may be lost by a power cut, and no later sync could tell.
+    #[error("cannot sync the folder {path}: {source}")]
+    FolderSync {
+        /// The folder.
+        path: PathBuf,
+        /// The system's own word.
+        source: io::Error,
+    },
     /// A stored structure is not what the format says.
     #[error("{path} is damaged at offset {offset}: {what}")]
     Damaged {
@@ -71,6 +79,9 @@ pub enum VaultError {
         /// Why.
         why: String,
     },
+    /// The segment can be read, so there is no reason to give it up.
+    #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
+    NotUnreadable(SegmentId),
     /// A block that a peer sent does not follow what is here, or is not what it should be.
     #[error("block {block_no} of segment {id} was not taken: {why}")]
     BlockRefused {
@@ -91,9 +102,9 @@ impl VaultError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
-            Self::Io { .. } => Disposition::Fatal,
+            Self::Io { .. } | Self::FolderSync { .. } => Disposition::Fatal,
             Self::Damaged { .. } | Self::Unreadable { .. } => Disposition::Corrupt,
-            Self::Format { .. } | Self::NoSuchSegment(_) | Self::BlockRefused { .. } => Disposition::Invalid,
+            Self::Format { .. } | Self::NoSuchSegment(_) | Self::NotUnreadable(_) | Self::BlockRefused { .. } => Disposition::Invalid,
             Self::NotSealed(_) => Disposition::Retry,
             Self::Ledger(error) => error.disposition,
         }

@@ -25,12 +25,15 @@ pub(crate) fn injected(what: &'static str, path: &Path) -> VaultError {
     }
 }
 
-/// Syncs a folder, so that the names in it are durable.
+/// Syncs a folder, so that the names in it are durable. A failure is final: the next sync could claim to have done what this one lost.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
-    fail_point!("dir.sync", |_| Err(injected("sync", path)));
-    File::open(path)
-        .and_then(|d| d.sync_all())
-        .map_err(VaultError::io("sync", path))
+    let failed = |source| VaultError::FolderSync {
+        path: path.to_path_buf(),
+        source,
+    };
+    fail_point!("dir.sync", |_| Err(failed(io::Error::other("injected"))));
+    let folder = File::open(path).map_err(VaultError::io("open", path))?;
+    folder.sync_all().map_err(failed)
 }
 
 /// Syncs a file's data.
@@ -90,12 +93,11 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), VaultError> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(VaultError::io("create", path))?;
-    sync_dir(parent(path))
+    create_dir(parent(path))?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(VaultError::io("create", path)(e)),
+        Ok(()) | Err(_) => sync_dir(parent(path)),
+    }
 }
 
 /// What stands in a folder, by name; a folder that is not there is empty.
@@ -138,6 +140,8 @@ pub(crate) struct DiskReader {
     base: usize,
     /// The file offset of the window's first byte, and how many bytes are in it.
     window: (u64, usize),
+    /// Whether the disk refused a read.
+    bad_pages: bool,
 }
 
 /// A read of the disk failed.
@@ -184,7 +188,13 @@ impl DiskReader {
             buf: Vec::new(),
             base: 0,
             window: (0, 0),
+            bad_pages: false,
         })
+    }
+
+    /// Whether the disk refused a read since the file was opened.
+    pub(crate) fn met_bad_pages(&self) -> bool {
+        self.bad_pages
     }
 
     /// Bytes in the file when it was opened.
@@ -251,9 +261,16 @@ impl DiskReader {
             Ok(got) => got,
             // A bad sector in the read-ahead must not hide the good bytes that were asked for.
             Err(_) if wanted > exact => {
-                read_full(&self.file, &self.path, &mut window[..exact], start, exact).map_err(ReadFault::Io)?
+                let again = read_full(&self.file, &self.path, &mut window[..exact], start, exact);
+                again.map_err(|e| {
+                    self.bad_pages = true;
+                    ReadFault::Io(e)
+                })?
             }
-            Err(e) => return Err(ReadFault::Io(e)),
+            Err(e) => {
+                self.bad_pages = true;
+                return Err(ReadFault::Io(e));
+            }
         };
         if got < lead + count {
             return Err(ReadFault::PastEnd);

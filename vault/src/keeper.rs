@@ -4,7 +4,7 @@
 //! Sealed, its segment file synced and in place. I3: nothing is removed that is not on record as trimmed. I4: a failure is tried again at the next turn; it never
 //! loses anything.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::retention::{OnFull, Release, TrimRules, trim_plan};
 use crate::segment::segment_path;
 use crate::shard::ShardShared;
 use crate::table::{Slot, Table};
+use crate::unlink::{ToUnlink, unlink_trimmed};
 use crate::vault_clock::VaultClock;
 use crate::wal::file::{Fill, SpareWal, WalFile, WalPlan, make, recycle};
 
@@ -35,6 +36,8 @@ const TURN: Duration = Duration::from_millis(25);
 const IDLE_TURN: Duration = Duration::from_millis(250);
 /// How often it looks at the disk and at retention.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often the clock is kept in the ledger: a crash sets it back by so much.
+const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
 /// What the keeper is told.
 pub(crate) enum News {
@@ -81,16 +84,7 @@ pub(crate) struct KeeperParts {
     pub(crate) clock: VaultClock,
     /// Whether the recovery waits for room.
     pub(crate) recovery_is_short: Arc<AtomicBool>,
-    /// Above every index on record before this boot, for each shard that takes entries now.
-    pub(crate) next_before: Arc<BTreeMap<ShardId, SegmentIndex>>,
-}
-
-impl KeeperParts {
-    /// Whether a segment that is not on record was before this boot, and was trimmed.
-    pub(crate) fn was_trimmed(&self, id: SegmentId) -> bool {
-        let next = self.next_before.get(&id.shard).copied();
-        id.index < next.unwrap_or_else(|| self.ledger.next_index(id.shard))
-    }
+    pub(crate) to_unlink: Arc<ToUnlink>,
 }
 
 /// One shard, as the keeper sees it.
@@ -135,8 +129,7 @@ pub(crate) struct Keeper {
     shards: Vec<KeptShard>,
     news: Receiver<News>,
     looked_at: Option<Instant>,
-    /// Files of trimmed segments that could not be removed.
-    to_remove: Vec<PathBuf>,
+    clock_kept: Option<Instant>,
 }
 
 impl Keeper {
@@ -146,7 +139,7 @@ impl Keeper {
             shards,
             news,
             looked_at: None,
-            to_remove: Vec::new(),
+            clock_kept: None,
         }
     }
 
@@ -198,6 +191,7 @@ impl Keeper {
         }
         if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
             self.looked_at = Some(Instant::now());
+            self.keep_clock(false);
             let mut disk = self.look_at_disk();
             let mut held = BTreeSet::new();
             let mut went = false;
@@ -216,14 +210,32 @@ impl Keeper {
                 // So that ingest goes on at once.
                 self.look_at_disk();
             }
+            if let Err(error) = unlink_trimmed(&self.parts) {
+                self.remove_failed(&error);
+            }
+        } else if stopping {
+            self.keep_clock(true);
         }
     }
 
-    /// A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever.
+    /// Keeps the clock in the ledger, now and then and at the end.
+    fn keep_clock(&mut self, now: bool) {
+        if now || self.clock_kept.is_none_or(|at| at.elapsed() >= CLOCK_KEEP) {
+            self.clock_kept = Some(Instant::now());
+            if let Err(error) = self.parts.ledger.keep_clock(self.parts.clock.mark()) {
+                tracing::warn!(%error, "vault.clock.not_kept");
+            }
+        }
+    }
+
+    /// A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
     fn give_up_after(&self, error: &VaultError) {
-        if let VaultError::Ledger(error) = error
-            && error.disposition == Disposition::Fatal
-        {
+        let is_final = match error {
+            VaultError::Ledger(error) => error.disposition == Disposition::Fatal,
+            VaultError::FolderSync { .. } => true,
+            _ => false,
+        };
+        if is_final {
             for kept in &self.shards {
                 kept.shared.watermark.fail(error.to_string());
             }
@@ -294,13 +306,12 @@ impl Keeper {
     /// Removes what is released, or dropped, but nothing of `held`, and adds to that what could not go. Says how many bytes went; `None` where nothing
     /// was to go.
     fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
-        self.to_remove.retain(|path| file_io::remove(path).is_err());
         let sealed: Vec<SealRecord> = self
             .parts
             .table
             .all()
             .into_iter()
-            .filter_map(|(_, _, slot)| sealed_record(slot))
+            .filter_map(|(_, _, slot)| slot.sealed().copied())
             .filter(|record| !held.contains(&record.id))
             .collect();
         let rules = TrimRules {
@@ -314,6 +325,8 @@ impl Keeper {
             } else {
                 OnFull::Refuse
             },
+            // Each shard may go on in one more file, and have one more segment cut.
+            ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
         let plan = trim_plan(&sealed, &rules);
         let mut bytes = 0;
@@ -348,7 +361,9 @@ impl Keeper {
     /// Removes one, and says how many bytes it had.
     fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
         self.parts.ledger.trim_segment(id, why)?;
-        let record = self.parts.table.remove(id.shard, id.index).and_then(sealed_record);
+        self.parts.to_unlink.add(id);
+        let slot = self.parts.table.remove(id.shard, id.index);
+        let record = slot.and_then(|slot| slot.sealed().copied());
         self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
         if let (TrimReason::Dropped, Some(record)) = (why, &record) {
             let lost = [1, record.stats.entries, record.stats.stored_bytes];
@@ -361,15 +376,16 @@ impl Keeper {
         match file_io::remove(&path) {
             Ok(()) => tracing::info!(segment = %id, "segment.trim.done"),
             // It is gone for all others: the file is tried again, and no other segment goes in its place.
-            Err(error) => {
-                tracing::warn!(segment = %id, %error, "segment.remove.failed");
-                self.to_remove.push(path);
-                if self.is_refusing() {
-                    self.give_up_ballast();
-                }
-            }
+            Err(error) => self.remove_failed(&error),
         }
         Ok(record.map_or(0, |record| record.stats.stored_bytes))
+    }
+
+    fn remove_failed(&self, error: &VaultError) {
+        tracing::warn!(%error, "segment.remove.failed");
+        if self.is_refusing() {
+            self.give_up_ballast();
+        }
     }
 
     /// Looks how full the disk is, and sets the tier.
@@ -379,8 +395,7 @@ impl Keeper {
             .table
             .all()
             .into_iter()
-            .filter_map(|(_, _, s)| sealed_record(s))
-            .map(|s| s.stats.stored_bytes)
+            .filter_map(|(_, _, slot)| slot.sealed().map(|s| s.stats.stored_bytes))
             .sum();
         let open: u64 = self.shards.iter().map(|s| s.shared.open_bytes()).sum();
         let ballast = parts.ballast.bytes();
@@ -453,11 +468,9 @@ pub(crate) fn seal_on_record(
     record: SealRecord,
 ) -> Result<SealRecord, VaultError> {
     let to = segment_path(&parts.data, record.id);
+    // A turn before this one may have come as far as the rename, and the ledger did not answer: a folder whose sync failed ends the shard.
     if from.exists() {
         file_io::rename(from, &to)?;
-    } else {
-        // A turn before this one came as far as the rename, but maybe not to the sync of its folder.
-        file_io::sync_dir(file_io::parent(&to))?;
     }
     parts.ledger.seal_segment(&record)?;
     tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
@@ -542,13 +555,6 @@ pub(crate) fn open_on_record(parts: &KeeperParts, wal: &Arc<WalFile>) -> Result<
     })?;
     parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
     Ok(())
-}
-
-fn sealed_record(slot: Slot) -> Option<SealRecord> {
-    match slot {
-        Slot::Sealed(record) => Some(record),
-        Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_) => None,
-    }
 }
 
 /// Whether trying again can help.

@@ -79,26 +79,71 @@ pub enum KnownSegment {
     Open(OpenRecord),
     /// Sealed: its segment file is the truth.
     Sealed(SealRecord),
+    /// Trimmed: whatever file there still is of it may go. Only this record removes a file.
+    Trimmed(SegmentId),
+    /// Given up by an operator: its files stay, and are not read.
+    Lost(SegmentId),
 }
 
 impl KnownSegment {
-    /// Which segment.
+    /// The segment.
     pub fn id(&self) -> SegmentId {
         match self {
             Self::Open(o) => o.id,
             Self::Sealed(s) => s.id,
+            Self::Trimmed(id) | Self::Lost(id) => *id,
         }
     }
 }
 
+/// A lost segment as it was known before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FormerSegment {
+    /// Not on record; only its files were there.
+    Unrecorded(SegmentId),
+    /// Not sealed.
+    Open(OpenRecord),
+    /// Sealed.
+    Sealed(SealRecord),
+}
+
+impl FormerSegment {
+    /// The segment.
+    pub fn id(&self) -> SegmentId {
+        match self {
+            Self::Unrecorded(id) => *id,
+            Self::Open(o) => o.id,
+            Self::Sealed(s) => s.id,
+        }
+    }
+
+    /// The boot that wrote it, where that is on record.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Unrecorded(_) => None,
+            Self::Open(o) => Some(o.epoch),
+            Self::Sealed(s) => Some(s.epoch),
+        }
+    }
+}
+
+/// The vault's clock as it is kept between starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockMark {
+    /// The vault's time, nanoseconds since the Unix epoch.
+    pub now_ns: u64,
+    /// How far later starts may still set it forward after the wall clock, nanoseconds.
+    pub credit_ns: u64,
+}
+
 /// The ledger did not take a command, or its answer is unknown. Commands are idempotent: the caller may say it again.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("the catalogue refused `{command}` for segment {id}: {why}")]
+#[error("the catalogue refused `{command}`{}: {why}", .id.map(|id| format!(" for segment {id}")).unwrap_or_default())]
 pub struct LedgerError {
-    /// What was asked.
+    /// The command.
     pub command: &'static str,
-    /// For which segment.
-    pub id: SegmentId,
+    /// The segment that it is about, if any.
+    pub id: Option<SegmentId>,
     /// The ledger's own words.
     pub why: String,
     /// What to do about it.
@@ -107,7 +152,7 @@ pub struct LedgerError {
 
 /// The record of segments. Each command returns only when it is durable, and saying it twice is the same as once.
 pub trait Ledger: Send + Sync {
-    /// Every segment of this node that is not trimmed.
+    /// Every segment of this node that has a record; those whose trim is confirmed have none.
     fn known(&self) -> Vec<KnownSegment>;
 
     /// An index above every one this shard ever had.
@@ -130,4 +175,25 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Refused, or the answer is unknown; the file must stay.
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError>;
+
+    /// Records that nothing of these trimmed segments is on disk any more, so that their records go.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown; it must be said again.
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError>;
+
+    /// Records that an operator gives a segment up.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown.
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError>;
+
+    /// The vault's clock as it was last kept.
+    fn clock(&self) -> Option<ClockMark>;
+
+    /// Keeps the vault's clock; it never goes back.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown.
+    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError>;
 }

@@ -36,12 +36,13 @@ mod start;
 mod sync_stats;
 mod table;
 pub mod time;
+mod unlink;
 mod vault;
 mod vault_clock;
 mod wal;
 mod watermark;
 
-pub use ballast::ballast_bytes;
+pub use ballast::start_bytes;
 pub use cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use cutter::{BlockSink, OutBlock};
 pub use data_dir::{DataDir, Identity};

@@ -14,6 +14,8 @@ pub const BLOCK_ENTRIES_MAX: usize = 4096;
 pub const LZ4_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 /// Tenants named in a file header.
 pub const TENANTS_MAX: usize = 40;
+/// How far above the next index on record a file's index may be and still be taken for one of the shard's.
+pub const INDEX_GAP_MAX: u32 = 1 << 20;
 /// Bytes of a tenant's name.
 pub const TENANT_NAME_MAX: usize = 91;
 /// WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
@@ -32,12 +34,16 @@ pub const WRITEBACK_BYTES: u64 = 1024 * 1024;
 pub const FILL_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
-/// How far the vault's clock goes ahead of the last seal at a start, at most: the retention divided by this.
-pub const CLOCK_STEP_OF_RETENTION: u32 = 8;
-/// The ballast is at most the disk limit divided by this.
-pub const BALLAST_SHARE: u64 = 20;
+/// The vault's clock may be set forward by starts, all together, by the retention divided by this.
+pub const CLOCK_CREDIT_OF_RETENTION: u64 = 8;
+/// A node earns that back in the time that it runs, divided by this.
+pub const CLOCK_CREDIT_EARNED: u64 = 8;
+/// Bytes that a start needs beside WAL files and segments: for the catalogue and its folders.
+pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
 /// The share of the disk limit, in percent, from which what is released goes before its retention is over.
 pub const DISK_EVICT_PERCENT: u64 = 80;
+/// The share of the disk limit, in percent, above which the oldest go where that was chosen, though something still needs them.
+pub const DISK_DROP_PERCENT: u64 = 88;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;
 
@@ -46,5 +52,6 @@ const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
 const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
 const _: () = assert!(TAIL_ENTRY_MAX <= TAIL_BYTES);
 const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
-const _: () = assert!(DISK_EVICT_PERCENT < DISK_REFUSE_PERCENT && DISK_REFUSE_PERCENT < 100);
+const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
+const _: () = assert!(DISK_REFUSE_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);

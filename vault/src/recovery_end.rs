@@ -10,19 +10,22 @@ pub(crate) struct Durable {
     pub(crate) to: Option<EntryNumber>,
     /// Whether a mark of the same boot lies in a later segment, so that all of this one was synced.
     pub(crate) all: bool,
+    /// Its last number, where the file after it says it.
+    pub(crate) end: Option<EntryNumber>,
 }
 
 /// Judges the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
 ///
 /// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void. Where all of the segment was
-/// synced every gap before a number found is corruption; what came after the last number found cannot be known past the mark. Where the place of the next
+/// synced every gap before a number found is corruption; so is what is missing up to its last number, or, where that is not known, up to the mark. Where the place of the next
 /// entry cannot be read, that one counts as missing: there may have been more.
 pub(crate) fn judge_missing(
     present: &[(EntryNumber, EntryNumber)],
     durable: Durable,
     end_is_unread: bool,
 ) -> Vec<Hole> {
-    let to = durable.to.map_or(0, EntryNumber::get);
+    let end = durable.end.filter(|_| durable.all);
+    let to = durable.to.max(end).map_or(0, EntryNumber::get);
     let mark = if durable.all { u32::MAX } else { to };
     let mut holes = Vec::new();
     let mut next = 1u32;
@@ -55,6 +58,10 @@ mod tests {
     use super::*;
 
     fn judge(present: &[(u32, u32)], to: u32, all: bool) -> Vec<(u32, u32, HoleReason)> {
+        judge_with_end(present, to, all, 0)
+    }
+
+    fn judge_with_end(present: &[(u32, u32)], to: u32, all: bool, end: u32) -> Vec<(u32, u32, HoleReason)> {
         let number = |n| EntryNumber::new(n).unwrap();
         let present: Vec<_> = present
             .iter()
@@ -63,6 +70,7 @@ mod tests {
         let durable = Durable {
             to: EntryNumber::new(to),
             all,
+            end: EntryNumber::new(end),
         };
         judge_missing(&present, durable, false)
             .iter()
@@ -95,6 +103,16 @@ mod tests {
             judge(&[(2, 2)], 4, true),
             [(1, 1, Q), (3, 4, Q)],
             "a later file says how far this one went, at least"
+        );
+        assert_eq!(
+            judge_with_end(&[(1, 1)], 1, true, 3),
+            [(2, 3, Q)],
+            "all of it was synced, and the next file says where it ended"
+        );
+        assert_eq!(
+            judge_with_end(&[(1, 1)], 1, false, 3),
+            [],
+            "that it was written proves no sync"
         );
     }
 }

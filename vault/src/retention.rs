@@ -1,15 +1,15 @@
 //! Which sealed segments may go: a pure function.
 //!
-//! **Invariants.** I1: a segment that is not released goes only at [`DiskTier::Refuse`] and under [`OnFull::DropOldest`]. I2: the oldest go first, and no more than are needed for room.
+//! **Invariants.** I1: a segment that is not released goes only under [`OnFull::DropOldest`], shortly before the disk would refuse. I2: the oldest go first, and no more than are needed for room.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
+use crate::disk_tier::DiskUse;
 use crate::ids::SegmentId;
 use crate::ledger::{SealRecord, TrimReason};
-use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
+use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 
 /// Says of a sealed segment whether everybody who needed it is done with it. Asked by a background thread; may take a lock, and must not wait for the vault.
 pub type Released = Arc<dyn Fn(&SealRecord) -> bool + Send + Sync>;
@@ -49,6 +49,8 @@ pub(crate) struct TrimRules<'a> {
     pub(crate) release: &'a Release,
     pub(crate) disk: DiskUse,
     pub(crate) on_full: OnFull,
+    /// Bytes that ingest may take before the disk is looked at again.
+    pub(crate) ahead: u64,
 }
 
 /// The segments to trim, oldest first.
@@ -61,10 +63,14 @@ pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(Se
     };
     let mut oldest_first: Vec<&SealRecord> = sealed.iter().collect();
     oldest_first.sort_by_key(|s| (s.sealed_ns, s.id));
-    let mut too_much = rules.disk.bytes_above(DISK_EVICT_PERCENT);
-    let mut far_too_much = match (rules.on_full, disk_tier(&rules.disk)) {
-        (OnFull::DropOldest, DiskTier::Refuse) => rules.disk.bytes_above(DISK_REFUSE_PERCENT) + 1,
-        (OnFull::DropOldest, DiskTier::Normal | DiskTier::Evict) | (OnFull::Refuse, _) => 0,
+    let mut too_much = rules.disk.bytes_above(DISK_EVICT_PERCENT, 0);
+    let mut far_too_much = match rules.on_full {
+        // Ahead of the refusal, so that nobody is refused while there is something to drop.
+        OnFull::DropOldest => {
+            let above = rules.disk.bytes_above(DISK_DROP_PERCENT, 0);
+            above.max(rules.disk.bytes_above(DISK_REFUSE_PERCENT, rules.ahead))
+        }
+        OnFull::Refuse => 0,
     };
     let mut plan = Vec::new();
     let mut kept = Vec::new();
@@ -124,6 +130,7 @@ mod tests {
                 ..DiskUse::default()
             },
             on_full,
+            ahead: 1,
         };
         trim_plan(&all, &rules)
             .iter()
@@ -141,7 +148,7 @@ mod tests {
     #[test]
     fn i1_what_is_not_released_stays_however_old_it_is() {
         assert_eq!(plan(1, u64::MAX, 1, 99, OnFull::Refuse), [(1, false)]);
-        assert_eq!(plan(0, u64::MAX, 1, 89, OnFull::DropOldest), []);
+        assert_eq!(plan(0, u64::MAX, 1, 88, OnFull::DropOldest), []);
     }
 
     #[test]
@@ -152,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn i1_from_90_percent_the_oldest_unreleased_are_dropped_where_the_operator_said_so() {
-        assert_eq!(plan(0, 0, 1000, 90, OnFull::DropOldest), [(1, true)]);
+    fn i1_above_88_percent_the_oldest_unreleased_are_dropped_where_the_operator_said_so() {
+        assert_eq!(plan(0, 0, 1000, 89, OnFull::DropOldest), [(1, true)]);
         assert_eq!(plan(0, 0, 1000, 101, OnFull::DropOldest), [(1, true), (2, true)]);
         assert_eq!(plan(0, 0, 1000, 101, OnFull::Refuse), []);
         assert_eq!(
@@ -176,6 +183,7 @@ mod tests {
                     ..DiskUse::default()
                 },
                 on_full: OnFull::Refuse,
+                ahead: 0,
             };
             trim_plan(&[sealed(1, 10)], &rules).len()
         };

@@ -13,7 +13,7 @@ use crate::file_io;
 use crate::ids::{SegmentId, ShardId};
 use crate::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
-use crate::limits::{PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::recovery::segment_files;
 use crate::shard::ShardShared;
 use crate::sync_stats::SyncStats;
@@ -129,7 +129,7 @@ impl Start<'_> {
         seam: ShardSeam,
     ) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
         let parts = self.parts;
-        file_io::create_dir(&wal_dir(&parts.data, id.get()))?;
+        file_io::create_dir(&wal_dir(&parts.data, parts.node, id))?;
         let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
         let index = self.first_index(id);
         let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
@@ -197,13 +197,15 @@ impl Start<'_> {
         let on_record = self.known.iter().map(KnownSegment::id);
         let on_disk = self.left.iter().map(|l| l.id);
         let files = segment_files(&self.parts.data, self.parts.node);
+        let next = self.parts.ledger.next_index(shard);
+        // A stray file that is named after an index far ahead is none of ours, and will not be reached.
+        let reached = next.get().saturating_add(INDEX_GAP_MAX);
         let used = on_record
             .chain(on_disk)
             .chain(files.map(|(_, id)| id))
-            .filter(|id| id.shard == shard)
+            .filter(|id| id.shard == shard && id.index.get() < reached)
             .map(|id| id.index)
             .max();
-        let next = self.parts.ledger.next_index(shard);
         used.map_or(next, |used| next.max(next_index(used)))
     }
 }

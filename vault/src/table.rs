@@ -16,10 +16,36 @@ pub(crate) enum Slot {
     Live(Arc<WalFile>),
     /// Left by an earlier boot, and being cut to its end.
     Recovering,
-    /// Left by an earlier boot, and its WAL cannot be read.
-    Unreadable(String),
+    /// It cannot be read now.
+    Unreadable {
+        /// The reason.
+        why: String,
+        /// Its record, where it is sealed: its file is tried again each time somebody asks for it.
+        sealed: Option<SealRecord>,
+    },
     /// Complete.
     Sealed(SealRecord),
+    /// Given up by an operator.
+    Lost,
+}
+
+impl Slot {
+    /// A segment that is not sealed, and cannot be read now.
+    pub(crate) fn unreadable(why: impl Into<String>) -> Self {
+        Self::Unreadable {
+            why: why.into(),
+            sealed: None,
+        }
+    }
+
+    /// The record of a sealed segment, whether or not its file can be read.
+    pub(crate) fn sealed(&self) -> Option<&SealRecord> {
+        match self {
+            Self::Sealed(record) => Some(record),
+            Self::Unreadable { sealed, .. } => sealed.as_ref(),
+            Self::Live(_) | Self::Recovering | Self::Lost => None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -68,10 +94,32 @@ impl Table {
     pub(crate) fn sealed_is_unreadable(&self, shard: ShardId, index: SegmentIndex, why: &str) -> bool {
         match self.lock().by_place.get_mut(&(shard, index)) {
             Some(slot @ Slot::Sealed(_)) => {
-                *slot = Slot::Unreadable(why.to_owned());
+                let sealed = slot.sealed().copied();
+                let why = why.to_owned();
+                *slot = Slot::Unreadable { why, sealed };
                 true
             }
-            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) | None => false,
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable { .. } | Slot::Lost) | None => false,
+        }
+    }
+
+    /// Shows a sealed segment as readable again.
+    pub(crate) fn sealed_is_readable(&self, shard: ShardId, index: SegmentIndex) {
+        if let Some(slot @ Slot::Unreadable { .. }) = self.lock().by_place.get_mut(&(shard, index))
+            && let Some(record) = slot.sealed().copied()
+        {
+            *slot = Slot::Sealed(record);
+        }
+    }
+
+    /// Gives up a segment that cannot be read; says whether it was one.
+    pub(crate) fn unreadable_is_lost(&self, shard: ShardId, index: SegmentIndex) -> bool {
+        match self.lock().by_place.get_mut(&(shard, index)) {
+            Some(slot @ Slot::Unreadable { .. }) => {
+                *slot = Slot::Lost;
+                true
+            }
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_) | Slot::Lost) | None => false,
         }
     }
 

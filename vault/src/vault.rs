@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::ballast::Ballast;
+use crate::ballast::{Ballast, available, start_bytes};
 use crate::cursor::{CursorParts, ShardCursor};
 use crate::cutter::BlockSink;
 use crate::data_dir::{DataDir, Identity};
@@ -20,9 +20,8 @@ use crate::error::{OpenError, VaultError};
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
 use crate::ledger::{KnownSegment, Ledger, SealRecord};
-use crate::limits::CLOCK_STEP_OF_RETENTION;
 use crate::quarantine::{Quarantine, Quarantined};
-use crate::recovery::{announce, list_left, recover_all, take_inventory};
+use crate::recovery::{announce, list_left, recover_all, recover_now, take_inventory};
 use crate::retention::{OnFull, Release};
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
@@ -34,7 +33,8 @@ use crate::shard::ShardShared;
 use crate::start::{RecoveryEnd, Start, check, join, spawn};
 use crate::sync_stats::SyncStats;
 use crate::table::{Slot, Table};
-use crate::time::TimeRange;
+use crate::unlink::ToUnlink;
+use crate::time::{TimeRange, now_unix_nano};
 use crate::vault_clock::VaultClock;
 use crate::wal::file::WalPlan;
 use crate::wal::writer::ShardWriter;
@@ -64,7 +64,7 @@ pub struct VaultOptions {
 /// What of a shard lies behind a position: a reader's debt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Debt {
-    /// Entries. A segment that is being recovered counts as one, until it is known how many it holds: no debt means that nothing is owed.
+    /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it holds: no debt means that nothing is owed.
     pub entries: u64,
     /// Their payload bytes; those of a segment that is read half are estimated.
     pub bytes: u64,
@@ -151,8 +151,10 @@ pub enum SegmentState {
     Open,
     /// It is being cut to its end after a restart.
     Recovering,
-    /// It cannot be read.
+    /// It cannot be read now.
     Unreadable(String),
+    /// An operator gave it up; its files stay.
+    Lost,
     /// It is complete.
     Sealed(SealRecord),
 }
@@ -183,6 +185,8 @@ struct Inner {
     table: Arc<Table>,
     quarantine: Arc<Quarantine>,
     counts: Arc<KeeperCounts>,
+    ledger: Arc<dyn Ledger>,
+    clock: VaultClock,
     tier: Arc<AtomicU8>,
     clock: VaultClock,
     disk_limit: u64,
@@ -260,28 +264,24 @@ impl Vault {
             retention: options.retention,
             release: options.release.clone(),
             on_full: options.on_full,
-            ballast: Arc::new(Ballast::of(
-                &path,
-                options.shards,
-                options.segment_size,
-                options.disk_limit,
-            )),
+            ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
             ledger: Arc::clone(&ledger),
             table: Arc::default(),
             quarantine: Arc::new(Quarantine::open(&path)?),
             counts: Arc::default(),
             tier: Arc::clone(&tier),
-            clock: VaultClock::start(last_seal(&known), options.retention / CLOCK_STEP_OF_RETENTION),
+            clock: start_clock(&*ledger, &known, options.retention),
             recovery_is_short: Arc::default(),
-            next_before: Arc::new(
-                (0..options.shards)
-                    .map(ShardId::new)
-                    .map(|shard| (shard, ledger.next_index(shard)))
-                    .collect(),
-            ),
+            to_unlink: Arc::new(ToUnlink::of(trimmed(&known))),
         };
         let left = list_left(&path, node, &known)?;
         announce(&parts, &left, &known);
+        let left = if available(&path) < start_bytes(options.shards, options.segment_size) {
+            // What earlier boots left gives up its WAL files first.
+            recover_now(&parts, left)
+        } else {
+            left
+        };
         let (news, keeper_news) = channel();
         let mut start = Start {
             parts: &parts,
@@ -311,14 +311,17 @@ impl Vault {
         let clock = parts.clock;
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
+        let clock = parts.clock;
         threads.push(spawn("keeper", marks.clone(), move || {
             Keeper::new(parts, kept, keeper_news).run()
         })?);
         let stop = Arc::clone(&stopping);
         threads.push(spawn("recovery", marks, move || {
-            let _end = RecoveryEnd(Arc::clone(&recovery_parts.table));
-            recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire));
-            take_inventory(&recovery_parts);
+            let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
+            recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire), || {
+                take_inventory(&recovery_parts);
+                drop(end);
+            });
         })?);
         let inner = Inner {
             data,
@@ -329,6 +332,8 @@ impl Vault {
             table,
             quarantine,
             counts,
+            ledger,
+            clock,
             tier,
             clock,
             disk_limit: options.disk_limit,
@@ -379,7 +384,7 @@ impl Vault {
             tier: DiskTier::from_u8(inner.tier.load(Ordering::Relaxed)),
             open_segments: count(|s| matches!(s, Slot::Live(_))),
             recovering_segments: inner.table.recovering() as u64,
-            unreadable_segments: count(|s| matches!(s, Slot::Unreadable(_))),
+            unreadable_segments: count(|s| matches!(s, Slot::Unreadable { .. })),
             sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
             sealed_bytes: slots
                 .iter()
@@ -429,6 +434,30 @@ impl Vault {
     /// Whether the vault has a segment, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
         id.node == self.inner.node && self.inner.table.get(id.shard, id.index).is_some()
+    }
+
+    /// The vault's own time, by which segments are sealed, kept and expired; nanoseconds since the Unix epoch. It is never ahead of what the node ran through by
+    /// more than a bounded step, whatever the wall clock says.
+    pub fn clock_ns(&self) -> u64 {
+        self.inner.clock.now_ns()
+    }
+
+    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more. Its files stay.
+    ///
+    /// # Errors
+    /// There is no such segment, it can be read, or the ledger did not take it.
+    pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
+        let inner = &self.inner;
+        match (id.node == inner.node).then(|| inner.table.get(id.shard, id.index)).flatten() {
+            Some(Slot::Unreadable { .. }) => {
+                inner.ledger.mark_lost(id)?;
+                inner.table.unreadable_is_lost(id.shard, id.index);
+                Ok(())
+            }
+            Some(Slot::Lost) => Ok(()),
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_)) => Err(VaultError::NotUnreadable(id)),
+            None => Err(VaultError::NoSuchSegment(id)),
+        }
     }
 
     /// Looks into a sealed segment's file.
@@ -550,7 +579,11 @@ impl Vault {
                     debt.entries += 1;
                     continue;
                 }
-                Slot::Unreadable(_) => continue,
+                Slot::Unreadable { .. } => {
+                    debt.entries += 1;
+                    continue;
+                }
+                Slot::Lost => continue,
             };
             let left = u64::from(last.saturating_sub(before)).min(entries);
             debt.entries += left;
@@ -575,7 +608,12 @@ impl Vault {
             .flatten()
         {
             Some(Slot::Sealed(record)) => Ok(record),
-            Some(Slot::Unreadable(why)) => Err(VaultError::Unreadable { id, why }),
+            Some(Slot::Unreadable { sealed: Some(record), .. }) => Ok(record),
+            Some(Slot::Unreadable { why, sealed: None }) => Err(VaultError::Unreadable { id, why }),
+            Some(Slot::Lost) => Err(VaultError::Unreadable {
+                id,
+                why: "an operator gave it up".to_owned(),
+            }),
             Some(Slot::Live(_) | Slot::Recovering) => Err(VaultError::NotSealed(id)),
             None => Err(VaultError::NoSuchSegment(id)),
         }
@@ -609,20 +647,42 @@ fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus
     }
 }
 
+/// Starts the vault's clock. The credit that this takes is spent on record before anything goes by the clock; where that cannot be written, none is taken.
+fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration) -> VaultClock {
+    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal(known), retention);
+    let clock = started(now_unix_nano());
+    match ledger.keep_clock(clock.mark()) {
+        Ok(()) => clock,
+        Err(error) => {
+            tracing::warn!(%error, "vault.clock.not_kept");
+            started(0)
+        }
+    }
+}
+
 /// When the last segment was sealed that is still held.
 fn last_seal(known: &[KnownSegment]) -> Option<u64> {
     let sealed = known.iter().filter_map(|segment| match segment {
         KnownSegment::Sealed(record) => Some(record.sealed_ns),
-        KnownSegment::Open(_) => None,
+        KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
     });
     sealed.max()
+}
+
+/// The segments whose trim is on record and not confirmed yet.
+fn trimmed(known: &[KnownSegment]) -> impl Iterator<Item = SegmentId> {
+    known.iter().filter_map(|segment| match segment {
+        KnownSegment::Trimmed(id) => Some(*id),
+        KnownSegment::Open(_) | KnownSegment::Sealed(_) | KnownSegment::Lost(_) => None,
+    })
 }
 
 fn state_of(slot: Slot) -> SegmentState {
     match slot {
         Slot::Live(_) => SegmentState::Open,
         Slot::Recovering => SegmentState::Recovering,
-        Slot::Unreadable(why) => SegmentState::Unreadable(why),
+        Slot::Unreadable { why, .. } => SegmentState::Unreadable(why),
+        Slot::Lost => SegmentState::Lost,
         Slot::Sealed(record) => SegmentState::Sealed(record),
     }
 }

@@ -1,60 +1,118 @@
-//! The clock of seals and retention: the wall clock as it was at the start, moved on by the monotonic one, so that a jump of the wall clock expires nothing. Nor does
-//! one between two boots: it never begins before the last seal on record, and at most a step behind it. A node that was off for longer goes on behind the wall clock;
-//! what it holds and what it seals then lives as long as was promised, by the same clock.
+//! The clock of seals, retention and expiry: it runs with the monotonic clock, and follows the wall clock only as far as its credit goes, so that no jump of the
+//! wall clock, and no number of starts with a wrong one, deletes anything early.
+//!
+//! A start may set the clock forward to the wall clock, at most by the credit that is left. Credit is an eighth of the retention at most, and is earned back
+//! at an eighth of the time that the node runs. A node that was off for longer goes on behind the wall clock: what it holds and what it seals then lives as
+//! long as was promised, by the same clock.
 
 use std::time::{Duration, Instant};
 
-use crate::time::now_unix_nano;
+use crate::ledger::ClockMark;
+use crate::limits::{CLOCK_CREDIT_EARNED, CLOCK_CREDIT_OF_RETENTION};
 
 /// See the module.
 #[derive(Clone, Copy)]
 pub(crate) struct VaultClock {
-    wall_ns: u64,
+    began: ClockMark,
+    credit_max_ns: u64,
     since: Instant,
 }
 
 impl VaultClock {
-    /// Starts at the wall clock's time, or as near to it as `step` behind `last_seal_ns` allows.
-    pub(crate) fn start(last_seal_ns: Option<u64>, step: Duration) -> Self {
-        let wall_ns = now_unix_nano();
-        let start_ns = bounded(wall_ns, last_seal_ns, step);
-        if start_ns != wall_ns {
-            tracing::warn!(wall_ns, start_ns, "vault.clock.bounded");
+    /// Goes on from where the clock was kept, and from the last seal.
+    pub(crate) fn start(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, retention: Duration) -> Self {
+        let credit_max_ns = nanos(retention) / CLOCK_CREDIT_OF_RETENTION;
+        let began = set_forward(wall_ns, kept, last_seal_ns, credit_max_ns);
+        if began.now_ns != wall_ns {
+            tracing::warn!(wall_ns, start_ns = began.now_ns, "vault.clock.bounded");
         }
         Self {
-            wall_ns: start_ns,
+            began,
+            credit_max_ns,
             since: Instant::now(),
         }
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
-        self.wall_ns
-            .saturating_add(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.mark().now_ns
+    }
+
+    /// The clock as the next start needs it.
+    pub(crate) fn mark(&self) -> ClockMark {
+        run_on(self.began, nanos(self.since.elapsed()), self.credit_max_ns)
     }
 }
 
-fn bounded(wall_ns: u64, last_seal_ns: Option<u64>, step: Duration) -> u64 {
-    let Some(last) = last_seal_ns else { return wall_ns };
-    let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
-    wall_ns.clamp(last, last.saturating_add(step))
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The clock at a start. A first one is the wall clock.
+fn set_forward(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, credit_max_ns: u64) -> ClockMark {
+    let credit_ns = kept.map_or(credit_max_ns, |mark| mark.credit_ns.min(credit_max_ns));
+    let Some(last_ns) = kept.map(|mark| mark.now_ns).max(last_seal_ns) else {
+        return ClockMark {
+            now_ns: wall_ns,
+            credit_ns,
+        };
+    };
+    let step_ns = wall_ns.saturating_sub(last_ns).min(credit_ns);
+    ClockMark {
+        now_ns: last_ns.saturating_add(step_ns),
+        credit_ns: credit_ns - step_ns,
+    }
+}
+
+/// The clock after the node ran for `elapsed_ns`.
+fn run_on(began: ClockMark, elapsed_ns: u64, credit_max_ns: u64) -> ClockMark {
+    let earned_ns = elapsed_ns / CLOCK_CREDIT_EARNED;
+    ClockMark {
+        now_ns: began.now_ns.saturating_add(elapsed_ns),
+        credit_ns: began.credit_ns.saturating_add(earned_ns).min(credit_max_ns),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mark(now_ns: u64, credit_ns: u64) -> ClockMark {
+        ClockMark { now_ns, credit_ns }
+    }
+
     #[test]
-    fn a_wrong_clock_at_a_start_expires_nothing() {
-        let step = Duration::from_nanos(100);
+    fn a_start_follows_the_wall_clock_as_far_as_the_credit_goes() {
+        // Wall clock, clock as kept, last seal; the clock then.
         let table = [
-            (5000, None, 5000),
-            (5000, Some(4950), 5000),
-            (5000, Some(1000), 1100),
-            (5, Some(1000), 1000),
-            (5000, Some(u64::MAX), u64::MAX),
+            (5000, None, None, mark(5000, 100)),
+            (5000, None, Some(4950), mark(5000, 50)),
+            (5000, None, Some(1000), mark(1100, 0)),
+            (5, None, Some(1000), mark(1000, 100)),
+            (5000, Some(mark(4990, 30)), Some(4000), mark(5000, 20)),
+            (5000, Some(mark(4000, 30)), Some(4100), mark(4130, 0)),
+            (5000, Some(mark(4000, 0)), None, mark(4000, 0)),
+            (5000, Some(mark(4000, 999)), None, mark(4100, 0)),
+            (5000, None, Some(u64::MAX), mark(u64::MAX, 100)),
         ];
-        for (wall, last, start) in table {
-            assert_eq!(bounded(wall, last, step), start, "{wall} {last:?}");
+        for (wall, kept, last, then) in table {
+            assert_eq!(set_forward(wall, kept, last, 100), then, "{wall} {kept:?} {last:?}");
         }
+    }
+
+    #[test]
+    fn any_number_of_starts_with_a_wrong_clock_steps_forward_by_one_credit_in_all() {
+        let mut clock = set_forward(1000, None, None, 100);
+        for _ in 0..50 {
+            // Each start is far in the future by the wall clock, and runs for a moment.
+            clock = set_forward(u64::MAX / 2, Some(run_on(clock, 8, 100)), None, 100);
+        }
+        let (credit, ran, earned) = (100, 50 * 8, 49);
+        assert_eq!(clock.now_ns, 1000 + credit + ran + earned);
+    }
+
+    #[test]
+    fn credit_is_earned_by_running_and_has_a_limit() {
+        assert_eq!(run_on(mark(1000, 10), 80, 100), mark(1080, 20));
+        assert_eq!(run_on(mark(1000, 10), 8000, 100), mark(9000, 100));
     }
 }

@@ -140,7 +140,7 @@ fn a_bad_sector_in_an_old_wal_file_costs_what_is_in_it() {
     writers[0].must_tick();
     drop((vault, writers));
     // Entries of 1024 bytes: the third page holds entries 5 to 8.
-    fail::cfg("file.read", "return(wal/0000/000000000001.wal@8192-12288)").unwrap();
+    fail::cfg("file.read", "return(wal/0000000001/0000/000000000001.wal@8192-12288)").unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait_recovered(&vault);
     let (entries, faults) = read(&vault, 0);
@@ -177,7 +177,7 @@ fn a_bad_sector_where_an_old_wal_file_ends_is_a_loss_and_not_an_end() {
         drop((vault, writers));
         // No copy of them either, if the cutter made one.
         let _ = std::fs::remove_dir_all(dir.path().join("segments/0000000001"));
-        fail::cfg("file.read", &format!("return(wal/0000/000000000001.wal@{bad})")).unwrap();
+        fail::cfg("file.read", &format!("return(wal/0000000001/0000/000000000001.wal@{bad})")).unwrap();
         let (vault, writers) = open(dir.path(), &ledger, &options(1));
         let (entries, faults) = read(&vault, 0);
         assert_eq!(entries.len(), there);
@@ -204,7 +204,7 @@ fn a_bad_sector_behind_the_end_of_an_old_wal_file_costs_nothing() {
         wait_acked(&writers[0], lsn);
     }
     drop((vault, writers));
-    fail::cfg("file.read", "return(wal/0000/000000000001.wal@20480-24576)").unwrap();
+    fail::cfg("file.read", "return(wal/0000000001/0000/000000000001.wal@20480-24576)").unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     assert_eq!(payloads(&vault, 0).len(), 5);
     assert_eq!(vault.quarantined(), []);
@@ -274,7 +274,7 @@ fn a_bad_sector_in_the_wal_file_in_use_costs_what_is_in_it() {
         let lsn = append(&mut writers[0], n, &payload(n, 960));
         wait_acked(&writers[0], lsn);
     }
-    fail::cfg("file.read", "return(wal/0000/000000000001.wal@8192-12288)").unwrap();
+    fail::cfg("file.read", "return(wal/0000000001/0000/000000000001.wal@8192-12288)").unwrap();
     let (entries, faults) = read(&vault, 0);
     assert_eq!(entries.len(), 16);
     assert_eq!(

@@ -63,7 +63,7 @@ fn a_follower_that_lags_does_not_keep_files_from_being_used_again() {
     wait("the first file's reuse", || {
         append(&mut writers[0], entries, &payload(entries, 1000));
         entries += 1;
-        !dir.path().join("wal/0000/000000000001.wal").exists()
+        !dir.path().join("wal/0000000001/0000/000000000001.wal").exists()
     });
     wait_acked(&writers[0], writers[0].last_written().unwrap());
     follower.extend(vault.readable(SHARD));
@@ -239,7 +239,7 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     let ledger: Arc<MemoryLedger> = Arc::default();
     let released = Arc::default();
     let options = VaultOptions {
-        disk_limit: 1024 * 1024,
+        disk_limit: 1024 * 1024 + gophership_vault::start_bytes(1, 64 * 1024),
         ..released_up_to(&released, OnFull::DropOldest)
     };
     let (vault, mut writers) = open(dir.path(), &ledger, &options);
@@ -277,7 +277,7 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Arc::default();
     let options = VaultOptions {
-        disk_limit: 1024 * 1024,
+        disk_limit: 1024 * 1024 + gophership_vault::start_bytes(1, 64 * 1024),
         ..released_up_to(&Arc::default(), OnFull::DropOldest)
     };
     let (vault, mut writers) = open(dir.path(), &ledger, &options);

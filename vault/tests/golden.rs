@@ -404,7 +404,7 @@ fn open_golden(
 ) -> (tempfile::TempDir, Vault, Vec<gophership_vault::ShardWriter>) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path();
-    for name in ["wal/0003", "segments/0000000001/0003", "quarantine"] {
+    for name in ["wal/0000000001/0003", "segments/0000000001/0003", "quarantine"] {
         fs::create_dir_all(data.join(name)).unwrap();
     }
     for name in ["wal", "segments"] {
@@ -467,7 +467,7 @@ fn the_wal_file_is_recovered_whole() {
     let (_dir, vault, writers) = open_golden(&ledger, |data| {
         fs::copy(
             testdata().join("000000000042.wal"),
-            data.join("wal/0003/000000000042.wal"),
+            data.join("wal/0000000001/0003/000000000042.wal"),
         )
         .unwrap();
     });

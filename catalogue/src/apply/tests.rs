@@ -231,6 +231,7 @@ fn a_storage_keeps_its_node_and_a_node_keeps_its_storage() {
         node: node(1),
         storage_uuid: uuid(2),
         boot_uuid: uuid(1),
+        seen: None,
         at_ns: 1,
     };
     let refused = Refusal::OtherStorage {

@@ -2,7 +2,7 @@
 
 use gophership_vault::Disposition;
 use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
 
 use super::LocalCatalogue;
@@ -11,7 +11,7 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentRecord;
 
 impl LocalCatalogue {
-    fn say(&self, name: &'static str, id: SegmentId, command: Command) -> Result<(), LedgerError> {
+    fn say(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
         let said = self.submit(command);
         said.map(|_done| ()).map_err(|e| LedgerError {
             command: name,
@@ -56,7 +56,7 @@ impl Ledger for LocalCatalogue {
     fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
         self.say(
             "open",
-            open.id,
+            Some(open.id),
             Command::Open {
                 open: *open,
                 at_ns: now_unix_nano(),
@@ -65,10 +65,30 @@ impl Ledger for LocalCatalogue {
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
-        self.say("seal", seal.id, Command::Seal { seal: *seal })
+        self.say("seal", Some(seal.id), Command::Seal { seal: *seal })
+    }
+
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
+        let Some(first) = segments.first() else { return Ok(()) };
+        let segments = segments.to_vec();
+        self.say("unlinked", Some(*first), Command::Unlinked { segments })
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
-        self.say("trim", id, Command::Trim { id, why })
+        self.say("trim", Some(id), Command::Trim { id, why })
+    }
+
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        let at_ns = now_unix_nano();
+        self.say("mark lost", Some(id), Command::MarkLost { id, at_ns })
+    }
+
+    fn clock(&self) -> Option<ClockMark> {
+        self.read(|s| s.clock(self.identity().node_id))
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+        let node = self.identity().node_id;
+        self.say("keep the clock", None, Command::KeepClock { node, mark })
     }
 }

@@ -49,7 +49,8 @@ impl Store {
         let sync_failed = Arc::default();
         let db = open_database(path, backend, &sync_failed)?;
         let write = || -> Result<(), redb::Error> {
-            let txn = db.begin_write()?;
+            let mut txn = db.begin_write()?;
+            durably(&mut txn)?;
             txn.open_table(LOCAL)?
                 .insert(IDENTITY, write_identity(identity).as_slice())?;
             put(&mut txn.open_table(STATE)?, rows(state))?;
@@ -118,7 +119,7 @@ impl Store {
         let db = self.db.take().expect("the caller opens the store before it commits");
         let write = || -> Result<(), redb::Error> {
             let mut txn = db.begin_write()?;
-            txn.set_durability(Durability::Immediate)?;
+            durably(&mut txn)?;
             put(&mut txn.open_table(STATE)?, rows)?;
             Ok(txn.commit()?)
         };
@@ -139,6 +140,15 @@ impl Store {
         self.db = Some(db);
         Ok(())
     }
+}
+
+/// Makes a commit one that a torn page cannot undo: with one phase a damaged newest commit would be taken for one that never was.
+fn durably(txn: &mut redb::WriteTransaction) -> Result<(), redb::Error> {
+    txn.set_durability(Durability::Immediate)?;
+    txn.set_two_phase_commit(true);
+    // The state of the allocator is saved with each commit, so that an open after a crash reads it and repairs nothing.
+    txn.set_quick_repair(true);
+    Ok(())
 }
 
 fn put(table: &mut redb::Table<'_, &[u8], &[u8]>, rows: impl Iterator<Item = Row>) -> Result<(), redb::Error> {

@@ -184,20 +184,20 @@ fn i3_after_a_failed_sync_nothing_is_taken_until_the_file_is_opened_anew() {
     let disk = made();
     let catalogue = opened(&disk).unwrap();
     disk.fault(Fault::SyncFails);
-    let failed = catalogue.node_up(uuid(7)).unwrap_err();
+    let failed = catalogue.node_up(uuid(7), None).unwrap_err();
     assert!(matches!(failed, CatalogueError::SyncFailed { .. }), "{failed}");
     disk.fault(Fault::Nothing);
-    let failed = catalogue.node_up(uuid(7)).unwrap_err();
+    let failed = catalogue.node_up(uuid(7), None).unwrap_err();
     assert_eq!(failed.disposition(), Disposition::Fatal);
     drop(catalogue);
-    assert_eq!(opened(&disk).unwrap().node_up(uuid(7)).unwrap(), epoch(1));
+    assert_eq!(opened(&disk).unwrap().node_up(uuid(7), None).unwrap(), epoch(1));
 }
 
 #[test]
 fn a_full_disk_is_said_and_passes() {
     let disk = made();
     let catalogue = opened(&disk).unwrap();
-    catalogue.node_up(uuid(7)).unwrap();
+    catalogue.node_up(uuid(7), None).unwrap();
     disk.fault(Fault::Full);
     for _ in 0..3 {
         let failed = catalogue.submit(open(segment(1, 0, 1), 1)).unwrap_err();
@@ -213,7 +213,7 @@ fn a_full_disk_is_said_and_passes() {
 fn commands_that_come_during_a_commit_share_the_next_one() {
     let disk = made();
     let catalogue = Arc::new(opened(&disk).unwrap());
-    catalogue.node_up(uuid(7)).unwrap();
+    catalogue.node_up(uuid(7), None).unwrap();
     let one = disk.syncs();
     catalogue.submit(open(segment(1, 99, 1), 1)).unwrap();
     let syncs_of_a_commit = disk.syncs() - one;
@@ -242,7 +242,7 @@ fn commands_that_come_during_a_commit_share_the_next_one() {
 fn i3_after_a_panic_in_a_commit_the_state_is_read_again() {
     let disk = made();
     let catalogue = opened(&disk).unwrap();
-    catalogue.node_up(uuid(7)).unwrap();
+    catalogue.node_up(uuid(7), None).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut writer = catalogue.writer();
         apply(&mut writer.ahead, &open(segment(1, 0, 5), 1)).unwrap();
@@ -257,7 +257,7 @@ fn i3_after_a_panic_in_a_commit_the_state_is_read_again() {
 fn commands_of_one_batch_see_each_other() {
     let disk = made();
     let catalogue = opened(&disk).unwrap();
-    catalogue.node_up(uuid(7)).unwrap();
+    catalogue.node_up(uuid(7), None).unwrap();
     let id = segment(1, 0, 1);
     let say = |command| Pending {
         command,
@@ -345,7 +345,7 @@ fn the_vault_sees_its_segments_and_only_those() {
     catalogue.submit(register(2)).unwrap();
     catalogue.submit(up(2, 2)).unwrap();
     catalogue.submit(open(segment(2, 0, 1), 1)).unwrap();
-    let epoch = catalogue.node_up(uuid(7)).unwrap();
+    let epoch = catalogue.node_up(uuid(7), None).unwrap();
     let id = |index| segment(1, 0, index);
     let opening = |index| OpenRecord {
         id: id(index),
@@ -432,13 +432,13 @@ mod on_disk {
     fn a_new_one_is_made_for_node_1_and_opened_again() {
         let (_folder, path) = folder();
         let catalogue = LocalCatalogue::open(&path, identity()).unwrap();
-        assert_eq!(catalogue.node_up(uuid(7)).unwrap(), epoch(1));
+        assert_eq!(catalogue.node_up(uuid(7), None).unwrap(), epoch(1));
         let state = state_of(&catalogue);
         drop(catalogue);
         let catalogue = LocalCatalogue::open(&path, identity()).unwrap();
         assert_eq!(state_of(&catalogue), state);
-        assert_eq!(catalogue.node_up(uuid(7)).unwrap(), epoch(1));
-        assert_eq!(catalogue.node_up(uuid(8)).unwrap(), epoch(2));
+        assert_eq!(catalogue.node_up(uuid(7), None).unwrap(), epoch(1));
+        assert_eq!(catalogue.node_up(uuid(8), None).unwrap(), epoch(2));
     }
 
     #[test]
@@ -451,7 +451,7 @@ mod on_disk {
 
     #[test]
     fn i2_none_is_made_where_there_is_a_log() {
-        for file in ["wal/0000/000000000001.wal", "segments/0000000001/0000/000000000001.seg"] {
+        for file in ["wal/0000000001/0000/000000000001.wal", "segments/0000000001/0000/000000000001.seg"] {
             let (folder, path) = folder();
             let file = folder.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -93,7 +93,7 @@ fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
         .chain([trace.display().to_string()])
         .collect();
     for (shard, index) in (0..setup.shards).flat_map(|shard| (1..=SKIPPED_FILES).map(move |index| (shard, index))) {
-        let path = setup.data.join(format!("wal/{shard:04}/{index:012}.wal"));
+        let path = setup.data.join(format!("wal/0000000001/{shard:04}/{index:012}.wal"));
         words.extend(["-P".to_owned(), path.display().to_string()]);
     }
     words

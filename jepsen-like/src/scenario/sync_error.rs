@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn a_trace_is_read_also_where_calls_overlap() {
-        let trace = "12 100.000001 fdatasync(7</d/wal/0000/000000000001.wal>) = 0\n\
-                     12 101.5 fdatasync(7</d/wal/0000/000000000001.wal> <unfinished ...>\n\
+        let trace = "12 100.000001 fdatasync(7</d/wal/0000000001/0000/000000000001.wal>) = 0\n\
+                     12 101.5 fdatasync(7</d/wal/0000000001/0000/000000000001.wal> <unfinished ...>\n\
                      13    101.6 fdatasync(9</d/catalogue.redb>) = 0\n\
                      12 102.5 <... fdatasync resumed>) = -1 EIO (Input/output error) (INJECTED)\n\
                      12 103.5 +++ exited with 1 +++\n";

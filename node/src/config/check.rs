@@ -2,6 +2,8 @@
 //!
 //! Not here: the bounds of a single key (`keys.rs`), the rules of exporters (`exporters.rs`).
 
+use gophership_vault::start_bytes;
+
 use super::bounds;
 use super::fault::Problem;
 use super::machine::Machine;
@@ -110,10 +112,11 @@ fn segment(reader: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// The WAL files and two segments beside them must fit before eviction begins, or a node would refuse ingest for ever.
+/// The WAL files, the ballast and two segments beside them must fit before eviction begins, or a node would refuse ingest for ever.
 fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     let vault = &config.vault;
-    let needed = config.wal_bytes(machine) + bounds::SEGMENTS_BESIDE_WAL_MIN * vault.segment_size;
+    let ballast = start_bytes(config.shards(machine), vault.segment_size);
+    let needed = config.wal_bytes(machine) + ballast + bounds::SEGMENTS_BESIDE_WAL_MIN * vault.segment_size;
     let least = (needed * 100).div_ceil(bounds::DISK_QUIET_PERCENT);
     if vault.disk_limit < least {
         let problem = Problem::DiskLimitTooSmall {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use gophership_vault::ballast_bytes;
+use gophership_vault::start_bytes;
 
 use super::machine::Machine;
 use super::settings::{Auto, Config};
@@ -37,11 +37,7 @@ impl Footprint {
             spares: config.vault.spares,
             segment_size: config.vault.segment_size,
             wal_bytes: config.wal_bytes(machine),
-            ballast: ballast_bytes(
-                config.shards(machine),
-                config.vault.segment_size,
-                config.vault.disk_limit,
-            ),
+            ballast: start_bytes(config.shards(machine), config.vault.segment_size),
             disk_limit: config.vault.disk_limit,
             data_dir: config.node.data_dir.display().to_string(),
             budget: config.memory_budget(machine),

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gophership_vault::start_bytes;
+
 use super::bounds;
 use super::choice::choice;
 use super::export::Export;
@@ -247,8 +249,10 @@ impl Config {
             Auto::Auto => {
                 let by_memory = self.ingest_budget(machine) / self.shard_budget_min();
                 let quiet = self.vault.disk_limit / 100 * bounds::DISK_QUIET_PERCENT;
+                // Each shard takes its WAL files, and one more segment of the ballast.
+                let quiet = quiet.saturating_sub(start_bytes(0, self.vault.segment_size));
                 let segments = (quiet / self.vault.segment_size).saturating_sub(bounds::SEGMENTS_BESIDE_WAL_MIN);
-                let by_disk = segments / (u64::from(self.vault.spares) + 1);
+                let by_disk = segments / (u64::from(self.vault.spares) + 2);
                 let shards = (machine.cores as u64).min(by_memory).min(by_disk);
                 u16::try_from(shards)
                     .unwrap_or(u16::MAX)

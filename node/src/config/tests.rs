@@ -313,7 +313,7 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     (
         "vault: {disk_limit: 100MiB}",
         "vault.disk_limit",
-        "too small for 1 shards with 2 spares of 64MiB each; accepted: at least 400MiB",
+        "too small for 1 shards with 2 spares of 64MiB each; accepted: at least 562MiB",
     ),
     ("ingest: {shards: 64}", "vault.disk_limit", "too small for 64 shards"),
     (

@@ -36,7 +36,7 @@ impl TestNode {
     pub(crate) fn open(path: &Path, shards: u16) -> Self {
         let data = DataDir::open(path, true).unwrap();
         let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
-        let epoch = catalogue.node_up(Uuid::new_v4()).unwrap();
+        let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
         let options = VaultOptions {
             shards,
             segment_size: 64 * 1024,

@@ -74,7 +74,7 @@ impl Server {
         let data = tempfile::tempdir().unwrap();
         let dir = DataDir::open(&data.path().join("data"), true).unwrap();
         let catalogue = LocalCatalogue::open(&dir.path().join("catalogue.redb"), dir.identity()).unwrap();
-        let epoch = catalogue.node_up(uuid::Uuid::new_v4()).unwrap();
+        let epoch = catalogue.node_up(uuid::Uuid::new_v4(), None).unwrap();
         let options = VaultOptions {
             shards: settings.shards,
             segment_size: settings.segment_size,

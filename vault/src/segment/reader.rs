@@ -110,6 +110,11 @@ impl SegmentReader {
         self.block_data(row.offset, frame).map_err(|e| fault(e.to_owned()))
     }
 
+    /// Whether the disk refused a read.
+    pub(crate) fn met_bad_pages(&self) -> bool {
+        self.reader.met_bad_pages()
+    }
+
     /// The bytes at `offset`, as they stand.
     pub(crate) fn raw(&mut self, offset: u64, len: u64) -> Option<Vec<u8>> {
         let len = usize::try_from(len).ok()?;

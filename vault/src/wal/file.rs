@@ -21,7 +21,7 @@ use super::header::{Tenant, WalHeader};
 use crate::entry::WalSeal;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, SegmentId};
+use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, ShardId};
 use crate::limits::{FILL_BYTES, PAGE};
 use crate::map::{MapWriter, WalMap};
 use crate::time::now_unix_nano;
@@ -79,12 +79,12 @@ impl WalFile {
 
 /// The name of a segment's WAL file.
 pub(crate) fn wal_path(data: &Path, id: SegmentId) -> PathBuf {
-    wal_dir(data, id.shard.get()).join(format!("{:012}.wal", id.index))
+    wal_dir(data, id.node, id.shard).join(format!("{:012}.wal", id.index))
 }
 
 /// The folder of a shard's WAL files.
-pub(crate) fn wal_dir(data: &Path, shard: u16) -> PathBuf {
-    data.join("wal").join(format!("{shard:04}"))
+pub(crate) fn wal_dir(data: &Path, node: NodeId, shard: ShardId) -> PathBuf {
+    data.join("wal").join(format!("{node:010}")).join(format!("{:04}", shard.get()))
 }
 
 /// Whether a new file is written once before its first use.

@@ -9,7 +9,7 @@ use super::header::{HeaderFault, WalHeader};
 use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal, u32_at};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
-use crate::ids::{EntryNumber, SegmentIndex};
+use crate::ids::{EntryNumber, Lsn, SegmentIndex};
 use crate::limits::PAGE;
 use crate::wal::writer::room_for;
 
@@ -36,6 +36,8 @@ pub(crate) struct WalScan {
     pub(crate) end: u64,
     /// Whether an entry may stand there that cannot be read: a bad sector, or the file was cut off.
     pub(crate) end_is_unread: bool,
+    /// The last entry of the segment before, as the mark that opens the file says.
+    pub(crate) before: Option<Lsn>,
     /// For each segment that a durable mark in here speaks of, the highest number.
     pub(crate) marks: BTreeMap<SegmentIndex, EntryNumber>,
 }
@@ -116,6 +118,19 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
             *highest = mark.number().max(*highest);
         }
         let idle = entry.meta.state.contains(EntryState::IDLE);
+        if entry.lsn.index() != index {
+            if at > offset {
+                found.bad.push(BadRange {
+                    offset,
+                    len: at - offset,
+                    missing: None,
+                    before: expected,
+                });
+            }
+            found.before = found.before.max(Some(entry.lsn));
+            found.end = at + room_for(0) as u64;
+            continue;
+        }
         // An idle mark names the entry before it; that one may be what is missing.
         let missing_to = if idle {
             Some(number)
@@ -190,9 +205,13 @@ fn read_entry(
     let raw: [u8; WAL_ENTRY_HEADER] = reader.get(offset, WAL_ENTRY_HEADER).ok()?.try_into().ok()?;
     let header = WalEntryHeader::decode(&raw, seal.tag())?;
     let idle = header.meta.state.contains(EntryState::IDLE);
-    let in_order = header.lsn.number() >= expected || (idle && header.lsn.number().checked_next() >= Some(expected));
+    // A mark before the first entry names the last one of an earlier segment.
+    let of_before = idle && header.lsn.index() < index && expected == EntryNumber::FIRST;
+    let in_order = of_before
+        || header.lsn.number() >= expected
+        || (idle && header.lsn.number().checked_next() >= Some(expected));
     let fits = offset + room_for(header.payload_len as usize) as u64 <= file_end;
-    if header.lsn.index() != index || !in_order || !fits || (idle && header.payload_len != 0) {
+    if (header.lsn.index() != index && !of_before) || !in_order || !fits || (idle && header.payload_len != 0) {
         return None;
     }
     let payload = reader

@@ -261,7 +261,8 @@ impl ShardWriter {
             return Err(AppendError::DiskFull);
         }
         let room = room_for(payload_len);
-        if room as u64 > self.wal.end() - WalFile::FIRST {
+        // The mark that opens a file takes some.
+        if (room + WAL_ENTRY_HEADER) as u64 > self.wal.end() - WalFile::FIRST {
             return Err(AppendError::TooLarge);
         }
         if room as u64 > self.must_free() {
@@ -314,6 +315,7 @@ impl ShardWriter {
             return Err(AppendError::Failed);
         }
         self.wal = spare.wal;
+        self.must_open_with_mark();
         self.shared.set_current(self.wal.header.id.index);
         self.next = EntryNumber::FIRST;
         self.first_append = None;
@@ -322,30 +324,44 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Lets the new file begin with a mark that bears the last entry of the file before: it says where that one ended.
+    fn must_open_with_mark(&mut self) {
+        let Some((last, _)) = self.last else { return };
+        let durable = self.shared.watermark.durable();
+        let header = self.must_head(&[], last, durable, &idle_meta());
+        // It is written with the first entry.
+        self.tail.extend_from_slice(&header);
+        self.last = Some((last, durable));
+    }
+
     /// Writes down what is durable where no later entry would say it.
     pub(crate) fn must_mark_idle(&mut self) {
         let Some((last, carried)) = self.last else { return };
         let durable = self.shared.watermark.durable();
-        let told = carried == durable || !self.tail.is_empty() || last.index() != self.wal.header.id.index;
+        let told = carried == durable || !self.tail.is_empty();
         if durable != Some(last) || told || self.must_free() < WAL_ENTRY_HEADER as u64 {
             return;
         }
-        let meta = EntryMeta {
-            received_ns: now_unix_nano(),
-            min_event_ns: 0,
-            max_event_ns: 0,
-            record_count: 0,
-            tenant: TenantId::DEFAULT,
-            encoding: Encoding::Identity,
-            state: EntryState::IDLE,
-        };
-        let header = self.must_head(&[], last, durable, &meta);
+        let header = self.must_head(&[], last, durable, &idle_meta());
         if self.must_write(0, &mut [IoSlice::new(&header)]).is_err() {
             return;
         }
         self.map.publish(WAL_ENTRY_HEADER);
         self.last = Some((last, durable));
         self.shared.idle_mark_written();
+    }
+}
+
+/// The description of an idle mark.
+fn idle_meta() -> EntryMeta {
+    EntryMeta {
+        received_ns: now_unix_nano(),
+        min_event_ns: 0,
+        max_event_ns: 0,
+        record_count: 0,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Identity,
+        state: EntryState::IDLE,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
-use gophership_vault::ledger::{KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
     DataDir, Disposition, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions,
@@ -21,6 +21,7 @@ struct Records {
     epoch: u64,
     mood: Mood,
     held: Option<SegmentId>,
+    clock: Option<ClockMark>,
 }
 
 /// How a ledger answers.
@@ -47,7 +48,7 @@ impl Mood {
             Self::Willing => Ok(()),
             Self::Refusing | Self::Unheard | Self::Dead => Err(LedgerError {
                 command,
-                id,
+                id: Some(id),
                 why: format!("the test says: {self:?}"),
                 disposition: if self == Self::Dead {
                     Disposition::Fatal
@@ -133,6 +134,7 @@ impl Ledger for MemoryLedger {
             Some(KnownSegment::Sealed(before)) => {
                 assert_eq!(before.digest, seal.digest, "a sealed segment never changes")
             }
+            Some(KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) => panic!("sealed after its end"),
             None => panic!("sealed without being opened"),
         }
         r.segments.insert(seal.id, KnownSegment::Sealed(*seal));
@@ -145,9 +147,35 @@ impl Ledger for MemoryLedger {
             return Mood::Refusing.answer("trim", id);
         }
         if !r.mood.changes_nothing() {
-            r.segments.remove(&id);
+            r.segments.insert(id, KnownSegment::Trimmed(id));
         }
         r.mood.answer("trim", id)
+    }
+
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
+        let mut r = self.0.lock().unwrap();
+        for id in segments {
+            if r.mood.changes_nothing() {
+                return r.mood.answer("unlinked", *id);
+            }
+            let was = r.segments.remove(id);
+            assert!(matches!(was, Some(KnownSegment::Trimmed(_)) | None), "only what is trimmed goes");
+        }
+        Ok(())
+    }
+
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.0.lock().unwrap().segments.insert(id, KnownSegment::Lost(id));
+        Ok(())
+    }
+
+    fn clock(&self) -> Option<ClockMark> {
+        self.0.lock().unwrap().clock
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+        self.0.lock().unwrap().clock = Some(mark);
+        Ok(())
     }
 }
 

@@ -1,0 +1,149 @@
+//! Files that earlier boots left: finds them, announces them to readers, and says what is not as the record has it.
+//!
+//! **Invariant** I1: a file goes only where a trim is on record; whatever else is not on record is kept and shown, at every start.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::keeper::KeeperParts;
+use crate::ledger::KnownSegment;
+use crate::segment::segment_path;
+use crate::table::Slot;
+use crate::wal::scan::read_header;
+
+/// Shown of a segment file that no record speaks of.
+const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the catalogue?): take it in with `gophership catalogue rebuild`, \
+     or move the file out of the data folder";
+
+/// A WAL file that an earlier boot left.
+#[derive(Clone, Debug)]
+pub(crate) struct LeftWal {
+    pub(crate) id: SegmentId,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    /// The record of its segment.
+    pub(crate) known: Option<KnownSegment>,
+}
+
+impl LeftWal {
+    /// The boot that wrote it, as far as the record says.
+    pub(super) fn recorded_epoch(&self) -> Option<Epoch> {
+        match self.known? {
+            KnownSegment::Open(open) => Some(open.epoch),
+            KnownSegment::Sealed(seal) => Some(seal.epoch),
+            KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
+        }
+    }
+}
+
+/// Finds what earlier boots of `node` left in `wal/`: half-made files are removed, the others listed in order.
+pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Result<Vec<LeftWal>, VaultError> {
+    let mut left = Vec::new();
+    for (path, id) in wal_files(data, node)? {
+        let Some(id) = id else {
+            if path.to_string_lossy().ends_with(".wal.new") {
+                file_io::remove(&path)?;
+            } else {
+                tracing::warn!(path = %path.display(), "wal.list.unknown");
+            }
+            continue;
+        };
+        let bytes = path.metadata().map_err(VaultError::io("look at", &path))?.len();
+        let known = known.iter().find(|k| k.id() == id).copied();
+        left.push(LeftWal { id, path, bytes, known });
+    }
+    left.sort_by_key(|l| l.id);
+    Ok(left)
+}
+
+/// The highest epoch that a WAL file of `node` carries: each boot leaves at least one. A header that cannot be read says nothing.
+pub(crate) fn highest_epoch(data: &Path, node: NodeId) -> Result<Option<Epoch>, VaultError> {
+    let files = wal_files(data, node)?.into_iter();
+    let headers = files.filter_map(|(path, _)| read_header(&mut file_io::DiskReader::cached(&path).ok()?).ok());
+    Ok(headers.filter(|h| h.id.node == node).map(|h| h.epoch).max())
+}
+
+/// Every file in the node's folders below `wal/`, and the segment that it is named after.
+fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Option<SegmentId>)>, VaultError> {
+    let mut files = Vec::new();
+    for shard in file_io::list(&data.join("wal").join(format!("{node:010}")))? {
+        if !shard.is_dir() {
+            continue;
+        }
+        for path in file_io::list(&shard)? {
+            let id = id_of(node, &path).filter(|_| path.extension().is_some_and(|x| x == "wal"));
+            files.push((path, id));
+        }
+    }
+    Ok(files)
+}
+
+/// Marks everything that is on record in the table, so that readers wait for what is to be recovered.
+pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegment]) {
+    for segment in known {
+        let id = segment.id();
+        let slot = match segment {
+            KnownSegment::Sealed(record) => Slot::Sealed(*record),
+            KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => Slot::Recovering,
+            KnownSegment::Open(_) => {
+                tracing::error!(segment = %id, error = "the segment is on record as open, and its WAL file is gone; whatever segment file there is of it is kept", "wal.file.missing");
+                Slot::unreadable("its WAL file is gone")
+            }
+            KnownSegment::Lost(_) => Slot::Lost,
+            KnownSegment::Trimmed(_) => continue,
+        };
+        parts.table.set(id.shard, id.index, slot);
+    }
+    let bytes: u64 = left.iter().map(|l| l.bytes).sum();
+    parts.counts.wal_bytes.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// Says which sealed segments have lost their file, and which segment files are not on record. Nothing is removed.
+pub(crate) fn take_inventory(parts: &KeeperParts) {
+    for (shard, index, slot) in parts.table.all() {
+        let id = SegmentId {
+            node: parts.node,
+            shard,
+            index,
+        };
+        let Slot::Sealed(_) = slot else { continue };
+        let why = match segment_path(&parts.data, id).try_exists() {
+            Ok(true) => continue,
+            Ok(false) => "its segment file is gone".to_owned(),
+            Err(error) => format!("its segment file cannot be looked at: {error}"),
+        };
+        if parts.table.sealed_is_unreadable(shard, index, &why) {
+            tracing::error!(segment = %id, error = %why, "segment.file.missing");
+        }
+    }
+    for (path, id) in segment_files(&parts.data, parts.node) {
+        let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open");
+        if !is_segment || parts.table.get(id.shard, id.index).is_some() || parts.to_unlink.has(id) {
+            continue;
+        }
+        tracing::error!(path = %path.display(), error = NOT_ON_RECORD, "segment.file.unknown");
+        parts.table.set(id.shard, id.index, Slot::unreadable(NOT_ON_RECORD));
+    }
+}
+
+/// Every file in `segments/` that is named after a segment of the node. A folder that cannot be listed has none.
+pub(crate) fn segment_files(data: &Path, node: NodeId) -> impl Iterator<Item = (PathBuf, SegmentId)> {
+    let own = data.join("segments").join(format!("{node:010}"));
+    let shards = file_io::list(&own).unwrap_or_default();
+    let files = shards
+        .into_iter()
+        .filter_map(|shard| file_io::list(&shard).ok())
+        .flatten();
+    files.filter_map(move |path| id_of(node, &path).map(|id| (path, id)))
+}
+
+/// The segment that a file in a shard's folder is named after.
+fn id_of(node: NodeId, path: &Path) -> Option<SegmentId> {
+    let shard = path.parent()?.file_name()?.to_str()?.parse().ok().map(ShardId::new)?;
+    let index = path.file_name()?.to_str()?.split('.').next()?.parse().ok();
+    let index = index.and_then(SegmentIndex::new)?;
+    Some(SegmentId { node, shard, index })
+}
