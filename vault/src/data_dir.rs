@@ -71,6 +71,7 @@ impl DataDir {
         for name in DATA {
             check_stamp(&path.join(name), identity.storage_uuid)?;
         }
+        check_layout(&path.join("wal"))?;
         Ok(Self {
             path: path.to_path_buf(),
             identity,
@@ -228,6 +229,23 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
     }
 }
 
+/// Refuses a folder in which shards stand directly below `wal/`, as before the first release.
+fn check_layout(wal: &Path) -> Result<(), OpenError> {
+    let is_shard = |path: &PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str());
+        path.is_dir() && name.is_some_and(|n| n.len() == 4 && n.parse::<u16>().is_ok())
+    };
+    match file_io::list(wal)?.into_iter().find(is_shard) {
+        None => Ok(()),
+        Some(path) => Err(OpenError::Identity {
+            path,
+            what: "it is a shard's folder as versions before the first release kept it; now it stands below its node's"
+                .to_owned(),
+            remedy: "With the node stopped, make the folder `wal/0000000001` (0700) and move it there",
+        }),
+    }
+}
+
 /// What a file system's magic number says of it.
 enum Support {
     Full,
@@ -318,6 +336,20 @@ mod tests {
         };
         assert!(error.to_string().contains("no node.json"), "{error}");
         assert!(dir.path().join("wal/0000").exists());
+    }
+
+    #[test]
+    fn shards_directly_below_wal_are_refused_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), true).unwrap());
+        fs::create_dir(dir.path().join("wal/0003")).unwrap();
+        let Err(error) = DataDir::open(dir.path(), true) else {
+            panic!("its files would be passed over")
+        };
+        assert!(
+            error.to_string().contains("wal/0003") && error.to_string().contains("wal/0000000001"),
+            "{error}"
+        );
     }
 
     #[test]

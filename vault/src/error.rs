@@ -104,7 +104,9 @@ impl VaultError {
             Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
             Self::Io { .. } | Self::FolderSync { .. } => Disposition::Fatal,
             Self::Damaged { .. } | Self::Unreadable { .. } => Disposition::Corrupt,
-            Self::Format { .. } | Self::NoSuchSegment(_) | Self::NotUnreadable(_) | Self::BlockRefused { .. } => Disposition::Invalid,
+            Self::Format { .. } | Self::NoSuchSegment(_) | Self::NotUnreadable(_) | Self::BlockRefused { .. } => {
+                Disposition::Invalid
+            }
             Self::NotSealed(_) => Disposition::Retry,
             Self::Ledger(error) => error.disposition,
         }

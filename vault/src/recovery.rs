@@ -24,10 +24,12 @@ use crate::table::Slot;
 use crate::wal::header::{Tenant, WalHeader};
 use crate::wal::scan::{WalScan, damaged_headers, read_header, scan};
 
+mod adopt;
 mod evidence;
 mod left;
 mod recut;
 
+pub(crate) use adopt::adopt_sealed;
 use evidence::{keep_bytes, keep_damaged};
 pub(crate) use left::{LeftWal, announce, highest_epoch, list_left, segment_files, take_inventory};
 use recut::{copies_of, cut_again, without};
@@ -110,7 +112,9 @@ impl Task {
 pub(crate) fn recover_now(parts: &KeeperParts, left: Vec<LeftWal>) -> Vec<LeftWal> {
     let mut shards = by_shard(left);
     // Whoever is told to stop waits for nothing.
-    shards.values_mut().for_each(|tasks| recover_shard(parts, tasks, &Patience::None));
+    shards
+        .values_mut()
+        .for_each(|tasks| recover_shard(parts, tasks, &Patience::None));
     let tasks = shards.into_values().flatten();
     tasks.map(|task| task.wal).collect()
 }
@@ -210,11 +214,7 @@ fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience
 }
 
 /// Scans the files that are to be recovered, and those whose marks they need. Says of each that cannot be judged now why not.
-fn survey_all(
-    parts: &KeeperParts,
-    tasks: &mut [Task],
-    patience: &Patience<'_>,
-) -> BTreeMap<SegmentIndex, String> {
+fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
     let mut unread: BTreeMap<SegmentIndex, String> = BTreeMap::new();
     let mut older_to_do = false;
     for task in tasks.iter_mut() {
@@ -240,7 +240,8 @@ fn survey_all(
         if unread.contains_key(&task.wal.id.index) {
             newer.push((epoch, task.wal.id));
         } else if let Some((_, id)) = newer.iter().find(|(other, _)| other.is_none() || *other == epoch) {
-            let why = format!("it waits for segment {id}, which cannot be read now and may say how far this one was synced");
+            let why =
+                format!("it waits for segment {id}, which cannot be read now and may say how far this one was synced");
             unread.insert(task.wal.id.index, why);
         }
     }
@@ -357,7 +358,10 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
         found,
     } = survey;
     let mut reader = DiskReader::direct(&wal.path)?;
-    let durable = marks.get(&header.epoch).map(|boot| boot.of(header.id.index)).unwrap_or_default();
+    let durable = marks
+        .get(&header.epoch)
+        .map(|boot| boot.of(header.id.index))
+        .unwrap_or_default();
     // Both header pages were synced before the file was on record: a file without them is not one that was never written to.
     let end_is_unread = found.end_is_unread || (!header_is_whole && found.present.is_empty());
     let judged = judge_missing(&found.present, durable, end_is_unread);

@@ -21,7 +21,7 @@ use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
 use crate::ledger::{KnownSegment, Ledger, SealRecord};
 use crate::quarantine::{Quarantine, Quarantined};
-use crate::recovery::{announce, list_left, recover_all, recover_now, take_inventory};
+use crate::recovery::{adopt_sealed, announce, list_left, recover_all, recover_now, take_inventory};
 use crate::retention::{OnFull, Release};
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
@@ -33,8 +33,8 @@ use crate::shard::ShardShared;
 use crate::start::{RecoveryEnd, Start, check, join, spawn};
 use crate::sync_stats::SyncStats;
 use crate::table::{Slot, Table};
-use crate::unlink::ToUnlink;
 use crate::time::{TimeRange, now_unix_nano};
+use crate::unlink::ToUnlink;
 use crate::vault_clock::VaultClock;
 use crate::wal::file::WalPlan;
 use crate::wal::writer::ShardWriter;
@@ -188,7 +188,6 @@ struct Inner {
     ledger: Arc<dyn Ledger>,
     clock: VaultClock,
     tier: Arc<AtomicU8>,
-    clock: VaultClock,
     disk_limit: u64,
     stopping: Arc<AtomicBool>,
     keeper: Sender<News>,
@@ -311,7 +310,6 @@ impl Vault {
         let clock = parts.clock;
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
-        let clock = parts.clock;
         threads.push(spawn("keeper", marks.clone(), move || {
             Keeper::new(parts, kept, keeper_news).run()
         })?);
@@ -319,6 +317,7 @@ impl Vault {
         threads.push(spawn("recovery", marks, move || {
             let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
             recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire), || {
+                adopt_sealed(&recovery_parts, &known);
                 take_inventory(&recovery_parts);
                 drop(end);
             });
@@ -335,7 +334,6 @@ impl Vault {
             ledger,
             clock,
             tier,
-            clock,
             disk_limit: options.disk_limit,
             stopping,
             keeper: news,
@@ -448,7 +446,10 @@ impl Vault {
     /// There is no such segment, it can be read, or the ledger did not take it.
     pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
-        match (id.node == inner.node).then(|| inner.table.get(id.shard, id.index)).flatten() {
+        match (id.node == inner.node)
+            .then(|| inner.table.get(id.shard, id.index))
+            .flatten()
+        {
             Some(Slot::Unreadable { .. }) => {
                 inner.ledger.mark_lost(id)?;
                 inner.table.unreadable_is_lost(id.shard, id.index);
@@ -528,17 +529,10 @@ impl Vault {
         cursor
     }
 
-    /// The clock by which segments are sealed and what is too old is told, in nanoseconds since the Unix epoch: no jump of the wall clock moves it.
-    pub fn clock_ns(&self) -> u64 {
-        self.inner.clock.now_ns()
-    }
-
     /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
     pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
-        match self.inner.table.get(shard, index) {
-            Some(Slot::Sealed(record)) => Some(record.sealed_ns),
-            Some(Slot::Live(_) | Slot::Recovering | Slot::Unreadable(_)) | None => None,
-        }
+        let slot = self.inner.table.get(shard, index)?;
+        slot.sealed().map(|record| record.sealed_ns)
     }
 
     /// Whether a segment of this node is here, in whatever state.
@@ -608,7 +602,9 @@ impl Vault {
             .flatten()
         {
             Some(Slot::Sealed(record)) => Ok(record),
-            Some(Slot::Unreadable { sealed: Some(record), .. }) => Ok(record),
+            Some(Slot::Unreadable {
+                sealed: Some(record), ..
+            }) => Ok(record),
             Some(Slot::Unreadable { why, sealed: None }) => Err(VaultError::Unreadable { id, why }),
             Some(Slot::Lost) => Err(VaultError::Unreadable {
                 id,

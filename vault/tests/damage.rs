@@ -445,7 +445,9 @@ fn files_that_nobody_knows_are_left_where_they_are() {
         let lsn = append(&mut writers[0], 99, b"next");
         wait_acked(&writers[0], lsn);
         assert!(lsn.index().get() > 78, "an index is not used twice");
-        wait("two unknown segments to be shown", || vault.status().unreadable_segments == 2);
+        wait("two unknown segments to be shown", || {
+            vault.status().unreadable_segments == 2
+        });
         vault.close(writers);
         for name in strangers {
             let path = crashed.dir.path().join(name);
@@ -466,7 +468,10 @@ fn a_wal_file_that_cannot_be_read_is_shown_and_does_not_stop_the_rest() {
         let lsn = append(&mut writers[0], 1, b"second boot");
         wait_acked(&writers[0], lsn);
         drop((vault, writers));
-        let path = crashed.dir.path().join(format!("wal/0000000001/0000/{:012}.wal", lsn.index()));
+        let path = crashed
+            .dir
+            .path()
+            .join(format!("wal/0000000001/0000/{:012}.wal", lsn.index()));
         fs::write(path, &bytes).unwrap();
         let (vault, writers) = crashed.restart();
         let (entries, faults) = read(&vault, 0);
@@ -541,7 +546,11 @@ fn a_follower_waits_for_what_a_live_file_cannot_give_and_finds_it_in_the_segment
         there.len()
     };
     assert_eq!(step(&mut follower), 4);
-    assert!(follower.waits().is_some_and(|why| why.contains("waits until segment")), "{:?}", follower.waits());
+    assert!(
+        follower.waits().is_some_and(|why| why.contains("waits until segment")),
+        "{:?}",
+        follower.waits()
+    );
     assert_eq!(step(&mut follower), 4, "it stays there");
     // What the disk gave wrong once it may give right another time.
     std::os::unix::fs::FileExt::write_all_at(&file, &good, at).unwrap();

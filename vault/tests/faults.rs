@@ -177,7 +177,11 @@ fn a_bad_sector_where_an_old_wal_file_ends_is_a_loss_and_not_an_end() {
         drop((vault, writers));
         // No copy of them either, if the cutter made one.
         let _ = std::fs::remove_dir_all(dir.path().join("segments/0000000001"));
-        fail::cfg("file.read", &format!("return(wal/0000000001/0000/000000000001.wal@{bad})")).unwrap();
+        fail::cfg(
+            "file.read",
+            &format!("return(wal/0000000001/0000/000000000001.wal@{bad})"),
+        )
+        .unwrap();
         let (vault, writers) = open(dir.path(), &ledger, &options(1));
         let (entries, faults) = read(&vault, 0);
         assert_eq!(entries.len(), there);

@@ -167,7 +167,7 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         let id = letter.segment();
         match state.segment_state(id) {
             SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
-            SegmentState::Trimmed => continue,
+            SegmentState::Trimmed | SegmentState::Gone => continue,
             SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
         }
         if state.dead_letter(name, letter.entry()).is_none() {

@@ -34,6 +34,7 @@ fn with_segment(at: SegmentState) -> State {
         SegmentState::Recovering => vec![open(id, 1), Command::BeginRecovery { id, at_ns: 7 }],
         SegmentState::Sealed => vec![open(id, 1), seal],
         SegmentState::Trimmed => vec![open(id, 1), seal, trim],
+        SegmentState::Gone => vec![open(id, 1), seal, trim, Command::Unlinked { segments: vec![id] }],
         SegmentState::Lost => vec![open(id, 1), Command::MarkLost { id, at_ns: 7 }],
     };
     let mut state = booted();
@@ -65,6 +66,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     id,
                     why: TrimReason::Dropped,
                 },
+                Step::Unlinked => Command::Unlinked { segments: vec![id] },
                 Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
             };
             let before = with_segment(from);
@@ -187,7 +189,7 @@ fn an_index_that_was_passed_over_is_never_used() {
     let id = segment(1, 0, 2);
     let refused = Refusal::Transition {
         id,
-        from: SegmentState::Trimmed,
+        from: SegmentState::Gone,
         step: Step::Open,
     };
     assert_eq!(apply(&mut state, &open(id, 1)), Err(refused));
@@ -214,11 +216,51 @@ fn trimmed_segments_leave_no_rows() {
                     id,
                     why: TrimReason::Empty,
                 },
+                Command::Unlinked { segments: vec![id] },
             ],
         );
     }
     assert_eq!(bytes(&state).len(), rows);
     assert_eq!(state.counts().trimmed, 998);
+}
+
+#[test]
+fn an_epoch_is_above_every_one_seen_on_the_disk() {
+    let mut state = State::default();
+    say(&mut state, &[register(1), up(1, 1)]);
+    let seen = |boot, seen| Command::NodeUp {
+        node: node(1),
+        storage_uuid: uuid(1),
+        boot_uuid: uuid(boot),
+        seen: Some(epoch(seen)),
+        at_ns: 2,
+    };
+    assert_eq!(
+        apply(&mut state, &seen(2, 7)),
+        Ok(Reply::Up(epoch(8))),
+        "the catalogue is an older copy"
+    );
+    assert_eq!(apply(&mut state, &seen(3, 2)), Ok(Reply::Up(epoch(9))));
+    assert_eq!(
+        apply(&mut state, &seen(3, 99)),
+        Ok(Reply::Up(epoch(9))),
+        "the same boot"
+    );
+}
+
+#[test]
+fn a_clock_never_goes_back() {
+    let mut state = booted();
+    let keep = |now_ns, credit_ns| Command::KeepClock {
+        node: node(1),
+        mark: ClockMark { now_ns, credit_ns },
+    };
+    say(&mut state, &[keep(100, 5), keep(90, 50), keep(100, 50)]);
+    let kept = ClockMark {
+        now_ns: 100,
+        credit_ns: 5,
+    };
+    assert_eq!(state.clock(node(1)), Some(kept));
 }
 
 #[test]
@@ -416,7 +458,7 @@ proptest! {
         let mut state = State::default();
         let mut twice = State::default();
         let mut opened = HashSet::new();
-        let mut trimmed = HashSet::new();
+        let mut gone = HashSet::new();
         for command in &history {
             let before = state.clone();
             let outcome = apply(&mut state, command);
@@ -446,13 +488,15 @@ proptest! {
 
             export_invariants(&before, command, &state)?;
 
-            // An index is opened once, and what was trimmed stays so.
-            for new in state.segments().filter(|s| before.segment(s.id()).is_none()) {
+            // An index is opened once, and what is gone is never used again.
+            let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;
+            for new in state.segments().filter(is_open).filter(|s| before.segment(s.id()).is_none()) {
                 prop_assert!(opened.insert(new.id()), "{} was opened twice", new.id());
             }
-            trimmed.extend(before.segments().map(SegmentRecord::id).filter(|id| state.segment(*id).is_none()));
-            for id in &trimmed {
-                prop_assert_eq!(state.segment_state(*id), SegmentState::Trimmed);
+            gone.extend(before.segments().map(SegmentRecord::id).filter(|id| state.segment(*id).is_none()));
+            for id in &gone {
+                let now = state.segment_state(*id);
+                prop_assert!(matches!(now, SegmentState::Gone | SegmentState::Lost), "{} is {}", id, now);
             }
         }
         let mut again = State::default();

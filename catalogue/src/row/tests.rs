@@ -8,7 +8,7 @@ use crate::testkit::{
     bytes, cursor, entry, exporter, history, letter, lsn, node, open, register, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::TrimReason;
+use gophership_vault::ledger::{ClockMark, TrimReason};
 
 fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, RowError> {
     state_of(rows.iter().map(|(k, v)| (k.as_slice(), v.as_slice())))
@@ -46,6 +46,7 @@ pub(crate) fn golden_state() -> State {
             id: id(1),
             why: TrimReason::Empty,
         },
+        Command::Unlinked { segments: vec![id(1)] },
         open(id(2), 1),
         Command::BeginRecovery { id: id(2), at_ns: 6 },
         open(id(3), 1),
@@ -125,6 +126,9 @@ pub(crate) fn golden_exporters() -> State {
             id: dropped,
             why: TrimReason::Dropped,
         },
+        Command::Unlinked {
+            segments: vec![dropped],
+        },
     ] {
         apply(&mut state, &command).unwrap();
     }
@@ -143,12 +147,39 @@ pub(crate) fn golden_malformed() -> State {
     state
 }
 
+/// That, with trims whose files may still be there, a clock, and a lost segment that was on no record.
+pub(crate) fn golden_trims() -> State {
+    let mut state = golden_malformed();
+    let reasons = [TrimReason::Empty, TrimReason::Retention, TrimReason::Dropped];
+    for (why, index) in reasons.into_iter().zip(10..) {
+        let id = segment(1, 3, index);
+        let entries = u64::from(why != TrimReason::Empty);
+        let seal = seal_record(id, 1, entries);
+        for command in [open(id, 1), Command::Seal { seal }, Command::Trim { id, why }] {
+            apply(&mut state, &command).unwrap();
+        }
+    }
+    let mark = ClockMark {
+        now_ns: 1_000,
+        credit_ns: 77,
+    };
+    let lost = Command::MarkLost {
+        id: segment(1, 3, 99),
+        at_ns: 11,
+    };
+    for command in [Command::KeepClock { node: node(1), mark }, lost] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 3] {
+fn golden() -> [(State, &'static str); 4] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
         (golden_exporters(), include_str!("../../testdata/v1/rows_exporters.txt")),
+        (golden_trims(), include_str!("../../testdata/v1/rows_trims.txt")),
     ]
 }
 
@@ -209,13 +240,13 @@ fn a_shard_of_before_is_written_as_ever_until_a_segment_is_dropped() {
 
 #[test]
 fn rows_sort_as_their_records_do() {
-    let rows = bytes(&golden_exporters());
+    let rows = bytes(&golden_trims());
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
 }
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_malformed()) {
+    for (key, value) in bytes(&golden_trims()) {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(RowError::Damaged { .. })),
@@ -234,7 +265,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = bytes(&golden_exporters());
+    let rows = bytes(&golden_trims());
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(RowError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
@@ -261,7 +292,7 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
 
 #[test]
 fn i2_a_name_without_its_end_is_damaged() {
-    for (key, value) in bytes(&golden_exporters()) {
+    for (key, value) in bytes(&golden_trims()) {
         if matches!(key[0], KIND_EXPORTER | KIND_CURSOR | KIND_DEAD_LETTER) {
             let endless: Vec<u8> = key.into_iter().filter(|b| *b != 0).collect();
             assert!(matches!(change_of(&endless, &value), Err(RowError::Damaged { .. })));
@@ -271,7 +302,7 @@ fn i2_a_name_without_its_end_is_damaged() {
 
 #[test]
 fn a_state_without_its_counters_is_damaged() {
-    let rows: Vec<_> = bytes(&golden_exporters())
+    let rows: Vec<_> = bytes(&golden_trims())
         .into_iter()
         .filter(|(k, _)| k[0] != KIND_COUNTERS)
         .collect();
@@ -289,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..11u8, key in prop::collection::vec(any::<u8>(), 0..20),
+    fn i2_any_bytes_are_read_without_panic(kind in 0..12u8, key in prop::collection::vec(any::<u8>(), 0..20),
                                            value in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = change_of(&[&[kind], key.as_slice()].concat(), &[&[VERSION], value.as_slice()].concat());
     }
@@ -304,4 +335,5 @@ fn write_golden_rows() {
     std::fs::write(folder.join("rows.txt"), as_text(&golden_state())).unwrap();
     std::fs::write(folder.join("rows_exporters.txt"), as_text(&golden_exporters())).unwrap();
     std::fs::write(folder.join("rows_malformed.txt"), as_text(&golden_malformed())).unwrap();
+    std::fs::write(folder.join("rows_trims.txt"), as_text(&golden_trims())).unwrap();
 }

@@ -48,8 +48,9 @@ pub(super) fn vault_status(error: &VaultError) -> Status {
     let what = error.to_string();
     match error {
         VaultError::NoSuchSegment(_) => return Status::not_found(what),
-        VaultError::NotSealed(_) => return Status::failed_precondition(what),
+        VaultError::NotSealed(_) | VaultError::NotUnreadable(_) => return Status::failed_precondition(what),
         VaultError::Io { .. }
+        | VaultError::FolderSync { .. }
         | VaultError::Damaged { .. }
         | VaultError::Unreadable { .. }
         | VaultError::Format { .. }

@@ -107,8 +107,9 @@ fn summary(context: &ControlContext, id: SegmentId, state: &SegmentState) -> v1:
         SegmentState::Recovering => (v1::SegmentState::Recovering, 0),
         // Its end is not decided, and will not be without help.
         SegmentState::Unreadable(_) => (v1::SegmentState::Unreadable, 1),
+        SegmentState::Lost => (v1::SegmentState::Lost, 1),
     };
-    let epoch = context.catalogue.read(|s| s.segment(id).map(SegmentRecord::epoch));
+    let epoch = context.catalogue.read(|s| s.segment(id).and_then(SegmentRecord::epoch));
     v1::SegmentSummary {
         segment: Some(segment_ref(id)),
         state: state.into(),

@@ -592,6 +592,7 @@ fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
         .filter(|(id, _)| id.shard == shard)
         .map_while(|(_, state)| match state {
             SegmentState::Sealed(record) if before(record) => Some(record.stats.last_lsn),
+            SegmentState::Lost => Some(None),
             SegmentState::Sealed(_) | SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) => {
                 None
             }

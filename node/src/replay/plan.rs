@@ -44,7 +44,7 @@ fn holds(state: &SegmentState, range: TimeRange) -> bool {
         SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
         SegmentState::Open => range == TimeRange::ALL,
         // A recovering one may prove empty.
-        SegmentState::Recovering | SegmentState::Unreadable(_) => false,
+        SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => false,
     }
 }
 

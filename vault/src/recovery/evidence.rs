@@ -78,4 +78,3 @@ pub(super) fn keep_bytes(
     let reason = Quarantined::new(&wal.path, offset, len, wal.id, numbers, why.to_owned());
     parts.quarantine.keep("wal", &bytes, reason)
 }
-

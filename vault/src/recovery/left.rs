@@ -51,7 +51,7 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
             }
             continue;
         };
-        let bytes = path.metadata().map_err(VaultError::io("look at", &path))?.len();
+        let bytes = path.symlink_metadata().map_err(VaultError::io("look at", &path))?.len();
         let known = known.iter().find(|k| k.id() == id).copied();
         left.push(LeftWal { id, path, bytes, known });
     }

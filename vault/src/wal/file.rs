@@ -84,7 +84,9 @@ pub(crate) fn wal_path(data: &Path, id: SegmentId) -> PathBuf {
 
 /// The folder of a shard's WAL files.
 pub(crate) fn wal_dir(data: &Path, node: NodeId, shard: ShardId) -> PathBuf {
-    data.join("wal").join(format!("{node:010}")).join(format!("{:04}", shard.get()))
+    data.join("wal")
+        .join(format!("{node:010}"))
+        .join(format!("{:04}", shard.get()))
 }
 
 /// Whether a new file is written once before its first use.

@@ -207,9 +207,8 @@ fn read_entry(
     let idle = header.meta.state.contains(EntryState::IDLE);
     // A mark before the first entry names the last one of an earlier segment.
     let of_before = idle && header.lsn.index() < index && expected == EntryNumber::FIRST;
-    let in_order = of_before
-        || header.lsn.number() >= expected
-        || (idle && header.lsn.number().checked_next() >= Some(expected));
+    let in_order =
+        of_before || header.lsn.number() >= expected || (idle && header.lsn.number().checked_next() >= Some(expected));
     let fits = offset + room_for(header.payload_len as usize) as u64 <= file_end;
     if (header.lsn.index() != index && !of_before) || !in_order || !fits || (idle && header.payload_len != 0) {
         return None;

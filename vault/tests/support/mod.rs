@@ -21,6 +21,7 @@ struct Records {
     epoch: u64,
     mood: Mood,
     held: Option<SegmentId>,
+    seals_left: Option<u32>,
     clock: Option<ClockMark>,
 }
 
@@ -74,9 +75,19 @@ impl MemoryLedger {
         Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
     }
 
+    /// Its record of segment `index` of shard 0.
+    pub(crate) fn records_of(&self, index: SegmentIndex) -> Option<KnownSegment> {
+        self.known().into_iter().find(|k| k.id().index == index)
+    }
+
     /// From now on it does not let go of this one.
     pub(crate) fn hold(&self, id: SegmentId) {
         self.0.lock().unwrap().held = Some(id);
+    }
+
+    /// Takes so many more seals, and then refuses them until it is told otherwise.
+    pub(crate) fn seal_only(&self, seals: Option<u32>) {
+        self.0.lock().unwrap().seals_left = seals;
     }
 
     pub(crate) fn next_epoch(&self) -> Epoch {
@@ -129,6 +140,11 @@ impl Ledger for MemoryLedger {
         if r.mood.changes_nothing() {
             return r.mood.answer("seal", seal.id);
         }
+        match &mut r.seals_left {
+            Some(0) => return Mood::Refusing.answer("seal", seal.id),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         match r.segments.get(&seal.id) {
             Some(KnownSegment::Open(_)) => {}
             Some(KnownSegment::Sealed(before)) => {
@@ -159,7 +175,10 @@ impl Ledger for MemoryLedger {
                 return r.mood.answer("unlinked", *id);
             }
             let was = r.segments.remove(id);
-            assert!(matches!(was, Some(KnownSegment::Trimmed(_)) | None), "only what is trimmed goes");
+            assert!(
+                matches!(was, Some(KnownSegment::Trimmed(_)) | None),
+                "only what is trimmed goes"
+            );
         }
         Ok(())
     }

@@ -1,0 +1,89 @@
+//! Segment files that are complete although the record does not say so: the catalogue is an older copy than the log, or is made anew.
+
+use std::path::Path;
+
+use crate::error::VaultError;
+use crate::ids::SegmentId;
+use crate::keeper::KeeperParts;
+use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
+use crate::segment::header::SegmentHeader;
+use crate::segment::reader::SegmentReader;
+use crate::segment::segment_path;
+use crate::segment::verify::verify_segment;
+use crate::table::Slot;
+
+/// Reads the file of a sealed segment whole, and gives the record that its seal would have made at `sealed_ns`.
+///
+/// # Errors
+/// The file cannot be opened, or anything in it is not as it was sealed.
+pub(crate) fn read_sealed(
+    path: &Path,
+    id: SegmentId,
+    sealed_ns: u64,
+) -> Result<(SealRecord, SegmentHeader), VaultError> {
+    let damaged = |what| VaultError::Damaged {
+        path: path.to_path_buf(),
+        offset: 0,
+        what,
+    };
+    let report = verify_segment(path, id, None, &mut |_, _| {})?;
+    let reader = SegmentReader::open(path, id, false)?;
+    let (Some(header), Some(footer)) = (reader.header(), reader.footer()) else {
+        return Err(damaged("its header or its footer is not whole"));
+    };
+    if !report.ok {
+        return Err(damaged("it is not what was sealed"));
+    }
+    let record = SealRecord {
+        id,
+        epoch: header.epoch,
+        stats: SegmentStats {
+            stored_bytes: report.bytes,
+            ..footer.stats
+        },
+        digest: footer.digest,
+        sealed_ns,
+    };
+    Ok((record, header.clone()))
+}
+
+/// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is whole: a WAL file goes only after its
+/// segment was sealed, so this record is older than the file.
+pub(crate) fn adopt_sealed(parts: &KeeperParts, known: &[KnownSegment]) {
+    let open = known.iter().filter_map(|k| match k {
+        KnownSegment::Open(open) => Some(*open),
+        KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
+    });
+    for open in open.filter(|open| is_unread(parts, open.id)) {
+        match adopt(parts, &open) {
+            Ok(true) => tracing::warn!(segment = %open.id, "segment.adopt.done"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(segment = %open.id, %error, "segment.adopt.failed"),
+        }
+    }
+}
+
+fn is_unread(parts: &KeeperParts, id: SegmentId) -> bool {
+    matches!(
+        parts.table.get(id.shard, id.index),
+        Some(Slot::Unreadable { sealed: None, .. })
+    )
+}
+
+fn adopt(parts: &KeeperParts, open: &OpenRecord) -> Result<bool, VaultError> {
+    let path = segment_path(&parts.data, open.id);
+    if !path.exists() || crate::wal::file::wal_path(&parts.data, open.id).exists() {
+        return Ok(false);
+    }
+    let (record, header) = read_sealed(&path, open.id, parts.clock.now_ns())?;
+    if header.file_uuid != open.file_uuid {
+        return Err(VaultError::Damaged {
+            path,
+            offset: 0,
+            what: "it was not cut from the WAL file that is on record for this segment",
+        });
+    }
+    parts.ledger.seal_segment(&record)?;
+    parts.table.set(open.id.shard, open.id.index, Slot::Sealed(record));
+    Ok(true)
+}
