@@ -237,9 +237,12 @@ fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) 
     let mut newer: Vec<(Option<Epoch>, SegmentId)> = Vec::new();
     for task in tasks.iter().rev() {
         let epoch = task.epoch();
-        if unread.contains_key(&task.wal.id.index) {
+        let is_unread = unread.contains_key(&task.wal.id.index);
+        if is_unread {
             newer.push((epoch, task.wal.id));
-        } else if let Some((_, id)) = newer.iter().find(|(other, _)| other.is_none() || *other == epoch) {
+        }
+        let of_boot = newer.iter().find(|(other, _)| other.is_none() || *other == epoch);
+        if let Some((_, id)) = of_boot.filter(|_| !is_unread) {
             let why =
                 format!("it waits for segment {id}, which cannot be read now and may say how far this one was synced");
             unread.insert(task.wal.id.index, why);

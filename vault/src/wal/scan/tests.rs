@@ -51,6 +51,11 @@ struct Built {
 
 /// Entries 1 to 5 with payloads of different lengths, an idle mark behind the third and the last.
 fn build() -> Built {
+    build_behind(None)
+}
+
+/// The same behind a mark that bears the last entry of an earlier segment.
+fn build_behind(before: Option<Lsn>) -> Built {
     let seal = WalSeal::new(header().uuid);
     let mut bytes = vec![0u8; SIZE];
     let page = header().encode();
@@ -66,6 +71,9 @@ fn build() -> Built {
         starts.push(end);
         end += room_for(payload.len());
     };
+    if let Some(before) = before {
+        put(before, Some(before), EntryState::IDLE, b"");
+    }
     for number in 1..=5u32 {
         let payload: Vec<u8> = (0..number * 7).map(|i| (i * 11 + number) as u8).collect();
         put(
@@ -112,6 +120,25 @@ fn a_whole_file_has_no_bad_ranges() {
     assert_eq!(entries.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     let number = |n| EntryNumber::new(n).unwrap();
     assert!(found.has(number(1)) && found.has(number(5)) && !found.has(number(6)));
+}
+
+#[test]
+fn a_mark_at_the_beginning_says_where_the_segment_before_ended() {
+    let before = |index| Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(900).unwrap());
+    let built = build_behind(Some(before(2)));
+    let (found, entries) = scan_file(&file_of(&built.bytes));
+    assert_eq!((found.before, found.bad.len(), entries.len()), (Some(before(2)), 0, 5));
+    assert_eq!(found.end, built.end as u64);
+    assert_eq!(found.marks.get(&before(2).index()), Some(&before(2).number()));
+
+    // Damaged it is a bad range, and costs no entry; a mark of a later segment is none.
+    let mut torn = built.bytes.clone();
+    torn[built.starts[0] + 9] ^= 1;
+    for bytes in [torn, build_behind(Some(before(4))).bytes] {
+        let (found, entries) = scan_file(&file_of(&bytes));
+        assert_eq!((found.before, found.bad.len(), entries.len()), (None, 1, 5));
+        assert_eq!(found.bad[0].missing, None);
+    }
 }
 
 #[test]
