@@ -64,7 +64,7 @@ impl Ledger for MemoryLedger {
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().for_each(|id| drop(known.remove(id)));
+        known.retain(|id, _| !segments.contains(id));
         Ok(())
     }
 

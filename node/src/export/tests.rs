@@ -167,7 +167,11 @@ async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_holds_its_segment
     let is_released = released(&node.catalogue, vec!["a".to_owned()]);
     let sealed = node.vault.segments().into_iter().find_map(|(id, state)| match state {
         SegmentState::Sealed(record) if id.index == SegmentIndex::FIRST => Some(record),
-        SegmentState::Sealed(_) | SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) => None,
+        SegmentState::Sealed(_)
+        | SegmentState::Open
+        | SegmentState::Recovering
+        | SegmentState::Unreadable(_)
+        | SegmentState::Lost => None,
     });
     let sealed = sealed.unwrap();
     assert!(!is_released(&sealed), "a dead letter lies in it");
