@@ -1,4 +1,5 @@
 //! Sequences of restarts: what an older catalogue, a broken-off recovery, or a file that cannot be read for a while must not cost.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
