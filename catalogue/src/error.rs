@@ -85,8 +85,8 @@ pub enum CatalogueError {
     },
     /// The file is damaged beyond what the store repairs by itself.
     #[error(
-        "the catalogue {path} is damaged: {why}. The node does not start, so that nothing acknowledged is taken for unknown. Put back a \
-         copy of the whole data folder, or move the folder away and start with an empty one; its .seg files can still be read (`lz4 -dc`)"
+        "the catalogue {path} is damaged: {why}. The node does not start, so that nothing acknowledged is taken for unknown. Make it anew from \
+         the segments and WAL files with `gophership catalogue rebuild`, which keeps the damaged file beside it"
     )]
     Corrupt {
         /// Which file.
@@ -107,8 +107,7 @@ pub enum CatalogueError {
     /// There is data, and no catalogue that knows it.
     #[error(
         "the catalogue {path} is missing, but {found} is there. Without it nobody knows what was acknowledged, sealed or trimmed, so the \
-         node does not start. Put the catalogue back if it was moved, or move the whole data folder away and start with an empty one; its \
-         .seg files can still be read (`lz4 -dc`)"
+         node does not start. Put the catalogue back if it was moved, or make it anew from the files with `gophership catalogue rebuild`"
     )]
     Lost {
         /// Where it should be.

@@ -22,9 +22,14 @@ use crate::state::{Change, State};
 mod disk;
 mod ledger;
 mod open;
+mod rebuild;
 mod store;
 
+pub use rebuild::{Rebuilt, rebuild};
 use store::Store;
+
+/// The setting of a catalogue that was made anew: exporters that it does not know begin at the oldest entry.
+pub const EXPORTERS_BEGIN_AT_OLDEST: &str = "export.begin_at_oldest";
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {

@@ -4,6 +4,7 @@
 //!
 //! Not here: what the rooms do; `gs-ctl`, the operator's tool for a running node.
 
+mod catalogue;
 pub(crate) mod health;
 
 use std::fmt;
@@ -38,6 +39,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Repair what the node keeps on record, while it is stopped
+    Catalogue {
+        #[command(subcommand)]
+        command: CatalogueCommand,
+    },
     /// Make a certificate authority and the certificates of nodes and clients
     Certs(Certs),
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not. For probes
@@ -59,6 +65,12 @@ enum ConfigCommand {
     Print(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors and CI
     Schema,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogueCommand {
+    /// Make a lost or damaged catalogue anew from the segment and WAL files of node.data_dir, or take into an older copy what it does not know. The file that is there is kept beside it
+    Rebuild(ConfigFile),
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +137,9 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(demo) => demo::run(demo.lose_one)?,
         Command::Config { command } => configuration(&command)?,
+        Command::Catalogue {
+            command: CatalogueCommand::Rebuild(file),
+        } => say(&catalogue::rebuild(&file.load(&Machine::detect())?)?)?,
         Command::Certs(asked) => {
             let (name, role) = match (&asked.client, &asked.name) {
                 (Some(client), _) => (client, Role::Client),

@@ -49,6 +49,7 @@ pub use data_dir::{DataDir, Identity};
 pub use disk_tier::{DiskTier, DiskUse};
 pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
 pub use quarantine::Quarantined;
+pub use recovery::{Inventory, take_inventory};
 pub use replica::{ReplicaAck, ReplicaSegment};
 pub use retention::{OnFull, Release, Released};
 pub use segment::block::BlockRow;

@@ -26,12 +26,14 @@ use crate::wal::scan::{WalScan, damaged_headers, read_header, scan};
 
 mod adopt;
 mod evidence;
+mod inventory;
 mod left;
 mod recut;
 
 pub(crate) use adopt::adopt_sealed;
 use evidence::{keep_bytes, keep_damaged};
-pub(crate) use left::{LeftWal, announce, highest_epoch, list_left, segment_files, take_inventory};
+pub use inventory::{Inventory, take_inventory};
+pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
 use recut::{copies_of, cut_again, without};
 
 /// How long recovery waits before it tries again what may pass (a full disk, a catalogue without a leader).

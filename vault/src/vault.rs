@@ -21,7 +21,7 @@ use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
 use crate::ledger::{KnownSegment, Ledger, SealRecord};
 use crate::quarantine::{Quarantine, Quarantined};
-use crate::recovery::{adopt_sealed, announce, list_left, recover_all, recover_now, take_inventory};
+use crate::recovery::{adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
 use crate::retention::{OnFull, Release};
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
@@ -318,7 +318,7 @@ impl Vault {
             let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
             recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire), || {
                 adopt_sealed(&recovery_parts, &known);
-                take_inventory(&recovery_parts);
+                compare_with_record(&recovery_parts);
                 drop(end);
             });
         })?);

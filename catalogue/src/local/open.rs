@@ -48,6 +48,11 @@ fn create(path: &Path, identity: &Identity, backend: &OpenBackend) -> Result<(),
             });
         }
     }
+    put_in_place(path, backend, identity, &new_state(path, identity)?)
+}
+
+/// The state of a new, single node.
+pub(super) fn new_state(path: &Path, identity: &Identity) -> Result<State, CatalogueError> {
     if identity.node_id != NodeId::FIRST {
         return Err(CatalogueError::NotFirstNode {
             path: path.to_owned(),
@@ -60,14 +65,24 @@ fn create(path: &Path, identity: &Identity, backend: &OpenBackend) -> Result<(),
         at_ns: now_unix_nano(),
     };
     apply(&mut state, &register)?;
+    Ok(state)
+}
 
+/// Writes a catalogue whole under another name, and gives it its own.
+pub(super) fn put_in_place(
+    path: &Path,
+    backend: &OpenBackend,
+    identity: &Identity,
+    state: &State,
+) -> Result<(), CatalogueError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
     let new = path.with_extension("redb.new");
     match fs::remove_file(&new) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(failed("remove", &new, e)),
     }
-    Store::create(&new, backend, identity, &state)?;
+    Store::create(&new, backend, identity, state)?;
     File::open(&new)
         .and_then(|f| f.sync_all())
         .map_err(|e| failed("sync", &new, e))?;
@@ -139,7 +154,7 @@ pub(super) fn check_identity(
     }
 }
 
-fn failed(what: &'static str, path: &Path, source: io::Error) -> CatalogueError {
+pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> CatalogueError {
     CatalogueError::Io {
         what,
         path: path.to_owned(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
+use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -219,6 +220,17 @@ impl Exporters {
                 status,
                 thread: Mutex::new(Some(thread)),
             });
+        }
+        if parts
+            .catalogue
+            .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
+        {
+            // All that are configured are on record now; a later one begins where its settings say.
+            parts.catalogue.submit(Command::SetConfig {
+                key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
+                value: None,
+                at_ns: now_unix_nano(),
+            })?;
         }
         Ok(Arc::new(Self {
             vault: parts.vault,
@@ -545,8 +557,17 @@ fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) ->
     let name = &config.name;
     let known = parts.catalogue.read(|state| state.exporter(name).copied());
     if known.is_none() {
+        let begins = if parts
+            .catalogue
+            .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
+        {
+            // The catalogue was made anew: nobody knows how far the exporter was.
+            ExportStart::Oldest
+        } else {
+            config.start
+        };
         let (exporter, at_ns) = (name.clone(), now_unix_nano());
-        parts.catalogue.submit(match config.start {
+        parts.catalogue.submit(match begins {
             ExportStart::Oldest => Command::SetExporter {
                 exporter,
                 paused: false,

@@ -12,39 +12,38 @@ use crate::segment::segment_path;
 use crate::segment::verify::verify_segment;
 use crate::table::Slot;
 
-/// Reads the file of a sealed segment whole, and gives the record that its seal would have made at `sealed_ns`.
+/// The record that the seal of a segment file would have made at `sealed_ns`, by its header and footer alone: damage in its blocks is found where they are read.
 ///
 /// # Errors
-/// The file cannot be opened, or anything in it is not as it was sealed.
-pub(crate) fn read_sealed(
+/// The file cannot be opened, or its header or footer is not whole.
+pub(super) fn record_of_file(
     path: &Path,
     id: SegmentId,
     sealed_ns: u64,
 ) -> Result<(SealRecord, SegmentHeader), VaultError> {
-    let damaged = |what| VaultError::Damaged {
-        path: path.to_path_buf(),
-        offset: 0,
-        what,
-    };
-    let report = verify_segment(path, id, None, &mut |_, _| {})?;
-    let reader = SegmentReader::open(path, id, false)?;
+    let reader = SegmentReader::open(path, id, true)?;
     let (Some(header), Some(footer)) = (reader.header(), reader.footer()) else {
-        return Err(damaged("its header or its footer is not whole"));
+        return Err(damaged(path, "its header or its footer is not whole"));
     };
-    if !report.ok {
-        return Err(damaged("it is not what was sealed"));
-    }
     let record = SealRecord {
         id,
         epoch: header.epoch,
         stats: SegmentStats {
-            stored_bytes: report.bytes,
+            stored_bytes: reader.len(),
             ..footer.stats
         },
         digest: footer.digest,
         sealed_ns,
     };
     Ok((record, header.clone()))
+}
+
+fn damaged(path: &Path, what: &'static str) -> VaultError {
+    VaultError::Damaged {
+        path: path.to_path_buf(),
+        offset: 0,
+        what,
+    }
 }
 
 /// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is whole: a WAL file goes only after its
@@ -75,13 +74,15 @@ fn adopt(parts: &KeeperParts, open: &OpenRecord) -> Result<bool, VaultError> {
     if !path.exists() || crate::wal::file::wal_path(&parts.data, open.id).exists() {
         return Ok(false);
     }
-    let (record, header) = read_sealed(&path, open.id, parts.clock.now_ns())?;
+    let (record, header) = record_of_file(&path, open.id, parts.clock.now_ns())?;
     if header.file_uuid != open.file_uuid {
-        return Err(VaultError::Damaged {
-            path,
-            offset: 0,
-            what: "it was not cut from the WAL file that is on record for this segment",
-        });
+        return Err(damaged(
+            &path,
+            "it was not cut from the WAL file that is on record for this segment",
+        ));
+    }
+    if !verify_segment(&path, open.id, Some(record.digest), &mut |_, _| {})?.ok {
+        return Err(damaged(&path, "it is not what was sealed"));
     }
     parts.ledger.seal_segment(&record)?;
     parts.table.set(open.id.shard, open.id.index, Slot::Sealed(record));

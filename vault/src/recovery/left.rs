@@ -67,7 +67,7 @@ pub(crate) fn highest_epoch(data: &Path, node: NodeId) -> Result<Option<Epoch>, 
 }
 
 /// Every file in the node's folders below `wal/`, and the segment that it is named after.
-fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Option<SegmentId>)>, VaultError> {
+pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Option<SegmentId>)>, VaultError> {
     let mut files = Vec::new();
     for shard in file_io::list(&data.join("wal").join(format!("{node:010}")))? {
         if !shard.is_dir() {
@@ -102,7 +102,7 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
 }
 
 /// Says which sealed segments have lost their file, and which segment files are not on record. Nothing is removed.
-pub(crate) fn take_inventory(parts: &KeeperParts) {
+pub(crate) fn compare_with_record(parts: &KeeperParts) {
     for (shard, index, slot) in parts.table.all() {
         let id = SegmentId {
             node: parts.node,

@@ -1,0 +1,99 @@
+//! Makes a catalogue anew from the files of a data folder, or takes into an older copy what it does not know.
+//!
+//! **Invariants.** I1: what the catalogue that is there can still say, is kept: cursors, dead letters, settings, trims under way. I2: the file that is there is never overwritten: it is kept
+//! under another name. I3: exporters that the new one does not know begin at the oldest entry, whatever their settings say, since nobody knows how far they were.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gophership_vault::Identity;
+use gophership_vault::ids::SegmentId;
+use gophership_vault::ledger::KnownSegment;
+use gophership_vault::time::now_unix_nano;
+
+use super::open::{check_identity, failed, new_state, put_in_place};
+use super::store::{OpenBackend, Store};
+use super::{EXPORTERS_BEGIN_AT_OLDEST, disk};
+use crate::error::CatalogueError;
+use crate::segment::SegmentRecord;
+use crate::state::{Change, Setting, State};
+
+/// A catalogue that was made anew.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// Segments that it knows now and did not know before.
+    pub taken_in: Vec<SegmentId>,
+    /// Why nothing of the former file could be used, if so.
+    pub lost: Option<String>,
+    /// Where the former file is now, if there was one.
+    pub former: Option<PathBuf>,
+}
+
+/// Writes a catalogue that knows all of `found` beside what the one at `path` still says.
+///
+/// # Errors
+/// The catalogue there is in use, of another version or of another storage; or the new one cannot be written.
+pub fn rebuild(path: &Path, identity: &Identity, found: &[KnownSegment]) -> Result<Rebuilt, CatalogueError> {
+    let backend = || -> OpenBackend { Box::new(disk::open) };
+    let exists = fs::metadata(path).is_ok_and(|m| m.len() > 0);
+    let (mut state, lost) = match exists.then(|| Store::open(path, backend())) {
+        Some(Ok((store, stored, state))) => {
+            drop(store);
+            check_identity(path, &stored, identity, &state)?;
+            (state, None)
+        }
+        Some(Err(error @ CatalogueError::Corrupt { .. })) => (new_state(path, identity)?, Some(error.to_string())),
+        Some(Err(error)) => return Err(error),
+        None => (
+            new_state(path, identity)?,
+            Some(format!("{} is missing", path.display())),
+        ),
+    };
+    let now_ns = now_unix_nano();
+    let taken_in = take_in(&mut state, found, now_ns);
+    if lost.is_some() {
+        let setting = Setting {
+            value: "true".to_owned(),
+            set_ns: now_ns,
+        };
+        state.install(Change::Setting(EXPORTERS_BEGIN_AT_OLDEST.to_owned(), setting));
+    }
+    let former = path.with_extension(format!("redb.before-{now_ns}"));
+    let kept = match fs::hard_link(path, &former) {
+        Ok(()) => Some(former),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(failed("keep the former file as", &former, e)),
+    };
+    put_in_place(path, &backend(), identity, &state)?;
+    Ok(Rebuilt {
+        taken_in,
+        lost,
+        former: kept,
+    })
+}
+
+/// Puts segments on record that have no record; returns which.
+fn take_in(state: &mut State, found: &[KnownSegment], now_ns: u64) -> Vec<SegmentId> {
+    let mut taken = Vec::new();
+    for segment in found {
+        let id = segment.id();
+        let record = match segment {
+            KnownSegment::Open(open) => SegmentRecord::Open {
+                open: *open,
+                opened_ns: now_ns,
+            },
+            KnownSegment::Sealed(seal) => SegmentRecord::Sealed(*seal),
+            KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => continue,
+        };
+        let mut shard = state.shard(id.node, id.shard);
+        let Some(next) = id.index.checked_next().filter(|_| state.segment(id).is_none()) else {
+            continue;
+        };
+        shard.next_index = shard.next_index.max(next);
+        state.install(Change::Shard((id.node, id.shard), shard));
+        state.install(Change::Segment(record));
+        taken.push(id);
+    }
+    taken
+}

@@ -1,0 +1,72 @@
+//! `gophership catalogue rebuild`: makes the catalogue anew from the files of a stopped node.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use gophership_catalogue::local::{Rebuilt, rebuild as rebuild_catalogue};
+use gophership_vault::ids::SegmentId;
+use gophership_vault::ledger::KnownSegment;
+use gophership_vault::time::now_unix_nano;
+use gophership_vault::{DataDir, take_inventory};
+
+use crate::config::Config;
+
+/// The outcome, for the operator to read.
+pub(super) struct Report {
+    rebuilt: Rebuilt,
+    open: usize,
+    sealed: usize,
+    unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Rebuilds the catalogue of the node that `config` describes.
+///
+/// # Errors
+/// The node runs, its data directory is not whole, or the new catalogue cannot be written.
+pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
+    let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
+    let inventory = take_inventory(&data, now_unix_nano()).context("cannot list the data folder")?;
+    let path = data.path().join("catalogue.redb");
+    let rebuilt = rebuild_catalogue(&path, &data.identity(), &inventory.segments)?;
+    let is_open = |s: &&KnownSegment| matches!(s, KnownSegment::Open(_));
+    let open = inventory.segments.iter().filter(is_open).count();
+    Ok(Report {
+        rebuilt,
+        open,
+        sealed: inventory.segments.len() - open,
+        unreadable: inventory.unreadable,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rebuilt { taken_in, lost, former } = &self.rebuilt;
+        match lost {
+            None => writeln!(f, "the catalogue that was there is whole; what it knows is kept")?,
+            Some(why) => writeln!(
+                f,
+                "made anew, since nothing of the former could be used: {why}\n\
+                 exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters and overrides are forgotten"
+            )?,
+        }
+        writeln!(f, "found     {} sealed segments, {} WAL files", self.sealed, self.open)?;
+        let ids: Vec<String> = taken_in.iter().map(SegmentId::to_string).collect();
+        write!(
+            f,
+            "taken in  {}",
+            if ids.is_empty() {
+                "nothing new".to_owned()
+            } else {
+                ids.join(" ")
+            }
+        )?;
+        if let Some(former) = former {
+            write!(f, "\nkept      {}", former.display())?;
+        }
+        for (path, why) in &self.unreadable {
+            write!(f, "\nleft out  {}: {why}", path.display())?;
+        }
+        Ok(())
+    }
+}

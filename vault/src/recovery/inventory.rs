@@ -1,0 +1,60 @@
+//! Reads what a data directory holds without a record of it, so that a lost or damaged catalogue can be made anew.
+
+use std::path::PathBuf;
+
+use super::adopt::record_of_file;
+use super::left::{segment_files, wal_files};
+use crate::data_dir::DataDir;
+use crate::error::VaultError;
+use crate::file_io::DiskReader;
+use crate::ledger::{KnownSegment, OpenRecord};
+use crate::wal::file::wal_path;
+use crate::wal::scan::read_header;
+
+/// The segments that a data directory holds, by what their own files say.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Segments with a record made from their files: open where a WAL file is there, sealed else.
+    pub segments: Vec<KnownSegment>,
+    /// Files of which no record can be made, and why. They stay where they are.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Reads the header of each WAL file, and header and footer of each segment file. Those that it calls sealed get the seal time `sealed_ns`: when they were
+/// sealed is not in the file, and a time too old would expire them.
+///
+/// # Errors
+/// The folders cannot be listed.
+pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, VaultError> {
+    let node = data.identity().node_id;
+    let mut found = Inventory::default();
+    for (path, id) in wal_files(data.path(), node)? {
+        let Some(id) = id else { continue };
+        let header = DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader));
+        match header {
+            Ok(header) if header.id == id => found.segments.push(KnownSegment::Open(OpenRecord {
+                id,
+                epoch: header.epoch,
+                file_uuid: header.uuid,
+            })),
+            Ok(header) => {
+                let why = format!("its header names segment {}", header.id);
+                found.unreadable.push((path, why));
+            }
+            Err(error) => found.unreadable.push((path, error.to_string())),
+        }
+    }
+    for (path, id) in segment_files(data.path(), node) {
+        // Until a segment is on record as sealed its WAL file is the truth.
+        let is_sealed = path.extension().is_some_and(|x| x == "seg") && !wal_path(data.path(), id).exists();
+        if !is_sealed {
+            continue;
+        }
+        match record_of_file(&path, id, sealed_ns) {
+            Ok((record, _)) => found.segments.push(KnownSegment::Sealed(record)),
+            Err(error) => found.unreadable.push((path, error.to_string())),
+        }
+    }
+    found.segments.sort_by_key(KnownSegment::id);
+    Ok(found)
+}
