@@ -30,16 +30,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The node's control socket, in its data folder
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "GS_SOCKET",
-        default_value = "./data/gophership.sock"
-    )]
-    pub(crate) socket: PathBuf,
-    /// How the answer is written; json and yaml hold raw numbers (bytes, nanoseconds)
+    /// The node's control socket, gophership.sock in its data folder. Where none is named, it is looked for in ./data and in /var/lib/gophership
+    #[arg(long, global = true, value_name = "PATH", env = "GS_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// How the answer is written; json and yaml hold bytes as numbers, and times as RFC 3339 and in nanoseconds; `gs-ctl schema` describes them
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "table")]
     pub(crate) format: Format,
 }
@@ -70,10 +64,21 @@ pub(crate) enum Command {
     /// Write-ahead log files, read without a node
     #[command(subcommand)]
     Wal(Wal),
+    /// Print the JSON Schema of what a command answers with -o json
+    Schema {
+        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; replay-job for start, status and cancel; replay-file for start to a file
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::cmd::schema::names()))]
+        name: String,
+    },
     /// Print the completions of a shell
     Completions {
-        /// Which
+        /// The shell
         shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// The folder to write to
+        folder: PathBuf,
     },
 }
 
@@ -265,7 +270,7 @@ pub(crate) enum Replay {
     },
 }
 
-/// Replays every entry that holds a record of the range, whole. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
+/// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may hold records from outside too. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
 ///
 /// A sink exporter:NAME, otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is
 /// written here.
@@ -282,7 +287,7 @@ pub(crate) struct ReplayStart {
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
-    /// Payload bytes a second at most, as in 10MiB
+    /// Payload bytes a second at most, as in 10MiB (1024) or 10MB (1000)
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<Rate>,
     /// Do not follow the job (only where the node sends)

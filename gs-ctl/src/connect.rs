@@ -1,7 +1,7 @@
 //! The way to a node: its Unix socket.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
@@ -12,6 +12,29 @@ use tonic::transport::{Channel, Endpoint};
 use crate::outcome::Failure;
 
 pub(crate) type Client = ControlClient<Channel>;
+
+/// Where a node's control socket is, where nothing else is said: in the data folder of the defaults, and in that of a service.
+const PLACES: [&str; 2] = ["./data/gophership.sock", "/var/lib/gophership/gophership.sock"];
+
+/// The socket that is named, or the first of the usual ones that is there.
+pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    // One in a folder that this user may not look into is there: connecting to it tells more.
+    let there = |path: &&Path| {
+        !path
+            .symlink_metadata()
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    };
+    let found = PLACES.map(Path::new).into_iter().find(there);
+    found.map(Path::to_owned).ok_or_else(|| {
+        Failure::Unreachable(format!(
+            "there is no control socket {}: is the node running? Name the socket in its data folder with --socket PATH or GS_SOCKET",
+            PLACES.join(" or ")
+        ))
+    })
+}
 
 /// Connects to the node whose control socket is `path`.
 pub(crate) async fn connect(path: &Path) -> Result<Client, Failure> {

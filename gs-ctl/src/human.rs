@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gophership_proto::control::v1::Lsn;
+use gophership_proto::view::quantile::Quantile;
 use jiff::Timestamp;
 
 /// Bytes in binary units, to three digits or so.
@@ -39,10 +39,10 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// A time in UTC, to the second; a dash for none.
-pub(crate) fn time(unix_nano: u64) -> String {
-    if unix_nano == 0 {
+pub(crate) fn time(unix_nano: impl Into<Option<u64>>) -> String {
+    let Some(unix_nano) = unix_nano.into().filter(|at| *at > 0) else {
         return "-".to_owned();
-    }
+    };
     match Timestamp::from_nanosecond(unix_nano.into()) {
         Ok(at) => at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         Err(_) => unix_nano.to_string(),
@@ -71,10 +71,10 @@ pub(crate) fn percent(part: u64, of: u64) -> String {
 }
 
 /// How long ago a time was; a dash for none.
-pub(crate) fn age(unix_nano: u64, now_unix_nano: u64) -> String {
-    if unix_nano == 0 {
+pub(crate) fn age(unix_nano: impl Into<Option<u64>>, now_unix_nano: u64) -> String {
+    let Some(unix_nano) = unix_nano.into().filter(|at| *at > 0) else {
         return "-".to_owned();
-    }
+    };
     span(Duration::from_nanos(now_unix_nano.saturating_sub(unix_nano)))
 }
 
@@ -119,9 +119,12 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
     kept + "..."
 }
 
-/// A position in a shard.
-pub(crate) fn lsn(lsn: Lsn) -> String {
-    format!("{}:{}", lsn.segment_index, lsn.number)
+/// A quantile of latencies; a dash for none.
+pub(crate) fn quantile(quantile: Option<Quantile>) -> String {
+    quantile.map_or_else(
+        || "-".to_owned(),
+        |q| format!("{}{}", if q.above { ">" } else { "" }, latency(q.seconds)),
+    )
 }
 
 /// Bytes in hexadecimal.

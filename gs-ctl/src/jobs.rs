@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::human;
@@ -11,14 +12,14 @@ use crate::output::Answer;
 use crate::table::{Table, pairs};
 
 /// One job.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct JobView {
-    pub(crate) id: String,
+    pub(crate) id: u64,
     pub(crate) state: &'static str,
     sink: Option<String>,
     from_unix_nano: Option<u64>,
     to_unix_nano: Option<u64>,
-    rate_limit_bytes_per_second: u64,
+    rate_limit_bytes_per_second: Option<u64>,
     created_unix_nano: u64,
     ended_unix_nano: Option<u64>,
     pub(crate) entries: u64,
@@ -38,7 +39,7 @@ impl From<ReplayJob> for JobView {
             sink: sink_name(&spec),
             from_unix_nano: spec.from_unix_nano,
             to_unix_nano: spec.to_unix_nano,
-            rate_limit_bytes_per_second: spec.rate_limit_bytes_per_second,
+            rate_limit_bytes_per_second: Some(spec.rate_limit_bytes_per_second).filter(|rate| *rate > 0),
             created_unix_nano: job.created_unix_nano,
             ended_unix_nano: (progress.ended_unix_nano > 0).then_some(progress.ended_unix_nano),
             entries: progress.entries_done,
@@ -46,7 +47,8 @@ impl From<ReplayJob> for JobView {
             bytes: progress.bytes_done,
             bytes_total_estimate: progress.bytes_total_estimate,
             remark: (!progress.error.is_empty()).then_some(progress.error),
-            id: job.id,
+            // A node gives numbers.
+            id: job.id.parse().unwrap_or_default(),
         }
     }
 }
@@ -78,10 +80,10 @@ impl Answer for JobView {
             .to_unix_nano
             .map_or_else(|| "what was acknowledged at its start".to_owned(), human::time);
         let mut rows = vec![
-            ("Job", self.id.clone()),
+            ("Job", self.id.to_string()),
             ("State", self.state.to_owned()),
             ("Sink", self.sink.clone().unwrap_or_else(|| "-".to_owned())),
-            ("Range", format!("{from} to {to}")),
+            ("Range", format!("{from} to {to}, whole payloads")),
             ("Created", human::time(self.created_unix_nano)),
         ];
         if let Some(ended) = self.ended_unix_nano {
@@ -104,11 +106,8 @@ impl Answer for JobView {
                 human::bytes(self.bytes_total_estimate)
             ),
         ));
-        if self.rate_limit_bytes_per_second > 0 {
-            rows.push((
-                "Rate limit",
-                format!("{}/s", human::bytes(self.rate_limit_bytes_per_second)),
-            ));
+        if let Some(rate) = self.rate_limit_bytes_per_second {
+            rows.push(("Rate limit", format!("{}/s", human::bytes(rate))));
         }
         if let Some(remark) = &self.remark {
             rows.push(("Remark", remark.clone()));
@@ -118,7 +117,7 @@ impl Answer for JobView {
 }
 
 /// All jobs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct JobList {
     pub(crate) jobs: Vec<JobView>,
 }
@@ -132,7 +131,7 @@ impl Answer for JobList {
             let remark = job.remark.as_deref().unwrap_or_default();
             let short: String = remark.chars().take(40).collect();
             table.row(vec![
-                job.id.clone(),
+                job.id.to_string(),
                 job.state.to_owned(),
                 job.sink.clone().unwrap_or_else(|| "-".to_owned()),
                 human::time(job.created_unix_nano),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use gophership_proto::control::v1::{DeadLetter, DeadLetterRef, Lsn};
+use gophership_proto::view::lsn;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::human;
@@ -20,13 +22,7 @@ pub(crate) struct LetterName(pub(crate) DeadLetterRef);
 impl fmt::Display for LetterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(name) = self;
-        write!(
-            f,
-            "{}/{}/{}",
-            name.node,
-            name.shard,
-            human::lsn(name.lsn.unwrap_or_default())
-        )
+        write!(f, "{}/{}/{}", name.node, name.shard, lsn(name.lsn.unwrap_or_default()))
     }
 }
 
@@ -55,7 +51,7 @@ impl FromStr for LetterName {
 }
 
 /// One dead letter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LetterView {
     exporter: String,
     letter: String,
@@ -79,7 +75,7 @@ impl From<DeadLetter> for LetterView {
 }
 
 /// Dead letters, and how many there are in all.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LetterList {
     pub(crate) total: u64,
     pub(crate) letters: Vec<LetterView>,

@@ -5,7 +5,7 @@ mod cmd;
 mod connect;
 mod exporters;
 mod file_sink;
-mod histogram;
+mod help;
 mod human;
 mod jobs;
 mod letters;
@@ -14,7 +14,6 @@ mod output;
 mod progress;
 mod sink;
 mod size;
-mod status;
 mod table;
 mod top;
 mod when;
@@ -23,10 +22,12 @@ mod zone;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let matches = help::command().get_matches();
+    // What was parsed by this command line is one of its values.
+    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cmd::dispatch(cli) {
         Ok(outcome) => outcome.into(),
         Err(error) => outcome::report(&error),

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
+use gophership_proto::view;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::yaml;
 
@@ -24,12 +26,17 @@ pub(crate) trait Answer: Serialize {
     fn table(&self) -> String;
 }
 
+/// An answer as JSON.
+pub(crate) fn json(answer: &impl Serialize) -> anyhow::Result<Value> {
+    view::json(answer).context("cannot write the answer as data")
+}
+
 /// Writes an answer.
 pub(crate) fn print(answer: &impl Answer, format: Format) -> anyhow::Result<()> {
     let text = match format {
         Format::Table => answer.table(),
-        Format::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
-        Format::Yaml => yaml::document(&serde_json::to_value(answer).context("cannot write the answer as YAML")?),
+        Format::Json => format!("{:#}\n", json(answer)?),
+        Format::Yaml => yaml::document(&json(answer)?),
     };
     say(text.as_bytes())
 }

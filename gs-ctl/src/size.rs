@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use gophership_proto::size;
+
 /// Bytes a second, at least one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rate(pub(crate) u64);
@@ -10,24 +12,13 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not a number of bytes, such as 500000, 512KiB, 10MiB, 1GiB or 10MB");
-        let plain = text.strip_suffix("/s").unwrap_or(text);
-        let digits = plain.find(|c: char| !c.is_ascii_digit()).unwrap_or(plain.len());
-        let number: u64 = plain[..digits].parse().map_err(|_| bad())?;
-        let unit: u64 = match plain[digits..].trim_start() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            "kB" | "KB" => 1_000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
-            _ => return Err(bad()),
-        };
-        match number.checked_mul(unit) {
+        match size::parse(text.strip_suffix("/s").unwrap_or(text)) {
             Some(0) => Err("a rate of 0 would send nothing: leave --rate out for no limit".to_owned()),
             Some(bytes) => Ok(Self(bytes)),
-            None => Err(bad()),
+            None => {
+                let hint = size::hint(text).unwrap_or_else(|| format!("accepted: {}", size::FORM));
+                Err(format!("{text:?} is no size; {hint}"))
+            }
         }
     }
 }
@@ -43,7 +34,7 @@ mod tests {
             ("10MiB", 10 << 20),
             ("10MiB/s", 10 << 20),
             ("3 KiB", 3072),
-            ("5kB", 5000),
+            ("5KB", 5000),
             ("1GiB", 1 << 30),
         ] {
             assert_eq!(text.parse(), Ok(Rate(bytes)), "{text}");

@@ -70,6 +70,11 @@ pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
+/// A value, or a dash for none.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

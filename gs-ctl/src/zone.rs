@@ -1,158 +1,60 @@
-//! The zone as it is shown: in force, forced or not, and what was sensed.
+//! The zone as it is shown to people.
 
-use gophership_proto::control::v1::{Reading, Zone, ZoneStatus};
-use serde::Serialize;
+use gophership_proto::view::zone::{OverrideView, ReadingView, ZoneView};
 
 use crate::human;
 use crate::output::Answer;
 use crate::table::{Table, pairs};
 
-/// The zone and what it comes from.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct ZoneView {
-    pub(crate) zone: &'static str,
-    pub(crate) since_unix_nano: u64,
-    pub(crate) forced: bool,
-    #[serde(rename = "override")]
-    pub(crate) set: Option<OverrideView>,
-    pub(crate) yellow_at: f64,
-    pub(crate) red_at: f64,
-    pub(crate) readings: Vec<ReadingView>,
-    transitions: Vec<TransitionView>,
+/// Who, since when, why; a zone that is set and not (yet) in force is named.
+fn set_text(set: &OverrideView, in_force: bool) -> String {
+    let by = set.by_uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
+    let to = if in_force {
+        String::new()
+    } else {
+        format!(" to {}", set.zone)
+    };
+    format!(
+        "OVERRIDE{to}{by} since {}: {}",
+        human::time(set.set_unix_nano),
+        human::one_line(&set.reason)
+    )
 }
 
-/// An override that is set.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct OverrideView {
-    zone: &'static str,
-    reason: String,
-    by_uid: Option<u32>,
-    set_unix_nano: u64,
-}
-
-/// One kind of pressure.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct ReadingView {
-    pub(crate) name: String,
-    pub(crate) value: Option<f64>,
-    raw: Option<f64>,
-    unit: String,
-    pub(crate) can_cause_red: bool,
-    pub(crate) absent_reason: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Debug, Serialize)]
-struct TransitionView {
-    from: &'static str,
-    to: &'static str,
-    count: u64,
-}
-
-impl From<ZoneStatus> for ZoneView {
-    fn from(status: ZoneStatus) -> Self {
-        Self {
-            zone: zone_name(status.zone()),
-            since_unix_nano: status.since_unix_nano,
-            forced: status.forced,
-            set: status.zone_override.map(|set| OverrideView {
-                zone: zone_name(set.zone()),
-                reason: set.reason,
-                by_uid: set.by_uid,
-                set_unix_nano: set.set_unix_nano,
-            }),
-            yellow_at: status.yellow_at,
-            red_at: status.red_at,
-            readings: status.readings.into_iter().map(ReadingView::from).collect(),
-            transitions: status
-                .transitions
-                .into_iter()
-                .map(|t| TransitionView {
-                    from: zone_name(t.from()),
-                    to: zone_name(t.to()),
-                    count: t.count,
-                })
-                .collect(),
-        }
+/// What a line has room for.
+pub(crate) fn headline(zone: &ZoneView) -> String {
+    match override_text(zone) {
+        Some(set) => format!("{}, {set}", zone.zone),
+        None => format!("{} since {}", zone.zone, human::time(zone.since_unix_nano)),
     }
 }
 
-impl From<Reading> for ReadingView {
-    fn from(reading: Reading) -> Self {
-        Self {
-            absent_reason: reading.value.is_none().then_some(reading.absent_reason),
-            name: reading.name,
-            value: reading.value,
-            raw: reading.raw,
-            unit: reading.unit,
-            can_cause_red: reading.can_cause_red,
-        }
+/// The override, where one is set.
+pub(crate) fn override_text(zone: &ZoneView) -> Option<String> {
+    match &zone.set {
+        Some(set) => Some(set_text(set, zone.forced)),
+        None => zone.forced.then(|| "OVERRIDE".to_owned()),
     }
 }
 
-fn zone_name(zone: Zone) -> &'static str {
-    match zone {
-        Zone::Unspecified => "unknown",
-        Zone::Green => "green",
-        Zone::Yellow => "yellow",
-        Zone::Red => "red",
+/// The reading as it was read.
+pub(crate) fn raw_text(reading: &ReadingView) -> String {
+    match (reading.raw, reading.unit.as_str()) {
+        (None, _) => "-".to_owned(),
+        (Some(raw), "bytes") => human::bytes(raw as u64),
+        (Some(raw), "seconds") => human::latency(raw),
+        (Some(raw), "percent") => format!("{raw:.1} %"),
+        (Some(raw), "entries") => human::count(raw as u64),
+        (Some(raw), unit) => format!("{raw:.2} {}", human::one_line(unit)),
     }
 }
 
-impl OverrideView {
-    /// Who, since when, why; a zone that is set and not (yet) in force is named.
-    fn text(&self, in_force: bool) -> String {
-        let by = self.by_uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
-        let to = if in_force {
-            String::new()
-        } else {
-            format!(" to {}", self.zone)
-        };
-        format!(
-            "OVERRIDE{to}{by} since {}: {}",
-            human::time(self.set_unix_nano),
-            human::one_line(&self.reason)
-        )
-    }
-}
-
-impl ZoneView {
-    /// What a line has room for.
-    pub(crate) fn headline(&self) -> String {
-        match self.override_text() {
-            Some(set) => format!("{}, {set}", self.zone),
-            None => format!("{} since {}", self.zone, human::time(self.since_unix_nano)),
-        }
-    }
-
-    /// The override, where one is set.
-    pub(crate) fn override_text(&self) -> Option<String> {
-        match &self.set {
-            Some(set) => Some(set.text(self.forced)),
-            None => self.forced.then(|| "OVERRIDE".to_owned()),
-        }
-    }
-}
-
-impl ReadingView {
-    /// The reading as it was read.
-    pub(crate) fn raw_text(&self) -> String {
-        match (self.raw, self.unit.as_str()) {
-            (None, _) => "-".to_owned(),
-            (Some(raw), "bytes") => human::bytes(raw as u64),
-            (Some(raw), "seconds") => human::latency(raw),
-            (Some(raw), "percent") => format!("{raw:.1} %"),
-            (Some(raw), "entries") => human::count(raw as u64),
-            (Some(raw), unit) => format!("{raw:.2} {}", human::one_line(unit)),
-        }
-    }
-
-    fn remark(&self) -> String {
-        match &self.absent_reason {
-            Some(why) if why.is_empty() => "absent".to_owned(),
-            Some(why) => format!("absent: {}", human::one_line(why)),
-            None if self.can_cause_red => String::new(),
-            None => "raises yellow at most".to_owned(),
-        }
+fn remark(reading: &ReadingView) -> String {
+    match &reading.absent_reason {
+        Some(why) if why.is_empty() => "absent".to_owned(),
+        Some(why) => format!("absent: {}", human::one_line(why)),
+        None if reading.can_cause_red => String::new(),
+        None => "raises yellow at most".to_owned(),
     }
 }
 
@@ -167,7 +69,7 @@ impl Answer for ZoneView {
             ("Zone", self.zone.to_owned()),
             ("Since", human::time(self.since_unix_nano)),
         ];
-        if let Some(set) = self.override_text() {
+        if let Some(set) = override_text(self) {
             rows.push(("Forced", set));
         }
         rows.push((
@@ -187,8 +89,8 @@ impl Answer for ZoneView {
             table.row(vec![
                 human::one_line(&reading.name),
                 reading.value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}")),
-                reading.raw_text(),
-                reading.remark(),
+                raw_text(reading),
+                remark(reading),
             ]);
         }
         format!("{}\n{}", pairs(&rows), table.text())

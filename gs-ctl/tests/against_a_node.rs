@@ -1,6 +1,8 @@
 //! `gs-ctl` as a process, against a node's control service with a real vault and catalogue behind it.
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -257,6 +259,30 @@ fn status_is_a_table_for_people_and_data_for_programs() {
 }
 
 #[test]
+fn what_a_real_node_answers_is_as_the_schemas_say() {
+    let node = Node::with(&payloads(6));
+    let (sealed, _) = node.sealed();
+    let out = node.dir.path().join("all.lenpb");
+    let sink = format!("file:{}", out.display());
+    for (schema, words) in [
+        ("status", &["status"][..]),
+        ("segment-list", &["segment", "list"]),
+        ("segment-describe", &["segment", "describe", &sealed]),
+        ("segment-verify", &["segment", "verify", &sealed]),
+        ("replay-file", &["replay", "start", "--from", "2", "--sink", &sink]),
+        ("replay-list", &["replay", "list"]),
+        ("exporter-list", &["exporter", "list"]),
+        ("dead-letter-list", &["dead-letter", "list"]),
+        ("top", &["top", "--count", "1", "--interval", "100ms"]),
+    ] {
+        let run = node.ctl(&[words, &["-o", "json"]].concat());
+        assert_eq!(run.code, 0, "{words:?}: {}", run.err);
+        support::fits(schema, &serde_json::from_str(&run.out).unwrap());
+    }
+    node.end();
+}
+
+#[test]
 fn every_format_of_a_replay_holds_every_payload() {
     let payloads = payloads(9);
     let node = Node::with(&payloads);
@@ -427,7 +453,7 @@ fn jobs_are_started_listed_shown_and_cancelled() {
     ]);
     assert_eq!(started.code, 0, "{}", started.err);
     let started: Value = serde_json::from_str(&started.out).unwrap();
-    assert_eq!((&started["id"], &started["state"]), (&"1".into(), &"running".into()));
+    assert_eq!((&started["id"], &started["state"]), (&1.into(), &"running".into()));
     assert!(node.ctl(&["replay", "list"]).out.contains(&free.to_string()));
     assert!(node.ctl(&["replay", "status", "1"]).out.contains("running"));
     let cancelled: Value = serde_json::from_str(&node.ctl(&["replay", "cancel", "1", "-o", "json"]).out).unwrap();

@@ -12,7 +12,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::certs::{self, Role};
 use crate::config::{self, Config, Environment, Faults, Footprint, Machine};
@@ -48,6 +50,16 @@ enum Command {
     Certs(Certs),
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not. For probes
     Health(Health),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// The folder to write to
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -119,6 +131,55 @@ impl ConfigFile {
     }
 }
 
+/// Verbs, and examples of each.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "run",
+        &[
+            "gophership run --config node.yaml",
+            "GS_NODE_DATA_DIR=/srv/gophership gophership run",
+        ],
+    ),
+    ("dev", &["gophership dev"]),
+    ("demo", &["gophership demo"]),
+    (
+        "catalogue rebuild",
+        &["gophership catalogue rebuild --config node.yaml"],
+    ),
+    ("config check", &["gophership config check --config node.yaml"]),
+    ("config print", &["gophership config print --config node.yaml"]),
+    ("config schema", &["gophership config schema >node.schema.json"]),
+    (
+        "certs",
+        &[
+            "gophership certs --out certs --name node-1 --san logs.internal",
+            "gophership certs --out certs --client collector",
+        ],
+    ),
+    ("health", &["gophership health --config node.yaml"]),
+    (
+        "completions",
+        &["gophership completions bash >/usr/share/bash-completion/completions/gophership"],
+    ),
+    ("man", &["gophership man /usr/local/share/man/man1"]),
+];
+
+/// The command line, with an example for every verb.
+#[must_use]
+pub fn command() -> clap::Command {
+    EXAMPLES.iter().fold(Cli::command(), |command, (verb, examples)| {
+        let words: Vec<&str> = verb.split(' ').collect();
+        with_examples(command, &words, examples)
+    })
+}
+
+fn with_examples(command: clap::Command, verb: &[&str], examples: &[&str]) -> clap::Command {
+    match verb {
+        [] => command.after_help(format!("Examples:\n  {}", examples.join("\n  "))),
+        [first, rest @ ..] => command.mut_subcommand(first, |inner| with_examples(inner, rest, examples)),
+    }
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -148,6 +209,13 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             say(&certs::issue(&asked.out, name, role, &asked.san, asked.force)?)?;
         }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command(), "gophership", &mut text);
+            say(&String::from_utf8_lossy(&text))?;
+        }
+        Command::Man { folder } => clap_mangen::generate_to(command(), &folder)
+            .with_context(|| format!("cannot write manual pages to {}", folder.display()))?,
         Command::Health(asked) => {
             let config = asked.config.load(&Machine::detect())?;
             let answer = health::ask(&config.listeners.admin, asked.admin.as_deref())?;
@@ -179,6 +247,17 @@ fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {
     }
 }
 
+/// An error and its causes, but those that an error above tells already.
+#[must_use]
+pub fn story(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    causes.fold(String::new(), |told, cause| match told {
+        told if told.is_empty() => cause,
+        told if told.contains(&cause) => told,
+        told => format!("{told}: {cause}"),
+    })
+}
+
 /// Writes a line to stdout. A reader that has gone away (`| head`) has read enough.
 fn say(text: &dyn fmt::Display) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
@@ -189,13 +268,34 @@ fn say(text: &dyn fmt::Display) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_is_a_command_line() {
+        for example in EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+            let line = example.split('>').next().expect("one part");
+            let words = line.split_whitespace().skip_while(|word| word.contains('='));
+            assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+        }
+        let verbs = Cli::command().get_subcommands().count();
+        let shown = EXAMPLES
+            .iter()
+            .map(|(verb, _)| verb.split(' ').next())
+            .collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(shown.len(), verbs, "each verb has an example");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot open x: no such file")
+            .context("cannot start");
+        assert_eq!(story(&error), "cannot start: cannot open x: no such file");
     }
 
     #[test]

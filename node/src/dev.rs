@@ -11,7 +11,7 @@ pub fn dev(config: &Config) -> anyhow::Result<()> {
     eprintln!(
         "a node on loopback; its data stays in {data}\n\
          \x20 OTLP/gRPC   {grpc}    OTEL_EXPORTER_OTLP_ENDPOINT=http://{grpc}\n\
-         \x20 OTLP/HTTP   {http}\n\
+         \x20 OTLP/HTTP   {http}    OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}\n\
          \x20 metrics     http://{admin}/metrics\n\
          \x20 status      gs-ctl --socket {data}/gophership.sock status\n\
          \x20 replay      gs-ctl --socket {data}/gophership.sock replay start --sink -\n\

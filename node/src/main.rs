@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use gophership::cli::{Cli, dispatch};
+use clap::FromArgMatches;
+use gophership::cli::{Cli, command, dispatch, story};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -14,10 +14,13 @@ fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing was installed before main");
-    match dispatch(Cli::parse()) {
+    let matches = command().get_matches();
+    // What was parsed by this command line is one of its values.
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("gophership: {error:#}");
+            eprintln!("gophership: {}", story(&error));
             ExitCode::FAILURE
         }
     }

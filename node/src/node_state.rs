@@ -104,12 +104,13 @@ impl NodeState {
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
-            return readiness(Phase::Starting, None, DiskTier::Normal, None);
+            return readiness(Phase::Starting, None, None, None);
         };
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()
             .map(ShardId::new);
-        readiness(phase, running.vault.failure(), running.vault.tier(), stalled)
+        let full = (running.vault.tier() == DiskTier::Refuse).then(|| running.vault.status().disk);
+        readiness(phase, running.vault.failure(), full, stalled)
     }
 
     /// How ingest stands.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use gophership_vault::DiskTier;
+use gophership_vault::DiskUse;
 use gophership_vault::ids::{Lsn, ShardId};
 
 /// How long appends may wait without the watermark moving.
@@ -46,7 +46,7 @@ pub enum NotReady {
     /// A sync failed; it is about to end.
     Failed(String),
     /// The disk is at its limit.
-    DiskFull,
+    DiskFull(DiskUse),
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
 }
@@ -57,7 +57,7 @@ impl fmt::Display for NotReady {
             Self::Starting => f.write_str("starting"),
             Self::Draining => f.write_str("draining"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
-            Self::DiskFull => f.write_str("the disk is at its limit: make room, or raise vault.disk_limit"),
+            Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Stalled(shard) => write!(
                 f,
                 "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"
@@ -66,24 +66,47 @@ impl fmt::Display for NotReady {
     }
 }
 
-/// Judges.
+/// The limit of a full disk that was reached, with its numbers, and the way out.
+fn disk_words(disk: &DiskUse) -> String {
+    let percent = |used: u64, of: u64| if of == 0 { 0.0 } else { used as f64 * 100.0 / of as f64 };
+    let own = percent(disk.own, disk.limit);
+    let filesystem = percent(disk.filesystem_used, disk.filesystem_size);
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    if filesystem > own {
+        return format!(
+            "the file system is {filesystem:.0} % full, {} of {}, of which this node holds {}: make room on it (vault.disk_limit, {}, is not what is reached)",
+            mib(disk.filesystem_used),
+            mib(disk.filesystem_size),
+            mib(disk.own),
+            mib(disk.limit),
+        );
+    }
+    format!(
+        "the node holds {}, {own:.0} % of its vault.disk_limit {}: let exporters catch up, shorten vault.retention, or raise vault.disk_limit (the file system has {} left)",
+        mib(disk.own),
+        mib(disk.limit),
+        mib(disk.filesystem_size.saturating_sub(disk.filesystem_used)),
+    )
+}
+
+/// Judges; `full` is the disk where its tier refuses ingest.
 ///
 /// # Errors
 /// Why the node is not ready.
 pub fn readiness(
     phase: Phase,
     failure: Option<String>,
-    tier: DiskTier,
+    full: Option<DiskUse>,
     stalled: Option<ShardId>,
 ) -> Result<(), NotReady> {
     match phase {
         Phase::Starting => Err(NotReady::Starting),
         Phase::Draining => Err(NotReady::Draining),
-        Phase::Serving => match (failure, tier, stalled) {
+        Phase::Serving => match (failure, full, stalled) {
             (Some(why), _, _) => Err(NotReady::Failed(why)),
-            (None, DiskTier::Refuse, _) => Err(NotReady::DiskFull),
-            (None, DiskTier::Normal | DiskTier::Evict, Some(shard)) => Err(NotReady::Stalled(shard)),
-            (None, DiskTier::Normal | DiskTier::Evict, None) => Ok(()),
+            (None, Some(disk), _) => Err(NotReady::DiskFull(disk)),
+            (None, None, Some(shard)) => Err(NotReady::Stalled(shard)),
+            (None, None, None) => Ok(()),
         },
     }
 }
@@ -126,6 +149,30 @@ mod tests {
     use super::*;
     use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
+    const FULL: DiskUse = DiskUse {
+        own: 10 << 30,
+        limit: 100 << 30,
+        filesystem_used: 47 << 30,
+        filesystem_size: 50 << 30,
+    };
+
+    #[test]
+    fn the_limit_that_is_reached_is_named_with_its_numbers() {
+        let words = disk_words(&FULL);
+        assert!(
+            words.starts_with(
+                "the file system is 94 % full, 48128 MiB of 51200 MiB, of which this node holds 10240 MiB: make room"
+            ),
+            "{words}"
+        );
+        let words = disk_words(&DiskUse { own: 95 << 30, ..FULL });
+        assert!(
+            words.starts_with("the node holds 97280 MiB, 95 % of its vault.disk_limit 102400 MiB: "),
+            "{words}"
+        );
+        assert!(words.ends_with("(the file system has 3072 MiB left)"), "{words}");
+    }
+
     fn lsn(n: u32) -> Option<Lsn> {
         Some(Lsn::at(SegmentIndex::FIRST, EntryNumber::new(n).unwrap()))
     }
@@ -133,25 +180,22 @@ mod tests {
     #[test]
     fn the_first_reason_that_matters_is_given() {
         let shard = Some(ShardId::new(1));
-        assert_eq!(readiness(Phase::Serving, None, DiskTier::Evict, None), Ok(()));
+        assert_eq!(readiness(Phase::Serving, None, None, None), Ok(()));
+        assert_eq!(readiness(Phase::Starting, None, None, None), Err(NotReady::Starting));
         assert_eq!(
-            readiness(Phase::Starting, None, DiskTier::Normal, None),
-            Err(NotReady::Starting)
-        );
-        assert_eq!(
-            readiness(Phase::Draining, Some("x".into()), DiskTier::Refuse, shard),
+            readiness(Phase::Draining, Some("x".into()), Some(FULL), shard),
             Err(NotReady::Draining)
         );
         assert_eq!(
-            readiness(Phase::Serving, Some("x".into()), DiskTier::Refuse, shard),
+            readiness(Phase::Serving, Some("x".into()), Some(FULL), shard),
             Err(NotReady::Failed("x".into()))
         );
         assert_eq!(
-            readiness(Phase::Serving, None, DiskTier::Refuse, shard),
-            Err(NotReady::DiskFull)
+            readiness(Phase::Serving, None, Some(FULL), shard),
+            Err(NotReady::DiskFull(FULL))
         );
         assert_eq!(
-            readiness(Phase::Serving, None, DiskTier::Normal, shard),
+            readiness(Phase::Serving, None, None, shard),
             Err(NotReady::Stalled(ShardId::new(1)))
         );
     }

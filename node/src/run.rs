@@ -91,7 +91,7 @@ fn take_descriptors() {
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        tracing::warn!(%error, limit = ?current, "node.descriptors.refused");
+        tracing::warn!(%error, limit = current, "node.descriptors.refused");
     }
 }
 
@@ -146,10 +146,11 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let node = NodeState::new(config.node.name.clone());
     node.set_tls(certificates.clone());
     let (stop, stopped) = watch::channel(false);
+    let status_source = admin::StatusSource::default();
     let admin = tokio::spawn(admin::serve(
         admin_port.listener,
         admin_port.tls,
-        admin::router(Arc::clone(&node)),
+        admin::router(Arc::clone(&node), Arc::clone(&status_source)),
         stopped.clone(),
     ));
 
@@ -226,28 +227,27 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let socket = control::listen(&data_path)?;
     let mut until = stopped.clone();
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
-    let control = tokio::spawn(control::serve(
-        socket,
-        ControlContext {
-            vault: vault.clone(),
-            catalogue: Arc::clone(&catalogue),
-            node_name: node.name.clone(),
-            started_unix_nano: node.started_ns,
-            own_addresses: own_addresses(config),
-            exporters: Arc::clone(&exporters),
-            throttle,
-            max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
-            zone: Arc::clone(&zone),
-            thresholds: thresholds(config),
-            environment,
-            on_full: config.vault.on_full.name(),
-            ingest: {
-                let seen = Arc::clone(&node);
-                Arc::new(move || seen.ingest())
-            },
+    let context = ControlContext {
+        vault: vault.clone(),
+        catalogue: Arc::clone(&catalogue),
+        node_name: node.name.clone(),
+        started_unix_nano: node.started_ns,
+        own_addresses: own_addresses(config),
+        exporters: Arc::clone(&exporters),
+        throttle,
+        max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+        zone: Arc::clone(&zone),
+        thresholds: thresholds(config),
+        environment,
+        on_full: config.vault.on_full.name(),
+        ingest: {
+            let seen = Arc::clone(&node);
+            Arc::new(move || seen.ingest())
         },
-        shutdown,
-    ));
+    };
+    // Set once, here.
+    let _ = status_source.set(context.clone());
+    let control = tokio::spawn(control::serve(socket, context, shutdown));
     let (close, closed) = watch::channel(false);
     let ports = vec![
         Port {

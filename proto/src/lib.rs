@@ -2,7 +2,12 @@
 //!
 //! - [`otlp`]: OTLP logs as bytes: the skim, inflating, and the two JSON directions.
 //! - [`control`]: the service by which `gs-ctl` talks to a node.
+//! - [`view`]: its answers as JSON.
+//! - [`size`]: sizes as people write them.
 
 #[cfg(feature = "control")]
 pub mod control;
 pub mod otlp;
+pub mod size;
+#[cfg(feature = "view")]
+pub mod view;

@@ -1,6 +1,7 @@
 //! `gs-ctl dead-letter`.
 
 use gophership_proto::control::v1::{DeadLetterSelection, ListDeadLettersRequest};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{DeadLetter, Letters};
@@ -109,8 +110,8 @@ async fn replay(node: &mut Client, letters: Letters, format: Format) -> anyhow::
     })
 }
 
-#[derive(Debug, Serialize)]
-struct Replayed {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Replayed {
     exporter: String,
     taken: u64,
     refused_again: u64,
@@ -133,8 +134,8 @@ impl Answer for Replayed {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Dropped {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Dropped {
     exporter: String,
     dropped: u64,
 }

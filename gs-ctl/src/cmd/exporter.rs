@@ -2,11 +2,13 @@
 
 use gophership_proto::control::v1::seek_exporter_request::To;
 use gophership_proto::control::v1::{ExporterRef, ForgetExporterRequest, ListExportersRequest, SeekExporterRequest};
+use gophership_proto::view::exporter::ExporterView;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{Exporter, SeekTo};
 use crate::connect::Client;
-use crate::exporters::{ExporterList, ExporterView};
+use crate::exporters::ExporterList;
 use crate::human;
 use crate::outcome::{Failure, Outcome, refused};
 use crate::output::{Answer, Format, print};
@@ -14,8 +16,8 @@ use crate::table::pairs;
 use crate::when::now_unix_nano;
 
 /// What went with an exporter that was forgotten.
-#[derive(Debug, Serialize)]
-struct Forgotten {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Forgotten {
     exporter: String,
     debt_entries: u64,
     debt_bytes: u64,

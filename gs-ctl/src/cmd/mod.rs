@@ -3,6 +3,7 @@
 mod dead_letter;
 mod exporter;
 mod replay_start;
+pub(crate) mod schema;
 mod segment_describe;
 mod segment_list;
 mod segment_verify;
@@ -11,26 +12,29 @@ mod wal_dump;
 mod zone_override;
 
 use anyhow::Context;
-use clap::CommandFactory;
 use gophership_proto::control::v1::{ListReplaysRequest, ReplayJob, ReplayJobRef};
 
 use crate::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
-use crate::connect::{Client, connect};
+use crate::connect::{self, Client};
 use crate::jobs::{JobList, JobView};
 use crate::outcome::{Failure, Outcome, refused};
 use crate::output::{Format, print, say};
-use crate::top;
+use crate::{help, top};
 
 /// Does what the command line says.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { global, command } = cli;
     match command {
         Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "gs-ctl", &mut text);
-            say(&text)?;
+            say(help::completions(shell).as_bytes())?;
             Ok(Outcome::Done)
         }
+        Command::Man { folder } => {
+            clap_mangen::generate_to(help::command(), &folder)
+                .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
+            Ok(Outcome::Done)
+        }
+        Command::Schema { name } => schema::print(&name),
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
@@ -59,10 +63,11 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         dead_letter::check(asked)?;
     }
     let format = global.format;
-    let mut node = connect(&global.socket).await?;
+    let socket = connect::find(global.socket.as_deref())?;
+    let mut node = connect::connect(&socket).await?;
     match command {
         Command::Status | Command::Cluster(Cluster::Status) => status::status(&mut node, format).await,
-        Command::Top(asked) => top::top(node, &global.socket, &asked, format).await,
+        Command::Top(asked) => top::top(node, &socket, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
         Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
         Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,
@@ -72,7 +77,11 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
             segment: Some(segment), ..
         }) => segment_verify::verify(&mut node, segment, format).await,
         Command::Replay(asked) => replay(&mut node, asked, format).await,
-        Command::Segment(Segment::Verify { segment: None, .. }) | Command::Wal(_) | Command::Completions { .. } => {
+        Command::Segment(Segment::Verify { segment: None, .. })
+        | Command::Wal(_)
+        | Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Schema { .. } => {
             unreachable!("answered without a node")
         }
     }

@@ -9,6 +9,7 @@ use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ReplayChunk, ReplayEnd, ReplayJobRef, ReplaySink, ReplaySource, ReplaySpec, ReplayState, StatusRequest,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use tonic::{Code, Streaming};
 
@@ -159,9 +160,11 @@ async fn follow(node: &mut Client, id: &str) -> anyhow::Result<gophership_proto:
 // ------------------------------------------------------------------------------------------------------- by us
 
 /// What was written.
-#[derive(Debug, Serialize)]
-struct Summary {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Summary {
     file: Option<PathBuf>,
+    /// A range was asked for: what was written are the whole payloads that touch it, which may hold records from outside.
+    whole_payloads_of_a_range: bool,
     entries: u64,
     records: u64,
     bytes: u64,
@@ -196,6 +199,12 @@ impl Answer for Summary {
                 ),
             ),
         ];
+        if self.whole_payloads_of_a_range {
+            rows.push((
+                "Range",
+                "whole payloads; they may hold records from outside it".to_owned(),
+            ));
+        }
         match &self.missing {
             Some(missing) => rows.push(("MISSING", missing.clone())),
             None => rows.push(("Missing", "nothing".to_owned())),
@@ -241,6 +250,7 @@ async fn write_down(
     } = written;
     let summary = Summary {
         file,
+        whole_payloads_of_a_range: asked.from.is_some() || asked.to.is_some(),
         entries: end.entries,
         records: end.records,
         bytes: end.bytes,

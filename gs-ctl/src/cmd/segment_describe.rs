@@ -1,6 +1,8 @@
 //! `gs-ctl segment describe`.
 
 use gophership_proto::control::v1::{BlockDetail, SegmentDetail, SegmentRef, VoidRange, VoidReason};
+use gophership_proto::view::some_time;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::segment_list::{RangeView, SegmentView};
@@ -9,17 +11,17 @@ use crate::connect::Client;
 use crate::human;
 use crate::outcome::{Outcome, refused};
 use crate::output::{Answer, Format, print};
-use crate::table::{Table, pairs};
+use crate::table::{Table, or_dash, pairs};
 
-#[derive(Debug, Serialize)]
-struct DetailView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DetailView {
     #[serde(flatten)]
     summary: SegmentView,
     format: u32,
     path: String,
-    file_uuid: String,
-    cluster_id: String,
-    created_unix_nano: u64,
+    file_uuid: Option<String>,
+    cluster_id: Option<String>,
+    created_unix_nano: Option<u64>,
     tenants: Vec<TenantView>,
     set_apart_entries: u64,
     blocks: Vec<BlockView>,
@@ -27,13 +29,13 @@ struct DetailView {
     bad: Vec<BadView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct TenantView {
     number: u32,
     name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct BlockView {
     block: u32,
     offset: u64,
@@ -45,14 +47,14 @@ struct BlockView {
     event: Option<RangeView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct VoidView {
     first_number: u32,
     last_number: u32,
     reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct BadView {
     offset: u64,
     length_bytes: u64,
@@ -62,13 +64,14 @@ struct BadView {
 
 impl From<SegmentDetail> for DetailView {
     fn from(detail: SegmentDetail) -> Self {
+        let some = |text: String| (!text.is_empty()).then_some(text);
         Self {
             summary: SegmentView::from(detail.summary.unwrap_or_default()),
             format: detail.format,
             path: detail.path,
-            file_uuid: detail.file_uuid,
-            cluster_id: detail.cluster_id,
-            created_unix_nano: detail.created_unix_nano,
+            file_uuid: some(detail.file_uuid),
+            cluster_id: some(detail.cluster_id),
+            created_unix_nano: some_time(detail.created_unix_nano),
             tenants: detail
                 .tenants
                 .into_iter()
@@ -87,7 +90,7 @@ impl From<SegmentDetail> for DetailView {
                     offset: b.offset,
                     length_bytes: b.length_bytes,
                     reason: b.reason,
-                    found_unix_nano: (b.found_unix_nano > 0).then_some(b.found_unix_nano),
+                    found_unix_nano: some_time(b.found_unix_nano),
                 })
                 .collect(),
         }
@@ -123,6 +126,7 @@ fn void(void: VoidRange) -> VoidView {
 impl DetailView {
     fn head(&self) -> String {
         let s = &self.summary;
+        let (plain, stored) = (s.plain_bytes.unwrap_or(0), s.stored_bytes.unwrap_or(0));
         let tenants: Vec<String> = self
             .tenants
             .iter()
@@ -141,15 +145,15 @@ impl DetailView {
         pairs(&[
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
-            ("Epoch", s.epoch.to_string()),
+            ("Epoch", or_dash(s.epoch)),
             ("File", self.path.clone()),
             ("Format", self.format.to_string()),
             (
                 "Holds",
                 format!(
                     "{} records in {} entries",
-                    human::count(s.records),
-                    human::count(s.entries)
+                    human::count(s.records.unwrap_or(0)),
+                    human::count(s.entries.unwrap_or(0))
                 ),
             ),
             (
@@ -159,21 +163,17 @@ impl DetailView {
                     human::count(self.set_apart_entries)
                 ),
             ),
-            ("Plain", human::bytes(s.plain_bytes)),
+            ("Plain", human::bytes(plain)),
             (
                 "Stored",
-                format!(
-                    "{} ({})",
-                    human::bytes(s.stored_bytes),
-                    human::percent(s.stored_bytes, s.plain_bytes)
-                ),
+                format!("{} ({})", human::bytes(stored), human::percent(stored, plain)),
             ),
             ("Events", event),
             ("Created", human::time(self.created_unix_nano)),
-            ("Sealed", human::time(s.sealed_unix_nano.unwrap_or(0))),
-            ("BLAKE3", s.digest.clone().unwrap_or_else(|| "-".to_owned())),
-            ("WAL file", self.file_uuid.clone()),
-            ("Cluster", self.cluster_id.clone()),
+            ("Sealed", human::time(s.sealed_unix_nano)),
+            ("BLAKE3", or_dash(s.digest.as_ref())),
+            ("WAL file", or_dash(self.file_uuid.as_ref())),
+            ("Cluster", or_dash(self.cluster_id.as_ref())),
             ("Tenants", tenants.join(", ")),
         ])
     }

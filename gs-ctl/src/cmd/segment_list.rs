@@ -1,25 +1,26 @@
 //! `gs-ctl segment list`.
 
 use gophership_proto::control::v1::{ListSegmentsRequest, SegmentState, SegmentSummary, TimeRange};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::connect::Client;
 use crate::human;
 use crate::outcome::{Outcome, refused};
 use crate::output::{Answer, Format, print};
-use crate::table::Table;
+use crate::table::{Table, or_dash};
 
 /// A segment, as lists show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SegmentView {
     pub(crate) segment: String,
     pub(crate) state: &'static str,
-    pub(crate) epoch: u64,
-    pub(crate) entries: u64,
-    pub(crate) records: u64,
-    deferred_entries: u64,
-    pub(crate) plain_bytes: u64,
-    pub(crate) stored_bytes: u64,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) entries: Option<u64>,
+    pub(crate) records: Option<u64>,
+    deferred_entries: Option<u64>,
+    pub(crate) plain_bytes: Option<u64>,
+    pub(crate) stored_bytes: Option<u64>,
     received: Option<RangeView>,
     pub(crate) event: Option<RangeView>,
     pub(crate) sealed_unix_nano: Option<u64>,
@@ -29,7 +30,7 @@ pub(crate) struct SegmentView {
 }
 
 /// A span of time.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct RangeView {
     pub(crate) first_unix_nano: u64,
     pub(crate) last_unix_nano: u64,
@@ -47,18 +48,21 @@ impl From<TimeRange> for RangeView {
 impl From<SegmentSummary> for SegmentView {
     fn from(summary: SegmentSummary) -> Self {
         let name = summary.segment.unwrap_or_default();
+        let sealed = summary.sealed_unix_nano > 0;
+        let known = |n: u64| sealed.then_some(n);
         Self {
             segment: format!("{}/{}/{}", name.node, name.shard, name.index),
             state: state_name(summary.state()),
-            epoch: summary.epoch,
-            entries: summary.entries,
-            records: summary.records,
-            deferred_entries: summary.deferred_entries,
-            plain_bytes: summary.plain_bytes,
-            stored_bytes: summary.stored_bytes,
+            epoch: Some(summary.epoch).filter(|epoch| *epoch > 0),
+            // An open one tells its entries once it has some.
+            entries: (sealed || summary.entries > 0).then_some(summary.entries),
+            records: known(summary.records),
+            deferred_entries: known(summary.deferred_entries),
+            plain_bytes: known(summary.plain_bytes),
+            stored_bytes: known(summary.stored_bytes),
             received: summary.received.map(RangeView::from),
             event: summary.event.map(RangeView::from),
-            sealed_unix_nano: (summary.sealed_unix_nano > 0).then_some(summary.sealed_unix_nano),
+            sealed_unix_nano: known(summary.sealed_unix_nano),
             digest: (!summary.digest.is_empty()).then(|| human::hex(&summary.digest)),
             replicas: summary.replicas,
             bad_ranges: summary.bad_ranges,
@@ -79,8 +83,8 @@ fn state_name(state: SegmentState) -> &'static str {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct SegmentList {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SegmentList {
     segments: Vec<SegmentView>,
 }
 
@@ -99,24 +103,16 @@ impl Answer for SegmentList {
             ">BAD",
         ]);
         for s in &self.segments {
-            let sealed = s.sealed_unix_nano.is_some();
-            let known = |text: String| if sealed { text } else { "-".to_owned() };
             table.row(vec![
                 s.segment.clone(),
                 s.state.to_owned(),
-                s.epoch.to_string(),
-                known(human::count(s.records)),
-                if sealed || s.entries > 0 {
-                    human::count(s.entries)
-                } else {
-                    "-".to_owned()
-                },
-                known(human::bytes(s.plain_bytes)),
-                known(human::bytes(s.stored_bytes)),
-                s.event
-                    .map_or_else(|| "-".to_owned(), |e| human::time(e.first_unix_nano)),
-                s.event
-                    .map_or_else(|| "-".to_owned(), |e| human::time(e.last_unix_nano)),
+                or_dash(s.epoch),
+                or_dash(s.records.map(human::count)),
+                or_dash(s.entries.map(human::count)),
+                or_dash(s.plain_bytes.map(human::bytes)),
+                or_dash(s.stored_bytes.map(human::bytes)),
+                human::time(s.event.map(|e| e.first_unix_nano)),
+                human::time(s.event.map(|e| e.last_unix_nano)),
                 s.bad_ranges.to_string(),
             ]);
         }

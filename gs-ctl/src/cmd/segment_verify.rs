@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gophership_proto::control::v1::SegmentRef;
 use gophership_vault::dump;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::SegmentName;
@@ -14,8 +15,8 @@ use crate::output::{Answer, Format, print};
 use crate::progress::Bar;
 use crate::table::pairs;
 
-#[derive(Debug, Serialize)]
-struct Verdict {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Verdict {
     segment: String,
     ok: bool,
     bytes: u64,
@@ -23,7 +24,7 @@ struct Verdict {
     faults: Vec<FaultView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FaultView {
     r#where: String,
     what: String,

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::StatusRequest;
+use gophership_proto::view::status::{LatencyView, StatusView};
+use serde::Serialize;
 
 use crate::connect::Client;
 use crate::exporters::{debt_text, in_short};
-use crate::histogram::Quantile;
 use crate::human;
 use crate::outcome::{Outcome, refused};
 use crate::output::{Answer, Format, print};
-use crate::status::{LatencyView, StatusView};
 use crate::table::{Table, pairs};
+use crate::when::now_unix_nano;
+use crate::zone::headline;
 
 /// Shows how the node stands.
 pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
@@ -20,11 +22,24 @@ pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<
         .await
         .map_err(|e| refused(&e))?
         .into_inner();
-    print(&StatusView::from(status), format)?;
+    let shown = Shown {
+        status: status.into(),
+        now_unix_nano: now_unix_nano(),
+    };
+    print(&shown, format)?;
     Ok(Outcome::Done)
 }
 
-impl StatusView {
+/// A status, and the time of asking.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown {
+    status: StatusView,
+    #[serde(skip)]
+    now_unix_nano: u64,
+}
+
+impl Shown {
     fn head(&self) -> String {
         let mut rows = self.who();
         rows.extend(self.room());
@@ -34,7 +49,7 @@ impl StatusView {
 
     /// The node, and whether it is well.
     fn who(&self) -> Vec<(&'static str, String)> {
-        let node = &self.node;
+        let node = &self.status.node;
         let ready = match &node.not_ready_reason {
             None => "ready".to_owned(),
             Some(why) => format!("NOT READY: {why}"),
@@ -50,15 +65,15 @@ impl StatusView {
             ),
             ("State", ready),
         ];
-        if let Some(zone) = &self.zone {
-            rows.push(("Zone", zone.headline()));
+        if let Some(zone) = &self.status.zone {
+            rows.push(("Zone", headline(zone)));
         }
         rows.extend([
             (
                 "Up",
                 format!("{}, since {}", human::span(up), human::time(node.started_unix_nano)),
             ),
-            ("Cluster", self.cluster_id.clone()),
+            ("Cluster", self.status.cluster_id.clone()),
             ("Storage", node.storage_uuid.clone()),
         ]);
         rows
@@ -66,7 +81,7 @@ impl StatusView {
 
     /// What it has room for.
     fn room(&self) -> Vec<(&'static str, String)> {
-        let (disk, memory) = (&self.disk, &self.memory);
+        let (disk, memory) = (&self.status.disk, &self.status.memory);
         let share = |used, of| {
             format!(
                 "{} of {} ({})",
@@ -110,7 +125,7 @@ impl StatusView {
 
     /// What it did and has still to do.
     fn work(&self) -> Vec<(&'static str, String)> {
-        let segments = &self.segments;
+        let segments = &self.status.segments;
         let mut rows = vec![
             (
                 "Segments",
@@ -128,13 +143,13 @@ impl StatusView {
             ),
             (
                 "Recovery",
-                match (self.recovery.done, self.recovery.segments_pending) {
+                match (self.status.recovery.done, self.status.recovery.segments_pending) {
                     (true, _) => "done".to_owned(),
                     (false, n) => format!("{} segments of earlier boots are not sealed yet", human::count(n)),
                 },
             ),
         ];
-        if let Some(debt) = &self.debt {
+        if let Some(debt) = &self.status.debt {
             let deferred = match debt.deferred_entries {
                 0 => String::new(),
                 n => format!("; {} entries deferred", human::count(n)),
@@ -142,10 +157,11 @@ impl StatusView {
             let text = debt_text(debt.bytes, debt.entries, debt.oldest_unix_nano, self.now_unix_nano);
             rows.push(("Debt", text + &deferred));
         }
-        if let Some(text) = self.latency.text() {
+        if let Some(text) = latency_text(&self.status.latency) {
             rows.push(("Latency", text));
         }
         let refused: Vec<String> = self
+            .status
             .refused
             .iter()
             .map(|r| format!("{} {}", human::count(r.count), r.reason))
@@ -162,20 +178,17 @@ impl StatusView {
     }
 }
 
-impl LatencyView {
-    fn text(&self) -> Option<String> {
-        let show = |q: Option<Quantile>| q.map_or_else(|| "-".to_owned(), Quantile::text);
-        self.ack_p50?;
-        Some(format!(
-            "since the boot: ack p50 {} p99 {}, append p99 {}",
-            show(self.ack_p50),
-            show(self.ack_p99),
-            show(self.append_p99)
-        ))
-    }
+fn latency_text(latency: &LatencyView) -> Option<String> {
+    latency.ack_p50?;
+    Some(format!(
+        "since the boot: ack p50 {} p99 {}, append p99 {}",
+        human::quantile(latency.ack_p50),
+        human::quantile(latency.ack_p99),
+        human::quantile(latency.append_p99)
+    ))
 }
 
-impl Answer for StatusView {
+impl Answer for Shown {
     fn table(&self) -> String {
         let mut table = Table::new(&[
             ">SHARD",
@@ -188,10 +201,10 @@ impl Answer for StatusView {
             ">DEFERRED",
         ]);
         let dash = |lsn: &Option<String>| lsn.clone().unwrap_or_else(|| "-".to_owned());
-        for s in &self.shards {
+        for s in &self.status.shards {
             table.row(vec![
                 s.shard.to_string(),
-                s.segment_index.to_string(),
+                s.segment_index.map_or_else(|| "-".to_owned(), |i| i.to_string()),
                 dash(&s.written_lsn),
                 dash(&s.durable_lsn),
                 human::count(s.accepted_records),
@@ -200,10 +213,10 @@ impl Answer for StatusView {
                 human::count(s.deferred_entries),
             ]);
         }
-        let exporters = if self.exporters.is_empty() {
+        let exporters = if self.status.exporters.is_empty() {
             String::new()
         } else {
-            format!("\n{}", in_short(&self.exporters, self.now_unix_nano))
+            format!("\n{}", in_short(&self.status.exporters, self.now_unix_nano))
         };
         format!("{}\n{}{exporters}", self.head(), table.text())
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gophership_vault::dump::{self, WalDump};
 use gophership_vault::entry::{Encoding, EntryState};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::human;
@@ -11,8 +12,8 @@ use crate::outcome::Outcome;
 use crate::output::{Answer, Format, print};
 use crate::table::{Table, pairs};
 
-#[derive(Debug, Serialize)]
-struct DumpView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DumpView {
     segment: String,
     epoch: u64,
     file_uuid: String,
@@ -29,7 +30,7 @@ struct DumpView {
     damaged: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct EntryView {
     lsn: String,
     bytes: u32,
@@ -44,7 +45,7 @@ struct EntryView {
     not_utf8: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct MissingView {
     offset: u64,
     length_bytes: u64,

@@ -6,7 +6,7 @@ use crate::cli::{ForcedZone, Override};
 use crate::connect::Client;
 use crate::outcome::{Outcome, refused};
 use crate::output::{Format, print};
-use crate::zone::ZoneView;
+use gophership_proto::view::zone::ZoneView;
 
 /// Forces a zone, or lets the node choose again; answers with the zone as it then is.
 pub(crate) async fn zone_override(node: &mut Client, asked: Override, format: Format) -> anyhow::Result<Outcome> {

@@ -15,6 +15,7 @@ use ratatui::text::{Line, Span};
 use super::figures::Figures;
 use super::watch::{Silence, Watch};
 use crate::human;
+use crate::zone::override_text;
 
 /// Rows of the figures, and of as many readings and their title.
 const MIDDLE_ROWS: u16 = 10;
@@ -87,7 +88,7 @@ fn zone_line(figures: &Figures, now: u64) -> Line<'static> {
         ),
         Span::raw(format!(" for {}", human::age(zone.since_unix_nano, now))),
     ];
-    if let Some(set) = zone.override_text() {
+    if let Some(set) = override_text(zone) {
         line.push(Span::raw("  "));
         line.push(set.magenta().bold());
     }

@@ -6,17 +6,18 @@
 use std::collections::HashMap;
 
 use gophership_proto::control::v1::{LatencyHistogram, LatencyStatus, StatusReply};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::poll::Sample;
-use crate::exporters::ExporterView;
-use crate::histogram::{Quantile, quantile};
-use crate::status::{DebtView, DiskView, MemoryView, NodeView};
-use crate::zone::ZoneView;
+use gophership_proto::view::exporter::ExporterView;
+use gophership_proto::view::quantile::{Quantile, quantile};
+use gophership_proto::view::status::{DebtView, DiskView, MemoryView, NodeView};
+use gophership_proto::view::zone::ZoneView;
 
 /// The node at a time, and what it did since the time before.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct Figures {
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub(crate) struct Figures {
     pub(super) at_unix_nano: u64,
     pub(super) node: NodeView,
     pub(super) zone: Option<ZoneView>,
@@ -30,8 +31,8 @@ pub(super) struct Figures {
 }
 
 /// What came between two answers.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct IntervalFigures {
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub(crate) struct IntervalFigures {
     pub(super) seconds: f64,
     pub(super) records_per_second: f64,
     pub(super) entries_per_second: f64,
@@ -46,15 +47,15 @@ pub(super) struct IntervalFigures {
 }
 
 /// Refusals for one reason.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct RefusedFigures {
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub(crate) struct RefusedFigures {
     pub(super) reason: String,
     pub(super) per_second: f64,
 }
 
 /// An exporter, and how fast it sends.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct ExporterFigures {
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub(crate) struct ExporterFigures {
     pub(super) sent_records_per_second: Option<f64>,
     #[serde(flatten)]
     pub(super) exporter: ExporterView,

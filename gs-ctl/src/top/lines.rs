@@ -1,18 +1,19 @@
 //! A watch as lines: one an interval, the same figures as on the screen.
 
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::figures::{ExporterFigures, Figures, IntervalFigures};
 use super::poll::Poller;
 use super::watch::{Silence, Watch};
 use super::{Stop, seen};
 use crate::cli::Top;
-use crate::histogram::Quantile;
 use crate::human;
 use crate::outcome::Outcome;
-use crate::output::{Format, offer};
+use crate::output::{Format, json, offer};
 use crate::when::now_unix_nano;
 use crate::yaml;
+use crate::zone::override_text;
 
 /// Writes lines until the count, a signal, or a reader that went away ends it.
 pub(super) async fn run(mut watch: Watch, mut poller: Poller, asked: &Top, format: Format) -> anyhow::Result<Outcome> {
@@ -38,11 +39,15 @@ pub(super) async fn run(mut watch: Watch, mut poller: Poller, asked: &Top, forma
 }
 
 fn text(watch: &Watch, format: Format, now: u64) -> anyhow::Result<String> {
-    let line = || match &watch.silence {
-        None => serde_json::to_value(&watch.figures),
-        Some(silence) => Ok(json!({
-            "at_unix_nano": now, "no_answer_since_unix_nano": silence.since_unix_nano, "why": silence.why,
-        })),
+    let line = || {
+        json(&match &watch.silence {
+            None => Line::Figures(&watch.figures),
+            Some(silence) => Line::NoAnswer(NoAnswer {
+                at_unix_nano: now,
+                no_answer_since_unix_nano: silence.since_unix_nano,
+                why: &silence.why,
+            }),
+        })
     };
     Ok(match format {
         Format::Table => match &watch.silence {
@@ -52,6 +57,24 @@ fn text(watch: &Watch, format: Format, now: u64) -> anyhow::Result<String> {
         Format::Json => format!("{}\n", line()?),
         Format::Yaml => format!("---\n{}", yaml::document(&line()?)),
     })
+}
+
+/// One interval.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Line<'a> {
+    /// The node answered.
+    Figures(&'a Figures),
+    /// It did not.
+    NoAnswer(NoAnswer<'a>),
+}
+
+/// An interval without an answer.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NoAnswer<'a> {
+    at_unix_nano: u64,
+    no_answer_since_unix_nano: u64,
+    why: &'a str,
 }
 
 fn silent(silence: &Silence, now: u64) -> String {
@@ -79,9 +102,9 @@ fn plain(figures: &Figures, now: u64) -> String {
         ("bytes/s", of(|i| human::bytes(i.bytes_per_second as u64))),
         ("deferred/s", of(|i| human::rate(i.deferred_entries_per_second))),
         ("refused/s", of(refused)),
-        ("ack_p50", of(|i| quantile(i.ack_p50))),
-        ("ack_p99", of(|i| quantile(i.ack_p99))),
-        ("append_p99", of(|i| quantile(i.append_p99))),
+        ("ack_p50", of(|i| human::quantile(i.ack_p50))),
+        ("ack_p99", of(|i| human::quantile(i.ack_p99))),
+        ("append_p99", of(|i| human::quantile(i.append_p99))),
         (
             "memory",
             format!(
@@ -110,7 +133,7 @@ fn zone(figures: &Figures) -> String {
     figures.zone.as_ref().map_or_else(
         || "-".to_owned(),
         |z| {
-            let forced = if z.override_text().is_some() { "(OVERRIDE)" } else { "" };
+            let forced = if override_text(z).is_some() { "(OVERRIDE)" } else { "" };
             format!("{}{forced}", z.zone)
         },
     )
@@ -127,10 +150,6 @@ fn refused(interval: &IntervalFigures) -> String {
     } else {
         reasons.join("+")
     }
-}
-
-fn quantile(quantile: Option<Quantile>) -> String {
-    quantile.map_or_else(|| "-".to_owned(), Quantile::text)
 }
 
 fn exporters(exporters: &[ExporterFigures]) -> String {
@@ -186,18 +205,14 @@ mod tests {
         let value: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["interval"]["records_per_second"], 48_210.0);
         assert_eq!(value["exporters"][1]["state"], "retrying");
-        assert!(
-            text(&watch, Format::Yaml, BEGAN)
-                .unwrap()
-                .starts_with("---\nat_unix_nano: ")
-        );
+        assert!(text(&watch, Format::Yaml, BEGAN).unwrap().starts_with("---\nat: "));
         watch.take(Poll::Silence("it\nended".to_owned()));
         assert_eq!(
             text(&watch, Format::Table, BEGAN + 5_000_000_000).unwrap(),
             "2023-11-14T22:13:25Z no answer since 2023-11-14T22:13:21Z: it ended\n"
         );
         let value: Value = serde_json::from_str(&text(&watch, Format::Json, BEGAN).unwrap()).unwrap();
-        assert_eq!(value["no_answer_since_unix_nano"], BEGAN + 1_000_000_000);
+        assert_eq!(value["no_answer_since_unix_nano"], (BEGAN + 1_000_000_000).to_string());
         assert!(value["interval"].is_null(), "old figures are not told as new ones");
     }
 }

@@ -17,6 +17,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::Context;
+pub(crate) use lines::Line;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Top;

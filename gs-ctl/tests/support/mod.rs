@@ -288,3 +288,13 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Sees that an answer is as its committed schema says.
+pub(crate) fn fits(schema: &str, answer: &serde_json::Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{schema}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let schema = serde_json::from_str(&text).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> = validator.iter_errors(answer).map(|e| e.to_string()).collect();
+    assert!(faults.is_empty(), "{}: {faults:#?} in {answer:#}", path.display());
+}

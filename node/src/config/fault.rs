@@ -10,6 +10,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gophership_proto::size;
+
 /// A line and a column of the configuration file, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -293,7 +295,11 @@ impl fmt::Display for Fault {
         if let Some(seen) = &self.seen {
             write!(f, ": {}", quoted(seen))?;
         }
-        write!(f, " {}", self.problem)
+        write!(f, " {}", self.problem)?;
+        match (&self.problem, self.seen.as_deref().and_then(size::hint)) {
+            (Problem::NotAccepted { accepted }, Some(hint)) if accepted.contains(size::FORM) => write!(f, "; {hint}"),
+            _ => Ok(()),
+        }
     }
 }
 

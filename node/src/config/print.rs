@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - I1: what is printed is read back as the same configuration, but for the values of headers: they are secrets and shown as `***`.
+//! - I2: every key is there; one that is not set is a comment.
 //!
 //! Not here: reading (`reader.rs`).
 
@@ -10,7 +11,7 @@ use super::exporter_keys::{EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TAR
 use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 
-/// Writes every key that has a value, defaults included; without a newline at the end.
+/// Writes every key, defaults included; without a newline at the end.
 #[must_use]
 pub fn print(config: &Config) -> String {
     let mut text = String::new();
@@ -53,7 +54,9 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
 }
 
 fn value<R>(from: &mut R, key: &Key<R>, name: &str, indent: &str, text: &mut String) {
-    let Some(shown) = key.field.show(from) else { return };
+    let Some(shown) = key.field.show(from) else {
+        return unset(name, key.doc, indent, text);
+    };
     let shown = if key.field.is_list() {
         let words: Vec<String> = shown.split(',').map(quoted).collect();
         format!("[{}]", words.join(", "))
@@ -63,6 +66,11 @@ fn value<R>(from: &mut R, key: &Key<R>, name: &str, indent: &str, text: &mut Str
         shown
     };
     text.push_str(&format!("{indent}# {}\n{indent}{name}: {shown}\n", key.doc));
+}
+
+/// A key, or a whole section, that is not set.
+fn unset(name: &str, doc: &str, indent: &str, text: &mut String) {
+    text.push_str(&format!("{indent}# {doc}\n{indent}# {name}:\n"));
 }
 
 fn quoted(text: &str) -> String {
@@ -94,7 +102,9 @@ fn target(target: &mut ExportTarget, text: &mut String) {
     for key in TARGET_KEYS {
         value(target, key, key.path, "      ", text);
     }
-    if !target.headers.is_empty() {
+    if target.headers.is_empty() {
+        unset(HEADERS, HEADERS_DOC, "      ", text);
+    } else {
         text.push_str(&format!("      # {HEADERS_DOC}\n      {HEADERS}:\n"));
         for (name, _) in &target.headers {
             text.push_str(&format!(
@@ -104,7 +114,12 @@ fn target(target: &mut ExportTarget, text: &mut String) {
             ));
         }
     }
-    if target.tls != ExportTls::default() {
+    if target.tls == ExportTls::default() {
+        unset(TLS, TLS_DOC, "      ", text);
+        for key in TLS_KEYS {
+            text.push_str(&format!("      #   {}:\n", key.path));
+        }
+    } else {
         text.push_str(&format!("      # {TLS_DOC}\n      {TLS}:\n"));
         for key in TLS_KEYS {
             value(&mut target.tls, key, key.path, "        ", text);

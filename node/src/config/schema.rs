@@ -91,7 +91,7 @@ fn table<R>(keys: &[Key<R>], defaults: &mut R) -> Map<String, Value> {
 
 fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
     let text = |pattern: &str| json!({ "type": "string", "pattern": format!("^(?:{pattern})$|{REFERENCE}") });
-    let size = r"[0-9]+ *(?:B|KiB|MiB|GiB|TiB)?";
+    let size = gophership_proto::size::PATTERN;
     let time = r"[0-9]+ *(?:ms|s|m|h|d)|0";
     let number = |least: u64, most: u64| json!({ "type": "integer", "minimum": least, "maximum": most });
     let zero = json!({ "const": 0 });

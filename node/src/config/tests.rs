@@ -124,9 +124,9 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("ingest: {shards: +2}", "ingest.shards", "from 1 to 64"),
     ("ingest: {max_message: 0}", "ingest.max_message", "from 1KiB to 1GiB"),
     (
-        "ingest: {max_message: 4MB}",
+        "ingest: {max_message: 4M}",
         "ingest.max_message",
-        "\"4MB\" is not accepted",
+        "from 1KiB to 1GiB; did you mean 4MiB (1024) or 4MB (1000)?",
     ),
     ("ingest: {read_timeout: 0s}", "ingest.read_timeout", "from 100ms to 10m"),
     (
@@ -372,18 +372,18 @@ vault:
 
 #[test]
 fn a_fault_names_line_column_and_what_was_seen() {
-    let found = faults("node:\n  name: ok\nvault:\n  segment_size: 64 MB\n", &[]);
+    let found = faults("node:\n  name: ok\nvault:\n  segment_size: 64 M\n", &[]);
     assert!(
         found[0]
             .1
-            .starts_with("line 4, column 17: vault.segment_size: \"64 MB\" is not accepted"),
+            .starts_with("line 4, column 17: vault.segment_size: \"64 M\" is not accepted"),
         "{found:?}"
     );
 }
 
 #[test]
 fn a_rule_between_keys_is_not_judged_on_a_key_with_a_fault() {
-    let found = faults("vault: { segment_size: 1MB, disk_limit: 2MiB }", &[]);
+    let found = faults("vault: { segment_size: 1M, disk_limit: 2MiB }", &[]);
     assert_eq!(found.len(), 1, "{found:?}");
 }
 
@@ -585,6 +585,23 @@ export:
 }
 
 #[test]
+fn every_key_is_printed_whether_or_not_it_is_set() {
+    let exporter = "export: [{name: a, otlp_http: {endpoint: 'http://127.0.0.1:1'}}]";
+    let printed = print(&read(exporter).expect("good"));
+    let count = |name: &str| {
+        let line = |line: &&str| line.trim_start_matches([' ', '#']).starts_with(&format!("{name}:"));
+        printed.lines().filter(line).count()
+    };
+    for name in KEYS.iter().map(Key::name).collect::<BTreeSet<_>>() {
+        let keys = KEYS.iter().filter(|key| key.name() == name).count();
+        assert!(count(name) >= keys, "{name} in\n{printed}");
+    }
+    for name in ["headers", "ca", "server_name", "expire", "into_self"] {
+        assert!(count(name) > 0, "{name} in\n{printed}");
+    }
+}
+
+#[test]
 fn what_is_printed_is_read_back() {
     for text in [
         String::new(),
@@ -642,7 +659,7 @@ fn the_schema_takes_what_is_printed_and_refuses_what_is_refused() {
         "cluster: {name: prod}",
         "vault: {segment_siez: 1MiB}",
         "node: {name: 'a b'}",
-        "ingest: {max_message: 4MB}",
+        "ingest: {max_message: 4M}",
         "ingest: {shards: 99999999}",
         "vault: {segment_age: 5}",
         "listeners: {admin: {address: 'localhost:9091'}}",

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+pub(super) use gophership_proto::size::{FORM as SIZE_FORM, parse as parse_size};
+
 const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -23,21 +25,8 @@ const TIMES: [(&str, u64); 5] = [
     ("s", 1_000),
 ];
 
-/// How a size is written.
-pub(super) const SIZE_FORM: &str = "a whole number of bytes, or one with KiB, MiB, GiB or TiB";
 /// How a duration is written.
 pub(super) const DURATION_FORM: &str = "a whole number with ms, s, m, h or d";
-
-/// Reads bytes: `4096`, `4096B`, `64KiB`, `64 MiB`.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let (number, unit) = split(text)?;
-    let factor = if unit.is_empty() {
-        1
-    } else {
-        SIZES.iter().find(|(name, _)| *name == unit)?.1
-    };
-    number.checked_mul(factor)
-}
 
 /// Writes bytes with the largest unit that divides them.
 pub(crate) fn show_size(bytes: u64) -> String {
@@ -126,7 +115,6 @@ mod tests {
             "MiB",
             "-1",
             "1.5GiB",
-            "64MB",
             "64mib",
             "64M",
             "1_000",

@@ -24,6 +24,7 @@ pub use context::ControlContext;
 pub use serve::serve;
 pub use snapshot::{IngestSnapshot, Latencies, ShardIngest};
 pub use socket::{ControlSocketError, SOCKET_NAME, SOCKET_PATH_BYTES_MAX, listen};
+pub use status::status;
 pub use zone::restore as restore_override;
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use super::convert;
 use super::snapshot::{IngestSnapshot, Latencies, ShardIngest};
 use super::{exporters, zone};
 
-pub(super) fn status(context: &ControlContext) -> v1::StatusReply {
+/// The status of a node. It may wait for a lock, and not for long.
+#[must_use]
+pub fn status(context: &ControlContext) -> v1::StatusReply {
     let identity = context.vault.identity();
     let vault = context.vault.status();
     let ingest = (context.ingest)();

@@ -72,7 +72,11 @@ impl Job {
             ))),
             (Ok(()), None) => JobResult::Done,
         };
-        tracing::info!(job = %self.id, result = ?result, "replay.job.end");
+        let (done, error) = match &result {
+            JobResult::Done => (true, None),
+            JobResult::Failed(why) => (false, Some(why.as_str())),
+        };
+        tracing::info!(job = %self.id, done, error, "replay.job.end");
         self.finish(result).await;
     }
 

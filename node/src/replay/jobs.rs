@@ -174,13 +174,9 @@ impl Jobs {
 
     /// An estimate of the payload bytes that a replay will read.
     pub(crate) fn estimate(&self, spec: &Spec) -> u64 {
-        let range = spec.range();
-        let sealed = plan::sealed_bytes(&self.context.vault, range);
-        if range.max < self.context.started_unix_nano {
-            return sealed.in_range;
-        }
         let taken: u64 = (self.context.ingest)().shards.iter().map(|s| s.bytes).sum();
-        sealed.in_range + taken.saturating_sub(sealed.of_this_boot)
+        let started = self.context.started_unix_nano;
+        plan::estimate(&self.context.vault, spec.range(), taken, started, now_unix_nano())
     }
 
     /// A job as it stands.

@@ -22,7 +22,7 @@ impl Pace {
         })
     }
 
-    /// Waits until `bytes` may be sent. The first are free; each pays for those before it.
+    /// Waits until `bytes` may be sent: for as long as they take at the rate, behind those before them.
     pub(super) async fn take(&self, bytes: u64) {
         if let Some(due) = self.due(bytes, Instant::now()) {
             sleep_until(due).await;
@@ -36,9 +36,10 @@ impl Pace {
         }
         let cost = Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second as f64).unwrap_or(Duration::MAX);
         let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = paid_at.map_or(now, |at| at.max(now));
+        let begin = paid_at.map_or(now, |at| at.max(now));
         // A rate so low that the end of time comes first is a wait without end anyway.
-        *paid_at = Some(due.checked_add(cost).unwrap_or(due + Duration::from_secs(1 << 30)));
+        let due = begin.checked_add(cost).unwrap_or(begin + Duration::from_secs(1 << 30));
+        *paid_at = Some(due);
         Some(due)
     }
 }
@@ -48,17 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_wait_for_those_before_them_and_idle_time_is_not_saved_up() {
+    fn the_first_bytes_wait_too_and_idle_time_is_not_saved_up() {
         let now = Instant::now();
         let at = |secs| now + Duration::from_secs(secs);
         let pace = Pace::new(100);
-        assert_eq!(pace.due(200, now), Some(now));
-        assert_eq!(pace.due(100, now), Some(at(2)));
+        assert_eq!(pace.due(200, now), Some(at(2)));
         assert_eq!(pace.due(100, now), Some(at(3)));
-        assert_eq!(pace.due(100, at(60)), Some(at(60)));
+        assert_eq!(pace.due(100, at(60)), Some(at(61)));
         assert_eq!(
             pace.due(100, at(60)),
-            Some(at(61)),
+            Some(at(62)),
             "one second's bytes, not a minute's"
         );
     }

@@ -60,27 +60,54 @@ fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, Segme
     runs
 }
 
-/// The payload bytes of what is sealed and touches the range, and the segments of this boot among them.
-pub(super) fn sealed_bytes(vault: &Vault, range: TimeRange) -> SealedBytes {
-    let mut sum = SealedBytes::default();
+/// An estimate of the payload bytes in the range: of what is sealed, and of the `taken` bytes of this boot that are not. Entries are taken to be spread evenly over
+/// their segment's time.
+pub(super) fn estimate(vault: &Vault, range: TimeRange, taken: u64, started_ns: u64, now_ns: u64) -> u64 {
+    let (mut in_range, mut of_this_boot, mut sealed_until) = (0.0, 0, started_ns);
     for (_, state) in vault.segments() {
         if let SegmentState::Sealed(record) = state {
             let bytes = record.stats.payload_bytes;
             if record.epoch == vault.epoch() {
-                sum.of_this_boot += bytes;
+                of_this_boot += bytes;
+                sealed_until = sealed_until.max(record.stats.event.map_or(0, |event| event.max));
             }
-            if record.stats.event.is_some_and(|event| event.overlaps(range)) {
-                sum.in_range += bytes;
-            }
+            in_range += bytes as f64 * record.stats.event.map_or(0.0, |event| share(event, range));
         }
     }
-    sum
+    let open = TimeRange {
+        min: sealed_until,
+        max: now_ns.max(sealed_until),
+    };
+    in_range += taken.saturating_sub(of_this_boot) as f64 * share(open, range);
+    in_range as u64
 }
 
-/// Payload bytes of sealed segments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct SealedBytes {
-    pub(super) in_range: u64,
-    /// Whatever their time.
-    pub(super) of_this_boot: u64,
+/// The part of `of` that lies in `range`.
+fn share(of: TimeRange, range: TimeRange) -> f64 {
+    if !of.overlaps(range) {
+        return 0.0;
+    }
+    let (from, to) = (of.min.max(range.min), of.max.min(range.max));
+    // Both ends belong to a range.
+    ((to - from) as f64 + 1.0) / ((of.max - of.min) as f64 + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_table() {
+        let range = |min, max| TimeRange { min, max };
+        for (of, asked, expected) in [
+            (range(10, 19), TimeRange::ALL, 1.0),
+            (range(10, 19), range(0, 9), 0.0),
+            (range(10, 19), range(15, 100), 0.5),
+            (range(10, 19), range(12, 12), 0.1),
+            (range(10, 10), range(10, 10), 1.0),
+            (TimeRange::ALL, TimeRange::ALL, 1.0),
+        ] {
+            assert_eq!(share(of, asked), expected, "{asked:?} of {of:?}");
+        }
+    }
 }

@@ -60,11 +60,13 @@ pub(crate) fn stream(
     let range = spec.range();
     let parts = plan::parts(&vault, range);
     let pace = Pace::new(spec.rate_bytes_per_second);
+    let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let mut chunker = Chunker {
             say,
             bytes_total_estimate,
+            chunk_bytes,
             entries: Vec::new(),
             bytes: 0,
             end: v1::ReplayEnd::default(),
@@ -100,10 +102,20 @@ pub(crate) fn stream(
     })
 }
 
+/// Bytes of a chunk at a rate (0: none): a tenth of a second's, so that a slow stream flows and does not come in lumps.
+fn chunk_bytes(rate_bytes_per_second: u64) -> usize {
+    match rate_bytes_per_second {
+        0 => REPLAY_CHUNK_BYTES,
+        rate => usize::try_from(rate / 10).unwrap_or(usize::MAX).min(REPLAY_CHUNK_BYTES),
+    }
+}
+
 /// Puts entries into chunks.
 struct Chunker {
     say: mpsc::Sender<Message>,
     bytes_total_estimate: u64,
+    /// What a chunk stays under, unless one entry alone is larger.
+    chunk_bytes: usize,
     entries: Vec<v1::ReplayEntry>,
     /// What the entries take.
     bytes: usize,
@@ -125,7 +137,7 @@ impl Chunker {
 
     fn entry(&mut self, entry: StoredEntry) -> ControlFlow<()> {
         let bytes = entry.payload.len() + ENTRY_OVERHEAD_BYTES;
-        if self.bytes + bytes > REPLAY_CHUNK_BYTES {
+        if self.bytes + bytes > self.chunk_bytes {
             self.flush()?;
         }
         self.bytes += bytes;

@@ -40,7 +40,7 @@ pub(super) fn keep_damaged(
                 "bytes of the WAL that were durable are not what was written",
             )?;
         } else {
-            tracing::info!(segment = %wal.id, offset = bad.offset, bytes = bad.len, numbers = ?bad.missing, "wal.scan.void");
+            tracing::info!(segment = %wal.id, offset = bad.offset, bytes = bad.len, first = bad.missing.map(|(first, _)| first.get()), last = bad.missing.map(|(_, last)| last.get()), "wal.scan.void");
         }
     }
     let last = found.present.last().map(|(_, last)| *last);

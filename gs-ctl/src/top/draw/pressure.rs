@@ -7,7 +7,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::human;
-use crate::zone::{ReadingView, ZoneView};
+use gophership_proto::view::zone::{ReadingView, ZoneView};
+
+use crate::zone::raw_text;
 
 const NAME: usize = 15;
 const VALUE: usize = 5;
@@ -38,7 +40,7 @@ fn line(reading: &ReadingView, zone: &ZoneView, width: usize) -> Line<'static> {
         "█".repeat(filled).fg(colour(reading, value, zone)),
         "░".repeat(bar - filled).dim(),
         Span::raw(format!(" {value:>VALUE$.2}")),
-        format!(" {:>RAW$}", reading.raw_text()).dim(),
+        format!(" {:>RAW$}", raw_text(reading)).dim(),
     ])
 }
 

@@ -7,7 +7,6 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::super::figures::{Figures, IntervalFigures};
-use crate::histogram::Quantile;
 use crate::human;
 
 /// Draws one figure a line.
@@ -19,7 +18,7 @@ pub(super) fn draw(frame: &mut Frame, figures: &Figures, now: u64, area: Rect) {
         line("deferred/s", of(|i| human::rate(i.deferred_entries_per_second))),
         refused(figures.interval.as_ref()),
         line("ack", of(ack)),
-        line("append", of(|i| format!("p99 {}", quantile(i.append_p99)))),
+        line("append", of(|i| format!("p99 {}", human::quantile(i.append_p99)))),
         line("memory", share(figures.memory.held_bytes, figures.memory.budget_bytes)),
         room(figures),
         on_full(figures),
@@ -57,11 +56,11 @@ fn refused(interval: Option<&IntervalFigures>) -> Line<'static> {
 }
 
 fn ack(interval: &IntervalFigures) -> String {
-    format!("p50 {}  p99 {}", quantile(interval.ack_p50), quantile(interval.ack_p99))
-}
-
-fn quantile(quantile: Option<Quantile>) -> String {
-    quantile.map_or_else(|| "-".to_owned(), Quantile::text)
+    format!(
+        "p50 {}  p99 {}",
+        human::quantile(interval.ack_p50),
+        human::quantile(interval.ack_p99)
+    )
 }
 
 fn room(figures: &Figures) -> Line<'static> {

@@ -1,29 +1,23 @@
 //! Quantiles from histograms whose counts only grow: of everything, or of what came between two of them.
 
-use gophership_proto::control::v1::LatencyHistogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::human;
+use crate::control::v1::LatencyHistogram;
 
 /// A quantile of durations, as well as buckets can tell.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub(crate) struct Quantile {
-    pub(crate) seconds: f64,
-    /// It is above: more lies beyond the last bound than the buckets can tell apart.
-    pub(crate) above: bool,
-}
-
-impl Quantile {
-    /// For people.
-    pub(crate) fn text(self) -> String {
-        let above = if self.above { ">" } else { "" };
-        format!("{above}{}", human::latency(self.seconds))
-    }
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct Quantile {
+    /// The duration.
+    pub seconds: f64,
+    /// True where it is above: more lies beyond the last bound than the buckets can tell apart.
+    pub above: bool,
 }
 
 /// The quantile `q` (0 to 1) of what `now` counts and `before` does not. `None` where that is nothing, or where the two
 /// do not belong together.
-pub(crate) fn quantile(before: Option<&LatencyHistogram>, now: &LatencyHistogram, q: f64) -> Option<Quantile> {
+#[must_use]
+pub fn quantile(before: Option<&LatencyHistogram>, now: &LatencyHistogram, q: f64) -> Option<Quantile> {
     let (bounds, total) = difference(before, now)?;
     if total == 0 {
         return None;
@@ -68,7 +62,7 @@ fn difference(before: Option<&LatencyHistogram>, now: &LatencyHistogram) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use gophership_proto::control::v1::LatencyBucket;
+    use crate::control::v1::LatencyBucket;
 
     use super::*;
 
