@@ -107,9 +107,30 @@ impl Dial {
         let stream = TlsConnector::from(Arc::clone(config))
             .connect(name.clone(), stream)
             .await
-            .map_err(|e| format!("TLS with {}: {e}", self.authority))?;
+            .map_err(|e| format!("TLS with {}: {}", self.authority, tls_fault(&e)))?;
         Ok(TokioIo::new(Box::new(stream)))
     }
+}
+
+/// Why a handshake with a sink failed, and what to do.
+fn tls_fault(error: &std::io::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage};
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            return "it answers without TLS: use http://, or the port on which it speaks TLS".to_owned();
+        }
+        Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
+            "it is of an authority that is not trusted here: set tls.ca"
+        }
+        Some(Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. })) => {
+            "the name to expect is tls.server_name"
+        }
+        Some(Error::AlertReceived(Alert::CertificateRequired)) => {
+            "it wants a certificate of this node: set tls.cert and tls.key"
+        }
+        Some(_) | None => return error.to_string(),
+    };
+    format!("{error}: {hint}")
 }
 
 async fn tcp(authority: &str) -> Result<TcpStream, String> {
@@ -147,5 +168,37 @@ impl Proxy {
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|e| failed(&e))?;
         Ok(Box::new(TokioIo::new(upgraded)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_tls_of_a_sink_is_said_with_what_to_do() {
+        for (error, says) in [
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "use http://"),
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "set tls.ca"),
+            (
+                Error::InvalidCertificate(CertificateError::NotValidForName),
+                "tls.server_name",
+            ),
+            (Error::InvalidCertificate(CertificateError::Expired), "Expired"),
+            (
+                Error::AlertReceived(AlertDescription::CertificateRequired),
+                "set tls.cert and tls.key",
+            ),
+            (Error::NoApplicationProtocol, "peer doesn't support any known protocol"),
+        ] {
+            let said = tls_fault(&std::io::Error::other(error));
+            assert!(said.contains(says), "{said}");
+        }
+        assert_eq!(
+            tls_fault(&std::io::ErrorKind::ConnectionReset.into()),
+            "connection reset"
+        );
     }
 }
