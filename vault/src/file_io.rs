@@ -156,6 +156,7 @@ pub(crate) enum ReadFault {
 impl DiskReader {
     /// Opens `path`, past the page cache where that is possible.
     pub(crate) fn direct(path: &Path) -> Result<Self, VaultError> {
+        check_barred(path)?;
         let mut options = OpenOptions::new();
         options.read(true);
         let direct = options
@@ -175,6 +176,7 @@ impl DiskReader {
 
     /// Opens `path` through the page cache.
     pub(crate) fn cached(path: &Path) -> Result<Self, VaultError> {
+        check_barred(path)?;
         Self::over(File::open(path).map_err(VaultError::io("open", path))?, path)
     }
 
@@ -314,6 +316,18 @@ fn read_some(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> io::Resul
     #[cfg(not(feature = "failpoints"))]
     let _ = path;
     file.read_at(buf, offset)
+}
+
+/// Refuses to open a file that a test says nobody may open: `return(<ends of paths, with commas between>)`.
+fn check_barred(path: &Path) -> Result<(), VaultError> {
+    #[cfg(feature = "failpoints")]
+    if let Some(ends) = fail::eval("file.open", |told| told).flatten()
+        && ends.split(',').any(|end| path.to_string_lossy().ends_with(end))
+    {
+        return Err(VaultError::io("open", path)(rustix::io::Errno::ACCESS.into()));
+    }
+    let _ = path;
+    Ok(())
 }
 
 /// The stretch of `path` that a test says cannot be read: `return(<end of the path>@<from>-<to>)`.

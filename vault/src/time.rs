@@ -38,7 +38,18 @@ impl TimeRange {
 
 /// The wall clock, in nanoseconds since the Unix epoch; 0 before it.
 pub fn now_unix_nano() -> u64 {
-    SystemTime::now()
+    let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+        .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+    #[cfg(feature = "failpoints")]
+    let now = now.saturating_add_signed(set_off());
+    now
+}
+
+/// Nanoseconds by which a test has set the wall clock off: `return(<nanoseconds>)`.
+#[cfg(feature = "failpoints")]
+fn set_off() -> i64 {
+    fail::eval("clock.wall", |told| told.and_then(|ns| ns.parse().ok()))
+        .flatten()
+        .unwrap_or(0)
 }

@@ -1,0 +1,102 @@
+//! Sequences of faults: what no test of one fault composes. Each seed makes one, of up to twelve steps, on a real vault, catalogue and exporter; after each step every promise
+//! is checked against a model.
+//!
+//! - `step`: what a sequence is made of; `world`: does it; `model`: the oracle. `node`: the node under test; `gate`: where it crashes; `damage`: what happens to its bytes;
+//!   `sink`: what it sends to; `payload`, `rng`: what is sent, and chance that can be had again.
+//!
+//! `GS_SEEDS=10000` runs so many seeds, `GS_SEED=7` one.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+
+mod damage;
+mod gate;
+mod model;
+mod node;
+mod payload;
+mod rng;
+mod sink;
+mod step;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use model::Checked;
+use step::{Setup, Step, sequence};
+use world::World;
+
+/// Seeds that run where nothing else is said.
+const SEEDS: u64 = 100;
+
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+/// Runs a sequence; says which step showed that a promise is broken, and how.
+fn run(setup: Setup, steps: &[Step]) -> Result<(), (usize, String)> {
+    let mut world = World::new(setup);
+    let mut guarded = |at: usize, what: &mut dyn FnMut(&mut World) -> Checked| {
+        let done = catch_unwind(AssertUnwindSafe(|| what(&mut world)));
+        done.unwrap_or_else(|_| Err("a panic".to_owned())).map_err(|why| (at, why))
+    };
+    for (at, step) in steps.iter().enumerate() {
+        guarded(at, &mut |world| world.apply(step))?;
+    }
+    guarded(steps.len(), &mut World::finish)
+}
+
+/// Leaves out one step after the other, as long as the rest still fails.
+fn shrink(setup: Setup, mut steps: Vec<Step>) -> Vec<Step> {
+    let mut at = steps.len();
+    while let Some(next) = at.checked_sub(1) {
+        at = next;
+        let mut fewer = steps.clone();
+        fewer.remove(at);
+        if run(setup, &fewer).is_err() {
+            steps = fewer;
+        }
+    }
+    steps
+}
+
+fn report(seed: u64, setup: Setup, steps: &[Step], (at, why): &(usize, String)) -> String {
+    let mut text = format!(
+        "seed {seed}, after step {}: {why}\nagain: GS_SEED={seed} cargo test -p gophership --test sequences\n{setup:?}\n",
+        at + 1
+    );
+    for (n, step) in steps.iter().enumerate() {
+        text += &format!("  {:2}. {step:?}\n", n + 1);
+    }
+    text
+}
+
+#[test]
+fn no_sequence_of_faults_breaks_a_promise() {
+    gate::set_up();
+    let seeds = match setting("GS_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("GS_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut failed = Vec::new();
+    for seed in seeds {
+        let (setup, steps) = sequence(seed);
+        let Err(violation) = run(setup, &steps) else { continue };
+        eprintln!("{}", report(seed, setup, &steps, &violation));
+        failed.push(seed);
+        if setting("GS_SHRINK") == Some(0) {
+            continue;
+        }
+        let shortest = shrink(setup, steps);
+        if let Err(violation) = run(setup, &shortest) {
+            eprintln!("the shortest that still fails: {}", report(seed, setup, &shortest, &violation));
+        }
+    }
+    assert!(failed.is_empty(), "promises were broken by the sequences of seeds {failed:?}");
+}
+
+#[test]
+fn the_same_seed_makes_the_same_steps() {
+    for seed in 0..1000 {
+        assert_eq!(sequence(seed), sequence(seed));
+        assert!(sequence(seed).1.len() as u64 <= step::STEPS_MAX);
+    }
+}

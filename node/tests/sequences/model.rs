@@ -1,0 +1,364 @@
+//! The oracle: what was appended and acknowledged, byte for byte, what the sequence did to it, and what of that may be seen. It shares no code with what it judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gophership_catalogue::State;
+use gophership_catalogue::segment::SegmentState;
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
+use gophership_vault::{Quarantined, ScanFault, StoredEntry};
+
+use crate::payload;
+
+/// A promise is kept, or in what it is not.
+pub(crate) type Checked<T = ()> = Result<T, String>;
+
+/// The exporter of every sequence.
+pub(crate) const EXPORTER: &str = "a";
+
+/// An entry that was appended.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) payload: Vec<u8>,
+    /// The boot that took it.
+    pub(crate) boot: u64,
+    /// It was acknowledged, or is sealed: it must be there.
+    pub(crate) kept: bool,
+    /// It was never synced, and a recovery went without it: it must never be there.
+    pub(crate) void: bool,
+    /// What was acknowledged when it was appended, which its header says to whoever recovers it.
+    pub(crate) saw: Option<Lsn>,
+    /// An idle mark was written behind it.
+    pub(crate) idle: bool,
+    /// A bit of its bytes has flipped.
+    pub(crate) hurt: bool,
+    /// It was found missing, and that was said.
+    pub(crate) lost: bool,
+    /// It was removed when it might be.
+    pub(crate) trimmed: bool,
+    /// A start since then had no retention, or a full disk.
+    pub(crate) may_go: bool,
+    /// It is older than the exporter's limit.
+    pub(crate) expires: bool,
+    /// An operator moved the cursor past it.
+    pub(crate) given_up: bool,
+    /// How often the sink took it.
+    pub(crate) delivered: u64,
+}
+
+/// What is seen of a node that runs.
+pub(crate) struct Seen {
+    /// The last entry that the exporter is done with; read first.
+    pub(crate) done: Option<Lsn>,
+    /// What the sink took since the last look.
+    pub(crate) taken: Vec<Vec<u8>>,
+    pub(crate) entries: Vec<StoredEntry>,
+    pub(crate) faults: Vec<ScanFault>,
+    pub(crate) quarantined: Vec<Quarantined>,
+    pub(crate) catalogue: State,
+    /// Segments of which a WAL or segment file is on disk.
+    pub(crate) files: BTreeSet<u32>,
+    pub(crate) boot: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) entries: BTreeMap<Lsn, Entry>,
+    numbers: BTreeMap<u64, Lsn>,
+    last_number: u64,
+    /// Segments that cannot be opened now.
+    pub(crate) barred: BTreeSet<u32>,
+    /// A file could not be opened or read at some time.
+    pub(crate) was_barred: bool,
+    /// Segments that this boot could not recover.
+    pub(crate) unrecovered: BTreeSet<u32>,
+    /// Segments of which an older catalogue says something else than the one it replaced.
+    pub(crate) off_record: BTreeSet<u32>,
+    /// Bits that have flipped, by segment.
+    pub(crate) flips: BTreeMap<u32, u32>,
+    /// Segments whose idle mark may have been hit.
+    pub(crate) idle_hit: BTreeSet<u32>,
+    /// The cursor that the exporter began this boot at.
+    pub(crate) floor: Option<Lsn>,
+    /// Seeks in this boot.
+    pub(crate) seeks: u64,
+    /// How often the sink took an entry in this boot.
+    boot_taken: BTreeMap<u64, u64>,
+    last_taken: Option<Lsn>,
+}
+
+impl Model {
+    /// The number of the next entry.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(crate) fn appended(&mut self, entry: Entry) -> Checked {
+        if let Some((last, _)) = self.entries.last_key_value().filter(|(last, _)| **last >= entry.lsn) {
+            return Err(format!("entry {} got {}, and {last} was given before", entry.number, entry.lsn));
+        }
+        self.numbers.insert(entry.number, entry.lsn);
+        self.entries.insert(entry.lsn, entry);
+        Ok(())
+    }
+
+    /// Everything up to `mark` is acknowledged.
+    pub(crate) fn acknowledged(&mut self, mark: Option<Lsn>, boot: u64) {
+        for entry in self.entries.values_mut().rev().take_while(|e| e.boot == boot) {
+            entry.kept |= Some(entry.lsn) <= mark;
+        }
+    }
+
+    /// The exporter begins anew, behind `floor`.
+    pub(crate) fn exporter_started(&mut self, floor: Option<Lsn>) {
+        self.floor = floor;
+        self.seeks = 0;
+        self.boot_taken.clear();
+        self.last_taken = None;
+    }
+
+    pub(crate) fn sought(&mut self, now: bool) {
+        self.seeks += 1;
+        self.last_taken = None;
+        for entry in self.entries.values_mut().filter(|_| now) {
+            entry.given_up |= entry.kept;
+        }
+    }
+
+    /// Checks what the sink took: whole payloads of entries that were appended, each no oftener than restarts and seeks explain, in order.
+    pub(crate) fn take(&mut self, requests: &[Vec<u8>]) -> Checked {
+        for request in requests {
+            let numbers = payload::numbers(request);
+            let entries: Vec<Lsn> = numbers.iter().filter_map(|n| self.numbers.get(n).copied()).collect();
+            let whole: Vec<u8> = entries.iter().flat_map(|lsn| self.entries[lsn].payload.clone()).collect();
+            if numbers.is_empty() || whole != *request {
+                return Err(format!("P2: the sink was sent {numbers:?}, and not as they were appended"));
+            }
+            for lsn in entries {
+                self.take_one(lsn)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, lsn: Lsn) -> Checked {
+        let entry = self.entries.get_mut(&lsn).ok_or("P3: a phantom")?;
+        let what = format!("entry {} ({lsn})", entry.number);
+        if entry.void {
+            return Err(format!("P3: {what} was sent, and was void"));
+        }
+        entry.delivered += 1;
+        let here = self.boot_taken.entry(entry.number).or_default();
+        *here += 1;
+        if *here > 1 + self.seeks {
+            return Err(format!("P3: {what} was sent {here} times since the start, with {} seeks", self.seeks));
+        }
+        if self.seeks > 0 {
+            return Ok(());
+        }
+        if Some(lsn) <= self.floor {
+            return Err(format!("P3: {what} was sent again, and the cursor was kept at {:?}", self.floor));
+        }
+        if self.last_taken > Some(lsn) {
+            return Err(format!("{what} was sent after {:?}", self.last_taken));
+        }
+        self.last_taken = Some(lsn);
+        Ok(())
+    }
+
+    /// Judges what is seen of a node that runs and has recovered.
+    pub(crate) fn judge(&mut self, seen: &Seen) -> Checked {
+        self.take(&seen.taken)?;
+        if !seen.entries.is_sorted_by(|a, b| a.lsn < b.lsn) {
+            return Err("the log is not in order".to_owned());
+        }
+        for found in &seen.entries {
+            self.is_ours(found, seen)?;
+        }
+        let there: BTreeSet<Lsn> = seen.entries.iter().map(|e| e.lsn).collect();
+        let missing: Vec<Lsn> = self.entries.keys().filter(|lsn| !there.contains(lsn)).copied().collect();
+        for lsn in missing {
+            let fate = self.miss(lsn, seen)?;
+            let entry = self.entries.get_mut(&lsn).ok_or("it is one of them")?;
+            match fate {
+                Fate::Void => entry.void = true,
+                Fate::Trimmed => entry.trimmed = true,
+                Fate::Lost => entry.lost = true,
+                Fate::Waits => {}
+            }
+        }
+        if self.flips.is_empty() && !self.was_barred && !seen.quarantined.is_empty() {
+            return Err(format!("P6: nothing was damaged, and in quarantine is {:?}", seen.quarantined));
+        }
+        self.passed_over(seen)
+    }
+
+    /// An entry that is there was appended so, and was not void.
+    fn is_ours(&mut self, found: &StoredEntry, seen: &Seen) -> Checked {
+        let Some(entry) = self.entries.get_mut(&found.lsn) else {
+            return Err(format!("P3: {} is in the log, and nobody appended it", found.lsn));
+        };
+        let what = format!("entry {} ({})", entry.number, entry.lsn);
+        if entry.payload != found.payload {
+            return Err(format!("P2: {what} is not what was appended"));
+        }
+        if entry.void {
+            return Err(format!("P3: {what} was void, and is there again"));
+        }
+        // What an earlier boot left is sealed by now.
+        if entry.boot < seen.boot {
+            (entry.kept, entry.hurt) = (true, false);
+        }
+        entry.lost = false;
+        entry.trimmed = false;
+        if entry.boot < seen.boot {
+            self.off_record.remove(&found.lsn.index().get());
+        }
+        Ok(())
+    }
+
+    /// Why an entry is not there, where that may be.
+    fn miss(&self, lsn: Lsn, seen: &Seen) -> Checked<Fate> {
+        let entry = &self.entries[&lsn];
+        let index = lsn.index().get();
+        if entry.void || entry.trimmed {
+            return Ok(Fate::Waits);
+        }
+        let on_record = is_on_record(segment_of(lsn), &seen.catalogue);
+        if entry.kept && !on_record && !self.off_record.contains(&index) && entry.may_go && is_settled(entry, &seen.catalogue) {
+            return Ok(Fate::Trimmed);
+        }
+        if self.cannot_be_read(index) || self.off_record.contains(&index) {
+            // It cannot be read now; it must not go.
+            return if seen.files.contains(&index) || !entry.kept {
+                Ok(Fate::Waits)
+            } else {
+                Err(format!("P7: the file of entry {} ({lsn}) is gone, and nobody trimmed it", entry.number))
+            };
+        }
+        if !entry.kept {
+            return Ok(if entry.boot < seen.boot { Fate::Void } else { Fate::Waits });
+        }
+        if entry.lost || (entry.hurt && (said(entry, seen) || !self.is_provable(entry))) {
+            return Ok(Fate::Lost);
+        }
+        let what = format!("entry {} ({lsn}), acknowledged in boot {}", entry.number, entry.boot);
+        if entry.hurt {
+            return Err(format!("P6: {what}, was damaged; it is missing, and nothing says so"));
+        }
+        Err(format!(
+            "P1/P7: {what}, is missing; its segment is {}on record, delivered {} times, faults: {:?}",
+            if on_record { "" } else { "not " },
+            entry.delivered,
+            seen.faults
+        ))
+    }
+
+    /// Whether the sequence keeps the files of a segment from being read.
+    fn cannot_be_read(&self, index: u32) -> bool {
+        self.barred.contains(&index) || self.unrecovered.contains(&index)
+    }
+
+    /// Whether what is on disk proves that an entry was synced: a later one of its boot that says so, or an idle mark.
+    fn is_provable(&self, entry: &Entry) -> bool {
+        let index = entry.lsn.index().get();
+        let mut later = self.entries.range(entry.lsn..).map(|(_, e)| e).filter(|e| e.boot == entry.boot);
+        (entry.idle && !self.idle_hit.contains(&index))
+            || later.any(|e| e.kept && !e.hurt && !e.lost && e.saw >= Some(entry.lsn))
+    }
+
+    /// What the exporter has passed was delivered, or is on record as what became of it.
+    fn passed_over(&self, seen: &Seen) -> Checked {
+        let passed = self.entries.values().take_while(|e| Some(e.lsn) <= seen.done);
+        for entry in passed.filter(|e| e.kept && !e.void) {
+            if !is_settled(entry, &seen.catalogue) && !self.off_record.contains(&entry.lsn.index().get()) {
+                return Err(format!(
+                    "P7: the exporter has passed entry {} ({}) without a delivery or a record of why not; it is at {:?}{}",
+                    entry.number,
+                    entry.lsn,
+                    seen.done,
+                    if self.cannot_be_read(entry.lsn.index().get()) { "; the entry cannot be read now" } else { "" }
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another catalogue takes the place of the one that says `now`: where the two differ about a segment, its record is not that of its files any more.
+    pub(crate) fn replaced(&mut self, now: &State, by: &State) {
+        for entry in self.entries.values_mut() {
+            let segment = segment_of(entry.lsn);
+            // It went after the last look.
+            entry.trimmed |= entry.may_go && !is_on_record(segment, now) && is_settled(entry, now);
+            if now.segment(segment) != by.segment(segment) {
+                self.off_record.insert(entry.lsn.index().get());
+            }
+        }
+    }
+
+    /// With the node down: no file of an entry that must be kept has gone.
+    pub(crate) fn judge_files(&self, files: &BTreeSet<u32>) -> Checked {
+        let gone = self.entries.values().find(|e| {
+            e.kept && !e.void && !e.trimmed && !e.lost && !e.hurt && !e.may_go && !files.contains(&e.lsn.index().get())
+        });
+        gone.map_or(Ok(()), |e| Err(format!("P7: the file of entry {} ({}) is gone", e.number, e.lsn)))
+    }
+
+    /// Entries that the exporter, which is done up to `done`, still owes the sink. It waits at the first segment that cannot be read, so nothing from there on is owed yet.
+    pub(crate) fn owed(&self, catalogue: &State, done: Option<Lsn>) -> Vec<(u64, Lsn)> {
+        let settled = |e: &&Entry| e.void || e.hurt || is_settled(e, catalogue);
+        let ahead = self.entries.values().filter(|e| Some(e.lsn) > done && !e.trimmed);
+        let held_up = ahead.map(|e| e.lsn.index().get());
+        let until = held_up
+            .filter(|index| self.cannot_be_read(*index) || self.off_record.contains(index))
+            .min();
+        let before = self.entries.values().filter(|e| until.is_none_or(|until| e.lsn.index().get() < until));
+        before.filter(|e| e.kept && !settled(e)).map(|e| (e.number, e.lsn)).collect()
+    }
+}
+
+/// What became of an entry that is not there.
+enum Fate {
+    Void,
+    Trimmed,
+    Lost,
+    /// It cannot be read now, or need not be there.
+    Waits,
+}
+
+pub(crate) fn segment_of(lsn: Lsn) -> SegmentId {
+    SegmentId {
+        node: NodeId::FIRST,
+        shard: ShardId::new(0),
+        index: lsn.index(),
+    }
+}
+
+fn key(entry: &Entry) -> (NodeId, ShardId, Lsn) {
+    (NodeId::FIRST, ShardId::new(0), entry.lsn)
+}
+
+/// Whether nobody needs an entry any more, by what the catalogue says and the sink has.
+fn is_settled(entry: &Entry, catalogue: &State) -> bool {
+    let for_good = entry.given_up || entry.lost || entry.expires || entry.trimmed;
+    for_good || entry.delivered > 0 || catalogue.dead_letter(EXPORTER, key(entry)).is_some()
+}
+
+/// Whether a segment is neither trimmed nor unheard of.
+fn is_on_record(segment: SegmentId, catalogue: &State) -> bool {
+    match catalogue.segment_state(segment) {
+        SegmentState::Unopened | SegmentState::Trimmed | SegmentState::Gone => false,
+        SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => true,
+    }
+}
+
+/// Whether it is said that an entry is damaged: to who reads the log, or by what is in quarantine.
+fn said(entry: &Entry, seen: &Seen) -> bool {
+    let (id, number) = (segment_of(entry.lsn), entry.lsn.number());
+    let covers = |numbers: Option<_>| numbers.is_none_or(|(first, last)| first <= number && number <= last);
+    seen.faults.iter().any(|f| f.segment == id && covers(f.numbers))
+        || seen.quarantined.iter().any(|q| q.segment == id && q.numbers.is_some() && covers(q.numbers))
+}

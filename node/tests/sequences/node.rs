@@ -1,0 +1,262 @@
+//! A node without its doors: a real vault, catalogue and exporter over a data folder, started and ended as `gophership run` does it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use gophership::config::{Environment, Export, Machine, load_text};
+use gophership::export::{ExportParts, Exporters, released};
+use gophership::somatic::{Throttle, ZoneCell};
+use gophership_catalogue::LocalCatalogue;
+use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{
+    ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason,
+};
+use gophership_vault::{
+    BlockSink, DataDir, OnFull, OutBlock, Release, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultOptions,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::gate;
+use crate::model::{Checked, EXPORTER};
+
+/// What takes longer will not happen.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+/// How long a released segment is kept, and what an entry's age must be for the exporter to give it up.
+pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// Waits until something is so.
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) -> Checked {
+    let until = Instant::now() + HANG;
+    while !done() {
+        if Instant::now() > until {
+            return Err(format!("waited too long for {what}"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// What a node is started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) small_blocks: bool,
+    pub(crate) rolls_by_age: bool,
+    pub(crate) retention: Duration,
+    pub(crate) disk_limit: u64,
+}
+
+/// Vault and catalogue, open.
+pub(crate) struct Store {
+    pub(crate) vault: Vault,
+    pub(crate) writer: ShardWriter,
+    pub(crate) catalogue: Arc<LocalCatalogue>,
+}
+
+/// A node that runs.
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) exporters: Arc<Exporters>,
+}
+
+/// The catalogue as the vault's ledger, with the gate before and behind each command.
+struct Gated(Arc<LocalCatalogue>);
+
+impl Gated {
+    fn say(&self, say: impl FnOnce(&LocalCatalogue) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+        gate::pass("ledger.asked");
+        let said = say(&self.0);
+        gate::pass("ledger.done");
+        said
+    }
+}
+
+impl Ledger for Gated {
+    fn known(&self) -> Vec<KnownSegment> {
+        self.0.known()
+    }
+
+    fn next_index(&self, shard: ShardId) -> SegmentIndex {
+        self.0.next_index(shard)
+    }
+
+    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.open_segment(open))
+    }
+
+    fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.seal_segment(seal))
+    }
+
+    fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.trim_segment(id, why))
+    }
+
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.unlinked(segments))
+    }
+
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.mark_lost(id))
+    }
+
+    fn clock(&self) -> Option<ClockMark> {
+        self.0.clock()
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.keep_clock(mark))
+    }
+}
+
+/// Takes every block and does nothing: with it the cutter writes blocks at once.
+struct Nowhere;
+
+impl BlockSink for Nowhere {
+    fn begin(&mut self, _: &SegmentHeader) {}
+    fn block(&mut self, _: OutBlock<'_>) {}
+    fn complete(&mut self, _: SegmentId) {}
+}
+
+impl Store {
+    /// Opens vault and catalogue. Some of it passes the gate: not to be called where that may be frozen with nobody else to open it.
+    pub(crate) fn open(path: &Path, settings: Settings) -> Checked<Self> {
+        let data = DataDir::open(path, true).map_err(|e| e.to_string())?;
+        let catalogue = LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).map_err(|e| e.to_string())?;
+        let catalogue = Arc::new(catalogue);
+        let highest = data.highest_epoch().map_err(|e| e.to_string())?;
+        let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
+        let options = VaultOptions {
+            shards: 1,
+            segment_size: 64 * 1024,
+            segment_age: if settings.rolls_by_age { Duration::ZERO } else { RETENTION },
+            spares: 1,
+            disk_limit: settings.disk_limit,
+            retention: settings.retention,
+            release: Release::By(released(&catalogue, vec![EXPORTER.to_owned()])),
+            on_full: OnFull::Refuse,
+        };
+        let seam = ShardSeam {
+            sink: settings.small_blocks.then(|| Box::new(Nowhere) as Box<dyn BlockSink>),
+            ..ShardSeam::alone(Box::new(|| {}))
+        };
+        let ledger: Arc<dyn Ledger> = Arc::new(Gated(Arc::clone(&catalogue)));
+        let opened = Vault::open(data, &options, epoch, ledger, vec![seam]);
+        let (vault, mut writers) = opened.map_err(|e| e.to_string())?;
+        Ok(Self {
+            vault,
+            writer: writers.remove(0),
+            catalogue,
+        })
+    }
+
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.vault.status().recovering_segments == 0
+    }
+
+    /// Ends it, cleanly or by letting go of it, and waits until nothing holds its files.
+    pub(crate) fn end(self, clean: bool) -> Checked {
+        let Self { vault, writer, catalogue } = self;
+        if clean {
+            vault.close(vec![writer]);
+        } else {
+            drop(vault);
+            drop(writer);
+        }
+        wait("the catalogue to be let go", || Arc::strong_count(&catalogue) == 1)
+    }
+}
+
+/// The exporter as it stands in a configuration.
+pub(crate) fn exporter(sink: std::net::SocketAddr, expires: bool) -> Vec<Export> {
+    let machine = Machine {
+        cores: 2,
+        memory: 8 << 30,
+    };
+    let expire = if expires { ", expire: 24h" } else { "" };
+    let text = format!(
+        "export:\n  - {{ name: {EXPORTER}, otlp_http: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest, batch_bytes: 16KiB{expire} }}\n"
+    );
+    load_text(&text, &Environment::default(), &machine)
+        .expect("the configuration of the exporter is right")
+        .export
+}
+
+impl Node {
+    pub(crate) fn start(store: Store, configs: Vec<Export>) -> Checked<Self> {
+        let zone = Arc::new(ZoneCell::new(Instant::now()));
+        let exporters = Exporters::start(ExportParts {
+            configs,
+            vault: store.vault.clone(),
+            catalogue: Arc::clone(&store.catalogue),
+            throttle: Throttle::new(Arc::clone(&zone)),
+            zone,
+            memory: 64 << 20,
+            max_message: 1 << 20,
+        });
+        let exporters = exporters.map_err(|e| e.to_string())?;
+        Ok(Self { store, exporters })
+    }
+
+    /// The last entry that the exporter is done with.
+    pub(crate) fn done(&self) -> Checked<Option<Lsn>> {
+        let view = self.exporters.view(EXPORTER).map_err(|e| e.to_string())?;
+        Ok(view.positions.first().and_then(|(_, done)| *done))
+    }
+
+    /// Keeps the exporter's cursor.
+    pub(crate) fn keep_cursor(&self, runtime: &Runtime) {
+        let (_stop, stopped) = watch::channel(true);
+        runtime.block_on(Arc::clone(&self.exporters).keep_cursors(stopped));
+    }
+
+    /// Ends the exporter; what it has done is kept where the end is a clean one.
+    pub(crate) fn end_export(self, keep: Option<&Runtime>) -> Store {
+        self.exporters.stop();
+        if let Some(runtime) = keep {
+            self.keep_cursor(runtime);
+        }
+        self.store
+    }
+}
+
+/// The catalogue's file as a crash at this instant would leave it, and every other file of the data folder.
+pub(crate) fn photograph(data: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut last = read_all(data);
+    loop {
+        // Two looks that see the same saw one instant.
+        let again = read_all(data);
+        if again == last {
+            return again;
+        }
+        last = again;
+    }
+}
+
+/// Every file below a folder, by its path there. What goes meanwhile is left out.
+fn read_all(data: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for path in files_below(data) {
+        if let Ok(bytes) = fs::read(&path) {
+            files.push((path.strip_prefix(data).expect("it is below it").to_owned(), bytes));
+        }
+    }
+    files
+}
+
+/// Every file below a folder, in order.
+pub(crate) fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(files_below(&entry.path())),
+            Ok(kind) if kind.is_file() => files.push(entry.path()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,254 @@
+//! What a sequence is made of, and how one follows from its seed.
+
+use crate::gate::POINTS;
+use crate::rng::Rng;
+use crate::sink::Mood;
+
+/// The longest sequence.
+pub(crate) const STEPS_MAX: u64 = 12;
+
+/// What holds for all of a sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Setup {
+    /// The cutter writes blocks as they come, so that a segment has several; otherwise one when it is full.
+    pub(crate) small_blocks: bool,
+    /// A segment is rolled by every tick; otherwise a tick writes the idle mark.
+    pub(crate) rolls_by_age: bool,
+    /// The exporter gives up what is older than a day.
+    pub(crate) expires: bool,
+}
+
+/// A place where a crash happens: a point of the gate, passed so many times before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Point {
+    pub(crate) name: &'static str,
+    pub(crate) after: u8,
+}
+
+/// Where a bit flips.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spot {
+    /// In the last entry of a WAL file.
+    WalEnd(u32),
+    /// In an entry of a WAL file.
+    WalEntry(u32),
+    /// Anywhere in what is written of a WAL file, its header page too.
+    WalByte(u32),
+    /// Anywhere in a segment file.
+    Segment(u32),
+}
+
+/// Where a seek goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seek {
+    Now,
+    Oldest,
+}
+
+/// One step. What is random in it was drawn before: the same step does the same, whichever stand before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Appends payloads of these sizes, waiting for each ack or for all at the end. `old`: as if received two days ago.
+    Append { sizes: Vec<usize>, one_by_one: bool, old: bool },
+    /// Two ticks of the writer, in which it rolls or writes the idle mark.
+    Tick,
+    /// Ends the node cleanly.
+    Stop,
+    /// Ends it cleanly and starts it.
+    Restart,
+    /// Appends, and crashes on the way or at the end. `torn` decides what is left of what was never synced.
+    Crash { at: Point, sizes: Vec<usize>, torn: u64 },
+    /// Crashes in a start, or in the recovery behind it.
+    CrashInStart { at: Point, torn: u64 },
+    /// Keeps a copy of the catalogue.
+    CopyCatalogue,
+    /// The catalogue is gone: a start is refused. Then it is put back.
+    LoseCatalogue,
+    /// An older copy of the catalogue is put back.
+    OldCatalogue(u8),
+    /// A bit of a file that nobody uses flips.
+    Flip { spot: Spot, bit: u8 },
+    /// A file cannot be opened from now on.
+    Bar(u8),
+    /// A page of a segment file cannot be read from now on.
+    BadPage { file: u8, page: u8 },
+    /// Every file can be opened and read again.
+    Unbar,
+    /// Something fails once in a start, or in the recovery behind it.
+    FailInStart(Point),
+    /// The node is started with a full disk.
+    Fill,
+    /// It is started with room again.
+    MakeRoom,
+    /// The wall clock jumps, by so many hours.
+    Clock(i32),
+    /// The sink changes its mood.
+    Sink(Mood),
+    /// The exporter's cursor is kept.
+    KeepCursor,
+    /// The exporter's cursor is moved.
+    Seek(Seek),
+    /// The node is started with no retention: what is released goes.
+    Expire,
+    /// The exporter sends all that there is, to a sink of this mood.
+    Settle(Mood),
+}
+
+/// The sequence of a seed.
+pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
+    let mut rng = Rng::new(seed);
+    let setup = Setup {
+        small_blocks: rng.chance(50),
+        rolls_by_age: rng.chance(30),
+        expires: rng.chance(30),
+    };
+    let count = 3 + rng.below(STEPS_MAX - 2);
+    let mut steps = vec![append(&mut rng)];
+    while (steps.len() as u64) < count {
+        if rng.chance(8) {
+            steps.extend(broken_recovery(&mut rng));
+        } else {
+            let next = next(&mut rng, steps.last());
+            steps.push(next);
+        }
+    }
+    steps.truncate(STEPS_MAX as usize);
+    (setup, steps)
+}
+
+/// A crash that leaves two files of one boot unsealed, damage in one of them, and a crash in the recovery of the two.
+fn broken_recovery(rng: &mut Rng) -> [Step; 3] {
+    let at = |rng: &mut Rng, names: &[(u64, &'static str)], end| Point {
+        name: rng.pick(names),
+        after: rng.below(end) as u8,
+    };
+    let sizes = vec![45_000 + rng.below(5_000) as usize, 300, 48_000, 100];
+    [
+        Step::Crash {
+            at: at(rng, &[(2, "segment.write"), (1, "file.rename"), (1, "ledger.asked")], 3),
+            sizes,
+            torn: rng.next(),
+        },
+        Step::Flip {
+            spot: Spot::WalEnd(rng.next() as u32),
+            bit: rng.below(8) as u8,
+        },
+        Step::CrashInStart {
+            at: at(rng, &[(2, "file.remove"), (1, "file.rename"), (1, "ledger.done"), (1, "segment.write")], 10),
+            torn: rng.next(),
+        },
+    ]
+}
+
+/// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds the damage.
+fn next(rng: &mut Rng, before: Option<&Step>) -> Step {
+    match before {
+        Some(Step::Crash { .. } | Step::Stop) if rng.chance(50) => flip(rng),
+        Some(Step::Flip { .. } | Step::OldCatalogue(_) | Step::Bar(_)) if rng.chance(45) => crash_in_start(rng),
+        Some(Step::OldCatalogue(_)) if rng.chance(50) => Step::Restart,
+        Some(Step::Bar(_)) if rng.chance(40) => Step::Restart,
+        _ => any(rng),
+    }
+}
+
+fn any(rng: &mut Rng) -> Step {
+    type Make = fn(&mut Rng) -> Step;
+    let make: Make = rng.pick::<Make>(&[
+        (30, append),
+        (6, |_| Step::Tick),
+        (3, |_| Step::Stop),
+        (12, |_| Step::Restart),
+        (16, crash),
+        (3, crash_in_start),
+        (6, |_| Step::CopyCatalogue),
+        (1, |_| Step::LoseCatalogue),
+        (7, |rng| Step::OldCatalogue(rng.next() as u8)),
+        (6, flip),
+        (7, |rng| Step::Bar(rng.next() as u8)),
+        (
+            4,
+            |rng| Step::BadPage {
+                file: rng.next() as u8,
+                page: rng.below(16) as u8,
+            },
+        ),
+        (5, |_| Step::Unbar),
+        (4, fail_in_start),
+        (2, |_| Step::Fill),
+        (2, |_| Step::MakeRoom),
+        (4, |rng| Step::Clock(rng.pick(&[(3, 2000), (1, -2000), (1, 30)]))),
+        (
+            12,
+            |rng| Step::Sink(rng.pick(&[(3, Mood::Takes), (4, Mood::Dead), (2, Mood::Refuses), (2, Mood::Breaks)])),
+        ),
+        (6, |_| Step::KeepCursor),
+        (3, |rng| Step::Seek(rng.pick(&[(1, Seek::Now), (2, Seek::Oldest)]))),
+        (6, |_| Step::Expire),
+        (
+            8,
+            |rng| Step::Settle(rng.pick(&[(4, Mood::Takes), (2, Mood::Refuses), (2, Mood::Breaks)])),
+        ),
+    ]);
+    make(rng)
+}
+
+/// One to seven payloads; two of the largest size do not fit into one segment.
+fn sizes(rng: &mut Rng) -> Vec<usize> {
+    let count = 1 + rng.below(7);
+    (0..count)
+        .map(|_| {
+            let (from, to) = rng.pick(&[(6, (0, 300)), (3, (2_000, 9_000)), (2, (40_000, 50_000))]);
+            (from + rng.below(to - from)) as usize
+        })
+        .collect()
+}
+
+fn append(rng: &mut Rng) -> Step {
+    Step::Append {
+        sizes: sizes(rng),
+        one_by_one: rng.chance(60),
+        old: rng.chance(10),
+    }
+}
+
+fn point(rng: &mut Rng) -> Point {
+    Point {
+        name: POINTS[rng.below(POINTS.len() as u64) as usize],
+        after: rng.below(8) as u8,
+    }
+}
+
+fn crash(rng: &mut Rng) -> Step {
+    Step::Crash {
+        at: point(rng),
+        sizes: sizes(rng),
+        torn: rng.next(),
+    }
+}
+
+fn crash_in_start(rng: &mut Rng) -> Step {
+    Step::CrashInStart {
+        at: point(rng),
+        torn: rng.next(),
+    }
+}
+
+fn fail_in_start(rng: &mut Rng) -> Step {
+    Step::FailInStart(Point {
+        name: rng.pick(&[(4, "segment.write"), (1, "file.rename"), (1, "file.remove"), (1, "wal.allocate")]),
+        after: rng.below(4) as u8,
+    })
+}
+
+fn flip(rng: &mut Rng) -> Step {
+    let at = rng.next() as u32;
+    Step::Flip {
+        spot: rng.pick(&[
+            (4, Spot::WalEnd(at)),
+            (2, Spot::WalEntry(at)),
+            (2, Spot::WalByte(at)),
+            (4, Spot::Segment(at)),
+        ]),
+        bit: rng.below(8) as u8,
+    }
+}

@@ -1,0 +1,561 @@
+//! A world in which a sequence happens: a data folder, a node that is up or down, a sink, and the model that watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{fs, thread};
+
+use gophership::export::SeekTo;
+use gophership_catalogue::{LocalCatalogue, State};
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{ShardId, TenantId};
+use gophership_vault::time::{TimeRange, now_unix_nano};
+use gophership_vault::{AppendError, BlockRow, DataDir, DiskTier, Identity, SegmentState};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::damage;
+use crate::gate;
+use crate::model::{Checked, EXPORTER, Entry, Model, Seen};
+use crate::node::{HANG, Node, RETENTION, Settings, Store, exporter, files_below, photograph, wait};
+use crate::payload::payload;
+use crate::sink::{Mood, Sink};
+use crate::step::{Point, Seek, Setup, Step};
+
+const SHARD: ShardId = ShardId::new(0);
+const ROOM: u64 = 1 << 40;
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A copy of the catalogue, and what it says.
+struct Copy {
+    bytes: Vec<u8>,
+    state: State,
+}
+
+/// See the module.
+pub(crate) struct World {
+    root: TempDir,
+    /// The data folder of now: each crash leaves a new one.
+    pub(crate) data: PathBuf,
+    folders: u32,
+    setup: Setup,
+    settings: Settings,
+    node: Option<Node>,
+    sink: Sink,
+    runtime: Runtime,
+    pub(crate) model: Model,
+    boot: u64,
+    /// This boot removes what is released, whatever its age.
+    may_go: bool,
+    copies: Vec<Copy>,
+    set_off_hours: i64,
+    /// The blocks of each segment, as they were when it was first seen sealed.
+    pub(crate) blocks: BTreeMap<u32, Vec<BlockRow>>,
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        gate::open();
+        for point in ["file.open", "file.read", "clock.wall"] {
+            fail::remove(point);
+        }
+        let root = tempdir();
+        Self {
+            data: root.path().join("0"),
+            root,
+            folders: 0,
+            setup,
+            settings: Settings {
+                small_blocks: setup.small_blocks,
+                rolls_by_age: setup.rolls_by_age,
+                retention: RETENTION,
+                disk_limit: ROOM,
+            },
+            node: None,
+            sink: Sink::start(),
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            model: Model::default(),
+            boot: 0,
+            may_go: false,
+            copies: Vec::new(),
+            set_off_hours: 0,
+            blocks: BTreeMap::new(),
+        }
+    }
+
+    /// Does a step, and checks every promise after it.
+    pub(crate) fn apply(&mut self, step: &Step) -> Checked {
+        match step {
+            Step::Append { sizes, one_by_one, old } => {
+                self.up()?;
+                self.append(sizes, *one_by_one, *old)?;
+            }
+            Step::Tick => self.tick()?,
+            Step::Stop => self.stop()?,
+            Step::Restart => self.restart()?,
+            Step::Crash { at, sizes, torn } => self.crash(*at, sizes, *torn)?,
+            Step::CrashInStart { at, torn } => self.crash_in_start(*at, *torn)?,
+            Step::CopyCatalogue => self.copy_catalogue()?,
+            Step::LoseCatalogue => self.lose_catalogue()?,
+            Step::OldCatalogue(which) => self.old_catalogue(*which)?,
+            Step::Flip { spot, bit } => {
+                self.stop()?;
+                damage::flip(self, *spot, *bit);
+            }
+            Step::Bar(which) => self.bar(*which),
+            Step::BadPage { file, page } => self.bad_page(*file, *page),
+            Step::Unbar => self.unbar()?,
+            Step::FailInStart(at) => self.fail_in_start(*at)?,
+            Step::Fill => self.restart_with(RETENTION, 1)?,
+            Step::MakeRoom => self.restart_with(RETENTION, ROOM)?,
+            Step::Expire => self.restart_with(Duration::ZERO, self.settings.disk_limit)?,
+            Step::Clock(hours) => self.set_clock(*hours),
+            Step::Sink(mood) => self.sink.be(*mood),
+            Step::KeepCursor => {
+                self.up()?;
+                self.node().keep_cursor(&self.runtime);
+            }
+            Step::Seek(to) => self.seek(*to)?,
+            Step::Settle(mood) => self.settle(*mood)?,
+        }
+        self.check()
+    }
+
+    /// With everything well again nothing is missing but what the sequence itself destroyed.
+    pub(crate) fn finish(&mut self) -> Checked {
+        self.unbar()?;
+        self.restart_with(RETENTION, ROOM)?;
+        self.check()?;
+        self.settle(Mood::Takes)?;
+        self.check()?;
+        self.stop()?;
+        self.check()
+    }
+
+    fn node(&self) -> &Node {
+        self.node.as_ref().expect("it was started before")
+    }
+
+    /// Starts the node if it is down.
+    fn up(&mut self) -> Checked {
+        if self.node.is_some() {
+            return Ok(());
+        }
+        self.boot += 1;
+        let store = Store::open(&self.data, self.settings).map_err(|e| format!("the start fails: {e}"))?;
+        wait("recovery", || store.is_recovered())?;
+        self.may_go = self.settings.retention.is_zero() || self.settings.disk_limit < ROOM;
+        if self.may_go {
+            self.model.entries.values_mut().for_each(|e| e.may_go = true);
+        }
+        let floor = store
+            .catalogue
+            .read(|state| state.cursor(EXPORTER, store.vault.identity().node_id, SHARD));
+        self.model.exporter_started(floor);
+        self.model.unrecovered = unrecovered(&store);
+        let node = Node::start(store, exporter(self.sink.address, self.setup.expires))?;
+        wait("a look at the disk", || node.store.vault.status().disk.own > 0)?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Ends the node cleanly if it is up.
+    fn stop(&mut self) -> Checked {
+        let Some(node) = self.node.take() else { return Ok(()) };
+        let store = node.end_export(Some(&self.runtime));
+        self.model.take(&self.sink.taken())?;
+        let (mark, written) = (store.writer.watermark(), store.writer.last_written());
+        store.end(true)?;
+        if mark.failed() || mark.acked() < written {
+            return Err(format!("a clean end left {written:?} without an ack: {:?}", mark.failure()));
+        }
+        self.model.acknowledged(written, self.boot);
+        if let Some(entry) = written.and_then(|last| self.model.entries.get_mut(&last)) {
+            entry.idle = true;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Checked {
+        self.stop()?;
+        self.up()
+    }
+
+    fn restart_with(&mut self, retention: Duration, disk_limit: u64) -> Checked {
+        self.stop()?;
+        (self.settings.retention, self.settings.disk_limit) = (retention, disk_limit);
+        self.up()?;
+        // It holds for one boot.
+        self.settings.retention = RETENTION;
+        let vault = &self.node().store.vault;
+        wait("the tier of a full disk", || disk_limit == ROOM || vault.tier() == DiskTier::Refuse)
+    }
+
+    /// Appends; ends early where the vault is full or the gate is frozen.
+    fn append(&mut self, sizes: &[usize], one_by_one: bool, old: bool) -> Checked {
+        let full = self.settings.disk_limit < ROOM;
+        for size in sizes {
+            let number = self.model.next_number();
+            let payload = payload(number, *size);
+            let Some(node) = &mut self.node else { return Ok(()) };
+            let writer = &mut node.store.writer;
+            let mark = writer.watermark();
+            let meta = meta(number, old);
+            let saw = mark.acked();
+            let mut answer = Err(AppendError::NoSpare);
+            wait("room for an entry", || {
+                answer = writer.must_append(&meta, payload.len(), std::iter::once(&payload[..]));
+                !matches!(answer, Err(AppendError::NoSpare | AppendError::DiskFull)) || full || gate::is_frozen()
+            })?;
+            let lsn = match answer {
+                Ok(lsn) => lsn,
+                Err(AppendError::NoSpare | AppendError::DiskFull) => break,
+                Err(AppendError::TooLarge) => continue,
+                Err(AppendError::Failed) => return Err(format!("the vault has failed: {:?}", mark.failure())),
+            };
+            for ring in node.exporters.rings(SHARD) {
+                ring.must_try_push(lsn);
+                ring.wake();
+            }
+            if one_by_one {
+                wait("an ack", || mark.acked() >= Some(lsn) || gate::is_frozen())?;
+            }
+            self.model.appended(Entry {
+                number,
+                lsn,
+                payload,
+                boot: self.boot,
+                kept: false,
+                void: false,
+                saw,
+                idle: false,
+                hurt: false,
+                lost: false,
+                trimmed: false,
+                may_go: self.may_go,
+                expires: old && self.setup.expires,
+                given_up: false,
+                delivered: 0,
+            })?;
+        }
+        let writer = &self.node().store.writer;
+        let (mark, written) = (writer.watermark(), writer.last_written());
+        wait("the acks", || mark.acked() >= written || gate::is_frozen())?;
+        self.model.acknowledged(mark.acked(), self.boot);
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Checked {
+        self.up()?;
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let writer = &mut node.store.writer;
+        writer.must_tick();
+        writer.must_tick();
+        let last = writer.last_written().filter(|_| !self.setup.rolls_by_age);
+        if let Some(entry) = last.and_then(|last| self.model.entries.get_mut(&last)) {
+            entry.idle = true;
+        }
+        Ok(())
+    }
+
+    /// Appends until the gate freezes or all is appended; what stands on disk then is what the next start finds.
+    fn crash(&mut self, at: Point, sizes: &[usize], torn: u64) -> Checked {
+        self.up()?;
+        gate::arm(at.name, at.after);
+        self.append(sizes, true, false)?;
+        gate::freeze();
+        self.leave_as_it_is(torn);
+        gate::open();
+        let Some(node) = self.node.take() else { return Ok(()) };
+        let store = node.end_export(None);
+        self.model.take(&self.sink.taken())?;
+        store.end(false)
+    }
+
+    /// Starts a node, up to the end of its recovery, with a crash on the way or there.
+    fn crash_in_start(&mut self, at: Point, torn: u64) -> Checked {
+        self.stop()?;
+        self.boot += 1;
+        gate::arm(at.name, at.after);
+        let (tell, told) = mpsc::channel();
+        let (data, settings) = (self.data.clone(), self.settings);
+        let starting = thread::spawn(move || {
+            let opened = Store::open(&data, settings);
+            if let Ok(store) = &opened {
+                let recovered = wait("recovery", || store.is_recovered() || gate::is_frozen());
+                recovered.expect("a recovery ends, or freezes");
+            }
+            // The other end waits for this or for the gate.
+            let _ = tell.send(());
+            opened
+        });
+        wait("a start", || told.try_recv().is_ok() || gate::is_frozen())?;
+        gate::freeze();
+        self.leave_as_it_is(torn);
+        gate::open();
+        let opened = starting.join().map_err(|_| "the start panicked".to_owned())?;
+        opened.map_err(|e| format!("the start fails: {e}"))?.end(false)
+    }
+
+    /// The data folder of the next start is a copy of what stands on disk now, less what was never synced.
+    fn leave_as_it_is(&mut self, torn: u64) {
+        if let Some(node) = &self.node {
+            self.model.acknowledged(node.store.writer.watermark().acked(), self.boot);
+        }
+        let mut photograph = photograph(&self.data);
+        let synced = self.node.as_ref().and_then(|node| node.store.writer.watermark().acked());
+        damage::tear(&mut photograph, &self.model, self.boot, synced, torn);
+        self.folders += 1;
+        let to = self.root.path().join(self.folders.to_string());
+        for (path, bytes) in photograph {
+            let path = to.join(path);
+            fs::create_dir_all(path.parent().expect("it is in a folder")).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        self.data = to;
+    }
+
+    fn catalogue_path(&self) -> PathBuf {
+        self.data.join("catalogue.redb")
+    }
+
+    /// What a catalogue's file says. It is looked at in a copy.
+    fn state_of(&self, bytes: &[u8], identity: Identity) -> Checked<State> {
+        let path = self.root.path().join("looked-at.redb");
+        fs::write(&path, bytes).unwrap();
+        let catalogue = LocalCatalogue::open(&path, identity).map_err(|e| e.to_string())?;
+        Ok(catalogue.read(State::clone))
+    }
+
+    fn look_at_catalogue(&self) -> Checked<Copy> {
+        let bytes = fs::read(self.catalogue_path()).unwrap();
+        let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
+        let state = self.state_of(&bytes, data.identity())?;
+        Ok(Copy { bytes, state })
+    }
+
+    fn copy_catalogue(&mut self) -> Checked {
+        self.stop()?;
+        if self.boot > 0 {
+            let copy = self.look_at_catalogue()?;
+            self.copies.push(copy);
+        }
+        Ok(())
+    }
+
+    fn lose_catalogue(&mut self) -> Checked {
+        self.stop()?;
+        if self.boot == 0 {
+            return Ok(());
+        }
+        let lost = self.root.path().join("lost.redb");
+        fs::rename(self.catalogue_path(), &lost).unwrap();
+        let before = self.files();
+        match Store::open(&self.data, self.settings) {
+            Ok(store) => {
+                store.end(true)?;
+                return Err("a node starts without its catalogue, and with data".to_owned());
+            }
+            Err(why) if why.contains("catalogue") => {}
+            Err(why) => return Err(format!("without its catalogue it says {why}")),
+        }
+        if self.files() != before {
+            return Err("P7: a start without its catalogue has removed files".to_owned());
+        }
+        fs::rename(lost, self.catalogue_path()).unwrap();
+        Ok(())
+    }
+
+    fn old_catalogue(&mut self, which: u8) -> Checked {
+        self.stop()?;
+        let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
+            return Ok(());
+        };
+        let now = self.look_at_catalogue()?;
+        let copy = &self.copies[at];
+        self.model.replaced(&now.state, &copy.state);
+        fs::write(self.catalogue_path(), &copy.bytes).unwrap();
+        Ok(())
+    }
+
+    /// Files of entries, by their segment.
+    pub(crate) fn files(&self) -> BTreeMap<u32, Vec<PathBuf>> {
+        let mut files: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+        for path in files_below(&self.data) {
+            if let Some(index) = damage::index_of(&path) {
+                files.entry(index).or_default().push(path);
+            }
+        }
+        files
+    }
+
+    /// Something fails once in a start; one that is refused for it succeeds when it is tried again.
+    fn fail_in_start(&mut self, at: Point) -> Checked {
+        self.stop()?;
+        let failing = gate::Failing::new(at.name, at.after);
+        let started = self.up();
+        drop(failing);
+        match started {
+            Err(why) if why.contains("injected") => self.up(),
+            other => other,
+        }
+    }
+
+    /// One of the segments that hold entries; from now on it counts as one that cannot be read.
+    fn bar_one(&mut self, which: u8) -> Option<u32> {
+        let held: BTreeSet<u32> = self.model.entries.keys().map(|lsn| lsn.index().get()).collect();
+        let one = held.iter().nth(usize::from(which).checked_rem(held.len())?).copied()?;
+        self.model.barred.insert(one);
+        self.model.was_barred = true;
+        Some(one)
+    }
+
+    /// From now on a page of a segment file cannot be read.
+    fn bad_page(&mut self, which: u8, page: u8) {
+        let Some(index) = self.bar_one(which) else { return };
+        let from = u64::from(page) * 4096;
+        let range = format!("return({index:012}.seg@{from}-{})", from + 4096);
+        fail::cfg("file.read", &range).unwrap();
+    }
+
+    /// From now on a file cannot be opened.
+    fn bar(&mut self, which: u8) {
+        if self.bar_one(which).is_none() {
+            return;
+        }
+        let ends: Vec<String> = self
+            .model
+            .barred
+            .iter()
+            .flat_map(|index| [format!("{index:012}.wal"), format!("{index:012}.seg")])
+            .collect();
+        fail::cfg("file.open", &format!("return({})", ends.join(","))).unwrap();
+    }
+
+    /// Every file can be opened again; so that it is, the node is started again.
+    fn unbar(&mut self) -> Checked {
+        fail::remove("file.open");
+        fail::remove("file.read");
+        self.stop()?;
+        self.model.barred.clear();
+        self.up()
+    }
+
+    fn set_clock(&mut self, hours: i32) {
+        self.set_off_hours += i64::from(hours);
+        fail::cfg("clock.wall", &format!("return({})", self.set_off_hours * HOUR_NS)).unwrap();
+    }
+
+    fn seek(&mut self, to: Seek) -> Checked {
+        self.up()?;
+        self.model.take(&self.sink.taken())?;
+        self.model.sought(to == Seek::Now);
+        let to = match to {
+            Seek::Now => SeekTo::Now,
+            Seek::Oldest => SeekTo::Oldest,
+        };
+        let sought = self.node().exporters.seek(EXPORTER, to);
+        sought.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Waits until the exporter owes nothing to a sink of this mood.
+    fn settle(&mut self, mood: Mood) -> Checked {
+        self.sink.be(mood);
+        self.up()?;
+        let until = std::time::Instant::now() + HANG;
+        loop {
+            self.model.take(&self.sink.taken())?;
+            let node = self.node();
+            let done = node.done()?;
+            let owed = self.model.owed(&node.store.catalogue.read(State::clone), done);
+            if owed.is_empty() {
+                return Ok(());
+            }
+            let view = node.exporters.view(EXPORTER).map_err(|e| e.to_string())?;
+            if std::time::Instant::now() > until {
+                return Err(format!("the exporter does not send {owed:?}: {view:?}"));
+            }
+            // An operator who sees it wait has it go on.
+            if view.next_attempt_ns > 0 {
+                node.exporters.set_paused(EXPORTER, false).map_err(|e| e.to_string())?;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Every promise.
+    fn check(&mut self) -> Checked {
+        let Some(node) = &self.node else {
+            return self.model.judge_files(&self.files().into_keys().collect());
+        };
+        let vault = &node.store.vault;
+        let done = node.done()?;
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        for found in vault.cursor(SHARD, None, TimeRange::ALL) {
+            match found {
+                Ok(entry) => entries.push(entry),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        for (id, state) in vault.segments() {
+            if let (SegmentState::Sealed(_), false) = (state, self.blocks.contains_key(&id.index.get()))
+                && let Ok(detail) = vault.describe(id)
+            {
+                self.blocks.insert(id.index.get(), detail.blocks);
+            }
+        }
+        let seen = Seen {
+            done,
+            taken: self.sink.taken(),
+            entries,
+            faults,
+            quarantined: vault.quarantined(),
+            catalogue: node.store.catalogue.read(State::clone),
+            files: self.files().into_keys().collect(),
+            boot: self.boot,
+        };
+        self.model.judge(&seen)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        gate::open();
+        if let Some(node) = self.node.take() {
+            // It failed already: what happens now tells nothing.
+            let _ = node.end_export(None).end(false);
+        }
+        for point in ["file.open", "file.read", "clock.wall"] {
+            fail::remove(point);
+        }
+    }
+}
+
+/// Segments whose recovery has failed for what was injected.
+fn unrecovered(store: &Store) -> BTreeSet<u32> {
+    let segments = store.vault.segments().into_iter();
+    segments
+        .filter(|(_, state)| matches!(state, SegmentState::Unreadable(why) if why.contains("injected")))
+        .map(|(id, _)| id.index.get())
+        .collect()
+}
+
+/// A folder in memory where there is one: a crash is a photograph, so nothing depends on the disk, and syncs cost nothing.
+fn tempdir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+fn meta(number: u64, old: bool) -> EntryMeta {
+    let age = if old { 2 * RETENTION } else { Duration::ZERO };
+    EntryMeta {
+        received_ns: now_unix_nano().saturating_sub(age.as_nanos() as u64),
+        min_event_ns: number,
+        max_event_ns: number,
+        record_count: 1,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Identity,
+        state: EntryState::PLAIN,
+    }
+}
