@@ -224,7 +224,9 @@ impl ShardCursor {
                 // Trimmed between the look-up and the opening.
                 Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
                 // A follower that is behind its last entry needs nothing more of it.
-                Err(_) if self.follows && Some(self.position()) > record.stats.last_lsn => self.next_segment(),
+                Err(_) if self.follows && Some(Lsn::at(index, self.number)) > record.stats.last_lsn => {
+                    self.next_segment()
+                }
                 Err(error) => return self.not_opened(id, &error),
             },
             Slot::Live(wal) => match WalTail::new(wal) {

@@ -151,6 +151,28 @@ fn a_follower_waits_for_no_recovery_and_misses_nothing_of_it() {
 }
 
 #[test]
+fn a_follower_needs_no_file_whose_last_entry_it_is_done_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    for n in 0..100u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+    }
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    wait("a seal", || !sealed(&vault).is_empty());
+    let first = sealed(&vault)[0];
+    let last = first.stats.last_lsn.unwrap();
+    std::fs::remove_file(vault.segment_file(first.id)).unwrap();
+    let behind = |last: Lsn| Lsn::at(last.index(), last.number().checked_next().unwrap());
+    let mut follower = vault.follower(SHARD, Some(behind(last)));
+    let left = follower.by_ref().filter(|found| found.is_ok()).count() as u64;
+    assert_eq!(left, 100 - first.stats.entries, "{:?}", follower.waits());
+    let mut needs_it = vault.follower(SHARD, Some(last));
+    assert!(needs_it.next().is_none() && needs_it.waits().is_some());
+    vault.close(writers);
+}
+
+#[test]
 fn a_shard_without_a_writer_ends_with_its_last_segment() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Arc::default();

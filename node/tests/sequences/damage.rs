@@ -56,8 +56,14 @@ pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
             within(&mut rng, (0, end + HEADER))
         }
         Spot::WalEnd(_) | Spot::WalEntry(_) => {
-            let nth = if matches!(spot, Spot::WalEnd(_)) { 0 } else { rng.below(places.len().max(1) as u64) };
-            let Some(place) = places.values().rev().nth(nth as usize) else { return };
+            let nth = if matches!(spot, Spot::WalEnd(_)) {
+                0
+            } else {
+                rng.below(places.len().max(1) as u64)
+            };
+            let Some(place) = places.values().rev().nth(nth as usize) else {
+                return;
+            };
             within(&mut rng, *place)
         }
     };
@@ -66,8 +72,9 @@ pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
     note(world, wanted == "seg", index, offset, &places);
 }
 
-/// Notes which entries a flipped bit hurts: in a WAL file the one whose bytes it is in, in a segment file those of its block. A second flip in the same file may cost all
-/// of it: what one of them damaged is found by what the other one did.
+/// Notes which entries a flipped bit hurts: in a WAL file the one whose bytes it is in, in a segment file those of
+/// its block. A second flip in the same file may cost all of it: what one of them damaged is found by what the other
+/// one did.
 fn note(world: &mut World, sealed: bool, index: u32, offset: usize, places: &BTreeMap<Lsn, (usize, usize)>) {
     let flips = world.model.flips.entry(index).or_default();
     *flips += 1;
@@ -86,13 +93,23 @@ fn note(world: &mut World, sealed: bool, index: u32, offset: usize, places: &BTr
     if !sealed && !places.keys().any(in_entry) {
         world.model.idle_hit.insert(index);
     }
-    for entry in world.model.entries.values_mut().filter(|e| e.lsn.index().get() == index) {
-        entry.hurt |= all || if sealed { in_block(&entry.lsn) } else { in_entry(&entry.lsn) };
+    for entry in world
+        .model
+        .entries
+        .values_mut()
+        .filter(|e| e.lsn.index().get() == index)
+    {
+        entry.hurt |= all
+            || if sealed {
+                in_block(&entry.lsn)
+            } else {
+                in_entry(&entry.lsn)
+            };
     }
 }
 
-/// Takes from a photograph what a power cut may take: of entries that no sync covers all, a part, or nothing. Segment files that are being written may end anywhere: they
-/// are synced before they get their name.
+/// Takes from a photograph what a power cut may take: of entries that no sync covers all, a part, or nothing. Segment
+/// files that are being written may end anywhere: they are synced before they get their name.
 pub(crate) fn tear(files: &mut [(PathBuf, Vec<u8>)], model: &Model, boot: u64, synced: Option<Lsn>, torn: u64) {
     let mut rng = Rng::new(torn);
     for (path, bytes) in files {

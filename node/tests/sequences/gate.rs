@@ -1,5 +1,6 @@
-//! Where a crash happens: the vault's failpoints and the commands to its ledger lead through one gate, which freezes every thread that comes by once the wanted point is reached.
-//! The data folder is then copied as it stands, which is what a killed process leaves.
+//! Where a crash happens: the vault's failpoints and the commands to its ledger lead through one gate, which freezes
+//! every thread that comes by once the wanted point is reached. The data folder is then copied as it stands, which is
+//! what a killed process leaves.
 //!
 //! Failpoints belong to the process, and so does the gate.
 

@@ -1,13 +1,15 @@
-//! Sequences of faults: what no test of one fault composes. Each seed makes one, of up to twelve steps, on a real vault, catalogue and exporter; after each step every promise
-//! is checked against a model.
+//! Sequences of faults: what no test of one fault composes. Each seed makes one, of up to twelve steps, on a real
+//! vault, catalogue and exporter; after each step every promise is checked against a model.
 //!
-//! - `step`: what a sequence is made of; `world`: does it; `model`: the oracle. `node`: the node under test; `gate`: where it crashes; `damage`: what happens to its bytes;
+//! - `step`: what a sequence is made of; `world`: does it; `model`: the oracle. `node`: the node under test; `gate`:
+//!   where it crashes; `damage`: what happens to its bytes; `faults`: the other faults;
 //!   `sink`: what it sends to; `payload`, `rng`: what is sent, and chance that can be had again.
 //!
 //! `GS_SEEDS=10000` runs so many seeds, `GS_SEED=7` one.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod damage;
+mod faults;
 mod gate;
 mod model;
 mod node;
@@ -36,7 +38,8 @@ fn run(setup: Setup, steps: &[Step]) -> Result<(), (usize, String)> {
     let mut world = World::new(setup);
     let mut guarded = |at: usize, what: &mut dyn FnMut(&mut World) -> Checked| {
         let done = catch_unwind(AssertUnwindSafe(|| what(&mut world)));
-        done.unwrap_or_else(|_| Err("a panic".to_owned())).map_err(|why| (at, why))
+        done.unwrap_or_else(|_| Err("a panic".to_owned()))
+            .map_err(|why| (at, why))
     };
     for (at, step) in steps.iter().enumerate() {
         guarded(at, &mut |world| world.apply(step))?;
@@ -60,7 +63,8 @@ fn shrink(setup: Setup, mut steps: Vec<Step>) -> Vec<Step> {
 
 fn report(seed: u64, setup: Setup, steps: &[Step], (at, why): &(usize, String)) -> String {
     let mut text = format!(
-        "seed {seed}, after step {}: {why}\nagain: GS_SEED={seed} cargo test -p gophership --test sequences\n{setup:?}\n",
+        "seed {seed}, after step {}: {why}\n\
+         again: GS_SEED={seed} cargo test -p gophership --test sequences\n{setup:?}\n",
         at + 1
     );
     for (n, step) in steps.iter().enumerate() {
@@ -87,10 +91,16 @@ fn no_sequence_of_faults_breaks_a_promise() {
         }
         let shortest = shrink(setup, steps);
         if let Err(violation) = run(setup, &shortest) {
-            eprintln!("the shortest that still fails: {}", report(seed, setup, &shortest, &violation));
+            eprintln!(
+                "the shortest that still fails: {}",
+                report(seed, setup, &shortest, &violation)
+            );
         }
     }
-    assert!(failed.is_empty(), "promises were broken by the sequences of seeds {failed:?}");
+    assert!(
+        failed.is_empty(),
+        "promises were broken by the sequences of seeds {failed:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The oracle: what was appended and acknowledged, byte for byte, what the sequence did to it, and what of that may be seen. It shares no code with what it judges.
+//! The oracle: what was appended and acknowledged, byte for byte, what the sequence did to it, and what of that may
+//! be seen. It shares no code with what it judges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,8 +40,6 @@ pub(crate) struct Entry {
     pub(crate) trimmed: bool,
     /// A start since then had no retention, or a full disk.
     pub(crate) may_go: bool,
-    /// It is older than the exporter's limit.
-    pub(crate) expires: bool,
     /// An operator moved the cursor past it.
     pub(crate) given_up: bool,
     /// How often the sink took it.
@@ -98,7 +97,10 @@ impl Model {
 
     pub(crate) fn appended(&mut self, entry: Entry) -> Checked {
         if let Some((last, _)) = self.entries.last_key_value().filter(|(last, _)| **last >= entry.lsn) {
-            return Err(format!("entry {} got {}, and {last} was given before", entry.number, entry.lsn));
+            return Err(format!(
+                "entry {} got {}, and {last} was given before",
+                entry.number, entry.lsn
+            ));
         }
         self.numbers.insert(entry.number, entry.lsn);
         self.entries.insert(entry.lsn, entry);
@@ -128,14 +130,20 @@ impl Model {
         }
     }
 
-    /// Checks what the sink took: whole payloads of entries that were appended, each no oftener than restarts and seeks explain, in order.
+    /// Checks what the sink took: whole payloads of entries that were appended, each no oftener than restarts and
+    /// seeks explain, in order.
     pub(crate) fn take(&mut self, requests: &[Vec<u8>]) -> Checked {
         for request in requests {
             let numbers = payload::numbers(request);
             let entries: Vec<Lsn> = numbers.iter().filter_map(|n| self.numbers.get(n).copied()).collect();
-            let whole: Vec<u8> = entries.iter().flat_map(|lsn| self.entries[lsn].payload.clone()).collect();
+            let whole: Vec<u8> = entries
+                .iter()
+                .flat_map(|lsn| self.entries[lsn].payload.clone())
+                .collect();
             if numbers.is_empty() || whole != *request {
-                return Err(format!("P2: the sink was sent {numbers:?}, and not as they were appended"));
+                return Err(format!(
+                    "P2: the sink was sent {numbers:?}, and not as they were appended"
+                ));
             }
             for lsn in entries {
                 self.take_one(lsn)?;
@@ -154,13 +162,19 @@ impl Model {
         let here = self.boot_taken.entry(entry.number).or_default();
         *here += 1;
         if *here > 1 + self.seeks {
-            return Err(format!("P3: {what} was sent {here} times since the start, with {} seeks", self.seeks));
+            return Err(format!(
+                "P3: {what} was sent {here} times since the start, with {} seeks",
+                self.seeks
+            ));
         }
         if self.seeks > 0 {
             return Ok(());
         }
         if Some(lsn) <= self.floor {
-            return Err(format!("P3: {what} was sent again, and the cursor was kept at {:?}", self.floor));
+            return Err(format!(
+                "P3: {what} was sent again, and the cursor was kept at {:?}",
+                self.floor
+            ));
         }
         if self.last_taken > Some(lsn) {
             return Err(format!("{what} was sent after {:?}", self.last_taken));
@@ -179,7 +193,12 @@ impl Model {
             self.is_ours(found, seen)?;
         }
         let there: BTreeSet<Lsn> = seen.entries.iter().map(|e| e.lsn).collect();
-        let missing: Vec<Lsn> = self.entries.keys().filter(|lsn| !there.contains(lsn)).copied().collect();
+        let missing: Vec<Lsn> = self
+            .entries
+            .keys()
+            .filter(|lsn| !there.contains(lsn))
+            .copied()
+            .collect();
         for lsn in missing {
             let fate = self.miss(lsn, seen)?;
             let entry = self.entries.get_mut(&lsn).ok_or("it is one of them")?;
@@ -191,7 +210,10 @@ impl Model {
             }
         }
         if self.flips.is_empty() && !self.was_barred && !seen.quarantined.is_empty() {
-            return Err(format!("P6: nothing was damaged, and in quarantine is {:?}", seen.quarantined));
+            return Err(format!(
+                "P6: nothing was damaged, and in quarantine is {:?}",
+                seen.quarantined
+            ));
         }
         self.passed_over(seen)
     }
@@ -228,7 +250,12 @@ impl Model {
             return Ok(Fate::Waits);
         }
         let on_record = is_on_record(segment_of(lsn), &seen.catalogue);
-        if entry.kept && !on_record && !self.off_record.contains(&index) && entry.may_go && is_settled(entry, &seen.catalogue) {
+        if entry.kept
+            && !on_record
+            && !self.off_record.contains(&index)
+            && entry.may_go
+            && is_settled(entry, &seen.catalogue)
+        {
             return Ok(Fate::Trimmed);
         }
         if self.cannot_be_read(index) || self.off_record.contains(&index) {
@@ -236,11 +263,18 @@ impl Model {
             return if seen.files.contains(&index) || !entry.kept {
                 Ok(Fate::Waits)
             } else {
-                Err(format!("P7: the file of entry {} ({lsn}) is gone, and nobody trimmed it", entry.number))
+                Err(format!(
+                    "P7: the file of entry {} ({lsn}) is gone, and nobody trimmed it",
+                    entry.number
+                ))
             };
         }
         if !entry.kept {
-            return Ok(if entry.boot < seen.boot { Fate::Void } else { Fate::Waits });
+            return Ok(if entry.boot < seen.boot {
+                Fate::Void
+            } else {
+                Fate::Waits
+            });
         }
         if entry.lost || (entry.hurt && (said(entry, seen) || !self.is_provable(entry))) {
             return Ok(Fate::Lost);
@@ -265,7 +299,11 @@ impl Model {
     /// Whether what is on disk proves that an entry was synced: a later one of its boot that says so, or an idle mark.
     fn is_provable(&self, entry: &Entry) -> bool {
         let index = entry.lsn.index().get();
-        let mut later = self.entries.range(entry.lsn..).map(|(_, e)| e).filter(|e| e.boot == entry.boot);
+        let mut later = self
+            .entries
+            .range(entry.lsn..)
+            .map(|(_, e)| e)
+            .filter(|e| e.boot == entry.boot);
         (entry.idle && !self.idle_hit.contains(&index))
             || later.any(|e| e.kept && !e.hurt && !e.lost && e.saw >= Some(entry.lsn))
     }
@@ -276,18 +314,23 @@ impl Model {
         for entry in passed.filter(|e| e.kept && !e.void) {
             if !is_settled(entry, &seen.catalogue) && !self.off_record.contains(&entry.lsn.index().get()) {
                 return Err(format!(
-                    "P7: the exporter has passed entry {} ({}) without a delivery or a record of why not; it is at {:?}{}",
+                    "P7: the exporter has passed entry {} ({}) without a delivery or a record; it is at {:?}{}",
                     entry.number,
                     entry.lsn,
                     seen.done,
-                    if self.cannot_be_read(entry.lsn.index().get()) { "; the entry cannot be read now" } else { "" }
+                    if self.cannot_be_read(entry.lsn.index().get()) {
+                        "; the entry cannot be read now"
+                    } else {
+                        ""
+                    }
                 ));
             }
         }
         Ok(())
     }
 
-    /// Another catalogue takes the place of the one that says `now`: where the two differ about a segment, its record is not that of its files any more.
+    /// Another catalogue takes the place of the one that says `now`: where the two differ about a segment, its record
+    /// is not that of its files any more.
     pub(crate) fn replaced(&mut self, now: &State, by: &State) {
         for entry in self.entries.values_mut() {
             let segment = segment_of(entry.lsn);
@@ -304,10 +347,13 @@ impl Model {
         let gone = self.entries.values().find(|e| {
             e.kept && !e.void && !e.trimmed && !e.lost && !e.hurt && !e.may_go && !files.contains(&e.lsn.index().get())
         });
-        gone.map_or(Ok(()), |e| Err(format!("P7: the file of entry {} ({}) is gone", e.number, e.lsn)))
+        gone.map_or(Ok(()), |e| {
+            Err(format!("P7: the file of entry {} ({}) is gone", e.number, e.lsn))
+        })
     }
 
-    /// Entries that the exporter, which is done up to `done`, still owes the sink. It waits at the first segment that cannot be read, so nothing from there on is owed yet.
+    /// Entries that the exporter, which is done up to `done`, still owes the sink. It waits at the first segment that
+    /// cannot be read, so nothing from there on is owed yet.
     pub(crate) fn owed(&self, catalogue: &State, done: Option<Lsn>) -> Vec<(u64, Lsn)> {
         let settled = |e: &&Entry| e.void || e.hurt || is_settled(e, catalogue);
         let ahead = self.entries.values().filter(|e| Some(e.lsn) > done && !e.trimmed);
@@ -315,8 +361,14 @@ impl Model {
         let until = held_up
             .filter(|index| self.cannot_be_read(*index) || self.off_record.contains(index))
             .min();
-        let before = self.entries.values().filter(|e| until.is_none_or(|until| e.lsn.index().get() < until));
-        before.filter(|e| e.kept && !settled(e)).map(|e| (e.number, e.lsn)).collect()
+        let before = self
+            .entries
+            .values()
+            .filter(|e| until.is_none_or(|until| e.lsn.index().get() < until));
+        before
+            .filter(|e| e.kept && !settled(e))
+            .map(|e| (e.number, e.lsn))
+            .collect()
     }
 }
 
@@ -343,7 +395,7 @@ fn key(entry: &Entry) -> (NodeId, ShardId, Lsn) {
 
 /// Whether nobody needs an entry any more, by what the catalogue says and the sink has.
 fn is_settled(entry: &Entry, catalogue: &State) -> bool {
-    let for_good = entry.given_up || entry.lost || entry.expires || entry.trimmed;
+    let for_good = entry.given_up || entry.lost || entry.trimmed;
     for_good || entry.delivered > 0 || catalogue.dead_letter(EXPORTER, key(entry)).is_some()
 }
 
@@ -360,5 +412,8 @@ fn said(entry: &Entry, seen: &Seen) -> bool {
     let (id, number) = (segment_of(entry.lsn), entry.lsn.number());
     let covers = |numbers: Option<_>| numbers.is_none_or(|(first, last)| first <= number && number <= last);
     seen.faults.iter().any(|f| f.segment == id && covers(f.numbers))
-        || seen.quarantined.iter().any(|q| q.segment == id && q.numbers.is_some() && covers(q.numbers))
+        || seen
+            .quarantined
+            .iter()
+            .any(|q| q.segment == id && q.numbers.is_some() && covers(q.numbers))
 }

@@ -1,4 +1,5 @@
-//! A node without its doors: a real vault, catalogue and exporter over a data folder, started and ended as `gophership run` does it.
+//! A node without its doors: a real vault, catalogue and exporter over a data folder, started and ended as
+//! `gophership run` does it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,7 @@ use gophership::export::{ExportParts, Exporters, released};
 use gophership::somatic::{Throttle, ZoneCell};
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{
-    ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason,
-};
+use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
     BlockSink, DataDir, OnFull, OutBlock, Release, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultOptions,
 };
@@ -122,17 +121,23 @@ impl BlockSink for Nowhere {
 }
 
 impl Store {
-    /// Opens vault and catalogue. Some of it passes the gate: not to be called where that may be frozen with nobody else to open it.
+    /// Opens vault and catalogue. Some of it passes the gate: not to be called where that may be frozen with nobody
+    /// else to open it.
     pub(crate) fn open(path: &Path, settings: Settings) -> Checked<Self> {
         let data = DataDir::open(path, true).map_err(|e| e.to_string())?;
-        let catalogue = LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).map_err(|e| e.to_string())?;
+        let catalogue =
+            LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).map_err(|e| e.to_string())?;
         let catalogue = Arc::new(catalogue);
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
         let options = VaultOptions {
             shards: 1,
             segment_size: 64 * 1024,
-            segment_age: if settings.rolls_by_age { Duration::ZERO } else { RETENTION },
+            segment_age: if settings.rolls_by_age {
+                Duration::ZERO
+            } else {
+                RETENTION
+            },
             spares: 1,
             disk_limit: settings.disk_limit,
             retention: settings.retention,
@@ -159,7 +164,11 @@ impl Store {
 
     /// Ends it, cleanly or by letting go of it, and waits until nothing holds its files.
     pub(crate) fn end(self, clean: bool) -> Checked {
-        let Self { vault, writer, catalogue } = self;
+        let Self {
+            vault,
+            writer,
+            catalogue,
+        } = self;
         if clean {
             vault.close(vec![writer]);
         } else {
@@ -178,7 +187,8 @@ pub(crate) fn exporter(sink: std::net::SocketAddr, expires: bool) -> Vec<Export>
     };
     let expire = if expires { ", expire: 24h" } else { "" };
     let text = format!(
-        "export:\n  - {{ name: {EXPORTER}, otlp_http: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest, batch_bytes: 16KiB{expire} }}\n"
+        "export:\n  - {{ name: {EXPORTER}, otlp_http: {{ endpoint: \"http://{sink}\", compression: none }}, \
+         start: oldest, batch_bytes: 16KiB{expire} }}\n"
     );
     load_text(&text, &Environment::default(), &machine)
         .expect("the configuration of the exporter is right")

@@ -14,7 +14,7 @@ pub(crate) struct Setup {
     pub(crate) small_blocks: bool,
     /// A segment is rolled by every tick; otherwise a tick writes the idle mark.
     pub(crate) rolls_by_age: bool,
-    /// The exporter gives up what is older than a day.
+    /// The exporter gives up what is older than a day. No sequence takes a day, whatever the wall clock says.
     pub(crate) expires: bool,
 }
 
@@ -48,8 +48,8 @@ pub(crate) enum Seek {
 /// One step. What is random in it was drawn before: the same step does the same, whichever stand before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Appends payloads of these sizes, waiting for each ack or for all at the end. `old`: as if received two days ago.
-    Append { sizes: Vec<usize>, one_by_one: bool, old: bool },
+    /// Appends payloads of these sizes, waiting for each ack or for all at the end.
+    Append { sizes: Vec<usize>, one_by_one: bool },
     /// Two ticks of the writer, in which it rolls or writes the idle mark.
     Tick,
     /// Ends the node cleanly.
@@ -134,13 +134,23 @@ fn broken_recovery(rng: &mut Rng) -> [Step; 3] {
             bit: rng.below(8) as u8,
         },
         Step::CrashInStart {
-            at: at(rng, &[(2, "file.remove"), (1, "file.rename"), (1, "ledger.done"), (1, "segment.write")], 10),
+            at: at(
+                rng,
+                &[
+                    (2, "file.remove"),
+                    (1, "file.rename"),
+                    (1, "ledger.done"),
+                    (1, "segment.write"),
+                ],
+                10,
+            ),
             torn: rng.next(),
         },
     ]
 }
 
-/// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds the damage.
+/// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds
+/// the damage.
 fn next(rng: &mut Rng, before: Option<&Step>) -> Step {
     match before {
         Some(Step::Crash { .. } | Step::Stop) if rng.chance(50) => flip(rng),
@@ -165,29 +175,24 @@ fn any(rng: &mut Rng) -> Step {
         (7, |rng| Step::OldCatalogue(rng.next() as u8)),
         (6, flip),
         (7, |rng| Step::Bar(rng.next() as u8)),
-        (
-            4,
-            |rng| Step::BadPage {
-                file: rng.next() as u8,
-                page: rng.below(16) as u8,
-            },
-        ),
+        (4, |rng| Step::BadPage {
+            file: rng.next() as u8,
+            page: rng.below(16) as u8,
+        }),
         (5, |_| Step::Unbar),
         (4, fail_in_start),
         (2, |_| Step::Fill),
         (2, |_| Step::MakeRoom),
         (4, |rng| Step::Clock(rng.pick(&[(3, 2000), (1, -2000), (1, 30)]))),
-        (
-            12,
-            |rng| Step::Sink(rng.pick(&[(3, Mood::Takes), (4, Mood::Dead), (2, Mood::Refuses), (2, Mood::Breaks)])),
-        ),
+        (12, |rng| {
+            Step::Sink(rng.pick(&[(3, Mood::Takes), (4, Mood::Dead), (2, Mood::Refuses), (2, Mood::Breaks)]))
+        }),
         (6, |_| Step::KeepCursor),
         (3, |rng| Step::Seek(rng.pick(&[(1, Seek::Now), (2, Seek::Oldest)]))),
         (6, |_| Step::Expire),
-        (
-            8,
-            |rng| Step::Settle(rng.pick(&[(4, Mood::Takes), (2, Mood::Refuses), (2, Mood::Breaks)])),
-        ),
+        (8, |rng| {
+            Step::Settle(rng.pick(&[(4, Mood::Takes), (2, Mood::Refuses), (2, Mood::Breaks)]))
+        }),
     ]);
     make(rng)
 }
@@ -207,7 +212,6 @@ fn append(rng: &mut Rng) -> Step {
     Step::Append {
         sizes: sizes(rng),
         one_by_one: rng.chance(60),
-        old: rng.chance(10),
     }
 }
 
@@ -235,7 +239,12 @@ fn crash_in_start(rng: &mut Rng) -> Step {
 
 fn fail_in_start(rng: &mut Rng) -> Step {
     Step::FailInStart(Point {
-        name: rng.pick(&[(4, "segment.write"), (1, "file.rename"), (1, "file.remove"), (1, "wal.allocate")]),
+        name: rng.pick(&[
+            (4, "segment.write"),
+            (1, "file.rename"),
+            (1, "file.remove"),
+            (1, "wal.allocate"),
+        ]),
         after: rng.below(4) as u8,
     })
 }

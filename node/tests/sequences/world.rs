@@ -7,49 +7,43 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use gophership::export::SeekTo;
-use gophership_catalogue::{LocalCatalogue, State};
+use gophership_catalogue::State;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{ShardId, TenantId};
 use gophership_vault::time::{TimeRange, now_unix_nano};
-use gophership_vault::{AppendError, BlockRow, DataDir, DiskTier, Identity, SegmentState};
+use gophership_vault::{AppendError, BlockRow, DiskTier, SegmentState};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::damage;
+use crate::faults::Copy;
 use crate::gate;
 use crate::model::{Checked, EXPORTER, Entry, Model, Seen};
 use crate::node::{HANG, Node, RETENTION, Settings, Store, exporter, files_below, photograph, wait};
-use crate::payload::payload;
+use crate::payload::{is_poison, payload};
 use crate::sink::{Mood, Sink};
 use crate::step::{Point, Seek, Setup, Step};
 
 const SHARD: ShardId = ShardId::new(0);
 const ROOM: u64 = 1 << 40;
-const HOUR_NS: i64 = 3_600_000_000_000;
-
-/// A copy of the catalogue, and what it says.
-struct Copy {
-    bytes: Vec<u8>,
-    state: State,
-}
 
 /// See the module.
 pub(crate) struct World {
-    root: TempDir,
+    pub(crate) root: TempDir,
     /// The data folder of now: each crash leaves a new one.
     pub(crate) data: PathBuf,
     folders: u32,
     setup: Setup,
-    settings: Settings,
+    pub(crate) settings: Settings,
     node: Option<Node>,
     sink: Sink,
     runtime: Runtime,
     pub(crate) model: Model,
-    boot: u64,
+    pub(crate) boot: u64,
     /// This boot removes what is released, whatever its age.
     may_go: bool,
-    copies: Vec<Copy>,
-    set_off_hours: i64,
+    pub(crate) copies: Vec<Copy>,
+    pub(crate) set_off_hours: i64,
     /// The blocks of each segment, as they were when it was first seen sealed.
     pub(crate) blocks: BTreeMap<u32, Vec<BlockRow>>,
 }
@@ -87,9 +81,9 @@ impl World {
     /// Does a step, and checks every promise after it.
     pub(crate) fn apply(&mut self, step: &Step) -> Checked {
         match step {
-            Step::Append { sizes, one_by_one, old } => {
+            Step::Append { sizes, one_by_one } => {
                 self.up()?;
-                self.append(sizes, *one_by_one, *old)?;
+                self.append(sizes, *one_by_one)?;
             }
             Step::Tick => self.tick()?,
             Step::Stop => self.stop()?,
@@ -138,7 +132,7 @@ impl World {
     }
 
     /// Starts the node if it is down.
-    fn up(&mut self) -> Checked {
+    pub(crate) fn up(&mut self) -> Checked {
         if self.node.is_some() {
             return Ok(());
         }
@@ -161,14 +155,17 @@ impl World {
     }
 
     /// Ends the node cleanly if it is up.
-    fn stop(&mut self) -> Checked {
+    pub(crate) fn stop(&mut self) -> Checked {
         let Some(node) = self.node.take() else { return Ok(()) };
         let store = node.end_export(Some(&self.runtime));
         self.model.take(&self.sink.taken())?;
         let (mark, written) = (store.writer.watermark(), store.writer.last_written());
         store.end(true)?;
         if mark.failed() || mark.acked() < written {
-            return Err(format!("a clean end left {written:?} without an ack: {:?}", mark.failure()));
+            return Err(format!(
+                "a clean end left {written:?} without an ack: {:?}",
+                mark.failure()
+            ));
         }
         self.model.acknowledged(written, self.boot);
         if let Some(entry) = written.and_then(|last| self.model.entries.get_mut(&last)) {
@@ -189,11 +186,13 @@ impl World {
         // It holds for one boot.
         self.settings.retention = RETENTION;
         let vault = &self.node().store.vault;
-        wait("the tier of a full disk", || disk_limit == ROOM || vault.tier() == DiskTier::Refuse)
+        wait("the tier of a full disk", || {
+            disk_limit == ROOM || vault.tier() == DiskTier::Refuse
+        })
     }
 
     /// Appends; ends early where the vault is full or the gate is frozen.
-    fn append(&mut self, sizes: &[usize], one_by_one: bool, old: bool) -> Checked {
+    fn append(&mut self, sizes: &[usize], one_by_one: bool) -> Checked {
         let full = self.settings.disk_limit < ROOM;
         for size in sizes {
             let number = self.model.next_number();
@@ -201,7 +200,7 @@ impl World {
             let Some(node) = &mut self.node else { return Ok(()) };
             let writer = &mut node.store.writer;
             let mark = writer.watermark();
-            let meta = meta(number, old);
+            let meta = meta(number);
             let saw = mark.acked();
             let mut answer = Err(AppendError::NoSpare);
             wait("room for an entry", || {
@@ -234,7 +233,6 @@ impl World {
                 lost: false,
                 trimmed: false,
                 may_go: self.may_go,
-                expires: old && self.setup.expires,
                 given_up: false,
                 delivered: 0,
             })?;
@@ -263,7 +261,7 @@ impl World {
     fn crash(&mut self, at: Point, sizes: &[usize], torn: u64) -> Checked {
         self.up()?;
         gate::arm(at.name, at.after);
-        self.append(sizes, true, false)?;
+        self.append(sizes, true)?;
         gate::freeze();
         self.leave_as_it_is(torn);
         gate::open();
@@ -301,10 +299,14 @@ impl World {
     /// The data folder of the next start is a copy of what stands on disk now, less what was never synced.
     fn leave_as_it_is(&mut self, torn: u64) {
         if let Some(node) = &self.node {
-            self.model.acknowledged(node.store.writer.watermark().acked(), self.boot);
+            self.model
+                .acknowledged(node.store.writer.watermark().acked(), self.boot);
         }
         let mut photograph = photograph(&self.data);
-        let synced = self.node.as_ref().and_then(|node| node.store.writer.watermark().acked());
+        let synced = self
+            .node
+            .as_ref()
+            .and_then(|node| node.store.writer.watermark().acked());
         damage::tear(&mut photograph, &self.model, self.boot, synced, torn);
         self.folders += 1;
         let to = self.root.path().join(self.folders.to_string());
@@ -314,69 +316,6 @@ impl World {
             fs::write(path, bytes).unwrap();
         }
         self.data = to;
-    }
-
-    fn catalogue_path(&self) -> PathBuf {
-        self.data.join("catalogue.redb")
-    }
-
-    /// What a catalogue's file says. It is looked at in a copy.
-    fn state_of(&self, bytes: &[u8], identity: Identity) -> Checked<State> {
-        let path = self.root.path().join("looked-at.redb");
-        fs::write(&path, bytes).unwrap();
-        let catalogue = LocalCatalogue::open(&path, identity).map_err(|e| e.to_string())?;
-        Ok(catalogue.read(State::clone))
-    }
-
-    fn look_at_catalogue(&self) -> Checked<Copy> {
-        let bytes = fs::read(self.catalogue_path()).unwrap();
-        let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
-        let state = self.state_of(&bytes, data.identity())?;
-        Ok(Copy { bytes, state })
-    }
-
-    fn copy_catalogue(&mut self) -> Checked {
-        self.stop()?;
-        if self.boot > 0 {
-            let copy = self.look_at_catalogue()?;
-            self.copies.push(copy);
-        }
-        Ok(())
-    }
-
-    fn lose_catalogue(&mut self) -> Checked {
-        self.stop()?;
-        if self.boot == 0 {
-            return Ok(());
-        }
-        let lost = self.root.path().join("lost.redb");
-        fs::rename(self.catalogue_path(), &lost).unwrap();
-        let before = self.files();
-        match Store::open(&self.data, self.settings) {
-            Ok(store) => {
-                store.end(true)?;
-                return Err("a node starts without its catalogue, and with data".to_owned());
-            }
-            Err(why) if why.contains("catalogue") => {}
-            Err(why) => return Err(format!("without its catalogue it says {why}")),
-        }
-        if self.files() != before {
-            return Err("P7: a start without its catalogue has removed files".to_owned());
-        }
-        fs::rename(lost, self.catalogue_path()).unwrap();
-        Ok(())
-    }
-
-    fn old_catalogue(&mut self, which: u8) -> Checked {
-        self.stop()?;
-        let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
-            return Ok(());
-        };
-        let now = self.look_at_catalogue()?;
-        let copy = &self.copies[at];
-        self.model.replaced(&now.state, &copy.state);
-        fs::write(self.catalogue_path(), &copy.bytes).unwrap();
-        Ok(())
     }
 
     /// Files of entries, by their segment.
@@ -390,63 +329,6 @@ impl World {
         files
     }
 
-    /// Something fails once in a start; one that is refused for it succeeds when it is tried again.
-    fn fail_in_start(&mut self, at: Point) -> Checked {
-        self.stop()?;
-        let failing = gate::Failing::new(at.name, at.after);
-        let started = self.up();
-        drop(failing);
-        match started {
-            Err(why) if why.contains("injected") => self.up(),
-            other => other,
-        }
-    }
-
-    /// One of the segments that hold entries; from now on it counts as one that cannot be read.
-    fn bar_one(&mut self, which: u8) -> Option<u32> {
-        let held: BTreeSet<u32> = self.model.entries.keys().map(|lsn| lsn.index().get()).collect();
-        let one = held.iter().nth(usize::from(which).checked_rem(held.len())?).copied()?;
-        self.model.barred.insert(one);
-        self.model.was_barred = true;
-        Some(one)
-    }
-
-    /// From now on a page of a segment file cannot be read.
-    fn bad_page(&mut self, which: u8, page: u8) {
-        let Some(index) = self.bar_one(which) else { return };
-        let from = u64::from(page) * 4096;
-        let range = format!("return({index:012}.seg@{from}-{})", from + 4096);
-        fail::cfg("file.read", &range).unwrap();
-    }
-
-    /// From now on a file cannot be opened.
-    fn bar(&mut self, which: u8) {
-        if self.bar_one(which).is_none() {
-            return;
-        }
-        let ends: Vec<String> = self
-            .model
-            .barred
-            .iter()
-            .flat_map(|index| [format!("{index:012}.wal"), format!("{index:012}.seg")])
-            .collect();
-        fail::cfg("file.open", &format!("return({})", ends.join(","))).unwrap();
-    }
-
-    /// Every file can be opened again; so that it is, the node is started again.
-    fn unbar(&mut self) -> Checked {
-        fail::remove("file.open");
-        fail::remove("file.read");
-        self.stop()?;
-        self.model.barred.clear();
-        self.up()
-    }
-
-    fn set_clock(&mut self, hours: i32) {
-        self.set_off_hours += i64::from(hours);
-        fail::cfg("clock.wall", &format!("return({})", self.set_off_hours * HOUR_NS)).unwrap();
-    }
-
     fn seek(&mut self, to: Seek) -> Checked {
         self.up()?;
         self.model.take(&self.sink.taken())?;
@@ -455,7 +337,7 @@ impl World {
             Seek::Now => SeekTo::Now,
             Seek::Oldest => SeekTo::Oldest,
         };
-        let sought = self.node().exporters.seek(EXPORTER, to);
+        let sought = self.node().exporters.seek(EXPORTER, to, true);
         sought.map(drop).map_err(|e| e.to_string())
     }
 
@@ -468,7 +350,9 @@ impl World {
             self.model.take(&self.sink.taken())?;
             let node = self.node();
             let done = node.done()?;
-            let owed = self.model.owed(&node.store.catalogue.read(State::clone), done);
+            let mut owed = self.model.owed(&node.store.catalogue.read(State::clone), done);
+            // What breaks the sink is a dead letter only when others get through behind it.
+            owed.retain(|(number, _)| mood != Mood::Breaks || !is_poison(*number));
             if owed.is_empty() {
                 return Ok(());
             }
@@ -505,14 +389,17 @@ impl World {
                 self.blocks.insert(id.index.get(), detail.blocks);
             }
         }
+        // Whatever goes meanwhile goes on record first, and is delivered before that.
+        let files = self.files().into_keys().collect();
+        let quarantined = vault.quarantined();
         let seen = Seen {
             done,
-            taken: self.sink.taken(),
             entries,
             faults,
-            quarantined: vault.quarantined(),
+            quarantined,
+            files,
             catalogue: node.store.catalogue.read(State::clone),
-            files: self.files().into_keys().collect(),
+            taken: self.sink.taken(),
             boot: self.boot,
         };
         self.model.judge(&seen)
@@ -541,16 +428,16 @@ fn unrecovered(store: &Store) -> BTreeSet<u32> {
         .collect()
 }
 
-/// A folder in memory where there is one: a crash is a photograph, so nothing depends on the disk, and syncs cost nothing.
+/// A folder in memory where there is one: a crash is a photograph, so nothing depends on the disk, and syncs cost
+/// nothing.
 fn tempdir() -> TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn meta(number: u64, old: bool) -> EntryMeta {
-    let age = if old { 2 * RETENTION } else { Duration::ZERO };
+fn meta(number: u64) -> EntryMeta {
     EntryMeta {
-        received_ns: now_unix_nano().saturating_sub(age.as_nanos() as u64),
+        received_ns: now_unix_nano(),
         min_event_ns: number,
         max_event_ns: number,
         record_count: 1,

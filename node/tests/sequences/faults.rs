@@ -1,0 +1,145 @@
+//! The faults of a world that are not bytes: catalogues lost or put back, files that cannot be read, starts in which
+//! something fails, a clock that jumps.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use gophership_catalogue::{LocalCatalogue, State};
+use gophership_vault::{DataDir, Identity};
+
+use crate::gate;
+use crate::model::Checked;
+use crate::node::Store;
+use crate::step::Point;
+use crate::world::World;
+
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A copy of the catalogue, and what it says.
+pub(crate) struct Copy {
+    bytes: Vec<u8>,
+    state: State,
+}
+
+impl World {
+    pub(crate) fn catalogue_path(&self) -> PathBuf {
+        self.data.join("catalogue.redb")
+    }
+
+    /// What a catalogue's file says. It is looked at in a copy.
+    pub(crate) fn state_of(&self, bytes: &[u8], identity: Identity) -> Checked<State> {
+        let path = self.root.path().join("looked-at.redb");
+        fs::write(&path, bytes).unwrap();
+        let catalogue = LocalCatalogue::open(&path, identity).map_err(|e| e.to_string())?;
+        Ok(catalogue.read(State::clone))
+    }
+
+    pub(crate) fn look_at_catalogue(&self) -> Checked<Copy> {
+        let bytes = fs::read(self.catalogue_path()).unwrap();
+        let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
+        let state = self.state_of(&bytes, data.identity())?;
+        Ok(Copy { bytes, state })
+    }
+
+    pub(crate) fn copy_catalogue(&mut self) -> Checked {
+        self.stop()?;
+        if self.boot > 0 {
+            let copy = self.look_at_catalogue()?;
+            self.copies.push(copy);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lose_catalogue(&mut self) -> Checked {
+        self.stop()?;
+        if self.boot == 0 {
+            return Ok(());
+        }
+        let lost = self.root.path().join("lost.redb");
+        fs::rename(self.catalogue_path(), &lost).unwrap();
+        let before = self.files();
+        match Store::open(&self.data, self.settings) {
+            Ok(store) => {
+                store.end(true)?;
+                return Err("a node starts without its catalogue, and with data".to_owned());
+            }
+            Err(why) if why.contains("catalogue") => {}
+            Err(why) => return Err(format!("without its catalogue it says {why}")),
+        }
+        if self.files() != before {
+            return Err("P7: a start without its catalogue has removed files".to_owned());
+        }
+        fs::rename(lost, self.catalogue_path()).unwrap();
+        Ok(())
+    }
+
+    pub(crate) fn old_catalogue(&mut self, which: u8) -> Checked {
+        self.stop()?;
+        let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
+            return Ok(());
+        };
+        let now = self.look_at_catalogue()?;
+        let copy = &self.copies[at];
+        self.model.replaced(&now.state, &copy.state);
+        fs::write(self.catalogue_path(), &copy.bytes).unwrap();
+        Ok(())
+    }
+
+    /// Something fails once in a start; one that is refused for it succeeds when it is tried again.
+    pub(crate) fn fail_in_start(&mut self, at: Point) -> Checked {
+        self.stop()?;
+        let failing = gate::Failing::new(at.name, at.after);
+        let started = self.up();
+        drop(failing);
+        match started {
+            Err(why) if why.contains("injected") => self.up(),
+            other => other,
+        }
+    }
+
+    /// One of the segments that hold entries; from now on it counts as one that cannot be read.
+    pub(crate) fn bar_one(&mut self, which: u8) -> Option<u32> {
+        let held: BTreeSet<u32> = self.model.entries.keys().map(|lsn| lsn.index().get()).collect();
+        let one = held.iter().nth(usize::from(which).checked_rem(held.len())?).copied()?;
+        self.model.barred.insert(one);
+        self.model.was_barred = true;
+        Some(one)
+    }
+
+    /// From now on a page of a segment file cannot be read.
+    pub(crate) fn bad_page(&mut self, which: u8, page: u8) {
+        let Some(index) = self.bar_one(which) else { return };
+        let from = u64::from(page) * 4096;
+        let range = format!("return({index:012}.seg@{from}-{})", from + 4096);
+        fail::cfg("file.read", &range).unwrap();
+    }
+
+    /// From now on a file cannot be opened.
+    pub(crate) fn bar(&mut self, which: u8) {
+        if self.bar_one(which).is_none() {
+            return;
+        }
+        let ends: Vec<String> = self
+            .model
+            .barred
+            .iter()
+            .flat_map(|index| [format!("{index:012}.wal"), format!("{index:012}.seg")])
+            .collect();
+        fail::cfg("file.open", &format!("return({})", ends.join(","))).unwrap();
+    }
+
+    /// Every file can be opened again; so that it is, the node is started again.
+    pub(crate) fn unbar(&mut self) -> Checked {
+        fail::remove("file.open");
+        fail::remove("file.read");
+        self.stop()?;
+        self.model.barred.clear();
+        self.up()
+    }
+
+    pub(crate) fn set_clock(&mut self, hours: i32) {
+        self.set_off_hours += i64::from(hours);
+        fail::cfg("clock.wall", &format!("return({})", self.set_off_hours * HOUR_NS)).unwrap();
+    }
+}
