@@ -16,7 +16,7 @@ use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::keeper::News;
-use crate::limits::PAGE;
+use crate::limits::{FORGET_BYTES, PAGE};
 use crate::map::MapWriter;
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
@@ -79,6 +79,8 @@ pub(crate) struct Cutter {
     file: Option<SegmentWriter>,
     /// Where in the map the next entry begins.
     offset: usize,
+    /// Up to where the pages of the map were let go.
+    forgotten: usize,
     /// The last entry of each block of this segment that the sink was given.
     sent: Vec<Lsn>,
 }
@@ -102,6 +104,7 @@ impl Cutter {
             builder: BlockBuilder::new(),
             file: None,
             offset: PAGE as usize,
+            forgotten: 0,
             sent: Vec::new(),
         }
     }
@@ -160,6 +163,7 @@ impl Cutter {
         if let Some(sink) = &mut self.sink {
             sink.complete(self.wal.header.id);
         }
+        self.forget();
         let wal = std::mem::replace(&mut self.wal, next);
         // The keeper outlives the cutters, so it takes this.
         let _ = self.keeper.send(News::Cut(
@@ -185,8 +189,17 @@ impl Cutter {
             if self.builder.is_full() || self.sent.get(self.builder.next_block() as usize) == Some(&header.lsn) {
                 self.cut_block()?;
             }
+            if self.offset - self.forgotten >= FORGET_BYTES {
+                self.forget();
+            }
         }
         Ok(())
+    }
+
+    /// Lets go of the pages of the map that were cut.
+    fn forget(&mut self) {
+        self.wal.map.forget(self.forgotten, self.offset);
+        self.forgotten = self.offset - self.offset % PAGE as usize;
     }
 
     fn cut_block(&mut self) -> Result<(), VaultError> {
@@ -241,6 +254,7 @@ impl Cutter {
         self.file = None;
         self.builder.reset();
         self.offset = PAGE as usize;
+        self.forgotten = 0;
         self.shared.set_open_bytes(0);
     }
 }

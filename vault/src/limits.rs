@@ -28,6 +28,8 @@ pub const TAIL_ENTRY_MAX: usize = 16 * 1024;
 pub const TAIL_BYTES: usize = 128 * 1024;
 /// Parts of a payload that one write takes; more take another.
 pub const GATHERED_PARTS: usize = 64;
+/// Bytes of a WAL file's map that were cut and stay in memory, at most.
+pub const FORGET_BYTES: usize = 1024 * 1024;
 /// Bytes of a segment file that wait in the page cache before the kernel is told to write them.
 pub const WRITEBACK_BYTES: u64 = 1024 * 1024;
 /// Bytes of a new WAL file that are written between two syncs, so that those of the log wait for no more.

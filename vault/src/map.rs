@@ -11,8 +11,10 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use rustix::io::pwritev;
+
+use crate::limits::PAGE;
 
 /// The readable side: all that is published.
 pub(crate) struct WalMap {
@@ -49,6 +51,22 @@ impl WalMap {
     /// The offset up to which bytes are final.
     pub(crate) fn published_len(&self) -> usize {
         self.published.load(Ordering::Acquire)
+    }
+
+    /// Lets go of the pages wholly within `from..to`, so that they do not count as this process's memory. Whoever reads them again gets them from the page cache.
+    pub(crate) fn forget(&self, from: usize, to: usize) {
+        let page = PAGE as usize;
+        let (from, to) = (from.next_multiple_of(page), to - to % page);
+        if from >= to {
+            return;
+        }
+        // SAFETY: the map is a shared, read-only one of a file: a page that is dropped is read from the file again, with the same bytes.
+        let dropped = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from)
+        };
+        // Best effort: what stays costs memory, and nothing else.
+        drop(dropped);
     }
 
     /// All bytes that are final.
@@ -147,6 +165,28 @@ mod tests {
         assert_eq!(map.published().len(), 8);
         writer.publish(4);
         assert_eq!(&map.published()[8..], b"abcd");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_again_and_costs_no_memory() {
+        let len = 1 << 20;
+        let (map, mut writer) = WalMap::new(&file(len), 0).unwrap();
+        let bytes = vec![7u8; len as usize];
+        writer.write(0, &mut [IoSlice::new(&bytes)]).unwrap();
+        writer.publish(bytes.len());
+        let resident = || {
+            let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let at = map.published().as_ptr() as usize;
+            let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&format!("{at:x}-")));
+            let rss = lines.find(|line| line.starts_with("Rss:")).unwrap();
+            rss.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+        };
+        assert!(map.published().iter().all(|b| *b == 7));
+        assert!(resident() >= 1000, "{} KiB", resident());
+        // The first and the last page are not wholly within.
+        map.forget(1, bytes.len() - 1);
+        assert!(resident() <= 2 * 4, "{} KiB", resident());
+        assert!(map.published().iter().all(|b| *b == 7));
     }
 
     #[test]
