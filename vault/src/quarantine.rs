@@ -107,6 +107,22 @@ impl Quarantine {
         Ok(())
     }
 
+    /// Takes a whole file, which the disk may give more of another time, out of use.
+    ///
+    /// # Errors
+    /// It could not be moved; it is still where it was.
+    pub(crate) fn keep_file(&self, reason: Quarantined) -> Result<(), VaultError> {
+        let s = reason.segment;
+        let name = format!("file-{}-{}-{}", s.node, s.shard, s.index);
+        let json = serde_json::to_vec_pretty(&reason)
+            .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
+        file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
+        file_io::rename(&reason.file, &self.dir.join(format!("{name}.bin")))?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(name, reason);
+        Ok(())
+    }
+
     /// All that is held, oldest name first.
     pub(crate) fn all(&self) -> Vec<Quarantined> {
         self.held

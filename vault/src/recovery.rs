@@ -16,6 +16,7 @@ use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{KeeperParts, may_pass, seal_on_record};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::limits::PAGE;
+use crate::quarantine::Quarantined;
 use crate::recovery_end::{Durable, judge_missing};
 use crate::segment::footer::HoleReason;
 use crate::segment::writer::FinishedSegment;
@@ -67,6 +68,8 @@ struct Survey {
     header: WalHeader,
     header_is_whole: bool,
     found: WalScan,
+    /// Whether there were pages that the disk did not give.
+    has_bad_pages: bool,
 }
 
 /// For the segments of one boot: how far durable marks say that each was synced, and where each ended according to the file after it.
@@ -206,7 +209,7 @@ fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience
         let is_needed = task.epoch().is_some_and(|epoch| boots_to_do.contains(&epoch));
         if task.progress != Progress::Done {
             boots_to_do.extend(task.epoch());
-        } else if !is_needed && remove_wal(parts, &task.wal) {
+        } else if !is_needed && remove_wal(parts, &task) {
             continue;
         }
         left.push(task);
@@ -291,8 +294,16 @@ fn needs_nothing(parts: &KeeperParts, wal: &LeftWal) -> bool {
 }
 
 /// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give them another time.
-fn remove_wal(parts: &KeeperParts, wal: &LeftWal) -> bool {
-    if let Err(error) = file_io::remove(&wal.path) {
+fn remove_wal(parts: &KeeperParts, task: &Task) -> bool {
+    let wal = &task.wal;
+    let removed = if task.survey.as_ref().is_some_and(|s| s.has_bad_pages) {
+        let why = "the disk did not give all of its pages when it was recovered".to_owned();
+        let reason = Quarantined::new(&wal.path, 0, wal.bytes, wal.id, None, why);
+        parts.quarantine.keep_file(reason)
+    } else {
+        file_io::remove(&wal.path)
+    };
+    if let Err(error) = removed {
         tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
         return false;
     }
@@ -313,6 +324,7 @@ fn survey(parts: &KeeperParts, wal: &LeftWal, patience: &Patience<'_>) -> Result
                 header,
                 header_is_whole,
                 found,
+                has_bad_pages: reader.met_bad_pages(),
             });
         }
     }
@@ -361,6 +373,7 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
         header,
         header_is_whole,
         found,
+        ..
     } = survey;
     let mut reader = DiskReader::direct(&wal.path)?;
     let durable = marks

@@ -156,8 +156,12 @@ fn a_bad_sector_in_an_old_wal_file_costs_what_is_in_it() {
         .map(|f| f.numbers.map(|(a, b)| (a.get(), b.get())))
         .collect();
     assert_eq!(reported, [Some((5, 8))]);
-    let kept = vault.quarantined();
-    assert_eq!((kept.len(), kept[0].offset, kept[0].length), (1, 8192, 4096));
+    // The bytes, and the file whole: the disk may give more of it another time.
+    let kept: Vec<_> = vault.quarantined().iter().map(|q| (q.offset, q.length)).collect();
+    assert_eq!(kept, [(0, 64 * 1024), (8192, 4096)]);
+    let file = dir.path().join("quarantine/file-1-0-1.bin");
+    assert_eq!(std::fs::metadata(file).unwrap().len(), 64 * 1024);
+    assert!(!dir.path().join("wal/0000000001/0000/000000000001.wal").exists());
     vault.close(writers);
     let _ = last;
 }
@@ -294,24 +298,52 @@ fn a_bad_sector_in_the_wal_file_in_use_costs_what_is_in_it() {
 }
 
 #[test]
-fn a_seal_that_failed_after_its_rename_is_done_again() {
-    for point in ["dir.sync", "file.rename"] {
-        let _scenario = alone();
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::default();
-        let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
-        let mut kept = Vec::new();
-        fail::cfg(point, "25%return").unwrap();
-        for n in 0..300u64 {
-            append(&mut writers[0], n, &payload(n, 1000));
-            kept.push(payload(n, 1000));
-        }
-        wait_acked(&writers[0], writers[0].last_written().unwrap());
-        wait("sealing", || sealed(&vault).len() >= 3);
-        fail::remove(point);
-        assert_eq!(payloads(&vault, 0), kept);
-        vault.close(writers);
+fn a_seal_whose_rename_failed_is_done_again() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let mut kept = Vec::new();
+    fail::cfg("file.rename", "25%return").unwrap();
+    for n in 0..300u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+        kept.push(payload(n, 1000));
     }
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    wait("sealing", || sealed(&vault).len() >= 3);
+    fail::remove("file.rename");
+    assert_eq!(payloads(&vault, 0), kept);
+    vault.close(writers);
+}
+
+#[test]
+fn a_folder_sync_that_failed_is_final_and_what_was_acknowledged_is_there_after_a_restart() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    fail::cfg("dir.sync", "return").unwrap();
+    let mut n = 0;
+    wait("the shard to fail", || {
+        let payload = payload(n, 1000);
+        let taken = writers[0].must_append(&meta(n), payload.len(), std::iter::once(&payload[..]));
+        n += u64::from(taken.is_ok());
+        vault.failure().is_some()
+    });
+    assert!(
+        vault.failure().unwrap().contains("cannot sync the folder"),
+        "{:?}",
+        vault.failure()
+    );
+    fail::remove("dir.sync");
+    let acked = writers[0].watermark().acked();
+    drop((vault, writers));
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let (entries, faults) = read(&vault, 0);
+    assert_eq!(faults, []);
+    assert!(entries.last().map(|e| e.lsn) >= acked, "{acked:?}");
+    vault.close(writers);
 }
 
 #[test]
