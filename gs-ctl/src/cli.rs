@@ -173,6 +173,14 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
+    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal. It is logged
+    Show {
+        /// The exporter it belongs to
+        exporter: String,
+        /// Which: node/shard/segment:number, as the list shows it
+        #[arg(value_name = "LETTER")]
+        letter: LetterName,
+    },
     /// Offer dead letters to their sink once more. Exit code 1 when any is still one afterwards
     Replay(Letters),
     /// Give dead letters up: they are never sent, and no longer hold their segments

@@ -131,6 +131,25 @@ fn an_override_is_shown_with_who_and_why() {
 }
 
 #[test]
+fn what_an_exporter_would_lose_must_be_accepted_and_a_letter_can_be_looked_into() {
+    let (_dir, fake) = fake();
+    let refused = fake.ctl(&["exporter", "forget", "old"]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("--accept-loss"), "{}", refused.err);
+    let forgotten = fake.ctl(&["exporter", "forget", "old", "--accept-loss", "-o", "json"]);
+    assert_eq!(forgotten.code, 0, "{}", forgotten.err);
+    assert!(forgotten.out.contains("\"dead_letters\": 2"), "{}", forgotten.out);
+    let shown = fake.ctl(&["dead-letter", "show", "backend", "1/0/42:7"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let line: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(
+        (&line["entry"], &line["payload_hex"]),
+        (&"1/0/42:7".into(), &"ff01".into())
+    );
+    fake.end();
+}
+
+#[test]
 fn a_seek_names_its_place() {
     let (_dir, fake) = fake();
     for (to, asked) in [

@@ -1,13 +1,16 @@
 //! `gs-ctl dead-letter`.
 
-use gophership_proto::control::v1::{DeadLetterSelection, ListDeadLettersRequest};
+use gophership_proto::control::v1::{
+    DeadLetterSelection, ListDeadLettersRequest, ShowDeadLetterReply, ShowDeadLetterRequest,
+};
+use gophership_proto::otlp::json;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{DeadLetter, Letters};
 use crate::connect::Client;
 use crate::human;
-use crate::letters::{LetterList, LetterView};
+use crate::letters::{LetterList, LetterName, LetterView};
 use crate::outcome::{Failure, Outcome, refused};
 use crate::output::{Answer, Format, print};
 use crate::table::pairs;
@@ -25,7 +28,10 @@ pub(crate) fn check(asked: &DeadLetter) -> Result<(), Failure> {
             "dropped dead letters are never sent to {}: if they may be lost for it, say --accept-loss",
             letters.exporter
         ))),
-        DeadLetter::Drop { accept_loss: true, .. } | DeadLetter::List { .. } | DeadLetter::Replay(_) => Ok(()),
+        DeadLetter::Drop { accept_loss: true, .. }
+        | DeadLetter::List { .. }
+        | DeadLetter::Show { .. }
+        | DeadLetter::Replay(_) => Ok(()),
     }
 }
 
@@ -33,6 +39,7 @@ pub(crate) fn check(asked: &DeadLetter) -> Result<(), Failure> {
 pub(crate) async fn dead_letter(node: &mut Client, asked: DeadLetter, format: Format) -> anyhow::Result<Outcome> {
     match asked {
         DeadLetter::List { exporter, limit } => list(node, exporter, limit, format).await,
+        DeadLetter::Show { exporter, letter } => show(node, exporter, letter).await,
         DeadLetter::Replay(letters) => replay(node, letters, format).await,
         DeadLetter::Drop { letters, .. } => {
             let exporter = letters.exporter.clone();
@@ -42,6 +49,30 @@ pub(crate) async fn dead_letter(node: &mut Client, asked: DeadLetter, format: Fo
             Ok(Outcome::Done)
         }
     }
+}
+
+/// Prints what is in one letter, on one line whatever the format.
+async fn show(node: &mut Client, exporter: String, letter: LetterName) -> anyhow::Result<Outcome> {
+    let asked = ShowDeadLetterRequest {
+        exporter,
+        letter: Some(letter.0),
+    };
+    let shown = node.show_dead_letter(asked).await.map_err(|e| refused(&e))?;
+    println!("{}", payload_line(&letter, &shown.into_inner()));
+    Ok(Outcome::Done)
+}
+
+/// A payload as a line of JSON; one that is no logs in hexadecimal.
+fn payload_line(letter: &LetterName, shown: &ShowDeadLetterReply) -> String {
+    let mut line = Vec::new();
+    let why = match json::write_line(&shown.payload, Some(&letter.to_string()), &mut line) {
+        Ok(()) if shown.malformed.is_empty() => return String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
+        Ok(()) => shown.malformed.clone(),
+        Err(error) if shown.malformed.is_empty() => error.to_string(),
+        Err(_) => shown.malformed.clone(),
+    };
+    let bytes: String = shown.payload.iter().map(|b| format!("{b:02x}")).collect();
+    serde_json::json!({"entry": letter.to_string(), "malformed": why, "payload_hex": bytes}).to_string()
 }
 
 /// No names mean all; the command line has made sure that all were asked for then.

@@ -147,6 +147,18 @@ impl Control for Service {
         }))
     }
 
+    async fn show_dead_letter(
+        &self,
+        request: Request<ShowDeadLetterRequest>,
+    ) -> Result<Response<ShowDeadLetterReply>, Status> {
+        self.note(&request.into_inner().exporter);
+        Ok(Response::new(ShowDeadLetterReply {
+            letter: None,
+            payload: vec![0xff, 0x01],
+            malformed: String::new(),
+        }))
+    }
+
     /// Two a page at most.
     async fn list_dead_letters(
         &self,

@@ -98,6 +98,25 @@ pub(super) fn list_letters(
     })
 }
 
+/// What is in a dead letter.
+pub(super) async fn show_letter(
+    context: &ControlContext,
+    request: &v1::ShowDeadLetterRequest,
+) -> Result<v1::ShowDeadLetterReply, Status> {
+    let entry = entry_key(&request.letter.unwrap_or_default())?;
+    let shown = context.catalogue.read(|state| {
+        let found = state.dead_letter(&request.exporter, entry);
+        found.map(|found| letter(found, context.vault.has_segment(found.segment())))
+    });
+    let payload = context.exporters.letter_payload(&request.exporter, entry).await;
+    let (payload, malformed) = payload.map_err(|e| refused(&e))?;
+    Ok(v1::ShowDeadLetterReply {
+        letter: shown,
+        payload: payload.into(),
+        malformed: malformed.unwrap_or_default(),
+    })
+}
+
 /// The letters that a selection means.
 pub(super) fn selected(context: &ControlContext, selection: &v1::DeadLetterSelection) -> Result<Vec<EntryKey>, Status> {
     let named = selection.refs.iter().map(entry_key).collect::<Result<Vec<_>, _>>()?;

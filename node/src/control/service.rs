@@ -221,6 +221,14 @@ impl Control for ControlService {
         forgotten.await?.map(Response::new)
     }
 
+    async fn show_dead_letter(
+        &self,
+        request: Request<v1::ShowDeadLetterRequest>,
+    ) -> Result<Response<v1::ShowDeadLetterReply>, Status> {
+        let shown = exporters::show_letter(&self.context, &request.into_inner());
+        shown.await.map(Response::new)
+    }
+
     async fn list_dead_letters(
         &self,
         request: Request<v1::ListDeadLettersRequest>,

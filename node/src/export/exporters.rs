@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
@@ -25,7 +26,7 @@ use super::orders::Orders;
 use super::status::{ExporterView, Place, Status, add};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{Export, ExportKind, ExportStart, ExportTarget};
-use crate::sink::Sink;
+use crate::sink::{Readier, Sink, read_again};
 use crate::somatic::{Throttle, ZoneCell};
 
 /// What exporters are started with.
@@ -519,6 +520,23 @@ impl Exporters {
                 Some(entry) => Err(ExportError::NoSuchLetter { entry: *entry }),
                 None => Ok(named),
             }
+        })
+    }
+
+    /// What is in the entry of a dead letter: its payload fit to be sent, or as it was received and why it is not.
+    ///
+    /// # Errors
+    /// There is no such letter, or its entry cannot be read here.
+    pub async fn letter_payload(&self, name: &str, entry: EntryKey) -> Result<(Bytes, Option<String>), ExportError> {
+        let gone = || ExportError::NoSuchLetter { entry };
+        self.letters(name, vec![entry])?;
+        let stored = read_again(&self.vault, entry).await.ok_or_else(gone)?;
+        let (node, shard, lsn) = entry;
+        tracing::info!(exporter = name, entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.shown");
+        let received = Bytes::copy_from_slice(&stored.payload);
+        Ok(match Readier::default().item(stored, self.max_message) {
+            Ok(item) => (item.payload, None),
+            Err(why) => (received, Some(why)),
         })
     }
 

@@ -71,6 +71,12 @@ async fn dead_letters_that_a_sink_fails_at_stay_and_hold_up_no_others() {
     stub.then(Reply::Ok);
     stub.fails_at(b"entry 1 ", Reply::Http(500, None));
     let letters = running.exporters.letters("a", Vec::new()).unwrap();
+    let (first, why) = running.exporters.letter_payload("a", letters[0]).await.unwrap();
+    assert_eq!(
+        (first.as_ref(), why),
+        (payloads[0].as_slice(), None),
+        "it can be looked into"
+    );
     let sent = running.exporters.send_letters("a").unwrap().run(letters).await.unwrap();
     assert_eq!((sent.taken, sent.refused_again, sent.left), (2, 1, 0));
     assert_eq!(stub.taken(), payloads[1..]);

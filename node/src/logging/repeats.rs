@@ -5,7 +5,8 @@
 //! Invariants:
 //! - I1: a place's first line is given, and its first after a second in which it gave none and none was told.
 //! - I2: given plus told equals what was logged.
-//! - I3: the table is bounded by the places in the code that log.
+//! - I3: a line that tells of lost records is always given.
+//! - I4: the table is bounded by the places in the code that log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,6 +22,9 @@ use tracing_subscriber::layer::{Context, Filter};
 const WINDOW: Duration = Duration::from_secs(1);
 /// The target of the lines that tell of others: never left out themselves.
 const TARGET: &str = "gophership::logging";
+
+/// Lines that tell of lost records: each tells of others, and none is left out.
+const LOSSES: [&str; 2] = ["segment.dropped", "export.entry.unreadable"];
 
 /// What is known of each place that logged.
 #[derive(Default)]
@@ -125,6 +129,9 @@ impl<S: Subscriber> Filter<S> for OncePerSecond {
     fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::INFO || metadata.target() == TARGET {
+            return true;
+        }
+        if *metadata.level() == Level::ERROR && LOSSES.contains(&message_of(event).as_str()) {
             return true;
         }
         self.0.admit(metadata, Instant::now(), || message_of(event))

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::*;
 
@@ -65,6 +65,20 @@ fn i1_i2_a_line_that_repeats_is_given_once_and_the_rest_told_with_a_count() {
         (&told["level"], &told["line"], &told["count"]),
         (&"WARN".into(), &"budget.request.refused".into(), &99.into())
     );
+}
+
+#[test]
+fn i3_each_line_that_tells_of_lost_records_is_given() {
+    let lines = lines(Duration::from_secs(1), || {
+        for segment in 0..5 {
+            error!(segment, "segment.dropped");
+            error!(segment, "another.line.repeated");
+        }
+    });
+    let dropped = lines.iter().filter(|line| line["message"] == "segment.dropped");
+    assert_eq!(dropped.count(), 5, "{lines:?}");
+    let others = lines.iter().filter(|line| line["message"] == "another.line.repeated");
+    assert_eq!(others.count(), 1, "{lines:?}");
 }
 
 #[test]
