@@ -225,7 +225,8 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ShowDeadLetterRequest>,
     ) -> Result<Response<v1::ShowDeadLetterReply>, Status> {
-        let shown = exporters::show_letter(&self.context, &request.into_inner());
+        let request = request.into_inner();
+        let shown = exporters::show_letter(&self.context, &request);
         shown.await.map(Response::new)
     }
 
