@@ -249,6 +249,14 @@ pub(crate) enum Segment {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
     },
+    /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are
+    Forget {
+        /// node/shard/index, as the list shows it
+        segment: SegmentName,
+        /// What is in it may be given up
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Read all of a segment from the disk and check every byte. Exit code 4 when something is damaged
     Verify {
         /// node/shard/index, as the list shows it

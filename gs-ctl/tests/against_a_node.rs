@@ -400,6 +400,25 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "what can be read is there"
     );
     node.end();
+
+    // A segment whose file is gone can be given up, by name.
+    assert_ne!(
+        node.ctl(&["segment", "forget", &name, "--accept-loss"]).code,
+        0,
+        "it can be read"
+    );
+    fs::remove_file(&file).unwrap();
+    assert_eq!(node.ctl(&["replay", "start", "--sink", &sink]).code, 4);
+    let refused = node.ctl(&["segment", "forget", &name]);
+    assert!(
+        refused.code != 0 && refused.err.contains("--accept-loss"),
+        "{}",
+        refused.err
+    );
+    let given_up = node.ctl(&["segment", "forget", &name, "--accept-loss", "-o", "json"]);
+    assert_eq!(given_up.code, 0, "{}", given_up.err);
+    let list: Value = serde_json::from_str(&given_up.out).unwrap();
+    assert_eq!(list["segments"][0]["state"], "lost");
 }
 
 #[test]

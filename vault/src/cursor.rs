@@ -254,6 +254,15 @@ impl ShardCursor {
 
     /// A file that could not be opened is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
+        if error.disposition() != Disposition::Overloaded {
+            let shown = self
+                .parts
+                .table
+                .sealed_is_unreadable(id.shard, id.index, &error.to_string());
+            if shown {
+                tracing::error!(segment = %id, %error, "segment.file.unreadable");
+            }
+        }
         if self.follows {
             self.waits = Some(format!("segment {id} cannot be read: {error}"));
             return None;

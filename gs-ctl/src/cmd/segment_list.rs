@@ -1,9 +1,12 @@
-//! `gs-ctl segment list`.
+//! `gs-ctl segment list`, and `segment forget`, which answers with a list of the one.
 
-use gophership_proto::control::v1::{ListSegmentsRequest, SegmentState, SegmentSummary, TimeRange};
+use gophership_proto::control::v1::{
+    ForgetSegmentRequest, ListSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::SegmentName;
 use crate::connect::Client;
 use crate::human;
 use crate::outcome::{Outcome, refused};
@@ -136,6 +139,28 @@ pub(crate) async fn list(node: &mut Client, shard: Option<u32>, format: Format) 
             break;
         }
     }
+    print(&SegmentList { segments }, format)?;
+    Ok(Outcome::Done)
+}
+
+/// Has the node give up a segment that cannot be read.
+pub(crate) async fn forget(
+    node: &mut Client,
+    name: SegmentName,
+    accept_loss: bool,
+    format: Format,
+) -> anyhow::Result<Outcome> {
+    let segment = SegmentRef {
+        node: name.node,
+        shard: name.shard,
+        index: name.index,
+    };
+    let asked = ForgetSegmentRequest {
+        segment: Some(segment),
+        accept_loss,
+    };
+    let summary = node.forget_segment(asked).await.map_err(|e| refused(&e))?.into_inner();
+    let segments = vec![SegmentView::from(summary)];
     print(&SegmentList { segments }, format)?;
     Ok(Outcome::Done)
 }

@@ -131,6 +131,11 @@ impl Control for Service {
         self.exporter(&asked.name, ExporterState::CatchingUp)
     }
 
+    async fn forget_segment(&self, request: Request<ForgetSegmentRequest>) -> Result<Response<SegmentSummary>, Status> {
+        self.note(&request.into_inner());
+        Err(Status::failed_precondition("it can be read"))
+    }
+
     async fn forget_exporter(
         &self,
         request: Request<ForgetExporterRequest>,

@@ -107,6 +107,19 @@ impl Control for ControlService {
         described.map(Response::new)
     }
 
+    async fn forget_segment(
+        &self,
+        request: Request<v1::ForgetSegmentRequest>,
+    ) -> Result<Response<v1::SegmentSummary>, Status> {
+        let request = request.into_inner();
+        let id = convert::segment_id(request.segment.unwrap_or_default())?;
+        let context = Arc::clone(&self.context);
+        let given_up = self
+            .blocking
+            .run(move || segments::forget(&context, id, request.accept_loss));
+        given_up.await?.map(Response::new)
+    }
+
     async fn verify_segment(
         &self,
         request: Request<v1::SegmentRef>,
