@@ -399,7 +399,6 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         payloads(8)[4..],
         "what can be read is there"
     );
-    node.end();
 
     // A segment whose file is gone can be given up, by name.
     assert_ne!(
@@ -419,6 +418,7 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
     assert_eq!(given_up.code, 0, "{}", given_up.err);
     let list: Value = serde_json::from_str(&given_up.out).unwrap();
     assert_eq!(list["segments"][0]["state"], "lost");
+    node.end();
 }
 
 #[test]
