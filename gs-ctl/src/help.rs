@@ -32,6 +32,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "dead-letter list",
         &["gs-ctl dead-letter list --exporter backend --limit 20"],
     ),
+    ("dead-letter show", &["gs-ctl dead-letter show backend 1/0/42:7"]),
     (
         "dead-letter replay",
         &[
