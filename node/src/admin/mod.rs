@@ -79,3 +79,47 @@ async fn api_status(State(source): State<StatusSource>) -> (StatusCode, Json<Val
 fn no_status(why: &str) -> (StatusCode, Json<Value>) {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why })))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::control::testkit::TestNode;
+
+    async fn status(source: &StatusSource) -> (StatusCode, Value) {
+        let router = router(NodeState::new("test".to_owned()), Arc::clone(source));
+        let request = Request::get("/api/v1/status").body(Body::empty()).expect("a request");
+        let answer = router.oneshot(request).await.expect("an answer");
+        let code = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        (code, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_status_is_as_the_schema_of_gs_ctl_says_once_there_is_one() {
+        let source = StatusSource::default();
+        let (code, why) = status(&source).await;
+        assert_eq!(
+            (code, &why["error"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"the node is starting".into())
+        );
+        let dir = tempfile::tempdir().expect("a folder");
+        let node = TestNode::open(dir.path(), 1);
+        let control = node.serve(&[]).await;
+        assert!(source.set(control.context.clone()).is_ok());
+        let (code, shown) = status(&source).await;
+        assert_eq!(code, StatusCode::OK);
+        let schema = include_str!("../../../gs-ctl/schemas/status.json");
+        let schema = serde_json::from_str(schema).expect("a schema");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let faults: Vec<String> = validator.iter_errors(&shown).map(|e| e.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?} in {shown:#}");
+        assert_eq!(shown["memory"]["budget_bytes"], 1000);
+        drop(source);
+        control.stop().await;
+        node.close();
+    }
+}

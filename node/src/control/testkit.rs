@@ -151,10 +151,11 @@ impl TestNode {
         };
         let listener = listen(&self.path).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve(listener, context, async move { drop(stopped.await) }));
+        let task = tokio::spawn(serve(listener, context.clone(), async move { drop(stopped.await) }));
         let client = connect(self.path.join(super::SOCKET_NAME)).await;
         TestControl {
             client,
+            context,
             stop,
             task,
             exporters: running,
@@ -164,6 +165,7 @@ impl TestNode {
 
 pub(crate) struct TestControl {
     pub(crate) client: ControlClient<Channel>,
+    pub(crate) context: ControlContext,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
     exporters: Arc<Exporters>,
@@ -171,6 +173,7 @@ pub(crate) struct TestControl {
 
 impl TestControl {
     pub(crate) async fn stop(self) {
+        drop(self.context);
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
         tokio::task::spawn_blocking(move || self.exporters.stop())
