@@ -1,34 +1,42 @@
 #!/usr/bin/env bash
-# A short fault-injection run against the release binaries, and its control: a node that acknowledges before it syncs must be seen to lose.
+# Fault injection against the release binaries (`cargo build --release --workspace`). `short` is what CI runs with each change; `long` has more rounds, and the
+# controls: a node that acknowledges before it syncs, and a disk that drops syncs, must be seen to lose.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 jepsen="$target/release/jepsen-like"
 # Says what is not run and why; with NO_SKIP that fails.
 skip() { echo "SKIPPED: $1"; [ -z "${NO_SKIP:-}" ]; }
+# rounds SHORT LONG: as many as this run has.
+length=${1:-short}
+rounds() { if [ "$length" = long ]; then echo "$2"; else echo "$1"; fi; }
 
-# The control first, and moved away: a node that loses data is never left under the real one's name.
-cargo build --release -p gophership --features ack-before-sync
-mv "$target/release/gophership" "$target/release/gophership-acks-early"
-cargo build --release -p gophership -p gs-ctl -p jepsen-like
-"$jepsen" kill-loop --rounds 20 --connections 4
+if [ "$length" = long ]; then
+    # The control first, and moved away: a node that loses data is never left under the real one's name.
+    cargo build --release --workspace --features gophership/ack-before-sync
+    mv "$target/release/gophership" "$target/release/gophership-acks-early"
+    cargo build --release --workspace
+fi
+"$jepsen" kill-loop --rounds "$(rounds 6 20)" --connections 4
 "$jepsen" clean-restart --rounds 2
 "$jepsen" disk-full --rounds 1
 "$jepsen" bit-flip --rounds 1
-"$jepsen" export-kill --rounds 3
+"$jepsen" export-kill --rounds "$(rounds 1 3)"
 "$jepsen" sink-answers --seconds 15
 "$jepsen" disk-tiers
 if command -v strace >/dev/null; then
-    "$jepsen" sync-error --rounds 5
+    "$jepsen" sync-error --rounds "$(rounds 2 5)"
     "$jepsen" bad-sector --rounds 1
 else
     skip "sync-error and bad-sector need strace"
 fi
 if [ "$(id -u)" = 0 ]; then
-    "$jepsen" power-cut --rounds 20
+    "$jepsen" power-cut --rounds "$(rounds 8 20)"
     "$jepsen" disk-full --by filler --rounds 1
-    "$jepsen" power-cut --rounds 3 --skip-syncs
-    "$jepsen" power-cut --rounds 30 --expect-loss --node "$target/release/gophership-acks-early"
+    if [ "$length" = long ]; then
+        "$jepsen" power-cut --rounds 3 --skip-syncs
+        "$jepsen" power-cut --rounds 30 --expect-loss --node "$target/release/gophership-acks-early"
+    fi
 else
     skip "power cuts and full file systems need root"
 fi
