@@ -356,9 +356,14 @@ impl Model {
     /// cannot be read, so nothing from there on is owed yet.
     pub(crate) fn owed(&self, catalogue: &State, done: Option<Lsn>) -> Vec<(u64, Lsn)> {
         let settled = |e: &&Entry| e.void || e.hurt || is_settled(e, catalogue);
-        let ahead = self.entries.values().filter(|e| Some(e.lsn) > done && !e.trimmed);
-        let held_up = ahead.map(|e| e.lsn.index().get());
-        let until = held_up
+        let is_sealed = |e: &Entry| catalogue.segment_state(segment_of(e.lsn)) == SegmentState::Sealed;
+        // Where it stands at the end of a segment that is not sealed, it cannot know that this is the end.
+        let may_need = |e: &&Entry| {
+            let in_hand = done.is_some_and(|done| done.index() == e.lsn.index());
+            !e.trimmed && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
+        };
+        let needed = self.entries.values().filter(may_need).map(|e| e.lsn.index().get());
+        let until = needed
             .filter(|index| self.cannot_be_read(*index) || self.off_record.contains(index))
             .min();
         let before = self
