@@ -360,7 +360,10 @@ impl Model {
         // Where it stands at the end of a segment that is not sealed, it cannot know that this is the end.
         let may_need = |e: &&Entry| {
             let in_hand = done.is_some_and(|done| done.index() == e.lsn.index());
-            !e.trimmed && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
+            let index = e.lsn.index().get();
+            // The record of a trim may have gone with the catalogue that had it.
+            let is_held = !e.trimmed || self.off_record.contains(&index);
+            is_held && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
         };
         let needed = self.entries.values().filter(may_need).map(|e| e.lsn.index().get());
         let until = needed
