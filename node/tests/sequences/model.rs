@@ -246,7 +246,7 @@ impl Model {
     fn miss(&self, lsn: Lsn, seen: &Seen) -> Checked<Fate> {
         let entry = &self.entries[&lsn];
         let index = lsn.index().get();
-        if entry.void || entry.trimmed {
+        if entry.void || entry.trimmed || entry.lost {
             return Ok(Fate::Waits);
         }
         let on_record = is_on_record(segment_of(lsn), &seen.catalogue);
@@ -260,7 +260,8 @@ impl Model {
         }
         if self.cannot_be_read(index) || self.off_record.contains(&index) {
             // It cannot be read now; it must not go.
-            return if seen.files.contains(&index) || !entry.kept {
+            let may_be_void = entry.hurt && !self.is_provable(entry);
+            return if seen.files.contains(&index) || !entry.kept || may_be_void {
                 Ok(Fate::Waits)
             } else {
                 Err(format!(
@@ -276,7 +277,7 @@ impl Model {
                 Fate::Waits
             });
         }
-        if entry.lost || (entry.hurt && (said(entry, seen) || !self.is_provable(entry))) {
+        if entry.hurt && (said(entry, seen) || !self.is_provable(entry)) {
             return Ok(Fate::Lost);
         }
         let what = format!("entry {} ({lsn}), acknowledged in boot {}", entry.number, entry.boot);

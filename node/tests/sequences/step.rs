@@ -107,6 +107,8 @@ pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
     while (steps.len() as u64) < count {
         if rng.chance(8) {
             steps.extend(broken_recovery(&mut rng));
+        } else if rng.chance(8) {
+            steps.extend(older_than_the_data(&mut rng));
         } else {
             let next = next(&mut rng, steps.last());
             steps.push(next);
@@ -114,6 +116,13 @@ pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
     }
     steps.truncate(STEPS_MAX as usize);
     (setup, steps)
+}
+
+/// A catalogue that is put back from before the newest data, and the two starts that find that.
+fn older_than_the_data(rng: &mut Rng) -> [Step; 5] {
+    let end = if rng.chance(50) { Step::Restart } else { crash(rng) };
+    let old = Step::OldCatalogue(rng.next() as u8);
+    [Step::CopyCatalogue, append(rng), end, old, Step::Restart]
 }
 
 /// A crash that leaves two files of one boot unsealed, damage in one of them, and a crash in the recovery of the two.
