@@ -419,11 +419,11 @@ impl Drop for World {
     }
 }
 
-/// Segments whose recovery has failed for what was injected.
+/// Segments whose recovery has failed for what was injected, or waits for another one.
 fn unrecovered(store: &Store) -> BTreeSet<u32> {
     let segments = store.vault.segments().into_iter();
     segments
-        .filter(|(_, state)| matches!(state, SegmentState::Unreadable(why) if why.contains("injected")))
+        .filter(|(_, state)| matches!(state, SegmentState::Unreadable(why) if ["injected", "waits for segment"].iter().any(|w| why.contains(w))))
         .map(|(id, _)| id.index.get())
         .collect()
 }
