@@ -152,7 +152,8 @@ fn an_older_copy_takes_in_what_came_after_it() {
     drop(node);
     let older = fs::read(&path).unwrap();
     let mut node = start(dir.path()).unwrap();
-    let n = node.fill(n, 3);
+    // More than there were spares on record.
+    let n = node.fill(n, 6);
     drop(node);
     fs::write(&path, older).unwrap();
     let node = start(dir.path()).unwrap();

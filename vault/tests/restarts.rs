@@ -57,7 +57,8 @@ fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let n = fill(&vault, &mut writers[0], 0, 1);
     let older = ledger.copy();
-    fill(&vault, &mut writers[0], n, 2);
+    // More than there were spares on record.
+    fill(&vault, &mut writers[0], n, 6);
     let newest = ledger.copy();
     let all = payloads(&vault, 0);
     drop((vault, writers));
