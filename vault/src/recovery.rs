@@ -68,8 +68,8 @@ struct Survey {
     header: WalHeader,
     header_is_whole: bool,
     found: WalScan,
-    /// Whether there were pages that the disk did not give.
-    has_bad_pages: bool,
+    /// Whether the disk did not give pages that may hold something.
+    misses_pages: bool,
 }
 
 /// For the segments of one boot: how far durable marks say that each was synced, and where each ended according to the file after it.
@@ -296,7 +296,7 @@ fn needs_nothing(parts: &KeeperParts, wal: &LeftWal) -> bool {
 /// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give them another time.
 fn remove_wal(parts: &KeeperParts, task: &Task) -> bool {
     let wal = &task.wal;
-    let removed = if task.survey.as_ref().is_some_and(|s| s.has_bad_pages) {
+    let removed = if task.survey.as_ref().is_some_and(|s| s.misses_pages) {
         let why = "the disk did not give all of its pages when it was recovered".to_owned();
         let reason = Quarantined::new(&wal.path, 0, wal.bytes, wal.id, None, why);
         parts.quarantine.keep_file(reason)
@@ -319,12 +319,14 @@ fn survey(parts: &KeeperParts, wal: &LeftWal, patience: &Patience<'_>) -> Result
         let mut reader = DiskReader::direct(&wal.path)?;
         let (header, header_is_whole) = header_of(parts, wal, &mut reader)?;
         let found = scan(&mut reader, &header, &mut |_, _| Ok(()))?;
-        if !reader.met_bad_pages() || tries == UNREAD_SCANS || !patience.wait(RETRY) {
+        // Pages behind the end hold nothing.
+        let misses_pages = reader.met_bad_pages() && (found.end_is_unread || !found.bad.is_empty());
+        if !misses_pages || tries == UNREAD_SCANS || !patience.wait(RETRY) {
             return Ok(Survey {
                 header,
                 header_is_whole,
                 found,
-                has_bad_pages: reader.met_bad_pages(),
+                misses_pages,
             });
         }
     }
