@@ -407,7 +407,8 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "it can be read"
     );
     fs::remove_file(&file).unwrap();
-    assert_eq!(node.ctl(&["replay", "start", "--sink", &sink]).code, 4);
+    let other = format!("file:{}", node.path("y.lenpb").display());
+    assert_eq!(node.ctl(&["replay", "start", "--sink", &other]).code, 4);
     let refused = node.ctl(&["segment", "forget", &name]);
     assert!(
         refused.code != 0 && refused.err.contains("--accept-loss"),

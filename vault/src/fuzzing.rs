@@ -195,7 +195,7 @@ fn check_wal(bytes: &[u8], put: &BTreeMap<u32, Vec<u8>>) {
     );
     for all in [false, true] {
         let to = found.marks.get(&SegmentIndex::FIRST).copied();
-        let holes = judge_missing(&found.present, Durable { to, all }, found.end_is_unread);
+        let holes = judge_missing(&found.present, Durable { to, all, end: None }, found.end_is_unread);
         assert!(
             holes
                 .iter()
