@@ -364,7 +364,7 @@ impl Exporters {
         Ok(())
     }
 
-    /// Waits until an exporter does what it was told last, or [`CHANGE_PATIENCE`] is over.
+    /// Waits until an exporter does what it was told last, or `CHANGE_PATIENCE` is over.
     pub async fn obeyed(&self, name: &str) {
         let Ok(r) = self.find(name) else { return };
         let until = tokio::time::Instant::now() + CHANGE_PATIENCE;
