@@ -1,6 +1,6 @@
 //! Answers as data: the shapes that `gs-ctl -o json` and the admin port's `/api/v1` give alike.
 //!
-//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]. Start with [`json`], which says how times are written.
+//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]. Start with [`json()`], which says how times are written.
 //!
 //! **Invariants.** I1: a time is `NAME`, RFC 3339 with nanoseconds, and `NAME_unix_nano`, the same in digits as a string, since programs round numbers above 2^53.
 //! I2: what is not known, or has not happened, is null, never 0. I3: every key is always there.
@@ -30,7 +30,7 @@ pub fn json(answer: &impl Serialize) -> Result<Value, serde_json::Error> {
     serde_json::to_value(answer).map(with_times)
 }
 
-/// The JSON Schema of what [`json`] makes of a `T`.
+/// The JSON Schema of what [`json()`] makes of a `T`.
 #[must_use]
 pub fn schema<T: JsonSchema>(title: &str) -> Value {
     let mut schema = SchemaGenerator::default().into_root_schema_for::<T>().to_value();
