@@ -324,7 +324,7 @@ pub(crate) struct ReplayStart {
 pub(crate) enum Wal {
     /// Show what a WAL file holds: its header, every valid entry, and what is missing
     Dump {
-        /// The file: wal/SHARD/INDEX.wal in the data folder, or a copy
+        /// The file: wal/NODE/SHARD/INDEX.wal in the data folder, or a copy
         file: PathBuf,
     },
 }
