@@ -116,7 +116,7 @@ impl Task {
 /// Recovers what it can at once, and gives back what is left to do.
 pub(crate) fn recover_now(parts: &KeeperParts, left: Vec<LeftWal>) -> Vec<LeftWal> {
     let mut shards = by_shard(left);
-    // Whoever is told to stop waits for nothing.
+    // The start waits for this, so it waits for nothing itself.
     shards
         .values_mut()
         .for_each(|tasks| recover_shard(parts, tasks, &Patience::None));
