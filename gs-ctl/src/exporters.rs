@@ -65,10 +65,11 @@ impl Answer for ExporterView {
         rows.push((
             "Not sent",
             format!(
-                "{} records rejected, {} entries expired, {} given up, {} malformed, {} stretches unreadable",
+                "{} records rejected, {} entries expired, {} given up, {} dropped, {} malformed, {} stretches unreadable",
                 human::count(self.rejected_records),
                 human::count(self.expired_entries),
                 human::count(self.given_up_entries),
+                human::count(self.dropped_entries),
                 human::count(self.malformed_entries),
                 human::count(self.unreadable_stretches)
             ),

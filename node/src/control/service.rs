@@ -193,6 +193,7 @@ impl Control for ControlService {
         Ok(Response::new(
             replay::stream(
                 self.context.vault.clone(),
+                &self.context.catalogue,
                 &spec,
                 estimate,
                 place,

@@ -57,6 +57,8 @@ pub struct ExporterView {
     pub unreadable_stretches: u64,
     /// Entries since the boot that an operator gave up.
     pub given_up_entries: u64,
+    /// Entries dropped to make room before it had sent them.
+    pub dropped_entries: u64,
     /// Something that it waits for before it can read on.
     pub waiting: Option<String>,
     /// Begin of that wait.
@@ -109,6 +111,7 @@ impl From<Exporter> for ExporterView {
             malformed_entries: exporter.malformed_entries,
             unreadable_stretches: exporter.unreadable_stretches,
             given_up_entries: exporter.given_up_entries,
+            dropped_entries: exporter.dropped_entries,
             waiting: (!exporter.waiting.is_empty()).then_some(exporter.waiting),
             waiting_since_unix_nano: some_time(exporter.waiting_since_unix_nano),
             pivots: exporter.pivots,
