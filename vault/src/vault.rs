@@ -610,7 +610,10 @@ impl Vault {
         for (index, slot) in self.inner.table.from(shard, from) {
             let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
             let (last, entries, bytes) = match slot {
-                Slot::Sealed(record) => (
+                Slot::Sealed(record)
+                | Slot::Unreadable {
+                    sealed: Some(record), ..
+                } => (
                     record.stats.last_lsn.map_or(0, |l| l.number().get()),
                     record.stats.entries,
                     record.stats.payload_bytes,
@@ -620,11 +623,7 @@ impl Vault {
                     let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
                     (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
                 }
-                Slot::Recovering => {
-                    debt.entries += 1;
-                    continue;
-                }
-                Slot::Unreadable { .. } => {
+                Slot::Recovering | Slot::Unreadable { sealed: None, .. } => {
                     debt.entries += 1;
                     continue;
                 }
