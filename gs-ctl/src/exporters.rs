@@ -15,7 +15,7 @@ const ANSWER_CHARS: usize = 40;
 impl Answer for ExporterView {
     fn table(&self) -> String {
         let now = now_unix_nano();
-        let last = match (&self.last_answer, self.last_answer_unix_nano) {
+        let last = match (&self.last_answer, self.last_answered_unix_nano) {
             (None, _) => "-".to_owned(),
             (Some(answer), at) => format!("{} ({})", human::one_line(answer), human::time(at)),
         };

@@ -230,6 +230,7 @@ async fn two_exporters_share_the_copy_of_an_entry_that_both_sinks_refuse() {
     let key = (node.vault.identity().node_id, SHARD, lsn(1));
     assert_eq!(node.vault.kept_entries(), [key]);
     assert_eq!(running.exporters.drop_letters("a", vec![key]).unwrap(), 1);
+    assert_eq!(node.vault.kept_entries(), [key], "the other one needs it");
     let (shown, malformed) = running.exporters.letter_payload("b", key).await.unwrap();
     assert_eq!((&shown[..], malformed), (&payload(1, 3000)[..], None));
     assert_eq!(running.exporters.drop_letters("b", vec![key]).unwrap(), 1);

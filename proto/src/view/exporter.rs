@@ -24,7 +24,7 @@ pub struct ExporterView {
     /// The sink's last answer that was not acceptance.
     pub last_answer: Option<String>,
     /// Time of that answer.
-    pub last_answer_unix_nano: Option<u64>,
+    pub last_answered_unix_nano: Option<u64>,
     /// Time of the next attempt, where one waits for it.
     pub next_attempt_unix_nano: Option<u64>,
     /// Requests that have no answer yet.
@@ -94,7 +94,7 @@ impl From<Exporter> for ExporterView {
             compression: exporter.compression,
             since_unix_nano: some_time(exporter.since_unix_nano),
             last_answer: (!exporter.last_answer.is_empty()).then_some(exporter.last_answer),
-            last_answer_unix_nano: some_time(exporter.last_answer_unix_nano),
+            last_answered_unix_nano: some_time(exporter.last_answer_unix_nano),
             next_attempt_unix_nano: some_time(exporter.next_attempt_unix_nano),
             in_flight: exporter.in_flight,
             debt_bytes: exporter.debt_bytes,
