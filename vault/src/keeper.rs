@@ -483,8 +483,10 @@ pub(crate) fn seal_on_record(
 ) -> Result<SealRecord, VaultError> {
     let to = segment_path(&parts.data, record.id);
     // A turn before this one may have come as far as the rename, and the ledger did not answer: a folder whose sync failed ends the shard.
-    if from.exists() {
+    if from.try_exists().map_err(VaultError::io("look at", from))? {
         file_io::rename(from, &to)?;
+    } else {
+        to.metadata().map_err(VaultError::io("look at", &to))?;
     }
     parts.ledger.seal_segment(&record)?;
     tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
+
 use crate::error::{Disposition, VaultError};
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
@@ -35,7 +37,7 @@ pub(crate) use adopt::adopt_sealed;
 use evidence::{keep_bytes, keep_damaged};
 pub use inventory::{Inventory, take_inventory};
 pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
-use recut::{copies_of, cut_again, without};
+use recut::{EarlierCuts, cut_again, earlier_cuts, without};
 
 /// How long recovery waits before it tries again what may pass (a full disk, a catalogue without a leader).
 const RETRY: Duration = Duration::from_secs(1);
@@ -61,6 +63,8 @@ enum Progress {
     Failed,
     /// Its segment needs nothing more. The file goes when no older one of its boot needs its marks.
     Done,
+    /// An operator gave its segment up. The file stays, and older ones are judged with what it still says.
+    GivenUp,
 }
 
 /// A file's header and contents, as one scan found them.
@@ -127,10 +131,7 @@ pub(crate) fn recover_now(parts: &KeeperParts, left: Vec<LeftWal>) -> Vec<LeftWa
 fn by_shard(left: Vec<LeftWal>) -> BTreeMap<ShardId, Vec<Task>> {
     let mut shards: BTreeMap<ShardId, Vec<Task>> = BTreeMap::new();
     for wal in left {
-        // The files of a lost segment are for an operator to look at.
-        if !matches!(wal.known, Some(KnownSegment::Lost(_))) {
-            shards.entry(wal.id.shard).or_default().push(Task::new(wal));
-        }
+        shards.entry(wal.id.shard).or_default().push(Task::new(wal));
     }
     shards
 }
@@ -183,6 +184,11 @@ impl Patience<'_> {
 
 /// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it needs.
 fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
+    for task in tasks.iter_mut() {
+        if task.progress != Progress::Done && parts.table.is_lost(task.wal.id.shard, task.wal.id.index) {
+            task.progress = Progress::GivenUp;
+        }
+    }
     let unread = survey_all(parts, tasks, patience);
     let mut marks: BTreeMap<Epoch, BootMarks> = BTreeMap::new();
     for Survey { header, found, .. } in tasks.iter().filter_map(|t| t.survey.as_ref()) {
@@ -202,15 +208,22 @@ fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience
                     id: task.wal.id,
                     why: why.clone(),
                 }),
-                None => recover_patiently(parts, &task, &marks, patience),
+                None => {
+                    let tried = recover_patiently(parts, &task, &marks, patience);
+                    if matches!(tried, Err(VaultError::Unreadable { .. })) {
+                        // The disk gives other bytes now than when it was scanned.
+                        task.survey = None;
+                    }
+                    tried
+                }
             };
             task.progress = progress_after(parts, &task, tried, patience);
         }
         let is_needed = task.epoch().is_some_and(|epoch| boots_to_do.contains(&epoch));
-        if task.progress != Progress::Done {
-            boots_to_do.extend(task.epoch());
-        } else if !is_needed && remove_wal(parts, &task) {
-            continue;
+        match task.progress {
+            Progress::Done if !is_needed && remove_wal(parts, &task) => continue,
+            Progress::ToDo | Progress::Failed => boots_to_do.extend(task.epoch()),
+            Progress::Done | Progress::GivenUp => {}
         }
         left.push(task);
     }
@@ -233,8 +246,12 @@ fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) 
         match survey(parts, &task.wal, patience) {
             Ok(survey) => task.survey = Some(survey),
             Err(error) if error.disposition() == Disposition::Corrupt => {
-                task.progress = progress_after(parts, task, Err(error), patience);
+                // One that is only kept for its marks has none then; its segment is whole.
+                if task.progress == Progress::ToDo {
+                    task.progress = progress_after(parts, task, Err(error), patience);
+                }
             }
+            Err(_) if task.progress == Progress::GivenUp => {}
             Err(error) => drop(unread.insert(task.wal.id.index, error.to_string())),
         }
     }
@@ -268,12 +285,11 @@ fn progress_after(
         return Progress::ToDo;
     }
     let id = task.wal.id;
-    let slot = Slot::unreadable(error.to_string());
     let known_before = parts.table.get(id.shard, id.index);
     if !matches!(known_before, Some(Slot::Unreadable { why, .. }) if why == error.to_string()) {
         tracing::error!(segment = %id, path = %task.wal.path.display(), %error, "segment.recover.failed");
     }
-    parts.table.set(id.shard, id.index, slot);
+    parts.table.cannot_be_read(id.shard, id.index, error.to_string());
     match error {
         VaultError::Damaged { .. } | VaultError::Format { .. } => Progress::Failed,
         _ => Progress::ToDo,
@@ -377,6 +393,7 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
         found,
         ..
     } = survey;
+    fail_point!("recovery.surveyed");
     let mut reader = DiskReader::direct(&wal.path)?;
     let durable = marks
         .get(&header.epoch)
@@ -385,7 +402,24 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
     // Both header pages were synced before the file was on record: a file without them is not one that was never written to.
     let end_is_unread = found.end_is_unread || (!header_is_whole && found.present.is_empty());
     let judged = judge_missing(&found.present, durable, end_is_unread);
-    let copies = copies_of(parts, header, found);
+    let EarlierCuts {
+        copies,
+        not_opened,
+        half_read,
+    } = earlier_cuts(parts, header, found);
+    let holes = without(&judged, &copies);
+    let lost = holes.iter().any(|h| h.reason == HoleReason::Quarantined);
+    if let Some(error) = not_opened.filter(|_| lost) {
+        let why = format!("the WAL file has lost entries that may stand in an earlier cut of it: {error}");
+        return Err(VaultError::Unreadable { id: wal.id, why });
+    }
+    for path in half_read.iter().filter(|_| lost) {
+        let why = "the disk did not give all of its pages, and the WAL file has lost entries".to_owned();
+        let bytes = path.metadata().map_or(0, |file| file.len());
+        parts
+            .quarantine
+            .keep_file(Quarantined::new(path, 0, bytes, wal.id, None, why))?;
+    }
     keep_damaged(parts, wal, &mut reader, found, &judged, durable, &copies)?;
     for at in damaged_headers(&mut reader, header.size) {
         keep_bytes(
@@ -397,9 +431,7 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
             "a header page of the WAL file is damaged; the other copy or the catalogue served",
         )?;
     }
-    let holes = without(&judged, &copies);
-    let nothing =
-        found.present.is_empty() && copies.is_empty() && !holes.iter().any(|h| h.reason == HoleReason::Quarantined);
+    let nothing = found.present.is_empty() && copies.is_empty() && !lost;
     if wal.known.is_none() && !nothing {
         return Err(VaultError::Damaged {
             path: wal.path.clone(),
@@ -450,7 +482,7 @@ fn header_of(parts: &KeeperParts, wal: &LeftWal, reader: &mut DiskReader) -> Res
 fn drop_empty(parts: &KeeperParts, wal: &LeftWal, header: &WalHeader, found: &WalScan) -> Result<(), VaultError> {
     let mut reader = DiskReader::direct(&wal.path)?;
     if scan(&mut reader, header, &mut |_, _| Ok(()))? != *found {
-        return Err(recut::two_reads_differ(&reader));
+        return Err(recut::two_reads_differ(wal.id));
     }
     if matches!(wal.known, Some(KnownSegment::Open(_))) {
         parts.ledger.trim_segment(wal.id, TrimReason::Empty)?;

@@ -93,7 +93,7 @@ pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(Se
     let mut plan = Vec::new();
     let mut kept = Vec::new();
     for s in oldest_first {
-        if is_released(s) && (is_over(s) || too_much > 0) {
+        if is_released(s) && (is_over(s) || too_much > 0 || far_too_much > 0) {
             too_much = too_much.saturating_sub(s.stats.stored_bytes);
             far_too_much = far_too_much.saturating_sub(s.stats.stored_bytes);
             plan.push((s.id, TrimReason::Retention));
@@ -186,6 +186,29 @@ mod tests {
             [(1, false)],
             "what is released is enough"
         );
+    }
+
+    #[test]
+    fn i1_nothing_is_dropped_while_something_that_is_released_makes_the_room() {
+        let all = [sealed(1, 10), sealed(2, 20), sealed(3, 30)];
+        let rules = TrimRules {
+            now_ns: 0,
+            retention: Duration::from_secs(1),
+            release: &Release::By(Arc::new(|s: &SealRecord| s.id.index.get() > 1)),
+            // Less than would be evicted for, and more than leaves room for what all shards may write.
+            disk: DiskUse {
+                own: 79,
+                limit: 100,
+                ..DiskUse::default()
+            },
+            on_full: OnFull::DropOldest,
+            ahead: 20,
+        };
+        let plan: Vec<_> = trim_plan(&all, &rules)
+            .iter()
+            .map(|(id, why)| (id.index.get(), *why))
+            .collect();
+        assert_eq!(plan, [(2, TrimReason::Retention)]);
     }
 
     #[test]

@@ -112,6 +112,21 @@ impl Table {
         }
     }
 
+    /// Shows a segment that is not sealed as unreadable. One that an operator gave up stays so.
+    pub(crate) fn cannot_be_read(&self, shard: ShardId, index: SegmentIndex, why: String) {
+        let mut slots = self.lock();
+        if !matches!(slots.by_place.get(&(shard, index)), Some(Slot::Lost)) {
+            slots.by_place.insert((shard, index), Slot::unreadable(why));
+        }
+        drop(slots);
+        self.changed.notify_all();
+    }
+
+    /// Whether an operator gave a segment up.
+    pub(crate) fn is_lost(&self, shard: ShardId, index: SegmentIndex) -> bool {
+        matches!(self.lock().by_place.get(&(shard, index)), Some(Slot::Lost))
+    }
+
     /// Gives up a segment that cannot be read; says whether it was one.
     pub(crate) fn unreadable_is_lost(&self, shard: ShardId, index: SegmentIndex) -> bool {
         match self.lock().by_place.get_mut(&(shard, index)) {

@@ -559,3 +559,62 @@ fn a_recovery_that_fails_shows_the_segment_and_the_next_start_reads_it() {
     assert_eq!(payloads(&vault, 0), [b"kept".to_vec()]);
     vault.close(writers);
 }
+
+/// A vault as a crash left it, with 20 entries in its WAL file, and in the segment file that was being cut from it.
+fn crashed(dir: &std::path::Path) -> (Arc<MemoryLedger>, Vec<Vec<u8>>) {
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let seam = ShardSeam {
+        sink: Some(Box::new(Kept::default())),
+        ..ShardSeam::alone(Box::new(|| {}))
+    };
+    let data = DataDir::open(dir, true).unwrap();
+    let epoch = ledger.next_epoch();
+    let (vault, mut writers) = Vault::open(
+        data,
+        &options(1),
+        epoch,
+        Arc::clone(&ledger) as Arc<dyn Ledger>,
+        vec![seam],
+    )
+    .unwrap();
+    let all: Vec<Vec<u8>> = (1..=20).map(|n| noise(n, 30)).collect();
+    for (n, payload) in all.iter().enumerate() {
+        let lsn = append(&mut writers[0], n as u64, payload);
+        wait_acked(&writers[0], lsn);
+    }
+    drop((vault, writers));
+    (ledger.copy(), all)
+}
+
+#[test]
+fn a_file_that_reads_otherwise_the_second_time_is_read_again() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, all) = crashed(dir.path());
+    std::fs::remove_dir_all(dir.path().join("segments/0000000001")).unwrap();
+    fail::cfg("file.read", "return(000000000001.wal@8192-12288)").unwrap();
+    // The disk gives the page again between the scan and the cut.
+    fail::cfg_callback("recovery.surveyed", || fail::remove("file.read")).unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("its seal", || !sealed(&vault).is_empty());
+    assert_eq!(payloads(&vault, 0), all);
+    vault.close(writers);
+}
+
+#[test]
+fn what_the_wal_lost_is_waited_for_while_an_earlier_cut_cannot_be_opened() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, all) = crashed(dir.path());
+    let wal = dir.path().join("wal/0000000001/0000/000000000001.wal");
+    let mut bytes = std::fs::read(&wal).unwrap();
+    bytes[8192..8300].fill(0x55);
+    std::fs::write(&wal, bytes).unwrap();
+    fail::cfg("file.open", "return(000000000001.open)").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("it to be shown", || vault.status().unreadable_segments == 1);
+    fail::remove("file.open");
+    wait("its seal", || !sealed(&vault).is_empty());
+    assert_eq!(payloads(&vault, 0), all);
+    vault.close(writers);
+}

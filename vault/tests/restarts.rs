@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, ShardId};
-use gophership_vault::{ShardCursor, ShardWriter, Vault};
+use gophership_vault::{SegmentState, ShardCursor, ShardWriter, Vault};
 use support::{MemoryLedger, append, open, options, payload, payloads, read, sealed, wait, wait_acked, wait_recovered};
 
 const SHARD: ShardId = ShardId::new(0);
@@ -65,6 +65,9 @@ fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
     let segments = files(&dir.path().join("segments"), "seg");
     for start in 1..=4 {
         let (vault, mut writers) = open(dir.path(), &older, &options(1));
+        let shown: Vec<u32> = vault.segments().iter().map(|(id, _)| id.index.get()).collect();
+        let missing = (1..=segments.len() as u32).find(|index| !shown.contains(index));
+        assert_eq!(missing, None, "no reader may pass it, at no moment of start {start}");
         wait_recovered(&vault);
         let lsn = append(&mut writers[0], 1, b"written under the older catalogue");
         wait_acked(&writers[0], lsn);
@@ -229,6 +232,116 @@ fn a_wal_file_that_cannot_be_opened_is_recovered_once_it_can() {
     wait("its recovery", || vault.status().unreadable_segments == 0);
     drain(&vault, &mut follower, &mut got);
     assert_eq!(got.len(), 10);
+    vault.close(writers);
+}
+
+/// A vault as a crash left it, with the WAL files of segments 1 and 2; no segment file has what is in them. Its payloads are all acknowledged.
+fn two_wal_files(dir: &Path) -> (Arc<MemoryLedger>, Vec<PathBuf>, Vec<Vec<u8>>) {
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir, &ledger, &options(1));
+    ledger.seal_only(Some(0));
+    let mut all = Vec::new();
+    loop {
+        let n = all.len() as u64;
+        all.push(payload(n, 1000));
+        let lsn = append(&mut writers[0], n, &payload(n, 1000));
+        wait_acked(&writers[0], lsn);
+        if (lsn.index().get(), lsn.number().get()) == (2, 5) {
+            break;
+        }
+    }
+    let ledger = ledger.copy();
+    drop((vault, writers));
+    ledger.seal_only(None);
+    fs::remove_dir_all(dir.join("segments/0000000001")).unwrap();
+    (ledger, files(&dir.join("wal"), "wal"), all)
+}
+
+/// Puts something in the place of a file that nobody can open, root neither. Gives where the file is now.
+fn bar(path: &Path) -> PathBuf {
+    let away = path.with_extension("away");
+    fs::rename(path, &away).unwrap();
+    std::os::unix::fs::symlink(path, path).unwrap();
+    away
+}
+
+#[test]
+fn a_wal_file_that_is_given_up_stays_given_up_and_holds_no_older_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, wals, all) = two_wal_files(dir.path());
+    let away = bar(&wals[1]);
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("both to be shown", || vault.status().unreadable_segments == 2);
+    let second = vault.segments()[1].0;
+    vault.give_up(second).unwrap();
+    wait("the older one's seal", || !sealed(&vault).is_empty());
+    // The next round of the recovery.
+    fs::remove_file(&wals[1]).unwrap();
+    fs::rename(&away, &wals[1]).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert_eq!(vault.segments()[1], (second, SegmentState::Lost));
+    assert!(wals[1].exists(), "its file is for the operator");
+    let mut follower = vault.follower(SHARD, None);
+    follower.extend(Some(Lsn::last_of(second.index)));
+    let found: Vec<_> = follower.by_ref().collect();
+    let (read, faults): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
+    assert_eq!((read.len(), faults.len()), (all.len() - 5, 1), "{faults:?}");
+    vault.close(writers);
+}
+
+#[test]
+fn a_wal_file_that_is_only_kept_for_its_marks_hides_no_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, wals, all) = two_wal_files(dir.path());
+    let away = bar(&wals[0]);
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("the newer one's seal", || !sealed(&vault).is_empty());
+    vault.close(writers);
+    // As a crash in the middle of using the file again leaves it.
+    let mut bytes = fs::read(&wals[1]).unwrap();
+    let len = bytes.len();
+    bytes[..4096].fill(0);
+    bytes[len - 4096..].fill(0);
+    fs::write(&wals[1], bytes).unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("the older one to be shown", || vault.status().unreadable_segments > 0);
+    assert!(
+        matches!(vault.segments()[1].1, SegmentState::Sealed(_)),
+        "{:?}",
+        vault.segments()
+    );
+    fs::remove_file(&wals[0]).unwrap();
+    fs::rename(&away, &wals[0]).unwrap();
+    wait("its recovery", || vault.status().unreadable_segments == 0);
+    assert_eq!(payloads(&vault, 0), all);
+    vault.close(writers);
+}
+
+#[test]
+fn a_damaged_block_of_a_segment_that_the_catalogue_has_as_open_costs_that_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    let older = ledger.copy();
+    fill(&vault, &mut writers[0], 0, 4);
+    let first = sealed(&vault)[0];
+    let blocks = vault.describe(first.id).unwrap().blocks;
+    let path = vault.segment_file(first.id);
+    drop((vault, writers));
+    assert!(
+        !files(&dir.path().join("wal"), "wal")
+            .iter()
+            .any(|wal| wal.ends_with("000000000001.wal"))
+    );
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(blocks[0].offset + blocks[0].stored_bytes / 2) as usize] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (vault, writers) = open(dir.path(), &older, &options(1));
+    wait("it to be taken in", || {
+        sealed(&vault).first().is_some_and(|seal| seal.id == first.id)
+    });
+    let (_, faults) = read(&vault, 0);
+    assert_eq!(faults[0].numbers, Some((blocks[0].first, blocks[0].last)), "{faults:?}");
     vault.close(writers);
 }
 

@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use crate::error::VaultError;
+use crate::file_io::DiskReader;
 use crate::ids::SegmentId;
 use crate::keeper::KeeperParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
-use crate::segment::verify::verify_segment;
 use crate::table::Slot;
+use crate::wal::file::wal_path;
+use crate::wal::scan::read_header;
 
 /// The record that the seal of a segment file would have made at `sealed_ns`, by its header and footer alone: damage in its blocks is found where they are read.
 ///
@@ -47,7 +49,7 @@ fn damaged(path: &Path, what: &'static str) -> VaultError {
 }
 
 /// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is whole: a WAL file goes only after its
-/// segment was sealed, so this record is older than the file.
+/// segment was sealed, so this record is older than the file. Damage in its blocks is found where they are read.
 pub(crate) fn adopt_sealed(parts: &KeeperParts, known: &[KnownSegment]) {
     let open = known.iter().filter_map(|k| match k {
         KnownSegment::Open(open) => Some(*open),
@@ -69,9 +71,18 @@ fn is_unread(parts: &KeeperParts, id: SegmentId) -> bool {
     )
 }
 
+/// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is not it.
+fn has_wal(parts: &KeeperParts, open: &OpenRecord) -> bool {
+    let path = wal_path(&parts.data, open.id);
+    match DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader)) {
+        Ok(header) => header.uuid == open.file_uuid,
+        Err(_) => !matches!(path.try_exists(), Ok(false)),
+    }
+}
+
 fn adopt(parts: &KeeperParts, open: &OpenRecord) -> Result<bool, VaultError> {
     let path = segment_path(&parts.data, open.id);
-    if !path.exists() || crate::wal::file::wal_path(&parts.data, open.id).exists() {
+    if !path.exists() || has_wal(parts, open) {
         return Ok(false);
     }
     let (record, header) = record_of_file(&path, open.id, parts.clock.now_ns())?;
@@ -80,9 +91,6 @@ fn adopt(parts: &KeeperParts, open: &OpenRecord) -> Result<bool, VaultError> {
             &path,
             "it was not cut from the WAL file that is on record for this segment",
         ));
-    }
-    if !verify_segment(&path, open.id, Some(record.digest), &mut |_, _| {})?.ok {
-        return Err(damaged(&path, "it is not what was sealed"));
     }
     parts.ledger.seal_segment(&record)?;
     parts.table.set(open.id.shard, open.id.index, Slot::Sealed(record));

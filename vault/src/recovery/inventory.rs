@@ -8,7 +8,6 @@ use crate::data_dir::DataDir;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ledger::{KnownSegment, OpenRecord};
-use crate::wal::file::wal_path;
 use crate::wal::scan::read_header;
 
 /// The segments that a data directory holds, by what their own files say.
@@ -46,8 +45,8 @@ pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, Vault
     }
     for (path, id) in segment_files(data.path(), node) {
         // Until a segment is on record as sealed its WAL file is the truth.
-        let is_sealed = path.extension().is_some_and(|x| x == "seg") && !wal_path(data.path(), id).exists();
-        if !is_sealed {
+        let has_wal = found.segments.iter().any(|segment| segment.id() == id);
+        if has_wal || path.extension().is_none_or(|x| x != "seg") {
             continue;
         }
         match record_of_file(&path, id, sealed_ns) {

@@ -81,7 +81,7 @@ pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Optio
     Ok(files)
 }
 
-/// Marks everything that is on record in the table, so that readers wait for what is to be recovered.
+/// Marks everything that is on record, and every file that is on none, in the table, so that no reader passes it.
 pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegment]) {
     for segment in known {
         let id = segment.id();
@@ -97,11 +97,15 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
         };
         parts.table.set(id.shard, id.index, slot);
     }
+    for wal in left.iter().filter(|wal| wal.known.is_none()) {
+        parts.table.set(wal.id.shard, wal.id.index, Slot::Recovering);
+    }
+    announce_unknown(parts);
     let bytes: u64 = left.iter().map(|l| l.bytes).sum();
     parts.counts.wal_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Says which sealed segments have lost their file, and which segment files are not on record. Nothing is removed.
+/// Says which sealed segments have lost their file. Nothing is removed.
 pub(crate) fn compare_with_record(parts: &KeeperParts) {
     for (shard, index, slot) in parts.table.all() {
         let id = SegmentId {
@@ -119,6 +123,10 @@ pub(crate) fn compare_with_record(parts: &KeeperParts) {
             tracing::error!(segment = %id, error = %why, "segment.file.missing");
         }
     }
+}
+
+/// Shows the segment files that are on no record.
+fn announce_unknown(parts: &KeeperParts) {
     for (path, id) in segment_files(&parts.data, parts.node) {
         let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open");
         if !is_segment || parts.table.get(id.shard, id.index).is_some() || parts.to_unlink.has(id) {

@@ -1,11 +1,13 @@
 //! Cuts a segment anew from its WAL file, with the entries that only an earlier cut of it still has.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, Lsn};
+use crate::ids::{EntryNumber, Lsn, SegmentId};
 use crate::keeper::KeeperParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
@@ -19,12 +21,28 @@ use crate::wal::scan::{WalScan, scan};
 /// Entries that the WAL has lost and a segment file cut from it still has, right by their CRC.
 pub(super) type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
 
+/// What earlier cuts of a WAL file still have.
+#[derive(Default)]
+pub(super) struct EarlierCuts {
+    pub(super) copies: Copies,
+    /// Why one of them cannot be opened now.
+    pub(super) not_opened: Option<VaultError>,
+    /// Those of which the disk did not give all pages.
+    pub(super) half_read: Vec<PathBuf>,
+}
+
 /// Whether an entry was synced does not matter here: what has its right CRC was appended.
-pub(super) fn copies_of(parts: &KeeperParts, header: &WalHeader, found: &WalScan) -> Copies {
-    let mut copies = Copies::new();
+pub(super) fn earlier_cuts(parts: &KeeperParts, header: &WalHeader, found: &WalScan) -> EarlierCuts {
+    let mut cuts = EarlierCuts::default();
+    let copies = &mut cuts.copies;
     for path in [segment_path(&parts.data, header.id), open_path(&parts.data, header.id)] {
-        let Ok(mut segment) = SegmentReader::open(&path, header.id, true) else {
-            continue;
+        let mut segment = match SegmentReader::open(&path, header.id, true) {
+            Ok(segment) => segment,
+            Err(error @ VaultError::Io { .. }) if !is_missing(&error) => {
+                cuts.not_opened = Some(error);
+                continue;
+            }
+            Err(_) => continue,
         };
         if segment.header().is_some_and(|h| h.file_uuid != header.uuid) {
             continue;
@@ -48,8 +66,15 @@ pub(super) fn copies_of(parts: &KeeperParts, header: &WalHeader, found: &WalScan
                 }
             }
         }
+        if segment.met_bad_pages() {
+            cuts.half_read.push(path);
+        }
     }
-    copies
+    cuts
+}
+
+fn is_missing(error: &VaultError) -> bool {
+    matches!(error, VaultError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// The holes that are left when the copies are put back.
@@ -79,12 +104,9 @@ pub(super) fn without(judged: &[Hole], copies: &Copies) -> Vec<Hole> {
 }
 
 /// The error of a file that is not the same when it is read again.
-pub(super) fn two_reads_differ(reader: &DiskReader) -> VaultError {
-    VaultError::Damaged {
-        path: reader.path().to_path_buf(),
-        offset: 0,
-        what: "two reads of it found different entries",
-    }
+pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
+    let why = "two reads of its WAL file found different entries".to_owned();
+    VaultError::Unreadable { id, why }
 }
 
 /// Cuts the segment anew from the WAL, with the copies put back.
@@ -108,7 +130,7 @@ pub(super) fn cut_again(
         add(&mut builder, &mut file, entry.lsn, &entry.meta, payload)
     })?;
     if again != *found {
-        return Err(two_reads_differ(reader));
+        return Err(two_reads_differ(header.id));
     }
     for (number, (meta, payload)) in copies {
         add(
