@@ -70,6 +70,14 @@ impl LocalCatalogue {
         open::open(path, identity, Box::new(disk::open))
     }
 
+    /// Looks whether it could be opened, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
+        open::look(path, identity)
+    }
+
     fn new(identity: Identity, store: Store, state: State) -> Self {
         Self {
             path: store.path().to_owned(),
@@ -96,6 +104,24 @@ impl LocalCatalogue {
     /// Reads the state. It blocks no commit for longer than `f` takes.
     pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The epoch of the newest boot that it knows.
+    pub fn newest_epoch(&self) -> Option<Epoch> {
+        self.read(|state| state.node(self.identity.node_id)?.boot.map(|boot| boot.epoch))
+    }
+
+    /// From now on an exporter that it does not know begins at the oldest entry, whatever its settings say: until all that are configured are known.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn begin_unknown_exporters_at_oldest(&self) -> Result<(), CatalogueError> {
+        let command = Command::SetConfig {
+            key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
+            value: Some("true".to_owned()),
+            at_ns: now_unix_nano(),
+        };
+        self.submit(command).map(drop)
     }
 
     /// The epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen` on the disk.

@@ -27,6 +27,8 @@ const META: EntryMeta = EntryMeta {
     state: EntryState::PLAIN,
 };
 
+const YEAR_NS: u64 = 365 * 24 * 3600 * 1_000_000_000;
+
 struct Node {
     vault: Vault,
     writers: Vec<ShardWriter>,
@@ -94,9 +96,10 @@ impl Node {
 
 fn rebuilt(path: &Path) -> Rebuilt {
     let data = DataDir::open(path, true).unwrap();
-    let found = take_inventory(&data, now_unix_nano()).unwrap();
+    // The wall clock is far ahead.
+    let found = take_inventory(&data, now_unix_nano() + 10 * YEAR_NS).unwrap();
     assert_eq!(found.unreadable, []);
-    rebuild(&path.join("catalogue.redb"), &data.identity(), &found.segments).unwrap()
+    rebuild(&path.join("catalogue.redb"), &data.identity(), &found).unwrap()
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -165,11 +168,17 @@ fn an_older_copy_takes_in_what_came_after_it() {
         "{told:?}"
     );
     let node = start(dir.path()).unwrap();
+    assert!(
+        node.vault.clock_ns() < now_unix_nano() + YEAR_NS,
+        "no clock jumps by a rebuild"
+    );
     assert_eq!(node.read().0, n);
+    assert!(!told.gone.is_empty());
     // Files that were spares then were never written to, and are gone: nobody can tell, so they are shown until an operator gives them up.
     for (id, state) in node.vault.segments() {
         if let SegmentState::Unreadable(why) = state {
             assert!(why.contains("WAL file is gone"), "{id}: {why}");
+            assert!(told.gone.contains(&id), "{id} is said to be gone");
             node.vault.give_up(id).unwrap();
         }
     }

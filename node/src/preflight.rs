@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gophership_catalogue::LocalCatalogue;
 use gophership_vault::{DataDir, OpenError};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
@@ -118,7 +119,11 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
     }
     match DataDir::look(&nearest, config.vault.any_filesystem) {
         // A node that runs there, or one that runs in a folder above.
-        Ok(()) | Err(OpenError::InUse { .. }) => {}
+        Ok(None) | Err(OpenError::InUse { .. }) => {}
+        Ok(Some(identity)) => {
+            let catalogue = LocalCatalogue::look(&nearest.join("catalogue.redb"), identity);
+            found.extend(catalogue.err().map(|error| finding(PATH, error.to_string())));
+        }
         Err(error) => found.push(finding(PATH, error.to_string())),
     }
     // What is there already has its WAL files, or will be recovered into their place.

@@ -327,6 +327,11 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     let data_path = data.path().to_path_buf();
     let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
     let seen = data.highest_epoch()?;
+    if seen > catalogue.newest_epoch() {
+        // It is an older copy: nobody knows how far exporters were that it does not know.
+        tracing::warn!(path = %data_path.display(), "catalogue.file.older");
+        catalogue.begin_unknown_exporters_at_oldest()?;
+    }
     let catalogue = Arc::new(catalogue);
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
@@ -608,7 +613,10 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
+
     use super::*;
+    use crate::config::{Environment, load_text};
 
     #[test]
     fn kernels_are_compared_by_number() {
@@ -616,5 +624,35 @@ mod tests {
         assert_eq!(kernel_version("6.18.44-fc"), Some((6, 18)));
         assert!(kernel_version("5.4.0").unwrap() < KERNEL_MIN);
         assert_eq!(kernel_version("weird"), None);
+    }
+
+    #[test]
+    fn an_older_copy_of_the_catalogue_has_unknown_exporters_begin_at_the_oldest_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "node: {{ data_dir: {:?} }}\nvault: {{ any_filesystem: true }}",
+            dir.path().join("data")
+        );
+        let machine = Machine {
+            cores: 1,
+            memory: 1 << 30,
+        };
+        let config = load_text(&text, &Environment::default(), &machine).unwrap();
+        let run = || {
+            let Store {
+                catalogue,
+                vault,
+                writers,
+                ..
+            } = open_store(&config, 1, &[Bell::default()]).unwrap();
+            vault.close(writers);
+            catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
+        };
+        assert!(!run());
+        let path = config.node.data_dir.join("catalogue.redb");
+        let older = std::fs::read(&path).unwrap();
+        assert!(!run(), "its own catalogue is none");
+        std::fs::write(&path, older).unwrap();
+        assert!(run());
     }
 }

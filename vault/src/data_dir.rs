@@ -67,11 +67,7 @@ impl DataDir {
         }
         let mut file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
         lock(&file, &marker_path)?;
-        let identity = read_marker(&mut file, &marker_path)?;
-        for name in DATA {
-            check_stamp(&path.join(name), identity.storage_uuid)?;
-        }
-        check_layout(&path.join("wal"))?;
+        let identity = identity_of(path, &mut file, &marker_path)?;
         Ok(Self {
             path: path.to_path_buf(),
             identity,
@@ -80,19 +76,27 @@ impl DataDir {
         })
     }
 
-    /// Looks whether the directory could be opened, and changes nothing. `existing` is the directory, or the nearest above it that there is.
+    /// Looks whether the directory could be opened, and changes nothing. `existing` is the directory, or the nearest above it that there is. Gives whose it is, if somebody's.
     ///
     /// # Errors
-    /// It is in use, or on a file system that is not supported (see `any_filesystem`).
-    pub fn look(existing: &Path, any_filesystem: bool) -> Result<(), OpenError> {
+    /// As [`Self::open`].
+    pub fn look(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
         check_filesystem(existing, any_filesystem)?;
         let folder = File::open(existing).map_err(VaultError::io("open", existing))?;
         match folder.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-                path: existing.to_path_buf(),
-            }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse {
+                    path: existing.to_path_buf(),
+                });
+            }
             // Dropped with the descriptor.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let marker_path = existing.join("node.json");
+        match File::open(&marker_path) {
+            Ok(mut file) => identity_of(existing, &mut file, &marker_path).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => refuse_data(existing).map(|()| None),
+            Err(e) => Err(VaultError::io("open", &marker_path)(e).into()),
         }
     }
 
@@ -154,8 +158,18 @@ fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Makes a directory a node's: data folders with their stamps first, the marker last.
-fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
+/// Whose the directory is, by its marker and the stamps of its folders.
+fn identity_of(path: &Path, marker: &mut File, marker_path: &Path) -> Result<Identity, OpenError> {
+    let identity = read_marker(marker, marker_path)?;
+    for name in DATA {
+        check_stamp(&path.join(name), identity.storage_uuid)?;
+    }
+    check_layout(&path.join("wal"))?;
+    Ok(identity)
+}
+
+/// Refuses a directory that holds data and no marker.
+fn refuse_data(path: &Path) -> Result<(), OpenError> {
     for name in DATA {
         let dir = path.join(name);
         if file_io::list(&dir)?
@@ -173,6 +187,12 @@ fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
             });
         }
     }
+    Ok(())
+}
+
+/// Makes a directory a node's: data folders with their stamps first, the marker last.
+fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
+    refuse_data(path)?;
     let marker = Marker {
         format: FORMAT,
         cluster_id: ClusterId(Uuid::new_v4()),

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{BackendError, StorageBackend};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
@@ -32,6 +32,15 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
     fadvise(&file, 0, None, Advice::DontNeed)?;
     let inner = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
     Ok(Box::new(DiskFile { file, inner }))
+}
+
+/// The contents of the file at `path`, in memory.
+pub(super) fn copy_in_memory(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
+    let bytes = std::fs::read(path)?;
+    let copy = InMemoryBackend::new();
+    copy.set_len(bytes.len() as u64)?;
+    copy.write(0, &bytes)?;
+    Ok(Box::new(copy))
 }
 
 impl StorageBackend for DiskFile {

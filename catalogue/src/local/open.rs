@@ -3,7 +3,7 @@
 //! **Invariants.** I1: `catalogue.redb` is whole whenever it exists: it is made under another name. I2: it is made only where the data
 //! folder holds no log file. I3: it is used only with the marker that it was made for.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,33 +12,54 @@ use gophership_vault::Identity;
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 
-use super::LocalCatalogue;
 use super::store::{OpenBackend, Store};
+use super::{LocalCatalogue, disk};
 use crate::apply::apply;
 use crate::command::Command;
 use crate::error::CatalogueError;
 use crate::state::State;
 
 pub(super) fn open(path: &Path, identity: Identity, backend: OpenBackend) -> Result<LocalCatalogue, CatalogueError> {
-    match fs::metadata(path) {
-        // The store would take it for a new one.
-        Ok(m) if m.len() == 0 => {
-            return Err(CatalogueError::Corrupt {
-                path: path.to_owned(),
-                why: "it is empty".to_owned(),
-            });
-        }
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &identity, &backend)?,
-        Err(e) => return Err(failed("open", path, e)),
+    if !exists(path)? {
+        refuse_data(path)?;
+        put_in_place(path, &backend, &identity, &new_state(path, &identity)?)?;
     }
-    let (store, stored, state) = Store::open(path, backend)?;
-    check_identity(path, &stored, &identity, &state)?;
+    let (store, state) = open_existing(path, &identity, backend)?;
     Ok(LocalCatalogue::new(identity, store, state))
 }
 
-/// Makes the catalogue of a new, single node.
-fn create(path: &Path, identity: &Identity, backend: &OpenBackend) -> Result<(), CatalogueError> {
+/// See [`LocalCatalogue::look`]. An open writes to the file, if only to repair it: so it is done on a copy in memory.
+pub(super) fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
+    if !exists(path)? {
+        return refuse_data(path);
+    }
+    // What keeps the node from writing to it keeps it from starting.
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    drop(file.map_err(|e| failed("open", path, e))?);
+    open_existing(path, &identity, Box::new(disk::copy_in_memory)).map(drop)
+}
+
+fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
+    let (store, stored, state) = Store::open(path, backend)?;
+    check_identity(path, &stored, identity, &state)?;
+    Ok((store, state))
+}
+
+fn exists(path: &Path) -> Result<bool, CatalogueError> {
+    match fs::metadata(path) {
+        // The store would take it for a new one.
+        Ok(m) if m.len() == 0 => Err(CatalogueError::Corrupt {
+            path: path.to_owned(),
+            why: "it is empty".to_owned(),
+        }),
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(failed("open", path, e)),
+    }
+}
+
+/// Refuses to make a catalogue where the data folder holds a log.
+fn refuse_data(path: &Path) -> Result<(), CatalogueError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     for logs in ["wal", "segments"] {
         if let Some(found) = find_log_file(&folder.join(logs), 3)? {
@@ -48,7 +69,7 @@ fn create(path: &Path, identity: &Identity, backend: &OpenBackend) -> Result<(),
             });
         }
     }
-    put_in_place(path, backend, identity, &new_state(path, identity)?)
+    Ok(())
 }
 
 /// The state of a new, single node.

@@ -1,16 +1,17 @@
 //! Makes a catalogue anew from the files of a data folder, or takes into an older copy what it does not know.
 //!
 //! **Invariants.** I1: what the catalogue that is there can still say, is kept: cursors, dead letters, settings, trims under way. I2: the file that is there is never overwritten: it is kept
-//! under another name. I3: exporters that the new one does not know begin at the oldest entry, whatever their settings say, since nobody knows how far they were.
+//! under another name. I3: exporters that the new one does not know begin at the oldest entry, whatever their settings say, since nobody knows how far they were. I4: no seal that is taken in is younger than
+//! what the catalogue knew, or the vault's clock would jump to the wall clock and expire what is older.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gophership_vault::Identity;
 use gophership_vault::ids::SegmentId;
-use gophership_vault::ledger::KnownSegment;
+use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::time::now_unix_nano;
+use gophership_vault::{Identity, Inventory};
 
 use super::open::{check_identity, failed, new_state, put_in_place};
 use super::store::{OpenBackend, Store};
@@ -24,17 +25,19 @@ use crate::state::{Change, Setting, State};
 pub struct Rebuilt {
     /// Segments that it knows now and did not know before.
     pub taken_in: Vec<SegmentId>,
+    /// Segments that it has as open and of which no file is there: trimmed after this copy of the catalogue was made, or lost. Readers wait for them.
+    pub gone: Vec<SegmentId>,
     /// Why nothing of the former file could be used, if so.
     pub lost: Option<String>,
     /// Where the former file is now, if there was one.
     pub former: Option<PathBuf>,
 }
 
-/// Writes a catalogue that knows all of `found` beside what the one at `path` still says.
+/// Writes a catalogue that knows all that is `found` beside what the one at `path` still says.
 ///
 /// # Errors
 /// The catalogue there is in use, of another version or of another storage; or the new one cannot be written.
-pub fn rebuild(path: &Path, identity: &Identity, found: &[KnownSegment]) -> Result<Rebuilt, CatalogueError> {
+pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Rebuilt, CatalogueError> {
     let backend = || -> OpenBackend { Box::new(disk::open) };
     let exists = fs::metadata(path).is_ok_and(|m| m.len() > 0);
     let (mut state, lost) = match exists.then(|| Store::open(path, backend())) {
@@ -51,7 +54,9 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &[KnownSegment]) -> Resu
         ),
     };
     let now_ns = now_unix_nano();
-    let taken_in = take_in(&mut state, found, now_ns);
+    let gone = gone(&state, identity, found);
+    let newest_ns = newest_ns(&state, identity);
+    let taken_in = take_in(&mut state, &found.segments, now_ns, newest_ns);
     if lost.is_some() {
         let setting = Setting {
             value: "true".to_owned(),
@@ -68,13 +73,32 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &[KnownSegment]) -> Resu
     put_in_place(path, &backend(), identity, &state)?;
     Ok(Rebuilt {
         taken_in,
+        gone,
         lost,
         former: kept,
     })
 }
 
+/// Segments on record as open of which there is no file.
+fn gone(state: &State, identity: &Identity, found: &Inventory) -> Vec<SegmentId> {
+    let open = state
+        .segments()
+        .filter(|segment| matches!(segment, SegmentRecord::Open { .. }));
+    let own = open.map(SegmentRecord::id).filter(|id| id.node == identity.node_id);
+    own.filter(|id| !found.named.contains(id)).collect()
+}
+
+/// The newest moment of the vault's clock that is on record; `None` where nothing is.
+fn newest_ns(state: &State, identity: &Identity) -> Option<u64> {
+    let seals = state.segments().filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) if seal.id.node == identity.node_id => Some(seal.sealed_ns),
+        _ => None,
+    });
+    seals.chain(state.clock(identity.node_id).map(|mark| mark.now_ns)).max()
+}
+
 /// Puts segments on record that have no record; returns which.
-fn take_in(state: &mut State, found: &[KnownSegment], now_ns: u64) -> Vec<SegmentId> {
+fn take_in(state: &mut State, found: &[KnownSegment], now_ns: u64, newest_ns: Option<u64>) -> Vec<SegmentId> {
     let mut taken = Vec::new();
     for segment in found {
         let id = segment.id();
@@ -83,7 +107,10 @@ fn take_in(state: &mut State, found: &[KnownSegment], now_ns: u64) -> Vec<Segmen
                 open: *open,
                 opened_ns: now_ns,
             },
-            KnownSegment::Sealed(seal) => SegmentRecord::Sealed(*seal),
+            KnownSegment::Sealed(seal) => SegmentRecord::Sealed(SealRecord {
+                sealed_ns: newest_ns.map_or(seal.sealed_ns, |newest| newest.min(seal.sealed_ns)),
+                ..*seal
+            }),
             KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => continue,
         };
         let mut shard = state.shard(id.node, id.shard);

@@ -28,7 +28,7 @@ pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     let inventory = take_inventory(&data, now_unix_nano()).context("cannot list the data folder")?;
     let path = data.path().join("catalogue.redb");
-    let rebuilt = rebuild_catalogue(&path, &data.identity(), &inventory.segments)?;
+    let rebuilt = rebuild_catalogue(&path, &data.identity(), &inventory)?;
     let is_open = |s: &&KnownSegment| matches!(s, KnownSegment::Open(_));
     let open = inventory.segments.iter().filter(is_open).count();
     Ok(Report {
@@ -39,9 +39,19 @@ pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
     })
 }
 
+fn shown(ids: &[SegmentId]) -> String {
+    let ids: Vec<String> = ids.iter().map(SegmentId::to_string).collect();
+    ids.join(" ")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rebuilt { taken_in, lost, former } = &self.rebuilt;
+        let Rebuilt {
+            taken_in,
+            gone,
+            lost,
+            former,
+        } = &self.rebuilt;
         match lost {
             None => writeln!(f, "the catalogue that was there is whole; what it knows is kept")?,
             Some(why) => writeln!(
@@ -51,16 +61,20 @@ impl fmt::Display for Report {
             )?,
         }
         writeln!(f, "found     {} sealed segments, {} WAL files", self.sealed, self.open)?;
-        let ids: Vec<String> = taken_in.iter().map(SegmentId::to_string).collect();
-        write!(
-            f,
-            "taken in  {}",
-            if ids.is_empty() {
-                "nothing new".to_owned()
-            } else {
-                ids.join(" ")
-            }
-        )?;
+        let taken = if taken_in.is_empty() {
+            "nothing new".to_owned()
+        } else {
+            shown(taken_in)
+        };
+        write!(f, "taken in  {taken}")?;
+        if !gone.is_empty() {
+            write!(
+                f,
+                "\nno file   {}: on record as open; trimmed after this copy of the catalogue was made, or lost. Readers wait for each \
+                 until `gs-ctl segment forget ID --accept-loss`",
+                shown(gone)
+            )?;
+        }
         if let Some(former) = former {
             write!(f, "\nkept      {}", former.display())?;
         }

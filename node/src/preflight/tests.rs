@@ -183,3 +183,37 @@ fn a_limit_above_the_whole_file_system_is_warned_of() {
         "{warnings:?}"
     );
 }
+
+#[test]
+fn a_data_folder_that_a_start_would_refuse_is_said_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = healthy(&dir) + FREE_PORTS;
+    let (data, catalogue) = (dir.path().join("data"), dir.path().join("data/catalogue.redb"));
+    let held = DataDir::open(&data, true).unwrap();
+    drop(gophership_catalogue::LocalCatalogue::open(&catalogue, held.identity()).unwrap());
+    drop(held);
+    let whole = fs::read(&catalogue).unwrap();
+    assert_eq!(faults(&dir, &text), []);
+    assert_eq!(fs::read(&catalogue).unwrap(), whole);
+    fs::write(&catalogue, b"no catalogue, and long enough to be read as one").unwrap();
+    only(&dir, &text, "node.data_dir", "gophership catalogue rebuild");
+    fs::remove_file(&catalogue).unwrap();
+    fs::create_dir_all(data.join("wal/0000000001/0000")).unwrap();
+    fs::write(data.join("wal/0000000001/0000/000000000001.wal"), b"a log").unwrap();
+    only(&dir, &text, "node.data_dir", "gophership catalogue rebuild");
+    assert!(!catalogue.exists());
+    fs::write(&catalogue, whole).unwrap();
+    let marker = data.join("node.json");
+    let json = fs::read(&marker).unwrap();
+    fs::write(&marker, b"{").unwrap();
+    only(&dir, &text, "node.data_dir", "node.json");
+    fs::remove_file(&marker).unwrap();
+    only(
+        &dir,
+        &text,
+        "node.data_dir",
+        "there is data, and no node.json beside it",
+    );
+    fs::write(&marker, json).unwrap();
+    assert_eq!(faults(&dir, &text), []);
+}

@@ -1,5 +1,6 @@
 //! Reads what a data directory holds without a record of it, so that a lost or damaged catalogue can be made anew.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::adopt::record_of_file;
@@ -7,6 +8,7 @@ use super::left::{segment_files, wal_files};
 use crate::data_dir::DataDir;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
+use crate::ids::SegmentId;
 use crate::ledger::{KnownSegment, OpenRecord};
 use crate::wal::scan::read_header;
 
@@ -15,6 +17,8 @@ use crate::wal::scan::read_header;
 pub struct Inventory {
     /// Segments with a record made from their files: open where a WAL file is there, sealed else.
     pub segments: Vec<KnownSegment>,
+    /// Segments of which there is a file, whatever is in it.
+    pub named: BTreeSet<SegmentId>,
     /// Files of which no record can be made, and why. They stay where they are.
     pub unreadable: Vec<(PathBuf, String)>,
 }
@@ -29,6 +33,7 @@ pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, Vault
     let mut found = Inventory::default();
     for (path, id) in wal_files(data.path(), node)? {
         let Some(id) = id else { continue };
+        found.named.insert(id);
         let header = DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader));
         match header {
             Ok(header) if header.id == id => found.segments.push(KnownSegment::Open(OpenRecord {
@@ -44,6 +49,7 @@ pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, Vault
         }
     }
     for (path, id) in segment_files(data.path(), node) {
+        found.named.insert(id);
         // Until a segment is on record as sealed its WAL file is the truth.
         let has_wal = found.segments.iter().any(|segment| segment.id() == id);
         if has_wal || path.extension().is_none_or(|x| x != "seg") {
