@@ -95,6 +95,8 @@ pub struct ShardCursor {
     done: bool,
     /// It never waits.
     follows: bool,
+    /// Whether nobody wants anything of it any more.
+    stop: Box<dyn Fn() -> bool + Send + Sync>,
     /// Why there was nothing at the last step, though there will be.
     waits: Option<String>,
     /// How often it may still wait for descriptors.
@@ -127,9 +129,17 @@ impl ShardCursor {
             nothing,
             done: nothing,
             follows: false,
+            stop: Box::new(|| false),
             waits: None,
             short_waits: SHORT_WAITS,
         }
+    }
+
+    /// It ends where it would wait for a recovery, once `stop` says so.
+    #[must_use]
+    pub fn stop_when(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.stop = Box::new(stop);
+        self
     }
 
     /// From now on it waits for nothing.
@@ -178,7 +188,7 @@ impl ShardCursor {
         let found = if self.follows {
             table.now_at_or_after(self.shard, self.index)
         } else {
-            table.at_or_after(self.shard, self.index)
+            table.at_or_after(self.shard, self.index, &*self.stop)
         };
         let Some((index, slot)) = found else {
             self.done = true;
@@ -207,7 +217,7 @@ impl ShardCursor {
                 Ok(mut reader) => {
                     self.parts.table.sealed_is_readable(self.shard, index);
                     reader.must_end_with(record.stats.last_lsn);
-                    if self.follows && reader.met_bad_pages() {
+                    if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
                         self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
                         return None;
                     }
@@ -329,7 +339,7 @@ impl ShardCursor {
             None => (None, None),
             Some(Ok(block)) => (Some((block, 0)), None),
             Some(Err(fault)) => {
-                if self.follows && reader.met_bad_pages() {
+                if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
                     // The file is opened anew at the next step.
                     self.waits = Some(self.fault(id, &fault).what);
                     return None;

@@ -54,6 +54,14 @@ impl Quarantined {
     }
 }
 
+/// What the record of pages that were given up is named after.
+const GIVEN_UP: &str = "given-up";
+
+fn name_of(what: &str, segment: SegmentId, offset: u64) -> String {
+    let SegmentId { node, shard, index } = segment;
+    format!("{what}-{node}-{shard}-{index}-{offset}")
+}
+
 /// The quarantine folder and what it holds.
 pub(crate) struct Quarantine {
     dir: PathBuf,
@@ -92,7 +100,7 @@ impl Quarantine {
     /// They could not be written; they are still where they were found.
     pub(crate) fn keep(&self, what: &str, bytes: &[u8], reason: Quarantined) -> Result<(), VaultError> {
         let s = reason.segment;
-        let name = format!("{what}-{}-{}-{}-{}", s.node, s.shard, s.index, reason.offset);
+        let name = name_of(what, s, reason.offset);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.contains_key(&name) {
             return Ok(());
@@ -105,6 +113,21 @@ impl Quarantine {
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
         held.insert(name, reason);
         Ok(())
+    }
+
+    /// Puts on record that an operator gave up what the disk does not give of a segment's file.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub(crate) fn give_up_pages(&self, segment: SegmentId, file: &Path) -> Result<(), VaultError> {
+        let why = "an operator gave up what the disk does not give of this file".to_owned();
+        self.keep(GIVEN_UP, &[], Quarantined::new(file, 0, 0, segment, None, why))
+    }
+
+    /// Whether that is on record.
+    pub(crate) fn is_given_up(&self, segment: SegmentId) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.contains_key(&name_of(GIVEN_UP, segment, 0))
     }
 
     /// Takes a whole file, which the disk may give more of another time, out of use.

@@ -4,10 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::ids::{Lsn, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
+
+/// How often a wait for a recovery looks whether anybody still wants its end.
+const STOP_LOOK: Duration = Duration::from_millis(200);
 
 /// Where a segment stands.
 #[derive(Clone)]
@@ -149,16 +153,25 @@ impl Table {
         self.lock().recovery_ended
     }
 
-    /// The first segment of `shard` at or after `from`. Waits while that one is being recovered; [`Slot::Recovering`] comes back only when that
-    /// ended early.
-    pub(crate) fn at_or_after(&self, shard: ShardId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
+    /// The first segment of `shard` at or after `from`. Waits while that one is being recovered, until `stop` says so; [`Slot::Recovering`] comes
+    /// back only when that ended early.
+    pub(crate) fn at_or_after(
+        &self,
+        shard: ShardId,
+        from: SegmentIndex,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<(SegmentIndex, Slot)> {
         let mut slots = self.lock();
         loop {
             let (index, slot) = slots.at_or_after(shard, from)?;
             if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
                 return Some((index, slot.clone()));
             }
-            slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+            if stop() {
+                return None;
+            }
+            let waited = self.changed.wait_timeout(slots, STOP_LOOK);
+            slots = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -203,6 +216,16 @@ impl Table {
         let mut shards: Vec<ShardId> = self.lock().by_place.keys().map(|(shard, _)| *shard).collect();
         shards.dedup();
         shards
+    }
+
+    /// Whether a segment of `shard` waits for recovery.
+    pub(crate) fn is_recovering(&self, shard: ShardId) -> bool {
+        let slots = self.lock();
+        let mut of_shard = slots
+            .by_place
+            .range((shard, SegmentIndex::FIRST)..)
+            .take_while(|((s, _), _)| *s == shard);
+        of_shard.any(|(_, slot)| matches!(slot, Slot::Recovering))
     }
 
     /// How many wait for recovery.

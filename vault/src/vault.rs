@@ -491,7 +491,8 @@ impl Vault {
         self.inner.retention
     }
 
-    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more. Its files stay.
+    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more; of one that can be read but for some pages, only
+    /// what is in those. Its files stay.
     ///
     /// # Errors
     /// There is no such segment, it can be read, or the ledger did not take it.
@@ -507,6 +508,9 @@ impl Vault {
                 Ok(())
             }
             Some(Slot::Lost) => Ok(()),
+            Some(Slot::Sealed(_)) if self.verify(id, &mut |_, _| {})?.misses_pages => {
+                inner.quarantine.give_up_pages(id, &self.segment_file(id))
+            }
             Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_)) => Err(VaultError::NotUnreadable(id)),
             None => Err(VaultError::NoSuchSegment(id)),
         }
@@ -578,6 +582,11 @@ impl Vault {
         let mut cursor = self.cursor(shard, from, TimeRange::ALL);
         cursor.follow();
         cursor
+    }
+
+    /// Whether a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
+    pub fn is_recovering(&self, shard: ShardId) -> bool {
+        self.inner.table.is_recovering(shard)
     }
 
     /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.

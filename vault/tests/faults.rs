@@ -318,6 +318,27 @@ fn a_follower_waits_for_a_bad_sector_in_a_segment_and_goes_on_once_the_disk_give
 }
 
 #[test]
+fn an_operator_gives_up_pages_that_stay_bad_and_nothing_else_of_their_segment() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, writers) = with_a_sealed_segment(dir.path());
+    let id = sealed(&vault)[0].id;
+    assert!(vault.give_up(id).is_err(), "it can be read");
+    fail::cfg("file.read", "return(000000000001.seg@4096-8192)").unwrap();
+    let mut follower = vault.follower(SHARD, None);
+    assert_eq!(drain(&vault, &mut follower), []);
+    vault.give_up(id).unwrap();
+    let found: Vec<_> = follower.by_ref().collect();
+    let faults: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+    assert!(faults.len() == 1 && faults[0].numbers.is_some(), "{faults:?}");
+    assert!(
+        matches!(vault.segments()[0].1, SegmentState::Sealed(_)),
+        "what can be read of it stays"
+    );
+    vault.close(writers);
+}
+
+#[test]
 fn a_follower_passes_damage_only_when_it_is_in_quarantine() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
@@ -449,6 +470,25 @@ fn a_segment_that_cannot_be_written_stops_appends_before_the_channels_are_full_a
     let last = append(&mut writers[0], 0, &big);
     wait_acked(&writers[0], last);
     assert_eq!(payloads(&vault, 0).len() as u64, taken + 1);
+    vault.close(writers);
+}
+
+#[test]
+fn a_reader_that_nobody_waits_for_any_more_waits_for_no_recovery() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = crashed(dir.path());
+    fail::cfg("segment.write", "return").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    assert!(vault.is_recovering(SHARD));
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = Arc::clone(&gone);
+    let cursor = vault.cursor(SHARD, None, TimeRange::ALL);
+    let cursor = cursor.stop_when(move || told.load(std::sync::atomic::Ordering::Relaxed));
+    let reader = thread::spawn(move || cursor.count());
+    gone.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(reader.join().unwrap(), 0);
+    fail::remove("segment.write");
     vault.close(writers);
 }
 

@@ -275,6 +275,7 @@ pub(super) fn refused(error: &ExportError) -> Status {
         | ExportError::SeekLoses { .. }
         | ExportError::Configured(_)
         | ExportError::ForgetLoses { .. } => Status::failed_precondition(what),
+        ExportError::Recovering { .. } => Status::unavailable(what),
         ExportError::Thread { .. } => Status::internal(what),
         ExportError::Catalogue(error) => convert::catalogue_status(error),
     }

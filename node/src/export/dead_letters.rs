@@ -102,7 +102,9 @@ impl SendLetters {
         };
         let mut ended = Ok(());
         for key in letters {
-            let Some(item) = sending.read(key).await else { continue };
+            let Ok(Some(item)) = sending.read(key).await else {
+                continue;
+            };
             let began = std::time::Instant::now();
             ended = courier.deliver(Piece { items: vec![item] }, &mut sending).await;
             if ended.is_err() {
@@ -174,13 +176,13 @@ impl Host for Sending {
 
     fn set_aside(&mut self, _entry: EntryKey) {}
 
-    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
+    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
         let Some(stored) = self.letters.read(entry).await else {
             "its entry cannot be read here".clone_into(&mut self.done.last_answer);
-            return None;
+            return Ok(None);
         };
         let item = self.readier.item(stored, self.max_message);
-        item.map_err(|why| self.done.last_answer = why).ok()
+        Ok(item.map_err(|why| self.done.last_answer = why).ok())
     }
 }
 

@@ -73,6 +73,14 @@ pub enum ExportError {
     /// A seek to a time that is not yet.
     #[error("a cursor cannot go to a time to come: `now` is behind everything that is acknowledged")]
     TimeToCome,
+    /// What would be sought through is being recovered.
+    #[error(
+        "shard {shard} is being recovered after a restart, and its entries are not all there yet: say it again later, or see `gs-ctl segment list`"
+    )]
+    Recovering {
+        /// The shard.
+        shard: ShardId,
+    },
     /// A seek would pass entries over.
     #[error(
         "exporter {name:?} would never send {entries} entries ({bytes} bytes) that it owes: if they may be lost for it, say --accept-loss"
@@ -387,6 +395,9 @@ impl Exporters {
         let mut lost = Debt::default();
         let mut shards = Vec::new();
         for (shard, place) in r.status.places() {
+            if matches!(to, SeekTo::Received(_)) && self.vault.is_recovering(shard) {
+                return Err(ExportError::Recovering { shard });
+            }
             let done = match to {
                 SeekTo::Now => self.vault.readable(shard),
                 SeekTo::Oldest => None,

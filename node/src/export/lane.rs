@@ -61,6 +61,8 @@ pub(super) struct Lane {
     left: Option<Read>,
     /// When the newest of what was delivered was received; 0 before the first.
     reached_ns: u64,
+    /// Why an entry that is set aside could not be read again.
+    unread: Option<String>,
     /// When an entry that is set aside is tried again, where there is nothing else to send.
     try_at: Option<Instant>,
 }
@@ -99,6 +101,7 @@ impl Lane {
             ear,
             left: None,
             reached_ns: 0,
+            unread: None,
             try_at: None,
         }
     }
@@ -202,7 +205,8 @@ impl Lane {
         if self.source.go_live() {
             return;
         }
-        self.parts.status.waits(self.shard, self.source.waits());
+        let waits = self.source.waits().or(self.unread.as_deref());
+        self.parts.status.waits(self.shard, waits);
         if courier.suspects() == 0 {
             self.enter(self.moving(), 0);
         } else if self.is_time_to_try(courier) {
@@ -344,6 +348,7 @@ impl Lane {
     /// Forgets what was read and not settled.
     fn rewind(&mut self, courier: &mut Courier) {
         self.left = None;
+        self.unread = None;
         self.frontier.clear();
         courier.forget();
         self.source.leave_ring();
@@ -446,9 +451,17 @@ impl Host for Lane {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
+    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+        self.unread = None;
         let stored = read_again(&self.parts.vault, entry).await?;
-        self.readier.item(stored, self.parts.max_message).ok()
+        Ok(stored.and_then(|stored| self.readier.item(stored, self.parts.max_message).ok()))
+    }
+
+    fn unread(&mut self, entry: EntryKey, why: &str) {
+        let (_, _, lsn) = entry;
+        self.unread = Some(format!(
+            "entry {lsn}, which the sink failed at, cannot be read again: {why}"
+        ));
     }
 }
 

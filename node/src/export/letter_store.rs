@@ -65,11 +65,13 @@ impl LetterStore {
 
     /// Copies an entry; says whether there is a copy now.
     fn copy(&self, entry: EntryKey) -> bool {
-        let Some(stored) = read_entry(&self.vault, entry) else {
-            return false;
+        let copied = match read_entry(&self.vault, entry) {
+            Ok(Some(stored)) => self.vault.keep_entry(&stored).map_err(|error| error.to_string()),
+            Ok(None) => Ok(false),
+            Err(why) => Err(why),
         };
-        self.vault.keep_entry(&stored).unwrap_or_else(|error| {
-            tracing::warn!(%error, "dead_letter.copy.failed");
+        copied.unwrap_or_else(|error| {
+            tracing::warn!(error, "dead_letter.copy.failed");
             false
         })
     }
@@ -124,7 +126,7 @@ impl LetterStore {
                 tracing::warn!(%error, "dead_letter.copy.unreadable");
                 None
             });
-            copy.or_else(|| read_entry(&store.vault, entry))
+            copy.or_else(|| read_entry(&store.vault, entry).ok().flatten())
         });
         read.await.ok().flatten()
     }

@@ -89,3 +89,37 @@ async fn dead_letters_that_a_sink_fails_at_stay_and_hold_up_no_others() {
     running.stop().await;
     node.close();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_is_set_aside_and_cannot_be_read_again_is_no_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 8);
+    let node = node.reopen();
+    let segment = node.vault.segment_file(node.vault.segments()[0].0);
+    let away = dir.path().join("away");
+    let stub = Stub::http([]).await;
+    stub.fails_at(b"entry 3 ", Reply::Http(500, None));
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    // All of them were read then, and the one is not alone yet.
+    running.until("a", "the first failure", |v| v.failed_requests > 0).await;
+    std::fs::rename(&segment, &away).unwrap();
+    let view = running
+        .until("a", "the others, and the wait", |v| {
+            v.sent_entries == 7 && !v.waiting.is_empty()
+        })
+        .await;
+    assert!(view.waiting.contains("cannot be read again"), "{}", view.waiting);
+    assert_eq!((view.dead_letters, view.debt_entries > 0), (0, true));
+    std::fs::rename(&away, &segment).unwrap();
+    stub.fails_at(b"no such bytes", Reply::Ok);
+    running
+        .until("a", "that one, too", |v| v.sent_entries == 8 && v.debt_entries == 0)
+        .await;
+    let mut taken = stub.taken();
+    taken.sort();
+    let mut all = payloads;
+    all.sort();
+    assert_eq!(taken.concat().len(), all.concat().len());
+    running.stop().await;
+    node.close();
+}

@@ -92,12 +92,19 @@ impl Delivery {
         let done = self.progress.position(self.shard());
         tokio::task::spawn_blocking(move || {
             // Broken off or not, this is the end of the thread.
-            let _ = reader::read(&vault, &part, range, done.map(|d| d.done_lsn), &mut |found| match say
-                .blocking_send(found)
-            {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            });
+            let heard = say.clone();
+            let stop = move || heard.is_closed();
+            let _ = reader::read(
+                &vault,
+                &part,
+                range,
+                done.map(|d| d.done_lsn),
+                stop,
+                &mut |found| match say.blocking_send(found) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                },
+            );
         });
         heard
     }
@@ -206,9 +213,10 @@ impl Host for Delivery {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Option<Item> {
-        let stored = read_again(&self.vault, entry).await?;
-        self.readier.item(stored, self.max_message).ok()
+    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+        // A replay waits for no file.
+        let stored = read_again(&self.vault, entry).await.ok().flatten();
+        Ok(stored.and_then(|stored| self.readier.item(stored, self.max_message).ok()))
     }
 }
 

@@ -19,12 +19,13 @@ pub(super) enum Found {
     Dropped(SegmentId, Dropped),
 }
 
-/// Reads `part`, and hands everything it finds to `each` until that breaks. What was trimmed and lies behind `done` is missing.
+/// Reads `part`, and hands everything it finds to `each` until that breaks, or until `stop` says so while it waits for a recovery. What was trimmed and lies behind `done` is missing.
 pub(super) fn read(
     vault: &Vault,
     part: &Part,
     range: TimeRange,
     done: Option<Lsn>,
+    stop: impl Fn() -> bool + Send + Sync + 'static,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     if let Some(dropped) = part.dropped {
@@ -40,7 +41,7 @@ pub(super) fn read(
         planned.next_if(|planned| index == Some(*planned));
         ControlFlow::Continue(())
     };
-    for found in vault.cursor(part.shard, None, range) {
+    for found in vault.cursor(part.shard, None, range).stop_when(stop) {
         let index = match &found {
             Ok(entry) if entry.lsn > part.until => break,
             Ok(entry) => entry.lsn.index(),

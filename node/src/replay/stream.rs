@@ -75,7 +75,9 @@ pub(crate) fn stream(
             missing: Missing::default(),
         };
         for part in parts {
-            if reader::read(&vault, &part, range, None, &mut |found| chunker.take(found)).is_break() {
+            let heard = chunker.say.clone();
+            let stop = move || heard.is_closed();
+            if reader::read(&vault, &part, range, None, stop, &mut |found| chunker.take(found)).is_break() {
                 return;
             }
         }

@@ -423,7 +423,7 @@ fn what_was_trimmed_before_its_turn_is_missing() {
             held: held.iter().map(|(first, last)| (index(*first), index(*last))).collect(),
         };
         let (mut entries, mut missing) = (0, Vec::new());
-        let all = reader::read(&node.vault, &part, TimeRange::ALL, done, &mut |found| {
+        let all = reader::read(&node.vault, &part, TimeRange::ALL, done, || false, &mut |found| {
             match found {
                 Found::Entry(_) => entries += 1,
                 Found::Fault(fault) => missing.push(fault.segment.index.get()),

@@ -69,8 +69,13 @@ pub(crate) trait Host {
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()>;
     /// An entry is set aside: others go first.
     fn set_aside(&mut self, entry: EntryKey);
-    /// Reads an entry again that was set aside.
-    async fn read(&mut self, entry: EntryKey) -> Option<Item>;
+    /// An entry that is set aside cannot be read now.
+    fn unread(&mut self, _entry: EntryKey, _why: &str) {}
+    /// Reads an entry again that was set aside; `None`: there is nothing that could be sent.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String>;
 }
 
 /// See the module.
@@ -168,8 +173,15 @@ impl Courier {
     }
 
     async fn try_suspect<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
-        let Some(item) = host.read(entry).await else {
-            return self.refuse(entry, host).await;
+        let item = match host.read(entry).await {
+            Ok(Some(item)) => item,
+            Ok(None) => return self.refuse(entry, host).await,
+            // It stays set aside: what the sink did not refuse is no dead letter.
+            Err(why) => {
+                self.suspects.unread(entry);
+                host.unread(entry, &why);
+                return Ok(());
+            }
         };
         let mut works = vec![Work {
             piece: Piece { items: vec![item] },

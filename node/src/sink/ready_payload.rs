@@ -7,7 +7,6 @@ use gophership_catalogue::exporter::EntryKey;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
 use gophership_vault::entry::{Encoding, EntryState};
-use gophership_vault::time::TimeRange;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
@@ -21,23 +20,34 @@ pub(crate) struct ReadyPayload {
     pub(crate) records: u32,
 }
 
-/// Reads one entry; `None` where it is not there or cannot be read. It blocks.
-pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Option<StoredEntry> {
+/// Reads one entry; `None` where it is not there, or damaged. It reads from the disk, and waits for nothing else.
+///
+/// # Errors
+/// Why it cannot be read now: it may be later.
+pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Result<Option<StoredEntry>, String> {
     if node != vault.identity().node_id {
-        return None;
+        return Ok(None);
     }
+    let mut cursor = vault.follower(shard, Some(lsn));
     // What the opening of its segment shows comes before it.
-    let found = vault.cursor(shard, Some(lsn), TimeRange::ALL);
-    found
+    let found = cursor
+        .by_ref()
         .take_while(|found| found.as_ref().map_or(true, |entry| entry.lsn <= lsn))
-        .find_map(|found| found.ok().filter(|entry| entry.lsn == lsn))
+        .find_map(|found| found.ok().filter(|entry| entry.lsn == lsn));
+    match (found, cursor.waits()) {
+        (None, Some(why)) => Err(why.to_owned()),
+        (found, _) => Ok(found),
+    }
 }
 
-/// Reads one entry again, on a thread that may wait; `None` where it is not there or cannot be read.
-pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Option<StoredEntry> {
+/// Reads one entry again, on a thread that may wait.
+///
+/// # Errors
+/// As for [`read_entry`].
+pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Result<Option<StoredEntry>, String> {
     let vault = vault.clone();
     let found = spawn_blocking(move || read_entry(&vault, entry));
-    found.await.ok().flatten()
+    found.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// Decoders for deferred entries, made at the first one.

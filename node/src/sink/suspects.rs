@@ -24,6 +24,8 @@ struct Suspect {
     rounds: u32,
     /// It failed, and nothing was taken since.
     unanswered: bool,
+    /// It could not be read when it was to be tried again, and nothing was taken since.
+    unread: bool,
     records: u64,
     why: String,
 }
@@ -85,12 +87,20 @@ impl Suspects {
         (suspect.unanswered, suspect.records, suspect.why) = (true, suspect.records.max(records), why);
     }
 
+    /// An entry could not be read when it was due: it is due again after the next one that is taken.
+    pub(super) fn unread(&mut self, entry: EntryKey) {
+        if let Some(suspect) = self.suspects.get_mut(&entry) {
+            suspect.unread = true;
+        }
+    }
+
     /// The sink took something.
     pub(super) fn taken(&mut self) {
         self.failures_in_row = 0;
         self.taken = self.taken.saturating_add(1);
         for suspect in self.suspects.values_mut() {
             suspect.rounds += u32::from(std::mem::take(&mut suspect.unanswered));
+            suspect.unread = false;
         }
     }
 
@@ -130,7 +140,7 @@ impl Suspects {
 
     /// A suspect to be tried again: something was taken since it failed.
     pub(super) fn due(&self) -> Option<EntryKey> {
-        let mut due = self.suspects.iter().filter(|(_, s)| !s.unanswered);
+        let mut due = self.suspects.iter().filter(|(_, s)| !s.unanswered && !s.unread);
         due.next().map(|(entry, _)| *entry)
     }
 

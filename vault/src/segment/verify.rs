@@ -17,6 +17,8 @@ pub struct VerifyReport {
     pub digest: [u8; 32],
     /// Whether the file holds exactly what was sealed.
     pub ok: bool,
+    /// Whether the disk did not give all of its pages.
+    pub misses_pages: bool,
     /// What is wrong, in the order of the file.
     pub faults: Vec<SegmentFault>,
 }
@@ -78,6 +80,7 @@ pub fn verify_segment(
         entries,
         digest,
         ok: faults.is_empty(),
+        misses_pages: segment.met_bad_pages(),
         faults,
     })
 }
