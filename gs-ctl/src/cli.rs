@@ -9,14 +9,15 @@ use crate::letters::LetterName;
 use crate::output::Format;
 use crate::sink::Sink;
 use crate::size::Rate;
-use crate::when::{Interval, When};
+use crate::when::{Interval, Patience, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed: the node refused, or something did not work, or a replay job did not deliver everything
   2  the command line is wrong
   3  no node could be reached
-  4  damage was found, or what was written down is not everything";
+  4  damage was found, or what was written down is not everything
+  5  gave up: nothing moved for the time of --timeout";
 
 /// Ask and steer a GopherShip node
 #[derive(Debug, Parser)]
@@ -288,8 +289,9 @@ pub(crate) enum Replay {
 
 /// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may hold records from outside too. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
 ///
-/// A sink exporter:NAME, otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is
-/// written here.
+/// A sink exporter:NAME or otlp-... is sent to by the node, as a job that survives this command. A file or standard output is written here.
+///
+/// On a terminal a bar shows how far it is, elsewhere a line on stderr every few seconds.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayStart {
     /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s, m, h, d)
@@ -298,14 +300,20 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or otlp-http://HOST:PORT (both in plaintext), - (JSON lines), or
-    /// file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT
+    /// or otlp-https://HOST:PORT[/PATH] (over TLS), - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
     /// Payload bytes a second at most, as in 10MiB (1024) or 10MB (1000)
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<Rate>,
+    /// PEM file with the authorities that the certificate of an otlp-grpcs:// or otlp-https:// sink is checked against; without it, those of the node's system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Give up when nothing was delivered for so long, whatever it waits for: 30s, 10m. A job is cancelled then, what is written of a file stays. Exit code 5
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Patience>,
     /// Do not follow the job (only where the node sends)
     #[arg(long)]
     pub(crate) detach: bool,

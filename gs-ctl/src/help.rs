@@ -67,6 +67,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl replay start --from -2h --to -1h --sink exporter:backend",
             "gs-ctl replay start --from 2026-11-24T02:00:00Z --sink file:night.lenpb.zst",
             "gs-ctl replay start --sink otlp-grpc://127.0.0.1:14317 --rate 10MiB --detach",
+            "gs-ctl replay start --from -1d --sink otlp-https://logs.example:443/v1/logs --ca ca.pem --timeout 5m",
             "gs-ctl replay start --from -5m --sink - | jq .",
         ],
     ),

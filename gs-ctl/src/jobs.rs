@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::replay_sink::Kind;
-use gophership_proto::control::v1::{ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ impl From<ReplayJob> for JobView {
     }
 }
 
-pub(crate) fn state_name(progress: &ReplayProgress) -> &'static str {
+fn state_name(progress: &ReplayProgress) -> &'static str {
     match progress.state() {
         ReplayState::Unspecified => "unknown",
         ReplayState::Running => "running",
@@ -65,10 +65,15 @@ pub(crate) fn state_name(progress: &ReplayProgress) -> &'static str {
 
 fn sink_name(spec: &ReplaySpec) -> Option<String> {
     match spec.sink.as_ref()?.kind.as_ref()? {
-        Kind::OtlpGrpc(sink) => Some(format!("otlp-grpc://{}", sink.endpoint)),
-        Kind::OtlpHttp(sink) => Some(format!("otlp-http://{}", sink.endpoint)),
+        Kind::OtlpGrpc(sink) => Some(otlp_name("otlp-grpc", sink)),
+        Kind::OtlpHttp(sink) => Some(otlp_name("otlp-http", sink)),
         Kind::Exporter(name) => Some(format!("exporter:{}", human::one_line(name))),
     }
+}
+
+fn otlp_name(scheme: &str, sink: &OtlpSink) -> String {
+    let tls = if sink.tls.is_some() { "s" } else { "" };
+    format!("{scheme}{tls}://{}", human::one_line(&sink.endpoint))
 }
 
 impl Answer for JobView {

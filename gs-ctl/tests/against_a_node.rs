@@ -332,6 +332,38 @@ fn every_format_of_a_replay_holds_every_payload() {
 }
 
 #[test]
+fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
+    let node = Node::with(&payloads(4));
+    // Nobody listens on port 1.
+    let run = node.ctl(&[
+        "replay",
+        "start",
+        "--sink",
+        "otlp-grpc://127.0.0.1:1",
+        "--timeout",
+        "4s",
+    ]);
+    assert_eq!(run.code, 5, "{}", run.err);
+    for said in [
+        "gs-ctl: job 1: waiting for the sink: transport error: 127.0.0.1:1: Connection refused (os error 111): nobody listens there: is the sink running, and is this its port?\n",
+        "`gs-ctl replay cancel 1` stops it",
+        "gs-ctl: job 1: 0 entries, 0 B of about 14 B (0 %); waiting for the sink: ",
+        "gs-ctl: giving up on job 1: nothing was delivered for 4",
+    ] {
+        assert!(run.err.contains(said), "{said}\n{}", run.err);
+    }
+    assert!(run.out.contains("cancelled"), "{}", run.out);
+    for wrong in [
+        &["--ca", "ca.pem", "--sink", "otlp-grpc://127.0.0.1:1"][..],
+        &["--insecure", "--sink", "otlp-grpcs://a:1"],
+        &["--detach", "--timeout", "4s", "--sink", "otlp-grpc://127.0.0.1:1"],
+    ] {
+        assert_eq!(node.ctl(&[&["replay", "start"], wrong].concat()).code, 2, "{wrong:?}");
+    }
+    node.end();
+}
+
+#[test]
 fn a_file_that_exists_is_replaced_only_when_forced() {
     let payloads = payloads(2);
     let node = Node::with(&payloads);

@@ -3,6 +3,7 @@
 mod dead_letter;
 mod exporter;
 mod replay_start;
+mod replay_watch;
 pub(crate) mod schema;
 mod segment_describe;
 mod segment_list;

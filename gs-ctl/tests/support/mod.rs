@@ -105,6 +105,15 @@ impl Control for Service {
     type VerifySegmentStream = BoxStream<VerifyProgress>;
     type WatchReplayStream = BoxStream<ReplayProgress>;
     type StreamReplayStream = BoxStream<ReplayChunk>;
+    type TailStream = BoxStream<TailChunk>;
+
+    async fn seal_segments(&self, _: Request<SealSegmentsRequest>) -> Result<Response<SealSegmentsReply>, Status> {
+        no()
+    }
+
+    async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        no()
+    }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let n = self.0.polls.fetch_add(1, Ordering::Relaxed);

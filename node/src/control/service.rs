@@ -79,6 +79,18 @@ impl Control for ControlService {
     type VerifySegmentStream = Messages<v1::VerifyProgress>;
     type WatchReplayStream = Messages<v1::ReplayProgress>;
     type StreamReplayStream = Messages<v1::ReplayChunk>;
+    type TailStream = Messages<v1::TailChunk>;
+
+    async fn seal_segments(
+        &self,
+        _: Request<v1::SealSegmentsRequest>,
+    ) -> Result<Response<v1::SealSegmentsReply>, Status> {
+        Err(Status::unimplemented("soon"))
+    }
+
+    async fn tail(&self, _: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        Err(Status::unimplemented("soon"))
+    }
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let context = Arc::clone(&self.context);

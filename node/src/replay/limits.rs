@@ -22,7 +22,11 @@ pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const EXHAUSTED_TRIES: u32 = 10;
 /// How often an entry that a sink fails at is sent when no others follow that could tell whose fault it is: some minutes, in which a sink that was down may be back.
 pub(super) const FAILED_LAST_TRIES: u32 = 10;
+/// Bytes of the authorities that a replay brings along: they are kept with its job.
+pub(super) const CA_PEM_BYTES_MAX: usize = 32 * 1024;
 /// A sink answers within this.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);
+// As JSON a line of PEM takes a byte more, beside the plan.
+const _: () = assert!(CA_PEM_BYTES_MAX + CA_PEM_BYTES_MAX / 2 <= gophership_catalogue::limits::JOB_SPEC_BYTES_MAX);
