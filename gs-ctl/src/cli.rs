@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Wal(Wal),
     /// Print the JSON Schema of what a command answers with -o json
     Schema {
-        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; replay-job for start, status and cancel; replay-file for start to a file
+        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::cmd::schema::names()))]
         name: String,
     },
@@ -249,6 +249,13 @@ pub(crate) enum Segment {
     Describe {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
+    },
+    /// Seal the segments that take entries now, and wait until they are sealed: what is in them can then be verified and archived. The node goes on in new ones. It is
+    /// logged
+    Seal {
+        /// Only this shard
+        #[arg(long, value_name = "N")]
+        shard: Option<u32>,
     },
     /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are
     Forget {

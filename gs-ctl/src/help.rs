@@ -53,6 +53,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("segment list", &["gs-ctl segment list --shard 0"]),
     ("segment describe", &["gs-ctl segment describe 1/0/42"]),
+    (
+        "segment seal",
+        &["gs-ctl segment seal", "gs-ctl segment seal --shard 0"],
+    ),
     ("segment forget", &["gs-ctl segment forget 1/0/42 --accept-loss"]),
     (
         "segment verify",

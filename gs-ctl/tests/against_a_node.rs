@@ -364,6 +364,52 @@ fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
 }
 
 #[test]
+fn open_segments_are_sealed_when_an_operator_asks_for_it() {
+    let mut node = Node::with(&payloads(4));
+    let socket = node.path(SOCKET_NAME);
+    let seal = |more: &[&str], writer: &mut ShardWriter| {
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| ctl(&socket, &[&["segment", "seal", "-o", "json"], more].concat()));
+            // An ingest worker does this.
+            while !asking.is_finished() {
+                writer.must_tick();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            asking.join().unwrap()
+        })
+    };
+    let sealed = seal(&[], &mut node.writers[0]);
+    assert_eq!(sealed.code, 0, "{}", sealed.err);
+    let list: Value = serde_json::from_str(&sealed.out).unwrap();
+    support::fits("segment-list", &list);
+    let rows: Vec<_> = list["segments"].as_array().unwrap().iter().collect();
+    assert_eq!(rows.len(), 1, "the spare files are not sealed: {list:#}");
+    assert_eq!((&rows[0]["state"], &rows[0]["entries"]), (&"sealed".into(), &2.into()));
+    let name = rows[0]["segment"].as_str().unwrap();
+    assert_eq!(node.ctl(&["segment", "verify", name]).code, 0);
+
+    let again = seal(&["--shard", "0"], &mut node.writers[0]);
+    assert!(
+        again.code == 0 && again.err.contains("nothing to seal"),
+        "{}",
+        again.err
+    );
+    append(&mut node.writers[0], &payloads(1), 9);
+    assert_eq!(
+        node.vault.marks()[0].1.unwrap().number().get(),
+        1,
+        "the shard goes on in a new one"
+    );
+    let unknown = node.ctl(&["segment", "seal", "--shard", "7"]);
+    assert!(
+        unknown.code == 1 && unknown.err.contains("no shard 7"),
+        "{}",
+        unknown.err
+    );
+    node.end();
+}
+
+#[test]
 fn a_file_that_exists_is_replaced_only_when_forced() {
     let payloads = payloads(2);
     let node = Node::with(&payloads);

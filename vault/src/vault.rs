@@ -461,6 +461,27 @@ impl Vault {
         }
     }
 
+    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot. Gives their names; [`Self::sealed_ns`] tells when
+    /// each is.
+    pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
+        let node = self.inner.node;
+        let mut asked = Vec::new();
+        for live in &self.inner.shards {
+            let Some(last) = live.written().filter(|_| shard.is_none_or(|shard| shard == live.id)) else {
+                continue;
+            };
+            live.ask_for_seal(last.index());
+            let from = self.inner.table.from(live.id, live.first()).into_iter();
+            let open = from.filter(|(index, slot)| *index <= last.index() && matches!(slot, Slot::Live(_)));
+            asked.extend(open.map(|(index, _)| SegmentId {
+                node,
+                shard: live.id,
+                index,
+            }));
+        }
+        asked
+    }
+
     /// Looks into a sealed segment's file.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Segment(Segment::Forget { segment, accept_loss }) => {
             segment_list::forget(&mut node, segment, accept_loss, format).await
         }
+        Command::Segment(Segment::Seal { shard }) => segment_list::seal(&mut node, shard, format).await,
         Command::Segment(Segment::Describe { segment }) => segment_describe::describe(&mut node, segment, format).await,
         Command::Segment(Segment::Verify {
             segment: Some(segment), ..

@@ -81,13 +81,6 @@ impl Control for ControlService {
     type StreamReplayStream = Messages<v1::ReplayChunk>;
     type TailStream = Messages<v1::TailChunk>;
 
-    async fn seal_segments(
-        &self,
-        _: Request<v1::SealSegmentsRequest>,
-    ) -> Result<Response<v1::SealSegmentsReply>, Status> {
-        Err(Status::unimplemented("soon"))
-    }
-
     async fn tail(&self, _: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         Err(Status::unimplemented("soon"))
     }
@@ -130,6 +123,15 @@ impl Control for ControlService {
             .blocking
             .run(move || segments::forget(&context, id, request.accept_loss));
         given_up.await?.map(Response::new)
+    }
+
+    async fn seal_segments(
+        &self,
+        request: Request<v1::SealSegmentsRequest>,
+    ) -> Result<Response<v1::SealSegmentsReply>, Status> {
+        let by = who(&request);
+        let sealed = segments::seal(&self.context, request.into_inner(), &by);
+        sealed.await.map(Response::new)
     }
 
     async fn verify_segment(
