@@ -174,7 +174,7 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal. It is logged
+    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal; with -o json or yaml the letter and both. It is logged
     Show {
         /// The exporter it belongs to
         exporter: String,

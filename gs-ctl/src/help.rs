@@ -16,7 +16,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl top --interval 5s --count 12 -o json >a-minute.jsonl",
         ],
     ),
-    ("exporter list", &["gs-ctl exporter list"]),
+    (
+        "exporter list",
+        &["gs-ctl exporter list", "gs-ctl exporter list -o wide"],
+    ),
     ("exporter describe", &["gs-ctl exporter describe backend"]),
     ("exporter pause", &["gs-ctl exporter pause backend"]),
     ("exporter resume", &["gs-ctl exporter resume backend"]),
@@ -32,7 +35,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "dead-letter list",
         &["gs-ctl dead-letter list --exporter backend --limit 20"],
     ),
-    ("dead-letter show", &["gs-ctl dead-letter show backend 1/0/42:7"]),
+    (
+        "dead-letter show",
+        &[
+            "gs-ctl dead-letter show backend 1/0/42:7 | jq .",
+            "gs-ctl dead-letter show backend 1/0/42:7 -o json",
+        ],
+    ),
     (
         "dead-letter replay",
         &[

@@ -11,6 +11,9 @@ use crate::human;
 use crate::output::Answer;
 use crate::table::{Table, pairs};
 
+/// Characters of a remark in a list.
+const REMARK_CHARS: usize = 43;
+
 /// One job.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct JobView {
@@ -129,12 +132,21 @@ pub(crate) struct JobList {
 
 impl Answer for JobList {
     fn table(&self) -> String {
+        self.rows(|remark| human::cut(remark, REMARK_CHARS))
+    }
+
+    fn wide(&self) -> String {
+        self.rows(human::one_line)
+    }
+}
+
+impl JobList {
+    fn rows(&self, shown: impl Fn(&str) -> String) -> String {
         let mut table = Table::new(&[
             ">JOB", "STATE", "SINK", "CREATED", ">RECORDS", ">BYTES", ">DONE", "REMARK",
         ]);
         for job in &self.jobs {
             let remark = job.remark.as_deref().unwrap_or_default();
-            let short: String = remark.chars().take(40).collect();
             table.row(vec![
                 job.id.to_string(),
                 job.state.to_owned(),
@@ -143,11 +155,7 @@ impl Answer for JobList {
                 human::count(job.records),
                 human::bytes(job.bytes),
                 human::percent(job.bytes, job.bytes_total_estimate),
-                if short.len() < remark.len() {
-                    short + "..."
-                } else {
-                    short
-                },
+                shown(remark),
             ]);
         }
         table.text()

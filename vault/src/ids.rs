@@ -169,7 +169,11 @@ impl Lsn {
 
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.index(), self.number())
+        // No entry has the last number: it is the end of its segment.
+        match self.number().get() {
+            u32::MAX => write!(f, "{}:end", self.index()),
+            number => write!(f, "{}:{number}", self.index()),
+        }
     }
 }
 
@@ -221,6 +225,12 @@ mod tests {
         assert!(at(1, u32::MAX) < at(2, 1));
         assert!(at(2, 1) < at(2, 2));
         assert_eq!((at(7, 9).index().get(), at(7, 9).number().get()), (7, 9));
+    }
+
+    #[test]
+    fn the_end_of_a_segment_is_shown_as_such() {
+        let index = SegmentIndex::new(3).unwrap();
+        assert_eq!(Lsn::last_of(index).to_string(), "3:end");
     }
 
     #[test]
