@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Cluster(Cluster),
     /// Watch the node: zone, rates, latencies, debt, exporters. Lines instead of a screen where stdout is no terminal
     Top(Top),
+    /// Watch records as they are received and durable, until Ctrl-C
+    Tail(Tail),
     /// Exporters: where the node sends what it has taken in
     #[command(subcommand)]
     Exporter(Exporter),
@@ -98,6 +100,17 @@ pub(crate) struct Top {
     /// End after so many intervals
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
+
+/// A line a record: its time, severity, service and body. With -o json a line of OTLP/JSON an entry, as `replay start --sink -` writes them.
+///
+/// It shows a busy node in part only, so that nothing waits for it: at most about 1,000 entries a second, none in a red zone, and what the reader does not keep up with is passed over. What was
+/// left out is counted and said on stderr. That somebody watches is logged.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Begin with the newest N entries of each shard
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) last: u32,
 }
 
 #[derive(Debug, Subcommand)]

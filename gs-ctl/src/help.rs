@@ -20,6 +20,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "exporter list",
         &["gs-ctl exporter list", "gs-ctl exporter list -o wide"],
     ),
+    ("tail", &["gs-ctl tail", "gs-ctl tail -n 20 -o json | jq .resourceLogs"]),
     ("exporter describe", &["gs-ctl exporter describe backend"]),
     ("exporter pause", &["gs-ctl exporter pause backend"]),
     ("exporter resume", &["gs-ctl exporter resume backend"]),

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -406,6 +407,37 @@ fn open_segments_are_sealed_when_an_operator_asks_for_it() {
         "{}",
         unknown.err
     );
+    node.end();
+}
+
+#[test]
+fn a_tail_shows_what_is_received_and_ends_with_its_reader() {
+    let mut node = Node::with(&payloads(4));
+    let mut tail = std::process::Command::new(assert_cmd::cargo::cargo_bin("gs-ctl"))
+        .args([
+            "--socket",
+            node.path(SOCKET_NAME).to_str().unwrap(),
+            "tail",
+            "-n",
+            "1",
+            "-o",
+            "json",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let last = next();
+    assert_eq!(last["resourceLogs"][0]["schemaUrl"], "003", "{last}");
+    append(&mut node.writers[0], &payloads(1), 9);
+    let new = next();
+    assert_eq!(new["resourceLogs"][0]["schemaUrl"], "000");
+    assert_eq!(new["x-gophership-entry"], "1/0/2:3,1");
+    // Nobody reads any more: it ends when it has something to write, and not as a failure.
+    drop(lines);
+    append(&mut node.writers[0], &payloads(1), 10);
+    assert!(tail.wait().unwrap().success());
     node.end();
 }
 

@@ -140,6 +140,25 @@ impl Lsn {
         SegmentIndex::new(index.get() - 1).map(Self::last_of)
     }
 
+    /// The next position: in the same segment, or where that has no more, in the next.
+    pub fn after(self) -> Option<Self> {
+        match self.number().checked_next() {
+            Some(number) => Some(Self::at(self.index(), number)),
+            None => self
+                .index()
+                .checked_next()
+                .map(|index| Self::at(index, EntryNumber::FIRST)),
+        }
+    }
+
+    /// The position before: in the same segment, or the last one of the segment before.
+    pub fn before(self) -> Option<Self> {
+        match EntryNumber::new(self.number().get() - 1) {
+            Some(number) => Some(Self::at(self.index(), number)),
+            None => Self::before_segment(self.index()),
+        }
+    }
+
     /// From the stored value; `None` where the index or the number is zero.
     pub const fn from_u64(value: u64) -> Option<Self> {
         if value >> 32 == 0 || value as u32 == 0 {
@@ -230,7 +249,11 @@ mod tests {
     #[test]
     fn the_end_of_a_segment_is_shown_as_such() {
         let index = SegmentIndex::new(3).unwrap();
-        assert_eq!(Lsn::last_of(index).to_string(), "3:end");
+        let end = Lsn::last_of(index);
+        assert_eq!(end.to_string(), "3:end");
+        let next = end.after().unwrap();
+        assert_eq!((next.to_string(), next.before()), ("4:1".to_owned(), Some(end)));
+        assert_eq!(Lsn::at(SegmentIndex::FIRST, EntryNumber::FIRST).before(), None);
     }
 
     #[test]

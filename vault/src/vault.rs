@@ -572,12 +572,23 @@ impl Vault {
 
     /// What of `shard` lies behind `done`, the last entry that its reader has done with.
     pub fn debt(&self, shard: ShardId, done: Option<Lsn>) -> Debt {
-        let Some(readable) = self.readable(shard) else {
-            return Debt::default();
-        };
+        self.readable(shard)
+            .map_or_else(Debt::default, |readable| self.debt_up_to(shard, done, readable))
+    }
+
+    /// What of `shard` lies behind `done`, and not behind `until`.
+    pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();
         for (index, slot) in self.inner.table.from(shard, from) {
+            if index > until.index() {
+                break;
+            }
+            let upto = if index == until.index() {
+                until.number().get()
+            } else {
+                u32::MAX
+            };
             let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
             let (last, entries, bytes) = match slot {
                 Slot::Sealed(record) => (
@@ -586,7 +597,7 @@ impl Vault {
                     record.stats.payload_bytes,
                 ),
                 Slot::Live(wal) => {
-                    let last = wal.last_number(readable);
+                    let last = wal.last_number(until);
                     let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
                     (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
                 }
@@ -600,7 +611,7 @@ impl Vault {
                 }
                 Slot::Lost => continue,
             };
-            let left = u64::from(last.saturating_sub(before)).min(entries);
+            let left = u64::from(last.min(upto).saturating_sub(before)).min(entries);
             debt.entries += left;
             debt.bytes += (u128::from(bytes) * u128::from(left) / u128::from(entries.max(1))) as u64;
         }

@@ -9,6 +9,7 @@ mod segment_describe;
 mod segment_list;
 mod segment_verify;
 mod status;
+mod tail;
 mod wal_dump;
 mod zone_override;
 
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         asked @ (Command::Status
         | Command::Cluster(_)
         | Command::Top(_)
+        | Command::Tail(_)
         | Command::Exporter(_)
         | Command::DeadLetter(_)
         | Command::Override(_)
@@ -69,6 +71,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Status | Command::Cluster(Cluster::Status) => status::status(&mut node, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
+        Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
         Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
         Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,

@@ -30,6 +30,7 @@ pub(super) struct ControlService {
     crisis: Blocking,
     verifies: Verifies,
     streams: Streams,
+    tails: Streams,
     stop: watch::Receiver<bool>,
 }
 
@@ -41,7 +42,8 @@ impl ControlService {
             blocking: Blocking::new(),
             crisis: Blocking::new(),
             verifies: Verifies::new(),
-            streams: Streams::new(),
+            streams: Streams::replays(),
+            tails: Streams::tails(),
             stop,
         }
     }
@@ -80,10 +82,6 @@ impl Control for ControlService {
     type WatchReplayStream = Messages<v1::ReplayProgress>;
     type StreamReplayStream = Messages<v1::ReplayChunk>;
     type TailStream = Messages<v1::TailChunk>;
-
-    async fn tail(&self, _: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        Err(Status::unimplemented("soon"))
-    }
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let context = Arc::clone(&self.context);
@@ -201,8 +199,10 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ReplaySpec>,
     ) -> Result<Response<Self::StreamReplayStream>, Status> {
+        let by = who(&request);
         let spec = Spec::for_stream(request.into_inner()).map_err(|e| refused(&e))?;
         let place = self.streams.place().map_err(|e| refused(&e))?;
+        tracing::info!(by, "replay.stream.begin");
         let estimate = self.jobs.estimate(&spec);
         Ok(Response::new(
             replay::stream(
@@ -215,6 +215,16 @@ impl Control for ControlService {
             )
             .boxed(),
         ))
+    }
+
+    async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        let by = who(&request);
+        let place = self.tails.place().map_err(|e| refused(&e))?;
+        let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
+        let tail = replay::tail(vault, request.into_inner(), place, self.stop.clone(), throttle);
+        let tail = tail.map_err(|e| refused(&e))?;
+        tracing::info!(by, "tail.begin");
+        Ok(Response::new(tail.boxed()))
     }
 
     async fn list_exporters(

@@ -35,7 +35,7 @@ pub(crate) enum ReplayError {
         endpoint: String,
     },
     /// As many as there may be are under way.
-    #[error("{limit} replays of this kind are under way, and there may be no more: wait for one to end or cancel one")]
+    #[error("{limit} of this kind are under way, and there may be no more: wait for one to end, or end one")]
     TooMany {
         /// How many there may be.
         limit: usize,

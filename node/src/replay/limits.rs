@@ -4,6 +4,18 @@ use std::time::Duration;
 
 /// Replays streamed to clients at the same time.
 pub(super) const STREAMS_MAX: usize = 8;
+/// Tails at the same time.
+pub(super) const TAILS_MAX: usize = 4;
+/// How often a tail looks for what is new.
+pub(super) const TAIL_TURN: Duration = Duration::from_millis(100);
+/// Entries that a tail shows in a turn, all shards together.
+pub(super) const TAIL_ENTRIES_PER_TURN: usize = 100;
+/// Payload bytes that it shows in a turn; the last entry may go beyond.
+pub(super) const TAIL_BYTES_PER_TURN: usize = 256 * 1024;
+/// Entries of a shard that it may lag behind before some are left out.
+pub(super) const TAIL_BEHIND_MAX: u64 = 1_000;
+/// How often it says that it is there, with nothing to show.
+pub(super) const TAIL_SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Jobs under way at the same time.
 pub(super) const JOBS_MAX: usize = 8;
 /// Chunks read ahead of a client, each about 1 MiB.
