@@ -1,4 +1,4 @@
-//! Generates the control service and the descriptors for reflection, without protoc.
+//! Generates the control service, OTLP's messages and the descriptors for reflection, without protoc.
 
 #[cfg(feature = "control")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -9,12 +9,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("cargo::rerun-if-changed=proto");
     let mut all = protox::compile([CONTROL, OTLP_LOGS], ["proto"])?;
-    // Only the control service becomes code: its file stands alone.
-    let control = all.file.iter().filter(|file| file.name() == CONTROL).cloned().collect();
+    let (control, otlp) = all.file.iter().cloned().partition(|file| file.name() == CONTROL);
     tonic_prost_build::configure()
         // Payloads are handed on, not copied.
         .bytes(".gophership.control.v1.ReplayEntry.payload")
         .compile_fds(FileDescriptorSet { file: control })?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .include_file("otlp.rs")
+        .compile_fds(FileDescriptorSet { file: otlp })?;
 
     // Reflection has no use for comments.
     all.file.iter_mut().for_each(|file| file.source_code_info = None);

@@ -9,9 +9,10 @@ use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord,
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
+use crate::dropped::DroppedRange;
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::limits::{
-    JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, SETTING_KEY_BYTES_MAX,
+    DROPPED_RANGES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, SETTING_KEY_BYTES_MAX,
     SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
 };
 use crate::node::{Boot, NodeRecord, NodeState};
@@ -262,8 +263,23 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
     }
     let trimmed = Change::Segment(SegmentRecord::Trimmed { id, why });
     let mut changes = vec![Change::Shard((id.node, id.shard), shard), trimmed];
+    if let (TrimReason::Dropped, Some(SegmentRecord::Sealed(seal))) = (why, state.segment(id)) {
+        changes.extend(drop_on_record(state, DroppedRange::of(seal)));
+    }
     changes.extend(export::letters_gone(state, id));
     Ok((Reply::Done, changes))
+}
+
+/// Puts what is dropped on record; beyond their bound the two oldest records of the shard become one.
+fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
+    let mut all: Vec<DroppedRange> = state.dropped(new.node, new.shard).copied().chain([new]).collect();
+    all.sort_by_key(DroppedRange::key);
+    let mut changes = vec![Change::Dropped(new)];
+    if all.len() > DROPPED_RANGES_MAX {
+        changes.push(Change::Dropped(all[0].with(&all[1])));
+        changes.push(Change::DroppedGone(all[1].key()));
+    }
+    changes
 }
 
 fn unlinked(state: &State, segments: &[SegmentId]) -> Decision {

@@ -1,7 +1,7 @@
 //! What is known about an exporter: whether it is paused, how far it is in each shard, and what it could not deliver.
 //!
 //! **Invariants.** I1: a cursor goes back by a seek only. I2: a cursor from before the latest seek changes nothing, since it is of an older
-//! generation. I3: a dead letter's segment is not trimmed, unless the dead letter went with it.
+//! generation. I3: a dead letter's segment is not trimmed, unless its entry was copied or the dead letter went with it.
 //! **Not here**: which exporters there are to be; that is configuration.
 
 use std::fmt;
@@ -80,7 +80,7 @@ pub type EntryKey = (NodeId, ShardId, Lsn);
 /// Why an entry is a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LetterCause {
-    /// The sink refused it: it holds its segment until it is replayed or dropped.
+    /// The sink refused it: unless a copy of its entry is kept, it holds its segment until it is replayed or dropped.
     Refused,
     /// It was kept as received, and proved malformed when it was read: nothing can ever be made of it. It holds nothing, and has a bound of its own, since clients make such entries.
     Malformed,
@@ -105,6 +105,8 @@ pub struct DeadLetter {
     pub answer: String,
     /// When, nanoseconds since the Unix epoch.
     pub at_ns: u64,
+    /// The node that keeps a copy of its entry, so that its segment need not be held.
+    pub copied_to: Option<NodeId>,
 }
 
 impl DeadLetter {
@@ -116,7 +118,7 @@ impl DeadLetter {
     /// Whether it keeps its segment from being trimmed.
     pub fn holds(&self) -> bool {
         match self.cause {
-            LetterCause::Refused => true,
+            LetterCause::Refused => self.copied_to.is_none(),
             LetterCause::Malformed => false,
         }
     }

@@ -1,12 +1,13 @@
 //! The catalogue: what is known about nodes, segments, jobs, exporters and cluster-wide settings.
 //!
 //! - [`command`]: what can be said to it, and its answers; [`refusal`]: those that say no. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
-//! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`]: the other records.
+//! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
 //! - [`local`]: the catalogue of one node, over redb; it is the vault's [`Ledger`](gophership_vault::ledger::Ledger).
 
 pub mod apply;
 pub mod command;
+pub mod dropped;
 pub mod error;
 pub mod exporter;
 pub mod job;

@@ -41,6 +41,9 @@ pub const DEAD_LETTERS_MAX: usize = 10_000;
 /// Dead letters of one exporter that proved malformed: those past it are not kept.
 pub const MALFORMED_LETTERS_MAX: usize = 1_000;
 
+/// Records of dropped segments that a shard has: beyond it the two oldest become one.
+pub const DROPPED_RANGES_MAX: usize = 64;
+
 /// Bytes of the answer that made an entry a dead letter.
 pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;
 

@@ -15,6 +15,7 @@ use gophership_vault::time::TimeRange;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::dropped::{DroppedKey, DroppedRange};
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::segment::SegmentRecord;
@@ -31,8 +32,8 @@ pub const VERSION: u8 = 1;
 /// A shard's from the first segment that was dropped: it has a field more.
 const SHARD_VERSION: u8 = 2;
 
-/// A dead letter's that has another cause than that it was refused: it has a field more.
-const DEAD_LETTER_VERSION: u8 = 2;
+/// The newest of a dead letter: 2 has its cause, 3 also which node keeps a copy of its entry.
+const DEAD_LETTER_VERSION: u8 = 3;
 
 const KIND_COUNTERS: u8 = 1;
 const KIND_NODE: u8 = 2;
@@ -44,6 +45,7 @@ const KIND_EXPORTER: u8 = 7;
 const KIND_CURSOR: u8 = 8;
 const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
+const KIND_DROPPED: u8 = 11;
 
 const SEGMENT_OPEN: u8 = 1;
 const SEGMENT_RECOVERING: u8 = 2;
@@ -137,6 +139,8 @@ pub fn row_of(change: &Change) -> Row {
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
         ),
+        Change::Dropped(dropped) => (dropped_key(dropped.key()), Some(write_dropped(dropped))),
+        Change::DroppedGone(key) => (dropped_key(*key), None),
         Change::Job(id, job) => (key(KIND_JOB).u64_be(id.get()), Some(write_job(job))),
         Change::JobGone(id) => (key(KIND_JOB).u64_be(id.get()), None),
         Change::Setting(name, setting) => (key(KIND_SETTING).bytes(name.as_bytes()), Some(write_setting(setting))),
@@ -207,6 +211,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
                 credit_ns: v.u64()?,
             },
         ),
+        KIND_DROPPED => Change::Dropped(read_dropped(&mut k, &mut v)?),
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
@@ -248,6 +253,13 @@ fn segment_key(id: SegmentId) -> Writer {
         .u32_be(id.node.get())
         .u16_be(id.shard.get())
         .u32_be(id.index.get())
+}
+
+fn dropped_key((node, shard, first): DroppedKey) -> Writer {
+    key(KIND_DROPPED)
+        .u32_be(node.get())
+        .u16_be(shard.get())
+        .u32_be(first.get())
 }
 
 fn value() -> Writer {
@@ -436,6 +448,39 @@ fn read_seal(id: SegmentId, v: &mut Reader<'_>) -> Result<SealRecord, RowError> 
         stats,
         digest,
         sealed_ns,
+    })
+}
+
+fn write_dropped(d: &DroppedRange) -> Writer {
+    let event = d.event.unwrap_or(TimeRange { min: 0, max: 0 });
+    value()
+        .u32(d.last.get())
+        .u64(d.entries)
+        .u64(d.sealed_ns)
+        .u8(d.event.map_or(0, |_| HAS_EVENT))
+        .u64(event.min)
+        .u64(event.max)
+}
+
+fn read_dropped(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<DroppedRange, RowError> {
+    let (node, shard, first) = (k.node_be()?, k.shard_be()?, k.index_be()?);
+    let last = SegmentIndex::new(v.u32()?).ok_or_else(|| v.damaged("segment 0"))?;
+    let (entries, sealed_ns, flags) = (v.u64()?, v.u64()?, v.u8()?);
+    if flags & !HAS_EVENT != 0 {
+        return Err(v.unknown("flags of what was dropped", flags));
+    }
+    let event = TimeRange {
+        min: v.u64()?,
+        max: v.u64()?,
+    };
+    Ok(DroppedRange {
+        node,
+        shard,
+        first,
+        last,
+        entries,
+        sealed_ns,
+        event: (flags != 0).then_some(event),
     })
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
+use crate::dropped::{DroppedKey, DroppedRange};
 use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
@@ -73,6 +74,10 @@ pub enum Change {
     Segment(SegmentRecord),
     /// A segment is in the table no more.
     SegmentGone(SegmentId),
+    /// What was dropped of a shard is on record.
+    Dropped(DroppedRange),
+    /// A record of what was dropped went into another.
+    DroppedGone(DroppedKey),
     /// A job is now so.
     Job(JobId, JobRecord),
     /// A job is in the table no more.
@@ -131,6 +136,7 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
@@ -151,6 +157,7 @@ impl Default for State {
             nodes: BTreeMap::new(),
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -204,6 +211,12 @@ impl State {
     /// A node's vault clock, as it was last kept.
     pub fn clock(&self, node: NodeId) -> Option<ClockMark> {
         self.clocks.get(&node).copied()
+    }
+
+    /// What was dropped of a shard to make room, oldest first.
+    pub fn dropped(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = &DroppedRange> {
+        let all = (node, shard, SegmentIndex::FIRST)..=(node, shard, Lsn::LAST.index());
+        self.dropped.range(all).map(|(_, dropped)| dropped)
     }
 
     /// The replay job of this number.
@@ -268,6 +281,8 @@ impl State {
             Change::Segment(segment) => drop(self.segments.insert(segment.id(), segment)),
             Change::SegmentGone(id) => drop(self.segments.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
+            Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
+            Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
             Change::Job(id, job) => drop(self.jobs.insert(id, job)),
             Change::JobGone(id) => drop(self.jobs.remove(&id)),
             Change::Setting(key, setting) => drop(self.settings.insert(key, setting)),
@@ -293,5 +308,6 @@ impl State {
             .chain(self.settings.iter().map(|(k, v)| Change::Setting(k.clone(), v.clone())))
             .chain(self.export_changes())
             .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
+            .chain(self.dropped.values().copied().map(Change::Dropped))
     }
 }

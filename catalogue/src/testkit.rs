@@ -118,6 +118,7 @@ pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
         records: 3,
         answer: "400".to_owned(),
         at_ns: 70,
+        copied_to: None,
     }
 }
 

@@ -15,7 +15,7 @@ const ANSWER_CHARS: usize = 40;
 impl Answer for ExporterView {
     fn table(&self) -> String {
         let now = now_unix_nano();
-        let last = match (&self.last_answer, self.last_answer_unix_nano) {
+        let last = match (&self.last_answer, self.last_answered_unix_nano) {
             (None, _) => "-".to_owned(),
             (Some(answer), at) => format!("{} ({})", human::one_line(answer), human::time(at)),
         };
@@ -65,10 +65,11 @@ impl Answer for ExporterView {
         rows.push((
             "Not sent",
             format!(
-                "{} records rejected, {} entries expired, {} given up, {} malformed, {} stretches unreadable",
+                "{} records rejected, {} entries expired, {} given up, {} dropped, {} malformed, {} stretches unreadable",
                 human::count(self.rejected_records),
                 human::count(self.expired_entries),
                 human::count(self.given_up_entries),
+                human::count(self.dropped_entries),
                 human::count(self.malformed_entries),
                 human::count(self.unreadable_stretches)
             ),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use gophership::control::{ControlContext, IngestSnapshot, Latencies, SOCKET_NAME, listen, serve};
-use gophership::export::{ExportParts, Exporters};
+use gophership::export::{Cursors, ExportParts, Exporters};
 use gophership::somatic::{Thresholds, Throttle, ZoneCell};
 use gophership::stochastic::{EnvironmentReader, Sensor};
 use gophership_catalogue::LocalCatalogue;
@@ -49,7 +49,7 @@ impl Node {
         let exporters = Exporters::start(ExportParts {
             configs: Vec::new(),
             vault: vault.clone(),
-            catalogue: Arc::clone(&catalogue),
+            cursors: Cursors::new(Arc::clone(&catalogue), Vec::new()),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,

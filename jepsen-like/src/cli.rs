@@ -18,8 +18,8 @@ use crate::report::Report;
 use crate::scenario::overload::Overload;
 use crate::scenario::power_cut::Expect;
 use crate::scenario::{
-    Plan, bad_sector, bit_flip, clean_restart, dead_sink, disk_full, disk_tiers, export_kill, kill_loop, overload,
-    power_cut, ready_time, sink_answers, sync_error,
+    Plan, bad_sector, bit_flip, clean_restart, dead_sink, disk_full, disk_tiers, export_kill, full_disk_start,
+    kill_loop, overload, power_cut, ready_time, sink_answers, sync_error,
 };
 use crate::sink_cli::{self, SinkOptions};
 use crate::workdir;
@@ -62,6 +62,17 @@ enum Command {
         /// The file system of the data, with --by filler
         #[arg(long, value_enum, default_value_t = FileSystem::Xfs)]
         filesystem: FileSystem,
+    },
+    /// Stop a node, fill its disk to the last byte, start it again. Needs root
+    FullDiskStart {
+        #[command(flatten)]
+        options: Options,
+        /// The file system of the data
+        #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
+        filesystem: FileSystem,
+        /// Ingest workers
+        #[arg(long, default_value_t = 16)]
+        shards: u32,
     },
     /// Let one fdatasync fail. Needs strace
     SyncError(Options),
@@ -226,6 +237,14 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             by: By::Filler,
             filesystem,
         } => finish(&options, disk_full::run_filler(&options.plan()?, filesystem).await?),
+        Command::FullDiskStart {
+            options,
+            filesystem,
+            shards,
+        } => finish(
+            &options,
+            full_disk_start::run(&options.plan()?, filesystem, shards).await?,
+        ),
         Command::SyncError(options) => finish(&options, sync_error::run(&options.plan()?).await?),
         Command::BitFlip(options) => finish(&options, bit_flip::run(&options.plan()?).await?),
         Command::BadSector(options) => finish(&options, bad_sector::run(&options.plan()?).await?),

@@ -22,6 +22,8 @@ pub enum FileSystem {
     Xfs,
     /// ext4.
     Ext4,
+    /// tmpfs: in memory, with no image.
+    Tmpfs,
 }
 
 /// A mounted image.
@@ -44,11 +46,20 @@ impl LoopMount {
     pub fn new(folder: &Path, kind: FileSystem, bytes: u64) -> anyhow::Result<Self> {
         ensure!(is_root(), "needs root: a loop mount");
         let (image, mountpoint) = (folder.join("disk.img"), folder.join("disk"));
-        File::create_new(&image)?.set_len(bytes)?;
         fs::create_dir(&mountpoint)?;
-        let (program, flags): (_, &[&str]) = match kind {
-            FileSystem::Xfs => ("mkfs.xfs", &["-q"]),
-            FileSystem::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
+        if kind == FileSystem::Tmpfs {
+            let size = format!("size={bytes}");
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                .arg(&mountpoint))?;
+            return Ok(Self { image, mountpoint });
+        }
+        File::create_new(&image)?.set_len(bytes)?;
+        let (program, flags): (_, &[&str]) = if kind == FileSystem::Xfs {
+            ("mkfs.xfs", &["-q"])
+        } else {
+            // Nothing kept back for root: a full disk is full.
+            ("mkfs.ext4", &["-q", "-F", "-m", "0"])
         };
         run(Command::new(program).args(flags).arg(&image))?;
         let made = Self { image, mountpoint };

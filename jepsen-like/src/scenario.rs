@@ -8,6 +8,7 @@ pub mod disk_full;
 pub mod disk_tiers;
 pub mod export_kill;
 mod exported;
+pub mod full_disk_start;
 pub mod kill_loop;
 pub mod overload;
 pub mod power_cut;

@@ -10,7 +10,7 @@ use jepsen_like::fs_shutdown::shut_down;
 use jepsen_like::mount::{FileSystem, LoopMount, mounts_below};
 use jepsen_like::node::Binaries;
 use jepsen_like::scenario::power_cut::Expect;
-use jepsen_like::scenario::{Plan, disk_full, power_cut};
+use jepsen_like::scenario::{Plan, disk_full, full_disk_start, power_cut};
 
 /// XFS makes none smaller than 300 MiB.
 const DISK_BYTES: u64 = 320 << 20;
@@ -96,5 +96,22 @@ async fn a_disk_that_others_fill_is_survived() {
     if !skipped("a full disk", FileSystem::Xfs) {
         let report = disk_full::run_filler(&plan(1), FileSystem::Xfs).await.unwrap();
         assert!(report.passed(), "\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_was_filled_while_it_was_stopped_starts_again() {
+    for (kind, shards) in [
+        (FileSystem::Ext4, 16),
+        (FileSystem::Ext4, 1),
+        (FileSystem::Xfs, 16),
+        (FileSystem::Xfs, 1),
+        (FileSystem::Tmpfs, 16),
+        (FileSystem::Tmpfs, 5),
+    ] {
+        if !skipped("a start on a full disk", kind) {
+            let report = full_disk_start::run(&plan(1), kind, shards).await.unwrap();
+            assert!(report.passed(), "{kind:?}, {shards} shards\n{report}");
+        }
     }
 }

@@ -408,7 +408,7 @@ fn exporters(out: &mut Families, views: &[ExporterView]) {
 
 type ExportCounter = (&'static str, &'static str, fn(&ExporterView) -> f64);
 
-const EXPORT_COUNTERS: [ExportCounter; 11] = [
+const EXPORT_COUNTERS: [ExportCounter; 12] = [
     ("gophership_export_sent_records_total", "Records accepted", |v| {
         v.sent_records as f64
     }),
@@ -452,6 +452,11 @@ const EXPORT_COUNTERS: [ExportCounter; 11] = [
         "gophership_export_given_up_entries_total",
         "Entries that a seek passed over unsent",
         |v| v.given_up_entries as f64,
+    ),
+    (
+        "gophership_export_dropped_entries_total",
+        "Entries dropped to make room (on_full: drop_oldest) before they were sent",
+        |v| v.dropped_entries as f64,
     ),
     (
         "gophership_export_unreadable_total",

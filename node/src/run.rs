@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{self, Config, Listener, Machine};
 use crate::control::ControlContext;
-use crate::export::{self, ExportParts, Exporters};
+use crate::export::{Cursors, ExportParts, Exporters};
 use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Worker, WorkerSetup};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::node_state::{NodeState, Running};
@@ -166,6 +166,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let Store {
         data_path,
         catalogue,
+        cursors,
         vault,
         writers,
     } = opened;
@@ -175,7 +176,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     control::restore_override(&catalogue, &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
-    let exporters = start_exporters(config, &vault, &catalogue, &zone, &throttle, for_export).await?;
+    let exporters = start_exporters(config, &vault, cursors, &zone, &throttle, for_export).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
 
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -315,6 +316,7 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
 struct Store {
     data_path: PathBuf,
     catalogue: Arc<LocalCatalogue>,
+    cursors: Arc<Cursors>,
     vault: Vault,
     writers: Vec<ShardWriter>,
 }
@@ -329,10 +331,13 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
     let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
-    let (vault, writers) = Vault::open(data, &vault_options(config, shards, &catalogue), epoch, ledger, seams)?;
+    let names = config.export.iter().map(|export| export.name.clone()).collect();
+    let cursors = Cursors::new(Arc::clone(&catalogue), names);
+    let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {
         data_path,
         catalogue,
+        cursors,
         vault,
         writers,
     })
@@ -352,7 +357,7 @@ async fn end_anyway(mut signals: Signals, limit: Duration) {
 async fn start_exporters(
     config: &Config,
     vault: &Vault,
-    catalogue: &Arc<LocalCatalogue>,
+    cursors: Arc<Cursors>,
     zone: &Arc<ZoneCell>,
     throttle: &Throttle,
     memory: u64,
@@ -360,7 +365,7 @@ async fn start_exporters(
     let parts = ExportParts {
         configs: config.export.clone(),
         vault: vault.clone(),
-        catalogue: Arc::clone(catalogue),
+        cursors,
         throttle: throttle.clone(),
         zone: Arc::clone(zone),
         memory,
@@ -429,8 +434,7 @@ fn thresholds(config: &Config) -> Thresholds {
     }
 }
 
-fn vault_options(config: &Config, shards: u16, catalogue: &Arc<LocalCatalogue>) -> VaultOptions {
-    let exporters: Vec<String> = config.export.iter().map(|e| e.name.clone()).collect();
+fn vault_options(config: &Config, shards: u16, cursors: &Arc<Cursors>) -> VaultOptions {
     VaultOptions {
         shards,
         segment_size: config.vault.segment_size,
@@ -438,10 +442,10 @@ fn vault_options(config: &Config, shards: u16, catalogue: &Arc<LocalCatalogue>) 
         spares: usize::from(config.vault.spares),
         disk_limit: config.vault.disk_limit,
         retention: config.vault.retention,
-        release: if exporters.is_empty() {
+        release: if config.export.is_empty() {
             Release::AtRetention
         } else {
-            Release::By(export::released(catalogue, exporters))
+            Release::By(Arc::clone(cursors) as _)
         },
         on_full: match config.vault.on_full {
             config::OnFull::Refuse => OnFull::Refuse,

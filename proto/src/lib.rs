@@ -1,12 +1,15 @@
 //! GopherShip's contracts on the wire.
 //!
 //! - [`otlp`]: OTLP logs as bytes: the skim, inflating, and the two JSON directions.
+//! - [`messages`]: OTLP's messages, for who makes requests.
 //! - [`control`]: the service by which `gs-ctl` talks to a node.
 //! - [`view`]: its answers as JSON.
 //! - [`size`]: sizes as people write them.
 
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "control")]
+pub mod messages;
 pub mod otlp;
 pub mod size;
 #[cfg(feature = "view")]

@@ -18,6 +18,7 @@ use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::kept_entries::KeptEntries;
 use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
 use crate::limits::ROLLED_FILES_MAX;
 use crate::map::MapWriter;
@@ -79,6 +80,7 @@ pub(crate) struct KeeperParts {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) table: Arc<Table>,
     pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) kept_entries: Arc<KeptEntries>,
     pub(crate) counts: Arc<KeeperCounts>,
     pub(crate) tier: Arc<AtomicU8>,
     pub(crate) clock: VaultClock,
@@ -328,7 +330,14 @@ impl Keeper {
             // Each shard may go on in one more file, and have one more segment cut.
             ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
-        let plan = trim_plan(&sealed, &rules);
+        let mut plan = trim_plan(&sealed, &rules);
+        if let Release::By(readers) = &self.parts.release
+            && plan.iter().any(|(_, why)| *why == TrimReason::Dropped)
+        {
+            // What was read since the last look is not dropped but released.
+            readers.keep_positions();
+            plan = trim_plan(&sealed, &rules);
+        }
         let mut bytes = 0;
         for (id, why) in &plan {
             match self.trim_one(*id, *why) {
@@ -366,11 +375,15 @@ impl Keeper {
         let record = slot.and_then(|slot| slot.sealed().copied());
         self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
         if let (TrimReason::Dropped, Some(record)) = (why, &record) {
-            let lost = [1, record.stats.entries, record.stats.stored_bytes];
+            let entries = match &self.parts.release {
+                Release::By(readers) => readers.lose(record),
+                Release::AtRetention => record.stats.entries,
+            };
+            let lost = [1, entries, record.stats.stored_bytes];
             for (count, more) in self.parts.counts.dropped.iter().zip(lost) {
                 count.fetch_add(more, Ordering::Relaxed);
             }
-            tracing::error!(segment = %id, entries = record.stats.entries, records = record.stats.records, "segment.dropped");
+            tracing::error!(segment = %id, entries, of = record.stats.entries, records = record.stats.records, "segment.dropped");
         }
         let path = segment_path(&self.parts.data, id);
         match file_io::remove(&path) {
@@ -400,7 +413,8 @@ impl Keeper {
         let open: u64 = self.shards.iter().map(|s| s.shared.open_bytes()).sum();
         let ballast = parts.ballast.bytes();
         parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);
-        let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + parts.quarantine.bytes() + ballast;
+        let kept = parts.quarantine.bytes() + parts.kept_entries.bytes();
+        let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + kept + ballast;
         let mut disk = DiskUse {
             own,
             limit: parts.disk_limit,

@@ -42,6 +42,8 @@ pub const CLOCK_CREDIT_OF_RETENTION: u64 = 8;
 pub const CLOCK_CREDIT_EARNED: u64 = 8;
 /// Bytes that a start needs beside WAL files and segments: for the catalogue and its folders.
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
+/// The share of the disk limit, in percent, that copies of dead letters may take.
+pub const KEPT_ENTRIES_PERCENT: u64 = 5;
 /// The share of the disk limit, in percent, from which what is released goes before its retention is over.
 pub const DISK_EVICT_PERCENT: u64 = 80;
 /// The share of the disk limit, in percent, above which the oldest go where that was chosen, though something still needs them.

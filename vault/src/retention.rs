@@ -11,8 +11,26 @@ use crate::ids::SegmentId;
 use crate::ledger::{SealRecord, TrimReason};
 use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 
-/// Says of a sealed segment whether everybody who needed it is done with it. Asked by a background thread; may take a lock, and must not wait for the vault.
-pub type Released = Arc<dyn Fn(&SealRecord) -> bool + Send + Sync>;
+/// Those who read sealed segments. Asked by a background thread; they may write to the ledger, and must not wait for the vault.
+pub trait Readers: Send + Sync {
+    /// Whether everybody who needed the segment is done with it, as far as that is on record.
+    fn are_done(&self, segment: &SealRecord) -> bool;
+
+    /// Puts on record how far everybody is, since something is about to be dropped that is not released.
+    fn keep_positions(&self) {}
+
+    /// The segment is about to be dropped unreleased. Gives how many of its entries somebody will never have for it.
+    fn lose(&self, segment: &SealRecord) -> u64 {
+        segment.stats.entries
+    }
+}
+
+/// Readers of whom nothing is known but whether they are done.
+impl<F: Fn(&SealRecord) -> bool + Send + Sync> Readers for F {
+    fn are_done(&self, segment: &SealRecord) -> bool {
+        self(segment)
+    }
+}
 
 /// What releases a segment.
 #[derive(Clone)]
@@ -20,7 +38,7 @@ pub enum Release {
     /// The end of its retention: nobody else needs it.
     AtRetention,
     /// Those who read it say so; it is kept until then, however old.
-    By(Released),
+    By(Arc<dyn Readers>),
 }
 
 impl fmt::Debug for Release {
@@ -59,7 +77,7 @@ pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(Se
     let is_over = |s: &SealRecord| s.sealed_ns.saturating_add(kept_ns) <= rules.now_ns;
     let is_released = |s: &SealRecord| match rules.release {
         Release::AtRetention => is_over(s),
-        Release::By(released) => released(s),
+        Release::By(readers) => readers.are_done(s),
     };
     let mut oldest_first: Vec<&SealRecord> = sealed.iter().collect();
     oldest_first.sort_by_key(|s| (s.sealed_ns, s.id));
@@ -123,7 +141,7 @@ mod tests {
         let rules = TrimRules {
             now_ns,
             retention: Duration::from_nanos(retention),
-            release: &Release::By(Arc::new(move |s| s.id.index.get() <= released)),
+            release: &Release::By(Arc::new(move |s: &SealRecord| s.id.index.get() <= released)),
             disk: DiskUse {
                 own,
                 limit: 100,

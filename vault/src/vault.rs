@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::ballast::{Ballast, available, start_bytes};
-use crate::cursor::{CursorParts, ShardCursor};
+use crate::cursor::{CursorParts, ShardCursor, StoredEntry};
 use crate::cutter::BlockSink;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_tier::{DiskTier, DiskUse};
@@ -19,7 +19,9 @@ use crate::entry::WAL_ENTRY_HEADER;
 use crate::error::{OpenError, VaultError};
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
+use crate::kept_entries::KeptEntries;
 use crate::ledger::{KnownSegment, Ledger, SealRecord};
+use crate::limits::KEPT_ENTRIES_PERCENT;
 use crate::quarantine::{Quarantine, Quarantined};
 use crate::recovery::{adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
 use crate::retention::{OnFull, Release};
@@ -184,6 +186,8 @@ struct Inner {
     syncs: Vec<Arc<SyncStats>>,
     table: Arc<Table>,
     quarantine: Arc<Quarantine>,
+    kept_entries: Arc<KeptEntries>,
+    retention: Duration,
     counts: Arc<KeeperCounts>,
     ledger: Arc<dyn Ledger>,
     clock: VaultClock,
@@ -267,6 +271,12 @@ impl Vault {
             ledger: Arc::clone(&ledger),
             table: Arc::default(),
             quarantine: Arc::new(Quarantine::open(&path)?),
+            kept_entries: Arc::new(KeptEntries::open(
+                &path,
+                cluster_id,
+                epoch,
+                options.disk_limit / 100 * KEPT_ENTRIES_PERCENT,
+            )?),
             counts: Arc::default(),
             tier: Arc::clone(&tier),
             clock: start_clock(&*ledger, &known, options.retention),
@@ -307,6 +317,7 @@ impl Vault {
             Arc::clone(&parts.quarantine),
             Arc::clone(&parts.counts),
         );
+        let kept_entries = Arc::clone(&parts.kept_entries);
         let clock = parts.clock;
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
@@ -330,6 +341,8 @@ impl Vault {
             syncs,
             table,
             quarantine,
+            kept_entries,
+            retention: options.retention,
             counts,
             ledger,
             clock,
@@ -438,6 +451,44 @@ impl Vault {
     /// more than a bounded step, whatever the wall clock says.
     pub fn clock_ns(&self) -> u64 {
         self.inner.clock.now_ns()
+    }
+
+    /// Keeps a copy of an entry that outlives its segment. `false`: there is no room for it, or the disk is full.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn keep_entry(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
+        if self.tier() == DiskTier::Normal || self.tier() == DiskTier::Evict {
+            self.inner.kept_entries.keep(entry)
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// The copy of an entry that was kept; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<Option<StoredEntry>, VaultError> {
+        self.inner.kept_entries.read((node, shard, lsn))
+    }
+
+    /// Removes the copy of an entry.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    pub fn remove_kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<(), VaultError> {
+        self.inner.kept_entries.remove((node, shard, lsn))
+    }
+
+    /// All entries of which there is a copy.
+    pub fn kept_entries(&self) -> Vec<(NodeId, ShardId, Lsn)> {
+        self.inner.kept_entries.all()
+    }
+
+    /// How long a released segment is kept.
+    pub fn retention(&self) -> Duration {
+        self.inner.retention
     }
 
     /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more. Its files stay.
@@ -591,7 +642,10 @@ impl Vault {
             };
             let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
             let (last, entries, bytes) = match slot {
-                Slot::Sealed(record) => (
+                Slot::Sealed(record)
+                | Slot::Unreadable {
+                    sealed: Some(record), ..
+                } => (
                     record.stats.last_lsn.map_or(0, |l| l.number().get()),
                     record.stats.entries,
                     record.stats.payload_bytes,
@@ -601,11 +655,7 @@ impl Vault {
                     let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
                     (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
                 }
-                Slot::Recovering => {
-                    debt.entries += 1;
-                    continue;
-                }
-                Slot::Unreadable { .. } => {
+                Slot::Recovering | Slot::Unreadable { sealed: None, .. } => {
                     debt.entries += 1;
                     continue;
                 }

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ids::{Lsn, SegmentId, ShardId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    AppendError, BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, SegmentState, ShardSeam, Vault,
-    VaultError,
+    AppendError, BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, SegmentState, ShardCursor, ShardSeam,
+    Vault, VaultError,
 };
 use support::*;
+
+const SHARD: ShardId = ShardId::new(0);
 
 /// Failpoints are the process's: one test at a time, and none is left behind.
 fn alone() -> fail::FailScenario<'static> {
@@ -219,6 +221,13 @@ fn a_bad_sector_behind_the_end_of_an_old_wal_file_costs_nothing() {
     vault.close(writers);
 }
 
+/// Bytes that do not compress, `parts` times 32.
+fn noise(n: u64, parts: u64) -> Vec<u8> {
+    (0..parts)
+        .flat_map(|i| *blake3::hash(&(n * parts + i).to_le_bytes()).as_bytes())
+        .collect()
+}
+
 #[test]
 fn a_bad_sector_in_a_segment_costs_its_block() {
     let _scenario = alone();
@@ -229,14 +238,9 @@ fn a_bad_sector_in_a_segment_costs_its_block() {
         ..options(1)
     };
     let (vault, mut writers) = open(dir.path(), &ledger, &options);
-    let noise = |n: u64| -> Vec<u8> {
-        (0..256)
-            .flat_map(|i| *blake3::hash(&(n * 256 + i).to_le_bytes()).as_bytes())
-            .collect()
-    };
     let mut last = None;
     for n in 1..=200u64 {
-        last = Some(append(&mut writers[0], n, &noise(n)));
+        last = Some(append(&mut writers[0], n, &noise(n, 256)));
     }
     wait_acked(&writers[0], last.unwrap());
     vault.close(writers);
@@ -269,6 +273,78 @@ fn a_bad_sector_in_a_segment_costs_its_block() {
         .map(|e| e.unwrap().path())
         .find(|p| p.extension().unwrap() == "bin");
     assert_eq!(std::fs::metadata(kept.unwrap()).unwrap().len(), blocks[2].stored_bytes);
+    vault.close(writers);
+}
+
+/// Everything that a follower gives now.
+fn drain(vault: &Vault, follower: &mut ShardCursor) -> Vec<Lsn> {
+    follower.extend(vault.readable(SHARD));
+    follower.map_while(Result::ok).map(|entry| entry.lsn).collect()
+}
+
+/// A vault with 20 entries in one sealed segment.
+fn with_a_sealed_segment(dir: &std::path::Path) -> (Vault, Vec<gophership_vault::ShardWriter>) {
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir, &ledger, &options(1));
+    for n in 1..=20u64 {
+        let lsn = append(&mut writers[0], n, &noise(n, 30));
+        wait_acked(&writers[0], lsn);
+    }
+    vault.close(writers);
+    let (vault, writers) = open(dir, &ledger, &options(1));
+    wait_recovered(&vault);
+    (vault, writers)
+}
+
+#[test]
+fn a_follower_waits_for_a_bad_sector_in_a_segment_and_goes_on_once_the_disk_gives_it() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, writers) = with_a_sealed_segment(dir.path());
+    let mut follower = vault.follower(SHARD, None);
+    for stretch in ["0-4096", "4096-8192"] {
+        fail::cfg("file.read", &format!("return(000000000001.seg@{stretch})")).unwrap();
+        assert_eq!(drain(&vault, &mut follower), [], "{stretch}");
+        let waits = follower.waits().map(str::to_owned);
+        assert!(
+            waits.as_ref().is_some_and(|why| why.contains("the disk cannot read")),
+            "{stretch}: {waits:?}"
+        );
+    }
+    fail::remove("file.read");
+    assert_eq!(drain(&vault, &mut follower).len(), 20);
+    assert_eq!(follower.waits(), None);
+    vault.close(writers);
+}
+
+#[test]
+fn a_follower_passes_damage_only_when_it_is_in_quarantine() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, writers) = with_a_sealed_segment(dir.path());
+    let record = sealed(&vault)[0];
+    let block = vault.describe(record.id).unwrap().blocks[0];
+    let path = dir.path().join("segments/0000000001/0000/000000000001.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(block.offset + block.stored_bytes / 2) as usize] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    fail::cfg("file.rename", "return").unwrap();
+    let mut follower = vault.follower(SHARD, None);
+    follower.extend(vault.readable(SHARD));
+    for _ in 0..3 {
+        assert_eq!(follower.next(), None);
+        assert!(
+            follower
+                .waits()
+                .is_some_and(|why| why.contains("cannot be put on record")),
+            "{:?}",
+            follower.waits()
+        );
+    }
+    fail::remove("file.rename");
+    let fault = follower.next().unwrap().unwrap_err();
+    assert_eq!(fault.numbers, Some((block.first, block.last)));
+    assert_eq!(vault.status().quarantined, 1);
     vault.close(writers);
 }
 

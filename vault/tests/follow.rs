@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::TimeRange;
-use gophership_vault::{OnFull, Release, VaultOptions};
+use gophership_vault::{OnFull, Readers, Release, VaultOptions};
 use support::*;
 
 const SHARD: ShardId = ShardId::new(0);
@@ -228,7 +229,7 @@ fn released_up_to(index: &Arc<AtomicU64>, on_full: OnFull) -> VaultOptions {
     let index = Arc::clone(index);
     VaultOptions {
         retention: Duration::from_millis(1),
-        release: Release::By(Arc::new(move |s| {
+        release: Release::By(Arc::new(move |s: &SealRecord| {
             u64::from(s.id.index.get()) <= index.load(Ordering::Relaxed)
         })),
         on_full,
@@ -291,6 +292,55 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     let dropped = vault.status().dropped_since_start.1;
     assert_eq!(entries.len() as u64 + dropped, n, "what is not there was counted");
     assert_eq!(entries.last().unwrap().payload, payload(n, 1000));
+    vault.close(writers);
+}
+
+/// A reader that has read everything, and puts that on record only when it is asked to.
+#[derive(Default)]
+struct LateReader {
+    is_kept: AtomicBool,
+    lost: AtomicU64,
+}
+
+impl Readers for LateReader {
+    fn are_done(&self, _: &SealRecord) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    fn keep_positions(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    fn lose(&self, segment: &SealRecord) -> u64 {
+        self.lost.fetch_add(segment.stats.entries, Ordering::Relaxed);
+        segment.stats.entries
+    }
+}
+
+#[test]
+fn readers_say_how_far_they_are_before_anything_counts_as_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let reader = Arc::<LateReader>::default();
+    let options = VaultOptions {
+        retention: Duration::from_secs(3600),
+        release: Release::By(Arc::clone(&reader) as _),
+        on_full: OnFull::DropOldest,
+        disk_limit: 1024 * 1024 + gophership_vault::start_bytes(1, 64 * 1024),
+        ..options(1)
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options);
+    let mut n = 0;
+    wait("segments to go", || {
+        for _ in 0..20 {
+            n += 1;
+            append(&mut writers[0], n, &payload(n, 1000));
+        }
+        vault.status().trimmed_since_start >= 3
+    });
+    assert!(reader.is_kept.load(Ordering::Relaxed));
+    assert_eq!(reader.lost.load(Ordering::Relaxed), 0);
+    assert_eq!(vault.status().dropped_since_start, (0, 0, 0));
     vault.close(writers);
 }
 

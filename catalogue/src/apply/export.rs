@@ -1,7 +1,7 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
 //! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a seek only. I3: a
-//! segment that is trimmed has no dead letter.
+//! segment that is trimmed has no dead letter, but those whose entry was copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,7 +167,8 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
         let id = letter.segment();
         match state.segment_state(id) {
             SegmentState::Unopened => return Err(Refusal::NeverOpened { id }),
-            SegmentState::Trimmed | SegmentState::Gone => continue,
+            SegmentState::Trimmed | SegmentState::Gone if letter.copied_to.is_none() => continue,
+            SegmentState::Trimmed | SegmentState::Gone => {}
             SegmentState::Open | SegmentState::Recovering | SegmentState::Sealed | SegmentState::Lost => {}
         }
         if state.dead_letter(name, letter.entry()).is_none() {
@@ -219,6 +220,7 @@ pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
 pub(super) fn letters_gone(state: &State, id: SegmentId) -> impl Iterator<Item = Change> {
     state
         .dead_letters_in(id)
+        .filter(|letter| letter.copied_to.is_none())
         .map(|letter| Change::DeadLetterGone(letter.exporter.clone(), letter.entry()))
 }
 

@@ -506,3 +506,23 @@ proptest! {
         prop_assert_eq!(bytes(&again), bytes(&state));
     }
 }
+
+#[test]
+fn what_is_dropped_is_on_record_and_beyond_the_bound_the_oldest_become_one() {
+    let mut state = booted();
+    let total = DROPPED_RANGES_MAX as u32 + 10;
+    for index in 1..=total {
+        let id = segment(1, 0, index);
+        let mut seal = seal_record(id, 1, 2);
+        seal.sealed_ns = u64::from(index);
+        let why = TrimReason::Dropped;
+        let trim = Command::Trim { id, why };
+        say(&mut state, &[open(id, 1), Command::Seal { seal }, trim.clone(), trim]);
+    }
+    let dropped: Vec<_> = state.dropped(node(1), ShardId::new(0)).copied().collect();
+    assert_eq!(dropped.len(), DROPPED_RANGES_MAX);
+    assert_eq!((dropped[0].first.get(), dropped[0].last.get()), (1, 11));
+    assert_eq!((dropped[0].entries, dropped[0].sealed_ns), (22, 11));
+    assert_eq!(dropped.iter().map(|d| d.entries).sum::<u64>(), u64::from(total) * 2);
+    assert_eq!(dropped.last().unwrap().first.get(), total);
+}

@@ -7,6 +7,10 @@ use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, R
 use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
 
+/// The version that has a cause, and says nothing of a copy.
+const DEAD_LETTER_CAUSE_VERSION: u8 = 2;
+
+const CAUSE_REFUSED: u8 = 0;
 const CAUSE_MALFORMED: u8 = 1;
 
 fn named(kind: u8, exporter: &str) -> Writer {
@@ -69,9 +73,16 @@ pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Chan
 
 pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {
     let fields = |w: Writer| w.u32(letter.records).u64(letter.at_ns).text(&letter.answer);
-    match letter.cause {
-        LetterCause::Refused => fields(value()),
-        LetterCause::Malformed => fields(Writer::default().u8(DEAD_LETTER_VERSION)).u8(CAUSE_MALFORMED),
+    let cause = match letter.cause {
+        LetterCause::Refused => CAUSE_REFUSED,
+        LetterCause::Malformed => CAUSE_MALFORMED,
+    };
+    match (letter.copied_to, letter.cause) {
+        (Some(node), _) => fields(Writer::default().u8(DEAD_LETTER_VERSION))
+            .u8(cause)
+            .u32(node.get()),
+        (None, LetterCause::Malformed) => fields(Writer::default().u8(DEAD_LETTER_CAUSE_VERSION)).u8(cause),
+        (None, LetterCause::Refused) => fields(value()),
     }
 }
 
@@ -85,12 +96,17 @@ pub(super) fn read_dead_letter(version: u8, k: &mut Reader<'_>, v: &mut Reader<'
         records: v.u32()?,
         at_ns: v.u64()?,
         answer: v.text()?,
+        copied_to: None,
     };
-    if version == DEAD_LETTER_VERSION {
+    if version >= DEAD_LETTER_CAUSE_VERSION {
         letter.cause = match v.u8()? {
+            CAUSE_REFUSED if version == DEAD_LETTER_VERSION => LetterCause::Refused,
             CAUSE_MALFORMED => LetterCause::Malformed,
             found => return Err(v.unknown("cause", found)),
         };
+    }
+    if version == DEAD_LETTER_VERSION {
+        letter.copied_to = Some(v.node()?);
     }
     Ok(Change::DeadLetter(letter))
 }

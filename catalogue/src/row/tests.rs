@@ -132,6 +132,8 @@ pub(crate) fn golden_exporters() -> State {
     ] {
         apply(&mut state, &command).unwrap();
     }
+    // A catalogue of before kept no record of what was dropped.
+    state.dropped.clear();
     state
 }
 
@@ -170,16 +172,42 @@ pub(crate) fn golden_trims() -> State {
     for command in [Command::KeepClock { node: node(1), mark }, lost] {
         apply(&mut state, &command).unwrap();
     }
+    state.dropped.clear();
+    state
+}
+
+/// That, with what was dropped on record, and dead letters whose entries were copied.
+pub(crate) fn golden_dropped() -> State {
+    let mut state = golden_trims();
+    for index in [20, 21] {
+        let id = segment(1, 3, index);
+        let mut seal = seal_record(id, 1, 4);
+        if index == 21 {
+            seal.stats.event = None;
+        }
+        let why = TrimReason::Dropped;
+        for command in [open(id, 1), Command::Seal { seal }, Command::Trim { id, why }] {
+            apply(&mut state, &command).unwrap();
+        }
+    }
+    let copied = |cause, number| DeadLetter {
+        cause,
+        copied_to: Some(node(1)),
+        ..letter("otlp-2", segment(1, 3, 4), number)
+    };
+    let letters = vec![copied(LetterCause::Refused, 3), copied(LetterCause::Malformed, 4)];
+    apply(&mut state, &Command::AddDeadLetters { letters }).unwrap();
     state
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 4] {
+fn golden() -> [(State, &'static str); 5] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
         (golden_exporters(), include_str!("../../testdata/v1/rows_exporters.txt")),
         (golden_trims(), include_str!("../../testdata/v1/rows_trims.txt")),
+        (golden_dropped(), include_str!("../../testdata/v1/rows_dropped.txt")),
     ]
 }
 
@@ -240,13 +268,13 @@ fn a_shard_of_before_is_written_as_ever_until_a_segment_is_dropped() {
 
 #[test]
 fn rows_sort_as_their_records_do() {
-    let rows = bytes(&golden_trims());
+    let rows = bytes(&golden_dropped());
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
 }
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_trims()) {
+    for (key, value) in bytes(&golden_dropped()) {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(RowError::Damaged { .. })),
@@ -265,14 +293,15 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = bytes(&golden_trims());
+    let rows = bytes(&golden_dropped());
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(RowError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
     };
     for (key, value) in &rows {
         let next = match key[0] {
-            KIND_SHARD | KIND_DEAD_LETTER => 3,
+            KIND_SHARD => 3,
+            KIND_DEAD_LETTER => 4,
             _ => 2,
         };
         for version in [0, next] {
@@ -292,7 +321,7 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
 
 #[test]
 fn i2_a_name_without_its_end_is_damaged() {
-    for (key, value) in bytes(&golden_trims()) {
+    for (key, value) in bytes(&golden_dropped()) {
         if matches!(key[0], KIND_EXPORTER | KIND_CURSOR | KIND_DEAD_LETTER) {
             let endless: Vec<u8> = key.into_iter().filter(|b| *b != 0).collect();
             assert!(matches!(change_of(&endless, &value), Err(RowError::Damaged { .. })));
@@ -302,7 +331,7 @@ fn i2_a_name_without_its_end_is_damaged() {
 
 #[test]
 fn a_state_without_its_counters_is_damaged() {
-    let rows: Vec<_> = bytes(&golden_trims())
+    let rows: Vec<_> = bytes(&golden_dropped())
         .into_iter()
         .filter(|(k, _)| k[0] != KIND_COUNTERS)
         .collect();
@@ -336,4 +365,5 @@ fn write_golden_rows() {
     std::fs::write(folder.join("rows_exporters.txt"), as_text(&golden_exporters())).unwrap();
     std::fs::write(folder.join("rows_malformed.txt"), as_text(&golden_malformed())).unwrap();
     std::fs::write(folder.join("rows_trims.txt"), as_text(&golden_trims())).unwrap();
+    std::fs::write(folder.join("rows_dropped.txt"), as_text(&golden_dropped())).unwrap();
 }

@@ -134,6 +134,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
             malformed_entries: 4,
             unreadable_stretches: 0,
             given_up_entries: 0,
+            dropped_entries: 12,
             waiting: String::new(),
             waiting_since_unix_nano: 0,
             pivots: 3,

@@ -116,13 +116,13 @@ pub async fn run_filler(plan: &Plan, kind: FileSystem) -> anyhow::Result<Report>
     Ok(run.report)
 }
 
-fn unlimited(plan: &Plan) -> Plan {
+pub(super) fn unlimited(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     plan.load.bytes_max = u64::MAX;
     plan
 }
 
-async fn wait(mut done: impl FnMut() -> bool) -> bool {
+pub(super) async fn wait(mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if done() {
@@ -205,7 +205,7 @@ fn judge_answers(run: &mut Run) {
 }
 
 /// Takes every free byte, in ever smaller pieces.
-fn fill(path: &Path) -> anyhow::Result<()> {
+pub(super) fn fill(path: &Path) -> anyhow::Result<()> {
     let file = File::create(path)?;
     let mut at = 0;
     for step in [16 << 20, 1 << 20, 64 << 10, 4 << 10] {

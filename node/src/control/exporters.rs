@@ -89,13 +89,18 @@ pub(super) fn list_letters(
             Some(name) => state.dead_letter_count(name),
             None => state.exporters().map(|(name, _)| state.dead_letter_count(name)).sum(),
         };
-        let held = |letter: &DeadLetter| context.vault.has_segment(letter.segment());
+        let held = |letter: &DeadLetter| is_there(context, letter);
         Ok(v1::ListDeadLettersReply {
             letters: letters.into_iter().take(limit).map(|l| letter(l, held(l))).collect(),
             next,
             total: total as u64,
         })
     })
+}
+
+/// Whether the entry of a letter is on this node.
+fn is_there(context: &ControlContext, letter: &DeadLetter) -> bool {
+    letter.copied_to.is_some() || context.vault.has_segment(letter.segment())
 }
 
 /// What is in a dead letter.
@@ -106,7 +111,7 @@ pub(super) async fn show_letter(
     let entry = entry_key(&request.letter.unwrap_or_default())?;
     let shown = context.catalogue.read(|state| {
         let found = state.dead_letter(&request.exporter, entry);
-        found.map(|found| letter(found, context.vault.has_segment(found.segment())))
+        found.map(|found| letter(found, is_there(context, found)))
     });
     let payload = context.exporters.letter_payload(&request.exporter, entry).await;
     let (payload, malformed) = payload.map_err(|e| refused(&e))?;
@@ -209,6 +214,7 @@ fn shown(context: &ControlContext, view: ExporterView) -> v1::Exporter {
         malformed_entries: view.malformed_entries,
         unreadable_stretches: view.unreadable_stretches,
         given_up_entries: view.given_up_entries,
+        dropped_entries: view.dropped_entries,
         waiting: view.waiting,
         waiting_since_unix_nano: view.waiting_since_ns,
         pivots: view.pivots,

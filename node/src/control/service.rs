@@ -207,6 +207,7 @@ impl Control for ControlService {
         Ok(Response::new(
             replay::stream(
                 self.context.vault.clone(),
+                &self.context.catalogue,
                 &spec,
                 estimate,
                 place,

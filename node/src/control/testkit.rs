@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{ControlContext, IngestSnapshot, Latencies, ShardIngest, listen, serve};
 use crate::config::Export;
-use crate::export::{ExportParts, Exporters};
+use crate::export::{Cursors, ExportParts, Exporters};
 use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::Environment;
 
@@ -112,7 +112,7 @@ impl TestNode {
         let exporters = Exporters::start(ExportParts {
             configs,
             vault: self.vault.clone(),
-            catalogue: Arc::clone(&self.catalogue),
+            cursors: Cursors::new(Arc::clone(&self.catalogue), Vec::new()),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,

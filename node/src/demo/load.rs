@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use gophership_proto::messages::collector::logs::v1::ExportLogsServiceRequest;
+use gophership_proto::messages::collector::logs::v1::logs_service_client::LogsServiceClient;
+use gophership_proto::messages::common::v1::any_value::Value;
+use gophership_proto::messages::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use gophership_proto::messages::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
+use gophership_proto::messages::resource::v1::Resource;
 use prost::Message;
 use tokio::task::JoinSet;
 

@@ -1,45 +1,70 @@
-//! Keeps cursors: all of a node's in one command, now and then.
+//! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
+//!
+//! **Invariants.** I1: a segment is released only when every configured exporter's kept cursor is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
+//! dropped never counts as lost for it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::status::Place;
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
-use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::Readers;
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ledger::SealRecord;
 
-use super::dead_letters::submit;
-use super::status::Status;
+use super::status::{Place, Status, add};
 
-/// What is kept, as far as is known here.
-pub(super) struct Keeper {
-    pub(super) node: NodeId,
-    pub(super) catalogue: Arc<LocalCatalogue>,
-    pub(super) exporters: Vec<(String, Arc<Status>)>,
+/// The cursors of a node's exporters.
+pub struct Cursors {
+    catalogue: Arc<LocalCatalogue>,
+    /// The names in the configuration. One that could not be started holds segments all the same.
+    configured: Vec<String>,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    exporters: Vec<(String, Arc<Status>)>,
+    /// What is kept, as far as is known here.
     kept: HashMap<(String, ShardId), Place>,
 }
 
-impl Keeper {
-    pub(super) fn new(node: NodeId, catalogue: Arc<LocalCatalogue>, exporters: Vec<(String, Arc<Status>)>) -> Self {
-        Self {
-            node,
+impl Cursors {
+    /// The cursors of the exporters that are configured, none of which runs yet.
+    pub fn new(catalogue: Arc<LocalCatalogue>, configured: Vec<String>) -> Arc<Self> {
+        Arc::new(Self {
             catalogue,
-            exporters,
-            kept: HashMap::new(),
-        }
+            configured,
+            running: Mutex::default(),
+        })
     }
 
-    /// Keeps what has moved since the last time.
+    /// Where they are on record.
+    pub(super) fn catalogue(&self) -> &Arc<LocalCatalogue> {
+        &self.catalogue
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An exporter runs now.
+    pub(super) fn add(&self, name: &str, status: &Arc<Status>) {
+        self.running().exporters.push((name.to_owned(), Arc::clone(status)));
+    }
+
+    /// Keeps what has moved since the last time. It blocks.
     ///
     /// # Errors
     /// The catalogue's: what moved is kept the next time.
-    pub(super) async fn keep(&mut self) -> Result<(), CatalogueError> {
+    pub(super) fn keep(&self) -> Result<(), CatalogueError> {
+        let mut running = self.running();
         let mut cursors = Vec::new();
-        for (name, status) in &self.exporters {
+        for (name, status) in &running.exporters {
             for (shard, place) in status.places() {
                 let Some(done) = place.done else { continue };
                 // After a seek the same place must be kept once more.
-                if self.kept.get(&(name.clone(), shard)) != Some(&place) {
+                if running.kept.get(&(name.clone(), shard)) != Some(&place) {
                     cursors.push(ExportCursor {
                         exporter: name.clone(),
                         generation: place.generation,
@@ -52,18 +77,107 @@ impl Keeper {
         if cursors.is_empty() {
             return Ok(());
         }
-        let command = Command::CommitCursors {
-            node: self.node,
+        self.catalogue.submit(Command::CommitCursors {
+            node: self.catalogue.identity().node_id,
             cursors: cursors.clone(),
-        };
-        submit(&self.catalogue, command).await?;
+        })?;
         for cursor in cursors {
             let place = Place {
                 generation: cursor.generation,
                 done: Some(cursor.done),
             };
-            self.kept.insert((cursor.exporter, cursor.shard), place);
+            running.kept.insert((cursor.exporter, cursor.shard), place);
         }
         Ok(())
+    }
+
+    /// The last entry of a segment's shard that is on record as done for an exporter.
+    fn kept(&self, name: &str, segment: &SealRecord) -> Option<Lsn> {
+        let id = segment.id;
+        self.catalogue.read(|state| state.cursor(name, id.node, id.shard))
+    }
+}
+
+impl Readers for Cursors {
+    fn are_done(&self, segment: &SealRecord) -> bool {
+        let past = |name: &String| owed(segment, self.kept(name, segment)) == 0;
+        self.configured.iter().all(past) && !self.catalogue.read(|state| state.is_held(segment.id))
+    }
+
+    fn keep_positions(&self) {
+        if let Err(error) = self.keep() {
+            tracing::warn!(%error, "export.cursor.failed");
+        }
+    }
+
+    fn lose(&self, segment: &SealRecord) -> u64 {
+        let running = self.running();
+        let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
+        let mut most = 0;
+        for name in &self.configured {
+            let entries = owed(segment, self.kept(name, segment));
+            if entries == 0 {
+                continue;
+            }
+            most = most.max(entries);
+            if let Some((_, status)) = status(name) {
+                add(&status.counts.dropped_entries, entries);
+            }
+            tracing::error!(exporter = name, segment = %segment.id, entries, "export.entries.dropped");
+        }
+        most
+    }
+}
+
+/// How many entries of a segment lie behind the last one that is done.
+fn owed(segment: &SealRecord, done: Option<Lsn>) -> u64 {
+    let stats = &segment.stats;
+    let Some(last) = stats.last_lsn else { return 0 };
+    match done {
+        Some(done) if done >= last => 0,
+        // Numbers of a segment follow each other, unless damage took some.
+        Some(done) if done.index() == last.index() => {
+            stats.entries.min(u64::from(last.number().get() - done.number().get()))
+        }
+        Some(_) | None => stats.entries,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{Epoch, NodeId, SegmentId, SegmentIndex};
+    use gophership_vault::ledger::SegmentStats;
+
+    use super::*;
+
+    #[test]
+    fn what_is_owed_of_a_segment() {
+        let lsn = |index: u64, number: u64| Lsn::from_u64(index << 32 | number);
+        let segment = |entries, last_lsn| SealRecord {
+            id: SegmentId {
+                node: NodeId::FIRST,
+                shard: ShardId::new(0),
+                index: SegmentIndex::FIRST,
+            },
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                entries,
+                last_lsn,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 0,
+        };
+        for (entries, last, done, expected) in [
+            (9, lsn(2, 9), None, 9),
+            (9, lsn(2, 9), lsn(1, 70), 9),
+            (9, lsn(2, 9), lsn(2, 4), 5),
+            (9, lsn(2, 9), lsn(2, 9), 0),
+            (9, lsn(2, 9), lsn(3, 1), 0),
+            (3, lsn(2, 9), lsn(2, 4), 3),
+            (0, None, None, 0),
+        ] {
+            assert_eq!(owed(&segment(entries, last), done), expected, "{last:?} {done:?}");
+        }
     }
 }

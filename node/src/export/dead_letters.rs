@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
-use gophership_vault::Vault;
+use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
+use super::letter_store::LetterStore;
 use super::limits::FAILURES_MAX;
-use crate::sink::{
-    Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink, read_again,
-};
+use crate::sink::{Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink};
 use crate::somatic::{Job, Throttle};
 
 /// A dead letter of now.
@@ -36,6 +34,7 @@ pub(super) fn letter(
         records: u32::try_from(records).unwrap_or(u32::MAX),
         answer: shortened(why).to_owned(),
         at_ns: now_unix_nano(),
+        copied_to: None,
     }
 }
 
@@ -46,21 +45,9 @@ fn shortened(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Puts a letter on record.
-pub(super) async fn add(catalogue: &Arc<LocalCatalogue>, letter: DeadLetter) -> Result<(), CatalogueError> {
-    submit(catalogue, Command::AddDeadLetters { letters: vec![letter] }).await
-}
-
 /// Whether the record has no room for more letters of the exporter.
 pub(super) fn is_full(error: &CatalogueError) -> bool {
     matches!(error, CatalogueError::Refused(Refusal::TooManyDeadLetters { .. }))
-}
-
-/// Says a command, on a thread that may wait.
-pub(super) async fn submit(catalogue: &Arc<LocalCatalogue>, command: Command) -> Result<(), CatalogueError> {
-    let catalogue = Arc::clone(catalogue);
-    let said = spawn_blocking(move || catalogue.submit(command).map(drop)).await;
-    said.expect("the catalogue answers a panic with an error, and nobody cancels this")
 }
 
 /// What became of dead letters that were sent once more.
@@ -88,8 +75,7 @@ const RULES: Rules = Rules {
 
 /// Sends dead letters of one exporter once more.
 pub struct SendLetters {
-    pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) letters: Arc<LetterStore>,
     pub(super) throttle: Throttle,
     pub(super) sink: Sink,
     pub(super) exporter: String,
@@ -104,8 +90,7 @@ impl SendLetters {
     pub async fn run(self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
         let mut courier = Courier::new(self.sink, RULES);
         let mut sending = Sending {
-            vault: self.vault,
-            catalogue: self.catalogue,
+            letters: self.letters,
             exporter: self.exporter,
             max_message: self.max_message,
             readier: Readier::default(),
@@ -138,8 +123,7 @@ impl SendLetters {
 
 /// Dead letters on their way.
 struct Sending {
-    vault: Vault,
-    catalogue: Arc<LocalCatalogue>,
+    letters: Arc<LetterStore>,
     exporter: String,
     max_message: usize,
     readier: Readier,
@@ -168,13 +152,11 @@ impl Host for Sending {
         let Some(entry) = piece.done() else {
             return ControlFlow::Continue(());
         };
-        let drop = Command::DropDeadLetters {
-            exporter: self.exporter.clone(),
-            letters: vec![entry],
-        };
         self.done.taken += 1;
         self.done.left -= 1;
-        match submit(&self.catalogue, drop).await {
+        let (store, exporter) = (Arc::clone(&self.letters), self.exporter.clone());
+        let removed = spawn_blocking(move || store.remove(&exporter, vec![entry])).await;
+        match removed.expect("the catalogue answers a panic with an error, and nobody cancels this") {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.failure = Some(error);
@@ -193,7 +175,7 @@ impl Host for Sending {
     fn set_aside(&mut self, _entry: EntryKey) {}
 
     async fn read(&mut self, entry: EntryKey) -> Option<Item> {
-        let Some(stored) = read_again(&self.vault, entry).await else {
+        let Some(stored) = self.letters.read(entry).await else {
             "its entry cannot be read here".clone_into(&mut self.done.last_answer);
             return None;
         };

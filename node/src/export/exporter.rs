@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::lane::{Lane, LaneParts};
+use super::letter_store::LetterStore;
 use super::limits::{LANE_PAUSE, NICE};
 use super::orders::{Ear, Orders};
 use super::status::{LaneState, Status};
@@ -28,6 +29,7 @@ pub(super) struct ExporterSetup {
     pub(super) config: Export,
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) letters: Arc<LetterStore>,
     pub(super) status: Arc<Status>,
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
@@ -61,6 +63,7 @@ async fn work(setup: ExporterSetup) {
         name: setup.config.name,
         vault: setup.vault,
         catalogue: setup.catalogue,
+        letters: setup.letters,
         status: Arc::clone(&setup.status),
         throttle: setup.throttle,
         zone: setup.zone,

@@ -1,7 +1,6 @@
 //! All exporters of a node: started, told what to do, shown, stopped.
 //!
-//! **Invariants.** I1: an exporter's record is in the catalogue before it sends anything. I2: a segment is released only when every configured exporter's kept cursor is past it and no dead letter
-//! lies in it.
+//! **Invariant.** I1: an exporter's record is in the catalogue before it sends anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,19 +13,21 @@ use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
-use gophership_vault::{Debt, Released, SegmentState, Vault};
+use gophership_vault::{Debt, SegmentState, Vault};
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use super::cursors::Keeper;
+use super::cursors::Cursors;
 use super::dead_letters::SendLetters;
 use super::exporter::{self, ExporterSetup};
+use super::letter_store::LetterStore;
 use super::limits::{CHANGE_LOOK, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::orders::Orders;
 use super::status::{ExporterView, Place, Status, add};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{Export, ExportKind, ExportStart, ExportTarget};
-use crate::sink::{Readier, Sink, read_again};
+use crate::sink::{Readier, Sink};
 use crate::somatic::{Throttle, ZoneCell};
 
 /// What exporters are started with.
@@ -35,8 +36,8 @@ pub struct ExportParts {
     pub configs: Vec<Export>,
     /// Where entries are.
     pub vault: Vault,
-    /// Where cursors and dead letters are kept.
-    pub catalogue: Arc<LocalCatalogue>,
+    /// What keeps their cursors. The vault releases by it.
+    pub cursors: Arc<Cursors>,
     /// What paces them.
     pub throttle: Throttle,
     /// The zone, for the live ring.
@@ -142,6 +143,8 @@ struct Running {
 pub struct Exporters {
     vault: Vault,
     catalogue: Arc<LocalCatalogue>,
+    cursors: Arc<Cursors>,
+    letters: Arc<LetterStore>,
     throttle: Throttle,
     max_message: usize,
     /// Names in the configuration.
@@ -163,6 +166,8 @@ impl Exporters {
     /// # Errors
     /// The first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
+        let catalogue = Arc::clone(parts.cursors.catalogue());
+        let letters = LetterStore::new(parts.vault.clone(), Arc::clone(parts.cursors.catalogue()));
         let mut running = Vec::new();
         let shards: BTreeSet<ShardId> = parts
             .vault
@@ -187,7 +192,7 @@ impl Exporters {
             };
             let node = parts.vault.identity().node_id;
             let place = |shard: &ShardId| {
-                let done = parts.catalogue.read(|state| state.cursor(name, node, *shard));
+                let done = catalogue.read(|state| state.cursor(name, node, *shard));
                 let generation = orders.generation;
                 (*shard, Place { generation, done })
             };
@@ -203,7 +208,8 @@ impl Exporters {
             let setup = ExporterSetup {
                 config: config.clone(),
                 vault: parts.vault.clone(),
-                catalogue: Arc::clone(&parts.catalogue),
+                catalogue: Arc::clone(&catalogue),
+                letters: Arc::clone(&letters),
                 status: Arc::clone(&status),
                 throttle: parts.throttle.clone(),
                 zone: Arc::clone(&parts.zone),
@@ -215,6 +221,7 @@ impl Exporters {
                 name: name.clone(),
                 source,
             })?;
+            parts.cursors.add(name, &status);
             running.push(Running {
                 config: config.clone(),
                 orders,
@@ -222,12 +229,9 @@ impl Exporters {
                 thread: Mutex::new(Some(thread)),
             });
         }
-        if parts
-            .catalogue
-            .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
-        {
+        if catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some()) {
             // All that are configured are on record now; a later one begins where its settings say.
-            parts.catalogue.submit(Command::SetConfig {
+            catalogue.submit(Command::SetConfig {
                 key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
                 value: None,
                 at_ns: now_unix_nano(),
@@ -235,7 +239,9 @@ impl Exporters {
         }
         Ok(Arc::new(Self {
             vault: parts.vault,
-            catalogue: parts.catalogue,
+            catalogue,
+            cursors: parts.cursors,
+            letters,
             throttle: parts.throttle,
             max_message: parts.max_message,
             configured: parts.configs.into_iter().map(|config| config.name).collect(),
@@ -259,21 +265,14 @@ impl Exporters {
 
     /// Keeps the cursors until `stop` says so, and then a last time.
     pub async fn keep_cursors(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let exporters = self
-            .running
-            .iter()
-            .map(|r| (r.config.name.clone(), Arc::clone(&r.status)));
-        let mut keeper = Keeper::new(
-            self.vault.identity().node_id,
-            Arc::clone(&self.catalogue),
-            exporters.collect(),
-        );
         loop {
             let stopping = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
                 () = tokio::time::sleep(COMMIT_INTERVAL) => false,
             };
-            if let Err(error) = keeper.keep().await {
+            let cursors = Arc::clone(&self.cursors);
+            // A panic in it shows in the log, and the next turn tries again.
+            if let Ok(Err(error)) = spawn_blocking(move || cursors.keep()).await {
                 tracing::warn!(%error, "export.cursor.failed");
             }
             if stopping {
@@ -458,9 +457,7 @@ impl Exporters {
                 lost,
             });
         }
-        self.catalogue.submit(Command::ForgetExporter {
-            exporter: name.to_owned(),
-        })?;
+        self.letters.forget(name)?;
         tracing::warn!(
             exporter = name,
             count = lost.debt_entries,
@@ -492,8 +489,7 @@ impl Exporters {
     pub fn send_letters(&self, name: &str) -> Result<SendLetters, ExportError> {
         let r = self.find(name)?;
         Ok(SendLetters {
-            vault: self.vault.clone(),
-            catalogue: Arc::clone(&self.catalogue),
+            letters: Arc::clone(&self.letters),
             throttle: self.throttle.clone(),
             sink: open_sink(&r.config)?,
             exporter: name.to_owned(),
@@ -530,7 +526,7 @@ impl Exporters {
     pub async fn letter_payload(&self, name: &str, entry: EntryKey) -> Result<(Bytes, Option<String>), ExportError> {
         let gone = || ExportError::NoSuchLetter { entry };
         self.letters(name, vec![entry])?;
-        let stored = read_again(&self.vault, entry).await.ok_or_else(gone)?;
+        let stored = self.letters.read(entry).await.ok_or_else(gone)?;
         let (node, shard, lsn) = entry;
         tracing::info!(exporter = name, entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.shown");
         let received = Bytes::copy_from_slice(&stored.payload);
@@ -546,10 +542,7 @@ impl Exporters {
     /// The catalogue does not take it.
     pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>) -> Result<u64, ExportError> {
         let count = letters.len() as u64;
-        self.catalogue.submit(Command::DropDeadLetters {
-            exporter: name.to_owned(),
-            letters,
-        })?;
+        self.letters.remove(name, letters)?;
         // One whose letters were at their bound has room again.
         if let Ok(r) = self.find(name) {
             r.orders.send_modify(|orders| orders.nudge += 1);
@@ -558,25 +551,14 @@ impl Exporters {
     }
 }
 
-/// What releases a segment, for the exporters of these names: their cursors as kept, and dead letters.
-pub fn released(catalogue: &Arc<LocalCatalogue>, names: Vec<String>) -> Released {
-    let catalogue = Arc::clone(catalogue);
-    Arc::new(move |segment: &SealRecord| {
-        let id = segment.id;
-        catalogue.read(|state| {
-            let past = |name: &String| segment.stats.last_lsn <= state.cursor(name, id.node, id.shard);
-            (segment.stats.entries == 0 || names.iter().all(past)) && !state.is_held(id)
-        })
-    })
-}
-
 /// Puts an exporter on record; one that is new begins where its settings say.
 fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) -> Result<Orders, ExportError> {
     let name = &config.name;
-    let known = parts.catalogue.read(|state| state.exporter(name).copied());
+    let known = parts.cursors.catalogue().read(|state| state.exporter(name).copied());
     if known.is_none() {
         let begins = if parts
-            .catalogue
+            .cursors
+            .catalogue()
             .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
         {
             // The catalogue was made anew: nobody knows how far the exporter was.
@@ -585,7 +567,7 @@ fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) ->
             config.start
         };
         let (exporter, at_ns) = (name.clone(), now_unix_nano());
-        parts.catalogue.submit(match begins {
+        parts.cursors.catalogue().submit(match begins {
             ExportStart::Oldest => Command::SetExporter {
                 exporter,
                 paused: false,
@@ -604,7 +586,7 @@ fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) ->
     }
     Ok(Orders {
         paused: known.is_some_and(|k| k.paused),
-        generation: generation_of(&parts.catalogue, name),
+        generation: generation_of(parts.cursors.catalogue(), name),
         nudge: 0,
         stop: false,
     })

@@ -17,6 +17,7 @@ use gophership_vault::{DiskTier, Vault};
 
 use super::dead_letters;
 use super::expire::is_expired;
+use super::letter_store::LetterStore;
 use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE, PAUSED_LOOK};
 use super::orders::{Ear, Orders};
 use super::source::Source;
@@ -33,6 +34,7 @@ pub(super) struct LaneParts {
     pub(super) name: String,
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) letters: Arc<LetterStore>,
     pub(super) status: Arc<Status>,
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
@@ -309,7 +311,7 @@ impl Lane {
         tracing::warn!(exporter = self.parts.name, entry = %lsn, shard = %self.shard, records, error = why, "export.entry.refused");
         loop {
             let letter = dead_letters::letter(&self.parts.name, (self.node, self.shard, lsn), cause, records, why);
-            let (state, pause, error) = match dead_letters::add(&self.parts.catalogue, letter).await {
+            let (state, pause, error) = match self.parts.letters.add(letter).await {
                 Ok(()) => {
                     self.parts.status.waits(self.shard, None);
                     return true;

@@ -15,13 +15,15 @@ mod expire;
 mod exporter;
 mod exporters;
 mod lane;
+mod letter_store;
 mod limits;
 mod orders;
 mod source;
 mod status;
 
+pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
-pub use exporters::{ExportError, ExportParts, Exporters, Forgotten, SeekTo, released};
+pub use exporters::{ExportError, ExportParts, Exporters, Forgotten, SeekTo};
 pub use status::{ExporterView, LaneState};
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub(super) struct Counts {
     pub(super) expired_entries: AtomicU64,
     pub(super) malformed_entries: AtomicU64,
     pub(super) given_up_entries: AtomicU64,
+    pub(super) dropped_entries: AtomicU64,
     pub(super) unreadable_stretches: AtomicU64,
 }
 
@@ -212,6 +213,7 @@ impl Status {
             malformed_entries: get(&c.malformed_entries),
             unreadable_stretches: get(&c.unreadable_stretches),
             given_up_entries: get(&c.given_up_entries),
+            dropped_entries: get(&c.dropped_entries),
             waiting: waits.map(|(why, _)| why.clone()).unwrap_or_default(),
             waiting_since_ns: waits.map_or(0, |(_, since)| *since),
             pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
@@ -272,6 +274,8 @@ pub struct ExporterView {
     pub unreadable_stretches: u64,
     /// Entries that a seek passed over.
     pub given_up_entries: u64,
+    /// Entries that were dropped to make room before it had sent them.
+    pub dropped_entries: u64,
     /// What it waits for that is not its sink; empty: nothing.
     pub waiting: String,
     /// Since when; 0: it does not.

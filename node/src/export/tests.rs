@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
-use gophership_vault::SegmentState;
+use gophership_catalogue::{Command, LocalCatalogue};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ledger::{SealRecord, TrimReason};
+use gophership_vault::{Readers, SegmentState};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
@@ -16,7 +18,7 @@ use tonic::Code;
 
 use super::limits::LIVE_GAP;
 use super::source::Source;
-use super::{ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo, released};
+use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo};
 use crate::config::{Environment, Export, Machine, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
@@ -49,6 +51,14 @@ pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
     )
 }
 
+/// The cursors of exporters of these names, which do not run.
+fn cursors(catalogue: &Arc<LocalCatalogue>, names: &[&str]) -> Arc<Cursors> {
+    Cursors::new(
+        Arc::clone(catalogue),
+        names.iter().map(|name| (*name).to_owned()).collect(),
+    )
+}
+
 pub(super) struct Running {
     pub(super) exporters: Arc<Exporters>,
     stop: watch::Sender<bool>,
@@ -57,11 +67,15 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(node: &TestNode, list: &str) -> Self {
+        Self::start_with(node, list, cursors(&node.catalogue, &[]))
+    }
+
+    fn start_with(node: &TestNode, list: &str, cursors: Arc<Cursors>) -> Self {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {
             configs: configured(list),
             vault: node.vault.clone(),
-            catalogue: Arc::clone(&node.catalogue),
+            cursors,
             throttle: Throttle::new(Arc::clone(&zone)),
             zone,
             memory: 64 << 20,
@@ -114,6 +128,18 @@ fn first_segment(node: &TestNode) -> SegmentId {
     }
 }
 
+fn first_sealed(node: &TestNode) -> SealRecord {
+    let first = node.vault.segments().into_iter().find_map(|(id, state)| match state {
+        SegmentState::Sealed(record) if id.index == SegmentIndex::FIRST => Some(record),
+        SegmentState::Sealed(_)
+        | SegmentState::Open
+        | SegmentState::Recovering
+        | SegmentState::Unreadable(_)
+        | SegmentState::Lost => None,
+    });
+    first.unwrap()
+}
+
 pub(super) fn lsn(number: u32) -> Lsn {
     Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap())
 }
@@ -150,7 +176,7 @@ async fn everything_arrives_in_order_bit_for_bit_and_a_restart_goes_on_behind_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_holds_its_segment() {
+async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_outlives_its_segment() {
     let dir = tempfile::tempdir().unwrap();
     let (node, payloads) = filled(dir.path(), 4);
     // The batch of four, its first half, then the first entry; everything else is taken.
@@ -164,29 +190,71 @@ async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_holds_its_segment
     running.stop().await;
 
     let node = node.reopen();
-    let is_released = released(&node.catalogue, vec!["a".to_owned()]);
-    let sealed = node.vault.segments().into_iter().find_map(|(id, state)| match state {
-        SegmentState::Sealed(record) if id.index == SegmentIndex::FIRST => Some(record),
-        SegmentState::Sealed(_)
-        | SegmentState::Open
-        | SegmentState::Recovering
-        | SegmentState::Unreadable(_)
-        | SegmentState::Lost => None,
-    });
-    let sealed = sealed.unwrap();
-    assert!(!is_released(&sealed), "a dead letter lies in it");
+    let readers = cursors(&node.catalogue, &["a"]);
+    let sealed = first_sealed(&node);
+    assert!(readers.are_done(&sealed), "a copy of the dead letter is kept");
+    let why = TrimReason::Retention;
+    node.catalogue.submit(Command::Trim { id: sealed.id, why }).unwrap();
+    drop(readers);
+    let node = node.reopen();
+    assert!(!node.vault.has_segment(sealed.id));
+    let readers = cursors(&node.catalogue, &["a"]);
     let running = Running::start(&node, &to(&stub, "a", ""));
     let letters = running.exporters.letters("a", Vec::new()).unwrap();
     let sent = running.exporters.send_letters("a").unwrap().run(letters).await.unwrap();
     assert_eq!((sent.taken, sent.refused_again, sent.left), (1, 0, 0));
     assert_eq!(stub.taken().last(), payloads.first());
     assert_eq!(running.exporters.view("a").unwrap().dead_letters, 0);
-    assert!(is_released(&sealed));
+    assert_eq!(node.vault.kept_entries(), [], "the copy goes with its letter");
     assert!(
-        !released(&node.catalogue, vec!["a".to_owned(), "new".to_owned()])(&sealed),
+        !cursors(&node.catalogue, &["a", "new"]).are_done(&sealed),
         "another one needs it"
     );
-    drop(is_released);
+    drop(readers);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_exporters_share_the_copy_of_an_entry_that_both_sinks_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let (one, other) = (
+        Stub::http([Reply::Http(400, None)]).await,
+        Stub::http([Reply::Http(400, None)]).await,
+    );
+    let running = Running::start(&node, &(to(&one, "a", "") + &to(&other, "b", "")));
+    for name in ["a", "b"] {
+        running.until(name, "the letter", |v| v.dead_letters == 1).await;
+    }
+    let key = (node.vault.identity().node_id, SHARD, lsn(1));
+    assert_eq!(node.vault.kept_entries(), [key]);
+    assert_eq!(running.exporters.drop_letters("a", vec![key]).unwrap(), 1);
+    assert_eq!(node.vault.kept_entries(), [key], "the other one needs it");
+    let (shown, malformed) = running.exporters.letter_payload("b", key).await.unwrap();
+    assert_eq!((&shown[..], malformed), (&payload(1, 3000)[..], None));
+    assert_eq!(running.exporters.drop_letters("b", vec![key]).unwrap(), 1);
+    assert_eq!(node.vault.kept_entries(), []);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dropped_counts_for_whom_it_is_lost_and_what_was_delivered_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 5);
+    let node = node.reopen();
+    let sealed = first_sealed(&node);
+    let (quick, dead) = (Stub::http([]).await, Stub::http([Reply::Http(503, None); 99]).await);
+    let both = cursors(&node.catalogue, &["quick", "dead"]);
+    let list = to(&quick, "quick", "") + &to(&dead, "dead", "");
+    let running = Running::start_with(&node, &list, Arc::clone(&both));
+    running.until("quick", "all", |v| v.sent_entries == 5).await;
+    both.keep_positions();
+    assert_eq!(both.lose(&sealed), 5);
+    let dropped = |name| running.exporters.view(name).unwrap().dropped_entries;
+    assert_eq!((dropped("quick"), dropped("dead")), (0, 5));
+    drop(both);
     running.stop().await;
     node.close();
 }

@@ -1,15 +1,16 @@
-//! Counting the lines that are left out: one place in the code gives one line a second.
+//! Counting the lines that are left out: one place in the code gives one line a second about each subject.
 //!
 //! Owns: [`Repeats`] (the counts) and [`OncePerSecond`] (the filter that asks them).
 //!
 //! Invariants:
-//! - I1: a place's first line is given, and its first after a second in which it gave none and none was told.
+//! - I1: the first line of a place about a subject is given, and the first after a second in which none was given or told.
 //! - I2: given plus told equals what was logged.
 //! - I3: a line that tells of lost records is always given.
-//! - I4: the table is bounded by the places in the code that log.
+//! - I4: the table is bounded: with too many subjects in one second, lines are counted by their place alone.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,12 +24,33 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// The target of the lines that tell of others: never left out themselves.
 const TARGET: &str = "gophership::logging";
 
-/// Lines that tell of lost records: each tells of others, and none is left out.
-const LOSSES: [&str; 2] = ["segment.dropped", "export.entry.unreadable"];
+/// Lines that tell of lost records, or of records that an operator gives up: each tells of others, and none is left out.
+const LOSSES: [&str; 7] = [
+    "dead_letters.dropped",
+    "export.entries.dropped",
+    "export.entry.unreadable",
+    "export.exporter.forgotten",
+    "export.seek.gave_up",
+    "segment.dropped",
+    "segment.forget.done",
+];
 
-/// What is known of each place that logged.
+/// The fields that say what a line is about. Two lines of one place that differ in one of them are about different things. Not the addresses of clients: who connects often enough would
+/// fill the log.
+const SUBJECTS: [&str; 13] = [
+    "entry", "exporter", "file", "from", "job", "listener", "path", "paused", "segment", "shard", "thread", "to",
+    "zone",
+];
+
+/// Subjects that are known at a time.
+const SUBJECTS_MAX: usize = 1024;
+
+/// A place in the code, and what a line of it is about.
+type Key = (Identifier, u64);
+
+/// What is known of each place and subject that logged.
 #[derive(Default)]
-pub(super) struct Repeats(Mutex<HashMap<Identifier, Place>>);
+pub(super) struct Repeats(Mutex<HashMap<Key, Place>>);
 
 struct Place {
     since: Instant,
@@ -37,7 +59,7 @@ struct Place {
     metadata: &'static Metadata<'static>,
 }
 
-/// Lines of one place that were left out.
+/// Lines of one place about one subject that were left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LeftOut {
     pub(super) line: String,
@@ -47,10 +69,14 @@ pub(super) struct LeftOut {
 }
 
 impl Repeats {
-    /// Whether a place may give a line now; if not, it is counted.
-    fn admit(&self, metadata: &'static Metadata<'static>, now: Instant, line: impl FnOnce() -> String) -> bool {
+    /// Whether a place may give a line about a subject now; if not, it is counted.
+    fn admit(&self, metadata: &'static Metadata<'static>, seen: Seen, now: Instant) -> bool {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match places.get_mut(&metadata.callsite()) {
+        let mut key = (metadata.callsite(), seen.subject.finish());
+        if places.len() >= SUBJECTS_MAX && !places.contains_key(&key) {
+            key.1 = 0;
+        }
+        match places.get_mut(&key) {
             Some(place) if place.left_out > 0 || now.duration_since(place.since) < WINDOW => {
                 place.left_out += 1;
                 false
@@ -61,11 +87,11 @@ impl Repeats {
             }
             None => {
                 places.insert(
-                    metadata.callsite(),
+                    key,
                     Place {
                         since: now,
                         left_out: 0,
-                        line: line(),
+                        line: seen.message,
                         metadata,
                     },
                 );
@@ -77,6 +103,7 @@ impl Repeats {
     /// Takes the counts of the places whose second is over; another second begins for them.
     fn take(&self, now: Instant) -> Vec<LeftOut> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, place| place.left_out > 0 || now.duration_since(place.since) < WINDOW);
         places
             .values_mut()
             .filter(|place| place.left_out > 0 && now.duration_since(place.since) >= WINDOW)
@@ -112,7 +139,7 @@ impl Repeats {
     }
 }
 
-/// Lets one line a second through from each place that logs at INFO or above.
+/// Lets one line a second about each subject through from each place that logs at INFO or above.
 pub(super) struct OncePerSecond(Arc<Repeats>);
 
 impl OncePerSecond {
@@ -131,23 +158,25 @@ impl<S: Subscriber> Filter<S> for OncePerSecond {
         if *metadata.level() > Level::INFO || metadata.target() == TARGET {
             return true;
         }
-        if *metadata.level() == Level::ERROR && LOSSES.contains(&message_of(event).as_str()) {
-            return true;
-        }
-        self.0.admit(metadata, Instant::now(), || message_of(event))
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        LOSSES.contains(&seen.message.as_str()) || self.0.admit(metadata, seen, Instant::now())
     }
 }
 
-fn message_of(event: &Event<'_>) -> String {
-    struct Message(String);
-    impl Visit for Message {
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            if field.name() == "message" {
-                self.0 = format!("{value:?}");
-            }
+/// The message of a line, and a hash of what it is about.
+#[derive(Default)]
+struct Seen {
+    message: String,
+    subject: DefaultHasher,
+}
+
+impl Visit for Seen {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else if SUBJECTS.contains(&field.name()) {
+            (field.name(), format!("{value:?}")).hash(&mut self.subject);
         }
     }
-    let mut message = Message(String::new());
-    event.record(&mut message);
-    message.0
 }

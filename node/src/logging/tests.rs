@@ -71,14 +71,54 @@ fn i1_i2_a_line_that_repeats_is_given_once_and_the_rest_told_with_a_count() {
 fn i3_each_line_that_tells_of_lost_records_is_given() {
     let lines = lines(Duration::from_secs(1), || {
         for segment in 0..5 {
-            error!(segment, "segment.dropped");
-            error!(segment, "another.line.repeated");
+            error!(number = segment, "segment.dropped");
+            error!(number = segment, "another.line.repeated");
         }
     });
     let dropped = lines.iter().filter(|line| line["message"] == "segment.dropped");
     assert_eq!(dropped.count(), 5, "{lines:?}");
     let others = lines.iter().filter(|line| line["message"] == "another.line.repeated");
     assert_eq!(others.count(), 1, "{lines:?}");
+}
+
+#[test]
+fn lines_about_different_things_are_all_given() {
+    let lines = lines(Duration::from_secs(1), || {
+        for (exporter, paused) in [("h", true), ("h", false), ("z", true), ("z", true)] {
+            info!(exporter, paused, "export.pause.set");
+        }
+    });
+    let given: Vec<_> = lines.iter().map(|line| (&line["exporter"], &line["paused"])).collect();
+    let none = &serde_json::Value::Null;
+    assert_eq!(
+        given,
+        [
+            (&"h".into(), &true.into()),
+            (&"h".into(), &false.into()),
+            (&"z".into(), &true.into()),
+            (none, none)
+        ]
+    );
+    assert_eq!(
+        (&lines[3]["line"], &lines[3]["count"]),
+        (&"export.pause.set".into(), &1.into())
+    );
+}
+
+#[test]
+fn i4_with_too_many_subjects_lines_are_counted_by_their_place() {
+    let lines = lines(Duration::from_secs(1), || {
+        for segment in 0..3_000 {
+            warn!(segment, "segment.file.missing");
+        }
+    });
+    let given = lines
+        .iter()
+        .filter(|line| line["message"] == "segment.file.missing")
+        .count();
+    let left_out: u64 = lines.iter().filter_map(|line| line["count"].as_u64()).sum();
+    assert!(given <= 1_100, "{given}");
+    assert_eq!(given as u64 + left_out, 3_000);
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl Delivery {
         while let Some(next) = found.recv().await {
             match next {
                 Found::Fault(fault) => self.progress.missing(&fault),
+                Found::Dropped(first, dropped) => self.progress.dropped(first, &dropped),
                 Found::Entry(entry) if before.is_some_and(|b| entry.lsn <= b.done_lsn) => already += 1,
                 Found::Entry(entry) => {
                     if !recounted {

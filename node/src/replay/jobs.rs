@@ -103,7 +103,7 @@ impl Jobs {
         if self.running().len() >= JOBS_MAX {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let parts = plan::parts(&self.context.vault, spec.range());
+        let parts = plan::parts(&self.context.vault, &self.context.catalogue, spec.range());
         let order = Order { spec, parts };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;

@@ -1,5 +1,7 @@
-//! How far each shard is read: fixed when a replay starts, so that it ends however fast entries come in.
+//! How far each shard is read, and what was dropped of it: fixed when a replay starts, so that it ends however fast entries come in.
 
+use gophership_catalogue::dropped::DroppedRange;
+use gophership_catalogue::{LocalCatalogue, State};
 use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
@@ -13,10 +15,22 @@ pub(crate) struct Part {
     pub(super) until: Lsn,
     /// Segments that were known to hold something of it when it began, in runs, first and last of each: one that is gone when its turn comes was trimmed meanwhile.
     pub(super) held: Vec<(SegmentIndex, SegmentIndex)>,
+    /// What was dropped unsent before it began, and may have held something of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dropped: Option<Dropped>,
+}
+
+/// Segments of a shard that were dropped to make room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Dropped {
+    pub(super) first: SegmentIndex,
+    pub(super) last: SegmentIndex,
+    /// Entries that they held in all.
+    pub(super) entries: u64,
 }
 
 /// Everything that is acknowledged now, of this time.
-pub(super) fn parts(vault: &Vault, range: TimeRange) -> Vec<Part> {
+pub(super) fn parts(vault: &Vault, catalogue: &LocalCatalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.segments();
     let part = |shard: ShardId| {
@@ -27,13 +41,20 @@ pub(super) fn parts(vault: &Vault, range: TimeRange) -> Vec<Part> {
             .filter(|(id, state)| id.shard == shard && *state != SegmentState::Open)
             .map(|(id, _)| id.index)
             .max();
+        let dropped = catalogue.read(|state| dropped(state, vault, shard, range));
+        let earlier = earlier.max(dropped.map(|dropped| dropped.last));
         let until = acked.or_else(|| earlier.map(Lsn::last_of))?;
         let held = segments
             .iter()
             .filter(|(id, state)| id.shard == shard && id.index <= until.index() && holds(state, range))
             .map(|(id, _)| id.index);
         let held = runs(held);
-        Some(Part { shard, until, held })
+        Some(Part {
+            shard,
+            until,
+            held,
+            dropped,
+        })
     };
     vault.shards().into_iter().filter_map(part).collect()
 }
@@ -46,6 +67,21 @@ fn holds(state: &SegmentState, range: TimeRange) -> bool {
         // A recovering one may prove empty.
         SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => false,
     }
+}
+
+/// What was dropped of a shard and may have held something of this time. What retention would have taken by now is not missed.
+fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Option<Dropped> {
+    let kept_ns = u64::try_from(vault.retention().as_nanos()).unwrap_or(u64::MAX);
+    let is_missed = |dropped: &&DroppedRange| {
+        dropped.sealed_ns.saturating_add(kept_ns) > vault.clock_ns()
+            && dropped.event.is_none_or(|event| event.overlaps(range))
+    };
+    let missed = state.dropped(vault.identity().node_id, shard).filter(is_missed);
+    missed.copied().reduce(|all, next| all.with(&next)).map(|all| Dropped {
+        first: all.first,
+        last: all.last,
+        entries: all.entries,
+    })
 }
 
 /// Runs of indexes that follow each other.

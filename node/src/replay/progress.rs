@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::job::JobPosition;
 use gophership_vault::ScanFault;
-use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::ids::{NodeId, SegmentId, ShardId};
 
 use super::limits::{FAULTS_NAMED, REASON_BYTES_MAX};
+use super::plan::Dropped;
 use super::reader;
 
 /// What could not be read, the first few by name.
@@ -20,10 +21,18 @@ pub(super) struct Missing {
 
 impl Missing {
     pub(super) fn add(&mut self, fault: &ScanFault) {
+        self.count(reader::entries_lost(fault), || reader::describe(fault));
+    }
+
+    pub(super) fn add_dropped(&mut self, first: SegmentId, dropped: &Dropped) {
+        self.count(dropped.entries, || reader::describe_dropped(first, dropped));
+    }
+
+    fn count(&mut self, entries: u64, name: impl FnOnce() -> String) {
         self.stretches += 1;
-        self.entries += reader::entries_lost(fault);
+        self.entries += entries;
         if self.named.len() < FAULTS_NAMED {
-            self.named.push(reader::describe(fault));
+            self.named.push(name());
         }
     }
 
@@ -108,6 +117,10 @@ impl Progress {
         self.lock().missing.add(fault);
     }
 
+    pub(super) fn dropped(&self, first: SegmentId, dropped: &Dropped) {
+        self.lock().missing.add_dropped(first, dropped);
+    }
+
     pub(super) fn rejected(&self, entries: u64, records: u64, why: &str) {
         let rejected = &mut self.lock().rejected;
         rejected.entries += entries;
@@ -159,7 +172,7 @@ pub(super) fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gophership_vault::ids::{EntryNumber, SegmentId, SegmentIndex};
+    use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
     fn fault(numbers: Option<(u32, u32)>) -> ScanFault {
         let number = |n| EntryNumber::new(n).unwrap();

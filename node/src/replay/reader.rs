@@ -8,13 +8,15 @@ use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 
-use super::plan::Part;
+use super::plan::{Dropped, Part};
 
 /// What a reading comes across.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     Entry(StoredEntry),
     Fault(ScanFault),
+    /// It was dropped before the replay began.
+    Dropped(SegmentId, Dropped),
 }
 
 /// Reads `part`, and hands everything it finds to `each` until that breaks. What was trimmed and lies behind `done` is missing.
@@ -25,6 +27,9 @@ pub(super) fn read(
     done: Option<Lsn>,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    if let Some(dropped) = part.dropped {
+        each(Found::Dropped(segment_of(vault, part.shard, dropped.first), dropped))?;
+    }
     let mut planned = planned(part, done).peekable();
     let mut trimmed_before = |index: Option<SegmentIndex>, each: &mut dyn FnMut(Found) -> ControlFlow<()>| {
         while let Some(passed) = planned.next_if(|planned| index.is_none_or(|index| *planned < index)) {
@@ -58,13 +63,17 @@ fn planned(part: &Part, done: Option<Lsn>) -> impl Iterator<Item = SegmentIndex>
 
 fn trimmed(vault: &Vault, shard: ShardId, index: SegmentIndex) -> ScanFault {
     ScanFault {
-        segment: SegmentId {
-            node: vault.identity().node_id,
-            shard,
-            index,
-        },
+        segment: segment_of(vault, shard, index),
         numbers: None,
         what: "it was trimmed before it was read to its end, and may have held entries of this time".to_owned(),
+    }
+}
+
+fn segment_of(vault: &Vault, shard: ShardId, index: SegmentIndex) -> SegmentId {
+    SegmentId {
+        node: vault.identity().node_id,
+        shard,
+        index,
     }
 }
 
@@ -75,6 +84,19 @@ pub(super) fn describe(fault: &ScanFault) -> String {
         Some((first, last)) => format!("segment {}, entries {first} to {last}: {}", fault.segment, fault.what),
         None => format!("segment {}: {}", fault.segment, fault.what),
     }
+}
+
+/// What was dropped, for people.
+pub(super) fn describe_dropped(first: SegmentId, dropped: &Dropped) -> String {
+    let Dropped { last, entries, .. } = dropped;
+    let which = if first.index == *last {
+        format!("segment {first}")
+    } else {
+        format!("segments {first} to {last}, where they are not there any more")
+    };
+    format!(
+        "{which}: dropped unsent to make room (vault.on_full: drop_oldest), {entries} entries of this time or others"
+    )
 }
 
 /// How many entries a fault costs, where that is known.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
+use gophership_catalogue::LocalCatalogue;
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
 use gophership_vault::entry::{Encoding, EntryState};
@@ -62,6 +63,7 @@ impl Streams {
 /// Streams what `spec` asks for. A client that goes away ends the reading.
 pub(crate) fn stream(
     vault: Vault,
+    catalogue: &LocalCatalogue,
     spec: &Spec,
     bytes_total_estimate: u64,
     place: OwnedSemaphorePermit,
@@ -70,7 +72,7 @@ pub(crate) fn stream(
 ) -> impl Stream<Item = Message> + use<> {
     let (say, heard) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
-    let parts = plan::parts(&vault, range);
+    let parts = plan::parts(&vault, catalogue, range);
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
@@ -139,6 +141,11 @@ impl Chunker {
     fn take(&mut self, found: Found) -> ControlFlow<()> {
         match found {
             Found::Entry(entry) => self.entry(entry),
+            Found::Dropped(first, dropped) => {
+                self.end.unreadable_entries += dropped.entries;
+                self.missing.add_dropped(first, &dropped);
+                ControlFlow::Continue(())
+            }
             Found::Fault(fault) => {
                 self.end.unreadable_entries += reader::entries_lost(&fault);
                 self.missing.add(&fault);

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use gophership_catalogue::Command;
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ListReplaysRequest, OtlpSink, OtlpTls, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
 };
 use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::ledger::TrimReason;
 use gophership_vault::time::TimeRange;
 use tonic::Code;
 
@@ -401,6 +403,57 @@ async fn a_sink_over_tls_is_checked_against_the_authority_that_the_replay_brings
     node.close();
 }
 
+#[tokio::test]
+async fn what_was_dropped_before_is_missing_of_its_time_and_of_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 3);
+    let node = node.reopen();
+    let id = node.vault.segments()[0].0;
+    let why = TrimReason::Dropped;
+    node.catalogue.submit(Command::Trim { id, why }).unwrap();
+    let mut node = node.reopen();
+    node.append(0, 90, &payload(90, 100));
+    let mut control = node.serve(&[]).await;
+    for (from, to, code) in [
+        (None, None, Some(Code::DataLoss)),
+        (Some(3), Some(91), Some(Code::DataLoss)),
+        (Some(4), None, None),
+    ] {
+        let range = ReplaySpec {
+            from_unix_nano: from,
+            to_unix_nano: to,
+            ..ReplaySpec::default()
+        };
+        let mut chunks = control.client.stream_replay(range).await.unwrap().into_inner();
+        let (mut entries, mut unreadable) = (0, 0);
+        let ended = loop {
+            match chunks.message().await {
+                Ok(Some(chunk)) => {
+                    entries += chunk.entries.len();
+                    unreadable += chunk.end.map_or(0, |end| end.unreadable_entries);
+                }
+                Ok(None) => break None,
+                Err(status) => break Some(status),
+            }
+        };
+        assert_eq!(
+            ended.as_ref().map(tonic::Status::code),
+            code,
+            "{from:?} {to:?}: {ended:?}"
+        );
+        assert_eq!((entries, unreadable), (1, if code.is_some() { 3 } else { 0 }));
+        if let Some(ended) = ended {
+            assert!(ended.message().contains("segment 1/0/1: dropped unsent"), "{ended}");
+        }
+    }
+    let sink = Stub::http([]).await;
+    let id = start(&mut control, http(&sink)).await;
+    let end = ended(&mut control, &id).await;
+    assert!(format!("{end:?}").contains("dropped unsent"), "{end:?}");
+    control.stop().await;
+    node.close();
+}
+
 #[test]
 fn what_was_trimmed_before_its_turn_is_missing() {
     let dir = tempfile::tempdir().unwrap();
@@ -411,6 +464,7 @@ fn what_was_trimmed_before_its_turn_is_missing() {
         let part = Part {
             shard,
             until: Lsn::last_of(index(90)),
+            dropped: None,
             held: held.iter().map(|(first, last)| (index(*first), index(*last))).collect(),
         };
         let (mut entries, mut missing) = (0, Vec::new());
@@ -418,6 +472,7 @@ fn what_was_trimmed_before_its_turn_is_missing() {
             match found {
                 Found::Entry(_) => entries += 1,
                 Found::Fault(fault) => missing.push(fault.segment.index.get()),
+                Found::Dropped(first, _) => panic!("{first} was not dropped"),
             }
             ControlFlow::Continue(())
         });

@@ -32,7 +32,7 @@ pub(crate) use frontier::Frontier;
 pub(crate) use outgoing::ENTRY_HEADER;
 pub(crate) use own_address::reaches_self;
 pub(crate) use piece::{Item, Piece};
-pub(crate) use ready_payload::{Readier, read_again};
+pub(crate) use ready_payload::{Readier, read_again, read_entry};
 pub(crate) use sink::Sink;
 pub(crate) use verdict::{Hold, Rules};
 

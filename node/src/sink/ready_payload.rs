@@ -21,19 +21,22 @@ pub(crate) struct ReadyPayload {
     pub(crate) records: u32,
 }
 
-/// Reads one entry again, on a thread that may wait; `None` where it is not there or cannot be read.
-pub(crate) async fn read_again(vault: &Vault, (node, shard, lsn): EntryKey) -> Option<StoredEntry> {
+/// Reads one entry; `None` where it is not there or cannot be read. It blocks.
+pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Option<StoredEntry> {
     if node != vault.identity().node_id {
         return None;
     }
+    // What the opening of its segment shows comes before it.
+    let found = vault.cursor(shard, Some(lsn), TimeRange::ALL);
+    found
+        .take_while(|found| found.as_ref().map_or(true, |entry| entry.lsn <= lsn))
+        .find_map(|found| found.ok().filter(|entry| entry.lsn == lsn))
+}
+
+/// Reads one entry again, on a thread that may wait; `None` where it is not there or cannot be read.
+pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Option<StoredEntry> {
     let vault = vault.clone();
-    let found = spawn_blocking(move || {
-        // What the opening of its segment shows comes before it.
-        let found = vault.cursor(shard, Some(lsn), TimeRange::ALL);
-        found
-            .take_while(|found| found.as_ref().map_or(true, |entry| entry.lsn <= lsn))
-            .find_map(|found| found.ok().filter(|entry| entry.lsn == lsn))
-    });
+    let found = spawn_blocking(move || read_entry(&vault, entry));
     found.await.ok().flatten()
 }
 

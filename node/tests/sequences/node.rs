@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use gophership::config::{Environment, Export, Machine, load_text};
-use gophership::export::{ExportParts, Exporters, released};
+use gophership::export::{Cursors, ExportParts, Exporters};
 use gophership::somatic::{Throttle, ZoneCell};
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
@@ -53,6 +53,7 @@ pub(crate) struct Store {
     pub(crate) vault: Vault,
     pub(crate) writer: ShardWriter,
     pub(crate) catalogue: Arc<LocalCatalogue>,
+    cursors: Arc<Cursors>,
 }
 
 /// A node that runs.
@@ -130,6 +131,7 @@ impl Store {
         let catalogue = Arc::new(catalogue);
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
+        let cursors = Cursors::new(Arc::clone(&catalogue), vec![EXPORTER.to_owned()]);
         let options = VaultOptions {
             shards: 1,
             segment_size: 64 * 1024,
@@ -141,7 +143,7 @@ impl Store {
             spares: 1,
             disk_limit: settings.disk_limit,
             retention: settings.retention,
-            release: Release::By(released(&catalogue, vec![EXPORTER.to_owned()])),
+            release: Release::By(Arc::clone(&cursors) as _),
             on_full: OnFull::Refuse,
         };
         let seam = ShardSeam {
@@ -155,6 +157,7 @@ impl Store {
             vault,
             writer: writers.remove(0),
             catalogue,
+            cursors,
         })
     }
 
@@ -168,6 +171,7 @@ impl Store {
             vault,
             writer,
             catalogue,
+            cursors: _cursors,
         } = self;
         if clean {
             vault.close(vec![writer]);
@@ -201,7 +205,7 @@ impl Node {
         let exporters = Exporters::start(ExportParts {
             configs,
             vault: store.vault.clone(),
-            catalogue: Arc::clone(&store.catalogue),
+            cursors: Arc::clone(&store.cursors),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone,
             memory: 64 << 20,

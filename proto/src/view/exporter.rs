@@ -24,7 +24,7 @@ pub struct ExporterView {
     /// The sink's last answer that was not acceptance.
     pub last_answer: Option<String>,
     /// Time of that answer.
-    pub last_answer_unix_nano: Option<u64>,
+    pub last_answered_unix_nano: Option<u64>,
     /// Time of the next attempt, where one waits for it.
     pub next_attempt_unix_nano: Option<u64>,
     /// Requests that have no answer yet.
@@ -57,6 +57,8 @@ pub struct ExporterView {
     pub unreadable_stretches: u64,
     /// Entries since the boot that an operator gave up.
     pub given_up_entries: u64,
+    /// Entries dropped to make room before it had sent them.
+    pub dropped_entries: u64,
     /// Something that it waits for before it can read on.
     pub waiting: Option<String>,
     /// Begin of that wait.
@@ -92,7 +94,7 @@ impl From<Exporter> for ExporterView {
             compression: exporter.compression,
             since_unix_nano: some_time(exporter.since_unix_nano),
             last_answer: (!exporter.last_answer.is_empty()).then_some(exporter.last_answer),
-            last_answer_unix_nano: some_time(exporter.last_answer_unix_nano),
+            last_answered_unix_nano: some_time(exporter.last_answer_unix_nano),
             next_attempt_unix_nano: some_time(exporter.next_attempt_unix_nano),
             in_flight: exporter.in_flight,
             debt_bytes: exporter.debt_bytes,
@@ -109,6 +111,7 @@ impl From<Exporter> for ExporterView {
             malformed_entries: exporter.malformed_entries,
             unreadable_stretches: exporter.unreadable_stretches,
             given_up_entries: exporter.given_up_entries,
+            dropped_entries: exporter.dropped_entries,
             waiting: (!exporter.waiting.is_empty()).then_some(exporter.waiting),
             waiting_since_unix_nano: some_time(exporter.waiting_since_unix_nano),
             pivots: exporter.pivots,

@@ -31,6 +31,9 @@ pub fn json(answer: &impl Serialize) -> Result<Value, serde_json::Error> {
 }
 
 /// The JSON Schema of what [`json()`] makes of a `T`.
+///
+/// # Panics
+/// A time has the name of another field, which would be lost.
 #[must_use]
 pub fn schema<T: JsonSchema>(title: &str) -> Value {
     let mut schema = SchemaGenerator::default().into_root_schema_for::<T>().to_value();
@@ -120,7 +123,8 @@ fn time_in_schema(properties: &mut Map<String, Value>, name: &str) {
     if let Some(description) = found.get("description") {
         at["description"] = description.clone();
     }
-    properties.insert(stem.to_owned(), at);
+    let before = properties.insert(stem.to_owned(), at);
+    assert!(before.is_none(), "{stem} and {name} would be one key");
     let digits = json!({ "type": kind, "pattern": "^[0-9]+$", "description": format!("{stem}, nanoseconds since the Unix epoch") });
     properties.insert(name.to_owned(), digits);
 }

@@ -1,0 +1,140 @@
+//! The dead letters of all exporters, with copies of what the sinks refused, so that a letter holds no segment.
+//!
+//! **Invariants.** I1: a letter on record that says that its entry was copied has the copy. I2: a copy goes once no letter on record needs it. I3: where no copy can be made the letter holds its
+//! segment, and nothing is lost.
+//! **Not here**: the copies' files (`vault`), what makes a letter (`lane`), sending one again (`dead_letters`).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
+use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, State};
+use gophership_vault::{StoredEntry, Vault};
+use tokio::task::spawn_blocking;
+
+use crate::sink::read_entry;
+
+/// See the module.
+pub(crate) struct LetterStore {
+    vault: Vault,
+    catalogue: Arc<LocalCatalogue>,
+    /// Held while a copy and the letters that need it change together.
+    changing: Mutex<()>,
+}
+
+impl LetterStore {
+    pub(super) fn new(vault: Vault, catalogue: Arc<LocalCatalogue>) -> Arc<Self> {
+        let copies = vault.kept_entries();
+        let unneeded = catalogue.read(|state| copies.iter().filter(|entry| !is_needed(state, **entry)).count());
+        if unneeded > 0 {
+            // The catalogue may be an older copy, or rebuilt: that it says nothing of them is no reason to remove them.
+            tracing::warn!(count = unneeded, "dead_letter.copies.unknown");
+        }
+        Arc::new(Self {
+            vault,
+            catalogue,
+            changing: Mutex::default(),
+        })
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a letter on record, and what the sink refused into a copy.
+    ///
+    /// # Errors
+    /// The catalogue's: the letter may be on record or not then.
+    pub(super) async fn add(self: &Arc<Self>, letter: DeadLetter) -> Result<(), CatalogueError> {
+        let store = Arc::clone(self);
+        let added = spawn_blocking(move || store.must_add(letter)).await;
+        added.expect("the catalogue answers a panic with an error, and nobody cancels this")
+    }
+
+    fn must_add(&self, mut letter: DeadLetter) -> Result<(), CatalogueError> {
+        let _changing = self.changing();
+        let entry = letter.entry();
+        if letter.cause == LetterCause::Refused && self.copy(entry) {
+            letter.copied_to = Some(self.vault.identity().node_id);
+        }
+        let added = self.catalogue.submit(Command::AddDeadLetters { letters: vec![letter] });
+        if let Err(CatalogueError::Refused(_)) = added {
+            self.remove_unneeded(entry);
+        }
+        added.map(drop)
+    }
+
+    /// Copies an entry; says whether there is a copy now.
+    fn copy(&self, entry: EntryKey) -> bool {
+        let Some(stored) = read_entry(&self.vault, entry) else {
+            return false;
+        };
+        self.vault.keep_entry(&stored).unwrap_or_else(|error| {
+            tracing::warn!(%error, "dead_letter.copy.failed");
+            false
+        })
+    }
+
+    fn remove_unneeded(&self, entry: EntryKey) {
+        if self.catalogue.read(|state| is_needed(state, entry)) {
+            return;
+        }
+        let (node, shard, lsn) = entry;
+        if let Err(error) = self.vault.remove_kept_entry(node, shard, lsn) {
+            tracing::warn!(%error, "dead_letter.copy.not_removed");
+        }
+    }
+
+    /// Takes letters of an exporter off the record. It blocks.
+    ///
+    /// # Errors
+    /// The catalogue's.
+    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryKey>) -> Result<(), CatalogueError> {
+        let _changing = self.changing();
+        self.catalogue.submit(Command::DropDeadLetters {
+            exporter: exporter.to_owned(),
+            letters: letters.clone(),
+        })?;
+        letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
+        Ok(())
+    }
+
+    /// Takes an exporter off the record, with its letters. It blocks.
+    ///
+    /// # Errors
+    /// The catalogue's.
+    pub(super) fn forget(&self, exporter: &str) -> Result<(), CatalogueError> {
+        let _changing = self.changing();
+        let letters: Vec<EntryKey> = self.catalogue.read(|state| {
+            let all = state.dead_letters(Some(exporter), None, usize::MAX);
+            all.map(DeadLetter::entry).collect()
+        });
+        self.catalogue.submit(Command::ForgetExporter {
+            exporter: exporter.to_owned(),
+        })?;
+        letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
+        Ok(())
+    }
+
+    /// The entry of a letter: its copy, or where there is none its segment's. `None`: it cannot be read.
+    pub(super) async fn read(self: &Arc<Self>, entry: EntryKey) -> Option<StoredEntry> {
+        let store = Arc::clone(self);
+        let read = spawn_blocking(move || {
+            let (node, shard, lsn) = entry;
+            let copy = store.vault.kept_entry(node, shard, lsn).unwrap_or_else(|error| {
+                tracing::warn!(%error, "dead_letter.copy.unreadable");
+                None
+            });
+            copy.or_else(|| read_entry(&store.vault, entry))
+        });
+        read.await.ok().flatten()
+    }
+}
+
+/// Whether a letter on record needs the copy of an entry.
+fn is_needed(state: &State, entry: EntryKey) -> bool {
+    let letter = |(name, _)| state.dead_letter(name, entry);
+    state
+        .exporters()
+        .filter_map(letter)
+        .any(|letter| letter.copied_to.is_some())
+}

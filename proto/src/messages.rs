@@ -1,0 +1,9 @@
+//! OTLP's own messages and the client of its logs service, generated from the `.proto` files: for who makes requests. What
+//! is received is never decoded into them (see [`crate::otlp`]).
+
+mod generated {
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    include!(concat!(env!("OUT_DIR"), "/otlp.rs"));
+}
+
+pub use generated::opentelemetry::proto::{collector, common, logs, resource};
