@@ -189,7 +189,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(file) => {
             let config = file.load(&Machine::detect())?;
             logging::init()?;
-            run::run(&config)?;
+            run::run(&config, file.file.as_deref())?;
         }
         Command::Dev => {
             let config = config::load(None, &Environment::of_process(), &Machine::detect())?;
