@@ -132,7 +132,7 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
-    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters
+    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters. Segments are held for it until then
     Forget {
         /// The name that it had in the configuration
         name: String,

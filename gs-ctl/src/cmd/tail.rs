@@ -44,7 +44,7 @@ fn say_what_is_not_shown(chunk: &TailChunk) {
         eprintln!("gs-ctl: {count} entries were left out: they came faster than they are shown, or the zone is red");
     }
     if chunk.unreadable_stretches > 0 {
-        let count = human::count(chunk.unreadable_stretches.into());
+        let count = human::count(chunk.unreadable_stretches);
         eprintln!("gs-ctl: {count} stretches could not be read: `gs-ctl segment list` shows damage");
     }
 }
@@ -105,7 +105,7 @@ fn severity(number: u64) -> String {
         .checked_sub(1)
         .and_then(|n| names.get(usize::try_from(n / 4).ok()?))
     {
-        Some(name) if (number - 1) % 4 == 0 => (*name).to_owned(),
+        Some(name) if (number - 1).is_multiple_of(4) => (*name).to_owned(),
         Some(name) => format!("{name}{}", (number - 1) % 4 + 1),
         None => number.to_string(),
     }
