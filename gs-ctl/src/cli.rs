@@ -69,7 +69,8 @@ pub(crate) enum Command {
     Wal(Wal),
     /// Print the JSON Schema of what a command answers with -o json
     Schema {
-        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
+        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
+        /// list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::cmd::schema::names()))]
         name: String,
     },
@@ -102,9 +103,11 @@ pub(crate) struct Top {
     pub(crate) count: Option<u64>,
 }
 
-/// A line a record: its time, severity, service and body. With -o json a line of OTLP/JSON an entry, as `replay start --sink -` writes them.
+/// A line a record: its time, severity, service and body. With -o json a line of OTLP/JSON an entry, as `replay start
+/// --sink -` writes them.
 ///
-/// It shows a busy node in part only, so that nothing waits for it: at most about 1,000 entries a second, none in a red zone, and what the reader does not keep up with is passed over. What was
+/// It shows a busy node in part only, so that nothing waits for it: at most about 1,000 entries a second, none in a red
+/// zone, and what the reader does not keep up with is passed over. What was
 /// left out is counted and said on stderr. That somebody watches is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
@@ -132,7 +135,8 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
-    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters. Segments are held for it until then
+    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters. Segments
+    /// are held for it until then
     Forget {
         /// The name that it had in the configuration
         name: String,
@@ -187,7 +191,8 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal; with -o json or yaml the letter and both. It is logged
+    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal; with -o json
+    /// or yaml the letter and both. It is logged
     Show {
         /// The exporter it belongs to
         exporter: String,
@@ -263,7 +268,8 @@ pub(crate) enum Segment {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
     },
-    /// Seal the segments that take entries now, and wait until they are sealed: what is in them can then be verified and archived. The node goes on in new ones. It is
+    /// Seal the segments that take entries now, and wait until they are sealed: what is in them can then be verified,
+    /// and copied as files. The node goes on in new ones. It is
     /// logged
     Seal {
         /// Only this shard
@@ -309,7 +315,8 @@ pub(crate) enum Replay {
 
 /// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may hold records from outside too. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
 ///
-/// A sink exporter:NAME or otlp-... is sent to by the node, as a job that survives this command. A file or standard output is written here.
+/// A sink exporter:NAME or otlp-... is sent to by the node, as a job that survives this command. A file or standard
+/// output is written here.
 ///
 /// On a terminal a bar shows how far it is, elsewhere a line on stderr every few seconds.
 #[derive(Debug, Args)]
@@ -320,18 +327,22 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT
-    /// or otlp-https://HOST:PORT[/PATH] (over TLS), - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or
+    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT
+    /// or otlp-https://HOST:PORT[/PATH] (over TLS), - (JSON lines), or file:PATH ending in .binpb (plain
+    /// concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
     /// Payload bytes a second at most, as in 10MiB (1024) or 10MB (1000)
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<Rate>,
-    /// PEM file with the authorities that the certificate of an otlp-grpcs:// or otlp-https:// sink is checked against; without it, those of the node's system
+    /// PEM file with the authorities that the certificate of an otlp-grpcs:// or otlp-https:// sink is checked against;
+    /// without it, those of the node's system
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Give up when nothing was delivered for so long, whatever it waits for: 30s, 10m. A job is cancelled then, what is written of a file stays. Exit code 5
+    /// Give up when nothing was delivered for so long, whatever it waits for: 30s, 10m. A job is cancelled then, what
+    /// is written of a file stays. Exit code 5
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Patience>,
     /// Do not follow the job (only where the node sends)

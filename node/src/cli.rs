@@ -30,7 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data. SIGHUP takes changed exporters and certificates into use
+    /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data. SIGHUP takes
+    /// changed exporters and certificates into use
     Run(ConfigFile),
     /// Run a node to try things out, on loopback
     Dev,

@@ -1,6 +1,7 @@
 //! SIGHUP: reads the configuration and the certificates again, and takes into use what can change while the node runs.
 //!
-//! **Invariants.** I1: a configuration with a fault changes nothing, and all its faults are logged. I2: whatever else it changes is named as needing a restart, at every SIGHUP until then.
+//! **Invariants.** I1: a configuration with a fault changes nothing, and all its faults are logged. I2: whatever else
+//! it changes is named as needing a restart, at every SIGHUP until then.
 //!
 //! Not here: how exporters change (`export`).
 

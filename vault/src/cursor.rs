@@ -523,7 +523,8 @@ impl ShardCursor {
         }
     }
 
-    /// Passes what lies before `to`, as far as that costs little: for a reader that need not see everything. [`Self::position`] tells where it goes on.
+    /// Passes what lies before `to`, as far as that costs little: for a reader that need not see everything.
+    /// [`Self::position`] tells where it goes on.
     pub fn pass_to(&mut self, to: Lsn) {
         if to <= Lsn::at(self.index, self.number) {
             return;

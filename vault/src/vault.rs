@@ -512,7 +512,8 @@ impl Vault {
         }
     }
 
-    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot. Gives their names; [`Self::sealed_ns`] tells when
+    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot.
+    /// Gives their names; [`Self::sealed_ns`] tells when
     /// each is.
     pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
         let node = self.inner.node;

@@ -1,4 +1,5 @@
-//! Watches a replay for whoever started it: a bar on a terminal, a line now and then elsewhere. Says what the replay waits for, and when it is to be given up.
+//! Watches a replay for whoever started it: a bar on a terminal, a line now and then elsewhere. Says what the replay
+//! waits for, and when it is to be given up.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! `gs-ctl segment list`, and what answers with a list too: `segment forget` with the one, `segment seal` with those that it sealed.
+//! `gs-ctl segment list`, and what answers with a list too: `segment forget` with the one, `segment seal` with those
+//! that it sealed.
 
 use gophership_proto::control::v1::{
     ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,

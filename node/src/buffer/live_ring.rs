@@ -26,7 +26,8 @@ pub struct LiveRing {
     bell: Notify,
 }
 
-/// The rings that the worker of a shard hands over to, one for each exporter. They change when exporters come and go; the worker looks without a lock.
+/// The rings that the worker of a shard hands over to, one for each exporter. They change when exporters come and go;
+/// the worker looks without a lock.
 #[derive(Clone, Debug, Default)]
 pub struct Rings(Arc<ArcSwap<Vec<Arc<LiveRing>>>>);
 

@@ -152,7 +152,8 @@ impl Endpoint {
         })
     }
 
-    /// The endpoint at `host:port`, or with HTTP at `host:port/path`; without a path, the one that its protocol has by default.
+    /// The endpoint at `host:port`, or with HTTP at `host:port/path`; without a path, the one that its protocol has by
+    /// default.
     #[must_use]
     pub fn at(kind: ExportKind, https: bool, place: &str) -> Option<Self> {
         let scheme = if https { "https" } else { "http" };

@@ -1,6 +1,7 @@
 //! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the kept cursor of every exporter that is configured, or was and is not forgotten, is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
+//! **Invariants.** I1: a segment is released only when the kept cursor of every exporter that is configured, or was and
+//! is not forgotten, is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
 //! dropped never counts as lost for it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +18,8 @@ use super::status::{Place, Status, add};
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<LocalCatalogue>,
-    /// Those that hold segments: the exporters of the configuration, started or not, and those that were taken out of it and are not forgotten yet.
+    /// Those that hold segments: the exporters of the configuration, started or not, and those that were taken out of
+    /// it and are not forgotten yet.
     holders: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }

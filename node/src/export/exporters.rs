@@ -407,12 +407,13 @@ impl Exporters {
         let mut lost = Forgotten::default();
         let known = self.catalogue.read(|state| {
             lost.dead_letters = state.dead_letter_count(name) as u64;
-            let cursors: Vec<_> = state.cursors(name).filter(|((of, _), _)| *of == node).collect();
+            let cursor = |shard: &ShardId| (*shard, state.cursor(name, node, *shard));
+            let cursors: Vec<_> = self.shards.iter().map(cursor).collect();
             state.exporter(name).map(|_| cursors)
         });
-        let cursors = known.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
-        for ((_, shard), done) in cursors {
-            let debt = self.vault.debt(shard, Some(done));
+        // One that has no cursor in a shard has got nothing of it.
+        for (shard, done) in known.ok_or_else(|| ExportError::Unknown(name.to_owned()))? {
+            let debt = self.vault.debt(shard, done);
             lost.debt_entries += debt.entries;
             lost.debt_bytes += debt.bytes;
         }

@@ -1,6 +1,7 @@
 //! Exporters that come, change and go: at the start of a node, and while it runs.
 //!
-//! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at the cursor that the old one left. I2: segments are held for a new exporter
+//! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
+//! the cursor that the old one left. I2: segments are held for a new exporter
 //! before it is on record, and for one that is taken out until it is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,8 @@ impl Exporters {
         configs.iter().filter_map(|config| open_sink(config).err()).collect()
     }
 
-    /// Takes a new list of exporters into use. It blocks: those that go or change end first, and their requests in flight get their answer before.
+    /// Takes a new list of exporters into use. It blocks: those that go or change end first, and their requests in
+    /// flight get their answer before.
     pub fn reload(&self, configs: Vec<Export>) -> Reloaded {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *configured, configs.clone());

@@ -503,7 +503,8 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
     assert!(exporters.view("a").is_err());
     assert!(!readers.are_done(&sealed), "it may come back");
     assert!(!cursors(&node.catalogue, &[]).are_done(&sealed), "at a start too");
-    exporters.forget("a", true).unwrap();
+    assert!(exporters.forget("a", false).is_err(), "it has got nothing yet");
+    assert_eq!(exporters.forget("a", true).unwrap().debt_entries, 2);
     assert!(readers.are_done(&sealed) && readers.are_none());
     drop((exporters, readers));
     running.stop().await;

@@ -1,6 +1,7 @@
 //! A tail: what becomes durable from now on, shown to the client that asks.
 //!
-//! **Invariants.** I1: it reads only what may be acknowledged, from files, on a thread of its own: no ack waits for it. I2: what it reads and sends in a turn is bounded; what comes faster, or
+//! **Invariants.** I1: it reads only what may be acknowledged, from files, on a thread of its own: no ack waits for it.
+//! I2: what it reads and sends in a turn is bounded; what comes faster, or
 //! than its client takes it, is left out. I3: what is left out is counted. I4: in a red zone it reads nothing.
 //!
 //! Not here: replays, which show everything of a time (`stream`).

@@ -49,7 +49,8 @@ pub fn rfc3339(unix_nano: u64) -> String {
     format!("{at:.9}")
 }
 
-/// A position in a shard: `segment:number`. The largest number is of no entry and stands for the end of its segment: `segment:end`.
+/// A position in a shard: `segment:number`. The largest number is of no entry and stands for the end of its segment:
+/// `segment:end`.
 #[must_use]
 pub fn lsn(lsn: Lsn) -> String {
     match lsn.number {

@@ -101,7 +101,8 @@ impl WalTail {
         }
     }
 
-    /// Goes on at `number`, or as near to it as the headers lead: payloads between are neither checked nor copied. Gives the number that it goes on at.
+    /// Goes on at `number`, or as near to it as the headers lead: payloads between are neither checked nor copied.
+    /// Gives the number that it goes on at.
     pub(crate) fn skip_to(&mut self, number: EntryNumber, until: Lsn) -> EntryNumber {
         self.promise(until);
         while self.next < number && self.has_next(until) {

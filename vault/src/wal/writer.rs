@@ -235,7 +235,8 @@ impl ShardWriter {
         AppendError::Failed
     }
 
-    /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark, and rolls by age or where an operator asks for it.
+    /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark, and rolls by age
+    /// or where an operator asks for it.
     pub fn must_tick(&mut self) {
         if self.must_flush().is_err() {
             return;
