@@ -9,14 +9,15 @@ use crate::letters::LetterName;
 use crate::output::Format;
 use crate::sink::Sink;
 use crate::size::Rate;
-use crate::when::{Interval, When};
+use crate::when::{Interval, Patience, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed: the node refused, or something did not work, or a replay job did not deliver everything
   2  the command line is wrong
   3  no node could be reached
-  4  damage was found, or what was written down is not everything";
+  4  damage was found, or what was written down is not everything
+  5  gave up: nothing moved for the time of --timeout";
 
 /// Ask and steer a GopherShip node
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Cluster(Cluster),
     /// Watch the node: zone, rates, latencies, debt, exporters. Lines instead of a screen where stdout is no terminal
     Top(Top),
+    /// Watch records as they are received and durable, until Ctrl-C
+    Tail(Tail),
     /// Exporters: where the node sends what it has taken in
     #[command(subcommand)]
     Exporter(Exporter),
@@ -66,7 +69,8 @@ pub(crate) enum Command {
     Wal(Wal),
     /// Print the JSON Schema of what a command answers with -o json
     Schema {
-        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; replay-job for start, status and cancel; replay-file for start to a file
+        /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
+        /// list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::cmd::schema::names()))]
         name: String,
     },
@@ -99,6 +103,19 @@ pub(crate) struct Top {
     pub(crate) count: Option<u64>,
 }
 
+/// A line a record: its time, severity, service and body. With -o json a line of OTLP/JSON an entry, as `replay start
+/// --sink -` writes them.
+///
+/// It shows a busy node in part only, so that nothing waits for it: at most about 1,000 entries a second, none in a red
+/// zone, and what the reader does not keep up with is passed over. What was
+/// left out is counted and said on stderr. That somebody watches is logged.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Begin with the newest N entries of each shard
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) last: u32,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Exporter {
     /// List the exporters
@@ -118,7 +135,8 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
-    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters
+    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters. Segments
+    /// are held for it until then
     Forget {
         /// The name that it had in the configuration
         name: String,
@@ -173,7 +191,8 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal. It is logged
+    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal; with -o json
+    /// or yaml the letter and both. It is logged
     Show {
         /// The exporter it belongs to
         exporter: String,
@@ -249,6 +268,14 @@ pub(crate) enum Segment {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
     },
+    /// Seal the segments that take entries now, and wait until they are sealed: what is in them can then be verified,
+    /// and copied as files. The node goes on in new ones. It is
+    /// logged
+    Seal {
+        /// Only this shard
+        #[arg(long, value_name = "N")]
+        shard: Option<u32>,
+    },
     /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are
     Forget {
         /// node/shard/index, as the list shows it
@@ -288,8 +315,10 @@ pub(crate) enum Replay {
 
 /// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may hold records from outside too. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
 ///
-/// A sink exporter:NAME, otlp-grpc://HOST:PORT or otlp-http://HOST:PORT is sent to by the node, as a job that survives this command. A file or standard output is
-/// written here.
+/// A sink exporter:NAME or otlp-... is sent to by the node, as a job that survives this command. A file or standard
+/// output is written here.
+///
+/// On a terminal a bar shows how far it is, elsewhere a line on stderr every few seconds.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayStart {
     /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s, m, h, d)
@@ -298,14 +327,24 @@ pub(crate) struct ReplayStart {
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or otlp-http://HOST:PORT (both in plaintext), - (JSON lines), or
-    /// file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or
+    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT
+    /// or otlp-https://HOST:PORT[/PATH] (over TLS), - (JSON lines), or file:PATH ending in .binpb (plain
+    /// concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
     /// Payload bytes a second at most, as in 10MiB (1024) or 10MB (1000)
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<Rate>,
+    /// PEM file with the authorities that the certificate of an otlp-grpcs:// or otlp-https:// sink is checked against;
+    /// without it, those of the node's system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Give up when nothing was delivered for so long, whatever it waits for: 30s, 10m. A job is cancelled then, what
+    /// is written of a file stays. Exit code 5
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Patience>,
     /// Do not follow the job (only where the node sends)
     #[arg(long)]
     pub(crate) detach: bool,

@@ -84,8 +84,12 @@ impl Answer for ExporterView {
         ));
         rows.push(("Pivots", human::count(self.pivots)));
         let done = self.positions.iter().map(|p| {
-            let lsn = p.done_lsn.as_deref().unwrap_or("-");
-            format!("{}/{} {lsn}", p.node, p.shard)
+            let done = match p.done_lsn.as_deref().map(|lsn| (lsn, lsn.strip_suffix(":end"))) {
+                None => "-".to_owned(),
+                Some((_, Some(segment))) => format!("to the end of segment {segment}"),
+                Some((lsn, None)) => lsn.to_owned(),
+            };
+            format!("{}/{} {done}", p.node, p.shard)
         });
         rows.push(("Done", done.collect::<Vec<_>>().join(", ")));
         pairs(&rows)
@@ -113,6 +117,16 @@ pub(crate) struct ExporterList {
 
 impl Answer for ExporterList {
     fn table(&self) -> String {
+        self.rows(|answer| human::cut(answer, ANSWER_CHARS))
+    }
+
+    fn wide(&self) -> String {
+        self.rows(human::one_line)
+    }
+}
+
+impl ExporterList {
+    fn rows(&self, shown: impl Fn(&str) -> String) -> String {
         let now = now_unix_nano();
         let mut table = Table::new(&[
             "NAME",
@@ -135,9 +149,7 @@ impl Answer for ExporterList {
                 human::count(e.sent_records),
                 human::count(e.retried_requests),
                 human::count(e.dead_letters),
-                e.last_answer
-                    .as_deref()
-                    .map_or_else(|| "-".to_owned(), |a| human::cut(a, ANSWER_CHARS)),
+                e.last_answer.as_deref().map_or_else(|| "-".to_owned(), &shown),
             ]);
         }
         table.text()

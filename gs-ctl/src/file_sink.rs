@@ -54,9 +54,34 @@ pub(crate) struct FileSink {
     out: Out,
     layout: Layout,
     names: Option<Names>,
-    inflater: Option<Inflater>,
+    payloads: Payloads,
     buffer: Vec<u8>,
+}
+
+/// Payloads of entries, inflated where they are kept compressed.
+#[derive(Default)]
+pub(crate) struct Payloads {
+    inflater: Option<Inflater>,
     inflated: Vec<u8>,
+}
+
+impl Payloads {
+    /// An entry's `ExportLogsServiceRequest`.
+    ///
+    /// # Errors
+    /// It is compressed in a way that is not known, or not as it says.
+    pub(crate) fn of<'a>(&'a mut self, entry: &'a ReplayEntry) -> Result<&'a [u8], NotWritable> {
+        let compression = match entry.encoding() {
+            PayloadEncoding::Identity => return Ok(&entry.payload),
+            PayloadEncoding::Gzip => Compression::Gzip,
+            PayloadEncoding::Zstd => Compression::Zstd,
+            PayloadEncoding::Deflate => return Err(NotWritable("it is kept as received, behind deflate".to_owned())),
+        };
+        let inflater = self.inflater.get_or_insert_with(Inflater::new);
+        let done = inflater.inflate(compression, &entry.payload, &mut self.inflated, INFLATED_BYTES_MAX);
+        done.map_err(|e| NotWritable(format!("it is kept as received, and {e}")))?;
+        Ok(&self.inflated)
+    }
 }
 
 /// Why an entry was not written; the next may be.
@@ -108,9 +133,8 @@ impl FileSink {
             out,
             layout,
             names,
-            inflater: None,
+            payloads: Payloads::default(),
             buffer: Vec::new(),
-            inflated: Vec::new(),
         }
     }
 
@@ -133,21 +157,7 @@ impl FileSink {
     }
 
     fn lay_out(&mut self, entry: &ReplayEntry) -> Result<(), NotWritable> {
-        let compression = match entry.encoding() {
-            PayloadEncoding::Identity => None,
-            PayloadEncoding::Gzip => Some(Compression::Gzip),
-            PayloadEncoding::Zstd => Some(Compression::Zstd),
-            PayloadEncoding::Deflate => return Err(NotWritable("it is kept as received, behind deflate".to_owned())),
-        };
-        let payload: &[u8] = match compression {
-            None => &entry.payload,
-            Some(compression) => {
-                let inflater = self.inflater.get_or_insert_with(Inflater::new);
-                let done = inflater.inflate(compression, &entry.payload, &mut self.inflated, INFLATED_BYTES_MAX);
-                done.map_err(|e| NotWritable(format!("it is kept as received, and {e}")))?;
-                &self.inflated
-            }
-        };
+        let payload = self.payloads.of(entry)?;
         match self.layout {
             Layout::Binpb => self.buffer.extend_from_slice(payload),
             Layout::Lenpb => {

@@ -16,7 +16,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl top --interval 5s --count 12 -o json >a-minute.jsonl",
         ],
     ),
-    ("exporter list", &["gs-ctl exporter list"]),
+    (
+        "exporter list",
+        &["gs-ctl exporter list", "gs-ctl exporter list -o wide"],
+    ),
+    ("tail", &["gs-ctl tail", "gs-ctl tail -n 20 -o json | jq .resourceLogs"]),
     ("exporter describe", &["gs-ctl exporter describe backend"]),
     ("exporter pause", &["gs-ctl exporter pause backend"]),
     ("exporter resume", &["gs-ctl exporter resume backend"]),
@@ -32,7 +36,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "dead-letter list",
         &["gs-ctl dead-letter list --exporter backend --limit 20"],
     ),
-    ("dead-letter show", &["gs-ctl dead-letter show backend 1/0/42:7"]),
+    (
+        "dead-letter show",
+        &[
+            "gs-ctl dead-letter show backend 1/0/42:7 | jq .",
+            "gs-ctl dead-letter show backend 1/0/42:7 -o json",
+        ],
+    ),
     (
         "dead-letter replay",
         &[
@@ -53,6 +63,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("segment list", &["gs-ctl segment list --shard 0"]),
     ("segment describe", &["gs-ctl segment describe 1/0/42"]),
+    (
+        "segment seal",
+        &["gs-ctl segment seal", "gs-ctl segment seal --shard 0"],
+    ),
     ("segment forget", &["gs-ctl segment forget 1/0/42 --accept-loss"]),
     (
         "segment verify",
@@ -67,6 +81,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl replay start --from -2h --to -1h --sink exporter:backend",
             "gs-ctl replay start --from 2026-11-24T02:00:00Z --sink file:night.lenpb.zst",
             "gs-ctl replay start --sink otlp-grpc://127.0.0.1:14317 --rate 10MiB --detach",
+            "gs-ctl replay start --from -1d --sink otlp-https://logs.example:443/v1/logs --ca ca.pem --timeout 5m",
             "gs-ctl replay start --from -5m --sink - | jq .",
         ],
     ),

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::replay_sink::Kind;
-use gophership_proto::control::v1::{ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::human;
 use crate::output::Answer;
 use crate::table::{Table, pairs};
+
+/// Characters of a remark in a list.
+const REMARK_CHARS: usize = 43;
 
 /// One job.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,7 +56,7 @@ impl From<ReplayJob> for JobView {
     }
 }
 
-pub(crate) fn state_name(progress: &ReplayProgress) -> &'static str {
+fn state_name(progress: &ReplayProgress) -> &'static str {
     match progress.state() {
         ReplayState::Unspecified => "unknown",
         ReplayState::Running => "running",
@@ -65,10 +68,15 @@ pub(crate) fn state_name(progress: &ReplayProgress) -> &'static str {
 
 fn sink_name(spec: &ReplaySpec) -> Option<String> {
     match spec.sink.as_ref()?.kind.as_ref()? {
-        Kind::OtlpGrpc(sink) => Some(format!("otlp-grpc://{}", sink.endpoint)),
-        Kind::OtlpHttp(sink) => Some(format!("otlp-http://{}", sink.endpoint)),
+        Kind::OtlpGrpc(sink) => Some(otlp_name("otlp-grpc", sink)),
+        Kind::OtlpHttp(sink) => Some(otlp_name("otlp-http", sink)),
         Kind::Exporter(name) => Some(format!("exporter:{}", human::one_line(name))),
     }
+}
+
+fn otlp_name(scheme: &str, sink: &OtlpSink) -> String {
+    let tls = if sink.tls.is_some() { "s" } else { "" };
+    format!("{scheme}{tls}://{}", human::one_line(&sink.endpoint))
 }
 
 impl Answer for JobView {
@@ -124,12 +132,21 @@ pub(crate) struct JobList {
 
 impl Answer for JobList {
     fn table(&self) -> String {
+        self.rows(|remark| human::cut(remark, REMARK_CHARS))
+    }
+
+    fn wide(&self) -> String {
+        self.rows(human::one_line)
+    }
+}
+
+impl JobList {
+    fn rows(&self, shown: impl Fn(&str) -> String) -> String {
         let mut table = Table::new(&[
             ">JOB", "STATE", "SINK", "CREATED", ">RECORDS", ">BYTES", ">DONE", "REMARK",
         ]);
         for job in &self.jobs {
             let remark = job.remark.as_deref().unwrap_or_default();
-            let short: String = remark.chars().take(40).collect();
             table.row(vec![
                 job.id.to_string(),
                 job.state.to_owned(),
@@ -138,11 +155,7 @@ impl Answer for JobList {
                 human::count(job.records),
                 human::bytes(job.bytes),
                 human::percent(job.bytes, job.bytes_total_estimate),
-                if short.len() < remark.len() {
-                    short + "..."
-                } else {
-                    short
-                },
+                shown(remark),
             ]);
         }
         table.text()

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use gophership_proto::control::v1::{DeadLetter, DeadLetterRef, Lsn};
-use gophership_proto::view::lsn;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,7 +21,8 @@ pub(crate) struct LetterName(pub(crate) DeadLetterRef);
 impl fmt::Display for LetterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(name) = self;
-        write!(f, "{}/{}/{}", name.node, name.shard, lsn(name.lsn.unwrap_or_default()))
+        let lsn = name.lsn.unwrap_or_default();
+        write!(f, "{}/{}/{}:{}", name.node, name.shard, lsn.segment_index, lsn.number)
     }
 }
 
@@ -54,7 +54,7 @@ impl FromStr for LetterName {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LetterView {
     exporter: String,
-    letter: String,
+    pub(crate) letter: String,
     records: u32,
     at_unix_nano: u64,
     segment_held: bool,
@@ -83,6 +83,16 @@ pub(crate) struct LetterList {
 
 impl Answer for LetterList {
     fn table(&self) -> String {
+        self.rows(|answer| human::cut(answer, ANSWER_CHARS))
+    }
+
+    fn wide(&self) -> String {
+        self.rows(human::one_line)
+    }
+}
+
+impl LetterList {
+    fn rows(&self, shown: impl Fn(&str) -> String) -> String {
         let mut table = Table::new(&["EXPORTER", "LETTER", ">RECORDS", "SINCE", "SEGMENT", "ANSWER"]);
         for l in &self.letters {
             table.row(vec![
@@ -91,7 +101,7 @@ impl Answer for LetterList {
                 human::count(l.records.into()),
                 human::time(l.at_unix_nano),
                 if l.segment_held { "held" } else { "gone" }.to_owned(),
-                human::cut(&l.answer, ANSWER_CHARS),
+                shown(&l.answer),
             ]);
         }
         table.text()

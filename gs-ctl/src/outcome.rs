@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     Failed,
     /// And it found damage, as it has shown.
     Damage,
+    /// And it gave up, as it has shown.
+    GaveUp,
 }
 
 impl From<Outcome> for ExitCode {
@@ -24,6 +26,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Done => Self::SUCCESS,
             Outcome::Failed => Self::from(1),
             Outcome::Damage => Self::from(4),
+            Outcome::GaveUp => Self::from(5),
         }
     }
 }
@@ -43,6 +46,9 @@ pub(crate) enum Failure {
     /// The node found damage.
     #[error("{0}")]
     Damaged(String),
+    /// Nothing moved for as long as was asked.
+    #[error("{0}")]
+    GaveUp(String),
 }
 
 /// What the node said instead of an answer.
@@ -73,6 +79,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::Usage(_)) => 2,
         Some(Failure::Unreachable(_)) => 3,
         Some(Failure::Damaged(_)) => 4,
+        Some(Failure::GaveUp(_)) => 5,
         Some(Failure::Refused(_)) => 1,
         // A file that was read here.
         None => match error.downcast_ref::<VaultError>().map(VaultError::disposition) {

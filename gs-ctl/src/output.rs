@@ -14,6 +14,8 @@ use crate::yaml;
 pub(crate) enum Format {
     /// For people
     Table,
+    /// For people; in lists nothing is cut
+    Wide,
     /// For programs
     Json,
     /// For both
@@ -24,6 +26,11 @@ pub(crate) enum Format {
 pub(crate) trait Answer: Serialize {
     /// For people, lines with their ends.
     fn table(&self) -> String;
+
+    /// The same with nothing cut.
+    fn wide(&self) -> String {
+        self.table()
+    }
 }
 
 /// An answer as JSON.
@@ -35,6 +42,7 @@ pub(crate) fn json(answer: &impl Serialize) -> anyhow::Result<Value> {
 pub(crate) fn print(answer: &impl Answer, format: Format) -> anyhow::Result<()> {
     let text = match format {
         Format::Table => answer.table(),
+        Format::Wide => answer.wide(),
         Format::Json => format!("{:#}\n", json(answer)?),
         Format::Yaml => yaml::document(&json(answer)?),
     };

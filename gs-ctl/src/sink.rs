@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use gophership_proto::control::v1::OtlpSink;
 use gophership_proto::control::v1::replay_sink::Kind;
+use gophership_proto::control::v1::{OtlpSink, OtlpTls};
 
 /// How entries are written to a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,15 +50,34 @@ impl FromStr for Sink {
         if let Some(name) = text.strip_prefix("exporter:").filter(|name| !name.is_empty()) {
             return Ok(Self::Node(Kind::Exporter(name.to_owned())));
         }
-        let otlp = |endpoint: &str| OtlpSink {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+        let (scheme, place) = text.split_once("://").unwrap_or_default();
+        let otlp = |tls: Option<OtlpTls>| OtlpSink {
+            endpoint: match place.split_once('/') {
+                Some((place, "")) => place,
+                Some(_) | None => place,
+            }
+            .to_owned(),
+            tls,
         };
-        match text.split_once("://") {
-            Some(("otlp-grpc", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(endpoint)))),
-            Some(("otlp-http", endpoint)) if !endpoint.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(endpoint)))),
+        let tls = || Some(OtlpTls::default());
+        match scheme {
+            "otlp-grpc" if !place.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(None)))),
+            "otlp-http" if !place.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(None)))),
+            "otlp-grpcs" if !place.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(tls())))),
+            "otlp-https" if !place.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(tls())))),
             _ => Err(format!(
-                "{text:?} is no sink: write exporter:NAME, otlp-grpc://HOST:PORT, otlp-http://HOST:PORT, file:PATH, or - for JSON lines on stdout"
+                "{text:?} is no sink: write exporter:NAME, otlp-grpc://HOST:PORT, otlp-http://HOST:PORT/PATH, the same over TLS with otlp-grpcs:// and otlp-https://, file:PATH, or - for JSON lines on stdout"
             )),
+        }
+    }
+}
+
+impl Sink {
+    /// How TLS is spoken to it, where the node sends with TLS of its own making.
+    pub(crate) fn tls(&mut self) -> Option<&mut OtlpTls> {
+        match self {
+            Self::Node(Kind::OtlpGrpc(sink) | Kind::OtlpHttp(sink)) => sink.tls.as_mut(),
+            Self::Node(Kind::Exporter(_)) | Self::Stdout | Self::File(_) => None,
         }
     }
 }
@@ -100,6 +119,11 @@ mod tests {
         };
         let otlp = |endpoint: &str| OtlpSink {
             endpoint: endpoint.to_owned(),
+            tls: None,
+        };
+        let over_tls = |endpoint: &str| OtlpSink {
+            tls: Some(OtlpTls::default()),
+            ..otlp(endpoint)
         };
         for (text, sink) in [
             ("-", Sink::Stdout),
@@ -115,6 +139,12 @@ mod tests {
                 "otlp-http://[::1]:4318/",
                 Sink::Node(Kind::OtlpHttp(otlp("[::1]:4318"))),
             ),
+            (
+                "otlp-http://a:1/otlp/v1/logs",
+                Sink::Node(Kind::OtlpHttp(otlp("a:1/otlp/v1/logs"))),
+            ),
+            ("otlp-grpcs://a:443", Sink::Node(Kind::OtlpGrpc(over_tls("a:443")))),
+            ("otlp-https://a:443/", Sink::Node(Kind::OtlpHttp(over_tls("a:443")))),
         ] {
             assert_eq!(text.parse(), Ok(sink), "{text}");
         }
@@ -128,6 +158,8 @@ mod tests {
             "file:x.json",
             "http://x:1",
             "otlp-grpc://",
+            "otlp-grpcs://",
+            "otlp://x:1",
             "x.lenpb",
             "--",
         ] {

@@ -42,19 +42,36 @@ impl FromStr for Interval {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let length = match text.strip_suffix("ms") {
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().ok().map(Duration::from_millis)
-            }
-            Some(_) => None,
-            None => span(text).map(Duration::from_nanos),
-        };
-        match length {
-            Some(length) if (Self::MIN..=Self::MAX).contains(&length) => Ok(Self(length)),
-            Some(_) => Err(format!("{text} is not between 100ms and 1h")),
-            None => Err(format!("{text:?} is not a time, such as 500ms, 1s or 1m")),
+        let length = length(text)?;
+        if !(Self::MIN..=Self::MAX).contains(&length) {
+            return Err(format!("{text} is not between 100ms and 1h"));
+        }
+        Ok(Self(length))
+    }
+}
+
+/// A length of time, at least a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Patience(pub(crate) Duration);
+
+impl FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match length(text)? {
+            length if length < Duration::from_secs(1) => Err(format!("{text} is less than a second")),
+            length => Ok(Self(length)),
         }
     }
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length = match text.strip_suffix("ms") {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok().map(Duration::from_millis),
+        Some(_) => None,
+        None => span(text).map(Duration::from_nanos),
+    };
+    length.ok_or_else(|| format!("{text:?} is not a time, such as 500ms, 1s or 1m"))
 }
 
 /// The wall clock.

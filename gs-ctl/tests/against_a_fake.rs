@@ -27,6 +27,7 @@ fn schema_of(words: &[&str]) -> &'static str {
         ["exporter", "forget", ..] => "exporter-forget",
         ["exporter", ..] => "exporter",
         ["dead-letter", "list", ..] => "dead-letter-list",
+        ["dead-letter", "show", ..] => "dead-letter-show",
         ["dead-letter", "replay", ..] => "dead-letter-replay",
         ["dead-letter", "drop", ..] => "dead-letter-drop",
         ["override", ..] => "override",
@@ -39,7 +40,7 @@ fn schema_of(words: &[&str]) -> &'static str {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 12] = [
+    let commands: [(&[&str], &str, &str); 14] = [
         (&["status"], "Zone", "zone:"),
         (&["cluster", "status"], "Zone", "zone:"),
         (&["exporter", "list"], "NAME", "exporters:"),
@@ -55,6 +56,16 @@ fn every_command_answers_in_every_format_on_stdout() {
             "name: \"backend\"",
         ),
         (&["dead-letter", "list"], "LETTER", "letters:"),
+        (
+            &["dead-letter", "show", "backend", "1/0/42:7"],
+            "\"payload_hex\":\"ff01\"",
+            "payload_hex: \"ff01\"",
+        ),
+        (
+            &["dead-letter", "show", "backend", "1/0/42:8"],
+            "\"resourceLogs\"",
+            "payload_hex: null",
+        ),
         (&["dead-letter", "replay", "backend", "1/0/42:7"], "Taken", "taken: 2"),
         (
             &["dead-letter", "drop", "backend", "--all", "--accept-loss"],
@@ -145,6 +156,31 @@ fn what_an_exporter_would_lose_must_be_accepted_and_a_letter_can_be_looked_into(
     assert_eq!(
         (&line["entry"], &line["payload_hex"]),
         (&"1/0/42:7".into(), &"ff01".into())
+    );
+    fake.end();
+}
+
+#[test]
+fn a_wide_list_cuts_nothing() {
+    let (_dir, fake) = fake();
+    let answer = "127.0.0.1:4317: Connection refused (os error 111): nobody listens there";
+    let (cut, whole) = (
+        fake.ctl(&["exporter", "list"]),
+        fake.ctl(&["exporter", "list", "-o", "wide"]),
+    );
+    assert!(!cut.out.contains(answer) && cut.out.contains("..."), "{}", cut.out);
+    assert!(whole.out.contains(answer), "{}", whole.out);
+    fake.end();
+}
+
+#[test]
+fn a_cursor_at_the_end_of_a_segment_is_shown_in_words() {
+    let (_dir, fake) = fake();
+    let shown = fake.ctl(&["exporter", "describe", "lake"]).out;
+    assert!(shown.contains("1/0 to the end of segment 3"), "{shown}");
+    assert_eq!(
+        json(&fake, &["exporter", "describe", "lake"])["positions"][0]["done_lsn"],
+        "3:end"
     );
     fake.end();
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -328,6 +329,115 @@ fn every_format_of_a_replay_holds_every_payload() {
     let last: Value = serde_json::from_str(lines.out.lines().last().unwrap()).unwrap();
     assert_eq!(last["resourceLogs"][0]["schemaUrl"], "008");
     assert!(lines.err.contains("Records"), "{}", lines.err);
+    node.end();
+}
+
+#[test]
+fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
+    let node = Node::with(&payloads(4));
+    // Nobody listens on port 1.
+    let run = node.ctl(&[
+        "replay",
+        "start",
+        "--sink",
+        "otlp-grpc://127.0.0.1:1",
+        "--timeout",
+        "4s",
+    ]);
+    assert_eq!(run.code, 5, "{}", run.err);
+    for said in [
+        "gs-ctl: job 1: waiting for the sink: transport error: 127.0.0.1:1: Connection refused (os error 111): nobody listens there: is the sink running, and is this its port?\n",
+        "`gs-ctl replay cancel 1` stops it",
+        "gs-ctl: job 1: 0 entries, 0 B of about 14 B (0 %); waiting for the sink: ",
+        "gs-ctl: giving up on job 1: nothing was delivered for 4",
+    ] {
+        assert!(run.err.contains(said), "{said}\n{}", run.err);
+    }
+    assert!(run.out.contains("cancelled"), "{}", run.out);
+    for wrong in [
+        &["--ca", "ca.pem", "--sink", "otlp-grpc://127.0.0.1:1"][..],
+        &["--insecure", "--sink", "otlp-grpcs://a:1"],
+        &["--detach", "--timeout", "4s", "--sink", "otlp-grpc://127.0.0.1:1"],
+    ] {
+        assert_eq!(node.ctl(&[&["replay", "start"], wrong].concat()).code, 2, "{wrong:?}");
+    }
+    node.end();
+}
+
+#[test]
+fn open_segments_are_sealed_when_an_operator_asks_for_it() {
+    let mut node = Node::with(&payloads(4));
+    let socket = node.path(SOCKET_NAME);
+    let seal = |more: &[&str], writer: &mut ShardWriter| {
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| ctl(&socket, &[&["segment", "seal", "-o", "json"], more].concat()));
+            // An ingest worker does this.
+            while !asking.is_finished() {
+                writer.must_tick();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            asking.join().unwrap()
+        })
+    };
+    let sealed = seal(&[], &mut node.writers[0]);
+    assert_eq!(sealed.code, 0, "{}", sealed.err);
+    let list: Value = serde_json::from_str(&sealed.out).unwrap();
+    support::fits("segment-list", &list);
+    let rows: Vec<_> = list["segments"].as_array().unwrap().iter().collect();
+    assert_eq!(rows.len(), 1, "the spare files are not sealed: {list:#}");
+    assert_eq!((&rows[0]["state"], &rows[0]["entries"]), (&"sealed".into(), &2.into()));
+    let name = rows[0]["segment"].as_str().unwrap();
+    assert_eq!(node.ctl(&["segment", "verify", name]).code, 0);
+
+    let again = seal(&["--shard", "0"], &mut node.writers[0]);
+    assert!(
+        again.code == 0 && again.err.contains("nothing to seal"),
+        "{}",
+        again.err
+    );
+    append(&mut node.writers[0], &payloads(1), 9);
+    assert_eq!(
+        node.vault.marks()[0].1.unwrap().number().get(),
+        1,
+        "the shard goes on in a new one"
+    );
+    let unknown = node.ctl(&["segment", "seal", "--shard", "7"]);
+    assert!(
+        unknown.code == 1 && unknown.err.contains("no shard 7"),
+        "{}",
+        unknown.err
+    );
+    node.end();
+}
+
+#[test]
+fn a_tail_shows_what_is_received_and_ends_with_its_reader() {
+    let mut node = Node::with(&payloads(4));
+    let mut tail = std::process::Command::new(assert_cmd::cargo::cargo_bin("gs-ctl"))
+        .args([
+            "--socket",
+            node.path(SOCKET_NAME).to_str().unwrap(),
+            "tail",
+            "-n",
+            "1",
+            "-o",
+            "json",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let last = next();
+    assert_eq!(last["resourceLogs"][0]["schemaUrl"], "003", "{last}");
+    append(&mut node.writers[0], &payloads(1), 9);
+    let new = next();
+    assert_eq!(new["resourceLogs"][0]["schemaUrl"], "000");
+    assert_eq!(new["x-gophership-entry"], "1/0/2:3,1");
+    // Nobody reads any more: it ends when it has something to write, and not as a failure.
+    drop(lines);
+    append(&mut node.writers[0], &payloads(1), 10);
+    assert!(tail.wait().unwrap().success());
     node.end();
 }
 

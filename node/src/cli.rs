@@ -30,7 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data
+    /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data. SIGHUP takes
+    /// changed exporters and certificates into use
     Run(ConfigFile),
     /// Run a node to try things out, on loopback
     Dev,
@@ -189,7 +190,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(file) => {
             let config = file.load(&Machine::detect())?;
             logging::init()?;
-            run::run(&config)?;
+            run::run(&config, file.file.as_deref())?;
         }
         Command::Dev => {
             let config = config::load(None, &Environment::of_process(), &Machine::detect())?;

@@ -21,5 +21,5 @@ pub fn dev(config: &Config) -> anyhow::Result<()> {
         http = config.listeners.otlp_http.address,
         admin = config.listeners.admin.address,
     );
-    run::run(config)
+    run::run(config, None)
 }

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod node_state;
 pub mod preflight;
 pub mod readiness;
+mod reload;
 mod replay;
 pub mod run;
 mod sink;

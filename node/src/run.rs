@@ -5,24 +5,23 @@
 //! **Not here**: any of the work.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use futures_util::future::join_all;
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
-use crate::buffer::{Budget, LiveRing};
+use crate::buffer::{Budget, Rings};
 use crate::config::{self, Config, Listener, Machine};
 use crate::control::ControlContext;
 use crate::export::{Cursors, ExportParts, Exporters};
@@ -30,7 +29,7 @@ use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Wor
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
-use crate::sink::reaches_self;
+use crate::reload::{self, Reloader};
 use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::{EnvironmentReader, Inputs, Sensor, WorkerSlot};
 use crate::tls::{Protocols, ServerTls};
@@ -42,20 +41,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the node takes to end, at most, once it has stopped waiting for the balancer.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long a start waits for the addresses of its exporters' sinks.
-const OWN_LOOK: Duration = Duration::from_millis(500);
-/// How often it looks again for those that had none.
-const OWN_LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Kernel that O_DIRECT, the mapping and the metrics were made for.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// The gRPC services whose health is told.
 const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsService"];
 
-/// Runs a node until SIGTERM or SIGINT.
+/// Runs a node until SIGTERM or SIGINT. `file` is where `config` was read from; SIGHUP reads it again.
 ///
 /// # Errors
 /// It could not start, or a sync failed while it ran.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
     check_kernel()?;
     take_descriptors();
     let machine = Machine::detect();
@@ -64,7 +59,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .thread_name("control")
         .build()
         .context("cannot start the control runtime")?;
-    runtime.block_on(keep(config, &machine))
+    runtime.block_on(keep(config, file, &machine))
 }
 
 fn check_kernel() -> anyhow::Result<()> {
@@ -132,7 +127,7 @@ fn open_port(name: &'static str, listener: &Listener, protocols: Protocols) -> a
     })
 }
 
-async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
+async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let grpc = open_port("listeners.otlp_grpc", &config.listeners.otlp_grpc, Protocols::Http2)?;
     let http = open_port("listeners.otlp_http", &config.listeners.otlp_http, Protocols::Http)?;
@@ -267,7 +262,15 @@ async fn keep(config: &Config, machine: &Machine) -> anyhow::Result<()> {
     tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
         otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
 
-    let end = watch_over(&node, &vault, &health, &mut signals, &certificates).await;
+    let reloader = Arc::new(Reloader {
+        file: file.map(Path::to_owned),
+        running: config.clone(),
+        exporters: Arc::clone(&exporters),
+        certificates,
+        own: own_addresses(config),
+        turn: Mutex::default(),
+    });
+    let end = watch_over(&node, &vault, &health, &mut signals, &reloader).await;
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = if matches!(end, End::Told) {
@@ -376,55 +379,16 @@ async fn start_exporters(
         memory,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
     };
-    // All at once, and not for long: clients wait for a node that starts, and its name service may come back after it.
-    let own = &own_addresses(config)[..];
-    let looks = config.export.iter().filter(|e| !e.into_self).map(|export| async move {
-        let sink = export.target.endpoint.authority();
-        let look = tokio::time::timeout(OWN_LOOK, reaches_self(&sink, own)).await;
-        let found = look.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
-        (export, sink, found)
-    });
-    let mut unknown = Vec::new();
-    for (export, sink, found) in join_all(looks).await {
-        match found {
-            Ok(false) => {}
-            Ok(true) => bail!(
-                "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If that is meant, set `into_self: true` for it",
-                export.name
-            ),
-            Err(why) => {
-                tracing::warn!(exporter = export.name, sink, why, "export.sink.unknown");
-                unknown.push((export.name.clone(), sink));
-            }
-        }
-    }
+    let unknown = reload::sinks(&config.export, &own_addresses(config)).await;
+    let unknown = unknown.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
     let exporters = started.context("starting the exporters panicked")??;
-    tokio::spawn(look_again(Arc::clone(&exporters), unknown, own_addresses(config)));
+    tokio::spawn(reload::look_again(
+        Arc::clone(&exporters),
+        unknown,
+        own_addresses(config),
+    ));
     Ok(exporters)
-}
-
-/// Looks for sinks whose name had no address when the node started, and pauses the exporter of one that proves to be the node itself.
-async fn look_again(exporters: Arc<Exporters>, mut unknown: Vec<(String, String)>, own: Vec<SocketAddr>) {
-    while !unknown.is_empty() {
-        tokio::time::sleep(OWN_LOOK_AGAIN).await;
-        let mut still = Vec::new();
-        for (name, sink) in unknown {
-            match reaches_self(&sink, &own).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    tracing::error!(exporter = name, sink, "export.sink.is_this_node");
-                    let exporters = Arc::clone(&exporters);
-                    let paused = tokio::task::spawn_blocking(move || exporters.set_paused(&name, true)).await;
-                    if !matches!(paused, Ok(Ok(_))) {
-                        tracing::error!("export.pause.failed");
-                    }
-                }
-                Err(_) => still.push((name, sink)),
-            }
-        }
-        unknown = still;
-    }
 }
 
 /// Where the node takes OTLP.
@@ -447,11 +411,7 @@ fn vault_options(config: &Config, shards: u16, cursors: &Arc<Cursors>) -> VaultO
         spares: usize::from(config.vault.spares),
         disk_limit: config.vault.disk_limit,
         retention: config.vault.retention,
-        release: if config.export.is_empty() {
-            Release::AtRetention
-        } else {
-            Release::By(Arc::clone(cursors) as _)
-        },
+        release: Release::By(Arc::clone(cursors) as _),
         on_full: match config.vault.on_full {
             config::OnFull::Refuse => OnFull::Refuse,
             config::OnFull::DropOldest => OnFull::DropOldest,
@@ -464,7 +424,7 @@ struct ShardEnd {
     writer: ShardWriter,
     bell: Bell,
     senses: SensesSetup,
-    rings: Vec<Arc<LiveRing>>,
+    rings: Rings,
 }
 
 fn start_workers(
@@ -524,7 +484,7 @@ async fn watch_over(
     vault: &Vault,
     health: &HealthReporter,
     signals: &mut Signals,
-    certificates: &[Arc<ServerTls>],
+    reloader: &Arc<Reloader>,
 ) -> End {
     let mut looks = tokio::time::interval(LOOK);
     let mut days = tokio::time::interval(DAY);
@@ -534,9 +494,9 @@ async fn watch_over(
         tokio::select! {
             told = signals.next() => match told {
                 Told::End => return End::Told,
-                Told::Reload => reload(certificates),
+                Told::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
             },
-            _ = days.tick() => certificates.iter().for_each(|tls| tls.warn_of_expiry()),
+            _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = looks.tick() => {
                 let shards = vault.marks();
                 node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));
@@ -561,16 +521,6 @@ async fn tell_health(health: &HealthReporter, ready: bool) {
     };
     for service in HEALTH_OF {
         health.set_service_status(service, status).await;
-    }
-}
-
-/// Takes new certificates into use; where they are bad, the old ones stay.
-fn reload(certificates: &[Arc<ServerTls>]) {
-    for tls in certificates {
-        match tls.reload() {
-            Ok(()) => tracing::info!("tls.reload.done"),
-            Err(error) => tracing::error!(%error, "tls.reload.failed"),
-        }
     }
 }
 

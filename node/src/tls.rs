@@ -292,13 +292,17 @@ pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
 
 /// The certificates of a PEM file, at least one.
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates_of(&read(file)?, file)
+}
+
+/// The certificates of PEM text that is called `file`, at least one.
+pub(crate) fn certificates_of(pem: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let not_pem = |source| TlsError::NotPem {
         file: file.to_owned(),
         wanted: "certificate",
         source,
     };
-    let pem = read(file)?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(not_pem)?;
     if found.is_empty() {

@@ -533,6 +533,24 @@ impl ShardCursor {
         }
     }
 
+    /// Passes what lies before `to`, as far as that costs little: for a reader that need not see everything.
+    /// [`Self::position`] tells where it goes on.
+    pub fn pass_to(&mut self, to: Lsn) {
+        if to <= Lsn::at(self.index, self.number) {
+            return;
+        }
+        if to.index() > self.index {
+            (self.index, self.number) = (to.index(), EntryNumber::FIRST);
+            self.source = Source::Unknown;
+            self.faults.clear();
+            return;
+        }
+        match &mut self.source {
+            Source::Wal { tail, .. } => self.number = tail.skip_to(to.number(), self.until),
+            Source::Unknown | Source::Segment { .. } => self.number = to.number(),
+        }
+    }
+
     /// The position behind the last entry given.
     pub fn position(&self) -> Lsn {
         Lsn::at(self.index, self.number)

@@ -140,6 +140,25 @@ impl Lsn {
         SegmentIndex::new(index.get() - 1).map(Self::last_of)
     }
 
+    /// The next position: in the same segment, or where that has no more, in the next.
+    pub fn after(self) -> Option<Self> {
+        match self.number().checked_next() {
+            Some(number) => Some(Self::at(self.index(), number)),
+            None => self
+                .index()
+                .checked_next()
+                .map(|index| Self::at(index, EntryNumber::FIRST)),
+        }
+    }
+
+    /// The position before: in the same segment, or the last one of the segment before.
+    pub fn before(self) -> Option<Self> {
+        match EntryNumber::new(self.number().get() - 1) {
+            Some(number) => Some(Self::at(self.index(), number)),
+            None => Self::before_segment(self.index()),
+        }
+    }
+
     /// From the stored value; `None` where the index or the number is zero.
     pub const fn from_u64(value: u64) -> Option<Self> {
         if value >> 32 == 0 || value as u32 == 0 {
@@ -169,7 +188,11 @@ impl Lsn {
 
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.index(), self.number())
+        // No entry has the last number: it is the end of its segment.
+        match self.number().get() {
+            u32::MAX => write!(f, "{}:end", self.index()),
+            number => write!(f, "{}:{number}", self.index()),
+        }
     }
 }
 
@@ -221,6 +244,16 @@ mod tests {
         assert!(at(1, u32::MAX) < at(2, 1));
         assert!(at(2, 1) < at(2, 2));
         assert_eq!((at(7, 9).index().get(), at(7, 9).number().get()), (7, 9));
+    }
+
+    #[test]
+    fn the_end_of_a_segment_is_shown_as_such() {
+        let index = SegmentIndex::new(3).unwrap();
+        let end = Lsn::last_of(index);
+        assert_eq!(end.to_string(), "3:end");
+        let next = end.after().unwrap();
+        assert_eq!((next.to_string(), next.before()), ("4:1".to_owned(), Some(end)));
+        assert_eq!(Lsn::at(SegmentIndex::FIRST, EntryNumber::FIRST).before(), None);
     }
 
     #[test]

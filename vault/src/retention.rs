@@ -16,6 +16,11 @@ pub trait Readers: Send + Sync {
     /// Whether everybody who needed the segment is done with it, as far as that is on record.
     fn are_done(&self, segment: &SealRecord) -> bool;
 
+    /// Whether there is nobody now: a segment is then released at the end of its retention.
+    fn are_none(&self) -> bool {
+        false
+    }
+
     /// Puts on record how far everybody is, since something is about to be dropped that is not released.
     fn keep_positions(&self) {}
 
@@ -77,7 +82,7 @@ pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(Se
     let is_over = |s: &SealRecord| s.sealed_ns.saturating_add(kept_ns) <= rules.now_ns;
     let is_released = |s: &SealRecord| match rules.release {
         Release::AtRetention => is_over(s),
-        Release::By(readers) => readers.are_done(s),
+        Release::By(readers) => readers.are_done(s) && (is_over(s) || !readers.are_none()),
     };
     let mut oldest_first: Vec<&SealRecord> = sealed.iter().collect();
     oldest_first.sort_by_key(|s| (s.sealed_ns, s.id));

@@ -22,6 +22,8 @@ pub(crate) struct ShardShared {
     first: SegmentIndex,
     /// Index of the file that takes entries.
     current: AtomicU32,
+    /// Index of the newest file that an operator wants sealed, or 0.
+    seal_asked: AtomicU32,
     /// Bytes of the `.open` file.
     open_bytes: AtomicU64,
     syncer: OnceLock<Thread>,
@@ -39,6 +41,7 @@ impl ShardShared {
             tier,
             stopping: AtomicBool::new(false),
             current: AtomicU32::new(first.get()),
+            seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
             syncer: OnceLock::new(),
             cutter: OnceLock::new(),
@@ -81,6 +84,15 @@ impl ShardShared {
 
     pub(crate) fn set_current(&self, index: SegmentIndex) {
         self.current.store(index.get(), Ordering::Release);
+    }
+
+    /// Has this file rolled at the writer's next tick, if it is still the one that takes entries.
+    pub(crate) fn ask_for_seal(&self, index: SegmentIndex) {
+        self.seal_asked.fetch_max(index.get(), Ordering::Release);
+    }
+
+    pub(crate) fn is_seal_asked(&self, index: SegmentIndex) -> bool {
+        self.seal_asked.load(Ordering::Acquire) == index.get()
     }
 
     pub(crate) fn open_bytes(&self) -> u64 {

@@ -516,6 +516,28 @@ impl Vault {
         }
     }
 
+    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot.
+    /// Gives their names; [`Self::sealed_ns`] tells when
+    /// each is.
+    pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
+        let node = self.inner.node;
+        let mut asked = Vec::new();
+        for live in &self.inner.shards {
+            let Some(last) = live.written().filter(|_| shard.is_none_or(|shard| shard == live.id)) else {
+                continue;
+            };
+            live.ask_for_seal(last.index());
+            let from = self.inner.table.from(live.id, live.first()).into_iter();
+            let open = from.filter(|(index, slot)| *index <= last.index() && matches!(slot, Slot::Live(_)));
+            asked.extend(open.map(|(index, _)| SegmentId {
+                node,
+                shard: live.id,
+                index,
+            }));
+        }
+        asked
+    }
+
     /// Looks into a sealed segment's file.
     ///
     /// # Errors
@@ -611,12 +633,23 @@ impl Vault {
 
     /// What of `shard` lies behind `done`, the last entry that its reader has done with.
     pub fn debt(&self, shard: ShardId, done: Option<Lsn>) -> Debt {
-        let Some(readable) = self.readable(shard) else {
-            return Debt::default();
-        };
+        self.readable(shard)
+            .map_or_else(Debt::default, |readable| self.debt_up_to(shard, done, readable))
+    }
+
+    /// What of `shard` lies behind `done`, and not behind `until`.
+    pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();
         for (index, slot) in self.inner.table.from(shard, from) {
+            if index > until.index() {
+                break;
+            }
+            let upto = if index == until.index() {
+                until.number().get()
+            } else {
+                u32::MAX
+            };
             let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
             let (last, entries, bytes) = match slot {
                 Slot::Sealed(record)
@@ -628,7 +661,7 @@ impl Vault {
                     record.stats.payload_bytes,
                 ),
                 Slot::Live(wal) => {
-                    let last = wal.last_number(readable);
+                    let last = wal.last_number(until);
                     let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
                     (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
                 }
@@ -638,7 +671,7 @@ impl Vault {
                 }
                 Slot::Lost => continue,
             };
-            let left = u64::from(last.saturating_sub(before)).min(entries);
+            let left = u64::from(last.min(upto).saturating_sub(before)).min(entries);
             debt.entries += left;
             debt.bytes += (u128::from(bytes) * u128::from(left) / u128::from(entries.max(1))) as u64;
         }

@@ -1,13 +1,12 @@
 //! `gs-ctl dead-letter`.
 
-use gophership_proto::control::v1::{
-    DeadLetterSelection, ListDeadLettersRequest, ShowDeadLetterReply, ShowDeadLetterRequest,
-};
-use gophership_proto::otlp::json;
+use gophership_proto::control::v1::{DeadLetter, DeadLetterSelection, ListDeadLettersRequest, ShowDeadLetterRequest};
+use gophership_proto::otlp::json as otlp_json;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::cli::{DeadLetter, Letters};
+use crate::cli::{DeadLetter as Asked, Letters};
 use crate::connect::Client;
 use crate::human;
 use crate::letters::{LetterList, LetterName, LetterView};
@@ -19,29 +18,26 @@ use crate::table::pairs;
 ///
 /// # Errors
 /// It gives something up, and nobody said that it may.
-pub(crate) fn check(asked: &DeadLetter) -> Result<(), Failure> {
+pub(crate) fn check(asked: &Asked) -> Result<(), Failure> {
     match asked {
-        DeadLetter::Drop {
+        Asked::Drop {
             letters,
             accept_loss: false,
         } => Err(Failure::Usage(format!(
             "dropped dead letters are never sent to {}: if they may be lost for it, say --accept-loss",
             letters.exporter
         ))),
-        DeadLetter::Drop { accept_loss: true, .. }
-        | DeadLetter::List { .. }
-        | DeadLetter::Show { .. }
-        | DeadLetter::Replay(_) => Ok(()),
+        Asked::Drop { accept_loss: true, .. } | Asked::List { .. } | Asked::Show { .. } | Asked::Replay(_) => Ok(()),
     }
 }
 
 /// Does what was asked.
-pub(crate) async fn dead_letter(node: &mut Client, asked: DeadLetter, format: Format) -> anyhow::Result<Outcome> {
+pub(crate) async fn dead_letter(node: &mut Client, asked: Asked, format: Format) -> anyhow::Result<Outcome> {
     match asked {
-        DeadLetter::List { exporter, limit } => list(node, exporter, limit, format).await,
-        DeadLetter::Show { exporter, letter } => show(node, exporter, letter).await,
-        DeadLetter::Replay(letters) => replay(node, letters, format).await,
-        DeadLetter::Drop { letters, .. } => {
+        Asked::List { exporter, limit } => list(node, exporter, limit, format).await,
+        Asked::Show { exporter, letter } => show(node, exporter, letter, format).await,
+        Asked::Replay(letters) => replay(node, letters, format).await,
+        Asked::Drop { letters, .. } => {
             let exporter = letters.exporter.clone();
             let answer = node.drop_dead_letters(selection(letters)).await;
             let dropped = answer.map_err(|e| refused(&e))?.into_inner().dropped;
@@ -51,28 +47,71 @@ pub(crate) async fn dead_letter(node: &mut Client, asked: DeadLetter, format: Fo
     }
 }
 
-/// Prints what is in one letter, on one line whatever the format.
-async fn show(node: &mut Client, exporter: String, letter: LetterName) -> anyhow::Result<Outcome> {
+/// What is in one letter.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    letter: LetterView,
+    /// Its entry as OTLP/JSON; null where it is no logs.
+    logs: Option<Value>,
+    /// Why nothing can be made of its entry; null where something can.
+    malformed: Option<String>,
+    /// The bytes of an entry that is no logs, in hexadecimal.
+    payload_hex: Option<String>,
+}
+
+impl Answer for Shown {
+    /// A line for `jq`, whoever reads it.
+    fn table(&self) -> String {
+        match &self.logs {
+            Some(logs) => format!("{logs}\n"),
+            None => {
+                let (entry, malformed, bytes) = (&self.letter.letter, &self.malformed, &self.payload_hex);
+                format!(
+                    "{}\n",
+                    json!({"entry": entry, "malformed": malformed, "payload_hex": bytes})
+                )
+            }
+        }
+    }
+}
+
+async fn show(node: &mut Client, exporter: String, letter: LetterName, format: Format) -> anyhow::Result<Outcome> {
     let asked = ShowDeadLetterRequest {
-        exporter,
+        exporter: exporter.clone(),
         letter: Some(letter.0),
     };
-    let shown = node.show_dead_letter(asked).await.map_err(|e| refused(&e))?;
-    println!("{}", payload_line(&letter, &shown.into_inner()));
+    let shown = node
+        .show_dead_letter(asked)
+        .await
+        .map_err(|e| refused(&e))?
+        .into_inner();
+    let unknown = || DeadLetter {
+        exporter,
+        letter: Some(letter.0),
+        ..DeadLetter::default()
+    };
+    let (logs, malformed) = match logs(&letter, &shown.payload) {
+        Ok(logs) if shown.malformed.is_empty() => (Some(logs), None),
+        Err(error) if shown.malformed.is_empty() => (None, Some(error.to_string())),
+        Ok(_) | Err(_) => (None, Some(shown.malformed)),
+    };
+    let shown = Shown {
+        // It was dropped while its payload was read.
+        letter: LetterView::from(shown.letter.unwrap_or_else(unknown)),
+        payload_hex: logs.is_none().then(|| human::hex(&shown.payload)),
+        logs,
+        malformed,
+    };
+    print(&shown, format)?;
     Ok(Outcome::Done)
 }
 
-/// A payload as a line of JSON; one that is no logs in hexadecimal.
-fn payload_line(letter: &LetterName, shown: &ShowDeadLetterReply) -> String {
+/// A payload as OTLP/JSON.
+fn logs(letter: &LetterName, payload: &[u8]) -> anyhow::Result<Value> {
     let mut line = Vec::new();
-    let why = match json::write_line(&shown.payload, Some(&letter.to_string()), &mut line) {
-        Ok(()) if shown.malformed.is_empty() => return String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
-        Ok(()) => shown.malformed.clone(),
-        Err(error) if shown.malformed.is_empty() => error.to_string(),
-        Err(_) => shown.malformed.clone(),
-    };
-    let bytes: String = shown.payload.iter().map(|b| format!("{b:02x}")).collect();
-    serde_json::json!({"entry": letter.to_string(), "malformed": why, "payload_hex": bytes}).to_string()
+    otlp_json::write_line(payload, Some(&letter.to_string()), &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
 }
 
 /// No names mean all; the command line has made sure that all were asked for then.

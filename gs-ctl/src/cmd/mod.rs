@@ -3,11 +3,13 @@
 mod dead_letter;
 mod exporter;
 mod replay_start;
+mod replay_watch;
 pub(crate) mod schema;
 mod segment_describe;
 mod segment_list;
 mod segment_verify;
 mod status;
+mod tail;
 mod wal_dump;
 mod zone_override;
 
@@ -40,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         asked @ (Command::Status
         | Command::Cluster(_)
         | Command::Top(_)
+        | Command::Tail(_)
         | Command::Exporter(_)
         | Command::DeadLetter(_)
         | Command::Override(_)
@@ -68,6 +71,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Status | Command::Cluster(Cluster::Status) => status::status(&mut node, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
+        Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
         Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
         Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,
@@ -75,6 +79,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Segment(Segment::Forget { segment, accept_loss }) => {
             segment_list::forget(&mut node, segment, accept_loss, format).await
         }
+        Command::Segment(Segment::Seal { shard }) => segment_list::seal(&mut node, shard, format).await,
         Command::Segment(Segment::Describe { segment }) => segment_describe::describe(&mut node, segment, format).await,
         Command::Segment(Segment::Verify {
             segment: Some(segment), ..

@@ -7,23 +7,25 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
-    ReplayChunk, ReplayEnd, ReplayJobRef, ReplaySink, ReplaySource, ReplaySpec, ReplayState, StatusRequest,
+    ReplayChunk, ReplayEnd, ReplayJob, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySource, ReplaySpec, ReplayState,
+    StatusRequest,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use tonic::{Code, Streaming};
 
+use super::replay_watch::{self, Far, Watch};
+
 use crate::cli::ReplayStart;
 use crate::connect::Client;
 use crate::file_sink::{self, FileSink, NotWritable};
 use crate::human;
-use crate::jobs::{JobView, state_name};
+use crate::jobs::JobView;
 use crate::outcome::{Failure, Outcome, refused};
 use crate::output::{Answer, Format, print};
-use crate::progress::Bar;
 use crate::sink::Sink;
 use crate::table::pairs;
-use crate::when::now_unix_nano;
+use crate::when::{Patience, now_unix_nano};
 
 /// Entries that could not be written and are named one by one.
 const NAMED_MAX: u64 = 20;
@@ -41,8 +43,15 @@ pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
     if asked.into_self && !by_node {
         return usage("--into-self goes only with a sink that the node sends to");
     }
-    if asked.insecure && !matches!(asked.sink, Sink::Node(Kind::OtlpGrpc(_) | Kind::OtlpHttp(_))) {
+    if asked.detach && asked.timeout.is_some() {
+        return usage("--timeout does not go with --detach: nobody would look at the clock");
+    }
+    let over_tls = asked.sink.clone().tls().is_some();
+    if asked.insecure && (over_tls || !matches!(asked.sink, Sink::Node(Kind::OtlpGrpc(_) | Kind::OtlpHttp(_)))) {
         return usage("--insecure goes only with otlp-grpc:// and otlp-http://");
+    }
+    if asked.ca.is_some() && !over_tls {
+        return usage("--ca goes only with otlp-grpcs:// and otlp-https://");
     }
     if asked.force && !matches!(asked.sink, Sink::File(_)) {
         return usage("--force goes only with a file");
@@ -56,8 +65,13 @@ pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
 
 /// Runs a replay.
 pub(crate) async fn start(node: &mut Client, asked: &ReplayStart, format: Format) -> anyhow::Result<Outcome> {
+    let mut to = asked.sink.clone();
+    if let (Some(file), Some(tls)) = (&asked.ca, to.tls()) {
+        let pem = std::fs::read_to_string(file);
+        tls.ca_pem = pem.with_context(|| format!("cannot read the authorities in {}", file.display()))?;
+    }
     say_what_is_waited_for(node).await?;
-    match &asked.sink {
+    match &to {
         Sink::Node(kind) => run_job(node, asked, kind.clone(), format).await,
         Sink::Stdout => write_down(node, asked, FileSink::stdout(), None, format).await,
         Sink::File(spec) => {
@@ -113,48 +127,79 @@ async fn run_job(node: &mut Client, asked: &ReplayStart, kind: Kind, format: For
     }
     let id = job.id.clone();
     let followed = tokio::select! {
-        followed = follow(node, &id) => followed?,
+        followed = follow(node, &id, asked.timeout) => followed?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("cannot wait for an interrupt")?;
             eprintln!("gs-ctl: job {id} goes on; `gs-ctl replay status {id}` shows it and `gs-ctl replay cancel {id}` stops it");
             return Ok(Outcome::Failed);
         }
     };
-    let job = JobView::from(gophership_proto::control::v1::ReplayJob {
-        progress: Some(followed),
-        ..job
-    });
-    let outcome = if job.state == "done" {
-        Outcome::Done
-    } else {
-        Outcome::Failed
+    let (job, outcome) = match followed {
+        Some(progress) => {
+            let done = progress.state() == ReplayState::Done;
+            let progress = Some(progress);
+            (
+                ReplayJob { progress, ..job },
+                if done { Outcome::Done } else { Outcome::Failed },
+            )
+        }
+        None => {
+            let cancelled = node.cancel_replay(ReplayJobRef { id }).await.map_err(|e| refused(&e))?;
+            (cancelled.into_inner(), Outcome::GaveUp)
+        }
     };
-    print(&job, format)?;
+    print(&JobView::from(job), format)?;
     Ok(outcome)
 }
 
-async fn follow(node: &mut Client, id: &str) -> anyhow::Result<gophership_proto::control::v1::ReplayProgress> {
+/// Follows a job to its end. `None` where it is to be given up.
+async fn follow(node: &mut Client, id: &str, timeout: Option<Patience>) -> anyhow::Result<Option<ReplayProgress>> {
     let mut reports = node
         .watch_replay(ReplayJobRef { id: id.to_owned() })
         .await
         .map_err(|e| refused(&e))?
         .into_inner();
-    let bar = Bar::new();
-    while let Some(progress) = reports.message().await.map_err(|e| refused(&e))? {
-        if progress.state() != ReplayState::Running {
-            return Ok(progress);
+    let mut watch = Watch::new(format!("job {id}"), true, timeout.map(|t| t.0));
+    let mut progress = ReplayProgress::default();
+    let mut hinted = false;
+    loop {
+        if let Some(report) = replay_watch::next(&mut reports).await {
+            progress = report.map_err(|e| refused(&e))?.ok_or_else(|| {
+                Failure::Unreachable(format!(
+                    "the node stopped reporting on job {id}; `gs-ctl replay status {id}` shows how it went on"
+                ))
+            })?;
+            if progress.state() != ReplayState::Running {
+                return Ok(Some(progress));
+            }
         }
-        let message = if progress.error.is_empty() {
-            state_name(&progress)
-        } else {
-            &progress.error
-        };
-        bar.show(progress.bytes_done, progress.bytes_total_estimate, message);
+        if !progress.error.is_empty() && !hinted {
+            hinted = true;
+            watch.say(&format!("gs-ctl: job {id}: {}", human::one_line(&progress.error)));
+            watch.say(&format!(
+                "gs-ctl: Ctrl-C leaves the job to the node, which goes on trying; `gs-ctl replay cancel {id}` stops it"
+            ));
+        }
+        if watch.show(far(&progress), &progress.error, node).await {
+            watch.say(&format!(
+                "gs-ctl: giving up on job {id}: nothing was delivered for {}",
+                human::span(watch.still())
+            ));
+            return Ok(None);
+        }
     }
-    Err(Failure::Unreachable(format!(
-        "the node stopped reporting on job {id}; `gs-ctl replay status {id}` shows how it went on"
-    ))
-    .into())
+}
+
+fn far(progress: &ReplayProgress) -> Far {
+    let lsns = progress.positions.iter().filter_map(|p| p.lsn);
+    Far {
+        entries: progress.entries_done,
+        bytes: progress.bytes_done,
+        bytes_total: progress.bytes_total_estimate,
+        place: lsns.fold(0, |sum: u64, lsn| {
+            sum.wrapping_add(u64::from(lsn.segment_index) << 32 | u64::from(lsn.number))
+        }),
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------- by us
@@ -283,24 +328,34 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
         .await
         .map_err(|e| refused(&e))?
         .into_inner();
+    let to_stdout = sink.part().is_none();
     // Whoever reads standard output may write to the same terminal.
-    let bar = if sink.part().is_none() {
-        Bar::hidden()
-    } else {
-        Bar::new()
-    };
+    let mut watch = Watch::new("replay".to_owned(), !to_stdout, asked.timeout.map(|t| t.0));
     let mut got = ReplayEnd::default();
-    let mut not_written = 0;
+    let (mut not_written, mut bytes_total) = (0, 0);
     let end = loop {
-        let chunk = chunks.message().await.map_err(|e| refused(&e))?;
-        let chunk = chunk.ok_or_else(|| Failure::Unreachable("the node ended the replay before its end".to_owned()))?;
-        if let Some(end) = chunk.end {
-            break end;
+        if let Some(chunk) = replay_watch::next(&mut chunks).await {
+            let chunk = chunk.map_err(|e| refused(&e))?;
+            let chunk =
+                chunk.ok_or_else(|| Failure::Unreachable("the node ended the replay before its end".to_owned()))?;
+            if let Some(end) = chunk.end {
+                break end;
+            }
+            match write_chunk(&mut sink, &chunk, &mut got, &mut not_written, &watch) {
+                Ok(()) => bytes_total = chunk.bytes_total_estimate,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && to_stdout => return Ok(None),
+                Err(error) => return Err(error).context("cannot write what was replayed"),
+            }
         }
-        match write_chunk(&mut sink, &chunk, &mut got, &mut not_written, &bar) {
-            Ok(()) => bar.show(got.bytes, chunk.bytes_total_estimate, ""),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && sink.part().is_none() => return Ok(None),
-            Err(error) => return Err(error).context("cannot write what was replayed"),
+        let far = Far {
+            entries: got.entries,
+            bytes: got.bytes,
+            bytes_total,
+            place: got.entries,
+        };
+        if watch.show(far, "", node).await {
+            let still = human::span(watch.still());
+            return Err(Failure::GaveUp(format!("nothing came from the node for {still}")).into());
         }
     };
     anyhow::ensure!(
@@ -310,8 +365,7 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
         end.entries
     );
     let missing = last_word(&mut chunks).await?;
-    drop(bar);
-    let to_stdout = sink.part().is_none();
+    drop(watch);
     match sink.finish() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe && to_stdout => return Ok(None),
         finished => finished.context("cannot finish what was replayed")?,
@@ -328,7 +382,7 @@ fn write_chunk(
     chunk: &ReplayChunk,
     got: &mut ReplayEnd,
     not_written: &mut u64,
-    bar: &Bar,
+    watch: &Watch,
 ) -> io::Result<()> {
     for entry in &chunk.entries {
         got.entries += 1;
@@ -337,7 +391,7 @@ fn write_chunk(
         if let Err(NotWritable(why)) = sink.write(entry)? {
             *not_written += 1;
             if *not_written <= NAMED_MAX {
-                bar.line(&format!(
+                watch.say(&format!(
                     "gs-ctl: entry {} cannot be written so: {why}",
                     file_sink::name(entry)
                 ));

@@ -6,7 +6,7 @@ use gophership_proto::view::status::StatusView;
 use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
 
-use super::dead_letter::{Dropped, Replayed};
+use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
 use super::segment_describe::DetailView;
@@ -24,13 +24,14 @@ use crate::top::Line;
 type Named = (&'static str, fn(&str) -> Value);
 
 /// All schemas.
-const SCHEMAS: [Named; 16] = [
+const SCHEMAS: [Named; 17] = [
     ("status", schema::<StatusView>),
     ("top", schema::<Line<'static>>),
     ("exporter-list", schema::<ExporterList>),
     ("exporter", schema::<ExporterView>),
     ("exporter-forget", schema::<Forgotten>),
     ("dead-letter-list", schema::<LetterList>),
+    ("dead-letter-show", schema::<Shown>),
     ("dead-letter-replay", schema::<Replayed>),
     ("dead-letter-drop", schema::<Dropped>),
     ("override", schema::<ZoneView>),

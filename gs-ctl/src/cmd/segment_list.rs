@@ -1,7 +1,8 @@
-//! `gs-ctl segment list`, and `segment forget`, which answers with a list of the one.
+//! `gs-ctl segment list`, and what answers with a list too: `segment forget` with the one, `segment seal` with those
+//! that it sealed.
 
 use gophership_proto::control::v1::{
-    ForgetSegmentRequest, ListSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,
+    ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -161,6 +162,18 @@ pub(crate) async fn forget(
     };
     let summary = node.forget_segment(asked).await.map_err(|e| refused(&e))?.into_inner();
     let segments = vec![SegmentView::from(summary)];
+    print(&SegmentList { segments }, format)?;
+    Ok(Outcome::Done)
+}
+
+/// Has the node seal what takes entries now.
+pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) -> anyhow::Result<Outcome> {
+    let answer = node.seal_segments(SealSegmentsRequest { shard }).await;
+    let sealed = answer.map_err(|e| refused(&e))?.into_inner().segments;
+    let segments: Vec<SegmentView> = sealed.into_iter().map(SegmentView::from).collect();
+    if segments.is_empty() {
+        eprintln!("gs-ctl: there was nothing to seal: every entry is in a sealed segment");
+    }
     print(&SegmentList { segments }, format)?;
     Ok(Outcome::Done)
 }

@@ -50,7 +50,7 @@ fn text(watch: &Watch, format: Format, now: u64) -> anyhow::Result<String> {
         })
     };
     Ok(match format {
-        Format::Table => match &watch.silence {
+        Format::Table | Format::Wide => match &watch.silence {
             None => plain(&watch.figures, now),
             Some(silence) => silent(silence, now),
         },

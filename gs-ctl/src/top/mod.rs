@@ -34,7 +34,7 @@ use crate::top::watch::Watch;
 pub(crate) async fn top(node: Client, socket: &Path, asked: &Top, format: Format) -> anyhow::Result<Outcome> {
     let (poller, first) = Poller::start(node, socket.to_owned(), asked.interval.0).await?;
     let watch = Watch::new(first);
-    if format == Format::Table && io::stdout().is_terminal() {
+    if matches!(format, Format::Table | Format::Wide) && io::stdout().is_terminal() {
         screen::run(watch, poller, asked).await
     } else {
         lines::run(watch, poller, asked, format).await

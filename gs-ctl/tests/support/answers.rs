@@ -152,6 +152,13 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
             endpoint: "http://127.0.0.1:4318".to_owned(),
             compression: "none".to_owned(),
             state: ExporterState::Live.into(),
+            last_answer: "127.0.0.1:4317: Connection refused (os error 111): nobody listens there".to_owned(),
+            last_answer_unix_nano: BEGAN,
+            positions: vec![ExporterPosition {
+                node: 1,
+                shard: 0,
+                done_lsn: lsn(3, u32::MAX),
+            }],
             ..Exporter::default()
         },
     ]

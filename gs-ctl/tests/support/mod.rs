@@ -105,6 +105,15 @@ impl Control for Service {
     type VerifySegmentStream = BoxStream<VerifyProgress>;
     type WatchReplayStream = BoxStream<ReplayProgress>;
     type StreamReplayStream = BoxStream<ReplayChunk>;
+    type TailStream = BoxStream<TailChunk>;
+
+    async fn seal_segments(&self, _: Request<SealSegmentsRequest>) -> Result<Response<SealSegmentsReply>, Status> {
+        no()
+    }
+
+    async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        no()
+    }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let n = self.0.polls.fetch_add(1, Ordering::Relaxed);
@@ -156,10 +165,16 @@ impl Control for Service {
         &self,
         request: Request<ShowDeadLetterRequest>,
     ) -> Result<Response<ShowDeadLetterReply>, Status> {
-        self.note(&request.into_inner().exporter);
+        let asked = request.into_inner();
+        self.note(&asked.exporter);
+        let letter = answers::letters().into_iter().find(|l| l.letter == asked.letter);
+        // The second holds logs.
+        let is_logs = letter
+            .as_ref()
+            .is_some_and(|l| l.letter.unwrap().lsn.unwrap().number == 8);
         Ok(Response::new(ShowDeadLetterReply {
-            letter: None,
-            payload: vec![0xff, 0x01],
+            letter,
+            payload: if is_logs { vec![0x0a, 0x00] } else { vec![0xff, 0x01] },
             malformed: String::new(),
         }))
     }

@@ -4,8 +4,10 @@
 //! ring, which is the pivot, and the consumer goes on in the vault. I2: a ring that is closed takes nothing until its consumer opens it again. I3: what the consumer takes is in order.
 //! **Not here**: the bytes, which are read from the log; who decides that the ring is opened (`export`).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
+use arc_swap::{ArcSwap, Guard};
 use gophership_vault::ids::Lsn;
 use tokio::sync::Notify;
 
@@ -22,6 +24,30 @@ pub struct LiveRing {
     open: AtomicBool,
     pivots: AtomicU64,
     bell: Notify,
+}
+
+/// The rings that the worker of a shard hands over to, one for each exporter. They change when exporters come and go;
+/// the worker looks without a lock.
+#[derive(Clone, Debug, Default)]
+pub struct Rings(Arc<ArcSwap<Vec<Arc<LiveRing>>>>);
+
+impl Rings {
+    /// From now on these.
+    pub fn set(&self, rings: Vec<Arc<LiveRing>>) {
+        self.0.store(Arc::new(rings));
+    }
+
+    /// Those of now.
+    #[must_use]
+    pub fn must_load(&self) -> Guard<Arc<Vec<Arc<LiveRing>>>> {
+        self.0.load()
+    }
+}
+
+impl From<Vec<Arc<LiveRing>>> for Rings {
+    fn from(rings: Vec<Arc<LiveRing>>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(rings)))
+    }
 }
 
 impl Default for LiveRing {

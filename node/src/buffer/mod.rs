@@ -5,5 +5,5 @@ mod live_ring;
 mod pool;
 
 pub use budget::{Budget, Permit, Slice};
-pub use live_ring::LiveRing;
+pub use live_ring::{LiveRing, Rings};
 pub use pool::Pool;

@@ -84,6 +84,8 @@ pub struct ExportTarget {
 pub struct ExportTls {
     /// PEM file: the authorities that the server's certificate is checked against; absent: the system's.
     pub ca: Option<PathBuf>,
+    /// The same as PEM text, which goes before a file. No setting: a replay brings it along.
+    pub ca_pem: Option<String>,
     /// PEM file: the certificate chain that is shown to the server.
     pub cert: Option<PathBuf>,
     /// PEM file: its private key.
@@ -150,11 +152,14 @@ impl Endpoint {
         })
     }
 
-    /// The plaintext endpoint at `host:port`, with the path that its protocol has by default.
+    /// The endpoint at `host:port`, or with HTTP at `host:port/path`; without a path, the one that its protocol has by
+    /// default.
     #[must_use]
-    pub fn plaintext(kind: ExportKind, authority: &str) -> Option<Self> {
-        let endpoint = Self::parse(&format!("http://{authority}"))?;
-        endpoint.path.is_empty().then(|| endpoint.with_default_path(kind))
+    pub fn at(kind: ExportKind, https: bool, place: &str) -> Option<Self> {
+        let scheme = if https { "https" } else { "http" };
+        let endpoint = Self::parse(&format!("{scheme}://{place}"))?;
+        let fits = kind == ExportKind::Http || endpoint.path.is_empty();
+        fits.then(|| endpoint.with_default_path(kind))
     }
 
     /// The path that a protocol has, where none was given.

@@ -1,6 +1,6 @@
 //! Loading: the file, then the environment, then the rules between keys.
 //!
-//! Not here: SIGHUP (the node's run).
+//! Not here: SIGHUP (`crate::reload`).
 
 use std::fs::File;
 use std::io::Read;

@@ -34,7 +34,7 @@ pub use footprint::Footprint;
 pub use load::{check, load, load_text};
 pub use machine::Machine;
 pub use origins::Origins;
-pub use print::print;
+pub use print::{changed_keys, print};
 pub use schema::schema;
 pub use settings::{Auto, Config, Ingest, Listener, Listeners, Memory, Node, OnFull, TlsFiles, Vault, Zones};
 pub(crate) use units::show_size;

@@ -20,6 +20,14 @@ pub fn print(config: &Config) -> String {
     text
 }
 
+/// The keys whose values differ, those of exporters left out.
+#[must_use]
+pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (mut old, mut new) = (old.clone(), new.clone());
+    let differs = |key: &&Key| key.field.show(&mut old) != key.field.show(&mut new);
+    KEYS.iter().filter(differs).map(|key| key.path).collect()
+}
+
 fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     for name in children(path) {

@@ -18,3 +18,7 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// At shutdown calls under way are given this long.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long an answer to `SealSegments` waits for the seals: each needs its cutter, two syncs and the catalogue.
+pub(super) const SEAL_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it looks.
+pub(super) const SEAL_LOOK: Duration = Duration::from_millis(20);

@@ -5,11 +5,12 @@ use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::context::ControlContext;
 use super::convert::{segment_id, segment_ref, shard_id, time_range, vault_status};
-use super::limits::SEGMENTS_PER_PAGE;
+use super::limits::{SEAL_LOOK, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 
 /// One page of the list.
 pub(super) fn list(context: &ControlContext, asked: v1::ListSegmentsRequest) -> Result<v1::ListSegmentsReply, Status> {
@@ -110,6 +111,44 @@ pub(super) fn forget(context: &ControlContext, id: SegmentId, accept_loss: bool)
     context.vault.give_up(id).map_err(|e| vault_status(&e))?;
     tracing::warn!(segment = %id, "segment.forget.done");
     Ok(summary(context, id, &SegmentState::Lost))
+}
+
+/// Seals what takes entries now, and waits until that is done.
+pub(super) async fn seal(
+    context: &ControlContext,
+    asked: v1::SealSegmentsRequest,
+    by: &str,
+) -> Result<v1::SealSegmentsReply, Status> {
+    let shard = asked.shard.map(shard_id).transpose()?;
+    if let Some(wanted) = shard
+        && !context.vault.marks().iter().any(|(shard, ..)| *shard == wanted)
+    {
+        return Err(Status::not_found(format!(
+            "there is no shard {wanted} that takes entries"
+        )));
+    }
+    let segments = context.vault.seal_open(shard);
+    let names: Vec<String> = segments.iter().map(ToString::to_string).collect();
+    tracing::info!(segments = names.join(" "), by, "segment.seal.asked");
+    let open = |id: &SegmentId| {
+        let vault = &context.vault;
+        vault.sealed_ns(id.shard, id.index).is_none() && vault.has_segment(*id)
+    };
+    let until = Instant::now() + SEAL_PATIENCE;
+    while let Some(id) = segments.iter().find(|id| open(id)) {
+        if Instant::now() >= until {
+            return Err(Status::unavailable(format!(
+                "segment {id} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
+            )));
+        }
+        tokio::time::sleep(SEAL_LOOK).await;
+    }
+    let all = context.vault.segments();
+    // One that is released may be trimmed already.
+    let sealed = all.iter().filter(|(id, _)| segments.contains(id));
+    Ok(v1::SealSegmentsReply {
+        segments: sealed.map(|(id, state)| summary(context, *id, state)).collect(),
+    })
 }
 
 fn summary(context: &ControlContext, id: SegmentId, state: &SegmentState) -> v1::SegmentSummary {

@@ -30,6 +30,7 @@ pub(super) struct ControlService {
     crisis: Blocking,
     verifies: Verifies,
     streams: Streams,
+    tails: Streams,
     stop: watch::Receiver<bool>,
 }
 
@@ -41,7 +42,8 @@ impl ControlService {
             blocking: Blocking::new(),
             crisis: Blocking::new(),
             verifies: Verifies::new(),
-            streams: Streams::new(),
+            streams: Streams::replays(),
+            tails: Streams::tails(),
             stop,
         }
     }
@@ -79,6 +81,7 @@ impl Control for ControlService {
     type VerifySegmentStream = Messages<v1::VerifyProgress>;
     type WatchReplayStream = Messages<v1::ReplayProgress>;
     type StreamReplayStream = Messages<v1::ReplayChunk>;
+    type TailStream = Messages<v1::TailChunk>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let context = Arc::clone(&self.context);
@@ -118,6 +121,15 @@ impl Control for ControlService {
             .blocking
             .run(move || segments::forget(&context, id, request.accept_loss));
         given_up.await?.map(Response::new)
+    }
+
+    async fn seal_segments(
+        &self,
+        request: Request<v1::SealSegmentsRequest>,
+    ) -> Result<Response<v1::SealSegmentsReply>, Status> {
+        let by = who(&request);
+        let sealed = segments::seal(&self.context, request.into_inner(), &by);
+        sealed.await.map(Response::new)
     }
 
     async fn verify_segment(
@@ -187,8 +199,10 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ReplaySpec>,
     ) -> Result<Response<Self::StreamReplayStream>, Status> {
+        let by = who(&request);
         let spec = Spec::for_stream(request.into_inner()).map_err(|e| refused(&e))?;
         let place = self.streams.place().map_err(|e| refused(&e))?;
+        tracing::info!(by, "replay.stream.begin");
         let estimate = self.jobs.estimate(&spec);
         Ok(Response::new(
             replay::stream(
@@ -202,6 +216,16 @@ impl Control for ControlService {
             )
             .boxed(),
         ))
+    }
+
+    async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        let by = who(&request);
+        let place = self.tails.place().map_err(|e| refused(&e))?;
+        let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
+        let tail = replay::tail(vault, request.into_inner(), place, self.stop.clone(), throttle);
+        let tail = tail.map_err(|e| refused(&e))?;
+        tracing::info!(by, "tail.begin");
+        Ok(Response::new(tail.boxed()))
     }
 
     async fn list_exporters(

@@ -389,6 +389,7 @@ async fn whatever_waits_for_red_to_end_the_calls_that_end_it_are_answered() {
         sink: Some(ReplaySink {
             kind: Some(replay_sink::Kind::OtlpGrpc(OtlpSink {
                 endpoint: sink.address.to_string(),
+                tls: None,
             })),
             ..ReplaySink::default()
         }),

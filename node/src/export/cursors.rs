@@ -1,9 +1,10 @@
 //! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when every configured exporter's kept cursor is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
+//! **Invariants.** I1: a segment is released only when the kept cursor of every exporter that is configured, or was and
+//! is not forgotten, is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
 //! dropped never counts as lost for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
@@ -17,8 +18,9 @@ use super::status::{Place, Status, add};
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<LocalCatalogue>,
-    /// The names in the configuration. One that could not be started holds segments all the same.
-    configured: Vec<String>,
+    /// Those that hold segments: the exporters of the configuration, started or not, and those that were taken out of
+    /// it and are not forgotten yet.
+    holders: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }
 
@@ -30,11 +32,13 @@ struct Running {
 }
 
 impl Cursors {
-    /// The cursors of the exporters that are configured, none of which runs yet.
+    /// The cursors of the exporters that are configured, none of which runs yet, and of those that are on record.
     pub fn new(catalogue: Arc<LocalCatalogue>, configured: Vec<String>) -> Arc<Self> {
+        let mut holders: BTreeSet<String> = configured.into_iter().collect();
+        catalogue.read(|state| holders.extend(state.exporters().map(|(name, _)| name.to_owned())));
         Arc::new(Self {
             catalogue,
-            configured,
+            holders: Mutex::new(holders),
             running: Mutex::default(),
         })
     }
@@ -46,6 +50,25 @@ impl Cursors {
 
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holders(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on segments are held for an exporter of this name.
+    pub(super) fn hold(&self, name: &str) {
+        self.holders().insert(name.to_owned());
+    }
+
+    /// An exporter is forgotten: nothing is held for it.
+    pub(super) fn let_go(&self, name: &str) {
+        self.holders().remove(name);
+    }
+
+    /// An exporter does not run any more. What was kept of it last is what is on record.
+    pub(super) fn remove(&self, name: &str) {
+        self.running().exporters.retain(|(known, _)| known != name);
     }
 
     /// An exporter runs now.
@@ -101,7 +124,11 @@ impl Cursors {
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
         let past = |name: &String| owed(segment, self.kept(name, segment)) == 0;
-        self.configured.iter().all(past) && !self.catalogue.read(|state| state.is_held(segment.id))
+        self.holders().iter().all(past) && !self.catalogue.read(|state| state.is_held(segment.id))
+    }
+
+    fn are_none(&self) -> bool {
+        self.holders().is_empty()
     }
 
     fn keep_positions(&self) {
@@ -114,7 +141,7 @@ impl Readers for Cursors {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
         let mut most = 0;
-        for name in &self.configured {
+        for name in self.holders().iter() {
             let entries = owed(segment, self.kept(name, segment));
             if entries == 0 {
                 continue;

@@ -3,13 +3,14 @@
 //! **Invariant.** I1: an exporter's record is in the catalogue before it sends anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, Refusal};
+use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
@@ -20,13 +21,12 @@ use tokio::task::spawn_blocking;
 
 use super::cursors::Cursors;
 use super::dead_letters::SendLetters;
-use super::exporter::{self, ExporterSetup};
 use super::letter_store::LetterStore;
 use super::limits::{CHANGE_LOOK, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::orders::Orders;
-use super::status::{ExporterView, Place, Status, add};
-use crate::buffer::{Budget, LiveRing};
-use crate::config::{Export, ExportKind, ExportStart, ExportTarget};
+use super::status::{ExporterView, Status, add};
+use crate::buffer::Rings;
+use crate::config::{Export, ExportKind, ExportTarget};
 use crate::sink::{Readier, Sink};
 use crate::somatic::{Throttle, ZoneCell};
 
@@ -94,7 +94,7 @@ pub enum ExportError {
         bytes: u64,
     },
     /// One that is configured cannot be forgotten.
-    #[error("exporter {0:?} is configured: take it out of `export` and start the node again, then forget it")]
+    #[error("exporter {0:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
     Configured(String),
     /// Forgetting it would lose something.
     #[error(
@@ -140,30 +140,38 @@ pub struct Forgotten {
     pub dead_letters: u64,
 }
 
-struct Running {
-    config: Export,
-    orders: watch::Sender<Orders>,
-    status: Arc<Status>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// An exporter that was started.
+pub(super) struct Running {
+    pub(super) config: Export,
+    pub(super) orders: watch::Sender<Orders>,
+    pub(super) status: Arc<Status>,
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// See the module.
 pub struct Exporters {
-    vault: Vault,
-    catalogue: Arc<LocalCatalogue>,
-    cursors: Arc<Cursors>,
-    letters: Arc<LetterStore>,
-    throttle: Throttle,
-    max_message: usize,
-    /// Names in the configuration.
-    configured: Vec<String>,
-    running: Vec<Running>,
+    pub(super) vault: Vault,
+    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) letters: Arc<LetterStore>,
+    pub(super) throttle: Throttle,
+    pub(super) zone: Arc<ZoneCell>,
+    /// What all of them may hold of memory, in bytes.
+    pub(super) memory: u64,
+    pub(super) max_message: usize,
+    pub(super) shards: BTreeSet<ShardId>,
+    /// What the workers hand over to.
+    pub(super) rings: BTreeMap<ShardId, Rings>,
+    /// What the configuration says. Held while it is taken into use.
+    pub(super) configured: Mutex<Vec<Export>>,
+    pub(super) running: Mutex<Vec<Arc<Running>>>,
+    pub(super) stopped: AtomicBool,
 }
 
 impl std::fmt::Debug for Exporters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exporters")
-            .field("count", &self.running.len())
+            .field("count", &self.running().len())
             .finish_non_exhaustive()
     }
 }
@@ -175,68 +183,31 @@ impl Exporters {
     /// The first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
-        let letters = LetterStore::new(parts.vault.clone(), Arc::clone(parts.cursors.catalogue()));
-        let mut running = Vec::new();
         let shards: BTreeSet<ShardId> = parts
             .vault
             .shards()
             .into_iter()
             .chain(parts.vault.marks().into_iter().map(|(shard, _, _)| shard))
             .collect();
-        let share = parts.memory / parts.configs.len().max(1) as u64;
+        let exporters = Self {
+            letters: LetterStore::new(parts.vault.clone(), Arc::clone(&catalogue)),
+            vault: parts.vault,
+            catalogue,
+            cursors: parts.cursors,
+            throttle: parts.throttle,
+            zone: parts.zone,
+            memory: parts.memory,
+            max_message: parts.max_message,
+            rings: shards.iter().map(|shard| (*shard, Rings::default())).collect(),
+            shards,
+            configured: Mutex::new(parts.configs.clone()),
+            running: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        };
         for config in &parts.configs {
-            let name = &config.name;
-            let orders = match register(&parts, config, &shards) {
-                Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
-                    // Segments are held for it all the same: it is configured and has no cursor.
-                    tracing::error!(
-                        exporter = name,
-                        limit,
-                        "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl exporter forget NAME), then start the node again"
-                    );
-                    continue;
-                }
-                registered => registered?,
-            };
-            let node = parts.vault.identity().node_id;
-            let place = |shard: &ShardId| {
-                let done = catalogue.read(|state| state.cursor(name, node, *shard));
-                let generation = orders.generation;
-                (*shard, Place { generation, done })
-            };
-            let rings = shards
-                .iter()
-                .map(|shard| (*shard, Arc::new(LiveRing::default())))
-                .collect();
-            let status = Status::new(rings, shards.iter().map(place).collect::<BTreeMap<_, _>>());
-            // Its lanes make their own; this one tells whether it can be made.
-            open_sink(config)?;
-            let (orders, heard) = watch::channel(orders);
-            let need = config.memory(parts.max_message as u64);
-            let setup = ExporterSetup {
-                config: config.clone(),
-                vault: parts.vault.clone(),
-                catalogue: Arc::clone(&catalogue),
-                letters: Arc::clone(&letters),
-                status: Arc::clone(&status),
-                throttle: parts.throttle.clone(),
-                zone: Arc::clone(&parts.zone),
-                budget: Budget::new(share.max(need), 1),
-                max_message: parts.max_message,
-                orders: heard,
-            };
-            let thread = exporter::start(setup).map_err(|source| ExportError::Thread {
-                name: name.clone(),
-                source,
-            })?;
-            parts.cursors.add(name, &status);
-            running.push(Running {
-                config: config.clone(),
-                orders,
-                status,
-                thread: Mutex::new(Some(thread)),
-            });
+            exporters.start_one(config, parts.configs.len())?;
         }
+        let catalogue = &exporters.catalogue;
         if catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some()) {
             // All that are configured are on record now; a later one begins where its settings say.
             catalogue.submit(Command::SetConfig {
@@ -245,30 +216,28 @@ impl Exporters {
                 at_ns: now_unix_nano(),
             })?;
         }
-        Ok(Arc::new(Self {
-            vault: parts.vault,
-            catalogue,
-            cursors: parts.cursors,
-            letters,
-            throttle: parts.throttle,
-            max_message: parts.max_message,
-            configured: parts.configs.into_iter().map(|config| config.name).collect(),
-            running,
-        }))
+        exporters.name_those_not_configured(&parts.configs);
+        Ok(Arc::new(exporters))
     }
 
     /// The live rings that the worker of `shard` hands over to.
     #[must_use]
-    pub fn rings(&self, shard: ShardId) -> Vec<Arc<LiveRing>> {
-        let rings = self.running.iter().filter_map(|r| r.status.rings.get(&shard));
-        rings.map(Arc::clone).collect()
+    pub fn rings(&self, shard: ShardId) -> Rings {
+        self.rings.get(&shard).cloned().unwrap_or_default()
+    }
+
+    /// Those that were started.
+    pub(super) fn running(&self) -> Vec<Arc<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How full the fullest live ring is.
     #[must_use]
     pub fn ring_fill(&self) -> Option<f64> {
-        let rings = self.running.iter().flat_map(|r| r.status.rings.values());
-        rings.map(|ring| ring.fill()).reduce(f64::max)
+        let rings = self.rings.values().map(Rings::must_load);
+        rings
+            .flat_map(|rings| rings.iter().map(|ring| ring.fill()).reduce(f64::max))
+            .reduce(f64::max)
     }
 
     /// Keeps the cursors until `stop` says so, and then a last time.
@@ -291,26 +260,21 @@ impl Exporters {
 
     /// Ends all of them: requests in flight get their answer, or are sent again at the next start. It blocks, for a bounded time.
     pub fn stop(&self) {
-        for r in &self.running {
+        self.stopped.store(true, Ordering::SeqCst);
+        let running = self.running();
+        for r in &running {
             r.orders.send_modify(|orders| orders.stop = true);
         }
         let until = std::time::Instant::now() + STOP_PATIENCE;
-        for r in &self.running {
-            let thread = r.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(thread) = thread else { continue };
-            while !thread.is_finished() && std::time::Instant::now() < until {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            if thread.is_finished() && thread.join().is_err() {
-                tracing::error!(exporter = r.config.name, "export.thread.panicked");
-            }
+        for r in &running {
+            r.join(Some(until));
         }
     }
 
     /// All of them, by name.
     #[must_use]
     pub fn views(&self) -> Vec<ExporterView> {
-        let mut views: Vec<_> = self.running.iter().map(|r| self.view_of(r)).collect();
+        let mut views: Vec<_> = self.running().iter().map(|r| self.view_of(r)).collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
@@ -320,7 +284,7 @@ impl Exporters {
     /// # Errors
     /// There is none of this name.
     pub fn view(&self, name: &str) -> Result<ExporterView, ExportError> {
-        self.find(name).map(|r| self.view_of(r))
+        self.find(name).map(|r| self.view_of(&r))
     }
 
     fn view_of(&self, r: &Running) -> ExporterView {
@@ -347,8 +311,8 @@ impl Exporters {
         view
     }
 
-    fn find(&self, name: &str) -> Result<&Running, ExportError> {
-        let found = self.running.iter().find(|r| r.config.name == name);
+    fn find(&self, name: &str) -> Result<Arc<Running>, ExportError> {
+        let found = self.running().into_iter().find(|r| r.config.name == name);
         found.ok_or_else(|| ExportError::Unknown(name.to_owned()))
     }
 
@@ -446,19 +410,21 @@ impl Exporters {
     /// # Errors
     /// It is configured, none had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it.
     pub fn forget(&self, name: &str, accept_loss: bool) -> Result<Forgotten, ExportError> {
-        if self.configured.iter().any(|configured| configured == name) {
+        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        if configured.iter().any(|configured| configured.name == name) {
             return Err(ExportError::Configured(name.to_owned()));
         }
         let node = self.vault.identity().node_id;
         let mut lost = Forgotten::default();
         let known = self.catalogue.read(|state| {
             lost.dead_letters = state.dead_letter_count(name) as u64;
-            let cursors: Vec<_> = state.cursors(name).filter(|((of, _), _)| *of == node).collect();
+            let cursor = |shard: &ShardId| (*shard, state.cursor(name, node, *shard));
+            let cursors: Vec<_> = self.shards.iter().map(cursor).collect();
             state.exporter(name).map(|_| cursors)
         });
-        let cursors = known.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
-        for ((_, shard), done) in cursors {
-            let debt = self.vault.debt(shard, Some(done));
+        // One that has no cursor in a shard has got nothing of it.
+        for (shard, done) in known.ok_or_else(|| ExportError::Unknown(name.to_owned()))? {
+            let debt = self.vault.debt(shard, done);
             lost.debt_entries += debt.entries;
             lost.debt_bytes += debt.bytes;
         }
@@ -469,6 +435,7 @@ impl Exporters {
             });
         }
         self.letters.forget(name)?;
+        self.cursors.let_go(name);
         tracing::warn!(
             exporter = name,
             count = lost.debt_entries,
@@ -562,52 +529,11 @@ impl Exporters {
     }
 }
 
-/// Puts an exporter on record; one that is new begins where its settings say.
-fn register(parts: &ExportParts, config: &Export, shards: &BTreeSet<ShardId>) -> Result<Orders, ExportError> {
-    let name = &config.name;
-    let known = parts.cursors.catalogue().read(|state| state.exporter(name).copied());
-    if known.is_none() {
-        let begins = if parts
-            .cursors
-            .catalogue()
-            .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
-        {
-            // The catalogue was made anew: nobody knows how far the exporter was.
-            ExportStart::Oldest
-        } else {
-            config.start
-        };
-        let (exporter, at_ns) = (name.clone(), now_unix_nano());
-        parts.cursors.catalogue().submit(match begins {
-            ExportStart::Oldest => Command::SetExporter {
-                exporter,
-                paused: false,
-                at_ns,
-            },
-            ExportStart::Now => Command::SeekExporter {
-                exporter,
-                node: parts.vault.identity().node_id,
-                shards: shards
-                    .iter()
-                    .map(|shard| (*shard, parts.vault.readable(*shard)))
-                    .collect(),
-                at_ns,
-            },
-        })?;
-    }
-    Ok(Orders {
-        paused: known.is_some_and(|k| k.paused),
-        generation: generation_of(parts.cursors.catalogue(), name),
-        nudge: 0,
-        stop: false,
-    })
-}
-
-fn generation_of(catalogue: &LocalCatalogue, name: &str) -> Generation {
+pub(super) fn generation_of(catalogue: &LocalCatalogue, name: &str) -> Generation {
     catalogue.read(|state| state.exporter(name).map_or(Generation::FIRST, |e| e.generation))
 }
 
-fn open_sink(config: &Export) -> Result<Sink, ExportError> {
+pub(super) fn open_sink(config: &Export) -> Result<Sink, ExportError> {
     Sink::new(&config.target).map_err(|error| ExportError::Sink {
         name: config.name.clone(),
         why: error.to_string(),

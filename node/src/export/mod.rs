@@ -18,12 +18,14 @@ mod lane;
 mod letter_store;
 mod limits;
 mod orders;
+mod reload;
 mod source;
 mod status;
 
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use exporters::{ExportError, ExportParts, Exporters, Forgotten, SeekTo};
+pub use reload::Reloaded;
 pub use status::{ExporterView, LaneState};
 
 #[cfg(test)]

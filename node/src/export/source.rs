@@ -33,7 +33,7 @@ impl Source {
         zone: Arc<ZoneCell>,
     ) -> Self {
         Self {
-            cursor: vault.follower(shard, done.and_then(after)),
+            cursor: vault.follower(shard, done.and_then(Lsn::after)),
             vault: vault.clone(),
             shard,
             ring,
@@ -122,16 +122,5 @@ impl Source {
             *heard = self.vault.readable(self.shard);
             self.cursor.extend(*heard);
         }
-    }
-}
-
-/// The position behind an entry.
-fn after(done: Lsn) -> Option<Lsn> {
-    match done.number().checked_next() {
-        Some(number) => Some(Lsn::at(done.index(), number)),
-        None => done
-            .index()
-            .checked_next()
-            .map(|index| Lsn::at(index, gophership_vault::ids::EntryNumber::FIRST)),
     }
 }

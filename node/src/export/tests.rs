@@ -477,12 +477,47 @@ async fn one_exporter_name_too_many_stops_no_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 2);
+    let node = node.reopen();
+    let sealed = first_sealed(&node);
+    let stub = Stub::http([]).await;
+    stub.then(Reply::Http(503, None));
+    let readers = cursors(&node.catalogue, &[]);
+    assert!(readers.are_none());
+    let running = Running::start_with(&node, "  []", Arc::clone(&readers));
+    let exporters = Arc::clone(&running.exporters);
+    let reload = |list: String| {
+        let exporters = Arc::clone(&exporters);
+        tokio::task::spawn_blocking(move || exporters.reload(configured(&list)))
+    };
+    assert!(readers.are_done(&sealed), "nobody wants it");
+    reload(to(&stub, "a", "")).await.unwrap();
+    assert!(
+        !readers.are_done(&sealed) && !readers.are_none(),
+        "it came while the node ran"
+    );
+    assert!(exporters.forget("a", true).is_err(), "it is configured");
+    reload("  []".to_owned()).await.unwrap();
+    assert!(exporters.view("a").is_err());
+    assert!(!readers.are_done(&sealed), "it may come back");
+    assert!(!cursors(&node.catalogue, &[]).are_done(&sealed), "at a start too");
+    assert!(exporters.forget("a", false).is_err(), "it has got nothing yet");
+    assert_eq!(exporters.forget("a", true).unwrap().debt_entries, 2);
+    assert!(readers.are_done(&sealed) && readers.are_none());
+    drop((exporters, readers));
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pivot_loses_nothing_and_the_way_back_leads_to_the_ring() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = TestNode::open(dir.path(), 1);
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
-    let ring = running.exporters.rings(SHARD).remove(0);
+    let ring = Arc::clone(&running.exporters.rings(SHARD).must_load()[0]);
     running.until("a", "the ring", |v| v.state == LaneState::Live).await;
     let mut payloads = Vec::new();
     for n in 1..=40u64 {

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::refusal::Refusal;
 use super::scratch::Scratch;
 use super::waiters::Waiters;
-use crate::buffer::{LiveRing, Permit, Pool, Slice};
+use crate::buffer::{Permit, Pool, Rings, Slice};
 use crate::config::Origins;
 use crate::limits::{
     HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
@@ -74,7 +74,7 @@ impl Load {
 /// What a worker senses, and whom it tells of what it acknowledged.
 pub(super) struct Sensing {
     pub(super) senses: Senses,
-    pub(super) rings: Vec<Arc<LiveRing>>,
+    pub(super) rings: Rings,
 }
 
 /// The state of a worker.
@@ -89,7 +89,7 @@ pub(super) struct WorkerState {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) counters: Counters,
     pub(super) senses: Senses,
-    pub(super) rings: Vec<Arc<LiveRing>>,
+    pub(super) rings: Rings,
     pub(super) limits: IngestLimits,
     /// Bytes that HTTP/2 may hold unread of a connection.
     pub(super) window: u32,

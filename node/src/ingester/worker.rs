@@ -28,7 +28,7 @@ use super::connection::{Accepted, serve};
 use super::counters::{Counters, Published};
 use super::refusal::Refusal;
 use super::state::{IngestLimits, Load, Sensing, WorkerState};
-use crate::buffer::{Budget, LiveRing, Slice};
+use crate::buffer::{Budget, Rings, Slice};
 use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
 use crate::somatic::{Zone, ZoneCell};
 use crate::stochastic::{Senses, WorkerSlot};
@@ -63,7 +63,7 @@ pub struct WorkerSetup {
     /// Where the worker publishes what it senses, and where it reads the zone.
     pub senses: SensesSetup,
     /// What it hands over to, one for each exporter.
-    pub rings: Vec<Arc<LiveRing>>,
+    pub rings: Rings,
     /// Services of the gRPC port beside OTLP.
     pub routes: Routes,
     /// Turns true when it is to end.
@@ -303,13 +303,14 @@ fn release_once(state: &WorkerState) {
 
 /// Hands what `release` names to the live rings, and wakes their readers once. Outside Green nothing is handed over: exporters read the vault.
 fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
-    if state.rings.is_empty() {
+    let rings = state.rings.must_load();
+    if rings.is_empty() {
         return release(&mut |_| ());
     }
     let green = state.senses.zone() == Zone::Green;
     let mut told = false;
     release(&mut |lsn| {
-        for ring in &state.rings {
+        for ring in rings.iter() {
             if green {
                 ring.must_try_push(lsn);
             } else {
@@ -319,7 +320,7 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
         told = true;
     });
     if told {
-        state.rings.iter().for_each(|ring| ring.wake());
+        rings.iter().for_each(|ring| ring.wake());
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum ReplayError {
     },
     /// It would send in plaintext to another machine.
     #[error(
-        "the sink {endpoint} is another machine, and would be spoken to in plaintext: replay to an exporter, which may have TLS (exporter:NAME), or accept it with insecure (--insecure)"
+        "the sink {endpoint} is another machine, and would be spoken to in plaintext: speak TLS to it (otlp-grpcs:// or otlp-https://), replay to an exporter (exporter:NAME), or accept it with insecure (--insecure)"
     )]
     Plaintext {
         /// Which.
@@ -35,7 +35,7 @@ pub(crate) enum ReplayError {
         endpoint: String,
     },
     /// As many as there may be are under way.
-    #[error("{limit} replays of this kind are under way, and there may be no more: wait for one to end or cancel one")]
+    #[error("{limit} of this kind are under way, and there may be no more: wait for one to end, or end one")]
     TooMany {
         /// How many there may be.
         limit: usize,

@@ -6,8 +6,8 @@ use gophership_vault::time::TimeRange;
 use serde::{Deserialize, Serialize};
 
 use super::error::ReplayError;
-use super::limits::ANSWER_TIMEOUT;
-use crate::config::{Compression, Endpoint, ExportKind, ExportTarget};
+use super::limits::{ANSWER_TIMEOUT, CA_PEM_BYTES_MAX};
+use crate::config::{Compression, Endpoint, ExportKind, ExportTarget, ExportTls};
 use crate::export::Exporters;
 
 /// How a sink is spoken to.
@@ -18,42 +18,58 @@ pub(crate) enum Protocol {
     OtlpHttp,
 }
 
+impl Protocol {
+    fn kind(self) -> ExportKind {
+        match self {
+            Self::OtlpGrpc => ExportKind::Grpc,
+            Self::OtlpHttp => ExportKind::Http,
+        }
+    }
+}
+
 /// Where a job sends.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SinkSpec {
     /// Where an exporter of this name sends, in the same way.
     Exporter(String),
-    /// A server, in plaintext.
+    /// A server.
     Server {
         protocol: Protocol,
-        /// `host:port`.
+        /// `host:port`, with HTTP maybe with a path.
         endpoint: String,
         into_self: bool,
-        /// It may be another machine.
+        /// It may be another machine that is spoken to in plaintext.
         insecure: bool,
+        /// Absent: plaintext.
+        #[serde(default)]
+        tls: Option<Tls>,
     },
+}
+
+/// How TLS is spoken to a server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Tls {
+    /// Authorities, PEM; absent: the system's.
+    ca_pem: Option<String>,
 }
 
 impl SinkSpec {
     /// The sink as it is spoken to.
     pub(super) fn target(&self, exporters: &Exporters) -> Result<ExportTarget, ReplayError> {
-        let (protocol, endpoint, insecure) = match self {
+        let (protocol, endpoint, insecure, tls) = match self {
             Self::Exporter(name) => return exporters.target(name).map_err(|e| ReplayError::Invalid(e.to_string())),
             Self::Server {
                 protocol,
                 endpoint,
                 insecure,
+                tls,
                 ..
-            } => (protocol, endpoint, *insecure),
+            } => (protocol, endpoint, *insecure, tls),
         };
-        let kind = match protocol {
-            Protocol::OtlpGrpc => ExportKind::Grpc,
-            Protocol::OtlpHttp => ExportKind::Http,
-        };
-        let server = Endpoint::plaintext(kind, endpoint)
-            .ok_or_else(|| ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")))?;
-        if !server.is_loopback() && !insecure {
+        let kind = protocol.kind();
+        let server = Endpoint::at(kind, tls.is_some(), endpoint).ok_or_else(|| not_an_endpoint(endpoint))?;
+        if tls.is_none() && !server.is_loopback() && !insecure {
             return Err(ReplayError::Plaintext {
                 endpoint: endpoint.clone(),
             });
@@ -62,6 +78,10 @@ impl SinkSpec {
             compression: Compression::None,
             timeout: ANSWER_TIMEOUT,
             insecure,
+            tls: ExportTls {
+                ca_pem: tls.as_ref().and_then(|tls| tls.ca_pem.clone()),
+                ..ExportTls::default()
+            },
             ..ExportTarget::new(kind, server)
         })
     }
@@ -157,9 +177,12 @@ impl Spec {
                     endpoint,
                     into_self,
                     insecure,
+                    tls,
                 } => {
                     let server = v1::OtlpSink {
                         endpoint: endpoint.clone(),
+                        // A list of jobs stays small without the authorities.
+                        tls: tls.as_ref().map(|_| v1::OtlpTls::default()),
                     };
                     v1::ReplaySink {
                         kind: Some(match protocol {
@@ -176,29 +199,46 @@ impl Spec {
 }
 
 fn sink(asked: v1::ReplaySink) -> Result<SinkSpec, ReplayError> {
-    let (protocol, endpoint) = match asked.kind {
-        Some(Kind::OtlpGrpc(sink)) => (Protocol::OtlpGrpc, sink.endpoint),
-        Some(Kind::OtlpHttp(sink)) => (Protocol::OtlpHttp, sink.endpoint),
+    let (protocol, v1::OtlpSink { endpoint, tls }) = match asked.kind {
+        Some(Kind::OtlpGrpc(sink)) => (Protocol::OtlpGrpc, sink),
+        Some(Kind::OtlpHttp(sink)) => (Protocol::OtlpHttp, sink),
         Some(Kind::Exporter(name)) => return Ok(SinkSpec::Exporter(name)),
         None => return Err(invalid("the sink is of a kind that this node does not know")),
     };
-    let parts = endpoint.parse::<http::uri::Authority>().ok();
-    if parts
-        .and_then(|a| {
-            (!a.host().is_empty() && !endpoint.contains('@'))
-                .then(|| a.port_u16())
-                .flatten()
-        })
-        .is_none_or(|port| port == 0)
+    // A port that is left out would be 80 or 443, which nobody means who replays.
+    let authority = endpoint
+        .split_once('/')
+        .map_or(&endpoint[..], |(authority, _)| authority);
+    let has_port = authority
+        .parse::<http::uri::Authority>()
+        .is_ok_and(|a| a.port_u16().is_some());
+    if !has_port || Endpoint::at(protocol.kind(), tls.is_some(), &endpoint).is_none() {
+        return Err(not_an_endpoint(&endpoint));
+    }
+    let tls = tls.map(|tls| Tls {
+        ca_pem: (!tls.ca_pem.is_empty()).then_some(tls.ca_pem),
+    });
+    if tls
+        .as_ref()
+        .is_some_and(|tls| tls.ca_pem.as_ref().is_some_and(|pem| pem.len() > CA_PEM_BYTES_MAX))
     {
-        return Err(ReplayError::Invalid(format!("the sink {endpoint:?} is not host:port")));
+        return Err(ReplayError::Invalid(format!(
+            "the file of --ca has more than {CA_PEM_BYTES_MAX} bytes: name one with the authority of this sink only"
+        )));
     }
     Ok(SinkSpec::Server {
         protocol,
         endpoint,
         into_self: asked.into_self,
         insecure: asked.insecure,
+        tls,
     })
+}
+
+fn not_an_endpoint(endpoint: &str) -> ReplayError {
+    ReplayError::Invalid(format!(
+        "the sink {endpoint:?} is not host:port, or with HTTP host:port/path"
+    ))
 }
 
 fn invalid(why: &str) -> ReplayError {
@@ -212,6 +252,7 @@ mod tests {
     fn to(endpoint: &str) -> v1::ReplaySpec {
         let kind = Some(Kind::OtlpGrpc(v1::OtlpSink {
             endpoint: endpoint.to_owned(),
+            tls: None,
         }));
         v1::ReplaySpec {
             sink: Some(v1::ReplaySink {
@@ -240,6 +281,27 @@ mod tests {
         ] {
             assert!(Spec::for_job(to(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_goes_with_http_only_and_an_authority_is_bounded() {
+        let to = |kind: fn(v1::OtlpSink) -> Kind, endpoint: &str, ca: usize| {
+            let tls = Some(v1::OtlpTls { ca_pem: "x".repeat(ca) });
+            let endpoint = endpoint.to_owned();
+            let sink = v1::ReplaySink {
+                kind: Some(kind(v1::OtlpSink { endpoint, tls })),
+                ..v1::ReplaySink::default()
+            };
+            Spec::for_job(v1::ReplaySpec {
+                sink: Some(sink),
+                ..v1::ReplaySpec::default()
+            })
+        };
+        assert!(to(Kind::OtlpHttp, "backend:443/otlp/v1/logs", 0).is_ok());
+        assert!(to(Kind::OtlpHttp, "backend/otlp", 0).is_err());
+        assert!(to(Kind::OtlpGrpc, "backend:443/otlp", 0).is_err());
+        assert!(to(Kind::OtlpGrpc, "backend:443", CA_PEM_BYTES_MAX).is_ok());
+        assert!(to(Kind::OtlpGrpc, "backend:443", CA_PEM_BYTES_MAX + 1).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tonic::Status;
 
 use super::error::ReplayError;
-use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX};
+use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX, TAILS_MAX};
 use super::pace::Pace;
 use super::plan;
 use super::progress::Missing;
@@ -28,23 +28,35 @@ use crate::somatic::{Job, Throttle};
 
 type Message = Result<v1::ReplayChunk, Status>;
 
-/// The places for streamed replays.
+/// The places for streams of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     places: Arc<Semaphore>,
+    limit: usize,
 }
 
 impl Streams {
-    pub(crate) fn new() -> Self {
+    /// The places for replays.
+    pub(crate) fn replays() -> Self {
+        Self::new(STREAMS_MAX)
+    }
+
+    /// The places for tails.
+    pub(crate) fn tails() -> Self {
+        Self::new(TAILS_MAX)
+    }
+
+    fn new(limit: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(STREAMS_MAX)),
+            places: Arc::new(Semaphore::new(limit)),
+            limit,
         }
     }
 
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
         Arc::clone(&self.places)
             .try_acquire_owned()
-            .map_err(|_| ReplayError::TooMany { limit: STREAMS_MAX })
+            .map_err(|_| ReplayError::TooMany { limit: self.limit })
     }
 }
 
@@ -195,7 +207,7 @@ impl Chunker {
     }
 }
 
-fn shown(entry: StoredEntry) -> v1::ReplayEntry {
+pub(super) fn shown(entry: StoredEntry) -> v1::ReplayEntry {
     let encoding = match entry.meta.encoding {
         Encoding::Identity => v1::PayloadEncoding::Identity,
         Encoding::Gzip => v1::PayloadEncoding::Gzip,

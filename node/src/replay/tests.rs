@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use gophership_catalogue::Command;
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
-    ListReplaysRequest, OtlpSink, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
+    ListReplaysRequest, OtlpSink, OtlpTls, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
 };
 use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
 use gophership_vault::ledger::TrimReason;
@@ -14,19 +14,23 @@ use tonic::Code;
 
 use super::plan::Part;
 use super::reader::{self, Found};
-use crate::config::{Environment, Machine, load_text};
+use crate::certs::{self, Role};
+use crate::config::{Environment, Machine, TlsFiles, load_text};
 use crate::control::testkit::{TestControl, TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
+use crate::tls::{Protocols, ServerTls};
 
 fn grpc(stub: &Stub) -> ReplaySpec {
     to(Kind::OtlpGrpc(OtlpSink {
         endpoint: stub.address.to_string(),
+        tls: None,
     }))
 }
 
 fn http(stub: &Stub) -> ReplaySpec {
     to(Kind::OtlpHttp(OtlpSink {
         endpoint: stub.address.to_string(),
+        tls: None,
     }))
 }
 
@@ -347,6 +351,7 @@ async fn plaintext_to_another_machine_must_be_accepted() {
     // TEST-NET-1: nobody is there.
     let mut spec = to(Kind::OtlpHttp(OtlpSink {
         endpoint: "192.0.2.1:4318".to_owned(),
+        tls: None,
     }));
     let refused = control.client.start_replay(spec.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
@@ -354,6 +359,46 @@ async fn plaintext_to_another_machine_must_be_accepted() {
     spec.sink.as_mut().unwrap().insecure = true;
     let id = start(&mut control, spec).await;
     control.client.cancel_replay(ReplayJobRef { id }).await.unwrap();
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_over_tls_is_checked_against_the_authority_that_the_replay_brings() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 3);
+    let certificates = tempfile::tempdir().unwrap();
+    let folder = certificates.path();
+    certs::issue(folder, "server", Role::Node, &["127.0.0.1".to_owned()], true).unwrap();
+    let files = TlsFiles {
+        cert: folder.join("server.pem"),
+        key: folder.join("server.key"),
+        client_ca: None,
+    };
+    let ca_pem = std::fs::read_to_string(folder.join("ca.pem")).unwrap();
+    let mut control = node.serve(&[]).await;
+    for (by_grpc, protocols) in [(true, Protocols::Http2), (false, Protocols::Http)] {
+        let stub = Stub::tls(by_grpc, ServerTls::open(&files, protocols).unwrap().current()).await;
+        let spec = |tls| {
+            let place = stub.address.to_string();
+            let endpoint = if by_grpc { place } else { format!("{place}/otlp/logs") };
+            to(if by_grpc { Kind::OtlpGrpc } else { Kind::OtlpHttp }(OtlpSink {
+                endpoint,
+                tls,
+            }))
+        };
+        let nobodys = OtlpTls {
+            ca_pem: "no certificate".to_owned(),
+        };
+        let refused = control.client.start_replay(spec(Some(nobodys))).await.unwrap_err();
+        assert!(refused.message().contains("--ca"), "{refused}");
+
+        let good = OtlpTls { ca_pem: ca_pem.clone() };
+        let id = start(&mut control, spec(Some(good))).await;
+        assert_eq!(ended(&mut control, &id).await.state(), ReplayState::Done);
+        assert_eq!(stub.taken(), payloads);
+        assert_eq!(stub.seen()[0].path.ends_with("/otlp/logs"), !by_grpc);
+    }
     control.stop().await;
     node.close();
 }

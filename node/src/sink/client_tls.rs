@@ -38,7 +38,12 @@ pub(super) fn client_config(target: &ExportTarget) -> Result<Arc<ClientConfig>, 
 fn roots(target: &ExportTarget) -> Result<RootCertStore, SinkError> {
     let endpoint = || target.endpoint.to_string();
     let mut roots = RootCertStore::empty();
-    let Some(file) = &target.tls.ca else {
+    let authorities = match (&target.tls.ca_pem, &target.tls.ca) {
+        (Some(pem), _) => Some(tls::certificates_of(pem.as_bytes(), "--ca".as_ref())?),
+        (None, Some(file)) => Some(tls::certificates(file)?),
+        (None, None) => None,
+    };
+    let Some(authorities) = authorities else {
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
         if roots.is_empty() {
@@ -48,7 +53,7 @@ fn roots(target: &ExportTarget) -> Result<RootCertStore, SinkError> {
         }
         return Ok(roots);
     };
-    for (at, authority) in tls::certificates(file)?.into_iter().enumerate() {
+    for (at, authority) in authorities.into_iter().enumerate() {
         roots.add(authority).map_err(|source| SinkError::Authority {
             endpoint: endpoint(),
             number: at + 1,

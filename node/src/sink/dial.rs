@@ -90,7 +90,7 @@ impl Dial {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.try_connect()).await {
             Ok(made) => made,
             Err(_) => Err(format!(
-                "no connection to {} within {CONNECT_TIMEOUT:?}",
+                "no connection to {} within {CONNECT_TIMEOUT:?}: look at the address and at firewalls",
                 self.authority
             )),
         }
@@ -117,10 +117,10 @@ fn tls_fault(error: &std::io::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage};
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            return "it answers without TLS: use http://, or the port on which it speaks TLS".to_owned();
+            return "it answers without TLS: use http:// (of a replay: otlp-grpc:// or otlp-http://), or the port on which it speaks TLS".to_owned();
         }
         Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
-            "it is of an authority that is not trusted here: set tls.ca"
+            "it is of an authority that is not trusted here: set tls.ca (of a replay: --ca)"
         }
         Some(Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. })) => {
             "the name to expect is tls.server_name"
@@ -134,11 +134,28 @@ fn tls_fault(error: &std::io::Error) -> String {
 }
 
 async fn tcp(authority: &str) -> Result<TcpStream, String> {
-    let failed = |e: std::io::Error| format!("{authority}: {e}");
-    let stream = TcpStream::connect(authority).await.map_err(failed)?;
+    let stream = TcpStream::connect(authority)
+        .await
+        .map_err(|e| format!("{authority}: {}", tcp_fault(&e)))?;
     // A request is one write and then a wait.
-    stream.set_nodelay(true).map_err(failed)?;
+    stream.set_nodelay(true).map_err(|e| format!("{authority}: {e}"))?;
     Ok(stream)
+}
+
+/// Why a sink cannot be reached, and what to look at.
+fn tcp_fault(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as Kind;
+    let hint = match error.kind() {
+        Kind::ConnectionRefused => "nobody listens there: is the sink running, and is this its port?",
+        Kind::HostUnreachable | Kind::NetworkUnreachable => {
+            "there is no way to this address: look at routes and firewalls"
+        }
+        Kind::TimedOut => "nobody answers at this address: look at the address and at firewalls",
+        // The resolver's errors have no kind of their own.
+        _ if error.raw_os_error().is_none() => "is the name right, and does the name service know it?",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {hint}")
 }
 
 impl Proxy {
@@ -176,6 +193,24 @@ mod tests {
     use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
     use super::*;
+
+    #[test]
+    fn why_a_sink_cannot_be_reached_is_said_with_what_to_do() {
+        use std::io::{Error, ErrorKind};
+        for (error, says) in [
+            (Error::from_raw_os_error(111), "is the sink running"),
+            (Error::from_raw_os_error(113), "routes and firewalls"),
+            (Error::from(ErrorKind::TimedOut), "firewalls"),
+            (Error::other("failed to lookup address information"), "the name service"),
+        ] {
+            let said = tcp_fault(&error);
+            assert!(said.contains(says) && said.starts_with(&error.to_string()), "{said}");
+        }
+        assert_eq!(
+            tcp_fault(&Error::from_raw_os_error(13)),
+            "Permission denied (os error 13)"
+        );
+    }
 
     #[test]
     fn what_is_wrong_with_the_tls_of_a_sink_is_said_with_what_to_do() {

@@ -27,7 +27,7 @@ pub(crate) enum SinkError {
         source: rustls::Error,
     },
     /// An authority that is none.
-    #[error("the sink {endpoint}: certificate {number} of tls.ca is no authority: {source}")]
+    #[error("the sink {endpoint}: certificate {number} of tls.ca (of a replay: --ca) is no authority: {source}")]
     Authority {
         /// Which sink.
         endpoint: String,
@@ -38,7 +38,7 @@ pub(crate) enum SinkError {
     },
     /// The system has no authorities.
     #[error(
-        "the sink {endpoint}: this system has no certificate authorities ({why}): install them (ca-certificates), or set tls.ca"
+        "the sink {endpoint}: this system has no certificate authorities ({why}): install them (ca-certificates), or set tls.ca (of a replay: --ca)"
     )]
     NoAuthorities {
         /// Which sink.

@@ -132,8 +132,11 @@ pub(super) fn secret_headers(target: &ExportTarget) -> HeaderMap {
     headers.collect()
 }
 
-/// An error and what is behind it: the client's own text says little.
+/// An error and what is behind it, each said once: the client's own text says little.
 pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let causes = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
 }

@@ -29,7 +29,7 @@ async fn stub<const N: usize>(kind: ExportKind, replies: [Reply; N]) -> Stub {
 }
 
 fn target(kind: ExportKind, stub: &Stub) -> ExportTarget {
-    let endpoint = Endpoint::plaintext(kind, &stub.address.to_string()).expect("an address");
+    let endpoint = Endpoint::at(kind, false, &stub.address.to_string()).expect("an address");
     ExportTarget::new(kind, endpoint)
 }
 
@@ -184,7 +184,7 @@ async fn a_sink_that_is_away_or_refuses_is_told_by_its_answer() {
         .local_addr()
         .expect("an address");
     for kind in BOTH {
-        let endpoint = Endpoint::plaintext(kind, &free.to_string()).expect("an address");
+        let endpoint = Endpoint::at(kind, false, &free.to_string()).expect("an address");
         assert!(why(send(&ExportTarget::new(kind, endpoint)).await).contains("refused"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gophership::buffer::{Budget, LiveRing};
+use gophership::buffer::{Budget, Rings};
 use gophership::config::Origins;
 use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
 use gophership::limits::CONNECTIONS_MAX;
@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     pub(crate) routes: Routes,
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// What every worker hands over to.
-    pub(crate) rings: Vec<Arc<LiveRing>>,
+    pub(crate) rings: Rings,
     /// The zone that is forced, if any.
     pub(crate) zone: Option<Zone>,
 }
@@ -50,7 +50,7 @@ impl Default for Settings {
             },
             routes: Routes::default(),
             tls: None,
-            rings: Vec::new(),
+            rings: Rings::default(),
             zone: None,
         }
     }

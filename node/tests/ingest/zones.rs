@@ -74,7 +74,7 @@ fn in_green_what_is_acknowledged_is_handed_over_and_elsewhere_the_live_path_clos
         ring.open();
         let server = Server::start(Settings {
             zone: Some(zone),
-            rings: vec![Arc::clone(&ring)],
+            rings: vec![Arc::clone(&ring)].into(),
             ..Settings::default()
         });
         for _ in 0..3 {

@@ -213,7 +213,7 @@ impl World {
                 Err(AppendError::TooLarge) => continue,
                 Err(AppendError::Failed) => return Err(format!("the vault has failed: {:?}", mark.failure())),
             };
-            for ring in node.exporters.rings(SHARD) {
+            for ring in node.exporters.rings(SHARD).must_load().iter() {
                 ring.must_try_push(lsn);
                 ring.wake();
             }

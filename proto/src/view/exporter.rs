@@ -80,7 +80,8 @@ pub struct PositionView {
     pub node: u32,
     /// The shard.
     pub shard: u32,
-    /// The last entry that is done with.
+    /// The last entry that is done with: `segment:number`, or `segment:end` where that is all up to the end of a
+    /// segment.
     pub done_lsn: Option<String>,
 }
 

@@ -49,10 +49,14 @@ pub fn rfc3339(unix_nano: u64) -> String {
     format!("{at:.9}")
 }
 
-/// A position in a shard.
+/// A position in a shard: `segment:number`. The largest number is of no entry and stands for the end of its segment:
+/// `segment:end`.
 #[must_use]
 pub fn lsn(lsn: Lsn) -> String {
-    format!("{}:{}", lsn.segment_index, lsn.number)
+    match lsn.number {
+        u32::MAX => format!("{}:end", lsn.segment_index),
+        number => format!("{}:{number}", lsn.segment_index),
+    }
 }
 
 /// A time of a message, in which 0 is none.
@@ -162,6 +166,17 @@ mod tests {
             "inner": [{"at": "2023-11-14T22:13:20.123456789Z", "at_unix_nano": "1700000000123456789", "count": 3}],
         });
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn the_end_of_a_segment_is_no_number() {
+        let at = |number| {
+            lsn(Lsn {
+                segment_index: 3,
+                number,
+            })
+        };
+        assert_eq!((at(7), at(u32::MAX)), ("3:7".to_owned(), "3:end".to_owned()));
     }
 
     #[test]

@@ -60,11 +60,7 @@ impl WalTail {
 
     /// The next entry at or below `until`, whose entries are all written.
     pub(crate) fn step(&mut self, until: Lsn) -> TailStep {
-        if self.until != Some(until) {
-            // What was read ahead may be older than what is promised now.
-            self.reader.forget();
-            self.until = Some(until);
-        }
+        self.promise(until);
         loop {
             if !self.has_next(until) {
                 return TailStep::End;
@@ -95,6 +91,35 @@ impl WalTail {
                 }
             }
         }
+    }
+
+    fn promise(&mut self, until: Lsn) {
+        if self.until != Some(until) {
+            // What was read ahead may be older than what is promised now.
+            self.reader.forget();
+            self.until = Some(until);
+        }
+    }
+
+    /// Goes on at `number`, or as near to it as the headers lead: payloads between are neither checked nor copied.
+    /// Gives the number that it goes on at.
+    pub(crate) fn skip_to(&mut self, number: EntryNumber, until: Lsn) -> EntryNumber {
+        self.promise(until);
+        while self.next < number && self.has_next(until) {
+            let raw = self.reader.get(self.offset, WAL_ENTRY_HEADER).ok();
+            let raw = raw.and_then(|raw| raw.try_into().ok());
+            let Some(header) = raw.and_then(|raw| WalEntryHeader::decode(&raw, self.wal.seal.tag())) else {
+                break;
+            };
+            if !header.meta.state.contains(EntryState::IDLE) {
+                match self.next.checked_next() {
+                    Some(next) if header.lsn.number() == self.next => self.next = next,
+                    Some(_) | None => break,
+                }
+            }
+            self.offset += room_for(header.payload_len as usize) as u64;
+        }
+        self.next
     }
 
     /// Goes on behind what [`Self::step`] found to be no entry.

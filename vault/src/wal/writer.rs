@@ -235,7 +235,8 @@ impl ShardWriter {
         AppendError::Failed
     }
 
-    /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark and rolls by age.
+    /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark, and rolls by age
+    /// or where an operator asks for it.
     pub fn must_tick(&mut self) {
         if self.must_flush().is_err() {
             return;
@@ -246,7 +247,11 @@ impl ShardWriter {
         if quiet {
             self.must_mark_idle();
         }
-        if self.first_append.is_some_and(|at| at.elapsed() >= self.segment_age) {
+        let asked = self.shared.is_seal_asked(self.wal.header.id.index);
+        if self
+            .first_append
+            .is_some_and(|at| asked || at.elapsed() >= self.segment_age)
+        {
             // Without a spare the segment just grows older; the next tick tries again.
             let _ = self.must_roll();
         }

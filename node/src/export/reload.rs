@@ -1,0 +1,229 @@
+//! Exporters that come, change and go: at the start of a node, and while it runs.
+//!
+//! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
+//! the cursor that the old one left. I2: segments are held for a new exporter
+//! before it is on record, and for one that is taken out until it is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
+use gophership_catalogue::{CatalogueError, Command, Refusal};
+use gophership_vault::time::now_unix_nano;
+use tokio::sync::watch;
+
+use super::exporter::{self, ExporterSetup};
+use super::exporters::{ExportError, Exporters, Running, generation_of, open_sink};
+use super::orders::Orders;
+use super::status::{Place, Status};
+use crate::buffer::{Budget, LiveRing};
+use crate::config::{Export, ExportStart};
+
+/// How often the end of a thread is looked for.
+const END_LOOK: Duration = Duration::from_millis(5);
+
+/// The names of the exporters that a new configuration changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reloaded {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Ones with other settings.
+    pub changed: Vec<String>,
+    /// Ones that are not there any more.
+    pub removed: Vec<String>,
+}
+
+impl Running {
+    /// Waits for the end of the thread, which was told to end: until then, or for as long as it takes.
+    pub(super) fn join(&self, until: Option<Instant>) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        while !thread.is_finished() && until.is_none_or(|until| Instant::now() < until) {
+            std::thread::sleep(END_LOOK);
+        }
+        if thread.is_finished() && thread.join().is_err() {
+            tracing::error!(exporter = self.config.name, "export.thread.panicked");
+        }
+    }
+}
+
+impl Exporters {
+    /// Why exporters of these settings could not be started, as far as that can be seen.
+    #[must_use]
+    pub fn faults(configs: &[Export]) -> Vec<ExportError> {
+        configs.iter().filter_map(|config| open_sink(config).err()).collect()
+    }
+
+    /// Takes a new list of exporters into use. It blocks: those that go or change end first, and their requests in
+    /// flight get their answer before.
+    pub fn reload(&self, configs: Vec<Export>) -> Reloaded {
+        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *configured, configs.clone());
+        let is_in = |list: &[Export], name: &str| list.iter().any(|e| e.name == name);
+        let names = |list: &[Export], wanted: &dyn Fn(&Export) -> bool| -> Vec<String> {
+            list.iter().filter(|e| wanted(e)).map(|e| e.name.clone()).collect()
+        };
+        let reloaded = Reloaded {
+            added: names(&configs, &|e| !is_in(&old, &e.name)),
+            changed: names(&configs, &|e| is_in(&old, &e.name) && !old.contains(e)),
+            removed: names(&old, &|e| !is_in(&configs, &e.name)),
+        };
+        self.end(&[&reloaded.changed[..], &reloaded.removed].concat());
+        for config in configs.iter().filter(|config| !old.contains(config)) {
+            if let Err(error) = self.start_one(config, configs.len()) {
+                // It is configured, so segments are held for it.
+                tracing::error!(exporter = config.name, %error, "export.start.failed");
+            }
+        }
+        self.name_those_not_configured(&configs);
+        reloaded
+    }
+
+    /// Ends exporters, and keeps how far they came.
+    fn end(&self, names: &[String]) {
+        let running = self.running();
+        let ending: Vec<_> = running.iter().filter(|r| names.contains(&r.config.name)).collect();
+        for r in &ending {
+            r.orders.send_modify(|orders| orders.stop = true);
+        }
+        for r in &ending {
+            r.join(None);
+        }
+        if let Err(error) = self.cursors.keep() {
+            // What was sent since the last time is sent again.
+            tracing::warn!(%error, "export.cursor.failed");
+        }
+        for r in ending {
+            self.cursors.remove(&r.config.name);
+        }
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|r| !names.contains(&r.config.name));
+        drop(running);
+        self.hand_over_to_all();
+    }
+
+    /// Starts an exporter, one of so many.
+    pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
+        let name = &config.name;
+        self.cursors.hold(name);
+        let orders = match self.register(config) {
+            Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
+                // Segments are held for it all the same: it is configured and has no cursor.
+                tracing::error!(
+                    exporter = name,
+                    limit,
+                    "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl exporter forget NAME), then start the node again"
+                );
+                return Ok(());
+            }
+            registered => registered?,
+        };
+        let node = self.vault.identity().node_id;
+        let places: BTreeMap<_, _> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let done = self.catalogue.read(|state| state.cursor(name, node, *shard));
+                let generation = orders.generation;
+                (*shard, Place { generation, done })
+            })
+            .collect();
+        let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
+        let status = Status::new(rings.collect(), places);
+        // Its lanes make their own; this one tells whether it can be made.
+        open_sink(config)?;
+        let (orders, heard) = watch::channel(orders);
+        let share = self.memory / of.max(1) as u64;
+        let setup = ExporterSetup {
+            config: config.clone(),
+            vault: self.vault.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            letters: Arc::clone(&self.letters),
+            status: Arc::clone(&status),
+            throttle: self.throttle.clone(),
+            zone: Arc::clone(&self.zone),
+            budget: Budget::new(share.max(config.memory(self.max_message as u64)), 1),
+            max_message: self.max_message,
+            orders: heard,
+        };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stopped.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let thread = exporter::start(setup).map_err(|source| ExportError::Thread {
+            name: name.clone(),
+            source,
+        })?;
+        self.cursors.add(name, &status);
+        running.push(Arc::new(Running {
+            config: config.clone(),
+            orders,
+            status,
+            thread: Mutex::new(Some(thread)),
+        }));
+        drop(running);
+        self.hand_over_to_all();
+        Ok(())
+    }
+
+    /// Tells the workers what they hand over to.
+    fn hand_over_to_all(&self) {
+        let running = self.running();
+        for (shard, rings) in &self.rings {
+            let of_shard = running.iter().filter_map(|r| r.status.rings.get(shard));
+            rings.set(of_shard.map(Arc::clone).collect());
+        }
+    }
+
+    /// Puts an exporter on record; one that is new begins where its settings say.
+    fn register(&self, config: &Export) -> Result<Orders, ExportError> {
+        let name = &config.name;
+        let known = self.catalogue.read(|state| state.exporter(name).copied());
+        if known.is_none() {
+            let made_anew = self
+                .catalogue
+                .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some());
+            let (exporter, at_ns) = (name.clone(), now_unix_nano());
+            // Where the catalogue was made anew nobody knows how far the exporter was.
+            let begins = if made_anew { ExportStart::Oldest } else { config.start };
+            self.catalogue.submit(match begins {
+                ExportStart::Oldest => Command::SetExporter {
+                    exporter,
+                    paused: false,
+                    at_ns,
+                },
+                ExportStart::Now => Command::SeekExporter {
+                    exporter,
+                    node: self.vault.identity().node_id,
+                    shards: self
+                        .shards
+                        .iter()
+                        .map(|shard| (*shard, self.vault.readable(*shard)))
+                        .collect(),
+                    at_ns,
+                },
+            })?;
+        }
+        Ok(Orders {
+            paused: known.is_some_and(|k| k.paused),
+            generation: generation_of(&self.catalogue, name),
+            nudge: 0,
+            stop: false,
+        })
+    }
+
+    /// Says which exporters hold segments though nobody sends them.
+    pub(super) fn name_those_not_configured(&self, configs: &[Export]) {
+        let known: BTreeSet<String> = self
+            .catalogue
+            .read(|state| state.exporters().map(|(name, _)| name.to_owned()).collect());
+        for name in known.iter().filter(|name| configs.iter().all(|c| c.name != **name)) {
+            tracing::warn!(
+                exporter = name,
+                "export.exporter.not_configured: what it has not got is kept for it; if it does not come back, gs-ctl exporter forget NAME"
+            );
+        }
+    }
+}
