@@ -149,7 +149,7 @@ impl ExporterList {
                 human::count(e.sent_records),
                 human::count(e.retried_requests),
                 human::count(e.dead_letters),
-                e.last_answer.as_deref().map_or_else(|| "-".to_owned(), &shown),
+                e.trouble().as_deref().map_or_else(|| "-".to_owned(), &shown),
             ]);
         }
         table.text()

@@ -229,6 +229,7 @@ fn state(state: LaneState) -> v1::ExporterState {
         LaneState::Live => v1::ExporterState::Live,
         LaneState::CatchingUp => v1::ExporterState::CatchingUp,
         LaneState::Retrying => v1::ExporterState::Retrying,
+        LaneState::Waiting => v1::ExporterState::Waiting,
         LaneState::Paused => v1::ExporterState::Paused,
         LaneState::Full => v1::ExporterState::Full,
         LaneState::Stopped => v1::ExporterState::Stopped,

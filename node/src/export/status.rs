@@ -19,6 +19,8 @@ pub enum LaneState {
     CatchingUp,
     /// Waits after a retryable answer.
     Retrying,
+    /// Waits for entries that cannot be read now, or for the catalogue. Shown only: a lane that waits reads the vault.
+    Waiting,
     /// Paused by an operator.
     Paused,
     /// Its dead letters are at their bound.
@@ -67,6 +69,16 @@ struct LaneNow {
     oldest_ns: u64,
     /// What it waits for that is not its sink, and since when.
     waits: Option<(String, u64)>,
+}
+
+impl LaneNow {
+    /// What an operator should see of it, and since when.
+    fn shown(&self) -> (LaneState, u64) {
+        match (&self.waits, self.state) {
+            (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp) => (LaneState::Waiting, *since_ns),
+            _ => (self.state, self.since_ns),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -177,7 +189,7 @@ impl Status {
     /// Everything there is to show, but for what only the vault and the catalogue know.
     pub(super) fn view(&self) -> ExporterView {
         let lanes = self.lanes().clone();
-        let worst = lanes.values().max_by_key(|lane| lane.state);
+        let worst = lanes.values().map(LaneNow::shown).max_by_key(|(state, _)| *state);
         let waits = lanes.values().filter_map(|lane| lane.waits.as_ref());
         let waits = waits.min_by_key(|(_, since)| *since);
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,11 +200,16 @@ impl Status {
             kind: "",
             endpoint: String::new(),
             compression: "",
-            state: worst.map_or(LaneState::Live, |lane| lane.state),
-            since_ns: worst.map_or(0, |lane| lane.since_ns),
+            state: worst.map_or(LaneState::Live, |(state, _)| state),
+            since_ns: worst.map_or(0, |(_, since_ns)| since_ns),
             last_answer: words.last_answer.clone(),
             last_answer_ns: words.last_answer_ns,
-            next_attempt_ns: worst.map_or(0, |lane| lane.next_attempt_ns),
+            next_attempt_ns: lanes
+                .values()
+                .map(|lane| lane.next_attempt_ns)
+                .filter(|ns| *ns > 0)
+                .min()
+                .unwrap_or(0),
             in_flight: lanes.values().filter(|lane| lane.in_flight).count() as u32,
             debt_bytes: 0,
             debt_entries: 0,
@@ -200,6 +217,8 @@ impl Status {
                 .values()
                 .map(|lane| lane.oldest_ns)
                 .filter(|ns| *ns > 0)
+                // What cannot be read is at least as old as the wait for it.
+                .chain(waits.map(|(_, since)| *since))
                 .min()
                 .unwrap_or(0),
             sent_entries: get(&c.sent_entries),

@@ -216,6 +216,33 @@ async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_outlives_its_segm
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_waits_for_a_file_is_seen_to_wait_and_its_debt_ages() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 2);
+    let node = node.reopen();
+    let segment = node.vault.segment_file(first_sealed(&node).id);
+    let away = dir.path().join("away");
+    std::fs::rename(&segment, &away).unwrap();
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let view = running.until("a", "the wait", |v| v.state == LaneState::Waiting).await;
+    assert!(view.debt_entries == 2 && view.oldest_ns > 0, "{view:?}");
+    assert!(
+        view.oldest_ns == view.waiting_since_ns && view.waiting.contains("cannot be read"),
+        "{view:?}"
+    );
+    std::fs::rename(&away, &segment).unwrap();
+    running
+        .until("a", "the end of it", |v| {
+            v.sent_entries == 2 && v.state != LaneState::Waiting
+        })
+        .await;
+    assert_eq!(stub.taken().concat(), payloads.concat());
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_exporters_share_the_copy_of_an_entry_that_both_sinks_refuse() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 1);

@@ -17,7 +17,7 @@ pub struct ExporterView {
     pub endpoint: String,
     /// Compression of its requests.
     pub compression: String,
-    /// `live`, `catching_up`, `retrying`, `stopped`, `paused` or `full`.
+    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused` or `full`.
     pub state: &'static str,
     /// Begin of that state.
     pub since_unix_nano: Option<u64>,
@@ -85,6 +85,15 @@ pub struct PositionView {
     pub done_lsn: Option<String>,
 }
 
+impl ExporterView {
+    /// What holds it up, for people: what it waits for, else the sink's last answer that was not acceptance.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let waiting = self.waiting.as_ref().map(|why| format!("waiting: {why}"));
+        waiting.or_else(|| self.last_answer.clone())
+    }
+}
+
 impl From<Exporter> for ExporterView {
     fn from(exporter: Exporter) -> Self {
         Self {
@@ -136,6 +145,7 @@ fn state_name(state: ExporterState) -> &'static str {
         ExporterState::Unspecified => "unknown",
         ExporterState::Live => "live",
         ExporterState::CatchingUp => "catching_up",
+        ExporterState::Waiting => "waiting",
         ExporterState::Retrying => "retrying",
         ExporterState::Stopped => "stopped",
         ExporterState::Paused => "paused",

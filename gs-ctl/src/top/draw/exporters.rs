@@ -62,7 +62,7 @@ fn row(figures: &ExporterFigures, now: u64) -> Row<'static> {
         Cell::new(right(human::age(e.oldest_unix_nano, now))),
         Cell::new(right(sent)),
         Cell::new(if e.dead_letters > 0 { dead.yellow() } else { dead }),
-        Cell::new(human::one_line(e.last_answer.as_deref().unwrap_or("-"))),
+        Cell::new(human::one_line(e.trouble().as_deref().unwrap_or("-"))),
     ])
 }
 
@@ -74,7 +74,7 @@ fn state_colour(state: &str) -> Color {
     match state {
         "live" => Color::Green,
         "catching_up" | "retrying" => Color::Yellow,
-        "stopped" | "full" => Color::Red,
+        "stopped" | "full" | "waiting" => Color::Red,
         _ => Color::Gray,
     }
 }
