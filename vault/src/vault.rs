@@ -15,7 +15,6 @@ use crate::cursor::{CursorParts, ShardCursor, StoredEntry};
 use crate::cutter::BlockSink;
 use crate::data_dir::{DataDir, Identity};
 use crate::disk_tier::{DiskTier, DiskUse};
-use crate::entry::WAL_ENTRY_HEADER;
 use crate::error::{OpenError, VaultError};
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keeper::{Keeper, KeeperCounts, KeeperParts, News};
@@ -662,8 +661,7 @@ impl Vault {
                 ),
                 Slot::Live(wal) => {
                     let last = wal.last_number(until);
-                    let headers = u64::from(last) * WAL_ENTRY_HEADER as u64;
-                    (last, u64::from(last), wal.entry_bytes().saturating_sub(headers))
+                    (last, u64::from(last), wal.payload_bytes(last))
                 }
                 Slot::Recovering | Slot::Unreadable { sealed: None, .. } => {
                     debt.entries += 1;

@@ -233,6 +233,7 @@ fn state(state: LaneState) -> v1::ExporterState {
         LaneState::Paused => v1::ExporterState::Paused,
         LaneState::Full => v1::ExporterState::Full,
         LaneState::Stopped => v1::ExporterState::Stopped,
+        LaneState::NotConfigured => v1::ExporterState::NotConfigured,
     }
 }
 
@@ -275,6 +276,7 @@ pub(super) fn refused(error: &ExportError) -> Status {
         ExportError::Sink { .. }
         | ExportError::SeekLoses { .. }
         | ExportError::Configured(_)
+        | ExportError::NotConfigured(_)
         | ExportError::ForgetLoses { .. } => Status::failed_precondition(what),
         ExportError::Recovering { .. } => Status::unavailable(what),
         ExportError::Thread { .. } => Status::internal(what),

@@ -54,6 +54,11 @@ pub enum ExportError {
     /// There is no such exporter.
     #[error("there is no exporter {0:?}; `gs-ctl exporter list` shows them")]
     Unknown(String),
+    /// It is on record, and does not run.
+    #[error(
+        "exporter {0:?} is not configured, so it does nothing: put it into `export` again, or forget it (`gs-ctl exporter forget {0}`)"
+    )]
+    NotConfigured(String),
     /// Its sink cannot be made of its settings.
     #[error("exporter {name:?}: {why}")]
     Sink {
@@ -271,10 +276,11 @@ impl Exporters {
         }
     }
 
-    /// All of them, by name.
+    /// All of them, by name, those that are on record and do not run too.
     #[must_use]
     pub fn views(&self) -> Vec<ExporterView> {
         let mut views: Vec<_> = self.running().iter().map(|r| self.view_of(r)).collect();
+        views.extend(self.not_running().iter().filter_map(|name| self.view_of_record(name)));
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
@@ -284,7 +290,10 @@ impl Exporters {
     /// # Errors
     /// There is none of this name.
     pub fn view(&self, name: &str) -> Result<ExporterView, ExportError> {
-        self.find(name).map(|r| self.view_of(&r))
+        match self.find(name) {
+            Ok(r) => Ok(self.view_of(&r)),
+            Err(unknown) => self.view_of_record(name).ok_or(unknown),
+        }
     }
 
     fn view_of(&self, r: &Running) -> ExporterView {
@@ -313,7 +322,15 @@ impl Exporters {
 
     fn find(&self, name: &str) -> Result<Arc<Running>, ExportError> {
         let found = self.running().into_iter().find(|r| r.config.name == name);
-        found.ok_or_else(|| ExportError::Unknown(name.to_owned()))
+        found.ok_or_else(|| {
+            let known = self.catalogue.read(|state| state.exporter(name).is_some());
+            let name = name.to_owned();
+            if known {
+                ExportError::NotConfigured(name)
+            } else {
+                ExportError::Unknown(name)
+            }
+        })
     }
 
     /// Pauses an exporter, or lets it go on; that ends any wait of it, too. It blocks.
@@ -414,20 +431,15 @@ impl Exporters {
         if configured.iter().any(|configured| configured.name == name) {
             return Err(ExportError::Configured(name.to_owned()));
         }
-        let node = self.vault.identity().node_id;
-        let mut lost = Forgotten::default();
-        let known = self.catalogue.read(|state| {
-            lost.dead_letters = state.dead_letter_count(name) as u64;
-            let cursor = |shard: &ShardId| (*shard, state.cursor(name, node, *shard));
-            let cursors: Vec<_> = self.shards.iter().map(cursor).collect();
-            state.exporter(name).map(|_| cursors)
-        });
-        // One that has no cursor in a shard has got nothing of it.
-        for (shard, done) in known.ok_or_else(|| ExportError::Unknown(name.to_owned()))? {
-            let debt = self.vault.debt(shard, done);
-            lost.debt_entries += debt.entries;
-            lost.debt_bytes += debt.bytes;
-        }
+        let letters = self
+            .catalogue
+            .read(|state| state.exporter(name).map(|_| state.dead_letter_count(name)));
+        let debt = self.recorded_debt(name);
+        let lost = Forgotten {
+            debt_entries: debt.entries,
+            debt_bytes: debt.bytes,
+            dead_letters: letters.ok_or_else(|| ExportError::Unknown(name.to_owned()))? as u64,
+        };
         if lost.debt_entries + lost.dead_letters > 0 && !accept_loss {
             return Err(ExportError::ForgetLoses {
                 name: name.to_owned(),

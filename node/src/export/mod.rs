@@ -17,6 +17,7 @@ mod exporters;
 mod lane;
 mod letter_store;
 mod limits;
+mod not_configured;
 mod orders;
 mod reload;
 mod source;

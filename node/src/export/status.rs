@@ -27,6 +27,8 @@ pub enum LaneState {
     Full,
     /// Refused for what an operator must set right.
     Stopped,
+    /// On record, and not configured: it does nothing, and what it owes is kept.
+    NotConfigured,
 }
 
 /// What is counted since the start.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Reloader;
 use crate::config::{Config, Environment, Machine, load_text};
 use crate::control::testkit::{TestNode, payload};
+use crate::export::LaneState;
 use crate::sink::stub::Stub;
 
 fn config(text: &str) -> Config {
@@ -116,7 +117,12 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
             .await
             .contains("keys=\"vault.retention\"")
     );
-    assert_eq!(names(), [("b".to_owned(), as_before[0].1.clone())]);
+    let is_left = ("a".to_owned(), String::new());
+    assert_eq!(names(), [is_left, ("b".to_owned(), as_before[0].1.clone())]);
+    let left = exporters.view("a").unwrap();
+    assert_eq!((left.state, left.debt_entries), (LaneState::NotConfigured, 0));
+    let told = exporters.set_paused("a", true).unwrap_err().to_string();
+    assert!(told.contains("is not configured"), "{told}");
     assert!(exporters.forget("b", true).is_err(), "it is configured");
     exporters.forget("a", true).unwrap();
     drop((reloader, exporters));

@@ -17,7 +17,7 @@ pub struct ExporterView {
     pub endpoint: String,
     /// Compression of its requests.
     pub compression: String,
-    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused` or `full`.
+    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused`, `full` or `not_configured`.
     pub state: &'static str,
     /// Begin of that state.
     pub since_unix_nano: Option<u64>,
@@ -146,6 +146,7 @@ fn state_name(state: ExporterState) -> &'static str {
         ExporterState::Live => "live",
         ExporterState::CatchingUp => "catching_up",
         ExporterState::Waiting => "waiting",
+        ExporterState::NotConfigured => "not_configured",
         ExporterState::Retrying => "retrying",
         ExporterState::Stopped => "stopped",
         ExporterState::Paused => "paused",

@@ -18,7 +18,7 @@ use rustix::fs::FallocateFlags;
 use uuid::Uuid;
 
 use super::header::{Tenant, WalHeader};
-use crate::entry::WalSeal;
+use crate::entry::{WAL_ENTRY_HEADER, WalSeal};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, ShardId};
@@ -44,6 +44,8 @@ pub(crate) struct WalFile {
     pub(crate) map: Arc<WalMap>,
     /// The last entry's number, once the shard has rolled past this file; 0 before, and where it has none.
     pub(crate) last_number: AtomicU32,
+    /// Idle marks in it: headers without an entry.
+    pub(crate) marks: AtomicU32,
 }
 
 /// A file that is ready to take its first entry.
@@ -71,9 +73,11 @@ impl WalFile {
         }
     }
 
-    /// Bytes that its entries take, headers included.
-    pub(crate) fn entry_bytes(&self) -> u64 {
-        (self.map.published_len() as u64).saturating_sub(Self::FIRST)
+    /// Payload bytes of its entries, of which there are so many; with up to seven bytes of padding for each.
+    pub(crate) fn payload_bytes(&self, entries: u32) -> u64 {
+        let headers = u64::from(entries) + u64::from(self.marks.load(Acquire));
+        let taken = (self.map.published_len() as u64).saturating_sub(Self::FIRST);
+        taken.saturating_sub(headers * WAL_ENTRY_HEADER as u64)
     }
 }
 
@@ -166,6 +170,7 @@ fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>)
         file,
         map,
         last_number: AtomicU32::new(0),
+        marks: AtomicU32::new(0),
     }
 }
 

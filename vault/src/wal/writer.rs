@@ -336,6 +336,7 @@ impl ShardWriter {
         let header = self.must_head(&[], last, durable, &idle_meta());
         // It is written with the first entry.
         self.tail.extend_from_slice(&header);
+        self.wal.marks.fetch_add(1, Ordering::Release);
         self.last = Some((last, durable));
     }
 
@@ -352,6 +353,7 @@ impl ShardWriter {
             return;
         }
         self.map.publish(WAL_ENTRY_HEADER);
+        self.wal.marks.fetch_add(1, Ordering::Release);
         self.last = Some((last, durable));
         self.shared.idle_mark_written();
     }

@@ -1,0 +1,60 @@
+//! Exporters that are on record and not in the configuration: what they owe is kept, so they are shown.
+
+use gophership_catalogue::exporter::LetterCause;
+use gophership_vault::Debt;
+use gophership_vault::ids::{Lsn, ShardId};
+
+use super::exporters::Exporters;
+use super::status::{ExporterView, LaneState, Place, Status};
+
+impl Exporters {
+    /// The names of those that are on record and do not run.
+    pub(super) fn not_running(&self) -> Vec<String> {
+        let running = self.running();
+        let is_running = |name: &str| running.iter().any(|r| r.config.name == name);
+        self.catalogue.read(|state| {
+            let names = state.exporters().map(|(name, _)| name);
+            names.filter(|name| !is_running(name)).map(str::to_owned).collect()
+        })
+    }
+
+    /// One that is on record and does not run; `None`: there is none of this name.
+    pub(super) fn view_of_record(&self, name: &str) -> Option<ExporterView> {
+        let record = self.catalogue.read(|state| state.exporter(name).copied())?;
+        let places = self.recorded_positions(name).into_iter().map(|(shard, done)| {
+            let generation = record.generation;
+            (shard, Place { generation, done })
+        });
+        let debt = self.recorded_debt(name);
+        let refused = LetterCause::Refused;
+        Some(ExporterView {
+            name: name.to_owned(),
+            state: LaneState::NotConfigured,
+            since_ns: record.since_ns,
+            debt_entries: debt.entries,
+            debt_bytes: debt.bytes,
+            dead_letters: self.catalogue.read(|s| s.dead_letter_count_of(name, refused)) as u64,
+            ..Status::new(Default::default(), places.collect()).view()
+        })
+    }
+
+    /// How far an exporter is in each shard, as that is on record.
+    fn recorded_positions(&self, name: &str) -> Vec<(ShardId, Option<Lsn>)> {
+        let node = self.vault.identity().node_id;
+        self.catalogue.read(|state| {
+            let cursor = |shard: &ShardId| (*shard, state.cursor(name, node, *shard));
+            self.shards.iter().map(cursor).collect()
+        })
+    }
+
+    /// What an exporter owes by its record. One that has no cursor in a shard has got nothing of it.
+    pub(super) fn recorded_debt(&self, name: &str) -> Debt {
+        let mut owed = Debt::default();
+        for (shard, done) in self.recorded_positions(name) {
+            let debt = self.vault.debt(shard, done);
+            owed.entries += debt.entries;
+            owed.bytes += debt.bytes;
+        }
+        owed
+    }
+}
