@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ballast;
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, NodeId};
-use crate::recovery;
+use crate::keep::ballast;
+use crate::recover;
 
 const FORMAT: u32 = 1;
 /// Folders that hold data, and carry the storage_uuid.
@@ -113,7 +113,7 @@ impl DataDir {
     /// # Errors
     /// The folders cannot be listed.
     pub fn highest_epoch(&self) -> Result<Option<Epoch>, VaultError> {
-        recovery::highest_epoch(&self.path, self.identity.node_id)
+        recover::highest_epoch(&self.path, self.identity.node_id)
     }
 
     /// Where it is.

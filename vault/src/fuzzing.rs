@@ -12,7 +12,7 @@ use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHe
 use crate::file_io::DiskReader;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
-use crate::recovery_end::{Durable, judge_missing};
+use crate::recover::unsynced_tail::{Durable, judge_missing};
 use crate::segment::block::{BlockBuilder, BlockFrame, DecodedBlock};
 use crate::segment::footer::{Footer, Hole, HoleReason};
 use crate::segment::frame::{self, FRAME_HEADER, Kind};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal};
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
-use crate::quarantine::Quarantined;
+use crate::read::quarantine::Quarantined;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::{Hole, HoleReason};
 use crate::segment::header::SegmentHeader;

@@ -3,15 +3,20 @@
 //! It is synchronous, has no network, and can be embedded. Give it a [`DataDir`] and a [`ledger::Ledger`] that remembers which segments there are;
 //! append through a [`ShardWriter`] per shard, acknowledge up to [`Watermark::acked`], read with [`Vault::cursor`].
 //!
+//! The rooms, in the order in which an entry passes them:
+//!
+//! - `wal`: what is appended, synced and acknowledged. `segment`: what is cut from it, compressed and checked.
+//! - `keep`: what happens to files over time: sealing, spares, disk tiers, retention, removal.
+//! - `read`: cursors, what the vault holds, quarantine. `recover`: what earlier boots left.
+//! - `copies`: segments that another node writes.
+//!
+//! On top: `vault` and `start` put them together; [`ledger`] is what must be on record, [`ids`] the names, [`entry`] one payload
+//! with what is known of it.
+//!
 //! Stored formats: `docs/formats.md`.
 
-mod ballast;
-pub mod commit_point;
-mod cursor;
-mod cutter;
+mod copies;
 mod data_dir;
-mod disk_tier;
-pub mod dump;
 pub mod entry;
 mod error;
 mod file_io;
@@ -21,45 +26,36 @@ pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 pub mod ids;
-mod keeper;
-mod kept_entries;
+mod keep;
 pub mod ledger;
 pub mod limits;
-mod map;
-mod quarantine;
-mod recovery;
-mod recovery_end;
-mod replica;
-mod retention;
+mod read;
+mod recover;
 mod segment;
-mod shard;
 mod start;
-mod sync_stats;
-mod table;
 pub mod time;
-mod unlink;
 mod vault;
-mod vault_clock;
 mod wal;
-mod watermark;
 
-pub use ballast::start_bytes;
-pub use cursor::{ScanFault, ShardCursor, StoredEntry};
-pub use cutter::{BlockSink, OutBlock};
+pub use copies::replica::{ReplicaAck, ReplicaSegment};
 pub use data_dir::{DataDir, Identity};
-pub use disk_tier::{DiskTier, DiskUse};
 pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
-pub use quarantine::Quarantined;
-pub use recovery::{Inventory, take_inventory};
-pub use replica::{ReplicaAck, ReplicaSegment};
-pub use retention::{OnFull, Readers, Release};
+pub use keep::ballast::start_bytes;
+pub use keep::disk_tier::{DiskTier, DiskUse};
+pub use keep::retention::{OnFull, Readers, Release};
+pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
+pub use read::dump;
+pub use read::quarantine::Quarantined;
+pub use recover::{Inventory, take_inventory};
 pub use segment::block::BlockRow;
+pub use segment::cutter::{BlockSink, OutBlock};
 pub use segment::footer::{Hole, HoleReason};
 pub use segment::header::SegmentHeader;
 pub use segment::reader::SegmentFault;
 pub use segment::verify::{VerifyReport, verify_segment};
-pub use sync_stats::{SYNC_BUCKETS_US, SyncStats};
 pub use vault::{Debt, SegmentDetail, SegmentState, ShardSeam, ShardStatus, Vault, VaultOptions, VaultStatus};
+pub use wal::commit_point;
 pub use wal::header::Tenant;
+pub use wal::sync_stats::{SYNC_BUCKETS_US, SyncStats};
+pub use wal::watermark::{Notify, Watermark};
 pub use wal::writer::ShardWriter;
-pub use watermark::{Notify, Watermark};

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crate::cutter::Cutter;
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{SegmentId, ShardId};
-use crate::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
+use crate::keep::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
-use crate::recovery::segment_files;
-use crate::shard::ShardShared;
-use crate::sync_stats::SyncStats;
-use crate::table::Table;
+use crate::read::table::Table;
+use crate::recover::segment_files;
+use crate::segment::cutter::Cutter;
 use crate::vault::{ShardSeam, VaultOptions};
 use crate::wal::file::{Fill, SpareWal, wal_dir};
+use crate::wal::shard::ShardShared;
+use crate::wal::sync_stats::SyncStats;
 use crate::wal::syncer::Syncer;
+use crate::wal::watermark::Watermark;
 use crate::wal::writer::{ShardWriter, WriterPorts};
-use crate::watermark::Watermark;
 
 /// Waits until these threads have ended.
 pub(crate) fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
@@ -103,7 +103,7 @@ pub(crate) struct Start<'a> {
     pub(crate) parts: &'a KeeperParts,
     pub(crate) news: &'a Sender<News>,
     pub(crate) known: &'a [KnownSegment],
-    pub(crate) left: &'a [crate::recovery::LeftWal],
+    pub(crate) left: &'a [crate::recover::LeftWal],
     pub(crate) options: &'a VaultOptions,
     pub(crate) shards: Vec<Arc<ShardShared>>,
     pub(crate) threads: Vec<JoinHandle<()>>,

@@ -23,8 +23,8 @@ use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, ShardId};
 use crate::limits::{FILL_BYTES, PAGE};
-use crate::map::{MapWriter, WalMap};
 use crate::time::now_unix_nano;
+use crate::wal::map::{MapWriter, WalMap};
 
 /// What every file of one boot has in common.
 #[derive(Clone)]

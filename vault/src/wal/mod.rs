@@ -1,8 +1,20 @@
 //! The write-ahead log: one file per segment, a single writer, one sync for all that was appended meanwhile.
+//!
+//! - `header`, `file`: a WAL file: what it says of itself, and how it is made, named and used again.
+//! - `map`: its bytes in memory, as the writer and its readers share them.
+//! - `writer`: appends. `syncer`: the group commit; `sync_stats` says how long syncs take.
+//! - `watermark`, `commit_point`: how far entries are durable here and on peers, and so acknowledged.
+//! - `shard`: what the threads of one shard share.
+//! - `scan`: reads a file of an earlier boot. `tail`: reads one that is being written.
 
+pub mod commit_point;
 pub(crate) mod file;
 pub(crate) mod header;
+pub(crate) mod map;
 pub(crate) mod scan;
+pub(crate) mod shard;
+pub(crate) mod sync_stats;
 pub(crate) mod syncer;
 pub(crate) mod tail;
+pub(crate) mod watermark;
 pub(crate) mod writer;

@@ -1,7 +1,7 @@
 //! The scan of a WAL file that an earlier boot left: every valid entry in it, and where bytes are that are none.
 //!
 //! **Invariants.** I1: an entry is valid by tag, position and CRC, whatever stands before it. I2: nothing is judged here: whether missing numbers are an unsynced
-//! tail or corruption is decided by `recovery_end`. I3: an unreadable page costs only the entries that touch it.
+//! tail or corruption is decided by `recover::unsynced_tail`. I3: an unreadable page costs only the entries that touch it.
 
 use std::collections::BTreeMap;
 

@@ -10,8 +10,8 @@ use std::thread;
 use super::file::WalFile;
 use crate::error::VaultError;
 use crate::ids::{Lsn, SegmentIndex};
-use crate::shard::ShardShared;
-use crate::sync_stats::SyncStats;
+use crate::wal::shard::ShardShared;
+use crate::wal::sync_stats::SyncStats;
 
 /// Syncs one shard until it is stopped.
 pub(crate) struct Syncer {

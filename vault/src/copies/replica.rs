@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use crate::cutter::OutBlock;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::Lsn;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
+use crate::segment::cutter::OutBlock;
 use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;

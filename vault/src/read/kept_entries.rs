@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cursor::StoredEntry;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::read::cursor::StoredEntry;
 use crate::segment::block::BlockBuilder;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;

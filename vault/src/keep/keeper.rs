@@ -12,24 +12,24 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use crate::ballast::Ballast;
-use crate::cutter::CutSegment;
-use crate::disk_tier::{DiskTier, DiskUse, disk_tier};
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::kept_entries::KeptEntries;
+use crate::keep::ballast::Ballast;
+use crate::keep::disk_tier::{DiskTier, DiskUse, disk_tier};
+use crate::keep::retention::{OnFull, Release, TrimRules, trim_plan};
+use crate::keep::unlink::{ToUnlink, unlink_trimmed};
+use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{Ledger, OpenRecord, SealRecord, TrimReason};
 use crate::limits::ROLLED_FILES_MAX;
-use crate::map::MapWriter;
-use crate::quarantine::Quarantine;
-use crate::retention::{OnFull, Release, TrimRules, trim_plan};
+use crate::read::kept_entries::KeptEntries;
+use crate::read::quarantine::Quarantine;
+use crate::read::table::{Slot, Table};
+use crate::segment::cutter::CutSegment;
 use crate::segment::segment_path;
-use crate::shard::ShardShared;
-use crate::table::{Slot, Table};
-use crate::unlink::{ToUnlink, unlink_trimmed};
-use crate::vault_clock::VaultClock;
 use crate::wal::file::{Fill, SpareWal, WalFile, WalPlan, make, recycle};
+use crate::wal::map::MapWriter;
+use crate::wal::shard::ShardShared;
 
 /// How often the keeper looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
 const TURN: Duration = Duration::from_millis(25);

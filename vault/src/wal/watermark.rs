@@ -6,8 +6,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::commit_point::commit_point;
 use crate::ids::{Lsn, lsn_or_zero};
+use crate::wal::commit_point::commit_point;
 
 /// Called whenever a shard's watermark moved or the shard failed. Must be quick and must not block.
 pub type Notify = Box<dyn Fn() + Send + Sync>;

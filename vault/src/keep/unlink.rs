@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::keeper::KeeperParts;
+use crate::keep::keeper::KeeperParts;
 use crate::segment::{open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
 

@@ -15,15 +15,15 @@ use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::keeper::News;
+use crate::keep::keeper::News;
 use crate::limits::{FORGET_BYTES, PAGE};
-use crate::map::MapWriter;
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
 use crate::segment::open_path;
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
-use crate::shard::ShardShared;
 use crate::wal::file::WalFile;
+use crate::wal::map::MapWriter;
+use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
 /// How long a partial block waits when replicas wait for it.

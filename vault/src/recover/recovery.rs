@@ -15,29 +15,21 @@ use fail::fail_point;
 use crate::error::{Disposition, VaultError};
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
-use crate::keeper::{KeeperParts, may_pass, seal_on_record};
+use crate::keep::keeper::{KeeperParts, may_pass, seal_on_record};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::limits::PAGE;
-use crate::quarantine::Quarantined;
-use crate::recovery_end::{Durable, judge_missing};
+use crate::read::quarantine::Quarantined;
+use crate::read::table::Slot;
+use crate::recover::unsynced_tail::{Durable, judge_missing};
 use crate::segment::footer::HoleReason;
 use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
-use crate::table::Slot;
 use crate::wal::header::{Tenant, WalHeader};
 use crate::wal::scan::{WalScan, damaged_headers, read_header, scan};
 
-mod adopt;
-mod evidence;
-mod inventory;
-mod left;
-mod recut;
-
-pub(crate) use adopt::adopt_sealed;
-use evidence::{keep_bytes, keep_damaged};
-pub use inventory::{Inventory, take_inventory};
-pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
-use recut::{EarlierCuts, cut_again, earlier_cuts, without};
+use super::evidence::{keep_bytes, keep_damaged};
+use super::left::LeftWal;
+use super::recut::{EarlierCuts, cut_again, earlier_cuts, two_reads_differ, without};
 
 /// How long recovery waits before it tries again what may pass (a full disk, a catalogue without a leader).
 const RETRY: Duration = Duration::from_secs(1);
@@ -482,7 +474,7 @@ fn header_of(parts: &KeeperParts, wal: &LeftWal, reader: &mut DiskReader) -> Res
 fn drop_empty(parts: &KeeperParts, wal: &LeftWal, header: &WalHeader, found: &WalScan) -> Result<(), VaultError> {
     let mut reader = DiskReader::direct(&wal.path)?;
     if scan(&mut reader, header, &mut |_, _| Ok(()))? != *found {
-        return Err(recut::two_reads_differ(wal.id));
+        return Err(two_reads_differ(wal.id));
     }
     if matches!(wal.known, Some(KnownSegment::Open(_))) {
         parts.ledger.trim_segment(wal.id, TrimReason::Empty)?;

@@ -8,7 +8,7 @@ use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Lsn, SegmentId};
-use crate::keeper::KeeperParts;
+use crate::keep::keeper::KeeperParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;

@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::SegmentId;
-use crate::keeper::KeeperParts;
+use crate::keep::keeper::KeeperParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
+use crate::read::table::Slot;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
-use crate::table::Slot;
 use crate::wal::file::wal_path;
 use crate::wal::scan::read_header;
 

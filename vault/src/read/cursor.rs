@@ -14,12 +14,12 @@ use std::time::Duration;
 use crate::entry::EntryMeta;
 use crate::error::{Disposition, VaultError};
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::quarantine::{Quarantine, Quarantined};
+use crate::read::quarantine::{Quarantine, Quarantined};
+use crate::read::table::{Slot, Table};
 use crate::segment::block::DecodedBlock;
 use crate::segment::footer::HoleReason;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::segment_path;
-use crate::table::{Slot, Table};
 use crate::time::TimeRange;
 use crate::wal::tail::{TailStep, WalTail};
 

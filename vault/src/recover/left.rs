@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::keeper::KeeperParts;
+use crate::keep::keeper::KeeperParts;
 use crate::ledger::KnownSegment;
+use crate::read::table::Slot;
 use crate::segment::segment_path;
-use crate::table::Slot;
 use crate::wal::scan::read_header;
 
 /// Shown of a segment file that no record speaks of.

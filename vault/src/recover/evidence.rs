@@ -5,10 +5,10 @@ use super::recut::Copies;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::EntryNumber;
-use crate::keeper::KeeperParts;
+use crate::keep::keeper::KeeperParts;
 use crate::limits::PAGE;
-use crate::quarantine::Quarantined;
-use crate::recovery_end::Durable;
+use crate::read::quarantine::Quarantined;
+use crate::recover::unsynced_tail::Durable;
 use crate::segment::footer::{Hole, HoleReason};
 use crate::wal::scan::WalScan;
 

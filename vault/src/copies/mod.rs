@@ -1,0 +1,3 @@
+//! Segments that another node writes, and that this one keeps a copy of.
+
+pub(crate) mod replica;
