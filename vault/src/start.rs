@@ -10,7 +10,9 @@ use std::thread::{self, JoinHandle};
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{SegmentId, ShardId};
-use crate::keep::keeper::{KeeperParts, KeptShard, News, make_file, next_index, open_on_record};
+use crate::keep::parts::KeepParts;
+use crate::keep::sealer::SealRequest;
+use crate::keep::spares::{KeptShard, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::read::table::Table;
@@ -100,8 +102,8 @@ impl Drop for FailOnPanic {
 
 /// What starting a shard needs.
 pub(crate) struct Start<'a> {
-    pub(crate) parts: &'a KeeperParts,
-    pub(crate) news: &'a Sender<News>,
+    pub(crate) parts: &'a KeepParts,
+    pub(crate) sealer: &'a Sender<SealRequest>,
     pub(crate) known: &'a [KnownSegment],
     pub(crate) left: &'a [crate::recover::LeftWal],
     pub(crate) options: &'a VaultOptions,
@@ -170,7 +172,7 @@ impl Start<'_> {
             Arc::clone(&shared),
             wal,
             rolls,
-            self.news.clone(),
+            self.sealer.clone(),
             seam.sink,
         );
         let thread = spawn(&format!("cut-{id}"), vec![shared.watermark.clone()], move || {

@@ -3,6 +3,7 @@
 //! **Owns** the threads: per shard a syncer and a cutter, one keeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per shard; what earlier boots left is recovered
 //! behind it. I2: a boot never appends to a file of an earlier one.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -15,8 +16,10 @@ use crate::error::{OpenError, VaultError};
 use crate::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::ballast::{Ballast, available, start_bytes};
 use crate::keep::disk_tier::{DiskTier, DiskUse};
-use crate::keep::keeper::{Keeper, KeeperCounts, KeeperParts, News};
+use crate::keep::housekeeper::Housekeeper;
+use crate::keep::parts::{KeepCounts, KeepParts};
 use crate::keep::retention::{OnFull, Release};
+use crate::keep::sealer::{SealRequest, Sealer};
 use crate::keep::unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger, SealRecord};
@@ -187,14 +190,16 @@ struct Inner {
     quarantine: Arc<Quarantine>,
     kept_entries: Arc<KeptEntries>,
     retention: Duration,
-    counts: Arc<KeeperCounts>,
+    counts: Arc<KeepCounts>,
     ledger: Arc<dyn Ledger>,
     clock: VaultClock,
     tier: Arc<AtomicU8>,
     disk_limit: u64,
     stopping: Arc<AtomicBool>,
-    keeper: Sender<News>,
-    /// Syncers and cutters, then the keeper, then the recovery.
+    sealer: Sender<SealRequest>,
+    /// Closed when the housekeeper is to end.
+    housekeeper: Mutex<Option<Sender<Infallible>>>,
+    /// Syncers and cutters, then the sealer, the housekeeper and the recovery.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -206,11 +211,12 @@ impl Inner {
             shard.stop();
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = threads.len().saturating_sub(2);
+        let behind = threads.len().saturating_sub(3);
         let last = threads.split_off(behind);
         join(threads.drain(..));
-        // The keeper may be gone already, after a panic.
-        let _ = self.keeper.send(News::Stop);
+        // The sealer may be gone already, after a panic.
+        let _ = self.sealer.send(SealRequest::Stop);
+        drop(self.housekeeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         join(last.into_iter());
     }
 }
@@ -253,7 +259,7 @@ impl Vault {
         let path = data.path().to_path_buf();
         let known = ledger.known();
         let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
-        let parts = KeeperParts {
+        let parts = KeepParts {
             data: path.clone(),
             node,
             plan: WalPlan {
@@ -290,10 +296,10 @@ impl Vault {
         } else {
             left
         };
-        let (news, keeper_news) = channel();
+        let (sealer, seal_requests) = channel();
         let mut start = Start {
             parts: &parts,
-            news: &news,
+            sealer: &sealer,
             known: &known,
             left: &left,
             options,
@@ -320,9 +326,16 @@ impl Vault {
         let clock = parts.clock;
         let stopping = Arc::new(AtomicBool::new(false));
         let recovery_parts = parts.clone();
-        threads.push(spawn("keeper", marks.clone(), move || {
-            Keeper::new(parts, kept, keeper_news).run()
+        let (housekeeper, end) = channel();
+        let housekeeping = Housekeeper {
+            parts: parts.clone(),
+            shards: shards.clone(),
+            end,
+        };
+        threads.push(spawn("sealer", marks.clone(), move || {
+            Sealer::new(parts, kept, seal_requests).run()
         })?);
+        threads.push(spawn("housekeeper", marks.clone(), move || housekeeping.run())?);
         let stop = Arc::clone(&stopping);
         threads.push(spawn("recovery", marks, move || {
             let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
@@ -348,7 +361,8 @@ impl Vault {
             tier,
             disk_limit: options.disk_limit,
             stopping,
-            keeper: news,
+            sealer,
+            housekeeper: Mutex::new(Some(housekeeper)),
             threads: Mutex::new(threads),
         };
         Ok((Self { inner: Arc::new(inner) }, writers))

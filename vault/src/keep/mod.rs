@@ -1,15 +1,20 @@
 //! What happens to files over time.
 //!
-//! - `keeper`: the thread that seals what is cut, keeps WAL files ready, watches the disk and removes what is released.
-//! - `retention`: which sealed segments may go. `unlink`: their files, removed and confirmed.
+//! - `sealer`: the thread that puts on record what happens to segments; it may wait for the ledger. `spares`: WAL files kept ready. `trim`: what is released, or
+//!   dropped to make room, and put on record as trimmed; `retention` says which.
+//! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `unlink`: the files of trimmed segments.
 //! - `disk_tier`: how full the disk is. `ballast`: space held back for starts and removals.
-//! - `vault_clock`: the clock that retention and expiry go by.
+//! - `vault_clock`: the clock that retention and expiry go by. `parts`: what all of them share.
 //!
-//! *Released*: nobody needs the segment any more. *Trimmed*: on record as removed; only then its files go.
+//! *Released*: nobody needs the segment any more. *Trimmed*: on record as removed; only then its files go. *Gone*: no file of it can come back.
 
 pub(crate) mod ballast;
 pub(crate) mod disk_tier;
-pub(crate) mod keeper;
+pub(crate) mod housekeeper;
+pub(crate) mod parts;
 pub(crate) mod retention;
+pub(crate) mod sealer;
+pub(crate) mod spares;
+mod trim;
 pub(crate) mod unlink;
 pub(crate) mod vault_clock;

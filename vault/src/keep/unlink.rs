@@ -8,38 +8,50 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::keep::keeper::KeeperParts;
+use crate::keep::parts::KeepParts;
 use crate::segment::{open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
 
 /// Segments whose trim is on record, and not confirmed yet.
 #[derive(Default)]
-pub(crate) struct ToUnlink(Mutex<BTreeSet<SegmentId>>);
+pub(crate) struct ToUnlink(Mutex<Segments>);
+
+#[derive(Default)]
+struct Segments {
+    /// Their files may still be there.
+    trimmed: BTreeSet<SegmentId>,
+    /// Nothing is left of them, not even after a power cut.
+    gone: BTreeSet<SegmentId>,
+}
 
 impl ToUnlink {
     pub(crate) fn of(trimmed: impl Iterator<Item = SegmentId>) -> Self {
-        Self(Mutex::new(trimmed.collect()))
+        Self(Mutex::new(Segments {
+            trimmed: trimmed.collect(),
+            gone: BTreeSet::new(),
+        }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<SegmentId>> {
+    fn lock(&self) -> MutexGuard<'_, Segments> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, id: SegmentId) {
-        self.lock().insert(id);
+        self.lock().trimmed.insert(id);
     }
 
     pub(crate) fn has(&self, id: SegmentId) -> bool {
-        self.lock().contains(&id)
+        let segments = self.lock();
+        segments.trimmed.contains(&id) || segments.gone.contains(&id)
     }
 }
 
-/// Removes what can be removed of trimmed segments, and confirms those of which nothing is left. Whatever fails is tried again at the next call.
+/// Removes what can be removed of trimmed segments. Whatever fails is tried again at the next call.
 ///
 /// # Errors
-/// The ledger did not take it, or the first file that could not be removed.
-pub(crate) fn unlink_trimmed(parts: &KeeperParts) -> Result<(), VaultError> {
-    let all: Vec<SegmentId> = parts.to_unlink.lock().iter().copied().collect();
+/// The first file that could not be removed, or folder that could not be synced.
+pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
+    let all: Vec<SegmentId> = parts.to_unlink.lock().trimmed.iter().copied().collect();
     let mut failed = None;
     let mut gone = Vec::new();
     for id in all {
@@ -55,22 +67,31 @@ pub(crate) fn unlink_trimmed(parts: &KeeperParts) -> Result<(), VaultError> {
         .flat_map(|id| [segment_dir(&parts.data, *id), wal_dir(&parts.data, id.node, id.shard)])
         .filter(|folder| folder.is_dir())
         .collect();
-    for folder in folders {
-        if let Err(error) = file_io::sync_dir(&folder) {
-            // Nobody can tell any more whether these names are gone: the next start looks.
-            let mut waiting = parts.to_unlink.lock();
-            waiting.retain(|id| !gone.contains(id));
-            return Err(error);
-        }
-    }
-    parts.ledger.unlinked(&gone)?;
-    let mut waiting = parts.to_unlink.lock();
-    waiting.retain(|id| !gone.contains(id));
+    let synced = folders.iter().try_for_each(|folder| file_io::sync_dir(folder));
+    let mut segments = parts.to_unlink.lock();
+    // Where a sync failed, nobody can tell any more whether these names are gone: the next start looks.
+    segments.trimmed.retain(|id| !gone.contains(id));
+    synced?;
+    segments.gone.extend(gone);
     failed.map_or(Ok(()), Err)
 }
 
+/// Confirms to the ledger what is gone.
+///
+/// # Errors
+/// The ledger did not take it: it is said again at the next call.
+pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
+    let gone: Vec<SegmentId> = parts.to_unlink.lock().gone.iter().copied().collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    parts.ledger.unlinked(&gone)?;
+    parts.to_unlink.lock().gone.retain(|id| !gone.contains(id));
+    Ok(())
+}
+
 /// Removes a trimmed segment's files; says whether nothing of it is left.
-fn unlink(parts: &KeeperParts, id: SegmentId) -> Result<bool, VaultError> {
+fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
     file_io::remove(&segment_path(&parts.data, id))?;
     file_io::remove(&open_path(&parts.data, id))?;
     let wal = wal_path(&parts.data, id);

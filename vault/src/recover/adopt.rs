@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::SegmentId;
-use crate::keep::keeper::KeeperParts;
+use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
 use crate::read::table::Slot;
 use crate::segment::header::SegmentHeader;
@@ -50,7 +50,7 @@ fn damaged(path: &Path, what: &'static str) -> VaultError {
 
 /// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is whole: a WAL file goes only after its
 /// segment was sealed, so this record is older than the file. Damage in its blocks is found where they are read.
-pub(crate) fn adopt_sealed(parts: &KeeperParts, known: &[KnownSegment]) {
+pub(crate) fn adopt_sealed(parts: &KeepParts, known: &[KnownSegment]) {
     let open = known.iter().filter_map(|k| match k {
         KnownSegment::Open(open) => Some(*open),
         KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
@@ -64,7 +64,7 @@ pub(crate) fn adopt_sealed(parts: &KeeperParts, known: &[KnownSegment]) {
     }
 }
 
-fn is_unread(parts: &KeeperParts, id: SegmentId) -> bool {
+fn is_unread(parts: &KeepParts, id: SegmentId) -> bool {
     matches!(
         parts.table.get(id.shard, id.index),
         Some(Slot::Unreadable { sealed: None, .. })
@@ -72,7 +72,7 @@ fn is_unread(parts: &KeeperParts, id: SegmentId) -> bool {
 }
 
 /// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is not it.
-fn has_wal(parts: &KeeperParts, open: &OpenRecord) -> bool {
+fn has_wal(parts: &KeepParts, open: &OpenRecord) -> bool {
     let path = wal_path(&parts.data, open.id);
     match DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader)) {
         Ok(header) => header.uuid == open.file_uuid,
@@ -80,7 +80,7 @@ fn has_wal(parts: &KeeperParts, open: &OpenRecord) -> bool {
     }
 }
 
-fn adopt(parts: &KeeperParts, open: &OpenRecord) -> Result<bool, VaultError> {
+fn adopt(parts: &KeepParts, open: &OpenRecord) -> Result<bool, VaultError> {
     let path = segment_path(&parts.data, open.id);
     if !path.exists() || has_wal(parts, open) {
         return Ok(false);

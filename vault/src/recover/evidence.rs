@@ -5,7 +5,7 @@ use super::recut::Copies;
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::EntryNumber;
-use crate::keep::keeper::KeeperParts;
+use crate::keep::parts::KeepParts;
 use crate::limits::PAGE;
 use crate::read::quarantine::Quarantined;
 use crate::recover::unsynced_tail::Durable;
@@ -14,7 +14,7 @@ use crate::wal::scan::WalScan;
 
 /// Quarantines the byte ranges that were durable; says of the others that they were not.
 pub(super) fn keep_damaged(
-    parts: &KeeperParts,
+    parts: &KeepParts,
     wal: &LeftWal,
     reader: &mut DiskReader,
     found: &WalScan,
@@ -67,7 +67,7 @@ fn lost(missing: Option<(EntryNumber, EntryNumber)>, copies: &Copies) -> Option<
 }
 
 pub(super) fn keep_bytes(
-    parts: &KeeperParts,
+    parts: &KeepParts,
     wal: &LeftWal,
     reader: &mut DiskReader,
     (offset, len): (u64, u64),

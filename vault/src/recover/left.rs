@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::keep::keeper::KeeperParts;
+use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
 use crate::read::table::Slot;
 use crate::segment::segment_path;
@@ -82,7 +82,7 @@ pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Optio
 }
 
 /// Marks everything that is on record, and every file that is on none, in the table, so that no reader passes it.
-pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegment]) {
+pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegment]) {
     for segment in known {
         let id = segment.id();
         let slot = match segment {
@@ -106,7 +106,7 @@ pub(crate) fn announce(parts: &KeeperParts, left: &[LeftWal], known: &[KnownSegm
 }
 
 /// Says which sealed segments have lost their file. Nothing is removed.
-pub(crate) fn compare_with_record(parts: &KeeperParts) {
+pub(crate) fn compare_with_record(parts: &KeepParts) {
     for (shard, index, slot) in parts.table.all() {
         let id = SegmentId {
             node: parts.node,
@@ -126,7 +126,7 @@ pub(crate) fn compare_with_record(parts: &KeeperParts) {
 }
 
 /// Shows the segment files that are on no record.
-fn announce_unknown(parts: &KeeperParts) {
+fn announce_unknown(parts: &KeepParts) {
     for (path, id) in segment_files(&parts.data, parts.node) {
         let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open");
         if !is_segment || parts.table.get(id.shard, id.index).is_some() || parts.to_unlink.has(id) {

@@ -15,7 +15,8 @@ use fail::fail_point;
 use crate::error::{Disposition, VaultError};
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
-use crate::keep::keeper::{KeeperParts, may_pass, seal_on_record};
+use crate::keep::parts::KeepParts;
+use crate::keep::sealer::{may_pass, seal_on_record};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::limits::PAGE;
 use crate::read::quarantine::Quarantined;
@@ -110,7 +111,7 @@ impl Task {
 }
 
 /// Recovers what it can at once, and gives back what is left to do.
-pub(crate) fn recover_now(parts: &KeeperParts, left: Vec<LeftWal>) -> Vec<LeftWal> {
+pub(crate) fn recover_now(parts: &KeepParts, left: Vec<LeftWal>) -> Vec<LeftWal> {
     let mut shards = by_shard(left);
     // The start waits for this, so it waits for nothing itself.
     shards
@@ -129,7 +130,7 @@ fn by_shard(left: Vec<LeftWal>) -> BTreeMap<ShardId, Vec<Task>> {
 }
 
 /// Recovers all of it, and tries again what could not be read until that succeeds or `stopping` says so. `tried` is called once, when everything was.
-pub(crate) fn recover_all(parts: &KeeperParts, left: Vec<LeftWal>, stopping: &dyn Fn() -> bool, tried: impl FnOnce()) {
+pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn Fn() -> bool, tried: impl FnOnce()) {
     let mut shards = by_shard(left);
     let patience = Patience::Until(stopping);
     let mut tried = Some(tried);
@@ -175,7 +176,7 @@ impl Patience<'_> {
 }
 
 /// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it needs.
-fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
+fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
         if task.progress != Progress::Done && parts.table.is_lost(task.wal.id.shard, task.wal.id.index) {
             task.progress = Progress::GivenUp;
@@ -224,7 +225,7 @@ fn recover_shard(parts: &KeeperParts, tasks: &mut Vec<Task>, patience: &Patience
 }
 
 /// Scans the files that are to be recovered, and those whose marks they need. Says of each that cannot be judged now why not.
-fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
+fn survey_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
     let mut unread: BTreeMap<SegmentIndex, String> = BTreeMap::new();
     let mut older_to_do = false;
     for task in tasks.iter_mut() {
@@ -266,12 +267,7 @@ fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) 
 }
 
 /// What a try means for a file; a failure is shown.
-fn progress_after(
-    parts: &KeeperParts,
-    task: &Task,
-    tried: Result<(), VaultError>,
-    patience: &Patience<'_>,
-) -> Progress {
+fn progress_after(parts: &KeepParts, task: &Task, tried: Result<(), VaultError>, patience: &Patience<'_>) -> Progress {
     let Err(error) = tried else { return Progress::Done };
     if patience.is_stopping() {
         return Progress::ToDo;
@@ -289,7 +285,7 @@ fn progress_after(
 }
 
 /// Whether a file is only still to be removed: its segment is sealed and in place, or trimmed.
-fn needs_nothing(parts: &KeeperParts, wal: &LeftWal) -> bool {
+fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     match wal.known {
         Some(KnownSegment::Sealed(_)) => {
             // Where that cannot be told the file stays: recovery cuts it again and finds the same.
@@ -302,7 +298,7 @@ fn needs_nothing(parts: &KeeperParts, wal: &LeftWal) -> bool {
 }
 
 /// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give them another time.
-fn remove_wal(parts: &KeeperParts, task: &Task) -> bool {
+fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
     let removed = if task.survey.as_ref().is_some_and(|s| s.misses_pages) {
         let why = "the disk did not give all of its pages when it was recovered".to_owned();
@@ -320,7 +316,7 @@ fn remove_wal(parts: &KeeperParts, task: &Task) -> bool {
 }
 
 /// Scans a file. Pages that the disk does not give are asked for a few times before the scan stands.
-fn survey(parts: &KeeperParts, wal: &LeftWal, patience: &Patience<'_>) -> Result<Survey, VaultError> {
+fn survey(parts: &KeepParts, wal: &LeftWal, patience: &Patience<'_>) -> Result<Survey, VaultError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -342,7 +338,7 @@ fn survey(parts: &KeeperParts, wal: &LeftWal, patience: &Patience<'_>) -> Result
 
 /// Recovers one file, and waits for what passes: room on the disk, the ledger.
 fn recover_patiently(
-    parts: &KeeperParts,
+    parts: &KeepParts,
     task: &Task,
     marks: &BTreeMap<Epoch, BootMarks>,
     patience: &Patience<'_>,
@@ -370,7 +366,7 @@ fn is_of_ledger(error: &VaultError) -> bool {
 }
 
 /// Recovers one file with what its boot's files say of it.
-fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMarks>) -> Result<(), VaultError> {
+fn recover_one(parts: &KeepParts, task: &Task, marks: &BTreeMap<Epoch, BootMarks>) -> Result<(), VaultError> {
     let Task {
         wal,
         survey: Some(survey),
@@ -440,7 +436,7 @@ fn recover_one(parts: &KeeperParts, task: &Task, marks: &BTreeMap<Epoch, BootMar
 }
 
 /// The file's header, and whether it is its own: where both pages are damaged it is what the ledger knows.
-fn header_of(parts: &KeeperParts, wal: &LeftWal, reader: &mut DiskReader) -> Result<(WalHeader, bool), VaultError> {
+fn header_of(parts: &KeepParts, wal: &LeftWal, reader: &mut DiskReader) -> Result<(WalHeader, bool), VaultError> {
     let open = match wal.known {
         Some(KnownSegment::Open(open)) => Some(open),
         Some(KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) | None => None,
@@ -471,7 +467,7 @@ fn header_of(parts: &KeeperParts, wal: &LeftWal, reader: &mut DiskReader) -> Res
 }
 
 /// Ends a segment that never held an entry. Its file was read twice when this is called done: one read may be wrong.
-fn drop_empty(parts: &KeeperParts, wal: &LeftWal, header: &WalHeader, found: &WalScan) -> Result<(), VaultError> {
+fn drop_empty(parts: &KeepParts, wal: &LeftWal, header: &WalHeader, found: &WalScan) -> Result<(), VaultError> {
     let mut reader = DiskReader::direct(&wal.path)?;
     if scan(&mut reader, header, &mut |_, _| Ok(()))? != *found {
         return Err(two_reads_differ(wal.id));
@@ -484,7 +480,7 @@ fn drop_empty(parts: &KeeperParts, wal: &LeftWal, header: &WalHeader, found: &Wa
     Ok(())
 }
 
-fn seal(parts: &KeeperParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(), VaultError> {
+fn seal(parts: &KeepParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(), VaultError> {
     if let Some(KnownSegment::Sealed(before)) = wal.known {
         // Its segment file is gone, and its WAL was still there.
         if before.digest != segment.digest {

@@ -8,7 +8,7 @@ use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Lsn, SegmentId};
-use crate::keep::keeper::KeeperParts;
+use crate::keep::parts::KeepParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
@@ -32,7 +32,7 @@ pub(super) struct EarlierCuts {
 }
 
 /// Whether an entry was synced does not matter here: what has its right CRC was appended.
-pub(super) fn earlier_cuts(parts: &KeeperParts, header: &WalHeader, found: &WalScan) -> EarlierCuts {
+pub(super) fn earlier_cuts(parts: &KeepParts, header: &WalHeader, found: &WalScan) -> EarlierCuts {
     let mut cuts = EarlierCuts::default();
     let copies = &mut cuts.copies;
     for path in [segment_path(&parts.data, header.id), open_path(&parts.data, header.id)] {
@@ -111,7 +111,7 @@ pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
 
 /// Cuts the segment anew from the WAL, with the copies put back.
 pub(super) fn cut_again(
-    parts: &KeeperParts,
+    parts: &KeepParts,
     header: &WalHeader,
     reader: &mut DiskReader,
     found: &WalScan,

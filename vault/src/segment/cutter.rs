@@ -3,7 +3,7 @@
 //! **Invariants.** I1: every entry of a WAL file goes into its segment, in order. I2: a segment is handed on only when its WAL file is complete and the segment
 //! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start. I4: a block that was given to the sink is the same whenever it
 //! is cut again.
-//! **Not here**: naming, recording and reuse (`keeper`); what an earlier boot left (`recovery`).
+//! **Not here**: naming, recording and reuse (`keep`); what an earlier boot left (`recovery`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::keep::keeper::News;
+use crate::keep::sealer::SealRequest;
 use crate::limits::{FORGET_BYTES, PAGE};
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
@@ -73,7 +73,7 @@ pub(crate) struct Cutter {
     shared: Arc<ShardShared>,
     wal: Arc<WalFile>,
     rolls: Receiver<Roll>,
-    keeper: Sender<News>,
+    sealer: Sender<SealRequest>,
     sink: Option<Box<dyn BlockSink>>,
     builder: BlockBuilder,
     file: Option<SegmentWriter>,
@@ -91,7 +91,7 @@ impl Cutter {
         shared: Arc<ShardShared>,
         first: Arc<WalFile>,
         rolls: Receiver<Roll>,
-        keeper: Sender<News>,
+        sealer: Sender<SealRequest>,
         sink: Option<Box<dyn BlockSink>>,
     ) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Cutter {
             shared,
             wal: first,
             rolls,
-            keeper,
+            sealer,
             sink,
             builder: BlockBuilder::new(),
             file: None,
@@ -165,8 +165,8 @@ impl Cutter {
         }
         self.forget();
         let wal = std::mem::replace(&mut self.wal, next);
-        // The keeper outlives the cutters, so it takes this.
-        let _ = self.keeper.send(News::Cut(
+        // The sealer outlives the cutters, so it takes this.
+        let _ = self.sealer.send(SealRequest::Cut(
             wal.header.id.shard,
             Box::new(CutSegment { segment, wal, map }),
         ));

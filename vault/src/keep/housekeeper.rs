@@ -1,0 +1,115 @@
+//! The housekeeper: one thread that watches the disk and removes files. It never waits for a ledger, so that a catalogue that does not answer
+//! stops neither the disk tiers nor the ballast nor the removal of what is already on record as trimmed.
+//!
+//! **Invariants.** I1: nothing is removed that is not on record as trimmed. I2: a failure is tried again at the next turn.
+//! **Not here**: what is to be trimmed, and putting that on record (`trim`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::disk_tier::{DiskTier, DiskUse, disk_tier};
+use super::parts::KeepParts;
+use super::unlink::remove_files;
+use crate::wal::shard::ShardShared;
+
+/// How often it looks.
+const TURN: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct Housekeeper {
+    pub(crate) parts: KeepParts,
+    pub(crate) shards: Vec<Arc<ShardShared>>,
+    /// Closed when it is to end.
+    pub(crate) end: Receiver<Infallible>,
+}
+
+impl Housekeeper {
+    pub(crate) fn run(self) {
+        loop {
+            look_at_disk(&self.parts, self.shards.iter());
+            if let Err(error) = remove_files(&self.parts) {
+                tracing::warn!(%error, "segment.remove.failed");
+                self.parts.give_up_ballast_if_full();
+            }
+            match self.end.recv_timeout(TURN) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+/// Looks how full the disk is, and sets the tier.
+pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
+    let segments: u64 = parts
+        .table
+        .all()
+        .into_iter()
+        .filter_map(|(_, _, slot)| slot.sealed().map(|s| s.stats.stored_bytes))
+        .sum();
+    let open: u64 = shards.map(|shard| shard.open_bytes()).sum();
+    let ballast = parts.ballast.bytes();
+    parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);
+    let kept = parts.quarantine.bytes() + parts.kept_entries.bytes();
+    let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + kept + ballast;
+    let mut disk = DiskUse {
+        own,
+        limit: parts.disk_limit,
+        ..DiskUse::default()
+    };
+    match rustix::fs::statvfs(&parts.data) {
+        Ok(fs) => {
+            // As `df` counts: what is reserved for others is neither used nor ours.
+            disk.filesystem_used = fs.f_blocks.saturating_sub(fs.f_bfree) * fs.f_frsize;
+            disk.filesystem_size = disk.filesystem_used + fs.f_bavail * fs.f_frsize;
+        }
+        Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.look.failed"),
+    }
+    parts.counts.own_bytes.store(own, Ordering::Relaxed);
+    parts
+        .counts
+        .filesystem_used
+        .store(disk.filesystem_used, Ordering::Relaxed);
+    parts
+        .counts
+        .filesystem_size
+        .store(disk.filesystem_size, Ordering::Relaxed);
+    let tier = disk_tier(&disk);
+    let before = DiskTier::from_u8(parts.tier.swap(tier as u8, Ordering::Relaxed));
+    if tier != before {
+        let (from, to) = (before.name(), tier.name());
+        let (used, size) = (disk.filesystem_used, disk.filesystem_size);
+        let limit = parts.disk_limit;
+        // Evicting is what a node with a long retention does all day.
+        if tier.max(before) == DiskTier::Refuse {
+            tracing::warn!(
+                from,
+                to,
+                bytes = own,
+                limit,
+                filesystem_used = used,
+                filesystem_size = size,
+                "disk.tier.changed"
+            );
+        } else {
+            tracing::info!(
+                from,
+                to,
+                bytes = own,
+                limit,
+                filesystem_used = used,
+                filesystem_size = size,
+                "disk.tier.changed"
+            );
+        }
+    }
+    if tier == DiskTier::Normal
+        && let Err(error) = parts.ballast.keep()
+    {
+        tracing::warn!(%error, "disk.ballast.failed");
+    }
+    disk
+}

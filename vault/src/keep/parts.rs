@@ -1,0 +1,77 @@
+//! What those who keep the files share with each other, and with the recovery.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::ballast::Ballast;
+use super::disk_tier::DiskTier;
+use super::retention::{OnFull, Release};
+use super::unlink::ToUnlink;
+use super::vault_clock::VaultClock;
+use crate::ids::NodeId;
+use crate::ledger::Ledger;
+use crate::read::kept_entries::KeptEntries;
+use crate::read::quarantine::Quarantine;
+use crate::read::table::Table;
+use crate::wal::file::WalPlan;
+
+/// What is counted, for status and metrics.
+#[derive(Default, Debug)]
+pub(crate) struct KeepCounts {
+    pub(crate) sealed: AtomicU64,
+    pub(crate) trimmed: AtomicU64,
+    /// Segments, entries and bytes of files that were dropped unreleased.
+    pub(crate) dropped: [AtomicU64; 3],
+    pub(crate) ballast_bytes: AtomicU64,
+    pub(crate) wal_made: AtomicU64,
+    pub(crate) wal_recycled: AtomicU64,
+    /// Bytes of WAL files on disk, ready ones and recovered ones included.
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) own_bytes: AtomicU64,
+    pub(crate) filesystem_used: AtomicU64,
+    pub(crate) filesystem_size: AtomicU64,
+}
+
+/// What they share.
+#[derive(Clone)]
+pub(crate) struct KeepParts {
+    pub(crate) data: PathBuf,
+    pub(crate) node: NodeId,
+    pub(crate) plan: WalPlan,
+    pub(crate) spares_wanted: usize,
+    pub(crate) disk_limit: u64,
+    pub(crate) retention: Duration,
+    pub(crate) release: Release,
+    pub(crate) on_full: OnFull,
+    pub(crate) ballast: Arc<Ballast>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) kept_entries: Arc<KeptEntries>,
+    pub(crate) counts: Arc<KeepCounts>,
+    pub(crate) tier: Arc<AtomicU8>,
+    pub(crate) clock: VaultClock,
+    /// Whether the recovery waits for room.
+    pub(crate) recovery_is_short: Arc<AtomicBool>,
+    pub(crate) to_unlink: Arc<ToUnlink>,
+}
+
+impl KeepParts {
+    pub(crate) fn is_refusing(&self) -> bool {
+        DiskTier::from_u8(self.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse
+    }
+
+    /// Gives up the ballast where a removal failed on a full disk: it may want the space that is missing.
+    pub(crate) fn give_up_ballast_if_full(&self) {
+        if !self.is_refusing() {
+            return;
+        }
+        match self.ballast.give_up() {
+            Ok(true) => tracing::warn!("disk.ballast.given_up"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "disk.ballast.failed"),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The sealer: one thread that puts on record what happens to segments: sealed, opened, trimmed, gone. It may wait for the ledger.
+//!
+//! **Invariants.** I1: a segment is on record as sealed only when its file is synced and in place. I2: a failure is tried again at the next turn; it never loses anything.
+//! **Not here**: what must go on while the ledger does not answer (`housekeeper`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::parts::KeepParts;
+use super::spares::{KeptShard, UsedWal, keep_spares};
+use super::unlink::confirm_gone;
+use crate::error::{Disposition, VaultError};
+use crate::file_io;
+use crate::ids::ShardId;
+use crate::ledger::SealRecord;
+use crate::read::table::Slot;
+use crate::segment::cutter::CutSegment;
+use crate::segment::segment_path;
+
+/// How often the sealer looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
+const TURN: Duration = Duration::from_millis(25);
+/// The same while nothing is appended, so that an idle node sleeps.
+const IDLE_TURN: Duration = Duration::from_millis(250);
+/// How often it looks at retention.
+const TRIM_TURN: Duration = Duration::from_secs(1);
+/// How often the clock is kept in the ledger: a crash sets it back by so much.
+const CLOCK_KEEP: Duration = Duration::from_secs(300);
+
+/// What the sealer is told.
+pub(crate) enum SealRequest {
+    /// A segment of this shard is cut to its end.
+    Cut(ShardId, Box<CutSegment>),
+    /// Do what there is, and end.
+    Stop,
+}
+
+/// See the module.
+pub(crate) struct Sealer {
+    pub(super) parts: KeepParts,
+    pub(super) shards: Vec<KeptShard>,
+    requests: Receiver<SealRequest>,
+    trimmed_at: Option<Instant>,
+    clock_kept: Option<Instant>,
+}
+
+impl Sealer {
+    pub(crate) fn new(parts: KeepParts, shards: Vec<KeptShard>, requests: Receiver<SealRequest>) -> Self {
+        Self {
+            parts,
+            shards,
+            requests,
+            trimmed_at: None,
+            clock_kept: None,
+        }
+    }
+
+    /// Runs until it is told to stop, or everybody who could tell it is gone.
+    pub(crate) fn run(mut self) {
+        loop {
+            let pause = self.pause();
+            let stop = match self.requests.recv_timeout(pause) {
+                Ok(SealRequest::Cut(shard, cut)) => {
+                    if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
+                        kept.cut = Some(cut.segment.header.id.index);
+                        kept.to_seal.push_back(*cut);
+                    }
+                    false
+                }
+                Ok(SealRequest::Stop) | Err(RecvTimeoutError::Disconnected) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+            };
+            self.turn(stop);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// How long the next turn may wait.
+    fn pause(&mut self) -> Duration {
+        let mut busy = false;
+        for kept in &mut self.shards {
+            let appended = std::mem::replace(&mut kept.seen, kept.shared.written()) != kept.seen;
+            busy |= appended || !kept.to_seal.is_empty() || kept.handed.len() < self.parts.spares_wanted;
+        }
+        if busy { TURN } else { IDLE_TURN }
+    }
+
+    fn turn(&mut self, stopping: bool) {
+        for i in 0..self.shards.len() {
+            if let Err(error) = self.seal(i) {
+                tracing::warn!(shard = %self.shards[i].shared.id, %error, "segment.seal.failed");
+                self.give_up_after(&error);
+            }
+            if stopping {
+                continue;
+            }
+            if let Err(error) = keep_spares(&self.parts, &mut self.shards[i]) {
+                tracing::warn!(shard = %self.shards[i].shared.id, %error, "wal.spare.failed");
+                self.give_up_after(&error);
+            }
+        }
+        if stopping {
+            self.keep_clock(true);
+        } else if self.trimmed_at.is_none_or(|at| at.elapsed() >= TRIM_TURN) {
+            self.trimmed_at = Some(Instant::now());
+            self.keep_clock(false);
+            self.trim_all();
+            if let Err(error) = confirm_gone(&self.parts) {
+                tracing::warn!(%error, "segment.unlink.not_confirmed");
+            }
+        }
+    }
+
+    /// Keeps the clock in the ledger, now and then and at the end.
+    fn keep_clock(&mut self, now: bool) {
+        if now || self.clock_kept.is_none_or(|at| at.elapsed() >= CLOCK_KEEP) {
+            self.clock_kept = Some(Instant::now());
+            if let Err(error) = self.parts.ledger.keep_clock(self.parts.clock.mark()) {
+                tracing::warn!(%error, "vault.clock.not_kept");
+            }
+        }
+    }
+
+    /// A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
+    fn give_up_after(&self, error: &VaultError) {
+        let is_final = match error {
+            VaultError::Ledger(error) => error.disposition == Disposition::Fatal,
+            VaultError::FolderSync { .. } => true,
+            _ => false,
+        };
+        if is_final {
+            for kept in &self.shards {
+                kept.shared.watermark.fail(error.to_string());
+            }
+        }
+    }
+
+    /// Seals what is cut, in order.
+    fn seal(&mut self, i: usize) -> Result<(), VaultError> {
+        while let Some(cut) = self.shards[i].to_seal.front() {
+            let record = seal_on_record(
+                &self.parts,
+                &cut.segment.path,
+                SealRecord {
+                    id: cut.segment.header.id,
+                    epoch: cut.segment.header.epoch,
+                    stats: cut.segment.stats,
+                    digest: cut.segment.digest,
+                    sealed_ns: self.parts.clock.now_ns(),
+                },
+            )?;
+            self.parts
+                .table
+                .set(record.id.shard, record.id.index, Slot::Sealed(record));
+            self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
+            // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.
+            self.trimmed_at = None;
+            let kept = &mut self.shards[i];
+            if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
+                kept.reusable.push(UsedWal {
+                    path: wal.path.clone(),
+                    file: Arc::clone(&wal.file),
+                    map,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a complete, synced segment file in place and on record.
+pub(crate) fn seal_on_record(
+    parts: &KeepParts,
+    from: &std::path::Path,
+    record: SealRecord,
+) -> Result<SealRecord, VaultError> {
+    let to = segment_path(&parts.data, record.id);
+    // A turn before this one may have come as far as the rename, and the ledger did not answer: a folder whose sync failed ends the shard.
+    if from.try_exists().map_err(VaultError::io("look at", from))? {
+        file_io::rename(from, &to)?;
+    } else {
+        to.metadata().map_err(VaultError::io("look at", &to))?;
+    }
+    parts.ledger.seal_segment(&record)?;
+    tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
+        bytes = record.stats.stored_bytes, "segment.seal.done");
+    Ok(record)
+}
+
+/// Whether trying again can help.
+pub(crate) fn may_pass(error: &VaultError) -> bool {
+    matches!(error.disposition(), Disposition::Overloaded | Disposition::Retry)
+}

@@ -1,0 +1,163 @@
+//! WAL files kept ready for a shard: used ones first, new ones where the disk allows.
+//!
+//! **Invariants.** I1: a WAL file takes entries only after its segment is on record as open. I2: a WAL file is used again or removed only after its segment is on record as sealed, its segment
+//! file synced and in place.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+
+use super::disk_tier::DiskTier;
+use super::parts::KeepParts;
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{Lsn, SegmentId, SegmentIndex};
+use crate::ledger::OpenRecord;
+use crate::limits::ROLLED_FILES_MAX;
+use crate::read::table::Slot;
+use crate::segment::cutter::CutSegment;
+use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
+use crate::wal::map::MapWriter;
+use crate::wal::shard::ShardShared;
+
+/// One shard, as the sealer sees it.
+pub(crate) struct KeptShard {
+    pub(crate) shared: Arc<ShardShared>,
+    pub(crate) spares: SyncSender<SpareWal>,
+    pub(crate) next_index: SegmentIndex,
+    /// Files that were handed out and have not taken over yet, oldest first.
+    pub(crate) handed: VecDeque<SegmentIndex>,
+    /// The last segment that is cut to its end.
+    pub(crate) cut: Option<SegmentIndex>,
+    /// Cut segments whose seal is still to do, oldest first.
+    pub(crate) to_seal: VecDeque<CutSegment>,
+    /// Files whose segment is sealed.
+    pub(crate) reusable: Vec<UsedWal>,
+    /// A file that is on disk and not on record yet.
+    pub(crate) unopened: Option<SpareWal>,
+    /// The last entry that was appended when the sealer last looked.
+    pub(crate) seen: Option<Lsn>,
+}
+
+impl KeptShard {
+    /// Whether so many files wait for the cutter or the syncer that there would be no room in their channels for another one.
+    fn is_behind(&self) -> bool {
+        let first = self.shared.first().get();
+        let cut = self.cut.map_or(first, |index| index.get() + 1);
+        let synced = self.shared.watermark.durable().map_or(first, |lsn| lsn.index().get());
+        (self.next_index.get() - cut.min(synced)) as usize >= ROLLED_FILES_MAX
+    }
+}
+
+/// A WAL file whose segment is sealed.
+pub(crate) struct UsedWal {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
+    pub(super) map: MapWriter,
+}
+
+/// Keeps the wanted number of files ready, used ones first, and removes those that are too many.
+pub(super) fn keep_spares(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
+    loop {
+        let current = kept.shared.current();
+        kept.handed.retain(|index| *index > current);
+        if kept.handed.len() >= parts.spares_wanted || kept.is_behind() {
+            break;
+        }
+        if kept.unopened.is_none() {
+            let Some(spare) = next_file(parts, kept)? else {
+                return Ok(());
+            };
+            kept.unopened = Some(spare);
+        }
+        open_next(parts, kept)?;
+    }
+    while kept.reusable.len() > parts.spares_wanted {
+        file_io::remove(&kept.reusable[0].path)?;
+        drop(kept.reusable.remove(0));
+        parts.counts.wal_bytes.fetch_sub(parts.plan.size, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A file for the shard's next segment: a used one, or a new one where the disk allows. `None` when it does not.
+fn next_file(parts: &KeepParts, kept: &mut KeptShard) -> Result<Option<SpareWal>, VaultError> {
+    let id = SegmentId {
+        node: parts.node,
+        shard: kept.shared.id,
+        index: kept.next_index,
+    };
+    if let Some(at) = kept.reusable.iter().position(|used| used.map.is_unshared()) {
+        let used = kept.reusable.remove(at);
+        let spare = match recycle(&parts.data, &used.path, used.file, used.map, id, &parts.plan) {
+            Ok(spare) => spare,
+            Err(error) => {
+                // Half relabelled, it is of no segment; its own is sealed.
+                parts.counts.wal_bytes.fetch_sub(parts.plan.size, Ordering::Relaxed);
+                file_io::remove(&used.path)?;
+                return Err(error);
+            }
+        };
+        if spare.is_some() {
+            kept.next_index = next_index(kept.next_index);
+            parts.counts.wal_recycled.fetch_add(1, Ordering::Relaxed);
+            return Ok(spare);
+        }
+    }
+    if DiskTier::from_u8(parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse {
+        return Ok(None);
+    }
+    // Where none is ready the writer is about to wait: slower first syncs cost it less.
+    let fill = if kept.handed.is_empty() {
+        Fill::Nothing
+    } else {
+        Fill::Zeros
+    };
+    make_file(parts, id, fill).map(|spare| {
+        kept.next_index = next_index(kept.next_index);
+        Some(spare)
+    })
+}
+
+/// Makes a new file and counts it.
+pub(crate) fn make_file(parts: &KeepParts, id: SegmentId, fill: Fill) -> Result<SpareWal, VaultError> {
+    let spare = make(&parts.data, id, &parts.plan, fill)?;
+    parts.counts.wal_made.fetch_add(1, Ordering::Relaxed);
+    parts.counts.wal_bytes.fetch_add(parts.plan.size, Ordering::Relaxed);
+    Ok(spare)
+}
+
+/// The index after `index`.
+pub(crate) fn next_index(index: SegmentIndex) -> SegmentIndex {
+    index
+        .checked_next()
+        .expect("2^32 segments of at least 64 KiB outlast any disk")
+}
+
+/// Puts the waiting file on record and hands it to the writer.
+fn open_next(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
+    let Some(spare) = &kept.unopened else { return Ok(()) };
+    open_on_record(parts, &spare.wal)?;
+    let index = spare.wal.header.id.index;
+    if let Some(spare) = kept.unopened.take() {
+        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
+        let _ = kept.spares.try_send(spare);
+        kept.handed.push_back(index);
+    }
+    Ok(())
+}
+
+/// Puts a file on record as open, and into the table.
+pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>) -> Result<(), VaultError> {
+    let id = wal.header.id;
+    parts.ledger.open_segment(&OpenRecord {
+        id,
+        epoch: wal.header.epoch,
+        file_uuid: wal.header.uuid,
+    })?;
+    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
+    Ok(())
+}

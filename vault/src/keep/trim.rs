@@ -1,0 +1,120 @@
+//! Trimming: what is released, or dropped to make room, is put on record as trimmed. It may wait for the ledger.
+//!
+//! **Invariant** I1: a segment is trimmed only as `retention` says, and what an exporter had delivered is never trimmed as dropped.
+//! **Not here**: removing the files (`unlink`).
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use super::disk_tier::DiskUse;
+use super::housekeeper::look_at_disk;
+use super::retention::{OnFull, Release, TrimRules, trim_plan};
+use super::sealer::Sealer;
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::SegmentId;
+use crate::ledger::{SealRecord, TrimReason};
+use crate::segment::segment_path;
+
+impl Sealer {
+    /// Trims until nothing is to go any more, or nothing more can.
+    pub(super) fn trim_all(&mut self) {
+        let look = |sealer: &Self| look_at_disk(&sealer.parts, sealer.shards.iter().map(|kept| &kept.shared));
+        let mut disk = look(self);
+        let mut held = BTreeSet::new();
+        let mut went = false;
+        loop {
+            let held_before = held.len();
+            let Some(bytes) = self.trim(disk, &mut held) else { break };
+            went = true;
+            // A plan that came to nothing in part is made anew. A file system may take its time to show what went.
+            disk.own = disk.own.saturating_sub(bytes);
+            disk.filesystem_used = disk.filesystem_used.saturating_sub(bytes);
+            if held.len() == held_before {
+                break;
+            }
+        }
+        if went {
+            // So that ingest goes on at once.
+            look(self);
+        }
+    }
+
+    /// Removes what is released, or dropped, but nothing of `held`, and adds to that what could not go. Says how many bytes went; `None` where nothing
+    /// was to go.
+    fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
+        let sealed: Vec<SealRecord> = self
+            .parts
+            .table
+            .all()
+            .into_iter()
+            .filter_map(|(_, _, slot)| slot.sealed().copied())
+            .filter(|record| !held.contains(&record.id))
+            .collect();
+        let rules = TrimRules {
+            now_ns: self.parts.clock.now_ns(),
+            retention: self.parts.retention,
+            release: &self.parts.release,
+            disk,
+            // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything, unless that itself needs the room.
+            on_full: if self.parts.table.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
+                self.parts.on_full
+            } else {
+                OnFull::Refuse
+            },
+            // Each shard may go on in one more file, and have one more segment cut.
+            ahead: self.shards.len() as u64 * self.parts.plan.size,
+        };
+        let mut plan = trim_plan(&sealed, &rules);
+        if let Release::By(readers) = &self.parts.release
+            && plan.iter().any(|(_, why)| *why == TrimReason::Dropped)
+        {
+            // What was read since the last look is not dropped but released.
+            readers.keep_positions();
+            plan = trim_plan(&sealed, &rules);
+        }
+        let mut bytes = 0;
+        for (id, why) in &plan {
+            match self.trim_one(*id, *why) {
+                Ok(gone) => bytes += gone,
+                Err(error) => {
+                    tracing::warn!(segment = %id, %error, "segment.trim.failed");
+                    held.insert(*id);
+                    // Saying it on record may want the space that is missing; so may removing a file.
+                    self.parts.give_up_ballast_if_full();
+                }
+            }
+        }
+        (!plan.is_empty()).then_some(bytes)
+    }
+
+    /// Removes one, and says how many bytes it had.
+    fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
+        self.parts.ledger.trim_segment(id, why)?;
+        self.parts.to_unlink.add(id);
+        let slot = self.parts.table.remove(id.shard, id.index);
+        let record = slot.and_then(|slot| slot.sealed().copied());
+        self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
+        if let (TrimReason::Dropped, Some(record)) = (why, &record) {
+            let entries = match &self.parts.release {
+                Release::By(readers) => readers.lose(record),
+                Release::AtRetention => record.stats.entries,
+            };
+            let lost = [1, entries, record.stats.stored_bytes];
+            for (count, more) in self.parts.counts.dropped.iter().zip(lost) {
+                count.fetch_add(more, Ordering::Relaxed);
+            }
+            tracing::error!(segment = %id, entries, of = record.stats.entries, records = record.stats.records, "segment.dropped");
+        }
+        let path = segment_path(&self.parts.data, id);
+        match file_io::remove(&path) {
+            Ok(()) => tracing::info!(segment = %id, "segment.trim.done"),
+            // It is gone for all others: the file is tried again, and no other segment goes in its place.
+            Err(error) => {
+                tracing::warn!(%error, "segment.remove.failed");
+                self.parts.give_up_ballast_if_full();
+            }
+        }
+        Ok(record.map_or(0, |record| record.stats.stored_bytes))
+    }
+}

@@ -1,0 +1,113 @@
+//! What goes on while the ledger does not answer: the disk tiers, the ballast, and the removal of what is on record as trimmed.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+
+mod support;
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{
+    ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason,
+};
+use gophership_vault::{DataDir, DiskTier, ShardSeam, Vault, VaultOptions, start_bytes};
+use support::{MemoryLedger, append, open, options, payload, sealed, wait, wait_acked};
+
+/// A ledger that answers nothing while its gate is closed, as a cluster's does without a majority.
+struct Silent {
+    inner: Arc<MemoryLedger>,
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Silent {
+    fn pass(&self) -> &MemoryLedger {
+        let closed = self.closed.lock().unwrap();
+        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+        &self.inner
+    }
+
+    fn close(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.opened.notify_all();
+    }
+}
+
+impl Ledger for Silent {
+    fn known(&self) -> Vec<KnownSegment> {
+        self.inner.known()
+    }
+
+    fn next_index(&self, shard: ShardId) -> SegmentIndex {
+        self.inner.next_index(shard)
+    }
+
+    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.pass().open_segment(open)
+    }
+
+    fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
+        self.pass().seal_segment(seal)
+    }
+
+    fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
+        self.pass().trim_segment(id, why)
+    }
+
+    fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
+        self.pass().unlinked(segments)
+    }
+
+    fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
+        self.pass().mark_lost(id)
+    }
+
+    fn clock(&self) -> Option<ClockMark> {
+        self.inner.clock()
+    }
+
+    fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
+        self.pass().keep_clock(mark)
+    }
+}
+
+#[test]
+fn a_ledger_that_does_not_answer_stops_no_housekeeping() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &inner, &options(1));
+    let mut n = 0;
+    wait("some seals", || {
+        n += 1;
+        let lsn = append(&mut writers[0], n, &payload(n, 1000));
+        wait_acked(&writers[0], lsn);
+        sealed(&vault).len() >= 3
+    });
+    let first = sealed(&vault)[0].id;
+    let file = vault.segment_file(first);
+    vault.close(writers);
+    // A crash came between the record of the trim and the removal of the file.
+    inner.trim_segment(first, TrimReason::Retention).unwrap();
+
+    let epoch: Epoch = inner.next_epoch();
+    let ledger = Arc::new(Silent {
+        inner,
+        closed: Mutex::new(false),
+        opened: Condvar::new(),
+    });
+    let options = VaultOptions {
+        // With the ballast it is nearly full.
+        disk_limit: (start_bytes(1, 64 * 1024) + 4 * 64 * 1024) * 10 / 9,
+        ..options(1)
+    };
+    let data = DataDir::open(dir.path(), true).unwrap();
+    let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
+    let seams = vec![ShardSeam::alone(Box::new(|| {}))];
+    let (vault, writers) = Vault::open(data, &options, epoch, shared, seams).unwrap();
+    ledger.close(true);
+    wait("the file of the trimmed segment to go", || !file.exists());
+    wait("the ballast", || vault.status().ballast_bytes > 0);
+    wait("another tier", || vault.tier() != DiskTier::Normal);
+    ledger.close(false);
+    wait("the confirmation", || ledger.inner.records_of(first.index).is_none());
+    vault.close(writers);
+}
