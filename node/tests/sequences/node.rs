@@ -171,8 +171,9 @@ impl Store {
             vault,
             writer,
             catalogue,
-            cursors: _cursors,
+            cursors,
         } = self;
+        drop(cursors);
         if clean {
             vault.close(vec![writer]);
         } else {
