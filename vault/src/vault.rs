@@ -1,6 +1,6 @@
 //! A node's segments on disk: opens what is there, starts the threads of each shard, and answers questions.
 //!
-//! **Owns** the threads: per shard a syncer and a cutter, one keeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per shard; what earlier boots left is recovered
+//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per shard; what earlier boots left is recovered
 //! behind it. I2: a boot never appends to a file of an earlier one.
 
 use std::convert::Infallible;

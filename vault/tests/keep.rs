@@ -6,9 +6,7 @@ mod support;
 use std::sync::{Arc, Condvar, Mutex};
 
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::ledger::{
-    ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason,
-};
+use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{DataDir, DiskTier, ShardSeam, Vault, VaultOptions, start_bytes};
 use support::{MemoryLedger, append, open, options, payload, sealed, wait, wait_acked};
 

@@ -1,5 +1,5 @@
 //! The reflex path allocates nothing: from payload bytes to the ack watermark, counted over the thread that appends and the one that syncs and notifies.
-//! The cutter and the keeper are behind the ack, and allocate.
+//! The cutter and those who keep the files are behind the ack, and allocate.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 #![allow(unsafe_code)] // the counting allocator
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariants.** I1: a file takes an entry only after its name, both header pages and its folder are synced. I2: each use has a new uuid. I3: every
 //! block of the file is allocated before it is mapped.
-//! **Not here**: appending (`writer`), when a file may be reused (`keeper`).
+//! **Not here**: appending (`writer`), when a file may be used again (`keep`).
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::File;

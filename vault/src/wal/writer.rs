@@ -2,7 +2,7 @@
 //!
 //! **Owns** the shard's current WAL file and its next number. **Invariants.** I1: an entry is written whole before it is published, and `written` moves after
 //! that. I2: Lsns go up by one within a file. I3: nothing here allocates, locks, or waits for a sync; a roll takes a file that is ready, or fails.
-//! **Not here**: making files ready (`keeper`), syncing (`syncer`), cutting (`cutter`).
+//! **Not here**: making files ready (`keep`), syncing (`syncer`), cutting (`cutter`).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -301,7 +301,7 @@ impl ShardWriter {
     fn must_roll(&mut self) -> Result<(), AppendError> {
         self.must_flush()?;
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
-        // The keeper hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
+        // The sealer hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
         self.to_syncer
             .try_send(Arc::clone(&spare.wal))
             .map_err(|_| AppendError::Failed)?;
