@@ -208,6 +208,15 @@ impl ShardCursor {
                     self.parts.table.sealed_is_readable(self.shard, index);
                     reader.must_end_with(record.stats.last_lsn);
                     if self.follows && reader.met_bad_pages() {
+                        if record
+                            .stats
+                            .last_lsn
+                            .is_some_and(|last| Lsn::at(index, self.number) > last)
+                        {
+                            // A follower that is behind its last entry needs nothing more of it.
+                            self.next_segment();
+                            return None;
+                        }
                         self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
                         return None;
                     }

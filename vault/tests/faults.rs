@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ids::{Lsn, SegmentId, ShardId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
@@ -269,6 +269,29 @@ fn a_bad_sector_in_a_segment_costs_its_block() {
         .map(|e| e.unwrap().path())
         .find(|p| p.extension().unwrap() == "bin");
     assert_eq!(std::fs::metadata(kept.unwrap()).unwrap().len(), blocks[2].stored_bytes);
+    vault.close(writers);
+}
+
+#[test]
+fn a_follower_that_is_done_with_a_segment_does_not_wait_for_its_bad_sectors() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    append(&mut writers[0], 1, b"sealed");
+    vault.close(writers);
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let newest = append(&mut writers[0], 2, b"behind it");
+    wait_acked(&writers[0], newest);
+    let last = sealed(&vault)[0].stats.last_lsn.unwrap();
+    fail::cfg("file.read", "return(000000000001.seg@0-4096)").unwrap();
+    let behind = Lsn::at(last.index(), last.number().checked_next().unwrap());
+    let mut follower = vault.follower(ShardId::new(0), Some(behind));
+    let found = follower.by_ref().filter_map(Result::ok).map(|entry| entry.lsn);
+    assert_eq!(found.collect::<Vec<_>>(), [newest], "{:?}", follower.waits());
+    let mut needs_it = vault.follower(ShardId::new(0), Some(last));
+    assert!(needs_it.next().is_none() && needs_it.waits().is_some());
     vault.close(writers);
 }
 

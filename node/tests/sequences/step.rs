@@ -30,6 +30,8 @@ pub(crate) struct Point {
 pub(crate) enum Spot {
     /// In the last entry of a WAL file.
     WalEnd(u32),
+    /// In the last entry of the oldest WAL file that holds some.
+    OldestWalEnd(u32),
     /// In an entry of a WAL file.
     WalEntry(u32),
     /// Anywhere in what is written of a WAL file, its header page too.
@@ -58,6 +60,9 @@ pub(crate) enum Step {
     Restart,
     /// Appends, and crashes on the way or at the end. `torn` decides what is left of what was never synced.
     Crash { at: Point, sizes: Vec<usize>, torn: u64 },
+    /// Appends while no segment can be written, the last payload when all others are acknowledged, and crashes: every
+    /// WAL file of the boot is left over.
+    CrashUnsealed { sizes: Vec<usize>, torn: u64 },
     /// Crashes in a start, or in the recovery behind it.
     CrashInStart { at: Point, torn: u64 },
     /// Keeps a copy of the catalogue.
@@ -105,13 +110,14 @@ pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
     let count = 3 + rng.below(STEPS_MAX - 2);
     let mut steps = vec![append(&mut rng)];
     while (steps.len() as u64) < count {
-        if rng.chance(8) {
-            steps.extend(broken_recovery(&mut rng));
-        } else if rng.chance(8) {
-            steps.extend(older_than_the_data(&mut rng));
-        } else {
-            let next = next(&mut rng, steps.last());
-            steps.push(next);
+        match rng.below(100) {
+            0..18 => steps.extend(broken_recovery(&mut rng)),
+            18..26 => steps.extend(older_than_the_data(&mut rng)),
+            26..34 => steps.extend(unreadable_for_now(&mut rng)),
+            _ => {
+                let next = next(&mut rng, steps.last());
+                steps.push(next);
+            }
         }
     }
     steps.truncate(STEPS_MAX as usize);
@@ -125,37 +131,59 @@ fn older_than_the_data(rng: &mut Rng) -> [Step; 5] {
     [Step::CopyCatalogue, append(rng), end, old, Step::Restart]
 }
 
-/// A crash that leaves two files of one boot unsealed, damage in one of them, and a crash in the recovery of the two.
-fn broken_recovery(rng: &mut Rng) -> [Step; 3] {
-    let at = |rng: &mut Rng, names: &[(u64, &'static str)], end| Point {
-        name: rng.pick(names),
-        after: rng.below(end) as u8,
+/// A crash that leaves two or more files of one boot unsealed, a crash or a fault in their recovery, damage at the end
+/// of the oldest before or after that, and a start that finds it.
+fn broken_recovery(rng: &mut Rng) -> Vec<Step> {
+    let mut sizes = vec![40_000 + rng.below(5_000) as usize, 300, 300];
+    for _ in 0..1 + rng.below(2) {
+        sizes.extend([48_000, 200]);
+    }
+    let crash = Step::CrashUnsealed {
+        sizes,
+        torn: rng.next(),
     };
-    let sizes = vec![45_000 + rng.below(5_000) as usize, 300, 48_000, 100];
-    [
-        Step::Crash {
-            at: at(rng, &[(2, "segment.write"), (1, "file.rename"), (1, "ledger.asked")], 3),
-            sizes,
-            torn: rng.next(),
-        },
-        Step::Flip {
-            spot: Spot::WalEnd(rng.next() as u32),
-            bit: rng.below(8) as u8,
-        },
-        Step::CrashInStart {
-            at: at(
-                rng,
-                &[
-                    (2, "file.remove"),
-                    (1, "file.rename"),
-                    (1, "ledger.done"),
-                    (1, "segment.write"),
-                ],
-                10,
-            ),
-            torn: rng.next(),
-        },
-    ]
+    let which = rng.next() as u32;
+    let damage = Step::Flip {
+        spot: rng.pick(&[(3, Spot::OldestWalEnd(which)), (1, Spot::WalEnd(which))]),
+        bit: rng.below(8) as u8,
+    };
+    let at = Point {
+        name: rng.pick(&[
+            (2, "file.remove"),
+            (1, "file.rename"),
+            (2, "ledger.asked"),
+            (1, "ledger.done"),
+            (3, "segment.write"),
+        ]),
+        after: rng.below(6) as u8,
+    };
+    let broken = if rng.chance(80) {
+        Step::CrashInStart { at, torn: rng.next() }
+    } else {
+        fail_in_start(rng)
+    };
+    if rng.chance(60) {
+        vec![crash, damage, broken, Step::Restart]
+    } else {
+        vec![crash, broken, damage, Step::Restart]
+    }
+}
+
+/// A segment that cannot be read now and that the sink has not got, and entries behind it, when the sink takes
+/// everything again.
+fn unreadable_for_now(rng: &mut Rng) -> [Step; 6] {
+    let end = if rng.chance(50) { Step::Stop } else { crash(rng) };
+    let which = rng.next() as u8;
+    let bar = if rng.chance(75) {
+        Step::Bar(which)
+    } else {
+        Step::BadPage {
+            file: which,
+            page: rng.below(4) as u8,
+        }
+    };
+    let settle = Step::Settle(Mood::Takes);
+    [Step::Sink(Mood::Dead), append(rng), end, bar, append(rng), settle]
 }
 
 /// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds

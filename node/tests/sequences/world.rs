@@ -89,6 +89,7 @@ impl World {
             Step::Stop => self.stop()?,
             Step::Restart => self.restart()?,
             Step::Crash { at, sizes, torn } => self.crash(*at, sizes, *torn)?,
+            Step::CrashUnsealed { sizes, torn } => self.crash_unsealed(sizes, *torn)?,
             Step::CrashInStart { at, torn } => self.crash_in_start(*at, *torn)?,
             Step::CopyCatalogue => self.copy_catalogue()?,
             Step::LoseCatalogue => self.lose_catalogue()?,
@@ -262,6 +263,21 @@ impl World {
         self.up()?;
         gate::arm(at.name, at.after);
         self.append(sizes, true)?;
+        self.die(torn)
+    }
+
+    /// Appends while the cutter is held up, and crashes.
+    fn crash_unsealed(&mut self, sizes: &[usize], torn: u64) -> Checked {
+        self.up()?;
+        gate::hold("segment.write");
+        let (before, last) = sizes.split_at(sizes.len().saturating_sub(1));
+        self.append(before, false)?;
+        self.append(last, true)?;
+        self.die(torn)
+    }
+
+    /// Ends the node as a crash at this instant does.
+    fn die(&mut self, torn: u64) -> Checked {
         gate::freeze();
         self.leave_as_it_is(torn);
         gate::open();
