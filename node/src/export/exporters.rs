@@ -440,15 +440,19 @@ impl Exporters {
             return Err(ExportError::Configured(name.to_owned()));
         }
         let node = self.vault.identity().node_id;
+        let shards = self.vault.shards();
         let mut lost = Forgotten::default();
         let known = self.catalogue.read(|state| {
             lost.dead_letters = state.dead_letter_count(name) as u64;
-            let cursors: Vec<_> = state.cursors(name).filter(|((of, _), _)| *of == node).collect();
-            state.exporter(name).map(|_| cursors)
+            // One that is done with nothing has no cursor, and owes everything.
+            let cursor = |shard| (shard, state.cursor(name, node, shard));
+            state
+                .exporter(name)
+                .map(|_| shards.into_iter().map(cursor).collect::<Vec<_>>())
         });
         let cursors = known.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
-        for ((_, shard), done) in cursors {
-            let debt = self.vault.debt(shard, Some(done));
+        for (shard, done) in cursors {
+            let debt = self.vault.debt(shard, done);
             lost.debt_entries += debt.entries;
             lost.debt_bytes += debt.bytes;
         }
