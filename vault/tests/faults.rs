@@ -370,6 +370,29 @@ fn a_follower_passes_damage_only_when_it_is_in_quarantine() {
 }
 
 #[test]
+fn a_follower_that_is_done_with_a_segment_does_not_wait_for_its_bad_sectors() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    append(&mut writers[0], 1, b"sealed");
+    vault.close(writers);
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let newest = append(&mut writers[0], 2, b"behind it");
+    wait_acked(&writers[0], newest);
+    let last = sealed(&vault)[0].stats.last_lsn.unwrap();
+    fail::cfg("file.read", "return(000000000001.seg@0-4096)").unwrap();
+    let behind = Lsn::at(last.index(), last.number().checked_next().unwrap());
+    let mut follower = vault.follower(ShardId::new(0), Some(behind));
+    let found = follower.by_ref().filter_map(Result::ok).map(|entry| entry.lsn);
+    assert_eq!(found.collect::<Vec<_>>(), [newest], "{:?}", follower.waits());
+    let mut needs_it = vault.follower(ShardId::new(0), Some(last));
+    assert!(needs_it.next().is_none() && needs_it.waits().is_some());
+    vault.close(writers);
+}
+
+#[test]
 fn a_bad_sector_in_the_wal_file_in_use_costs_what_is_in_it() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();

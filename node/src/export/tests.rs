@@ -483,6 +483,29 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_has_sent_nothing_yet_owes_everything_when_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 3);
+    let former = gophership_catalogue::Command::SetExporter {
+        exporter: "former".to_owned(),
+        paused: false,
+        at_ns: 1,
+    };
+    node.catalogue.submit(former).unwrap();
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    let loses = running.exporters.forget("former", false).unwrap_err();
+    assert!(
+        matches!(loses, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 3),
+        "{loses}"
+    );
+    let forgotten = running.exporters.forget("former", true).unwrap();
+    assert_eq!(forgotten.debt_entries, 3);
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_exporter_name_too_many_stops_no_start() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 1);

@@ -41,9 +41,14 @@ pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
                 && world.model.entries.keys().any(|lsn| lsn.index().get() == *index)
         })
         .collect();
-    let (Spot::WalEnd(at) | Spot::WalEntry(at) | Spot::WalByte(at) | Spot::Segment(at)) = spot;
+    let (Spot::WalEnd(at) | Spot::OldestWalEnd(at) | Spot::WalEntry(at) | Spot::WalByte(at) | Spot::Segment(at)) = spot;
     let mut rng = Rng::new(u64::from(at));
-    let Some((index, path)) = (!files.is_empty()).then(|| files[rng.below(files.len() as u64) as usize].clone()) else {
+    let choices = if matches!(spot, Spot::OldestWalEnd(_)) {
+        1
+    } else {
+        files.len().max(1)
+    };
+    let Some((index, path)) = files.get(rng.below(choices as u64) as usize).cloned() else {
         return;
     };
     let mut bytes = fs::read(&path).unwrap();
@@ -55,11 +60,11 @@ pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
             let end = places.values().map(|(_, to)| *to).max().unwrap_or(4096);
             within(&mut rng, (0, end + HEADER))
         }
-        Spot::WalEnd(_) | Spot::WalEntry(_) => {
-            let nth = if matches!(spot, Spot::WalEnd(_)) {
-                0
-            } else {
+        Spot::WalEnd(_) | Spot::OldestWalEnd(_) | Spot::WalEntry(_) => {
+            let nth = if matches!(spot, Spot::WalEntry(_)) {
                 rng.below(places.len().max(1) as u64)
+            } else {
+                0
             };
             let Some(place) = places.values().rev().nth(nth as usize) else {
                 return;

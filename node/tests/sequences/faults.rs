@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use gophership_catalogue::local::rebuild;
 use gophership_catalogue::{LocalCatalogue, State};
-use gophership_vault::{DataDir, Identity};
+use gophership_vault::time::now_unix_nano;
+use gophership_vault::{DataDir, Identity, SegmentState, take_inventory};
 
 use crate::gate;
-use crate::model::Checked;
-use crate::node::Store;
+use crate::model::{Checked, EXPORTER};
+use crate::node::{Node, Store, dropped};
 use crate::step::Point;
 use crate::world::World;
 
@@ -81,9 +83,68 @@ impl World {
         };
         let now = self.look_at_catalogue()?;
         let copy = &self.copies[at];
+        self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
         fs::write(self.catalogue_path(), &copy.bytes).unwrap();
         Ok(())
+    }
+
+    /// Makes the catalogue anew, as `gophership catalogue rebuild` does.
+    pub(crate) fn rebuild(&mut self, is_lost: bool) -> Checked {
+        self.stop()?;
+        if self.boot == 0 {
+            return Ok(());
+        }
+        let before = self.look_at_catalogue()?;
+        self.model.note_dropped(&dropped(), &before.state);
+        if is_lost {
+            fs::remove_file(self.catalogue_path()).unwrap();
+        }
+        let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
+        let inventory = take_inventory(&data, now_unix_nano()).map_err(|e| e.to_string())?;
+        let rebuilt = rebuild(&self.catalogue_path(), &data.identity(), &inventory);
+        let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
+        drop(data);
+        let after = self.look_at_catalogue()?;
+        self.model.replaced(&before.state, &after.state);
+        self.model.taken_in(&rebuilt.taken_in);
+        Ok(())
+    }
+
+    /// Gives up one of the segments that cannot be read.
+    pub(crate) fn give_up(&mut self, which: u8) -> Checked {
+        self.up()?;
+        let vault = self.node().store.vault.clone();
+        let mut unreadable = vault.segments();
+        unreadable.retain(|(_, state)| matches!(state, SegmentState::Unreadable(_)));
+        let Some(at) = usize::from(which).checked_rem(unreadable.len()) else {
+            return Ok(());
+        };
+        let (id, _) = &unreadable[at];
+        vault.give_up(*id).map_err(|e| e.to_string())?;
+        self.model.segment_given_up(id.index.get());
+        Ok(())
+    }
+
+    /// Starts the node without its exporter, and forgets that.
+    pub(crate) fn forget_exporter(&mut self) -> Checked {
+        self.stop()?;
+        self.exports = false;
+        let started = self.up();
+        self.exports = true;
+        started?;
+        let Node { store, exporters } = self.node();
+        let state = store.catalogue.read(State::clone);
+        if state.exporter(EXPORTER).is_some() {
+            let owed = self.model.owed(&state, self.model.floor);
+            if !owed.is_empty() && exporters.forget(EXPORTER, false).is_ok() {
+                return Err(format!("an exporter is forgotten without a word of {owed:?}"));
+            }
+            exporters.forget(EXPORTER, true).map_err(|e| e.to_string())?;
+        }
+        self.model.note_dropped(&dropped(), &state);
+        self.model.note_trimmed(&state);
+        self.stop()
     }
 
     /// Something fails once in a start; one that is refused for it succeeds when it is tried again.

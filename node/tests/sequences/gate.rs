@@ -24,6 +24,8 @@ enum State {
     Open,
     /// Freezes at this point, after so many passes.
     Armed(&'static str, u8),
+    /// Whoever comes to this point waits there; nobody else does.
+    Held(&'static str),
     Frozen,
 }
 
@@ -59,7 +61,7 @@ impl Drop for Failing {
     }
 }
 
-/// Passes a point; waits while the gate is frozen.
+/// Passes a point; waits while the gate is frozen, or this point is held.
 pub(crate) fn pass(point: &str) {
     let mut now = state();
     if let State::Armed(wanted, left) = &mut *now
@@ -73,13 +75,18 @@ pub(crate) fn pass(point: &str) {
             }
         }
     }
-    while matches!(*now, State::Frozen) {
+    while matches!(*now, State::Frozen) || matches!(*now, State::Held(held) if held == point) {
         now = CHANGED.wait(now).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
 pub(crate) fn arm(point: &'static str, after: u8) {
     *state() = State::Armed(point, after);
+}
+
+/// Has everybody wait who comes to this point, and nobody else.
+pub(crate) fn hold(point: &'static str) {
+    *state() = State::Held(point);
 }
 
 pub(crate) fn freeze() {

@@ -5,7 +5,8 @@
 //!   where it crashes; `damage`: what happens to its bytes; `faults`: the other faults;
 //!   `sink`: what it sends to; `payload`, `rng`: what is sent, and chance that can be had again.
 //!
-//! `GS_SEEDS=10000` runs so many seeds, `GS_SEED=7` one.
+//! `GS_SEEDS=10000` runs so many seeds, from `GS_FROM` on; `GS_SEED=7` runs one. `GS_SHRINK=0` leaves a sequence that
+//! fails as long as it is.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod damage;
@@ -78,7 +79,10 @@ fn no_sequence_of_faults_breaks_a_promise() {
     gate::set_up();
     let seeds = match setting("GS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..setting("GS_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let from = setting("GS_FROM").unwrap_or(0);
+            from..from + setting("GS_SEEDS").unwrap_or(SEEDS)
+        }
     };
     let mut failed = Vec::new();
     for seed in seeds {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_catalogue::State;
-use gophership_catalogue::segment::SegmentState;
+use gophership_catalogue::segment::{SegmentRecord, SegmentState};
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::{Quarantined, ScanFault, StoredEntry};
 
@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) trimmed: bool,
     /// A start since then had no retention, or a full disk.
     pub(crate) may_go: bool,
+    /// It was dropped from a full disk.
+    pub(crate) dropped: bool,
     /// An operator moved the cursor past it.
     pub(crate) given_up: bool,
     /// How often the sink took it.
@@ -56,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) faults: Vec<ScanFault>,
     pub(crate) quarantined: Vec<Quarantined>,
     pub(crate) catalogue: State,
+    /// Segments that were dropped from a full disk; read last.
+    pub(crate) dropped: BTreeSet<u32>,
     /// Segments of which a WAL or segment file is on disk.
     pub(crate) files: BTreeSet<u32>,
     pub(crate) boot: u64,
@@ -79,6 +83,8 @@ pub(crate) struct Model {
     pub(crate) flips: BTreeMap<u32, u32>,
     /// Segments whose idle mark may have been hit.
     pub(crate) idle_hit: BTreeSet<u32>,
+    /// The exporter is paused.
+    pub(crate) is_paused: bool,
     /// The cursor that the exporter began this boot at.
     pub(crate) floor: Option<Lsn>,
     /// Seeks in this boot.
@@ -133,6 +139,9 @@ impl Model {
     /// Checks what the sink took: whole payloads of entries that were appended, each no oftener than restarts and
     /// seeks explain, in order.
     pub(crate) fn take(&mut self, requests: &[Vec<u8>]) -> Checked {
+        if self.is_paused && !requests.is_empty() {
+            return Err("an exporter that is paused has sent something".to_owned());
+        }
         for request in requests {
             let numbers = payload::numbers(request);
             let entries: Vec<Lsn> = numbers.iter().filter_map(|n| self.numbers.get(n).copied()).collect();
@@ -186,6 +195,7 @@ impl Model {
     /// Judges what is seen of a node that runs and has recovered.
     pub(crate) fn judge(&mut self, seen: &Seen) -> Checked {
         self.take(&seen.taken)?;
+        self.note_dropped(&seen.dropped, &seen.catalogue);
         if !seen.entries.is_sorted_by(|a, b| a.lsn < b.lsn) {
             return Err("the log is not in order".to_owned());
         }
@@ -234,8 +244,7 @@ impl Model {
         if entry.boot < seen.boot {
             (entry.kept, entry.hurt) = (true, false);
         }
-        entry.lost = false;
-        entry.trimmed = false;
+        (entry.lost, entry.trimmed, entry.dropped) = (false, false, false);
         if entry.boot < seen.boot {
             self.off_record.remove(&found.lsn.index().get());
         }
@@ -246,10 +255,21 @@ impl Model {
     fn miss(&self, lsn: Lsn, seen: &Seen) -> Checked<Fate> {
         let entry = &self.entries[&lsn];
         let index = lsn.index().get();
+        if entry.lost
+            && seen.catalogue.segment_state(segment_of(lsn)) == SegmentState::Lost
+            && !seen.files.contains(&index)
+        {
+            return Err(format!(
+                "P7: the file of segment {index} is gone, which was only given up"
+            ));
+        }
         if entry.void || entry.trimmed || entry.lost {
             return Ok(Fate::Waits);
         }
         let on_record = is_on_record(segment_of(lsn), &seen.catalogue);
+        if entry.dropped {
+            return Ok(Fate::Trimmed);
+        }
         if entry.kept
             && !on_record
             && !self.off_record.contains(&index)
@@ -333,13 +353,47 @@ impl Model {
     /// Another catalogue takes the place of the one that says `now`: where the two differ about a segment, its record
     /// is not that of its files any more.
     pub(crate) fn replaced(&mut self, now: &State, by: &State) {
-        for entry in self.entries.values_mut() {
+        self.note_trimmed(now);
+        for entry in self.entries.values() {
             let segment = segment_of(entry.lsn);
-            // It went after the last look.
-            entry.trimmed |= entry.may_go && !is_on_record(segment, now) && is_settled(entry, now);
             if now.segment(segment) != by.segment(segment) {
                 self.off_record.insert(entry.lsn.index().get());
             }
+        }
+        // One that never held an entry may have gone since the copy was made.
+        let others = by
+            .segments()
+            .map(SegmentRecord::id)
+            .filter(|id| now.segment(*id) != by.segment(*id));
+        self.off_record.extend(others.map(|id| id.index.get()));
+    }
+
+    /// Notes what went after the last look, by what the catalogue says before it is changed behind the node's back.
+    pub(crate) fn note_trimmed(&mut self, catalogue: &State) {
+        for entry in self.entries.values_mut() {
+            entry.trimmed |=
+                entry.may_go && !is_on_record(segment_of(entry.lsn), catalogue) && is_settled(entry, catalogue);
+        }
+    }
+
+    /// Notes what was dropped from a full disk.
+    pub(crate) fn note_dropped(&mut self, dropped: &BTreeSet<u32>, catalogue: &State) {
+        for entry in self.entries.values_mut() {
+            entry.dropped |=
+                dropped.contains(&entry.lsn.index().get()) && !is_on_record(segment_of(entry.lsn), catalogue);
+        }
+    }
+
+    /// An operator gave up a segment.
+    pub(crate) fn segment_given_up(&mut self, index: u32) {
+        let of_it = self.entries.values_mut().filter(|e| e.lsn.index().get() == index);
+        of_it.for_each(|entry| entry.lost = true);
+    }
+
+    /// The catalogue was made anew: it speaks again of these segments.
+    pub(crate) fn taken_in(&mut self, segments: &[SegmentId]) {
+        for id in segments {
+            self.off_record.remove(&id.index.get());
         }
     }
 
@@ -366,9 +420,22 @@ impl Model {
             let is_held = !e.trimmed || self.off_record.contains(&index);
             is_held && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
         };
+        // Whoever follows the log passes a segment that was given up.
+        let is_lost = |e: &&Entry| catalogue.segment_state(segment_of(e.lsn)) == SegmentState::Lost;
+        let given_up: BTreeSet<u32> = self
+            .entries
+            .values()
+            .filter(is_lost)
+            .map(|e| e.lsn.index().get())
+            .collect();
         let needed = self.entries.values().filter(may_need).map(|e| e.lsn.index().get());
+        let is_empty = |index: &u32| !self.entries.keys().any(|lsn| lsn.index().get() == *index);
+        let of_nothing = self.off_record.iter().copied().filter(is_empty);
+        let ahead = of_nothing.filter(|index| done.is_none_or(|done| done.index().get() <= *index));
         let until = needed
+            .chain(ahead)
             .filter(|index| self.cannot_be_read(*index) || self.off_record.contains(index))
+            .filter(|index| !given_up.contains(index))
             .min();
         let before = self
             .entries
@@ -404,7 +471,7 @@ fn key(entry: &Entry) -> (NodeId, ShardId, Lsn) {
 
 /// Whether nobody needs an entry any more, by what the catalogue says and the sink has.
 fn is_settled(entry: &Entry, catalogue: &State) -> bool {
-    let for_good = entry.given_up || entry.lost || entry.trimmed;
+    let for_good = entry.given_up || entry.lost || entry.trimmed || entry.dropped;
     for_good || entry.delivered > 0 || catalogue.dead_letter(EXPORTER, key(entry)).is_some()
 }
 

@@ -1,13 +1,14 @@
 //! A node without its doors: a real vault, catalogue and exporter over a data folder, started and ended as
 //! `gophership run` does it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use gophership::config::{Environment, Export, Machine, load_text};
-use gophership::export::{Cursors, ExportParts, Exporters};
+use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
 use gophership::somatic::{Throttle, ZoneCell};
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
@@ -46,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) rolls_by_age: bool,
     pub(crate) retention: Duration,
     pub(crate) disk_limit: u64,
+    pub(crate) on_full: OnFull,
 }
 
 /// Vault and catalogue, open.
@@ -60,6 +62,23 @@ pub(crate) struct Store {
 pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) exporters: Arc<Exporters>,
+}
+
+/// Segments that were put on record as dropped.
+static DROPPED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn dropped_now() -> MutexGuard<'static, BTreeSet<u32>> {
+    DROPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Segments that were put on record as dropped since the world began.
+pub(crate) fn dropped() -> BTreeSet<u32> {
+    dropped_now().clone()
+}
+
+/// A world begins, in which nothing was dropped.
+pub(crate) fn forget_dropped() {
+    dropped_now().clear();
 }
 
 /// The catalogue as the vault's ledger, with the gate before and behind each command.
@@ -92,6 +111,9 @@ impl Ledger for Gated {
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
+        if why == TrimReason::Dropped {
+            dropped_now().insert(id.index.get());
+        }
         self.say(|ledger| ledger.trim_segment(id, why))
     }
 
@@ -144,7 +166,7 @@ impl Store {
             disk_limit: settings.disk_limit,
             retention: settings.retention,
             release: Release::By(Arc::clone(&cursors) as _),
-            on_full: OnFull::Refuse,
+            on_full: settings.on_full,
         };
         let seam = ShardSeam {
             sink: settings.small_blocks.then(|| Box::new(Nowhere) as Box<dyn BlockSink>),
@@ -220,6 +242,15 @@ impl Node {
     pub(crate) fn done(&self) -> Checked<Option<Lsn>> {
         let view = self.exporters.view(EXPORTER).map_err(|e| e.to_string())?;
         Ok(view.positions.first().and_then(|(_, done)| *done))
+    }
+
+    /// Pauses the exporter, or has it go on.
+    pub(crate) fn pause(&self, paused: bool) -> Checked {
+        self.exporters.set_paused(EXPORTER, paused).map_err(|e| e.to_string())?;
+        wait("the exporter to obey", || {
+            let view = self.exporters.view(EXPORTER);
+            view.is_ok_and(|view| (view.state == LaneState::Paused) == paused)
+        })
     }
 
     /// Keeps the exporter's cursor.

@@ -30,6 +30,8 @@ pub(crate) struct Point {
 pub(crate) enum Spot {
     /// In the last entry of a WAL file.
     WalEnd(u32),
+    /// In the last entry of the oldest WAL file that holds some.
+    OldestWalEnd(u32),
     /// In an entry of a WAL file.
     WalEntry(u32),
     /// Anywhere in what is written of a WAL file, its header page too.
@@ -58,6 +60,9 @@ pub(crate) enum Step {
     Restart,
     /// Appends, and crashes on the way or at the end. `torn` decides what is left of what was never synced.
     Crash { at: Point, sizes: Vec<usize>, torn: u64 },
+    /// Appends while no segment can be written, the last payload when all others are acknowledged, and crashes: every
+    /// WAL file of the boot is left over.
+    CrashUnsealed { sizes: Vec<usize>, torn: u64 },
     /// Crashes in a start, or in the recovery behind it.
     CrashInStart { at: Point, torn: u64 },
     /// Keeps a copy of the catalogue.
@@ -66,6 +71,10 @@ pub(crate) enum Step {
     LoseCatalogue,
     /// An older copy of the catalogue is put back.
     OldCatalogue(u8),
+    /// The catalogue is made anew from the files and what it says itself, or, where it is lost, from the files alone.
+    Rebuild { is_lost: bool },
+    /// An operator gives up one of the segments that cannot be read.
+    GiveUp(u8),
     /// A bit of a file that nobody uses flips.
     Flip { spot: Spot, bit: u8 },
     /// A file cannot be opened from now on.
@@ -78,12 +87,18 @@ pub(crate) enum Step {
     FailInStart(Point),
     /// The node is started with a full disk.
     Fill,
+    /// The node is started with room for so many KiB; where that is used up it drops the oldest, or refuses.
+    Narrow { kib: u32, drops: bool },
     /// It is started with room again.
     MakeRoom,
     /// The wall clock jumps, by so many hours.
     Clock(i32),
     /// The sink changes its mood.
     Sink(Mood),
+    /// The exporter is paused, or goes on.
+    Pause(bool),
+    /// The node is started without the exporter, which is then forgotten.
+    ForgetExporter,
     /// The exporter's cursor is kept.
     KeepCursor,
     /// The exporter's cursor is moved.
@@ -105,57 +120,127 @@ pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
     let count = 3 + rng.below(STEPS_MAX - 2);
     let mut steps = vec![append(&mut rng)];
     while (steps.len() as u64) < count {
-        if rng.chance(8) {
-            steps.extend(broken_recovery(&mut rng));
-        } else if rng.chance(8) {
-            steps.extend(older_than_the_data(&mut rng));
-        } else {
-            let next = next(&mut rng, steps.last());
-            steps.push(next);
+        match rng.below(100) {
+            0..16 => steps.extend(broken_recovery(&mut rng)),
+            16..25 => steps.extend(older_than_the_data(&mut rng)),
+            25..34 => steps.extend(unreadable_for_now(&mut rng)),
+            34..38 => steps.extend(full(&mut rng)),
+            38..44 => steps.extend(operator(&mut rng)),
+            _ => {
+                let next = next(&mut rng, steps.last());
+                steps.push(next);
+            }
         }
     }
     steps.truncate(STEPS_MAX as usize);
     (setup, steps)
 }
 
-/// A catalogue that is put back from before the newest data, and the two starts that find that.
-fn older_than_the_data(rng: &mut Rng) -> [Step; 5] {
+/// A catalogue that is put back from before the newest data, and the start that finds that, or what an operator does.
+fn older_than_the_data(rng: &mut Rng) -> Vec<Step> {
     let end = if rng.chance(50) { Step::Restart } else { crash(rng) };
     let old = Step::OldCatalogue(rng.next() as u8);
-    [Step::CopyCatalogue, append(rng), end, old, Step::Restart]
+    let mut steps = vec![Step::CopyCatalogue, append(rng), end, old];
+    match rng.below(10) {
+        0..7 => steps.push(Step::Restart),
+        7..9 => steps.extend([Step::Rebuild { is_lost: false }, Step::Restart]),
+        _ => steps.extend([Step::Restart, Step::GiveUp(rng.next() as u8)]),
+    }
+    steps
 }
 
-/// A crash that leaves two files of one boot unsealed, damage in one of them, and a crash in the recovery of the two.
-fn broken_recovery(rng: &mut Rng) -> [Step; 3] {
-    let at = |rng: &mut Rng, names: &[(u64, &'static str)], end| Point {
-        name: rng.pick(names),
-        after: rng.below(end) as u8,
+/// More than there is room for.
+fn full(rng: &mut Rng) -> Vec<Step> {
+    let mut append = || Step::Append {
+        sizes: (0..6).map(|_| 40_000 + rng.below(10_000) as usize).collect(),
+        one_by_one: rng.chance(50),
     };
-    let sizes = vec![45_000 + rng.below(5_000) as usize, 300, 48_000, 100];
-    [
-        Step::Crash {
-            at: at(rng, &[(2, "segment.write"), (1, "file.rename"), (1, "ledger.asked")], 3),
-            sizes,
-            torn: rng.next(),
-        },
-        Step::Flip {
-            spot: Spot::WalEnd(rng.next() as u32),
-            bit: rng.below(8) as u8,
-        },
-        Step::CrashInStart {
-            at: at(
-                rng,
-                &[
-                    (2, "file.remove"),
-                    (1, "file.rename"),
-                    (1, "ledger.done"),
-                    (1, "segment.write"),
-                ],
-                10,
-            ),
-            torn: rng.next(),
-        },
+    let appends = [append(), append()];
+    let narrow = Step::Narrow {
+        kib: 1550 + rng.below(300) as u32,
+        drops: rng.chance(70),
+    };
+    let mood = rng.pick(&[(2, Mood::Dead), (1, Mood::Takes)]);
+    [vec![Step::Sink(mood), narrow], appends.into()].concat()
+}
+
+/// What an operator does while the exporter owes something.
+fn operator(rng: &mut Rng) -> Vec<Step> {
+    let act = rng.pick(&[
+        (2, Step::ForgetExporter),
+        (1, Step::Rebuild { is_lost: true }),
+        (2, Step::Pause(true)),
+        (1, Step::Seek(Seek::Now)),
+    ]);
+    let behind = if rng.chance(50) { append(rng) } else { crash(rng) };
+    let settle = Step::Settle(Mood::Takes);
+    vec![
+        Step::Sink(Mood::Dead),
+        append(rng),
+        act,
+        Step::Sink(Mood::Takes),
+        behind,
+        settle,
     ]
+}
+
+/// A crash that leaves two or more files of one boot unsealed, a crash or a fault in their recovery, damage at the end
+/// of the oldest before or after that, and a start that finds it.
+fn broken_recovery(rng: &mut Rng) -> Vec<Step> {
+    let mut sizes = vec![40_000 + rng.below(5_000) as usize, 300, 300];
+    for _ in 0..1 + rng.below(2) {
+        sizes.extend([48_000, 200]);
+    }
+    let crash = Step::CrashUnsealed {
+        sizes,
+        torn: rng.next(),
+    };
+    let which = rng.next() as u32;
+    let damage = Step::Flip {
+        spot: rng.pick(&[(3, Spot::OldestWalEnd(which)), (1, Spot::WalEnd(which))]),
+        bit: rng.below(8) as u8,
+    };
+    let at = Point {
+        name: rng.pick(&[
+            (2, "file.remove"),
+            (1, "file.rename"),
+            (2, "ledger.asked"),
+            (1, "ledger.done"),
+            (3, "segment.write"),
+        ]),
+        after: rng.below(6) as u8,
+    };
+    let broken = if rng.chance(80) {
+        Step::CrashInStart { at, torn: rng.next() }
+    } else {
+        fail_in_start(rng)
+    };
+    if rng.chance(60) {
+        vec![crash, damage, broken, Step::Restart]
+    } else {
+        vec![crash, broken, damage, Step::Restart]
+    }
+}
+
+/// A segment that cannot be read now and that the sink has not got, and entries behind it, when the sink takes
+/// everything again.
+fn unreadable_for_now(rng: &mut Rng) -> Vec<Step> {
+    let end = if rng.chance(50) { Step::Stop } else { crash(rng) };
+    let which = rng.next() as u8;
+    let bar = if rng.chance(75) {
+        Step::Bar(which)
+    } else {
+        Step::BadPage {
+            file: which,
+            page: rng.below(4) as u8,
+        }
+    };
+    let mut steps = vec![Step::Sink(Mood::Dead), append(rng), end, bar, append(rng)];
+    if rng.chance(25) {
+        steps.push(Step::GiveUp(rng.next() as u8));
+    }
+    steps.push(Step::Settle(Mood::Takes));
+    steps
 }
 
 /// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds
@@ -164,7 +249,9 @@ fn next(rng: &mut Rng, before: Option<&Step>) -> Step {
     match before {
         Some(Step::Crash { .. } | Step::Stop) if rng.chance(50) => flip(rng),
         Some(Step::Flip { .. } | Step::OldCatalogue(_) | Step::Bar(_)) if rng.chance(45) => crash_in_start(rng),
+        Some(Step::OldCatalogue(_)) if rng.chance(20) => Step::Rebuild { is_lost: false },
         Some(Step::OldCatalogue(_)) if rng.chance(50) => Step::Restart,
+        Some(Step::Restart | Step::CrashInStart { .. }) if rng.chance(12) => Step::GiveUp(rng.next() as u8),
         Some(Step::Bar(_)) if rng.chance(40) => Step::Restart,
         _ => any(rng),
     }
@@ -191,7 +278,17 @@ fn any(rng: &mut Rng) -> Step {
         (5, |_| Step::Unbar),
         (4, fail_in_start),
         (2, |_| Step::Fill),
+        (4, |rng| Step::Narrow {
+            kib: 1500 + rng.below(400) as u32,
+            drops: rng.chance(70),
+        }),
         (2, |_| Step::MakeRoom),
+        (4, |rng| Step::Rebuild {
+            is_lost: rng.chance(50),
+        }),
+        (4, |rng| Step::GiveUp(rng.next() as u8)),
+        (4, |rng| Step::Pause(rng.chance(70))),
+        (2, |_| Step::ForgetExporter),
         (4, |rng| Step::Clock(rng.pick(&[(3, 2000), (1, -2000), (1, 30)]))),
         (12, |rng| {
             Step::Sink(rng.pick(&[(3, Mood::Takes), (4, Mood::Dead), (2, Mood::Refuses), (2, Mood::Breaks)]))

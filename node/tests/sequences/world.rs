@@ -11,7 +11,7 @@ use gophership_catalogue::State;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{ShardId, TenantId};
 use gophership_vault::time::{TimeRange, now_unix_nano};
-use gophership_vault::{AppendError, BlockRow, DiskTier, SegmentState};
+use gophership_vault::{AppendError, BlockRow, DiskTier, OnFull, SegmentState};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,7 +19,9 @@ use crate::damage;
 use crate::faults::Copy;
 use crate::gate;
 use crate::model::{Checked, EXPORTER, Entry, Model, Seen};
-use crate::node::{HANG, Node, RETENTION, Settings, Store, exporter, files_below, photograph, wait};
+use crate::node::{
+    HANG, Node, RETENTION, Settings, Store, dropped, exporter, files_below, forget_dropped, photograph, wait,
+};
 use crate::payload::{is_poison, payload};
 use crate::sink::{Mood, Sink};
 use crate::step::{Point, Seek, Setup, Step};
@@ -35,6 +37,8 @@ pub(crate) struct World {
     folders: u32,
     setup: Setup,
     pub(crate) settings: Settings,
+    /// The exporter is configured.
+    pub(crate) exports: bool,
     node: Option<Node>,
     sink: Sink,
     runtime: Runtime,
@@ -51,6 +55,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         gate::open();
+        forget_dropped();
         for point in ["file.open", "file.read", "clock.wall"] {
             fail::remove(point);
         }
@@ -65,7 +70,9 @@ impl World {
                 rolls_by_age: setup.rolls_by_age,
                 retention: RETENTION,
                 disk_limit: ROOM,
+                on_full: OnFull::Refuse,
             },
+            exports: true,
             node: None,
             sink: Sink::start(),
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
@@ -89,6 +96,7 @@ impl World {
             Step::Stop => self.stop()?,
             Step::Restart => self.restart()?,
             Step::Crash { at, sizes, torn } => self.crash(*at, sizes, *torn)?,
+            Step::CrashUnsealed { sizes, torn } => self.crash_unsealed(sizes, *torn)?,
             Step::CrashInStart { at, torn } => self.crash_in_start(*at, *torn)?,
             Step::CopyCatalogue => self.copy_catalogue()?,
             Step::LoseCatalogue => self.lose_catalogue()?,
@@ -101,11 +109,24 @@ impl World {
             Step::BadPage { file, page } => self.bad_page(*file, *page),
             Step::Unbar => self.unbar()?,
             Step::FailInStart(at) => self.fail_in_start(*at)?,
+            Step::Rebuild { is_lost } => self.rebuild(*is_lost)?,
+            Step::GiveUp(which) => self.give_up(*which)?,
             Step::Fill => self.restart_with(RETENTION, 1)?,
-            Step::MakeRoom => self.restart_with(RETENTION, ROOM)?,
+            Step::Narrow { kib, drops } => {
+                self.stop()?;
+                self.settings.on_full = if *drops { OnFull::DropOldest } else { OnFull::Refuse };
+                self.restart_with(RETENTION, u64::from(*kib) * 1024)?;
+            }
+            Step::MakeRoom => {
+                self.stop()?;
+                self.settings.on_full = OnFull::Refuse;
+                self.restart_with(RETENTION, ROOM)?;
+            }
             Step::Expire => self.restart_with(Duration::ZERO, self.settings.disk_limit)?,
             Step::Clock(hours) => self.set_clock(*hours),
             Step::Sink(mood) => self.sink.be(*mood),
+            Step::Pause(paused) => self.pause(*paused)?,
+            Step::ForgetExporter => self.forget_exporter()?,
             Step::KeepCursor => {
                 self.up()?;
                 self.node().keep_cursor(&self.runtime);
@@ -119,6 +140,7 @@ impl World {
     /// With everything well again nothing is missing but what the sequence itself destroyed.
     pub(crate) fn finish(&mut self) -> Checked {
         self.unbar()?;
+        self.settings.on_full = OnFull::Refuse;
         self.restart_with(RETENTION, ROOM)?;
         self.check()?;
         self.settle(Mood::Takes)?;
@@ -127,7 +149,7 @@ impl World {
         self.check()
     }
 
-    fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         self.node.as_ref().expect("it was started before")
     }
 
@@ -148,7 +170,11 @@ impl World {
             .read(|state| state.cursor(EXPORTER, store.vault.identity().node_id, SHARD));
         self.model.exporter_started(floor);
         self.model.unrecovered = unrecovered(&store);
-        let node = Node::start(store, exporter(self.sink.address, self.setup.expires))?;
+        let of_exporter = |state: &State| state.exporter(EXPORTER).copied();
+        self.model.is_paused = store.catalogue.read(of_exporter).is_some_and(|e| e.paused);
+        let mut configs = exporter(self.sink.address, self.setup.expires);
+        configs.retain(|_| self.exports);
+        let node = Node::start(store, configs)?;
         wait("a look at the disk", || node.store.vault.status().disk.own > 0)?;
         self.node = Some(node);
         Ok(())
@@ -187,25 +213,25 @@ impl World {
         self.settings.retention = RETENTION;
         let vault = &self.node().store.vault;
         wait("the tier of a full disk", || {
-            disk_limit == ROOM || vault.tier() == DiskTier::Refuse
+            disk_limit > 1 || vault.tier() == DiskTier::Refuse
         })
     }
 
     /// Appends; ends early where the vault is full or the gate is frozen.
     fn append(&mut self, sizes: &[usize], one_by_one: bool) -> Checked {
-        let full = self.settings.disk_limit < ROOM;
         for size in sizes {
             let number = self.model.next_number();
             let payload = payload(number, *size);
             let Some(node) = &mut self.node else { return Ok(()) };
-            let writer = &mut node.store.writer;
+            let (vault, writer) = (&node.store.vault, &mut node.store.writer);
             let mark = writer.watermark();
             let meta = meta(number);
             let saw = mark.acked();
             let mut answer = Err(AppendError::NoSpare);
             wait("room for an entry", || {
                 answer = writer.must_append(&meta, payload.len(), std::iter::once(&payload[..]));
-                !matches!(answer, Err(AppendError::NoSpare | AppendError::DiskFull)) || full || gate::is_frozen()
+                let is_full = vault.tier() == DiskTier::Refuse;
+                !matches!(answer, Err(AppendError::NoSpare | AppendError::DiskFull)) || is_full || gate::is_frozen()
             })?;
             let lsn = match answer {
                 Ok(lsn) => lsn,
@@ -233,6 +259,7 @@ impl World {
                 lost: false,
                 trimmed: false,
                 may_go: self.may_go,
+                dropped: false,
                 given_up: false,
                 delivered: 0,
             })?;
@@ -262,6 +289,21 @@ impl World {
         self.up()?;
         gate::arm(at.name, at.after);
         self.append(sizes, true)?;
+        self.die(torn)
+    }
+
+    /// Appends while the cutter is held up, and crashes.
+    fn crash_unsealed(&mut self, sizes: &[usize], torn: u64) -> Checked {
+        self.up()?;
+        gate::hold("segment.write");
+        let (before, last) = sizes.split_at(sizes.len().saturating_sub(1));
+        self.append(before, false)?;
+        self.append(last, true)?;
+        self.die(torn)
+    }
+
+    /// Ends the node as a crash at this instant does.
+    fn die(&mut self, torn: u64) -> Checked {
         gate::freeze();
         self.leave_as_it_is(torn);
         gate::open();
@@ -341,16 +383,28 @@ impl World {
         sought.map(drop).map_err(|e| e.to_string())
     }
 
+    fn pause(&mut self, paused: bool) -> Checked {
+        self.up()?;
+        self.model.take(&self.sink.taken())?;
+        self.model.is_paused = false;
+        self.node().pause(paused)?;
+        self.model.take(&self.sink.taken())?;
+        self.model.is_paused = paused;
+        Ok(())
+    }
+
     /// Waits until the exporter owes nothing to a sink of this mood.
     fn settle(&mut self, mood: Mood) -> Checked {
         self.sink.be(mood);
-        self.up()?;
+        self.pause(false)?;
         let until = std::time::Instant::now() + HANG;
         loop {
             self.model.take(&self.sink.taken())?;
-            let node = self.node();
+            let Some(node) = &self.node else { return Ok(()) };
             let done = node.done()?;
-            let mut owed = self.model.owed(&node.store.catalogue.read(State::clone), done);
+            let catalogue = node.store.catalogue.read(State::clone);
+            self.model.note_dropped(&dropped(), &catalogue);
+            let mut owed = self.model.owed(&catalogue, done);
             // What breaks the sink is a dead letter only when others get through behind it.
             owed.retain(|(number, _)| mood != Mood::Breaks || !is_poison(*number));
             if owed.is_empty() {
@@ -399,6 +453,7 @@ impl World {
             quarantined,
             files,
             catalogue: node.store.catalogue.read(State::clone),
+            dropped: dropped(),
             taken: self.sink.taken(),
             boot: self.boot,
         };

@@ -217,6 +217,13 @@ impl ShardCursor {
                 Ok(mut reader) => {
                     self.parts.table.sealed_is_readable(self.shard, index);
                     reader.must_end_with(record.stats.last_lsn);
+                    // A follower that is behind its last entry needs nothing more of it.
+                    let position = Lsn::at(index, self.number);
+                    let needs_more = record.stats.last_lsn.is_none_or(|last| position <= last);
+                    if self.follows && reader.met_bad_pages() && !needs_more {
+                        self.next_segment();
+                        return None;
+                    }
                     if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
                         self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
                         return None;
