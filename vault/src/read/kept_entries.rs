@@ -30,7 +30,9 @@ pub(crate) struct KeptEntries {
     epoch: Epoch,
     /// Bytes that all of them may take.
     limit: u64,
-    /// The bytes of each file.
+    /// Held while a file is written or removed, which a slow disk may make long.
+    changing: Mutex<()>,
+    /// The bytes of each file. Its lock is never held over a file operation: whoever watches the disk asks for their sum.
     held: Mutex<BTreeMap<Key, u64>>,
 }
 
@@ -53,12 +55,17 @@ impl KeptEntries {
             cluster_id,
             epoch,
             limit,
+            changing: Mutex::default(),
             held: Mutex::new(held),
         })
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<Key, u64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, (node, shard, lsn): Key) -> PathBuf {
@@ -73,11 +80,11 @@ impl KeptEntries {
     /// It could not be written.
     pub(crate) fn keep(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
         let key = (entry.node, entry.shard, entry.lsn);
-        let mut held = self.held();
-        if held.contains_key(&key) {
+        let _changing = self.changing();
+        if self.held().contains_key(&key) {
             return Ok(true);
         }
-        if held.values().sum::<u64>() + entry.payload.len() as u64 > self.limit {
+        if self.bytes() + entry.payload.len() as u64 > self.limit {
             return Ok(false);
         }
         let path = self.path(key);
@@ -99,7 +106,7 @@ impl KeptEntries {
         }
         let finished = file.finish(Vec::new())?;
         file_io::rename(&tmp, &path)?;
-        held.insert(key, finished.stats.stored_bytes);
+        self.held().insert(key, finished.stats.stored_bytes);
         Ok(true)
     }
 
@@ -137,10 +144,10 @@ impl KeptEntries {
     /// # Errors
     /// It could not be removed.
     pub(crate) fn remove(&self, key: Key) -> Result<(), VaultError> {
-        let mut held = self.held();
-        if held.contains_key(&key) {
+        let _changing = self.changing();
+        if self.held().contains_key(&key) {
             file_io::remove(&self.path(key))?;
-            held.remove(&key);
+            self.held().remove(&key);
         }
         Ok(())
     }

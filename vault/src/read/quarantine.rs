@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ fn name_of(what: &str, segment: SegmentId, offset: u64) -> String {
 /// The quarantine folder and what it holds.
 pub(crate) struct Quarantine {
     dir: PathBuf,
+    /// Held while a file is written, which a slow disk may make long.
+    changing: Mutex<()>,
+    /// Its lock is never held over a file operation: whoever watches the disk asks for what is held.
     held: Mutex<BTreeMap<String, Quarantined>>,
 }
 
@@ -90,6 +93,7 @@ impl Quarantine {
         }
         Ok(Self {
             dir,
+            changing: Mutex::default(),
             held: Mutex::new(held),
         })
     }
@@ -101,8 +105,8 @@ impl Quarantine {
     pub(crate) fn keep(&self, what: &str, bytes: &[u8], reason: Quarantined) -> Result<(), VaultError> {
         let s = reason.segment;
         let name = name_of(what, s, reason.offset);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&name) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.held().contains_key(&name) {
             return Ok(());
         }
         tracing::error!(segment = %s, file = %reason.file.display(), offset = reason.offset, bytes = reason.length,
@@ -111,8 +115,12 @@ impl Quarantine {
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
-        held.insert(name, reason);
+        self.held().insert(name, reason);
         Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Quarantined>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts on record that an operator gave up what the disk does not give of a segment's file.
@@ -126,8 +134,7 @@ impl Quarantine {
 
     /// Whether that is on record.
     pub(crate) fn is_given_up(&self, segment: SegmentId) -> bool {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.contains_key(&name_of(GIVEN_UP, segment, 0))
+        self.held().contains_key(&name_of(GIVEN_UP, segment, 0))
     }
 
     /// Takes a whole file, which the disk may give more of another time, out of use.
@@ -141,28 +148,17 @@ impl Quarantine {
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
         file_io::rename(&reason.file, &self.dir.join(format!("{name}.bin")))?;
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(name, reason);
+        self.held().insert(name, reason);
         Ok(())
     }
 
     /// All that is held, oldest name first.
     pub(crate) fn all(&self) -> Vec<Quarantined> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.held().values().cloned().collect()
     }
 
     /// Bytes held, reasons not counted.
     pub(crate) fn bytes(&self) -> u64 {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(|q| q.length)
-            .sum()
+        self.held().values().map(|q| q.length).sum()
     }
 }
