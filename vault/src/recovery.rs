@@ -233,7 +233,10 @@ fn survey_all(parts: &KeeperParts, tasks: &mut [Task], patience: &Patience<'_>) 
         match survey(parts, &task.wal, patience) {
             Ok(survey) => task.survey = Some(survey),
             Err(error) if error.disposition() == Disposition::Corrupt => {
-                task.progress = progress_after(parts, task, Err(error), patience);
+                // One that is only still to be removed may be about to be used again; its segment needs nothing of it.
+                if task.progress == Progress::ToDo {
+                    task.progress = progress_after(parts, task, Err(error), patience);
+                }
             }
             Err(error) => drop(unread.insert(task.wal.id.index, error.to_string())),
         }

@@ -106,6 +106,10 @@ impl World {
         let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
         drop(data);
         let after = self.look_at_catalogue()?;
+        if self.set_off_hours > 0 {
+            // What is taken in counts as sealed now, by the wall clock, and the vault's own is never behind that.
+            self.model.entries.values_mut().for_each(|entry| entry.may_go = true);
+        }
         self.model.replaced(&before.state, &after.state);
         self.model.taken_in(&rebuilt.taken_in);
         Ok(())
@@ -122,7 +126,8 @@ impl World {
         };
         let (id, _) = &unreadable[at];
         vault.give_up(*id).map_err(|e| e.to_string())?;
-        self.model.segment_given_up(id.index.get());
+        let has_file = self.files().contains_key(&id.index.get());
+        self.model.segment_given_up(id.index.get(), has_file);
         Ok(())
     }
 

@@ -79,6 +79,8 @@ pub(crate) struct Model {
     pub(crate) unrecovered: BTreeSet<u32>,
     /// Segments of which an older catalogue says something else than the one it replaced.
     pub(crate) off_record: BTreeSet<u32>,
+    /// Segments with a file that an operator gave up.
+    forsaken: BTreeSet<u32>,
     /// Bits that have flipped, by segment.
     pub(crate) flips: BTreeMap<u32, u32>,
     /// Segments whose idle mark may have been hit.
@@ -131,8 +133,9 @@ impl Model {
     pub(crate) fn sought(&mut self, now: bool) {
         self.seeks += 1;
         self.last_taken = None;
+        // Those that a recovery has yet to find are passed over too.
         for entry in self.entries.values_mut().filter(|_| now) {
-            entry.given_up |= entry.kept;
+            entry.given_up = true;
         }
     }
 
@@ -256,6 +259,7 @@ impl Model {
         let entry = &self.entries[&lsn];
         let index = lsn.index().get();
         if entry.lost
+            && self.forsaken.contains(&index)
             && seen.catalogue.segment_state(segment_of(lsn)) == SegmentState::Lost
             && !seen.files.contains(&index)
         {
@@ -385,7 +389,10 @@ impl Model {
     }
 
     /// An operator gave up a segment.
-    pub(crate) fn segment_given_up(&mut self, index: u32) {
+    pub(crate) fn segment_given_up(&mut self, index: u32, has_file: bool) {
+        if has_file {
+            self.forsaken.insert(index);
+        }
         let of_it = self.entries.values_mut().filter(|e| e.lsn.index().get() == index);
         of_it.for_each(|entry| entry.lost = true);
     }
