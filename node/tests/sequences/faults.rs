@@ -86,6 +86,8 @@ impl World {
         self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
         fs::write(self.catalogue_path(), &copy.bytes).unwrap();
+        // What it calls open is cut again, in other blocks.
+        self.blocks.clear();
         Ok(())
     }
 
@@ -112,6 +114,8 @@ impl World {
         }
         self.model.replaced(&before.state, &after.state);
         self.model.taken_in(&rebuilt.taken_in);
+        // What is taken in as open is cut again, in other blocks.
+        self.blocks.clear();
         Ok(())
     }
 
