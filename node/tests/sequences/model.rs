@@ -247,7 +247,9 @@ impl Model {
         if entry.boot < seen.boot {
             (entry.kept, entry.hurt) = (true, false);
         }
-        (entry.lost, entry.trimmed, entry.dropped) = (false, false, false);
+        // A segment that is given up while a start adopts it can be read until the next start.
+        entry.lost &= seen.catalogue.segment_state(segment_of(entry.lsn)) == SegmentState::Lost;
+        (entry.trimmed, entry.dropped) = (false, false);
         if entry.boot < seen.boot {
             self.off_record.remove(&found.lsn.index().get());
         }
