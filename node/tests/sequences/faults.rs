@@ -129,7 +129,16 @@ impl World {
             return Ok(());
         };
         let (id, _) = &unreadable[at];
-        vault.give_up(*id).map_err(|e| e.to_string())?;
+        if let Err(refused) = vault.give_up(*id) {
+            // It may be adopted or trimmed meanwhile.
+            let is_there =
+                |(other, state): (_, SegmentState)| other == *id && matches!(state, SegmentState::Unreadable(_));
+            return if vault.segments().into_iter().any(is_there) {
+                Err(refused.to_string())
+            } else {
+                Ok(())
+            };
+        }
         let has_file = self.files().contains_key(&id.index.get());
         self.model.segment_given_up(id.index.get(), has_file);
         Ok(())

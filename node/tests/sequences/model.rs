@@ -60,6 +60,8 @@ pub(crate) struct Seen {
     pub(crate) catalogue: State,
     /// Segments that were dropped from a full disk; read last.
     pub(crate) dropped: BTreeSet<u32>,
+    /// Segments that were trimmed since they were released; read last.
+    pub(crate) trimmed: BTreeSet<u32>,
     /// Segments of which a WAL or segment file is on disk.
     pub(crate) files: BTreeSet<u32>,
     pub(crate) boot: u64,
@@ -278,7 +280,7 @@ impl Model {
         }
         if entry.kept
             && !on_record
-            && !self.off_record.contains(&index)
+            && (!self.off_record.contains(&index) || seen.trimmed.contains(&index))
             && entry.may_go
             && is_settled(entry, &seen.catalogue)
         {
