@@ -392,6 +392,74 @@ fn a_follower_that_is_done_with_a_segment_does_not_wait_for_its_bad_sectors() {
     vault.close(writers);
 }
 
+/// A bit of `payload` in a file flips.
+fn flip_in(path: &std::path::Path, payload: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(payload.len()).position(|w| w == payload).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_follower_that_waits_for_a_bad_sector_is_told_once_what_is_missing_before_it() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let noise = |n: u64| -> Vec<u8> {
+        (0..30)
+            .flat_map(|i| *blake3::hash(&(n * 30 + i).to_le_bytes()).as_bytes())
+            .collect()
+    };
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    for n in 1..=20u64 {
+        let lsn = append(&mut writers[0], n, &noise(n));
+        wait_acked(&writers[0], lsn);
+    }
+    vault.close(writers);
+    flip_in(&dir.path().join("wal/0000000001/0000/000000000001.wal"), &noise(2));
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    let block = vault.describe(sealed(&vault)[0].id).unwrap().blocks[0];
+    let at = block.offset / 4096 * 4096;
+    let sector = format!("return(000000000001.seg@{}-{})", at + 4096, at + 8192);
+    fail::cfg("file.read", &sector).unwrap();
+    let mut follower = vault.follower(ShardId::new(0), None);
+    let told = (0..10).filter(|_| matches!(follower.next(), Some(Err(_))));
+    assert_eq!(told.count(), 1);
+    assert!(follower.waits().is_some());
+    vault.close(writers);
+}
+
+#[test]
+fn a_wal_file_that_was_about_to_be_used_again_hides_no_sealed_segment_while_an_older_one_is_to_do() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Arc::default();
+    let wal = |index: u32| dir.path().join(format!("wal/0000000001/0000/{index:012}.wal"));
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    append(&mut writers[0], 1, b"to be recovered");
+    vault.close(writers);
+    let of_another = std::fs::read(wal(1)).unwrap();
+    // The second boot cannot recover it, and seals one of its own.
+    fail::cfg("file.open", "return(000000000001.wal)").unwrap();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    for n in 2..=101u64 {
+        append(&mut writers[0], n, &payload(n, 1000));
+    }
+    wait_acked(&writers[0], writers[0].last_written().unwrap());
+    wait("a seal", || !sealed(&vault).is_empty());
+    let index = sealed(&vault)[0].id.index.get();
+    vault.close(writers);
+    fail::remove("file.open");
+    // A crash between the new header and the rename.
+    std::fs::write(wal(index), of_another).unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait_recovered(&vault);
+    assert_eq!(payloads(&vault, 0).len(), 101);
+    assert!(!wal(index).exists());
+    vault.close(writers);
+}
+
 #[test]
 fn a_bad_sector_in_the_wal_file_in_use_costs_what_is_in_it() {
     let _scenario = alone();

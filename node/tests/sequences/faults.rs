@@ -86,6 +86,8 @@ impl World {
         self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
         fs::write(self.catalogue_path(), &copy.bytes).unwrap();
+        // What it calls open is cut again, in other blocks.
+        self.blocks.clear();
         Ok(())
     }
 
@@ -106,8 +108,14 @@ impl World {
         let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
         drop(data);
         let after = self.look_at_catalogue()?;
+        if self.set_off_hours > 0 {
+            // What is taken in counts as sealed now, by the wall clock, and the vault's own is never behind that.
+            self.model.entries.values_mut().for_each(|entry| entry.may_go = true);
+        }
         self.model.replaced(&before.state, &after.state);
         self.model.taken_in(&rebuilt.taken_in);
+        // What is taken in as open is cut again, in other blocks.
+        self.blocks.clear();
         Ok(())
     }
 
@@ -121,8 +129,18 @@ impl World {
             return Ok(());
         };
         let (id, _) = &unreadable[at];
-        vault.give_up(*id).map_err(|e| e.to_string())?;
-        self.model.segment_given_up(id.index.get());
+        if let Err(refused) = vault.give_up(*id) {
+            // It may be adopted or trimmed meanwhile.
+            let is_there =
+                |(other, state): (_, SegmentState)| other == *id && matches!(state, SegmentState::Unreadable(_));
+            return if vault.segments().into_iter().any(is_there) {
+                Err(refused.to_string())
+            } else {
+                Ok(())
+            };
+        }
+        let has_file = self.files().contains_key(&id.index.get());
+        self.model.segment_given_up(id.index.get(), has_file);
         Ok(())
     }
 

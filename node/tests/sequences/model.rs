@@ -60,6 +60,8 @@ pub(crate) struct Seen {
     pub(crate) catalogue: State,
     /// Segments that were dropped from a full disk; read last.
     pub(crate) dropped: BTreeSet<u32>,
+    /// Segments that were trimmed since they were released; read last.
+    pub(crate) trimmed: BTreeSet<u32>,
     /// Segments of which a WAL or segment file is on disk.
     pub(crate) files: BTreeSet<u32>,
     pub(crate) boot: u64,
@@ -79,6 +81,8 @@ pub(crate) struct Model {
     pub(crate) unrecovered: BTreeSet<u32>,
     /// Segments of which an older catalogue says something else than the one it replaced.
     pub(crate) off_record: BTreeSet<u32>,
+    /// Segments with a file that an operator gave up.
+    forsaken: BTreeSet<u32>,
     /// Bits that have flipped, by segment.
     pub(crate) flips: BTreeMap<u32, u32>,
     /// Segments whose idle mark may have been hit.
@@ -131,8 +135,9 @@ impl Model {
     pub(crate) fn sought(&mut self, now: bool) {
         self.seeks += 1;
         self.last_taken = None;
+        // Those that a recovery has yet to find are passed over too.
         for entry in self.entries.values_mut().filter(|_| now) {
-            entry.given_up |= entry.kept;
+            entry.given_up = true;
         }
     }
 
@@ -244,7 +249,9 @@ impl Model {
         if entry.boot < seen.boot {
             (entry.kept, entry.hurt) = (true, false);
         }
-        (entry.lost, entry.trimmed, entry.dropped) = (false, false, false);
+        // A segment that is given up while a start adopts it can be read until the next start.
+        entry.lost &= seen.catalogue.segment_state(segment_of(entry.lsn)) == SegmentState::Lost;
+        (entry.trimmed, entry.dropped) = (false, false);
         if entry.boot < seen.boot {
             self.off_record.remove(&found.lsn.index().get());
         }
@@ -256,6 +263,7 @@ impl Model {
         let entry = &self.entries[&lsn];
         let index = lsn.index().get();
         if entry.lost
+            && self.forsaken.contains(&index)
             && seen.catalogue.segment_state(segment_of(lsn)) == SegmentState::Lost
             && !seen.files.contains(&index)
         {
@@ -272,7 +280,7 @@ impl Model {
         }
         if entry.kept
             && !on_record
-            && !self.off_record.contains(&index)
+            && (!self.off_record.contains(&index) || seen.trimmed.contains(&index))
             && entry.may_go
             && is_settled(entry, &seen.catalogue)
         {
@@ -385,7 +393,10 @@ impl Model {
     }
 
     /// An operator gave up a segment.
-    pub(crate) fn segment_given_up(&mut self, index: u32) {
+    pub(crate) fn segment_given_up(&mut self, index: u32, has_file: bool) {
+        if has_file {
+            self.forsaken.insert(index);
+        }
         let of_it = self.entries.values_mut().filter(|e| e.lsn.index().get() == index);
         of_it.for_each(|entry| entry.lost = true);
     }

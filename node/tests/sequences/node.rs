@@ -67,6 +67,18 @@ pub(crate) struct Node {
 /// Segments that were put on record as dropped.
 static DROPPED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
+/// Segments that were put on record as trimmed since they were released.
+static RELEASED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn released_now() -> MutexGuard<'static, BTreeSet<u32>> {
+    RELEASED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Segments that were put on record as trimmed, since they were released, since the world began.
+pub(crate) fn trimmed() -> BTreeSet<u32> {
+    released_now().clone()
+}
+
 fn dropped_now() -> MutexGuard<'static, BTreeSet<u32>> {
     DROPPED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -76,9 +88,10 @@ pub(crate) fn dropped() -> BTreeSet<u32> {
     dropped_now().clone()
 }
 
-/// A world begins, in which nothing was dropped.
-pub(crate) fn forget_dropped() {
+/// A world begins, in which nothing was trimmed or dropped.
+pub(crate) fn forget_trims() {
     dropped_now().clear();
+    released_now().clear();
 }
 
 /// The catalogue as the vault's ledger, with the gate before and behind each command.
@@ -111,8 +124,10 @@ impl Ledger for Gated {
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
-        if why == TrimReason::Dropped {
-            dropped_now().insert(id.index.get());
+        match why {
+            TrimReason::Dropped => drop(dropped_now().insert(id.index.get())),
+            TrimReason::Retention => drop(released_now().insert(id.index.get())),
+            TrimReason::Empty => {}
         }
         self.say(|ledger| ledger.trim_segment(id, why))
     }

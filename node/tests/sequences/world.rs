@@ -20,7 +20,7 @@ use crate::faults::Copy;
 use crate::gate;
 use crate::model::{Checked, EXPORTER, Entry, Model, Seen};
 use crate::node::{
-    HANG, Node, RETENTION, Settings, Store, dropped, exporter, files_below, forget_dropped, photograph, wait,
+    HANG, Node, RETENTION, Settings, Store, dropped, exporter, files_below, forget_trims, photograph, trimmed, wait,
 };
 use crate::payload::{is_poison, payload};
 use crate::sink::{Mood, Sink};
@@ -55,7 +55,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         gate::open();
-        forget_dropped();
+        forget_trims();
         for point in ["file.open", "file.read", "clock.wall"] {
             fail::remove(point);
         }
@@ -454,6 +454,7 @@ impl World {
             files,
             catalogue: node.store.catalogue.read(State::clone),
             dropped: dropped(),
+            trimmed: trimmed(),
             taken: self.sink.taken(),
             boot: self.boot,
         };

@@ -5,7 +5,7 @@
 //! an operator; whatever else cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that gives an error) its owner waits for. Another cursor waits for
 //! recoveries and descriptors, and reports the rest as missing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -101,6 +101,8 @@ pub struct ShardCursor {
     waits: Option<String>,
     /// How often it may still wait for descriptors.
     short_waits: u32,
+    /// What is missing in this segment and was given: its file may be opened again and again.
+    told: BTreeSet<(EntryNumber, EntryNumber)>,
 }
 
 impl ShardCursor {
@@ -132,6 +134,7 @@ impl ShardCursor {
             stop: Box::new(|| false),
             waits: None,
             short_waits: SHORT_WAITS,
+            told: BTreeSet::new(),
         }
     }
 
@@ -354,7 +357,8 @@ impl ShardCursor {
                 if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
                     return None;
                 }
-                (None, Some(self.fault(id, &fault)))
+                let is_new = fault.numbers.is_none_or(|numbers| self.told.insert(numbers));
+                (None, is_new.then(|| self.fault(id, &fault)))
             }
         };
         next_block += 1;
@@ -449,6 +453,7 @@ impl ShardCursor {
 
     fn next_segment(&mut self) {
         self.source = Source::Unknown;
+        self.told.clear();
         match self.index.checked_next() {
             Some(next) => (self.index, self.number) = (next, EntryNumber::FIRST),
             None => self.done = true,
@@ -485,6 +490,7 @@ impl ShardCursor {
                 });
             }
         }
+        found.retain(|fault| fault.numbers.is_none_or(|numbers| self.told.insert(numbers)));
         self.faults.extend(found);
         true
     }
