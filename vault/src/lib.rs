@@ -10,7 +10,7 @@
 //! - `read`: cursors, what the vault holds, quarantine. `recover`: what earlier boots left.
 //! - `copies`: segments that another node writes.
 //!
-//! On top: `vault` and `start` put them together; [`ledger`] is what must be on record, [`ids`] the names, [`entry`] one payload
+//! On top: `vault` puts them together (`open`, `start`, `options`, `seam`) and answers (`status`, `segments`, `readers`); [`ledger`] is what must be on record, [`ids`] the names, [`entry`] one payload
 //! with what is known of it.
 //!
 //! Stored formats: `docs/formats.md`.
@@ -29,10 +29,16 @@ pub mod ids;
 mod keep;
 pub mod ledger;
 pub mod limits;
+mod open;
+mod options;
 mod read;
+mod readers;
 mod recover;
+mod seam;
 mod segment;
+mod segments;
 mod start;
+mod status;
 pub mod time;
 mod vault;
 mod wal;
@@ -43,17 +49,22 @@ pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};
+pub use options::VaultOptions;
 pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use read::dump;
 pub use read::quarantine::Quarantined;
+pub use readers::Debt;
 pub use recover::{Inventory, take_inventory};
+pub use seam::ShardSeam;
 pub use segment::block::BlockRow;
 pub use segment::cutter::{BlockSink, OutBlock};
 pub use segment::footer::{Hole, HoleReason};
 pub use segment::header::SegmentHeader;
 pub use segment::reader::SegmentFault;
 pub use segment::verify::{VerifyReport, verify_segment};
-pub use vault::{Debt, SegmentDetail, SegmentState, ShardSeam, ShardStatus, Vault, VaultOptions, VaultStatus};
+pub use segments::{SegmentDetail, SegmentState};
+pub use status::{ShardStatus, VaultStatus};
+pub use vault::Vault;
 pub use wal::commit_point;
 pub use wal::header::Tenant;
 pub use wal::sync_stats::{SYNC_BUCKETS_US, SyncStats};

@@ -1,0 +1,195 @@
+//! Opening a vault: what is there is announced, each shard gets a fresh WAL file, and the rest is recovered behind ingest.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::data_dir::{DataDir, Identity};
+use crate::error::OpenError;
+use crate::ids::{Epoch, SegmentId, ShardId};
+use crate::keep::ballast::{Ballast, available, start_bytes};
+use crate::keep::disk_tier::DiskTier;
+use crate::keep::housekeeper::Housekeeper;
+use crate::keep::parts::KeepParts;
+use crate::keep::sealer::Sealer;
+use crate::keep::unlink::ToUnlink;
+use crate::keep::vault_clock::VaultClock;
+use crate::ledger::{KnownSegment, Ledger};
+use crate::limits::KEPT_ENTRIES_PERCENT;
+use crate::options::VaultOptions;
+use crate::read::kept_entries::KeptEntries;
+use crate::read::quarantine::Quarantine;
+use crate::recover::{adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
+use crate::seam::ShardSeam;
+use crate::start::{RecoveryEnd, Start, check, spawn};
+use crate::time::now_unix_nano;
+use crate::vault::{Inner, Vault};
+use crate::wal::file::WalPlan;
+use crate::wal::watermark::Watermark;
+use crate::wal::writer::ShardWriter;
+
+impl Vault {
+    /// Opens the vault and starts its threads. Returns when every shard can take entries.
+    ///
+    /// # Errors
+    /// A setting cannot work, a file cannot be made, or the ledger refuses.
+    ///
+    /// # Panics
+    /// When there is not one seam per shard.
+    pub fn open(
+        data: DataDir,
+        options: &VaultOptions,
+        epoch: Epoch,
+        ledger: Arc<dyn Ledger>,
+        seams: Vec<ShardSeam>,
+    ) -> Result<(Self, Vec<ShardWriter>), OpenError> {
+        check(options)?;
+        assert_eq!(seams.len(), usize::from(options.shards), "one seam per shard");
+        let Identity {
+            cluster_id,
+            node_id: node,
+            ..
+        } = data.identity();
+        let path = data.path().to_path_buf();
+        let known = ledger.known();
+        let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
+        let parts = KeepParts {
+            data: path.clone(),
+            node,
+            plan: WalPlan {
+                cluster_id,
+                epoch,
+                size: options.segment_size,
+            },
+            spares_wanted: options.spares,
+            disk_limit: options.disk_limit,
+            retention: options.retention,
+            release: options.release.clone(),
+            on_full: options.on_full,
+            ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
+            ledger: Arc::clone(&ledger),
+            table: Arc::default(),
+            quarantine: Arc::new(Quarantine::open(&path)?),
+            kept_entries: Arc::new(KeptEntries::open(
+                &path,
+                cluster_id,
+                epoch,
+                options.disk_limit / 100 * KEPT_ENTRIES_PERCENT,
+            )?),
+            counts: Arc::default(),
+            tier: Arc::clone(&tier),
+            clock: start_clock(&*ledger, &known, options.retention),
+            recovery_is_short: Arc::default(),
+            to_unlink: Arc::new(ToUnlink::of(trimmed(&known))),
+        };
+        let left = list_left(&path, node, &known)?;
+        announce(&parts, &left, &known);
+        let left = if available(&path) < start_bytes(options.shards, options.segment_size) {
+            // What earlier boots left gives up its WAL files first.
+            recover_now(&parts, left)
+        } else {
+            left
+        };
+        let (sealer, seal_requests) = channel();
+        let mut start = Start {
+            parts: &parts,
+            sealer: &sealer,
+            known: &known,
+            left: &left,
+            options,
+            shards: Vec::new(),
+            threads: Vec::new(),
+        };
+        let mut writers = Vec::new();
+        let mut kept = Vec::new();
+        let mut syncs = Vec::new();
+        for (number, seam) in seams.into_iter().enumerate() {
+            let (writer, shard, stats) = start.shard(ShardId::new(number as u16), seam)?;
+            writers.push(writer);
+            kept.push(shard);
+            syncs.push(stats);
+        }
+        let (shards, mut threads) = start.done();
+        let marks: Vec<Arc<Watermark>> = shards.iter().map(|s| Arc::clone(&s.watermark)).collect();
+        let (table, quarantine, counts) = (
+            Arc::clone(&parts.table),
+            Arc::clone(&parts.quarantine),
+            Arc::clone(&parts.counts),
+        );
+        let kept_entries = Arc::clone(&parts.kept_entries);
+        let clock = parts.clock;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let recovery_parts = parts.clone();
+        let (housekeeper, end) = channel();
+        let housekeeping = Housekeeper {
+            parts: parts.clone(),
+            shards: shards.clone(),
+            end,
+        };
+        threads.push(spawn("sealer", marks.clone(), move || {
+            Sealer::new(parts, kept, seal_requests).run()
+        })?);
+        threads.push(spawn("housekeeper", marks.clone(), move || housekeeping.run())?);
+        let stop = Arc::clone(&stopping);
+        threads.push(spawn("recovery", marks, move || {
+            let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
+            recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire), || {
+                adopt_sealed(&recovery_parts, &known);
+                compare_with_record(&recovery_parts);
+                drop(end);
+            });
+        })?);
+        let inner = Inner {
+            data,
+            node,
+            epoch,
+            shards,
+            syncs,
+            table,
+            quarantine,
+            kept_entries,
+            retention: options.retention,
+            counts,
+            ledger,
+            clock,
+            tier,
+            disk_limit: options.disk_limit,
+            stopping,
+            sealer,
+            housekeeper: Mutex::new(Some(housekeeper)),
+            threads: Mutex::new(threads),
+        };
+        Ok((Self { inner: Arc::new(inner) }, writers))
+    }
+}
+
+/// Starts the vault's clock. The credit that this takes is spent on record before anything goes by the clock; where that cannot be written, none is taken.
+fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration) -> VaultClock {
+    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal(known), retention);
+    let clock = started(now_unix_nano());
+    match ledger.keep_clock(clock.mark()) {
+        Ok(()) => clock,
+        Err(error) => {
+            tracing::warn!(%error, "vault.clock.not_kept");
+            started(0)
+        }
+    }
+}
+
+/// When the last segment was sealed that is still held.
+fn last_seal(known: &[KnownSegment]) -> Option<u64> {
+    let sealed = known.iter().filter_map(|segment| match segment {
+        KnownSegment::Sealed(record) => Some(record.sealed_ns),
+        KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
+    });
+    sealed.max()
+}
+
+/// The segments whose trim is on record and not confirmed yet.
+fn trimmed(known: &[KnownSegment]) -> impl Iterator<Item = SegmentId> {
+    known.iter().filter_map(|segment| match segment {
+        KnownSegment::Trimmed(id) => Some(*id),
+        KnownSegment::Open(_) | KnownSegment::Sealed(_) | KnownSegment::Lost(_) => None,
+    })
+}

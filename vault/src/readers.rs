@@ -1,0 +1,134 @@
+//! What those who read a vault ask of it: cursors, how much is owed, and copies of entries that outlive their segment.
+
+use std::sync::Arc;
+
+use crate::error::VaultError;
+use crate::ids::{Lsn, NodeId, SegmentIndex, ShardId};
+use crate::keep::disk_tier::DiskTier;
+use crate::read::cursor::{CursorParts, ShardCursor, StoredEntry};
+use crate::read::table::Slot;
+use crate::time::TimeRange;
+use crate::vault::Vault;
+
+/// What of a shard lies behind a position: a reader's debt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Debt {
+    /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it holds: no debt means that nothing is owed.
+    pub entries: u64,
+    /// Their payload bytes; those of a segment that is read half are estimated.
+    pub bytes: u64,
+}
+
+impl Vault {
+    /// Every shard that holds entries, those of earlier boots too.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.inner.table.shards()
+    }
+
+    /// Reads `shard` from `from` (its beginning where `None`) up to what was acknowledged when this was called, passing over what lies outside `time`.
+    pub fn cursor(&self, shard: ShardId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
+        let inner = &self.inner;
+        let parts = CursorParts {
+            data: inner.data.path().to_path_buf(),
+            node: inner.node,
+            table: Arc::clone(&inner.table),
+            quarantine: Arc::clone(&inner.quarantine),
+        };
+        ShardCursor::new(parts, shard, from, self.readable(shard), time)
+    }
+
+    /// The same over all times, for a reader that must wait for nothing and miss nothing that it could read later: see [`ShardCursor::waits`].
+    pub fn follower(&self, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
+        let mut cursor = self.cursor(shard, from, TimeRange::ALL);
+        cursor.follow();
+        cursor
+    }
+
+    /// How far a shard may be read now: up to the last entry that may be acknowledged. One that takes no entries any more is readable to its end.
+    pub fn readable(&self, shard: ShardId) -> Option<Lsn> {
+        match self.inner.shards.iter().find(|s| s.id == shard) {
+            Some(live) => live.readable(),
+            // No entry lies behind the newest segment's last possible one; what a later boot writes does.
+            None => self.inner.table.last(shard).map(Lsn::last_of),
+        }
+    }
+
+    /// What of `shard` lies behind `done`, the last entry that its reader has done with.
+    pub fn debt(&self, shard: ShardId, done: Option<Lsn>) -> Debt {
+        self.readable(shard)
+            .map_or_else(Debt::default, |readable| self.debt_up_to(shard, done, readable))
+    }
+
+    /// What of `shard` lies behind `done`, and not behind `until`.
+    pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
+        let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
+        let mut debt = Debt::default();
+        for (index, slot) in self.inner.table.from(shard, from) {
+            if index > until.index() {
+                break;
+            }
+            let upto = if index == until.index() {
+                until.number().get()
+            } else {
+                u32::MAX
+            };
+            let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
+            let (last, entries, bytes) = match slot {
+                Slot::Sealed(record)
+                | Slot::Unreadable {
+                    sealed: Some(record), ..
+                } => (
+                    record.stats.last_lsn.map_or(0, |l| l.number().get()),
+                    record.stats.entries,
+                    record.stats.payload_bytes,
+                ),
+                Slot::Live(wal) => {
+                    let last = wal.last_number(until);
+                    (last, u64::from(last), wal.payload_bytes(last))
+                }
+                Slot::Recovering | Slot::Unreadable { sealed: None, .. } => {
+                    debt.entries += 1;
+                    continue;
+                }
+                Slot::Lost => continue,
+            };
+            let left = u64::from(last.min(upto).saturating_sub(before)).min(entries);
+            debt.entries += left;
+            debt.bytes += (u128::from(bytes) * u128::from(left) / u128::from(entries.max(1))) as u64;
+        }
+        debt
+    }
+
+    /// Keeps a copy of an entry that outlives its segment. `false`: there is no room for it, or the disk is full.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn keep_entry(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
+        if self.tier() == DiskTier::Normal || self.tier() == DiskTier::Evict {
+            self.inner.kept_entries.keep(entry)
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// The copy of an entry that was kept; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<Option<StoredEntry>, VaultError> {
+        self.inner.kept_entries.read((node, shard, lsn))
+    }
+
+    /// Removes the copy of an entry.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    pub fn remove_kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<(), VaultError> {
+        self.inner.kept_entries.remove((node, shard, lsn))
+    }
+
+    /// All entries of which there is a copy.
+    pub fn kept_entries(&self) -> Vec<(NodeId, ShardId, Lsn)> {
+        self.inner.kept_entries.all()
+    }
+}

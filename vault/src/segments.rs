@@ -1,0 +1,204 @@
+//! What a vault says of its segments, and does with one of them.
+
+use std::path::PathBuf;
+
+use crate::error::VaultError;
+use crate::ids::{SegmentId, SegmentIndex, ShardId};
+use crate::ledger::SealRecord;
+use crate::read::quarantine::Quarantined;
+use crate::read::table::Slot;
+use crate::segment::block::BlockRow;
+use crate::segment::footer::Hole;
+use crate::segment::header::SegmentHeader;
+use crate::segment::reader::{SegmentFault, SegmentReader};
+use crate::segment::segment_path;
+use crate::segment::verify::{VerifyReport, verify_segment};
+use crate::vault::Vault;
+
+/// A segment, as lists show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SegmentState {
+    /// It takes entries, or is about to.
+    Open,
+    /// It is being cut to its end after a restart.
+    Recovering,
+    /// It cannot be read now.
+    Unreadable(String),
+    /// An operator gave it up; its files stay.
+    Lost,
+    /// It is complete.
+    Sealed(SealRecord),
+}
+
+/// A segment file, looked into.
+#[derive(Clone, Debug)]
+pub struct SegmentDetail {
+    /// What is on record.
+    pub record: SealRecord,
+    /// What the file says of itself, where that is whole.
+    pub header: Option<SegmentHeader>,
+    /// Its blocks.
+    pub blocks: Vec<BlockRow>,
+    /// Numbers that are missing.
+    pub holes: Vec<Hole>,
+    /// What is damaged outside its blocks.
+    pub faults: Vec<SegmentFault>,
+    /// What was found damaged in it at any time.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Vault {
+    /// Every segment that is not trimmed, in order.
+    pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
+        let node = self.inner.node;
+        let all = self.inner.table.all().into_iter();
+        all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot)))
+            .collect()
+    }
+
+    /// Whether the vault has a segment, in whatever state.
+    pub fn has_segment(&self, id: SegmentId) -> bool {
+        id.node == self.inner.node && self.inner.table.get(id.shard, id.index).is_some()
+    }
+
+    /// Whether a segment of this node is here, in whatever state.
+    pub fn holds(&self, shard: ShardId, index: SegmentIndex) -> bool {
+        self.inner.table.get(shard, index).is_some()
+    }
+
+    /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
+    pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
+        let slot = self.inner.table.get(shard, index)?;
+        slot.sealed().map(|record| record.sealed_ns)
+    }
+
+    /// Whether a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
+    pub fn is_recovering(&self, shard: ShardId) -> bool {
+        self.inner.table.is_recovering(shard)
+    }
+
+    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more; of one that can be read but for some pages, only
+    /// what is in those. Its files stay.
+    ///
+    /// # Errors
+    /// There is no such segment, it can be read, or the ledger did not take it.
+    pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
+        let inner = &self.inner;
+        match (id.node == inner.node)
+            .then(|| inner.table.get(id.shard, id.index))
+            .flatten()
+        {
+            Some(Slot::Unreadable { .. }) => {
+                inner.ledger.mark_lost(id)?;
+                inner.table.unreadable_is_lost(id.shard, id.index);
+                Ok(())
+            }
+            Some(Slot::Lost) => Ok(()),
+            Some(Slot::Sealed(_)) if self.verify(id, &mut |_, _| {})?.misses_pages => {
+                inner.quarantine.give_up_pages(id, &self.segment_file(id))
+            }
+            Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_)) => Err(VaultError::NotUnreadable(id)),
+            None => Err(VaultError::NoSuchSegment(id)),
+        }
+    }
+
+    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot.
+    /// Gives their names; [`Self::sealed_ns`] tells when
+    /// each is.
+    pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
+        let node = self.inner.node;
+        let mut asked = Vec::new();
+        for live in &self.inner.shards {
+            let Some(last) = live.written().filter(|_| shard.is_none_or(|shard| shard == live.id)) else {
+                continue;
+            };
+            live.ask_for_seal(last.index());
+            let from = self.inner.table.from(live.id, live.first()).into_iter();
+            let open = from.filter(|(index, slot)| *index <= last.index() && matches!(slot, Slot::Live(_)));
+            asked.extend(open.map(|(index, _)| SegmentId {
+                node,
+                shard: live.id,
+                index,
+            }));
+        }
+        asked
+    }
+
+    /// Looks into a sealed segment's file.
+    ///
+    /// # Errors
+    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    pub fn describe(&self, id: SegmentId) -> Result<SegmentDetail, VaultError> {
+        let record = self.sealed(id)?;
+        let reader = SegmentReader::open(&self.segment_file(id), id, false)?;
+        Ok(SegmentDetail {
+            record,
+            header: reader.header().cloned(),
+            blocks: reader.blocks().to_vec(),
+            holes: reader.footer().map(|f| f.holes.clone()).unwrap_or_default(),
+            faults: reader.faults().to_vec(),
+            quarantined: self
+                .inner
+                .quarantine
+                .all()
+                .into_iter()
+                .filter(|q| q.segment == id)
+                .collect(),
+        })
+    }
+
+    /// Reads a sealed segment from the disk and checks all of it. What is damaged goes to quarantine as a copy.
+    ///
+    /// # Errors
+    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    pub fn verify(&self, id: SegmentId, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VaultError> {
+        let record = self.sealed(id)?;
+        let path = self.segment_file(id);
+        let report = verify_segment(&path, id, Some(record.digest), progress)?;
+        for fault in &report.faults {
+            let bytes = SegmentReader::open(&path, id, true)?.damaged_bytes(fault);
+            let reason = Quarantined::new(&path, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
+            self.inner.quarantine.keep("segment", &bytes, reason)?;
+        }
+        Ok(report)
+    }
+
+    /// Everything in quarantine.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.inner.quarantine.all()
+    }
+
+    /// Where a sealed segment's file is.
+    pub fn segment_file(&self, id: SegmentId) -> PathBuf {
+        segment_path(self.inner.data.path(), id)
+    }
+
+    fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
+        match (id.node == self.inner.node)
+            .then(|| self.inner.table.get(id.shard, id.index))
+            .flatten()
+        {
+            Some(Slot::Sealed(record)) => Ok(record),
+            Some(Slot::Unreadable {
+                sealed: Some(record), ..
+            }) => Ok(record),
+            Some(Slot::Unreadable { why, sealed: None }) => Err(VaultError::Unreadable { id, why }),
+            Some(Slot::Lost) => Err(VaultError::Unreadable {
+                id,
+                why: "an operator gave it up".to_owned(),
+            }),
+            Some(Slot::Live(_) | Slot::Recovering) => Err(VaultError::NotSealed(id)),
+            None => Err(VaultError::NoSuchSegment(id)),
+        }
+    }
+}
+
+fn state_of(slot: Slot) -> SegmentState {
+    match slot {
+        Slot::Live(_) => SegmentState::Open,
+        Slot::Recovering => SegmentState::Recovering,
+        Slot::Unreadable { why, .. } => SegmentState::Unreadable(why),
+        Slot::Lost => SegmentState::Lost,
+        Slot::Sealed(record) => SegmentState::Sealed(record),
+    }
+}

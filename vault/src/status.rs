@@ -1,0 +1,142 @@
+//! How a vault stands, for status and metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::ids::{Lsn, ShardId};
+use crate::keep::disk_tier::{DiskTier, DiskUse};
+use crate::read::table::Slot;
+use crate::vault::Vault;
+use crate::wal::shard::ShardShared;
+use crate::wal::sync_stats::SyncStats;
+
+/// One shard, as status shows it.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: ShardId,
+    /// The last entry appended.
+    pub written: Option<Lsn>,
+    /// The last entry synced on this node.
+    pub durable: Option<Lsn>,
+    /// The last entry that may be acknowledged.
+    pub acked: Option<Lsn>,
+    /// How long its syncs take.
+    pub syncs: Arc<SyncStats>,
+}
+
+/// The vault, as status shows it.
+#[derive(Clone, Debug)]
+pub struct VaultStatus {
+    /// The shards that take entries.
+    pub shards: Vec<ShardStatus>,
+    /// How full the disk is.
+    pub disk: DiskUse,
+    /// What that allows.
+    pub tier: DiskTier,
+    /// Segments of this boot that are not sealed yet.
+    pub open_segments: u64,
+    /// Segments of earlier boots still to recover.
+    pub recovering_segments: u64,
+    /// Segments that cannot be read.
+    pub unreadable_segments: u64,
+    /// Sealed segments on disk.
+    pub sealed_segments: u64,
+    /// Bytes of their files.
+    pub sealed_bytes: u64,
+    /// Segments removed since the start, dropped ones included.
+    pub trimmed_since_start: u64,
+    /// Segments that were dropped since the start although they were not released, their entries, and the bytes of their files.
+    pub dropped_since_start: (u64, u64, u64),
+    /// Bytes of the ballast.
+    pub ballast_bytes: u64,
+    /// Segments sealed since the start, recovered ones included.
+    pub sealed_since_start: u64,
+    /// WAL files made since the start, and used again since the start.
+    pub wal_files: (u64, u64),
+    /// Stretches in quarantine.
+    pub quarantined: u64,
+    /// Bytes in quarantine.
+    pub quarantined_bytes: u64,
+}
+
+impl Vault {
+    /// What failed, if a sync did: the vault takes nothing any more.
+    pub fn failure(&self) -> Option<String> {
+        self.inner
+            .shards
+            .iter()
+            .find_map(|s| s.watermark.failure().map(str::to_owned))
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> VaultStatus {
+        let inner = &self.inner;
+        let counts = &inner.counts;
+        let slots = inner.table.all();
+        let count = |wanted: fn(&Slot) -> bool| slots.iter().filter(|(_, _, slot)| wanted(slot)).count() as u64;
+        VaultStatus {
+            shards: inner
+                .shards
+                .iter()
+                .zip(&inner.syncs)
+                .map(|(s, syncs)| shard_status(s, syncs))
+                .collect(),
+            disk: DiskUse {
+                own: counts.own_bytes.load(Ordering::Relaxed),
+                limit: inner.disk_limit,
+                filesystem_used: counts.filesystem_used.load(Ordering::Relaxed),
+                filesystem_size: counts.filesystem_size.load(Ordering::Relaxed),
+            },
+            tier: DiskTier::from_u8(inner.tier.load(Ordering::Relaxed)),
+            open_segments: count(|s| matches!(s, Slot::Live(_))),
+            recovering_segments: inner.table.recovering() as u64,
+            unreadable_segments: count(|s| matches!(s, Slot::Unreadable { .. })),
+            sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
+            sealed_bytes: slots
+                .iter()
+                .map(|(_, _, s)| {
+                    if let Slot::Sealed(r) = s {
+                        r.stats.stored_bytes
+                    } else {
+                        0
+                    }
+                })
+                .sum(),
+            trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
+            dropped_since_start: counts.dropped.each_ref().map(|n| n.load(Ordering::Relaxed)).into(),
+            ballast_bytes: counts.ballast_bytes.load(Ordering::Relaxed),
+            sealed_since_start: counts.sealed.load(Ordering::Relaxed),
+            wal_files: (
+                counts.wal_made.load(Ordering::Relaxed),
+                counts.wal_recycled.load(Ordering::Relaxed),
+            ),
+            quarantined: inner.quarantine.all().len() as u64,
+            quarantined_bytes: inner.quarantine.bytes(),
+        }
+    }
+
+    /// What the fill of the disk allows.
+    pub fn tier(&self) -> DiskTier {
+        DiskTier::from_u8(self.inner.tier.load(Ordering::Relaxed))
+    }
+
+    /// Each shard that takes entries: its last entry appended, and the last that may be acknowledged.
+    pub fn marks(&self) -> Vec<(ShardId, Option<Lsn>, Option<Lsn>)> {
+        self.inner
+            .shards
+            .iter()
+            .map(|s| (s.id, s.written(), s.watermark.acked()))
+            .collect()
+    }
+}
+
+fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus {
+    ShardStatus {
+        shard: shard.id,
+        written: shard.written(),
+        durable: shard.watermark.durable(),
+        acked: shard.watermark.acked(),
+        syncs: Arc::clone(syncs),
+    }
+}
