@@ -34,6 +34,9 @@ pub(super) struct Order {
     pub(super) spec: Spec,
     /// How far each shard is read; as it was when the job was created, however often the node starts again.
     pub(super) parts: Vec<Part>,
+    /// Payload bytes that it was expected to read when it was created; 0 where an older version wrote the record.
+    #[serde(default)]
+    pub(super) bytes_total_estimate: u64,
 }
 
 /// A job under way.

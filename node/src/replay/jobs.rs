@@ -24,7 +24,6 @@ use crate::sink::{Sink, reaches_self};
 /// A job under way, from outside.
 struct Running {
     progress: Arc<Progress>,
-    bytes_total_estimate: u64,
     cancel: watch::Sender<bool>,
     /// Closed when it has ended.
     ended: watch::Receiver<()>,
@@ -104,7 +103,11 @@ impl Jobs {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
         let parts = plan::parts(&self.context.vault, &self.context.catalogue, spec.range());
-        let order = Order { spec, parts };
+        let order = Order {
+            bytes_total_estimate: self.estimate(&spec),
+            spec,
+            parts,
+        };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
         let command = Command::CreateJob {
@@ -144,7 +147,6 @@ impl Jobs {
         let (ending, ended) = watch::channel(());
         let running = Running {
             progress: Arc::clone(&progress),
-            bytes_total_estimate: self.estimate(&order.spec),
             cancel,
             ended,
         };
@@ -182,10 +184,7 @@ impl Jobs {
     /// A job as it stands.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
         // First: a job that ends in between then shows as ended and whole.
-        let live = self
-            .running()
-            .get(&id)
-            .map(|r| (Arc::clone(&r.progress), r.bytes_total_estimate));
+        let live = self.running().get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
             .context
             .catalogue
@@ -244,16 +243,16 @@ impl Jobs {
     }
 }
 
-fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v1::ReplayJob {
+fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::ReplayJob {
     let positions = live
         .as_ref()
-        .map_or_else(|| record.positions.clone(), |(progress, _)| progress.positions());
+        .map_or_else(|| record.positions.clone(), |progress| progress.positions());
     let sum = |of: fn(&JobPosition) -> u64| positions.values().map(of).sum::<u64>();
     let bytes_done = sum(|p| p.bytes);
     let (state, error, ended_unix_nano) = match &record.state {
         JobState::Running => (
             v1::ReplayState::Running,
-            live.as_ref().map(|(progress, _)| progress.remark()).unwrap_or_default(),
+            live.as_ref().map(|progress| progress.remark()).unwrap_or_default(),
             0,
         ),
         JobState::Ended {
@@ -266,11 +265,15 @@ fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v
         } => (v1::ReplayState::Failed, why.clone(), *at_ns),
         JobState::Cancelled { at_ns } => (v1::ReplayState::Cancelled, String::new(), *at_ns),
     };
+    let order = serde_json::from_str::<Order>(&record.spec).ok();
+    let expected = match state {
+        // It has read what there was, whatever was expected.
+        v1::ReplayState::Done => 0,
+        _ => order.as_ref().map_or(0, |order| order.bytes_total_estimate),
+    };
     v1::ReplayJob {
         id: id.to_string(),
-        spec: serde_json::from_str::<Order>(&record.spec)
-            .ok()
-            .map(|order| order.spec.shown()),
+        spec: order.map(|order| order.spec.shown()),
         created_unix_nano: record.created_ns,
         progress: Some(v1::ReplayProgress {
             state: state.into(),
@@ -278,7 +281,7 @@ fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v
             entries_done: sum(|p| p.entries),
             records_done: sum(|p| p.records),
             bytes_done,
-            bytes_total_estimate: live.map_or(bytes_done, |(_, estimate)| estimate.max(bytes_done)),
+            bytes_total_estimate: expected.max(bytes_done),
             positions: positions
                 .iter()
                 .map(|(place, position)| position_shown(*place, position))
