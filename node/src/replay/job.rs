@@ -59,12 +59,13 @@ type Positions = BTreeMap<(NodeId, ShardId), JobPosition>;
 
 impl Job {
     pub(super) async fn run(mut self) {
-        tracing::info!(job = %self.id, "replay.job.begin");
         let mut kept = self.progress.positions();
         let Some(ended) = self.deliver(&mut kept).await else {
             // Aborted senders move nothing any more.
             self.keep_position(&mut kept).await;
-            tracing::info!(job = %self.id, "replay.job.interrupted");
+            if *self.stop.borrow() {
+                tracing::info!(job = %self.id, "replay.job.interrupted");
+            }
             return;
         };
         self.keep_position(&mut kept).await;
@@ -75,11 +76,10 @@ impl Job {
             ))),
             (Ok(()), None) => JobResult::Done,
         };
-        let (done, error) = match &result {
-            JobResult::Done => (true, None),
-            JobResult::Failed(why) => (false, Some(why.as_str())),
-        };
-        tracing::info!(job = %self.id, done, error, "replay.job.end");
+        match &result {
+            JobResult::Done => tracing::info!(job = %self.id, "replay.job.done"),
+            JobResult::Failed(why) => tracing::warn!(job = %self.id, error = why, "replay.job.failed"),
+        }
         self.finish(result).await;
     }
 

@@ -72,7 +72,10 @@ impl Jobs {
         });
         for (id, record) in left {
             match serde_json::from_str::<Order>(&record.spec) {
-                Ok(order) => self.launch(id, order, Progress::from(record.positions)),
+                Ok(order) => {
+                    tracing::info!(job = %id, sink = %order.spec.sink_name(), "replay.job.resumed");
+                    self.launch(id, order, Progress::from(record.positions));
+                }
                 Err(error) => {
                     tracing::error!(job = %id, %error, "replay.job.unreadable");
                     let result = JobResult::Failed(format!(
@@ -94,8 +97,8 @@ impl Jobs {
         }
     }
 
-    /// Begins a job.
-    pub(crate) async fn start(self: &Arc<Self>, spec: Spec) -> Result<v1::ReplayJob, ReplayError> {
+    /// Begins a job that somebody asks for.
+    pub(crate) async fn start(self: &Arc<Self>, spec: Spec, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(sink) = &spec.sink {
             self.check(sink).await?;
         }
@@ -121,6 +124,7 @@ impl Jobs {
                 unreachable!("CreateJob is answered with a job, not {other:?}")
             }
         };
+        tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
         self.launch(id, order, Progress::default());
         self.view(id)
     }
@@ -214,7 +218,7 @@ impl Jobs {
     }
 
     /// Ends a job. One that has ended stays as it is.
-    pub(crate) async fn cancel(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
+    pub(crate) async fn cancel(&self, id: JobId, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(running) = self.running().get(&id) {
             running.cancel.send_replace(true);
         }
@@ -229,7 +233,11 @@ impl Jobs {
         )
         .await
         {
-            Ok(_) | Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => self.view(id),
+            Ok(_) => {
+                tracing::info!(job = %id, by, "replay.job.cancelled");
+                self.view(id)
+            }
+            Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => self.view(id),
             Err(error) => Err(error.into()),
         }
     }
