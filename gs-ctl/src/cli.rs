@@ -120,7 +120,8 @@ pub(crate) struct Tail {
 pub(crate) enum Exporter {
     /// List the exporters
     List,
-    /// Show one of them with all its counts
+    /// Show one of them with all its counts. Sent counts what is in the requests that the sink took, the records that it
+    /// rejected in them included
     Describe {
         /// The exporter's name in the configuration
         name: String,
