@@ -517,6 +517,8 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "it can be read"
     );
     fs::remove_file(&file).unwrap();
+    let lost = node.ctl(&["segment", "verify", &name]);
+    assert_eq!(lost.code, 4, "{}", lost.err);
     let other = format!("file:{}", node.path("y.lenpb").display());
     assert_eq!(node.ctl(&["replay", "start", "--sink", &other]).code, 4);
     let refused = node.ctl(&["segment", "forget", &name]);

@@ -215,7 +215,7 @@ impl ShardCursor {
                 sealed: Some(record), ..
             } => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
-                    self.parts.table.sealed_is_readable(self.shard, index);
+                    self.parts.table.opened(id, Ok(()));
                     reader.must_end_with(record.stats.last_lsn);
                     if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
                         self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
@@ -264,15 +264,7 @@ impl ShardCursor {
 
     /// A file that could not be opened is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
-        if error.disposition() != Disposition::Overloaded {
-            let shown = self
-                .parts
-                .table
-                .sealed_is_unreadable(id.shard, id.index, &error.to_string());
-            if shown {
-                tracing::error!(segment = %id, %error, "segment.file.unreadable");
-            }
-        }
+        self.parts.table.opened(id, Err(error));
         if self.follows {
             self.waits = Some(format!("segment {id} cannot be read: {error}"));
             return None;

@@ -24,6 +24,7 @@ use crate::limits::ROLLED_FILES_MAX;
 use crate::map::MapWriter;
 use crate::quarantine::Quarantine;
 use crate::retention::{OnFull, Release, TrimRules, trim_plan};
+use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
 use crate::shard::ShardShared;
 use crate::table::{Slot, Table};
@@ -37,6 +38,8 @@ const TURN: Duration = Duration::from_millis(25);
 const IDLE_TURN: Duration = Duration::from_millis(250);
 /// How often it looks at the disk and at retention.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often files are tried again that could not be opened.
+const TRY_UNREADABLE: Duration = Duration::from_secs(5);
 /// How often the clock is kept in the ledger: a crash sets it back by so much.
 const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
@@ -132,6 +135,7 @@ pub(crate) struct Keeper {
     news: Receiver<News>,
     looked_at: Option<Instant>,
     clock_kept: Option<Instant>,
+    unreadable_tried: Option<Instant>,
 }
 
 impl Keeper {
@@ -142,6 +146,7 @@ impl Keeper {
             news,
             looked_at: None,
             clock_kept: None,
+            unreadable_tried: None,
         }
     }
 
@@ -194,6 +199,7 @@ impl Keeper {
         if !stopping && self.looked_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
             self.looked_at = Some(Instant::now());
             self.keep_clock(false);
+            self.try_unreadable();
             let mut disk = self.look_at_disk();
             let mut held = BTreeSet::new();
             let mut went = false;
@@ -217,6 +223,18 @@ impl Keeper {
             }
         } else if stopping {
             self.keep_clock(true);
+        }
+    }
+
+    /// Tries the files again that could not be opened, now and then: one that was put back is shown so, whether or not somebody reads it.
+    fn try_unreadable(&mut self) {
+        if self.unreadable_tried.is_some_and(|at| at.elapsed() < TRY_UNREADABLE) {
+            return;
+        }
+        self.unreadable_tried = Some(Instant::now());
+        for id in self.parts.table.unreadable_sealed() {
+            let opened = SegmentReader::open(&segment_path(&self.parts.data, id), id, false);
+            self.parts.table.opened(id, opened.as_ref().map(|_| ()));
         }
     }
 
