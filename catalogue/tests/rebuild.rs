@@ -209,7 +209,8 @@ fn a_flipped_bit_anywhere_is_harmless_or_has_a_way_out() {
                 "a bit of byte {at}: {error}"
             );
             refused += 1;
-            rebuilt(copy.path());
+            let why = rebuilt(copy.path()).lost.unwrap();
+            assert!(why.contains("is damaged") && !why.contains("rebuild"), "{why}");
             start(copy.path()).unwrap()
         });
         assert_eq!(node.read(), (entries, 0), "a bit of byte {at}");

@@ -120,7 +120,8 @@ pub(crate) struct Tail {
 pub(crate) enum Exporter {
     /// List the exporters
     List,
-    /// Show one of them with all its counts
+    /// Show one of them with all its counts. Sent counts what is in the requests that the sink took, the records that it
+    /// rejected in them included
     Describe {
         /// The exporter's name in the configuration
         name: String,
@@ -191,8 +192,8 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, in hexadecimal; with -o json
-    /// or yaml the letter and both. It is logged
+    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, and strings that are not UTF-8
+    /// (x-gophership-not-utf8-hex), in hexadecimal; with -o json or yaml the letter and both. It is logged
     Show {
         /// The exporter it belongs to
         exporter: String,
@@ -200,7 +201,8 @@ pub(crate) enum DeadLetter {
         #[arg(value_name = "LETTER")]
         letter: LetterName,
     },
-    /// Offer dead letters to their sink once more. Exit code 1 when any is still one afterwards
+    /// Offer dead letters to their sink once more. It ends at an answer that refuses not the data but the moment or the
+    /// exporter; what comes behind that, and what cannot be read, is not tried. Exit code 1 when any is still one afterwards
     Replay(Letters),
     /// Give dead letters up: they are never sent, and no longer hold their segments
     Drop {
@@ -213,14 +215,15 @@ pub(crate) enum DeadLetter {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true)))]
 pub(crate) struct Letters {
     /// The exporter they belong to
     pub(crate) exporter: String,
     /// Which: node/shard/segment:number, as the list shows them
-    #[arg(value_name = "LETTER", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "LETTER", group = "which")]
     pub(crate) refs: Vec<LetterName>,
     /// All that the exporter has
-    #[arg(long)]
+    #[arg(long, group = "which")]
     pub(crate) all: bool,
 }
 
@@ -285,12 +288,13 @@ pub(crate) enum Segment {
         accept_loss: bool,
     },
     /// Read all of a segment from the disk and check every byte. Exit code 4 when something is damaged
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// node/shard/index, as the list shows it
-        #[arg(required_unless_present = "file")]
+        #[arg(group = "which")]
         segment: Option<SegmentName>,
         /// A segment file, checked here and without a node
-        #[arg(long, value_name = "PATH", conflicts_with = "segment")]
+        #[arg(long, value_name = "PATH", group = "which")]
         file: Option<PathBuf>,
     },
 }

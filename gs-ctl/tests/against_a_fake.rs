@@ -157,6 +157,9 @@ fn what_an_exporter_would_lose_must_be_accepted_and_a_letter_can_be_looked_into(
         (&line["entry"], &line["payload_hex"]),
         (&"1/0/42:7".into(), &"ff01".into())
     );
+    let shown = fake.ctl(&["dead-letter", "show", "backend", "1/0/42:8"]);
+    let line: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(line["x-gophership-not-utf8-hex"], serde_json::json!(["61ff62"]));
     fake.end();
 }
 
@@ -246,7 +249,11 @@ fn dead_letters_are_replayed_and_dropped_by_name_or_all_on_request() {
     assert_eq!(fake.asked()[0].matches("DeadLetterRef").count(), 2);
     let all = fake.ctl(&["dead-letter", "replay", "backend", "--all"]);
     assert_eq!(all.code, 1, "one is still a dead letter");
-    assert!(all.out.contains("400 bad timestamp"), "{}", all.out);
+    assert!(
+        all.out.contains("400 bad timestamp") && all.out.contains("Not tried"),
+        "{}",
+        all.out
+    );
     assert!(fake.asked()[0].contains("refs: []"));
     for refused in [
         &["dead-letter", "drop", "backend", "--all"][..],
@@ -257,6 +264,14 @@ fn dead_letters_are_replayed_and_dropped_by_name_or_all_on_request() {
         assert_eq!(fake.ctl(refused).code, 2, "{refused:?}");
     }
     assert!(fake.asked().is_empty(), "nothing reached the node");
+    for (words, names) in [
+        (["dead-letter", "replay", "backend"].as_slice(), "--all"),
+        (&["segment", "verify"], "--file"),
+    ] {
+        let refused = fake.ctl(words);
+        let said = refused.err.split("Usage").next().unwrap();
+        assert!(refused.code == 2 && said.contains(names), "{said}");
+    }
     let words = ["dead-letter", "drop", "backend", "1/0/42:7", "--accept-loss"];
     assert_eq!(fake.ctl(&words).code, 0);
     assert_eq!(fake.asked()[0].matches("DeadLetterRef").count(), 1);

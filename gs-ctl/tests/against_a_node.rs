@@ -517,6 +517,8 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "it can be read"
     );
     fs::remove_file(&file).unwrap();
+    let lost = node.ctl(&["segment", "verify", &name]);
+    assert_eq!(lost.code, 4, "{}", lost.err);
     let other = format!("file:{}", node.path("y.lenpb").display());
     assert_eq!(node.ctl(&["replay", "start", "--sink", &other]).code, 4);
     let refused = node.ctl(&["segment", "forget", &name]);
@@ -554,6 +556,16 @@ fn a_wal_file_is_shown_without_a_node() {
         (&shown["entries"][1]["records"], &shown["entries"][1]["durable_lsn"]),
         (&1.into(), &shown["entries"][0]["lsn"])
     );
+    let other = node.path("node.json");
+    let other = other.to_str().unwrap();
+    for (words, wanted) in [
+        (["wal", "dump", other].as_slice(), "is no WAL file"),
+        (&["segment", "verify", "--file", other], "is no segment file"),
+    ] {
+        let run = ctl(Path::new("/nonexistent"), words);
+        assert_eq!(run.code, 1, "{}", run.err);
+        assert!(run.err.contains(wanted), "{}", run.err);
+    }
     // The second entry says that the first was durable: without it that is damage.
     let mut bytes = fs::read(&copy).unwrap();
     bytes[4096 + 64] ^= 1;

@@ -409,9 +409,11 @@ fn exporters(out: &mut Families, views: &[ExporterView]) {
 type ExportCounter = (&'static str, &'static str, fn(&ExporterView) -> f64);
 
 const EXPORT_COUNTERS: [ExportCounter; 12] = [
-    ("gophership_export_sent_records_total", "Records accepted", |v| {
-        v.sent_records as f64
-    }),
+    (
+        "gophership_export_sent_records_total",
+        "Records in accepted requests, those that the sink rejected in them included",
+        |v| v.sent_records as f64,
+    ),
     ("gophership_export_sent_entries_total", "Entries accepted", |v| {
         v.sent_entries as f64
     }),

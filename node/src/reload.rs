@@ -141,7 +141,7 @@ pub(crate) async fn look_again(exporters: Arc<Exporters>, mut unknown: Vec<Unkno
                 Ok(true) => {
                     tracing::error!(exporter = name, sink, "export.sink.is_this_node");
                     let exporters = Arc::clone(&exporters);
-                    let paused = spawn_blocking(move || exporters.set_paused(&name, true)).await;
+                    let paused = spawn_blocking(move || exporters.set_paused(&name, true, "the node")).await;
                     if !matches!(paused, Ok(Ok(_))) {
                         tracing::error!("export.pause.failed");
                     }

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -92,14 +92,14 @@ pub enum TlsError {
         reason: String,
     },
     /// The key belongs to another certificate, or cannot be used.
-    #[error("{}: is not usable with the certificate {}: {source}", .key.display(), .cert.display())]
+    #[error("{}: is not usable with the certificate {}: {why}", .key.display(), .cert.display())]
     KeyRefused {
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
         cert: PathBuf,
-        /// What rustls said.
-        source: rustls::Error,
+        /// What is wrong, in words.
+        why: String,
     },
     /// The authorities cannot be used to check clients.
     #[error("{}: cannot be used to check clients: {source}", .file.display())]
@@ -249,10 +249,10 @@ fn build(files: &TlsFiles, protocols: Protocols) -> Result<(ServerConfig, i64), 
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|source| TlsError::KeyRefused {
+        .map_err(|error| TlsError::KeyRefused {
             key: files.key.clone(),
             cert: files.cert.clone(),
-            source,
+            why: key_fault(&error),
         })?;
     config.alpn_protocols = protocols.alpn();
     Ok((config, expires))
@@ -288,6 +288,16 @@ pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
         wanted: "private key",
         source,
     })
+}
+
+/// Why rustls does not take a key with its certificate.
+pub(crate) fn key_fault(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "it is the key of another certificate".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The certificates of a PEM file, at least one.

@@ -65,6 +65,14 @@ pub enum VaultError {
         /// What this version reads.
         known: u32,
     },
+    /// A file that was named is of another kind.
+    #[error("{path} is no {wanted}: it does not begin as one")]
+    OfAnotherKind {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
     /// No such segment is held here.
     #[error("segment {0} is not in this vault")]
     NoSuchSegment(SegmentId),
@@ -104,9 +112,11 @@ impl VaultError {
             Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
             Self::Io { .. } | Self::FolderSync { .. } => Disposition::Fatal,
             Self::Damaged { .. } | Self::Unreadable { .. } => Disposition::Corrupt,
-            Self::Format { .. } | Self::NoSuchSegment(_) | Self::NotUnreadable(_) | Self::BlockRefused { .. } => {
-                Disposition::Invalid
-            }
+            Self::Format { .. }
+            | Self::OfAnotherKind { .. }
+            | Self::NoSuchSegment(_)
+            | Self::NotUnreadable(_)
+            | Self::BlockRefused { .. } => Disposition::Invalid,
             Self::NotSealed(_) => Disposition::Retry,
             Self::Ledger(error) => error.disposition,
         }

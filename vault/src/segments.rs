@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::VaultError;
+use crate::error::{Disposition, VaultError};
 use crate::ids::{SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
 use crate::read::quarantine::Quarantined;
@@ -147,14 +147,23 @@ impl Vault {
         })
     }
 
-    /// Reads a sealed segment from the disk and checks all of it. What is damaged goes to quarantine as a copy.
+    /// Reads a sealed segment from the disk and checks all of it. What is damaged goes to quarantine as a copy. From then
+    /// on it is shown as unreadable where its file cannot be opened, and not where it can.
     ///
     /// # Errors
     /// There is no such segment, it is not sealed, or its file cannot be opened.
     pub fn verify(&self, id: SegmentId, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VaultError> {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
-        let report = verify_segment(&path, id, Some(record.digest), progress)?;
+        let opened = verify_segment(&path, id, Some(record.digest), progress);
+        self.inner.table.opened(id, opened.as_ref().map(|_| ()));
+        let report = opened.map_err(|error| {
+            if error.disposition() == Disposition::Overloaded {
+                return error;
+            }
+            let why = error.to_string();
+            VaultError::Unreadable { id, why }
+        })?;
         for fault in &report.faults {
             let bytes = SegmentReader::open(&path, id, true)?.damaged_bytes(fault);
             let reason = Quarantined::new(&path, fault.offset, fault.len, id, fault.numbers, fault.what.clone());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, ShardId};
-use gophership_vault::{SegmentState, ShardCursor, ShardWriter, Vault};
+use gophership_vault::{Disposition, SegmentState, ShardCursor, ShardWriter, Vault};
 use support::{MemoryLedger, append, open, options, payload, payloads, read, sealed, wait, wait_acked, wait_recovered};
 
 const SHARD: ShardId = ShardId::new(0);
@@ -370,6 +370,29 @@ fn a_segment_that_an_operator_gives_up_is_passed_and_stays_given_up() {
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait_recovered(&vault);
     assert_eq!(vault.status().unreadable_segments, 0);
+    vault.close(writers);
+}
+
+#[test]
+fn a_segment_file_that_is_put_back_is_seen_without_a_reader_and_at_once_by_a_verification() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<MemoryLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    fill(&vault, &mut writers[0], 0, 2);
+    let id = sealed(&vault)[0].id;
+    let (file, away) = (vault.segment_file(id), dir.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    let lost = vault.verify(id, &mut |_, _| {}).unwrap_err();
+    assert_eq!(lost.disposition(), Disposition::Corrupt, "{lost}");
+    assert_eq!(vault.status().unreadable_segments, 1);
+    fs::rename(&away, &file).unwrap();
+    assert!(vault.verify(id, &mut |_, _| {}).unwrap().ok);
+    assert_eq!(vault.status().unreadable_segments, 0);
+
+    fs::rename(&file, &away).unwrap();
+    vault.verify(id, &mut |_, _| {}).unwrap_err();
+    fs::rename(&away, &file).unwrap();
+    wait("the node to look again", || vault.status().unreadable_segments == 0);
     vault.close(writers);
 }
 

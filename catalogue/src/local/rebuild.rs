@@ -46,7 +46,11 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Re
             check_identity(path, &stored, identity, &state)?;
             (state, None)
         }
-        Some(Err(error @ CatalogueError::Corrupt { .. })) => (new_state(path, identity)?, Some(error.to_string())),
+        // Not the error itself: it says to do this.
+        Some(Err(CatalogueError::Corrupt { path: damaged, why })) => (
+            new_state(path, identity)?,
+            Some(format!("{} is damaged: {why}", damaged.display())),
+        ),
         Some(Err(error)) => return Err(error),
         None => (
             new_state(path, identity)?,

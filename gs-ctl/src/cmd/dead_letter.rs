@@ -52,7 +52,7 @@ pub(crate) async fn dead_letter(node: &mut Client, asked: Asked, format: Format)
 pub(super) struct Shown {
     #[serde(flatten)]
     letter: LetterView,
-    /// Its entry as OTLP/JSON; null where it is no logs.
+    /// Its entry as OTLP/JSON, with x-gophership-not-utf8-hex where strings are not UTF-8; null where it is no logs.
     logs: Option<Value>,
     /// Why nothing can be made of its entry; null where something can.
     malformed: Option<String>,
@@ -111,7 +111,16 @@ async fn show(node: &mut Client, exporter: String, letter: LetterName, format: F
 fn logs(letter: &LetterName, payload: &[u8]) -> anyhow::Result<Value> {
     let mut line = Vec::new();
     otlp_json::write_line(payload, Some(&letter.to_string()), &mut line)?;
-    Ok(serde_json::from_slice(&line)?)
+    let mut logs: Value = serde_json::from_slice(&line)?;
+    // What they hold cannot be seen any more: JSON has U+FFFD in its place.
+    let hidden: Vec<String> = otlp_json::strings_not_utf8(payload)
+        .iter()
+        .map(|s| human::hex(s))
+        .collect();
+    if !hidden.is_empty() {
+        logs["x-gophership-not-utf8-hex"] = hidden.into();
+    }
+    Ok(logs)
 }
 
 /// No names mean all; the command line has made sure that all were asked for then.
@@ -195,7 +204,7 @@ impl Answer for Replayed {
             ("Exporter", human::one_line(&self.exporter)),
             ("Taken", human::count(self.taken)),
             ("Refused again", human::count(self.refused_again)),
-            ("Left", human::count(self.left)),
+            ("Not tried", human::count(self.left)),
         ];
         if let Some(answer) = &self.last_answer {
             rows.push(("Last answer", human::one_line(answer)));

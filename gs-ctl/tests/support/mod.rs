@@ -174,7 +174,12 @@ impl Control for Service {
             .is_some_and(|l| l.letter.unwrap().lsn.unwrap().number == 8);
         Ok(Response::new(ShowDeadLetterReply {
             letter,
-            payload: if is_logs { vec![0x0a, 0x00] } else { vec![0xff, 0x01] },
+            // A schema URL that is not UTF-8.
+            payload: if is_logs {
+                b"\x0a\x05\x1a\x03a\xffb".to_vec()
+            } else {
+                vec![0xff, 0x01]
+            },
             malformed: String::new(),
         }))
     }

@@ -82,7 +82,15 @@ fn the_authority_is_used_again_and_another_folder_has_another() {
         tempfile::tempdir().expect("a folder"),
         tempfile::tempdir().expect("a folder"),
     );
-    assert_eq!(make(one.path(), "node-1", Role::Node).written.len(), 4);
+    let first = make(one.path(), "node-1", Role::Node);
+    assert_eq!(first.written.len(), 4);
+    // The admin listener takes no client_ca.
+    assert!(
+        first
+            .to_string()
+            .contains("for otlp_grpc and otlp_http, where clients must show"),
+        "{first}"
+    );
     let authority = fs::read(one.path().join("ca.pem")).expect("read");
     assert_eq!(make(one.path(), "node-2", Role::Node).written.len(), 2);
     assert_eq!(fs::read(one.path().join("ca.pem")).expect("read"), authority);

@@ -57,7 +57,8 @@ impl fmt::Display for Report {
             Some(why) => writeln!(
                 f,
                 "made anew, since nothing of the former could be used: {why}\n\
-                 exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters and overrides are forgotten"
+                 exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters, overrides, pauses \
+                 and which segments were given up are forgotten"
             )?,
         }
         writeln!(f, "found     {} sealed segments, {} WAL files", self.sealed, self.open)?;
@@ -76,7 +77,11 @@ impl fmt::Display for Report {
             )?;
         }
         if let Some(former) = former {
-            write!(f, "\nkept      {}", former.display())?;
+            write!(
+                f,
+                "\nkept      {}; it may be deleted once the node runs well",
+                former.display()
+            )?;
         }
         for (path, why) in &self.unreadable {
             write!(f, "\nleft out  {}: {why}", path.display())?;

@@ -54,6 +54,7 @@ pub(super) fn vault_status(error: &VaultError) -> Status {
         | VaultError::Damaged { .. }
         | VaultError::Unreadable { .. }
         | VaultError::Format { .. }
+        | VaultError::OfAnotherKind { .. }
         | VaultError::BlockRefused { .. }
         | VaultError::Ledger(_) => {}
     }

@@ -25,15 +25,16 @@ pub(super) fn show(context: &ControlContext, name: &str) -> Result<v1::Exporter,
     Ok(shown(context, view))
 }
 
-pub(super) fn set_paused(context: &ControlContext, name: &str, paused: bool) -> Result<(), Status> {
-    context.exporters.set_paused(name, paused).map_err(|e| refused(&e))
+pub(super) fn set_paused(context: &ControlContext, name: &str, paused: bool, by: &str) -> Result<(), Status> {
+    context.exporters.set_paused(name, paused, by).map_err(|e| refused(&e))
 }
 
 pub(super) fn forget(
     context: &ControlContext,
     request: &v1::ForgetExporterRequest,
+    by: &str,
 ) -> Result<v1::ForgetExporterReply, Status> {
-    let forgotten = context.exporters.forget(&request.name, request.accept_loss);
+    let forgotten = context.exporters.forget(&request.name, request.accept_loss, by);
     let lost = forgotten.map_err(|e| refused(&e))?;
     Ok(v1::ForgetExporterReply {
         debt_entries: lost.debt_entries,
@@ -42,7 +43,7 @@ pub(super) fn forget(
     })
 }
 
-pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest) -> Result<(), Status> {
+pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest, by: &str) -> Result<(), Status> {
     use v1::seek_exporter_request::To;
     let to = match request.to {
         Some(To::Now(true)) => SeekTo::Now,
@@ -52,7 +53,7 @@ pub(super) fn seek(context: &ControlContext, request: &v1::SeekExporterRequest) 
             return Err(Status::invalid_argument("where to is missing: now, oldest or a time"));
         }
     };
-    let sought = context.exporters.seek(&request.name, to, request.accept_loss);
+    let sought = context.exporters.seek(&request.name, to, request.accept_loss, by);
     sought.map(drop).map_err(|e| refused(&e))
 }
 
@@ -107,6 +108,7 @@ fn is_there(context: &ControlContext, letter: &DeadLetter) -> bool {
 pub(super) async fn show_letter(
     context: &ControlContext,
     request: &v1::ShowDeadLetterRequest,
+    by: &str,
 ) -> Result<v1::ShowDeadLetterReply, Status> {
     let entry = entry_key(&request.letter.unwrap_or_default())?;
     let shown = context.catalogue.read(|state| {
@@ -115,6 +117,8 @@ pub(super) async fn show_letter(
     });
     let payload = context.exporters.letter_payload(&request.exporter, entry).await;
     let (payload, malformed) = payload.map_err(|e| refused(&e))?;
+    let (node, shard, lsn) = entry;
+    tracing::info!(exporter = request.exporter, entry = %format_args!("{node}/{shard}/{lsn}"), by, "dead_letter.shown");
     Ok(v1::ShowDeadLetterReply {
         letter: shown,
         payload: payload.into(),
@@ -132,17 +136,18 @@ pub(super) fn selected(context: &ControlContext, selection: &v1::DeadLetterSelec
 pub(super) fn drop_letters(
     context: &Arc<ControlContext>,
     selection: &v1::DeadLetterSelection,
+    by: &str,
 ) -> Result<v1::DropDeadLettersReply, Status> {
     let letters = selected(context, selection)?;
+    let dropped = context.exporters.drop_letters(&selection.exporter, letters);
+    let dropped = dropped.map_err(|e| refused(&e))?;
     tracing::warn!(
         exporter = selection.exporter,
-        count = letters.len(),
+        count = dropped,
+        by,
         "dead_letters.dropped"
     );
-    let dropped = context.exporters.drop_letters(&selection.exporter, letters);
-    dropped
-        .map(|dropped| v1::DropDeadLettersReply { dropped })
-        .map_err(|e| refused(&e))
+    Ok(v1::DropDeadLettersReply { dropped })
 }
 
 /// What of the vault at least one exporter owes: of each shard what lies behind the slowest of them.

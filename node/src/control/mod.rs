@@ -28,6 +28,8 @@ pub use status::status;
 pub use zone::restore as restore_override;
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;

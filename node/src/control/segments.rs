@@ -102,14 +102,19 @@ fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, pat
 }
 
 /// Gives up a segment that cannot be read.
-pub(super) fn forget(context: &ControlContext, id: SegmentId, accept_loss: bool) -> Result<v1::SegmentSummary, Status> {
+pub(super) fn forget(
+    context: &ControlContext,
+    id: SegmentId,
+    accept_loss: bool,
+    by: &str,
+) -> Result<v1::SegmentSummary, Status> {
     if !accept_loss {
         return Err(Status::failed_precondition(format!(
             "what is in segment {id} would be passed over by every exporter and replay, for good: say --accept-loss. Its files stay"
         )));
     }
     context.vault.give_up(id).map_err(|e| vault_status(&e))?;
-    tracing::warn!(segment = %id, "segment.forget.done");
+    tracing::warn!(segment = %id, by, "segment.forget.done");
     Ok(summary(context, id, &SegmentState::Lost))
 }
 

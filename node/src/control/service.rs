@@ -17,6 +17,7 @@ use super::flag::raised;
 use super::limits::{JOBS_LISTED_MAX, WATCH_INTERVAL};
 use super::verify::{self, Verifies};
 use super::{convert, exporters, segments, status, zone};
+use crate::export::ReplayedLetters;
 use crate::replay::{self, Jobs, ReplayError, Spec, Streams};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -61,9 +62,15 @@ impl ControlService {
 }
 
 impl ControlService {
-    async fn set_paused(&self, name: String, paused: bool) -> Result<Response<v1::Exporter>, Status> {
+    async fn set_paused(
+        &self,
+        request: Request<v1::ExporterRef>,
+        paused: bool,
+    ) -> Result<Response<v1::Exporter>, Status> {
+        let by = who(&request);
+        let name = request.into_inner().name;
         let of = name.clone();
-        self.call(move |context| exporters::set_paused(&context, &of, paused))
+        self.call(move |context| exporters::set_paused(&context, &of, paused, &by))
             .await??;
         self.as_told(name).await
     }
@@ -114,12 +121,13 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ForgetSegmentRequest>,
     ) -> Result<Response<v1::SegmentSummary>, Status> {
+        let by = who(&request);
         let request = request.into_inner();
         let id = convert::segment_id(request.segment.unwrap_or_default())?;
         let context = Arc::clone(&self.context);
         let given_up = self
             .blocking
-            .run(move || segments::forget(&context, id, request.accept_loss));
+            .run(move || segments::forget(&context, id, request.accept_loss, &by));
         given_up.await?.map(Response::new)
     }
 
@@ -144,8 +152,9 @@ impl Control for ControlService {
     }
 
     async fn start_replay(&self, request: Request<v1::ReplaySpec>) -> Result<Response<v1::ReplayJob>, Status> {
+        let by = who(&request);
         let spec = Spec::for_job(request.into_inner()).map_err(|e| refused(&e))?;
-        let job = self.jobs.start(spec).await.map_err(|e| refused(&e))?;
+        let job = self.jobs.start(spec, &by).await.map_err(|e| refused(&e))?;
         Ok(Response::new(job))
     }
 
@@ -191,8 +200,10 @@ impl Control for ControlService {
     }
 
     async fn cancel_replay(&self, request: Request<v1::ReplayJobRef>) -> Result<Response<v1::ReplayJob>, Status> {
+        let by = who(&request);
         let id = job_id(request.into_inner())?;
-        self.jobs.cancel(id).await.map(Response::new).map_err(|e| refused(&e))
+        let cancelled = self.jobs.cancel(id, &by).await;
+        cancelled.map(Response::new).map_err(|e| refused(&e))
     }
 
     async fn stream_replay(
@@ -237,17 +248,19 @@ impl Control for ControlService {
     }
 
     async fn pause_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
-        self.set_paused(request.into_inner().name, true).await
+        self.set_paused(request, true).await
     }
 
     async fn resume_exporter(&self, request: Request<v1::ExporterRef>) -> Result<Response<v1::Exporter>, Status> {
-        self.set_paused(request.into_inner().name, false).await
+        self.set_paused(request, false).await
     }
 
     async fn seek_exporter(&self, request: Request<v1::SeekExporterRequest>) -> Result<Response<v1::Exporter>, Status> {
+        let by = who(&request);
         let request = request.into_inner();
         let name = request.name.clone();
-        self.call(move |context| exporters::seek(&context, &request)).await??;
+        self.call(move |context| exporters::seek(&context, &request, &by))
+            .await??;
         self.as_told(name).await
     }
 
@@ -255,7 +268,8 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ForgetExporterRequest>,
     ) -> Result<Response<v1::ForgetExporterReply>, Status> {
-        let forgotten = self.call(move |context| exporters::forget(&context, &request.into_inner()));
+        let by = who(&request);
+        let forgotten = self.call(move |context| exporters::forget(&context, &request.into_inner(), &by));
         forgotten.await?.map(Response::new)
     }
 
@@ -263,8 +277,9 @@ impl Control for ControlService {
         &self,
         request: Request<v1::ShowDeadLetterRequest>,
     ) -> Result<Response<v1::ShowDeadLetterReply>, Status> {
+        let by = who(&request);
         let request = request.into_inner();
-        let shown = exporters::show_letter(&self.context, &request);
+        let shown = exporters::show_letter(&self.context, &request, &by);
         shown.await.map(Response::new)
     }
 
@@ -280,19 +295,29 @@ impl Control for ControlService {
         &self,
         request: Request<v1::DeadLetterSelection>,
     ) -> Result<Response<v1::ReplayDeadLettersReply>, Status> {
+        let by = who(&request);
         let selection = request.into_inner();
         let send = self.context.exporters.send_letters(&selection.exporter);
         let send = send.map_err(|e| exporters::refused(&e))?;
         let letters = exporters::selected(&self.context, &selection)?;
+        let (exporter, count) = (&selection.exporter, letters.len());
+        tracing::info!(exporter, count, by, "dead_letters.replay.begin");
         let mut stop = self.stop.clone();
         let done = tokio::select! {
             () = raised(&mut stop) => return Err(Status::unavailable("the node is stopping; what was not taken is still a dead letter")),
             done = send.run(letters) => done.map_err(|e| convert::catalogue_status(&e))?,
         };
+        let ReplayedLetters {
+            taken,
+            refused_again,
+            left,
+            ..
+        } = done;
+        tracing::info!(exporter, taken, refused_again, left, by, "dead_letters.replay.end");
         Ok(Response::new(v1::ReplayDeadLettersReply {
-            taken: done.taken,
-            refused_again: done.refused_again,
-            left: done.left,
+            taken,
+            refused_again,
+            left,
             last_answer: done.last_answer,
         }))
     }
@@ -301,7 +326,8 @@ impl Control for ControlService {
         &self,
         request: Request<v1::DeadLetterSelection>,
     ) -> Result<Response<v1::DropDeadLettersReply>, Status> {
-        let dropped = self.call(move |context| exporters::drop_letters(&context, &request.into_inner()));
+        let by = who(&request);
+        let dropped = self.call(move |context| exporters::drop_letters(&context, &request.into_inner(), &by));
         dropped.await?.map(Response::new)
     }
 

@@ -3,6 +3,7 @@
 //! **Invariant.** I1: an exporter's record is in the catalogue before it sends anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
+use gophership_proto::view::rfc3339;
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
@@ -134,6 +136,16 @@ pub enum SeekTo {
     Received(u64),
 }
 
+impl fmt::Display for SeekTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::Oldest => f.write_str("oldest"),
+            Self::Received(at_ns) => f.write_str(&rfc3339(*at_ns)),
+        }
+    }
+}
+
 /// What was forgotten with an exporter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
@@ -173,8 +185,8 @@ pub struct Exporters {
     pub(super) stopped: AtomicBool,
 }
 
-impl std::fmt::Debug for Exporters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Exporters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exporters")
             .field("count", &self.running().len())
             .finish_non_exhaustive()
@@ -222,6 +234,7 @@ impl Exporters {
             })?;
         }
         exporters.name_those_not_configured(&parts.configs);
+        exporters.name_those_paused();
         Ok(Arc::new(exporters))
     }
 
@@ -337,7 +350,7 @@ impl Exporters {
     ///
     /// # Errors
     /// There is none of this name, or the catalogue does not take it.
-    pub fn set_paused(&self, name: &str, paused: bool) -> Result<(), ExportError> {
+    pub fn set_paused(&self, name: &str, paused: bool, by: &str) -> Result<(), ExportError> {
         let r = self.find(name)?;
         self.catalogue.submit(Command::SetExporter {
             exporter: name.to_owned(),
@@ -348,7 +361,7 @@ impl Exporters {
             orders.paused = paused;
             orders.nudge += 1;
         });
-        tracing::info!(exporter = name, paused, "export.pause.set");
+        tracing::info!(exporter = name, paused, by, "export.pause.set");
         Ok(())
     }
 
@@ -366,7 +379,7 @@ impl Exporters {
     ///
     /// # Errors
     /// There is none of this name, the time is to come, entries would be passed over and `accept_loss` is not set, or the catalogue does not take it.
-    pub fn seek(&self, name: &str, to: SeekTo, accept_loss: bool) -> Result<u64, ExportError> {
+    pub fn seek(&self, name: &str, to: SeekTo, accept_loss: bool, by: &str) -> Result<u64, ExportError> {
         let r = self.find(name)?;
         if let SeekTo::Received(at_ns) = to
             && at_ns > now_unix_nano()
@@ -408,13 +421,14 @@ impl Exporters {
         if lost.entries > 0 {
             tracing::warn!(
                 exporter = name,
-                ?to,
+                %to,
                 count = lost.entries,
                 bytes = lost.bytes,
+                by,
                 "export.seek.gave_up"
             );
         } else {
-            tracing::info!(exporter = name, ?to, "export.seek.done");
+            tracing::info!(exporter = name, %to, by, "export.seek.done");
         }
         let generation = generation_of(&self.catalogue, name);
         r.orders
@@ -426,7 +440,7 @@ impl Exporters {
     ///
     /// # Errors
     /// It is configured, none had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it.
-    pub fn forget(&self, name: &str, accept_loss: bool) -> Result<Forgotten, ExportError> {
+    pub fn forget(&self, name: &str, accept_loss: bool, by: &str) -> Result<Forgotten, ExportError> {
         let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         if configured.iter().any(|configured| configured.name == name) {
             return Err(ExportError::Configured(name.to_owned()));
@@ -453,6 +467,7 @@ impl Exporters {
             count = lost.debt_entries,
             bytes = lost.debt_bytes,
             dead_letters = lost.dead_letters,
+            by,
             "export.exporter.forgotten"
         );
         Ok(lost)
@@ -517,8 +532,6 @@ impl Exporters {
         let gone = || ExportError::NoSuchLetter { entry };
         self.letters(name, vec![entry])?;
         let stored = self.letters.read(entry).await.ok_or_else(gone)?;
-        let (node, shard, lsn) = entry;
-        tracing::info!(exporter = name, entry = %format_args!("{node}/{shard}/{lsn}"), "dead_letter.shown");
         let received = Bytes::copy_from_slice(&stored.payload);
         Ok(match Readier::default().item(stored, self.max_message) {
             Ok(item) => (item.payload, None),

@@ -312,7 +312,14 @@ impl Lane {
 
     /// Makes an entry a dead letter. `false`: new orders came before it was on record.
     async fn bury(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
-        tracing::warn!(exporter = self.parts.name, entry = %lsn, shard = %self.shard, records, error = why, "export.entry.refused");
+        let entry = format!("{}/{}/{lsn}", self.node, self.shard);
+        tracing::warn!(
+            exporter = self.parts.name,
+            entry,
+            records,
+            error = why,
+            "export.entry.refused: it becomes a dead letter"
+        );
         loop {
             let letter = dead_letters::letter(&self.parts.name, (self.node, self.shard, lsn), cause, records, why);
             let (state, pause, error) = match self.parts.letters.add(letter).await {

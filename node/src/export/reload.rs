@@ -214,6 +214,19 @@ impl Exporters {
         })
     }
 
+    /// Says which exporters an operator has paused before, and nobody has resumed since.
+    pub(super) fn name_those_paused(&self) {
+        let running = self.running();
+        let paused = running.iter().filter(|r| r.orders.borrow().paused);
+        let names: Vec<&str> = paused.map(|r| r.config.name.as_str()).collect();
+        if !names.is_empty() {
+            tracing::warn!(
+                exporters = names.join(", "),
+                "export.pause.kept: they send nothing until gs-ctl exporter resume NAME"
+            );
+        }
+    }
+
     /// Says which exporters hold segments though nobody sends them.
     pub(super) fn name_those_not_configured(&self, configs: &[Export]) {
         let known: BTreeSet<String> = self

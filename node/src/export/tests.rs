@@ -340,7 +340,7 @@ async fn an_operators_fault_stops_an_exporter_buries_nothing_and_resume_tries_at
     let view = running.until("a", "the stop", |v| v.state == LaneState::Stopped).await;
     assert!(view.last_answer.contains("Unauthenticated"), "{}", view.last_answer);
     assert_eq!((view.dead_letters, view.debt_entries), (0, 3));
-    running.exporters.set_paused("a", false).unwrap();
+    running.exporters.set_paused("a", false, "a test").unwrap();
     running.until("a", "the rest", |v| v.sent_entries == 3).await;
     assert_eq!(stub.taken().concat(), payloads.concat());
     running.stop().await;
@@ -416,7 +416,13 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
     let running = Running::start(&node, &to(&stub, "a", ""));
     running.until("a", "all of it", |v| v.sent_entries == 6).await;
     // Entries were received at 1 to 6.
-    assert_eq!(running.exporters.seek("a", SeekTo::Received(4), false).unwrap(), 0);
+    assert_eq!(
+        running
+            .exporters
+            .seek("a", SeekTo::Received(4), false, "a test")
+            .unwrap(),
+        0
+    );
     running
         .until("a", "the last three again", |v| v.sent_entries == 9)
         .await;
@@ -424,7 +430,7 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
         stub.taken().concat(),
         [payloads.concat(), payloads[3..].concat()].concat()
     );
-    running.exporters.set_paused("a", true).unwrap();
+    running.exporters.set_paused("a", true, "a test").unwrap();
     running.until("a", "the pause", |v| v.state == LaneState::Paused).await;
     running.stop().await;
     let mut node = node.reopen();
@@ -434,16 +440,19 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
     let view = running.until("a", "its age", |v| v.oldest_ns == 7).await;
     assert_eq!(view.debt_entries, 1);
     let far = u64::MAX / 2;
-    let to_come = running.exporters.seek("a", SeekTo::Received(far), true).unwrap_err();
+    let to_come = running
+        .exporters
+        .seek("a", SeekTo::Received(far), true, "a test")
+        .unwrap_err();
     assert!(matches!(to_come, ExportError::TimeToCome), "{to_come}");
-    let loses = running.exporters.seek("a", SeekTo::Now, false).unwrap_err();
+    let loses = running.exporters.seek("a", SeekTo::Now, false, "a test").unwrap_err();
     assert!(loses.to_string().contains("1 entries"), "{loses}");
-    assert_eq!(running.exporters.seek("a", SeekTo::Now, true).unwrap(), 1);
+    assert_eq!(running.exporters.seek("a", SeekTo::Now, true, "a test").unwrap(), 1);
     running.exporters.obeyed("a").await;
     let view = running.exporters.view("a").unwrap();
     assert_eq!((view.state, view.debt_entries), (LaneState::Paused, 0));
     assert_eq!(view.given_up_entries, 1);
-    running.exporters.set_paused("a", false).unwrap();
+    running.exporters.set_paused("a", false, "a test").unwrap();
     running
         .until("a", "nothing owed", |v| {
             v.debt_entries == 0 && v.state == LaneState::Live
@@ -467,16 +476,16 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
     let running = Running::start(&node, &(to(&stub, "a", "") + &to(&stub, "b", "")));
     running.until("a", "the letters", |v| v.dead_letters == 3).await;
     running.until("b", "the letters", |v| v.dead_letters == 3).await;
-    let configured = running.exporters.forget("a", true).unwrap_err();
+    let configured = running.exporters.forget("a", true, "a test").unwrap_err();
     assert!(matches!(configured, ExportError::Configured(_)), "{configured}");
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "b", ""));
-    let loses = running.exporters.forget("a", false).unwrap_err();
+    let loses = running.exporters.forget("a", false, "a test").unwrap_err();
     assert!(loses.to_string().contains("3 dead letters"), "{loses}");
-    let forgotten = running.exporters.forget("a", true).unwrap();
+    let forgotten = running.exporters.forget("a", true, "a test").unwrap();
     assert_eq!((forgotten.dead_letters, forgotten.debt_entries), (3, 0));
     assert!(node.catalogue.read(|state| state.exporter("a").is_none()));
-    let unknown = running.exporters.forget("a", true).unwrap_err();
+    let unknown = running.exporters.forget("a", true, "a test").unwrap_err();
     assert!(matches!(unknown, ExportError::Unknown(_)), "{unknown}");
     running.stop().await;
     node.close();
@@ -494,12 +503,12 @@ async fn an_exporter_that_has_sent_nothing_yet_owes_everything_when_it_is_forgot
     node.catalogue.submit(former).unwrap();
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
-    let loses = running.exporters.forget("former", false).unwrap_err();
+    let loses = running.exporters.forget("former", false, "a test").unwrap_err();
     assert!(
         matches!(loses, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 3),
         "{loses}"
     );
-    let forgotten = running.exporters.forget("former", true).unwrap();
+    let forgotten = running.exporters.forget("former", true, "a test").unwrap();
     assert_eq!(forgotten.debt_entries, 3);
     running.stop().await;
     node.close();
@@ -521,7 +530,7 @@ async fn one_exporter_name_too_many_stops_no_start() {
     let running = Running::start(&node, &(to(&stub, "old-1", "") + &to(&stub, "new", "")));
     running.until("old-1", "its entry", |v| v.sent_entries == 1).await;
     assert!(running.exporters.view("new").is_err());
-    running.exporters.forget("old-2", true).unwrap();
+    running.exporters.forget("old-2", true, "a test").unwrap();
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "new", ""));
     running.until("new", "its entry", |v| v.sent_entries == 1).await;
@@ -551,14 +560,17 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
         !readers.are_done(&sealed) && !readers.are_none(),
         "it came while the node ran"
     );
-    assert!(exporters.forget("a", true).is_err(), "it is configured");
+    assert!(exporters.forget("a", true, "a test").is_err(), "it is configured");
     reload("  []".to_owned()).await.unwrap();
     let left = exporters.view("a").unwrap();
     assert_eq!((left.state, left.debt_entries), (LaneState::NotConfigured, 2));
     assert!(!readers.are_done(&sealed), "it may come back");
     assert!(!cursors(&node.catalogue, &[]).are_done(&sealed), "at a start too");
-    assert!(exporters.forget("a", false).is_err(), "it has got nothing yet");
-    assert_eq!(exporters.forget("a", true).unwrap().debt_entries, 2);
+    assert!(
+        exporters.forget("a", false, "a test").is_err(),
+        "it has got nothing yet"
+    );
+    assert_eq!(exporters.forget("a", true, "a test").unwrap().debt_entries, 2);
     assert!(readers.are_done(&sealed) && readers.are_none());
     drop((exporters, readers));
     running.stop().await;
@@ -663,7 +675,7 @@ async fn a_cursor_is_kept_again_after_a_seek_back() {
         }
     };
     wait_kept().await;
-    running.exporters.seek("a", SeekTo::Oldest, false).unwrap();
+    running.exporters.seek("a", SeekTo::Oldest, false, "a test").unwrap();
     running.until("a", "all of it again", |v| v.sent_entries == 6).await;
     wait_kept().await;
     running.stop().await;

@@ -82,26 +82,36 @@ fn i3_each_line_that_tells_of_lost_records_is_given() {
 }
 
 #[test]
-fn lines_about_different_things_are_all_given() {
+fn i3_each_line_that_says_who_asked_is_given() {
     let lines = lines(Duration::from_secs(1), || {
-        for (exporter, paused) in [("h", true), ("h", false), ("z", true), ("z", true)] {
-            info!(exporter, paused, "export.pause.set");
+        for _ in 0..3 {
+            info!(exporter = "a", by = "uid 0", "export.pause.set");
         }
     });
-    let given: Vec<_> = lines.iter().map(|line| (&line["exporter"], &line["paused"])).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn lines_about_different_things_are_all_given() {
+    let lines = lines(Duration::from_secs(1), || {
+        for (exporter, to) in [("h", "up"), ("h", "down"), ("z", "up"), ("z", "up")] {
+            info!(exporter, to, "a.subject.changed");
+        }
+    });
+    let given: Vec<_> = lines.iter().map(|line| (&line["exporter"], &line["to"])).collect();
     let none = &serde_json::Value::Null;
     assert_eq!(
         given,
         [
-            (&"h".into(), &true.into()),
-            (&"h".into(), &false.into()),
-            (&"z".into(), &true.into()),
+            (&"h".into(), &"up".into()),
+            (&"h".into(), &"down".into()),
+            (&"z".into(), &"up".into()),
             (none, none)
         ]
     );
     assert_eq!(
         (&lines[3]["line"], &lines[3]["count"]),
-        (&"export.pause.set".into(), &1.into())
+        (&"a.subject.changed".into(), &1.into())
     );
 }
 

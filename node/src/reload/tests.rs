@@ -121,10 +121,10 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     assert_eq!(names(), [is_left, ("b".to_owned(), as_before[0].1.clone())]);
     let left = exporters.view("a").unwrap();
     assert_eq!((left.state, left.debt_entries), (LaneState::NotConfigured, 0));
-    let told = exporters.set_paused("a", true).unwrap_err().to_string();
+    let told = exporters.set_paused("a", true, "a test").unwrap_err().to_string();
     assert!(told.contains("is not configured"), "{told}");
-    assert!(exporters.forget("b", true).is_err(), "it is configured");
-    exporters.forget("a", true).unwrap();
+    assert!(exporters.forget("b", true, "a test").is_err(), "it is configured");
+    exporters.forget("a", true, "a test").unwrap();
     drop((reloader, exporters));
     control.stop().await;
     node.close();

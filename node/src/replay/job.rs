@@ -34,6 +34,9 @@ pub(super) struct Order {
     pub(super) spec: Spec,
     /// How far each shard is read; as it was when the job was created, however often the node starts again.
     pub(super) parts: Vec<Part>,
+    /// Payload bytes that it was expected to read when it was created; 0 where an older version wrote the record.
+    #[serde(default)]
+    pub(super) bytes_total_estimate: u64,
 }
 
 /// A job under way.
@@ -56,12 +59,13 @@ type Positions = BTreeMap<(NodeId, ShardId), JobPosition>;
 
 impl Job {
     pub(super) async fn run(mut self) {
-        tracing::info!(job = %self.id, "replay.job.begin");
         let mut kept = self.progress.positions();
         let Some(ended) = self.deliver(&mut kept).await else {
             // Aborted senders move nothing any more.
             self.keep_position(&mut kept).await;
-            tracing::info!(job = %self.id, "replay.job.interrupted");
+            if *self.stop.borrow() {
+                tracing::info!(job = %self.id, "replay.job.interrupted");
+            }
             return;
         };
         self.keep_position(&mut kept).await;
@@ -72,11 +76,10 @@ impl Job {
             ))),
             (Ok(()), None) => JobResult::Done,
         };
-        let (done, error) = match &result {
-            JobResult::Done => (true, None),
-            JobResult::Failed(why) => (false, Some(why.as_str())),
-        };
-        tracing::info!(job = %self.id, done, error, "replay.job.end");
+        match &result {
+            JobResult::Done => tracing::info!(job = %self.id, "replay.job.done"),
+            JobResult::Failed(why) => tracing::warn!(job = %self.id, error = why, "replay.job.failed"),
+        }
         self.finish(result).await;
     }
 

@@ -24,7 +24,6 @@ use crate::sink::{Sink, reaches_self};
 /// A job under way, from outside.
 struct Running {
     progress: Arc<Progress>,
-    bytes_total_estimate: u64,
     cancel: watch::Sender<bool>,
     /// Closed when it has ended.
     ended: watch::Receiver<()>,
@@ -73,7 +72,10 @@ impl Jobs {
         });
         for (id, record) in left {
             match serde_json::from_str::<Order>(&record.spec) {
-                Ok(order) => self.launch(id, order, Progress::from(record.positions)),
+                Ok(order) => {
+                    tracing::info!(job = %id, sink = %order.spec.sink_name(), "replay.job.resumed");
+                    self.launch(id, order, Progress::from(record.positions));
+                }
                 Err(error) => {
                     tracing::error!(job = %id, %error, "replay.job.unreadable");
                     let result = JobResult::Failed(format!(
@@ -95,8 +97,8 @@ impl Jobs {
         }
     }
 
-    /// Begins a job.
-    pub(crate) async fn start(self: &Arc<Self>, spec: Spec) -> Result<v1::ReplayJob, ReplayError> {
+    /// Begins a job that somebody asks for.
+    pub(crate) async fn start(self: &Arc<Self>, spec: Spec, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(sink) = &spec.sink {
             self.check(sink).await?;
         }
@@ -104,7 +106,11 @@ impl Jobs {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
         let parts = plan::parts(&self.context.vault, &self.context.catalogue, spec.range());
-        let order = Order { spec, parts };
+        let order = Order {
+            bytes_total_estimate: self.estimate(&spec),
+            spec,
+            parts,
+        };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
         let command = Command::CreateJob {
@@ -118,6 +124,7 @@ impl Jobs {
                 unreachable!("CreateJob is answered with a job, not {other:?}")
             }
         };
+        tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
         self.launch(id, order, Progress::default());
         self.view(id)
     }
@@ -144,7 +151,6 @@ impl Jobs {
         let (ending, ended) = watch::channel(());
         let running = Running {
             progress: Arc::clone(&progress),
-            bytes_total_estimate: self.estimate(&order.spec),
             cancel,
             ended,
         };
@@ -182,10 +188,7 @@ impl Jobs {
     /// A job as it stands.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
         // First: a job that ends in between then shows as ended and whole.
-        let live = self
-            .running()
-            .get(&id)
-            .map(|r| (Arc::clone(&r.progress), r.bytes_total_estimate));
+        let live = self.running().get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
             .context
             .catalogue
@@ -215,7 +218,7 @@ impl Jobs {
     }
 
     /// Ends a job. One that has ended stays as it is.
-    pub(crate) async fn cancel(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
+    pub(crate) async fn cancel(&self, id: JobId, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(running) = self.running().get(&id) {
             running.cancel.send_replace(true);
         }
@@ -230,7 +233,11 @@ impl Jobs {
         )
         .await
         {
-            Ok(_) | Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => self.view(id),
+            Ok(_) => {
+                tracing::info!(job = %id, by, "replay.job.cancelled");
+                self.view(id)
+            }
+            Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => self.view(id),
             Err(error) => Err(error.into()),
         }
     }
@@ -244,16 +251,16 @@ impl Jobs {
     }
 }
 
-fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v1::ReplayJob {
+fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::ReplayJob {
     let positions = live
         .as_ref()
-        .map_or_else(|| record.positions.clone(), |(progress, _)| progress.positions());
+        .map_or_else(|| record.positions.clone(), |progress| progress.positions());
     let sum = |of: fn(&JobPosition) -> u64| positions.values().map(of).sum::<u64>();
     let bytes_done = sum(|p| p.bytes);
     let (state, error, ended_unix_nano) = match &record.state {
         JobState::Running => (
             v1::ReplayState::Running,
-            live.as_ref().map(|(progress, _)| progress.remark()).unwrap_or_default(),
+            live.as_ref().map(|progress| progress.remark()).unwrap_or_default(),
             0,
         ),
         JobState::Ended {
@@ -266,11 +273,15 @@ fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v
         } => (v1::ReplayState::Failed, why.clone(), *at_ns),
         JobState::Cancelled { at_ns } => (v1::ReplayState::Cancelled, String::new(), *at_ns),
     };
+    let order = serde_json::from_str::<Order>(&record.spec).ok();
+    let expected = match state {
+        // It has read what there was, whatever was expected.
+        v1::ReplayState::Done => 0,
+        _ => order.as_ref().map_or(0, |order| order.bytes_total_estimate),
+    };
     v1::ReplayJob {
         id: id.to_string(),
-        spec: serde_json::from_str::<Order>(&record.spec)
-            .ok()
-            .map(|order| order.spec.shown()),
+        spec: order.map(|order| order.spec.shown()),
         created_unix_nano: record.created_ns,
         progress: Some(v1::ReplayProgress {
             state: state.into(),
@@ -278,7 +289,7 @@ fn shown(id: JobId, record: &JobRecord, live: Option<(Arc<Progress>, u64)>) -> v
             entries_done: sum(|p| p.entries),
             records_done: sum(|p| p.records),
             bytes_done,
-            bytes_total_estimate: live.map_or(bytes_done, |(_, estimate)| estimate.max(bytes_done)),
+            bytes_total_estimate: expected.max(bytes_done),
             positions: positions
                 .iter()
                 .map(|(place, position)| position_shown(*place, position))

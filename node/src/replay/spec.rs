@@ -156,6 +156,27 @@ impl Spec {
         }
     }
 
+    /// The sink as `gs-ctl replay start --sink` names it.
+    pub(super) fn sink_name(&self) -> String {
+        match &self.sink {
+            None => "-".to_owned(),
+            Some(SinkSpec::Exporter(name)) => format!("exporter:{name}"),
+            Some(SinkSpec::Server {
+                protocol,
+                endpoint,
+                tls,
+                ..
+            }) => {
+                let scheme = match protocol {
+                    Protocol::OtlpGrpc => "otlp-grpc",
+                    Protocol::OtlpHttp => "otlp-http",
+                };
+                let tls = if tls.is_some() { "s" } else { "" };
+                format!("{scheme}{tls}://{endpoint}")
+            }
+        }
+    }
+
     /// As the service shows it.
     pub(super) fn shown(&self) -> v1::ReplaySpec {
         let source = match self.source {

@@ -12,6 +12,8 @@ use gophership_vault::ledger::TrimReason;
 use gophership_vault::time::TimeRange;
 use tonic::Code;
 
+use super::Spec;
+use super::job::Order;
 use super::plan::Part;
 use super::reader::{self, Found};
 use crate::certs::{self, Role};
@@ -273,7 +275,7 @@ async fn a_job_goes_on_after_a_restart_behind_its_position_and_remembers_what_wa
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_job_sends_nothing_more_and_keeps_its_position() {
     let dir = tempfile::tempdir().unwrap();
-    let (node, _) = filled(dir.path(), 3);
+    let node = filled(dir.path(), 3).0.reopen();
     let stub = Stub::grpc([Reply::Ok]).await;
     stub.then(Reply::Grpc(Code::Unavailable));
     let mut control = node.serve(&[]).await;
@@ -287,6 +289,11 @@ async fn a_cancelled_job_sends_nothing_more_and_keeps_its_position() {
         .into_inner();
     let progress = job.progress.unwrap();
     assert_eq!((progress.state(), progress.entries_done), (ReplayState::Cancelled, 1));
+    assert_eq!(
+        (progress.bytes_done, progress.bytes_total_estimate),
+        (100, 400),
+        "of 300 that are sealed and 100 that the test's node says it took"
+    );
     let seen = stub.seen().len();
     let again = control
         .client
@@ -452,6 +459,13 @@ async fn what_was_dropped_before_is_missing_of_its_time_and_of_no_other() {
     assert!(format!("{end:?}").contains("dropped unsent"), "{end:?}");
     control.stop().await;
     node.close();
+}
+
+#[test]
+fn a_record_that_an_older_version_wrote_has_no_estimate_and_still_reads() {
+    let spec = Spec::for_stream(ReplaySpec::default()).unwrap();
+    let older = serde_json::json!({ "spec": spec, "parts": [] }).to_string();
+    assert_eq!(serde_json::from_str::<Order>(&older).unwrap().bytes_total_estimate, 0);
 }
 
 #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use prost::Message;
+use serde_json::Value;
 use tonic::{Code, Status};
 
 use super::limits::WHY_CHARS_MAX;
@@ -71,7 +73,7 @@ impl Answer {
 
 /// Meaning of a gRPC status that the server itself sent.
 pub(super) fn of_grpc(status: &Status) -> Answer {
-    let why = format!("{:?}: {}", status.code(), shortened(status.message()));
+    let why = said(&format!("{:?}", status.code()), status.message());
     let after = retry_info(status);
     match status.code() {
         Code::Ok => Answer::Accepted,
@@ -148,9 +150,18 @@ pub(super) fn without_grpc_status(status: StatusCode) -> Answer {
 /// What an HTTP status means.
 pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Answer {
     if status.is_success() {
-        return of_response(body);
+        return taken_by_http(status, headers, body);
     }
-    let why = format!("HTTP {status}: {}", shortened(&of_status(body)));
+    let why = match headers.get(LOCATION) {
+        Some(to) if status.is_redirection() => {
+            let to = String::from_utf8_lossy(to.as_bytes());
+            said(
+                &format!("HTTP {status}"),
+                &format!("it points to {to}, and redirects are not followed"),
+            )
+        }
+        Some(_) | None => said(&format!("HTTP {status}"), &of_status(body)),
+    };
     match status.as_u16() {
         400 => Answer::Refused(why),
         413 => Answer::TooLarge(why),
@@ -181,6 +192,39 @@ pub(super) fn of_response(body: &[u8]) -> Answer {
     }
 }
 
+/// What the answer of an HTTP sink that took the request says of it. A web page is of another server, or of a login.
+fn taken_by_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    let is = |name: &str| {
+        content_type
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if is("text/html") {
+        Answer::Operator(format!("HTTP {status}: answered with a web page: is the path right?"))
+    } else if is("application/json") {
+        of_json(body)
+    } else {
+        of_response(body)
+    }
+}
+
+/// [`of_response`] of an answer in JSON.
+fn of_json(body: &[u8]) -> Answer {
+    let response = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let part = &response["partialSuccess"];
+    // By protobuf's mapping a 64-bit number is a string; many write it as a number.
+    let rejected = &part["rejectedLogRecords"];
+    let rejected = rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok());
+    match rejected.unwrap_or(0) {
+        0 => Answer::Accepted,
+        rejected => Answer::AcceptedInPart {
+            rejected,
+            why: shortened(part["errorMessage"].as_str().unwrap_or_default()),
+        },
+    }
+}
+
 /// Whether a refusal is of the message's size, in the words of the gRPC libraries.
 fn is_of_size(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
@@ -204,6 +248,14 @@ fn of_status(body: &[u8]) -> String {
     match RpcStatus::decode(body) {
         Ok(status) if !status.message.is_empty() => status.message,
         Ok(_) | Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+/// A status and the sink's word on it, if there is one.
+fn said(status: &str, word: &str) -> String {
+    match shortened(word) {
+        word if word.is_empty() => status.to_owned(),
+        word => format!("{status}: {word}"),
     }
 }
 

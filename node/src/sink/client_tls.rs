@@ -21,9 +21,9 @@ pub(super) fn client_config(target: &ExportTarget) -> Result<Arc<ClientConfig>, 
     let mut config = match (&target.tls.cert, &target.tls.key) {
         (Some(cert), Some(key)) => builder
             .with_client_auth_cert(tls::certificates(cert)?, tls::private_key(key)?)
-            .map_err(|source| SinkError::Identity {
+            .map_err(|error| SinkError::Identity {
                 endpoint: target.endpoint.to_string(),
-                source,
+                why: tls::key_fault(&error),
             })?,
         // The configuration lets neither stand alone.
         (None, _) | (_, None) => builder.with_no_client_auth(),

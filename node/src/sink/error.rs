@@ -19,12 +19,12 @@ pub(crate) enum SinkError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The certificate and its key.
-    #[error("the sink {endpoint}: the client certificate or its key is not accepted: {source}")]
+    #[error("the sink {endpoint}: the client certificate or its key is not accepted: {why}")]
     Identity {
         /// Which sink.
         endpoint: String,
-        /// What is wrong with it.
-        source: rustls::Error,
+        /// What is wrong, in words.
+        why: String,
     },
     /// An authority that is none.
     #[error("the sink {endpoint}: certificate {number} of tls.ca (of a replay: --ca) is no authority: {source}")]

@@ -155,10 +155,10 @@ impl World {
         let state = store.catalogue.read(State::clone);
         if state.exporter(EXPORTER).is_some() {
             let owed = self.model.owed(&state, self.model.floor);
-            if !owed.is_empty() && exporters.forget(EXPORTER, false).is_ok() {
+            if !owed.is_empty() && exporters.forget(EXPORTER, false, "a test").is_ok() {
                 return Err(format!("an exporter is forgotten without a word of {owed:?}"));
             }
-            exporters.forget(EXPORTER, true).map_err(|e| e.to_string())?;
+            exporters.forget(EXPORTER, true, "a test").map_err(|e| e.to_string())?;
         }
         self.model.note_dropped(&dropped(), &state);
         self.model.note_trimmed(&state);

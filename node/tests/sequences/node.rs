@@ -261,7 +261,9 @@ impl Node {
 
     /// Pauses the exporter, or has it go on.
     pub(crate) fn pause(&self, paused: bool) -> Checked {
-        self.exporters.set_paused(EXPORTER, paused).map_err(|e| e.to_string())?;
+        self.exporters
+            .set_paused(EXPORTER, paused, "a test")
+            .map_err(|e| e.to_string())?;
         wait("the exporter to obey", || {
             let view = self.exporters.view(EXPORTER);
             view.is_ok_and(|view| (view.state == LaneState::Paused) == paused)

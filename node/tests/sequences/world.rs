@@ -379,7 +379,7 @@ impl World {
             Seek::Now => SeekTo::Now,
             Seek::Oldest => SeekTo::Oldest,
         };
-        let sought = self.node().exporters.seek(EXPORTER, to, true);
+        let sought = self.node().exporters.seek(EXPORTER, to, true, "a test");
         sought.map(drop).map_err(|e| e.to_string())
     }
 
@@ -416,7 +416,9 @@ impl World {
             }
             // An operator who sees it wait has it go on.
             if view.next_attempt_ns > 0 {
-                node.exporters.set_paused(EXPORTER, false).map_err(|e| e.to_string())?;
+                node.exporters
+                    .set_paused(EXPORTER, false, "a test")
+                    .map_err(|e| e.to_string())?;
             }
             thread::sleep(Duration::from_millis(5));
         }

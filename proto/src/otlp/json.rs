@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use self::fault::{JsonFault, JsonReason};
 pub use self::output::Converted;
 pub use self::read::to_protobuf;
-pub use self::write::write_line;
+pub use self::write::{strings_not_utf8, write_line};
 use super::skim::SkimError;
 
 /// Why a text cannot be turned into protobuf.

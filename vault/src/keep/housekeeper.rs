@@ -8,15 +8,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk_tier::{DiskTier, DiskUse, disk_tier};
 use super::parts::KeepParts;
 use super::unlink::remove_files;
+use crate::segment::reader::SegmentReader;
+use crate::segment::segment_path;
 use crate::wal::shard::ShardShared;
 
 /// How often it looks.
 const TURN: Duration = Duration::from_secs(1);
+/// How often files are tried again that could not be opened.
+const TRY_UNREADABLE: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Housekeeper {
@@ -28,16 +32,29 @@ pub(crate) struct Housekeeper {
 
 impl Housekeeper {
     pub(crate) fn run(self) {
+        let mut tried = Instant::now();
         loop {
             look_at_disk(&self.parts, self.shards.iter());
             if let Err(error) = remove_files(&self.parts) {
                 tracing::warn!(%error, "segment.remove.failed");
                 self.parts.give_up_ballast_if_full();
             }
+            if tried.elapsed() >= TRY_UNREADABLE {
+                tried = Instant::now();
+                self.try_unreadable();
+            }
             match self.end.recv_timeout(TURN) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Tries the files again that could not be opened: one that was put back is shown so, whether or not somebody reads it.
+    fn try_unreadable(&self) {
+        for id in self.parts.table.unreadable_sealed() {
+            let opened = SegmentReader::open(&segment_path(&self.parts.data, id), id, false);
+            self.parts.table.opened(id, opened.as_ref().map(|_| ()));
         }
     }
 }

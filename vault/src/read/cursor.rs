@@ -218,7 +218,7 @@ impl ShardCursor {
                 sealed: Some(record), ..
             } => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
-                    self.parts.table.sealed_is_readable(self.shard, index);
+                    self.parts.table.opened(id, Ok(()));
                     reader.must_end_with(record.stats.last_lsn);
                     // A follower that is behind its last entry needs nothing more of it.
                     let position = Lsn::at(index, self.number);
@@ -274,15 +274,7 @@ impl ShardCursor {
 
     /// A file that could not be opened is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
-        if error.disposition() != Disposition::Overloaded {
-            let shown = self
-                .parts
-                .table
-                .sealed_is_unreadable(id.shard, id.index, &error.to_string());
-            if shown {
-                tracing::error!(segment = %id, %error, "segment.file.unreadable");
-            }
-        }
+        self.parts.table.opened(id, Err(error));
         if self.follows {
             self.waits = Some(format!("segment {id} cannot be read: {error}"));
             return None;

@@ -12,6 +12,7 @@ use crate::limits::PAGE;
 use crate::segment::frame::{FRAME_HEADER, content_len};
 use crate::segment::header::{HeaderFault, SegmentHeader};
 use crate::segment::verify::{VerifyReport, verify_segment};
+use crate::wal::header::MAGIC;
 use crate::wal::scan::{read_header, scan};
 
 /// A valid entry of a WAL file.
@@ -69,6 +70,11 @@ pub struct WalDump {
 /// The file cannot be read, neither of its header pages is whole, or it is of another format.
 pub fn dump_wal(path: &Path) -> Result<WalDump, VaultError> {
     let mut reader = DiskReader::cached(path)?;
+    let last = reader.len().saturating_sub(PAGE);
+    let mut begins_so = |at| reader.get(at, MAGIC.len()).is_ok_and(|start| start == MAGIC);
+    if !(begins_so(0) || begins_so(last) || is_named(path, &["wal"])) {
+        return Err(of_another_kind(path, "WAL file"));
+    }
     let header = read_header(&mut reader)?;
     let mut entries = Vec::new();
     let found = scan(&mut reader, &header, &mut |entry, _| {
@@ -111,6 +117,17 @@ pub fn verify_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(S
     Ok((id, verify_segment(path, id, None, progress)?))
 }
 
+/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so is damaged.
+fn is_named(path: &Path, endings: &[&str]) -> bool {
+    path.extension()
+        .is_some_and(|ending| endings.iter().any(|named| ending == *named))
+}
+
+fn of_another_kind(path: &Path, wanted: &'static str) -> VaultError {
+    let path = path.to_path_buf();
+    VaultError::OfAnotherKind { path, wanted }
+}
+
 /// Which segment a file says that it is.
 fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
     let damaged = |what| VaultError::Damaged {
@@ -119,13 +136,14 @@ fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
         what,
     };
     let mut reader = DiskReader::cached(path)?;
-    let head = reader
-        .get(0, FRAME_HEADER)
-        .map_err(|_| damaged("it does not begin as a segment file"))?;
+    let head = reader.get(0, FRAME_HEADER).ok().and_then(content_len);
     // A header names at most a page of tenants.
-    let len = content_len(head)
-        .filter(|len| *len <= 2 * PAGE as usize)
-        .ok_or_else(|| damaged("it does not begin as a segment file"))?;
+    let Some(len) = head.filter(|len| *len <= 2 * PAGE as usize) else {
+        return Err(match is_named(path, &["seg", "open"]) {
+            true => damaged("it does not begin as a segment file"),
+            false => of_another_kind(path, "segment file"),
+        });
+    };
     let content = reader
         .get(FRAME_HEADER as u64, len)
         .map_err(|_| damaged("its header cannot be read"))?;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::ids::{Lsn, SegmentIndex, ShardId};
+use crate::error::{Disposition, VaultError};
+use crate::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
 
@@ -24,7 +25,7 @@ pub(crate) enum Slot {
     Unreadable {
         /// The reason.
         why: String,
-        /// Its record, where it is sealed: its file is tried again each time somebody asks for it.
+        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for it.
         sealed: Option<SealRecord>,
     },
     /// Complete.
@@ -94,6 +95,32 @@ impl Table {
         self.lock().by_place.get(&(shard, index)).cloned()
     }
 
+    /// Shows whether a sealed segment's file could be opened, and logs a change. That there are no descriptors for it says nothing of the file.
+    pub(crate) fn opened(&self, id: SegmentId, opened: Result<(), &VaultError>) {
+        match opened {
+            Ok(()) if self.sealed_is_readable(id.shard, id.index) => {
+                tracing::info!(segment = %id, "segment.file.readable");
+            }
+            Err(error)
+                if error.disposition() != Disposition::Overloaded
+                    && self.sealed_is_unreadable(id.shard, id.index, &error.to_string()) =>
+            {
+                tracing::error!(segment = %id, %error, "segment.file.unreadable");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The sealed segments whose files could not be opened.
+    pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
+        let slots = self.lock();
+        let records = slots.by_place.values().filter_map(|slot| match slot {
+            Slot::Unreadable { sealed, .. } => sealed.as_ref(),
+            Slot::Sealed(_) | Slot::Live(_) | Slot::Recovering | Slot::Lost => None,
+        });
+        records.map(|record| record.id).collect()
+    }
+
     /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
     pub(crate) fn sealed_is_unreadable(&self, shard: ShardId, index: SegmentIndex, why: &str) -> bool {
         match self.lock().by_place.get_mut(&(shard, index)) {
@@ -107,13 +134,15 @@ impl Table {
         }
     }
 
-    /// Shows a sealed segment as readable again.
-    pub(crate) fn sealed_is_readable(&self, shard: ShardId, index: SegmentIndex) {
+    /// Shows a sealed segment as readable again; says whether it was not.
+    fn sealed_is_readable(&self, shard: ShardId, index: SegmentIndex) -> bool {
         if let Some(slot @ Slot::Unreadable { .. }) = self.lock().by_place.get_mut(&(shard, index))
             && let Some(record) = slot.sealed().copied()
         {
             *slot = Slot::Sealed(record);
+            return true;
         }
+        false
     }
 
     /// Shows a segment that is not sealed as unreadable. One that an operator gave up stays so.

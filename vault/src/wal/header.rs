@@ -6,7 +6,7 @@ use crate::entry::{u16_at, u32_at, u64_at};
 use crate::ids::{ClusterId, Epoch, FileUuid, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::{PAGE, TENANT_NAME_MAX, TENANTS_MAX};
 
-const MAGIC: &[u8; 8] = b"GSWAL\x00\x01\n";
+pub(crate) const MAGIC: &[u8; 8] = b"GSWAL\x00\x01\n";
 const FORMAT: u32 = 1;
 const TENANT_BYTES: usize = 96;
 

@@ -156,6 +156,65 @@ fn an_error_is_told_in_the_sinks_words_on_one_line() {
 }
 
 #[test]
+fn an_answer_without_a_word_is_its_status_and_a_redirect_says_where_to() {
+    let headers = HeaderMap::from_iter([(LOCATION, "https://other.example/v1/logs".parse().unwrap())]);
+    for (status, headers, expected) in [
+        (403, HeaderMap::new(), "HTTP 403 Forbidden"),
+        (307, HeaderMap::new(), "HTTP 307 Temporary Redirect"),
+        (
+            307,
+            headers,
+            "HTTP 307 Temporary Redirect: it points to https://other.example/v1/logs, and redirects are not followed",
+        ),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = of_http(status, &headers, b"", Timestamp::UNIX_EPOCH);
+        assert_eq!(answer.why(), Some(expected));
+    }
+    assert_eq!(of_grpc(&Status::unauthenticated("")).why(), Some("Unauthenticated"));
+}
+
+#[test]
+fn what_an_http_sink_took_is_told_by_its_content_type() {
+    let part = |rejected: u64| match rejected {
+        0 => Answer::Accepted,
+        rejected => Answer::AcceptedInPart {
+            rejected,
+            why: "too old".to_owned(),
+        },
+    };
+    for (content_type, body, expected) in [
+        (
+            "application/json",
+            r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#,
+            part(3),
+        ),
+        (
+            "Application/JSON; charset=utf-8",
+            r#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"too old"}}"#,
+            part(2),
+        ),
+        (
+            "application/json",
+            r#"{"partialSuccess":{"errorMessage":"slow down"}}"#,
+            part(0),
+        ),
+        ("application/json", "{}", part(0)),
+        ("application/json", "no JSON", part(0)),
+        ("text/plain", "OK", part(0)),
+        (
+            "text/html; charset=utf-8",
+            "<html>",
+            Answer::Operator("HTTP 200 OK: answered with a web page: is the path right?".to_owned()),
+        ),
+    ] {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
+        let answer = of_http(StatusCode::OK, &headers, body.as_bytes(), Timestamp::UNIX_EPOCH);
+        assert_eq!(answer, expected, "{content_type} {body}");
+    }
+}
+
+#[test]
 fn i1_http_table() {
     for (code, meaning) in [
         (200, "accepted"),

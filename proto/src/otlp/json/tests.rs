@@ -441,6 +441,12 @@ fn a_string_that_is_not_utf8_is_written_with_replacement_characters() {
     // resource_logs { schema_url: "a\xffb" }
     let payload = [0x0a, 0x05, 0x1a, 0x03, b'a', 0xff, b'b'];
     assert_eq!(line(&payload), "{\"resourceLogs\":[{\"schemaUrl\":\"a\u{fffd}b\"}]}\n");
+    assert_eq!(strings_not_utf8(&payload), [b"a\xffb"]);
+    assert!(
+        strings_not_utf8(b"\x0a\x05\x1a\x03\xef\xbf\xbd").is_empty(),
+        "U+FFFD itself is UTF-8"
+    );
+    assert!(strings_not_utf8(b"\xff").is_empty());
 }
 
 #[test]

@@ -38,6 +38,29 @@ pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Res
     }
 }
 
+/// The bytes of each string of `payload`, an `ExportLogsServiceRequest` in protobuf, that is not UTF-8. A payload that is not
+/// OTLP has none.
+#[must_use]
+pub fn strings_not_utf8(payload: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    // The skim bounds the depth.
+    if must_skim(payload, 0).is_ok_and(|skim| skim.non_utf8) {
+        collect_not_utf8(&REQUEST, payload, &mut found);
+    }
+    found
+}
+
+fn collect_not_utf8(message: &'static Message, bytes: &[u8], found: &mut Vec<Vec<u8>>) {
+    let mut fields = Fields { message, rest: bytes };
+    while let Ok(Some((field, raw))) = fields.next::<serde_json::Error>() {
+        match (&field.kind, raw) {
+            (Kind::String, Raw::Bytes(text)) if std::str::from_utf8(&text).is_err() => found.push(text.into_owned()),
+            (Kind::Message(inner), Raw::Bytes(bytes)) => collect_not_utf8(inner, &bytes, found),
+            (_, Raw::Bits(_) | Raw::Bytes(_)) => {}
+        }
+    }
+}
+
 struct Line<'a> {
     payload: &'a [u8],
     entry: Option<&'a str>,
