@@ -2,7 +2,7 @@
 //! is received is never decoded into them (see [`crate::otlp`]).
 
 mod generated {
-    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    #![allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all, clippy::pedantic)]
     include!(concat!(env!("OUT_DIR"), "/otlp.rs"));
 }
 
