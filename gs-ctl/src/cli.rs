@@ -31,8 +31,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The node's control socket, gophership.sock in its data folder. Where none is named, it is looked for in ./data and in /var/lib/gophership
-    #[arg(long, global = true, value_name = "PATH", env = "GS_SOCKET")]
+    /// The node's control socket, gophership.sock in its data folder; else the one that GS_SOCKET names. Where none is named, it is looked for in ./data and in /var/lib/gophership
+    // clap's own `env` would show it as required in usage lines.
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// How the answer is written; json and yaml hold bytes as numbers, and times as RFC 3339 and in nanoseconds; `gs-ctl schema` describes them
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "table")]

@@ -18,8 +18,9 @@ const PLACES: [&str; 2] = ["./data/gophership.sock", "/var/lib/gophership/gopher
 
 /// The socket that is named, or the first of the usual ones that is there.
 pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
+    let set = std::env::var_os("GS_SOCKET").filter(|path| !path.is_empty());
+    if let Some(path) = named.map(Path::to_owned).or(set.map(PathBuf::from)) {
+        return Ok(path);
     }
     // One in a folder that this user may not look into is there: connecting to it tells more.
     let there = |path: &&Path| {

@@ -243,7 +243,7 @@ fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
 
 #[test]
 fn dead_letters_are_replayed_and_dropped_by_name_or_all_on_request() {
-    let (_dir, fake) = fake();
+    let (dir, fake) = fake();
     let named = fake.ctl(&["dead-letter", "replay", "backend", "1/0/42:7", "1/0/42:8"]);
     assert_eq!(named.code, 0, "{}", named.err);
     assert_eq!(fake.asked()[0].matches("DeadLetterRef").count(), 2);
@@ -264,6 +264,17 @@ fn dead_letters_are_replayed_and_dropped_by_name_or_all_on_request() {
         assert_eq!(fake.ctl(refused).code, 2, "{refused:?}");
     }
     assert!(fake.asked().is_empty(), "nothing reached the node");
+    let by_variable = |words: &[&str]| {
+        let mut run = assert_cmd::Command::cargo_bin("gs-ctl").unwrap();
+        run.env("GS_SOCKET", dir.path().join("x.sock"))
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let usage = String::from_utf8(by_variable(&["dead-letter", "replay"]).stderr).unwrap();
+    assert!(usage.contains("Usage: ") && !usage.contains("--socket"), "{usage}");
+    assert!(by_variable(&["exporter", "list"]).status.success());
+    fake.asked();
     for (words, names) in [
         (["dead-letter", "replay", "backend"].as_slice(), "--all"),
         (&["segment", "verify"], "--file"),

@@ -614,6 +614,7 @@ fn what_cannot_be_is_told_from_what_failed_and_from_a_node_that_is_not_there() {
         &["replay", "start", "--sink", "-", "--detach"],
         &["replay", "start", "--sink", "-", "--from", "yesterday"],
         &["replay", "start", "--sink", "-", "--from", "now", "--to", "-1h"],
+        &["replay", "start", "--sink", "-", "--from", "2500-01-01T00:00:00Z"],
         &["segment", "describe", "1"],
     ] {
         assert_eq!(ctl(&nowhere, words).code, 2, "{words:?}");
@@ -629,6 +630,9 @@ fn what_cannot_be_is_told_from_what_failed_and_from_a_node_that_is_not_there() {
     let dead = ctl(&nowhere, &["status"]);
     assert_eq!(dead.code, 3);
     assert!(dead.err.contains("the node has ended"), "{}", dead.err);
+    let man = dir.path().join("share/man1");
+    assert_eq!(ctl(&nowhere, &["man", man.to_str().unwrap()]).code, 0);
+    assert!(man.join("gs-ctl.1").is_file());
     let completions = ctl(&nowhere, &["completions", "bash"]);
     assert_eq!(completions.code, 0);
     assert!(completions.out.contains("complete -F") && completions.out.contains("--detach"));

@@ -47,8 +47,8 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         for tls in &self.certificates {
             match tls.reload() {
-                Ok(()) => tracing::info!("tls.reload.done"),
-                Err(error) => tracing::error!(%error, "tls.reload.failed"),
+                Ok(()) => tracing::info!(listener = tls.listener(), "tls.reload.done"),
+                Err(error) => tracing::error!(listener = tls.listener(), %error, "tls.reload.failed"),
             }
         }
         let this = Arc::clone(&self);

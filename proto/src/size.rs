@@ -29,9 +29,12 @@ pub fn parse(text: &str) -> Option<u64> {
     number.checked_mul(*bytes)
 }
 
-/// The sizes that may have been meant by what is none: `10G`, `10m`, `10mib`.
+/// The sizes that may have been meant by what is none: `10G`, `10m`, `10mib`. A size has no hint.
 #[must_use]
 pub fn hint(text: &str) -> Option<String> {
+    if parse(text).is_some() {
+        return None;
+    }
     let (number, unit) = split(text)?;
     let unit = unit.to_ascii_uppercase();
     let prefix = unit.chars().next().filter(|prefix| "KMGT".contains(*prefix))?;

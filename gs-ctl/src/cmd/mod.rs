@@ -32,7 +32,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Man { folder } => {
-            clap_mangen::generate_to(help::command(), &folder)
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| clap_mangen::generate_to(help::command(), &folder))
                 .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
             Ok(Outcome::Done)
         }

@@ -57,6 +57,9 @@ pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
         return usage("--force goes only with a file");
     }
     let now = now_unix_nano();
+    if asked.from.is_some_and(|t| t.unix_nano(now) > now) {
+        return usage("--from is in the future: there is nothing yet");
+    }
     match (asked.from.map(|t| t.unix_nano(now)), asked.to.map(|t| t.unix_nano(now))) {
         (Some(from), Some(to)) if from >= to => usage("the range is empty: --to is not after --from"),
         _ => Ok(()),

@@ -114,7 +114,8 @@ impl<'a> Between<'a> {
             entries_per_second: shards(|s| s.accepted_entries),
             bytes_per_second: shards(|s| s.accepted_bytes),
             deferred_entries_per_second: shards(|s| s.deferred_entries),
-            refused_per_second: refused.iter().map(|r| r.per_second).sum(),
+            // An empty sum of floats is -0.
+            refused_per_second: refused.iter().fold(0.0, |sum, r| sum + r.per_second),
             refused,
             ack_p50: self.quantile(|l| l.ack.as_ref(), 0.5),
             ack_p99: self.quantile(|l| l.ack.as_ref(), 0.99),

@@ -89,10 +89,14 @@ impl fmt::Display for Footprint {
         writeln!(f, "shards   {}{}", self.shards, auto(self.shards_auto))?;
         writeln!(
             f,
-            "disk     {} of WAL files at once in {} ({} shards x {} files x {}), {} of ballast, {} at most",
+            "disk     {} of WAL files at once in {} ({} x {} files x {}), {} of ballast, {} at most",
             show_size(self.wal_bytes),
             self.data_dir,
-            self.shards,
+            if self.shards == 1 {
+                "1 shard".to_owned()
+            } else {
+                format!("{} shards", self.shards)
+            },
             self.spares + 1,
             show_size(self.segment_size),
             show_mebibytes(self.ballast),

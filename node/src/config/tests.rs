@@ -128,6 +128,11 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
         "ingest.max_message",
         "from 1KiB to 1GiB; did you mean 4MiB (1024) or 4MB (1000)?",
     ),
+    (
+        "ingest: {max_message: 1TiB}",
+        "ingest.max_message",
+        "\"1TiB\" is not accepted; accepted: a whole number",
+    ),
     ("ingest: {read_timeout: 0s}", "ingest.read_timeout", "from 100ms to 10m"),
     (
         "ingest: {max_connection_age: 1h30m}",

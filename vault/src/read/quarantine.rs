@@ -16,7 +16,8 @@ use crate::time::now_unix_nano;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantined {
     format: u32,
-    /// When it was found, nanoseconds since the Unix epoch.
+    /// When it was found, nanoseconds since the Unix epoch. In JSON its digits are a string: it is above 2^53.
+    #[serde(with = "digits")]
     pub found_unix_nano: u64,
     /// The file it was found in.
     pub file: PathBuf,
@@ -50,6 +51,30 @@ impl Quarantined {
             segment,
             numbers,
             reason,
+        }
+    }
+}
+
+/// A number as a string of digits; older files have it as a number.
+mod digits {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) => Ok(number),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
         }
     }
 }
@@ -160,5 +185,34 @@ impl Quarantine {
     /// Bytes held, reasons not counted.
     pub(crate) fn bytes(&self) -> u64 {
         self.held().values().map(|q| q.length).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NodeId, SegmentIndex, ShardId};
+
+    #[test]
+    fn a_time_is_written_as_a_string_and_read_as_a_number_too() {
+        let segment = SegmentId {
+            node: NodeId::FIRST,
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        let kept = Quarantined::new(Path::new("x"), 0, 1, segment, None, "why".to_owned());
+        let text = serde_json::to_string(&kept).unwrap();
+        let (digits, number) = (
+            format!("\"{}\"", kept.found_unix_nano),
+            kept.found_unix_nano.to_string(),
+        );
+        assert!(text.contains(&digits), "{text}");
+        for written in [text.clone(), text.replace(&digits, &number)] {
+            assert_eq!(
+                serde_json::from_str::<Quarantined>(&written).unwrap(),
+                kept,
+                "{written}"
+            );
+        }
     }
 }

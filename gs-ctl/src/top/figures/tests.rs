@@ -27,6 +27,7 @@ fn rates_are_of_the_time_between_two_answers() {
             (records, bytes, deferred, refused),
             "{growth} in {seconds} s"
         );
+        assert!(got.refused_per_second.is_sign_positive());
         assert_eq!(got.entries_per_second, 200.0 * growth as f64 / seconds as f64);
     }
 }
