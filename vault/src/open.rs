@@ -1,8 +1,9 @@
 //! Opening a vault: what is there is announced, each shard gets a fresh WAL file, and the rest is recovered behind ingest.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::data_dir::{DataDir, Identity};
@@ -20,7 +21,7 @@ use crate::limits::KEPT_ENTRIES_PERCENT;
 use crate::options::VaultOptions;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
+use crate::recover::{LeftWal, adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
 use crate::seam::ShardSeam;
 use crate::start::{RecoveryEnd, Start, check, spawn};
 use crate::time::now_unix_nano;
@@ -46,46 +47,11 @@ impl Vault {
     ) -> Result<(Self, Vec<ShardWriter>), OpenError> {
         check(options)?;
         assert_eq!(seams.len(), usize::from(options.shards), "one seam per shard");
-        let Identity {
-            cluster_id,
-            node_id: node,
-            ..
-        } = data.identity();
-        let path = data.path().to_path_buf();
         let known = ledger.known();
-        let tier = Arc::new(AtomicU8::new(DiskTier::Normal as u8));
-        let parts = KeepParts {
-            data: path.clone(),
-            node,
-            plan: WalPlan {
-                cluster_id,
-                epoch,
-                size: options.segment_size,
-            },
-            spares_wanted: options.spares,
-            disk_limit: options.disk_limit,
-            retention: options.retention,
-            release: options.release.clone(),
-            on_full: options.on_full,
-            ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
-            ledger: Arc::clone(&ledger),
-            table: Arc::default(),
-            quarantine: Arc::new(Quarantine::open(&path)?),
-            kept_entries: Arc::new(KeptEntries::open(
-                &path,
-                cluster_id,
-                epoch,
-                options.disk_limit / 100 * KEPT_ENTRIES_PERCENT,
-            )?),
-            counts: Arc::default(),
-            tier: Arc::clone(&tier),
-            clock: start_clock(&*ledger, &known, options.retention),
-            recovery_is_short: Arc::default(),
-            to_unlink: Arc::new(ToUnlink::of(trimmed(&known))),
-        };
-        let left = list_left(&path, node, &known)?;
+        let parts = keep_parts(&data, options, epoch, ledger, &known)?;
+        let left = list_left(&parts.data, parts.node, &known)?;
         announce(&parts, &left, &known);
-        let left = if available(&path) < start_bytes(options.shards, options.segment_size) {
+        let left = if available(&parts.data) < start_bytes(options.shards, options.segment_size) {
             // What earlier boots left gives up its WAL files first.
             recover_now(&parts, left)
         } else {
@@ -101,67 +67,105 @@ impl Vault {
             shards: Vec::new(),
             threads: Vec::new(),
         };
-        let mut writers = Vec::new();
-        let mut kept = Vec::new();
-        let mut syncs = Vec::new();
+        let (mut writers, mut kept, mut syncs) = (Vec::new(), Vec::new(), Vec::new());
         for (number, seam) in seams.into_iter().enumerate() {
             let (writer, shard, stats) = start.shard(ShardId::new(number as u16), seam)?;
             writers.push(writer);
             kept.push(shard);
             syncs.push(stats);
         }
-        let (shards, mut threads) = start.done();
-        let marks: Vec<Arc<Watermark>> = shards.iter().map(|s| Arc::clone(&s.watermark)).collect();
-        let (table, quarantine, counts) = (
-            Arc::clone(&parts.table),
-            Arc::clone(&parts.quarantine),
-            Arc::clone(&parts.counts),
-        );
-        let kept_entries = Arc::clone(&parts.kept_entries);
-        let clock = parts.clock;
-        let stopping = Arc::new(AtomicBool::new(false));
-        let recovery_parts = parts.clone();
+        let (shards, threads) = start.done();
         let (housekeeper, end) = channel();
-        let housekeeping = Housekeeper {
-            parts: parts.clone(),
-            shards: shards.clone(),
-            end,
-        };
-        threads.push(spawn("sealer", marks.clone(), move || {
-            Sealer::new(parts, kept, seal_requests).run()
-        })?);
-        threads.push(spawn("housekeeper", marks.clone(), move || housekeeping.run())?);
-        let stop = Arc::clone(&stopping);
-        threads.push(spawn("recovery", marks, move || {
-            let end = RecoveryEnd(Arc::clone(&recovery_parts.table));
-            recover_all(&recovery_parts, left, &|| stop.load(Ordering::Acquire), || {
-                adopt_sealed(&recovery_parts, &known);
-                compare_with_record(&recovery_parts);
-                drop(end);
-            });
-        })?);
-        let inner = Inner {
+        let mut inner = Inner {
             data,
-            node,
-            epoch,
+            parts: parts.clone(),
             shards,
             syncs,
-            table,
-            quarantine,
-            kept_entries,
-            retention: options.retention,
-            counts,
-            ledger,
-            clock,
-            tier,
-            disk_limit: options.disk_limit,
-            stopping,
+            stopping: Arc::new(AtomicBool::new(false)),
             sealer,
             housekeeper: Mutex::new(Some(housekeeper)),
             threads: Mutex::new(threads),
         };
+        inner.start_keeping(Sealer::new(parts, kept, seal_requests), end)?;
+        inner.start_recovery(left, known)?;
         Ok((Self { inner: Arc::new(inner) }, writers))
     }
+}
+
+impl Inner {
+    fn marks(&self) -> Vec<Arc<Watermark>> {
+        self.shards.iter().map(|shard| Arc::clone(&shard.watermark)).collect()
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread = spawn(name, self.marks(), run)?;
+        self.threads
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        Ok(())
+    }
+
+    fn start_keeping(&mut self, sealer: Sealer, end: Receiver<Infallible>) -> Result<(), OpenError> {
+        let housekeeper = Housekeeper {
+            parts: self.parts.clone(),
+            shards: self.shards.clone(),
+            end,
+        };
+        self.spawn("sealer", move || sealer.run())?;
+        self.spawn("housekeeper", move || housekeeper.run())
+    }
+
+    fn start_recovery(&mut self, left: Vec<LeftWal>, known: Vec<KnownSegment>) -> Result<(), OpenError> {
+        let (parts, stop) = (self.parts.clone(), Arc::clone(&self.stopping));
+        self.spawn("recovery", move || {
+            let end = RecoveryEnd(Arc::clone(&parts.table));
+            recover_all(&parts, left, &|| stop.load(Ordering::Acquire), || {
+                adopt_sealed(&parts, &known);
+                compare_with_record(&parts);
+                drop(end);
+            });
+        })
+    }
+}
+
+/// What those who keep the files share, for a vault that is kept so.
+fn keep_parts(
+    data: &DataDir,
+    options: &VaultOptions,
+    epoch: Epoch,
+    ledger: Arc<dyn Ledger>,
+    known: &[KnownSegment],
+) -> Result<KeepParts, OpenError> {
+    let Identity {
+        cluster_id, node_id, ..
+    } = data.identity();
+    let path = data.path().to_path_buf();
+    let kept_bytes = options.disk_limit / 100 * KEPT_ENTRIES_PERCENT;
+    Ok(KeepParts {
+        node: node_id,
+        plan: WalPlan {
+            cluster_id,
+            epoch,
+            size: options.segment_size,
+        },
+        spares_wanted: options.spares,
+        disk_limit: options.disk_limit,
+        retention: options.retention,
+        release: options.release.clone(),
+        on_full: options.on_full,
+        ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
+        table: Arc::default(),
+        quarantine: Arc::new(Quarantine::open(&path)?),
+        kept_entries: Arc::new(KeptEntries::open(&path, cluster_id, epoch, kept_bytes)?),
+        counts: Arc::default(),
+        tier: Arc::new(AtomicU8::new(DiskTier::Normal as u8)),
+        clock: start_clock(&*ledger, known, options.retention),
+        ledger,
+        recovery_is_short: Arc::default(),
+        to_unlink: Arc::new(ToUnlink::of(trimmed(known))),
+        data: path,
+    })
 }
 
 /// Starts the vault's clock. The credit that this takes is spent on record before anything goes by the clock; where that cannot be written, none is taken.

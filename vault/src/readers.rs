@@ -22,7 +22,7 @@ pub struct Debt {
 impl Vault {
     /// Every shard that holds entries, those of earlier boots too.
     pub fn shards(&self) -> Vec<ShardId> {
-        self.inner.table.shards()
+        self.inner.parts.table.shards()
     }
 
     /// Reads `shard` from `from` (its beginning where `None`) up to what was acknowledged when this was called, passing over what lies outside `time`.
@@ -30,9 +30,9 @@ impl Vault {
         let inner = &self.inner;
         let parts = CursorParts {
             data: inner.data.path().to_path_buf(),
-            node: inner.node,
-            table: Arc::clone(&inner.table),
-            quarantine: Arc::clone(&inner.quarantine),
+            node: inner.parts.node,
+            table: Arc::clone(&inner.parts.table),
+            quarantine: Arc::clone(&inner.parts.quarantine),
         };
         ShardCursor::new(parts, shard, from, self.readable(shard), time)
     }
@@ -49,7 +49,7 @@ impl Vault {
         match self.inner.shards.iter().find(|s| s.id == shard) {
             Some(live) => live.readable(),
             // No entry lies behind the newest segment's last possible one; what a later boot writes does.
-            None => self.inner.table.last(shard).map(Lsn::last_of),
+            None => self.inner.parts.table.last(shard).map(Lsn::last_of),
         }
     }
 
@@ -63,7 +63,7 @@ impl Vault {
     pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();
-        for (index, slot) in self.inner.table.from(shard, from) {
+        for (index, slot) in self.inner.parts.table.from(shard, from) {
             if index > until.index() {
                 break;
             }
@@ -105,7 +105,7 @@ impl Vault {
     /// It could not be written.
     pub fn keep_entry(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
         if self.tier() == DiskTier::Normal || self.tier() == DiskTier::Evict {
-            self.inner.kept_entries.keep(entry)
+            self.inner.parts.kept_entries.keep(entry)
         } else {
             Ok(false)
         }
@@ -116,7 +116,7 @@ impl Vault {
     /// # Errors
     /// It cannot be read.
     pub fn kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<Option<StoredEntry>, VaultError> {
-        self.inner.kept_entries.read((node, shard, lsn))
+        self.inner.parts.kept_entries.read((node, shard, lsn))
     }
 
     /// Removes the copy of an entry.
@@ -124,11 +124,11 @@ impl Vault {
     /// # Errors
     /// It could not be removed.
     pub fn remove_kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<(), VaultError> {
-        self.inner.kept_entries.remove((node, shard, lsn))
+        self.inner.parts.kept_entries.remove((node, shard, lsn))
     }
 
     /// All entries of which there is a copy.
     pub fn kept_entries(&self) -> Vec<(NodeId, ShardId, Lsn)> {
-        self.inner.kept_entries.all()
+        self.inner.parts.kept_entries.all()
     }
 }

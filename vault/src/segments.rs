@@ -50,31 +50,31 @@ pub struct SegmentDetail {
 impl Vault {
     /// Every segment that is not trimmed, in order.
     pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
-        let node = self.inner.node;
-        let all = self.inner.table.all().into_iter();
+        let node = self.inner.parts.node;
+        let all = self.inner.parts.table.all().into_iter();
         all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot)))
             .collect()
     }
 
     /// Whether the vault has a segment, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
-        id.node == self.inner.node && self.inner.table.get(id.shard, id.index).is_some()
+        id.node == self.inner.parts.node && self.inner.parts.table.get(id.shard, id.index).is_some()
     }
 
     /// Whether a segment of this node is here, in whatever state.
     pub fn holds(&self, shard: ShardId, index: SegmentIndex) -> bool {
-        self.inner.table.get(shard, index).is_some()
+        self.inner.parts.table.get(shard, index).is_some()
     }
 
     /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
     pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
-        let slot = self.inner.table.get(shard, index)?;
+        let slot = self.inner.parts.table.get(shard, index)?;
         slot.sealed().map(|record| record.sealed_ns)
     }
 
     /// Whether a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
     pub fn is_recovering(&self, shard: ShardId) -> bool {
-        self.inner.table.is_recovering(shard)
+        self.inner.parts.table.is_recovering(shard)
     }
 
     /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more; of one that can be read but for some pages, only
@@ -84,18 +84,18 @@ impl Vault {
     /// There is no such segment, it can be read, or the ledger did not take it.
     pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
-        match (id.node == inner.node)
-            .then(|| inner.table.get(id.shard, id.index))
+        match (id.node == inner.parts.node)
+            .then(|| inner.parts.table.get(id.shard, id.index))
             .flatten()
         {
             Some(Slot::Unreadable { .. }) => {
-                inner.ledger.mark_lost(id)?;
-                inner.table.unreadable_is_lost(id.shard, id.index);
+                inner.parts.ledger.mark_lost(id)?;
+                inner.parts.table.unreadable_is_lost(id.shard, id.index);
                 Ok(())
             }
             Some(Slot::Lost) => Ok(()),
             Some(Slot::Sealed(_)) if self.verify(id, &mut |_, _| {})?.misses_pages => {
-                inner.quarantine.give_up_pages(id, &self.segment_file(id))
+                inner.parts.quarantine.give_up_pages(id, &self.segment_file(id))
             }
             Some(Slot::Live(_) | Slot::Recovering | Slot::Sealed(_)) => Err(VaultError::NotUnreadable(id)),
             None => Err(VaultError::NoSuchSegment(id)),
@@ -106,14 +106,14 @@ impl Vault {
     /// Gives their names; [`Self::sealed_ns`] tells when
     /// each is.
     pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
-        let node = self.inner.node;
+        let node = self.inner.parts.node;
         let mut asked = Vec::new();
         for live in &self.inner.shards {
             let Some(last) = live.written().filter(|_| shard.is_none_or(|shard| shard == live.id)) else {
                 continue;
             };
             live.ask_for_seal(last.index());
-            let from = self.inner.table.from(live.id, live.first()).into_iter();
+            let from = self.inner.parts.table.from(live.id, live.first()).into_iter();
             let open = from.filter(|(index, slot)| *index <= last.index() && matches!(slot, Slot::Live(_)));
             asked.extend(open.map(|(index, _)| SegmentId {
                 node,
@@ -139,6 +139,7 @@ impl Vault {
             faults: reader.faults().to_vec(),
             quarantined: self
                 .inner
+                .parts
                 .quarantine
                 .all()
                 .into_iter()
@@ -156,7 +157,7 @@ impl Vault {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
         let opened = verify_segment(&path, id, Some(record.digest), progress);
-        self.inner.table.opened(id, opened.as_ref().map(|_| ()));
+        self.inner.parts.table.opened(id, opened.as_ref().map(|_| ()));
         let report = opened.map_err(|error| {
             if error.disposition() == Disposition::Overloaded {
                 return error;
@@ -167,14 +168,14 @@ impl Vault {
         for fault in &report.faults {
             let bytes = SegmentReader::open(&path, id, true)?.damaged_bytes(fault);
             let reason = Quarantined::new(&path, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
-            self.inner.quarantine.keep("segment", &bytes, reason)?;
+            self.inner.parts.quarantine.keep("segment", &bytes, reason)?;
         }
         Ok(report)
     }
 
     /// Everything in quarantine.
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.inner.quarantine.all()
+        self.inner.parts.quarantine.all()
     }
 
     /// Where a sealed segment's file is.
@@ -183,8 +184,8 @@ impl Vault {
     }
 
     fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
-        match (id.node == self.inner.node)
-            .then(|| self.inner.table.get(id.shard, id.index))
+        match (id.node == self.inner.parts.node)
+            .then(|| self.inner.parts.table.get(id.shard, id.index))
             .flatten()
         {
             Some(Slot::Sealed(record)) => Ok(record),

@@ -72,8 +72,8 @@ impl Vault {
     /// How it stands.
     pub fn status(&self) -> VaultStatus {
         let inner = &self.inner;
-        let counts = &inner.counts;
-        let slots = inner.table.all();
+        let counts = &inner.parts.counts;
+        let slots = inner.parts.table.all();
         let count = |wanted: fn(&Slot) -> bool| slots.iter().filter(|(_, _, slot)| wanted(slot)).count() as u64;
         VaultStatus {
             shards: inner
@@ -84,13 +84,13 @@ impl Vault {
                 .collect(),
             disk: DiskUse {
                 own: counts.own_bytes.load(Ordering::Relaxed),
-                limit: inner.disk_limit,
+                limit: inner.parts.disk_limit,
                 filesystem_used: counts.filesystem_used.load(Ordering::Relaxed),
                 filesystem_size: counts.filesystem_size.load(Ordering::Relaxed),
             },
-            tier: DiskTier::from_u8(inner.tier.load(Ordering::Relaxed)),
+            tier: DiskTier::from_u8(inner.parts.tier.load(Ordering::Relaxed)),
             open_segments: count(|s| matches!(s, Slot::Live(_))),
-            recovering_segments: inner.table.recovering() as u64,
+            recovering_segments: inner.parts.table.recovering() as u64,
             unreadable_segments: count(|s| matches!(s, Slot::Unreadable { .. })),
             sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
             sealed_bytes: slots
@@ -111,14 +111,14 @@ impl Vault {
                 counts.wal_made.load(Ordering::Relaxed),
                 counts.wal_recycled.load(Ordering::Relaxed),
             ),
-            quarantined: inner.quarantine.all().len() as u64,
-            quarantined_bytes: inner.quarantine.bytes(),
+            quarantined: inner.parts.quarantine.all().len() as u64,
+            quarantined_bytes: inner.parts.quarantine.bytes(),
         }
     }
 
     /// What the fill of the disk allows.
     pub fn tier(&self) -> DiskTier {
-        DiskTier::from_u8(self.inner.tier.load(Ordering::Relaxed))
+        DiskTier::from_u8(self.inner.parts.tier.load(Ordering::Relaxed))
     }
 
     /// Each shard that takes entries: its last entry appended, and the last that may be acknowledged.

@@ -6,21 +6,16 @@
 //! What a vault can be asked stands in `status`, `segments` and `readers`; how it comes to be, in `open`.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::data_dir::{DataDir, Identity};
-use crate::ids::{Epoch, NodeId};
-use crate::keep::parts::KeepCounts;
+use crate::ids::Epoch;
+use crate::keep::parts::KeepParts;
 use crate::keep::sealer::SealRequest;
-use crate::keep::vault_clock::VaultClock;
-use crate::ledger::Ledger;
-use crate::read::kept_entries::KeptEntries;
-use crate::read::quarantine::Quarantine;
-use crate::read::table::Table;
 use crate::start::join;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -28,19 +23,9 @@ use crate::wal::writer::ShardWriter;
 
 pub(crate) struct Inner {
     pub(crate) data: DataDir,
-    pub(crate) node: NodeId,
-    pub(crate) epoch: Epoch,
+    pub(crate) parts: KeepParts,
     pub(crate) shards: Vec<Arc<ShardShared>>,
     pub(crate) syncs: Vec<Arc<SyncStats>>,
-    pub(crate) table: Arc<Table>,
-    pub(crate) quarantine: Arc<Quarantine>,
-    pub(crate) kept_entries: Arc<KeptEntries>,
-    pub(crate) retention: Duration,
-    pub(crate) counts: Arc<KeepCounts>,
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) clock: VaultClock,
-    pub(crate) tier: Arc<AtomicU8>,
-    pub(crate) disk_limit: u64,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) sealer: Sender<SealRequest>,
     /// Closed when the housekeeper is to end.
@@ -88,18 +73,18 @@ impl Vault {
 
     /// The boot that writes it.
     pub fn epoch(&self) -> Epoch {
-        self.inner.epoch
+        self.inner.parts.plan.epoch
     }
 
     /// The vault's own time, by which segments are sealed, kept and expired; nanoseconds since the Unix epoch. It is never ahead of what the node ran through by
     /// more than a bounded step, whatever the wall clock says.
     pub fn clock_ns(&self) -> u64 {
-        self.inner.clock.now_ns()
+        self.inner.parts.clock.now_ns()
     }
 
     /// How long a released segment is kept.
     pub fn retention(&self) -> Duration {
-        self.inner.retention
+        self.inner.parts.retention
     }
 
     /// Stops everything: what was appended is synced, the idle marks are written, the threads have ended when this returns. What is not sealed is
