@@ -99,7 +99,7 @@ impl WalMap {
             }
             at = payload.end.next_multiple_of(8);
             if bytes[header.start + 57] & IDLE == 0 {
-                let hash = PayloadHash::of(body);
+                let hash = hash_of(body, bytes[header.start + 56])?;
                 entries.push(WalEntry { header, payload, hash });
             }
         }
@@ -160,6 +160,8 @@ fn block(bytes: &[u8], at: usize) -> anyhow::Result<(Block, usize)> {
     let metadata = content(bytes, at, b"GSB1")?;
     let apart = usize::try_from(u64_at(bytes, metadata.start + 16)?)?;
     let start = metadata.end + apart;
+    // Behind the head of their frame, and its kind.
+    let mut from_apart = metadata.end + FRAME_HEADER + 4;
     let lz4 = start..start + usize::try_from(u64_at(bytes, metadata.start + 24)?)?;
     let mut plain = Vec::new();
     let frame = bytes.get(lz4.clone()).context("a block goes past the file's end")?;
@@ -168,21 +170,35 @@ fn block(bytes: &[u8], at: usize) -> anyhow::Result<(Block, usize)> {
     let mut from = 0;
     for number in 0..u32_at(bytes, metadata.start + 8)? as usize {
         let header = metadata.start + BLOCK_FIXED + number * SEGMENT_ENTRY_HEADER;
-        if bytes
-            .get(header + 49)
-            .context("an entry header goes past the file's end")?
-            & APART
-            == 0
-        {
-            let end = from + u32_at(bytes, header + 4)? as usize;
-            hashes.push(PayloadHash::of(
-                plain.get(from..end).context("a payload goes past its block")?,
-            ));
-            from = end;
-        }
+        let [encoding, state] = *bytes
+            .get(header + 48..header + 50)
+            .and_then(|pair| pair.first_chunk())
+            .context("an entry header goes past the file's end")?;
+        let (payloads, at) = if state & APART == 0 {
+            (&plain[..], &mut from)
+        } else {
+            (bytes, &mut from_apart)
+        };
+        let end = *at + u32_at(bytes, header + 4)? as usize;
+        let payload = payloads.get(*at..end).context("a payload goes past its block")?;
+        hashes.push(hash_of(payload, encoding)?);
+        *at = end;
     }
     let end = lz4.end;
     Ok((Block { metadata, lz4, hashes }, end))
+}
+
+/// The name of a payload, which a node under pressure keeps as it was received: compressed.
+fn hash_of(payload: &[u8], encoding: u8) -> anyhow::Result<PayloadHash> {
+    match encoding {
+        0 => Ok(PayloadHash::of(payload)),
+        1 => {
+            let mut message = Vec::new();
+            flate2::read::GzDecoder::new(payload).read_to_end(&mut message)?;
+            Ok(PayloadHash::of(&message))
+        }
+        other => anyhow::bail!("a payload of encoding {other}, which no load here sends"),
+    }
 }
 
 fn kind(bytes: &[u8], at: usize) -> Option<&[u8]> {

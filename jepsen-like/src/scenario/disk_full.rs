@@ -135,7 +135,7 @@ pub(super) async fn wait(mut done: impl FnMut() -> bool) -> bool {
 
 /// Requests are refused, and the node says that it is not ready. The first refusals may have other reasons (no WAL file was ready yet), and once the load has
 /// stopped retention makes room: so it is asked again and again, under load.
-async fn fills(node: &Node, load: &Running) -> bool {
+pub(super) async fn fills(node: &Node, load: &Running) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if load.refusals() > 0 && !node.is_ready().await {
