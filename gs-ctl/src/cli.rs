@@ -31,7 +31,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The node's control socket, gophership.sock in its data folder; else the one that GS_SOCKET names. Where none is named, it is looked for in ./data and in /var/lib/gophership
+    /// The node's control socket, gophership.sock in its data folder; else the one that GS_SOCKET names. Where none is
+    /// named, it is looked for in ./data and in /var/lib/gophership
     // clap's own `env` would show it as required in usage lines.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
@@ -203,7 +204,8 @@ pub(crate) enum DeadLetter {
         letter: LetterName,
     },
     /// Offer dead letters to their sink once more. It ends at an answer that refuses not the data but the moment or the
-    /// exporter; what comes behind that, and what cannot be read, is not tried. Exit code 1 when any is still one afterwards
+    /// exporter; what comes behind that, and what cannot be read, is not tried. Exit code 1 when any is still one
+    /// afterwards
     Replay(Letters),
     /// Give dead letters up: they are never sent, and no longer hold their segments
     Drop {

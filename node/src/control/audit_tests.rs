@@ -29,7 +29,8 @@ fn logging_into(path: &Path) -> (Runtime, tracing::subscriber::DefaultGuard) {
             .with_writer(writer)
             .finish(),
     );
-    // With one alone, tracing asks the thread that comes first to a line whether it is wanted, and that may be another test's.
+    // With one alone, tracing asks the thread that comes first to a line whether it is wanted, and that may be another
+    // test's.
     let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let guard = tracing::dispatcher::set_default(&dispatch);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -71,7 +72,8 @@ async fn until(control: &TestControl, what: &str, done: impl Fn(&crate::export::
     }
 }
 
-/// Two entries in a sealed segment: the sink refuses both. They are sent again, shown, and given up; the exporter is steered.
+/// Two entries in a sealed segment: the sink refuses both. They are sent again, shown, and given up; the exporter is
+/// steered.
 async fn steer(control: &mut TestControl) {
     let named = || ExporterRef { name: "a".to_owned() };
     let selection = || DeadLetterSelection {

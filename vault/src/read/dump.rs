@@ -117,7 +117,8 @@ pub fn verify_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(S
     Ok((id, verify_segment(path, id, None, progress)?))
 }
 
-/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so is damaged.
+/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so is
+/// damaged.
 fn is_named(path: &Path, endings: &[&str]) -> bool {
     path.extension()
         .is_some_and(|ending| endings.iter().any(|named| ending == *named))

@@ -25,7 +25,8 @@ pub(crate) enum Slot {
     Unreadable {
         /// The reason.
         why: String,
-        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for it.
+        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for
+        /// it.
         sealed: Option<SealRecord>,
     },
     /// Complete.
@@ -95,7 +96,8 @@ impl Table {
         self.lock().by_place.get(&(shard, index)).cloned()
     }
 
-    /// Shows whether a sealed segment's file could be opened, and logs a change. That there are no descriptors for it says nothing of the file.
+    /// Shows whether a sealed segment's file could be opened, and logs a change. That there are no descriptors for it says
+    /// nothing of the file.
     pub(crate) fn opened(&self, id: SegmentId, opened: Result<(), &VaultError>) {
         match opened {
             Ok(()) if self.sealed_is_readable(id.shard, id.index) => {

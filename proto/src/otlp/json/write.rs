@@ -38,8 +38,8 @@ pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Res
     }
 }
 
-/// The bytes of each string of `payload`, an `ExportLogsServiceRequest` in protobuf, that is not UTF-8. A payload that is not
-/// OTLP has none.
+/// The bytes of each string of `payload`, an `ExportLogsServiceRequest` in protobuf, that is not UTF-8. A payload that is
+/// not OTLP has none.
 #[must_use]
 pub fn strings_not_utf8(payload: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
