@@ -6,6 +6,7 @@ use std::process::{Command as Process, Stdio};
 
 use gophership_catalogue::LocalCatalogue;
 use gophership_vault::Identity;
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::{ClusterId, FileUuid, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{Ledger, OpenRecord, TrimReason};
 use uuid::Uuid;
@@ -36,11 +37,15 @@ fn child_that_commits_until_it_is_killed() {
             index: catalogue.next_index(SHARD),
         };
         catalogue
-            .open_segment(&OpenRecord {
-                id,
-                epoch,
-                file_uuid: FileUuid(Uuid::new_v4()),
-            })
+            .roll(
+                None,
+                &OpenRecord {
+                    id,
+                    epoch,
+                    file_uuid: FileUuid(Uuid::new_v4()),
+                    replicas: ReplicaSet::ALONE,
+                },
+            )
             .unwrap();
         println!("\ntold {} {}", epoch, id.index);
         catalogue.trim_segment(id, TrimReason::Empty).unwrap();

@@ -33,7 +33,8 @@ fn of_the_vault(error: &CatalogueError) -> Disposition {
             Here::Overloaded => Disposition::Overloaded,
             Here::Invalid => Disposition::Invalid,
             // None of these passes before the process is started again.
-            Here::Corrupt | Here::Fenced | Here::Fatal => Disposition::Fatal,
+            Here::Fenced => Disposition::Fenced,
+            Here::Corrupt | Here::Fatal => Disposition::Fatal,
         },
     }
 }
@@ -53,15 +54,13 @@ impl Ledger for LocalCatalogue {
         self.read(|s| s.shard(self.identity().node_id, shard).next_index)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(
-            "open",
-            Some(open.id),
-            Command::Open {
-                open: *open,
-                at_ns: now_unix_nano(),
-            },
-        )
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        let command = Command::Roll {
+            seal: seal.copied(),
+            open: *open,
+            at_ns: now_unix_nano(),
+        };
+        self.say("roll", Some(open.id), command)
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {

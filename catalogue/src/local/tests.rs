@@ -1,5 +1,6 @@
 use std::thread;
 
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::FileUuid;
 use gophership_vault::ids::{ClusterId, ShardId};
 use gophership_vault::ledger::{KnownSegment, Ledger, OpenRecord, TrimReason};
@@ -389,10 +390,11 @@ fn the_vault_sees_its_segments_and_only_those() {
         id: id(index),
         epoch,
         file_uuid: FileUuid(uuid(9)),
+        replicas: ReplicaSet::ALONE,
     };
     let ledger: &dyn Ledger = &catalogue;
     assert_eq!(ledger.next_index(ShardId::new(0)).get(), 1);
-    (1..=5).for_each(|index| ledger.open_segment(&opening(index)).unwrap());
+    (1..=5).for_each(|index| ledger.roll(None, &opening(index)).unwrap());
     ledger.seal_segment(&seal_record(id(1), 1, 2)).unwrap();
     ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
     ledger.trim_segment(id(2), TrimReason::Retention).unwrap();

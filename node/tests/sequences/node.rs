@@ -115,8 +115,8 @@ impl Ledger for Gated {
         self.0.next_index(shard)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.open_segment(open))
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
