@@ -4,6 +4,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
+use gophership_somatic::{Sense, ZoneCell};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{SYNC_BUCKETS_US, VaultStatus};
 use prometheus::core::Collector;
@@ -12,7 +13,6 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use crate::export::ExporterView;
 use crate::ingester::{LATENCY_BUCKETS, Snapshot, latency_bucket_bound};
 use crate::node_state::{NodeState, refused};
-use crate::somatic::{Sense, ZoneCell};
 use crate::stochastic::Environment;
 
 /// Every metric of the node, in the text format.
