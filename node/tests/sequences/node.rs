@@ -9,8 +9,8 @@ use std::{fs, thread};
 
 use gophership::config::{Environment, Export, Machine, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
-use gophership::somatic::{Throttle, ZoneCell};
 use gophership_catalogue::LocalCatalogue;
+use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
