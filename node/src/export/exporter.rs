@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_vault::Vault;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ use crate::somatic::{Throttle, ZoneCell};
 pub(super) struct ExporterSetup {
     pub(super) config: Export,
     pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) letters: Arc<LetterStore>,
     pub(super) status: Arc<Status>,
     pub(super) throttle: Throttle,
