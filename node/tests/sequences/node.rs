@@ -9,7 +9,7 @@ use std::{fs, thread};
 
 use gophership::config::{Environment, Export, Machine, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
@@ -54,7 +54,7 @@ pub(crate) struct Settings {
 pub(crate) struct Store {
     pub(crate) vault: Vault,
     pub(crate) writer: ShardWriter,
-    pub(crate) catalogue: Arc<LocalCatalogue>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
     cursors: Arc<Cursors>,
 }
 
@@ -95,12 +95,12 @@ pub(crate) fn forget_trims() {
 }
 
 /// The catalogue as the vault's ledger, with the gate before and behind each command.
-struct Gated(Arc<LocalCatalogue>);
+struct Gated(Arc<dyn Ledger>);
 
 impl Gated {
-    fn say(&self, say: impl FnOnce(&LocalCatalogue) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+    fn say(&self, say: impl FnOnce(&dyn Ledger) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         gate::pass("ledger.asked");
-        let said = say(&self.0);
+        let said = say(self.0.as_ref());
         gate::pass("ledger.done");
         said
     }
@@ -165,7 +165,7 @@ impl Store {
         let data = DataDir::open(path, true).map_err(|e| e.to_string())?;
         let catalogue =
             LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).map_err(|e| e.to_string())?;
-        let catalogue = Arc::new(catalogue);
+        let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
         let cursors = Cursors::new(Arc::clone(&catalogue), vec![EXPORTER.to_owned()]);
@@ -187,7 +187,7 @@ impl Store {
             sink: settings.small_blocks.then(|| Box::new(Nowhere) as Box<dyn BlockSink>),
             ..ShardSeam::alone(Box::new(|| {}))
         };
-        let ledger: Arc<dyn Ledger> = Arc::new(Gated(Arc::clone(&catalogue)));
+        let ledger: Arc<dyn Ledger> = Arc::new(Gated(catalogue.ledger()));
         let opened = Vault::open(data, &options, epoch, ledger, vec![seam]);
         let (vault, mut writers) = opened.map_err(|e| e.to_string())?;
         Ok(Self {
