@@ -23,11 +23,12 @@ use tonic_health::server::HealthReporter;
 use uuid::Uuid;
 
 use crate::buffer::{Budget, Rings};
-use crate::config::{self, Config, Listener, Machine};
+use crate::config::{self, Config, Listener};
 use crate::control::ControlContext;
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Worker, WorkerSetup};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
+use crate::machine::Machine;
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
 use crate::reload::{self, Reloader};
