@@ -47,7 +47,10 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        if let Some(seal) = seal {
+            self.seal_segment(seal)?;
+        }
         self.put(KnownSegment::Open(*open));
         Ok(())
     }

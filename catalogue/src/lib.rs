@@ -3,14 +3,18 @@
 //! - [`command`]: what can be said to it, and its answers; [`refusal`]: those that say no. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
 //! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
-//! - [`local`]: the catalogue of one node, over redb; it is the vault's [`Ledger`](gophership_vault::ledger::Ledger).
+//! - [`catalogue`]: the trait that everything above a catalogue uses; through it a catalogue is the vault's
+//!   [`Ledger`](gophership_vault::ledger::Ledger).
+//! - [`local`]: the catalogue of one node, over redb.
 
 pub mod apply;
+pub mod catalogue;
 pub mod command;
 pub mod dropped;
 pub mod error;
 pub mod exporter;
 pub mod job;
+mod ledger;
 pub mod limits;
 pub mod local;
 pub mod node;
@@ -20,6 +24,7 @@ pub mod segment;
 pub mod state;
 
 pub use apply::apply;
+pub use catalogue::Catalogue;
 pub use command::{Command, Outcome, Refusal, Reply};
 pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;

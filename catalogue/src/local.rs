@@ -9,27 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use gophership_vault::Identity;
-use gophership_vault::ids::Epoch;
-use gophership_vault::time::now_unix_nano;
-use uuid::Uuid;
 
 use crate::apply::decide;
+use crate::catalogue::Catalogue;
 use crate::command::{Command, Outcome, Reply};
 use crate::error::CatalogueError;
 use crate::row::row_of;
 use crate::state::{Change, State};
 
 mod disk;
-mod ledger;
 mod open;
 mod rebuild;
 mod store;
 
 pub use rebuild::{Rebuilt, rebuild};
 use store::Store;
-
-/// The setting of a catalogue that was made anew: exporters that it does not know begin at the oldest entry.
-pub const EXPORTERS_BEGIN_AT_OLDEST: &str = "export.begin_at_oldest";
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {
@@ -96,82 +90,6 @@ impl LocalCatalogue {
         &self.path
     }
 
-    /// Whose it is.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Reads the state. It blocks no commit for longer than `f` takes.
-    pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
-        f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The epoch of the newest boot that it knows.
-    pub fn newest_epoch(&self) -> Option<Epoch> {
-        self.read(|state| state.node(self.identity.node_id)?.boot.map(|boot| boot.epoch))
-    }
-
-    /// From now on an exporter that it does not know begins at the oldest entry, whatever its settings say: until all that are configured are known.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub fn begin_unknown_exporters_at_oldest(&self) -> Result<(), CatalogueError> {
-        let command = Command::SetConfig {
-            key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
-            value: Some("true".to_owned()),
-            at_ns: now_unix_nano(),
-        };
-        self.submit(command).map(drop)
-    }
-
-    /// The epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen` on the disk.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub fn node_up(&self, boot_uuid: Uuid, seen: Option<Epoch>) -> Result<Epoch, CatalogueError> {
-        let Identity {
-            node_id: node,
-            storage_uuid,
-            ..
-        } = self.identity;
-        match self.submit(Command::NodeUp {
-            node,
-            storage_uuid,
-            boot_uuid,
-            seen,
-            at_ns: now_unix_nano(),
-        })? {
-            Reply::Up(epoch) => Ok(epoch),
-            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
-                unreachable!("NodeUp is answered with an epoch, not {other:?}")
-            }
-        }
-    }
-
-    /// Applies a command, durably. Commands that come while another commit is under way share the next one.
-    ///
-    /// # Errors
-    /// [`CatalogueError::Refused`] where the state machine did not take it. After any other error its effect is unknown: say it again.
-    pub fn submit(&self, command: Command) -> Result<Reply, CatalogueError> {
-        let answer = Arc::new(OnceLock::new());
-        self.queue().push(Pending {
-            command,
-            answer: Arc::clone(&answer),
-        });
-        // Whoever holds the writer answers all that was queued before it; only who finds no answer then has work to do.
-        let mut writer = self.writer();
-        if answer.get().is_none() {
-            // As long as this at most: each thread waits for its own command.
-            let batch = std::mem::take(&mut *self.queue());
-            self.commit(&mut writer, &batch);
-        }
-        drop(writer);
-        answer
-            .get()
-            .cloned()
-            .expect("whoever takes a command out of the queue answers it, before the writer is free again")
-    }
-
     /// The queue is whole at every point, whoever panicked.
     fn queue(&self) -> MutexGuard<'_, Vec<Pending>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -230,6 +148,37 @@ impl LocalCatalogue {
         writer.ahead = state;
         tracing::info!("catalogue.reopen.done");
         Ok(())
+    }
+}
+
+impl Catalogue for LocalCatalogue {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Commands that come while another commit is under way share the next one.
+    fn submit(&self, command: Command) -> Result<Reply, CatalogueError> {
+        let answer = Arc::new(OnceLock::new());
+        self.queue().push(Pending {
+            command,
+            answer: Arc::clone(&answer),
+        });
+        // Whoever holds the writer answers all that was queued before it; only who finds no answer then has work to do.
+        let mut writer = self.writer();
+        if answer.get().is_none() {
+            // As long as this at most: each thread waits for its own command.
+            let batch = std::mem::take(&mut *self.queue());
+            self.commit(&mut writer, &batch);
+        }
+        drop(writer);
+        answer
+            .get()
+            .cloned()
+            .expect("whoever takes a command out of the queue answers it, before the writer is free again")
+    }
+
+    fn view(&self, f: &mut dyn FnMut(&State)) {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -3,25 +3,27 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
 
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_vault::Identity;
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::{ClusterId, FileUuid, NodeId, SegmentId, ShardId};
-use gophership_vault::ledger::{Ledger, OpenRecord, TrimReason};
+use gophership_vault::ledger::{OpenRecord, TrimReason};
 use uuid::Uuid;
 
 const FOLDER: &str = "GOPHERSHIP_TEST_FOLDER";
 const SHARD: ShardId = ShardId::new(0);
 
-fn opened(folder: &Path) -> LocalCatalogue {
+fn opened(folder: &Path) -> Arc<dyn Catalogue> {
     let id = Uuid::from_u128(1);
     let identity = Identity {
         cluster_id: ClusterId(id),
         node_id: NodeId::FIRST,
         storage_uuid: id,
     };
-    LocalCatalogue::open(&folder.join("catalogue.redb"), identity)
-        .expect("a killed process leaves a catalogue that opens")
+    let catalogue = LocalCatalogue::open(&folder.join("catalogue.redb"), identity);
+    Arc::new(catalogue.expect("a killed process leaves a catalogue that opens"))
 }
 
 #[test]
@@ -29,21 +31,26 @@ fn opened(folder: &Path) -> LocalCatalogue {
 fn child_that_commits_until_it_is_killed() {
     let catalogue = opened(&PathBuf::from(std::env::var_os(FOLDER).unwrap()));
     let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
+    let ledger = catalogue.ledger();
     loop {
         let id = SegmentId {
             node: NodeId::FIRST,
             shard: SHARD,
-            index: catalogue.next_index(SHARD),
+            index: ledger.next_index(SHARD),
         };
-        catalogue
-            .open_segment(&OpenRecord {
-                id,
-                epoch,
-                file_uuid: FileUuid(Uuid::new_v4()),
-            })
+        ledger
+            .roll(
+                None,
+                &OpenRecord {
+                    id,
+                    epoch,
+                    file_uuid: FileUuid(Uuid::new_v4()),
+                    replicas: ReplicaSet::ALONE,
+                },
+            )
             .unwrap();
         println!("\ntold {} {}", epoch, id.index);
-        catalogue.trim_segment(id, TrimReason::Empty).unwrap();
+        ledger.trim_segment(id, TrimReason::Empty).unwrap();
     }
 }
 
@@ -80,7 +87,7 @@ fn a_killed_process_loses_no_commit_it_was_told_of() {
         last_epoch = epoch;
 
         let catalogue = opened(folder.path());
-        let next = catalogue.next_index(SHARD).get();
+        let next = catalogue.ledger().next_index(SHARD).get();
         assert!(
             next == index + 1 || next == index + 2,
             "told of {index}, and the next is {next}"

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::local::{EXPORTERS_BEGIN_AT_OLDEST, Rebuilt, rebuild};
-use gophership_catalogue::{CatalogueError, LocalCatalogue};
+use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
+use gophership_catalogue::local::{Rebuilt, rebuild};
+use gophership_catalogue::{Catalogue, CatalogueError, LocalCatalogue};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{ShardId, TenantId};
-use gophership_vault::ledger::Ledger;
 use gophership_vault::time::{TimeRange, now_unix_nano};
 use gophership_vault::{
     DataDir, OnFull, Release, SegmentState, ShardSeam, ShardWriter, Vault, VaultOptions, take_inventory,
@@ -32,12 +32,12 @@ const YEAR_NS: u64 = 365 * 24 * 3600 * 1_000_000_000;
 struct Node {
     vault: Vault,
     writers: Vec<ShardWriter>,
-    catalogue: Arc<LocalCatalogue>,
+    catalogue: Arc<dyn Catalogue>,
 }
 
 fn start(path: &Path) -> Result<Node, CatalogueError> {
     let data = DataDir::open(path, true).unwrap();
-    let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity())?);
+    let catalogue: Arc<dyn Catalogue> = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity())?);
     let seen = data.highest_epoch().unwrap();
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     assert!(Some(epoch) > seen, "an epoch is never granted twice");
@@ -52,8 +52,7 @@ fn start(path: &Path) -> Result<Node, CatalogueError> {
         on_full: OnFull::Refuse,
     };
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
-    let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
-    let (vault, writers) = Vault::open(data, &options, epoch, ledger, seams).unwrap();
+    let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();
     Ok(Node {
         vault,
         writers,

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_somatic::ZoneCell;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::now_unix_nano;
@@ -28,7 +28,7 @@ pub struct Running {
     /// The vault.
     pub vault: Vault,
     /// The catalogue.
-    pub catalogue: Arc<LocalCatalogue>,
+    pub catalogue: Arc<dyn Catalogue>,
     /// The memory budget.
     pub budget: Arc<Budget>,
     /// The exporters.

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
-use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -170,7 +169,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let for_ingest = config.ingest_budget(machine);
     let budget = Budget::new(for_ingest, usize::from(shards));
     let zone = Arc::new(ZoneCell::new(Instant::now()));
-    control::restore_override(&catalogue, &zone);
+    control::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
     let exporters = start_exporters(config, &vault, cursors, &zone, &throttle, for_export).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
@@ -319,7 +318,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
 /// What stands on disk, open.
 struct Store {
     data_path: PathBuf,
-    catalogue: Arc<LocalCatalogue>,
+    catalogue: Arc<dyn Catalogue>,
     cursors: Arc<Cursors>,
     vault: Vault,
     writers: Vec<ShardWriter>,
@@ -330,16 +329,16 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     data.make_room(shards, config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
     let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
+    let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
     let seen = data.highest_epoch()?;
     if seen > catalogue.newest_epoch() {
         // It is an older copy: nobody knows how far exporters were that it does not know.
         tracing::warn!(path = %data_path.display(), "catalogue.file.older");
         catalogue.begin_unknown_exporters_at_oldest()?;
     }
-    let catalogue = Arc::new(catalogue);
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
-    let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
+    let ledger = catalogue.ledger();
     let names = config.export.iter().map(|export| export.name.clone()).collect();
     let cursors = Cursors::new(Arc::clone(&catalogue), names);
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
@@ -564,7 +563,7 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
+    use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 
     use super::*;
     use crate::config::{Environment, load_text};

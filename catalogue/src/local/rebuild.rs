@@ -13,9 +13,10 @@ use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Identity, Inventory};
 
+use super::disk;
 use super::open::{check_identity, failed, new_state, put_in_place};
 use super::store::{OpenBackend, Store};
-use super::{EXPORTERS_BEGIN_AT_OLDEST, disk};
+use crate::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use crate::error::CatalogueError;
 use crate::segment::SegmentRecord;
 use crate::state::{Change, Setting, State};

@@ -1,8 +1,9 @@
 use std::thread;
 
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::FileUuid;
 use gophership_vault::ids::{ClusterId, ShardId};
-use gophership_vault::ledger::{KnownSegment, Ledger, OpenRecord, TrimReason};
+use gophership_vault::ledger::{KnownSegment, OpenRecord, TrimReason};
 use proptest::prelude::*;
 
 use super::platter::{Fault, Platter};
@@ -42,8 +43,12 @@ fn opened(disk: &Platter) -> Result<LocalCatalogue, CatalogueError> {
     Ok(LocalCatalogue::new(stored, store, state))
 }
 
-fn state_of(catalogue: &LocalCatalogue) -> State {
+fn state_of(catalogue: &dyn Catalogue) -> State {
     catalogue.read(State::clone)
+}
+
+fn next_index(catalogue: &dyn Catalogue) -> u32 {
+    catalogue.read(|s| s.shard(node(1), ShardId::new(0)).next_index.get())
 }
 
 /// What survives a crash: all of it, nothing, or some; the seed says which, so that a failing case says all of itself.
@@ -202,11 +207,11 @@ fn a_full_disk_is_said_and_passes() {
     for _ in 0..3 {
         let failed = catalogue.submit(open(segment(1, 0, 1), 1)).unwrap_err();
         assert_eq!(failed.disposition(), Disposition::Overloaded, "{failed}");
-        assert_eq!(catalogue.next_index(ShardId::new(0)).get(), 1);
+        assert_eq!(next_index(&catalogue), 1);
     }
     disk.fault(Fault::Nothing);
     catalogue.submit(open(segment(1, 0, 1), 1)).unwrap();
-    assert_eq!(catalogue.next_index(ShardId::new(0)).get(), 2);
+    assert_eq!(next_index(&catalogue), 2);
 }
 
 #[test]
@@ -240,7 +245,7 @@ fn commands_that_come_during_a_commit_share_the_next_one() {
         disk.syncs() - before
     );
     drop(catalogue);
-    assert_eq!(opened(&disk).unwrap().read(State::counts).open, 9);
+    assert_eq!(state_of(&opened(&disk).unwrap()).counts().open, 9);
 }
 
 #[test]
@@ -255,7 +260,7 @@ fn i3_after_a_panic_in_a_commit_the_state_is_read_again() {
     }));
     assert!(panicked.is_err());
     catalogue.submit(open(segment(1, 0, 1), 1)).unwrap();
-    assert_eq!(catalogue.next_index(ShardId::new(0)).get(), 2);
+    assert_eq!(next_index(&catalogue), 2);
 }
 
 #[test]
@@ -276,7 +281,7 @@ fn commands_of_one_batch_see_each_other() {
     catalogue.commit(&mut catalogue.writer(), &batch);
     let answers: Vec<_> = batch.iter().map(|p| p.answer.get().unwrap().is_ok()).collect();
     assert_eq!(answers, [true, true, false]);
-    assert_eq!(catalogue.read(|s| s.segment_state(id)), SegmentState::Lost);
+    assert_eq!(state_of(&catalogue).segment_state(id), SegmentState::Lost);
 }
 
 #[test]
@@ -379,7 +384,7 @@ fn a_file_cut_short_is_damaged() {
 #[test]
 fn the_vault_sees_its_segments_and_only_those() {
     let disk = made();
-    let catalogue = opened(&disk).unwrap();
+    let catalogue: Arc<dyn Catalogue> = Arc::new(opened(&disk).unwrap());
     catalogue.submit(register(2)).unwrap();
     catalogue.submit(up(2, 2)).unwrap();
     catalogue.submit(open(segment(2, 0, 1), 1)).unwrap();
@@ -389,10 +394,11 @@ fn the_vault_sees_its_segments_and_only_those() {
         id: id(index),
         epoch,
         file_uuid: FileUuid(uuid(9)),
+        replicas: ReplicaSet::ALONE,
     };
-    let ledger: &dyn Ledger = &catalogue;
+    let ledger = catalogue.ledger();
     assert_eq!(ledger.next_index(ShardId::new(0)).get(), 1);
-    (1..=5).for_each(|index| ledger.open_segment(&opening(index)).unwrap());
+    (1..=5).for_each(|index| ledger.roll(None, &opening(index)).unwrap());
     ledger.seal_segment(&seal_record(id(1), 1, 2)).unwrap();
     ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
     ledger.trim_segment(id(2), TrimReason::Retention).unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 
@@ -18,7 +18,7 @@ pub struct ControlContext {
     /// The node's vault.
     pub vault: Vault,
     /// The node's catalogue.
-    pub catalogue: Arc<LocalCatalogue>,
+    pub catalogue: Arc<dyn Catalogue>,
     /// `node.name`.
     pub node_name: String,
     /// When this boot began, nanoseconds since the Unix epoch.

@@ -218,7 +218,7 @@ impl Control for ControlService {
         Ok(Response::new(
             replay::stream(
                 self.context.vault.clone(),
-                &self.context.catalogue,
+                self.context.catalogue.as_ref(),
                 &spec,
                 estimate,
                 place,

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, TenantId};
-use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -27,7 +26,7 @@ use crate::stochastic::Environment;
 
 pub(crate) struct TestNode {
     pub(crate) vault: Vault,
-    pub(crate) catalogue: Arc<LocalCatalogue>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
     writers: Vec<ShardWriter>,
     path: PathBuf,
 }
@@ -35,7 +34,8 @@ pub(crate) struct TestNode {
 impl TestNode {
     pub(crate) fn open(path: &Path, shards: u16) -> Self {
         let data = DataDir::open(path, true).unwrap();
-        let catalogue = Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
+        let catalogue: Arc<dyn Catalogue> =
+            Arc::new(LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).unwrap());
         let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
         let options = VaultOptions {
             shards,
@@ -48,8 +48,7 @@ impl TestNode {
             on_full: gophership_vault::OnFull::Refuse,
         };
         let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
-        let ledger: Arc<dyn Ledger> = Arc::clone(&catalogue) as _;
-        let (vault, writers) = Vault::open(data, &options, epoch, ledger, seams).unwrap();
+        let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();
         // Lists do not change under a test because files are still being made ready.
         wait("spare files", || vault.status().open_segments == u64::from(shards) * 3);
         Self {

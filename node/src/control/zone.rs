@@ -26,7 +26,7 @@ struct Kept {
 }
 
 /// Forces the zone again that was forced when the node was stopped.
-pub fn restore(catalogue: &gophership_catalogue::LocalCatalogue, cell: &ZoneCell) {
+pub fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &ZoneCell) {
     let kept = catalogue.read(|state| state.setting(SETTING).map(|s| s.value.clone()));
     let Some(kept) = kept else { return };
     let read = serde_json::from_str::<Kept>(&kept).ok();

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
+use gophership_catalogue::{Catalogue, CatalogueError, Command};
 use gophership_vault::Readers;
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -17,7 +17,7 @@ use super::status::{Place, Status, add};
 
 /// The cursors of a node's exporters.
 pub struct Cursors {
-    catalogue: Arc<LocalCatalogue>,
+    catalogue: Arc<dyn Catalogue>,
     /// Those that hold segments: the exporters of the configuration, started or not, and those that were taken out of
     /// it and are not forgotten yet.
     holders: Mutex<BTreeSet<String>>,
@@ -33,7 +33,7 @@ struct Running {
 
 impl Cursors {
     /// The cursors of the exporters that are configured, none of which runs yet, and of those that are on record.
-    pub fn new(catalogue: Arc<LocalCatalogue>, configured: Vec<String>) -> Arc<Self> {
+    pub fn new(catalogue: Arc<dyn Catalogue>, configured: Vec<String>) -> Arc<Self> {
         let mut holders: BTreeSet<String> = configured.into_iter().collect();
         catalogue.read(|state| holders.extend(state.exporters().map(|(name, _)| name.to_owned())));
         Arc::new(Self {
@@ -44,7 +44,7 @@ impl Cursors {
     }
 
     /// Where they are on record.
-    pub(super) fn catalogue(&self) -> &Arc<LocalCatalogue> {
+    pub(super) fn catalogue(&self) -> &Arc<dyn Catalogue> {
         &self.catalogue
     }
 
@@ -172,6 +172,7 @@ fn owed(segment: &SealRecord, done: Option<Lsn>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gophership_vault::NodeSet;
     use gophership_vault::ids::{Epoch, NodeId, SegmentId, SegmentIndex};
     use gophership_vault::ledger::SegmentStats;
 
@@ -194,6 +195,7 @@ mod tests {
             },
             digest: [0; 32],
             sealed_ns: 0,
+            holders: NodeSet::of(NodeId::FIRST),
         };
         for (entries, last, done, expected) in [
             (9, lsn(2, 9), None, 9),

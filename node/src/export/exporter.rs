@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 use tokio::runtime::{Builder, LocalOptions};
@@ -28,7 +28,7 @@ use crate::sink::Sink;
 pub(super) struct ExporterSetup {
     pub(super) config: Export,
     pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) letters: Arc<LetterStore>,
     pub(super) status: Arc<Status>,
     pub(super) throttle: Throttle,

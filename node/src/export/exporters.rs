@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
-use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue};
+use gophership_catalogue::{Catalogue, CatalogueError, Command};
 use gophership_proto::view::rfc3339;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
@@ -168,7 +168,7 @@ pub(super) struct Running {
 /// See the module.
 pub struct Exporters {
     pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) cursors: Arc<Cursors>,
     pub(super) letters: Arc<LetterStore>,
     pub(super) throttle: Throttle,
@@ -430,7 +430,7 @@ impl Exporters {
         } else {
             tracing::info!(exporter = name, %to, by, "export.seek.done");
         }
-        let generation = generation_of(&self.catalogue, name);
+        let generation = generation_of(self.catalogue.as_ref(), name);
         r.orders
             .send_modify(|orders| orders.generation = orders.generation.max(generation));
         Ok(lost.entries)
@@ -554,7 +554,7 @@ impl Exporters {
     }
 }
 
-pub(super) fn generation_of(catalogue: &LocalCatalogue, name: &str) -> Generation {
+pub(super) fn generation_of(catalogue: &dyn Catalogue, name: &str) -> Generation {
     catalogue.read(|state| state.exporter(name).map_or(Generation::FIRST, |e| e.generation))
 }
 

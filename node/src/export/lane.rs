@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
@@ -33,7 +33,7 @@ use gophership_somatic::{Job, Throttle, ZoneCell};
 pub(super) struct LaneParts {
     pub(super) name: String,
     pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) letters: Arc<LetterStore>,
     pub(super) status: Arc<Status>,
     pub(super) throttle: Throttle,

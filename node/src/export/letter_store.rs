@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
-use gophership_catalogue::{CatalogueError, Command, LocalCatalogue, State};
+use gophership_catalogue::{Catalogue, CatalogueError, Command, State};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
@@ -16,13 +16,13 @@ use crate::sink::read_entry;
 /// See the module.
 pub(crate) struct LetterStore {
     vault: Vault,
-    catalogue: Arc<LocalCatalogue>,
+    catalogue: Arc<dyn Catalogue>,
     /// Held while a copy and the letters that need it change together.
     changing: Mutex<()>,
 }
 
 impl LetterStore {
-    pub(super) fn new(vault: Vault, catalogue: Arc<LocalCatalogue>) -> Arc<Self> {
+    pub(super) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>) -> Arc<Self> {
         let copies = vault.kept_entries();
         let unneeded = catalogue.read(|state| copies.iter().filter(|entry| !is_needed(state, **entry)).count());
         if unneeded > 0 {

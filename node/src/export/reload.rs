@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::local::EXPORTERS_BEGIN_AT_OLDEST;
+use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::{CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
@@ -208,7 +208,7 @@ impl Exporters {
         }
         Ok(Orders {
             paused: known.is_some_and(|k| k.paused),
-            generation: generation_of(&self.catalogue, name),
+            generation: generation_of(self.catalogue.as_ref(), name),
             nudge: 0,
             stop: false,
         })

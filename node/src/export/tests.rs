@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
-use gophership_catalogue::{Command, LocalCatalogue};
+use gophership_catalogue::{Catalogue, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
@@ -53,7 +53,7 @@ pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
 }
 
 /// The cursors of exporters of these names, which do not run.
-fn cursors(catalogue: &Arc<LocalCatalogue>, names: &[&str]) -> Arc<Cursors> {
+fn cursors(catalogue: &Arc<dyn Catalogue>, names: &[&str]) -> Arc<Cursors> {
     Cursors::new(
         Arc::clone(catalogue),
         names.iter().map(|name| (*name).to_owned()).collect(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gophership_catalogue::command::Command;
 use gophership_catalogue::job::{JobId, JobPosition, JobResult};
-use gophership_catalogue::{CatalogueError, Disposition, LocalCatalogue};
+use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
 use gophership_somatic::Throttle;
 use gophership_vault::Vault;
 use gophership_vault::ids::{NodeId, ShardId};
@@ -44,7 +44,7 @@ pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) order: Order,
     pub(super) vault: Vault,
-    pub(super) catalogue: Arc<LocalCatalogue>,
+    pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) exporters: Arc<Exporters>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
@@ -182,7 +182,7 @@ impl Job {
 
 /// Says a command to the catalogue, on a thread that may wait.
 pub(super) async fn submit(
-    catalogue: &Arc<LocalCatalogue>,
+    catalogue: &Arc<dyn Catalogue>,
     command: Command,
 ) -> Result<gophership_catalogue::Reply, CatalogueError> {
     let catalogue = Arc::clone(catalogue);

@@ -105,7 +105,7 @@ impl Jobs {
         if self.running().len() >= JOBS_MAX {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let parts = plan::parts(&self.context.vault, &self.context.catalogue, spec.range());
+        let parts = plan::parts(&self.context.vault, self.context.catalogue.as_ref(), spec.range());
         let order = Order {
             bytes_total_estimate: self.estimate(&spec),
             spec,

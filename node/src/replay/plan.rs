@@ -1,7 +1,7 @@
 //! How far each shard is read, and what was dropped of it: fixed when a replay starts, so that it ends however fast entries come in.
 
 use gophership_catalogue::dropped::DroppedRange;
-use gophership_catalogue::{LocalCatalogue, State};
+use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
@@ -30,7 +30,7 @@ pub(super) struct Dropped {
 }
 
 /// Everything that is acknowledged now, of this time.
-pub(super) fn parts(vault: &Vault, catalogue: &LocalCatalogue, range: TimeRange) -> Vec<Part> {
+pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.segments();
     let part = |shard: ShardId| {

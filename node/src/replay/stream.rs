@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::Catalogue;
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
 use gophership_somatic::{Job, Throttle};
@@ -63,7 +63,7 @@ impl Streams {
 /// Streams what `spec` asks for. A client that goes away ends the reading.
 pub(crate) fn stream(
     vault: Vault,
-    catalogue: &LocalCatalogue,
+    catalogue: &dyn Catalogue,
     spec: &Spec,
     bytes_total_estimate: u64,
     place: OwnedSemaphorePermit,

@@ -10,7 +10,7 @@ use gophership::config::Origins;
 use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::tls::ServerTls;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Override, Zone, ZoneCell};
 use gophership_vault::entry::EntryMeta;
 use gophership_vault::time::TimeRange;
@@ -74,6 +74,7 @@ impl Server {
         let data = tempfile::tempdir().unwrap();
         let dir = DataDir::open(&data.path().join("data"), true).unwrap();
         let catalogue = LocalCatalogue::open(&dir.path().join("catalogue.redb"), dir.identity()).unwrap();
+        let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
         let epoch = catalogue.node_up(uuid::Uuid::new_v4(), None).unwrap();
         let options = VaultOptions {
             shards: settings.shards,
@@ -87,7 +88,7 @@ impl Server {
         };
         let bells: Vec<Bell> = (0..settings.shards).map(|_| Bell::default()).collect();
         let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
-        let (vault, writers) = Vault::open(dir, &options, epoch, Arc::new(catalogue), seams).unwrap();
+        let (vault, writers) = Vault::open(dir, &options, epoch, catalogue.ledger(), seams).unwrap();
         let budget = Budget::new(settings.budget, usize::from(settings.shards));
         let (drain, draining) = watch::channel(false);
         let zone = Arc::new(ZoneCell::new(Instant::now()));

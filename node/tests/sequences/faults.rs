@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use gophership_catalogue::local::rebuild;
-use gophership_catalogue::{LocalCatalogue, State};
+use gophership_catalogue::{Catalogue, LocalCatalogue, State};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DataDir, Identity, SegmentState, take_inventory};
 
@@ -34,6 +34,7 @@ impl World {
         let path = self.root.path().join("looked-at.redb");
         fs::write(&path, bytes).unwrap();
         let catalogue = LocalCatalogue::open(&path, identity).map_err(|e| e.to_string())?;
+        let catalogue: &dyn Catalogue = &catalogue;
         Ok(catalogue.read(State::clone))
     }
 

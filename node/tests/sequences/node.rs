@@ -10,7 +10,7 @@ use std::{fs, thread};
 use gophership::config::{Environment, Export, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
 use gophership::machine::Machine;
-use gophership_catalogue::LocalCatalogue;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
 pub(crate) struct Store {
     pub(crate) vault: Vault,
     pub(crate) writer: ShardWriter,
-    pub(crate) catalogue: Arc<LocalCatalogue>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
     cursors: Arc<Cursors>,
 }
 
@@ -96,12 +96,12 @@ pub(crate) fn forget_trims() {
 }
 
 /// The catalogue as the vault's ledger, with the gate before and behind each command.
-struct Gated(Arc<LocalCatalogue>);
+struct Gated(Arc<dyn Ledger>);
 
 impl Gated {
-    fn say(&self, say: impl FnOnce(&LocalCatalogue) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+    fn say(&self, say: impl FnOnce(&dyn Ledger) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         gate::pass("ledger.asked");
-        let said = say(&self.0);
+        let said = say(self.0.as_ref());
         gate::pass("ledger.done");
         said
     }
@@ -116,8 +116,8 @@ impl Ledger for Gated {
         self.0.next_index(shard)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.open_segment(open))
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
@@ -166,7 +166,7 @@ impl Store {
         let data = DataDir::open(path, true).map_err(|e| e.to_string())?;
         let catalogue =
             LocalCatalogue::open(&path.join("catalogue.redb"), data.identity()).map_err(|e| e.to_string())?;
-        let catalogue = Arc::new(catalogue);
+        let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
         let cursors = Cursors::new(Arc::clone(&catalogue), vec![EXPORTER.to_owned()]);
@@ -188,7 +188,7 @@ impl Store {
             sink: settings.small_blocks.then(|| Box::new(Nowhere) as Box<dyn BlockSink>),
             ..ShardSeam::alone(Box::new(|| {}))
         };
-        let ledger: Arc<dyn Ledger> = Arc::new(Gated(Arc::clone(&catalogue)));
+        let ledger: Arc<dyn Ledger> = Arc::new(Gated(catalogue.ledger()));
         let opened = Vault::open(data, &options, epoch, ledger, vec![seam]);
         let (vault, mut writers) = opened.map_err(|e| e.to_string())?;
         Ok(Self {

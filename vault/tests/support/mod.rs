@@ -23,6 +23,7 @@ struct Records {
     held: Option<SegmentId>,
     seals_left: Option<u32>,
     clock: Option<ClockMark>,
+    rolls: Vec<(Option<SegmentId>, SegmentId)>,
 }
 
 /// How a ledger answers.
@@ -90,6 +91,11 @@ impl MemoryLedger {
         self.0.lock().unwrap().seals_left = seals;
     }
 
+    /// Every roll that it was asked for: the segment that it sealed, and the one that it opened.
+    pub(crate) fn rolls(&self) -> Vec<(Option<SegmentId>, SegmentId)> {
+        self.0.lock().unwrap().rolls.clone()
+    }
+
     pub(crate) fn next_epoch(&self) -> Epoch {
         let mut r = self.0.lock().unwrap();
         r.epoch += 1;
@@ -123,8 +129,12 @@ impl Ledger for MemoryLedger {
         SegmentIndex::new(self.0.lock().unwrap().next.get(&shard).map_or(1, |i| i + 1)).unwrap()
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        if let Some(seal) = seal {
+            self.seal_segment(seal)?;
+        }
         let mut r = self.0.lock().unwrap();
+        r.rolls.push((seal.map(|seal| seal.id), open.id));
         if r.mood.changes_nothing() || r.segments.get(&open.id) == Some(&KnownSegment::Open(*open)) {
             return r.mood.answer("open", open.id);
         }

@@ -1,19 +1,29 @@
-//! The vault's view of the catalogue.
+//! The vault's view of a catalogue: [`Ledger`], written once for every implementation of [`Catalogue`].
+
+use std::sync::Arc;
 
 use gophership_vault::Disposition;
 use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
 
-use super::LocalCatalogue;
+use crate::catalogue::Catalogue;
 use crate::command::Command;
 use crate::error::CatalogueError;
 use crate::segment::SegmentRecord;
 
-impl LocalCatalogue {
-    fn say(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
-        let said = self.submit(command);
-        said.map(|_done| ()).map_err(|e| LedgerError {
+/// A catalogue as the ledger of the vault of its node.
+#[derive(Debug)]
+pub(crate) struct CatalogueLedger(Arc<dyn Catalogue>);
+
+impl CatalogueLedger {
+    pub(crate) fn new(catalogue: Arc<dyn Catalogue>) -> Self {
+        Self(catalogue)
+    }
+
+    fn submit(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
+        let answer = self.0.submit(command);
+        answer.map(|_done| ()).map_err(|e| LedgerError {
             command: name,
             id,
             why: e.to_string(),
@@ -22,7 +32,7 @@ impl LocalCatalogue {
     }
 }
 
-/// What a fault of the catalogue means to the vault.
+/// Translates an error of the catalogue into what the vault can do about it.
 fn of_the_vault(error: &CatalogueError) -> Disposition {
     use crate::Disposition as Here;
     match error {
@@ -33,15 +43,16 @@ fn of_the_vault(error: &CatalogueError) -> Disposition {
             Here::Overloaded => Disposition::Overloaded,
             Here::Invalid => Disposition::Invalid,
             // None of these passes before the process is started again.
-            Here::Corrupt | Here::Fenced | Here::Fatal => Disposition::Fatal,
+            Here::Fenced => Disposition::Fenced,
+            Here::Corrupt | Here::Fatal => Disposition::Fatal,
         },
     }
 }
 
-impl Ledger for LocalCatalogue {
+impl Ledger for CatalogueLedger {
     fn known(&self) -> Vec<KnownSegment> {
-        let node = self.identity().node_id;
-        self.read(|s| {
+        let node = self.0.identity().node_id;
+        self.0.read(|s| {
             s.segments()
                 .filter(|r| r.id().node == node)
                 .map(SegmentRecord::known)
@@ -50,45 +61,43 @@ impl Ledger for LocalCatalogue {
     }
 
     fn next_index(&self, shard: ShardId) -> SegmentIndex {
-        self.read(|s| s.shard(self.identity().node_id, shard).next_index)
+        self.0.read(|s| s.shard(self.0.identity().node_id, shard).next_index)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(
-            "open",
-            Some(open.id),
-            Command::Open {
-                open: *open,
-                at_ns: now_unix_nano(),
-            },
-        )
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        let command = Command::Roll {
+            seal: seal.copied(),
+            open: *open,
+            at_ns: now_unix_nano(),
+        };
+        self.submit("roll", Some(open.id), command)
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
-        self.say("seal", Some(seal.id), Command::Seal { seal: *seal })
+        self.submit("seal", Some(seal.id), Command::Seal { seal: *seal })
     }
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         let Some(first) = segments.first() else { return Ok(()) };
         let segments = segments.to_vec();
-        self.say("unlinked", Some(*first), Command::Unlinked { segments })
+        self.submit("unlinked", Some(*first), Command::Unlinked { segments })
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
-        self.say("trim", Some(id), Command::Trim { id, why })
+        self.submit("trim", Some(id), Command::Trim { id, why })
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
         let at_ns = now_unix_nano();
-        self.say("mark lost", Some(id), Command::MarkLost { id, at_ns })
+        self.submit("mark lost", Some(id), Command::MarkLost { id, at_ns })
     }
 
     fn clock(&self) -> Option<ClockMark> {
-        self.read(|s| s.clock(self.identity().node_id))
+        self.0.read(|s| s.clock(self.0.identity().node_id))
     }
 
     fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
-        let node = self.identity().node_id;
-        self.say("keep the clock", None, Command::KeepClock { node, mark })
+        let node = self.0.identity().node_id;
+        self.submit("keep the clock", None, Command::KeepClock { node, mark })
     }
 }

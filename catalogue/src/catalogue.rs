@@ -1,0 +1,105 @@
+//! The trait of a catalogue: what everything above one uses, whether it is local, in memory or over Raft.
+//!
+//! An implementation says whose it is, takes commands and lets its state be read; all else is written once, here and
+//! in `ledger.rs`.
+//!
+//! **Invariants**, of every implementation. I1: a command is answered only when its effect is durable. I2: what
+//! readers see is durable. I3: a command whose answer is unknown may be submitted again.
+//! **Not here**: what a command does (`apply.rs`); the vault's view of a catalogue (`ledger.rs`).
+
+use std::sync::Arc;
+
+use gophership_vault::Identity;
+use gophership_vault::ids::Epoch;
+use gophership_vault::ledger::Ledger;
+use gophership_vault::time::now_unix_nano;
+use uuid::Uuid;
+
+use crate::command::{Command, Reply};
+use crate::error::CatalogueError;
+use crate::ledger::CatalogueLedger;
+use crate::node::NodeRecord;
+use crate::state::State;
+
+/// The setting of a catalogue that was made anew: exporters that it does not know begin at the oldest entry.
+pub const EXPORTERS_BEGIN_AT_OLDEST: &str = "export.begin_at_oldest";
+
+/// A replicated or local state machine that keeps what is known of nodes, segments, jobs and exporters.
+pub trait Catalogue: Send + Sync + std::fmt::Debug {
+    /// The identity of the node that this catalogue serves.
+    fn identity(&self) -> Identity;
+
+    /// Applies a command, durably.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Refused`] where the state machine did not take it. After any other error its effect is
+    /// unknown: submit it again.
+    fn submit(&self, command: Command) -> Result<Reply, CatalogueError>;
+
+    /// Calls `f` once with the state: what `read` of `dyn Catalogue`, which callers use, is made of.
+    fn view(&self, f: &mut dyn FnMut(&State));
+
+    /// The epoch of the newest boot of this node that is on record.
+    fn newest_epoch(&self) -> Option<Epoch> {
+        let node = self.identity().node_id;
+        let mut newest = None;
+        self.view(&mut |state| newest = state.node(node).and_then(NodeRecord::epoch));
+        newest
+    }
+
+    /// Grants the epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen`
+    /// on the disk.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    fn node_up(&self, boot_uuid: Uuid, seen: Option<Epoch>) -> Result<Epoch, CatalogueError> {
+        let Identity {
+            node_id: node,
+            storage_uuid,
+            ..
+        } = self.identity();
+        match self.submit(Command::NodeUp {
+            node,
+            storage_uuid,
+            boot_uuid,
+            seen,
+            at_ns: now_unix_nano(),
+        })? {
+            Reply::Up(epoch) => Ok(epoch),
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
+                unreachable!("NodeUp is answered with an epoch, not {other:?}")
+            }
+        }
+    }
+
+    /// Lets an exporter that is on no record begin at the oldest entry, whatever its settings say, until all that are
+    /// configured are on record.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    fn begin_unknown_exporters_at_oldest(&self) -> Result<(), CatalogueError> {
+        let command = Command::SetConfig {
+            key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
+            value: Some("true".to_owned()),
+            at_ns: now_unix_nano(),
+        };
+        self.submit(command).map(drop)
+    }
+}
+
+impl dyn Catalogue + '_ {
+    /// Reads the state. It blocks no commit for longer than `f` takes.
+    pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        let mut f = Some(f);
+        let mut read = None;
+        self.view(&mut |state| read = f.take().map(|f| f(state)));
+        read.expect("a catalogue calls the function that it is given")
+    }
+}
+
+impl dyn Catalogue {
+    /// The vault's view of this catalogue.
+    pub fn ledger(self: &Arc<Self>) -> Arc<dyn Ledger> {
+        Arc::new(CatalogueLedger::new(Arc::clone(self)))
+    }
+}
