@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::buffer::{Budget, Rings};
 use crate::config::{self, Config, Listener};
-use crate::control::ControlContext;
+use crate::context::NodeContext;
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Worker, WorkerSetup};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
@@ -33,7 +33,7 @@ use crate::readiness::{Phase, StallWatch};
 use crate::reload::{self, Reloader};
 use crate::stochastic::{EnvironmentReader, Inputs, Sensor, WorkerSlot};
 use crate::tls::{Protocols, ServerTls};
-use crate::{admin, control};
+use crate::{admin, control, operate};
 
 /// How often certificates that expire soon are warned of.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -169,7 +169,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let for_ingest = config.ingest_budget(machine);
     let budget = Budget::new(for_ingest, usize::from(shards));
     let zone = Arc::new(ZoneCell::new(Instant::now()));
-    control::restore_override(catalogue.as_ref(), &zone);
+    operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
     let exporters = start_exporters(config, &vault, cursors, &zone, &throttle, for_export).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
@@ -223,7 +223,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let socket = control::listen(&data_path)?;
     let mut until = stopped.clone();
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
-    let context = ControlContext {
+    let context = NodeContext {
         vault: vault.clone(),
         catalogue: Arc::clone(&catalogue),
         node_name: node.name.clone(),
