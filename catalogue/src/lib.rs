@@ -5,7 +5,8 @@
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
 //! - [`catalogue`]: the trait that everything above a catalogue uses; through it a catalogue is the vault's
 //!   [`Ledger`](gophership_vault::ledger::Ledger).
-//! - [`local`]: the catalogue of one node, over redb.
+//! - [`local`]: the catalogue of one node, over redb. [`memory`]: one that keeps nothing, for tests and benches. What
+//!   both must do is one suite, `conformance`, behind the feature `testkit`.
 
 pub mod apply;
 pub mod catalogue;
@@ -17,6 +18,7 @@ pub mod job;
 mod ledger;
 pub mod limits;
 pub mod local;
+pub mod memory;
 pub mod node;
 pub mod refusal;
 pub mod row;
@@ -28,7 +30,10 @@ pub use catalogue::Catalogue;
 pub use command::{Command, Outcome, Refusal, Reply};
 pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;
+pub use memory::MemoryCatalogue;
 pub use state::{Counts, State};
 
-#[cfg(test)]
-mod testkit;
+#[cfg(any(test, feature = "testkit"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

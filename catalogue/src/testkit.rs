@@ -1,4 +1,5 @@
 //! Commands for tests: few numbers, so that they meet.
+#![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, SegmentStats, TrimReason};
@@ -13,23 +14,23 @@ use crate::node::NodeState;
 use crate::row::rows;
 use crate::state::State;
 
-pub(crate) fn uuid(n: u8) -> Uuid {
+pub fn uuid(n: u8) -> Uuid {
     Uuid::from_bytes([n; 16])
 }
 
-pub(crate) fn node(n: u32) -> NodeId {
+pub fn node(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
 }
 
-pub(crate) fn epoch(n: u64) -> Epoch {
+pub fn epoch(n: u64) -> Epoch {
     Epoch::new(n).unwrap()
 }
 
-pub(crate) fn lsn(index: u32, number: u64) -> Lsn {
+pub fn lsn(index: u32, number: u64) -> Lsn {
     Lsn::from_u64(u64::from(index) << 32 | number).unwrap()
 }
 
-pub(crate) fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
+pub fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
     SegmentId {
         node: node(node_no),
         shard: ShardId::new(shard),
@@ -37,7 +38,7 @@ pub(crate) fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
     }
 }
 
-pub(crate) fn open(id: SegmentId, epoch_no: u64) -> Command {
+pub fn open(id: SegmentId, epoch_no: u64) -> Command {
     let open = OpenRecord {
         id,
         epoch: epoch(epoch_no),
@@ -46,7 +47,7 @@ pub(crate) fn open(id: SegmentId, epoch_no: u64) -> Command {
     Command::Open { open, at_ns: 5 }
 }
 
-pub(crate) fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
+pub fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
     let range = (entries > 0).then_some(TimeRange { min: 10, max: 20 });
     let stats = SegmentStats {
         entries,
@@ -69,14 +70,14 @@ pub(crate) fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRec
     }
 }
 
-pub(crate) fn register(n: u8) -> Command {
+pub fn register(n: u8) -> Command {
     Command::RegisterNode {
         storage_uuid: uuid(n),
         at_ns: 1,
     }
 }
 
-pub(crate) fn up(node_no: u32, boot: u8) -> Command {
+pub fn up(node_no: u32, boot: u8) -> Command {
     Command::NodeUp {
         node: node(node_no),
         storage_uuid: uuid(node_no as u8),
@@ -86,7 +87,7 @@ pub(crate) fn up(node_no: u32, boot: u8) -> Command {
     }
 }
 
-pub(crate) fn exporter(name: &str) -> Command {
+pub fn exporter(name: &str) -> Command {
     Command::SetExporter {
         exporter: name.to_owned(),
         paused: false,
@@ -94,7 +95,7 @@ pub(crate) fn exporter(name: &str) -> Command {
     }
 }
 
-pub(crate) fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
+pub fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
     ExportCursor {
         exporter: name.to_owned(),
         generation: Generation::new(generation).unwrap(),
@@ -103,11 +104,11 @@ pub(crate) fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> Expo
     }
 }
 
-pub(crate) fn entry(id: SegmentId, number: u64) -> EntryKey {
+pub fn entry(id: SegmentId, number: u64) -> EntryKey {
     (id.node, id.shard, lsn(id.index.get(), number))
 }
 
-pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
+pub fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
     let (node, shard, lsn) = entry(id, number);
     DeadLetter {
         cause: LetterCause::Refused,
@@ -123,7 +124,7 @@ pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
 }
 
 /// The state as its rows: equal histories must give equal bytes.
-pub(crate) fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows(state).map(|r| (r.key, r.value.unwrap())).collect()
 }
 
@@ -165,7 +166,7 @@ fn export_command() -> impl Strategy<Value = Command> {
 }
 
 /// Any command.
-pub(crate) fn command() -> impl Strategy<Value = Command> {
+pub fn command() -> impl Strategy<Value = Command> {
     let at = 0..4u64;
     let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     let result = prop_oneof![Just(JobResult::Done), text.clone().prop_map(JobResult::Failed)];
@@ -217,7 +218,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 /// A history that begins with nodes that are up.
-pub(crate) fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
+pub fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command(), 0..len).prop_map(|more| {
         let mut all = vec![register(1), register(2), up(1, 1), up(2, 1), exporter("a")];
         all.extend(more);

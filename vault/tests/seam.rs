@@ -168,7 +168,7 @@ struct Owner {
 
 fn owner(peers: usize, copies: usize, options: &VaultOptions) -> Owner {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let tap = Tap::default();
     let seam = ShardSeam {
         notify: Box::new(|| {}),

@@ -1,26 +1,17 @@
 use std::thread;
 
-use gophership_vault::ids::FileUuid;
 use gophership_vault::ids::{ClusterId, ShardId};
-use gophership_vault::ledger::{KnownSegment, OpenRecord, TrimReason};
 use proptest::prelude::*;
 
 use super::platter::{Fault, Platter};
 use super::*;
 use crate::apply::apply;
+use crate::conformance::{self, Fixture, identity};
 use crate::error::Disposition;
 use crate::refusal::Refusal;
 use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
 use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
-
-fn identity() -> Identity {
-    Identity {
-        cluster_id: ClusterId(uuid(0xCC)),
-        node_id: node(1),
-        storage_uuid: uuid(1),
-    }
-}
 
 fn backend(disk: &Platter) -> store::OpenBackend {
     let disk = disk.clone();
@@ -380,47 +371,30 @@ fn a_file_cut_short_is_damaged() {
     }
 }
 
+/// A file on a disk of its own, which is taken from the process that had it.
+struct InAFile(Platter);
+
+impl Fixture for InAFile {
+    fn create(&mut self) -> Arc<dyn Catalogue> {
+        self.0 = made();
+        Arc::new(opened(&self.0).unwrap())
+    }
+
+    fn reopen(&mut self, catalogue: Arc<dyn Catalogue>) -> Arc<dyn Catalogue> {
+        self.0.fault(Fault::PowerCut { after: 0 });
+        drop(catalogue);
+        self.0.crash(|| false);
+        Arc::new(opened(&self.0).unwrap())
+    }
+
+    fn histories(&self) -> u32 {
+        32
+    }
+}
+
 #[test]
-fn the_vault_sees_its_segments_and_only_those() {
-    let disk = made();
-    let catalogue: Arc<dyn Catalogue> = Arc::new(opened(&disk).unwrap());
-    catalogue.submit(register(2)).unwrap();
-    catalogue.submit(up(2, 2)).unwrap();
-    catalogue.submit(open(segment(2, 0, 1), 1)).unwrap();
-    let epoch = catalogue.node_up(uuid(7), None).unwrap();
-    let id = |index| segment(1, 0, index);
-    let opening = |index| OpenRecord {
-        id: id(index),
-        epoch,
-        file_uuid: FileUuid(uuid(9)),
-    };
-    let ledger = catalogue.ledger();
-    assert_eq!(ledger.next_index(ShardId::new(0)).get(), 1);
-    (1..=5).for_each(|index| ledger.open_segment(&opening(index)).unwrap());
-    ledger.seal_segment(&seal_record(id(1), 1, 2)).unwrap();
-    ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
-    ledger.trim_segment(id(2), TrimReason::Retention).unwrap();
-    catalogue
-        .submit(Command::BeginRecovery { id: id(3), at_ns: 1 })
-        .unwrap();
-    catalogue.submit(Command::MarkLost { id: id(4), at_ns: 1 }).unwrap();
-    let known = [
-        KnownSegment::Sealed(seal_record(id(1), 1, 2)),
-        KnownSegment::Trimmed(id(2)),
-        KnownSegment::Open(opening(3)),
-        KnownSegment::Lost(id(4)),
-        KnownSegment::Open(opening(5)),
-    ];
-    assert_eq!(ledger.known(), known);
-    ledger.unlinked(&[id(2)]).unwrap();
-    assert_eq!(ledger.known().len(), 4, "a trim that is confirmed leaves no record");
-    assert!(ledger.unlinked(&[id(1)]).is_err(), "what is not trimmed cannot be gone");
-    assert_eq!(ledger.next_index(ShardId::new(0)).get(), 6);
-    let refused = ledger.trim_segment(id(3), TrimReason::Retention).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "the catalogue refused `trim` for segment 1/0/3: Trim (retention) does not apply to segment 1/0/3, which is Recovering"
-    );
+fn a_catalogue_in_a_file_does_what_every_catalogue_must() {
+    conformance::run(&mut InAFile(Platter::default()));
 }
 
 fn golden_path() -> PathBuf {
