@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership::somatic::{Readings, Thresholds, ZoneCell, ZoneState, step};
 use gophership::stochastic::{EnvironmentReader, Inputs, Senses, Sensor, Told, WorkerSlot};
+use gophership_somatic::{Readings, Thresholds, ZoneCell, ZoneState, step};
 
 use crate::table::{median, row};
 

@@ -46,7 +46,7 @@ pub(crate) fn decide(state: &State, command: &Command) -> Decision {
             at_ns,
         } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to } => set_node_state(state, *node, *to),
-        Command::Open { open, at_ns } => open_segment(state, open, *at_ns),
+        Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
         Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
         Command::Seal { seal } => seal_segment(state, seal),
         Command::Trim { id, why } => trim_segment(state, *id, *why),
@@ -167,8 +167,28 @@ fn rule_for(state: &State, id: SegmentId, step: Step) -> Result<Rule, Refusal> {
     }
 }
 
+fn roll(state: &State, seal: Option<&SealRecord>, open: &OpenRecord, at_ns: u64) -> Decision {
+    let Some(seal) = seal else {
+        return open_segment(state, open, at_ns);
+    };
+    if (seal.id.node, seal.id.shard) != (open.id.node, open.id.shard) || seal.id.index >= open.id.index {
+        return Err(Refusal::NotEarlier {
+            sealed: seal.id,
+            opened: open.id,
+        });
+    }
+    // The two change different rows, and neither looks at what the other changes.
+    let (_, mut changes) = seal_segment(state, seal)?;
+    let (reply, opened) = open_segment(state, open, at_ns)?;
+    changes.extend(opened);
+    Ok((reply, changes))
+}
+
 fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
     let OpenRecord { id, epoch, .. } = *open;
+    if open.replicas.peers().contains(id.node) {
+        return Err(Refusal::OwnReplica { id });
+    }
     let current = node_of(state, id.node)?.epoch();
     match current {
         Some(current) if epoch < current => return Err(Refusal::Fenced { id, epoch, current }),
@@ -226,6 +246,11 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     let mut lsns = [seal.stats.first_lsn, seal.stats.last_lsn].into_iter().flatten();
     if let Some(lsn) = lsns.find(|lsn| lsn.index() != id.index) {
         return Err(Refusal::LsnOutside { id, lsn });
+    }
+    let needed = state.segment(id).map_or(1, SegmentRecord::ack_copies);
+    if rule != Rule::Same && seal.holders.len() < needed {
+        let holders = seal.holders.len();
+        return Err(Refusal::TooFewHolders { id, holders, needed });
     }
     if rule == Rule::Same {
         return match state.segment(id) {

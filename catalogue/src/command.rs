@@ -42,9 +42,11 @@ pub enum Command {
         /// From now on.
         state: NodeState,
     },
-    /// A segment is about to take entries.
-    Open {
-        /// Which, by whom, in which file.
+    /// A segment is about to take entries, and an earlier one of its shard may be complete: both or neither.
+    Roll {
+        /// The complete segment and what it holds.
+        seal: Option<SealRecord>,
+        /// The segment that is about to take entries.
         open: OpenRecord,
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,

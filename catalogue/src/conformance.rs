@@ -12,9 +12,9 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, FileUuid, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, OpenRecord, TrimReason};
+use gophership_vault::{Identity, ReplicaSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -25,7 +25,8 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, cursor, entry, epoch, exporter, letter, lsn, node, open, register, seal_record, segment, up, uuid,
+    bytes, command, cursor, entry, epoch, exporter, letter, lsn, node, open, open_record, register, seal_record,
+    segment, up, uuid,
 };
 
 /// Makes the catalogues that the suite runs over.
@@ -82,9 +83,15 @@ fn one_of_each_kind() -> Vec<Command> {
         open(id(1), 1),
         open(id(2), 1),
         open(id(3), 1),
+        open(id(4), 1),
         Command::BeginRecovery { id: id(1), at_ns: 7 },
         seal(1),
         seal(2),
+        Command::Roll {
+            seal: Some(seal_record(id(4), 1, 2)),
+            open: open_record(id(5), 1),
+            at_ns: 6,
+        },
         Command::Trim { id: id(1), why },
         Command::Unlinked { segments: vec![id(1)] },
         Command::KeepClock {
@@ -300,11 +307,12 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
         id: id(index),
         epoch,
         file_uuid: FileUuid(uuid(9)),
+        replicas: ReplicaSet::ALONE,
     };
     let ledger = catalogue.ledger();
     assert_eq!(ledger.next_index(ShardId::new(0)).get(), 1);
-    (1..=5).for_each(|index| ledger.open_segment(&opening(index)).unwrap());
-    ledger.seal_segment(&seal_record(id(1), 1, 2)).unwrap();
+    (1..=4).for_each(|index| ledger.roll(None, &opening(index)).unwrap());
+    ledger.roll(Some(&seal_record(id(1), 1, 2)), &opening(5)).unwrap();
     ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
     ledger.trim_segment(id(2), TrimReason::Retention).unwrap();
     catalogue

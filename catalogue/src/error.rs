@@ -6,25 +6,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use gophership_vault::Disposition;
+
 use crate::refusal::Refusal;
 use crate::row::RowError;
-
-/// What a caller can do about an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Disposition {
-    /// The answer is unknown: say it again.
-    Retry,
-    /// A newer boot took over: stop, or take a new epoch.
-    Fenced,
-    /// Something is full: say it again when there is room.
-    Overloaded,
-    /// It will never work so.
-    Invalid,
-    /// Stored bytes are not what was written.
-    Corrupt,
-    /// The process must end.
-    Fatal,
-}
 
 /// An operation of the catalogue failed.
 #[derive(Clone, Debug, Error)]

@@ -34,17 +34,12 @@ impl CatalogueLedger {
 
 /// Translates an error of the catalogue into what the vault can do about it.
 fn of_the_vault(error: &CatalogueError) -> Disposition {
-    use crate::Disposition as Here;
     match error {
         // The file is opened again at the next command, which may well succeed.
         CatalogueError::Io { .. } | CatalogueError::Store { .. } => Disposition::Retry,
-        other => match other.disposition() {
-            Here::Retry => Disposition::Retry,
-            Here::Overloaded => Disposition::Overloaded,
-            Here::Invalid => Disposition::Invalid,
-            // None of these passes before the process is started again.
-            Here::Corrupt | Here::Fenced | Here::Fatal => Disposition::Fatal,
-        },
+        // It does not pass before the process is started again.
+        CatalogueError::Corrupt { .. } => Disposition::Fatal,
+        other => other.disposition(),
     }
 }
 
@@ -63,15 +58,13 @@ impl Ledger for CatalogueLedger {
         self.0.read(|s| s.shard(self.0.identity().node_id, shard).next_index)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.submit(
-            "open",
-            Some(open.id),
-            Command::Open {
-                open: *open,
-                at_ns: now_unix_nano(),
-            },
-        )
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        let command = Command::Roll {
+            seal: seal.copied(),
+            open: *open,
+            at_ns: now_unix_nano(),
+        };
+        self.submit("roll", Some(open.id), command)
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {

@@ -47,6 +47,30 @@ pub enum Refusal {
         /// Who asked.
         epoch: Epoch,
     },
+    /// A segment's owner cannot be its own replica.
+    #[error("segment {id} cannot be opened: its owner is named among its replicas")]
+    OwnReplica {
+        /// The segment.
+        id: SegmentId,
+    },
+    /// A roll seals a segment of another shard than the one it opens, or a later one.
+    #[error("segment {sealed} cannot be sealed with the opening of {opened}: it is no earlier one of the same shard")]
+    NotEarlier {
+        /// The segment to be sealed.
+        sealed: SegmentId,
+        /// The segment to be opened.
+        opened: SegmentId,
+    },
+    /// A seal needs as many complete copies as an acknowledgement does.
+    #[error("segment {id} cannot be sealed: {holders} nodes hold all of it, and {needed} must")]
+    TooFewHolders {
+        /// The segment.
+        id: SegmentId,
+        /// The number of its holders.
+        holders: usize,
+        /// The number that is needed.
+        needed: usize,
+    },
     /// The command does not apply in the segment's state.
     #[error("{step} does not apply to segment {id}, which is {from}")]
     Transition {
@@ -190,6 +214,9 @@ impl Refusal {
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }
             | Self::EpochNotGranted { .. }
+            | Self::OwnReplica { .. }
+            | Self::NotEarlier { .. }
+            | Self::TooFewHolders { .. }
             | Self::Transition { .. }
             | Self::Differs { .. }
             | Self::OtherWriter { .. }

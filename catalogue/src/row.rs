@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use gophership_vault::Identity;
-use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex};
-use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};
+use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId, SegmentIndex};
+use gophership_vault::ledger::ClockMark;
 use gophership_vault::time::TimeRange;
 use thiserror::Error;
 use uuid::Uuid;
@@ -18,10 +18,10 @@ use uuid::Uuid;
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::node::{Boot, NodeRecord, NodeState};
-use crate::segment::SegmentRecord;
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 
 mod export;
+mod segment;
 mod wire;
 
 use wire::{Reader, Writer};
@@ -47,25 +47,11 @@ const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
 
-const SEGMENT_OPEN: u8 = 1;
-const SEGMENT_RECOVERING: u8 = 2;
-const SEGMENT_SEALED: u8 = 3;
-// 4 is kept for Archived.
-const SEGMENT_LOST: u8 = 5;
-const SEGMENT_TRIMMED: u8 = 6;
-/// Before a segment was lost that no record spoke of.
-const SEGMENT_UNRECORDED: u8 = 0;
-
-const TRIM_EMPTY: u8 = 1;
-const TRIM_RETENTION: u8 = 2;
-const TRIM_DROPPED: u8 = 3;
-
 const JOB_RUNNING: u8 = 1;
 const JOB_DONE: u8 = 2;
 const JOB_FAILED: u8 = 3;
 const JOB_CANCELLED: u8 = 4;
 
-const HAS_RECEIVED: u8 = 0x01;
 const HAS_EVENT: u8 = 0x02;
 
 /// Bytes that are no row.
@@ -133,7 +119,7 @@ pub fn row_of(change: &Change) -> Row {
             key(KIND_SHARD).u32_be(node.get()).u16_be(shard.get()),
             Some(write_shard(record)),
         ),
-        Change::Segment(segment) => (segment_key(segment.id()), Some(write_segment(segment))),
+        Change::Segment(segment) => (segment_key(segment.id()), Some(segment::write_segment(segment))),
         Change::SegmentGone(id) => (segment_key(*id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
@@ -171,6 +157,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
     let kind = k.u8()?;
     let version = v.version(match kind {
         KIND_SHARD => SHARD_VERSION,
+        KIND_SEGMENT => segment::SEGMENT_VERSION,
         KIND_DEAD_LETTER => DEAD_LETTER_VERSION,
         _ => VERSION,
     })?;
@@ -187,8 +174,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
                 shard: k.shard_be()?,
                 index: k.index_be()?,
             };
-            let state = v.u8()?;
-            Change::Segment(read_segment(id, state, &mut v)?)
+            Change::Segment(segment::read_segment(id, version, &mut v)?)
         }
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
@@ -314,140 +300,6 @@ fn read_shard(version: u8, v: &mut Reader<'_>) -> Result<ShardRecord, RowError> 
         trimmed_empty: v.u64()?,
         trimmed_retention: v.u64()?,
         trimmed_dropped: if version == SHARD_VERSION { v.u64()? } else { 0 },
-    })
-}
-
-fn write_segment(segment: &SegmentRecord) -> Writer {
-    match segment {
-        SegmentRecord::Open { open, opened_ns } => write_open(value().u8(SEGMENT_OPEN), open).u64(*opened_ns),
-        SegmentRecord::Recovering {
-            open,
-            opened_ns,
-            since_ns,
-        } => write_open(value().u8(SEGMENT_RECOVERING), open)
-            .u64(*opened_ns)
-            .u64(*since_ns),
-        SegmentRecord::Sealed(seal) => write_seal(value().u8(SEGMENT_SEALED), seal),
-        SegmentRecord::Trimmed { why, .. } => value().u8(SEGMENT_TRIMMED).u8(match why {
-            TrimReason::Empty => TRIM_EMPTY,
-            TrimReason::Retention => TRIM_RETENTION,
-            TrimReason::Dropped => TRIM_DROPPED,
-        }),
-        SegmentRecord::Lost { was, lost_ns } => {
-            let w = value().u8(SEGMENT_LOST).u64(*lost_ns);
-            match was {
-                FormerSegment::Unrecorded(_) => w.u8(SEGMENT_UNRECORDED),
-                FormerSegment::Open(open) => write_open(w.u8(SEGMENT_OPEN), open),
-                FormerSegment::Sealed(seal) => write_seal(w.u8(SEGMENT_SEALED), seal),
-            }
-        }
-    }
-}
-
-fn read_segment(id: SegmentId, state: u8, v: &mut Reader<'_>) -> Result<SegmentRecord, RowError> {
-    Ok(match state {
-        SEGMENT_OPEN => SegmentRecord::Open {
-            open: read_open(id, v)?,
-            opened_ns: v.u64()?,
-        },
-        SEGMENT_RECOVERING => SegmentRecord::Recovering {
-            open: read_open(id, v)?,
-            opened_ns: v.u64()?,
-            since_ns: v.u64()?,
-        },
-        SEGMENT_SEALED => SegmentRecord::Sealed(read_seal(id, v)?),
-        SEGMENT_TRIMMED => SegmentRecord::Trimmed {
-            id,
-            why: match v.u8()? {
-                TRIM_EMPTY => TrimReason::Empty,
-                TRIM_RETENTION => TrimReason::Retention,
-                TRIM_DROPPED => TrimReason::Dropped,
-                found => return Err(v.unknown("reason of a trim", found)),
-            },
-        },
-        SEGMENT_LOST => {
-            let (lost_ns, was) = (v.u64()?, v.u8()?);
-            let was = match was {
-                SEGMENT_UNRECORDED => FormerSegment::Unrecorded(id),
-                SEGMENT_OPEN => FormerSegment::Open(read_open(id, v)?),
-                SEGMENT_SEALED => FormerSegment::Sealed(read_seal(id, v)?),
-                found => return Err(v.unknown("former segment state", found)),
-            };
-            SegmentRecord::Lost { was, lost_ns }
-        }
-        found => return Err(v.unknown("segment state", found)),
-    })
-}
-
-fn write_open(w: Writer, open: &OpenRecord) -> Writer {
-    w.u64(open.epoch.get()).uuid(open.file_uuid.0)
-}
-
-fn read_open(id: SegmentId, v: &mut Reader<'_>) -> Result<OpenRecord, RowError> {
-    Ok(OpenRecord {
-        id,
-        epoch: v.epoch()?,
-        file_uuid: FileUuid(v.uuid()?),
-    })
-}
-
-fn write_seal(w: Writer, seal: &SealRecord) -> Writer {
-    let s = &seal.stats;
-    let flags = s.received.map_or(0, |_| HAS_RECEIVED) | s.event.map_or(0, |_| HAS_EVENT);
-    let none = TimeRange { min: 0, max: 0 };
-    let (received, event) = (s.received.unwrap_or(none), s.event.unwrap_or(none));
-    w.u64(seal.epoch.get())
-        .u64(seal.sealed_ns)
-        .bytes(&seal.digest)
-        .u64(s.entries)
-        .u64(s.records)
-        .u64(s.set_apart)
-        .u64(s.deferred)
-        .u64(s.payload_bytes)
-        .u64(s.stored_bytes)
-        .u64(s.first_lsn.map_or(0, Lsn::get))
-        .u64(s.last_lsn.map_or(0, Lsn::get))
-        .u8(flags)
-        .u64(received.min)
-        .u64(received.max)
-        .u64(event.min)
-        .u64(event.max)
-}
-
-fn read_seal(id: SegmentId, v: &mut Reader<'_>) -> Result<SealRecord, RowError> {
-    let (epoch, sealed_ns, digest) = (v.epoch()?, v.u64()?, v.array()?);
-    let mut stats = SegmentStats {
-        entries: v.u64()?,
-        records: v.u64()?,
-        set_apart: v.u64()?,
-        deferred: v.u64()?,
-        payload_bytes: v.u64()?,
-        stored_bytes: v.u64()?,
-        first_lsn: v.lsn_or_none()?,
-        last_lsn: v.lsn_or_none()?,
-        received: None,
-        event: None,
-    };
-    let flags = v.u8()?;
-    if flags & !(HAS_RECEIVED | HAS_EVENT) != 0 {
-        return Err(v.unknown("seal flags", flags));
-    }
-    let received = TimeRange {
-        min: v.u64()?,
-        max: v.u64()?,
-    };
-    let event = TimeRange {
-        min: v.u64()?,
-        max: v.u64()?,
-    };
-    stats.received = (flags & HAS_RECEIVED != 0).then_some(received);
-    stats.event = (flags & HAS_EVENT != 0).then_some(event);
-    Ok(SealRecord {
-        id,
-        epoch,
-        stats,
-        digest,
-        sealed_ns,
     })
 }
 

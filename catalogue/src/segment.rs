@@ -68,6 +68,14 @@ impl SegmentRecord {
         }
     }
 
+    /// The number of copies that a seal of it needs.
+    pub fn ack_copies(&self) -> usize {
+        match self {
+            Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.ack_copies(),
+            Self::Sealed(_) | Self::Trimmed { .. } | Self::Lost { .. } => 1,
+        }
+    }
+
     /// Its state.
     pub fn state(&self) -> SegmentState {
         match self {

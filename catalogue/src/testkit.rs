@@ -4,6 +4,7 @@
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::TimeRange;
+use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -38,13 +39,21 @@ pub fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
     }
 }
 
-pub fn open(id: SegmentId, epoch_no: u64) -> Command {
-    let open = OpenRecord {
+pub fn open_record(id: SegmentId, epoch_no: u64) -> OpenRecord {
+    OpenRecord {
         id,
         epoch: epoch(epoch_no),
         file_uuid: FileUuid(uuid(id.index.get() as u8)),
-    };
-    Command::Open { open, at_ns: 5 }
+        replicas: ReplicaSet::ALONE,
+    }
+}
+
+pub fn open(id: SegmentId, epoch_no: u64) -> Command {
+    Command::Roll {
+        seal: None,
+        open: open_record(id, epoch_no),
+        at_ns: 5,
+    }
 }
 
 pub fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
@@ -67,6 +76,7 @@ pub fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
         stats,
         digest: [entries as u8; 32],
         sealed_ns: 30,
+        holders: NodeSet::of(id.node),
     }
 }
 
@@ -132,6 +142,23 @@ fn ids() -> impl Strategy<Value = SegmentId> {
     (1..3u32, 0..2u16, 1..6u32).prop_map(|(n, s, i)| segment(n, s, i))
 }
 
+fn replicas() -> impl Strategy<Value = ReplicaSet> {
+    (prop::collection::vec(1..5u32, 0..3), 1..4u8).prop_filter_map("can never acknowledge", |(peers, copies)| {
+        ReplicaSet::new(NodeSet::from_nodes(peers.into_iter().map(node))?, copies)
+    })
+}
+
+fn seal() -> impl Strategy<Value = SealRecord> {
+    let holders = prop::collection::vec(1..5u32, 0..4);
+    (ids(), 1..4u64, 0..3u64, holders).prop_map(|(id, e, n, others)| {
+        let holders = others.into_iter().map(node).chain([id.node]);
+        SealRecord {
+            holders: NodeSet::from_nodes(holders).expect("five nodes at most"),
+            ..seal_record(id, e, n)
+        }
+    })
+}
+
 fn jobs() -> impl Strategy<Value = JobId> {
     (1..4u64).prop_map(|n| JobId::new(n).unwrap())
 }
@@ -191,11 +218,15 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => (1..3u32, any::<bool>()).prop_map(|(n, d)| Command::SetNodeState {
             node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }
         }),
-        8 => (ids(), 1..4u64, 1..3u8, at.clone()).prop_map(|(id, e, f, at_ns)| Command::Open {
-            open: OpenRecord { id, epoch: epoch(e), file_uuid: FileUuid(uuid(f)) }, at_ns
-        }),
+        8 => (ids(), 1..4u64, 1..3u8, replicas(), prop::option::of(seal()), at.clone()).prop_map(
+            |(id, e, f, replicas, seal, at_ns)| Command::Roll {
+                seal: seal.map(|seal| SealRecord { id: SegmentId { index: seal.id.index, ..id }, ..seal }),
+                open: OpenRecord { id, epoch: epoch(e), file_uuid: FileUuid(uuid(f)), replicas },
+                at_ns,
+            }
+        ),
         3 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::BeginRecovery { id, at_ns }),
-        6 => (ids(), 1..4u64, 0..3u64).prop_map(|(id, e, n)| Command::Seal { seal: seal_record(id, e, n) }),
+        6 => seal().prop_map(|seal| Command::Seal { seal }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
         3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
         1 => (1..3u32, 0..9u64, 0..9u64).prop_map(|(n, now_ns, credit_ns)| Command::KeepClock {

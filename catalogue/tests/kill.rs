@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_vault::Identity;
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::{ClusterId, FileUuid, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{OpenRecord, TrimReason};
 use uuid::Uuid;
@@ -38,11 +39,15 @@ fn child_that_commits_until_it_is_killed() {
             index: ledger.next_index(SHARD),
         };
         ledger
-            .open_segment(&OpenRecord {
-                id,
-                epoch,
-                file_uuid: FileUuid(Uuid::new_v4()),
-            })
+            .roll(
+                None,
+                &OpenRecord {
+                    id,
+                    epoch,
+                    file_uuid: FileUuid(Uuid::new_v4()),
+                    replicas: ReplicaSet::ALONE,
+                },
+            )
             .unwrap();
         println!("\ntold {} {}", epoch, id.index);
         ledger.trim_segment(id, TrimReason::Empty).unwrap();

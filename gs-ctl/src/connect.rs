@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::outcome::Failure;
+use crate::out::outcome::Failure;
 
 pub(crate) type Client = ControlClient<Channel>;
 

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::client::Link;
 use crate::history::{Attempt, History, Outcome};
-use crate::payload::{Payload, PayloadId};
+use crate::payload::{Payload, PayloadId, Sizes};
 
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
@@ -59,6 +59,8 @@ pub struct LoadSpec {
     pub retry: Retry,
     /// How long each waits for an answer.
     pub timeout: Duration,
+    /// The sizes of its payloads.
+    pub sizes: Sizes,
     /// Payload bytes after which a phase of load sends no more, over all connections.
     pub bytes_max: u64,
 }
@@ -277,7 +279,8 @@ impl ConnectionTask {
                 sequence: connection.sequence,
             };
             connection.sequence += 1;
-            Payload::random(&self.shared.run, id, self.shared.now(), &mut connection.rng)
+            let now = self.shared.now();
+            Payload::random(&self.shared.run, id, now, self.spec.sizes, &mut connection.rng)
         })
     }
 

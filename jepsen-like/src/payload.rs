@@ -109,6 +109,15 @@ impl fmt::Debug for PayloadHash {
     }
 }
 
+/// The sizes of a run's payloads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizes {
+    /// Most are small, some near [`BYTES_MAX`].
+    Mixed,
+    /// All are near [`BYTES_MAX`]: a disk fills before anything else happens, on a slow machine too.
+    Large,
+}
+
 /// A payload, ready to send.
 #[derive(Clone, Debug)]
 pub struct Payload {
@@ -125,9 +134,10 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A new payload of a size that most often is small and sometimes near [`BYTES_MAX`]; one in four behind gzip.
-    pub fn random(run: &str, id: PayloadId, time_unix_nano: u64, rng: &mut impl Rng) -> Self {
+    /// A new payload of such a size; one in four behind gzip.
+    pub fn random(run: &str, id: PayloadId, time_unix_nano: u64, sizes: Sizes, rng: &mut impl Rng) -> Self {
         let bytes = match rng.random_range(0..100) {
+            _ if sizes == Sizes::Large => rng.random_range(BYTES_MAX / 2..BYTES_MAX),
             0..70 => rng.random_range(BYTES_MIN..4 * 1024),
             70..95 => rng.random_range(4 * 1024..32 * 1024),
             _ => rng.random_range(32 * 1024..BYTES_MAX),
@@ -261,7 +271,7 @@ mod tests {
                 connection: 3,
                 sequence,
             };
-            let payload = Payload::random("r", id, 1_000, &mut rng);
+            let payload = Payload::random("r", id, 1_000, Sizes::Mixed, &mut rng);
             let mut plain = payload.message[5..].to_vec();
             if payload.gzip {
                 plain = Vec::new();

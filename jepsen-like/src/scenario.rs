@@ -25,6 +25,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::check::{Replayed, check};
 use crate::load::{LoadSpec, Pace, Retry, Workload};
 use crate::node::{Binaries, NodeSetup};
+use crate::payload::Sizes;
 use crate::replay::replay;
 use crate::report::{Report, Round};
 use crate::workdir::Workdir;
@@ -59,6 +60,7 @@ impl Plan {
             retry: Retry::Fresh,
             // Longer than a node holds back an answer.
             timeout: Duration::from_secs(20),
+            sizes: Sizes::Mixed,
             bytes_max: 16 << 20,
         };
         Self {
@@ -109,8 +111,19 @@ impl Run {
 
     /// Replays all. `gs-ctl` must find nothing missing, unless a loss is to be seen.
     async fn replay_whole(&mut self, setup: &NodeSetup, name: &str) -> anyhow::Result<Vec<Replayed>> {
+        let loss_is_expected = self.report.expect_loss;
+        self.replay_what_is_there(setup, name, loss_is_expected).await
+    }
+
+    /// Replays all. `gs-ctl` may find something missing where `loss_is_expected`.
+    async fn replay_what_is_there(
+        &mut self,
+        setup: &NodeSetup,
+        name: &str,
+        loss_is_expected: bool,
+    ) -> anyhow::Result<Vec<Replayed>> {
         let replayed = replay(setup).await?;
-        let said_so = self.report.expect_loss && replayed.status.code() == Some(DAMAGE);
+        let said_so = loss_is_expected && replayed.status.code() == Some(DAMAGE);
         if !replayed.status.success() && !said_so {
             let (status, words) = (replayed.status, &replayed.words);
             self.report

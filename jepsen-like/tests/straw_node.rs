@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use jepsen_like::check::{Replayed, Verdict, check};
 use jepsen_like::history::Tally;
 use jepsen_like::load::{LoadSpec, Pace, Retry, Workload};
-use jepsen_like::payload::PayloadHash;
+use jepsen_like::payload::{PayloadHash, Sizes};
 use tokio::net::TcpListener;
 
 /// What the straw node does with a request, by its number.
@@ -120,6 +120,7 @@ async fn run(pace: Pace, retry: Retry, deed: fn(u64) -> Deed) -> (Tally, Verdict
         pace,
         retry,
         timeout: Duration::from_secs(20),
+        sizes: Sizes::Mixed,
         bytes_max: 4 << 20,
     };
     let mut workload = Workload::new(spec, 7);

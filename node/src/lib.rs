@@ -20,6 +20,5 @@ mod reload;
 mod replay;
 pub mod run;
 mod sink;
-pub mod somatic;
 pub mod stochastic;
 pub mod tls;

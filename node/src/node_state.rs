@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
+use gophership_somatic::ZoneCell;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
@@ -17,7 +18,6 @@ use crate::control::{IngestSnapshot, Latencies, ShardIngest};
 use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
-use crate::somatic::ZoneCell;
 use crate::stochastic::Environment;
 use crate::tls::ServerTls;
 

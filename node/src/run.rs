@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,7 +30,6 @@ use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::node_state::{NodeState, Running};
 use crate::readiness::{Phase, StallWatch};
 use crate::reload::{self, Reloader};
-use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::{EnvironmentReader, Inputs, Sensor, WorkerSlot};
 use crate::tls::{Protocols, ServerTls};
 use crate::{admin, control};

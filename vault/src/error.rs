@@ -20,7 +20,9 @@ pub enum Disposition {
     Invalid,
     /// Stored bytes are not what was written.
     Corrupt,
-    /// The vault must stop.
+    /// A newer boot of the node took over: stop, or take a new epoch.
+    Fenced,
+    /// The process must end.
     Fatal,
 }
 

@@ -3,26 +3,28 @@
 //! The catalogue implements [`Ledger`]; the vault knows nothing of how. Every call may block and comes from a background thread, never
 //! from the reflex path.
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::error::Disposition;
 use crate::ids::{Epoch, FileUuid, Lsn, SegmentId, SegmentIndex, ShardId};
+use crate::replicas::{NodeSet, ReplicaSet};
 use crate::time::TimeRange;
 
 /// A segment that is about to take entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenRecord {
-    /// Which.
+    /// The segment; its owner is `id.node`.
     pub id: SegmentId,
     /// The boot that writes it; no other ever will.
     pub epoch: Epoch,
     /// The WAL file it is written to.
     pub file_uuid: FileUuid,
+    /// The nodes that acknowledge its entries and report its end. They are the same until it is sealed.
+    pub replicas: ReplicaSet,
 }
 
 /// What a segment holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SegmentStats {
     /// Entries.
     pub entries: u64,
@@ -47,9 +49,9 @@ pub struct SegmentStats {
 }
 
 /// A segment that is complete and synced, and will never change again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealRecord {
-    /// Which.
+    /// The segment.
     pub id: SegmentId,
     /// The boot that wrote it.
     pub epoch: Epoch,
@@ -59,10 +61,12 @@ pub struct SealRecord {
     pub digest: [u8; 32],
     /// When it was sealed, nanoseconds since the Unix epoch.
     pub sealed_ns: u64,
+    /// The nodes that have the complete file, synced and verified.
+    pub holders: NodeSet,
 }
 
 /// Why a segment's bytes are given up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrimReason {
     /// It never held an entry.
     Empty,
@@ -73,7 +77,7 @@ pub enum TrimReason {
 }
 
 /// A segment as the ledger has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KnownSegment {
     /// Opened, not sealed yet: its WAL is the truth.
     Open(OpenRecord),
@@ -97,7 +101,7 @@ impl KnownSegment {
 }
 
 /// A lost segment as it was known before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FormerSegment {
     /// Not on record; only its files were there.
     Unrecorded(SegmentId),
@@ -128,7 +132,7 @@ impl FormerSegment {
 }
 
 /// The vault's clock as it is kept between starts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClockMark {
     /// The vault's time, nanoseconds since the Unix epoch.
     pub now_ns: u64,
@@ -158,11 +162,13 @@ pub trait Ledger: Send + Sync {
     /// An index above every one this shard ever had.
     fn next_index(&self, shard: ShardId) -> SegmentIndex;
 
-    /// Records that a segment is about to take entries. Its WAL file exists and is synced.
+    /// Records in one step that a segment is complete, where one is, and that a later one of its shard is about to take
+    /// entries. The file of the complete one is synced and in place; the WAL file of the other exists and is synced.
     ///
     /// # Errors
-    /// Refused, or the answer is unknown; the file must take no entry.
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError>;
+    /// Refused, and neither is on record, or the answer is unknown. The WAL file of the complete one must stay, and the
+    /// other must take no entry.
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError>;
 
     /// Records that a segment is complete. Its file is synced and in place.
     ///

@@ -59,3 +59,5 @@ const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
 const _: () = assert!(DISK_REFUSE_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);
+/// Nodes that one set names: the holders of a segment, more of them than any replica set has.
+pub const SET_NODES_MAX: usize = 7;

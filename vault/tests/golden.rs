@@ -11,7 +11,9 @@ use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Epoch, FileUuid, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{Ledger, OpenRecord, SealRecord, SegmentStats};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{DataDir, HoleReason, SegmentState, ShardSeam, StoredEntry, Vault, verify_segment};
+use gophership_vault::{
+    DataDir, HoleReason, NodeSet, ReplicaSet, SegmentState, ShardSeam, StoredEntry, Vault, verify_segment,
+};
 use support::*;
 
 const UUID: [u8; 16] = [
@@ -457,6 +459,7 @@ fn open_record() -> OpenRecord {
         id: id(42),
         epoch: Epoch::new(9).unwrap(),
         file_uuid: FileUuid(uuid::Uuid::from_bytes(UUID)),
+        replicas: ReplicaSet::ALONE,
     }
 }
 
@@ -464,7 +467,7 @@ fn open_record() -> OpenRecord {
 fn the_wal_file_is_recovered_whole() {
     let ledger: Arc<FaultyLedger> = Arc::default();
     ledger.grant_up_to(open_record().epoch);
-    ledger.open_segment(&open_record()).unwrap();
+    ledger.roll(None, &open_record()).unwrap();
     let (_dir, vault, writers) = open_golden(&ledger, |data| {
         fs::copy(
             testdata().join("000000000042.wal"),
@@ -499,7 +502,7 @@ fn the_wal_file_is_recovered_whole() {
 fn the_segment_file_is_read_whole() {
     let ledger: Arc<FaultyLedger> = Arc::default();
     ledger.grant_up_to(open_record().epoch);
-    ledger.open_segment(&open_record()).unwrap();
+    ledger.roll(None, &open_record()).unwrap();
     let seg = golden("000000000042.seg");
     let digest: [u8; 32] = {
         let len = u32_at(&seg, seg.len() - 12) as usize;
@@ -517,6 +520,7 @@ fn the_segment_file_is_read_whole() {
             stats,
             digest,
             sealed_ns: u64::MAX / 2,
+            holders: NodeSet::of(NodeId::FIRST),
         })
         .unwrap();
     let (dir, vault, writers) = open_golden(&ledger, |data| {

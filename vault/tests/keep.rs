@@ -47,8 +47,8 @@ impl Ledger for Silent {
         self.inner.next_index(shard)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.pass().open_segment(open)
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.pass().roll(seal, open)
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
@@ -117,5 +117,58 @@ fn a_ledger_that_does_not_answer_stops_no_housekeeping() {
     wait("another tier", || vault.tier() != DiskTier::Normal);
     ledger.close(false);
     wait("the confirmation", || ledger.inner.records_of(first.index).is_none());
+    vault.close(writers);
+}
+
+#[test]
+fn a_segment_is_sealed_and_the_next_spare_opened_in_one_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<FaultyLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    wait("the spares", || ledger.rolls().len() == 3);
+    let mut n = 0;
+    for rolled in 1..=4 {
+        wait("a seal", || {
+            if sealed(&vault).len() < rolled {
+                n += 1;
+                let lsn = append(&mut writers[0], n, &payload(n, 1000));
+                wait_acked(&writers[0], lsn);
+                return false;
+            }
+            ledger.rolls().len() >= 3 + rolled
+        });
+    }
+    let index = |id: SegmentId| id.index.get();
+    let rolls: Vec<_> = ledger
+        .rolls()
+        .into_iter()
+        .map(|(s, o)| (s.map(index), index(o)))
+        .collect();
+    assert_eq!(rolls[..3], [(None, 1), (None, 2), (None, 3)]);
+    let with_a_seal = rolls.iter().filter(|(sealed, _)| sealed.is_some()).count();
+    assert!(
+        with_a_seal > 0 && rolls.is_sorted_by_key(|(_, opened)| *opened),
+        "{rolls:?}"
+    );
+    vault.close(writers);
+}
+
+#[test]
+fn a_seal_that_does_not_come_holds_up_no_spare_but_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger: Arc<FaultyLedger> = Arc::default();
+    let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
+    ledger.seal_only(Some(0));
+    let mut n = 0;
+    // No segment is sealed; the writer goes on through more files than are ever ready at once.
+    wait("many files", || {
+        n += 1;
+        let lsn = append(&mut writers[0], n, &payload(n, 1000));
+        wait_acked(&writers[0], lsn);
+        lsn.index().get() > 6
+    });
+    assert_eq!(sealed(&vault).len(), 0);
+    ledger.seal_only(None);
+    wait("the seals", || sealed(&vault).len() >= 6);
     vault.close(writers);
 }

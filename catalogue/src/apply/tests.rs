@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
@@ -525,4 +526,85 @@ fn what_is_dropped_is_on_record_and_beyond_the_bound_the_oldest_become_one() {
     assert_eq!((dropped[0].entries, dropped[0].sealed_ns), (22, 11));
     assert_eq!(dropped.iter().map(|d| d.entries).sum::<u64>(), u64::from(total) * 2);
     assert_eq!(dropped.last().unwrap().first.get(), total);
+}
+
+/// Opens segment 2 of shard 0, and seals segment 1 in the same step.
+fn roll_on(seal: SealRecord, open: OpenRecord) -> Command {
+    let seal = Some(seal);
+    Command::Roll { seal, open, at_ns: 9 }
+}
+
+fn opening(id: SegmentId, replicas: ReplicaSet) -> OpenRecord {
+    match open(id, 1) {
+        Command::Roll { open, .. } => OpenRecord { replicas, ..open },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_roll_seals_and_opens_both_or_neither() {
+    let (first, second) = (segment(1, 0, 1), segment(1, 0, 2));
+    let mut state = with_segment(SegmentState::Open);
+    let opening = opening(second, ReplicaSet::ALONE);
+    let before = state.clone();
+    let not_granted = OpenRecord {
+        epoch: epoch(7),
+        ..opening
+    };
+    let other_writer = seal_record(first, 7, 2);
+    for refused in [
+        roll_on(seal_record(first, 1, 2), not_granted),
+        roll_on(other_writer, opening),
+        roll_on(seal_record(segment(1, 1, 1), 1, 2), opening),
+        roll_on(seal_record(second, 1, 2), opening),
+    ] {
+        assert!(apply(&mut state, &refused).is_err(), "{refused:?}");
+        assert_eq!(state, before, "{refused:?}");
+    }
+    let rolled = roll_on(seal_record(first, 1, 2), opening);
+    assert_eq!(apply(&mut state, &rolled), Ok(Reply::Done));
+    assert_eq!(state.segment_state(first), SegmentState::Sealed);
+    assert_eq!(state.segment_state(second), SegmentState::Open);
+    let once = state.clone();
+    assert_eq!(apply(&mut state, &rolled), Ok(Reply::Done));
+    assert_eq!(state, once);
+}
+
+#[test]
+fn a_seal_needs_as_many_holders_as_an_acknowledgement_needs_copies() {
+    let id = segment(1, 0, 1);
+    let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
+    let mut state = booted();
+    let open = opening(id, of_two);
+    let roll = Command::Roll {
+        seal: None,
+        open,
+        at_ns: 5,
+    };
+    apply(&mut state, &roll).unwrap();
+    let seal = |holders: &[u32]| Command::Seal {
+        seal: SealRecord {
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+            ..seal_record(id, 1, 2)
+        },
+    };
+    for (began, holders, taken) in [(false, &[1][..], false), (true, &[3], false), (true, &[2, 9], true)] {
+        if began {
+            apply(&mut state, &Command::BeginRecovery { id, at_ns: 6 }).unwrap();
+        }
+        assert_eq!(apply(&mut state, &seal(holders)).is_ok(), taken, "{holders:?}");
+    }
+}
+
+#[test]
+fn a_segment_is_not_opened_with_its_owner_as_a_replica() {
+    let mut state = booted();
+    let id = segment(1, 0, 1);
+    let open = opening(id, ReplicaSet::new(NodeSet::of(node(1)), 2).unwrap());
+    let roll = Command::Roll {
+        seal: None,
+        open,
+        at_ns: 5,
+    };
+    assert_eq!(apply(&mut state, &roll), Err(Refusal::OwnReplica { id }));
 }

@@ -8,7 +8,8 @@ use crate::testkit::{
     bytes, cursor, entry, exporter, history, letter, lsn, node, open, register, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, TrimReason};
+use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::{NodeSet, ReplicaSet};
 
 fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, RowError> {
     state_of(rows.iter().map(|(k, v)| (k.as_slice(), v.as_slice())))
@@ -200,14 +201,70 @@ pub(crate) fn golden_dropped() -> State {
     state
 }
 
+/// The segments of three nodes: in each state that names replicas or holders.
+pub(crate) fn golden_replicas() -> State {
+    let mut state = golden_dropped();
+    let of_two = ReplicaSet::new(nodes(&[2, 3]), 2).unwrap();
+    let opened = |index, replicas| match open(segment(1, 0, index), 1) {
+        Command::Roll { open, at_ns, .. } => {
+            let open = OpenRecord { replicas, ..open };
+            Command::Roll {
+                seal: None,
+                open,
+                at_ns,
+            }
+        }
+        other => panic!("{other:?}"),
+    };
+    let sealed = |index, holders: &[u32]| SealRecord {
+        holders: nodes(holders),
+        ..seal_record(segment(1, 0, index), 1, 2)
+    };
+    let base = 0x0102_0304;
+    for command in [
+        opened(base + 1, of_two),
+        opened(base + 2, of_two),
+        Command::BeginRecovery {
+            id: segment(1, 0, base + 2),
+            at_ns: 80,
+        },
+        opened(base + 3, of_two),
+        Command::MarkLost {
+            id: segment(1, 0, base + 3),
+            at_ns: 81,
+        },
+        opened(base + 4, of_two),
+        Command::Seal {
+            seal: sealed(base + 4, &[1, 3]),
+        },
+        opened(base + 5, of_two),
+        Command::Seal {
+            seal: sealed(base + 5, &[2, 3, u32::MAX]),
+        },
+        Command::MarkLost {
+            id: segment(1, 0, base + 5),
+            at_ns: 82,
+        },
+        opened(base + 6, ReplicaSet::new(nodes(&[2]), 1).unwrap()),
+    ] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
+fn nodes(of: &[u32]) -> NodeSet {
+    NodeSet::from_nodes(of.iter().map(|n| node(*n))).unwrap()
+}
+
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 5] {
+fn golden() -> [(State, &'static str); 6] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
         (golden_exporters(), include_str!("../../testdata/v1/rows_exporters.txt")),
         (golden_trims(), include_str!("../../testdata/v1/rows_trims.txt")),
         (golden_dropped(), include_str!("../../testdata/v1/rows_dropped.txt")),
+        (golden_replicas(), include_str!("../../testdata/v1/rows_replicas.txt")),
     ]
 }
 
@@ -267,14 +324,46 @@ fn a_shard_of_before_is_written_as_ever_until_a_segment_is_dropped() {
 }
 
 #[test]
+fn a_segment_of_one_copy_is_written_as_ever() {
+    let version = |state: &State, id: SegmentId| {
+        let key = segment_key(id).done();
+        bytes(state).into_iter().find(|(k, _)| *k == key).unwrap().1[0]
+    };
+    let state = golden_replicas();
+    for index in 2..=6 {
+        let id = segment(1, 3, index);
+        assert!(state.segment(id).is_none() || version(&state, id) == 1, "{id}");
+    }
+    (1..=6).for_each(|i| assert_eq!(version(&state, segment(1, 0, 0x0102_0304 + i)), 2));
+}
+
+#[test]
+fn nodes_out_of_order_and_a_set_that_can_never_acknowledge_are_damage() {
+    let id = segment(1, 0, 0x0102_0304 + 1);
+    let key = segment_key(id).done();
+    let (_, value) = bytes(&golden_replicas()).into_iter().find(|(k, _)| *k == key).unwrap();
+    // Behind the version, the state, the epoch and the uuid: copies, the number of nodes, the nodes.
+    let at = 1 + 1 + 8 + 16;
+    assert_eq!(value[at..at + 10], [2, 2, 2, 0, 0, 0, 3, 0, 0, 0]);
+    for (offset, byte) in [(at, 0), (at, 4), (at + 2, 3), (at + 2, 4), (at + 2, 0)] {
+        let mut damaged = value.clone();
+        damaged[offset] = byte;
+        assert!(
+            matches!(change_of(&key, &damaged), Err(RowError::Damaged { .. })),
+            "{offset} {byte}"
+        );
+    }
+}
+
+#[test]
 fn rows_sort_as_their_records_do() {
-    let rows = bytes(&golden_dropped());
+    let rows = bytes(&golden_replicas());
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
 }
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_dropped()) {
+    for (key, value) in bytes(&golden_replicas()) {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(RowError::Damaged { .. })),
@@ -293,14 +382,14 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = bytes(&golden_dropped());
+    let rows = bytes(&golden_replicas());
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(RowError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
     };
     for (key, value) in &rows {
         let next = match key[0] {
-            KIND_SHARD => 3,
+            KIND_SHARD | KIND_SEGMENT => 3,
             KIND_DEAD_LETTER => 4,
             _ => 2,
         };
@@ -366,4 +455,5 @@ fn write_golden_rows() {
     std::fs::write(folder.join("rows_malformed.txt"), as_text(&golden_malformed())).unwrap();
     std::fs::write(folder.join("rows_trims.txt"), as_text(&golden_trims())).unwrap();
     std::fs::write(folder.join("rows_dropped.txt"), as_text(&golden_dropped())).unwrap();
+    std::fs::write(folder.join("rows_replicas.txt"), as_text(&golden_replicas())).unwrap();
 }

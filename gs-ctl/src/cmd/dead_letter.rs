@@ -6,13 +6,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{DeadLetter as Asked, Letters};
+use crate::arg::cli::{DeadLetter as Asked, Letters};
+use crate::arg::format::Format;
+use crate::arg::letter_name::LetterName;
 use crate::connect::Client;
-use crate::human;
-use crate::letters::{LetterList, LetterName, LetterView};
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::table::pairs;
+use crate::out::human;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::pairs;
+use crate::view::letters::{LetterList, LetterView};
 
 /// Sees whether what was asked may be.
 ///

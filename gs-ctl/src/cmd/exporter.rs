@@ -6,14 +6,16 @@ use gophership_proto::view::exporter::ExporterView;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::{Exporter, SeekTo};
+use crate::arg::cli::Exporter;
+use crate::arg::format::Format;
+use crate::arg::seek_to::SeekTo;
+use crate::arg::when::now_unix_nano;
 use crate::connect::Client;
-use crate::exporters::ExporterList;
-use crate::human;
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::table::pairs;
-use crate::when::now_unix_nano;
+use crate::out::human;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::pairs;
+use crate::view::exporters::ExporterList;
 
 /// What went with an exporter that was forgotten.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -1,10 +1,18 @@
 //! What each command does.
+//!
+//! - `status`, `tail`: the whole node, and what it receives.
+//! - `exporter`, `dead_letter`: where entries are sent, and what a sink refused.
+//! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, asked of a node or read here.
+//! - `replay`, `replay_start`, `replay_watch`: replay jobs, how one begins, and how it is followed.
+//! - `zone_override`: a zone forced or cleared.
+//! - `schema`: the form of what all of them answer.
 
 mod dead_letter;
 mod exporter;
+mod replay;
 mod replay_start;
 mod replay_watch;
-pub(crate) mod schema;
+mod schema;
 mod segment_describe;
 mod segment_list;
 mod segment_verify;
@@ -14,14 +22,13 @@ mod wal_dump;
 mod zone_override;
 
 use anyhow::Context;
-use gophership_proto::control::v1::{ListReplaysRequest, ReplayJob, ReplayJobRef};
 
-use crate::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
-use crate::connect::{self, Client};
-use crate::jobs::{JobList, JobView};
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Format, print, say};
-use crate::{help, top};
+use crate::arg::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
+use crate::arg::help;
+use crate::connect;
+use crate::out::outcome::Outcome;
+use crate::out::output::say;
+use crate::top;
 
 /// Does what the command line says.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
@@ -37,7 +44,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
                 .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
             Ok(Outcome::Done)
         }
-        Command::Schema { name } => schema::print(&name),
+        Command::Schema { name } => schema::print(name),
         Command::Wal(Wal::Dump { file }) => wal_dump::dump(&file, global.format),
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
@@ -85,7 +92,7 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Segment(Segment::Verify {
             segment: Some(segment), ..
         }) => segment_verify::verify(&mut node, segment, format).await,
-        Command::Replay(asked) => replay(&mut node, asked, format).await,
+        Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
         | Command::Wal(_)
         | Command::Completions { .. }
@@ -94,34 +101,4 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
             unreachable!("answered without a node")
         }
     }
-}
-
-async fn replay(node: &mut Client, asked: Replay, format: Format) -> anyhow::Result<Outcome> {
-    match asked {
-        Replay::Start(asked) => return replay_start::start(node, &asked, format).await,
-        Replay::List => {
-            let jobs = jobs(node).await?.into_iter().map(JobView::from).collect();
-            print(&JobList { jobs }, format)?;
-        }
-        Replay::Status { job } => print(&find_job(node, &job).await?, format)?,
-        Replay::Cancel { job } => {
-            let answer = node.cancel_replay(ReplayJobRef { id: job }).await;
-            let job = answer.map_err(|e| refused(&e))?.into_inner();
-            print(&JobView::from(job), format)?;
-        }
-    }
-    Ok(Outcome::Done)
-}
-
-async fn jobs(node: &mut Client) -> Result<Vec<ReplayJob>, Failure> {
-    let answer = node.list_replays(ListReplaysRequest::default()).await;
-    Ok(answer.map_err(|e| refused(&e))?.into_inner().jobs)
-}
-
-/// One job of the list.
-async fn find_job(node: &mut Client, id: &str) -> anyhow::Result<JobView> {
-    let found = jobs(node).await?.into_iter().find(|job| job.id == id);
-    found
-        .map(JobView::from)
-        .with_context(|| format!("there is no replay job {id}: `gs-ctl replay list` shows those that are kept"))
 }

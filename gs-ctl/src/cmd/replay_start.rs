@@ -16,16 +16,17 @@ use tonic::{Code, Streaming};
 
 use super::replay_watch::{self, Far, Watch};
 
-use crate::cli::ReplayStart;
+use crate::arg::cli::ReplayStart;
+use crate::arg::format::Format;
+use crate::arg::sink::Sink;
+use crate::arg::when::{Patience, now_unix_nano};
 use crate::connect::Client;
-use crate::file_sink::{self, FileSink, NotWritable};
-use crate::human;
-use crate::jobs::JobView;
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::sink::Sink;
-use crate::table::pairs;
-use crate::when::{Patience, now_unix_nano};
+use crate::out::file_sink::{self, FileSink, NotWritable};
+use crate::out::human;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::pairs;
+use crate::view::jobs::JobView;
 
 /// Entries that could not be written and are named one by one.
 const NAMED_MAX: u64 = 20;

@@ -8,8 +8,8 @@ use gophership_proto::control::v1::{StatusRequest, Zone};
 use tonic::{Status, Streaming};
 
 use crate::connect::Client;
-use crate::human;
-use crate::progress::Bar;
+use crate::out::human;
+use crate::out::progress::Bar;
 
 /// How often lines are written.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);

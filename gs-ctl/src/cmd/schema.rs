@@ -1,5 +1,6 @@
 //! `gs-ctl schema`: the JSON Schemas of what the commands answer with `-o json`.
 
+use clap::ValueEnum;
 use gophership_proto::view::exporter::ExporterView;
 use gophership_proto::view::schema;
 use gophership_proto::view::status::StatusView;
@@ -13,48 +14,43 @@ use super::segment_describe::DetailView;
 use super::segment_list::SegmentList;
 use super::segment_verify::Verdict;
 use super::wal_dump::DumpView;
-use crate::exporters::ExporterList;
-use crate::jobs::{JobList, JobView};
-use crate::letters::LetterList;
-use crate::outcome::Outcome;
-use crate::output::say;
+use crate::arg::schema_name::SchemaName;
+use crate::out::outcome::Outcome;
+use crate::out::output::say;
 use crate::top::Line;
+use crate::view::exporters::ExporterList;
+use crate::view::jobs::{JobList, JobView};
+use crate::view::letters::LetterList;
 
-/// A name of a schema, and what makes it.
-type Named = (&'static str, fn(&str) -> Value);
-
-/// All schemas.
-const SCHEMAS: [Named; 17] = [
-    ("status", schema::<StatusView>),
-    ("top", schema::<Line<'static>>),
-    ("exporter-list", schema::<ExporterList>),
-    ("exporter", schema::<ExporterView>),
-    ("exporter-forget", schema::<Forgotten>),
-    ("dead-letter-list", schema::<LetterList>),
-    ("dead-letter-show", schema::<Shown>),
-    ("dead-letter-replay", schema::<Replayed>),
-    ("dead-letter-drop", schema::<Dropped>),
-    ("override", schema::<ZoneView>),
-    ("segment-list", schema::<SegmentList>),
-    ("segment-describe", schema::<DetailView>),
-    ("segment-verify", schema::<Verdict>),
-    ("replay-list", schema::<JobList>),
-    ("replay-job", schema::<JobView>),
-    ("replay-file", schema::<Summary>),
-    ("wal-dump", schema::<DumpView>),
-];
-
-/// The names of the schemas.
-pub(crate) fn names() -> Vec<&'static str> {
-    SCHEMAS.iter().map(|(name, _)| *name).collect()
+/// The name of a schema and the schema itself.
+fn named(name: SchemaName) -> (String, Value) {
+    let schema = match name {
+        SchemaName::Status => schema::<StatusView>,
+        SchemaName::Top => schema::<Line<'static>>,
+        SchemaName::ExporterList => schema::<ExporterList>,
+        SchemaName::Exporter => schema::<ExporterView>,
+        SchemaName::ExporterForget => schema::<Forgotten>,
+        SchemaName::DeadLetterList => schema::<LetterList>,
+        SchemaName::DeadLetterShow => schema::<Shown>,
+        SchemaName::DeadLetterReplay => schema::<Replayed>,
+        SchemaName::DeadLetterDrop => schema::<Dropped>,
+        SchemaName::Override => schema::<ZoneView>,
+        SchemaName::SegmentList => schema::<SegmentList>,
+        SchemaName::SegmentDescribe => schema::<DetailView>,
+        SchemaName::SegmentVerify => schema::<Verdict>,
+        SchemaName::ReplayList => schema::<JobList>,
+        SchemaName::ReplayJob => schema::<JobView>,
+        SchemaName::ReplayFile => schema::<Summary>,
+        SchemaName::WalDump => schema::<DumpView>,
+    };
+    let value = name.to_possible_value().expect("no schema is hidden");
+    (value.get_name().to_owned(), schema(value.get_name()))
 }
 
 /// Prints a schema.
-pub(super) fn print(asked: &str) -> anyhow::Result<Outcome> {
-    // The command line takes no other names.
-    for (name, schema) in SCHEMAS.iter().filter(|(name, _)| *name == asked) {
-        say(format!("{:#}\n", schema(name)).as_bytes())?;
-    }
+pub(super) fn print(asked: SchemaName) -> anyhow::Result<Outcome> {
+    let (_, schema) = named(asked);
+    say(format!("{schema:#}\n").as_bytes())?;
     Ok(Outcome::Done)
 }
 
@@ -68,8 +64,8 @@ mod tests {
     #[test]
     fn the_schemas_in_the_repository_are_those_of_the_program() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        for (name, schema) in SCHEMAS {
-            let (path, text) = (folder.join(format!("{name}.json")), format!("{:#}\n", schema(name)));
+        for (name, schema) in SchemaName::value_variants().iter().map(|name| named(*name)) {
+            let (path, text) = (folder.join(format!("{name}.json")), format!("{schema:#}\n"));
             if std::env::var_os("GS_TEST_WRITE_SCHEMAS").is_some() {
                 fs::write(&path, &text).unwrap();
             }

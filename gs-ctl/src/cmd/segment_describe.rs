@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::segment_list::{RangeView, SegmentView};
-use crate::cli::SegmentName;
+use crate::arg::format::Format;
+use crate::arg::segment_name::SegmentName;
 use crate::connect::Client;
-use crate::human;
-use crate::outcome::{Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::table::{Table, or_dash, pairs};
+use crate::out::human;
+use crate::out::outcome::{Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::{Table, or_dash, pairs};
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct DetailView {

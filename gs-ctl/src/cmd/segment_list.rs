@@ -7,12 +7,13 @@ use gophership_proto::control::v1::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::SegmentName;
+use crate::arg::format::Format;
+use crate::arg::segment_name::SegmentName;
 use crate::connect::Client;
-use crate::human;
-use crate::outcome::{Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::table::{Table, or_dash};
+use crate::out::human;
+use crate::out::outcome::{Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::{Table, or_dash};
 
 /// A segment, as lists show it.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -7,13 +7,14 @@ use gophership_vault::dump;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::SegmentName;
+use crate::arg::format::Format;
+use crate::arg::segment_name::SegmentName;
 use crate::connect::Client;
-use crate::human;
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::progress::Bar;
-use crate::table::pairs;
+use crate::out::human;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::progress::Bar;
+use crate::out::table::pairs;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Verdict {

@@ -6,14 +6,15 @@ use gophership_proto::control::v1::StatusRequest;
 use gophership_proto::view::status::{LatencyView, StatusView};
 use serde::Serialize;
 
+use crate::arg::format::Format;
+use crate::arg::when::now_unix_nano;
 use crate::connect::Client;
-use crate::exporters::{debt_text, in_short};
-use crate::human;
-use crate::outcome::{Outcome, refused};
-use crate::output::{Answer, Format, print};
-use crate::table::{Table, pairs};
-use crate::when::now_unix_nano;
-use crate::zone::headline;
+use crate::out::human;
+use crate::out::outcome::{Outcome, refused};
+use crate::out::output::{Answer, print};
+use crate::out::table::{Table, pairs};
+use crate::view::exporters::{debt_text, in_short};
+use crate::view::zone::headline;
 
 /// Shows how the node stands.
 pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {

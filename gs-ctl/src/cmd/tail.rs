@@ -7,13 +7,14 @@ use gophership_proto::otlp::json as otlp_json;
 use gophership_proto::view::rfc3339;
 use serde_json::Value;
 
-use crate::cli::Tail;
+use crate::arg::cli::Tail;
+use crate::arg::format::Format;
 use crate::connect::Client;
-use crate::file_sink::{self, NotWritable, Payloads};
-use crate::human;
-use crate::outcome::{Failure, Outcome, refused};
-use crate::output::{Format, offer};
-use crate::yaml;
+use crate::out::file_sink::{self, NotWritable, Payloads};
+use crate::out::human;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::offer;
+use crate::out::yaml;
 
 /// Shows what comes until the node ends, or nobody reads any more.
 pub(crate) async fn tail(node: &mut Client, asked: &Tail, format: Format) -> anyhow::Result<Outcome> {

@@ -7,10 +7,11 @@ use gophership_vault::entry::{Encoding, EntryState};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::human;
-use crate::outcome::Outcome;
-use crate::output::{Answer, Format, print};
-use crate::table::{Table, pairs};
+use crate::arg::format::Format;
+use crate::out::human;
+use crate::out::outcome::Outcome;
+use crate::out::output::{Answer, print};
+use crate::out::table::{Table, pairs};
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct DumpView {

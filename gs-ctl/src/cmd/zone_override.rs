@@ -2,10 +2,11 @@
 
 use gophership_proto::control::v1::{ClearOverrideRequest, SetOverrideRequest, Zone};
 
-use crate::cli::{ForcedZone, Override};
+use crate::arg::cli::{ForcedZone, Override};
+use crate::arg::format::Format;
 use crate::connect::Client;
-use crate::outcome::{Outcome, refused};
-use crate::output::{Format, print};
+use crate::out::outcome::{Outcome, refused};
+use crate::out::output::print;
 use gophership_proto::view::zone::ZoneView;
 
 /// Forces a zone, or lets the node choose again; answers with the zone as it then is.

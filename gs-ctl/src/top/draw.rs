@@ -14,8 +14,8 @@ use ratatui::text::{Line, Span};
 
 use super::figures::Figures;
 use super::watch::{Silence, Watch};
-use crate::human;
-use crate::zone::override_text;
+use crate::out::human;
+use crate::view::zone::override_text;
 
 /// Rows of the figures, and of as many readings and their title.
 const MIDDLE_ROWS: u16 = 10;

@@ -7,13 +7,14 @@ use super::figures::{ExporterFigures, Figures, IntervalFigures};
 use super::poll::Poller;
 use super::watch::{Silence, Watch};
 use super::{Stop, seen};
-use crate::cli::Top;
-use crate::human;
-use crate::outcome::Outcome;
-use crate::output::{Format, json, offer};
-use crate::when::now_unix_nano;
-use crate::yaml;
-use crate::zone::override_text;
+use crate::arg::cli::Top;
+use crate::arg::format::Format;
+use crate::arg::when::now_unix_nano;
+use crate::out::human;
+use crate::out::outcome::Outcome;
+use crate::out::output::{json, offer};
+use crate::out::yaml;
+use crate::view::zone::override_text;
 
 /// Writes lines until the count, a signal, or a reader that went away ends it.
 pub(super) async fn run(mut watch: Watch, mut poller: Poller, asked: &Top, format: Format) -> anyhow::Result<Outcome> {

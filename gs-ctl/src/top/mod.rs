@@ -20,10 +20,10 @@ use anyhow::Context;
 pub(crate) use lines::Line;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::Top;
+use crate::arg::cli::Top;
+use crate::arg::format::Format;
 use crate::connect::Client;
-use crate::outcome::{Failure, Outcome};
-use crate::output::Format;
+use crate::out::outcome::{Failure, Outcome};
 use crate::top::poll::Poller;
 use crate::top::watch::Watch;
 

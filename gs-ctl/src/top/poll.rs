@@ -9,9 +9,9 @@ use gophership_proto::control::v1::{StatusReply, StatusRequest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
+use crate::arg::when::now_unix_nano;
 use crate::connect::{Client, connect};
-use crate::outcome::{Failure, refused};
-use crate::when::now_unix_nano;
+use crate::out::outcome::{Failure, refused};
 
 /// An answer takes no longer than this, or counts as none.
 const ANSWER_TIME: Duration = Duration::from_secs(2);

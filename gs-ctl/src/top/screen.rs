@@ -14,9 +14,9 @@ use super::draw::draw;
 use super::poll::Poller;
 use super::watch::Watch;
 use super::{Stop, seen};
-use crate::cli::Top;
-use crate::outcome::Outcome;
-use crate::when::now_unix_nano;
+use crate::arg::cli::Top;
+use crate::arg::when::now_unix_nano;
+use crate::out::outcome::Outcome;
 
 /// Ages on the screen grow at least this often, whatever the interval.
 const REDRAW: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::disk_full::fills;
+use super::disk_full::{filling, fills};
 use super::exported::{StatusView, exporter_to, judge_refusals, judge_sink, status, wait_paid};
 use super::{Plan, Run};
 use crate::check::Verdict;
@@ -24,12 +24,11 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 /// # Errors
 /// A node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
-    let mut unlimited = plan.clone();
-    unlimited.load.bytes_max = u64::MAX;
-    let mut run = Run::new(&unlimited, "disk-tiers")?;
-    refuse(&mut run, &unlimited).await?;
-    let mut second = Run::new(&unlimited, "disk-tiers-drop")?;
-    drop_oldest(&mut second, &unlimited).await?;
+    let plan = filling(plan);
+    let mut run = Run::new(&plan, "disk-tiers")?;
+    refuse(&mut run, &plan).await?;
+    let mut second = Run::new(&plan, "disk-tiers-drop")?;
+    drop_oldest(&mut second, &plan).await?;
     run.report.failures.append(&mut second.report.failures);
     run.report.rounds.append(&mut second.report.rounds);
     Ok(run.report)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
+use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 
 use super::snapshot::IngestSnapshot;
 use crate::export::Exporters;
-use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::Environment;
 
 /// What the control service needs of its node.

@@ -58,22 +58,23 @@ pub(super) fn vault_status(error: &VaultError) -> Status {
         | VaultError::BlockRefused { .. }
         | VaultError::Ledger(_) => {}
     }
-    match error.disposition() {
-        Disposition::Retry => Status::unavailable(what),
-        Disposition::Overloaded => Status::resource_exhausted(what),
-        Disposition::Invalid => Status::invalid_argument(what),
-        Disposition::Corrupt => Status::data_loss(what),
-        Disposition::Fatal => Status::internal(what),
-    }
+    of_disposition(error.disposition(), what)
 }
 
 pub(super) fn catalogue_status(error: &CatalogueError) -> Status {
-    use gophership_catalogue::Disposition;
-    let what = error.to_string();
     match error.disposition() {
+        // The state of the catalogue is against it, and not the words of the request.
+        Disposition::Invalid => Status::failed_precondition(error.to_string()),
+        other => of_disposition(other, error.to_string()),
+    }
+}
+
+fn of_disposition(disposition: Disposition, what: String) -> Status {
+    match disposition {
         Disposition::Retry => Status::unavailable(what),
-        Disposition::Fenced | Disposition::Invalid => Status::failed_precondition(what),
         Disposition::Overloaded => Status::resource_exhausted(what),
+        Disposition::Invalid => Status::invalid_argument(what),
+        Disposition::Fenced => Status::failed_precondition(what),
         Disposition::Corrupt => Status::data_loss(what),
         Disposition::Fatal => Status::internal(what),
     }

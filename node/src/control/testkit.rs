@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, TenantId};
 use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
@@ -21,7 +22,6 @@ use uuid::Uuid;
 use super::{ControlContext, IngestSnapshot, Latencies, ShardIngest, listen, serve};
 use crate::config::Export;
 use crate::export::{Cursors, ExportParts, Exporters};
-use crate::somatic::{Thresholds, Throttle, ZoneCell};
 use crate::stochastic::Environment;
 
 pub(crate) struct TestNode {

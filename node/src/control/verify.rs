@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
 use gophership_proto::control::v1;
+use gophership_somatic::{Job, Throttle};
 use gophership_vault::ids::SegmentId;
 use gophership_vault::{SegmentFault, Vault, VerifyReport};
 use tokio::runtime::Handle;
@@ -15,7 +16,6 @@ use tonic::Status;
 
 use super::convert::vault_status;
 use super::limits::VERIFIES_MAX;
-use crate::somatic::{Job, Throttle};
 
 type Message = Result<v1::VerifyProgress, Status>;
 

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use gophership_catalogue::Command;
 use gophership_proto::control::v1;
+use gophership_somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
 use gophership_vault::time::now_unix_nano;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use super::context::ControlContext;
 use super::convert;
-use crate::somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
 use crate::stochastic::{Environment, Pressure, full};
 
 /// Under which name the catalogue keeps an override.

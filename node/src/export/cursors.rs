@@ -172,6 +172,7 @@ fn owed(segment: &SealRecord, done: Option<Lsn>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gophership_vault::NodeSet;
     use gophership_vault::ids::{Epoch, NodeId, SegmentId, SegmentIndex};
     use gophership_vault::ledger::SegmentStats;
 
@@ -194,6 +195,7 @@ mod tests {
             },
             digest: [0; 32],
             sealed_ns: 0,
+            holders: NodeSet::of(NodeId::FIRST),
         };
         for (entries, last, done, expected) in [
             (9, lsn(2, 9), None, 9),

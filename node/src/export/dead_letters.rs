@@ -9,13 +9,13 @@ use std::time::Duration;
 use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Refusal};
+use gophership_somatic::{Job, Throttle};
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 
 use super::letter_store::LetterStore;
 use super::limits::FAILURES_MAX;
 use crate::sink::{Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink};
-use crate::somatic::{Job, Throttle};
 
 /// A dead letter of now.
 pub(super) fn letter(

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
 use gophership_catalogue::Catalogue;
+use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -22,7 +23,6 @@ use super::status::{LaneState, Status};
 use crate::buffer::{Budget, Slice};
 use crate::config::Export;
 use crate::sink::Sink;
-use crate::somatic::{Throttle, ZoneCell};
 
 /// What an exporter's thread is given.
 pub(super) struct ExporterSetup {

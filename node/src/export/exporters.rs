@@ -13,6 +13,7 @@ use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
 use gophership_catalogue::{Catalogue, CatalogueError, Command};
 use gophership_proto::view::rfc3339;
+use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
@@ -30,7 +31,6 @@ use super::status::{ExporterView, Status, add};
 use crate::buffer::Rings;
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::sink::{Readier, Sink};
-use crate::somatic::{Throttle, ZoneCell};
 
 /// What exporters are started with.
 pub struct ExportParts {

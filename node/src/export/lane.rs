@@ -27,7 +27,7 @@ use crate::sink::{
     Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
-use crate::somatic::{Job, Throttle, ZoneCell};
+use gophership_somatic::{Job, Throttle, ZoneCell};
 
 /// What the lanes of one exporter share.
 pub(super) struct LaneParts {

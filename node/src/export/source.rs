@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
+use gophership_somatic::{Zone, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
 use super::limits::{CLOSED_LOOK, IDLE_LOOK, LIVE_GAP};
 use crate::buffer::LiveRing;
-use crate::somatic::{Zone, ZoneCell};
 
 /// See the module.
 pub(super) struct Source {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use gophership_catalogue::{Catalogue, Command};
+use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{SealRecord, TrimReason};
@@ -22,7 +23,6 @@ use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneStat
 use crate::config::{Environment, Export, Machine, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::sink::stub::{Reply, Stub};
-use crate::somatic::{Throttle, ZoneCell};
 
 pub(super) const SHARD: ShardId = ShardId::new(0);
 

@@ -6,7 +6,7 @@
 //! - I1: counting touches nothing that another core reads.
 //! - I2: what is published is never ahead of what was counted; after [`Counters::publish`] it is equal.
 //!
-//! Not here: names of metrics (`admin`).
+//! Not here: names of metrics (`metrics`).
 
 use std::cell::Cell;
 use std::sync::Arc;

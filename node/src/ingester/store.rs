@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gophership_proto::otlp::inflate::Compression;
 use gophership_proto::otlp::json::Converted;
 use gophership_proto::otlp::skim::must_skim;
+use gophership_somatic::Zone;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, TenantId};
 use gophership_vault::time::now_unix_nano;
@@ -19,7 +20,6 @@ use super::message::Message;
 use super::refusal::Refusal;
 use super::state::WorkerState;
 use crate::limits::{SPARE_WAIT_FIRST, SPARE_WAIT_MAX};
-use crate::somatic::Zone;
 
 /// How a payload was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,6 +16,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use gophership_somatic::{Zone, ZoneCell};
 use gophership_vault::ids::Lsn;
 use gophership_vault::{Notify as VaultNotify, ShardWriter};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -30,7 +31,6 @@ use super::refusal::Refusal;
 use super::state::{IngestLimits, Load, Sensing, WorkerState};
 use crate::buffer::{Budget, Rings, Slice};
 use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
-use crate::somatic::{Zone, ZoneCell};
 use crate::stochastic::{Senses, WorkerSlot};
 
 /// Rung by a shard's sync thread when its watermark has moved; its worker listens.

@@ -23,7 +23,7 @@ use crate::sink::{
     Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
-use crate::somatic::{Job as ThrottledJob, Throttle};
+use gophership_somatic::{Job as ThrottledJob, Throttle};
 
 /// What a replay does about answers: an operator waits for it, and nothing is lost where it ends.
 const RULES: Rules = Rules {

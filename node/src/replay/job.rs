@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gophership_catalogue::command::Command;
 use gophership_catalogue::job::{JobId, JobPosition, JobResult};
 use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
+use gophership_somatic::Throttle;
 use gophership_vault::Vault;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
@@ -26,7 +27,6 @@ use super::spec::Spec;
 use crate::control::raised;
 use crate::export::Exporters;
 use crate::sink::{Frontier, Readier, Sink};
-use crate::somatic::Throttle;
 
 /// What a job's record says that it is to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use futures_util::stream::{self, Stream};
 use gophership_catalogue::Catalogue;
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
+use gophership_somatic::{Job, Throttle};
 use gophership_vault::entry::{Encoding, EntryState};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -24,7 +25,6 @@ use super::progress::Missing;
 use super::reader::{self, Found};
 use super::spec::Spec;
 use crate::control::{lsn_shown, raised};
-use crate::somatic::{Job, Throttle};
 
 type Message = Result<v1::ReplayChunk, Status>;
 

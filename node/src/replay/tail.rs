@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
 use gophership_proto::control::v1;
+use gophership_somatic::{Job, Throttle};
 use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
 use gophership_vault::{SegmentState, ShardCursor, Vault};
 use tokio::runtime::Handle;
@@ -21,7 +22,6 @@ use super::error::ReplayError;
 use super::limits::{TAIL_BEHIND_MAX, TAIL_BYTES_PER_TURN, TAIL_ENTRIES_PER_TURN, TAIL_SIGN_OF_LIFE, TAIL_TURN};
 use super::stream::shown;
 use crate::control::raised;
-use crate::somatic::{Job, Throttle};
 
 /// Streams what comes. A client that goes away ends the reading.
 ///

@@ -12,12 +12,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gophership_somatic::{Zone, ZoneCell};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::limits::SENSE_INTERVAL;
 use super::slot::{Told, WorkerSlot};
-use crate::somatic::{Zone, ZoneCell};
 
 /// The senses of one worker.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::somatic::Override;
+    use gophership_somatic::Override;
 
     fn red(cell: &ZoneCell) {
         let forced = Override {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::select_all;
+use gophership_somatic::{Readings, Sense, Thresholds, Zone, ZoneCell};
 use tokio::time::MissedTickBehavior;
 
 use super::environment::{Environment, EnvironmentReader};
@@ -21,7 +22,6 @@ use super::limits::{
 };
 use super::slot::{Seen, Told, WorkerSlot};
 use crate::limits::{ADMISSION_WAIT, LIVE_RING_PLACES};
-use crate::somatic::{Readings, Sense, Thresholds, Zone, ZoneCell};
 
 /// What the sensor is told at each look.
 #[derive(Clone, Copy, PartialEq, Debug)]

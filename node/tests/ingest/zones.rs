@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gophership::buffer::LiveRing;
-use gophership::somatic::Zone;
+use gophership_somatic::Zone;
 use gophership_vault::entry::{Encoding, EntryState};
 
 use crate::client::{export, frames, message};

@@ -9,8 +9,8 @@ use std::{fs, thread};
 
 use gophership::config::{Environment, Export, Machine, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
-use gophership::somatic::{Throttle, ZoneCell};
 use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
@@ -115,8 +115,8 @@ impl Ledger for Gated {
         self.0.next_index(shard)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.open_segment(open))
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.say(|ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {

@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::ids::{Epoch, NodeId, SegmentIndex, ShardId};
     use crate::ledger::SegmentStats;
+    use crate::replicas::NodeSet;
 
     fn sealed(index: u32, sealed_ns: u64) -> SealRecord {
         let id = SegmentId {
@@ -137,6 +138,7 @@ mod tests {
             },
             digest: [0; 32],
             sealed_ns,
+            holders: NodeSet::of(id.node),
         }
     }
 

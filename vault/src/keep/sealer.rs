@@ -3,19 +3,21 @@
 //! **Invariants.** I1: a segment is on record as sealed only when its file is synced and in place. I2: a failure is tried again at the next turn; it never loses anything.
 //! **Not here**: what must go on while the ledger does not answer (`housekeeper`).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::parts::KeepParts;
-use super::spares::{KeptShard, UsedWal, keep_spares};
+use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, open_record, prepare};
 use super::unlink::confirm_gone;
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
-use crate::ids::ShardId;
-use crate::ledger::SealRecord;
+use crate::ids::{SegmentId, ShardId};
+use crate::ledger::{LedgerError, SealRecord};
 use crate::read::table::Slot;
+use crate::replicas::NodeSet;
 use crate::segment::cutter::CutSegment;
 use crate::segment::segment_path;
 
@@ -138,24 +140,44 @@ impl Sealer {
         }
     }
 
+    /// Puts on record that a segment is complete, and in the same step that the file which waits for it takes entries.
+    fn seal_or_roll(&mut self, i: usize, record: &SealRecord) -> Result<(), LedgerError> {
+        let (ledger, kept) = (&self.parts.ledger, &mut self.shards[i]);
+        // A failure is told when the file is wanted alone.
+        let _ = prepare(&self.parts, kept);
+        let Some(next) = &kept.unopened else {
+            return ledger.seal_segment(record);
+        };
+        let open = open_record(&next.wal);
+        match ledger.roll(Some(record), &open) {
+            Ok(()) => {
+                hand_over(&self.parts, kept);
+                Ok(())
+            }
+            // The fault may be the other segment's; it is told when that one is opened alone.
+            Err(error) if error.disposition == Disposition::Invalid => ledger.seal_segment(record),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Seals what is cut, in order.
     fn seal(&mut self, i: usize) -> Result<(), VaultError> {
         while let Some(cut) = self.shards[i].to_seal.front() {
-            let record = seal_on_record(
-                &self.parts,
-                &cut.segment.path,
-                SealRecord {
-                    id: cut.segment.header.id,
-                    epoch: cut.segment.header.epoch,
-                    stats: cut.segment.stats,
-                    digest: cut.segment.digest,
-                    sealed_ns: self.parts.clock.now_ns(),
-                },
-            )?;
+            let record = SealRecord {
+                id: cut.segment.header.id,
+                epoch: cut.segment.header.epoch,
+                stats: cut.segment.stats,
+                digest: cut.segment.digest,
+                sealed_ns: self.parts.clock.now_ns(),
+                holders: NodeSet::of(self.parts.node),
+            };
+            put_in_place(&self.parts, &cut.segment.path, record.id)?;
+            self.seal_or_roll(i, &record)?;
             self.parts
                 .table
                 .set(record.id.shard, record.id.index, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
+            log_sealed(&record);
             // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];
@@ -171,23 +193,22 @@ impl Sealer {
     }
 }
 
-/// Puts a complete, synced segment file in place and on record.
-pub(crate) fn seal_on_record(
-    parts: &KeepParts,
-    from: &std::path::Path,
-    record: SealRecord,
-) -> Result<SealRecord, VaultError> {
-    let to = segment_path(&parts.data, record.id);
+/// Puts a complete, synced segment file in place.
+pub(crate) fn put_in_place(parts: &KeepParts, from: &Path, id: SegmentId) -> Result<(), VaultError> {
+    let to = segment_path(&parts.data, id);
     // A turn before this one may have come as far as the rename, and the ledger did not answer: a folder whose sync failed ends the shard.
     if from.try_exists().map_err(VaultError::io("look at", from))? {
         file_io::rename(from, &to)?;
     } else {
         to.metadata().map_err(VaultError::io("look at", &to))?;
     }
-    parts.ledger.seal_segment(&record)?;
-    tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries, records = record.stats.records,
-        bytes = record.stats.stored_bytes, "segment.seal.done");
-    Ok(record)
+    Ok(())
+}
+
+/// Says in the log that a segment is on record as complete.
+pub(crate) fn log_sealed(record: &SealRecord) {
+    tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries,
+        records = record.stats.records, bytes = record.stats.stored_bytes, "segment.seal.done");
 }
 
 /// Whether trying again can help.

@@ -18,6 +18,7 @@ use crate::ids::{Lsn, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
 use crate::read::table::Slot;
+use crate::replicas::ReplicaSet;
 use crate::segment::cutter::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
 use crate::wal::map::MapWriter;
@@ -43,6 +44,12 @@ pub(crate) struct KeptShard {
 }
 
 impl KeptShard {
+    /// Says that a file which took entries is not sealed yet, so that a seal is to come.
+    fn awaits_seal(&self) -> bool {
+        let cut = self.cut.map_or(self.shared.first(), next_index);
+        !self.to_seal.is_empty() || cut < self.shared.current()
+    }
+
     /// Whether so many files wait for the cutter or the syncer that there would be no room in their channels for another one.
     fn is_behind(&self) -> bool {
         let first = self.shared.first().get();
@@ -60,18 +67,12 @@ pub(crate) struct UsedWal {
 }
 
 /// Keeps the wanted number of files ready, used ones first, and removes those that are too many.
+///
+/// The last of them waits, prepared, while a segment is about to be sealed: it goes on record with that seal, in one step.
 pub(super) fn keep_spares(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
-    loop {
-        let current = kept.shared.current();
-        kept.handed.retain(|index| *index > current);
-        if kept.handed.len() >= parts.spares_wanted || kept.is_behind() {
+    while prepare(parts, kept)? {
+        if kept.handed.len() + 1 == parts.spares_wanted && !kept.handed.is_empty() && kept.awaits_seal() {
             break;
-        }
-        if kept.unopened.is_none() {
-            let Some(spare) = next_file(parts, kept)? else {
-                return Ok(());
-            };
-            kept.unopened = Some(spare);
         }
         open_next(parts, kept)?;
     }
@@ -81,6 +82,19 @@ pub(super) fn keep_spares(parts: &KeepParts, kept: &mut KeptShard) -> Result<(),
         parts.counts.wal_bytes.fetch_sub(parts.plan.size, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Makes the next file, where one more is wanted. Says that there is one.
+pub(super) fn prepare(parts: &KeepParts, kept: &mut KeptShard) -> Result<bool, VaultError> {
+    let current = kept.shared.current();
+    kept.handed.retain(|index| *index > current);
+    if kept.handed.len() >= parts.spares_wanted || kept.is_behind() {
+        return Ok(false);
+    }
+    if kept.unopened.is_none() {
+        kept.unopened = next_file(parts, kept)?;
+    }
+    Ok(kept.unopened.is_some())
 }
 
 /// A file for the shard's next segment: a used one, or a new one where the disk allows. `None` when it does not.
@@ -139,25 +153,42 @@ pub(crate) fn next_index(index: SegmentIndex) -> SegmentIndex {
 
 /// Puts the waiting file on record and hands it to the writer.
 fn open_next(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
-    let Some(spare) = &kept.unopened else { return Ok(()) };
-    open_on_record(parts, &spare.wal)?;
-    let index = spare.wal.header.id.index;
-    if let Some(spare) = kept.unopened.take() {
-        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
-        let _ = kept.spares.try_send(spare);
-        kept.handed.push_back(index);
+    if let Some(spare) = &kept.unopened {
+        parts.ledger.roll(None, &open_record(&spare.wal))?;
+        hand_over(parts, kept);
     }
     Ok(())
 }
 
+/// Hands the waiting file, which is on record now, to the writer.
+pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
+    if let Some(spare) = kept.unopened.take() {
+        let index = spare.wal.header.id.index;
+        put_in_table(parts, &spare.wal);
+        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
+        let _ = kept.spares.try_send(spare);
+        kept.handed.push_back(index);
+    }
+}
+
 /// Puts a file on record as open, and into the table.
 pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>) -> Result<(), VaultError> {
+    parts.ledger.roll(None, &open_record(wal))?;
+    put_in_table(parts, wal);
+    Ok(())
+}
+
+fn put_in_table(parts: &KeepParts, wal: &Arc<WalFile>) {
     let id = wal.header.id;
-    parts.ledger.open_segment(&OpenRecord {
-        id,
+    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
+}
+
+/// The record of a segment that is about to take entries in this file.
+pub(super) fn open_record(wal: &WalFile) -> OpenRecord {
+    OpenRecord {
+        id: wal.header.id,
         epoch: wal.header.epoch,
         file_uuid: wal.header.uuid,
-    })?;
-    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
-    Ok(())
+        replicas: ReplicaSet::ALONE,
+    }
 }

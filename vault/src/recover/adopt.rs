@@ -8,6 +8,7 @@ use crate::ids::SegmentId;
 use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
 use crate::read::table::Slot;
+use crate::replicas::NodeSet;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
@@ -36,6 +37,7 @@ pub(super) fn record_of_file(
         },
         digest: footer.digest,
         sealed_ns,
+        holders: NodeSet::of(id.node),
     };
     Ok((record, header.clone()))
 }

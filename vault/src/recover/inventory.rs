@@ -10,6 +10,7 @@ use crate::error::VaultError;
 use crate::file_io::DiskReader;
 use crate::ids::SegmentId;
 use crate::ledger::{KnownSegment, OpenRecord};
+use crate::replicas::ReplicaSet;
 use crate::wal::scan::read_header;
 
 /// The segments that a data directory holds, by what their own files say.
@@ -40,6 +41,7 @@ pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, Vault
                 id,
                 epoch: header.epoch,
                 file_uuid: header.uuid,
+                replicas: ReplicaSet::ALONE,
             })),
             Ok(header) => {
                 let why = format!("its header names segment {}", header.id);

@@ -16,12 +16,13 @@ use crate::error::{Disposition, VaultError};
 use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
-use crate::keep::sealer::{may_pass, seal_on_record};
+use crate::keep::sealer::{log_sealed, may_pass, put_in_place};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::limits::PAGE;
 use crate::read::quarantine::Quarantined;
 use crate::read::table::Slot;
 use crate::recover::unsynced_tail::{Durable, judge_missing};
+use crate::replicas::NodeSet;
 use crate::segment::footer::HoleReason;
 use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
@@ -495,17 +496,17 @@ fn seal(parts: &KeepParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(
         parts.table.set(wal.id.shard, wal.id.index, Slot::Sealed(before));
         return Ok(());
     }
-    let record = seal_on_record(
-        parts,
-        &segment.path,
-        SealRecord {
-            id: wal.id,
-            epoch: segment.header.epoch,
-            stats: segment.stats,
-            digest: segment.digest,
-            sealed_ns: parts.clock.now_ns(),
-        },
-    )?;
+    let record = SealRecord {
+        id: wal.id,
+        epoch: segment.header.epoch,
+        stats: segment.stats,
+        digest: segment.digest,
+        sealed_ns: parts.clock.now_ns(),
+        holders: NodeSet::of(parts.node),
+    };
+    put_in_place(parts, &segment.path, wal.id)?;
+    parts.ledger.seal_segment(&record)?;
+    log_sealed(&record);
     file_io::remove(&open_path(&parts.data, wal.id))?;
     parts.table.set(wal.id.shard, wal.id.index, Slot::Sealed(record));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);

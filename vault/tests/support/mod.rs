@@ -58,11 +58,24 @@ struct Faults {
     seals_left: Option<u32>,
 }
 
+impl Faults {
+    /// Counts a seal, and refuses it where no more are to be taken.
+    fn take_seal(&mut self, sealed: Option<SegmentId>) -> Result<(), LedgerError> {
+        match &mut self.seals_left {
+            Some(0) if sealed.is_some() => return Mood::Refusing.answer("seal", sealed),
+            Some(left) if sealed.is_some() => *left -= 1,
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
 /// A catalogue in memory that outlives the vaults that use it, and what the test has go wrong before it is asked.
 pub(crate) struct FaultyLedger {
     catalogue: Arc<dyn Catalogue>,
     ledger: Arc<dyn Ledger>,
     faults: Mutex<Faults>,
+    rolls: Mutex<Vec<(Option<SegmentId>, SegmentId)>>,
 }
 
 impl Default for FaultyLedger {
@@ -84,6 +97,7 @@ impl FaultyLedger {
             catalogue,
             ledger,
             faults: Mutex::default(),
+            rolls: Mutex::default(),
         }
     }
 
@@ -114,6 +128,11 @@ impl FaultyLedger {
         self.faults.lock().unwrap().seals_left = seals;
     }
 
+    /// Every roll that it was asked for: the segment that it sealed, and the one that it opened.
+    pub(crate) fn rolls(&self) -> Vec<(Option<SegmentId>, SegmentId)> {
+        self.rolls.lock().unwrap().clone()
+    }
+
     pub(crate) fn next_epoch(&self) -> Epoch {
         self.catalogue.node_up(Uuid::new_v4(), None).unwrap()
     }
@@ -131,7 +150,7 @@ impl FaultyLedger {
             panic!("segment {index} is not open there");
         };
         self.grant_up_to(open.epoch);
-        self.ledger.open_segment(&open).unwrap();
+        self.ledger.roll(None, &open).unwrap();
     }
 
     /// Has the catalogue asked, unless the test says that it does not answer. The vault never asks for what it refuses.
@@ -158,16 +177,14 @@ impl Ledger for FaultyLedger {
         self.ledger.next_index(shard)
     }
 
-    fn open_segment(&self, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.ask("open", Some(open.id), |ledger| ledger.open_segment(open))
+    fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
+        self.faults.lock().unwrap().take_seal(seal.map(|seal| seal.id))?;
+        self.rolls.lock().unwrap().push((seal.map(|seal| seal.id), open.id));
+        self.ask("roll", Some(open.id), |ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
-        match &mut self.faults.lock().unwrap().seals_left {
-            Some(0) => return Mood::Refusing.answer("seal", Some(seal.id)),
-            Some(left) => *left -= 1,
-            None => {}
-        }
+        self.faults.lock().unwrap().take_seal(Some(seal.id))?;
         self.ask("seal", Some(seal.id), |ledger| ledger.seal_segment(seal))
     }
 

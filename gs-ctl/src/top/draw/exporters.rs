@@ -7,7 +7,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::super::figures::ExporterFigures;
-use crate::human;
+use crate::out::human;
 
 /// Draws as many as there is room for, and says how many there are besides.
 pub(super) fn draw(frame: &mut Frame, exporters: &[ExporterFigures], now: u64, area: Rect) {

@@ -6,10 +6,10 @@ use ratatui::style::{Color, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::human;
+use crate::out::human;
 use gophership_proto::view::zone::{ReadingView, ZoneView};
 
-use crate::zone::raw_text;
+use crate::view::zone::raw_text;
 
 const NAME: usize = 15;
 const VALUE: usize = 5;

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::super::figures::{Figures, IntervalFigures};
-use crate::human;
+use crate::out::human;
 
 /// Draws one figure a line.
 pub(super) fn draw(frame: &mut Frame, figures: &Figures, now: u64, area: Rect) {

@@ -8,7 +8,7 @@ use ratatui::widgets::Sparkline;
 
 use super::super::history::History;
 use super::super::watch::Watch;
-use crate::human;
+use crate::out::human;
 
 const NAME: u16 = 11;
 const PEAK: u16 = 16;

@@ -7,9 +7,9 @@ use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplayS
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::human;
-use crate::output::Answer;
-use crate::table::{Table, pairs};
+use crate::out::human;
+use crate::out::output::Answer;
+use crate::out::table::{Table, pairs};
 
 /// Characters of a remark in a list.
 const REMARK_CHARS: usize = 43;

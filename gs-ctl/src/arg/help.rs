@@ -3,7 +3,7 @@
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::arg::cli::Cli;
 
 /// Verbs, and examples of each.
 const EXAMPLES: &[(&str, &[&str])] = &[

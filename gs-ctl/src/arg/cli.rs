@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::letters::LetterName;
-use crate::output::Format;
-use crate::sink::Sink;
-use crate::size::Rate;
-use crate::when::{Interval, Patience, When};
+use super::format::Format;
+use super::letter_name::LetterName;
+use super::rate::Rate;
+use super::schema_name::SchemaName;
+use super::seek_to::SeekTo;
+use super::segment_name::SegmentName;
+use super::sink::Sink;
+use super::when::{Interval, Patience, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -73,8 +76,8 @@ pub(crate) enum Command {
     Schema {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
         /// list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
-        #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::cmd::schema::names()))]
-        name: String,
+        #[arg(value_enum)]
+        name: SchemaName,
     },
     /// Print the completions of a shell
     Completions {
@@ -158,29 +161,6 @@ pub(crate) enum Exporter {
         #[arg(long)]
         accept_loss: bool,
     },
-}
-
-/// Where a cursor goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SeekTo {
-    /// Behind everything.
-    Now,
-    /// Before everything.
-    Oldest,
-    /// At what was received then.
-    Time(When),
-}
-
-impl std::str::FromStr for SeekTo {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "now" => Ok(Self::Now),
-            "oldest" => Ok(Self::Oldest),
-            time => time.parse().map(Self::Time),
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -375,30 +355,6 @@ pub(crate) enum Wal {
     },
 }
 
-/// A segment as the command line names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SegmentName {
-    pub(crate) node: u32,
-    pub(crate) shard: u32,
-    pub(crate) index: u32,
-}
-
-impl std::str::FromStr for SegmentName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Option<Vec<u32>> = text.split('/').map(|part| part.parse().ok()).collect();
-        match parts.as_deref() {
-            Some([node, shard, index]) if *node > 0 && *index > 0 => Ok(Self {
-                node: *node,
-                shard: *shard,
-                index: *index,
-            }),
-            _ => Err("a segment is named node/shard/index, as in 1/0/42".to_owned()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -408,21 +364,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn segments_are_named_by_three_numbers() {
-        assert_eq!(
-            "1/0/42".parse(),
-            Ok(SegmentName {
-                node: 1,
-                shard: 0,
-                index: 42
-            })
-        );
-        for bad in ["", "1/0", "1/0/0", "0/0/1", "1/0/1/2", "a/b/c", "1/-1/1"] {
-            assert!(bad.parse::<SegmentName>().is_err(), "{bad}");
-        }
     }
 
     #[test]
@@ -461,14 +402,6 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_cursor_goes_to_an_end_or_to_a_time() {
-        assert_eq!("now".parse(), Ok(SeekTo::Now));
-        assert_eq!("oldest".parse(), Ok(SeekTo::Oldest));
-        assert_eq!("-15m".parse(), Ok(SeekTo::Time(When::Ago(900_000_000_000))));
-        assert!("newest".parse::<SeekTo>().is_err());
     }
 
     #[test]

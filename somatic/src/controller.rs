@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use super::limits::{DWELL, LEAVING_PART};
-use super::readings::Readings;
-use super::zone::Zone;
+use crate::limits::{DWELL, LEAVING_PART};
+use crate::readings::Readings;
+use crate::zone::Zone;
 
 /// From which reading on a zone begins: `zones.yellow` and `zones.red`, the first no higher than the second.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -95,7 +95,7 @@ impl Readings {
 
     /// The highest, of all or only of those that may cause Red, and what it counts as.
     #[must_use]
-    pub(super) fn worst(&self, only_red: bool) -> (Sense, f64) {
+    pub(crate) fn worst(&self, only_red: bool) -> (Sense, f64) {
         let mut worst = (Sense::ALL[0], 0.0);
         for sense in Sense::ALL {
             let counts = self.get(sense).unwrap_or(0.0);

@@ -2,9 +2,9 @@
 
 use gophership_proto::view::zone::{OverrideView, ReadingView, ZoneView};
 
-use crate::human;
-use crate::output::Answer;
-use crate::table::{Table, pairs};
+use crate::out::human;
+use crate::out::output::Answer;
+use crate::out::table::{Table, pairs};
 
 /// Who, since when, why; a zone that is set and not (yet) in force is named.
 fn set_text(set: &OverrideView, in_force: bool) -> String {

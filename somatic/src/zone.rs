@@ -29,7 +29,7 @@ impl Zone {
         }
     }
 
-    pub(super) const fn from_u8(value: u8) -> Self {
+    pub(crate) const fn from_u8(value: u8) -> Self {
         match value {
             0 => Self::Green,
             1 => Self::Yellow,

@@ -7,20 +7,8 @@ use gophership_proto::view;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::yaml;
-
-/// How an answer is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// For people; in lists nothing is cut
-    Wide,
-    /// For programs
-    Json,
-    /// For both
-    Yaml,
-}
+use super::yaml;
+use crate::arg::format::Format;
 
 /// An answer.
 pub(crate) trait Answer: Serialize {

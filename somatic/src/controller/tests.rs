@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::somatic::Sense;
+use crate::Sense;
 
 const THRESHOLDS: Thresholds = Thresholds {
     yellow: 0.70,

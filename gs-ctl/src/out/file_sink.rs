@@ -11,7 +11,7 @@ use gophership_proto::control::v1::{PayloadEncoding, ReplayEntry};
 use gophership_proto::otlp::inflate::{Compression, Inflater};
 use gophership_proto::otlp::json;
 
-use crate::sink::{FileSpec, Layout};
+use crate::arg::sink::{FileSpec, Layout};
 
 /// Level of compression: the program `zstd`'s own default.
 const ZSTD_LEVEL: i32 = 3;
@@ -223,7 +223,7 @@ mod tests {
     fn written(name: &str) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
-        let crate::sink::Sink::File(spec) = format!("file:{}", path.display()).parse().unwrap() else {
+        let crate::arg::sink::Sink::File(spec) = format!("file:{}", path.display()).parse().unwrap() else {
             panic!("a file")
         };
         let mut sink = FileSink::create(&spec, false).unwrap();

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::controller::{Thresholds, ZoneState, step};
-use super::readings::{Readings, Sense};
-use super::zone::Zone;
+use crate::controller::{Thresholds, ZoneState, step};
+use crate::readings::{Readings, Sense};
+use crate::zone::Zone;
 
 const ZONES: usize = Zone::ALL.len();
 
@@ -75,10 +75,10 @@ pub struct ZoneStatus {
 
 /// What waiting jobs listen for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Signal {
-    pub(super) zone: Zone,
+pub(crate) struct Signal {
+    pub(crate) zone: Zone,
     /// The node ends: nobody waits any more.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// The shared state of the zones.
@@ -208,7 +208,7 @@ impl ZoneCell {
     }
 
     /// Waits until `done`, `at_most` so long.
-    pub(super) async fn wait(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
+    pub(crate) async fn wait(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
         let mut signal = self.signal.subscribe();
         let wait = signal.wait_for(|signal| done(*signal));
         match at_most {

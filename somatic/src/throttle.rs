@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cell::ZoneCell;
-use super::limits::{CATCH_UP_REST_FACTOR, CATCH_UP_SPEED, RED_REST_FACTOR, RED_REST_MAX, RED_REST_MIN, REST_MAX};
-use super::zone::Zone;
+use crate::cell::ZoneCell;
+use crate::limits::{CATCH_UP_REST_FACTOR, CATCH_UP_SPEED, RED_REST_FACTOR, RED_REST_MAX, RED_REST_MIN, REST_MAX};
+use crate::zone::Zone;
 
 /// A job behind the ack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::*;
-use crate::somatic::Override;
+use crate::Override;
 
 const JOBS: [Job; 4] = [Job::Export, Job::Replay, Job::DeadLetterReplay, Job::Verify];
 const PAUSED_IN_RED: [Job; 3] = [Job::Replay, Job::DeadLetterReplay, Job::Verify];

@@ -1,0 +1,22 @@
+//! What can be asked: the command line and its values, read from text. Nothing here speaks to a node.
+//!
+//! - `cli`: the commands and their options.
+//! - `help`: the command line with an example for every verb, and the completions of shells.
+//! - `format`: how an answer is written.
+//! - `when`: points in time and intervals.
+//! - `rate`: bytes a second.
+//! - `sink`: where a replay goes.
+//! - `segment_name`, `letter_name`: names of segments and of dead letters.
+//! - `seek_to`: where a cursor goes.
+//! - `schema_name`: the schemas that can be printed.
+
+pub(crate) mod cli;
+pub(crate) mod format;
+pub(crate) mod help;
+pub(crate) mod letter_name;
+pub(crate) mod rate;
+pub(crate) mod schema_name;
+pub(crate) mod seek_to;
+pub(crate) mod segment_name;
+pub(crate) mod sink;
+pub(crate) mod when;

@@ -1,0 +1,23 @@
+//! The schemas that `gs-ctl schema` prints, as the command line names them.
+
+/// Commands whose answers have a schema. Variants bear no comments: clap would show them as help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum SchemaName {
+    Status,
+    Top,
+    ExporterList,
+    Exporter,
+    ExporterForget,
+    DeadLetterList,
+    DeadLetterShow,
+    DeadLetterReplay,
+    DeadLetterDrop,
+    Override,
+    SegmentList,
+    SegmentDescribe,
+    SegmentVerify,
+    ReplayList,
+    ReplayJob,
+    ReplayFile,
+    WalDump,
+}

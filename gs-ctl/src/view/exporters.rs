@@ -1,0 +1,176 @@
+//! Exporters as they are shown.
+
+use gophership_proto::view::exporter::ExporterView;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::arg::when::now_unix_nano;
+use crate::out::human;
+use crate::out::output::Answer;
+use crate::out::table::{Table, pairs};
+
+/// Characters of a last answer in a list.
+const ANSWER_CHARS: usize = 40;
+
+impl Answer for ExporterView {
+    fn table(&self) -> String {
+        let now = now_unix_nano();
+        let mut rows = standing(self, now);
+        rows.extend(counts(self, now));
+        rows.push(("Done", done(self)));
+        pairs(&rows)
+    }
+}
+
+/// Names and values of what an exporter is, and of what it does now.
+fn standing(exporter: &ExporterView, now: u64) -> Vec<(&'static str, String)> {
+    let e = exporter;
+    let last = match (&e.last_answer, e.last_answered_unix_nano) {
+        (None, _) => "-".to_owned(),
+        (Some(answer), at) => format!("{} ({})", human::one_line(answer), human::time(at)),
+    };
+    let sink = format!("{} {}", human::one_line(&e.kind), human::one_line(&e.endpoint));
+    let mut rows = vec![
+        ("Exporter", human::one_line(&e.name)),
+        (
+            "Sink",
+            format!("{sink}, compression {}", human::one_line(&e.compression)),
+        ),
+        ("State", format!("{} since {}", e.state, human::time(e.since_unix_nano))),
+        ("Last answer", last),
+    ];
+    if let Some(why) = &e.waiting {
+        let waited = human::age(e.waiting_since_unix_nano, now);
+        rows.push(("Waiting", format!("{} (for {waited})", human::one_line(why))));
+    }
+    if let Some(at) = e.next_attempt_unix_nano {
+        rows.push(("Tries again", human::time(at)));
+    }
+    rows
+}
+
+/// Names and values of what an exporter owes, has sent and has not sent.
+fn counts(exporter: &ExporterView, now: u64) -> [(&'static str, String); 6] {
+    let e = exporter;
+    let count = human::count;
+    let sent = format!(
+        "{} records in {} entries, {}",
+        count(e.sent_records),
+        count(e.sent_entries),
+        human::bytes(e.sent_bytes)
+    );
+    let requests = format!(
+        "{} in flight, {} failed, {} retried, {} split",
+        e.in_flight,
+        count(e.failed_requests),
+        count(e.retried_requests),
+        count(e.split_requests)
+    );
+    let not_sent = format!(
+        "{} records rejected, {} entries expired, {} given up, {} dropped, {} malformed, {} stretches unreadable",
+        count(e.rejected_records),
+        count(e.expired_entries),
+        count(e.given_up_entries),
+        count(e.dropped_entries),
+        count(e.malformed_entries),
+        count(e.unreadable_stretches)
+    );
+    let letters = format!("{} of at most {}", count(e.dead_letters), count(e.dead_letters_max));
+    [
+        ("Debt", debt_text(e.debt_bytes, e.debt_entries, e.oldest_unix_nano, now)),
+        ("Sent", sent),
+        ("Requests", requests),
+        ("Not sent", not_sent),
+        ("Dead letters", letters),
+        ("Pivots", count(e.pivots)),
+    ]
+}
+
+/// The last entry that is done, of each shard.
+fn done(exporter: &ExporterView) -> String {
+    let done = exporter.positions.iter().map(|p| {
+        let done = match p.done_lsn.as_deref().map(|lsn| (lsn, lsn.strip_suffix(":end"))) {
+            None => "-".to_owned(),
+            Some((_, Some(segment))) => format!("to the end of segment {segment}"),
+            Some((lsn, None)) => lsn.to_owned(),
+        };
+        format!("{}/{} {done}", p.node, p.shard)
+    });
+    done.collect::<Vec<_>>().join(", ")
+}
+
+/// A debt: bytes, entries, age of the oldest.
+pub(crate) fn debt_text(bytes: u64, entries: u64, oldest_unix_nano: Option<u64>, now: u64) -> String {
+    if entries == 0 {
+        return "none".to_owned();
+    }
+    format!(
+        "{} in {} entries, the oldest {} old",
+        human::bytes(bytes),
+        human::count(entries),
+        human::age(oldest_unix_nano, now)
+    )
+}
+
+/// All exporters.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ExporterList {
+    pub(crate) exporters: Vec<ExporterView>,
+}
+
+impl Answer for ExporterList {
+    fn table(&self) -> String {
+        self.rows(|answer| human::cut(answer, ANSWER_CHARS))
+    }
+
+    fn wide(&self) -> String {
+        self.rows(human::one_line)
+    }
+}
+
+impl ExporterList {
+    fn rows(&self, shown: impl Fn(&str) -> String) -> String {
+        let now = now_unix_nano();
+        let mut table = Table::new(&[
+            "NAME",
+            "STATE",
+            "ENDPOINT",
+            ">DEBT",
+            ">OLDEST",
+            ">SENT REC",
+            ">RETRIED",
+            ">DEAD",
+            "LAST ANSWER",
+        ]);
+        for e in &self.exporters {
+            table.row(vec![
+                human::one_line(&e.name),
+                e.state.to_owned(),
+                human::one_line(&e.endpoint),
+                human::bytes(e.debt_bytes),
+                human::age(e.oldest_unix_nano, now),
+                human::count(e.sent_records),
+                human::count(e.retried_requests),
+                human::count(e.dead_letters),
+                e.trouble().as_deref().map_or_else(|| "-".to_owned(), &shown),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// The exporters in short, for a view of the whole node.
+pub(crate) fn in_short(exporters: &[ExporterView], now: u64) -> String {
+    let mut table = Table::new(&["EXPORTER", "STATE", ">DEBT", ">OLDEST", ">SENT REC", ">DEAD"]);
+    for e in exporters {
+        table.row(vec![
+            human::one_line(&e.name),
+            e.state.to_owned(),
+            human::bytes(e.debt_bytes),
+            human::age(e.oldest_unix_nano, now),
+            human::count(e.sent_records),
+            human::count(e.dead_letters),
+        ]);
+    }
+    table.text()
+}

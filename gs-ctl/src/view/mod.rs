@@ -1,0 +1,11 @@
+//! What more than one command shows, as people see it and as data.
+//!
+//! - `zone`: the zone and its readings.
+//! - `exporters`: exporters, one and all.
+//! - `letters`: dead letters.
+//! - `jobs`: replay jobs.
+
+pub(crate) mod exporters;
+pub(crate) mod jobs;
+pub(crate) mod letters;
+pub(crate) mod zone;

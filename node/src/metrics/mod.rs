@@ -1,0 +1,62 @@
+//! The node's metrics, read at each scrape from the cells where they are counted.
+//! Names are `gophership_{component}_{metric}_{unit}`.
+//!
+//! One file a component, in the order of the exposition, over one builder:
+//!
+//! - `families`: families of metrics under construction.
+//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`: what each of them counts.
+
+mod exporters;
+mod families;
+mod ingester;
+mod machine;
+mod tls;
+mod vault;
+mod zone;
+
+use prometheus::core::Collector;
+
+use self::families::Families;
+use crate::node_state::NodeState;
+
+/// Every metric of the node, in the text format.
+///
+/// # Errors
+/// The encoder's, which only a fault of this folder can cause.
+pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
+    let mut out = Families::default();
+    out.gauge(
+        "gophership_node_ready",
+        "1 when the node is ready, else 0",
+        f64::from(u8::from(node.ready().is_ok())),
+    );
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
+    out.gauges(
+        "gophership_build_info",
+        "1, labelled with the version that runs",
+        [(build, 1.0)],
+    );
+    tls::tls(&mut out, node.tls());
+    if let Some(running) = node.running() {
+        let workers: Vec<_> = running.workers.iter().map(|w| w.snapshot()).collect();
+        ingester::ingester(&mut out, &workers);
+        ingester::budget(&mut out, &running.budget);
+        vault::vault(&mut out, &running.vault.status());
+        zone::zone(&mut out, &running.zone);
+        machine::machine(&mut out, &running.environment.load());
+        exporters::exporters(&mut out, &running.exporters.views());
+    }
+    out.encode(prometheus::process_collector::ProcessCollector::for_self().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_starting_has_metrics_too() {
+        let text = render(&NodeState::new("n".to_owned())).unwrap();
+        assert!(text.contains("gophership_node_ready 0"), "{text}");
+        assert!(text.contains("process_cpu_seconds_total"), "{text}");
+    }
+}
