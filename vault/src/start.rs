@@ -129,11 +129,11 @@ impl Start<'_> {
     pub(crate) fn shard(
         &mut self,
         id: ShardId,
-        seam: ShardSeam,
+        mut seam: ShardSeam,
     ) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
         let parts = self.parts;
         file_io::create_dir(&wal_dir(&parts.data, parts.node, id))?;
-        let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
+        let watermark = Arc::new(Watermark::new(seam.notify));
         let index = self.first_index(id);
         let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
         self.shards.push(Arc::clone(&shared));
@@ -146,7 +146,9 @@ impl Start<'_> {
             },
             Fill::Nothing,
         )?;
-        open_on_record(parts, &first.wal)?;
+        let replicas = (seam.placement)(first.wal.header.id);
+        open_on_record(parts, &first.wal, replicas)?;
+        shared.watermark.segment_opened(index, replicas);
         let wal = Arc::clone(&first.wal);
         let (spares_in, spares) = sync_channel::<SpareWal>(self.options.spares);
         let (to_syncer, files) = sync_channel(ROLLED_FILES_MAX);
@@ -183,6 +185,7 @@ impl Start<'_> {
         self.threads.push(thread);
         let kept = KeptShard {
             shared,
+            placement: seam.placement,
             spares: spares_in,
             next_index: next_index(index),
             handed: VecDeque::new(),

@@ -277,9 +277,17 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
         *seen.lock().unwrap() = status.dropped_since_start.1;
         status.dropped_since_start.0 >= 3
     });
+    let mut first = None;
+    wait("a segment that is there", || {
+        n += 1;
+        append(&mut writers[0], n, &payload(n, 1000));
+        first = sealed(&vault).first().map(|record| record.id);
+        first.is_some()
+    });
     // One that cannot go does not stand for the others.
-    ledger.hold(sealed(&vault)[0].id);
-    released.store(sealed(&vault)[0].id.index.get().into(), Ordering::Relaxed);
+    let first = first.unwrap();
+    ledger.hold(first);
+    released.store(first.index.get().into(), Ordering::Relaxed);
     let before = vault.status().dropped_since_start.0;
     wait("more drops", || {
         n += 1;

@@ -41,9 +41,10 @@ pub(crate) fn tail(
     }
     let (say, heard) = mpsc::channel(1);
     let runtime = Handle::current();
+    // What comes after the answer is shown, so where it begins is settled before.
+    let tail = Tail::new(vault, asked.last_entries, throttle);
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let tail = Tail::new(vault, asked.last_entries, throttle);
         tail.run(&say, &runtime);
     });
     Ok(stream::unfold(Some((heard, stop)), |state| async {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::parts::KeepParts;
-use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, open_record, prepare};
+use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, prepare};
 use super::unlink::confirm_gone;
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
@@ -148,7 +148,7 @@ impl Sealer {
         let Some(next) = &kept.unopened else {
             return ledger.seal_segment(record);
         };
-        let open = open_record(&next.wal);
+        let open = next.record();
         match ledger.roll(Some(record), &open) {
             Ok(()) => {
                 hand_over(&self.parts, kept);
