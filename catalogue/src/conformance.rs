@@ -18,6 +18,7 @@ use gophership_vault::{Identity, ReplicaSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::actor::Actor;
 use crate::apply::apply;
 use crate::catalogue::Catalogue;
 use crate::command::{Command, Reply};
@@ -79,6 +80,7 @@ fn one_of_each_kind() -> Vec<Command> {
         Command::SetNodeState {
             node: node(1),
             state: crate::node::NodeState::Draining,
+            seen: None,
         },
         open(id(1), 1),
         open(id(2), 1),
@@ -138,6 +140,7 @@ fn one_of_each_kind() -> Vec<Command> {
             key: "k".to_owned(),
             value: Some("v".to_owned()),
             at_ns: 11,
+            seen: None,
         },
         exporter("a"),
         Command::CommitCursors {
@@ -167,7 +170,7 @@ fn answers_survive_the_end_of_the_process(fixture: &mut dyn Fixture) {
     let mut catalogue = fixture.create();
     let mut model = state_of(&catalogue);
     for command in one_of_each_kind() {
-        let answer = catalogue.submit(command.clone()).unwrap();
+        let answer = catalogue.submit(Actor::Node, command.clone()).unwrap();
         assert_eq!(Ok(answer), apply(&mut model, &command), "{command:?}");
         catalogue = fixture.reopen(catalogue);
         assert_eq!(state_of(&catalogue), model, "{command:?}");
@@ -178,13 +181,21 @@ fn a_command_that_is_submitted_again_has_the_effect_of_once(fixture: &mut dyn Fi
     let mut catalogue = fixture.create();
     for command in one_of_each_kind() {
         let before = state_of(&catalogue);
-        let first = catalogue.submit(command.clone()).unwrap();
+        let first = catalogue.submit(Actor::Node, command.clone()).unwrap();
         let after = state_of(&catalogue);
         assert_ne!(before, after, "{command:?} is to change something");
-        assert_eq!(catalogue.submit(command.clone()).unwrap(), first, "{command:?}");
+        assert_eq!(
+            catalogue.submit(Actor::Node, command.clone()).unwrap(),
+            first,
+            "{command:?}"
+        );
         assert_eq!(state_of(&catalogue), after, "{command:?}");
         catalogue = fixture.reopen(catalogue);
-        assert_eq!(catalogue.submit(command.clone()).unwrap(), first, "{command:?}");
+        assert_eq!(
+            catalogue.submit(Actor::Node, command.clone()).unwrap(),
+            first,
+            "{command:?}"
+        );
         assert_eq!(state_of(&catalogue), after, "{command:?}");
     }
 }
@@ -193,7 +204,7 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
     let mut catalogue = fixture.create();
     let id = segment(1, 0, 1);
     for command in [up(1, 1), open(id, 1), exporter("a")] {
-        catalogue.submit(command).unwrap();
+        catalogue.submit(Actor::Node, command).unwrap();
     }
     let before = state_of(&catalogue);
     let why = TrimReason::Retention;
@@ -211,7 +222,7 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
             letters: vec![letter("a", id, 1), letter("a", segment(1, 0, 7), 1)],
         },
     ] {
-        let refused = catalogue.submit(command.clone());
+        let refused = catalogue.submit(Actor::Node, command.clone());
         assert!(
             matches!(refused, Err(CatalogueError::Refused(_))),
             "{command:?}: {refused:?}"
@@ -227,7 +238,7 @@ fn submitters_at_the_same_time_are_all_answered(fixture: &mut dyn Fixture) {
     const SHARDS: u16 = 8;
     const SEGMENTS: u32 = 4;
     let catalogue = fixture.create();
-    catalogue.submit(up(1, 1)).unwrap();
+    catalogue.submit(Actor::Node, up(1, 1)).unwrap();
     let begin = Barrier::new(usize::from(SHARDS));
     thread::scope(|threads| {
         for shard in 0..SHARDS {
@@ -237,9 +248,15 @@ fn submitters_at_the_same_time_are_all_answered(fixture: &mut dyn Fixture) {
                 for index in 1..=SEGMENTS {
                     let id = segment(1, shard, index);
                     let seal = seal_record(id, 1, 2);
-                    assert_eq!(catalogue.submit(open(id, 1)).unwrap(), Reply::Done);
-                    assert!(catalogue.submit(open(id, 2)).is_err(), "epoch 2 was never granted");
-                    assert_eq!(catalogue.submit(Command::Seal { seal }).unwrap(), Reply::Done);
+                    assert_eq!(catalogue.submit(Actor::Node, open(id, 1)).unwrap(), Reply::Done);
+                    assert!(
+                        catalogue.submit(Actor::Node, open(id, 2)).is_err(),
+                        "epoch 2 was never granted"
+                    );
+                    assert_eq!(
+                        catalogue.submit(Actor::Node, Command::Seal { seal }).unwrap(),
+                        Reply::Done
+                    );
                     assert_eq!(
                         catalogue.read(|s| s.segment_state(id)),
                         SegmentState::Sealed,
@@ -275,7 +292,7 @@ fn epochs_never_go_back(fixture: &mut dyn Fixture) {
 
 fn indexes_never_go_back(fixture: &mut dyn Fixture) {
     let mut catalogue = fixture.create();
-    catalogue.submit(up(1, 1)).unwrap();
+    catalogue.submit(Actor::Node, up(1, 1)).unwrap();
     let shard = ShardId::new(0);
     let id = segment(1, 0, 5);
     let why = TrimReason::Empty;
@@ -286,20 +303,24 @@ fn indexes_never_go_back(fixture: &mut dyn Fixture) {
         Command::Trim { id, why },
         Command::Unlinked { segments: vec![id] },
     ] {
-        catalogue.submit(command).unwrap();
+        catalogue.submit(Actor::Node, command).unwrap();
         assert_eq!(next(&catalogue), 6);
         catalogue = fixture.reopen(catalogue);
         assert_eq!(next(&catalogue), 6);
     }
     for passed_over in [3, 5] {
-        assert!(catalogue.submit(open(segment(1, 0, passed_over), 1)).is_err());
+        assert!(
+            catalogue
+                .submit(Actor::Node, open(segment(1, 0, passed_over), 1))
+                .is_err()
+        );
     }
 }
 
 fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
     let catalogue = fixture.create();
     for command in [register(2), up(2, 2), open(segment(2, 0, 1), 1)] {
-        catalogue.submit(command).unwrap();
+        catalogue.submit(Actor::Node, command).unwrap();
     }
     let epoch = catalogue.node_up(uuid(7), None).unwrap();
     let id = |index| segment(1, 0, index);
@@ -316,7 +337,7 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
     ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
     ledger.trim_segment(id(2), TrimReason::Retention).unwrap();
     catalogue
-        .submit(Command::BeginRecovery { id: id(3), at_ns: 1 })
+        .submit(Actor::Node, Command::BeginRecovery { id: id(3), at_ns: 1 })
         .unwrap();
     ledger.mark_lost(id(4)).unwrap();
     let known = [
@@ -361,7 +382,10 @@ fn any_history_leaves_the_rows_of_the_pure_transition(fixture: &mut dyn Fixture)
                 catalogue = fixture.borrow_mut().reopen(catalogue);
                 continue;
             };
-            match (catalogue.submit(command.clone()), apply(&mut model, &command)) {
+            match (
+                catalogue.submit(Actor::Node, command.clone()),
+                apply(&mut model, &command),
+            ) {
                 (Ok(answer), Ok(reply)) => prop_assert_eq!(answer, reply),
                 (Err(CatalogueError::Refused(answer)), Err(refusal)) => prop_assert_eq!(answer, refusal),
                 (answer, outcome) => prop_assert!(false, "{command:?}: {answer:?}, not {outcome:?}"),

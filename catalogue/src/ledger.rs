@@ -7,6 +7,7 @@ use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
 
+use crate::actor::Actor;
 use crate::catalogue::Catalogue;
 use crate::command::Command;
 use crate::error::CatalogueError;
@@ -22,7 +23,7 @@ impl CatalogueLedger {
     }
 
     fn submit(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
-        let answer = self.0.submit(command);
+        let answer = self.0.submit(Actor::Vault, command);
         answer.map(|_done| ()).map_err(|e| LedgerError {
             command: name,
             id,

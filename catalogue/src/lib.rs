@@ -1,6 +1,6 @@
 //! The catalogue: what is known about nodes, segments, jobs, exporters and cluster-wide settings.
 //!
-//! - [`command`]: what can be said to it, and its answers; [`refusal`]: those that say no. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
+//! - [`command`]: what can be said to it, and its answers; [`actor`]: who says it; [`refusal`]: those that say no. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
 //! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
 //! - [`catalogue`]: the trait that everything above a catalogue uses; through it a catalogue is the vault's
@@ -8,6 +8,7 @@
 //! - [`local`]: the catalogue of one node, over redb. [`memory`]: one that keeps nothing, for tests and benches. What
 //!   both must do is one suite, `conformance`, behind the feature `testkit`.
 
+pub mod actor;
 pub mod apply;
 pub mod catalogue;
 pub mod command;
@@ -25,9 +26,10 @@ pub mod row;
 pub mod segment;
 pub mod state;
 
+pub use actor::Actor;
 pub use apply::apply;
 pub use catalogue::Catalogue;
-pub use command::{Command, Outcome, Refusal, Reply};
+pub use command::{Command, Outcome, Refusal, Reply, Request};
 pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;
 pub use memory::MemoryCatalogue;

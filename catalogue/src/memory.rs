@@ -9,7 +9,7 @@ use gophership_vault::Identity;
 
 use crate::apply::apply;
 use crate::catalogue::Catalogue;
-use crate::command::{Command, Reply};
+use crate::command::{Command, Reply, Request};
 use crate::error::CatalogueError;
 use crate::state::State;
 
@@ -50,9 +50,9 @@ impl Catalogue for MemoryCatalogue {
         self.identity
     }
 
-    fn submit(&self, command: Command) -> Result<Reply, CatalogueError> {
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(apply(&mut state, &command)?)
+        Ok(apply(&mut state, &request.command)?)
     }
 
     fn view(&self, f: &mut dyn FnMut(&State)) {

@@ -163,6 +163,10 @@ fn jobs() -> impl Strategy<Value = JobId> {
     (1..4u64).prop_map(|n| JobId::new(n).unwrap())
 }
 
+fn seen() -> impl Strategy<Value = Option<u64>> {
+    prop::option::weighted(0.3, 0..4u64)
+}
+
 fn why() -> impl Strategy<Value = TrimReason> {
     prop::sample::select(vec![TrimReason::Empty, TrimReason::Retention, TrimReason::Dropped])
 }
@@ -215,8 +219,8 @@ pub fn command() -> impl Strategy<Value = Command> {
             node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), seen: None, at_ns
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
-        1 => (1..3u32, any::<bool>()).prop_map(|(n, d)| Command::SetNodeState {
-            node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }
+        1 => (1..3u32, any::<bool>(), seen()).prop_map(|(n, d, seen)| Command::SetNodeState {
+            node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }, seen
         }),
         8 => (ids(), 1..4u64, 1..3u8, replicas(), prop::option::of(seal()), at.clone()).prop_map(
             |(id, e, f, replicas, seal, at_ns)| Command::Roll {
@@ -242,8 +246,8 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (jobs(), result, at.clone()).prop_map(|(job, result, at_ns)| Command::FinishJob { job, result, at_ns }),
         1 => (jobs(), at.clone()).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
-        2 => (text.clone(), prop::option::of(text), at).prop_map(|(key, value, at_ns)| Command::SetConfig {
-            key, value, at_ns
+        2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(|(key, value, seen, at_ns)| Command::SetConfig {
+            key, value, seen, at_ns
         }),
     ]
 }

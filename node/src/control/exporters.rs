@@ -139,7 +139,7 @@ pub(super) fn drop_letters(
     by: &str,
 ) -> Result<v1::DropDeadLettersReply, Status> {
     let letters = selected(context, selection)?;
-    let dropped = context.exporters.drop_letters(&selection.exporter, letters);
+    let dropped = context.exporters.drop_letters(&selection.exporter, letters, by);
     let dropped = dropped.map_err(|e| refused(&e))?;
     tracing::warn!(
         exporter = selection.exporter,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gophership_catalogue::Command;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1;
 use gophership_somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
 use gophership_vault::time::now_unix_nano;
@@ -68,7 +68,7 @@ pub(super) fn set(
         set_ns: now_unix_nano(),
     };
     let value = serde_json::to_string(&kept).map_err(|e| Status::internal(e.to_string()))?;
-    keep(context, Some(value))?;
+    keep(context, Some(value), &kept.by)?;
     let forced = Override {
         zone,
         reason: kept.reason,
@@ -80,20 +80,21 @@ pub(super) fn set(
 }
 
 pub(super) fn clear(context: &ControlContext, by: &str) -> Result<v1::ZoneStatus, Status> {
-    keep(context, None)?;
+    keep(context, None, by)?;
     context.zone.clear(by, Instant::now());
     Ok(status(context))
 }
 
-fn keep(context: &ControlContext, value: Option<String>) -> Result<(), Status> {
+fn keep(context: &ControlContext, value: Option<String>, by: &str) -> Result<(), Status> {
     let command = Command::SetConfig {
         key: SETTING.to_owned(),
         value,
         at_ns: now_unix_nano(),
+        seen: None,
     };
     context
         .catalogue
-        .submit(command)
+        .submit(Actor::operator(by), command)
         .map(drop)
         .map_err(|e| convert::catalogue_status(&e))
 }
