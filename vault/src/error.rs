@@ -92,15 +92,25 @@ pub enum VaultError {
     /// The segment can be read, so there is no reason to give it up.
     #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
     NotUnreadable(SegmentId),
-    /// A block that a peer sent does not follow what is here, or is not what it should be.
-    #[error("block {block_no} of segment {id} was not taken: {why}")]
-    BlockRefused {
-        /// Of which segment.
+    /// A frame that a segment's owner sent was not taken.
+    #[error("frame {frame_no} of segment {id} was not taken: {why}")]
+    FrameRefused {
+        /// The segment.
         id: SegmentId,
-        /// Which block.
-        block_no: u32,
-        /// Why.
+        /// The frame's place in it, from 0.
+        frame_no: u32,
+        /// The reason.
         why: &'static str,
+    },
+    /// A recovery of a segment is not the newest one.
+    #[error("recovery {number} of segment {id} is not obeyed: recovery {promised} has begun")]
+    StaleRecovery {
+        /// The segment.
+        id: SegmentId,
+        /// The number of the recovery that asks.
+        number: u64,
+        /// The highest number that was promised.
+        promised: u64,
     },
     /// The catalogue did not take a command.
     #[error(transparent)]
@@ -118,7 +128,8 @@ impl VaultError {
             | Self::OfAnotherKind { .. }
             | Self::NoSuchSegment(_)
             | Self::NotUnreadable(_)
-            | Self::BlockRefused { .. } => Disposition::Invalid,
+            | Self::FrameRefused { .. }
+            | Self::StaleRecovery { .. } => Disposition::Invalid,
             Self::NotSealed(_) => Disposition::Retry,
             Self::Ledger(error) => error.disposition,
         }

@@ -229,7 +229,7 @@ fn whole_segment() -> (Vec<u8>, Vec<(Lsn, Vec<u8>)>) {
         builder.add(at(n * 2), &meta(states[n as usize % 5]), &payload);
         entries.push((at(n * 2), payload));
         if n % 3 == 0
-            && let Some(block) = builder.cut()
+            && let Some(block) = builder.cut(None)
         {
             blocks.push(crate::segment::block::BlockRow {
                 offset: bytes.len() as u64,

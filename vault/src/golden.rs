@@ -151,7 +151,7 @@ fn mixed(path: &Path) {
             let (meta, payload) = entry(*n);
             builder.add(Lsn::at(header.id.index, EntryNumber::new(*n).unwrap()), &meta, &payload);
         }
-        file.append(&builder.cut().unwrap()).unwrap();
+        file.append(&builder.cut(None).unwrap()).unwrap();
     }
     let hole = |first, last, reason| Hole {
         first: EntryNumber::new(first).unwrap(),

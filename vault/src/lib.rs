@@ -44,7 +44,8 @@ pub mod time;
 mod vault;
 mod wal;
 
-pub use copies::replica::{ReplicaAck, ReplicaSegment};
+pub use copies::promise::RecoveryNumber;
+pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
 pub use data_dir::{DataDir, Identity};
 pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
 pub use keep::ballast::start_bytes;
@@ -59,7 +60,7 @@ pub use recover::{Inventory, take_inventory};
 pub use replicas::{NodeSet, ReplicaSet};
 pub use seam::{Placement, ShardSeam};
 pub use segment::block::BlockRow;
-pub use segment::cutter::{BlockSink, OutBlock};
+pub use segment::cutter::{BlockSink, TailFrame};
 pub use segment::footer::{Hole, HoleReason};
 pub use segment::header::SegmentHeader;
 pub use segment::reader::SegmentFault;

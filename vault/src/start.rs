@@ -2,7 +2,7 @@
 //!
 //! **Invariants.** I1: a start that fails half-way leaves no thread behind. I2: a thread that panics fails the shards that need it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -12,7 +12,7 @@ use crate::file_io;
 use crate::ids::{LogId, SegmentId, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::SealRequest;
-use crate::keep::spares::{KeptShard, make_file, next_index, open_on_record};
+use crate::keep::spares::{KeptShard, SegmentCopies, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::options::VaultOptions;
@@ -190,6 +190,7 @@ impl Start<'_> {
             next_index: next_index(index),
             handed: VecDeque::new(),
             cut: None,
+            copies: BTreeMap::from([(index, SegmentCopies::of(replicas))]),
             to_seal: VecDeque::new(),
             reusable: Vec::new(),
             unopened: None,

@@ -7,12 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use gophership_vault::ids::{ClusterId, LogId, NodeId, SegmentId};
+use gophership_vault::ids::{LogId, NodeId, SegmentId};
 use gophership_vault::ledger::{Ledger, SealRecord};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{DataDir, SegmentState, ShardSeam, ShardWriter, Vault};
 use support::*;
-use uuid::Uuid;
 
 fn node(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
@@ -24,10 +23,7 @@ fn file_of(id: SegmentId) -> String {
 
 /// Opens the vault of node 2, which joined a cluster.
 fn open_second(dir: &Path, ledger: &Arc<FaultyLedger>) -> (Vault, Vec<ShardWriter>) {
-    let data = DataDir::open_or_join(dir, true, |_| Ok((ClusterId(Uuid::from_bytes([5; 16])), node(2)))).unwrap();
-    let seams = vec![ShardSeam::alone(Box::new(|| {}))];
-    let epoch = ledger.next_epoch();
-    Vault::open(data, &options(1), epoch, Arc::clone(ledger) as Arc<dyn Ledger>, seams).unwrap()
+    open_node(2, dir, ledger)
 }
 
 /// Segments that node 1 sealed, with copies of the first two of them in `dir`, on record in the ledger of node 2.
@@ -50,7 +46,7 @@ fn with_copies(dir: &Path) -> (Arc<FaultyLedger>, Vec<SealRecord>, Vec<Vec<u8>>)
     let entries = records.iter().map(|record| record.stats.entries).sum();
     vault.close(writers);
     (
-        FaultyLedger::of_the_second_node(&records),
+        FaultyLedger::of_node(node(2), &records),
         records,
         (1..=entries).map(|n| payload(n, 1000)).collect(),
     )
@@ -64,7 +60,7 @@ fn read_log(vault: &Vault, log: LogId) -> (Vec<Vec<u8>>, usize) {
 #[test]
 fn copies_are_counted_shown_verified_and_read() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[]));
     vault.close(writers);
     let (ledger, records, payloads) = with_copies(dir.path());
     let (vault, mut writers) = open_second(dir.path(), &ledger);
@@ -107,7 +103,7 @@ fn copies_are_counted_shown_verified_and_read() {
 #[test]
 fn a_damaged_copy_costs_what_is_damaged_and_one_that_is_gone_is_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[]));
     vault.close(writers);
     let (ledger, records, payloads) = with_copies(dir.path());
     let path = dir.path().join(file_of(records[1].id));
@@ -135,7 +131,7 @@ fn a_damaged_copy_costs_what_is_damaged_and_one_that_is_gone_is_shown() {
 #[test]
 fn a_copy_is_trimmed_by_no_retention_of_this_node() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[]));
     vault.close(writers);
     let (ledger, records, _) = with_copies(dir.path());
     let data = DataDir::open(dir.path(), true).unwrap();

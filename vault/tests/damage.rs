@@ -15,7 +15,7 @@ use gophership_vault::entry::EntryState;
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
-    BlockRow, BlockSink, DataDir, Hole, HoleReason, OutBlock, ScanFault, SegmentHeader, ShardSeam, StoredEntry, Vault,
+    BlockRow, BlockSink, DataDir, Hole, HoleReason, ScanFault, SegmentHeader, ShardSeam, StoredEntry, TailFrame, Vault,
     VaultOptions,
 };
 use support::*;
@@ -27,7 +27,7 @@ struct Nowhere;
 
 impl BlockSink for Nowhere {
     fn begin(&mut self, _: &SegmentHeader) {}
-    fn block(&mut self, _: OutBlock<'_>) {}
+    fn frame(&mut self, _: TailFrame<'_>) {}
     fn complete(&mut self, _: SegmentId) {}
 }
 
@@ -580,7 +580,7 @@ struct Counting(Arc<AtomicUsize>);
 
 impl BlockSink for Counting {
     fn begin(&mut self, _: &SegmentHeader) {}
-    fn block(&mut self, _: OutBlock<'_>) {
+    fn frame(&mut self, _: TailFrame<'_>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
     fn complete(&mut self, _: SegmentId) {}

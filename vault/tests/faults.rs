@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use gophership_vault::ids::{Lsn, SegmentId, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    AppendError, BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, SegmentState, ShardCursor, ShardSeam,
-    Vault, VaultError,
+    AppendError, BlockSink, DataDir, SegmentHeader, SegmentState, ShardCursor, ShardSeam, TailFrame, Vault, VaultError,
 };
 use support::*;
 
@@ -64,8 +63,8 @@ type Sent = (SegmentId, u32, Vec<u8>);
 
 impl BlockSink for Kept {
     fn begin(&mut self, _: &SegmentHeader) {}
-    fn block(&mut self, b: OutBlock<'_>) {
-        self.0.lock().unwrap().push((b.id, b.block_no, b.bytes.to_vec()));
+    fn frame(&mut self, b: TailFrame<'_>) {
+        self.0.lock().unwrap().push((b.id, b.frame_no, b.bytes.to_vec()));
     }
     fn complete(&mut self, _: SegmentId) {}
 }
@@ -112,16 +111,16 @@ fn a_block_that_is_sent_again_after_a_failed_write_is_the_same() {
     vault.close(writers);
     let mut first: BTreeMap<(SegmentId, u32), Vec<u8>> = BTreeMap::new();
     let mut again = 0;
-    for (id, block_no, bytes) in sink.0.lock().unwrap().iter() {
-        match first.get(&(*id, *block_no)) {
+    for (id, frame_no, bytes) in sink.0.lock().unwrap().iter() {
+        match first.get(&(*id, *frame_no)) {
             Some(before) => {
                 assert!(
                     before == bytes,
-                    "block {block_no} was another one when it was sent again"
+                    "block {frame_no} was another one when it was sent again"
                 );
                 again += 1;
             }
-            None => drop(first.insert((*id, *block_no), bytes.clone())),
+            None => drop(first.insert((*id, *frame_no), bytes.clone())),
         }
     }
     assert!(again >= 9, "the writes failed, so blocks were sent again: {again}");
@@ -627,8 +626,8 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
         fn begin(&mut self, header: &SegmentHeader) {
             self.0.lock().unwrap().get_or_insert_with(|| header.clone());
         }
-        fn block(&mut self, b: OutBlock<'_>) {
-            self.1.block(b);
+        fn frame(&mut self, b: TailFrame<'_>) {
+            self.1.frame(b);
         }
         fn complete(&mut self, _: SegmentId) {}
     }
@@ -644,26 +643,32 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     wait("a block", || !sink.1.0.lock().unwrap().is_empty());
     vault.close(writers);
     let header = sink.0.lock().unwrap().clone().unwrap();
-    let (id, block_no, bytes) = sink.1.0.lock().unwrap()[0].clone();
-    let block = OutBlock {
+    let (id, frame_no, bytes) = sink.1.0.lock().unwrap()[0].clone();
+    let block = TailFrame {
         id,
         epoch,
-        block_no,
+        frame_no,
         bytes: &bytes,
         crc: crc32fast::hash(&bytes),
         last_lsn,
     };
     let copy_dir = tempfile::tempdir().unwrap();
-    let mut copy = ReplicaSegment::open(copy_dir.path(), header.clone()).unwrap();
+    let second = FaultyLedger::of_node(NodeId::new(2).unwrap(), &[]);
+    let (peer, peer_writers) = open_node(2, copy_dir.path(), &second);
+    let mut copy = peer.copy_segment(header.clone()).unwrap();
+    copy.append(block).unwrap();
+    assert_eq!(copy.last_ack(), None, "it is written, and not synced");
     fail::cfg("file.sync", "1*return->off").unwrap();
-    assert!(matches!(copy.append(block), Err(VaultError::Io { .. })));
-    assert!(
-        matches!(copy.append(block), Err(VaultError::BlockRefused { .. })),
-        "it is not known to be synced"
-    );
+    assert!(matches!(copy.sync(), Err(VaultError::Io { .. })));
+    assert_eq!(copy.last_ack(), None, "it is not known to be synced");
+    assert!(matches!(copy.append(block), Err(VaultError::FrameRefused { .. })));
+    assert_eq!(copy.sync().unwrap(), None, "a failed sync is not tried again");
     drop(copy);
-    let mut copy = ReplicaSegment::open(copy_dir.path(), header).unwrap();
-    assert_eq!(copy.append(block).unwrap().last_lsn, last_lsn);
+    let mut copy = peer.copy_segment(header).unwrap();
+    copy.append(block).unwrap();
+    assert_eq!(copy.sync().unwrap().unwrap().last_lsn, last_lsn);
+    drop(copy);
+    peer.close(peer_writers);
 }
 
 #[test]

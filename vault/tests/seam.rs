@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,35 +14,35 @@ use std::time::Duration;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
-    BlockSink, DataDir, NodeSet, OutBlock, Placement, ReplicaSegment, ReplicaSet, SegmentHeader, ShardSeam,
-    ShardWriter, Vault, VaultError, VaultOptions, Watermark, verify_segment,
+    BlockSink, DataDir, NodeSet, Placement, ReplicaAck, ReplicaSegment, ReplicaSet, SegmentHeader, ShardSeam,
+    ShardWriter, TailFrame, Vault, VaultError, VaultOptions, Watermark, verify_segment,
 };
 use support::*;
 
 #[derive(Clone)]
-struct Block {
+struct Frame {
     id: SegmentId,
     epoch: Epoch,
-    block_no: u32,
+    frame_no: u32,
     bytes: Vec<u8>,
     crc: u32,
     last_lsn: Lsn,
 }
 
-impl Block {
-    fn out(&self) -> OutBlock<'_> {
+impl Frame {
+    fn out(&self) -> TailFrame<'_> {
         let Self {
             id,
             epoch,
-            block_no,
+            frame_no,
             crc,
             last_lsn,
             ..
         } = *self;
-        OutBlock {
+        TailFrame {
             id,
             epoch,
-            block_no,
+            frame_no,
             bytes: &self.bytes,
             crc,
             last_lsn,
@@ -52,7 +53,7 @@ impl Block {
 #[derive(Clone)]
 enum Message {
     Begin(SegmentHeader),
-    Block(Block),
+    Frame(Frame),
     Complete(SegmentId),
 }
 
@@ -60,7 +61,7 @@ impl Message {
     fn id(&self) -> SegmentId {
         match self {
             Self::Begin(header) => header.id,
-            Self::Block(block) => block.id,
+            Self::Frame(frame) => frame.id,
             Self::Complete(id) => *id,
         }
     }
@@ -93,12 +94,22 @@ impl Tap {
         receiver
     }
 
-    fn blocks(&self) -> Vec<Block> {
+    /// The header of the first segment.
+    fn header(&self) -> SegmentHeader {
+        let link = self.0.lock().unwrap();
+        let begun = link.log.iter().find_map(|message| match message {
+            Message::Begin(header) => Some(header.clone()),
+            Message::Frame(_) | Message::Complete(_) => None,
+        });
+        begun.unwrap()
+    }
+
+    fn frames(&self) -> Vec<Frame> {
         let link = self.0.lock().unwrap();
         link.log
             .iter()
             .filter_map(|m| {
-                if let Message::Block(b) = m {
+                if let Message::Frame(b) = m {
                     Some(b.clone())
                 } else {
                     None
@@ -113,11 +124,11 @@ impl BlockSink for Tap {
         self.send(Message::Begin(header.clone()));
     }
 
-    fn block(&mut self, b: OutBlock<'_>) {
-        self.send(Message::Block(Block {
+    fn frame(&mut self, b: TailFrame<'_>) {
+        self.send(Message::Frame(Frame {
             id: b.id,
             epoch: b.epoch,
-            block_no: b.block_no,
+            frame_no: b.frame_no,
             bytes: b.bytes.to_vec(),
             crc: b.crc,
             last_lsn: b.last_lsn,
@@ -129,7 +140,43 @@ impl BlockSink for Tap {
     }
 }
 
-/// A peer: takes blocks into its folder and answers, until the stream ends. Gives back the digest of each segment it completed.
+/// Where a peer lives, over its restarts.
+struct PeerHome {
+    node: NodeId,
+    dir: tempfile::TempDir,
+    ledger: Arc<FaultyLedger>,
+}
+
+impl PeerHome {
+    fn new(node: u32) -> Self {
+        let node = NodeId::new(node).unwrap();
+        Self {
+            node,
+            dir: tempfile::tempdir().unwrap(),
+            ledger: FaultyLedger::of_node(node, &[]),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Opens its vault, for a test that takes frames by itself.
+    fn open(&self) -> (Vault, Vec<ShardWriter>) {
+        open_node(self.node.get(), self.path(), &self.ledger)
+    }
+}
+
+/// Syncs what a peer has of a segment, and answers for it.
+fn answer(node: NodeId, copy: &mut ReplicaSegment, mark: &Watermark, answers: &Mutex<Option<Lsn>>) {
+    if let Some(ack) = copy.sync().unwrap() {
+        mark.peer_synced(node, ack.last_lsn);
+        let mut answered = answers.lock().unwrap();
+        *answered = (*answered).max(Some(ack.last_lsn));
+    }
+}
+
+/// A peer: takes frames into its folder and answers, until the stream ends. Gives back the digest of each segment it completed.
 struct Peer {
     stop: Arc<OnceLock<()>>,
     /// The last entry that it answered for.
@@ -138,37 +185,57 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(node: u32, data: &Path, tap: &Tap, mark: Arc<Watermark>) -> Self {
-        Self::start_with(node, data, tap, mark, |_| true)
+    fn start(home: &PeerHome, owner: &Owner) -> Self {
+        Self::start_with(home, owner, |_| true)
     }
 
     /// One that only gets the segments that `takes` says.
-    fn start_with(node: u32, data: &Path, tap: &Tap, mark: Arc<Watermark>, takes: fn(SegmentId) -> bool) -> Self {
-        let node = NodeId::new(node).unwrap();
-        let (stream, data, stop) = (tap.join(), data.to_path_buf(), Arc::new(OnceLock::new()));
+    fn start_with(home: &PeerHome, owner: &Owner, takes: fn(SegmentId) -> bool) -> Self {
+        let (stream, stop) = (owner.tap.join(), Arc::new(OnceLock::new()));
+        let (mark, owner) = (owner.mark(), owner.vault.clone());
         let (stopped, answered) = (Arc::clone(&stop), Arc::<Mutex<Option<Lsn>>>::default());
         let answers = Arc::clone(&answered);
+        let (node, vault) = (home.node, open_node(home.node.get(), home.dir.path(), &home.ledger));
         let thread = thread::spawn(move || {
+            let (vault, writers) = vault;
             let mut open: BTreeMap<SegmentId, ReplicaSegment> = BTreeMap::new();
             let mut done = BTreeMap::new();
             while stopped.get().is_none() {
-                match stream.recv_timeout(Duration::from_millis(5)) {
-                    Ok(message) if !takes(message.id()) => {}
-                    Ok(Message::Begin(header)) => {
-                        drop(open.insert(header.id, ReplicaSegment::open(&data, header).unwrap()))
+                let Ok(first) = stream.recv_timeout(Duration::from_millis(5)) else {
+                    continue;
+                };
+                // One sync does for all that came meanwhile.
+                let mut written = BTreeSet::new();
+                for message in std::iter::once(first).chain(stream.try_iter().take(50)) {
+                    match message {
+                        message if !takes(message.id()) => {}
+                        Message::Begin(header) => {
+                            let id = header.id;
+                            // The owner cut it anew: what is open goes on.
+                            if let Entry::Vacant(place) = open.entry(id) {
+                                let copy = place.insert(vault.copy_segment(header).unwrap());
+                                mark.peer_restarted(node, id.index, copy.last_ack().map(|ack| ack.last_lsn));
+                            }
+                        }
+                        Message::Frame(frame) => {
+                            open.get_mut(&frame.id).unwrap().append(frame.out()).unwrap();
+                            written.insert(frame.id);
+                        }
+                        Message::Complete(id) => {
+                            answer(node, open.get_mut(&id).unwrap(), &mark, &answers);
+                            written.remove(&id);
+                            let digest = open.remove(&id).unwrap().complete().unwrap();
+                            owner.copy_completed(id, node, digest);
+                            done.insert(id, digest);
+                        }
                     }
-                    Ok(Message::Block(block)) => {
-                        let ack = open.get_mut(&block.id).unwrap().append(block.out()).unwrap();
-                        assert!(ack.block_no >= block.block_no && ack.last_lsn >= block.last_lsn);
-                        mark.peer_synced(node, ack.last_lsn);
-                        *answers.lock().unwrap() = Some(ack.last_lsn);
-                    }
-                    Ok(Message::Complete(id)) => {
-                        done.insert(id, open.remove(&id).unwrap().complete(&data).unwrap());
-                    }
-                    Err(_) => {}
+                }
+                for id in written {
+                    answer(node, open.get_mut(&id).unwrap(), &mark, &answers);
                 }
             }
+            drop((open, owner));
+            vault.close(writers);
             done
         });
         Self { stop, answered, thread }
@@ -250,48 +317,35 @@ impl Owner {
     }
 }
 
+fn file_name(id: SegmentId) -> String {
+    format!("segments/{:010}/{:04}/{:012}.seg", id.node, id.shard.get(), id.index)
+}
+
 fn same_digests(owner: &Owner, peer_dir: &Path, digests: &BTreeMap<SegmentId, [u8; 32]>) {
     let sealed = sealed(&owner.vault);
     assert!(sealed.len() > 1);
     for record in sealed {
         assert_eq!(digests.get(&record.id), Some(&record.digest), "{}", record.id);
-        let name = format!(
-            "segments/{:010}/{:04}/{:012}.seg",
-            record.id.node,
-            record.id.shard.get(),
-            record.id.index
-        );
-        let report = verify_segment(&peer_dir.join(&name), record.id, Some(record.digest), &mut |_, _| {}).unwrap();
+        let path = peer_dir.join(file_name(record.id));
+        let report = verify_segment(&path, record.id, Some(record.digest), &mut |_, _| {}).unwrap();
         assert!(report.ok, "{:?}", report.faults);
-        assert_eq!(
-            std::fs::read(peer_dir.join(&name)).unwrap(),
-            std::fs::read(owner.dir.path().join(&name)).unwrap(),
-            "byte for byte"
-        );
     }
 }
 
 /// Waits until the peers have completed as many segments as the owner has sealed.
 fn wait_complete(owner: &Owner, peer_dir: &Path) {
     wait("the copies", || {
-        sealed(&owner.vault).iter().all(|r| {
-            peer_dir
-                .join(format!(
-                    "segments/{:010}/{:04}/{:012}.seg",
-                    r.id.node,
-                    r.id.shard.get(),
-                    r.id.index
-                ))
-                .exists()
-        })
+        sealed(&owner.vault)
+            .iter()
+            .all(|r| peer_dir.join(file_name(r.id)).exists())
     });
 }
 
 #[test]
 fn acks_wait_for_the_peer_and_both_end_with_the_same_segments() {
     let mut owner = owner(set(&[2], 2), &options(1));
-    let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
+    let copy = PeerHome::new(2);
+    let peer = Peer::start(&copy, &owner);
     let last = owner.append(0, 400);
     wait_acked(&owner.writers[0], last);
     wait("sealing", || sealed(&owner.vault).len() >= 3);
@@ -313,8 +367,8 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
         "what is not acknowledged is not read"
     );
     // The peer comes late, and is told everything.
-    let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
+    let copy = PeerHome::new(2);
+    let peer = Peer::start(&copy, &owner);
     wait_acked(&owner.writers[0], last);
     assert_eq!(payloads(&owner.vault, 0).len(), 200);
     peer.stop();
@@ -330,15 +384,15 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
 fn one_of_two_peers_is_enough_for_two_copies_and_not_for_three() {
     for (copies, acked) in [(2, true), (3, false)] {
         let mut owner = owner(set(&[2, 3], copies), &options(1));
-        let copy = tempfile::tempdir().unwrap();
-        let peer = Peer::start(3, copy.path(), &owner.tap, owner.mark());
+        let copy = PeerHome::new(3);
+        let peer = Peer::start(&copy, &owner);
         let last = owner.append(0, 50);
         owner.wait_durable(last);
         if acked {
             wait_acked(&owner.writers[0], last);
         } else {
             wait("the peer", || {
-                owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+                owner.tap.frames().last().is_some_and(|b| b.last_lsn == last)
             });
             assert_eq!(owner.mark().acked(), None);
         }
@@ -350,14 +404,14 @@ fn one_of_two_peers_is_enough_for_two_copies_and_not_for_three() {
 #[test]
 fn a_restarted_peer_goes_on_from_what_it_has() {
     let mut owner = owner(set(&[2], 2), &options(1));
-    let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
+    let copy = PeerHome::new(2);
+    let peer = Peer::start(&copy, &owner);
     let last = owner.append(0, 130);
     wait_acked(&owner.writers[0], last);
     peer.stop();
     let last = owner.append(130, 400);
     owner.wait_durable(last);
-    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
+    let peer = Peer::start(&copy, &owner);
     wait_acked(&owner.writers[0], last);
     wait("sealing", || sealed(&owner.vault).len() >= 3);
     wait_complete(&owner, copy.path());
@@ -365,146 +419,355 @@ fn a_restarted_peer_goes_on_from_what_it_has() {
     owner.close();
 }
 
-/// The blocks and the header of the owner's first segment.
-fn some_blocks() -> (SegmentHeader, Vec<Block>) {
+/// The header and the frames of the owner's first segment.
+fn some_frames() -> (SegmentHeader, Vec<Frame>) {
     let mut owner = owner(ReplicaSet::ALONE, &options(1));
     for n in 0..4 {
         let last = owner.append(n * 10, n * 10 + 10);
         wait("a block", || {
-            owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+            owner.tap.frames().last().is_some_and(|b| b.last_lsn == last)
         });
     }
-    let header = owner.tap.0.lock().unwrap().log.iter().find_map(|m| {
-        if let Message::Begin(h) = m {
-            Some(h.clone())
-        } else {
-            None
-        }
-    });
-    let blocks = owner.tap.blocks();
+    let (header, frames) = (owner.tap.header(), owner.tap.frames());
     owner.close();
-    (header.unwrap(), blocks)
+    (header, frames)
+}
+
+/// Takes frames, each with a sync of its own, and gives the answers.
+fn take(copy: &mut ReplicaSegment, frames: &[Frame]) -> Vec<ReplicaAck> {
+    let one = |frame: &Frame| {
+        copy.append(frame.out()).unwrap();
+        copy.sync().unwrap().unwrap()
+    };
+    frames.iter().map(one).collect()
+}
+
+/// Why a frame is refused.
+fn refused(copy: &mut ReplicaSegment, frame: &Frame) -> &'static str {
+    match copy.append(frame.out()) {
+        Err(VaultError::FrameRefused { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The file of a copy that is not complete.
+fn open_file(home: &PeerHome, header: &SegmentHeader) -> std::path::PathBuf {
+    let SegmentId { node, shard, index } = header.id;
+    let name = format!("segments/{node:010}/{:04}/{index:012}.open", shard.get());
+    home.path().join(name)
 }
 
 #[test]
-fn an_equal_resend_is_taken_and_another_block_is_refused() {
-    let (header, blocks) = some_blocks();
-    let (_, others) = some_blocks();
-    let dir = tempfile::tempdir().unwrap();
-    let mut copy = ReplicaSegment::open(dir.path(), header.clone()).unwrap();
-    let acks: Vec<_> = blocks.iter().map(|b| copy.append(b.out()).unwrap()).collect();
-    for (block, ack) in blocks.iter().zip(&acks) {
-        assert_eq!(copy.append(block.out()).unwrap(), *ack);
-    }
+fn an_equal_resend_is_taken_and_another_frame_is_refused_and_kept_as_evidence() {
+    let (header, frames) = some_frames();
+    let (_, others) = some_frames();
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let acks = take(&mut copy, &frames);
+    take(&mut copy, &frames);
+    assert_eq!(copy.last_ack(), acks.last().copied());
     drop(copy);
-    let mut copy = ReplicaSegment::open(dir.path(), header.clone()).unwrap();
-    assert_eq!(copy.last_ack().as_ref(), acks.last(), "it goes on from what is there");
-    for (block, ack) in blocks.iter().zip(&acks) {
-        assert_eq!(copy.append(block.out()).unwrap(), *ack);
-    }
-    let refused = |copy: &mut ReplicaSegment, block: &Block| match copy.append(block.out()) {
-        Err(VaultError::BlockRefused { why, .. }) => why,
-        other => panic!("{other:?}"),
-    };
+    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    assert_eq!(copy.last_ack(), acks.last().copied(), "it goes on from what is there");
+    take(&mut copy, &frames);
     // Another boot's, another CRC, other content under a known number, a number too far, a chain that does not fit.
     let epoch = Epoch::new(9).unwrap();
-    assert!(
-        refused(
-            &mut copy,
-            &Block {
-                epoch,
-                ..blocks[0].clone()
-            }
-        )
-        .contains("another boot")
-    );
-    assert!(
-        refused(
-            &mut copy,
-            &Block {
-                crc: 1,
-                ..blocks[0].clone()
-            }
-        )
-        .contains("CRC")
-    );
-    let mut other = blocks[1].clone();
+    let of_another_boot = Frame {
+        epoch,
+        ..frames[0].clone()
+    };
+    assert!(refused(&mut copy, &of_another_boot).contains("another boot"));
+    let with_another_crc = Frame {
+        crc: 1,
+        ..frames[0].clone()
+    };
+    assert!(refused(&mut copy, &with_another_crc).contains("CRC"));
+    assert_eq!(vault.status().quarantined, 0);
+    let mut other = frames[1].clone();
     other.bytes = others[0].bytes.clone();
     other.crc = crc32fast::hash(&other.bytes);
-    assert!(refused(&mut copy, &other).contains("another one with its number"));
-    assert!(
-        refused(
-            &mut copy,
-            &Block {
-                block_no: 99,
-                ..blocks[0].clone()
-            }
-        )
-        .contains("does not follow")
+    assert!(refused(&mut copy, &other).contains("another frame with its number"));
+    assert_eq!(
+        vault.status().quarantined,
+        1,
+        "two frames under one number are evidence"
     );
-    let digest = copy.complete(dir.path()).unwrap();
+    let too_far = Frame {
+        frame_no: 99,
+        ..frames[0].clone()
+    };
+    assert!(refused(&mut copy, &too_far).contains("does not follow"));
+    let digest = copy.complete().unwrap();
     assert_eq!(digest, acks[acks.len() - 1].digest);
     // Its owner did not hear that it is complete, and sends it again.
-    let mut copy = ReplicaSegment::open(dir.path(), header).unwrap();
-    for (block, ack) in blocks.iter().zip(&acks) {
-        assert_eq!(copy.append(block.out()).unwrap(), *ack);
-    }
-    assert_eq!(copy.complete(dir.path()).unwrap(), digest);
+    let mut copy = vault.copy_segment(header).unwrap();
+    take(&mut copy, &frames);
+    assert_eq!(copy.complete().unwrap(), digest);
+    vault.close(writers);
 }
 
 #[test]
-fn a_damaged_copy_keeps_what_is_before_the_damage_and_takes_the_rest_again() {
-    let (header, blocks) = some_blocks();
-    let dir = tempfile::tempdir().unwrap();
-    let mut copy = ReplicaSegment::open(dir.path(), header.clone()).unwrap();
-    let acks: Vec<_> = blocks.iter().map(|b| copy.append(b.out()).unwrap()).collect();
+fn one_sync_answers_for_all_that_was_written_and_nothing_is_answered_before_it() {
+    let (header, frames) = some_frames();
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let mut copy = vault.copy_segment(header).unwrap();
+    for frame in &frames {
+        copy.append(frame.out()).unwrap();
+        assert_eq!(copy.last_ack(), None);
+    }
+    let ack = copy.sync().unwrap().unwrap();
+    assert_eq!(ack.last_lsn, frames.last().unwrap().last_lsn);
+    assert_eq!(ack.frame_no as usize + 1, frames.len());
     drop(copy);
-    let path = dir.path().join(format!(
-        "segments/{:010}/{:04}/{:012}.open",
-        header.id.node,
-        header.id.shard.get(),
-        header.id.index
-    ));
-    let mut bytes = std::fs::read(&path).unwrap();
-    let second = bytes.len() - blocks[1..].iter().map(|b| b.bytes.len()).sum::<usize>();
+    vault.close(writers);
+}
+
+#[test]
+fn a_damaged_copy_keeps_what_is_before_the_damage_and_the_damage_as_evidence() {
+    let (header, frames) = some_frames();
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let acks = take(&mut vault.copy_segment(header.clone()).unwrap(), &frames);
+    let path = open_file(&home, &header);
+    let whole = std::fs::read(&path).unwrap();
+    // What a crash cut off was never answered for.
+    std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    let copy = vault.copy_segment(header.clone()).unwrap();
+    assert_eq!(copy.last_ack(), Some(acks[acks.len() - 2]));
+    assert_eq!(vault.status().quarantined, 0);
+    drop(copy);
+    let mut bytes = whole.clone();
+    let second = bytes.len() - frames[1..].iter().map(|b| b.bytes.len()).sum::<usize>();
     bytes[second + 150] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let mut copy = ReplicaSegment::open(dir.path(), header).unwrap();
+    let mut copy = vault.copy_segment(header).unwrap();
     assert_eq!(copy.last_ack(), Some(acks[0]));
-    for (block, ack) in blocks.iter().zip(&acks) {
-        assert_eq!(copy.append(block.out()).unwrap(), *ack);
-    }
+    assert_eq!(vault.status().quarantined, 1);
+    assert_eq!(
+        vault.quarantined()[0].length,
+        (whole.len() - second) as u64,
+        "all from the damage on"
+    );
+    take(&mut copy, &frames);
+    assert_eq!(copy.last_ack(), acks.last().copied());
+    drop(copy);
+    vault.close(writers);
 }
 
 #[test]
 fn a_copy_of_another_boot_is_not_written_over() {
-    let (header, blocks) = some_blocks();
-    let (other, _) = some_blocks();
-    let dir = tempfile::tempdir().unwrap();
-    let mut copy = ReplicaSegment::open(dir.path(), header.clone()).unwrap();
-    copy.append(blocks[0].out()).unwrap();
-    drop(copy);
+    let (header, frames) = some_frames();
+    let (other, _) = some_frames();
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    take(&mut vault.copy_segment(header.clone()).unwrap(), &frames[..1]);
     assert_eq!(header.id, other.id);
     assert!(matches!(
-        ReplicaSegment::open(dir.path(), other),
-        Err(VaultError::BlockRefused { .. })
+        vault.copy_segment(other),
+        Err(VaultError::FrameRefused { .. })
     ));
-    assert!(ReplicaSegment::open(dir.path(), header).unwrap().last_ack().is_some());
+    assert!(vault.copy_segment(header).unwrap().last_ack().is_some());
+    vault.close(writers);
+}
+
+#[test]
+fn a_fenced_copy_takes_nothing_more_and_obeys_no_older_recovery() {
+    let (header, frames) = some_frames();
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    copy.append(frames[0].out()).unwrap();
+    let report = copy.fence(2).unwrap();
+    assert_eq!(
+        report.synced.unwrap().last_lsn,
+        frames[0].last_lsn,
+        "what it reports is synced"
+    );
+    assert!(refused(&mut copy, &frames[1]).contains("fenced"));
+    assert!(matches!(
+        copy.fence(1),
+        Err(VaultError::StaleRecovery { promised: 2, .. })
+    ));
+    drop(copy);
+    // Over a restart, too.
+    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    assert!(refused(&mut copy, &frames[1]).contains("fenced"));
+    assert_eq!(copy.fence(2).unwrap(), report, "the same recovery asks again");
+    assert!(copy.fence(3).is_ok());
+    // A segment that is not here is fenced before its stream comes.
+    let unseen = SegmentHeader {
+        id: SegmentId {
+            index: header.id.index.checked_next().unwrap(),
+            ..header.id
+        },
+        ..header
+    };
+    vault.fence_segment(unseen.id, 1).unwrap();
+    let mut copy = vault.copy_segment(unseen.clone()).unwrap();
+    let first = Frame {
+        id: unseen.id,
+        ..frames[0].clone()
+    };
+    assert!(refused(&mut copy, &first).contains("fenced"));
+    drop(copy);
+    vault.close(writers);
+}
+
+#[test]
+fn a_report_says_how_far_the_owner_had_synced_and_not_how_far_its_replica_did() {
+    let mut owner = owner(set(&[2], 2), &options(1));
+    let first = owner.append(0, 1);
+    owner.wait_durable(first);
+    let second = owner.append(1, 2);
+    wait("its frame", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == second)
+    });
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let mut copy = vault.copy_segment(owner.tap.header()).unwrap();
+    take(&mut copy, &owner.tap.frames());
+    let report = copy.fence(1).unwrap();
+    assert_eq!(report.synced.unwrap().last_lsn, second);
+    // The frame of the second entry may have left before the sync of it, and not before that of the first.
+    assert!(
+        report.owner_synced == Some(first) || report.owner_synced == Some(second),
+        "{report:?}"
+    );
+    drop(copy);
+    vault.close(writers);
+    owner.close();
+}
+
+#[test]
+fn small_frames_become_full_blocks_and_full_ones_stay_as_they_came() {
+    let (header, frames) = some_frames();
+    assert!(frames.len() > 2);
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let acks = take(&mut copy, &frames);
+    let of_frames = std::fs::metadata(open_file(&home, &header)).unwrap().len();
+    let digest = copy.complete().unwrap();
+    assert_eq!(digest, acks[acks.len() - 1].digest);
+    let path = open_file(&home, &header).with_extension("seg");
+    let report = verify_segment(&path, header.id, Some(digest), &mut |_, _| {}).unwrap();
+    assert!(report.ok && report.bytes < of_frames, "{of_frames} {report:?}");
+    assert!(!open_file(&home, &header).exists());
+    vault.close(writers);
+
+    let large = VaultOptions {
+        segment_size: 1 << 20,
+        ..options(1)
+    };
+    let mut owner = owner(set(&[2], 2), &large);
+    let home = PeerHome::new(2);
+    let peer = Peer::start(&home, &owner);
+    for n in 0..9 {
+        append(&mut owner.writers[0], n, &payload(n, 300_000));
+    }
+    wait("sealing", || sealed(&owner.vault).len() >= 2);
+    wait_complete(&owner, home.path());
+    peer.stop();
+    for record in sealed(&owner.vault) {
+        let name = file_name(record.id);
+        let here = std::fs::read(home.path().join(&name)).unwrap();
+        assert!(
+            here == std::fs::read(owner.dir.path().join(&name)).unwrap(),
+            "{name} is the owner's file, byte for byte"
+        );
+    }
+    owner.close();
+}
+
+#[test]
+fn a_fence_that_comes_between_ends_the_acknowledgements() {
+    let mut owner = owner(set(&[2], 2), &options(1));
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let first = owner.append(0, 10);
+    owner.wait_durable(first);
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == first)
+    });
+    let mut copy = vault.copy_segment(owner.tap.header()).unwrap();
+    let before = owner.tap.frames();
+    let ack = *take(&mut copy, &before).last().unwrap();
+    owner.mark().peer_synced(home.node, ack.last_lsn);
+    assert_eq!(owner.mark().acked(), Some(first));
+    copy.fence(1).unwrap();
+    let second = owner.append(10, 20);
+    owner.wait_durable(second);
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == second)
+    });
+    for frame in &owner.tap.frames()[before.len()..] {
+        assert!(refused(&mut copy, frame).contains("fenced"));
+    }
+    assert_eq!(copy.sync().unwrap(), Some(ack), "its answer is what it was");
+    assert_eq!(owner.mark().acked(), Some(first));
+    drop(copy);
+    vault.close(writers);
+    owner.close();
+}
+
+#[test]
+fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_for_nothing() {
+    let mut owner = owner(set(&[2], 2), &options(1));
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let first = owner.append(0, 10);
+    owner.wait_durable(first);
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == first)
+    });
+    let header = owner.tap.header();
+    let frames = owner.tap.frames();
+    let acks = take(&mut vault.copy_segment(header.clone()).unwrap(), &frames);
+    // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the start.
+    let ahead = Lsn::from_u64(first.get() + 5).unwrap();
+    owner.mark().peer_synced(home.node, ahead);
+    assert_eq!(owner.mark().acked(), Some(first));
+    let path = open_file(&home, &header);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut copy = vault.copy_segment(header).unwrap();
+    assert_eq!(copy.last_ack(), None);
+    assert_eq!(vault.status().quarantined, 1, "what was there is kept");
+    owner.mark().peer_restarted(home.node, first.index(), None);
+    let second = owner.append(10, 15);
+    owner.wait_durable(second);
+    assert_eq!(second, ahead);
+    assert_eq!(owner.mark().acked(), Some(first), "only one copy of what came since");
+    // It is told everything again.
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == second)
+    });
+    let again = *take(&mut copy, &owner.tap.frames()).last().unwrap();
+    assert_eq!(again.frame_no as usize + 1, owner.tap.frames().len());
+    assert!(again.last_lsn > acks.last().unwrap().last_lsn);
+    owner.mark().peer_synced(home.node, again.last_lsn);
+    assert_eq!(owner.mark().acked(), Some(second));
+    drop(copy);
+    vault.close(writers);
+    owner.close();
 }
 
 #[test]
 fn the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge_this_one() {
     let placement = |id: SegmentId| set(&[2 + id.index.get() % 2], 2);
     let mut owner = owner_with(Box::new(placement), &options(1));
-    let copies = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let homes = [PeerHome::new(2), PeerHome::new(3)];
     // Node 2 is in the set of every second segment, and gets them all.
-    let second = Peer::start(2, copies[0].path(), &owner.tap, owner.mark());
+    let second = Peer::start(&homes[0], &owner);
     let last = owner.append(0, 300);
     assert!(last.index().get() > 3);
     owner.wait_durable(last);
-    second.wait_answered(owner.tap.blocks().last().unwrap().last_lsn);
+    second.wait_answered(owner.tap.frames().last().unwrap().last_lsn);
     assert_eq!(owner.mark().acked(), None, "node 3 has nothing of the first");
-    let third = Peer::start(3, copies[1].path(), &owner.tap, owner.mark());
+    let third = Peer::start(&homes[1], &owner);
     wait_acked(&owner.writers[0], last);
     assert_eq!(payloads(&owner.vault, 0).len(), 300);
     second.stop();
@@ -515,17 +778,17 @@ fn the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge
 #[test]
 fn a_laggard_that_takes_the_next_segment_before_it_has_this_one_acknowledges_nothing() {
     let mut owner = owner(set(&[2, 3], 2), &options(1));
-    let copies = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let laggard = Peer::start_with(2, copies[0].path(), &owner.tap, owner.mark(), |id| id.index.get() > 1);
+    let homes = [PeerHome::new(2), PeerHome::new(3)];
+    let laggard = Peer::start_with(&homes[0], &owner, |id| id.index.get() > 1);
     let last = owner.append(0, 300);
     owner.wait_durable(last);
     wait("the last block", || {
-        owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+        owner.tap.frames().last().is_some_and(|b| b.last_lsn == last)
     });
     laggard.wait_answered(last);
     assert_eq!(owner.mark().acked(), None);
     // The other has the first segment and nothing else: with both of them there are two copies of everything.
-    let other = Peer::start_with(3, copies[1].path(), &owner.tap, owner.mark(), |id| id.index.get() == 1);
+    let other = Peer::start_with(&homes[1], &owner, |id| id.index.get() == 1);
     wait_acked(&owner.writers[0], last);
     laggard.stop();
     other.stop();

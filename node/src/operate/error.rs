@@ -117,7 +117,8 @@ fn of_vault(error: &VaultError) -> Kind {
         | VaultError::Unreadable { .. }
         | VaultError::Format { .. }
         | VaultError::OfAnotherKind { .. }
-        | VaultError::BlockRefused { .. }
+        | VaultError::FrameRefused { .. }
+        | VaultError::StaleRecovery { .. }
         | VaultError::Ledger(_) => of_disposition(error.disposition()),
     }
 }

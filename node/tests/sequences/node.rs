@@ -15,7 +15,7 @@ use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
-    BlockSink, DataDir, OnFull, OutBlock, Release, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultOptions,
+    BlockSink, DataDir, OnFull, Release, SegmentHeader, ShardSeam, ShardWriter, TailFrame, Vault, VaultOptions,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -155,7 +155,7 @@ struct Nowhere;
 
 impl BlockSink for Nowhere {
     fn begin(&mut self, _: &SegmentHeader) {}
-    fn block(&mut self, _: OutBlock<'_>) {}
+    fn frame(&mut self, _: TailFrame<'_>) {}
     fn complete(&mut self, _: SegmentId) {}
 }
 

@@ -1,140 +1,337 @@
-//! The receiving end of a block stream: a copy of another vault's segment, checked block by block and synced before it is answered for.
+//! The receiving end of a tail stream: a copy of a segment that its owner is still writing.
 //!
-//! **Invariants.** I1: blocks are taken in order and only once; one that is here already and equal is taken as such. I2: an answer is given only for what is synced; after a write
-//! or a sync failed nothing is answered until the copy is opened again. I3: every entry of a block was checked before it was written.
+//! **Invariants.** I1: frames are taken in order and only once; one that is here already and equal is taken as such, one
+//! that differs is kept as evidence and refused. I2: an answer is given only for what is synced; after a write or a sync
+//! failed nothing is answered until the copy is opened again. I3: every entry of a frame was checked before it was
+//! written. I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch. I5: what
+//! is damaged on this disk is kept as evidence.
+//! **Not here**: the stream itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::merge::merge;
+use super::promise::{RecoveryNumber, promise, promised};
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
+use crate::keep::sealer::SealRequest;
+use crate::limits::{BLOCK_BYTES, BLOCK_ENTRIES_MAX};
+use crate::read::quarantine::{Quarantine, Quarantined};
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
-use crate::segment::cutter::OutBlock;
+use crate::segment::cutter::TailFrame;
 use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
-use crate::segment::reader::SegmentReader;
+use crate::segment::reader::{SegmentFault, SegmentReader};
+use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
+use crate::vault::Vault;
 
 /// What a replica answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplicaAck {
-    /// Up to and with this block all is synced.
-    pub block_no: u32,
-    /// The last entry of it.
+    /// The last frame that is synced, with all before it.
+    pub frame_no: u32,
+    /// Its last entry.
     pub last_lsn: Lsn,
     /// The digest over all entries up to there.
     pub digest: [u8; 32],
 }
 
+/// What a replica reports to a recovery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicaReport {
+    /// What is synced here; `None` where that is nothing.
+    pub synced: Option<ReplicaAck>,
+    /// The last entry that the owner had synced itself, as its frames say: what is missing up to there is a loss.
+    pub owner_synced: Option<Lsn>,
+}
+
+/// A frame that is here.
+struct Taken {
+    crc: u32,
+    ack: ReplicaAck,
+    /// It is as large as a block of its owner's.
+    is_full: bool,
+}
+
+/// What a copy needs of the vault that it is in.
+#[derive(Clone)]
+pub(crate) struct CopyParts {
+    pub(crate) data: PathBuf,
+    pub(crate) quarantine: Arc<Quarantine>,
+    /// Bytes of all copies that are not complete.
+    pub(crate) bytes: Arc<AtomicU64>,
+}
+
 /// A copy of a segment that its owner is still writing.
 pub struct ReplicaSegment {
+    parts: CopyParts,
     header: SegmentHeader,
-    file: SegmentWriter,
+    file: CopyFile,
     digest: blake3::Hasher,
-    /// For each block that is here: its CRC and what was answered.
-    taken: Vec<(u32, ReplicaAck)>,
+    taken: Vec<Taken>,
+    /// The number of frames that are synced.
+    synced: usize,
+    owner_synced: Option<Lsn>,
+    fence: RecoveryNumber,
     /// A write or a sync failed: what is in the file is not known.
     broken: bool,
+    bytes: CopyBytes,
+}
+
+/// The file of a copy.
+enum CopyFile {
+    /// It takes frames.
+    Open(Box<SegmentWriter>),
+    /// It has all of the segment, whose owner may not know; this is its last answer, `None` for an empty segment.
+    Complete(Option<ReplicaAck>),
+}
+
+/// The bytes of one copy, which count as used for as long as it is not complete.
+struct CopyBytes {
+    own: u64,
+    all: Arc<AtomicU64>,
+}
+
+impl CopyBytes {
+    fn add(&mut self, bytes: u64) {
+        self.own += bytes;
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for CopyBytes {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+impl Vault {
+    /// Begins a copy of a segment that another node writes, or goes on with the one that is here: its frames are read
+    /// back, checked, and kept as far as they are whole.
+    ///
+    /// # Errors
+    /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
+    pub fn copy_segment(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
+        let parts = &self.inner.parts;
+        assert!(header.id.node != parts.node, "a node keeps no copy of its own segment");
+        let parts = CopyParts {
+            data: parts.data.clone(),
+            quarantine: Arc::clone(&parts.quarantine),
+            bytes: Arc::clone(&parts.counts.copy_bytes),
+        };
+        ReplicaSegment::open(parts, header)
+    }
+
+    /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: it counts as
+    /// a holder when the segment is sealed.
+    pub fn copy_completed(&self, id: SegmentId, node: NodeId, digest: [u8; 32]) {
+        // A sealer that is gone has ended with its vault.
+        let _ = self.inner.sealer.send(SealRequest::Holder(id, node, digest));
+    }
+
+    /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, whether or not
+    /// anything of the segment is here. A copy that is open is fenced by [`ReplicaSegment::fence`].
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
+    pub fn fence_segment(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
+        promise(self.inner.data.path(), id, number)
+    }
 }
 
 impl ReplicaSegment {
-    /// Begins a copy under `data`, or goes on with the one that is there: its blocks are read back, checked, and kept as far as they are whole.
-    ///
-    /// # Errors
-    /// The files cannot be read or written.
-    pub fn open(data: &Path, header: SegmentHeader) -> Result<Self, VaultError> {
-        let path = open_path(data, header.id);
-        // It may be complete already, and its owner not know.
-        let there = [path.clone(), segment_path(data, header.id)]
-            .into_iter()
-            .find(|p| p.exists());
-        let kept = there.map_or(Ok(Vec::new()), |there| whole_blocks(&there, &header))?;
-        let tmp = file_io::with_suffix(&path, ".new");
-        file_io::remove(&tmp)?;
+    pub(crate) fn open(parts: CopyParts, header: SegmentHeader) -> Result<Self, VaultError> {
+        let fence = promised(&parts.data, header.id)?;
+        let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
         let mut replica = Self {
-            file: SegmentWriter::create(&tmp, header.clone())?,
+            bytes: CopyBytes {
+                own: 0,
+                all: Arc::clone(&parts.bytes),
+            },
+            // Until a file is made below.
+            file: CopyFile::Complete(None),
+            parts,
             header,
             digest: blake3::Hasher::new(),
             taken: Vec::new(),
+            synced: 0,
+            owner_synced: None,
+            fence,
             broken: false,
         };
+        if !path.exists()
+            && whole.exists()
+            && let Some(complete) = complete_copy(&replica.parts, &whole, &replica.header)?
+        {
+            replica.file = complete;
+            return Ok(replica);
+        }
+        let kept = if path.exists() {
+            whole_frames(&replica.parts, &path, &replica.header)?
+        } else {
+            Vec::new()
+        };
+        let tmp = file_io::with_suffix(&path, ".new");
+        file_io::remove(&tmp)?;
+        replica.file = CopyFile::Open(Box::new(SegmentWriter::create(&tmp, replica.header.clone())?));
         for bytes in kept {
             replica.take(&bytes, crc32fast::hash(&bytes))?;
         }
-        replica.file.sync()?;
+        if let CopyFile::Open(file) = &replica.file {
+            file.sync()?;
+        }
         file_io::rename(&tmp, &path)?;
+        replica.synced = replica.taken.len();
         Ok(replica)
     }
 
-    /// Checks, appends and syncs a block.
+    /// Checks and writes a frame. It is answered for once [`Self::sync`] has returned, which does for all that came
+    /// meanwhile.
     ///
     /// # Errors
-    /// [`VaultError::BlockRefused`] when it is not the next one, is damaged, or differs from the one that is here; a file operation failed.
-    pub fn append(&mut self, block: OutBlock<'_>) -> Result<ReplicaAck, VaultError> {
-        let refused = |why| {
-            Err(VaultError::BlockRefused {
-                id: self.header.id,
-                block_no: block.block_no,
-                why,
-            })
-        };
+    /// [`VaultError::FrameRefused`] when the segment is fenced, or when the frame is not the next one, is damaged, or
+    /// differs from the one that is here; a file operation failed.
+    pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
         if self.broken {
-            return refused("a write or a sync failed before: the copy must be opened again");
+            return Err(self.refused(
+                frame.frame_no,
+                "a write or a sync failed before: the copy must be opened again",
+            ));
         }
-        if block.id != self.header.id || block.epoch != self.header.epoch {
-            return refused("it is of another segment or another boot");
+        if self.fence > 0 {
+            return Err(self.refused(frame.frame_no, "a recovery has fenced the segment"));
         }
-        if crc32fast::hash(block.bytes) != block.crc {
-            return refused("its CRC is wrong");
+        if frame.id != self.header.id || frame.epoch != self.header.epoch {
+            return Err(self.refused(frame.frame_no, "it is of another segment or another boot"));
         }
-        if let Some((crc, ack)) = self.taken.get(block.block_no as usize) {
-            return if *crc == block.crc {
-                Ok(*ack)
-            } else {
-                refused("another one with its number is here")
+        if crc32fast::hash(frame.bytes) != frame.crc {
+            return Err(self.refused(frame.frame_no, "its CRC is wrong"));
+        }
+        if let CopyFile::Complete(last) = &self.file {
+            return match last {
+                Some(last) if frame.last_lsn <= last.last_lsn => Ok(()),
+                Some(_) | None => Err(self.refused(frame.frame_no, "the copy is complete without it")),
             };
         }
-        let ack = self
-            .take(block.bytes, block.crc)
-            .and_then(|ack| self.file.sync().map(|()| ack));
-        self.broken = matches!(ack, Err(VaultError::Io { .. }));
-        ack
+        match self.taken.get(frame.frame_no as usize) {
+            Some(taken) if taken.crc == frame.crc => return Ok(()),
+            Some(_) => {
+                let why = "another frame with its number is here";
+                self.keep_evidence("frame", u64::from(frame.frame_no), frame.bytes, why)?;
+                return Err(self.refused(frame.frame_no, why));
+            }
+            None => {}
+        }
+        let written = self.take(frame.bytes, frame.crc);
+        self.broken = matches!(written, Err(VaultError::Io { .. }));
+        written
+    }
+
+    /// Syncs every frame that was written, and says what may be answered.
+    ///
+    /// # Errors
+    /// The sync failed: nothing more is answered.
+    pub fn sync(&mut self) -> Result<Option<ReplicaAck>, VaultError> {
+        if let CopyFile::Open(file) = &self.file
+            && self.synced < self.taken.len()
+            && !self.broken
+        {
+            let synced = file.sync();
+            self.broken = synced.is_err();
+            synced?;
+            self.synced = self.taken.len();
+        }
+        Ok(self.last_ack())
     }
 
     /// What is here and synced.
     pub fn last_ack(&self) -> Option<ReplicaAck> {
-        self.taken.last().map(|(_, ack)| *ack)
+        match &self.file {
+            CopyFile::Open(_) => self.taken[..self.synced].last().map(|taken| taken.ack),
+            CopyFile::Complete(last) => *last,
+        }
     }
 
-    /// Completes the copy: footer, sync, final name. Returns the digest over all of it.
+    /// Takes nothing more from the owner, obeys no recovery below `number`, and reports what is here. The promise is
+    /// synced when this returns, and so is what is reported.
     ///
     /// # Errors
-    /// A file operation failed.
-    pub fn complete(self, data: &Path) -> Result<[u8; 32], VaultError> {
-        let id = self.header.id;
-        if self.broken {
-            let block_no = self.taken.len() as u32;
-            return Err(VaultError::BlockRefused {
-                id,
-                block_no,
-                why: "a write or a sync failed before: the copy must be opened again",
-            });
-        }
-        let segment = self.file.finish(Vec::new())?;
-        // `finish` names the path it was created under; it stands as `.open` since.
-        file_io::rename(&open_path(data, id), &segment_path(data, id))?;
-        Ok(segment.digest)
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise or the copy cannot be synced.
+    pub fn fence(&mut self, number: RecoveryNumber) -> Result<ReplicaReport, VaultError> {
+        promise(&self.parts.data, self.header.id, number)?;
+        self.fence = number;
+        Ok(ReplicaReport {
+            synced: self.sync()?,
+            owner_synced: self.owner_synced,
+        })
     }
 
-    fn take(&mut self, bytes: &[u8], crc: u32) -> Result<ReplicaAck, VaultError> {
-        let block_no = self.taken.len() as u32;
-        let (id, index) = (self.header.id, self.header.id.index);
-        let refused = |why| VaultError::BlockRefused { id, block_no, why };
-        let block = decode(bytes, index).ok_or_else(|| refused("it is damaged"))?;
-        let last = self.taken.last().map(|(_, ack)| ack.last_lsn);
-        if block.frame.block_no != block_no || last.is_some_and(|last| block.header(0).lsn <= last) {
-            return Err(refused("it does not follow what is here"));
+    /// Completes the copy: full blocks, footer, sync, final name. Returns the digest over all of it.
+    ///
+    /// # Errors
+    /// A file operation failed, or what is on the disk is not what was taken: the frames stay.
+    pub fn complete(self) -> Result<[u8; 32], VaultError> {
+        if self.broken {
+            return Err(self.refused(
+                self.taken.len() as u32,
+                "a write or a sync failed before: the copy must be opened again",
+            ));
+        }
+        let id = self.header.id;
+        let (open, whole) = (open_path(&self.parts.data, id), segment_path(&self.parts.data, id));
+        let digest = *self.digest.finalize().as_bytes();
+        let file = match self.file {
+            CopyFile::Open(file) => file,
+            CopyFile::Complete(last) => return Ok(last.map_or(digest, |last| last.digest)),
+        };
+        let all_full = self.taken.iter().rev().skip(1).all(|taken| taken.is_full);
+        if all_full {
+            file.finish(Vec::new())?;
+            // `finish` names the path it was created under; it stands as `.open` since.
+            file_io::rename(&open, &whole)?;
+            return Ok(digest);
+        }
+        file.sync()?;
+        let merged = merge(&open, &file_io::with_suffix(&whole, ".new"), &self.header)?;
+        if merged.digest != digest {
+            return Err(VaultError::Damaged {
+                path: open,
+                offset: 0,
+                what: "the frames of a copy are not what was taken",
+            });
+        }
+        file_io::rename(&merged.path, &whole)?;
+        file_io::remove(&open)?;
+        Ok(digest)
+    }
+
+    fn refused(&self, frame_no: u32, why: &'static str) -> VaultError {
+        let id = self.header.id;
+        VaultError::FrameRefused { id, frame_no, why }
+    }
+
+    fn keep_evidence(&self, what: &str, offset: u64, bytes: &[u8], why: &str) -> Result<(), VaultError> {
+        let id = self.header.id;
+        let path = open_path(&self.parts.data, id);
+        let reason = Quarantined::new(&path, offset, bytes.len() as u64, id, None, why.to_owned());
+        self.parts.quarantine.keep(what, bytes, reason)
+    }
+
+    fn take(&mut self, bytes: &[u8], crc: u32) -> Result<(), VaultError> {
+        let frame_no = self.taken.len() as u32;
+        let CopyFile::Open(file) = &mut self.file else {
+            return Err(self.refused(frame_no, "the copy is complete"));
+        };
+        let Some(block) = decode(bytes, self.header.id.index) else {
+            return Err(self.refused(frame_no, "it is damaged"));
+        };
+        let last = self.taken.last().map(|taken| taken.ack.last_lsn);
+        if block.frame.block_no != frame_no || last.is_some_and(|last| block.header(0).lsn <= last) {
+            return Err(self.refused(frame_no, "it does not follow what is here"));
         }
         let mut hasher = self.digest.clone();
         for i in 0..block.len() {
@@ -143,58 +340,133 @@ impl ReplicaSegment {
         }
         let digest = *hasher.finalize().as_bytes();
         if digest != block.frame.chained {
-            return Err(refused("its chained digest does not fit what is here"));
+            return Err(self.refused(frame_no, "its chained digest does not fit what is here"));
         }
         let stats = block.frame.stats();
         let row = block.frame.row(0, bytes.len() as u64);
-        self.file.append(&BuiltBlock {
-            block_no,
+        file.append(&BuiltBlock {
+            block_no: frame_no,
             bytes: bytes.to_vec(),
             row,
             stats,
             chained: digest,
         })?;
+        self.bytes.add(bytes.len() as u64);
         self.digest = hasher;
+        self.owner_synced = self.owner_synced.max(block.frame.owner_synced);
         let last_lsn = block.header(block.len() - 1).lsn;
-        let ack = ReplicaAck {
-            block_no,
-            last_lsn,
-            digest,
-        };
-        self.taken.push((crc, ack));
-        Ok(ack)
+        self.taken.push(Taken {
+            crc,
+            is_full: stats.payload_bytes as usize >= BLOCK_BYTES || block.len() >= BLOCK_ENTRIES_MAX,
+            ack: ReplicaAck {
+                frame_no,
+                last_lsn,
+                digest,
+            },
+        });
+        Ok(())
     }
 }
 
-fn decode(bytes: &[u8], index: crate::ids::SegmentIndex) -> Option<DecodedBlock> {
+/// The complete copy that is here. One that is damaged is kept as evidence, and the segment begun anew: its owner still has
+/// it, or nobody would ask for the copy.
+fn complete_copy(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
+    let id = header.id;
+    let reader = SegmentReader::open(path, id, true)?;
+    if reader.header().is_some_and(|here| here != header) {
+        return Err(of_another_boot(id));
+    }
+    let report = verify_segment(path, id, reader.footer().map(|footer| footer.digest), &mut |_, _| {})?;
+    if let Some(footer) = reader.footer().filter(|_| report.ok) {
+        let last = footer.stats.last_lsn.map(|last_lsn| ReplicaAck {
+            frame_no: footer.blocks.len().saturating_sub(1) as u32,
+            last_lsn,
+            digest: footer.digest,
+        });
+        return Ok(Some(CopyFile::Complete(last)));
+    }
+    let why = "a complete copy is damaged".to_owned();
+    parts
+        .quarantine
+        .keep_file(Quarantined::new(path, 0, reader.len(), id, None, why))?;
+    Ok(None)
+}
+
+fn of_another_boot(id: SegmentId) -> VaultError {
+    VaultError::FrameRefused {
+        id,
+        frame_no: 0,
+        why: "the copy that is here is of another boot or WAL file",
+    }
+}
+
+fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
     let len = block_frame_len(bytes)?;
     let content = bytes.get(FRAME_HEADER..FRAME_HEADER + len)?;
     let frame = BlockFrame::decode(content, index)?;
     DecodedBlock::decode(frame, bytes.get(FRAME_HEADER + len..)?).ok()
 }
 
-/// The bytes of the blocks at the start of a file that are whole and follow each other. None of a file whose header is damaged.
-fn whole_blocks(path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
+/// The bytes of the frames at the start of a file that are whole and follow each other. What is damaged behind them is
+/// kept as evidence. None of a file whose header is damaged: nothing says whose frames they are.
+fn whole_frames(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
-    match reader.header() {
-        Some(here) if here == header => {}
-        Some(_) => {
-            return Err(VaultError::BlockRefused {
-                id: header.id,
-                block_no: 0,
-                why: "the copy that is here is of another boot or WAL file",
-            });
-        }
-        None => return Ok(Vec::new()),
-    }
-    let rows = reader.blocks().to_vec();
+    let rows = match reader.header() {
+        Some(here) if here == header => reader.blocks().to_vec(),
+        Some(_) => return Err(of_another_boot(header.id)),
+        None => Vec::new(),
+    };
+    let is_complete = reader.footer().is_some();
+    let mut end = if reader.header().is_some() {
+        header.encode().len() as u64
+    } else {
+        0
+    };
     let mut kept = Vec::new();
     for (i, row) in rows.iter().enumerate() {
-        let whole = reader.block(i).is_ok_and(|block| block.frame.block_no as usize == i);
+        let follows = row.offset == end;
+        let whole = follows && reader.block(i).is_ok_and(|block| block.frame.block_no as usize == i);
         match reader.raw(row.offset, row.stored_bytes).filter(|_| whole) {
             Some(bytes) => kept.push(bytes),
             None => break,
         }
+        end = row.offset + row.stored_bytes;
     }
+    let behind = reader.len() - end;
+    let all_kept = kept.len() == rows.len() && reader.header().is_some();
+    if behind == 0 || all_kept && (is_complete || is_torn(&mut reader, end, header.id.index)) {
+        return Ok(kept);
+    }
+    let fault = SegmentFault {
+        offset: end,
+        len: behind,
+        what: "a copy is damaged from here on".to_owned(),
+        numbers: None,
+    };
+    let bytes = reader.damaged_bytes(&fault);
+    let reason = Quarantined::new(path, end, behind, header.id, None, fault.what);
+    parts.quarantine.keep("copy", &bytes, reason)?;
     Ok(kept)
+}
+
+/// Says that what begins at `at`, behind the last whole frame, is a frame that a crash cut off: the file ends before it
+/// does. It was never synced, and so never answered for.
+fn is_torn(reader: &mut SegmentReader, at: u64, index: SegmentIndex) -> bool {
+    let rest = usize::try_from(reader.len() - at).unwrap_or(usize::MAX);
+    let Some(bytes) = reader.raw(at, rest as u64) else {
+        return false;
+    };
+    let Some(head) = bytes.get(..FRAME_HEADER + 4) else {
+        return true;
+    };
+    let Some(len) = block_frame_len(head) else {
+        return false;
+    };
+    let Some(content) = bytes.get(FRAME_HEADER..FRAME_HEADER + len) else {
+        return true;
+    };
+    let frame = BlockFrame::decode(content, index);
+    frame
+        .and_then(|frame| frame.data_len())
+        .is_some_and(|data| FRAME_HEADER + len + data > rest)
 }

@@ -66,7 +66,8 @@ pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
     let ballast = parts.ballast.bytes();
     parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);
     let kept = parts.quarantine.bytes() + parts.kept_entries.bytes();
-    let own = segments + open + parts.counts.wal_bytes.load(Ordering::Relaxed) + kept + ballast;
+    let copies = parts.counts.copy_bytes.load(Ordering::Relaxed);
+    let own = segments + open + copies + parts.counts.wal_bytes.load(Ordering::Relaxed) + kept + ballast;
     let mut disk = DiskUse {
         own,
         limit: parts.disk_limit,

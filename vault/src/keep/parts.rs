@@ -29,6 +29,8 @@ pub(crate) struct KeepCounts {
     pub(crate) wal_recycled: AtomicU64,
     /// Bytes of WAL files on disk, ready ones and recovered ones included.
     pub(crate) wal_bytes: AtomicU64,
+    /// Bytes of copies that are not complete.
+    pub(crate) copy_bytes: Arc<AtomicU64>,
     pub(crate) own_bytes: AtomicU64,
     pub(crate) filesystem_used: AtomicU64,
     pub(crate) filesystem_size: AtomicU64,

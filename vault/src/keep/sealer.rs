@@ -14,10 +14,9 @@ use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, prepare};
 use super::unlink::confirm_gone;
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
-use crate::ids::{SegmentId, ShardId};
+use crate::ids::{NodeId, SegmentId, ShardId};
 use crate::ledger::{LedgerError, SealRecord};
 use crate::read::holdings::Slot;
-use crate::replicas::NodeSet;
 use crate::segment::cutter::CutSegment;
 use crate::segment::segment_path;
 
@@ -34,6 +33,8 @@ const CLOCK_KEEP: Duration = Duration::from_secs(300);
 pub(crate) enum SealRequest {
     /// A segment of this shard is cut to its end.
     Cut(ShardId, Box<CutSegment>),
+    /// A node has all of a segment, synced and verified, with this digest.
+    Holder(SegmentId, NodeId, [u8; 32]),
     /// Do what there is, and end.
     Stop,
 }
@@ -67,6 +68,12 @@ impl Sealer {
                     if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
                         kept.cut = Some(cut.segment.header.id.index);
                         kept.to_seal.push_back(*cut);
+                    }
+                    false
+                }
+                Ok(SealRequest::Holder(id, node, digest)) => {
+                    if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == id.shard) {
+                        kept.note_holder(id.index, node, digest);
                     }
                     false
                 }
@@ -163,13 +170,18 @@ impl Sealer {
     /// Seals what is cut, in order.
     fn seal(&mut self, i: usize) -> Result<(), VaultError> {
         while let Some(cut) = self.shards[i].to_seal.front() {
+            let (index, digest) = (cut.segment.header.id.index, cut.segment.digest);
+            let Some(holders) = self.shards[i].holders(index, digest, self.parts.node) else {
+                // Never with fewer copies than an acknowledgement needs: the WAL stays, and its replicas go on.
+                return Ok(());
+            };
             let record = SealRecord {
                 id: cut.segment.header.id,
                 epoch: cut.segment.header.epoch,
                 stats: cut.segment.stats,
                 digest: cut.segment.digest,
                 sealed_ns: self.parts.clock.now_ns(),
-                holders: NodeSet::of(self.parts.node),
+                holders,
             };
             put_in_place(&self.parts, &cut.segment.path, record.id)?;
             self.seal_or_roll(i, &record)?;
@@ -179,6 +191,7 @@ impl Sealer {
             // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];
+            kept.copies.remove(&index);
             if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
                 kept.reusable.push(UsedWal {
                     path: wal.path.clone(),

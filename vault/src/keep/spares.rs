@@ -3,7 +3,7 @@
 //! **Invariants.** I1: a WAL file takes entries only after its segment is on record as open. I2: a WAL file is used again or removed only after its segment is on record as sealed, its segment
 //! file synced and in place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::disk_tier::DiskTier;
 use super::parts::KeepParts;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{Lsn, SegmentId, SegmentIndex};
+use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
 use crate::read::holdings::Slot;
-use crate::replicas::ReplicaSet;
+use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
 use crate::segment::cutter::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
@@ -35,6 +35,8 @@ pub(crate) struct KeptShard {
     pub(crate) handed: VecDeque<SegmentIndex>,
     /// The last segment that is cut to its end.
     pub(crate) cut: Option<SegmentIndex>,
+    /// The copies of each segment that is on record and not sealed.
+    pub(crate) copies: BTreeMap<SegmentIndex, SegmentCopies>,
     /// Cut segments whose seal is still to do, oldest first.
     pub(crate) to_seal: VecDeque<CutSegment>,
     /// Files whose segment is sealed.
@@ -46,6 +48,28 @@ pub(crate) struct KeptShard {
 }
 
 impl KeptShard {
+    /// Notes that a node has all of a segment. What is said of one that is sealed, or never was opened, is passed over.
+    pub(super) fn note_holder(&mut self, index: SegmentIndex, node: NodeId, digest: [u8; 32]) {
+        if let Some(copies) = self.copies.get_mut(&index) {
+            copies.complete.retain(|(known, _)| *known != node);
+            copies.complete.push((node, digest));
+        }
+    }
+
+    /// The nodes that hold all of a segment whose digest is this, this node among them; `None` where a seal needs more.
+    pub(super) fn holders(&self, index: SegmentIndex, digest: [u8; 32], own: NodeId) -> Option<NodeSet> {
+        let copies = self.copies.get(&index)?;
+        let mut holders = NodeSet::of(own);
+        for (node, theirs) in &copies.complete {
+            if *theirs == digest {
+                holders = holders.with(*node).unwrap_or(holders);
+            } else {
+                tracing::error!(shard = %self.shared.id, index = index.get(), node = node.get(), "segment.copy.differs");
+            }
+        }
+        (holders.len() >= copies.replicas.ack_copies()).then_some(holders)
+    }
+
     /// Says that a file which took entries is not sealed yet, so that a seal is to come.
     fn awaits_seal(&self) -> bool {
         let cut = self.cut.map_or(self.shared.first(), next_index);
@@ -58,6 +82,21 @@ impl KeptShard {
         let cut = self.cut.map_or(first, |index| index.get() + 1);
         let synced = self.shared.watermark.durable().map_or(first, |lsn| lsn.index().get());
         (self.next_index.get() - cut.min(synced)) as usize >= ROLLED_FILES_MAX
+    }
+}
+
+/// Who must have a segment, and who says that they have all of it.
+pub(crate) struct SegmentCopies {
+    replicas: ReplicaSet,
+    complete: Vec<(NodeId, [u8; 32])>,
+}
+
+impl SegmentCopies {
+    pub(crate) fn of(replicas: ReplicaSet) -> Self {
+        Self {
+            replicas,
+            complete: Vec::new(),
+        }
     }
 }
 
@@ -184,6 +223,7 @@ pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
     if let Some(Unopened { spare, replicas }) = kept.unopened.take() {
         let index = spare.wal.header.id.index;
         kept.shared.watermark.segment_opened(index, replicas);
+        kept.copies.insert(index, SegmentCopies::of(replicas));
         put_in_table(parts, &spare.wal);
         // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
         let _ = kept.spares.try_send(spare);

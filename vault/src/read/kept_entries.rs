@@ -101,7 +101,7 @@ impl KeptEntries {
         let mut file = SegmentWriter::create(&tmp, header)?;
         let mut builder = BlockBuilder::new();
         builder.add(entry.lsn, &entry.meta, &entry.payload);
-        if let Some(block) = builder.cut() {
+        if let Some(block) = builder.cut(None) {
             file.append(&block)?;
         }
         let finished = file.finish(Vec::new())?;

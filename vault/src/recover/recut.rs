@@ -141,7 +141,7 @@ pub(super) fn cut_again(
             payload,
         )?;
     }
-    if let Some(block) = builder.cut() {
+    if let Some(block) = builder.cut(None) {
         file.append(&block)?;
     }
     file.finish(holes)
@@ -156,7 +156,7 @@ fn add(
 ) -> Result<(), VaultError> {
     builder.add(lsn, meta, payload);
     if builder.is_full()
-        && let Some(block) = builder.cut()
+        && let Some(block) = builder.cut(None)
     {
         file.append(&block)?;
     }

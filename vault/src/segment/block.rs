@@ -6,7 +6,7 @@
 use super::frame::{self, CRC, FRAME_HEADER, Kind};
 use super::lz4;
 use crate::entry::{EntryMeta, SEGMENT_ENTRY_HEADER, SegmentEntryHeader, u32_at, u64_at};
-use crate::ids::{EntryNumber, Lsn, SegmentIndex};
+use crate::ids::{EntryNumber, Lsn, SegmentIndex, lsn_or_zero};
 use crate::ledger::SegmentStats;
 use crate::limits::{BLOCK_BYTES, BLOCK_ENTRIES_MAX};
 use crate::time::TimeRange;
@@ -117,8 +117,9 @@ impl BlockBuilder {
         *self.digest.finalize().as_bytes()
     }
 
-    /// Cuts the block. `None` when no entry was added since the last one.
-    pub(crate) fn cut(&mut self) -> Option<BuiltBlock> {
+    /// Cuts the block, which carries how far its owner had synced where it goes to replicas. `None` when no entry was
+    /// added since the last one.
+    pub(crate) fn cut(&mut self, owner_synced: Option<Lsn>) -> Option<BuiltBlock> {
         let stats = std::mem::take(&mut self.stats);
         let (first, last) = stats.first_lsn.zip(stats.last_lsn)?;
         let mut data = Vec::with_capacity(self.plain.len() / 2 + self.apart.len() + 64);
@@ -133,7 +134,7 @@ impl BlockBuilder {
         }
         let chained = self.digest();
         let mut bytes = Vec::with_capacity(data.len() + FIXED + self.headers.len() * SEGMENT_ENTRY_HEADER + 32);
-        self.encode_frame(&mut bytes, &data, apart_len, &chained);
+        self.encode_frame(&mut bytes, &data, apart_len, &chained, owner_synced);
         bytes.extend_from_slice(&data);
         let row = row_of(&stats, first, last, bytes.len() as u64);
         let block_no = self.next_block;
@@ -150,7 +151,14 @@ impl BlockBuilder {
         })
     }
 
-    fn encode_frame(&self, out: &mut Vec<u8>, data: &[u8], apart_len: usize, chained: &[u8; 32]) {
+    fn encode_frame(
+        &self,
+        out: &mut Vec<u8>,
+        data: &[u8],
+        apart_len: usize,
+        chained: &[u8; 32],
+        owner_synced: Option<Lsn>,
+    ) {
         let at = frame::begin(out, Kind::Block);
         out.extend_from_slice(&self.next_block.to_le_bytes());
         out.extend_from_slice(&(self.headers.len() as u32).to_le_bytes());
@@ -159,7 +167,7 @@ impl BlockBuilder {
         out.extend_from_slice(&((data.len() - apart_len) as u64).to_le_bytes());
         out.extend_from_slice(&(self.plain.len() as u64).to_le_bytes());
         out.extend_from_slice(chained);
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&lsn_or_zero(owner_synced).to_le_bytes());
         out.extend_from_slice(self.headers.as_flattened());
         frame::finish(out, at);
     }
@@ -217,6 +225,8 @@ pub(crate) struct BlockFrame {
     pub(crate) lz4_len: usize,
     pub(crate) plain_len: usize,
     pub(crate) chained: [u8; 32],
+    /// How far the owner had synced when the block left for replicas; `None` where it did not.
+    pub(crate) owner_synced: Option<Lsn>,
     pub(crate) entries: Vec<([u8; SEGMENT_ENTRY_HEADER], SegmentEntryHeader)>,
 }
 
@@ -243,6 +253,7 @@ impl BlockFrame {
             lz4_len: usize::try_from(u64_at(body, 20)).ok()?,
             plain_len: usize::try_from(u64_at(body, 28)).ok()?,
             chained: body[36..68].try_into().ok()?,
+            owner_synced: Lsn::from_u64(u64_at(body, 68)),
             entries,
         })
     }

@@ -33,30 +33,30 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A block as it leaves for a replica.
+/// Entries as they leave for a replica: a block, full or not, which says how far its owner had synced.
 #[derive(Clone, Copy, Debug)]
-pub struct OutBlock<'a> {
-    /// Of which segment.
+pub struct TailFrame<'a> {
+    /// The segment.
     pub id: SegmentId,
     /// The only boot that may write that segment.
     pub epoch: Epoch,
-    /// Its place there, from 0.
-    pub block_no: u32,
+    /// The frame's place in the segment, from 0.
+    pub frame_no: u32,
     /// The block whole, as it stands in the file.
     pub bytes: &'a [u8],
     /// CRC32 of `bytes`.
     pub crc: u32,
-    /// Its last entry.
+    /// The last entry.
     pub last_lsn: Lsn,
 }
 
 /// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
 pub trait BlockSink: Send {
-    /// A segment begins.
+    /// Notes that a segment begins.
     fn begin(&mut self, header: &SegmentHeader);
-    /// Its next block.
-    fn block(&mut self, block: OutBlock<'_>);
-    /// It is complete.
+    /// Takes the segment's next frame.
+    fn frame(&mut self, frame: TailFrame<'_>);
+    /// Notes that the segment is complete.
     fn complete(&mut self, id: SegmentId);
 }
 
@@ -81,8 +81,8 @@ pub(crate) struct Cutter {
     offset: usize,
     /// Up to where the pages of the map were let go.
     forgotten: usize,
-    /// The last entry of each block of this segment that the sink was given.
-    sent: Vec<Lsn>,
+    /// The last entry of each block of this segment that the sink was given, and how far was synced then.
+    sent: Vec<(Lsn, Option<Lsn>)>,
 }
 
 impl Cutter {
@@ -186,7 +186,7 @@ impl Cutter {
                 continue;
             }
             self.builder.add(header.lsn, &header.meta, payload);
-            if self.builder.is_full() || self.sent.get(self.builder.next_block() as usize) == Some(&header.lsn) {
+            if self.builder.is_full() || self.sent_before().is_some_and(|(last, _)| last == header.lsn) {
                 self.cut_block()?;
             }
             if self.offset - self.forgotten >= FORGET_BYTES {
@@ -210,31 +210,41 @@ impl Cutter {
             let file = self.create()?;
             self.file = Some(file);
         }
-        let (Some(block), Some(file)) = (self.builder.cut(), &mut self.file) else {
+        // One that was sent before is the same when it is cut again.
+        let owner_synced = match self.sent_before() {
+            Some((_, synced)) => synced,
+            None => self.sink.as_ref().and_then(|_| self.shared.watermark.durable()),
+        };
+        let (Some(block), Some(file)) = (self.builder.cut(owner_synced), &mut self.file) else {
             return Ok(());
         };
         file.append(&block)?;
         self.shared.set_open_bytes(file.written_bytes());
-        self.send(&block);
+        self.send(&block, owner_synced);
         Ok(())
     }
 
-    fn send(&mut self, block: &BuiltBlock) {
+    /// What was sent under the number of the next block, where that is cut again.
+    fn sent_before(&self) -> Option<(Lsn, Option<Lsn>)> {
+        self.sent.get(self.builder.next_block() as usize).copied()
+    }
+
+    fn send(&mut self, block: &BuiltBlock, owner_synced: Option<Lsn>) {
         let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else {
             return;
         };
         let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
         let crc = crc32fast::hash(&block.bytes);
-        sink.block(OutBlock {
+        sink.frame(TailFrame {
             id,
             epoch,
-            block_no: block.block_no,
+            frame_no: block.block_no,
             bytes: &block.bytes,
             crc,
             last_lsn,
         });
         if self.sent.len() == block.block_no as usize {
-            self.sent.push(last_lsn);
+            self.sent.push((last_lsn, owner_synced));
         }
     }
 

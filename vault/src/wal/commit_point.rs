@@ -55,6 +55,13 @@ impl SegmentMarks {
         }
     }
 
+    /// Notes what a peer has that was started again: it may have lost what it answered for.
+    pub fn peer_restarted(&mut self, node: NodeId, number: u32) {
+        if let Some(place) = self.replicas.peers().iter().position(|peer| peer == node) {
+            self.peers[place] = number;
+        }
+    }
+
     /// Notes that a later segment takes entries, and that entry `last` is this one's last.
     ///
     /// # Panics

@@ -88,6 +88,13 @@ impl Watermark {
         self.note(lsn.index(), |marks| marks.peer_synced(node, lsn.number().get()));
     }
 
+    /// Notes what a peer has of a segment when its stream begins anew. That may be less than it answered for before: a
+    /// disk can lose what it had synced, and what is acknowledged from now on rests on what is there.
+    pub fn peer_restarted(&self, node: NodeId, segment: SegmentIndex, has: Option<Lsn>) {
+        let number = has.map_or(0, |lsn| lsn.number().get());
+        self.note(segment, |marks| marks.peer_restarted(node, number));
+    }
+
     pub(crate) fn fail(&self, why: String) {
         if self.failure.set(why).is_ok() {
             (self.notify)();

@@ -102,33 +102,35 @@ impl FaultyLedger {
         }
     }
 
-    /// The ledger of node 2, as node 1 of its cluster has sealed these segments, with copies on both.
-    pub(crate) fn of_the_second_node(sealed: &[SealRecord]) -> Arc<Self> {
+    /// The ledger of another node of the cluster, as node 1 has sealed these segments, with copies on both.
+    pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
         let first = Self::default();
-        let (first_id, second_id) = (NodeId::FIRST, NodeId::FIRST.checked_next().unwrap());
-        let identity = Identity {
-            node_id: second_id,
-            storage_uuid: Uuid::from_bytes([2; 16]),
-            ..first.catalogue.identity()
-        };
-        let register = Command::RegisterNode {
-            storage_uuid: identity.storage_uuid,
-            at_ns: 1,
-        };
-        first.catalogue.submit(Actor::Node, register).unwrap();
+        let storage = |n: u32| Uuid::from_u128(n.into());
+        for n in 2..=node.get() {
+            let register = Command::RegisterNode {
+                storage_uuid: storage(n),
+                at_ns: 1,
+            };
+            first.catalogue.submit(Actor::Node, register).unwrap();
+        }
         let epoch = first.next_epoch();
         for record in sealed {
             let open = OpenRecord {
                 id: record.id,
                 epoch,
                 file_uuid: FileUuid(Uuid::from_bytes([9; 16])),
-                replicas: ReplicaSet::new(NodeSet::of(second_id), 2).unwrap(),
+                replicas: ReplicaSet::new(NodeSet::of(node), 2).unwrap(),
             };
             first.roll(None, &open).unwrap();
-            let holders = NodeSet::from_nodes([first_id, second_id]).unwrap();
+            let holders = NodeSet::from_nodes([NodeId::FIRST, node]).unwrap();
             first.seal_segment(&SealRecord { holders, ..*record }).unwrap();
         }
         let state = first.catalogue.read(State::clone);
+        let identity = Identity {
+            node_id: node,
+            storage_uuid: storage(node.get()),
+            ..first.catalogue.identity()
+        };
         Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))
     }
 
@@ -368,4 +370,13 @@ pub(crate) fn payload(n: u64, len: usize) -> Vec<u8> {
     }
     out.truncate(len.max(8));
     out
+}
+
+/// The vault of a node that joined node 1's cluster.
+pub(crate) fn open_node(node: u32, dir: &Path, ledger: &Arc<FaultyLedger>) -> (Vault, Vec<ShardWriter>) {
+    let cluster = ClusterId(Uuid::from_bytes([5; 16]));
+    let data = DataDir::open_or_join(dir, true, |_| Ok((cluster, NodeId::new(node).unwrap()))).unwrap();
+    let seams = vec![ShardSeam::alone(Box::new(|| {}))];
+    let epoch = ledger.next_epoch();
+    Vault::open(data, &options(1), epoch, Arc::clone(ledger) as Arc<dyn Ledger>, seams).unwrap()
 }
