@@ -75,7 +75,7 @@ pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::
         let owed = context.vault.debt(shard, done);
         debt.bytes += owed.bytes;
         debt.entries += owed.entries;
-        for (id, state) in context.vault.segments() {
+        for (id, state) in context.vault.own_segments() {
             if id.shard == shard
                 && done.is_none_or(|done| id.index > done.index())
                 && let SegmentState::Sealed(record) = state

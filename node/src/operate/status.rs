@@ -78,7 +78,7 @@ fn histogram(latencies: &Latencies) -> v1::LatencyHistogram {
 }
 
 fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
-    let segments = context.vault.segments();
+    let segments = context.vault.own_segments();
     let mut open: HashMap<ShardId, SegmentIndex> = HashMap::new();
     for (id, state) in &segments {
         if *state == SegmentState::Open {

@@ -152,7 +152,7 @@ fn leave_out(vault: &Vault, shard: ShardId, cursor: &mut ShardCursor, newest: Op
 /// The position before the newest `entries` of a shard, as far back as it is known how many a segment holds.
 fn before_the_last(vault: &Vault, shard: ShardId, entries: u32) -> Option<Lsn> {
     let readable = vault.readable(shard)?;
-    let segments = vault.segments().into_iter().rev();
+    let segments = vault.own_segments().into_iter().rev();
     let (mut left, mut done) = (entries, Some(readable));
     for (id, state) in segments.filter(|(id, _)| id.shard == shard && id.index <= readable.index()) {
         let last = match state {

@@ -91,6 +91,11 @@ impl MemoryLedger {
         self.0.lock().unwrap().seals_left = seals;
     }
 
+    /// Takes a record as it is.
+    pub(crate) fn put(&self, segment: KnownSegment) {
+        self.0.lock().unwrap().segments.insert(segment.id(), segment);
+    }
+
     /// Every roll that it was asked for: the segment that it sealed, and the one that it opened.
     pub(crate) fn rolls(&self) -> Vec<(Option<SegmentId>, SegmentId)> {
         self.0.lock().unwrap().rolls.clone()
