@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gophership_vault::ids::{ClusterId, LogId, NodeId, SegmentId};
-use gophership_vault::ledger::{KnownSegment, Ledger, SealRecord};
+use gophership_vault::ledger::{Ledger, SealRecord};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{DataDir, NodeSet, SegmentState, ShardSeam, ShardWriter, Vault};
+use gophership_vault::{DataDir, SegmentState, ShardSeam, ShardWriter, Vault};
 use support::*;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ fn file_of(id: SegmentId) -> String {
 }
 
 /// Opens the vault of node 2, which joined a cluster.
-fn open_second(dir: &Path, ledger: &Arc<MemoryLedger>) -> (Vault, Vec<ShardWriter>) {
+fn open_second(dir: &Path, ledger: &Arc<FaultyLedger>) -> (Vault, Vec<ShardWriter>) {
     let data = DataDir::open_or_join(dir, true, |_| Ok((ClusterId(Uuid::from_bytes([5; 16])), node(2)))).unwrap();
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let epoch = ledger.next_epoch();
@@ -31,7 +31,7 @@ fn open_second(dir: &Path, ledger: &Arc<MemoryLedger>) -> (Vault, Vec<ShardWrite
 }
 
 /// Segments that node 1 sealed, with copies of the first two of them in `dir`, on record in the ledger of node 2.
-fn with_copies(dir: &Path) -> (Arc<MemoryLedger>, Vec<SealRecord>, Vec<Vec<u8>>) {
+fn with_copies(dir: &Path) -> (Arc<FaultyLedger>, Vec<SealRecord>, Vec<Vec<u8>>) {
     let first = tempfile::tempdir().unwrap();
     let (vault, mut writers) = open(first.path(), &Arc::default(), &options(1));
     let mut n = 0;
@@ -42,17 +42,18 @@ fn with_copies(dir: &Path) -> (Arc<MemoryLedger>, Vec<SealRecord>, Vec<Vec<u8>>)
         sealed(&vault).len() >= 3
     });
     let records: Vec<SealRecord> = sealed(&vault)[..2].to_vec();
-    let ledger: Arc<MemoryLedger> = Arc::default();
     for record in &records {
         let to = dir.join(file_of(record.id));
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(vault.segment_file(record.id), to).unwrap();
-        let holders = NodeSet::from_nodes([node(1), node(2)]).unwrap();
-        ledger.put(KnownSegment::Sealed(SealRecord { holders, ..*record }));
     }
     let entries = records.iter().map(|record| record.stats.entries).sum();
     vault.close(writers);
-    (ledger, records, (1..=entries).map(|n| payload(n, 1000)).collect())
+    (
+        FaultyLedger::of_the_second_node(&records),
+        records,
+        (1..=entries).map(|n| payload(n, 1000)).collect(),
+    )
 }
 
 fn read_log(vault: &Vault, log: LogId) -> (Vec<Vec<u8>>, usize) {
@@ -63,7 +64,7 @@ fn read_log(vault: &Vault, log: LogId) -> (Vec<Vec<u8>>, usize) {
 #[test]
 fn copies_are_counted_shown_verified_and_read() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &Arc::default());
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
     vault.close(writers);
     let (ledger, records, payloads) = with_copies(dir.path());
     let (vault, mut writers) = open_second(dir.path(), &ledger);
@@ -106,7 +107,7 @@ fn copies_are_counted_shown_verified_and_read() {
 #[test]
 fn a_damaged_copy_costs_what_is_damaged_and_one_that_is_gone_is_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &Arc::default());
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
     vault.close(writers);
     let (ledger, records, payloads) = with_copies(dir.path());
     let path = dir.path().join(file_of(records[1].id));
@@ -134,7 +135,7 @@ fn a_damaged_copy_costs_what_is_damaged_and_one_that_is_gone_is_shown() {
 #[test]
 fn a_copy_is_trimmed_by_no_retention_of_this_node() {
     let dir = tempfile::tempdir().unwrap();
-    let (vault, writers) = open_second(dir.path(), &Arc::default());
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_the_second_node(&[]));
     vault.close(writers);
     let (ledger, records, _) = with_copies(dir.path());
     let data = DataDir::open(dir.path(), true).unwrap();

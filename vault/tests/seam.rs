@@ -205,7 +205,7 @@ fn owner(replicas: ReplicaSet, options: &VaultOptions) -> Owner {
 
 fn owner_with(placement: Placement, options: &VaultOptions) -> Owner {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let tap = Tap::default();
     let seam = ShardSeam {
         notify: Box::new(|| {}),

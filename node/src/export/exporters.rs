@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::exporter::{Generation, LetterCause};
-use gophership_catalogue::{Catalogue, Command};
+use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
@@ -116,11 +116,15 @@ impl Exporters {
         let catalogue = &exporters.catalogue;
         if catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some()) {
             // All that are configured are on record now; a later one begins where its settings say.
-            catalogue.submit(Command::SetConfig {
-                key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
-                value: None,
-                at_ns: now_unix_nano(),
-            })?;
+            catalogue.submit(
+                Actor::Node,
+                Command::SetConfig {
+                    key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
+                    value: None,
+                    at_ns: now_unix_nano(),
+                    seen: None,
+                },
+            )?;
         }
         exporters.name_those_not_configured(&parts.configs);
         exporters.name_those_paused();
@@ -241,11 +245,14 @@ impl Exporters {
     /// There is none of this name, or the catalogue does not take it.
     pub fn set_paused(&self, name: &str, paused: bool, by: &str) -> Result<(), ExportError> {
         let r = self.find(name)?;
-        self.catalogue.submit(Command::SetExporter {
-            exporter: name.to_owned(),
-            paused,
-            at_ns: now_unix_nano(),
-        })?;
+        self.catalogue.submit(
+            Actor::operator(by),
+            Command::SetExporter {
+                exporter: name.to_owned(),
+                paused,
+                at_ns: now_unix_nano(),
+            },
+        )?;
         r.orders.send_modify(|orders| {
             orders.paused = paused;
             orders.nudge += 1;
@@ -288,7 +295,7 @@ impl Exporters {
                 lost,
             });
         }
-        self.letters.forget(name)?;
+        self.letters.forget(name, Actor::operator(by))?;
         self.cursors.let_go(name);
         tracing::warn!(
             exporter = name,

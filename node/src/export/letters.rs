@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gophership_catalogue::Actor;
 use gophership_catalogue::exporter::EntryKey;
 
 use super::dead_letters::SendLetters;
@@ -69,9 +70,9 @@ impl Exporters {
     ///
     /// # Errors
     /// The catalogue does not take it.
-    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>) -> Result<u64, ExportError> {
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>, by: &str) -> Result<u64, ExportError> {
         let count = letters.len() as u64;
-        self.letters.remove(name, letters)?;
+        self.letters.remove(name, letters, Actor::operator(by))?;
         // One whose letters were at their bound has room again.
         if let Ok(r) = self.find(name) {
             r.orders.send_modify(|orders| orders.nudge += 1);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gophership_catalogue::Command;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::view::rfc3339;
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -71,12 +71,15 @@ impl Exporters {
                 bytes: lost.bytes,
             });
         }
-        self.catalogue.submit(Command::SeekExporter {
-            exporter: name.to_owned(),
-            node: self.vault.identity().node_id,
-            shards,
-            at_ns: now_unix_nano(),
-        })?;
+        self.catalogue.submit(
+            Actor::operator(by),
+            Command::SeekExporter {
+                exporter: name.to_owned(),
+                node: self.vault.identity().node_id,
+                shards,
+                at_ns: now_unix_nano(),
+            },
+        )?;
         add(&r.status.counts.given_up_entries, lost.entries);
         if lost.entries > 0 {
             tracing::warn!(

@@ -90,7 +90,7 @@ pub(super) fn drop(
     by: &str,
 ) -> Result<v1::DropDeadLettersReply, OperateError> {
     let letters = selected(context, exporter, named)?;
-    let dropped = context.exporters.drop_letters(exporter, letters)?;
+    let dropped = context.exporters.drop_letters(exporter, letters, by)?;
     tracing::warn!(exporter, count = dropped, by, "dead_letters.dropped");
     Ok(v1::DropDeadLettersReply { dropped })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gophership_catalogue::Command;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1;
 use gophership_somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
 use gophership_vault::time::now_unix_nano;
@@ -60,7 +60,7 @@ pub(super) fn set(
         set_ns: now_unix_nano(),
     };
     let value = serde_json::to_string(&kept).map_err(OperateError::Unwritable)?;
-    keep(context, Some(value))?;
+    keep(context, Some(value), &kept.by)?;
     let forced = Override {
         zone,
         reason: kept.reason,
@@ -72,18 +72,19 @@ pub(super) fn set(
 }
 
 pub(super) fn clear(context: &NodeContext, by: &str) -> Result<v1::ZoneStatus, OperateError> {
-    keep(context, None)?;
+    keep(context, None, by)?;
     context.zone.clear(by, Instant::now());
     Ok(status(context))
 }
 
-fn keep(context: &NodeContext, value: Option<String>) -> Result<(), OperateError> {
+fn keep(context: &NodeContext, value: Option<String>, by: &str) -> Result<(), OperateError> {
     let command = Command::SetConfig {
         key: SETTING.to_owned(),
         value,
         at_ns: now_unix_nano(),
+        seen: None,
     };
-    context.catalogue.submit(command)?;
+    context.catalogue.submit(Actor::operator(by), command)?;
     Ok(())
 }
 
