@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::figures::{ExporterFigures, Figures, IntervalFigures};
 use super::poll::Poller;
+use super::stop::{Stop, seen};
 use super::watch::{Silence, Watch};
-use super::{Stop, seen};
 use crate::arg::cli::Top;
 use crate::arg::format::Format;
 use crate::arg::when::now_unix_nano;

@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::draw::draw;
 use super::poll::Poller;
+use super::stop::{Stop, seen};
 use super::watch::Watch;
-use super::{Stop, seen};
 use crate::arg::cli::Top;
 use crate::arg::when::now_unix_nano;
 use crate::out::outcome::Outcome;

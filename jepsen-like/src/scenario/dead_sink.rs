@@ -74,32 +74,36 @@ pub async fn run(plan: &Plan, rate: f64, dead: Duration) -> anyhow::Result<Repor
             format!("{copies} copies too many, though the node never stopped"),
         );
     }
-    let p99 = |wanted: Phase| {
-        let found = summary.phases.iter().find(|phase| phase.phase == wanted);
-        found.map_or(0.0, |phase| phase.ack_from_due_ms.p99)
-    };
-    let round = Round {
+    run.report.push(Round {
         name: "dead sink".into(),
         tally: history.tally(0),
         // It took some before; of what was in flight when it died, no more than a little came.
         covered: before > 0 && during <= before,
-        note: format!(
-            "ack p99 {:.1} ms before, {:.1} during, {:.1} after{}",
-            p99(Phase::Before),
-            p99(Phase::Burst),
-            p99(Phase::After),
-            if is_short {
-                "; the machine was short of cores, so refusals were not judged"
-            } else {
-                ""
-            }
-        ),
+        note: note(&summary, is_short),
         verdict,
         ..Round::default()
-    };
-    run.report.push(round);
+    });
     node.kill().await?;
     Ok(run.report)
+}
+
+/// The latencies before, during and after the sink's death.
+fn note(summary: &Summary, is_short: bool) -> String {
+    let p99 = |wanted: Phase| {
+        let found = summary.phases.iter().find(|phase| phase.phase == wanted);
+        found.map_or(0.0, |phase| phase.ack_from_due_ms.p99)
+    };
+    let not_judged = if is_short {
+        "; the machine was short of cores, so refusals were not judged"
+    } else {
+        ""
+    };
+    format!(
+        "ack p99 {:.1} ms before, {:.1} during, {:.1} after{not_judged}",
+        p99(Phase::Before),
+        p99(Phase::Burst),
+        p99(Phase::After)
+    )
 }
 
 /// Offers it all, with the sink dead during the burst; also what the sink took before and during its death.

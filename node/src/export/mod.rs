@@ -6,27 +6,40 @@
 //! vault  -> cursor -----+
 //! ```
 //!
-//! Start with [`Exporters::start`]. Each exporter has a thread of its own, so that one that hangs holds up nobody. **Not here**: what is said over the wire (`sink`), the rate that zones allow
-//! (`somatic`), what is kept about cursors and dead letters (the catalogue).
+//! Each exporter has a thread of its own, so that one that hangs holds up nobody.
+//!
+//! - `exporters`: all of them ([`Exporters::start`]); `reload`, `not_configured`: those that come, change and go.
+//! - `exporter`, `orders`: one of them, and what it is told. `lane`: its way through a shard; `source`: where that
+//!   reads; `expire`: what has become too old; `cursors`: how far it is, kept.
+//! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: what a sink refused.
+//! - `status`, `error`, `limits`: how they stand, what goes wrong, the bounds.
+//!
+//! **Not here**: what is said over the wire (`sink`), the rate that zones allow (`gophership_somatic`), what is kept
+//! about cursors and dead letters (the catalogue).
 
 mod cursors;
 mod dead_letters;
+mod error;
 mod expire;
 mod exporter;
 mod exporters;
 mod lane;
 mod letter_store;
+mod letters;
 mod limits;
 mod not_configured;
 mod orders;
 mod reload;
+mod seek;
 mod source;
 mod status;
 
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
-pub use exporters::{ExportError, ExportParts, Exporters, Forgotten, SeekTo};
+pub use error::{ExportError, Forgotten};
+pub use exporters::{ExportParts, Exporters};
 pub use reload::Reloaded;
+pub use seek::SeekTo;
 pub use status::{ExporterView, LaneState};
 
 #[cfg(test)]

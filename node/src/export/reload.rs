@@ -14,8 +14,9 @@ use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
+use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
-use super::exporters::{ExportError, Exporters, Running, generation_of, open_sink};
+use super::exporters::{Exporters, Running, generation_of, open_sink};
 use super::orders::Orders;
 use super::status::{Place, Status};
 use crate::buffer::{Budget, LiveRing};

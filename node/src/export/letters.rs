@@ -1,0 +1,82 @@
+//! The dead letters of an exporter: named, looked into, sent again, given up.
+//!
+//! **Not here**: how they are sent (`dead_letters`), what keeps them (`letter_store`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gophership_catalogue::Actor;
+use gophership_catalogue::exporter::EntryKey;
+
+use super::dead_letters::SendLetters;
+use super::error::ExportError;
+use super::exporters::{Exporters, open_sink};
+use crate::sink::Readier;
+
+impl Exporters {
+    /// What sends the dead letters of an exporter once more.
+    ///
+    /// # Errors
+    /// There is none of this name, or its sink cannot be made.
+    pub fn send_letters(&self, name: &str) -> Result<SendLetters, ExportError> {
+        let r = self.find(name)?;
+        Ok(SendLetters {
+            letters: Arc::clone(&self.letters),
+            throttle: self.throttle.clone(),
+            sink: open_sink(&r.config)?,
+            exporter: name.to_owned(),
+            max_message: self.max_message,
+        })
+    }
+
+    /// The dead letters of an exporter that are meant: those named, or all.
+    ///
+    /// # Errors
+    /// One that is named is none, or no exporter ever had this name.
+    pub fn letters(&self, name: &str, named: Vec<EntryKey>) -> Result<Vec<EntryKey>, ExportError> {
+        self.catalogue.read(|state| {
+            // One that is not configured any more may still have some.
+            if state.exporter(name).is_none() {
+                return Err(ExportError::Unknown(name.to_owned()));
+            }
+            if named.is_empty() {
+                let all = state.dead_letters(Some(name), None, usize::MAX);
+                return Ok(all.map(gophership_catalogue::exporter::DeadLetter::entry).collect());
+            }
+            let missing = named.iter().find(|entry| state.dead_letter(name, **entry).is_none());
+            match missing {
+                Some(entry) => Err(ExportError::NoSuchLetter { entry: *entry }),
+                None => Ok(named),
+            }
+        })
+    }
+
+    /// What is in the entry of a dead letter: its payload fit to be sent, or as it was received and why it is not.
+    ///
+    /// # Errors
+    /// There is no such letter, or its entry cannot be read here.
+    pub async fn letter_payload(&self, name: &str, entry: EntryKey) -> Result<(Bytes, Option<String>), ExportError> {
+        let gone = || ExportError::NoSuchLetter { entry };
+        self.letters(name, vec![entry])?;
+        let stored = self.letters.read(entry).await.ok_or_else(gone)?;
+        let received = Bytes::copy_from_slice(&stored.payload);
+        Ok(match Readier::default().item(stored, self.max_message) {
+            Ok(item) => (item.payload, None),
+            Err(why) => (received, Some(why)),
+        })
+    }
+
+    /// Gives dead letters up. It blocks.
+    ///
+    /// # Errors
+    /// The catalogue does not take it.
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>, by: &str) -> Result<u64, ExportError> {
+        let count = letters.len() as u64;
+        self.letters.remove(name, letters, Actor::operator(by))?;
+        // One whose letters were at their bound has room again.
+        if let Ok(r) = self.find(name) {
+            r.orders.send_modify(|orders| orders.nudge += 1);
+        }
+        Ok(count)
+    }
+}

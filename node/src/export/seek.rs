@@ -1,0 +1,126 @@
+//! Where a cursor is sent, and what it passes over on its way.
+
+use std::fmt;
+
+use gophership_catalogue::{Actor, Command};
+use gophership_proto::view::rfc3339;
+use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ledger::SealRecord;
+use gophership_vault::time::{TimeRange, now_unix_nano};
+use gophership_vault::{Debt, SegmentState, Vault};
+
+use super::error::ExportError;
+use super::exporters::{Exporters, generation_of};
+use super::status::add;
+
+/// Where a seek goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeekTo {
+    /// Behind everything that is acknowledged now.
+    Now,
+    /// To the oldest entry.
+    Oldest,
+    /// In each shard to the first entry received then or later, nanoseconds since the Unix epoch.
+    Received(u64),
+}
+
+impl fmt::Display for SeekTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::Oldest => f.write_str("oldest"),
+            Self::Received(at_ns) => f.write_str(&rfc3339(*at_ns)),
+        }
+    }
+}
+
+impl Exporters {
+    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads. Gives how many entries are passed over unsent.
+    ///
+    /// # Errors
+    /// There is none of this name, the time is to come, entries would be passed over and `accept_loss` is not set, or the catalogue does not take it.
+    pub fn seek(&self, name: &str, to: SeekTo, accept_loss: bool, by: &str) -> Result<u64, ExportError> {
+        let r = self.find(name)?;
+        if let SeekTo::Received(at_ns) = to
+            && at_ns > now_unix_nano()
+        {
+            return Err(ExportError::TimeToCome);
+        }
+        let mut lost = Debt::default();
+        let mut shards = Vec::new();
+        for (shard, place) in r.status.places() {
+            if matches!(to, SeekTo::Received(_)) && self.vault.is_recovering(shard) {
+                return Err(ExportError::Recovering { shard });
+            }
+            let done = match to {
+                SeekTo::Now => self.vault.readable(shard),
+                SeekTo::Oldest => None,
+                SeekTo::Received(at_ns) => last_before(&self.vault, shard, at_ns),
+            };
+            if done > place.done {
+                let (before, after) = (self.vault.debt(shard, place.done), self.vault.debt(shard, done));
+                lost.entries += before.entries.saturating_sub(after.entries);
+                lost.bytes += before.bytes.saturating_sub(after.bytes);
+            }
+            shards.push((shard, done));
+        }
+        if lost.entries > 0 && !accept_loss {
+            return Err(ExportError::SeekLoses {
+                name: name.to_owned(),
+                entries: lost.entries,
+                bytes: lost.bytes,
+            });
+        }
+        self.catalogue.submit(
+            Actor::operator(by),
+            Command::SeekExporter {
+                exporter: name.to_owned(),
+                node: self.vault.identity().node_id,
+                shards,
+                at_ns: now_unix_nano(),
+            },
+        )?;
+        add(&r.status.counts.given_up_entries, lost.entries);
+        if lost.entries > 0 {
+            tracing::warn!(
+                exporter = name,
+                %to,
+                count = lost.entries,
+                bytes = lost.bytes,
+                by,
+                "export.seek.gave_up"
+            );
+        } else {
+            tracing::info!(exporter = name, %to, by, "export.seek.done");
+        }
+        let generation = generation_of(self.catalogue.as_ref(), name);
+        r.orders
+            .send_modify(|orders| orders.generation = orders.generation.max(generation));
+        Ok(lost.entries)
+    }
+}
+
+/// The last entry of a shard that was received before `at_ns`.
+fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
+    let before = |record: &SealRecord| record.stats.received.is_none_or(|r| r.max < at_ns);
+    // Everything up to the last segment that is wholly before it is passed over unread.
+    let segments = vault.own_segments();
+    let passed = segments
+        .iter()
+        .filter(|(id, _)| id.shard == shard)
+        .map_while(|(_, state)| match state {
+            SegmentState::Sealed(record) if before(record) => Some(record.stats.last_lsn),
+            SegmentState::Lost => Some(None),
+            SegmentState::Sealed(_) | SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) => {
+                None
+            }
+        })
+        .flatten()
+        .last();
+    let found = vault.cursor(shard, passed, TimeRange::ALL).filter_map(Result::ok);
+    found
+        .take_while(|entry| entry.meta.received_ns < at_ns)
+        .map(|entry| entry.lsn)
+        .last()
+        .or(passed)
+}
