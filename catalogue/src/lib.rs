@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod row;
 pub mod segment;
 pub mod state;
+mod wire;
 
 pub use actor::Actor;
 pub use apply::apply;
@@ -34,6 +35,7 @@ pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;
 pub use memory::MemoryCatalogue;
 pub use state::{Counts, State};
+pub use wire::WireError;
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod conformance;
