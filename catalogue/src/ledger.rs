@@ -49,7 +49,7 @@ impl Ledger for CatalogueLedger {
         let node = self.0.identity().node_id;
         self.0.read(|s| {
             s.segments()
-                .filter(|r| r.id().node == node)
+                .filter(|r| r.id().node == node || r.names(node))
                 .map(SegmentRecord::known)
                 .collect()
         })

@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::testkit::{TestControl, TestNode, payload};
-use crate::config::{Environment, Export, Machine, load_text};
+use crate::config::{Environment, Export, load_text};
 use crate::export::LaneState;
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 
 /// A runtime whose threads, and this thread, log into a file.

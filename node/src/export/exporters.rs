@@ -579,7 +579,7 @@ pub(super) fn open_sink(config: &Export) -> Result<Sink, ExportError> {
 fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
     let before = |record: &SealRecord| record.stats.received.is_none_or(|r| r.max < at_ns);
     // Everything up to the last segment that is wholly before it is passed over unread.
-    let segments = vault.segments();
+    let segments = vault.own_segments();
     let passed = segments
         .iter()
         .filter(|(id, _)| id.shard == shard)

@@ -20,8 +20,9 @@ use tonic::Code;
 use super::limits::LIVE_GAP;
 use super::source::Source;
 use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo};
-use crate::config::{Environment, Export, Machine, load_text};
+use crate::config::{Environment, Export, load_text};
 use crate::control::testkit::{TestNode, payload};
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 
 pub(super) const SHARD: ShardId = ShardId::new(0);

@@ -24,8 +24,8 @@ use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{Progress, shortened};
 use super::spec::Spec;
-use crate::control::raised;
 use crate::export::Exporters;
+use crate::flag::raised;
 use crate::sink::{Frontier, Readier, Sink};
 
 /// What a job's record says that it is to do.

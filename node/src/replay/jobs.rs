@@ -18,7 +18,8 @@ use super::limits::JOBS_MAX;
 use super::plan;
 use super::progress::Progress;
 use super::spec::{SinkSpec, Spec};
-use crate::control::{ControlContext, lsn_shown};
+use super::stream::lsn_shown;
+use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
 /// A job under way, from outside.
@@ -30,7 +31,7 @@ struct Running {
 }
 
 pub(crate) struct Jobs {
-    context: ControlContext,
+    context: NodeContext,
     running: Mutex<HashMap<JobId, Running>>,
     stop: watch::Receiver<bool>,
 }
@@ -49,7 +50,7 @@ impl Drop for Leave {
 }
 
 impl Jobs {
-    pub(crate) fn new(context: ControlContext, stop: watch::Receiver<bool>) -> Arc<Self> {
+    pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
         Arc::new(Self {
             context,
             running: Mutex::default(),

@@ -17,8 +17,9 @@ use super::job::Order;
 use super::plan::Part;
 use super::reader::{self, Found};
 use crate::certs::{self, Role};
-use crate::config::{Environment, Machine, TlsFiles, load_text};
+use crate::config::{Environment, TlsFiles, load_text};
 use crate::control::testkit::{TestControl, TestNode, payload};
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 use crate::tls::{Protocols, ServerTls};
 

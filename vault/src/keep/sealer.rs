@@ -16,7 +16,7 @@ use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{SegmentId, ShardId};
 use crate::ledger::{LedgerError, SealRecord};
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::replicas::NodeSet;
 use crate::segment::cutter::CutSegment;
 use crate::segment::segment_path;
@@ -173,9 +173,7 @@ impl Sealer {
             };
             put_in_place(&self.parts, &cut.segment.path, record.id)?;
             self.seal_or_roll(i, &record)?;
-            self.parts
-                .table
-                .set(record.id.shard, record.id.index, Slot::Sealed(record));
+            self.parts.holdings.set(record.id, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             log_sealed(&record);
             // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.

@@ -17,7 +17,7 @@ use crate::file_io;
 use crate::ids::{Lsn, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::replicas::ReplicaSet;
 use crate::seam::Placement;
 use crate::segment::cutter::CutSegment;
@@ -200,7 +200,7 @@ pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>, replicas: Re
 
 fn put_in_table(parts: &KeepParts, wal: &Arc<WalFile>) {
     let id = wal.header.id;
-    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
+    parts.holdings.set(id, Slot::Live(Arc::clone(wal)));
 }
 
 fn open_record(wal: &WalFile, replicas: ReplicaSet) -> OpenRecord {

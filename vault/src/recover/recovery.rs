@@ -19,8 +19,8 @@ use crate::keep::parts::KeepParts;
 use crate::keep::sealer::{log_sealed, may_pass, put_in_place};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::limits::PAGE;
+use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::read::table::Slot;
 use crate::recover::unsynced_tail::{Durable, judge_missing};
 use crate::replicas::NodeSet;
 use crate::segment::footer::HoleReason;
@@ -179,7 +179,7 @@ impl Patience<'_> {
 /// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it needs.
 fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
-        if task.progress != Progress::Done && parts.table.is_lost(task.wal.id.shard, task.wal.id.index) {
+        if task.progress != Progress::Done && parts.holdings.is_lost(task.wal.id) {
             task.progress = Progress::GivenUp;
         }
     }
@@ -274,11 +274,11 @@ fn progress_after(parts: &KeepParts, task: &Task, tried: Result<(), VaultError>,
         return Progress::ToDo;
     }
     let id = task.wal.id;
-    let known_before = parts.table.get(id.shard, id.index);
+    let known_before = parts.holdings.get(id);
     if !matches!(known_before, Some(Slot::Unreadable { why, .. }) if why == error.to_string()) {
         tracing::error!(segment = %id, path = %task.wal.path.display(), %error, "segment.recover.failed");
     }
-    parts.table.cannot_be_read(id.shard, id.index, error.to_string());
+    parts.holdings.cannot_be_read(id, error.to_string());
     match error {
         VaultError::Damaged { .. } | VaultError::Format { .. } => Progress::Failed,
         _ => Progress::ToDo,
@@ -290,8 +290,7 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     match wal.known {
         Some(KnownSegment::Sealed(_)) => {
             // Where that cannot be told the file stays: recovery cuts it again and finds the same.
-            segment_path(&parts.data, wal.id).try_exists().unwrap_or(false)
-                || parts.table.get(wal.id.shard, wal.id.index).is_none()
+            segment_path(&parts.data, wal.id).try_exists().unwrap_or(false) || parts.holdings.get(wal.id).is_none()
         }
         Some(KnownSegment::Trimmed(_)) => true,
         Some(KnownSegment::Open(_) | KnownSegment::Lost(_)) | None => false,
@@ -477,7 +476,7 @@ fn drop_empty(parts: &KeepParts, wal: &LeftWal, header: &WalHeader, found: &WalS
         parts.ledger.trim_segment(wal.id, TrimReason::Empty)?;
         parts.to_unlink.add(wal.id);
     }
-    parts.table.remove(wal.id.shard, wal.id.index);
+    parts.holdings.remove(wal.id);
     Ok(())
 }
 
@@ -493,7 +492,7 @@ fn seal(parts: &KeepParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(
             });
         }
         file_io::rename(&segment.path, &segment_path(&parts.data, wal.id))?;
-        parts.table.set(wal.id.shard, wal.id.index, Slot::Sealed(before));
+        parts.holdings.set(wal.id, Slot::Sealed(before));
         return Ok(());
     }
     let record = SealRecord {
@@ -508,7 +507,7 @@ fn seal(parts: &KeepParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(
     parts.ledger.seal_segment(&record)?;
     log_sealed(&record);
     file_io::remove(&open_path(&parts.data, wal.id))?;
-    parts.table.set(wal.id.shard, wal.id.index, Slot::Sealed(record));
+    parts.holdings.set(wal.id, Slot::Sealed(record));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::{Catalogue, MemoryCatalogue, State};
+use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, State};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
-use gophership_vault::ids::{ClusterId, Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    DataDir, Disposition, Identity, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions,
+    DataDir, Disposition, Identity, NodeSet, ReplicaSet, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry,
+    Vault, VaultOptions,
 };
 use uuid::Uuid;
 
@@ -99,6 +100,36 @@ impl FaultyLedger {
             faults: Mutex::default(),
             rolls: Mutex::default(),
         }
+    }
+
+    /// The ledger of node 2, as node 1 of its cluster has sealed these segments, with copies on both.
+    pub(crate) fn of_the_second_node(sealed: &[SealRecord]) -> Arc<Self> {
+        let first = Self::default();
+        let (first_id, second_id) = (NodeId::FIRST, NodeId::FIRST.checked_next().unwrap());
+        let identity = Identity {
+            node_id: second_id,
+            storage_uuid: Uuid::from_bytes([2; 16]),
+            ..first.catalogue.identity()
+        };
+        let register = Command::RegisterNode {
+            storage_uuid: identity.storage_uuid,
+            at_ns: 1,
+        };
+        first.catalogue.submit(Actor::Node, register).unwrap();
+        let epoch = first.next_epoch();
+        for record in sealed {
+            let open = OpenRecord {
+                id: record.id,
+                epoch,
+                file_uuid: FileUuid(Uuid::from_bytes([9; 16])),
+                replicas: ReplicaSet::new(NodeSet::of(second_id), 2).unwrap(),
+            };
+            first.roll(None, &open).unwrap();
+            let holders = NodeSet::from_nodes([first_id, second_id]).unwrap();
+            first.seal_segment(&SealRecord { holders, ..*record }).unwrap();
+        }
+        let state = first.catalogue.read(State::clone);
+        Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))
     }
 
     pub(crate) fn be(&self, mood: Mood) {
