@@ -28,7 +28,7 @@ pub mod state;
 mod wire;
 
 pub use actor::Actor;
-pub use apply::apply;
+pub use apply::{apply, decide};
 pub use catalogue::Catalogue;
 pub use command::{Command, Outcome, Refusal, Reply, Request};
 pub use error::{CatalogueError, Disposition};
