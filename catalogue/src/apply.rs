@@ -23,7 +23,7 @@ use crate::state::{Change, Counters, Setting, State};
 mod export;
 
 /// A command that was taken: its answer, and what it alters. No change means that it was said before.
-pub(crate) type Decision = Result<(Reply, Vec<Change>), Refusal>;
+pub type Decision = Result<(Reply, Vec<Change>), Refusal>;
 
 /// Applies a command.
 pub fn apply(state: &mut State, command: &Command) -> Outcome {
@@ -34,8 +34,11 @@ pub fn apply(state: &mut State, command: &Command) -> Outcome {
     Ok(reply)
 }
 
-/// What a command would do.
-pub(crate) fn decide(state: &State, command: &Command) -> Decision {
+/// Decides what a command does, and does not do it: for a caller that makes the changes durable first.
+///
+/// # Errors
+/// The command is refused.
+pub fn decide(state: &State, command: &Command) -> Decision {
     match command {
         Command::RegisterNode { storage_uuid, at_ns } => register_node(state, *storage_uuid, *at_ns),
         Command::NodeUp {

@@ -46,7 +46,7 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// As [`Self::commit`].
     fn submit(&self, actor: Actor, command: Command) -> Result<Reply, CatalogueError> {
         let (name, operator) = (
-            command.name(),
+            command.kind().name(),
             matches!(actor, Actor::Operator(_)).then(|| actor.to_string()),
         );
         let answer = self.commit(Request { actor, command });

@@ -13,6 +13,8 @@ use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 pub use crate::refusal::Refusal;
 
+mod wire;
+
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -184,31 +186,118 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// The name of its kind, as it is logged.
-    pub fn name(&self) -> &'static str {
+/// The kinds of commands. The numbers are stored; none is ever reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)] // each is the kind of the command of its name
+pub enum Kind {
+    RegisterNode = 1,
+    NodeUp = 2,
+    SetNodeState = 3,
+    Roll = 4,
+    BeginRecovery = 5,
+    Seal = 6,
+    Trim = 7,
+    Unlinked = 8,
+    KeepClock = 9,
+    MarkLost = 10,
+    CreateJob = 11,
+    JobProgress = 12,
+    FinishJob = 13,
+    CancelJob = 14,
+    SetConfig = 15,
+    SetExporter = 16,
+    ForgetExporter = 17,
+    CommitCursors = 18,
+    SeekExporter = 19,
+    AddDeadLetters = 20,
+    DropDeadLetters = 21,
+}
+
+impl Kind {
+    /// Every kind there is.
+    pub const ALL: [Self; 21] = [
+        Self::RegisterNode,
+        Self::NodeUp,
+        Self::SetNodeState,
+        Self::Roll,
+        Self::BeginRecovery,
+        Self::Seal,
+        Self::Trim,
+        Self::Unlinked,
+        Self::KeepClock,
+        Self::MarkLost,
+        Self::CreateJob,
+        Self::JobProgress,
+        Self::FinishJob,
+        Self::CancelJob,
+        Self::SetConfig,
+        Self::SetExporter,
+        Self::ForgetExporter,
+        Self::CommitCursors,
+        Self::SeekExporter,
+        Self::AddDeadLetters,
+        Self::DropDeadLetters,
+    ];
+
+    /// From the stored number.
+    pub fn from_stored(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == value)
+    }
+
+    /// Its name, as it is logged.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::RegisterNode { .. } => "register_node",
-            Self::NodeUp { .. } => "node_up",
-            Self::SetNodeState { .. } => "set_node_state",
-            Self::Roll { .. } => "roll",
-            Self::BeginRecovery { .. } => "begin_recovery",
-            Self::Seal { .. } => "seal",
-            Self::Trim { .. } => "trim",
-            Self::Unlinked { .. } => "unlinked",
-            Self::KeepClock { .. } => "keep_clock",
-            Self::MarkLost { .. } => "mark_lost",
-            Self::CreateJob { .. } => "create_job",
-            Self::JobProgress { .. } => "job_progress",
-            Self::FinishJob { .. } => "finish_job",
-            Self::CancelJob { .. } => "cancel_job",
-            Self::SetConfig { .. } => "set_config",
-            Self::SetExporter { .. } => "set_exporter",
-            Self::ForgetExporter { .. } => "forget_exporter",
-            Self::CommitCursors { .. } => "commit_cursors",
-            Self::SeekExporter { .. } => "seek_exporter",
-            Self::AddDeadLetters { .. } => "add_dead_letters",
-            Self::DropDeadLetters { .. } => "drop_dead_letters",
+            Self::RegisterNode => "register_node",
+            Self::NodeUp => "node_up",
+            Self::SetNodeState => "set_node_state",
+            Self::Roll => "roll",
+            Self::BeginRecovery => "begin_recovery",
+            Self::Seal => "seal",
+            Self::Trim => "trim",
+            Self::Unlinked => "unlinked",
+            Self::KeepClock => "keep_clock",
+            Self::MarkLost => "mark_lost",
+            Self::CreateJob => "create_job",
+            Self::JobProgress => "job_progress",
+            Self::FinishJob => "finish_job",
+            Self::CancelJob => "cancel_job",
+            Self::SetConfig => "set_config",
+            Self::SetExporter => "set_exporter",
+            Self::ForgetExporter => "forget_exporter",
+            Self::CommitCursors => "commit_cursors",
+            Self::SeekExporter => "seek_exporter",
+            Self::AddDeadLetters => "add_dead_letters",
+            Self::DropDeadLetters => "drop_dead_letters",
+        }
+    }
+}
+
+impl Command {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::RegisterNode { .. } => Kind::RegisterNode,
+            Self::NodeUp { .. } => Kind::NodeUp,
+            Self::SetNodeState { .. } => Kind::SetNodeState,
+            Self::Roll { .. } => Kind::Roll,
+            Self::BeginRecovery { .. } => Kind::BeginRecovery,
+            Self::Seal { .. } => Kind::Seal,
+            Self::Trim { .. } => Kind::Trim,
+            Self::Unlinked { .. } => Kind::Unlinked,
+            Self::KeepClock { .. } => Kind::KeepClock,
+            Self::MarkLost { .. } => Kind::MarkLost,
+            Self::CreateJob { .. } => Kind::CreateJob,
+            Self::JobProgress { .. } => Kind::JobProgress,
+            Self::FinishJob { .. } => Kind::FinishJob,
+            Self::CancelJob { .. } => Kind::CancelJob,
+            Self::SetConfig { .. } => Kind::SetConfig,
+            Self::SetExporter { .. } => Kind::SetExporter,
+            Self::ForgetExporter { .. } => Kind::ForgetExporter,
+            Self::CommitCursors { .. } => Kind::CommitCursors,
+            Self::SeekExporter { .. } => Kind::SeekExporter,
+            Self::AddDeadLetters { .. } => Kind::AddDeadLetters,
+            Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
         }
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 pub use gophership_vault::Disposition;
 
 use crate::refusal::Refusal;
-use crate::row::RowError;
+use crate::wire::WireError;
 
 /// An operation of the catalogue failed.
 #[derive(Clone, Debug, Error)]
@@ -148,13 +148,13 @@ impl CatalogueError {
     }
 
     /// What a failed reading of a row means for the file.
-    pub(crate) fn from_row(path: PathBuf, e: &RowError) -> Self {
+    pub(crate) fn from_row(path: PathBuf, e: &WireError) -> Self {
         match e {
-            RowError::Damaged { .. } => Self::Corrupt {
+            WireError::Damaged { .. } => Self::Corrupt {
                 path,
                 why: e.to_string(),
             },
-            RowError::Unknown { .. } => Self::OtherVersion {
+            WireError::Unknown { .. } => Self::OtherVersion {
                 path,
                 why: e.to_string(),
             },

@@ -25,15 +25,17 @@ pub mod refusal;
 pub mod row;
 pub mod segment;
 pub mod state;
+mod wire;
 
 pub use actor::Actor;
-pub use apply::apply;
+pub use apply::{apply, decide};
 pub use catalogue::Catalogue;
 pub use command::{Command, Outcome, Refusal, Reply, Request};
 pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;
 pub use memory::MemoryCatalogue;
 pub use state::{Counts, State};
+pub use wire::WireError;
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod conformance;

@@ -23,7 +23,7 @@ mod rebuild;
 mod store;
 
 pub use rebuild::{Rebuilt, rebuild};
-use store::Store;
+pub use store::Store;
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {
@@ -133,7 +133,7 @@ impl LocalCatalogue {
             }));
         }
         if !changes.is_empty() {
-            writer.store.commit(changes.iter().map(row_of))?;
+            writer.store.commit(changes.iter().map(row_of), &[])?;
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             changes.into_iter().for_each(|change| state.install(change));
         }

@@ -12,19 +12,16 @@ use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::ClockMark;
 use gophership_vault::time::TimeRange;
-use thiserror::Error;
 use uuid::Uuid;
 
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
+use crate::wire::{Reader, WireError, Writer};
 
-mod export;
-mod segment;
-mod wire;
-
-use wire::{Reader, Writer};
+pub(crate) mod export;
+pub(crate) mod segment;
 
 /// The version of a row, but for those that follow.
 pub const VERSION: u8 = 1;
@@ -57,29 +54,6 @@ const JOB_CANCELLED: u8 = 4;
 
 const HAS_EVENT: u8 = 0x02;
 
-/// Bytes that are no row.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum RowError {
-    /// They are not what the format says.
-    #[error("the row of key {key} is damaged: {what}")]
-    Damaged {
-        /// Its key, in hexadecimal.
-        key: String,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// They are of a kind, state or version that this one does not know.
-    #[error("the row of key {key} has {what} {found}, which is not known here")]
-    Unknown {
-        /// Its key, in hexadecimal.
-        key: String,
-        /// What is unknown.
-        what: &'static str,
-        /// Its number.
-        found: u8,
-    },
-}
-
 /// A row as it is stored; a value of `None` removes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -98,7 +72,7 @@ pub fn rows(state: &State) -> impl Iterator<Item = Row> {
 ///
 /// # Errors
 /// At the first row that is none, and where the counters are missing: without them a number could be granted twice.
-pub fn state_of<'a>(rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<State, RowError> {
+pub fn state_of<'a>(rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<State, WireError> {
     let mut state = State::default();
     let mut counted = false;
     for (key, value) in rows {
@@ -109,7 +83,7 @@ pub fn state_of<'a>(rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<
     if counted {
         Ok(state)
     } else {
-        Err(Reader::new(&[KIND_COUNTERS], &[]).damaged("it is missing"))
+        Err(Reader::of_row(&[KIND_COUNTERS], &[]).damaged("it is missing"))
     }
 }
 
@@ -154,9 +128,9 @@ pub fn row_of(change: &Change) -> Row {
 ///
 /// # Errors
 /// Where the bytes are no row.
-pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
-    let mut k = Reader::new(key, key);
-    let mut v = Reader::new(key, value);
+pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
+    let mut k = Reader::of_row(key, key);
+    let mut v = Reader::of_row(key, value);
     let kind = k.u8()?;
     let version = v.version(match kind {
         KIND_COUNTERS | KIND_NODE | KIND_SETTING => VERSIONED,
@@ -224,8 +198,8 @@ pub(crate) fn write_identity(identity: &Identity) -> Vec<u8> {
 }
 
 /// See [`write_identity`].
-pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, RowError> {
-    let mut v = Reader::new(b"identity", bytes);
+pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, WireError> {
+    let mut v = Reader::of_row(b"identity", bytes);
     v.version(VERSION)?;
     let identity = Identity {
         cluster_id: ClusterId(v.uuid()?),
@@ -266,7 +240,7 @@ fn versioned(version: u64, fields: impl FnOnce(Writer) -> Writer) -> Writer {
     }
 }
 
-fn read_version(version: u8, v: &mut Reader<'_>) -> Result<u64, RowError> {
+fn read_version(version: u8, v: &mut Reader<'_>) -> Result<u64, WireError> {
     if version < VERSIONED { Ok(0) } else { v.u64() }
 }
 
@@ -287,7 +261,7 @@ fn write_node(n: &NodeRecord) -> Writer {
     })
 }
 
-fn read_node(id: NodeId, version: u8, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
+fn read_node(id: NodeId, version: u8, v: &mut Reader<'_>) -> Result<NodeRecord, WireError> {
     let state = v.u8()?;
     let state = NodeState::from_stored(state).ok_or_else(|| v.unknown("node state", state))?;
     let (storage_uuid, registered_ns) = (v.uuid()?, v.u64()?);
@@ -315,7 +289,7 @@ fn write_shard(s: &ShardRecord) -> Writer {
     }
 }
 
-fn read_shard(version: u8, v: &mut Reader<'_>) -> Result<ShardRecord, RowError> {
+fn read_shard(version: u8, v: &mut Reader<'_>) -> Result<ShardRecord, WireError> {
     let next_index = SegmentIndex::new(v.u32()?).ok_or_else(|| v.damaged("next index 0"))?;
     Ok(ShardRecord {
         next_index,
@@ -336,7 +310,7 @@ fn write_dropped(d: &DroppedRange) -> Writer {
         .u64(event.max)
 }
 
-fn read_dropped(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<DroppedRange, RowError> {
+fn read_dropped(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<DroppedRange, WireError> {
     let (node, shard, first) = (k.node_be()?, k.shard_be()?, k.index_be()?);
     let last = SegmentIndex::new(v.u32()?).ok_or_else(|| v.damaged("segment 0"))?;
     let (entries, sealed_ns, flags) = (v.u64()?, v.u64()?, v.u8()?);
@@ -391,7 +365,7 @@ fn write_job(job: &JobRecord) -> Writer {
     w
 }
 
-fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, RowError> {
+fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, WireError> {
     let (state, request, created_ns, at_ns) = (v.u8()?, v.uuid()?, v.u64()?, v.u64()?);
     let (reason, spec) = (v.text()?, v.text()?);
     let state = match state {

@@ -277,8 +277,8 @@ impl State {
         c
     }
 
-    /// Makes it so.
-    pub(crate) fn install(&mut self, change: Change) {
+    /// Makes a decided change part of the state.
+    pub fn install(&mut self, change: Change) {
         match change {
             Change::Counters(counters) => self.counters = counters,
             Change::Node(node) => drop(self.nodes.insert(node.id, node)),

@@ -40,7 +40,7 @@ pub(super) fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError
 }
 
 fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
-    let (store, stored, state) = Store::open(path, backend)?;
+    let (store, stored, state) = Store::open_on(path, backend)?;
     check_identity(path, &stored, identity, &state)?;
     Ok((store, state))
 }
@@ -103,7 +103,7 @@ pub(super) fn put_in_place(
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(failed("remove", &new, e)),
     }
-    Store::create(&new, backend, identity, state)?;
+    Store::create_on(&new, backend, identity, state)?;
     File::open(&new)
         .and_then(|f| f.sync_all())
         .map_err(|e| failed("sync", &new, e))?;

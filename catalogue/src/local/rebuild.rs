@@ -41,7 +41,7 @@ pub struct Rebuilt {
 pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Rebuilt, CatalogueError> {
     let backend = || -> OpenBackend { Box::new(disk::open) };
     let exists = fs::metadata(path).is_ok_and(|m| m.len() > 0);
-    let (mut state, lost) = match exists.then(|| Store::open(path, backend())) {
+    let (mut state, lost) = match exists.then(|| Store::open_on(path, backend())) {
         Some(Ok((store, stored, state))) => {
             drop(store);
             check_identity(path, &stored, identity, &state)?;

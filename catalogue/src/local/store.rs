@@ -16,6 +16,7 @@ use redb::{
     BackendError, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
 
+use super::disk;
 use crate::error::CatalogueError;
 use crate::limits::{COMPACT_ABOVE_BYTES, COMPACT_RATIO, PAGE_CACHE_BYTES};
 use crate::row::{Row, read_identity, rows, state_of, write_identity};
@@ -28,19 +29,48 @@ const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
 const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
 const IDENTITY: &str = "identity";
 
+/// What a replicated state machine keeps beside the state.
+const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
+
 /// Opens, or makes, the bytes behind a path.
 pub(super) type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
-pub(super) struct Store {
+/// The file of a catalogue. Whoever decides commands keeps the state in memory and commits what they change here.
+pub struct Store {
     path: PathBuf,
     backend: OpenBackend,
     db: Option<Database>,
     sync_failed: Arc<AtomicBool>,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// Makes a new file, whole and synced.
-    pub(super) fn create(
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create(path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
+        let backend: OpenBackend = Box::new(disk::open);
+        Self::create_on(path, &backend, identity, state)
+    }
+
+    /// Opens a file and reads all of it: whose it is, and the state.
+    ///
+    /// # Errors
+    /// It is damaged, in use, or of another version.
+    pub fn open(path: &Path) -> Result<(Self, Identity, State), CatalogueError> {
+        Self::open_on(path, Box::new(disk::open))
+    }
+
+    /// Makes a new file, whole and synced.
+    pub(super) fn create_on(
         path: &Path,
         backend: &OpenBackend,
         identity: &Identity,
@@ -62,7 +92,7 @@ impl Store {
     }
 
     /// Opens a file and reads all of it.
-    pub(super) fn open(path: &Path, backend: OpenBackend) -> Result<(Self, Identity, State), CatalogueError> {
+    pub(super) fn open_on(path: &Path, backend: OpenBackend) -> Result<(Self, Identity, State), CatalogueError> {
         let mut store = Self {
             path: path.to_owned(),
             backend,
@@ -73,22 +103,26 @@ impl Store {
         Ok((store, identity, state))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the handle is good; if not, [`Self::reopen`] is due.
-    pub(super) fn is_open(&self) -> bool {
+    /// Says that the handle is good; if not, [`Self::reopen`] is due.
+    pub fn is_open(&self) -> bool {
         self.db.is_some()
     }
 
     /// Lets go of the handle.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.db = None;
     }
 
     /// Opens the file anew and reads all of it.
-    pub(super) fn reopen(&mut self) -> Result<(Identity, State), CatalogueError> {
+    ///
+    /// # Errors
+    /// The file is damaged, in use, or of another version; or a sync failed before.
+    pub fn reopen(&mut self) -> Result<(Identity, State), CatalogueError> {
         self.close();
         if self.sync_failed.load(Ordering::Acquire) {
             return Err(CatalogueError::SyncFailed {
@@ -113,14 +147,31 @@ impl Store {
         Ok((identity, state))
     }
 
-    /// Writes these rows, in order, in one durable commit.
-    pub(super) fn commit(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), CatalogueError> {
+    /// Writes these rows, in order, and beside them what a replicated state machine keeps under these names, in one
+    /// durable commit.
+    ///
+    /// # Errors
+    /// After any of them it is unknown whether the rows are there, and the file is to be opened anew.
+    ///
+    /// # Panics
+    /// If the handle is not good.
+    pub fn commit(
+        &mut self,
+        rows: impl Iterator<Item = Row>,
+        consensus: &[(&str, &[u8])],
+    ) -> Result<(), CatalogueError> {
         // The handle is put back only after success.
         let db = self.db.take().expect("the caller opens the store before it commits");
         let write = || -> Result<(), redb::Error> {
             let mut txn = db.begin_write()?;
             durably(&mut txn)?;
             put(&mut txn.open_table(STATE)?, rows)?;
+            if !consensus.is_empty() {
+                let mut table = txn.open_table(CONSENSUS)?;
+                for (name, value) in consensus {
+                    table.insert(name, value)?;
+                }
+            }
             Ok(txn.commit()?)
         };
         if let Err(e) = write() {
@@ -139,6 +190,25 @@ impl Store {
         }
         self.db = Some(db);
         Ok(())
+    }
+
+    /// What a replicated state machine keeps under this name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    ///
+    /// # Panics
+    /// If the handle is not good.
+    pub fn consensus(&self, name: &str) -> Result<Option<Vec<u8>>, CatalogueError> {
+        let db = self.db.as_ref().expect("the caller opens the store before it reads");
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            match db.begin_read()?.open_table(CONSENSUS) {
+                Ok(table) => Ok(table.get(name)?.map(|value| value.value().to_vec())),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(e) => Err(e.into()),
+            }
+        };
+        read().map_err(|e| failure("read", &self.path, e))
     }
 }
 

@@ -24,12 +24,12 @@ fn made() -> Platter {
     let disk = Platter::default();
     let mut state = State::default();
     apply(&mut state, &register(1)).unwrap();
-    Store::create(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
+    Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
     disk
 }
 
 fn opened(disk: &Platter) -> Result<LocalCatalogue, CatalogueError> {
-    let (store, stored, state) = Store::open(Path::new("made"), backend(disk))?;
+    let (store, stored, state) = Store::open_on(Path::new("made"), backend(disk))?;
     open::check_identity(Path::new("made"), &stored, &identity(), &state)?;
     Ok(LocalCatalogue::new(stored, store, state))
 }
@@ -172,6 +172,44 @@ proptest! {
             };
             prop_assert_eq!(&state_of(&open), &model);
             catalogue = Some(open);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn i1_what_consensus_keeps_and_the_state_are_there_together_or_not_at_all(
+        crashes in prop::collection::vec((0..16u32, any::<u64>()), 1..12)
+    ) {
+        let disk = made();
+        let (mut store, _, mut state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
+        prop_assert_eq!(store.consensus("last_applied").unwrap(), None);
+        let mut durable = 0;
+        for (after, seed) in crashes {
+            let entry = durable + 1;
+            let set = Command::SetConfig {
+                key: "k".to_owned(),
+                value: Some(entry.to_string()),
+                seen: None,
+                at_ns: 1,
+            };
+            let (_, changes) = decide(&state, &set).unwrap();
+            disk.fault(Fault::PowerCut { after });
+            let applied = [("last_applied", entry.to_string()), ("membership", format!("as of {entry}"))];
+            let kept = applied.each_ref().map(|(name, value)| (*name, value.as_bytes()));
+            let committed = store.commit(changes.iter().map(row_of), &kept);
+            drop(store);
+            disk.crash(survivors(seed));
+            (store, _, state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
+            let found = |name| store.consensus(name).unwrap().map(|value| String::from_utf8(value).unwrap());
+            let now = found("last_applied").map_or(0, |n| n.parse().unwrap());
+            prop_assert!(now == entry || committed.is_err() && now == durable, "{} of {}", now, entry);
+            prop_assert_eq!(found("membership"), (now > 0).then(|| format!("as of {now}")));
+            let value = state.setting("k").map(|s| s.value.clone());
+            prop_assert_eq!(value, (now > 0).then(|| now.to_string()));
+            durable = now;
         }
     }
 }
@@ -327,7 +365,7 @@ fn filled() -> (Vec<u8>, State) {
         .unwrap();
     }
     let disk = Platter::default();
-    Store::create(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
+    Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
     (disk.bytes(), state)
 }
 
@@ -407,7 +445,7 @@ fn golden_path() -> PathBuf {
 #[test]
 fn a_file_of_version_1_is_read_as_ever() {
     let disk = Platter::holding(std::fs::read(golden_path()).unwrap());
-    let (_, identity, state) = Store::open(Path::new("golden"), backend(&disk)).unwrap();
+    let (_, identity, state) = Store::open_on(Path::new("golden"), backend(&disk)).unwrap();
     assert_eq!(identity, golden_identity());
     assert_eq!(state, golden_state());
 }
@@ -415,14 +453,14 @@ fn a_file_of_version_1_is_read_as_ever() {
 #[test]
 fn exporters_are_read_again_from_the_file() {
     let disk = Platter::default();
-    Store::create(
+    Store::create_on(
         Path::new("made"),
         &backend(&disk),
         &golden_identity(),
         &golden_exporters(),
     )
     .unwrap();
-    let (_, _, state) = Store::open(Path::new("made"), backend(&disk)).unwrap();
+    let (_, _, state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
     assert_eq!(state, golden_exporters());
 }
 
@@ -430,7 +468,7 @@ fn exporters_are_read_again_from_the_file() {
 #[ignore = "writes the golden file of a new version; that of an old one is never written again"]
 fn write_golden_file() {
     let disk = Platter::default();
-    Store::create(
+    Store::create_on(
         Path::new("golden"),
         &backend(&disk),
         &golden_identity(),

@@ -2,16 +2,16 @@
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
-use super::wire::{Reader, Writer};
-use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, RowError, key, value};
+use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
 use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
+use crate::wire::{Reader, WireError, Writer};
 
 /// The version that has a cause, and says nothing of a copy.
 const DEAD_LETTER_CAUSE_VERSION: u8 = 2;
 
-const CAUSE_REFUSED: u8 = 0;
-const CAUSE_MALFORMED: u8 = 1;
+pub(crate) const CAUSE_REFUSED: u8 = 0;
+pub(crate) const CAUSE_MALFORMED: u8 = 1;
 
 fn named(kind: u8, exporter: &str) -> Writer {
     key(kind).bytes(exporter.as_bytes()).u8(0)
@@ -41,7 +41,7 @@ pub(super) fn write_exporter(e: &ExporterRecord) -> Writer {
         .u64(e.last_seek.map_or(0, |s| s.at_ns))
 }
 
-pub(super) fn read_exporter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+pub(super) fn read_exporter(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, WireError> {
     let paused = match v.u8()? {
         0 => false,
         1 => true,
@@ -63,7 +63,7 @@ pub(super) fn write_cursor(done: Lsn) -> Writer {
     value().u64(done.get())
 }
 
-pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, WireError> {
     Ok(Change::Cursor(
         k.name()?,
         (k.node_be()?, k.shard_be()?),
@@ -86,7 +86,7 @@ pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {
     }
 }
 
-pub(super) fn read_dead_letter(version: u8, k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, RowError> {
+pub(super) fn read_dead_letter(version: u8, k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, WireError> {
     let mut letter = DeadLetter {
         exporter: k.name()?,
         node: k.node_be()?,

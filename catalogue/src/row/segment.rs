@@ -7,9 +7,9 @@ use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentSta
 use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
-use super::wire::{Reader, Writer};
-use super::{HAS_EVENT, RowError, VERSION};
+use super::{HAS_EVENT, VERSION};
 use crate::segment::SegmentRecord;
+use crate::wire::{Reader, WireError, Writer};
 
 /// The version whose rows name replicas and holders.
 pub(super) const SEGMENT_VERSION: u8 = 2;
@@ -58,11 +58,7 @@ pub(super) fn write_segment(segment: &SegmentRecord) -> Writer {
             .u64(*opened_ns)
             .u64(*since_ns),
         SegmentRecord::Sealed(seal) => write_seal(state(SEGMENT_SEALED), version, seal),
-        SegmentRecord::Trimmed { why, .. } => state(SEGMENT_TRIMMED).u8(match why {
-            TrimReason::Empty => TRIM_EMPTY,
-            TrimReason::Retention => TRIM_RETENTION,
-            TrimReason::Dropped => TRIM_DROPPED,
-        }),
+        SegmentRecord::Trimmed { why, .. } => state(SEGMENT_TRIMMED).u8(reason_code(*why)),
         SegmentRecord::Lost { was, lost_ns } => {
             let w = state(SEGMENT_LOST).u64(*lost_ns);
             match was {
@@ -75,7 +71,7 @@ pub(super) fn write_segment(segment: &SegmentRecord) -> Writer {
 }
 
 /// The segment that a row's value describes, behind its version.
-pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<SegmentRecord, RowError> {
+pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<SegmentRecord, WireError> {
     Ok(match v.u8()? {
         SEGMENT_OPEN => SegmentRecord::Open {
             open: read_open(id, version, v)?,
@@ -89,12 +85,7 @@ pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Re
         SEGMENT_SEALED => SegmentRecord::Sealed(read_seal(id, version, v)?),
         SEGMENT_TRIMMED => SegmentRecord::Trimmed {
             id,
-            why: match v.u8()? {
-                TRIM_EMPTY => TrimReason::Empty,
-                TRIM_RETENTION => TrimReason::Retention,
-                TRIM_DROPPED => TrimReason::Dropped,
-                found => return Err(v.unknown("reason of a trim", found)),
-            },
+            why: read_reason(v)?,
         },
         SEGMENT_LOST => {
             let (lost_ns, was) = (v.u64()?, v.u8()?);
@@ -110,7 +101,25 @@ pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Re
     })
 }
 
-fn write_open(w: Writer, version: u8, open: &OpenRecord) -> Writer {
+/// The stored number of why a segment was trimmed.
+pub(crate) fn reason_code(why: TrimReason) -> u8 {
+    match why {
+        TrimReason::Empty => TRIM_EMPTY,
+        TrimReason::Retention => TRIM_RETENTION,
+        TrimReason::Dropped => TRIM_DROPPED,
+    }
+}
+
+pub(crate) fn read_reason(v: &mut Reader<'_>) -> Result<TrimReason, WireError> {
+    match v.u8()? {
+        TRIM_EMPTY => Ok(TrimReason::Empty),
+        TRIM_RETENTION => Ok(TrimReason::Retention),
+        TRIM_DROPPED => Ok(TrimReason::Dropped),
+        found => Err(v.unknown("reason of a trim", found)),
+    }
+}
+
+pub(crate) fn write_open(w: Writer, version: u8, open: &OpenRecord) -> Writer {
     let w = w.u64(open.epoch.get()).uuid(open.file_uuid.0);
     if version < SEGMENT_VERSION {
         return w;
@@ -119,7 +128,7 @@ fn write_open(w: Writer, version: u8, open: &OpenRecord) -> Writer {
     write_nodes(w.u8(copies), open.replicas.peers())
 }
 
-fn read_open(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<OpenRecord, RowError> {
+pub(crate) fn read_open(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<OpenRecord, WireError> {
     let (epoch, file_uuid) = (v.epoch()?, FileUuid(v.uuid()?));
     let replicas = if version < SEGMENT_VERSION {
         ReplicaSet::ALONE
@@ -140,7 +149,7 @@ fn write_nodes(w: Writer, nodes: NodeSet) -> Writer {
     nodes.iter().fold(w.u8(count), |w, node| w.u32(node.get()))
 }
 
-fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, RowError> {
+fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
     let mut nodes = NodeSet::EMPTY;
     let mut last = None;
     for _ in 0..v.u8()? {
@@ -153,7 +162,7 @@ fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, RowError> {
     Ok(nodes)
 }
 
-fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {
+pub(crate) fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {
     let s = &seal.stats;
     let flags = s.received.map_or(0, |_| HAS_RECEIVED) | s.event.map_or(0, |_| HAS_EVENT);
     let none = TimeRange { min: 0, max: 0 };
@@ -181,7 +190,7 @@ fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {
     write_nodes(w, seal.holders)
 }
 
-fn read_seal(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<SealRecord, RowError> {
+pub(crate) fn read_seal(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<SealRecord, WireError> {
     let (epoch, sealed_ns, digest) = (v.epoch()?, v.u64()?, v.array()?);
     let mut stats = SegmentStats {
         entries: v.u64()?,

@@ -11,7 +11,7 @@ use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, ReplicaSet};
 
-fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, RowError> {
+fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, WireError> {
     state_of(rows.iter().map(|(k, v)| (k.as_slice(), v.as_slice())))
 }
 
@@ -387,7 +387,7 @@ fn nodes_out_of_order_and_a_set_that_can_never_acknowledge_are_damage() {
         let mut damaged = value.clone();
         damaged[offset] = byte;
         assert!(
-            matches!(change_of(&key, &damaged), Err(RowError::Damaged { .. })),
+            matches!(change_of(&key, &damaged), Err(WireError::Damaged { .. })),
             "{offset} {byte}"
         );
     }
@@ -404,14 +404,14 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
     for (key, value) in bytes(&golden_replicas()) {
         for len in 0..value.len() {
             assert!(
-                matches!(change_of(&key, &value[..len]), Err(RowError::Damaged { .. })),
+                matches!(change_of(&key, &value[..len]), Err(WireError::Damaged { .. })),
                 "{} {len}",
                 hex(&key)
             );
         }
         let longer = [value.as_slice(), &[0]].concat();
         assert!(
-            matches!(change_of(&key, &longer), Err(RowError::Damaged { .. })),
+            matches!(change_of(&key, &longer), Err(WireError::Damaged { .. })),
             "{}",
             hex(&key)
         );
@@ -422,7 +422,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
     let rows = bytes(&golden_versions());
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
-        Err(RowError::Unknown { what: said, .. }) => assert_eq!(said, what),
+        Err(WireError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
     };
     for (key, value) in &rows {
@@ -451,7 +451,7 @@ fn i2_a_name_without_its_end_is_damaged() {
     for (key, value) in bytes(&golden_dropped()) {
         if matches!(key[0], KIND_EXPORTER | KIND_CURSOR | KIND_DEAD_LETTER) {
             let endless: Vec<u8> = key.into_iter().filter(|b| *b != 0).collect();
-            assert!(matches!(change_of(&endless, &value), Err(RowError::Damaged { .. })));
+            assert!(matches!(change_of(&endless, &value), Err(WireError::Damaged { .. })));
         }
     }
 }
@@ -462,7 +462,7 @@ fn a_state_without_its_counters_is_damaged() {
         .into_iter()
         .filter(|(k, _)| k[0] != KIND_COUNTERS)
         .collect();
-    assert!(matches!(read(&rows), Err(RowError::Damaged { .. })));
+    assert!(matches!(read(&rows), Err(WireError::Damaged { .. })));
 }
 
 proptest! {

@@ -1,0 +1,125 @@
+//! The stored form of a request: what an entry of a replicated log carries, its bytes as `docs/formats.md` has them.
+//!
+//! - `read.rs`: the fields of each kind of command. `parts.rs`: what several kinds, or lists, are made of.
+//!
+//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error that names the
+//! command, never a panic and never a guess. I3: a number of a format, kind or version is never reused; an added field
+//! is a new version of its kind.
+//! **Not here**: the bounds of a command's texts and lists, which `apply` keeps.
+
+use gophership_vault::ids::Epoch;
+
+use super::{Command, Kind, Request};
+use crate::actor::Actor;
+use crate::row::segment::reason_code;
+use crate::wire::{Reader, WireError, Writer};
+
+mod parts;
+mod read;
+
+/// The format of what stands before a command's fields.
+const FORMAT: u8 = 1;
+
+/// The newest version of every kind of command.
+const VERSION: u8 = 1;
+
+const ACTOR_VAULT: u8 = 1;
+const ACTOR_NODE: u8 = 2;
+const ACTOR_OPERATOR: u8 = 3;
+
+impl Request {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let w = Writer::default().u8(FORMAT);
+        let w = match &self.actor {
+            Actor::Vault => w.u8(ACTOR_VAULT),
+            Actor::Node => w.u8(ACTOR_NODE),
+            Actor::Operator(name) => w.u8(ACTOR_OPERATOR).text(name),
+        };
+        write_fields(w.u8(self.command.kind() as u8).u8(VERSION), &self.command).done()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// The bytes are not a request, or one of a kind or version that this program does not know.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut v = Reader::of_command(bytes);
+        let format = v.u8()?;
+        if format != FORMAT {
+            return Err(v.unknown("format", format));
+        }
+        let actor = match v.u8()? {
+            ACTOR_VAULT => Actor::Vault,
+            ACTOR_NODE => Actor::Node,
+            ACTOR_OPERATOR => Actor::Operator(v.text()?),
+            found => return Err(v.unknown("actor", found)),
+        };
+        let kind = v.u8()?;
+        let kind = Kind::from_stored(kind).ok_or_else(|| v.unknown("kind", kind))?;
+        v.name_command(kind.name());
+        v.version(VERSION)?;
+        let command = read::fields(kind, &mut v)?;
+        v.end()?;
+        Ok(Self { actor, command })
+    }
+}
+
+fn write_fields(w: Writer, command: &Command) -> Writer {
+    match command {
+        Command::RegisterNode { storage_uuid, at_ns } => w.uuid(*storage_uuid).u64(*at_ns),
+        Command::NodeUp {
+            node,
+            storage_uuid,
+            boot_uuid,
+            seen,
+            at_ns,
+        } => {
+            let w = w.u32(node.get()).uuid(*storage_uuid).uuid(*boot_uuid);
+            w.u64(seen.map_or(0, Epoch::get)).u64(*at_ns)
+        }
+        Command::SetNodeState { node, state, seen } => w.u32(node.get()).u8(*state as u8).option(*seen, Writer::u64),
+        Command::Roll { seal, open, at_ns } => {
+            parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)
+        }
+        Command::BeginRecovery { id, at_ns } | Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
+        Command::Seal { seal } => parts::write_seal(w, seal),
+        Command::Trim { id, why } => w.segment(*id).u8(reason_code(*why)),
+        Command::Unlinked { segments } => w.list(segments, |w, id| w.segment(*id)),
+        Command::KeepClock { node, mark } => w.u32(node.get()).u64(mark.now_ns).u64(mark.credit_ns),
+        Command::CreateJob { request, spec, at_ns } => w.uuid(*request).text(spec).u64(*at_ns),
+        Command::JobProgress { job, positions } => w.u64(job.get()).list(positions, parts::write_position),
+        Command::FinishJob { job, result, at_ns } => parts::write_result(w.u64(job.get()), result).u64(*at_ns),
+        Command::CancelJob { job, at_ns } => w.u64(job.get()).u64(*at_ns),
+        Command::SetConfig {
+            key,
+            value,
+            seen,
+            at_ns,
+        } => {
+            let w = w.text(key).option(value.as_deref(), Writer::text);
+            w.option(*seen, Writer::u64).u64(*at_ns)
+        }
+        Command::SetExporter {
+            exporter,
+            paused,
+            at_ns,
+        } => w.text(exporter).u8(u8::from(*paused)).u64(*at_ns),
+        Command::ForgetExporter { exporter } => w.text(exporter),
+        Command::CommitCursors { node, cursors } => w.u32(node.get()).list(cursors, parts::write_cursor),
+        Command::SeekExporter {
+            exporter,
+            node,
+            shards,
+            at_ns,
+        } => {
+            let w = w.text(exporter).u32(node.get());
+            w.list(shards, parts::write_target).u64(*at_ns)
+        }
+        Command::AddDeadLetters { letters } => w.list(letters, parts::write_letter),
+        Command::DropDeadLetters { exporter, letters } => w.text(exporter).list(letters, parts::write_entry),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The fields of each kind of command, as they are read.
+
+use gophership_vault::ids::Epoch;
+
+use super::parts;
+use crate::command::{Command, Kind};
+use crate::row::segment::read_reason;
+use crate::wire::{Reader, WireError};
+
+type Read = Result<Command, WireError>;
+
+/// Reads the fields of a command of this kind.
+pub(super) fn fields(kind: Kind, v: &mut Reader<'_>) -> Read {
+    match kind {
+        Kind::RegisterNode => register_node(v),
+        Kind::NodeUp => node_up(v),
+        Kind::SetNodeState => set_node_state(v),
+        Kind::Roll => roll(v),
+        Kind::BeginRecovery => begin_recovery(v),
+        Kind::Seal => seal(v),
+        Kind::Trim => trim(v),
+        Kind::Unlinked => unlinked(v),
+        Kind::KeepClock => keep_clock(v),
+        Kind::MarkLost => mark_lost(v),
+        Kind::CreateJob => create_job(v),
+        Kind::JobProgress => job_progress(v),
+        Kind::FinishJob => finish_job(v),
+        Kind::CancelJob => cancel_job(v),
+        Kind::SetConfig => set_config(v),
+        Kind::SetExporter => set_exporter(v),
+        Kind::ForgetExporter => forget_exporter(v),
+        Kind::CommitCursors => commit_cursors(v),
+        Kind::SeekExporter => seek_exporter(v),
+        Kind::AddDeadLetters => add_dead_letters(v),
+        Kind::DropDeadLetters => drop_dead_letters(v),
+    }
+}
+
+fn register_node(v: &mut Reader<'_>) -> Read {
+    Ok(Command::RegisterNode {
+        storage_uuid: v.uuid()?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn node_up(v: &mut Reader<'_>) -> Read {
+    Ok(Command::NodeUp {
+        node: v.node()?,
+        storage_uuid: v.uuid()?,
+        boot_uuid: v.uuid()?,
+        seen: Epoch::new(v.u64()?),
+        at_ns: v.u64()?,
+    })
+}
+
+fn set_node_state(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SetNodeState {
+        node: v.node()?,
+        state: parts::read_state(v)?,
+        seen: v.option(Reader::u64)?,
+    })
+}
+
+fn roll(v: &mut Reader<'_>) -> Read {
+    Ok(Command::Roll {
+        seal: v.option(parts::read_seal)?,
+        open: parts::read_open(v)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn begin_recovery(v: &mut Reader<'_>) -> Read {
+    Ok(Command::BeginRecovery {
+        id: v.segment()?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn seal(v: &mut Reader<'_>) -> Read {
+    Ok(Command::Seal {
+        seal: parts::read_seal(v)?,
+    })
+}
+
+fn trim(v: &mut Reader<'_>) -> Read {
+    Ok(Command::Trim {
+        id: v.segment()?,
+        why: read_reason(v)?,
+    })
+}
+
+fn unlinked(v: &mut Reader<'_>) -> Read {
+    Ok(Command::Unlinked {
+        segments: v.list(Reader::segment)?,
+    })
+}
+
+fn keep_clock(v: &mut Reader<'_>) -> Read {
+    Ok(Command::KeepClock {
+        node: v.node()?,
+        mark: parts::read_mark(v)?,
+    })
+}
+
+fn mark_lost(v: &mut Reader<'_>) -> Read {
+    Ok(Command::MarkLost {
+        id: v.segment()?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn create_job(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CreateJob {
+        request: v.uuid()?,
+        spec: v.text()?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn job_progress(v: &mut Reader<'_>) -> Read {
+    Ok(Command::JobProgress {
+        job: parts::read_job(v)?,
+        positions: v.list(parts::read_position)?,
+    })
+}
+
+fn finish_job(v: &mut Reader<'_>) -> Read {
+    Ok(Command::FinishJob {
+        job: parts::read_job(v)?,
+        result: parts::read_result(v)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn cancel_job(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CancelJob {
+        job: parts::read_job(v)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn set_config(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SetConfig {
+        key: v.text()?,
+        value: v.option(Reader::text)?,
+        seen: v.option(Reader::u64)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn set_exporter(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SetExporter {
+        exporter: v.text()?,
+        paused: v.bool("exporter state")?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn forget_exporter(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ForgetExporter { exporter: v.text()? })
+}
+
+fn commit_cursors(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CommitCursors {
+        node: v.node()?,
+        cursors: v.list(parts::read_cursor)?,
+    })
+}
+
+fn seek_exporter(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SeekExporter {
+        exporter: v.text()?,
+        node: v.node()?,
+        shards: v.list(parts::read_target)?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn add_dead_letters(v: &mut Reader<'_>) -> Read {
+    Ok(Command::AddDeadLetters {
+        letters: v.list(parts::read_letter)?,
+    })
+}
+
+fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
+    Ok(Command::DropDeadLetters {
+        exporter: v.text()?,
+        letters: v.list(parts::read_entry)?,
+    })
+}
