@@ -251,7 +251,11 @@ fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
         tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
         return false;
     }
-    parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
+    let before = parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
+    assert!(
+        before >= wal.bytes,
+        "the bytes of every WAL file are counted before it goes"
+    );
     true
 }
 
