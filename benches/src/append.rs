@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use gophership_vault::{AppendError, AppendFault, ShardWriter};
 use memmap2::MmapMut;
 
-use crate::ledger::{loglike, meta, open};
 use crate::table::{median, row};
+use crate::vault::{loglike, meta, open};
 
 const FILE: usize = 64 << 20;
 const RUNS: usize = 7;
@@ -54,7 +54,7 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
 /// Fills one file after the other, each when the disk is quiet; nanoseconds per entry for each. The first is the boot's, then come the spares, then recycled ones.
 fn append_files(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<Vec<f64>> {
     let dir = tempfile::tempdir_in(dir)?;
-    let (vault, mut writers) = open(dir.path(), 1, &Arc::default(), 1)?;
+    let (vault, mut writers) = open(dir.path(), 1)?;
     let writer = &mut writers[0];
     let watermark = writer.watermark();
     let mut took = Vec::new();
@@ -135,7 +135,7 @@ pub(crate) fn scaling(dir: &Path, threads: u16) -> anyhow::Result<()> {
 
 fn rate(dir: &Path, threads: u16, payload: &[u8]) -> anyhow::Result<f64> {
     let dir = tempfile::tempdir_in(dir)?;
-    let (vault, writers) = open(dir.path(), threads, &Arc::default(), 1)?;
+    let (vault, writers) = open(dir.path(), threads)?;
     let count = (FILE - 65_536) / (payload.len() + 72);
     let barrier = Arc::new(Barrier::new(usize::from(threads) + 1));
     let running: Vec<_> = writers

@@ -2,12 +2,11 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crate::ledger::{loglike, meta, open};
 use crate::table::{median, row};
+use crate::vault::{loglike, meta, open};
 
 const COMMITS: usize = 1000;
 
@@ -32,7 +31,7 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
 
 fn commits(dir: &Path, payload: &[u8]) -> anyhow::Result<f64> {
     let dir = tempfile::tempdir_in(dir)?;
-    let (vault, mut writers) = open(dir.path(), 1, &Arc::default(), 1)?;
+    let (vault, mut writers) = open(dir.path(), 1)?;
     let writer = &mut writers[0];
     let watermark = writer.watermark();
     let began = Instant::now();

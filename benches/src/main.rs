@@ -3,10 +3,10 @@
 
 mod append;
 mod commit;
-mod ledger;
 mod pivot;
 mod read;
 mod table;
+mod vault;
 mod zones;
 
 use std::path::PathBuf;

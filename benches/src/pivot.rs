@@ -1,15 +1,14 @@
 //! What an exporter that has fallen behind costs the reflex path: appends with a live ring that takes everything, and with one that is full.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership::buffer::LiveRing;
 use gophership_vault::ids::Lsn;
 use gophership_vault::{AppendError, AppendFault, ShardWriter};
 
-use crate::ledger::{loglike, meta, open};
 use crate::table::{median, row};
+use crate::vault::{loglike, meta, open};
 
 const ENTRIES: usize = 200_000;
 /// Entries that come in one turn of a worker; turns with either ring take turns, so that the disk treats both alike.
@@ -20,7 +19,7 @@ const PIVOTS: usize = 500;
 /// p50 and p99 of an append and its hand-over, with both rings; and the push that pivots, alone.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
-    let (vault, mut writers) = open(dir.path(), 1, &Arc::default(), 1)?;
+    let (vault, mut writers) = open(dir.path(), 1)?;
     let payload = loglike(PAYLOAD);
     let (empty, full) = (LiveRing::default(), LiveRing::default());
     empty.open();

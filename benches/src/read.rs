@@ -1,7 +1,6 @@
 //! Sealing, verifying and reading back.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,8 @@ use gophership_vault::SegmentState;
 use gophership_vault::ids::ShardId;
 use gophership_vault::time::TimeRange;
 
-use crate::ledger::{loglike, meta, open};
 use crate::table::row;
+use crate::vault::{loglike, meta, open};
 
 const BYTES: usize = 512 << 20;
 
@@ -18,7 +17,7 @@ const BYTES: usize = 512 << 20;
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     let payload = loglike(150_000);
     let dir = tempfile::tempdir_in(dir)?;
-    let (vault, mut writers) = open(dir.path(), 1, &Arc::default(), 1)?;
+    let (vault, mut writers) = open(dir.path(), 1)?;
     let began = Instant::now();
     let count = BYTES / payload.len();
     for _ in 0..count {

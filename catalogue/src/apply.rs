@@ -45,7 +45,7 @@ pub(crate) fn decide(state: &State, command: &Command) -> Decision {
             seen,
             at_ns,
         } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
-        Command::SetNodeState { node, state: to } => set_node_state(state, *node, *to),
+        Command::SetNodeState { node, state: to, seen } => set_node_state(state, *node, *to, *seen),
         Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
         Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
         Command::Seal { seal } => seal_segment(state, seal),
@@ -57,7 +57,12 @@ pub(crate) fn decide(state: &State, command: &Command) -> Decision {
         Command::JobProgress { job, positions } => job_progress(state, *job, positions),
         Command::FinishJob { job, result, at_ns } => finish_job(state, *job, result, *at_ns),
         Command::CancelJob { job, at_ns } => cancel_job(state, *job, *at_ns),
-        Command::SetConfig { key, value, at_ns } => set_config(state, key, value.as_deref(), *at_ns),
+        Command::SetConfig {
+            key,
+            value,
+            seen,
+            at_ns,
+        } => set_config(state, key, value.as_deref(), *seen, *at_ns),
         Command::SetExporter {
             exporter,
             paused,
@@ -106,6 +111,7 @@ fn register_node(state: &State, storage_uuid: Uuid, at_ns: u64) -> Decision {
         state: NodeState::Active,
         registered_ns: at_ns,
         boot: None,
+        version: 0,
     };
     let counters = Counters {
         next_node: id.checked_next(),
@@ -150,12 +156,31 @@ fn node_up(
     Ok((Reply::Up(epoch), vec![Change::Node(NodeRecord { boot, ..record })]))
 }
 
-fn set_node_state(state: &State, node: NodeId, to: NodeState) -> Decision {
+/// Refuses what was decided by looking at another version than the one that stands.
+fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> Result<(), Refusal> {
+    match seen {
+        Some(seen) if seen != version => Err(Refusal::Stale {
+            what: what(),
+            seen,
+            version,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>) -> Decision {
     let record = node_of(state, node)?;
+    // Also what was submitted before, and changed the version then.
     if record.state == to {
         return unchanged(Reply::Done);
     }
-    Ok((Reply::Done, vec![Change::Node(NodeRecord { state: to, ..record })]))
+    not_stale(|| format!("node {node}"), seen, record.version)?;
+    let changed = NodeRecord {
+        state: to,
+        version: record.version + 1,
+        ..record
+    };
+    Ok((Reply::Done, vec![Change::Node(changed)]))
 }
 
 /// What the table of transitions says, and the record where there is one.
@@ -449,24 +474,36 @@ fn cancel_job(state: &State, job: JobId, at_ns: u64) -> Decision {
     }
 }
 
-fn set_config(state: &State, key: &str, value: Option<&str>, at_ns: u64) -> Decision {
+fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {
     within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
     within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
     let known = state.setting(key);
-    match value {
-        _ if known.map(|s| s.value.as_str()) == value => unchanged(Reply::Done),
-        None => Ok((Reply::Done, vec![Change::SettingGone(key.to_owned())])),
-        Some(_) if known.is_none() && state.settings.len() >= SETTINGS_MAX => {
-            Err(Refusal::TooManySettings { limit: SETTINGS_MAX })
-        }
-        Some(value) => {
-            let setting = Setting {
+    // Also what was submitted before, and changed the version then.
+    if known.map(|s| s.value.as_str()) == value {
+        return unchanged(Reply::Done);
+    }
+    not_stale(|| format!("setting {key}"), seen, known.map_or(0, |s| s.version))?;
+    if known.is_none() && state.settings.len() >= SETTINGS_MAX {
+        return Err(Refusal::TooManySettings { limit: SETTINGS_MAX });
+    }
+    let version = state.counters.settings_version + 1;
+    let counters = Counters {
+        settings_version: version,
+        ..state.counters
+    };
+    let key = key.to_owned();
+    let changed = match value {
+        Some(value) => Change::Setting(
+            key,
+            Setting {
                 value: value.to_owned(),
                 set_ns: at_ns,
-            };
-            Ok((Reply::Done, vec![Change::Setting(key.to_owned(), setting)]))
-        }
-    }
+                version,
+            },
+        ),
+        None => Change::SettingGone(key),
+    };
+    Ok((Reply::Done, vec![Change::Counters(counters), changed]))
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use gophership_vault::ledger::Ledger;
 use gophership_vault::time::now_unix_nano;
 use uuid::Uuid;
 
-use crate::command::{Command, Reply};
+use crate::actor::Actor;
+use crate::command::{Command, Reply, Request};
 use crate::error::CatalogueError;
 use crate::ledger::CatalogueLedger;
 use crate::node::NodeRecord;
@@ -29,15 +30,32 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// The identity of the node that this catalogue serves.
     fn identity(&self) -> Identity;
 
-    /// Applies a command, durably.
+    /// Applies the command of a request, durably. Callers use [`Self::submit`].
     ///
     /// # Errors
     /// [`CatalogueError::Refused`] where the state machine did not take it. After any other error its effect is
     /// unknown: submit it again.
-    fn submit(&self, command: Command) -> Result<Reply, CatalogueError>;
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError>;
 
     /// Calls `f` once with the state: what `read` of `dyn Catalogue`, which callers use, is made of.
     fn view(&self, f: &mut dyn FnMut(&State));
+
+    /// Applies a command, durably. What an operator changes is logged as such.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn submit(&self, actor: Actor, command: Command) -> Result<Reply, CatalogueError> {
+        let (name, operator) = (
+            command.name(),
+            matches!(actor, Actor::Operator(_)).then(|| actor.to_string()),
+        );
+        let answer = self.commit(Request { actor, command });
+        if let Some(actor) = operator {
+            let refused = answer.as_ref().err().map(tracing::field::display);
+            tracing::info!(actor, command = name, refused, "catalogue.command.asked");
+        }
+        answer
+    }
 
     /// The epoch of the newest boot of this node that is on record.
     fn newest_epoch(&self) -> Option<Epoch> {
@@ -58,13 +76,16 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
             storage_uuid,
             ..
         } = self.identity();
-        match self.submit(Command::NodeUp {
-            node,
-            storage_uuid,
-            boot_uuid,
-            seen,
-            at_ns: now_unix_nano(),
-        })? {
+        match self.submit(
+            Actor::Node,
+            Command::NodeUp {
+                node,
+                storage_uuid,
+                boot_uuid,
+                seen,
+                at_ns: now_unix_nano(),
+            },
+        )? {
             Reply::Up(epoch) => Ok(epoch),
             other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
                 unreachable!("NodeUp is answered with an epoch, not {other:?}")
@@ -82,8 +103,9 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
             key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
             value: Some("true".to_owned()),
             at_ns: now_unix_nano(),
+            seen: None,
         };
-        self.submit(command).map(drop)
+        self.submit(Actor::Node, command).map(drop)
     }
 }
 

@@ -7,6 +7,7 @@ use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
+use crate::actor::Actor;
 use crate::exporter::{DeadLetter, EntryKey, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
@@ -39,8 +40,10 @@ pub enum Command {
     SetNodeState {
         /// Which node.
         node: NodeId,
-        /// From now on.
+        /// Its state from now on.
         state: NodeState,
+        /// The version of the node's record that the caller saw. Another one by now: the command is refused.
+        seen: Option<u64>,
     },
     /// A segment is about to take entries, and an earlier one of its shard may be complete: both or neither.
     Roll {
@@ -127,6 +130,9 @@ pub enum Command {
         key: String,
         /// Its value, in its reader's own words.
         value: Option<String>,
+        /// The version of the setting that the caller saw, 0 where there was none. Another one by now: the command is
+        /// refused.
+        seen: Option<u64>,
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
@@ -176,6 +182,44 @@ pub enum Command {
         /// Which.
         letters: Vec<EntryKey>,
     },
+}
+
+impl Command {
+    /// The name of its kind, as it is logged.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RegisterNode { .. } => "register_node",
+            Self::NodeUp { .. } => "node_up",
+            Self::SetNodeState { .. } => "set_node_state",
+            Self::Roll { .. } => "roll",
+            Self::BeginRecovery { .. } => "begin_recovery",
+            Self::Seal { .. } => "seal",
+            Self::Trim { .. } => "trim",
+            Self::Unlinked { .. } => "unlinked",
+            Self::KeepClock { .. } => "keep_clock",
+            Self::MarkLost { .. } => "mark_lost",
+            Self::CreateJob { .. } => "create_job",
+            Self::JobProgress { .. } => "job_progress",
+            Self::FinishJob { .. } => "finish_job",
+            Self::CancelJob { .. } => "cancel_job",
+            Self::SetConfig { .. } => "set_config",
+            Self::SetExporter { .. } => "set_exporter",
+            Self::ForgetExporter { .. } => "forget_exporter",
+            Self::CommitCursors { .. } => "commit_cursors",
+            Self::SeekExporter { .. } => "seek_exporter",
+            Self::AddDeadLetters { .. } => "add_dead_letters",
+            Self::DropDeadLetters { .. } => "drop_dead_letters",
+        }
+    }
+}
+
+/// A command, and who submits it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The one who submits it.
+    pub actor: Actor,
+    /// The command.
+    pub command: Command,
 }
 
 /// What a command that was taken is answered.

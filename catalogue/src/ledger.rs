@@ -7,6 +7,7 @@ use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
 
+use crate::actor::Actor;
 use crate::catalogue::Catalogue;
 use crate::command::Command;
 use crate::error::CatalogueError;
@@ -22,7 +23,7 @@ impl CatalogueLedger {
     }
 
     fn submit(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
-        let answer = self.0.submit(command);
+        let answer = self.0.submit(Actor::Vault, command);
         answer.map(|_done| ()).map_err(|e| LedgerError {
             command: name,
             id,
@@ -34,18 +35,12 @@ impl CatalogueLedger {
 
 /// Translates an error of the catalogue into what the vault can do about it.
 fn of_the_vault(error: &CatalogueError) -> Disposition {
-    use crate::Disposition as Here;
     match error {
         // The file is opened again at the next command, which may well succeed.
         CatalogueError::Io { .. } | CatalogueError::Store { .. } => Disposition::Retry,
-        other => match other.disposition() {
-            Here::Retry => Disposition::Retry,
-            Here::Overloaded => Disposition::Overloaded,
-            Here::Invalid => Disposition::Invalid,
-            // None of these passes before the process is started again.
-            Here::Fenced => Disposition::Fenced,
-            Here::Corrupt | Here::Fatal => Disposition::Fatal,
-        },
+        // It does not pass before the process is started again.
+        CatalogueError::Corrupt { .. } => Disposition::Fatal,
+        other => other.disposition(),
     }
 }
 
@@ -54,7 +49,7 @@ impl Ledger for CatalogueLedger {
         let node = self.0.identity().node_id;
         self.0.read(|s| {
             s.segments()
-                .filter(|r| r.id().node == node)
+                .filter(|r| r.id().node == node || r.names(node))
                 .map(SegmentRecord::known)
                 .collect()
         })

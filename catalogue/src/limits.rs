@@ -23,6 +23,9 @@ pub const SETTING_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a setting's value.
 pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of an operator's name.
+pub const ACTOR_BYTES_MAX: usize = 256;
+
 /// Exporters known.
 pub const EXPORTERS_MAX: usize = 64;
 

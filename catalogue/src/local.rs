@@ -12,7 +12,7 @@ use gophership_vault::Identity;
 
 use crate::apply::decide;
 use crate::catalogue::Catalogue;
-use crate::command::{Command, Outcome, Reply};
+use crate::command::{Command, Outcome, Reply, Request};
 use crate::error::CatalogueError;
 use crate::row::row_of;
 use crate::state::{Change, State};
@@ -157,7 +157,7 @@ impl Catalogue for LocalCatalogue {
     }
 
     /// Commands that come while another commit is under way share the next one.
-    fn submit(&self, command: Command) -> Result<Reply, CatalogueError> {
+    fn commit(&self, Request { command, .. }: Request) -> Result<Reply, CatalogueError> {
         let answer = Arc::new(OnceLock::new());
         self.queue().push(Pending {
             command,

@@ -60,6 +60,8 @@ pub struct NodeRecord {
     pub registered_ns: u64,
     /// Its latest boot.
     pub boot: Option<Boot>,
+    /// The number of changes of its state.
+    pub version: u64,
 }
 
 impl NodeRecord {

@@ -115,6 +115,16 @@ pub enum Refusal {
         /// What it holds.
         entries: u64,
     },
+    /// The caller decided by looking at another version than the one that stands.
+    #[error("{what} is at version {version} by now, and the command was made from version {seen}: look at it again")]
+    Stale {
+        /// The record.
+        what: String,
+        /// The version that the caller saw.
+        seen: u64,
+        /// The version that stands.
+        version: u64,
+    },
     /// No such job.
     #[error("there is no replay job {job}")]
     UnknownJob {
@@ -222,6 +232,7 @@ impl Refusal {
             | Self::OtherWriter { .. }
             | Self::LsnOutside { .. }
             | Self::NotEmpty { .. }
+            | Self::Stale { .. }
             | Self::UnknownJob { .. }
             | Self::JobEnded { .. }
             | Self::JobDiffers { .. }

@@ -29,6 +29,9 @@ use wire::{Reader, Writer};
 /// The version of a row, but for those that follow.
 pub const VERSION: u8 = 1;
 
+/// The newest of the counters, of a node and of a setting: it has the version of what can be compared and set.
+const VERSIONED: u8 = 2;
+
 /// A shard's from the first segment that was dropped: it has a field more.
 const SHARD_VERSION: u8 = 2;
 
@@ -156,6 +159,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
     let mut v = Reader::new(key, value);
     let kind = k.u8()?;
     let version = v.version(match kind {
+        KIND_COUNTERS | KIND_NODE | KIND_SETTING => VERSIONED,
         KIND_SHARD => SHARD_VERSION,
         KIND_SEGMENT => segment::SEGMENT_VERSION,
         KIND_DEAD_LETTER => DEAD_LETTER_VERSION,
@@ -165,8 +169,9 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
         KIND_COUNTERS => Change::Counters(Counters {
             next_node: NodeId::new(v.u32()?),
             next_job: JobId::new(v.u64()?),
+            settings_version: read_version(version, &mut v)?,
         }),
-        KIND_NODE => Change::Node(read_node(k.node_be()?, &mut v)?),
+        KIND_NODE => Change::Node(read_node(k.node_be()?, version, &mut v)?),
         KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(version, &mut v)?),
         KIND_SEGMENT => {
             let id = SegmentId {
@@ -187,6 +192,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, RowError> {
                 Setting {
                     set_ns: v.u64()?,
                     value: v.text()?,
+                    version: read_version(version, &mut v)?,
                 },
             )
         }
@@ -252,21 +258,36 @@ fn value() -> Writer {
     Writer::default().u8(VERSION)
 }
 
-fn write_counters(c: Counters) -> Writer {
-    value()
-        .u32(c.next_node.map_or(0, NodeId::get))
-        .u64(c.next_job.map_or(0, JobId::get))
-}
-
-fn write_node(n: &NodeRecord) -> Writer {
-    let w = value().u8(n.state as u8).uuid(n.storage_uuid).u64(n.registered_ns);
-    match n.boot {
-        Some(boot) => w.u64(boot.epoch.get()).uuid(boot.boot_uuid).u64(boot.up_ns),
-        None => w.u64(0).uuid(Uuid::nil()).u64(0),
+/// Adds the version of what was compared and set, and says so at the front. A row from before versions stays as it is.
+fn versioned(version: u64, fields: impl FnOnce(Writer) -> Writer) -> Writer {
+    match version {
+        0 => fields(value()),
+        version => fields(Writer::default().u8(VERSIONED)).u64(version),
     }
 }
 
-fn read_node(id: NodeId, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
+fn read_version(version: u8, v: &mut Reader<'_>) -> Result<u64, RowError> {
+    if version < VERSIONED { Ok(0) } else { v.u64() }
+}
+
+fn write_counters(c: Counters) -> Writer {
+    versioned(c.settings_version, |w| {
+        w.u32(c.next_node.map_or(0, NodeId::get))
+            .u64(c.next_job.map_or(0, JobId::get))
+    })
+}
+
+fn write_node(n: &NodeRecord) -> Writer {
+    versioned(n.version, |w| {
+        let w = w.u8(n.state as u8).uuid(n.storage_uuid).u64(n.registered_ns);
+        match n.boot {
+            Some(boot) => w.u64(boot.epoch.get()).uuid(boot.boot_uuid).u64(boot.up_ns),
+            None => w.u64(0).uuid(Uuid::nil()).u64(0),
+        }
+    })
+}
+
+fn read_node(id: NodeId, version: u8, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
     let state = v.u8()?;
     let state = NodeState::from_stored(state).ok_or_else(|| v.unknown("node state", state))?;
     let (storage_uuid, registered_ns) = (v.uuid()?, v.u64()?);
@@ -282,6 +303,7 @@ fn read_node(id: NodeId, v: &mut Reader<'_>) -> Result<NodeRecord, RowError> {
         state,
         registered_ns,
         boot,
+        version: read_version(version, v)?,
     })
 }
 
@@ -409,7 +431,7 @@ fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, RowError> {
 }
 
 fn write_setting(s: &Setting) -> Writer {
-    value().u64(s.set_ns).text(&s.value)
+    versioned(s.version, |w| w.u64(s.set_ns).text(&s.value))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use gophership_vault::ids::{Epoch, SegmentId};
+use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
 
 /// The catalogue's record of a segment. One whose files are gone has none: its index is below its shard's `next_index`.
@@ -65,6 +65,15 @@ impl SegmentRecord {
             Self::Sealed(seal) => Some(seal.epoch),
             Self::Trimmed { .. } => None,
             Self::Lost { was, .. } => was.epoch(),
+        }
+    }
+
+    /// Says that `node` is a replica of it, or holds a complete copy.
+    pub fn names(&self, node: NodeId) -> bool {
+        match self {
+            Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.peers().contains(node),
+            Self::Sealed(seal) => seal.holders.contains(node),
+            Self::Trimmed { .. } | Self::Lost { .. } => false,
         }
     }
 

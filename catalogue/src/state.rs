@@ -25,6 +25,8 @@ pub struct Counters {
     pub next_node: Option<NodeId>,
     /// The next job's.
     pub next_job: Option<JobId>,
+    /// The version of the latest change of a setting; 0 before the first.
+    pub settings_version: u64,
 }
 
 /// What is known of a shard besides its segments.
@@ -57,6 +59,8 @@ pub struct Setting {
     pub value: String,
     /// When it was set, nanoseconds since the Unix epoch.
     pub set_ns: u64,
+    /// The version of its latest change, which no other change of a setting has; 0 in a row from before versions.
+    pub version: u64,
 }
 
 /// One alteration of one row.
@@ -153,6 +157,7 @@ impl Default for State {
             counters: Counters {
                 next_node: Some(NodeId::FIRST),
                 next_job: Some(JobId::FIRST),
+                settings_version: 0,
             },
             nodes: BTreeMap::new(),
             shards: BTreeMap::new(),

@@ -1,4 +1,5 @@
 //! Commands for tests: few numbers, so that they meet.
+#![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, SegmentStats, TrimReason};
@@ -14,23 +15,23 @@ use crate::node::NodeState;
 use crate::row::rows;
 use crate::state::State;
 
-pub(crate) fn uuid(n: u8) -> Uuid {
+pub fn uuid(n: u8) -> Uuid {
     Uuid::from_bytes([n; 16])
 }
 
-pub(crate) fn node(n: u32) -> NodeId {
+pub fn node(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
 }
 
-pub(crate) fn epoch(n: u64) -> Epoch {
+pub fn epoch(n: u64) -> Epoch {
     Epoch::new(n).unwrap()
 }
 
-pub(crate) fn lsn(index: u32, number: u64) -> Lsn {
+pub fn lsn(index: u32, number: u64) -> Lsn {
     Lsn::from_u64(u64::from(index) << 32 | number).unwrap()
 }
 
-pub(crate) fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
+pub fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
     SegmentId {
         node: node(node_no),
         shard: ShardId::new(shard),
@@ -38,21 +39,24 @@ pub(crate) fn segment(node_no: u32, shard: u16, index: u32) -> SegmentId {
     }
 }
 
-pub(crate) fn open(id: SegmentId, epoch_no: u64) -> Command {
-    let open = OpenRecord {
+pub fn open_record(id: SegmentId, epoch_no: u64) -> OpenRecord {
+    OpenRecord {
         id,
         epoch: epoch(epoch_no),
         file_uuid: FileUuid(uuid(id.index.get() as u8)),
         replicas: ReplicaSet::ALONE,
-    };
+    }
+}
+
+pub fn open(id: SegmentId, epoch_no: u64) -> Command {
     Command::Roll {
         seal: None,
-        open,
+        open: open_record(id, epoch_no),
         at_ns: 5,
     }
 }
 
-pub(crate) fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
+pub fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRecord {
     let range = (entries > 0).then_some(TimeRange { min: 10, max: 20 });
     let stats = SegmentStats {
         entries,
@@ -76,14 +80,14 @@ pub(crate) fn seal_record(id: SegmentId, epoch_no: u64, entries: u64) -> SealRec
     }
 }
 
-pub(crate) fn register(n: u8) -> Command {
+pub fn register(n: u8) -> Command {
     Command::RegisterNode {
         storage_uuid: uuid(n),
         at_ns: 1,
     }
 }
 
-pub(crate) fn up(node_no: u32, boot: u8) -> Command {
+pub fn up(node_no: u32, boot: u8) -> Command {
     Command::NodeUp {
         node: node(node_no),
         storage_uuid: uuid(node_no as u8),
@@ -93,7 +97,7 @@ pub(crate) fn up(node_no: u32, boot: u8) -> Command {
     }
 }
 
-pub(crate) fn exporter(name: &str) -> Command {
+pub fn exporter(name: &str) -> Command {
     Command::SetExporter {
         exporter: name.to_owned(),
         paused: false,
@@ -101,7 +105,7 @@ pub(crate) fn exporter(name: &str) -> Command {
     }
 }
 
-pub(crate) fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
+pub fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
     ExportCursor {
         exporter: name.to_owned(),
         generation: Generation::new(generation).unwrap(),
@@ -110,11 +114,11 @@ pub(crate) fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> Expo
     }
 }
 
-pub(crate) fn entry(id: SegmentId, number: u64) -> EntryKey {
+pub fn entry(id: SegmentId, number: u64) -> EntryKey {
     (id.node, id.shard, lsn(id.index.get(), number))
 }
 
-pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
+pub fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
     let (node, shard, lsn) = entry(id, number);
     DeadLetter {
         cause: LetterCause::Refused,
@@ -130,7 +134,7 @@ pub(crate) fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
 }
 
 /// The state as its rows: equal histories must give equal bytes.
-pub(crate) fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows(state).map(|r| (r.key, r.value.unwrap())).collect()
 }
 
@@ -157,6 +161,10 @@ fn seal() -> impl Strategy<Value = SealRecord> {
 
 fn jobs() -> impl Strategy<Value = JobId> {
     (1..4u64).prop_map(|n| JobId::new(n).unwrap())
+}
+
+fn seen() -> impl Strategy<Value = Option<u64>> {
+    prop::option::weighted(0.3, 0..4u64)
 }
 
 fn why() -> impl Strategy<Value = TrimReason> {
@@ -189,7 +197,7 @@ fn export_command() -> impl Strategy<Value = Command> {
 }
 
 /// Any command.
-pub(crate) fn command() -> impl Strategy<Value = Command> {
+pub fn command() -> impl Strategy<Value = Command> {
     let at = 0..4u64;
     let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     let result = prop_oneof![Just(JobResult::Done), text.clone().prop_map(JobResult::Failed)];
@@ -211,8 +219,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), seen: None, at_ns
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
-        1 => (1..3u32, any::<bool>()).prop_map(|(n, d)| Command::SetNodeState {
-            node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }
+        1 => (1..3u32, any::<bool>(), seen()).prop_map(|(n, d, seen)| Command::SetNodeState {
+            node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }, seen
         }),
         8 => (ids(), 1..4u64, 1..3u8, replicas(), prop::option::of(seal()), at.clone()).prop_map(
             |(id, e, f, replicas, seal, at_ns)| Command::Roll {
@@ -238,14 +246,14 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (jobs(), result, at.clone()).prop_map(|(job, result, at_ns)| Command::FinishJob { job, result, at_ns }),
         1 => (jobs(), at.clone()).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
-        2 => (text.clone(), prop::option::of(text), at).prop_map(|(key, value, at_ns)| Command::SetConfig {
-            key, value, at_ns
+        2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(|(key, value, seen, at_ns)| Command::SetConfig {
+            key, value, seen, at_ns
         }),
     ]
 }
 
 /// A history that begins with nodes that are up.
-pub(crate) fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
+pub fn history(len: usize) -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command(), 0..len).prop_map(|more| {
         let mut all = vec![register(1), register(2), up(1, 1), up(2, 1), exporter("a")];
         all.extend(more);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use gophership::control::{ControlContext, IngestSnapshot, Latencies, SOCKET_NAME, listen, serve};
+use gophership::context::{IngestSnapshot, Latencies, NodeContext};
+use gophership::control::{SOCKET_NAME, listen, serve};
 use gophership::export::{Cursors, ExportParts, Exporters};
 use gophership::stochastic::{EnvironmentReader, Sensor};
 use gophership_catalogue::{Catalogue, LocalCatalogue};
@@ -57,7 +58,7 @@ impl Node {
         .unwrap();
         let thresholds = Thresholds::default();
         let reader = EnvironmentReader::new(dir.path());
-        let context = ControlContext {
+        let context = NodeContext {
             vault: vault.clone(),
             catalogue,
             exporters,

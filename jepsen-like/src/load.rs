@@ -23,6 +23,8 @@ use crate::history::{Attempt, History, Outcome};
 use crate::payload::{Payload, PayloadId, Sizes};
 
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// Load that goes on for as long has stopped giving acks.
+const BURST_MAX: Duration = Duration::from_secs(120);
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// When a connection sends.
@@ -178,13 +180,16 @@ impl Workload {
         Ok(())
     }
 
-    /// Load for this long, then [`Self::finish`].
+    /// Load for this long, and on a slow machine until there are so many acks, then [`Self::finish`].
     ///
     /// # Errors
     /// As there.
-    pub async fn burst(&mut self, address: SocketAddr, length: Duration) -> anyhow::Result<()> {
-        let running = self.start(address);
+    pub async fn burst(&mut self, address: SocketAddr, length: Duration, acks: u64) -> anyhow::Result<()> {
+        let (running, began) = (self.start(address), Instant::now());
         tokio::time::sleep(length).await;
+        while running.acks() < acks && began.elapsed() < BURST_MAX {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         self.finish(running).await
     }
 }

@@ -5,7 +5,6 @@
 //! Not here: what the rooms do; `gs-ctl`, the operator's tool for a running node.
 
 mod catalogue;
-pub(crate) mod health;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,8 +16,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::certs::{self, Role};
-use crate::config::{self, Config, Environment, Faults, Footprint, Machine};
-use crate::{demo, dev, logging, preflight, run};
+use crate::config::{self, Config, Environment, Faults, Footprint};
+use crate::machine::Machine;
+use crate::{demo, dev, health, logging, preflight, run};
 
 /// A durable aggregation tier for OpenTelemetry logs: acknowledges a batch only when it is on disk.
 #[derive(Debug, Parser)]

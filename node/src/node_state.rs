@@ -14,7 +14,7 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use crate::buffer::Budget;
-use crate::control::{IngestSnapshot, Latencies, ShardIngest};
+use crate::context::{IngestSnapshot, Latencies, ShardIngest};
 use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};

@@ -11,10 +11,11 @@ use gophership_catalogue::LocalCatalogue;
 use gophership_vault::{DataDir, OpenError};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use crate::config::{Config, Export, Finding, Listener, Machine, TlsFiles, show_size};
+use crate::config::{Config, Export, Finding, Listener, TlsFiles, show_size};
 use crate::control::{SOCKET_NAME, SOCKET_PATH_BYTES_MAX};
 use crate::ingester;
 use crate::logging;
+use crate::machine::Machine;
 use crate::sink::{Sink, reaches_self};
 use crate::tls::{self, Protocols, ServerTls, TlsError};
 

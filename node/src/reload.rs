@@ -14,8 +14,9 @@ use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::config::{self, Config, Environment, Export, Machine};
+use crate::config::{self, Config, Environment, Export};
 use crate::export::Exporters;
+use crate::machine::Machine;
 use crate::sink::reaches_self;
 use crate::tls::ServerTls;
 

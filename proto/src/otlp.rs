@@ -4,6 +4,10 @@
 pub mod inflate;
 #[cfg(feature = "json")]
 pub mod json;
+pub mod malformed;
 pub mod skim;
 pub mod split;
 mod wire;
+
+/// The name under which an entry's id goes along with it: a header of a request, and a field beside OTLP/JSON.
+pub const ENTRY_NAME: &str = "x-gophership-entry";

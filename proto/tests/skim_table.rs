@@ -5,7 +5,8 @@ mod mirror;
 #[path = "support/oracle.rs"]
 mod oracle;
 
-use gophership_proto::otlp::skim::{Skim, SkimErrorKind, must_skim};
+use gophership_proto::otlp::malformed::SkimErrorKind;
+use gophership_proto::otlp::skim::{Skim, must_skim};
 use oracle::assert_same;
 
 const RECEIVED_NS: u64 = 777;

@@ -50,11 +50,24 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens a data directory, or makes it where there is none yet, and takes it for this process.
+    /// Opens a data directory, or makes it that of the first node of a cluster of its own, and takes it for this process.
     ///
     /// # Errors
     /// It is in use, of another format, incomplete, or on a file system that is not supported (see `any_filesystem`).
     pub fn open(path: &Path, any_filesystem: bool) -> Result<Self, OpenError> {
+        Self::open_or_join(path, any_filesystem, |_| Ok((ClusterId(Uuid::new_v4()), NodeId::FIRST)))
+    }
+
+    /// Opens a data directory, or makes it where there is none yet: `admit` gives the cluster and the node id for a new
+    /// storage. A call that was broken off asks for the same storage again, so that one storage never gets two ids.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and what `admit` says.
+    pub fn open_or_join(
+        path: &Path,
+        any_filesystem: bool,
+        admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
+    ) -> Result<Self, OpenError> {
         file_io::create_dir(path)?;
         close_to_others(path)?;
         check_filesystem(path, any_filesystem)?;
@@ -63,7 +76,7 @@ impl DataDir {
         lock(&folder, path)?;
         let fresh = !marker_path.exists();
         if fresh {
-            make(path, &marker_path)?;
+            make(path, &marker_path, admit)?;
         }
         let mut file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
         lock(&file, &marker_path)?;
@@ -191,19 +204,28 @@ fn refuse_data(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes a directory a node's: data folders with their stamps first, the marker last.
-fn make(path: &Path, marker_path: &Path) -> Result<(), OpenError> {
+fn make(
+    path: &Path,
+    marker_path: &Path,
+    admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
+) -> Result<(), OpenError> {
     refuse_data(path)?;
-    let marker = Marker {
-        format: FORMAT,
-        cluster_id: ClusterId(Uuid::new_v4()),
-        node_id: NodeId::FIRST,
-        storage_uuid: Uuid::new_v4(),
-    };
+    let stamp = fs::read_to_string(path.join(DATA[0]).join("storage_uuid")).ok();
+    let storage_uuid = stamp
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or_else(Uuid::new_v4);
     for name in DATA {
         let dir = path.join(name);
         file_io::create_dir(&dir)?;
-        file_io::write_whole(&dir.join("storage_uuid"), marker.storage_uuid.to_string().as_bytes())?;
+        file_io::write_whole(&dir.join("storage_uuid"), storage_uuid.to_string().as_bytes())?;
     }
+    let (cluster_id, node_id) = admit(storage_uuid)?;
+    let marker = Marker {
+        format: FORMAT,
+        cluster_id,
+        node_id,
+        storage_uuid,
+    };
     let json = serde_json::to_vec(&marker).map_err(|e| VaultError::io("describe", marker_path)(io::Error::other(e)))?;
     file_io::write_whole(marker_path, &json)?;
     Ok(())
@@ -378,5 +400,35 @@ mod tests {
         assert!(matches!(support(0x6969), Support::Refused("NFS")));
         assert!(matches!(support(0x5846_5342), Support::Full));
         assert!(matches!(support(0x0102_1994), Support::Warned(_)));
+    }
+
+    #[test]
+    fn a_join_that_was_broken_off_asks_for_the_same_storage_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = ClusterId(Uuid::from_bytes([7; 16]));
+        let refused = || OpenError::Setting {
+            name: "test",
+            value: 0,
+            why: "the cluster did not answer",
+        };
+        let mut asked = Vec::new();
+        let mut open = |grants: bool| {
+            DataDir::open_or_join(dir.path(), true, |storage| {
+                asked.push(storage);
+                let third = NodeId::new(3).unwrap();
+                grants.then_some((cluster, third)).ok_or_else(refused)
+            })
+        };
+        assert!(open(false).is_err());
+        let joined = open(true).unwrap();
+        let identity = joined.identity();
+        drop(joined);
+        assert_eq!(
+            open(false).unwrap().identity(),
+            identity,
+            "nobody is asked once it is a node's"
+        );
+        assert_eq!((identity.cluster_id, identity.node_id.get()), (cluster, 3));
+        assert_eq!(asked, [identity.storage_uuid; 2]);
     }
 }

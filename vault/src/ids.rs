@@ -218,6 +218,42 @@ pub struct SegmentId {
     pub index: SegmentIndex,
 }
 
+impl SegmentId {
+    /// The log that the segment is part of.
+    pub fn log(self) -> LogId {
+        LogId {
+            node: self.node,
+            shard: self.shard,
+        }
+    }
+}
+
+/// One ingest worker's log, across the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LogId {
+    /// The node that writes it.
+    pub node: NodeId,
+    /// Its place among the node's logs.
+    pub shard: ShardId,
+}
+
+impl LogId {
+    /// A segment of the log.
+    pub fn segment(self, index: SegmentIndex) -> SegmentId {
+        SegmentId {
+            node: self.node,
+            shard: self.shard,
+            index,
+        }
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.shard)
+    }
+}
+
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.node, self.shard, self.index)

@@ -156,7 +156,8 @@ pub struct LedgerError {
 
 /// The record of segments. Each command returns only when it is durable, and saying it twice is the same as once.
 pub trait Ledger: Send + Sync {
-    /// Every segment of this node that has a record; those whose trim is confirmed have none.
+    /// Every segment that has a record and is this node's own, or one of which it is a replica or holds a copy. Those
+    /// whose trim is confirmed have no record.
     fn known(&self) -> Vec<KnownSegment>;
 
     /// An index above every one this shard ever had.

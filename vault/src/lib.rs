@@ -57,7 +57,7 @@ pub use read::quarantine::Quarantined;
 pub use readers::Debt;
 pub use recover::{Inventory, take_inventory};
 pub use replicas::{NodeSet, ReplicaSet};
-pub use seam::ShardSeam;
+pub use seam::{Placement, ShardSeam};
 pub use segment::block::BlockRow;
 pub use segment::cutter::{BlockSink, OutBlock};
 pub use segment::footer::{Hole, HoleReason};

@@ -119,7 +119,7 @@ impl Inner {
     fn start_recovery(&mut self, left: Vec<LeftWal>, known: Vec<KnownSegment>) -> Result<(), OpenError> {
         let (parts, stop) = (self.parts.clone(), Arc::clone(&self.stopping));
         self.spawn("recovery", move || {
-            let end = RecoveryEnd(Arc::clone(&parts.table));
+            let end = RecoveryEnd(Arc::clone(&parts.holdings));
             recover_all(&parts, left, &|| stop.load(Ordering::Acquire), || {
                 adopt_sealed(&parts, &known);
                 compare_with_record(&parts);
@@ -155,7 +155,7 @@ fn keep_parts(
         release: options.release.clone(),
         on_full: options.on_full,
         ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
-        table: Arc::default(),
+        holdings: Arc::default(),
         quarantine: Arc::new(Quarantine::open(&path)?),
         kept_entries: Arc::new(KeptEntries::open(&path, cluster_id, epoch, kept_bytes)?),
         counts: Arc::default(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::VaultError;
-use crate::ids::{Lsn, NodeId, SegmentIndex, ShardId};
+use crate::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
 use crate::keep::disk_tier::DiskTier;
 use crate::read::cursor::{CursorParts, ShardCursor, StoredEntry};
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::time::TimeRange;
 use crate::vault::Vault;
 
@@ -22,19 +22,27 @@ pub struct Debt {
 impl Vault {
     /// Every shard that holds entries, those of earlier boots too.
     pub fn shards(&self) -> Vec<ShardId> {
-        self.inner.parts.table.shards()
+        let own = |log: &LogId| log.node == self.inner.parts.node;
+        let logs = self.inner.parts.holdings.logs().into_iter();
+        logs.filter(own).map(|log| log.shard).collect()
     }
 
-    /// Reads `shard` from `from` (its beginning where `None`) up to what was acknowledged when this was called, passing over what lies outside `time`.
+    /// Reads one of this node's own logs from `from` (its beginning where `None`) up to what was acknowledged when this
+    /// was called, passing over what lies outside `time`.
     pub fn cursor(&self, shard: ShardId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
+        self.cursor_of(self.own_log(shard), from, time)
+    }
+
+    /// Reads what is held here of any node's log, as [`Self::cursor`] does of an own one. A segment of which this node
+    /// has no copy is passed over.
+    pub fn cursor_of(&self, log: LogId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
         let inner = &self.inner;
         let parts = CursorParts {
             data: inner.data.path().to_path_buf(),
-            node: inner.parts.node,
-            table: Arc::clone(&inner.parts.table),
+            holdings: Arc::clone(&inner.parts.holdings),
             quarantine: Arc::clone(&inner.parts.quarantine),
         };
-        ShardCursor::new(parts, shard, from, self.readable(shard), time)
+        ShardCursor::new(parts, log, from, self.readable_of(log), time)
     }
 
     /// The same over all times, for a reader that must wait for nothing and miss nothing that it could read later: see [`ShardCursor::waits`].
@@ -46,10 +54,18 @@ impl Vault {
 
     /// How far a shard may be read now: up to the last entry that may be acknowledged. One that takes no entries any more is readable to its end.
     pub fn readable(&self, shard: ShardId) -> Option<Lsn> {
-        match self.inner.shards.iter().find(|s| s.id == shard) {
+        self.readable_of(self.own_log(shard))
+    }
+
+    fn readable_of(&self, log: LogId) -> Option<Lsn> {
+        let own = self.inner.shards.iter();
+        match own
+            .filter(|_| log.node == self.inner.parts.node)
+            .find(|s| s.id == log.shard)
+        {
             Some(live) => live.readable(),
-            // No entry lies behind the newest segment's last possible one; what a later boot writes does.
-            None => self.inner.parts.table.last(shard).map(Lsn::last_of),
+            // No entry lies behind the newest segment's last possible one; what is written later does.
+            None => self.inner.parts.holdings.last(log).map(Lsn::last_of),
         }
     }
 
@@ -63,7 +79,7 @@ impl Vault {
     pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();
-        for (index, slot) in self.inner.parts.table.from(shard, from) {
+        for (index, slot) in self.inner.parts.holdings.from(self.own_log(shard), from) {
             if index > until.index() {
                 break;
             }

@@ -35,8 +35,8 @@ impl NodeSet {
         }
         let mut nodes = self.0;
         *nodes.last_mut().filter(|last| last.is_none())? = Some(node);
-        // A place without a node counts as above every node.
-        nodes.sort_unstable_by_key(|node| node.map_or(u32::MAX, NodeId::get));
+        // Places without a node come last.
+        nodes.sort_unstable_by_key(|node| (node.is_none(), *node));
         Some(Self(nodes))
     }
 

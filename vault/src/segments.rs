@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::error::{Disposition, VaultError};
-use crate::ids::{SegmentId, SegmentIndex, ShardId};
+use crate::ids::{LogId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
+use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::read::table::Slot;
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
@@ -48,33 +48,37 @@ pub struct SegmentDetail {
 }
 
 impl Vault {
-    /// Every segment that is not trimmed, in order.
+    /// Every segment that is held here, copies of other nodes' too, in order.
     pub fn segments(&self) -> Vec<(SegmentId, SegmentState)> {
+        let all = self.inner.parts.holdings.all().into_iter();
+        all.map(|(id, slot)| (id, state_of(slot))).collect()
+    }
+
+    /// The segments of this node's own logs, in order.
+    pub fn own_segments(&self) -> Vec<(SegmentId, SegmentState)> {
         let node = self.inner.parts.node;
-        let all = self.inner.parts.table.all().into_iter();
-        all.map(|(shard, index, slot)| (SegmentId { node, shard, index }, state_of(slot)))
-            .collect()
+        self.segments().into_iter().filter(|(id, _)| id.node == node).collect()
     }
 
-    /// Whether the vault has a segment, in whatever state.
+    /// Says that a segment is held here, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
-        id.node == self.inner.parts.node && self.inner.parts.table.get(id.shard, id.index).is_some()
+        self.inner.parts.holdings.get(id).is_some()
     }
 
-    /// Whether a segment of this node is here, in whatever state.
+    /// Says that a segment of this node's own is held here, in whatever state.
     pub fn holds(&self, shard: ShardId, index: SegmentIndex) -> bool {
-        self.inner.parts.table.get(shard, index).is_some()
+        self.has_segment(self.own_log(shard).segment(index))
     }
 
     /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
     pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
-        let slot = self.inner.parts.table.get(shard, index)?;
+        let slot = self.inner.parts.holdings.get(self.own_log(shard).segment(index))?;
         slot.sealed().map(|record| record.sealed_ns)
     }
 
     /// Whether a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
     pub fn is_recovering(&self, shard: ShardId) -> bool {
-        self.inner.parts.table.is_recovering(shard)
+        self.inner.parts.holdings.is_recovering(self.own_log(shard))
     }
 
     /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more; of one that can be read but for some pages, only
@@ -84,13 +88,10 @@ impl Vault {
     /// There is no such segment, it can be read, or the ledger did not take it.
     pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
-        match (id.node == inner.parts.node)
-            .then(|| inner.parts.table.get(id.shard, id.index))
-            .flatten()
-        {
+        match inner.parts.holdings.get(id) {
             Some(Slot::Unreadable { .. }) => {
                 inner.parts.ledger.mark_lost(id)?;
-                inner.parts.table.unreadable_is_lost(id.shard, id.index);
+                inner.parts.holdings.unreadable_is_lost(id);
                 Ok(())
             }
             Some(Slot::Lost) => Ok(()),
@@ -106,20 +107,16 @@ impl Vault {
     /// Gives their names; [`Self::sealed_ns`] tells when
     /// each is.
     pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
-        let node = self.inner.parts.node;
         let mut asked = Vec::new();
         for live in &self.inner.shards {
             let Some(last) = live.written().filter(|_| shard.is_none_or(|shard| shard == live.id)) else {
                 continue;
             };
             live.ask_for_seal(last.index());
-            let from = self.inner.parts.table.from(live.id, live.first()).into_iter();
+            let log = self.own_log(live.id);
+            let from = self.inner.parts.holdings.from(log, live.first()).into_iter();
             let open = from.filter(|(index, slot)| *index <= last.index() && matches!(slot, Slot::Live(_)));
-            asked.extend(open.map(|(index, _)| SegmentId {
-                node,
-                shard: live.id,
-                index,
-            }));
+            asked.extend(open.map(|(index, _)| log.segment(index)));
         }
         asked
     }
@@ -157,7 +154,7 @@ impl Vault {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
         let opened = verify_segment(&path, id, Some(record.digest), progress);
-        self.inner.parts.table.opened(id, opened.as_ref().map(|_| ()));
+        self.inner.parts.holdings.opened(id, opened.as_ref().map(|_| ()));
         let report = opened.map_err(|error| {
             if error.disposition() == Disposition::Overloaded {
                 return error;
@@ -178,16 +175,21 @@ impl Vault {
         self.inner.parts.quarantine.all()
     }
 
+    /// The log of this node's own with this number.
+    pub(crate) fn own_log(&self, shard: ShardId) -> LogId {
+        LogId {
+            node: self.inner.parts.node,
+            shard,
+        }
+    }
+
     /// Where a sealed segment's file is.
     pub fn segment_file(&self, id: SegmentId) -> PathBuf {
         segment_path(self.inner.data.path(), id)
     }
 
     fn sealed(&self, id: SegmentId) -> Result<SealRecord, VaultError> {
-        match (id.node == self.inner.parts.node)
-            .then(|| self.inner.parts.table.get(id.shard, id.index))
-            .flatten()
-        {
+        match self.inner.parts.holdings.get(id) {
             Some(Slot::Sealed(record)) => Ok(record),
             Some(Slot::Unreadable {
                 sealed: Some(record), ..

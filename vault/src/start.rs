@@ -9,14 +9,14 @@ use std::thread::{self, JoinHandle};
 
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
-use crate::ids::{SegmentId, ShardId};
+use crate::ids::{LogId, SegmentId, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::SealRequest;
 use crate::keep::spares::{KeptShard, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::options::VaultOptions;
-use crate::read::table::Table;
+use crate::read::holdings::Holdings;
 use crate::recover::segment_files;
 use crate::seam::ShardSeam;
 use crate::segment::cutter::Cutter;
@@ -58,7 +58,7 @@ pub(crate) fn check(options: &VaultOptions) -> Result<(), OpenError> {
 }
 
 /// Tells the table that nobody recovers anything any more, however that came.
-pub(crate) struct RecoveryEnd(pub(crate) Arc<Table>);
+pub(crate) struct RecoveryEnd(pub(crate) Arc<Holdings>);
 
 impl Drop for RecoveryEnd {
     fn drop(&mut self) {
@@ -129,11 +129,11 @@ impl Start<'_> {
     pub(crate) fn shard(
         &mut self,
         id: ShardId,
-        seam: ShardSeam,
+        mut seam: ShardSeam,
     ) -> Result<(ShardWriter, KeptShard, Arc<SyncStats>), OpenError> {
         let parts = self.parts;
         file_io::create_dir(&wal_dir(&parts.data, parts.node, id))?;
-        let watermark = Arc::new(Watermark::new(seam.peers, seam.copies, seam.notify));
+        let watermark = Arc::new(Watermark::new(seam.notify));
         let index = self.first_index(id);
         let shared = Arc::new(ShardShared::new(id, index, watermark, Arc::clone(&parts.tier)));
         self.shards.push(Arc::clone(&shared));
@@ -146,7 +146,9 @@ impl Start<'_> {
             },
             Fill::Nothing,
         )?;
-        open_on_record(parts, &first.wal)?;
+        let replicas = (seam.placement)(first.wal.header.id);
+        open_on_record(parts, &first.wal, replicas)?;
+        shared.watermark.segment_opened(index, replicas);
         let wal = Arc::clone(&first.wal);
         let (spares_in, spares) = sync_channel::<SpareWal>(self.options.spares);
         let (to_syncer, files) = sync_channel(ROLLED_FILES_MAX);
@@ -183,6 +185,7 @@ impl Start<'_> {
         self.threads.push(thread);
         let kept = KeptShard {
             shared,
+            placement: seam.placement,
             spares: spares_in,
             next_index: next_index(index),
             handed: VecDeque::new(),
@@ -199,14 +202,18 @@ impl Start<'_> {
     fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
         let on_record = self.known.iter().map(KnownSegment::id);
         let on_disk = self.left.iter().map(|l| l.id);
-        let files = segment_files(&self.parts.data, self.parts.node);
+        let files = segment_files(&self.parts.data);
         let next = self.parts.ledger.next_index(shard);
+        let log = LogId {
+            node: self.parts.node,
+            shard,
+        };
         // A stray file that is named after an index far ahead is none of ours, and will not be reached.
         let reached = next.get().saturating_add(INDEX_GAP_MAX);
         let used = on_record
             .chain(on_disk)
             .chain(files.map(|(_, id)| id))
-            .filter(|id| id.shard == shard && id.index.get() < reached)
+            .filter(|id| id.log() == log && id.index.get() < reached)
             .map(|id| id.index)
             .max();
         used.map_or(next, |used| next.max(next_index(used)))

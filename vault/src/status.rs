@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use crate::ids::{Lsn, ShardId};
 use crate::keep::disk_tier::{DiskTier, DiskUse};
-use crate::read::table::Slot;
 use crate::vault::Vault;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -73,8 +72,7 @@ impl Vault {
     pub fn status(&self) -> VaultStatus {
         let inner = &self.inner;
         let counts = &inner.parts.counts;
-        let slots = inner.parts.table.all();
-        let count = |wanted: fn(&Slot) -> bool| slots.iter().filter(|(_, _, slot)| wanted(slot)).count() as u64;
+        let totals = inner.parts.holdings.totals();
         VaultStatus {
             shards: inner
                 .shards
@@ -89,20 +87,11 @@ impl Vault {
                 filesystem_size: counts.filesystem_size.load(Ordering::Relaxed),
             },
             tier: DiskTier::from_u8(inner.parts.tier.load(Ordering::Relaxed)),
-            open_segments: count(|s| matches!(s, Slot::Live(_))),
-            recovering_segments: inner.parts.table.recovering() as u64,
-            unreadable_segments: count(|s| matches!(s, Slot::Unreadable { .. })),
-            sealed_segments: count(|s| matches!(s, Slot::Sealed(_))),
-            sealed_bytes: slots
-                .iter()
-                .map(|(_, _, s)| {
-                    if let Slot::Sealed(r) = s {
-                        r.stats.stored_bytes
-                    } else {
-                        0
-                    }
-                })
-                .sum(),
+            open_segments: totals.live,
+            recovering_segments: totals.recovering,
+            unreadable_segments: totals.unreadable,
+            sealed_segments: totals.sealed,
+            sealed_bytes: totals.sealed_bytes,
             trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
             dropped_since_start: counts.dropped.each_ref().map(|n| n.load(Ordering::Relaxed)).into(),
             ballast_bytes: counts.ballast_bytes.load(Ordering::Relaxed),

@@ -34,14 +34,14 @@ impl BlockSink for Nowhere {
 /// A data directory as a crash left it: one WAL file with entries 1 to n and, where asked for, an idle mark.
 struct Crashed {
     dir: tempfile::TempDir,
-    ledger: Arc<MemoryLedger>,
+    ledger: Arc<FaultyLedger>,
     payloads: Vec<Vec<u8>>,
 }
 
 impl Crashed {
     fn new(entries: u64, idle: bool, open_file: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger: Arc<MemoryLedger> = Arc::default();
+        let ledger: Arc<FaultyLedger> = Arc::default();
         let sink = open_file.then(|| Box::new(Nowhere) as Box<dyn BlockSink>);
         let seam = ShardSeam {
             sink,
@@ -260,7 +260,7 @@ fn a_damaged_idle_mark_costs_nothing() {
 #[test]
 fn a_damaged_idle_mark_between_entries_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let mut payloads = Vec::new();
     for n in 0..4 {
@@ -323,7 +323,7 @@ impl Crashed {
 /// A WAL whose entries carry no durable mark above `marked`: as if the machine lost power while the others were being synced.
 fn unsynced_after(marked: u64, entries: u64) -> Crashed {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let mut payloads = Vec::new();
     for n in 1..=marked {
@@ -500,7 +500,7 @@ fn a_cut_off_wal_file_keeps_what_is_before_the_cut() {
 #[test]
 fn a_wal_file_that_is_on_no_record_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let before = ledger.copy();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let lsn = append(&mut writers[0], 1, b"acknowledged");
@@ -588,7 +588,7 @@ impl BlockSink for Counting {
 
 fn sealed_segment(payload_bytes: usize) -> Sealed {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let cut = Arc::new(AtomicUsize::new(0));
     // A segment with entries is rolled at the first tick.
     let options = VaultOptions {

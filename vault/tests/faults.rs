@@ -75,7 +75,7 @@ impl BlockSink for Kept {
 fn a_block_that_is_sent_again_after_a_failed_write_is_the_same() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let sink = Kept::default();
     let seam = ShardSeam {
         sink: Some(Box::new(sink.clone())),
@@ -589,7 +589,7 @@ fn a_reader_that_nobody_waits_for_any_more_waits_for_no_recovery() {
 fn closing_does_not_wait_for_a_recovery_that_cannot_go_on_nor_do_its_readers() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let lsn = append(&mut writers[0], 1, b"kept");
     wait_acked(&writers[0], lsn);
@@ -621,7 +621,7 @@ fn closing_does_not_wait_for_a_recovery_that_cannot_go_on_nor_do_its_readers() {
 fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     #[derive(Clone, Default)]
     struct First(Arc<Mutex<Option<SegmentHeader>>>, Kept);
     impl BlockSink for First {
@@ -694,8 +694,8 @@ fn a_recovery_that_fails_shows_the_segment_and_the_next_start_reads_it() {
 }
 
 /// A vault as a crash left it, with 20 entries in its WAL file, and in the segment file that was being cut from it.
-fn crashed(dir: &std::path::Path) -> (Arc<MemoryLedger>, Vec<Vec<u8>>) {
-    let ledger: Arc<MemoryLedger> = Arc::default();
+fn crashed(dir: &std::path::Path) -> (Arc<FaultyLedger>, Vec<Vec<u8>>) {
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let seam = ShardSeam {
         sink: Some(Box::new(Kept::default())),
         ..ShardSeam::alone(Box::new(|| {}))

@@ -123,7 +123,7 @@ fn what_is_being_recovered_is_owed() {
 #[test]
 fn a_follower_waits_for_no_recovery_and_misses_nothing_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let lsn = append(&mut writers[0], 0, b"of the first boot");
     wait_acked(&writers[0], lsn);
@@ -207,7 +207,7 @@ fn a_shard_without_a_writer_ends_with_its_last_segment() {
 #[test]
 fn a_ledger_that_takes_nothing_any_more_ends_the_vault() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     ledger.be(Mood::Dead);
     for n in 0..40u64 {
@@ -259,7 +259,7 @@ fn what_its_reader_has_not_passed_is_kept_however_old_it_is() {
 #[test]
 fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let released = Arc::default();
     let options = VaultOptions {
         disk_limit: 1024 * 1024 + gophership_vault::start_bytes(1, 64 * 1024),
@@ -328,7 +328,7 @@ impl Readers for LateReader {
 #[test]
 fn readers_say_how_far_they_are_before_anything_counts_as_dropped() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let reader = Arc::<LateReader>::default();
     let options = VaultOptions {
         retention: Duration::from_secs(3600),

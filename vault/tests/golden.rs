@@ -401,7 +401,7 @@ fn an_empty_segment_is_a_header_and_a_footer() {
 
 /// A data directory made of the golden files, and an open vault over it with `known` segments.
 fn open_golden(
-    ledger: &Arc<MemoryLedger>,
+    ledger: &Arc<FaultyLedger>,
     place: impl FnOnce(&Path),
 ) -> (tempfile::TempDir, Vault, Vec<gophership_vault::ShardWriter>) {
     let dir = tempfile::tempdir().unwrap();
@@ -433,7 +433,7 @@ fn open_golden(
     let (vault, writers) = Vault::open(
         dir_open,
         &options(1),
-        Epoch::new(10).unwrap(),
+        ledger.next_epoch(),
         Arc::clone(ledger) as Arc<dyn Ledger>,
         seams,
     )
@@ -465,7 +465,8 @@ fn open_record() -> OpenRecord {
 
 #[test]
 fn the_wal_file_is_recovered_whole() {
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
+    ledger.grant_up_to(open_record().epoch);
     ledger.roll(None, &open_record()).unwrap();
     let (_dir, vault, writers) = open_golden(&ledger, |data| {
         fs::copy(
@@ -499,7 +500,8 @@ fn the_wal_file_is_recovered_whole() {
 
 #[test]
 fn the_segment_file_is_read_whole() {
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
+    ledger.grant_up_to(open_record().epoch);
     ledger.roll(None, &open_record()).unwrap();
     let seg = golden("000000000042.seg");
     let digest: [u8; 32] = {

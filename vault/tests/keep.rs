@@ -8,17 +8,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{DataDir, DiskTier, ShardSeam, Vault, VaultOptions, start_bytes};
-use support::{MemoryLedger, append, open, options, payload, sealed, wait, wait_acked};
+use support::{FaultyLedger, append, open, options, payload, sealed, wait, wait_acked};
 
 /// A ledger that answers nothing while its gate is closed, as a cluster's does without a majority.
 struct Silent {
-    inner: Arc<MemoryLedger>,
+    inner: Arc<FaultyLedger>,
     closed: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Silent {
-    fn pass(&self) -> &MemoryLedger {
+    fn pass(&self) -> &FaultyLedger {
         let closed = self.closed.lock().unwrap();
         drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
         &self.inner
@@ -79,7 +79,7 @@ impl Ledger for Silent {
 #[test]
 fn a_ledger_that_does_not_answer_stops_no_housekeeping() {
     let dir = tempfile::tempdir().unwrap();
-    let inner: Arc<MemoryLedger> = Arc::default();
+    let inner: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &inner, &options(1));
     let mut n = 0;
     wait("some seals", || {
@@ -123,7 +123,7 @@ fn a_ledger_that_does_not_answer_stops_no_housekeeping() {
 #[test]
 fn a_segment_is_sealed_and_the_next_spare_opened_in_one_step() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     wait("the spares", || ledger.rolls().len() == 3);
     let mut n = 0;
@@ -156,7 +156,7 @@ fn a_segment_is_sealed_and_the_next_spare_opened_in_one_step() {
 #[test]
 fn a_seal_that_does_not_come_holds_up_no_spare_but_the_last() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     ledger.seal_only(Some(0));
     let mut n = 0;

@@ -91,7 +91,7 @@ fn state_of(state: EntryState) -> EntryMeta {
 /// Appends these, seals, and checks what the program prints: the payloads of the plain ones, whole.
 fn check(entries: &[(EntryMeta, Vec<u8>)], records: &[(u64, u64)]) {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let options = VaultOptions {
         segment_size: 16 << 20,
         segment_age: Duration::ZERO,

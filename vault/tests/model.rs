@@ -84,7 +84,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Run {
     dir: tempfile::TempDir,
-    ledger: Arc<MemoryLedger>,
+    ledger: Arc<FaultyLedger>,
     vault: Option<(Vault, ShardWriter)>,
     /// Everything that was ever appended and may be there.
     appended: BTreeMap<Lsn, Vec<u8>>,

@@ -92,7 +92,7 @@ fn append_one(writer: &mut ShardWriter, n: u64, part: &[u8], allocate: bool) -> 
 fn measure(entries: u64, allocate_in_writer: bool, allocate_in_notify: bool) -> (u64, u64) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let options = VaultOptions {
         segment_size: 16 << 20,
         retention: Duration::ZERO,

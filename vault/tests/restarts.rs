@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::{Disposition, SegmentState, ShardCursor, ShardWriter, Vault};
-use support::{MemoryLedger, append, open, options, payload, payloads, read, sealed, wait, wait_acked, wait_recovered};
+use support::{FaultyLedger, append, open, options, payload, payloads, read, sealed, wait, wait_acked, wait_recovered};
 
 const SHARD: ShardId = ShardId::new(0);
 
@@ -53,7 +53,7 @@ fn drain(vault: &Vault, follower: &mut ShardCursor, got: &mut Vec<Lsn>) {
 #[test]
 fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let n = fill(&vault, &mut writers[0], 0, 1);
     let older = ledger.copy();
@@ -93,7 +93,7 @@ fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
 #[test]
 fn a_trimmed_segment_that_is_put_back_is_kept_and_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let mut short = options(1);
     short.retention = std::time::Duration::ZERO;
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
@@ -125,7 +125,7 @@ fn a_recovery_that_is_broken_off_anywhere_loses_no_judgement() {
     // The last entries of the older of two files are damaged; only marks in the newer one say that they were synced.
     for seals in 0..=2 {
         let dir = tempfile::tempdir().unwrap();
-        let ledger: Arc<MemoryLedger> = Arc::default();
+        let ledger: Arc<FaultyLedger> = Arc::default();
         let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
         ledger.seal_only(Some(0));
         let mut last_of_first = None;
@@ -182,7 +182,7 @@ fn damage_entries(wal: &Path, from: u32) {
 #[test]
 fn a_follower_waits_for_a_segment_file_that_cannot_be_opened_and_reads_it_once_it_can() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     fill(&vault, &mut writers[0], 0, 2);
     let segment = files(&dir.path().join("segments"), "seg").remove(0);
@@ -209,7 +209,7 @@ fn a_follower_waits_for_a_segment_file_that_cannot_be_opened_and_reads_it_once_i
 #[test]
 fn a_wal_file_that_cannot_be_opened_is_recovered_once_it_can() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     for n in 1..=9 {
         let lsn = append(&mut writers[0], n, &payload(n, 1000));
@@ -239,8 +239,8 @@ fn a_wal_file_that_cannot_be_opened_is_recovered_once_it_can() {
 }
 
 /// A vault as a crash left it, with the WAL files of segments 1 and 2; no segment file has what is in them. Its payloads are all acknowledged.
-fn two_wal_files(dir: &Path) -> (Arc<MemoryLedger>, Vec<PathBuf>, Vec<Vec<u8>>) {
-    let ledger: Arc<MemoryLedger> = Arc::default();
+fn two_wal_files(dir: &Path) -> (Arc<FaultyLedger>, Vec<PathBuf>, Vec<Vec<u8>>) {
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir, &ledger, &options(1));
     ledger.seal_only(Some(0));
     let mut all = Vec::new();
@@ -323,7 +323,7 @@ fn a_wal_file_that_is_only_kept_for_its_marks_hides_no_segment() {
 #[test]
 fn a_damaged_block_of_a_segment_that_the_catalogue_has_as_open_costs_that_block() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let older = ledger.copy();
     fill(&vault, &mut writers[0], 0, 4);
@@ -351,7 +351,7 @@ fn a_damaged_block_of_a_segment_that_the_catalogue_has_as_open_costs_that_block(
 #[test]
 fn a_segment_that_an_operator_gives_up_is_passed_and_stays_given_up() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     fill(&vault, &mut writers[0], 0, 2);
     let lost = sealed(&vault)[0];
@@ -379,7 +379,7 @@ fn a_segment_that_an_operator_gives_up_is_passed_and_stays_given_up() {
 #[test]
 fn a_segment_file_that_is_put_back_is_seen_without_a_reader_and_at_once_by_a_verification() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     fill(&vault, &mut writers[0], 0, 2);
     let id = sealed(&vault)[0].id;
@@ -402,7 +402,7 @@ fn a_segment_file_that_is_put_back_is_seen_without_a_reader_and_at_once_by_a_ver
 #[test]
 fn a_stray_file_with_the_last_index_stops_no_start() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     vault.close(writers);
     let folder = dir.path().join("segments/0000000001/0000");

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gophership_vault::ids::{Epoch, Lsn, SegmentId};
+use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
-    BlockSink, DataDir, OutBlock, ReplicaSegment, SegmentHeader, ShardSeam, ShardWriter, Vault, VaultError,
-    VaultOptions, Watermark, verify_segment,
+    BlockSink, DataDir, NodeSet, OutBlock, Placement, ReplicaSegment, ReplicaSet, SegmentHeader, ShardSeam,
+    ShardWriter, Vault, VaultError, VaultOptions, Watermark, verify_segment,
 };
 use support::*;
 
@@ -54,6 +54,16 @@ enum Message {
     Begin(SegmentHeader),
     Block(Block),
     Complete(SegmentId),
+}
+
+impl Message {
+    fn id(&self) -> SegmentId {
+        match self {
+            Self::Begin(header) => header.id,
+            Self::Block(block) => block.id,
+            Self::Complete(id) => *id,
+        }
+    }
 }
 
 /// What the owner has sent, for those that come later, and who is there.
@@ -122,25 +132,36 @@ impl BlockSink for Tap {
 /// A peer: takes blocks into its folder and answers, until the stream ends. Gives back the digest of each segment it completed.
 struct Peer {
     stop: Arc<OnceLock<()>>,
+    /// The last entry that it answered for.
+    answered: Arc<Mutex<Option<Lsn>>>,
     thread: JoinHandle<BTreeMap<SegmentId, [u8; 32]>>,
 }
 
 impl Peer {
-    fn start(number: usize, data: &Path, tap: &Tap, mark: Arc<Watermark>) -> Self {
+    fn start(node: u32, data: &Path, tap: &Tap, mark: Arc<Watermark>) -> Self {
+        Self::start_with(node, data, tap, mark, |_| true)
+    }
+
+    /// One that only gets the segments that `takes` says.
+    fn start_with(node: u32, data: &Path, tap: &Tap, mark: Arc<Watermark>, takes: fn(SegmentId) -> bool) -> Self {
+        let node = NodeId::new(node).unwrap();
         let (stream, data, stop) = (tap.join(), data.to_path_buf(), Arc::new(OnceLock::new()));
-        let stopped = Arc::clone(&stop);
+        let (stopped, answered) = (Arc::clone(&stop), Arc::<Mutex<Option<Lsn>>>::default());
+        let answers = Arc::clone(&answered);
         let thread = thread::spawn(move || {
             let mut open: BTreeMap<SegmentId, ReplicaSegment> = BTreeMap::new();
             let mut done = BTreeMap::new();
             while stopped.get().is_none() {
                 match stream.recv_timeout(Duration::from_millis(5)) {
+                    Ok(message) if !takes(message.id()) => {}
                     Ok(Message::Begin(header)) => {
                         drop(open.insert(header.id, ReplicaSegment::open(&data, header).unwrap()))
                     }
                     Ok(Message::Block(block)) => {
                         let ack = open.get_mut(&block.id).unwrap().append(block.out()).unwrap();
                         assert!(ack.block_no >= block.block_no && ack.last_lsn >= block.last_lsn);
-                        mark.peer_synced(number, ack.last_lsn);
+                        mark.peer_synced(node, ack.last_lsn);
+                        *answers.lock().unwrap() = Some(ack.last_lsn);
                     }
                     Ok(Message::Complete(id)) => {
                         done.insert(id, open.remove(&id).unwrap().complete(&data).unwrap());
@@ -150,7 +171,12 @@ impl Peer {
             }
             done
         });
-        Self { stop, thread }
+        Self { stop, answered, thread }
+    }
+
+    /// Waits until it has answered for this entry.
+    fn wait_answered(&self, lsn: Lsn) {
+        wait("the peer's answer", || *self.answered.lock().unwrap() >= Some(lsn));
     }
 
     fn stop(self) -> BTreeMap<SegmentId, [u8; 32]> {
@@ -166,14 +192,24 @@ struct Owner {
     writers: Vec<ShardWriter>,
 }
 
-fn owner(peers: usize, copies: usize, options: &VaultOptions) -> Owner {
+/// A replica set of these nodes beside the owner.
+fn set(peers: &[u32], copies: u8) -> ReplicaSet {
+    let peers = peers.iter().map(|n| NodeId::new(*n).unwrap());
+    ReplicaSet::new(NodeSet::from_nodes(peers).unwrap(), copies).unwrap()
+}
+
+/// A node whose segments all have this replica set.
+fn owner(replicas: ReplicaSet, options: &VaultOptions) -> Owner {
+    owner_with(Box::new(move |_| replicas), options)
+}
+
+fn owner_with(placement: Placement, options: &VaultOptions) -> Owner {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<MemoryLedger> = Arc::default();
+    let ledger: Arc<FaultyLedger> = Arc::default();
     let tap = Tap::default();
     let seam = ShardSeam {
         notify: Box::new(|| {}),
-        peers,
-        copies,
+        placement,
         sink: Some(Box::new(tap.clone())),
     };
     let data = DataDir::open(dir.path(), true).unwrap();
@@ -253,9 +289,9 @@ fn wait_complete(owner: &Owner, peer_dir: &Path) {
 
 #[test]
 fn acks_wait_for_the_peer_and_both_end_with_the_same_segments() {
-    let mut owner = owner(1, 2, &options(1));
+    let mut owner = owner(set(&[2], 2), &options(1));
     let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(0, copy.path(), &owner.tap, owner.mark());
+    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
     let last = owner.append(0, 400);
     wait_acked(&owner.writers[0], last);
     wait("sealing", || sealed(&owner.vault).len() >= 3);
@@ -267,7 +303,7 @@ fn acks_wait_for_the_peer_and_both_end_with_the_same_segments() {
 
 #[test]
 fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
-    let mut owner = owner(1, 2, &options(1));
+    let mut owner = owner(set(&[2], 2), &options(1));
     let last = owner.append(0, 200);
     owner.wait_durable(last);
     assert_eq!(owner.mark().acked(), None);
@@ -278,7 +314,7 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
     );
     // The peer comes late, and is told everything.
     let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(0, copy.path(), &owner.tap, owner.mark());
+    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
     wait_acked(&owner.writers[0], last);
     assert_eq!(payloads(&owner.vault, 0).len(), 200);
     peer.stop();
@@ -293,9 +329,9 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
 #[test]
 fn one_of_two_peers_is_enough_for_two_copies_and_not_for_three() {
     for (copies, acked) in [(2, true), (3, false)] {
-        let mut owner = owner(2, copies, &options(1));
+        let mut owner = owner(set(&[2, 3], copies), &options(1));
         let copy = tempfile::tempdir().unwrap();
-        let peer = Peer::start(1, copy.path(), &owner.tap, owner.mark());
+        let peer = Peer::start(3, copy.path(), &owner.tap, owner.mark());
         let last = owner.append(0, 50);
         owner.wait_durable(last);
         if acked {
@@ -313,15 +349,15 @@ fn one_of_two_peers_is_enough_for_two_copies_and_not_for_three() {
 
 #[test]
 fn a_restarted_peer_goes_on_from_what_it_has() {
-    let mut owner = owner(1, 2, &options(1));
+    let mut owner = owner(set(&[2], 2), &options(1));
     let copy = tempfile::tempdir().unwrap();
-    let peer = Peer::start(0, copy.path(), &owner.tap, owner.mark());
+    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
     let last = owner.append(0, 130);
     wait_acked(&owner.writers[0], last);
     peer.stop();
     let last = owner.append(130, 400);
     owner.wait_durable(last);
-    let peer = Peer::start(0, copy.path(), &owner.tap, owner.mark());
+    let peer = Peer::start(2, copy.path(), &owner.tap, owner.mark());
     wait_acked(&owner.writers[0], last);
     wait("sealing", || sealed(&owner.vault).len() >= 3);
     wait_complete(&owner, copy.path());
@@ -331,7 +367,7 @@ fn a_restarted_peer_goes_on_from_what_it_has() {
 
 /// The blocks and the header of the owner's first segment.
 fn some_blocks() -> (SegmentHeader, Vec<Block>) {
-    let mut owner = owner(0, 1, &options(1));
+    let mut owner = owner(ReplicaSet::ALONE, &options(1));
     for n in 0..4 {
         let last = owner.append(n * 10, n * 10 + 10);
         wait("a block", || {
@@ -454,4 +490,44 @@ fn a_copy_of_another_boot_is_not_written_over() {
         Err(VaultError::BlockRefused { .. })
     ));
     assert!(ReplicaSegment::open(dir.path(), header).unwrap().last_ack().is_some());
+}
+
+#[test]
+fn the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge_this_one() {
+    let placement = |id: SegmentId| set(&[2 + id.index.get() % 2], 2);
+    let mut owner = owner_with(Box::new(placement), &options(1));
+    let copies = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Node 2 is in the set of every second segment, and gets them all.
+    let second = Peer::start(2, copies[0].path(), &owner.tap, owner.mark());
+    let last = owner.append(0, 300);
+    assert!(last.index().get() > 3);
+    owner.wait_durable(last);
+    second.wait_answered(owner.tap.blocks().last().unwrap().last_lsn);
+    assert_eq!(owner.mark().acked(), None, "node 3 has nothing of the first");
+    let third = Peer::start(3, copies[1].path(), &owner.tap, owner.mark());
+    wait_acked(&owner.writers[0], last);
+    assert_eq!(payloads(&owner.vault, 0).len(), 300);
+    second.stop();
+    third.stop();
+    owner.close();
+}
+
+#[test]
+fn a_laggard_that_takes_the_next_segment_before_it_has_this_one_acknowledges_nothing() {
+    let mut owner = owner(set(&[2, 3], 2), &options(1));
+    let copies = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let laggard = Peer::start_with(2, copies[0].path(), &owner.tap, owner.mark(), |id| id.index.get() > 1);
+    let last = owner.append(0, 300);
+    owner.wait_durable(last);
+    wait("the last block", || {
+        owner.tap.blocks().last().is_some_and(|b| b.last_lsn == last)
+    });
+    laggard.wait_answered(last);
+    assert_eq!(owner.mark().acked(), None);
+    // The other has the first segment and nothing else: with both of them there are two copies of everything.
+    let other = Peer::start_with(3, copies[1].path(), &owner.tap, owner.mark(), |id| id.index.get() == 1);
+    wait_acked(&owner.writers[0], last);
+    laggard.stop();
+    other.stop();
+    owner.close();
 }

@@ -367,6 +367,7 @@ fn what_is_too_long_or_too_many_is_refused() {
         key,
         value: Some(value),
         at_ns: 1,
+        seen: None,
     };
     let mut state = State::default();
     say(&mut state, &[create(1)]);
@@ -414,10 +415,53 @@ fn what_is_too_long_or_too_many_is_refused() {
                 key: "1".to_owned(),
                 value: None,
                 at_ns: 2,
+                seen: None,
             },
             one_more,
         ],
     );
+}
+
+#[test]
+fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named() {
+    let mut state = booted();
+    let set = |value: Option<&str>, seen| Command::SetConfig {
+        key: "k".to_owned(),
+        value: value.map(str::to_owned),
+        seen,
+        at_ns: 1,
+    };
+    let drain = |state, seen| Command::SetNodeState {
+        node: node(1),
+        state,
+        seen,
+    };
+    let first = [
+        set(Some("a"), Some(0)),
+        set(Some("b"), Some(1)),
+        drain(NodeState::Draining, Some(0)),
+        drain(NodeState::Active, Some(1)),
+    ];
+    say(&mut state, &first);
+    assert_eq!(state.setting("k").unwrap().version, 2);
+    assert_eq!(state.node(node(1)).unwrap().version, 2);
+    let refused = apply(&mut state, &set(Some("c"), Some(1))).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "setting k is at version 2 by now, and the command was made from version 1: look at it again"
+    );
+    let refused = apply(&mut state, &drain(NodeState::Draining, Some(1)))
+        .unwrap_err()
+        .to_string();
+    assert!(refused.starts_with("node 1 is at version 2 by now"), "{refused}");
+    // What was submitted before is answered as before, though it changed the version itself.
+    say(&mut state, &first[1..2]);
+    say(&mut state, &first[3..]);
+    // A setting that was removed and set again is another one than it was, and none is version 0.
+    say(&mut state, &[set(None, Some(2)), set(Some("b"), Some(0))]);
+    assert_eq!(state.setting("k").unwrap().version, 4);
+    assert!(apply(&mut state, &set(None, Some(2))).is_err());
+    say(&mut state, &[set(None, None)]);
 }
 
 /// What every command must leave true of cursors and dead letters.

@@ -19,7 +19,7 @@ use super::store::{OpenBackend, Store};
 use crate::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use crate::error::CatalogueError;
 use crate::segment::SegmentRecord;
-use crate::state::{Change, Setting, State};
+use crate::state::{Change, Counters, Setting, State};
 
 /// A catalogue that was made anew.
 #[derive(Debug)]
@@ -66,7 +66,13 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Re
         let setting = Setting {
             value: "true".to_owned(),
             set_ns: now_ns,
+            version: state.counters.settings_version + 1,
         };
+        let counters = Counters {
+            settings_version: setting.version,
+            ..state.counters
+        };
+        state.install(Change::Counters(counters));
         state.install(Change::Setting(EXPORTERS_BEGIN_AT_OLDEST.to_owned(), setting));
     }
     let former = path.with_extension(format!("redb.before-{now_ns}"));

@@ -1,27 +1,18 @@
 use std::thread;
 
-use gophership_vault::ReplicaSet;
-use gophership_vault::ids::FileUuid;
 use gophership_vault::ids::{ClusterId, ShardId};
-use gophership_vault::ledger::{KnownSegment, OpenRecord, TrimReason};
 use proptest::prelude::*;
 
 use super::platter::{Fault, Platter};
 use super::*;
+use crate::actor::Actor;
 use crate::apply::apply;
+use crate::conformance::{self, Fixture, identity};
 use crate::error::Disposition;
 use crate::refusal::Refusal;
 use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
 use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
-
-fn identity() -> Identity {
-    Identity {
-        cluster_id: ClusterId(uuid(0xCC)),
-        node_id: node(1),
-        storage_uuid: uuid(1),
-    }
-}
 
 fn backend(disk: &Platter) -> store::OpenBackend {
     let disk = disk.clone();
@@ -72,6 +63,7 @@ fn effective() -> impl Strategy<Value = Command> {
         key: "k".to_owned(),
         value: Some(n.to_string()),
         at_ns: n,
+        seen: None,
     });
     prop_oneof![1 => command(), 3 => set]
 }
@@ -121,7 +113,7 @@ proptest! {
             let open = catalogue.take().unwrap();
             let open = match event {
                 Event::Say(command) => {
-                    let said = open.submit(command.clone());
+                    let said = open.submit(Actor::Node, command.clone());
                     match apply(&mut model, &command) {
                         Ok(reply) => prop_assert_eq!(said.unwrap(), reply),
                         Err(refusal) => match said {
@@ -143,7 +135,7 @@ proptest! {
                 }
                 Event::CrashWhile { command, after, seed } => {
                     disk.fault(Fault::PowerCut { after });
-                    let said = open.submit(command.clone());
+                    let said = open.submit(Actor::Node, command.clone());
                     // Nobody may be told so before it is durable.
                     let undone = model.clone();
                     let unknown = said.as_ref().is_err_and(|e| e.disposition() == Disposition::Retry
@@ -162,14 +154,14 @@ proptest! {
                 }
                 Event::FullWhile(command) => {
                     disk.fault(Fault::Full);
-                    let said = open.submit(command.clone());
+                    let said = open.submit(Actor::Node, command.clone());
                     disk.fault(Fault::Nothing);
                     let mut after = model.clone();
                     let outcome = apply(&mut after, &command);
                     match said {
                         Err(CatalogueError::DiskFull { .. }) => {
                             prop_assert_eq!(&state_of(&open), &model);
-                            let again = open.submit(command).map_err(|e| e.to_string());
+                            let again = open.submit(Actor::Node, command).map_err(|e| e.to_string());
                             prop_assert_eq!(again, outcome.map_err(|e| e.to_string()));
                         }
                         said => prop_assert_eq!(said.map_err(|e| e.to_string()), outcome.map_err(|e| e.to_string())),
@@ -205,12 +197,12 @@ fn a_full_disk_is_said_and_passes() {
     catalogue.node_up(uuid(7), None).unwrap();
     disk.fault(Fault::Full);
     for _ in 0..3 {
-        let failed = catalogue.submit(open(segment(1, 0, 1), 1)).unwrap_err();
+        let failed = catalogue.submit(Actor::Node, open(segment(1, 0, 1), 1)).unwrap_err();
         assert_eq!(failed.disposition(), Disposition::Overloaded, "{failed}");
         assert_eq!(next_index(&catalogue), 1);
     }
     disk.fault(Fault::Nothing);
-    catalogue.submit(open(segment(1, 0, 1), 1)).unwrap();
+    catalogue.submit(Actor::Node, open(segment(1, 0, 1), 1)).unwrap();
     assert_eq!(next_index(&catalogue), 2);
 }
 
@@ -220,7 +212,7 @@ fn commands_that_come_during_a_commit_share_the_next_one() {
     let catalogue = Arc::new(opened(&disk).unwrap());
     catalogue.node_up(uuid(7), None).unwrap();
     let one = disk.syncs();
-    catalogue.submit(open(segment(1, 99, 1), 1)).unwrap();
+    catalogue.submit(Actor::Node, open(segment(1, 99, 1), 1)).unwrap();
     let syncs_of_a_commit = disk.syncs() - one;
 
     let busy = catalogue.writer();
@@ -228,7 +220,7 @@ fn commands_that_come_during_a_commit_share_the_next_one() {
     let threads: Vec<_> = (0..8u16)
         .map(|shard| {
             let catalogue = Arc::clone(&catalogue);
-            thread::spawn(move || catalogue.submit(open(segment(1, shard, 1), 1)))
+            thread::spawn(move || catalogue.submit(Actor::Node, open(segment(1, shard, 1), 1)))
         })
         .collect();
     while catalogue.queue().len() < threads.len() {
@@ -259,7 +251,7 @@ fn i3_after_a_panic_in_a_commit_the_state_is_read_again() {
         panic!("in the middle of a commit");
     }));
     assert!(panicked.is_err());
-    catalogue.submit(open(segment(1, 0, 1), 1)).unwrap();
+    catalogue.submit(Actor::Node, open(segment(1, 0, 1), 1)).unwrap();
     assert_eq!(next_index(&catalogue), 2);
 }
 
@@ -290,12 +282,13 @@ fn a_damaged_newest_commit_is_an_error_and_never_the_commit_before() {
         key: "k".to_owned(),
         value: Some(value.to_owned()),
         at_ns: 1,
+        seen: None,
     };
     let disk = made();
     let catalogue = opened(&disk).unwrap();
-    catalogue.submit(set("A")).unwrap();
+    catalogue.submit(Actor::Node, set("A")).unwrap();
     let after_a = disk.bytes();
-    catalogue.submit(set("B")).unwrap();
+    catalogue.submit(Actor::Node, set("B")).unwrap();
     let (after_b, state_b) = (disk.bytes(), state_of(&catalogue));
     // The process ends without closing the file, as in a power cut.
     disk.fault(Fault::PowerCut { after: 0 });
@@ -381,48 +374,30 @@ fn a_file_cut_short_is_damaged() {
     }
 }
 
+/// A file on a disk of its own, which is taken from the process that had it.
+struct InAFile(Platter);
+
+impl Fixture for InAFile {
+    fn create(&mut self) -> Arc<dyn Catalogue> {
+        self.0 = made();
+        Arc::new(opened(&self.0).unwrap())
+    }
+
+    fn reopen(&mut self, catalogue: Arc<dyn Catalogue>) -> Arc<dyn Catalogue> {
+        self.0.fault(Fault::PowerCut { after: 0 });
+        drop(catalogue);
+        self.0.crash(|| false);
+        Arc::new(opened(&self.0).unwrap())
+    }
+
+    fn histories(&self) -> u32 {
+        32
+    }
+}
+
 #[test]
-fn the_vault_sees_its_segments_and_only_those() {
-    let disk = made();
-    let catalogue: Arc<dyn Catalogue> = Arc::new(opened(&disk).unwrap());
-    catalogue.submit(register(2)).unwrap();
-    catalogue.submit(up(2, 2)).unwrap();
-    catalogue.submit(open(segment(2, 0, 1), 1)).unwrap();
-    let epoch = catalogue.node_up(uuid(7), None).unwrap();
-    let id = |index| segment(1, 0, index);
-    let opening = |index| OpenRecord {
-        id: id(index),
-        epoch,
-        file_uuid: FileUuid(uuid(9)),
-        replicas: ReplicaSet::ALONE,
-    };
-    let ledger = catalogue.ledger();
-    assert_eq!(ledger.next_index(ShardId::new(0)).get(), 1);
-    (1..=5).for_each(|index| ledger.roll(None, &opening(index)).unwrap());
-    ledger.seal_segment(&seal_record(id(1), 1, 2)).unwrap();
-    ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
-    ledger.trim_segment(id(2), TrimReason::Retention).unwrap();
-    catalogue
-        .submit(Command::BeginRecovery { id: id(3), at_ns: 1 })
-        .unwrap();
-    catalogue.submit(Command::MarkLost { id: id(4), at_ns: 1 }).unwrap();
-    let known = [
-        KnownSegment::Sealed(seal_record(id(1), 1, 2)),
-        KnownSegment::Trimmed(id(2)),
-        KnownSegment::Open(opening(3)),
-        KnownSegment::Lost(id(4)),
-        KnownSegment::Open(opening(5)),
-    ];
-    assert_eq!(ledger.known(), known);
-    ledger.unlinked(&[id(2)]).unwrap();
-    assert_eq!(ledger.known().len(), 4, "a trim that is confirmed leaves no record");
-    assert!(ledger.unlinked(&[id(1)]).is_err(), "what is not trimmed cannot be gone");
-    assert_eq!(ledger.next_index(ShardId::new(0)).get(), 6);
-    let refused = ledger.trim_segment(id(3), TrimReason::Retention).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "the catalogue refused `trim` for segment 1/0/3: Trim (retention) does not apply to segment 1/0/3, which is Recovering"
-    );
+fn a_catalogue_in_a_file_does_what_every_catalogue_must() {
+    conformance::run(&mut InAFile(Platter::default()));
 }
 
 fn golden_path() -> PathBuf {
@@ -601,11 +576,15 @@ mod on_disk {
         let (_folder, path) = folder();
         let catalogue = LocalCatalogue::open(&path, identity()).unwrap();
         let set = |n: u32, value| {
-            catalogue.submit(Command::SetConfig {
-                key: n.to_string(),
-                value,
-                at_ns: 1,
-            })
+            catalogue.submit(
+                Actor::Node,
+                Command::SetConfig {
+                    key: n.to_string(),
+                    value,
+                    at_ns: 1,
+                    seen: None,
+                },
+            )
         };
         let big = "x".repeat(64 << 10);
         for n in 0..300 {
@@ -631,7 +610,7 @@ mod on_disk {
     fn a_refusal_reaches_the_caller() {
         let (_folder, path) = folder();
         let catalogue = LocalCatalogue::open(&path, identity()).unwrap();
-        let failed = catalogue.submit(up(2, 1)).unwrap_err();
+        let failed = catalogue.submit(Actor::Node, up(2, 1)).unwrap_err();
         assert!(
             matches!(failed, CatalogueError::Refused(Refusal::UnknownNode { .. })),
             "{failed}"

@@ -20,6 +20,8 @@ use crate::replay::replay;
 use crate::report::{Report, Round};
 
 const BURST: Duration = Duration::from_millis(600);
+/// Enough for a segment that is full.
+const BURST_ACKS: u64 = 200;
 
 /// Runs it: both kinds of file in each round.
 ///
@@ -35,7 +37,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     };
     // The next start seals what this leaves.
     let (node, _) = setup.start_ready().await?;
-    run.workload.burst(node.grpc, BURST).await?;
+    run.workload.burst(node.grpc, BURST, BURST_ACKS).await?;
     node.stop(STOP_PATIENCE).await?;
     for number in 1..=plan.rounds {
         run.begin_round();
@@ -53,7 +55,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
 /// Fills the node, stops it, and chooses a file; gives what is in it.
 async fn prepare(run: &mut Run, setup: &NodeSetup, sealed: bool) -> anyhow::Result<(PathBuf, HashSet<PayloadHash>)> {
     let (node, _) = setup.start_ready().await?;
-    run.workload.burst(node.grpc, BURST).await?;
+    run.workload.burst(node.grpc, BURST, BURST_ACKS).await?;
     node.stop(STOP_PATIENCE).await?;
     if !sealed {
         let wal = stored::unsealed(&setup.data)?;

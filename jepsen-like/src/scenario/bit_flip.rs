@@ -20,6 +20,8 @@ use crate::replay::replay;
 use crate::report::{Report, Round};
 
 const BURST: Duration = Duration::from_millis(600);
+/// Enough for a segment that is full.
+const BURST_ACKS: u64 = 200;
 const VERIFY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the bit is.
@@ -72,7 +74,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     for place in (0..plan.rounds).flat_map(|_| PLACES) {
         run.begin_round();
         let (node, _) = setup.start_ready().await?;
-        run.workload.burst(node.grpc, BURST).await?;
+        run.workload.burst(node.grpc, BURST, BURST_ACKS).await?;
         node.stop(STOP_PATIENCE).await?;
         let target =
             choose(&mut run, &setup.data, place, &damaged).with_context(|| format!("no place for {place:?}"))?;

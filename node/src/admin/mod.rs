@@ -14,14 +14,14 @@ use gophership_proto::view;
 use gophership_proto::view::status::StatusView;
 use serde_json::{Value, json};
 
-use crate::control::{self, ControlContext};
-use crate::metrics;
+use crate::context::NodeContext;
 use crate::node_state::NodeState;
+use crate::{metrics, operate};
 
 pub use serve::{AdminError, serve};
 
 /// What is asked for the status, from the moment at which there is something to ask.
-pub type StatusSource = Arc<OnceLock<ControlContext>>;
+pub type StatusSource = Arc<OnceLock<NodeContext>>;
 
 /// What answers where.
 pub fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
@@ -68,7 +68,7 @@ async fn api_status(State(source): State<StatusSource>) -> (StatusCode, Json<Val
     let Some(context) = source.get().cloned() else {
         return no_status("the node is starting");
     };
-    let status = tokio::task::spawn_blocking(move || view::json(&StatusView::from(control::status(&context))));
+    let status = tokio::task::spawn_blocking(move || view::json(&StatusView::from(operate::status(&context))));
     match status.await {
         Ok(Ok(status)) => (StatusCode::OK, Json(status)),
         Ok(Err(error)) => no_status(&error.to_string()),

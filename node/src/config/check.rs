@@ -6,10 +6,10 @@ use gophership_vault::start_bytes;
 
 use super::bounds;
 use super::fault::Problem;
-use super::machine::Machine;
 use super::reader::Reader;
 use super::settings::{Config, Listener};
 use super::units::show_size;
+use crate::machine::Machine;
 
 /// Judges every rule and adds its fault to the reader's.
 pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {

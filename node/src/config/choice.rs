@@ -1,6 +1,14 @@
 //! Settings that are one of a few words.
 
-/// Defines an enum, the words that it is written with, and its [`Choice`](super::field::Choice). The first word is the default.
+/// A setting that is one of a few words.
+pub(super) trait Choice {
+    /// The word that it is.
+    fn word(&self) -> &'static str;
+    /// Takes one of its words.
+    fn choose(&mut self, word: &str) -> bool;
+}
+
+/// Defines an enum, the words that it is written with, and its [`Choice`]. The first word is the default.
 macro_rules! choice {
     (
         $(#[$meta:meta])*
@@ -24,11 +32,11 @@ macro_rules! choice {
             /// The word that it is written with.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                $crate::config::field::Choice::word(self)
+                $crate::config::choice::Choice::word(self)
             }
         }
 
-        impl $crate::config::field::Choice for $name {
+        impl $crate::config::choice::Choice for $name {
             fn word(&self) -> &'static str {
                 match self {
                     Self::$first => $first_word,

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use gophership_proto::otlp::ENTRY_NAME;
 use http::{HeaderName, HeaderValue};
 
 use super::bounds;
@@ -322,7 +323,7 @@ fn header_name(name: &str) -> Option<HeaderName> {
         "transfer-encoding",
         "upgrade",
         "user-agent",
-        crate::sink::ENTRY_HEADER,
+        ENTRY_NAME,
     ];
     let name: HeaderName = name.parse().ok()?;
     let text = name.as_str();

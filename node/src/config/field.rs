@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::bounds;
+use super::choice::Choice;
 use super::export::Endpoint;
 use super::origins::Origins;
 use super::settings::{Auto, Config};
@@ -18,14 +19,6 @@ use super::units::{self, DURATION_FORM, SIZE_FORM};
 
 /// The place of a setting in `R`: the whole configuration, or an element of a list.
 pub(super) type At<R, T> = fn(&mut R) -> &mut T;
-
-/// A setting that is one of a few words.
-pub(super) trait Choice {
-    /// The word that it is.
-    fn word(&self) -> &'static str;
-    /// Takes one of its words.
-    fn choose(&mut self, word: &str) -> bool;
-}
 
 /// The kind of a key, its bounds (both inclusive) and its place.
 pub(super) enum Field<R = Config> {

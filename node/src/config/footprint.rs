@@ -6,9 +6,9 @@ use std::fmt;
 
 use gophership_vault::start_bytes;
 
-use super::machine::Machine;
 use super::settings::{Auto, Config};
 use super::units::show_size;
+use crate::machine::Machine;
 
 /// The disk, memory and cores that a node with this configuration takes.
 #[derive(Debug, Clone, PartialEq, Eq)]

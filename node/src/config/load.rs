@@ -9,10 +9,10 @@ use std::path::Path;
 use super::bounds;
 use super::environment::Environment;
 use super::fault::{Fault, Faults, Finding, Origin, Place, Problem};
-use super::machine::Machine;
 use super::reader::Reader;
 use super::settings::Config;
 use super::tree;
+use crate::machine::Machine;
 
 /// Loads the configuration of a node: the file where there is one, else the defaults; overridden by the environment.
 ///

@@ -14,7 +14,6 @@ mod field;
 mod footprint;
 mod keys;
 mod load;
-pub(crate) mod machine;
 mod origins;
 mod print;
 mod reader;
@@ -32,7 +31,6 @@ pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportT
 pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};
 pub use footprint::Footprint;
 pub use load::{check, load, load_text};
-pub use machine::Machine;
 pub use origins::Origins;
 pub use print::{changed_keys, print};
 pub use schema::schema;

@@ -17,8 +17,8 @@ use gophership_vault::start_bytes;
 use super::bounds;
 use super::choice::choice;
 use super::export::Export;
-use super::machine::Machine;
 use super::origins::Origins;
+use crate::machine::Machine;
 
 /// Everything that can be set on a node.
 #[derive(Debug, Clone, PartialEq, Default)]

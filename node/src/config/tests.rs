@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::{KEYS, Key, SECTIONS};
 use super::*;
+use crate::machine::Machine;
 
 const SMALL: Machine = Machine {
     cores: 1,

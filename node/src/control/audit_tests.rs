@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::testkit::{TestControl, TestNode, payload};
-use crate::config::{Environment, Export, Machine, load_text};
+use crate::config::{Environment, Export, load_text};
 use crate::export::LaneState;
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 
 /// A runtime whose threads, and this thread, log into a file.
@@ -211,6 +212,23 @@ fn check(lines: &[Value]) {
         "segment.forget.done",
     ];
     assert_eq!(events, expected);
+    let changed = lines.iter().filter(|line| line["message"] == "catalogue.command.asked");
+    let changed: Vec<_> = changed
+        .map(|line| (line["actor"].as_str(), line["command"].as_str()))
+        .collect();
+    let expected = [
+        "drop_dead_letters",
+        "set_exporter",
+        "set_exporter",
+        "seek_exporter",
+        "seek_exporter",
+        "set_exporter",
+        "create_job",
+        "cancel_job",
+        "create_job",
+        "forget_exporter",
+    ];
+    assert_eq!(changed, expected.map(|command| (Some(me.as_str()), Some(command))));
     let of = |event: &str| *asked.iter().find(|line| line["message"] == event).unwrap();
     assert_eq!(of("replay.job.begin")["sink"], "exporter:a");
     assert_eq!(of("dead_letter.shown")["entry"], "1/0/1:1");

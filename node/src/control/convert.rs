@@ -1,25 +1,38 @@
-//! Between the vault's words and the service's.
+//! From a request's words to the verbs' values, and from a verb's error to a status.
 
-use gophership_catalogue::CatalogueError;
+use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::job::JobId;
 use gophership_proto::control::v1;
+use gophership_somatic::Zone;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use gophership_vault::time::TimeRange;
-use gophership_vault::{Disposition, VaultError};
-use tonic::Status;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Status};
 
-pub(crate) fn lsn(lsn: Lsn) -> v1::Lsn {
-    v1::Lsn {
-        segment_index: lsn.index().get(),
-        number: lsn.number().get(),
+use crate::export::SeekTo;
+use crate::operate::{Kind, OperateError};
+
+impl From<OperateError> for Status {
+    fn from(error: OperateError) -> Self {
+        let what = error.to_string();
+        match error.kind() {
+            Kind::Invalid => Self::invalid_argument(what),
+            Kind::NotFound => Self::not_found(what),
+            Kind::Precondition => Self::failed_precondition(what),
+            Kind::Unavailable => Self::unavailable(what),
+            Kind::Overloaded => Self::resource_exhausted(what),
+            Kind::Damaged => Self::data_loss(what),
+            Kind::Internal => Self::internal(what),
+        }
     }
 }
 
-pub(super) fn segment_ref(id: SegmentId) -> v1::SegmentRef {
-    v1::SegmentRef {
-        node: id.node.get(),
-        shard: id.shard.get().into(),
-        index: id.index.get(),
-    }
+/// Who is at the other end of the Unix socket.
+pub(super) fn who<T>(request: &Request<T>) -> String {
+    let peer = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred);
+    peer.map_or_else(|| "unknown".to_owned(), |peer| format!("uid {}", peer.uid()))
 }
 
 /// The segment that a client names.
@@ -37,45 +50,44 @@ pub(super) fn shard_id(shard: u32) -> Result<ShardId, Status> {
     Ok(ShardId::new(shard))
 }
 
-pub(super) fn time_range(range: TimeRange) -> v1::TimeRange {
-    v1::TimeRange {
-        first_unix_nano: range.min,
-        last_unix_nano: range.max,
+/// The replay job that a client names.
+pub(super) fn job_id(name: v1::ReplayJobRef) -> Result<JobId, Status> {
+    let number = name.id.parse().ok().and_then(JobId::new);
+    number.ok_or_else(|| Status::not_found(format!("there is no replay job {:?}: jobs have numbers", name.id)))
+}
+
+/// The entry that a client names.
+pub(super) fn entry_key(named: &v1::DeadLetterRef) -> Result<EntryKey, Status> {
+    let key = || {
+        let lsn = named.lsn?;
+        let lsn = Lsn::from_u64(u64::from(lsn.segment_index) << 32 | u64::from(lsn.number))?;
+        let shard = ShardId::new(u16::try_from(named.shard).ok()?);
+        Some((NodeId::new(named.node)?, shard, lsn))
+    };
+    key().ok_or_else(|| {
+        Status::invalid_argument("a dead letter is named by node, shard, segment and number, all of them")
+    })
+}
+
+/// The place that a client has a cursor go to.
+pub(super) fn seek_to(to: Option<v1::seek_exporter_request::To>) -> Result<SeekTo, Status> {
+    use v1::seek_exporter_request::To;
+    match to {
+        Some(To::Now(true)) => Ok(SeekTo::Now),
+        Some(To::Oldest(true)) => Ok(SeekTo::Oldest),
+        Some(To::TimeUnixNano(at)) => Ok(SeekTo::Received(at)),
+        Some(To::Now(false) | To::Oldest(false)) | None => {
+            Err(Status::invalid_argument("where to is missing: now, oldest or a time"))
+        }
     }
 }
 
-pub(super) fn vault_status(error: &VaultError) -> Status {
-    let what = error.to_string();
-    match error {
-        VaultError::NoSuchSegment(_) => return Status::not_found(what),
-        VaultError::NotSealed(_) | VaultError::NotUnreadable(_) => return Status::failed_precondition(what),
-        VaultError::Io { .. }
-        | VaultError::FolderSync { .. }
-        | VaultError::Damaged { .. }
-        | VaultError::Unreadable { .. }
-        | VaultError::Format { .. }
-        | VaultError::OfAnotherKind { .. }
-        | VaultError::BlockRefused { .. }
-        | VaultError::Ledger(_) => {}
-    }
-    of_disposition(error.disposition(), what)
-}
-
-pub(super) fn catalogue_status(error: &CatalogueError) -> Status {
-    match error.disposition() {
-        // The state of the catalogue is against it, and not the words of the request.
-        Disposition::Invalid => Status::failed_precondition(error.to_string()),
-        other => of_disposition(other, error.to_string()),
-    }
-}
-
-fn of_disposition(disposition: Disposition, what: String) -> Status {
-    match disposition {
-        Disposition::Retry => Status::unavailable(what),
-        Disposition::Overloaded => Status::resource_exhausted(what),
-        Disposition::Invalid => Status::invalid_argument(what),
-        Disposition::Fenced => Status::failed_precondition(what),
-        Disposition::Corrupt => Status::data_loss(what),
-        Disposition::Fatal => Status::internal(what),
+/// The zone that a client forces.
+pub(super) fn zone(zone: v1::Zone) -> Result<Zone, Status> {
+    match zone {
+        v1::Zone::Green => Ok(Zone::Green),
+        v1::Zone::Yellow => Ok(Zone::Yellow),
+        v1::Zone::Red => Ok(Zone::Red),
+        v1::Zone::Unspecified => Err(Status::invalid_argument("a zone is missing: green, yellow or red")),
     }
 }

@@ -19,8 +19,9 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use super::{ControlContext, IngestSnapshot, Latencies, ShardIngest, listen, serve};
+use super::{listen, serve};
 use crate::config::Export;
+use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::stochastic::Environment;
 
@@ -119,7 +120,7 @@ impl TestNode {
         })
         .unwrap();
         let running = Arc::clone(&exporters);
-        let context = ControlContext {
+        let context = NodeContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             node_name: "test".to_owned(),
@@ -164,7 +165,7 @@ impl TestNode {
 
 pub(crate) struct TestControl {
     pub(crate) client: ControlClient<Channel>,
-    pub(crate) context: ControlContext,
+    pub(crate) context: NodeContext,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
     exporters: Arc<Exporters>,

@@ -375,7 +375,7 @@ async fn whatever_waits_for_red_to_end_the_calls_that_end_it_are_answered() {
     at_once("override", control.client.set_override(red)).await;
     let (name, _) = sealed(&node);
     let mut verifications = Vec::new();
-    for _ in 0..super::limits::VERIFIES_MAX {
+    for _ in 0..crate::operate::VERIFIES_MAX {
         verifications.push(paused_verification(&mut control, name).await);
     }
     let more = control.client.verify_segment(name).await.unwrap_err();

@@ -9,8 +9,8 @@ use std::{fs, io, thread};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cli::health;
 use crate::config::Listener;
+use crate::health;
 
 /// How long a node may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 use gophership_vault::time::now_unix_nano;
 
+/// Connections that send at once.
+const CONNECTIONS: usize = 4;
 /// Records in a batch.
 const RECORDS: u64 = 200;
 /// How long a client waits for an answer.
@@ -57,7 +59,7 @@ impl Load {
             acks: Arc::default(),
             clients: JoinSet::new(),
         };
-        for number in 0..super::CONNECTIONS {
+        for number in 0..CONNECTIONS {
             let client = Client {
                 number,
                 next: 0,

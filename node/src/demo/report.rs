@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Story;
+use super::story::Story;
 
 /// Prints what happened.
 pub(crate) fn print(story: &Story) {
@@ -12,79 +12,83 @@ pub(crate) fn print(story: &Story) {
 }
 
 fn rows(story: &Story) -> Vec<(&'static str, String)> {
-    let v = &story.verdict;
+    let mut rows = sent(story);
+    rows.extend(compared(story));
+    rows.extend(exported(story));
+    rows
+}
+
+fn sent(story: &Story) -> Vec<(&'static str, String)> {
+    let v = &story.replay.verdict;
     let seconds = story.load_time.as_secs_f64();
-    let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
     let mut latencies = story.outcomes.latencies.clone();
     latencies.sort_unstable();
-    let ready: Vec<String> = story
-        .kills
-        .iter()
-        .map(|k| format!("{} ms", k.ready_again.as_millis()))
-        .collect();
+    let rates = format!(
+        "{:.0} records/s, {:.1} MiB/s, kills included",
+        v.acked_records as f64 / seconds,
+        mib(story.outcomes.acked_bytes) / seconds
+    );
+    let latency = format!(
+        "p50 {}  p99 {}  longest {}",
+        at(&latencies, 50.0),
+        at(&latencies, 99.0),
+        at(&latencies, 100.0)
+    );
+    let ready = story.kills.iter().map(|k| format!("{} ms", k.ready_again.as_millis()));
+    let ready: Vec<String> = ready.collect();
+    let kills = format!("{} times, ready again after {}", story.kills.len(), ready.join(" and "));
     vec![
         (
             "acknowledged",
             format!("{} records in {} batches", v.acked_records, v.acked),
         ),
-        (
-            "",
-            format!(
-                "{:.0} records/s, {:.1} MiB/s, kills included",
-                v.acked_records as f64 / seconds,
-                mib(story.outcomes.acked_bytes) / seconds
-            ),
-        ),
-        (
-            "time to a durable acknowledgement",
-            format!(
-                "p50 {}  p99 {}  longest {}",
-                at(&latencies, 50.0),
-                at(&latencies, 99.0),
-                at(&latencies, 100.0)
-            ),
-        ),
-        (
-            "kill -9",
-            format!("{} times, ready again after {}", story.kills.len(), ready.join(" and ")),
-        ),
+        ("", rates),
+        ("time to a durable acknowledgement", latency),
+        ("kill -9", kills),
         (
             "answer unknown (in flight then)",
             format!("{} batches, of which {} were stored", v.unknown, v.unknown_stored),
         ),
-        (
-            "replayed",
-            format!(
-                "{} records in {} batches, {:.0} MiB/s",
-                v.replayed_records,
-                v.replayed,
-                mib(story.replayed_bytes) / story.replay_time.as_secs_f64()
-            ),
-        ),
+    ]
+}
+
+fn compared(story: &Story) -> Vec<(&'static str, String)> {
+    let v = &story.replay.verdict;
+    let replayed = format!(
+        "{} records in {} batches, {:.0} MiB/s",
+        v.replayed_records,
+        v.replayed,
+        mib(story.replay.bytes) / story.replay.time.as_secs_f64()
+    );
+    vec![
+        ("replayed", replayed),
         ("acknowledged and missing", v.missing.to_string()),
         ("replayed and never sent", v.phantoms.to_string()),
         ("replayed twice", v.duplicates.to_string()),
-        (
-            "the sink was dead",
-            format!(
-                "{:.1} s; the debt grew to {:.0} MiB, {} pivots from the live path to the vault",
-                story.sink_down.as_secs_f64(),
-                mib(story.exported.debt_bytes_max),
-                story.exported.pivots
-            ),
-        ),
-        (
-            "debt paid",
-            format!("{:.1} s after the load", story.debt_paid_after.as_secs_f64()),
-        ),
-        (
-            "acknowledged, missing at the sink",
-            format!(
-                "{}; {} batches came more than once, around the kills",
-                story.delivered.missing, story.delivered.duplicates
-            ),
-        ),
     ]
+}
+
+fn exported(story: &Story) -> Vec<(&'static str, String)> {
+    let dead = format!(
+        "{:.1} s; the debt grew to {:.0} MiB, {} pivots from the live path to the vault",
+        story.sink_down.as_secs_f64(),
+        mib(story.exported.debt_bytes_max),
+        story.exported.pivots
+    );
+    let paid = format!("{:.1} s after the load", story.debt_paid_after.as_secs_f64());
+    let missing = format!(
+        "{}; {} batches came more than once, around the kills",
+        story.delivered.missing, story.delivered.duplicates
+    );
+    vec![
+        ("the sink was dead", dead),
+        ("debt paid", paid),
+        ("acknowledged, missing at the sink", missing),
+    ]
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
 }
 
 /// A percentile, for people.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
-use gophership_catalogue::{Catalogue, CatalogueError, Command};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_vault::Readers;
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -100,10 +100,13 @@ impl Cursors {
         if cursors.is_empty() {
             return Ok(());
         }
-        self.catalogue.submit(Command::CommitCursors {
-            node: self.catalogue.identity().node_id,
-            cursors: cursors.clone(),
-        })?;
+        self.catalogue.submit(
+            Actor::Node,
+            Command::CommitCursors {
+                node: self.catalogue.identity().node_id,
+                cursors: cursors.clone(),
+            },
+        )?;
         for cursor in cursors {
             let place = Place {
                 generation: cursor.generation,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gophership_catalogue::Actor;
 use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Refusal};
@@ -157,7 +158,7 @@ impl Host for Sending {
         self.done.taken += 1;
         self.done.left -= 1;
         let (store, exporter) = (Arc::clone(&self.letters), self.exporter.clone());
-        let removed = spawn_blocking(move || store.remove(&exporter, vec![entry])).await;
+        let removed = spawn_blocking(move || store.remove(&exporter, vec![entry], Actor::Node)).await;
         match removed.expect("the catalogue answers a panic with an error, and nobody cancels this") {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

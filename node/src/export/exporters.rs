@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
-use gophership_catalogue::{Catalogue, CatalogueError, Command};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_proto::view::rfc3339;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
@@ -227,11 +227,15 @@ impl Exporters {
         let catalogue = &exporters.catalogue;
         if catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some()) {
             // All that are configured are on record now; a later one begins where its settings say.
-            catalogue.submit(Command::SetConfig {
-                key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
-                value: None,
-                at_ns: now_unix_nano(),
-            })?;
+            catalogue.submit(
+                Actor::Node,
+                Command::SetConfig {
+                    key: EXPORTERS_BEGIN_AT_OLDEST.to_owned(),
+                    value: None,
+                    at_ns: now_unix_nano(),
+                    seen: None,
+                },
+            )?;
         }
         exporters.name_those_not_configured(&parts.configs);
         exporters.name_those_paused();
@@ -352,11 +356,14 @@ impl Exporters {
     /// There is none of this name, or the catalogue does not take it.
     pub fn set_paused(&self, name: &str, paused: bool, by: &str) -> Result<(), ExportError> {
         let r = self.find(name)?;
-        self.catalogue.submit(Command::SetExporter {
-            exporter: name.to_owned(),
-            paused,
-            at_ns: now_unix_nano(),
-        })?;
+        self.catalogue.submit(
+            Actor::operator(by),
+            Command::SetExporter {
+                exporter: name.to_owned(),
+                paused,
+                at_ns: now_unix_nano(),
+            },
+        )?;
         r.orders.send_modify(|orders| {
             orders.paused = paused;
             orders.nudge += 1;
@@ -411,12 +418,15 @@ impl Exporters {
                 bytes: lost.bytes,
             });
         }
-        self.catalogue.submit(Command::SeekExporter {
-            exporter: name.to_owned(),
-            node: self.vault.identity().node_id,
-            shards,
-            at_ns: now_unix_nano(),
-        })?;
+        self.catalogue.submit(
+            Actor::operator(by),
+            Command::SeekExporter {
+                exporter: name.to_owned(),
+                node: self.vault.identity().node_id,
+                shards,
+                at_ns: now_unix_nano(),
+            },
+        )?;
         add(&r.status.counts.given_up_entries, lost.entries);
         if lost.entries > 0 {
             tracing::warn!(
@@ -460,7 +470,7 @@ impl Exporters {
                 lost,
             });
         }
-        self.letters.forget(name)?;
+        self.letters.forget(name, Actor::operator(by))?;
         self.cursors.let_go(name);
         tracing::warn!(
             exporter = name,
@@ -543,9 +553,9 @@ impl Exporters {
     ///
     /// # Errors
     /// The catalogue does not take it.
-    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>) -> Result<u64, ExportError> {
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>, by: &str) -> Result<u64, ExportError> {
         let count = letters.len() as u64;
-        self.letters.remove(name, letters)?;
+        self.letters.remove(name, letters, Actor::operator(by))?;
         // One whose letters were at their bound has room again.
         if let Ok(r) = self.find(name) {
             r.orders.send_modify(|orders| orders.nudge += 1);
@@ -569,7 +579,7 @@ pub(super) fn open_sink(config: &Export) -> Result<Sink, ExportError> {
 fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
     let before = |record: &SealRecord| record.stats.received.is_none_or(|r| r.max < at_ns);
     // Everything up to the last segment that is wholly before it is passed over unread.
-    let segments = vault.segments();
+    let segments = vault.own_segments();
     let passed = segments
         .iter()
         .filter(|(id, _)| id.shard == shard)

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
-use gophership_catalogue::{Catalogue, CatalogueError, Command, State};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
@@ -56,7 +56,9 @@ impl LetterStore {
         if letter.cause == LetterCause::Refused && self.copy(entry) {
             letter.copied_to = Some(self.vault.identity().node_id);
         }
-        let added = self.catalogue.submit(Command::AddDeadLetters { letters: vec![letter] });
+        let added = self
+            .catalogue
+            .submit(Actor::Node, Command::AddDeadLetters { letters: vec![letter] });
         if let Err(CatalogueError::Refused(_)) = added {
             self.remove_unneeded(entry);
         }
@@ -90,12 +92,15 @@ impl LetterStore {
     ///
     /// # Errors
     /// The catalogue's.
-    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryKey>) -> Result<(), CatalogueError> {
+    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryKey>, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
-        self.catalogue.submit(Command::DropDeadLetters {
-            exporter: exporter.to_owned(),
-            letters: letters.clone(),
-        })?;
+        self.catalogue.submit(
+            actor,
+            Command::DropDeadLetters {
+                exporter: exporter.to_owned(),
+                letters: letters.clone(),
+            },
+        )?;
         letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
         Ok(())
     }
@@ -104,15 +109,18 @@ impl LetterStore {
     ///
     /// # Errors
     /// The catalogue's.
-    pub(super) fn forget(&self, exporter: &str) -> Result<(), CatalogueError> {
+    pub(super) fn forget(&self, exporter: &str, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
         let letters: Vec<EntryKey> = self.catalogue.read(|state| {
             let all = state.dead_letters(Some(exporter), None, usize::MAX);
             all.map(DeadLetter::entry).collect()
         });
-        self.catalogue.submit(Command::ForgetExporter {
-            exporter: exporter.to_owned(),
-        })?;
+        self.catalogue.submit(
+            actor,
+            Command::ForgetExporter {
+                exporter: exporter.to_owned(),
+            },
+        )?;
         letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
         Ok(())
     }

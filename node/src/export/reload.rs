@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
-use gophership_catalogue::{CatalogueError, Command, Refusal};
+use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
@@ -188,23 +188,26 @@ impl Exporters {
             let (exporter, at_ns) = (name.clone(), now_unix_nano());
             // Where the catalogue was made anew nobody knows how far the exporter was.
             let begins = if made_anew { ExportStart::Oldest } else { config.start };
-            self.catalogue.submit(match begins {
-                ExportStart::Oldest => Command::SetExporter {
-                    exporter,
-                    paused: false,
-                    at_ns,
+            self.catalogue.submit(
+                Actor::Node,
+                match begins {
+                    ExportStart::Oldest => Command::SetExporter {
+                        exporter,
+                        paused: false,
+                        at_ns,
+                    },
+                    ExportStart::Now => Command::SeekExporter {
+                        exporter,
+                        node: self.vault.identity().node_id,
+                        shards: self
+                            .shards
+                            .iter()
+                            .map(|shard| (*shard, self.vault.readable(*shard)))
+                            .collect(),
+                        at_ns,
+                    },
                 },
-                ExportStart::Now => Command::SeekExporter {
-                    exporter,
-                    node: self.vault.identity().node_id,
-                    shards: self
-                        .shards
-                        .iter()
-                        .map(|shard| (*shard, self.vault.readable(*shard)))
-                        .collect(),
-                    at_ns,
-                },
-            })?;
+            )?;
         }
         Ok(Orders {
             paused: known.is_some_and(|k| k.paused),

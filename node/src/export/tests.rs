@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
-use gophership_catalogue::{Catalogue, Command};
+use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
@@ -20,8 +20,9 @@ use tonic::Code;
 use super::limits::LIVE_GAP;
 use super::source::Source;
 use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo};
-use crate::config::{Environment, Export, Machine, load_text};
+use crate::config::{Environment, Export, load_text};
 use crate::control::testkit::{TestNode, payload};
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 
 pub(super) const SHARD: ShardId = ShardId::new(0);
@@ -197,7 +198,9 @@ async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_outlives_its_segm
     let sealed = first_sealed(&node);
     assert!(readers.are_done(&sealed), "a copy of the dead letter is kept");
     let why = TrimReason::Retention;
-    node.catalogue.submit(Command::Trim { id: sealed.id, why }).unwrap();
+    node.catalogue
+        .submit(Actor::Node, Command::Trim { id: sealed.id, why })
+        .unwrap();
     drop(readers);
     let node = node.reopen();
     assert!(!node.vault.has_segment(sealed.id));
@@ -259,11 +262,11 @@ async fn two_exporters_share_the_copy_of_an_entry_that_both_sinks_refuse() {
     }
     let key = (node.vault.identity().node_id, SHARD, lsn(1));
     assert_eq!(node.vault.kept_entries(), [key]);
-    assert_eq!(running.exporters.drop_letters("a", vec![key]).unwrap(), 1);
+    assert_eq!(running.exporters.drop_letters("a", vec![key], "uid 1").unwrap(), 1);
     assert_eq!(node.vault.kept_entries(), [key], "the other one needs it");
     let (shown, malformed) = running.exporters.letter_payload("b", key).await.unwrap();
     assert_eq!((&shown[..], malformed), (&payload(1, 3000)[..], None));
-    assert_eq!(running.exporters.drop_letters("b", vec![key]).unwrap(), 1);
+    assert_eq!(running.exporters.drop_letters("b", vec![key], "uid 1").unwrap(), 1);
     assert_eq!(node.vault.kept_entries(), []);
     running.stop().await;
     node.close();
@@ -502,7 +505,7 @@ async fn an_exporter_that_has_sent_nothing_yet_owes_everything_when_it_is_forgot
         paused: false,
         at_ns: 1,
     };
-    node.catalogue.submit(former).unwrap();
+    node.catalogue.submit(Actor::Node, former).unwrap();
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
     let loses = running.exporters.forget("former", false, "a test").unwrap_err();
@@ -526,7 +529,7 @@ async fn one_exporter_name_too_many_stops_no_start() {
             paused: false,
             at_ns: 1,
         };
-        node.catalogue.submit(exporter).unwrap();
+        node.catalogue.submit(Actor::Node, exporter).unwrap();
     }
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &(to(&stub, "old-1", "") + &to(&stub, "new", "")));

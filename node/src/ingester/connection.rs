@@ -10,18 +10,14 @@ use std::net::TcpStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 
-use super::admission::Admission;
 use super::linger::Lingering;
 use super::refusal::Refusal;
 use super::reply::ReplyBody;
@@ -29,9 +25,8 @@ use super::socket::Socket;
 use super::state::{ConnectionCharge, WorkerState};
 use super::{otlp_grpc, otlp_http};
 use crate::limits::{
-    CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HEADERS_BYTES_MAX, HTTP1_AGE_GRACE, HTTP1_BUFFER_BYTES,
-    HTTP1_DRAIN_GRACE, HTTP1_IDLE_TIMEOUT, HTTP2_FRAME_BYTES, HTTP2_LATE_FRAMES_MAX, HTTP2_PING_INTERVAL,
-    HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX, HTTP2_STREAMS_PER_WINDOW, TLS_HANDSHAKE_TIMEOUT,
+    CONNECTION_AGE_JITTER_PERCENT, CONNECTION_GRACE, HTTP1_AGE_GRACE, HTTP1_DRAIN_GRACE, HTTP1_IDLE_TIMEOUT,
+    TLS_HANDSHAKE_TIMEOUT,
 };
 use crate::tls::ServerTls;
 
@@ -50,56 +45,6 @@ pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Arc<ServerTls>>,
-}
-
-/// Runs hyper's tasks on the worker's own thread.
-#[derive(Clone, Debug)]
-pub(super) struct LocalExecutor {
-    admission: Rc<Admission>,
-}
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, task: F) {
-        if !self.admission.must_refuse() {
-            tokio::task::spawn_local(task);
-            return;
-        }
-        // A task of its own would have its turn behind all that the core has to do, and its answer another one behind that. What is refused is done at once.
-        let mut task = Box::pin(task);
-        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::task::spawn_local(task);
-        }
-    }
-}
-
-/// How connections are served when HTTP/2 may hold `window` unread bytes of each.
-pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor {
-        admission: Rc::clone(admission),
-    });
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HTTP1_IDLE_TIMEOUT)
-        .max_buf_size(HTTP1_BUFFER_BYTES)
-        .http2()
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .initial_stream_window_size(window / HTTP2_STREAMS_PER_WINDOW)
-        .initial_connection_window_size(window)
-        .max_frame_size(HTTP2_FRAME_BYTES)
-        .max_header_list_size(HEADERS_BYTES_MAX)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        // A refusal comes before its message, whose frames then arrive for a stream that is gone. h2 counts them as faults, over the connection's whole life, and
-        // would end it with all that is under way on it.
-        .max_local_error_reset_streams(HTTP2_LATE_FRAMES_MAX);
-    builder
 }
 
 /// Serves a connection to its end.
@@ -262,8 +207,6 @@ fn jittered(age: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     #[test]
@@ -289,33 +232,5 @@ mod tests {
                 "{stage:?} {push:?} {http1}"
             );
         }
-    }
-
-    #[tokio::test]
-    async fn what_will_be_refused_is_answered_in_its_connections_turn_and_all_else_in_its_own() {
-        const TURN: Duration = Duration::from_millis(50);
-        let admission = Rc::new(Admission::new(u64::MAX));
-        let executor = LocalExecutor {
-            admission: Rc::clone(&admission),
-        };
-        let answered = Rc::new(Cell::new(0));
-        let answer = || {
-            let answered = Rc::clone(&answered);
-            async move { answered.set(answered.get() + 1) }
-        };
-        let tasks = tokio::task::LocalSet::new();
-        let _in = tasks.enter();
-        executor.execute(answer());
-        assert_eq!(answered.get(), 0, "its turn has not come");
-        // One message more than a core that reads a byte a turn can read in time.
-        let mut waits = admission.must_admit();
-        waits.as_mut().unwrap().must_be(1 << 20);
-        waits.as_mut().unwrap().must_read(1);
-        admission.tick(TURN, TURN);
-        assert!(admission.must_refuse());
-        executor.execute(answer());
-        assert_eq!(answered.get(), 1, "at once");
-        tasks.await;
-        assert_eq!(answered.get(), 2);
     }
 }

@@ -12,6 +12,7 @@ mod connection;
 mod cores;
 mod cors;
 mod counters;
+mod http_server;
 mod linger;
 mod message;
 mod otlp_grpc;

@@ -18,8 +18,8 @@ use tower_service::Service;
 
 use super::admission::Expected;
 use super::message::Message;
-use super::refusal::{GRPC, Refusal};
-use super::reply::ReplyBody;
+use super::refusal::Refusal;
+use super::reply::{GRPC, ReplyBody};
 use super::state::{ConnectionCharge, InFlight, WorkerState};
 use super::store::{Form, store};
 use crate::limits::OTHER_REQUEST_BYTES;

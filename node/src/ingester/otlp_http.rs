@@ -13,8 +13,8 @@ use hyper::body::{Body, Incoming};
 
 use super::cors;
 use super::message::Message;
-use super::refusal::{JSON, PROTOBUF, Refusal};
-use super::reply::ReplyBody;
+use super::refusal::Refusal;
+use super::reply::{JSON, PROTOBUF, ReplyBody};
 use super::state::{ConnectionCharge, InFlight, WorkerState};
 use super::store::{Form, store};
 use crate::limits::{HTTP1_BUFFER_BYTES, PASSED_OVER_BYTES_MAX};

@@ -1,14 +1,20 @@
-//! The body of an answer, of whatever kind.
+//! The body of an answer, of whatever kind, and the words that answers share: content types, names of headers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use super::refusal::{GRPC_MESSAGE, GRPC_STATUS};
 use crate::buffer::Permit;
+
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+pub(super) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(super) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An empty `ExportLogsServiceResponse` as a gRPC message: not compressed, of no bytes.
 const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);

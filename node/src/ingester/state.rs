@@ -12,8 +12,8 @@ use hyper_util::server::conn::auto;
 use tokio::sync::Notify;
 
 use super::admission::Admission;
-use super::connection::{LocalExecutor, builder};
 use super::counters::Counters;
+use super::http_server::{LocalExecutor, builder};
 use super::refusal::Refusal;
 use super::scratch::Scratch;
 use super::waiters::Waiters;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Reloader;
-use crate::config::{Config, Environment, Machine, load_text};
+use crate::config::{Config, Environment, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::export::LaneState;
+use crate::machine::Machine;
 use crate::sink::stub::Stub;
 
 fn config(text: &str) -> Config {

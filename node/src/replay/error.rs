@@ -1,10 +1,10 @@
-//! Why a replay is not begun, or not found.
+//! Why a replay is not begun, not found, or not whole.
 
 use gophership_catalogue::job::JobId;
 use gophership_catalogue::{CatalogueError, Refusal};
 use thiserror::Error;
 
-/// A replay cannot be begun, or its job is not what the caller thinks.
+/// A replay cannot be begun, its job is not what the caller thinks, or it ends before it is whole.
 #[derive(Debug, Error)]
 pub(crate) enum ReplayError {
     /// What was asked cannot be done.
@@ -46,6 +46,12 @@ pub(crate) enum ReplayError {
     /// The catalogue failed.
     #[error(transparent)]
     Catalogue(CatalogueError),
+    /// Not everything could be read.
+    #[error("{0}")]
+    Missing(String),
+    /// The node ends.
+    #[error("the node is stopping")]
+    Stopping,
     /// A thread ended abruptly.
     #[error("the call ended abruptly: {0}")]
     Ended(#[from] tokio::task::JoinError),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gophership_catalogue::command::Command;
 use gophership_catalogue::job::{JobId, JobPosition, JobResult};
-use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Disposition};
 use gophership_somatic::Throttle;
 use gophership_vault::Vault;
 use gophership_vault::ids::{NodeId, ShardId};
@@ -24,8 +24,8 @@ use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{Progress, shortened};
 use super::spec::Spec;
-use crate::control::raised;
 use crate::export::Exporters;
+use crate::flag::raised;
 use crate::sink::{Frontier, Readier, Sink};
 
 /// What a job's record says that it is to do.
@@ -176,17 +176,18 @@ impl Job {
     }
 
     async fn submit(&self, command: Command) -> Result<(), CatalogueError> {
-        submit(&self.catalogue, command).await.map(|_done| ())
+        submit(&self.catalogue, Actor::Node, command).await.map(|_done| ())
     }
 }
 
-/// Says a command to the catalogue, on a thread that may wait.
+/// Submits a command to the catalogue, on a thread that may wait.
 pub(super) async fn submit(
     catalogue: &Arc<dyn Catalogue>,
+    actor: Actor,
     command: Command,
 ) -> Result<gophership_catalogue::Reply, CatalogueError> {
     let catalogue = Arc::clone(catalogue);
-    match spawn_blocking(move || catalogue.submit(command)).await {
+    match spawn_blocking(move || catalogue.submit(actor, command)).await {
         Ok(said) => said,
         // The runtime ends, and this task with it.
         Err(error) => std::panic::resume_unwind(

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gophership_catalogue::CatalogueError;
 use gophership_catalogue::command::{Command, Refusal, Reply};
 use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
+use gophership_catalogue::{Actor, CatalogueError};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
@@ -18,7 +18,8 @@ use super::limits::JOBS_MAX;
 use super::plan;
 use super::progress::Progress;
 use super::spec::{SinkSpec, Spec};
-use crate::control::{ControlContext, lsn_shown};
+use super::stream::lsn_shown;
+use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
 /// A job under way, from outside.
@@ -30,7 +31,7 @@ struct Running {
 }
 
 pub(crate) struct Jobs {
-    context: ControlContext,
+    context: NodeContext,
     running: Mutex<HashMap<JobId, Running>>,
     stop: watch::Receiver<bool>,
 }
@@ -49,7 +50,7 @@ impl Drop for Leave {
 }
 
 impl Jobs {
-    pub(crate) fn new(context: ControlContext, stop: watch::Receiver<bool>) -> Arc<Self> {
+    pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
         Arc::new(Self {
             context,
             running: Mutex::default(),
@@ -88,7 +89,7 @@ impl Jobs {
                     };
                     let catalogue = Arc::clone(&self.context.catalogue);
                     tokio::spawn(async move {
-                        if let Err(error) = submit(&catalogue, command).await {
+                        if let Err(error) = submit(&catalogue, Actor::Node, command).await {
                             tracing::error!(job = %id, %error, "replay.end.not_kept");
                         }
                     });
@@ -118,7 +119,7 @@ impl Jobs {
             spec: text,
             at_ns: now_unix_nano(),
         };
-        let id = match submit(&self.context.catalogue, command).await? {
+        let id = match submit(&self.context.catalogue, Actor::operator(by), command).await? {
             Reply::Job(id) => id,
             other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_)) => {
                 unreachable!("CreateJob is answered with a job, not {other:?}")
@@ -226,6 +227,7 @@ impl Jobs {
         self.ended(id).await;
         match submit(
             &self.context.catalogue,
+            Actor::operator(by),
             Command::CancelJob {
                 job: id,
                 at_ns: now_unix_nano(),

@@ -22,7 +22,7 @@ mod tail;
 pub(crate) use error::ReplayError;
 pub(crate) use jobs::Jobs;
 pub(crate) use spec::Spec;
-pub(crate) use stream::{Streams, stream};
+pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) struct Dropped {
 /// Everything that is acknowledged now, of this time.
 pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
-    let segments = vault.segments();
+    let segments = vault.own_segments();
     let part = |shard: ShardId| {
         let acked = status.shards.iter().find(|s| s.shard == shard).and_then(|s| s.acked);
         // Nothing of this boot, then; what earlier ones left is there to its end.
@@ -100,7 +100,7 @@ fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, Segme
 /// their segment's time.
 pub(super) fn estimate(vault: &Vault, range: TimeRange, taken: u64, started_ns: u64, now_ns: u64) -> u64 {
     let (mut in_range, mut of_this_boot, mut sealed_until) = (0.0, 0, started_ns);
-    for (_, state) in vault.segments() {
+    for (_, state) in vault.own_segments() {
         if let SegmentState::Sealed(record) = state {
             let bytes = record.stats.payload_bytes;
             if record.epoch == vault.epoch() {

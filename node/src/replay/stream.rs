@@ -1,6 +1,6 @@
 //! A replay to the client that asks: chunks of entries, read only as fast as the client takes them.
 //!
-//! **Invariants.** I1: the chunk with `end` comes last and only when all was read. I2: where something is missing the stream then ends with DATA_LOSS, which names it: what
+//! **Invariants.** I1: the chunk with `end` comes last and only when all was read. I2: where something is missing the stream then ends with [`ReplayError::Missing`], which names it: what
 //! could be read is there, and no client takes it for everything.
 
 use std::ops::ControlFlow;
@@ -13,9 +13,9 @@ use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
 use gophership_somatic::{Job, Throttle};
 use gophership_vault::entry::{Encoding, EntryState};
+use gophership_vault::ids::Lsn;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tonic::Status;
 
 use super::error::ReplayError;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX, TAILS_MAX};
@@ -24,9 +24,9 @@ use super::plan;
 use super::progress::Missing;
 use super::reader::{self, Found};
 use super::spec::Spec;
-use crate::control::{lsn_shown, raised};
+use crate::flag::raised;
 
-type Message = Result<v1::ReplayChunk, Status>;
+type Message = Result<v1::ReplayChunk, ReplayError>;
 
 /// The places for streams of one kind.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ pub(crate) fn stream(
             };
             let message = tokio::select! {
                 message = next => message?,
-                () = raised(&mut stop) => return Some((Err(Status::unavailable("the node is stopping")), None)),
+                () = raised(&mut stop) => return Some((Err(ReplayError::Stopping), None)),
             };
             Some((message, Some((heard, stop))))
         }
@@ -195,7 +195,7 @@ impl Chunker {
         let sent = self.send(Ok(last));
         if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.missing.shown()) {
             // The last word; whether it was heard makes no difference here.
-            let _ = self.send(Err(Status::data_loss(missing)));
+            let _ = self.send(Err(ReplayError::Missing(missing)));
         }
     }
 
@@ -204,6 +204,13 @@ impl Chunker {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
+    }
+}
+
+pub(crate) fn lsn_shown(lsn: Lsn) -> v1::Lsn {
+    v1::Lsn {
+        segment_index: lsn.index().get(),
+        number: lsn.number().get(),
     }
 }
 

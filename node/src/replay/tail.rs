@@ -16,12 +16,11 @@ use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
 use gophership_vault::{SegmentState, ShardCursor, Vault};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tonic::Status;
 
 use super::error::ReplayError;
 use super::limits::{TAIL_BEHIND_MAX, TAIL_BYTES_PER_TURN, TAIL_ENTRIES_PER_TURN, TAIL_SIGN_OF_LIFE, TAIL_TURN};
 use super::stream::shown;
-use crate::control::raised;
+use crate::flag::raised;
 
 /// Streams what comes. A client that goes away ends the reading.
 ///
@@ -29,12 +28,12 @@ use crate::control::raised;
 /// More is asked for at the beginning than is shown.
 pub(crate) fn tail(
     vault: Vault,
-    asked: v1::TailRequest,
+    last_entries: u32,
     place: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
     throttle: Throttle,
-) -> Result<impl Stream<Item = Result<v1::TailChunk, Status>> + use<>, ReplayError> {
-    if u64::from(asked.last_entries) > TAIL_BEHIND_MAX {
+) -> Result<impl Stream<Item = Result<v1::TailChunk, ReplayError>> + use<>, ReplayError> {
+    if u64::from(last_entries) > TAIL_BEHIND_MAX {
         return Err(ReplayError::Invalid(format!(
             "a tail begins with at most {TAIL_BEHIND_MAX} entries of a shard: to see more, replay a range of time to standard output"
         )));
@@ -42,7 +41,7 @@ pub(crate) fn tail(
     let (say, heard) = mpsc::channel(1);
     let runtime = Handle::current();
     // What comes after the answer is shown, so where it begins is settled before.
-    let tail = Tail::new(vault, asked.last_entries, throttle);
+    let tail = Tail::new(vault, last_entries, throttle);
     tokio::task::spawn_blocking(move || {
         let _place = place;
         tail.run(&say, &runtime);
@@ -51,7 +50,7 @@ pub(crate) fn tail(
         let (mut heard, mut stop) = state?;
         tokio::select! {
             chunk = heard.recv() => Some((Ok(chunk?), Some((heard, stop)))),
-            () = raised(&mut stop) => Some((Err(Status::unavailable("the node is stopping")), None)),
+            () = raised(&mut stop) => Some((Err(ReplayError::Stopping), None)),
         }
     }))
 }
@@ -153,7 +152,7 @@ fn leave_out(vault: &Vault, shard: ShardId, cursor: &mut ShardCursor, newest: Op
 /// The position before the newest `entries` of a shard, as far back as it is known how many a segment holds.
 fn before_the_last(vault: &Vault, shard: ShardId, entries: u32) -> Option<Lsn> {
     let readable = vault.readable(shard)?;
-    let segments = vault.segments().into_iter().rev();
+    let segments = vault.own_segments().into_iter().rev();
     let (mut left, mut done) = (entries, Some(readable));
     for (id, state) in segments.filter(|(id, _)| id.shard == shard && id.index <= readable.index()) {
         let last = match state {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use gophership_catalogue::Command;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ListReplaysRequest, OtlpSink, OtlpTls, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
@@ -17,8 +17,9 @@ use super::job::Order;
 use super::plan::Part;
 use super::reader::{self, Found};
 use crate::certs::{self, Role};
-use crate::config::{Environment, Machine, TlsFiles, load_text};
+use crate::config::{Environment, TlsFiles, load_text};
 use crate::control::testkit::{TestControl, TestNode, payload};
+use crate::machine::Machine;
 use crate::sink::stub::{Reply, Stub};
 use crate::tls::{Protocols, ServerTls};
 
@@ -417,7 +418,7 @@ async fn what_was_dropped_before_is_missing_of_its_time_and_of_no_other() {
     let node = node.reopen();
     let id = node.vault.segments()[0].0;
     let why = TrimReason::Dropped;
-    node.catalogue.submit(Command::Trim { id, why }).unwrap();
+    node.catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
     let mut node = node.reopen();
     node.append(0, 90, &payload(90, 100));
     let mut control = node.serve(&[]).await;

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::limits::OPERATOR_PAUSE;
 use super::piece::{Item, Piece};
 use super::sink::Sink;
-use super::suspects::{FailurePause, Suspects};
+use super::suspects::{FailurePause, RefusedEntry, Suspects};
 use super::verdict::{Hold, Rules, Standing, Verdict, decide};
 
 /// Whether a request is to go out.
@@ -40,17 +40,6 @@ pub(crate) enum End {
     Interrupted,
     /// The sink's answer ends it.
     Stopped(String),
-}
-
-/// An entry that a sink does not want.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct RefusedEntry {
-    pub(crate) entry: EntryKey,
-    pub(crate) records: u64,
-    /// The sink's own word.
-    pub(crate) why: String,
-    /// Only a part of it was refused; another follows.
-    pub(crate) more_follows: bool,
 }
 
 /// What a courier's work is for.

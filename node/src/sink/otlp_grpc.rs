@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::stream;
+use gophership_proto::otlp::ENTRY_NAME;
 use gophership_proto::otlp::inflate::{Compression as Inflation, Inflater};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
@@ -24,7 +25,7 @@ use super::dial::Dial;
 use super::error::SinkError;
 use super::limits::ANSWER_BYTES_MAX;
 use super::otlp_http::{AGENT, secret_headers, with_causes};
-use super::outgoing::{ENTRY_HEADER, Outgoing};
+use super::outgoing::Outgoing;
 use crate::config::{Compression, ExportTarget};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -154,7 +155,7 @@ impl GrpcSink {
             .uri(EXPORT)
             .header(CONTENT_TYPE, "application/grpc")
             .header(TE, "trailers")
-            .header(ENTRY_HEADER, &out.entry)
+            .header(ENTRY_NAME, &out.entry)
             .body(Body::new(StreamBody::new(stream::iter(parts))))
             .map_err(|e| e.to_string())?;
         if let Some(encoding) = encoding {

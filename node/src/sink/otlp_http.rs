@@ -14,8 +14,9 @@ use super::compress::{compressed, content_encoding};
 use super::dial::Dial;
 use super::error::SinkError;
 use super::limits::ANSWER_BYTES_MAX;
-use super::outgoing::{ENTRY_HEADER, Outgoing};
+use super::outgoing::Outgoing;
 use crate::config::{Compression, ExportTarget};
+use gophership_proto::otlp::ENTRY_NAME;
 
 /// What every request says of its sender.
 pub(super) const AGENT: &str = concat!("gophership/", env!("CARGO_PKG_VERSION"));
@@ -98,7 +99,7 @@ impl HttpSink {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.path)
-            .header(ENTRY_HEADER, &out.entry)
+            .header(ENTRY_NAME, &out.entry)
             .body(Full::new(payload))
             .map_err(|e| e.to_string())?;
         request.headers_mut().extend(self.headers.clone());

@@ -2,9 +2,6 @@
 
 use bytes::Bytes;
 
-/// The header that names what a request carries: the first entry's id and how many entries.
-pub(crate) const ENTRY_HEADER: &str = "x-gophership-entry";
-
 /// One request, ready to be sent, and to be sent again.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {

@@ -12,8 +12,18 @@ use std::time::Duration;
 
 use gophership_catalogue::exporter::EntryKey;
 
-use super::courier::RefusedEntry;
 use super::limits::{QUICK_FAILURES, STEADY_FAILURES, STEADY_PAUSE, SUSPECT_ROUNDS, SUSPECT_TRIES};
+
+/// An entry that a sink does not want.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RefusedEntry {
+    pub(crate) entry: EntryKey,
+    pub(crate) records: u64,
+    /// The sink's own word.
+    pub(crate) why: String,
+    /// Only a part of it was refused; another follows.
+    pub(crate) more_follows: bool,
+}
 
 /// What is held against one entry.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

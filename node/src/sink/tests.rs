@@ -16,7 +16,8 @@ use super::outgoing::Outgoing;
 use super::stub::{Reply, Stub};
 use super::{Answer, Sink};
 use crate::certs::{self, Role};
-use crate::config::{self, Compression, Endpoint, Environment, ExportKind, ExportTarget, Machine, TlsFiles};
+use crate::config::{self, Compression, Endpoint, Environment, ExportKind, ExportTarget, TlsFiles};
+use crate::machine::Machine;
 use crate::tls::{Protocols, ServerTls};
 
 const BOTH: [ExportKind; 2] = [ExportKind::Grpc, ExportKind::Http];

@@ -6,7 +6,7 @@
 //! - I1: pressure of memory and io is the own group's where it says, else the host's; of the cpu only the own group's: the host's tells of others.
 //! - I2: what cannot be read is absent and says why: no file, no support (`psi=0`), or nothing in it. It is never an error.
 //!
-//! Not here: which groups the process is in (`config/machine.rs`).
+//! Not here: which groups the process is in (`machine.rs`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::limits::FILE_BYTES_MAX;
 use super::psi::{PsiLine, avg10};
-use crate::config::machine::{groups, memory_limit_of, number_in, unified_group};
+use crate::machine::{groups, memory_limit_of, number_in, unified_group};
 
 /// Pressure on one resource.
 #[derive(Clone, PartialEq, Debug)]

@@ -221,7 +221,7 @@ fn each_bad_request_gets_its_answer_and_touches_nothing() {
     server.stop();
 }
 
-fn zero() -> gophership_proto::otlp::skim::SkimError {
+fn zero() -> gophership_proto::otlp::malformed::SkimError {
     gophership_proto::otlp::skim::must_skim(&[0xff], 0).unwrap_err()
 }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use gophership::config::{Environment, Export, Machine, load_text};
+use gophership::config::{Environment, Export, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
+use gophership::machine::Machine;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};

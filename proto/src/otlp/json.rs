@@ -19,7 +19,7 @@ pub use self::fault::{JsonFault, JsonReason};
 pub use self::output::Converted;
 pub use self::read::to_protobuf;
 pub use self::write::{strings_not_utf8, write_line};
-use super::skim::SkimError;
+use super::malformed::SkimError;
 
 /// Why a text cannot be turned into protobuf.
 #[derive(Debug, Error)]

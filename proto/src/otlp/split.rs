@@ -7,7 +7,8 @@
 //!
 //! Not here: whether a payload is too large (its sink's word).
 
-use super::skim::{SkimError, must_skim};
+use super::malformed::SkimError;
+use super::skim::must_skim;
 use super::wire::{self, DELIMITED, Fault, RECURSION_LIMIT, delimited, key};
 
 /// The two halves of a payload.

@@ -9,7 +9,7 @@
 //!
 //! Not here: which fields OTLP knows (`skim`).
 
-use super::skim::{SkimError, SkimErrorKind};
+use super::malformed::{SkimError, SkimErrorKind};
 
 /// How many messages (or unknown groups) may nest below the top level: prost's `RECURSION_LIMIT`.
 pub(super) const RECURSION_LIMIT: u32 = 100;

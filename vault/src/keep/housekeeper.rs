@@ -52,21 +52,16 @@ impl Housekeeper {
 
     /// Tries the files again that could not be opened: one that was put back is shown so, whether or not somebody reads it.
     fn try_unreadable(&self) {
-        for id in self.parts.table.unreadable_sealed() {
+        for id in self.parts.holdings.unreadable_sealed() {
             let opened = SegmentReader::open(&segment_path(&self.parts.data, id), id, false);
-            self.parts.table.opened(id, opened.as_ref().map(|_| ()));
+            self.parts.holdings.opened(id, opened.as_ref().map(|_| ()));
         }
     }
 }
 
 /// Looks how full the disk is, and sets the tier.
 pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
-    let segments: u64 = parts
-        .table
-        .all()
-        .into_iter()
-        .filter_map(|(_, _, slot)| slot.sealed().map(|s| s.stats.stored_bytes))
-        .sum();
+    let segments = parts.holdings.totals().stored_bytes;
     let open: u64 = shards.map(|shard| shard.open_bytes()).sum();
     let ballast = parts.ballast.bytes();
     parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);

@@ -12,9 +12,9 @@ use super::unlink::ToUnlink;
 use super::vault_clock::VaultClock;
 use crate::ids::NodeId;
 use crate::ledger::Ledger;
+use crate::read::holdings::Holdings;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
-use crate::read::table::Table;
 use crate::wal::file::WalPlan;
 
 /// What is counted, for status and metrics.
@@ -47,7 +47,7 @@ pub(crate) struct KeepParts {
     pub(crate) on_full: OnFull,
     pub(crate) ballast: Arc<Ballast>,
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) table: Arc<Table>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) kept_entries: Arc<KeptEntries>,
     pub(crate) counts: Arc<KeepCounts>,

@@ -76,29 +76,47 @@ pub(crate) struct TrimRules<'a> {
     pub(crate) ahead: u64,
 }
 
-/// The segments to trim, oldest first.
-pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
-    let kept_ns = u64::try_from(rules.retention.as_nanos()).unwrap_or(u64::MAX);
-    let is_over = |s: &SealRecord| s.sealed_ns.saturating_add(kept_ns) <= rules.now_ns;
-    let is_released = |s: &SealRecord| match rules.release {
-        Release::AtRetention => is_over(s),
-        Release::By(readers) => readers.are_done(s) && (is_over(s) || !readers.are_none()),
-    };
-    let mut oldest_first: Vec<&SealRecord> = sealed.iter().collect();
-    oldest_first.sort_by_key(|s| (s.sealed_ns, s.id));
-    let mut too_much = rules.disk.bytes_above(DISK_EVICT_PERCENT, 0);
-    let mut far_too_much = match rules.on_full {
-        // Ahead of the refusal, so that nobody is refused while there is something to drop.
-        OnFull::DropOldest => {
-            let above = rules.disk.bytes_above(DISK_DROP_PERCENT, 0);
-            above.max(rules.disk.bytes_above(DISK_REFUSE_PERCENT, rules.ahead))
+impl TrimRules<'_> {
+    /// Says that the retention of a segment is over.
+    fn is_over(&self, segment: &SealRecord) -> bool {
+        let kept_ns = u64::try_from(self.retention.as_nanos()).unwrap_or(u64::MAX);
+        segment.sealed_ns.saturating_add(kept_ns) <= self.now_ns
+    }
+
+    /// Bytes that released segments should give back before their retention is over.
+    fn too_much(&self) -> u64 {
+        self.disk.bytes_above(DISK_EVICT_PERCENT, 0)
+    }
+
+    /// Bytes that segments should give back though nobody released them: ahead of the refusal, so that nobody is refused
+    /// while there is something to drop.
+    fn far_too_much(&self) -> u64 {
+        match self.on_full {
+            OnFull::DropOldest => {
+                let above = self.disk.bytes_above(DISK_DROP_PERCENT, 0);
+                above.max(self.disk.bytes_above(DISK_REFUSE_PERCENT, self.ahead))
+            }
+            OnFull::Refuse => 0,
         }
-        OnFull::Refuse => 0,
+    }
+
+    /// Says that a segment may be in the plan. Where one may not, none that was sealed later may.
+    pub(crate) fn may_go(&self, segment: &SealRecord) -> bool {
+        self.is_over(segment) || self.too_much() > 0 || self.far_too_much() > 0
+    }
+}
+
+/// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`].
+pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
+    let is_released = |s: &SealRecord| match rules.release {
+        Release::AtRetention => rules.is_over(s),
+        Release::By(readers) => readers.are_done(s) && (rules.is_over(s) || !readers.are_none()),
     };
+    let (mut too_much, mut far_too_much) = (rules.too_much(), rules.far_too_much());
     let mut plan = Vec::new();
     let mut kept = Vec::new();
-    for s in oldest_first {
-        if is_released(s) && (is_over(s) || too_much > 0 || far_too_much > 0) {
+    for s in sealed {
+        if (rules.is_over(s) || too_much > 0 || far_too_much > 0) && is_released(s) {
             too_much = too_much.saturating_sub(s.stats.stored_bytes);
             far_too_much = far_too_much.saturating_sub(s.stats.stored_bytes);
             plan.push((s.id, TrimReason::Retention));
@@ -144,7 +162,7 @@ mod tests {
 
     /// Segments 1 to 4 of 10 bytes each, sealed at 10, 20, 30, 40; all up to `released` are.
     fn plan(released: u32, now_ns: u64, retention: u64, own: u64, on_full: OnFull) -> Vec<(u32, bool)> {
-        let all = [sealed(2, 20), sealed(1, 10), sealed(4, 40), sealed(3, 30)];
+        let all = [sealed(1, 10), sealed(2, 20), sealed(3, 30), sealed(4, 40)];
         let rules = TrimRules {
             now_ns,
             retention: Duration::from_nanos(retention),
@@ -157,7 +175,8 @@ mod tests {
             on_full,
             ahead: 1,
         };
-        trim_plan(&all, &rules)
+        let asked: Vec<_> = all.into_iter().take_while(|s| rules.may_go(s)).collect();
+        trim_plan(&asked, &rules)
             .iter()
             .map(|(id, why)| (id.index.get(), *why == TrimReason::Dropped))
             .collect()

@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::parts::KeepParts;
-use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, open_record, prepare};
+use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, prepare};
 use super::unlink::confirm_gone;
 use crate::error::{Disposition, VaultError};
 use crate::file_io;
 use crate::ids::{SegmentId, ShardId};
 use crate::ledger::{LedgerError, SealRecord};
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::replicas::NodeSet;
 use crate::segment::cutter::CutSegment;
 use crate::segment::segment_path;
@@ -148,7 +148,7 @@ impl Sealer {
         let Some(next) = &kept.unopened else {
             return ledger.seal_segment(record);
         };
-        let open = open_record(&next.wal);
+        let open = next.record();
         match ledger.roll(Some(record), &open) {
             Ok(()) => {
                 hand_over(&self.parts, kept);
@@ -173,9 +173,7 @@ impl Sealer {
             };
             put_in_place(&self.parts, &cut.segment.path, record.id)?;
             self.seal_or_roll(i, &record)?;
-            self.parts
-                .table
-                .set(record.id.shard, record.id.index, Slot::Sealed(record));
+            self.parts.holdings.set(record.id, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             log_sealed(&record);
             // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.

@@ -17,8 +17,9 @@ use crate::file_io;
 use crate::ids::{Lsn, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::replicas::ReplicaSet;
+use crate::seam::Placement;
 use crate::segment::cutter::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
 use crate::wal::map::MapWriter;
@@ -27,6 +28,7 @@ use crate::wal::shard::ShardShared;
 /// One shard, as the sealer sees it.
 pub(crate) struct KeptShard {
     pub(crate) shared: Arc<ShardShared>,
+    pub(crate) placement: Placement,
     pub(crate) spares: SyncSender<SpareWal>,
     pub(crate) next_index: SegmentIndex,
     /// Files that were handed out and have not taken over yet, oldest first.
@@ -38,7 +40,7 @@ pub(crate) struct KeptShard {
     /// Files whose segment is sealed.
     pub(crate) reusable: Vec<UsedWal>,
     /// A file that is on disk and not on record yet.
-    pub(crate) unopened: Option<SpareWal>,
+    pub(crate) unopened: Option<Unopened>,
     /// The last entry that was appended when the sealer last looked.
     pub(crate) seen: Option<Lsn>,
 }
@@ -56,6 +58,20 @@ impl KeptShard {
         let cut = self.cut.map_or(first, |index| index.get() + 1);
         let synced = self.shared.watermark.durable().map_or(first, |lsn| lsn.index().get());
         (self.next_index.get() - cut.min(synced)) as usize >= ROLLED_FILES_MAX
+    }
+}
+
+/// A WAL file that is on disk, and whose segment is not on record yet.
+pub(crate) struct Unopened {
+    spare: SpareWal,
+    /// Chosen once: the record may be there although its answer was lost.
+    replicas: ReplicaSet,
+}
+
+impl Unopened {
+    /// The record of the segment that is about to take entries in this file.
+    pub(super) fn record(&self) -> OpenRecord {
+        open_record(&self.spare.wal, self.replicas)
     }
 }
 
@@ -92,7 +108,10 @@ pub(super) fn prepare(parts: &KeepParts, kept: &mut KeptShard) -> Result<bool, V
         return Ok(false);
     }
     if kept.unopened.is_none() {
-        kept.unopened = next_file(parts, kept)?;
+        kept.unopened = next_file(parts, kept)?.map(|spare| Unopened {
+            replicas: (kept.placement)(spare.wal.header.id),
+            spare,
+        });
     }
     Ok(kept.unopened.is_some())
 }
@@ -153,8 +172,8 @@ pub(crate) fn next_index(index: SegmentIndex) -> SegmentIndex {
 
 /// Puts the waiting file on record and hands it to the writer.
 fn open_next(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
-    if let Some(spare) = &kept.unopened {
-        parts.ledger.roll(None, &open_record(&spare.wal))?;
+    if let Some(unopened) = &kept.unopened {
+        parts.ledger.roll(None, &unopened.record())?;
         hand_over(parts, kept);
     }
     Ok(())
@@ -162,8 +181,9 @@ fn open_next(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> 
 
 /// Hands the waiting file, which is on record now, to the writer.
 pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
-    if let Some(spare) = kept.unopened.take() {
+    if let Some(Unopened { spare, replicas }) = kept.unopened.take() {
         let index = spare.wal.header.id.index;
+        kept.shared.watermark.segment_opened(index, replicas);
         put_in_table(parts, &spare.wal);
         // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
         let _ = kept.spares.try_send(spare);
@@ -172,23 +192,22 @@ pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
 }
 
 /// Puts a file on record as open, and into the table.
-pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>) -> Result<(), VaultError> {
-    parts.ledger.roll(None, &open_record(wal))?;
+pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>, replicas: ReplicaSet) -> Result<(), VaultError> {
+    parts.ledger.roll(None, &open_record(wal, replicas))?;
     put_in_table(parts, wal);
     Ok(())
 }
 
 fn put_in_table(parts: &KeepParts, wal: &Arc<WalFile>) {
     let id = wal.header.id;
-    parts.table.set(id.shard, id.index, Slot::Live(Arc::clone(wal)));
+    parts.holdings.set(id, Slot::Live(Arc::clone(wal)));
 }
 
-/// The record of a segment that is about to take entries in this file.
-pub(super) fn open_record(wal: &WalFile) -> OpenRecord {
+fn open_record(wal: &WalFile, replicas: ReplicaSet) -> OpenRecord {
     OpenRecord {
         id: wal.header.id,
         epoch: wal.header.epoch,
         file_uuid: wal.header.uuid,
-        replicas: ReplicaSet::ALONE,
+        replicas,
     }
 }

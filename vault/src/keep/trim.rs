@@ -13,7 +13,7 @@ use super::sealer::Sealer;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::ledger::{SealRecord, TrimReason};
+use crate::ledger::TrimReason;
 use crate::segment::segment_path;
 
 impl Sealer {
@@ -43,21 +43,13 @@ impl Sealer {
     /// Removes what is released, or dropped, but nothing of `held`, and adds to that what could not go. Says how many bytes went; `None` where nothing
     /// was to go.
     fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
-        let sealed: Vec<SealRecord> = self
-            .parts
-            .table
-            .all()
-            .into_iter()
-            .filter_map(|(_, _, slot)| slot.sealed().copied())
-            .filter(|record| !held.contains(&record.id))
-            .collect();
         let rules = TrimRules {
             now_ns: self.parts.clock.now_ns(),
             retention: self.parts.retention,
             release: &self.parts.release,
             disk,
             // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything, unless that itself needs the room.
-            on_full: if self.parts.table.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
+            on_full: if self.parts.holdings.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
                 self.parts.on_full
             } else {
                 OnFull::Refuse
@@ -65,6 +57,9 @@ impl Sealer {
             // Each shard may go on in one more file, and have one more segment cut.
             ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
+        // Nothing is asked about the others: most are neither old enough nor in the way.
+        let mut sealed = self.parts.holdings.oldest_sealed(|record| rules.may_go(record));
+        sealed.retain(|record| record.id.node == self.parts.node && !held.contains(&record.id));
         let mut plan = trim_plan(&sealed, &rules);
         if let Release::By(readers) = &self.parts.release
             && plan.iter().any(|(_, why)| *why == TrimReason::Dropped)
@@ -92,7 +87,7 @@ impl Sealer {
     fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
         self.parts.ledger.trim_segment(id, why)?;
         self.parts.to_unlink.add(id);
-        let slot = self.parts.table.remove(id.shard, id.index);
+        let slot = self.parts.holdings.remove(id);
         let record = slot.and_then(|slot| slot.sealed().copied());
         self.parts.counts.trimmed.fetch_add(1, Ordering::Relaxed);
         if let (TrimReason::Dropped, Some(record)) = (why, &record) {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use crate::entry::EntryMeta;
 use crate::error::{Disposition, VaultError};
-use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::read::holdings::{Holdings, Slot};
 use crate::read::quarantine::{Quarantine, Quarantined};
-use crate::read::table::{Slot, Table};
 use crate::segment::block::DecodedBlock;
 use crate::segment::footer::HoleReason;
 use crate::segment::reader::{SegmentFault, SegmentReader};
@@ -57,8 +57,7 @@ pub struct ScanFault {
 #[derive(Clone)]
 pub(crate) struct CursorParts {
     pub(crate) data: PathBuf,
-    pub(crate) node: NodeId,
-    pub(crate) table: Arc<Table>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) quarantine: Arc<Quarantine>,
 }
 
@@ -80,7 +79,7 @@ enum Source {
 /// A position in one shard.
 pub struct ShardCursor {
     parts: CursorParts,
-    shard: ShardId,
+    log: LogId,
     /// Where the next entry is looked for: this segment, from this number.
     index: SegmentIndex,
     number: EntryNumber,
@@ -106,13 +105,7 @@ pub struct ShardCursor {
 }
 
 impl ShardCursor {
-    pub(crate) fn new(
-        parts: CursorParts,
-        shard: ShardId,
-        from: Option<Lsn>,
-        until: Option<Lsn>,
-        time: TimeRange,
-    ) -> Self {
+    pub(crate) fn new(parts: CursorParts, log: LogId, from: Option<Lsn>, until: Option<Lsn>, time: TimeRange) -> Self {
         let (index, number) = from.map_or((SegmentIndex::FIRST, EntryNumber::FIRST), |lsn| {
             (lsn.index(), lsn.number())
         });
@@ -121,7 +114,7 @@ impl ShardCursor {
         let until = until.unwrap_or(Lsn::LAST);
         Self {
             parts,
-            shard,
+            log,
             index,
             number,
             until,
@@ -187,11 +180,11 @@ impl ShardCursor {
             self.done = true;
             return None;
         }
-        let table = &self.parts.table;
+        let holdings = &self.parts.holdings;
         let found = if self.follows {
-            table.now_at_or_after(self.shard, self.index)
+            holdings.now_at_or_after(self.log, self.index)
         } else {
-            table.at_or_after(self.shard, self.index, &*self.stop)
+            holdings.at_or_after(self.log, self.index, &*self.stop)
         };
         let Some((index, slot)) = found else {
             self.done = true;
@@ -202,11 +195,7 @@ impl ShardCursor {
             self.number = EntryNumber::FIRST;
             return None;
         }
-        let id = SegmentId {
-            node: self.parts.node,
-            shard: self.shard,
-            index,
-        };
+        let id = self.log.segment(index);
         match slot {
             // One that holds nothing is opened all the same: it may have lost what it held.
             Slot::Sealed(record)
@@ -218,7 +207,7 @@ impl ShardCursor {
                 sealed: Some(record), ..
             } => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
                 Ok(mut reader) => {
-                    self.parts.table.opened(id, Ok(()));
+                    self.parts.holdings.opened(id, Ok(()));
                     reader.must_end_with(record.stats.last_lsn);
                     // A follower that is behind its last entry needs nothing more of it.
                     let position = Lsn::at(index, self.number);
@@ -242,7 +231,7 @@ impl ShardCursor {
                     };
                 }
                 // Trimmed between the look-up and the opening.
-                Err(_) if self.parts.table.get(self.shard, index).is_none() => self.next_segment(),
+                Err(_) if self.parts.holdings.get(self.log.segment(index)).is_none() => self.next_segment(),
                 // A follower that is behind its last entry needs nothing more of it.
                 Err(_) if self.follows && Some(Lsn::at(index, self.number)) > record.stats.last_lsn => {
                     self.next_segment()
@@ -274,7 +263,7 @@ impl ShardCursor {
 
     /// A file that could not be opened is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
-        self.parts.table.opened(id, Err(error));
+        self.parts.holdings.opened(id, Err(error));
         if self.follows {
             self.waits = Some(format!("segment {id} cannot be read: {error}"));
             return None;
@@ -395,14 +384,10 @@ impl ShardCursor {
         offset: u64,
         error: Option<std::io::Error>,
     ) -> Option<Result<StoredEntry, ScanFault>> {
-        if !matches!(self.parts.table.get(self.shard, index), Some(Slot::Live(_))) {
+        if !matches!(self.parts.holdings.get(self.log.segment(index)), Some(Slot::Live(_))) {
             return None;
         }
-        let id = SegmentId {
-            node: self.parts.node,
-            shard: self.shard,
-            index,
-        };
+        let id = self.log.segment(index);
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
         if self.follows {
             // The cutter read the map when the bytes were new: its segment has them.
@@ -441,8 +426,8 @@ impl ShardCursor {
             None => self.next_segment(),
         }
         Some(Ok(StoredEntry {
-            node: self.parts.node,
-            shard: self.shard,
+            node: self.log.node,
+            shard: self.log.shard,
             lsn,
             meta,
             payload,
@@ -538,7 +523,7 @@ impl ShardCursor {
     /// Lets go of a WAL file whose segment is sealed meanwhile, so that the file can be used again: it goes on in the segment file.
     pub fn let_go(&mut self) {
         if let Source::Wal { index, .. } = &self.source
-            && !matches!(self.parts.table.get(self.shard, *index), Some(Slot::Live(_)))
+            && !matches!(self.parts.holdings.get(self.log.segment(*index)), Some(Slot::Live(_)))
         {
             self.source = Source::Unknown;
         }

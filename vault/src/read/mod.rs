@@ -1,6 +1,6 @@
 //! Reading what is stored.
 //!
-//! - `table`: which segments there are, and how each stands.
+//! - `holdings`: the segments that this node holds, and the state of each.
 //! - `cursor`: the one reader, of WAL files and segments alike.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
 //! - `dump`: a file, for people.
@@ -9,6 +9,6 @@
 
 pub(crate) mod cursor;
 pub mod dump;
+pub(crate) mod holdings;
 pub(crate) mod kept_entries;
 pub(crate) mod quarantine;
-pub(crate) mod table;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::error::VaultError;
 use crate::file_io::DiskReader;
-use crate::ids::SegmentId;
+use crate::ids::{NodeId, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::replicas::NodeSet;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
@@ -24,6 +24,7 @@ use crate::wal::scan::read_header;
 pub(super) fn record_of_file(
     path: &Path,
     id: SegmentId,
+    holder: NodeId,
     sealed_ns: u64,
 ) -> Result<(SealRecord, SegmentHeader), VaultError> {
     let reader = SegmentReader::open(path, id, true)?;
@@ -39,7 +40,7 @@ pub(super) fn record_of_file(
         },
         digest: footer.digest,
         sealed_ns,
-        holders: NodeSet::of(id.node),
+        holders: NodeSet::of(holder),
     };
     Ok((record, header.clone()))
 }
@@ -57,7 +58,7 @@ fn damaged(path: &Path, what: &'static str) -> VaultError {
 /// blocks is found where they are read.
 pub(crate) fn adopt_sealed(parts: &KeepParts, known: &[KnownSegment]) {
     let open = known.iter().filter_map(|k| match k {
-        KnownSegment::Open(open) => Some(*open),
+        KnownSegment::Open(open) => Some(*open).filter(|open| open.id.node == parts.node),
         KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
     });
     for open in open.filter(|open| is_unread(parts, open.id)) {
@@ -70,10 +71,7 @@ pub(crate) fn adopt_sealed(parts: &KeepParts, known: &[KnownSegment]) {
 }
 
 fn is_unread(parts: &KeepParts, id: SegmentId) -> bool {
-    matches!(
-        parts.table.get(id.shard, id.index),
-        Some(Slot::Unreadable { sealed: None, .. })
-    )
+    matches!(parts.holdings.get(id), Some(Slot::Unreadable { sealed: None, .. }))
 }
 
 /// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is
@@ -91,7 +89,7 @@ fn adopt(parts: &KeepParts, open: &OpenRecord) -> Result<bool, VaultError> {
     if !path.exists() || has_wal(parts, open) {
         return Ok(false);
     }
-    let (record, header) = record_of_file(&path, open.id, parts.clock.now_ns())?;
+    let (record, header) = record_of_file(&path, open.id, parts.node, parts.clock.now_ns())?;
     if header.file_uuid != open.file_uuid {
         return Err(damaged(
             &path,
@@ -99,6 +97,6 @@ fn adopt(parts: &KeepParts, open: &OpenRecord) -> Result<bool, VaultError> {
         ));
     }
     parts.ledger.seal_segment(&record)?;
-    parts.table.set(open.id.shard, open.id.index, Slot::Sealed(record));
+    parts.holdings.set(open.id, Slot::Sealed(record));
     Ok(true)
 }

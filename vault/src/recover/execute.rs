@@ -12,8 +12,8 @@ use crate::ids::Lsn;
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::{log_sealed, put_in_place};
 use crate::ledger::{KnownSegment, SealRecord, TrimReason};
+use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::read::table::Slot;
 use crate::replicas::NodeSet;
 use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
@@ -118,7 +118,7 @@ fn end_empty(parts: &KeepParts, left: &LeftWal, wal: &WalReport) -> Result<(), V
         parts.ledger.trim_segment(left.id, TrimReason::Empty)?;
         parts.to_unlink.add(left.id);
     }
-    parts.table.remove(left.id.shard, left.id.index);
+    parts.holdings.remove(left.id);
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn seal(parts: &KeepParts, left: &LeftWal, segment: &FinishedSegment) -> Result<
             });
         }
         file_io::rename(&segment.path, &segment_path(&parts.data, left.id))?;
-        parts.table.set(left.id.shard, left.id.index, Slot::Sealed(before));
+        parts.holdings.set(left.id, Slot::Sealed(before));
         return Ok(());
     }
     let record = SealRecord {
@@ -150,7 +150,7 @@ fn seal(parts: &KeepParts, left: &LeftWal, segment: &FinishedSegment) -> Result<
     parts.ledger.seal_segment(&record)?;
     log_sealed(&record);
     file_io::remove(&open_path(&parts.data, left.id))?;
-    parts.table.set(left.id.shard, left.id.index, Slot::Sealed(record));
+    parts.holdings.set(left.id, Slot::Sealed(record));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

@@ -50,14 +50,14 @@ pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, Vault
             Err(error) => found.unreadable.push((path, error.to_string())),
         }
     }
-    for (path, id) in segment_files(data.path(), node) {
+    for (path, id) in segment_files(data.path()) {
         found.named.insert(id);
         // Until a segment is on record as sealed its WAL file is the truth.
         let has_wal = found.segments.iter().any(|segment| segment.id() == id);
         if has_wal || path.extension().is_none_or(|x| x != "seg") {
             continue;
         }
-        match record_of_file(&path, id, sealed_ns) {
+        match record_of_file(&path, id, node, sealed_ns) {
             Ok((record, _)) => found.segments.push(KnownSegment::Sealed(record)),
             Err(error) => found.unreadable.push((path, error.to_string())),
         }

@@ -11,7 +11,7 @@ use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
-use crate::read::table::Slot;
+use crate::read::holdings::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
 
@@ -87,6 +87,9 @@ pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Optio
 pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegment]) {
     for segment in known {
         let id = segment.id();
+        if id.node != parts.node && !matches!(segment, KnownSegment::Sealed(_)) {
+            continue;
+        }
         let slot = match segment {
             KnownSegment::Sealed(record) => Slot::Sealed(*record),
             KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => Slot::Recovering,
@@ -97,10 +100,10 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
             KnownSegment::Lost(_) => Slot::Lost,
             KnownSegment::Trimmed(_) => continue,
         };
-        parts.table.set(id.shard, id.index, slot);
+        parts.holdings.set(id, slot);
     }
     for wal in left.iter().filter(|wal| wal.known.is_none()) {
-        parts.table.set(wal.id.shard, wal.id.index, Slot::Recovering);
+        parts.holdings.set(wal.id, Slot::Recovering);
     }
     announce_unknown(parts);
     let bytes: u64 = left.iter().map(|l| l.bytes).sum();
@@ -109,19 +112,14 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
 
 /// Says which sealed segments have lost their file. Nothing is removed.
 pub(crate) fn compare_with_record(parts: &KeepParts) {
-    for (shard, index, slot) in parts.table.all() {
-        let id = SegmentId {
-            node: parts.node,
-            shard,
-            index,
-        };
+    for (id, slot) in parts.holdings.all() {
         let Slot::Sealed(_) = slot else { continue };
         let why = match segment_path(&parts.data, id).try_exists() {
             Ok(true) => continue,
             Ok(false) => "its segment file is gone".to_owned(),
             Err(error) => format!("its segment file cannot be looked at: {error}"),
         };
-        if parts.table.sealed_is_unreadable(shard, index, &why) {
+        if parts.holdings.sealed_is_unreadable(id, &why) {
             tracing::error!(segment = %id, error = %why, "segment.file.missing");
         }
     }
@@ -129,25 +127,33 @@ pub(crate) fn compare_with_record(parts: &KeepParts) {
 
 /// Shows the segment files that are on no record.
 fn announce_unknown(parts: &KeepParts) {
-    for (path, id) in segment_files(&parts.data, parts.node) {
-        let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open");
-        if !is_segment || parts.table.get(id.shard, id.index).is_some() || parts.to_unlink.has(id) {
+    for (path, id) in segment_files(&parts.data) {
+        // What this node is taking in of another's segment is of no record yet.
+        let is_own = id.node == parts.node;
+        let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open" && is_own);
+        if !is_segment || parts.holdings.get(id).is_some() || parts.to_unlink.has(id) {
             continue;
         }
         tracing::error!(path = %path.display(), error = NOT_ON_RECORD, "segment.file.unknown");
-        parts.table.set(id.shard, id.index, Slot::unreadable(NOT_ON_RECORD));
+        parts.holdings.set(id, Slot::unreadable(NOT_ON_RECORD));
     }
 }
 
-/// Every file in `segments/` that is named after a segment of the node. A folder that cannot be listed has none.
-pub(crate) fn segment_files(data: &Path, node: NodeId) -> impl Iterator<Item = (PathBuf, SegmentId)> {
-    let own = data.join("segments").join(format!("{node:010}"));
-    let shards = file_io::list(&own).unwrap_or_default();
-    let files = shards
-        .into_iter()
-        .filter_map(|shard| file_io::list(&shard).ok())
-        .flatten();
-    files.filter_map(move |path| id_of(node, &path).map(|id| (path, id)))
+/// Every file in `segments/` that is named after a segment, of whatever node. A folder that cannot be listed has none.
+pub(crate) fn segment_files(data: &Path) -> impl Iterator<Item = (PathBuf, SegmentId)> + use<> {
+    let below = |folders: Vec<PathBuf>| {
+        let listed = folders.into_iter().filter_map(|folder| file_io::list(&folder).ok());
+        listed.flatten().collect::<Vec<_>>()
+    };
+    let files = below(below(below(vec![data.join("segments")])));
+    let node_of = |path: &Path| {
+        let folder = path.parent()?.parent()?;
+        NodeId::new(folder.file_name()?.to_str()?.parse().ok()?)
+    };
+    files.into_iter().filter_map(move |path| {
+        let id = id_of(node_of(&path)?, &path)?;
+        Some((path, id))
+    })
 }
 
 /// The segment that a file in a shard's folder is named after.

@@ -43,3 +43,42 @@ impl BootMarks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Lsn;
+
+    fn index(n: u32) -> SegmentIndex {
+        SegmentIndex::new(n).unwrap()
+    }
+
+    fn number(n: u32) -> EntryNumber {
+        EntryNumber::new(n).unwrap()
+    }
+
+    /// A file with these marks, each of a segment and a number, that begins with an idle mark of `before`.
+    fn file(marks: &[(u32, u32)], before: Option<(u32, u32)>) -> WalScan {
+        WalScan {
+            marks: marks.iter().map(|(i, n)| (index(*i), number(*n))).collect(),
+            before: before.map(|(i, n)| Lsn::at(index(i), number(n))),
+            ..WalScan::default()
+        }
+    }
+
+    #[test]
+    fn table() {
+        let mut boot = BootMarks::default();
+        boot.add(&file(&[(4, 2)], None));
+        boot.add(&file(&[(4, 7), (5, 1)], Some((4, 9))));
+        boot.add(&file(&[(4, 3)], Some((5, 6))));
+        for (segment, to, all, end) in [(3, 0, true, 0), (4, 7, true, 9), (5, 1, false, 6), (6, 0, false, 0)] {
+            let durable = Durable {
+                to: EntryNumber::new(to),
+                all,
+                end: EntryNumber::new(end),
+            };
+            assert_eq!(boot.of(index(segment)), durable, "segment {segment}");
+        }
+    }
+}

@@ -21,8 +21,8 @@ use crate::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::may_pass;
 use crate::ledger::KnownSegment;
+use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::read::table::Slot;
 use crate::segment::segment_path;
 
 use super::cuts::report_cuts;
@@ -114,7 +114,7 @@ pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn 
 /// needs.
 fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
-        if task.progress != Progress::Done && parts.table.is_lost(task.wal.id.shard, task.wal.id.index) {
+        if task.progress != Progress::Done && parts.holdings.is_lost(task.wal.id) {
             task.progress = Progress::GivenUp;
         }
     }
@@ -211,11 +211,11 @@ fn progress_after(parts: &KeepParts, task: &Task, tried: Result<(), VaultError>,
         return Progress::ToDo;
     }
     let id = task.wal.id;
-    let known_before = parts.table.get(id.shard, id.index);
+    let known_before = parts.holdings.get(id);
     if !matches!(known_before, Some(Slot::Unreadable { why, .. }) if why == error.to_string()) {
         tracing::error!(segment = %id, path = %task.wal.path.display(), %error, "segment.recover.failed");
     }
-    parts.table.cannot_be_read(id.shard, id.index, error.to_string());
+    parts.holdings.cannot_be_read(id, error.to_string());
     match error {
         VaultError::Damaged { .. } | VaultError::Format { .. } => Progress::Failed,
         _ => Progress::ToDo,
@@ -227,8 +227,7 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     match wal.known {
         Some(KnownSegment::Sealed(_)) => {
             // Where that cannot be told the file stays: recovery cuts it again and finds the same.
-            segment_path(&parts.data, wal.id).try_exists().unwrap_or(false)
-                || parts.table.get(wal.id.shard, wal.id.index).is_none()
+            segment_path(&parts.data, wal.id).try_exists().unwrap_or(false) || parts.holdings.get(wal.id).is_none()
         }
         Some(KnownSegment::Trimmed(_)) => true,
         Some(KnownSegment::Open(_) | KnownSegment::Lost(_)) | None => false,

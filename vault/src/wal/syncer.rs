@@ -4,6 +4,7 @@
 //! append. I2: a file is synced before any entry of the next one counts. I3: a failed sync is never tried again; the shard has failed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread;
 
@@ -87,7 +88,9 @@ impl Syncer {
             self.must_sync_current()?;
             // The writer sends the file before it publishes an entry of it.
             let Ok(next) = self.files.recv() else { return Ok(()) };
-            self.current = next;
+            let ended = std::mem::replace(&mut self.current, next);
+            let last = ended.last_number.load(Ordering::Acquire);
+            self.shared.watermark.segment_ended(ended.header.id.index, last);
         }
         Ok(())
     }

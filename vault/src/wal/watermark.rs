@@ -1,13 +1,16 @@
 //! The ack watermark of a shard: the Lsn up to which entries may be acknowledged.
 //!
-//! **Invariants.** I1: it never goes back. I2: it is never past [`commit_point`] of what the node itself and its peers have synced. I3: once failed,
-//! it stands.
+//! **Invariants.** I1: it never goes back. I2: it is never past the [`commit_point`] of the marks of the open segments.
+//! I3: once failed, it stands. I4: the ingest worker reads an atomic and takes no lock.
 
-use std::sync::OnceLock;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::ids::{Lsn, lsn_or_zero};
-use crate::wal::commit_point::commit_point;
+use crate::ids::{Lsn, NodeId, SegmentIndex, lsn_or_zero};
+use crate::limits::ROLLED_FILES_MAX;
+use crate::replicas::ReplicaSet;
+use crate::wal::commit_point::{SegmentMarks, commit_point};
 
 /// Called whenever a shard's watermark moved or the shard failed. Must be quick and must not block.
 pub type Notify = Box<dyn Fn() + Send + Sync>;
@@ -16,20 +19,19 @@ pub type Notify = Box<dyn Fn() + Send + Sync>;
 pub struct Watermark {
     acked: AtomicU64,
     own: AtomicU64,
-    peers: Vec<AtomicU64>,
-    copies: usize,
+    /// Segments of this epoch, oldest first, but for those of which enough holders have everything.
+    open: Mutex<VecDeque<SegmentMarks>>,
     failure: OnceLock<String>,
     notify: Notify,
 }
 
 impl Watermark {
-    /// A watermark over the node itself and `peers` others, of which `copies` in all must have synced an entry.
-    pub(crate) fn new(peers: usize, copies: usize, notify: Notify) -> Self {
+    /// A watermark of a shard without a segment.
+    pub(crate) fn new(notify: Notify) -> Self {
         Self {
             acked: AtomicU64::new(0),
             own: AtomicU64::new(0),
-            peers: (0..peers).map(|_| AtomicU64::new(0)).collect(),
-            copies,
+            open: Mutex::new(VecDeque::with_capacity(2 * ROLLED_FILES_MAX)),
             failure: OnceLock::new(),
             notify,
         }
@@ -55,17 +57,35 @@ impl Watermark {
         self.failure.get().map(String::as_str)
     }
 
-    pub(crate) fn own_synced(&self, lsn: Lsn) {
-        self.own.fetch_max(lsn.get(), Ordering::AcqRel);
-        self.advance();
+    /// Notes that a segment is on record as open, with the holders that its acknowledgements need. It comes before the
+    /// first entry of the segment.
+    pub(crate) fn segment_opened(&self, index: SegmentIndex, replicas: ReplicaSet) {
+        let mut open = self.open();
+        assert!(
+            open.back().is_none_or(|last| last.index() < index),
+            "segments are opened in order"
+        );
+        open.push_back(SegmentMarks::new(index, replicas));
     }
 
-    /// Notes that peer number `peer` (in the order of the segment's replicas) has synced everything up to `lsn`.
-    pub fn peer_synced(&self, peer: usize, lsn: Lsn) {
-        if let Some(mark) = self.peers.get(peer) {
-            mark.fetch_max(lsn.get(), Ordering::AcqRel);
-            self.advance();
-        }
+    /// Notes that a segment takes no more entries, entry number `last` being its last, or 0. All of it is synced here.
+    pub(crate) fn segment_ended(&self, index: SegmentIndex, last: u32) {
+        self.note(index, |marks| {
+            marks.own_synced(last);
+            marks.ended(last);
+        });
+    }
+
+    /// Notes that this node has synced everything up to `lsn`.
+    pub(crate) fn own_synced(&self, lsn: Lsn) {
+        let before = self.own.fetch_max(lsn.get(), Ordering::AcqRel);
+        assert!(before <= lsn.get(), "what is synced goes back");
+        self.note(lsn.index(), |marks| marks.own_synced(lsn.number().get()));
+    }
+
+    /// Notes that a peer has synced everything of the segment of `lsn` up to there. It says nothing about other segments.
+    pub fn peer_synced(&self, node: NodeId, lsn: Lsn) {
+        self.note(lsn.index(), |marks| marks.peer_synced(node, lsn.number().get()));
     }
 
     pub(crate) fn fail(&self, why: String) {
@@ -74,15 +94,96 @@ impl Watermark {
         }
     }
 
-    fn advance(&self) {
+    /// Changes a segment's marks, and moves the watermark as far as they allow. Of a segment that enough holders have
+    /// all of, nothing needs to be noted any more.
+    fn note(&self, index: SegmentIndex, change: impl FnOnce(&mut SegmentMarks)) {
+        let mut open = self.open();
+        let Some(marks) = open.iter_mut().find(|marks| marks.index() == index) else {
+            return;
+        };
+        change(marks);
         if self.failed() {
             return;
         }
-        let mark = |a: &AtomicU64| Lsn::from_u64(a.load(Ordering::Acquire));
-        let point = commit_point(mark(&self.own), self.peers.iter().map(mark), self.copies);
-        let before = self.acked.fetch_max(lsn_or_zero(point), Ordering::AcqRel);
-        if lsn_or_zero(point) > before {
+        let point = lsn_or_zero(commit_point(&*open));
+        while open.len() > 1 && open.front().is_some_and(SegmentMarks::is_complete) {
+            open.pop_front();
+        }
+        let before = self.acked.fetch_max(point, Ordering::AcqRel);
+        drop(open);
+        if point > before {
             (self.notify)();
         }
+    }
+
+    /// The marks are whole at every point, whoever panicked.
+    fn open(&self) -> MutexGuard<'_, VecDeque<SegmentMarks>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::EntryNumber;
+    use crate::replicas::NodeSet;
+
+    fn at(index: u32, number: u32) -> Lsn {
+        Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(number).unwrap())
+    }
+
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    fn two_of(peers: &[u32]) -> ReplicaSet {
+        ReplicaSet::new(NodeSet::from_nodes(peers.iter().map(|n| node(*n))).unwrap(), 2).unwrap()
+    }
+
+    #[test]
+    fn i1_i2_the_watermark_follows_the_marks_over_a_change_of_the_set() {
+        let mark = Watermark::new(Box::new(|| {}));
+        let (first, second) = (SegmentIndex::new(1).unwrap(), SegmentIndex::new(2).unwrap());
+        mark.segment_opened(first, two_of(&[2, 3]));
+        mark.segment_opened(second, two_of(&[3, 4]));
+        mark.own_synced(at(1, 5));
+        assert_eq!(mark.acked(), None);
+        mark.peer_synced(node(2), at(1, 4));
+        assert_eq!(mark.acked(), Some(at(1, 4)));
+        mark.segment_ended(first, 5);
+        mark.own_synced(at(2, 3));
+        // Node 3 has the second segment and lacks the end of the first.
+        mark.peer_synced(node(3), at(2, 3));
+        mark.peer_synced(node(3), at(1, 2));
+        assert_eq!(mark.acked(), Some(at(1, 4)));
+        assert_eq!(mark.durable(), Some(at(2, 3)));
+        mark.peer_synced(node(2), at(1, 5));
+        assert_eq!(mark.acked(), Some(at(2, 3)));
+        // What comes late, of a segment that is done, changes nothing.
+        mark.peer_synced(node(3), at(1, 5));
+        mark.peer_synced(node(2), at(2, 3));
+        assert_eq!(mark.acked(), Some(at(2, 3)));
+    }
+
+    #[test]
+    fn i3_a_failed_watermark_stands() {
+        let mark = Watermark::new(Box::new(|| {}));
+        mark.segment_opened(SegmentIndex::FIRST, ReplicaSet::ALONE);
+        mark.own_synced(at(1, 2));
+        mark.fail("the disk".to_owned());
+        mark.own_synced(at(1, 9));
+        assert_eq!(
+            (mark.acked(), mark.durable(), mark.failure()),
+            (Some(at(1, 2)), Some(at(1, 9)), Some("the disk"))
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "goes back")]
+    fn what_is_synced_never_goes_back() {
+        let mark = Watermark::new(Box::new(|| {}));
+        mark.segment_opened(SegmentIndex::FIRST, ReplicaSet::ALONE);
+        mark.own_synced(at(1, 2));
+        mark.own_synced(at(1, 1));
     }
 }

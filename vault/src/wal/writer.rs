@@ -301,15 +301,16 @@ impl ShardWriter {
     fn must_roll(&mut self) -> Result<(), AppendError> {
         self.must_flush()?;
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
-        // The sealer hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
-        self.to_syncer
-            .try_send(Arc::clone(&spare.wal))
-            .map_err(|_| AppendError::Failed)?;
         let last = self
             .last
             .filter(|(lsn, _)| lsn.index() == self.wal.header.id.index)
             .map_or(0, |(lsn, _)| lsn.number().get());
+        // Before the next file is sent: whoever comes to that one knows where this one ends.
         self.wal.last_number.store(last, Ordering::Release);
+        // The sealer hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
+        self.to_syncer
+            .try_send(Arc::clone(&spare.wal))
+            .map_err(|_| AppendError::Failed)?;
         let filled = std::mem::replace(&mut self.map, spare.writer);
         let roll = Roll {
             filled,

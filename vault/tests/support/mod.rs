@@ -1,30 +1,20 @@
-//! A ledger in memory and small helpers for the tests of the vault.
+//! A ledger that can fail and small helpers for the tests of the vault.
 #![allow(dead_code)] // each test binary uses a part of it
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, State};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
-use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    DataDir, Disposition, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry, Vault, VaultOptions,
+    DataDir, Disposition, Identity, NodeSet, ReplicaSet, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry,
+    Vault, VaultOptions,
 };
-
-#[derive(Clone, Default)]
-struct Records {
-    segments: BTreeMap<SegmentId, KnownSegment>,
-    next: BTreeMap<ShardId, u32>,
-    epoch: u64,
-    mood: Mood,
-    held: Option<SegmentId>,
-    seals_left: Option<u32>,
-    clock: Option<ClockMark>,
-    rolls: Vec<(Option<SegmentId>, SegmentId)>,
-}
+use uuid::Uuid;
 
 /// How a ledger answers.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -45,12 +35,12 @@ impl Mood {
         matches!(self, Self::Refusing | Self::Dead)
     }
 
-    fn answer(self, command: &'static str, id: SegmentId) -> Result<(), LedgerError> {
+    fn answer(self, command: &'static str, id: Option<SegmentId>) -> Result<(), LedgerError> {
         match self {
             Self::Willing => Ok(()),
             Self::Refusing | Self::Unheard | Self::Dead => Err(LedgerError {
                 command,
-                id: Some(id),
+                id,
                 why: format!("the test says: {self:?}"),
                 disposition: if self == Self::Dead {
                     Disposition::Fatal
@@ -62,18 +52,96 @@ impl Mood {
     }
 }
 
-/// Outlives the vaults that use it, as the catalogue does.
-#[derive(Default)]
-pub(crate) struct MemoryLedger(Mutex<Records>);
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    mood: Mood,
+    held: Option<SegmentId>,
+    seals_left: Option<u32>,
+}
 
-impl MemoryLedger {
+impl Faults {
+    /// Counts a seal, and refuses it where no more are to be taken.
+    fn take_seal(&mut self, sealed: Option<SegmentId>) -> Result<(), LedgerError> {
+        match &mut self.seals_left {
+            Some(0) if sealed.is_some() => return Mood::Refusing.answer("seal", sealed),
+            Some(left) if sealed.is_some() => *left -= 1,
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// A catalogue in memory that outlives the vaults that use it, and what the test has go wrong before it is asked.
+pub(crate) struct FaultyLedger {
+    catalogue: Arc<dyn Catalogue>,
+    ledger: Arc<dyn Ledger>,
+    faults: Mutex<Faults>,
+    rolls: Mutex<Vec<(Option<SegmentId>, SegmentId)>>,
+}
+
+impl Default for FaultyLedger {
+    fn default() -> Self {
+        let identity = Identity {
+            cluster_id: ClusterId(Uuid::nil()),
+            node_id: NodeId::FIRST,
+            storage_uuid: Uuid::nil(),
+        };
+        Self::over(MemoryCatalogue::new(identity))
+    }
+}
+
+impl FaultyLedger {
+    fn over(catalogue: MemoryCatalogue) -> Self {
+        let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
+        let ledger = catalogue.ledger();
+        Self {
+            catalogue,
+            ledger,
+            faults: Mutex::default(),
+            rolls: Mutex::default(),
+        }
+    }
+
+    /// The ledger of node 2, as node 1 of its cluster has sealed these segments, with copies on both.
+    pub(crate) fn of_the_second_node(sealed: &[SealRecord]) -> Arc<Self> {
+        let first = Self::default();
+        let (first_id, second_id) = (NodeId::FIRST, NodeId::FIRST.checked_next().unwrap());
+        let identity = Identity {
+            node_id: second_id,
+            storage_uuid: Uuid::from_bytes([2; 16]),
+            ..first.catalogue.identity()
+        };
+        let register = Command::RegisterNode {
+            storage_uuid: identity.storage_uuid,
+            at_ns: 1,
+        };
+        first.catalogue.submit(Actor::Node, register).unwrap();
+        let epoch = first.next_epoch();
+        for record in sealed {
+            let open = OpenRecord {
+                id: record.id,
+                epoch,
+                file_uuid: FileUuid(Uuid::from_bytes([9; 16])),
+                replicas: ReplicaSet::new(NodeSet::of(second_id), 2).unwrap(),
+            };
+            first.roll(None, &open).unwrap();
+            let holders = NodeSet::from_nodes([first_id, second_id]).unwrap();
+            first.seal_segment(&SealRecord { holders, ..*record }).unwrap();
+        }
+        let state = first.catalogue.read(State::clone);
+        Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))
+    }
+
     pub(crate) fn be(&self, mood: Mood) {
-        self.0.lock().unwrap().mood = mood;
+        self.faults.lock().unwrap().mood = mood;
     }
 
     /// Another ledger with the same records.
     pub(crate) fn copy(&self) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
+        let state = self.catalogue.read(State::clone);
+        let copy = Self::over(MemoryCatalogue::with_state(self.catalogue.identity(), state));
+        *copy.faults.lock().unwrap() = *self.faults.lock().unwrap();
+        Arc::new(copy)
     }
 
     /// Its record of segment `index` of shard 0.
@@ -83,128 +151,97 @@ impl MemoryLedger {
 
     /// From now on it does not let go of this one.
     pub(crate) fn hold(&self, id: SegmentId) {
-        self.0.lock().unwrap().held = Some(id);
+        self.faults.lock().unwrap().held = Some(id);
     }
 
     /// Takes so many more seals, and then refuses them until it is told otherwise.
     pub(crate) fn seal_only(&self, seals: Option<u32>) {
-        self.0.lock().unwrap().seals_left = seals;
+        self.faults.lock().unwrap().seals_left = seals;
     }
 
     /// Every roll that it was asked for: the segment that it sealed, and the one that it opened.
     pub(crate) fn rolls(&self) -> Vec<(Option<SegmentId>, SegmentId)> {
-        self.0.lock().unwrap().rolls.clone()
+        self.rolls.lock().unwrap().clone()
     }
 
     pub(crate) fn next_epoch(&self) -> Epoch {
-        let mut r = self.0.lock().unwrap();
-        r.epoch += 1;
-        Epoch::new(r.epoch).unwrap()
+        self.catalogue.node_up(Uuid::new_v4(), None).unwrap()
     }
-}
 
-impl MemoryLedger {
+    /// Grants epochs until this one is granted.
+    pub(crate) fn grant_up_to(&self, epoch: Epoch) {
+        while self.catalogue.newest_epoch() < Some(epoch) {
+            self.next_epoch();
+        }
+    }
+
     /// Takes over from `other` that segment `index` of shard 0 is open.
     pub(crate) fn take_open(&self, other: &Self, index: SegmentIndex) {
-        let theirs = other.0.lock().unwrap().clone();
-        let found = theirs
-            .segments
-            .values()
-            .find(|s| s.id().index == index)
-            .copied()
-            .unwrap();
-        let mut ours = self.0.lock().unwrap();
-        ours.segments.insert(found.id(), found);
-        ours.next.insert(found.id().shard, index.get());
-        ours.epoch = theirs.epoch;
+        let Some(KnownSegment::Open(open)) = other.records_of(index) else {
+            panic!("segment {index} is not open there");
+        };
+        self.grant_up_to(open.epoch);
+        self.ledger.roll(None, &open).unwrap();
+    }
+
+    /// Has the catalogue asked, unless the test says that it does not answer. The vault never asks for what it refuses.
+    fn ask(
+        &self,
+        command: &'static str,
+        id: Option<SegmentId>,
+        ask: impl FnOnce(&dyn Ledger) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let mood = self.faults.lock().unwrap().mood;
+        if !mood.changes_nothing() {
+            ask(self.ledger.as_ref()).expect("the vault asks for what is allowed");
+        }
+        mood.answer(command, id)
     }
 }
 
-impl Ledger for MemoryLedger {
+impl Ledger for FaultyLedger {
     fn known(&self) -> Vec<KnownSegment> {
-        self.0.lock().unwrap().segments.values().copied().collect()
+        self.ledger.known()
     }
 
     fn next_index(&self, shard: ShardId) -> SegmentIndex {
-        SegmentIndex::new(self.0.lock().unwrap().next.get(&shard).map_or(1, |i| i + 1)).unwrap()
+        self.ledger.next_index(shard)
     }
 
     fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
-        if let Some(seal) = seal {
-            self.seal_segment(seal)?;
-        }
-        let mut r = self.0.lock().unwrap();
-        r.rolls.push((seal.map(|seal| seal.id), open.id));
-        if r.mood.changes_nothing() || r.segments.get(&open.id) == Some(&KnownSegment::Open(*open)) {
-            return r.mood.answer("open", open.id);
-        }
-        let next = r.next.entry(open.id.shard).or_default();
-        assert!(open.id.index.get() > *next, "an index is never used twice");
-        *next = open.id.index.get();
-        r.segments.insert(open.id, KnownSegment::Open(*open));
-        r.mood.answer("open", open.id)
+        self.faults.lock().unwrap().take_seal(seal.map(|seal| seal.id))?;
+        self.rolls.lock().unwrap().push((seal.map(|seal| seal.id), open.id));
+        self.ask("roll", Some(open.id), |ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
-        let mut r = self.0.lock().unwrap();
-        if r.mood.changes_nothing() {
-            return r.mood.answer("seal", seal.id);
-        }
-        match &mut r.seals_left {
-            Some(0) => return Mood::Refusing.answer("seal", seal.id),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        match r.segments.get(&seal.id) {
-            Some(KnownSegment::Open(_)) => {}
-            Some(KnownSegment::Sealed(before)) => {
-                assert_eq!(before.digest, seal.digest, "a sealed segment never changes")
-            }
-            Some(KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) => panic!("sealed after its end"),
-            None => panic!("sealed without being opened"),
-        }
-        r.segments.insert(seal.id, KnownSegment::Sealed(*seal));
-        r.mood.answer("seal", seal.id)
+        self.faults.lock().unwrap().take_seal(Some(seal.id))?;
+        self.ask("seal", Some(seal.id), |ledger| ledger.seal_segment(seal))
     }
 
-    fn trim_segment(&self, id: SegmentId, _: TrimReason) -> Result<(), LedgerError> {
-        let mut r = self.0.lock().unwrap();
-        if r.held == Some(id) {
-            return Mood::Refusing.answer("trim", id);
+    fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
+        if self.faults.lock().unwrap().held == Some(id) {
+            return Mood::Refusing.answer("trim", Some(id));
         }
-        if !r.mood.changes_nothing() {
-            r.segments.insert(id, KnownSegment::Trimmed(id));
-        }
-        r.mood.answer("trim", id)
+        self.ask("trim", Some(id), |ledger| ledger.trim_segment(id, why))
     }
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
-        let mut r = self.0.lock().unwrap();
-        for id in segments {
-            if r.mood.changes_nothing() {
-                return r.mood.answer("unlinked", *id);
-            }
-            let was = r.segments.remove(id);
-            assert!(
-                matches!(was, Some(KnownSegment::Trimmed(_)) | None),
-                "only what is trimmed goes"
-            );
-        }
-        Ok(())
+        self.ask("unlinked", segments.first().copied(), |ledger| {
+            ledger.unlinked(segments)
+        })
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.0.lock().unwrap().segments.insert(id, KnownSegment::Lost(id));
-        Ok(())
+        self.ledger.mark_lost(id)
     }
 
     fn clock(&self) -> Option<ClockMark> {
-        self.0.lock().unwrap().clock
+        self.ledger.clock()
     }
 
     fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
-        self.0.lock().unwrap().clock = Some(mark);
-        Ok(())
+        self.ledger.keep_clock(mark)
     }
 }
 
@@ -235,7 +272,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-pub(crate) fn open(path: &Path, ledger: &Arc<MemoryLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
+pub(crate) fn open(path: &Path, ledger: &Arc<FaultyLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
     let data = DataDir::open(path, true).unwrap();
     let seams = (0..options.shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
     Vault::open(

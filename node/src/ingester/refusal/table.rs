@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::Refusal;
+use super::reason::Refusal;
 use crate::limits::RETRY_DELAY_SECONDS;
 
 /// All forms of one refusal.
@@ -47,11 +47,11 @@ pub(super) fn answer_to(refusal: Refusal) -> Cow<'static, Answer> {
 
 impl Answer {
     fn new(refusal: Refusal) -> Self {
-        let wording = refusal.wording();
+        let code = refusal.codes().0 as u8;
         let message = refusal.to_string();
-        let retry_info = wording.retry.then(retry_info);
-        let status = status(wording.code as u8, &message, retry_info.as_deref());
-        let json = serde_json::json!({ "code": wording.code as u8, "message": message });
+        let retry_info = refusal.is_temporary().then(retry_info);
+        let status = status(code, &message, retry_info.as_deref());
+        let json = serde_json::json!({ "code": code, "message": message });
         Self {
             grpc_message: HeaderValue::from_str(&message).expect("our messages are printable ASCII"),
             grpc_retry: retry_info.map(|info| (binary(&status), binary(&info))),

@@ -1,12 +1,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use gophership_proto::otlp::json::JsonReason;
+use gophership_proto::otlp::json::{JsonFault, JsonReason};
 use gophership_proto::otlp::skim::must_skim;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use prost::Message;
 
 use super::*;
+use crate::ingester::reply::ReplyBody;
 
 /// google.rpc.Status, written down a second time.
 #[derive(Clone, PartialEq, Message)]
@@ -194,7 +195,7 @@ fn what_is_not_grpc_is_answered_in_plain_text() {
             (status, None)
         );
         assert_eq!(header(&response, "content-type"), Some("text/plain; charset=utf-8"));
-        assert_eq!(body(response), refusal.wording().message);
+        assert_eq!(body(response), refusal.message());
     }
 }
 

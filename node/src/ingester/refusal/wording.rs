@@ -2,23 +2,9 @@
 
 use std::fmt;
 
-use gophership_proto::otlp::json::{JsonFault, JsonReason};
-use gophership_proto::otlp::skim::{SkimError, SkimErrorKind};
 use http::{HeaderValue, StatusCode};
 
-use super::Refusal;
-
-pub(super) const NO_SKIM_ERROR: SkimError = SkimError {
-    kind: SkimErrorKind::Truncated,
-    offset: 0,
-};
-
-pub(super) const NO_JSON_FAULT: JsonFault = JsonFault {
-    reason: JsonReason::Syntax,
-    field: None,
-    line: 0,
-    column: 0,
-};
+use super::reason::Refusal;
 
 /// The gRPC codes that a refusal may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,203 +31,103 @@ impl Code {
     }
 }
 
-/// What a refusal says.
-pub(super) struct Wording {
-    /// The metric's label.
-    label: &'static str,
-    pub(super) code: Code,
-    pub(super) http: StatusCode,
-    /// Whether the client is invited to try again.
-    pub(super) retry: bool,
-    /// Plain ASCII without `%`, so that it needs no escape in a header or in JSON.
-    pub(super) message: &'static str,
-}
-
 impl Refusal {
     /// The metric's label: constant, in snake case.
     #[must_use]
     pub const fn label(self) -> &'static str {
-        self.wording().label
+        match self {
+            Self::Budget => "budget",
+            Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
+            Self::NoSpare => "no_spare",
+            Self::Stalled => "stalled",
+            Self::Failed => "failed",
+            Self::TooLarge => "too_large",
+            Self::InflatesTooLarge => "inflates_too_large",
+            Self::ReadTimeout => "read_timeout",
+            Self::Malformed(_) => "malformed",
+            Self::MalformedJson(_) => "malformed_json",
+            Self::NotInflatable => "not_inflatable",
+            Self::UnknownCompression => "unknown_compression",
+            Self::NoCompressionNamed => "no_compression_named",
+            Self::BadFlag => "bad_flag",
+            Self::Truncated => "truncated",
+            Self::NoMessage => "no_message",
+            Self::ExtraMessage => "extra_message",
+            Self::ContentType => "content_type",
+            Self::LogsOnly => "logs_only",
+            Self::UnknownPath => "unknown_path",
+            Self::Method => "method",
+            Self::NotHttp2 => "not_http2",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BadHead => "bad_head",
+            Self::Origin => "origin",
+        }
     }
 
     /// Whether the reason passes by itself, so that the client is invited to try again.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
-        self.wording().retry
+        matches!(self.codes().0, Code::Unavailable)
     }
 
-    pub(super) const fn wording(self) -> Wording {
+    /// The code of gRPC and the status of HTTP.
+    pub(super) const fn codes(self) -> (Code, StatusCode) {
         use StatusCode as Http;
-        let (label, code, http, message) = match self {
-            Self::Budget => (
-                "budget",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "the memory budget is taken: try again",
-            ),
-            Self::Busy => (
-                "busy",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "the node is sent more than it can take in: try again",
-            ),
-            Self::DiskFull => (
-                "disk_full",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "the disk is at its limit: try again",
-            ),
-            Self::NoSpare => (
-                "no_spare",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "no WAL file is ready: try again",
-            ),
-            Self::Stalled => (
-                "stalled",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "the disk did not sync in time; whether it will is unknown: try again",
-            ),
-            Self::Failed => (
-                "failed",
-                Code::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                "this node's write-ahead log has failed: try another node",
-            ),
-            Self::TooLarge => (
-                "too_large",
-                Code::ResourceExhausted,
-                Http::PAYLOAD_TOO_LARGE,
-                "the message is larger than ingest.max_message",
-            ),
-            Self::InflatesTooLarge => (
-                "inflates_too_large",
-                Code::ResourceExhausted,
-                Http::PAYLOAD_TOO_LARGE,
-                "the message is larger than ingest.max_message once inflated",
-            ),
-            Self::ReadTimeout => (
-                "read_timeout",
-                Code::DeadlineExceeded,
-                Http::REQUEST_TIMEOUT,
-                "the message was not complete within ingest.read_timeout",
-            ),
-            Self::Malformed(_) => (
-                "malformed",
-                Code::InvalidArgument,
-                Http::BAD_REQUEST,
-                "not an OTLP logs request",
-            ),
-            Self::MalformedJson(_) => (
-                "malformed_json",
-                Code::InvalidArgument,
-                Http::BAD_REQUEST,
-                "not an OTLP/JSON logs request",
-            ),
-            Self::NotInflatable => (
-                "not_inflatable",
-                Code::InvalidArgument,
-                Http::BAD_REQUEST,
-                "the compressed data is damaged or cut short",
-            ),
-            Self::UnknownCompression => (
-                "unknown_compression",
-                Code::Unimplemented,
-                Http::UNSUPPORTED_MEDIA_TYPE,
-                "this compression is not known here: use gzip or zstd",
-            ),
-            Self::NoCompressionNamed => (
-                "no_compression_named",
-                Code::Internal,
-                Http::BAD_REQUEST,
-                "the message is flagged as compressed, but there is no grpc-encoding",
-            ),
-            Self::BadFlag => (
-                "bad_flag",
-                Code::Internal,
-                Http::BAD_REQUEST,
-                "the compressed flag is neither 0 nor 1",
-            ),
-            Self::Truncated => (
-                "truncated",
-                Code::InvalidArgument,
-                Http::BAD_REQUEST,
-                "the body ends before the message does",
-            ),
-            Self::NoMessage => (
-                "no_message",
-                Code::Unimplemented,
-                Http::BAD_REQUEST,
-                "a request has one message, and this one has none",
-            ),
-            Self::ExtraMessage => (
-                "extra_message",
-                Code::Unimplemented,
-                Http::BAD_REQUEST,
-                "a request has one message, and this one has more",
-            ),
-            Self::ContentType => (
-                "content_type",
-                Code::Internal,
-                Http::UNSUPPORTED_MEDIA_TYPE,
-                "unknown content-type: OTLP/gRPC is application/grpc, OTLP/HTTP is application/x-protobuf or application/json",
-            ),
-            Self::LogsOnly => (
-                "logs_only",
-                Code::Unimplemented,
-                Http::NOT_FOUND,
-                "this node takes logs only",
-            ),
-            Self::UnknownPath => (
-                "unknown_path",
-                Code::Unimplemented,
-                Http::NOT_FOUND,
-                "not served here: logs go to POST /v1/logs",
-            ),
-            Self::Method => (
-                "method",
-                Code::Unimplemented,
-                Http::METHOD_NOT_ALLOWED,
-                "only POST is allowed here",
-            ),
-            Self::NotHttp2 => (
-                "not_http2",
-                Code::Unimplemented,
-                Http::BAD_REQUEST,
-                "this port takes OTLP/gRPC over HTTP/2; OTLP/HTTP has a port of its own (listeners.otlp_http)",
-            ),
-            Self::HeadTooLarge => (
-                "head_too_large",
-                Code::InvalidArgument,
-                Http::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the headers, or the path, are longer than 16 KiB",
-            ),
-            Self::BadHead => (
-                "bad_head",
-                Code::InvalidArgument,
-                Http::BAD_REQUEST,
-                "this is not HTTP/1.1",
-            ),
-            Self::Origin => (
-                "origin",
-                Code::InvalidArgument,
-                Http::FORBIDDEN,
-                "pages of this origin may not send logs: it is not in listeners.otlp_http.cors",
-            ),
-        };
-        Wording {
-            label,
-            code,
-            http,
-            retry: matches!(code, Code::Unavailable),
-            message,
+        match self {
+            Self::Budget | Self::Busy | Self::DiskFull | Self::NoSpare | Self::Stalled | Self::Failed => {
+                (Code::Unavailable, Http::SERVICE_UNAVAILABLE)
+            }
+            Self::TooLarge | Self::InflatesTooLarge => (Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE),
+            Self::ReadTimeout => (Code::DeadlineExceeded, Http::REQUEST_TIMEOUT),
+            Self::Malformed(_) | Self::MalformedJson(_) | Self::NotInflatable | Self::Truncated | Self::BadHead => {
+                (Code::InvalidArgument, Http::BAD_REQUEST)
+            }
+            Self::UnknownCompression => (Code::Unimplemented, Http::UNSUPPORTED_MEDIA_TYPE),
+            Self::NoCompressionNamed | Self::BadFlag => (Code::Internal, Http::BAD_REQUEST),
+            Self::NoMessage | Self::ExtraMessage | Self::NotHttp2 => (Code::Unimplemented, Http::BAD_REQUEST),
+            Self::ContentType => (Code::Internal, Http::UNSUPPORTED_MEDIA_TYPE),
+            Self::LogsOnly | Self::UnknownPath => (Code::Unimplemented, Http::NOT_FOUND),
+            Self::Method => (Code::Unimplemented, Http::METHOD_NOT_ALLOWED),
+            Self::HeadTooLarge => (Code::InvalidArgument, Http::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::Origin => (Code::InvalidArgument, Http::FORBIDDEN),
         }
     }
 
-    /// Whether it says more than its wording, so that its answer is made each time.
-    pub(super) const fn has_detail(self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::MalformedJson(_))
+    /// Plain ASCII without `%`, so that it needs no escape in a header or in JSON.
+    pub(super) const fn message(self) -> &'static str {
+        match self {
+            Self::Budget => "the memory budget is taken: try again",
+            Self::Busy => "the node is sent more than it can take in: try again",
+            Self::DiskFull => "the disk is at its limit: try again",
+            Self::NoSpare => "no WAL file is ready: try again",
+            Self::Stalled => "the disk did not sync in time; whether it will is unknown: try again",
+            Self::Failed => "this node's write-ahead log has failed: try another node",
+            Self::TooLarge => "the message is larger than ingest.max_message",
+            Self::InflatesTooLarge => "the message is larger than ingest.max_message once inflated",
+            Self::ReadTimeout => "the message was not complete within ingest.read_timeout",
+            Self::Malformed(_) => "not an OTLP logs request",
+            Self::MalformedJson(_) => "not an OTLP/JSON logs request",
+            Self::NotInflatable => "the compressed data is damaged or cut short",
+            Self::UnknownCompression => "this compression is not known here: use gzip or zstd",
+            Self::NoCompressionNamed => "the message is flagged as compressed, but there is no grpc-encoding",
+            Self::BadFlag => "the compressed flag is neither 0 nor 1",
+            Self::Truncated => "the body ends before the message does",
+            Self::NoMessage => "a request has one message, and this one has none",
+            Self::ExtraMessage => "a request has one message, and this one has more",
+            Self::ContentType => {
+                "unknown content-type: OTLP/gRPC is application/grpc, OTLP/HTTP is application/x-protobuf or application/json"
+            }
+            Self::LogsOnly => "this node takes logs only",
+            Self::UnknownPath => "not served here: logs go to POST /v1/logs",
+            Self::Method => "only POST is allowed here",
+            Self::NotHttp2 => {
+                "this port takes OTLP/gRPC over HTTP/2; OTLP/HTTP has a port of its own (listeners.otlp_http)"
+            }
+            Self::HeadTooLarge => "the headers, or the path, are longer than 16 KiB",
+            Self::BadHead => "this is not HTTP/1.1",
+            Self::Origin => "pages of this origin may not send logs: it is not in listeners.otlp_http.cors",
+        }
     }
 }
 
@@ -250,7 +136,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Malformed(error) => error.fmt(f),
             Self::MalformedJson(fault) => fault.fmt(f),
-            other => f.write_str(other.wording().message),
+            other => f.write_str(other.message()),
         }
     }
 }

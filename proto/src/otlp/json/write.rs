@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Error, Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::super::ENTRY_NAME;
 use super::super::skim::must_skim;
 use super::super::wire::{self, DELIMITED, FIXED32, FIXED64, RECURSION_LIMIT, VARINT};
 use super::WriteError;
@@ -75,7 +76,7 @@ impl Serialize for Line<'_> {
         }
         .serialize_fields(&mut map)?;
         if let Some(entry) = self.entry {
-            map.serialize_entry("x-gophership-entry", entry)?;
+            map.serialize_entry(ENTRY_NAME, entry)?;
         }
         map.end()
     }

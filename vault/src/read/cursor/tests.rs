@@ -11,11 +11,14 @@ fn give(lsns: &[(u32, u32)]) {
     let dir = tempfile::tempdir().unwrap();
     let parts = CursorParts {
         data: dir.path().to_path_buf(),
-        node: NodeId::FIRST,
-        table: Arc::default(),
+        holdings: Arc::new(Holdings::default()),
         quarantine: Arc::new(Quarantine::open(dir.path()).unwrap()),
     };
-    let mut cursor = ShardCursor::new(parts, ShardId::new(0), Some(lsn(2, 3)), Some(lsn(2, 9)), TimeRange::ALL);
+    let log = LogId {
+        node: NodeId::FIRST,
+        shard: ShardId::new(0),
+    };
+    let mut cursor = ShardCursor::new(parts, log, Some(lsn(2, 3)), Some(lsn(2, 9)), TimeRange::ALL);
     let meta = EntryMeta {
         received_ns: 1,
         min_event_ns: 1,

@@ -1,4 +1,4 @@
-//! The answer to `VerifySegment`: a whole read of one file, reported as it goes.
+//! Verification of a segment: a whole read of its file, reported as it goes.
 //!
 //! **Invariant.** I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call needs, and ends its wait when its client goes away.
 
@@ -12,12 +12,11 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault::{SegmentFault, Vault, VerifyReport};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tonic::Status;
 
-use super::convert::vault_status;
+use super::error::OperateError;
 use super::limits::VERIFIES_MAX;
 
-type Message = Result<v1::VerifyProgress, Status>;
+type Message = Result<v1::VerifyProgress, OperateError>;
 
 /// The places for verifications: their own, since each may wait for as long as the zone is red.
 #[derive(Clone, Debug)]
@@ -33,12 +32,9 @@ impl Verifies {
     }
 
     /// A place, or the refusal where none is free.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!(
-                "{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one"
-            ))
-        })
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, OperateError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| OperateError::TooManyVerifications)
     }
 }
 
@@ -78,8 +74,8 @@ pub(super) fn verify(
             return Some((Ok(progress), Some((shown, verifying))));
         }
         let result = match verifying.await {
-            Ok(report) => report.map(|report| result(&report)).map_err(|e| vault_status(&e)),
-            Err(error) => Err(Status::internal(format!("the verification ended abruptly: {error}"))),
+            Ok(report) => report.map(|report| result(&report)).map_err(OperateError::from),
+            Err(error) => Err(OperateError::VerificationEnded(error)),
         };
         Some((result, None))
     })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tonic::Status;
 
+use super::error::OperateError;
 use super::limits::BLOCKING_CALLS_MAX;
 
 /// The places for blocking calls of one kind.
@@ -24,7 +24,10 @@ impl Blocking {
     }
 
     /// Runs `call` on a thread that may wait, once a place is free.
-    pub(super) async fn run<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, OperateError> {
         let place = Arc::clone(&self.places)
             .acquire_owned()
             .await
@@ -33,7 +36,6 @@ impl Blocking {
             let _place = place;
             call()
         });
-        done.await
-            .map_err(|error| Status::internal(format!("the call ended abruptly: {error}")))
+        done.await.map_err(OperateError::Ended)
     }
 }

@@ -7,7 +7,7 @@
 //! - I1: what cannot be read limits nothing: a machine without cgroups or `/proc` still starts.
 //! - I2: every level from the process's own group up to the mount's root counts; the smallest limit holds.
 //!
-//! Not here: what is made of it (`settings.rs`).
+//! Not here: what is made of it (`config/settings.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};

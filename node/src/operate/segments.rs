@@ -1,4 +1,4 @@
-//! The answers to `ListSegments` and `DescribeSegment`.
+//! Segments: listed, described, sealed, given up.
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
@@ -6,17 +6,20 @@ use gophership_vault::ids::{Lsn, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
 use tokio::time::Instant;
-use tonic::Status;
 
-use super::context::ControlContext;
-use super::convert::{segment_id, segment_ref, shard_id, time_range, vault_status};
+use super::error::OperateError;
 use super::limits::{SEAL_LOOK, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
+use super::shown::{segment_ref, time_range};
+use crate::context::NodeContext;
 
-/// One page of the list.
-pub(super) fn list(context: &ControlContext, asked: v1::ListSegmentsRequest) -> Result<v1::ListSegmentsReply, Status> {
-    let shard = asked.shard.map(shard_id).transpose()?;
-    let after = asked.after.map(segment_id).transpose()?;
-    let limit = match asked.limit as usize {
+/// One page of the list: of one shard or all, behind `after`, at most `limit` of them (0: as many as there may be).
+pub(super) fn list(
+    context: &NodeContext,
+    shard: Option<ShardId>,
+    after: Option<SegmentId>,
+    limit: u32,
+) -> v1::ListSegmentsReply {
+    let limit = match limit as usize {
         0 => SEGMENTS_PER_PAGE,
         limit => limit.min(SEGMENTS_PER_PAGE),
     };
@@ -46,17 +49,17 @@ pub(super) fn list(context: &ControlContext, asked: v1::ListSegmentsRequest) -> 
         segments.push(row);
     }
     let next = wanted.peek().and(segments.last()).and_then(|last| last.segment);
-    Ok(v1::ListSegmentsReply { segments, next })
+    v1::ListSegmentsReply { segments, next }
 }
 
 /// One segment, read from its file.
-pub(super) fn describe(context: &ControlContext, id: SegmentId) -> Result<v1::SegmentDetail, Status> {
-    let detail = context.vault.describe(id).map_err(|e| vault_status(&e))?;
+pub(super) fn describe(context: &NodeContext, id: SegmentId) -> Result<v1::SegmentDetail, OperateError> {
+    let detail = context.vault.describe(id)?;
     let path = context.vault.segment_file(id).display().to_string();
     Ok(detail_of(context, id, detail, path))
 }
 
-fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, path: String) -> v1::SegmentDetail {
+fn detail_of(context: &NodeContext, id: SegmentId, detail: SegmentDetail, path: String) -> v1::SegmentDetail {
     let SegmentDetail {
         record,
         header,
@@ -103,34 +106,29 @@ fn detail_of(context: &ControlContext, id: SegmentId, detail: SegmentDetail, pat
 
 /// Gives up a segment that cannot be read.
 pub(super) fn forget(
-    context: &ControlContext,
+    context: &NodeContext,
     id: SegmentId,
     accept_loss: bool,
     by: &str,
-) -> Result<v1::SegmentSummary, Status> {
+) -> Result<v1::SegmentSummary, OperateError> {
     if !accept_loss {
-        return Err(Status::failed_precondition(format!(
-            "what is in segment {id} would be passed over by every exporter and replay, for good: say --accept-loss. Its files stay"
-        )));
+        return Err(OperateError::ForgetLoses { segment: id });
     }
-    context.vault.give_up(id).map_err(|e| vault_status(&e))?;
+    context.vault.give_up(id)?;
     tracing::warn!(segment = %id, by, "segment.forget.done");
     Ok(summary(context, id, &SegmentState::Lost))
 }
 
 /// Seals what takes entries now, and waits until that is done.
 pub(super) async fn seal(
-    context: &ControlContext,
-    asked: v1::SealSegmentsRequest,
+    context: &NodeContext,
+    shard: Option<ShardId>,
     by: &str,
-) -> Result<v1::SealSegmentsReply, Status> {
-    let shard = asked.shard.map(shard_id).transpose()?;
+) -> Result<v1::SealSegmentsReply, OperateError> {
     if let Some(wanted) = shard
         && !context.vault.marks().iter().any(|(shard, ..)| *shard == wanted)
     {
-        return Err(Status::not_found(format!(
-            "there is no shard {wanted} that takes entries"
-        )));
+        return Err(OperateError::NoSuchShard { shard: wanted });
     }
     let segments = context.vault.seal_open(shard);
     let names: Vec<String> = segments.iter().map(ToString::to_string).collect();
@@ -142,9 +140,7 @@ pub(super) async fn seal(
     let until = Instant::now() + SEAL_PATIENCE;
     while let Some(id) = segments.iter().find(|id| open(id)) {
         if Instant::now() >= until {
-            return Err(Status::unavailable(format!(
-                "segment {id} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
-            )));
+            return Err(OperateError::NotSealedYet { segment: *id });
         }
         tokio::time::sleep(SEAL_LOOK).await;
     }
@@ -156,7 +152,7 @@ pub(super) async fn seal(
     })
 }
 
-fn summary(context: &ControlContext, id: SegmentId, state: &SegmentState) -> v1::SegmentSummary {
+fn summary(context: &NodeContext, id: SegmentId, state: &SegmentState) -> v1::SegmentSummary {
     let (state, bad_ranges) = match state {
         SegmentState::Sealed(record) => return sealed(record),
         SegmentState::Open => (v1::SegmentState::Open, 0),

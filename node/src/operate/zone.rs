@@ -1,16 +1,15 @@
-//! The zone, as the control service shows and forces it.
+//! The zone: shown, forced, given back to the controller.
 
 use std::time::Instant;
 
-use gophership_catalogue::Command;
+use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1;
 use gophership_somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
 use gophership_vault::time::now_unix_nano;
 use serde::{Deserialize, Serialize};
-use tonic::Status;
 
-use super::context::ControlContext;
-use super::convert;
+use super::error::OperateError;
+use crate::context::NodeContext;
 use crate::stochastic::{Environment, Pressure, full};
 
 /// Under which name the catalogue keeps an override.
@@ -26,7 +25,7 @@ struct Kept {
 }
 
 /// Forces the zone again that was forced when the node was stopped.
-pub fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &ZoneCell) {
+pub(crate) fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &ZoneCell) {
     let kept = catalogue.read(|state| state.setting(SETTING).map(|s| s.value.clone()));
     let Some(kept) = kept else { return };
     let read = serde_json::from_str::<Kept>(&kept).ok();
@@ -46,29 +45,22 @@ pub fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &ZoneCell)
 }
 
 pub(super) fn set(
-    context: &ControlContext,
-    request: v1::SetOverrideRequest,
+    context: &NodeContext,
+    zone: Zone,
+    reason: String,
     by: String,
-) -> Result<v1::ZoneStatus, Status> {
-    let zone = match request.zone() {
-        v1::Zone::Green => Zone::Green,
-        v1::Zone::Yellow => Zone::Yellow,
-        v1::Zone::Red => Zone::Red,
-        v1::Zone::Unspecified => return Err(Status::invalid_argument("a zone is missing: green, yellow or red")),
-    };
-    if request.reason.trim().is_empty() {
-        return Err(Status::invalid_argument(
-            "a reason is missing: it is shown until the override is cleared",
-        ));
+) -> Result<v1::ZoneStatus, OperateError> {
+    if reason.trim().is_empty() {
+        return Err(OperateError::NoReason);
     }
     let kept = Kept {
         zone: zone.label().to_owned(),
-        reason: request.reason,
+        reason,
         by,
         set_ns: now_unix_nano(),
     };
-    let value = serde_json::to_string(&kept).map_err(|e| Status::internal(e.to_string()))?;
-    keep(context, Some(value))?;
+    let value = serde_json::to_string(&kept).map_err(OperateError::Unwritable)?;
+    keep(context, Some(value), &kept.by)?;
     let forced = Override {
         zone,
         reason: kept.reason,
@@ -79,26 +71,24 @@ pub(super) fn set(
     Ok(status(context))
 }
 
-pub(super) fn clear(context: &ControlContext, by: &str) -> Result<v1::ZoneStatus, Status> {
-    keep(context, None)?;
+pub(super) fn clear(context: &NodeContext, by: &str) -> Result<v1::ZoneStatus, OperateError> {
+    keep(context, None, by)?;
     context.zone.clear(by, Instant::now());
     Ok(status(context))
 }
 
-fn keep(context: &ControlContext, value: Option<String>) -> Result<(), Status> {
+fn keep(context: &NodeContext, value: Option<String>, by: &str) -> Result<(), OperateError> {
     let command = Command::SetConfig {
         key: SETTING.to_owned(),
         value,
         at_ns: now_unix_nano(),
+        seen: None,
     };
-    context
-        .catalogue
-        .submit(command)
-        .map(drop)
-        .map_err(|e| convert::catalogue_status(&e))
+    context.catalogue.submit(Actor::operator(by), command)?;
+    Ok(())
 }
 
-pub(super) fn status(context: &ControlContext) -> v1::ZoneStatus {
+pub(super) fn status(context: &NodeContext) -> v1::ZoneStatus {
     let now = Instant::now();
     let at = context.zone.status(now);
     let environment = context.environment.load();

@@ -1,4 +1,4 @@
-//! The answer to `Status`, put together from the vault, the catalogue and ingest.
+//! The status of the node, put together from the vault, the catalogue and ingest.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,13 @@ use gophership_proto::control::v1;
 use gophership_vault::ids::{SegmentIndex, ShardId};
 use gophership_vault::{DiskTier, SegmentState, ShardStatus, VaultStatus};
 
-use super::context::ControlContext;
-use super::convert;
-use super::snapshot::{IngestSnapshot, Latencies, ShardIngest};
 use super::{exporters, zone};
+use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
+use crate::replay::lsn_shown;
 
 /// The status of a node. It may wait for a lock, and not for long.
 #[must_use]
-pub fn status(context: &ControlContext) -> v1::StatusReply {
+pub(crate) fn status(context: &NodeContext) -> v1::StatusReply {
     let identity = context.vault.identity();
     let vault = context.vault.status();
     let ingest = (context.ingest)();
@@ -78,8 +77,8 @@ fn histogram(latencies: &Latencies) -> v1::LatencyHistogram {
     }
 }
 
-fn shards(context: &ControlContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
-    let segments = context.vault.segments();
+fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
+    let segments = context.vault.own_segments();
     let mut open: HashMap<ShardId, SegmentIndex> = HashMap::new();
     for (id, state) in &segments {
         if *state == SegmentState::Open {
@@ -98,8 +97,8 @@ fn shard(shard: &ShardStatus, first_open: Option<&SegmentIndex>, taken: Option<&
     let current = shard.written.map(|lsn| lsn.index()).or(first_open.copied());
     v1::ShardStatus {
         shard: shard.shard.get().into(),
-        written_lsn: shard.written.map(convert::lsn),
-        durable_lsn: shard.acked.map(convert::lsn),
+        written_lsn: shard.written.map(lsn_shown),
+        durable_lsn: shard.acked.map(lsn_shown),
         segment_index: current.map_or(0, SegmentIndex::get),
         accepted_records: taken.map_or(0, |t| t.records),
         accepted_entries: taken.map_or(0, |t| t.entries),

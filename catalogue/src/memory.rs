@@ -1,0 +1,61 @@
+//! A catalogue in memory: the pure transition over a state, for tests and benches of every crate.
+//!
+//! **Invariant** I1: it answers as every other catalogue does; what it forgets at the end of its process it alone
+//! forgets.
+
+use std::sync::{PoisonError, RwLock};
+
+use gophership_vault::Identity;
+
+use crate::apply::apply;
+use crate::catalogue::Catalogue;
+use crate::command::{Command, Reply, Request};
+use crate::error::CatalogueError;
+use crate::state::State;
+
+/// A catalogue that keeps nothing on a disk.
+#[derive(Debug)]
+pub struct MemoryCatalogue {
+    identity: Identity,
+    state: RwLock<State>,
+}
+
+impl MemoryCatalogue {
+    /// A catalogue that knows its own node and nothing else.
+    ///
+    /// # Panics
+    /// If `identity` is not that of node 1: other numbers are granted by a catalogue that is there already.
+    pub fn new(identity: Identity) -> Self {
+        let mut state = State::default();
+        let register = Command::RegisterNode {
+            storage_uuid: identity.storage_uuid,
+            at_ns: 0,
+        };
+        let granted = apply(&mut state, &register);
+        assert_eq!(granted, Ok(Reply::Registered(identity.node_id)));
+        Self::with_state(identity, state)
+    }
+
+    /// A catalogue that knows what `state` says.
+    pub fn with_state(identity: Identity, state: State) -> Self {
+        Self {
+            identity,
+            state: RwLock::new(state),
+        }
+    }
+}
+
+impl Catalogue for MemoryCatalogue {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(apply(&mut state, &request.command)?)
+    }
+
+    fn view(&self, f: &mut dyn FnMut(&State)) {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner));
+    }
+}

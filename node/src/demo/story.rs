@@ -1,0 +1,127 @@
+//! What the demonstration does, in order, and what happened.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::child::{self, Child};
+use super::exported::{self, Seen};
+use super::load::{Load, Outcomes};
+use super::replayed;
+use super::sink::Sink;
+use super::verdict::{self, Verdict};
+
+/// How many times the node is killed.
+const KILLS: usize = 2;
+/// How long the load runs before each kill, and after the last.
+const RUN: Duration = Duration::from_millis(2000);
+
+/// What happened, for the report.
+pub(crate) struct Story {
+    pub(crate) outcomes: Outcomes,
+    pub(crate) replay: Replay,
+    pub(crate) kills: Vec<Kill>,
+    pub(crate) load_time: Duration,
+    /// At the sink.
+    pub(crate) delivered: Verdict,
+    pub(crate) exported: Seen,
+    pub(crate) sink_down: Duration,
+    /// From the end of the load to the end of the debt.
+    pub(crate) debt_paid_after: Duration,
+}
+
+/// The replay at the end.
+pub(crate) struct Replay {
+    pub(crate) verdict: Verdict,
+    pub(crate) time: Duration,
+    pub(crate) bytes: u64,
+}
+
+/// One `kill -9`.
+pub(crate) struct Kill {
+    /// Acknowledgements before it, since the load began.
+    pub(crate) acks_before: u64,
+    /// Whether one came after it.
+    pub(crate) ack_after: bool,
+    /// From exec to ready, afterwards.
+    pub(crate) ready_again: Duration,
+}
+
+/// Does all of it; with `lose_one`, hides an acknowledged entry from the comparison.
+pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
+    let mut sink = Sink::new()?;
+    let plan = child::Plan::new(dir, sink.address)?;
+    sink.live()?;
+    eprintln!("a node on {}, its data in {}", plan.grpc, plan.data.display());
+    let mut node = started(&plan).await?;
+    let began = Instant::now();
+    let load = Load::start(plan.grpc);
+    let socket = plan.data.join("gophership.sock");
+    let (seen_enough, told) = tokio::sync::oneshot::channel();
+    let watched = tokio::spawn(exported::watch(socket.clone(), told));
+    tokio::time::sleep(RUN / 2).await;
+    eprintln!("the sink dies; the node goes on");
+    sink.die();
+    let down_since = Instant::now();
+    exported::pivoted(&socket).await;
+    let mut kills = Vec::new();
+    for n in 1..=KILLS {
+        tokio::time::sleep(RUN).await;
+        let acks_before = load.acks();
+        tokio::task::spawn_blocking(move || node.kill()).await??;
+        eprintln!("kill -9 number {n}, after {acks_before} acknowledged batches; starting it again");
+        node = started(&plan).await?;
+        kills.push((acks_before, node.ready_after, load.acks()));
+    }
+    tokio::time::sleep(RUN / 2).await;
+    eprintln!("the sink returns");
+    sink.live()?;
+    let sink_down = down_since.elapsed();
+    tokio::time::sleep(RUN / 2).await;
+    let acks_at_end = load.acks();
+    let outcomes = load.stop().await;
+    let load_time = began.elapsed();
+    let kill = |(acks_before, ready_again, acks_then)| Kill {
+        acks_before,
+        ack_after: acks_at_end > acks_then,
+        ready_again,
+    };
+
+    eprintln!("paying the debt");
+    let debt_paid_after = exported::paid(&socket).await?;
+    // The watcher ends only when it is told to.
+    let _ = seen_enough.send(());
+    let exported = watched.await?;
+    let delivered = verdict::compare(&outcomes.sent, &sink.taken());
+    let replay = replay(&socket, &outcomes, lose_one).await?;
+    node.stop()?;
+    Ok(Story {
+        outcomes,
+        replay,
+        kills: kills.into_iter().map(kill).collect(),
+        load_time,
+        delivered,
+        exported,
+        sink_down,
+        debt_paid_after,
+    })
+}
+
+/// Replays everything and compares it with what was sent.
+async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::Result<Replay> {
+    eprintln!("replaying everything, and comparing by hash");
+    let began = Instant::now();
+    let mut replayed = replayed::everything(socket).await?;
+    let time = began.elapsed();
+    let bytes = replayed.iter().map(|e| e.bytes).sum();
+    if lose_one {
+        verdict::hide_one_acked(&mut replayed, &outcomes.sent);
+    }
+    let verdict = verdict::compare(&outcomes.sent, &replayed);
+    Ok(Replay { verdict, time, bytes })
+}
+
+/// Starts the node on a thread that may wait, so that the load goes on meanwhile.
+async fn started(plan: &child::Plan) -> anyhow::Result<Child> {
+    let plan = plan.clone();
+    tokio::task::spawn_blocking(move || Child::start(&plan)).await?
+}

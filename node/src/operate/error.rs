@@ -1,0 +1,170 @@
+//! Why a verb is not done.
+
+use gophership_catalogue::CatalogueError;
+use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::{Disposition, VaultError};
+use thiserror::Error;
+use tokio::task::JoinError;
+
+use super::limits::{SEAL_PATIENCE, VERIFIES_MAX};
+use crate::export::ExportError;
+use crate::replay::ReplayError;
+
+/// A verb was refused, or failed.
+#[derive(Debug, Error)]
+pub(crate) enum OperateError {
+    /// The vault's own.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The catalogue's own.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The exporters' own.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Replay's own.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// An override without a reason.
+    #[error("a reason is missing: it is shown until the override is cleared")]
+    NoReason,
+    /// An override cannot be written down.
+    #[error(transparent)]
+    Unwritable(serde_json::Error),
+    /// What is in a segment would be lost, and nobody said that it may be.
+    #[error(
+        "what is in segment {segment} would be passed over by every exporter and replay, for good: say --accept-loss. Its files stay"
+    )]
+    ForgetLoses {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// No shard of this number takes entries.
+    #[error("there is no shard {shard} that takes entries")]
+    NoSuchShard {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A seal takes longer than anybody waits.
+    #[error(
+        "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
+    )]
+    NotSealedYet {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// As many verifications as there may be are under way.
+    #[error("{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one")]
+    TooManyVerifications,
+    /// A thread ended abruptly.
+    #[error("the call ended abruptly: {0}")]
+    Ended(JoinError),
+    /// The thread of a verification ended abruptly.
+    #[error("the verification ended abruptly: {0}")]
+    VerificationEnded(JoinError),
+    /// The node ends, and with it what it was asked.
+    #[error("the node is stopping; {then}")]
+    Stopping {
+        /// What becomes of what was asked.
+        then: &'static str,
+    },
+}
+
+/// What kind of refusal or failure an error is, for a surface to choose its code by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// What was asked cannot be, whatever the node's state.
+    Invalid,
+    /// What it names is not there.
+    NotFound,
+    /// The node's state is against it.
+    Precondition,
+    /// It may be done later.
+    Unavailable,
+    /// A bound is reached.
+    Overloaded,
+    /// Damage was found.
+    Damaged,
+    /// The node is at fault.
+    Internal,
+}
+
+impl OperateError {
+    /// The kind of this error.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Vault(error) => of_vault(error),
+            Self::Catalogue(error) => of_catalogue(error),
+            Self::Export(error) => of_export(error),
+            Self::Replay(error) => of_replay(error),
+            Self::NoReason => Kind::Invalid,
+            Self::ForgetLoses { .. } => Kind::Precondition,
+            Self::NoSuchShard { .. } => Kind::NotFound,
+            Self::NotSealedYet { .. } | Self::Stopping { .. } => Kind::Unavailable,
+            Self::TooManyVerifications => Kind::Overloaded,
+            Self::Unwritable(_) | Self::Ended(_) | Self::VerificationEnded(_) => Kind::Internal,
+        }
+    }
+}
+
+fn of_vault(error: &VaultError) -> Kind {
+    match error {
+        VaultError::NoSuchSegment(_) => Kind::NotFound,
+        VaultError::NotSealed(_) | VaultError::NotUnreadable(_) => Kind::Precondition,
+        VaultError::Io { .. }
+        | VaultError::FolderSync { .. }
+        | VaultError::Damaged { .. }
+        | VaultError::Unreadable { .. }
+        | VaultError::Format { .. }
+        | VaultError::OfAnotherKind { .. }
+        | VaultError::BlockRefused { .. }
+        | VaultError::Ledger(_) => of_disposition(error.disposition()),
+    }
+}
+
+fn of_catalogue(error: &CatalogueError) -> Kind {
+    match error.disposition() {
+        // The state of the catalogue is against it, and not the words of the request.
+        Disposition::Invalid => Kind::Precondition,
+        other => of_disposition(other),
+    }
+}
+
+fn of_export(error: &ExportError) -> Kind {
+    match error {
+        ExportError::Unknown(_) | ExportError::NoSuchLetter { .. } => Kind::NotFound,
+        ExportError::TimeToCome => Kind::Invalid,
+        ExportError::Sink { .. }
+        | ExportError::SeekLoses { .. }
+        | ExportError::Configured(_)
+        | ExportError::NotConfigured(_)
+        | ExportError::ForgetLoses { .. } => Kind::Precondition,
+        ExportError::Recovering { .. } => Kind::Unavailable,
+        ExportError::Thread { .. } => Kind::Internal,
+        ExportError::Catalogue(error) => of_catalogue(error),
+    }
+}
+
+fn of_replay(error: &ReplayError) -> Kind {
+    match error {
+        ReplayError::Invalid(_) | ReplayError::Unresolvable { .. } => Kind::Invalid,
+        ReplayError::IntoSelf { .. } | ReplayError::Plaintext { .. } => Kind::Precondition,
+        ReplayError::TooMany { .. } => Kind::Overloaded,
+        ReplayError::NoSuchJob(_) => Kind::NotFound,
+        ReplayError::Catalogue(error) => of_catalogue(error),
+        ReplayError::Missing(_) => Kind::Damaged,
+        ReplayError::Stopping => Kind::Unavailable,
+        ReplayError::Ended(_) => Kind::Internal,
+    }
+}
+
+fn of_disposition(disposition: Disposition) -> Kind {
+    match disposition {
+        Disposition::Retry => Kind::Unavailable,
+        Disposition::Overloaded => Kind::Overloaded,
+        Disposition::Invalid => Kind::Invalid,
+        Disposition::Fenced => Kind::Precondition,
+        Disposition::Corrupt => Kind::Damaged,
+        Disposition::Fatal => Kind::Internal,
+    }
+}

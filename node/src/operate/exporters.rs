@@ -1,0 +1,143 @@
+//! Exporters: shown and steered.
+
+use gophership_catalogue::limits::DEAD_LETTERS_MAX;
+use gophership_proto::control::v1;
+use gophership_vault::SegmentState;
+use gophership_vault::ids::{Lsn, ShardId};
+
+use super::error::OperateError;
+use crate::context::NodeContext;
+use crate::export::{ExporterView, LaneState, SeekTo};
+use crate::replay::lsn_shown;
+
+pub(super) fn list(context: &NodeContext) -> Vec<v1::Exporter> {
+    let views = context.exporters.views().into_iter();
+    views.map(|view| shown(context, view)).collect()
+}
+
+/// An exporter as it is.
+pub(super) fn show(context: &NodeContext, name: &str) -> Result<v1::Exporter, OperateError> {
+    let view = context.exporters.view(name)?;
+    Ok(shown(context, view))
+}
+
+pub(super) fn set_paused(context: &NodeContext, name: &str, paused: bool, by: &str) -> Result<(), OperateError> {
+    Ok(context.exporters.set_paused(name, paused, by)?)
+}
+
+pub(super) fn forget(
+    context: &NodeContext,
+    name: &str,
+    accept_loss: bool,
+    by: &str,
+) -> Result<v1::ForgetExporterReply, OperateError> {
+    let lost = context.exporters.forget(name, accept_loss, by)?;
+    Ok(v1::ForgetExporterReply {
+        debt_entries: lost.debt_entries,
+        debt_bytes: lost.debt_bytes,
+        dead_letters: lost.dead_letters,
+    })
+}
+
+pub(super) fn seek(
+    context: &NodeContext,
+    name: &str,
+    to: SeekTo,
+    accept_loss: bool,
+    by: &str,
+) -> Result<(), OperateError> {
+    context.exporters.seek(name, to, accept_loss, by)?;
+    Ok(())
+}
+
+/// What of the vault at least one exporter owes: of each shard what lies behind the slowest of them.
+pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::DebtStatus> {
+    let views_of = context.exporters.views();
+    if views_of.is_empty() {
+        return None;
+    }
+    let mut debt = v1::DebtStatus {
+        oldest_unix_nano: views
+            .iter()
+            .map(|v| v.oldest_unix_nano)
+            .filter(|ns| *ns > 0)
+            .min()
+            .unwrap_or(0),
+        ..v1::DebtStatus::default()
+    };
+    let positions = views_of.iter().flat_map(|view| view.positions.iter().copied());
+    let mut slowest = std::collections::BTreeMap::<ShardId, Option<Lsn>>::new();
+    for (shard, done) in positions {
+        let place = slowest.entry(shard).or_insert(done);
+        *place = (*place).min(done);
+    }
+    for (shard, done) in slowest {
+        let owed = context.vault.debt(shard, done);
+        debt.bytes += owed.bytes;
+        debt.entries += owed.entries;
+        for (id, state) in context.vault.own_segments() {
+            if id.shard == shard
+                && done.is_none_or(|done| id.index > done.index())
+                && let SegmentState::Sealed(record) = state
+            {
+                debt.deferred_entries += record.stats.deferred;
+            }
+        }
+    }
+    Some(debt)
+}
+
+fn shown(context: &NodeContext, view: ExporterView) -> v1::Exporter {
+    let node = context.vault.identity().node_id.get();
+    let position = |(shard, done): (ShardId, Option<Lsn>)| v1::ExporterPosition {
+        node,
+        shard: shard.get().into(),
+        done_lsn: done.map(lsn_shown),
+    };
+    v1::Exporter {
+        name: view.name,
+        kind: view.kind.to_owned(),
+        endpoint: view.endpoint,
+        compression: view.compression.to_owned(),
+        state: state(view.state).into(),
+        since_unix_nano: view.since_ns,
+        last_answer: view.last_answer,
+        last_answer_unix_nano: view.last_answer_ns,
+        next_attempt_unix_nano: view.next_attempt_ns,
+        in_flight: view.in_flight,
+        debt_bytes: view.debt_bytes,
+        debt_entries: view.debt_entries,
+        oldest_unix_nano: view.oldest_ns,
+        sent_entries: view.sent_entries,
+        sent_records: view.sent_records,
+        sent_bytes: view.sent_bytes,
+        failed_requests: view.failed_requests,
+        retried_requests: view.retried_requests,
+        rejected_records: view.rejected_records,
+        split_requests: view.split_requests,
+        expired_entries: view.expired_entries,
+        malformed_entries: view.malformed_entries,
+        unreadable_stretches: view.unreadable_stretches,
+        given_up_entries: view.given_up_entries,
+        dropped_entries: view.dropped_entries,
+        waiting: view.waiting,
+        waiting_since_unix_nano: view.waiting_since_ns,
+        pivots: view.pivots,
+        dead_letters: view.dead_letters,
+        dead_letters_max: DEAD_LETTERS_MAX as u64,
+        positions: view.positions.into_iter().map(position).collect(),
+    }
+}
+
+fn state(state: LaneState) -> v1::ExporterState {
+    match state {
+        LaneState::Live => v1::ExporterState::Live,
+        LaneState::CatchingUp => v1::ExporterState::CatchingUp,
+        LaneState::Retrying => v1::ExporterState::Retrying,
+        LaneState::Waiting => v1::ExporterState::Waiting,
+        LaneState::Paused => v1::ExporterState::Paused,
+        LaneState::Full => v1::ExporterState::Full,
+        LaneState::Stopped => v1::ExporterState::Stopped,
+        LaneState::NotConfigured => v1::ExporterState::NotConfigured,
+    }
+}

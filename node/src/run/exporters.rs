@@ -1,0 +1,46 @@
+//! The exporters, started once their sinks are known not to be the node itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use gophership_somatic::{Throttle, ZoneCell};
+use gophership_vault::Vault;
+
+use crate::config::Config;
+use crate::export::{Cursors, ExportParts, Exporters};
+use crate::reload;
+
+pub(super) async fn start(
+    config: &Config,
+    vault: &Vault,
+    cursors: Arc<Cursors>,
+    zone: &Arc<ZoneCell>,
+    throttle: &Throttle,
+    memory: u64,
+) -> anyhow::Result<Arc<Exporters>> {
+    let parts = ExportParts {
+        configs: config.export.clone(),
+        vault: vault.clone(),
+        cursors,
+        throttle: throttle.clone(),
+        zone: Arc::clone(zone),
+        memory,
+        max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+    };
+    let unknown = reload::sinks(&config.export, &own_addresses(config)).await;
+    let unknown = unknown.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
+    let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
+    let exporters = started.context("starting the exporters panicked")??;
+    tokio::spawn(reload::look_again(
+        Arc::clone(&exporters),
+        unknown,
+        own_addresses(config),
+    ));
+    Ok(exporters)
+}
+
+/// Where the node takes OTLP.
+pub(super) fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+    vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address]
+}

@@ -1,0 +1,126 @@
+//! The ingest workers, and the sensor that merges what they publish.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use gophership_somatic::{Thresholds, ZoneCell};
+use gophership_vault::ShardWriter;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+
+use crate::buffer::{Budget, Rings};
+use crate::config::Config;
+use crate::export::Exporters;
+use crate::ingester::{self, Bell, IngestLimits, SensesSetup, Worker, WorkerSetup};
+use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
+
+/// Ingest, running.
+pub(super) struct Ingest {
+    pub(super) workers: Vec<Worker>,
+    pub(super) sensing: JoinHandle<()>,
+    /// The machine's pressure as last read.
+    pub(super) environment: Arc<ArcSwap<Environment>>,
+    /// Has the workers end their connections.
+    pub(super) drain: watch::Sender<bool>,
+}
+
+/// What ingest works on.
+pub(super) struct IngestParts<'a> {
+    pub(super) config: &'a Config,
+    /// Each shard's writer, and the bell that its syncer rings.
+    pub(super) shards: Vec<(ShardWriter, Bell)>,
+    pub(super) budget: &'a Arc<Budget>,
+    pub(super) zone: &'a Arc<ZoneCell>,
+    pub(super) exporters: &'a Arc<Exporters>,
+    /// Services of the gRPC port beside OTLP.
+    pub(super) routes: &'a Routes,
+}
+
+impl Ingest {
+    pub(super) fn start(parts: IngestParts<'_>) -> anyhow::Result<Self> {
+        let IngestParts {
+            config,
+            shards,
+            budget,
+            zone,
+            exporters,
+            routes,
+        } = parts;
+        let (drain, draining) = watch::channel(false);
+        let slots: Vec<Arc<WorkerSlot>> = shards.iter().map(|_| Arc::default()).collect();
+        let ends = shards.into_iter().zip(&slots).map(|((writer, bell), slot)| ShardEnd {
+            senses: SensesSetup {
+                slot: Arc::clone(slot),
+                zone: Arc::clone(zone),
+                every: config.zones.sense_every,
+            },
+            rings: exporters.rings(writer.shard()),
+            writer,
+            bell,
+        });
+        let workers = start_workers(config, ends.collect(), budget, routes, &draining)?;
+        let reader = EnvironmentReader::new("/".as_ref());
+        let sensor = Sensor::new(slots, Arc::clone(zone), thresholds(config), reader);
+        let environment = sensor.environment();
+        let (budget, exporters) = (Arc::clone(budget), Arc::clone(exporters));
+        let inputs = move || Inputs {
+            held_bytes: budget.held(),
+            budget_bytes: budget.limit(),
+            live_ring: exporters.ring_fill(),
+        };
+        Ok(Self {
+            workers,
+            sensing: tokio::spawn(sensor.run(inputs)),
+            environment,
+            drain,
+        })
+    }
+}
+
+pub(super) fn thresholds(config: &Config) -> Thresholds {
+    Thresholds {
+        yellow: config.zones.yellow,
+        red: config.zones.red,
+    }
+}
+
+/// A shard, as its worker gets it.
+struct ShardEnd {
+    writer: ShardWriter,
+    bell: Bell,
+    senses: SensesSetup,
+    rings: Rings,
+}
+
+fn start_workers(
+    config: &Config,
+    ends: Vec<ShardEnd>,
+    budget: &Arc<Budget>,
+    routes: &Routes,
+    drain: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<Worker>> {
+    let limits = IngestLimits {
+        max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+        read_timeout: config.ingest.read_timeout,
+        max_connection_age: config.ingest.max_connection_age,
+        origins: config.listeners.cors.clone(),
+    };
+    let start = |(number, end): (usize, ShardEnd)| {
+        let setup = WorkerSetup {
+            number,
+            core: ingester::core_of(number),
+            writer: end.writer,
+            bell: end.bell,
+            senses: end.senses,
+            rings: end.rings,
+            budget: Arc::clone(budget),
+            limits: limits.clone(),
+            routes: routes.clone(),
+            drain: drain.clone(),
+        };
+        Worker::start(setup).map_err(anyhow::Error::from)
+    };
+    ends.into_iter().enumerate().map(start).collect()
+}

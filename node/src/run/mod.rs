@@ -1,0 +1,164 @@
+//! `gophership run`: puts a node together, keeps it, and takes it apart.
+//!
+//! **Owns** the order of things. **Invariants.** I1: ports are open before the vault is, so that clients wait in the
+//! kernel and are not refused. I2: on SIGTERM the node is not ready first, then answers what it has read, then syncs;
+//! nothing need be sealed. I3: after a failed sync it ends by itself, with an error.
+//! **Not here**: any of the work.
+//!
+//! In the order in which they are needed:
+//!
+//! - `process`: the kernel, descriptors. `signals`: what ends a node, what has it reload.
+//! - `ports`: open before all else. `store`: what stands on disk.
+//! - `exporters`, `ingest`, `surfaces`: what runs over it.
+//! - `watch`: the look at itself. `shutdown`: the end.
+
+mod exporters;
+mod ingest;
+mod ports;
+mod process;
+mod shutdown;
+mod signals;
+mod store;
+mod surfaces;
+mod watch;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use gophership_somatic::{Throttle, ZoneCell};
+use tokio::sync::Mutex;
+use tokio::sync::watch::channel;
+use tonic_health::server::HealthReporter;
+
+use self::exporters::own_addresses;
+use self::ingest::{Ingest, IngestParts};
+use self::ports::Ports;
+use self::shutdown::{DRAIN_LIMIT, Shutdown, end_anyway};
+use self::signals::Signals;
+use self::store::Store;
+use self::surfaces::{Admin, tell_health};
+use self::watch::{End, watch_over};
+use crate::buffer::Budget;
+use crate::config::Config;
+use crate::ingester::{self, Bell, Worker};
+use crate::machine::Machine;
+use crate::node_state::{NodeState, Running};
+use crate::operate;
+use crate::readiness::Phase;
+use crate::reload::Reloader;
+
+/// Runs a node until SIGTERM or SIGINT. `file` is where `config` was read from; SIGHUP reads it again.
+///
+/// # Errors
+/// It could not start, or a sync failed while it ran.
+pub fn run(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
+    process::check_kernel()?;
+    process::take_descriptors();
+    let machine = Machine::detect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("control")
+        .build()
+        .context("cannot start the control runtime")?;
+    runtime.block_on(keep(config, file, &machine))
+}
+
+async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let ports = Ports::open(&config.listeners)?;
+    let certificates = ports.certificates();
+    let node = NodeState::new(config.node.name.clone());
+    node.set_tls(certificates.clone());
+    let started = start(config, machine, ports, &node).await?;
+
+    let reloader = Arc::new(Reloader {
+        file: file.map(Path::to_owned),
+        running: config.clone(),
+        exporters: Arc::clone(&started.shutdown.exporters),
+        certificates,
+        own: own_addresses(config),
+        turn: Mutex::default(),
+    });
+    let Started { shutdown, health } = started;
+    let end = watch_over(&node, &shutdown.vault, &health, &mut signals, &reloader).await;
+    node.set_phase(Phase::Draining);
+    tell_health(&health, false).await;
+    let delay = match end {
+        End::Told => config.shutdown_delay(),
+        End::Failed => Duration::ZERO,
+    };
+    tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
+    tokio::spawn(end_anyway(signals, delay + DRAIN_LIMIT));
+    tokio::time::sleep(delay).await;
+    shutdown.run().await
+}
+
+/// A node that serves.
+struct Started {
+    shutdown: Shutdown,
+    health: HealthReporter,
+}
+
+async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<NodeState>) -> anyhow::Result<Started> {
+    let (otlp, admin) = ports.apart();
+    let (stop, stopped) = channel(false);
+    let admin = Admin::start(admin, node, &stopped);
+    let shards = config.shards(machine);
+    let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+    let Store {
+        data_path,
+        catalogue,
+        cursors,
+        vault,
+        writers,
+    } = store::open(config, shards, &bells).await?;
+    let zone = Arc::new(ZoneCell::new(Instant::now()));
+    operate::restore_override(catalogue.as_ref(), &zone);
+    let throttle = Throttle::new(Arc::clone(&zone));
+    let for_export = config.export_budget(machine);
+    let exporters = exporters::start(config, &vault, cursors, &zone, &throttle, for_export).await?;
+    let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
+    let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
+    let (health, routes) = surfaces::beside_otlp()?;
+    let ingest = Ingest::start(IngestParts {
+        config,
+        shards: writers.into_iter().zip(bells).collect(),
+        budget: &budget,
+        zone: &zone,
+        exporters: &exporters,
+        routes: &routes,
+    })?;
+    let running = Running {
+        vault: vault.clone(),
+        catalogue,
+        budget,
+        exporters: Arc::clone(&exporters),
+        zone: Arc::clone(&zone),
+        environment: Arc::clone(&ingest.environment),
+        workers: ingest.workers.iter().map(Worker::counters).collect(),
+    };
+    let context = surfaces::context(config, node, &running, throttle)?;
+    node.set_running(running);
+    let control = surfaces::start_control(&data_path, context, &admin, &stopped)?;
+    let (close, closed) = channel(false);
+    let doors = ingest.workers.iter().map(Worker::door).collect();
+    let accepting = tokio::spawn(ingester::accept(otlp, doors, process::connections_max(), closed));
+    node.set_phase(Phase::Serving);
+    tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
+        otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
+    let shutdown = Shutdown {
+        ingest,
+        zone,
+        exporters,
+        vault,
+        close,
+        accepting,
+        stop,
+        cursors,
+        control,
+        admin: admin.served,
+    };
+    Ok(Started { shutdown, health })
+}

@@ -1,0 +1,90 @@
+//! The end of a node, in order: no new connections, what was read is answered, exporters, surfaces, the vault.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use gophership_somatic::ZoneCell;
+use gophership_vault::Vault;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::ingest::Ingest;
+use super::signals::Signals;
+use crate::admin::AdminError;
+use crate::export::Exporters;
+use crate::ingester::Worker;
+
+/// How long the node takes to end, at most, once it has stopped waiting for the balancer.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is to end.
+pub(super) struct Shutdown {
+    pub(super) ingest: Ingest,
+    pub(super) zone: Arc<ZoneCell>,
+    pub(super) exporters: Arc<Exporters>,
+    pub(super) vault: Vault,
+    /// Closes the ports that take OTLP.
+    pub(super) close: watch::Sender<bool>,
+    pub(super) accepting: JoinHandle<std::io::Result<()>>,
+    /// Ends what keeps the cursors, and the surfaces.
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) cursors: JoinHandle<()>,
+    pub(super) control: JoinHandle<std::io::Result<()>>,
+    pub(super) admin: JoinHandle<Result<(), AdminError>>,
+}
+
+impl Shutdown {
+    /// Ends all of it.
+    ///
+    /// # Errors
+    /// A part ended before its time, or a sync had failed.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        self.close.send_replace(true);
+        self.ingest.drain.send_replace(true);
+        let workers = self.ingest.workers;
+        let joined =
+            tokio::task::spawn_blocking(move || workers.into_iter().filter_map(Worker::join).collect::<Vec<_>>());
+        let writers = joined.await.context("waiting for the ingest workers")?;
+        self.ingest.sensing.abort();
+        self.zone.end();
+        let exporters = self.exporters;
+        tokio::task::spawn_blocking(move || exporters.stop())
+            .await
+            .context("the exporters did not stop")?;
+        self.stop.send_replace(true);
+        self.cursors.await.context("keeping the cursors panicked")?;
+        let (controlled, served, accepted) = (self.control.await, self.admin.await, self.accepting.await);
+        let failure = self.vault.failure();
+        let vault = self.vault;
+        tokio::task::spawn_blocking(move || vault.close(writers))
+            .await
+            .context("the vault did not close")?;
+        controlled
+            .context("the control service panicked")?
+            .context("the control socket")?;
+        served.context("the admin service panicked")??;
+        accepted.context("the acceptor panicked")?.context("the OTLP ports")?;
+        match failure {
+            None => {
+                tracing::info!("node.stop.done");
+                Ok(())
+            }
+            Some(why) => bail!(
+                "{why}\nThe node took nothing more and has ended. Everything acknowledged was synced before. Check the disk (dmesg, SMART), then start the node again: \
+                 it reads the log back from the disk and goes on"
+            ),
+        }
+    }
+}
+
+/// Ends the process when it is told so a second time, or when a clean end takes too long (a disk that hangs). What was acknowledged is synced, and what is not sealed is
+/// recovered at the next start.
+pub(super) async fn end_anyway(mut signals: Signals, limit: Duration) {
+    let why = tokio::select! {
+        () = signals.end() => "told to end twice",
+        () = tokio::time::sleep(limit) => "a clean end took too long",
+    };
+    tracing::warn!(why, "node.stop.cut_short");
+    std::process::exit(1);
+}

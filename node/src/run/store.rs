@@ -1,0 +1,112 @@
+//! What stands on disk: the data folder, the catalogue, the vault. Opened in this order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
+use uuid::Uuid;
+
+use crate::config::{self, Config};
+use crate::export::Cursors;
+use crate::ingester::Bell;
+
+/// What stands on disk, open.
+pub(super) struct Store {
+    pub(super) data_path: PathBuf,
+    pub(super) catalogue: Arc<dyn Catalogue>,
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) vault: Vault,
+    pub(super) writers: Vec<ShardWriter>,
+}
+
+/// Opens the store on a thread that may wait, so that probes are answered meanwhile.
+pub(super) async fn open(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
+    let (config, bells) = (config.clone(), bells.to_vec());
+    tokio::task::spawn_blocking(move || open_store(&config, shards, &bells))
+        .await
+        .context("opening the store panicked")?
+}
+
+fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
+    let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
+    data.make_room(shards, config.vault.segment_size)?;
+    let data_path = data.path().to_path_buf();
+    let catalogue = LocalCatalogue::open(&data_path.join("catalogue.redb"), data.identity())?;
+    let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
+    let seen = data.highest_epoch()?;
+    if seen > catalogue.newest_epoch() {
+        // It is an older copy: nobody knows how far exporters were that it does not know.
+        tracing::warn!(path = %data_path.display(), "catalogue.file.older");
+        catalogue.begin_unknown_exporters_at_oldest()?;
+    }
+    let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
+    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+    let ledger = catalogue.ledger();
+    let names = config.export.iter().map(|export| export.name.clone()).collect();
+    let cursors = Cursors::new(Arc::clone(&catalogue), names);
+    let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
+    Ok(Store {
+        data_path,
+        catalogue,
+        cursors,
+        vault,
+        writers,
+    })
+}
+
+fn vault_options(config: &Config, shards: u16, cursors: &Arc<Cursors>) -> VaultOptions {
+    VaultOptions {
+        shards,
+        segment_size: config.vault.segment_size,
+        segment_age: config.vault.segment_age,
+        spares: usize::from(config.vault.spares),
+        disk_limit: config.vault.disk_limit,
+        retention: config.vault.retention,
+        release: Release::By(Arc::clone(cursors) as _),
+        on_full: match config.vault.on_full {
+            config::OnFull::Refuse => OnFull::Refuse,
+            config::OnFull::DropOldest => OnFull::DropOldest,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
+
+    use super::*;
+    use crate::config::{Environment, load_text};
+    use crate::machine::Machine;
+
+    #[test]
+    fn an_older_copy_of_the_catalogue_has_unknown_exporters_begin_at_the_oldest_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "node: {{ data_dir: {:?} }}\nvault: {{ any_filesystem: true }}",
+            dir.path().join("data")
+        );
+        let machine = Machine {
+            cores: 1,
+            memory: 1 << 30,
+        };
+        let config = load_text(&text, &Environment::default(), &machine).unwrap();
+        let run = || {
+            let Store {
+                catalogue,
+                vault,
+                writers,
+                ..
+            } = open_store(&config, 1, &[Bell::default()]).unwrap();
+            vault.close(writers);
+            catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
+        };
+        assert!(!run());
+        let path = config.node.data_dir.join("catalogue.redb");
+        let older = std::fs::read(&path).unwrap();
+        assert!(!run(), "its own catalogue is none");
+        std::fs::write(&path, older).unwrap();
+        assert!(run());
+    }
+}

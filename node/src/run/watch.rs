@@ -1,0 +1,59 @@
+//! The look that a node takes at itself while it runs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gophership_vault::Vault;
+use tonic_health::server::HealthReporter;
+
+use super::signals::{Signals, Told};
+use super::surfaces::tell_health;
+use crate::node_state::NodeState;
+use crate::readiness::StallWatch;
+use crate::reload::Reloader;
+
+/// How often certificates that expire soon are warned of.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How often the node looks at itself.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Why a node ends.
+pub(super) enum End {
+    Told,
+    Failed,
+}
+
+/// Looks after the node until it is to end.
+pub(super) async fn watch_over(
+    node: &NodeState,
+    vault: &Vault,
+    health: &HealthReporter,
+    signals: &mut Signals,
+    reloader: &Arc<Reloader>,
+) -> End {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut days = tokio::time::interval(DAY);
+    let mut stalls = StallWatch::default();
+    let mut healthy = None;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::End => return End::Told,
+                Told::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
+            },
+            _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
+            _ = looks.tick() => {
+                let shards = vault.marks();
+                node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));
+                let ready = node.ready().is_ok();
+                if healthy != Some(ready) {
+                    tell_health(health, ready).await;
+                    healthy = Some(ready);
+                }
+                if vault.failure().is_some() {
+                    return End::Failed;
+                }
+            }
+        }
+    }
+}

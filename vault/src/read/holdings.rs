@@ -1,0 +1,444 @@
+//! The segments that this node holds, its own and copies of others', as this process knows them.
+//!
+//! **Invariants.** I1: the totals are those of the slots, at every change. I2: the order of trimming has every sealed
+//! segment once, by the time of its seal.
+//! **Not here**: what is on record (`ledger`), which the holdings follow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Disposition, VaultError};
+use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
+use crate::ledger::SealRecord;
+use crate::wal::file::WalFile;
+
+/// How often a wait for a recovery looks whether anybody still wants its end.
+const STOP_LOOK: Duration = Duration::from_millis(200);
+
+/// The state of a segment.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    /// Written by this boot: its WAL is the truth.
+    Live(Arc<WalFile>),
+    /// Left by an earlier boot, and being cut to its end.
+    Recovering,
+    /// It cannot be read now.
+    Unreadable {
+        /// The reason.
+        why: String,
+        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for
+        /// it.
+        sealed: Option<SealRecord>,
+    },
+    /// Complete.
+    Sealed(SealRecord),
+    /// Given up by an operator.
+    Lost,
+}
+
+impl Slot {
+    /// A segment that is not sealed, and cannot be read now.
+    pub(crate) fn unreadable(why: impl Into<String>) -> Self {
+        Self::Unreadable {
+            why: why.into(),
+            sealed: None,
+        }
+    }
+
+    /// The record of a sealed segment, whether or not its file can be read.
+    pub(crate) fn sealed(&self) -> Option<&SealRecord> {
+        match self {
+            Self::Sealed(record) => Some(record),
+            Self::Unreadable { sealed, .. } => sealed.as_ref(),
+            Self::Live(_) | Self::Recovering | Self::Lost => None,
+        }
+    }
+}
+
+/// The number of segments in each state, and the bytes of their files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) live: u64,
+    pub(crate) recovering: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) sealed: u64,
+    /// Bytes of the files of sealed segments that can be read.
+    pub(crate) sealed_bytes: u64,
+    /// Bytes of the files of all sealed segments.
+    pub(crate) stored_bytes: u64,
+}
+
+impl Totals {
+    /// The counts that a slot changes, each with what it adds.
+    fn parts(&mut self, slot: &Slot) -> [(&mut u64, u64); 3] {
+        let stored = slot.sealed().map_or(0, |record| record.stats.stored_bytes);
+        let readable = matches!(slot, Slot::Sealed(_));
+        let (state, one) = match slot {
+            Slot::Live(_) => (&mut self.live, 1),
+            Slot::Recovering => (&mut self.recovering, 1),
+            Slot::Unreadable { .. } => (&mut self.unreadable, 1),
+            Slot::Sealed(_) => (&mut self.sealed, 1),
+            Slot::Lost => (&mut self.live, 0),
+        };
+        [
+            (state, one),
+            (&mut self.sealed_bytes, if readable { stored } else { 0 }),
+            (&mut self.stored_bytes, stored),
+        ]
+    }
+
+    fn add(&mut self, slot: &Slot) {
+        for (count, more) in self.parts(slot) {
+            *count += more;
+        }
+    }
+
+    /// # Panics
+    /// When more goes than was there.
+    fn remove(&mut self, slot: &Slot) {
+        for (count, less) in self.parts(slot) {
+            *count = count
+                .checked_sub(less)
+                .expect("what goes from the totals was added to them");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Slots {
+    by_id: BTreeMap<SegmentId, Slot>,
+    totals: Totals,
+    /// The sealed segments by the time of their seal, oldest first.
+    by_age: BTreeSet<(u64, SegmentId)>,
+    /// No recovery runs any more, so that nothing moves on from [`Slot::Recovering`].
+    recovery_ended: bool,
+}
+
+impl Slots {
+    fn insert(&mut self, id: SegmentId, slot: Slot) {
+        self.remove(id);
+        self.totals.add(&slot);
+        if let Some(record) = slot.sealed() {
+            self.by_age.insert((record.sealed_ns, id));
+        }
+        self.by_id.insert(id, slot);
+    }
+
+    fn remove(&mut self, id: SegmentId) -> Option<Slot> {
+        let slot = self.by_id.remove(&id)?;
+        self.totals.remove(&slot);
+        if let Some(record) = slot.sealed() {
+            self.by_age.remove(&(record.sealed_ns, id));
+        }
+        Some(slot)
+    }
+
+    fn of_log(&self, log: LogId, from: SegmentIndex) -> impl Iterator<Item = (SegmentIndex, &Slot)> {
+        let range = self.by_id.range(log.segment(from)..=log.segment(Lsn::LAST.index()));
+        range.map(|(id, slot)| (id.index, slot))
+    }
+}
+
+/// What this node holds. Its lock is never taken on the reflex path.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    slots: Mutex<Slots>,
+    changed: Condvar,
+}
+
+impl Holdings {
+    /// The slots, whatever a thread that panicked left: each change is whole before the lock is let go.
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, id: SegmentId, slot: Slot) {
+        self.lock().insert(id, slot);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn remove(&self, id: SegmentId) -> Option<Slot> {
+        let removed = self.lock().remove(id);
+        self.changed.notify_all();
+        removed
+    }
+
+    pub(crate) fn get(&self, id: SegmentId) -> Option<Slot> {
+        self.lock().by_id.get(&id).cloned()
+    }
+
+    /// The number of segments in each state; it costs the same however many there are.
+    pub(crate) fn totals(&self) -> Totals {
+        self.lock().totals
+    }
+
+    /// Shows whether a sealed segment's file could be opened, and logs a change. That there are no descriptors for it says
+    /// nothing of the file.
+    pub(crate) fn opened(&self, id: SegmentId, opened: Result<(), &VaultError>) {
+        match opened {
+            Ok(()) if self.sealed_is_readable(id) => {
+                tracing::info!(segment = %id, "segment.file.readable");
+            }
+            Err(error)
+                if error.disposition() != Disposition::Overloaded
+                    && self.sealed_is_unreadable(id, &error.to_string()) =>
+            {
+                tracing::error!(segment = %id, %error, "segment.file.unreadable");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The sealed segments whose files could not be opened.
+    pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
+        let slots = self.lock();
+        if slots.totals.unreadable == 0 {
+            return Vec::new();
+        }
+        let records = slots.by_id.values().filter_map(|slot| match slot {
+            Slot::Unreadable { sealed, .. } => sealed.as_ref(),
+            Slot::Sealed(_) | Slot::Live(_) | Slot::Recovering | Slot::Lost => None,
+        });
+        records.map(|record| record.id).collect()
+    }
+
+    /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
+    pub(crate) fn sealed_is_unreadable(&self, id: SegmentId, why: &str) -> bool {
+        let mut slots = self.lock();
+        let Some(Slot::Sealed(record)) = slots.by_id.get(&id) else {
+            return false;
+        };
+        let (why, sealed) = (why.to_owned(), Some(*record));
+        slots.insert(id, Slot::Unreadable { why, sealed });
+        true
+    }
+
+    /// Shows a sealed segment as readable again; says whether it was not.
+    fn sealed_is_readable(&self, id: SegmentId) -> bool {
+        let mut slots = self.lock();
+        let Some(Slot::Unreadable {
+            sealed: Some(record), ..
+        }) = slots.by_id.get(&id)
+        else {
+            return false;
+        };
+        let record = *record;
+        slots.insert(id, Slot::Sealed(record));
+        true
+    }
+
+    /// Shows a segment that is not sealed as unreadable. One that an operator gave up stays so.
+    pub(crate) fn cannot_be_read(&self, id: SegmentId, why: String) {
+        let mut slots = self.lock();
+        if !matches!(slots.by_id.get(&id), Some(Slot::Lost)) {
+            slots.insert(id, Slot::unreadable(why));
+        }
+        drop(slots);
+        self.changed.notify_all();
+    }
+
+    /// Says that an operator gave the segment up.
+    pub(crate) fn is_lost(&self, id: SegmentId) -> bool {
+        matches!(self.lock().by_id.get(&id), Some(Slot::Lost))
+    }
+
+    /// Gives up a segment that cannot be read; says whether it was one.
+    pub(crate) fn unreadable_is_lost(&self, id: SegmentId) -> bool {
+        let mut slots = self.lock();
+        let is_unreadable = matches!(slots.by_id.get(&id), Some(Slot::Unreadable { .. }));
+        if is_unreadable {
+            slots.insert(id, Slot::Lost);
+        }
+        is_unreadable
+    }
+
+    /// Nobody recovers anything any more: who waits for that goes on without.
+    pub(crate) fn recovery_ended(&self) {
+        self.lock().recovery_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that nobody recovers anything any more.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.lock().recovery_ended
+    }
+
+    /// The first segment of `log` at or after `from`. Waits while that one is being recovered, until `stop` says so;
+    /// [`Slot::Recovering`] comes back only when that ended early.
+    pub(crate) fn at_or_after(
+        &self,
+        log: LogId,
+        from: SegmentIndex,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<(SegmentIndex, Slot)> {
+        let mut slots = self.lock();
+        loop {
+            let (index, slot) = slots.of_log(log, from).next()?;
+            if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
+                return Some((index, slot.clone()));
+            }
+            if stop() {
+                return None;
+            }
+            let waited = self.changed.wait_timeout(slots, STOP_LOOK);
+            slots = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The first segment of `log` at or after `from`, in whatever state.
+    pub(crate) fn now_at_or_after(&self, log: LogId, from: SegmentIndex) -> Option<(SegmentIndex, Slot)> {
+        let slots = self.lock();
+        slots
+            .of_log(log, from)
+            .next()
+            .map(|(index, slot)| (index, slot.clone()))
+    }
+
+    /// The newest segment of a log.
+    pub(crate) fn last(&self, log: LogId) -> Option<SegmentIndex> {
+        let slots = self.lock();
+        let upto = slots.by_id.range(..=log.segment(Lsn::LAST.index()));
+        upto.map(|(id, _)| *id)
+            .next_back()
+            .filter(|id| id.log() == log)
+            .map(|id| id.index)
+    }
+
+    /// The segments of `log` from `from` on, in order.
+    pub(crate) fn from(&self, log: LogId, from: SegmentIndex) -> Vec<(SegmentIndex, Slot)> {
+        let slots = self.lock();
+        slots
+            .of_log(log, from)
+            .map(|(index, slot)| (index, slot.clone()))
+            .collect()
+    }
+
+    /// All segments, in order.
+    pub(crate) fn all(&self) -> Vec<(SegmentId, Slot)> {
+        self.lock().by_id.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+    }
+
+    /// The records of sealed segments, oldest seal first, for as long as `wanted` says.
+    pub(crate) fn oldest_sealed(&self, mut wanted: impl FnMut(&SealRecord) -> bool) -> Vec<SealRecord> {
+        let slots = self.lock();
+        let records = slots
+            .by_age
+            .iter()
+            .filter_map(|(_, id)| slots.by_id.get(id)?.sealed().copied());
+        records.take_while(|record| wanted(record)).collect()
+    }
+
+    /// Every log of which there is a segment.
+    pub(crate) fn logs(&self) -> Vec<LogId> {
+        let slots = self.lock();
+        let mut logs = Vec::new();
+        let mut next = slots.by_id.keys().next();
+        while let Some(id) = next {
+            logs.push(id.log());
+            let behind = (
+                std::ops::Bound::Excluded(id.log().segment(Lsn::LAST.index())),
+                std::ops::Bound::Unbounded,
+            );
+            next = slots.by_id.range(behind).next().map(|(id, _)| id);
+        }
+        logs
+    }
+
+    /// Says that a segment of `log` waits for its recovery.
+    pub(crate) fn is_recovering(&self, log: LogId) -> bool {
+        let slots = self.lock();
+        slots.totals.recovering > 0
+            && slots
+                .of_log(log, SegmentIndex::FIRST)
+                .any(|(_, slot)| matches!(slot, Slot::Recovering))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::{Epoch, NodeId, ShardId};
+    use crate::ledger::SegmentStats;
+    use crate::replicas::NodeSet;
+
+    fn id(node: u32, shard: u16, index: u32) -> SegmentId {
+        SegmentId {
+            node: NodeId::new(node).unwrap(),
+            shard: ShardId::new(shard),
+            index: SegmentIndex::new(index).unwrap(),
+        }
+    }
+
+    fn record(id: SegmentId, sealed_ns: u64, stored_bytes: u64) -> SealRecord {
+        SealRecord {
+            id,
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                stored_bytes,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns,
+            holders: NodeSet::of(id.node),
+        }
+    }
+
+    #[test]
+    fn logs_of_several_nodes_are_kept_apart() {
+        let holdings = Holdings::default();
+        for at in [id(1, 0, 5), id(1, 1, 2), id(2, 0, 3), id(2, 0, 9)] {
+            holdings.set(at, Slot::Sealed(record(at, 1, 10)));
+        }
+        let log = |node, shard| id(node, shard, 1).log();
+        assert_eq!(holdings.logs(), [log(1, 0), log(1, 1), log(2, 0)]);
+        let last = |node, shard| holdings.last(log(node, shard)).map(SegmentIndex::get);
+        assert_eq!(
+            (last(1, 0), last(1, 1), last(2, 0), last(3, 0)),
+            (Some(5), Some(2), Some(9), None)
+        );
+        let next = |node, shard, from| {
+            let found = holdings.now_at_or_after(log(node, shard), SegmentIndex::new(from).unwrap());
+            found.map(|(index, _)| index.get())
+        };
+        assert_eq!((next(1, 0, 1), next(1, 0, 6), next(2, 0, 4)), (Some(5), None, Some(9)));
+        assert_eq!(holdings.from(log(2, 0), SegmentIndex::FIRST).len(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "was added")]
+    fn totals_that_would_go_below_nothing_are_a_bug() {
+        Totals::default().remove(&Slot::Recovering);
+    }
+
+    proptest! {
+        #[test]
+        fn i1_i2_the_totals_and_the_order_are_those_of_the_slots(
+            steps in prop::collection::vec((1..3u32, 1..5u32, 0..7u8, 0..5u64), 0..60)
+        ) {
+            let holdings = Holdings::default();
+            for (node, index, step, at) in steps {
+                let id = id(node, 0, index);
+                match step {
+                    0 => drop(holdings.remove(id)),
+                    1 => holdings.set(id, Slot::Recovering),
+                    2 => holdings.set(id, Slot::Sealed(record(id, at, at * 7))),
+                    3 => holdings.cannot_be_read(id, "?".to_owned()),
+                    4 => drop(holdings.sealed_is_unreadable(id, "?")),
+                    5 => drop(holdings.sealed_is_readable(id)),
+                    _ => drop(holdings.unreadable_is_lost(id)),
+                }
+                let all = holdings.all();
+                let mut totals = Totals::default();
+                all.iter().for_each(|(_, slot)| totals.add(slot));
+                prop_assert_eq!(holdings.totals(), totals);
+                let mut sealed: Vec<_> = all.iter().filter_map(|(_, slot)| slot.sealed()).collect();
+                sealed.sort_by_key(|record| (record.sealed_ns, record.id));
+                let oldest = holdings.oldest_sealed(|_| true);
+                prop_assert_eq!(oldest.iter().collect::<Vec<_>>(), sealed);
+            }
+        }
+    }
+}
