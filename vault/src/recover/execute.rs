@@ -43,7 +43,7 @@ pub(super) fn execute(
     );
     let mut reader = DiskReader::direct(&left.path)?;
     let copies = read_copies(&parts.data, report, plan)?;
-    quarantine(parts, left, &mut reader, report, plan)?;
+    quarantine_damage(parts, left, &mut reader, plan)?;
     if left.known.is_none() && !plan.is_empty() {
         return Err(VaultError::Damaged {
             path: left.path.clone(),
@@ -60,24 +60,30 @@ pub(super) fn execute(
         plan.keep.last().map(|kept| kept.last),
         "the segment ends where it was decided"
     );
+    // Until the new segment is whole the cuts have copies that a try after this one needs.
+    set_aside(parts, report, plan)?;
     seal(parts, left, &segment)
 }
 
-/// Quarantines what is damaged, and tells in the log of what was never synced.
-fn quarantine(
-    parts: &KeepParts,
-    left: &LeftWal,
-    reader: &mut DiskReader,
-    report: &SegmentReport,
-    plan: &Plan,
-) -> Result<(), VaultError> {
+/// Moves cuts into quarantine of which the disk may give more another time.
+fn set_aside(parts: &KeepParts, report: &SegmentReport, plan: &Plan) -> Result<(), VaultError> {
     let is_set_aside = |file| plan.set_aside.iter().any(|source| source.file == file);
     for cut in report.cuts.iter().filter(|cut| is_set_aside(cut.file)) {
         let path = cut.file.path(&parts.data, report.id);
         let why = "the disk did not give all of its pages, and the WAL file has lost entries".to_owned();
-        let reason = Quarantined::new(&path, 0, cut.len, left.id, None, why);
+        let reason = Quarantined::new(&path, 0, cut.len, report.id, None, why);
         parts.quarantine.keep_file(reason)?;
     }
+    Ok(())
+}
+
+/// Quarantines the bytes of the WAL file that are damaged, and tells in the log of those that were never synced.
+fn quarantine_damage(
+    parts: &KeepParts,
+    left: &LeftWal,
+    reader: &mut DiskReader,
+    plan: &Plan,
+) -> Result<(), VaultError> {
     for range in &plan.damage {
         match range.verdict {
             Verdict::Corrupt(why) => keep_bytes(parts, left, reader, range, why)?,
