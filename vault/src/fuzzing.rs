@@ -12,7 +12,8 @@ use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHe
 use crate::file_io::DiskReader;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
-use crate::recover::unsynced_tail::{Durable, judge_missing};
+use crate::recover::marks::Durable;
+use crate::recover::unsynced_tail::judge_missing;
 use crate::segment::block::{BlockBuilder, BlockFrame, DecodedBlock};
 use crate::segment::footer::{Footer, Hole, HoleReason};
 use crate::segment::frame::{self, FRAME_HEADER, Kind};
@@ -188,18 +189,21 @@ fn check_wal(bytes: &[u8], put: &BTreeMap<u32, Vec<u8>>) {
     });
     let found = found.expect("nothing refused an entry");
     assert_eq!(&got, put, "exactly the whole entries are found");
-    assert!(got.keys().all(|n| EntryNumber::new(*n).is_some_and(|n| found.has(n))));
+    let present = found.present.iter().flat_map(|(first, last)| first.get()..=last.get());
+    assert!(present.eq(got.keys().copied()), "the runs are the numbers found");
     assert!(
         found.bad.windows(2).all(|w| w[0].offset + w[0].len <= w[1].offset),
         "bad ranges follow each other"
     );
     for all in [false, true] {
         let to = found.marks.get(&SegmentIndex::FIRST).copied();
-        let holes = judge_missing(&found.present, Durable { to, all, end: None }, found.end_is_unread);
+        let next = got.keys().next_back().map_or(1, |last| last + 1);
+        let unread = EntryNumber::new(next).filter(|_| found.end_is_unread);
+        let holes = judge_missing(&found.present, Durable { to, all, end: None }, unread);
         assert!(
             holes
                 .iter()
-                .all(|h| h.first <= h.last && !found.has(h.first) && !found.has(h.last))
+                .all(|h| h.first <= h.last && got.range(h.first.get()..=h.last.get()).next().is_none())
         );
         assert!(holes.windows(2).all(|w| w[0].last < w[1].first));
     }

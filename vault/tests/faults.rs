@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -731,7 +732,7 @@ fn a_file_that_reads_otherwise_the_second_time_is_read_again() {
     std::fs::remove_dir_all(dir.path().join("segments/0000000001")).unwrap();
     fail::cfg("file.read", "return(000000000001.wal@8192-12288)").unwrap();
     // The disk gives the page again between the scan and the cut.
-    fail::cfg_callback("recovery.surveyed", || fail::remove("file.read")).unwrap();
+    fail::cfg_callback("recovery.reported", || fail::remove("file.read")).unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("its seal", || !sealed(&vault).is_empty());
     assert_eq!(payloads(&vault, 0), all);
@@ -743,10 +744,7 @@ fn what_the_wal_lost_is_waited_for_while_an_earlier_cut_cannot_be_opened() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
     let (ledger, all) = crashed(dir.path());
-    let wal = dir.path().join("wal/0000000001/0000/000000000001.wal");
-    let mut bytes = std::fs::read(&wal).unwrap();
-    bytes[8192..8300].fill(0x55);
-    std::fs::write(&wal, bytes).unwrap();
+    damage_wal(dir.path());
     fail::cfg("file.open", "return(000000000001.open)").unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("it to be shown", || vault.status().unreadable_segments == 1);
@@ -754,4 +752,88 @@ fn what_the_wal_lost_is_waited_for_while_an_earlier_cut_cannot_be_opened() {
     wait("its seal", || !sealed(&vault).is_empty());
     assert_eq!(payloads(&vault, 0), all);
     vault.close(writers);
+}
+
+/// Damages the WAL file of [`crashed`], so that entries are lost which the segment file cut from it has.
+fn damage_wal(dir: &std::path::Path) {
+    let wal = dir.join("wal/0000000001/0000/000000000001.wal");
+    let mut bytes = std::fs::read(&wal).unwrap();
+    bytes[8192..8300].fill(0x55);
+    std::fs::write(&wal, bytes).unwrap();
+}
+
+#[test]
+fn an_earlier_cut_that_reads_otherwise_the_second_time_is_read_again() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, all) = crashed(dir.path());
+    damage_wal(dir.path());
+    // The disk gives the cut when it is reported, and at the first try not when its entries are read.
+    let tries = AtomicUsize::new(0);
+    fail::cfg_callback("recovery.reported", || fail::remove("file.read")).unwrap();
+    fail::cfg_callback("recovery.decided", move || {
+        if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+            fail::cfg("file.read", "return(000000000001.open@0-1000000000)").unwrap();
+        }
+    })
+    .unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("its seal", || !sealed(&vault).is_empty());
+    assert_eq!(payloads(&vault, 0), all);
+    vault.close(writers);
+}
+
+#[test]
+fn an_earlier_cut_of_which_the_disk_does_not_give_what_is_lost_is_kept_whole() {
+    let _scenario = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, all) = crashed(dir.path());
+    damage_wal(dir.path());
+    fail::cfg("file.read", "return(000000000001.open@4096-1000000000)").unwrap();
+    let (vault, writers) = open(dir.path(), &ledger, &options(1));
+    wait("its seal", || !sealed(&vault).is_empty());
+    fail::remove("file.read");
+    let quarantined = vault.quarantined();
+    let cut = quarantined.iter().find(|q| q.file.ends_with("000000000001.open"));
+    assert!(
+        cut.is_some_and(|q| q.length > 0 && q.reason.contains("pages")),
+        "{quarantined:?}"
+    );
+    assert!(dir.path().join("quarantine/file-1-0-1.bin").exists());
+    let (entries, faults) = read(&vault, 0);
+    assert!(entries.len() < all.len() && entries.iter().all(|entry| all.contains(&entry.payload)));
+    let lost: u32 = faults
+        .iter()
+        .filter_map(|f| f.numbers)
+        .map(|(first, last)| last.get() - first.get() + 1)
+        .sum();
+    assert_eq!(
+        entries.len() + lost as usize,
+        all.len(),
+        "what is lost is reported: {faults:?}"
+    );
+    vault.close(writers);
+}
+
+#[test]
+fn a_recovery_that_is_tried_again_still_has_what_an_earlier_cut_gave() {
+    let _scenario = alone();
+    let [at_once, again] = ["off", "1*return->off"].map(|write| {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, all) = crashed(dir.path());
+        let wal = dir.path().join("wal/0000000001/0000/000000000001.wal");
+        let mut bytes = std::fs::read(&wal).unwrap();
+        bytes[8192..16384].fill(0x55);
+        std::fs::write(&wal, bytes).unwrap();
+        // One page of the cut cannot be read: it has some of the lost entries, and of others it has not.
+        fail::cfg("file.read", "return(000000000001.open@4096-8192)").unwrap();
+        fail::cfg("segment.write", write).unwrap();
+        let (vault, writers) = open(dir.path(), &ledger, &options(1));
+        wait("its seal", || !sealed(&vault).is_empty());
+        let (entries, faults) = read(&vault, 0);
+        assert!(!faults.is_empty() && entries.len() < all.len(), "some are lost");
+        vault.close(writers);
+        entries.into_iter().map(|e| e.payload).collect::<Vec<_>>()
+    });
+    assert_eq!(at_once, again);
 }

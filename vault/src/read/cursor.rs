@@ -415,6 +415,12 @@ impl ShardCursor {
     }
 
     fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
+        assert!(
+            lsn.index() == self.index && lsn.number() >= self.number && lsn <= self.until,
+            "a cursor at {} that goes to {} must not give {lsn}",
+            Lsn::at(self.index, self.number),
+            self.until
+        );
         match lsn.number().checked_next() {
             Some(next) => self.number = next,
             None => self.next_segment(),
@@ -554,3 +560,6 @@ impl Iterator for ShardCursor {
         self.step()
     }
 }
+
+#[cfg(test)]
+mod tests;

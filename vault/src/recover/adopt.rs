@@ -1,4 +1,5 @@
-//! Segment files that are complete although the record does not say so: the catalogue is an older copy than the log, or is made anew.
+//! Segment files that are complete although the record does not say so: the catalogue is an older copy than the log, or
+//! is made anew.
 
 use std::path::Path;
 
@@ -15,7 +16,8 @@ use crate::segment::segment_path;
 use crate::wal::file::wal_path;
 use crate::wal::scan::read_header;
 
-/// The record that the seal of a segment file would have made at `sealed_ns`, by its header and footer alone: damage in its blocks is found where they are read.
+/// The record that the seal of a segment file would have made at `sealed_ns`, by its header and footer alone: damage in
+/// its blocks is found where they are read.
 ///
 /// # Errors
 /// The file cannot be opened, or its header or footer is not whole.
@@ -51,8 +53,9 @@ fn damaged(path: &Path, what: &'static str) -> VaultError {
     }
 }
 
-/// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is whole: a WAL file goes only after its
-/// segment was sealed, so this record is older than the file. Damage in its blocks is found where they are read.
+/// Puts segments on record as sealed that are on record as open, whose WAL file is gone, and whose segment file is
+/// whole: a WAL file goes only after its segment was sealed, so this record is older than the file. Damage in its
+/// blocks is found where they are read.
 pub(crate) fn adopt_sealed(parts: &KeepParts, known: &[KnownSegment]) {
     let open = known.iter().filter_map(|k| match k {
         KnownSegment::Open(open) => Some(*open).filter(|open| open.id.node == parts.node),
@@ -71,7 +74,8 @@ fn is_unread(parts: &KeepParts, id: SegmentId) -> bool {
     matches!(parts.holdings.get(id), Some(Slot::Unreadable { sealed: None, .. }))
 }
 
-/// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is not it.
+/// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is
+/// not it.
 fn has_wal(parts: &KeepParts, open: &OpenRecord) -> bool {
     let path = wal_path(&parts.data, open.id);
     match DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader)) {

@@ -1,80 +1,89 @@
-//! Keeps the damaged bytes of a WAL file in quarantine, before the file goes.
+//! Tells damaged bytes of a WAL file that were durable, and go to quarantine, from those that were never synced. A pure
+//! function.
 
-use super::left::LeftWal;
-use super::recut::Copies;
-use crate::error::VaultError;
-use crate::file_io::DiskReader;
 use crate::ids::EntryNumber;
-use crate::keep::parts::KeepParts;
 use crate::limits::PAGE;
-use crate::read::quarantine::Quarantined;
-use crate::recover::unsynced_tail::Durable;
 use crate::segment::footer::{Hole, HoleReason};
-use crate::wal::scan::WalScan;
 
-/// Quarantines the byte ranges that were durable; says of the others that they were not.
-pub(super) fn keep_damaged(
-    parts: &KeepParts,
-    wal: &LeftWal,
-    reader: &mut DiskReader,
-    found: &WalScan,
-    judged: &[Hole],
-    durable: Durable,
-    copies: &Copies,
-) -> Result<(), VaultError> {
+use super::marks::Durable;
+use super::report::WalReport;
+use super::union::Kept;
+use super::unsynced_tail::judge_missing;
+
+/// Bytes of a WAL file that are not what an entry or a header should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DamagedRange {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    /// The entries that are missing for it, first and last.
+    pub(super) numbers: Option<(EntryNumber, EntryNumber)>,
+    pub(super) verdict: Verdict,
+}
+
+/// The meaning of damaged bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// The bytes were durable, and go to quarantine for this reason.
+    Corrupt(&'static str),
+    /// They were never synced, and go with their file.
+    Void,
+}
+
+/// Judges all that is damaged in a WAL file. An entry in `keep` is not missing, whichever file has it.
+pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept]) -> Vec<DamagedRange> {
+    let judged = judge_missing(&wal.scan.present, durable, wal.unread());
     let corrupt: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
-    for bad in &found.bad {
+    let mut damage = Vec::new();
+    for bad in &wal.scan.bad {
         let was_durable = match bad.missing {
             Some((first, last)) => corrupt.iter().any(|h| h.first <= last && first <= h.last),
             // An idle mark is gone. It was written before what follows it.
             None => durable.all || durable.to >= Some(bad.before),
         };
-        if was_durable {
-            let at = (bad.offset, bad.len);
-            keep_bytes(
-                parts,
-                wal,
-                reader,
-                at,
-                lost(bad.missing, copies),
-                "bytes of the WAL that were durable are not what was written",
-            )?;
+        let (numbers, verdict) = if was_durable {
+            let why = "bytes of the WAL that were durable are not what was written";
+            (lost(bad.missing, keep), Verdict::Corrupt(why))
         } else {
-            tracing::info!(segment = %wal.id, offset = bad.offset, bytes = bad.len, first = bad.missing.map(|(first, _)| first.get()), last = bad.missing.map(|(_, last)| last.get()), "wal.scan.void");
-        }
+            (bad.missing, Verdict::Void)
+        };
+        damage.push(DamagedRange {
+            offset: bad.offset,
+            len: bad.len,
+            numbers,
+            verdict,
+        });
     }
-    let last = found.present.last().map(|(_, last)| *last);
-    let Some(tail) = corrupt.last().filter(|h| {
-        last.is_none_or(|last| h.first > last) && found.bad.iter().all(|b| b.missing != Some((h.first, h.last)))
-    }) else {
-        return Ok(());
-    };
-    // The last durable entries are gone, and nothing after them says where they ended: a first stretch of what stands there is kept as a witness.
-    let len = reader.len().saturating_sub(found.end).min(PAGE * 16);
-    keep_bytes(
-        parts,
-        wal,
-        reader,
-        (found.end, len),
-        lost(Some((tail.first, tail.last)), copies),
-        "the last durable entries of the WAL are missing",
-    )
+    damage.extend(missing_tail(wal, &corrupt, keep));
+    damage.extend(wal.damaged_headers.iter().map(|at| DamagedRange {
+        offset: *at,
+        len: PAGE,
+        numbers: None,
+        verdict: Verdict::Corrupt("a header page of the WAL file is damaged; the other copy or the catalogue served"),
+    }));
+    damage
 }
 
-/// The numbers that are missing, unless copies of all of them are there.
-fn lost(missing: Option<(EntryNumber, EntryNumber)>, copies: &Copies) -> Option<(EntryNumber, EntryNumber)> {
-    missing.filter(|(first, last)| copies.range(*first..=*last).count() as u64 <= u64::from(last.get() - first.get()))
+/// The first pages behind the last entry, where the last durable entries are gone. They are a witness: nothing after
+/// them tells where the entries ended.
+fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept]) -> Option<DamagedRange> {
+    let last = wal.scan.present.last().map(|(_, last)| *last);
+    let tail = corrupt.last().filter(|h| {
+        last.is_none_or(|last| h.first > last) && wal.scan.bad.iter().all(|b| b.missing != Some((h.first, h.last)))
+    })?;
+    Some(DamagedRange {
+        offset: wal.scan.end,
+        len: wal.len.saturating_sub(wal.scan.end).min(PAGE * 16),
+        numbers: lost(Some((tail.first, tail.last)), keep),
+        verdict: Verdict::Corrupt("the last durable entries of the WAL are missing"),
+    })
 }
 
-pub(super) fn keep_bytes(
-    parts: &KeepParts,
-    wal: &LeftWal,
-    reader: &mut DiskReader,
-    (offset, len): (u64, u64),
-    numbers: Option<(EntryNumber, EntryNumber)>,
-    why: &str,
-) -> Result<(), VaultError> {
-    let bytes = reader.get_readable(offset, len);
-    let reason = Quarantined::new(&wal.path, offset, len, wal.id, numbers, why.to_owned());
-    parts.quarantine.keep("wal", &bytes, reason)
+/// The numbers that are missing, unless all of them are kept from elsewhere.
+fn lost(missing: Option<(EntryNumber, EntryNumber)>, keep: &[Kept]) -> Option<(EntryNumber, EntryNumber)> {
+    missing.filter(|(first, last)| {
+        let overlaps = keep.iter().map(|kept| (kept.first.max(*first), kept.last.min(*last)));
+        let found = overlaps.filter(|(first, last)| first <= last);
+        let count: u64 = found.map(|(first, last)| u64::from(last.get() - first.get()) + 1).sum();
+        count <= u64::from(last.get() - first.get())
+    })
 }

@@ -24,8 +24,8 @@ pub struct Inventory {
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// Reads the header of each WAL file, and header and footer of each segment file. Those that it calls sealed get the seal time `sealed_ns`: when they were
-/// sealed is not in the file, and a time too old would expire them.
+/// Reads the header of each WAL file, and header and footer of each segment file. Those that it calls sealed get the
+/// seal time `sealed_ns`: when they were sealed is not in the file, and a time too old would expire them.
 ///
 /// # Errors
 /// The folders cannot be listed.

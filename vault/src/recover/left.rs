@@ -1,6 +1,7 @@
 //! Files that earlier boots left: finds them, announces them to readers, and says what is not as the record has it.
 //!
-//! **Invariant** I1: a file goes only where a trim is on record; whatever else is not on record is kept and shown, at every start.
+//! **Invariant** I1: a file goes only where a trim is on record; whatever else is not on record is kept and shown, at
+//! every start.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -59,7 +60,8 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
     Ok(left)
 }
 
-/// The highest epoch that a WAL file of `node` carries: each boot leaves at least one. A header that cannot be read says nothing.
+/// The highest epoch that a WAL file of `node` carries: each boot leaves at least one. A header that cannot be read
+/// says nothing.
 pub(crate) fn highest_epoch(data: &Path, node: NodeId) -> Result<Option<Epoch>, VaultError> {
     let files = wal_files(data, node)?.into_iter();
     let headers = files.filter_map(|(path, _)| read_header(&mut file_io::DiskReader::cached(&path).ok()?).ok());

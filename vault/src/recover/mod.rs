@@ -1,17 +1,34 @@
-//! What earlier boots left: found, judged, sealed.
+//! What earlier boots left: found, reported, decided about, sealed. Recovery is of a segment.
 //!
-//! - `left`: the files that are there, and how they compare with the record.
-//! - `recovery`: each shard's WAL files are scanned, judged oldest first, cut to their end and sealed.
-//! - `unsynced_tail`: whether entries that are missing at a file's end were acknowledged, or never synced.
-//! - `recut`: a segment cut anew. `evidence`: damaged bytes put into quarantine before their file goes.
-//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: the files' own word, for a new record.
+//! - `left`: the WAL files that are there, and how they compare with the record.
+//! - `recovery`: each shard's files in their order, until all are done; `patience`: how long it waits for what passes.
+//! - `report`: what this disk holds of a segment, as plain values; `entries`: the entries of a file; `cuts`: segment
+//!   files that an earlier boot cut of a WAL file.
+//! - `decide`: what becomes of a segment, by the reports of all who hold something of it. It is made of pure functions:
+//!   `union` (the entries that are kept, and the files that have them), `marks` (the part that was synced),
+//!   `unsynced_tail` (missing numbers: corruption, or never synced), `evidence` (damaged bytes: to quarantine, or never
+//!   synced).
+//! - `execute`: does what was decided: quarantine, seal, removal; `recut`: the segment cut anew.
+//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: the files' own word,
+//!   for a new record.
+//!
+//! Terms: a *cut* is a segment file made of a WAL file, whole or not. A *copy* is an entry that the WAL has lost and a
+//! cut still has. A *hole* is a run of numbers that no file holds. *Void* is what was never synced.
 
 mod adopt;
+mod cuts;
+mod decide;
+mod entries;
 mod evidence;
+mod execute;
 mod inventory;
 mod left;
+pub(crate) mod marks;
+mod patience;
 mod recovery;
 mod recut;
+mod report;
+mod union;
 pub(crate) mod unsynced_tail;
 
 pub(crate) use adopt::adopt_sealed;

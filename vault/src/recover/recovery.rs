@@ -1,51 +1,45 @@
-//! Recovery of what earlier boots left: each WAL file is scanned, cut to its end, and sealed, while new files already take entries.
+//! Recovery of what earlier boots left: each WAL file is scanned, cut to its end, and sealed, while new files already
+//! take entries.
 //!
-//! **Invariants.** I1: the WAL is the truth until its segment is sealed; a segment file that is not on record is only asked for entries that the WAL has lost. I2: bytes that were durable and
-//! are damaged are kept in quarantine before the file they stand in goes. I3: what cannot be read is kept where it is, shown, tried again, and does not stop the rest. I4: all files of a
-//! shard are scanned before one of them is judged, they are judged oldest first, and a file goes only when every older one of its boot is done: durable marks speak of their own file
-//! and of older ones, so an interruption at any point leaves every mark that is still needed.
+//! **Invariants.** I1: the WAL is the truth until its segment is sealed; a segment file that is not on record is only
+//! asked for entries that the WAL has lost. I2: bytes that were durable and are damaged are kept in quarantine before
+//! the file they stand in goes. I3: what cannot be read is kept where it is, shown, tried again, and does not stop the
+//! rest. I4: all files of a shard are scanned before one of them is judged, they are judged oldest first, and a file
+//! goes only when every older one of its boot is done: durable marks speak of their own file and of older ones, so an
+//! interruption at any point leaves every mark that is still needed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fail::fail_point;
 
 use crate::error::{Disposition, VaultError};
-use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, Epoch, SegmentId, SegmentIndex, ShardId};
+use crate::file_io;
+use crate::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
-use crate::keep::sealer::{log_sealed, may_pass, put_in_place};
-use crate::ledger::{KnownSegment, SealRecord, TrimReason};
-use crate::limits::PAGE;
+use crate::keep::sealer::may_pass;
+use crate::ledger::KnownSegment;
 use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::recover::unsynced_tail::{Durable, judge_missing};
-use crate::replicas::NodeSet;
-use crate::segment::footer::HoleReason;
-use crate::segment::writer::FinishedSegment;
-use crate::segment::{open_path, segment_path};
-use crate::wal::header::{Tenant, WalHeader};
-use crate::wal::scan::{WalScan, damaged_headers, read_header, scan};
+use crate::segment::segment_path;
 
-use super::evidence::{keep_bytes, keep_damaged};
+use super::cuts::report_cuts;
+use super::decide::decide;
+use super::execute::execute;
 use super::left::LeftWal;
-use super::recut::{EarlierCuts, cut_again, earlier_cuts, two_reads_differ, without};
+use super::marks::BootMarks;
+use super::patience::{Patience, RETRY};
+use super::report::{SegmentReport, report_wal};
 
-/// How long recovery waits before it tries again what may pass (a full disk, a catalogue without a leader).
-const RETRY: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again a file that could not be read.
+/// How long recovery waits before it tries again a file that could not be read.
 const UNREAD_RETRY: Duration = Duration::from_secs(5);
-/// How often a wait looks whether the vault is stopping.
-const STOP_LOOK: Duration = Duration::from_millis(50);
-/// How often a file with pages that the disk does not give is scanned before it is cut around them.
-const UNREAD_SCANS: u32 = 3;
 
 /// A file to recover, as far as it is understood.
 struct Task {
     wal: LeftWal,
-    survey: Option<Survey>,
+    report: Option<SegmentReport>,
     progress: Progress,
 }
 
@@ -61,53 +55,19 @@ enum Progress {
     GivenUp,
 }
 
-/// A file's header and contents, as one scan found them.
-struct Survey {
-    header: WalHeader,
-    header_is_whole: bool,
-    found: WalScan,
-    /// Whether the disk did not give pages that may hold something.
-    misses_pages: bool,
-}
-
-/// For the segments of one boot: how far durable marks say that each was synced, and where each ended according to the file after it.
-#[derive(Default)]
-struct BootMarks {
-    durable: BTreeMap<SegmentIndex, EntryNumber>,
-    ends: BTreeMap<SegmentIndex, EntryNumber>,
-}
-
-impl BootMarks {
-    fn add(&mut self, found: &WalScan) {
-        for (index, number) in &found.marks {
-            let highest = self.durable.entry(*index).or_insert(*number);
-            *highest = (*number).max(*highest);
-        }
-        self.ends.extend(found.before.map(|last| (last.index(), last.number())));
-    }
-
-    fn of(&self, own: SegmentIndex) -> Durable {
-        Durable {
-            to: self.durable.get(&own).copied(),
-            all: self.durable.keys().any(|index| *index > own),
-            end: self.ends.get(&own).copied(),
-        }
-    }
-}
-
 impl Task {
     fn new(wal: LeftWal) -> Self {
         Self {
             wal,
-            survey: None,
+            report: None,
             progress: Progress::ToDo,
         }
     }
 
     /// The boot that wrote the file, where that is known.
     fn epoch(&self) -> Option<Epoch> {
-        let surveyed = self.survey.as_ref().map(|s| s.header.epoch);
-        surveyed.or_else(|| self.wal.recorded_epoch())
+        let reported = self.report.as_ref().map(|report| report.epoch);
+        reported.or_else(|| self.wal.recorded_epoch())
     }
 }
 
@@ -130,7 +90,8 @@ fn by_shard(left: Vec<LeftWal>) -> BTreeMap<ShardId, Vec<Task>> {
     shards
 }
 
-/// Recovers all of it, and tries again what could not be read until that succeeds or `stopping` says so. `tried` is called once, when everything was.
+/// Recovers all of it, and tries again what could not be read until that succeeds or `stopping` says so. `tried` is
+/// called once, when everything was.
 pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn Fn() -> bool, tried: impl FnOnce()) {
     let mut shards = by_shard(left);
     let patience = Patience::Until(stopping);
@@ -149,44 +110,19 @@ pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn 
     }
 }
 
-/// For how long a recovery waits for what passes.
-enum Patience<'a> {
-    /// Not at all.
-    None,
-    /// Until this says that the vault is stopping.
-    Until(&'a dyn Fn() -> bool),
-}
-
-impl Patience<'_> {
-    fn is_stopping(&self) -> bool {
-        match self {
-            Self::None => false,
-            Self::Until(stopping) => stopping(),
-        }
-    }
-
-    /// Waits; says whether it did, to the end.
-    fn wait(&self, time: Duration) -> bool {
-        let Self::Until(stopping) = self else { return false };
-        let until = Instant::now() + time;
-        while Instant::now() < until && !stopping() {
-            thread::sleep(STOP_LOOK);
-        }
-        !stopping()
-    }
-}
-
-/// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it needs.
+/// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it
+/// needs.
 fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
         if task.progress != Progress::Done && parts.holdings.is_lost(task.wal.id) {
             task.progress = Progress::GivenUp;
         }
     }
-    let unread = survey_all(parts, tasks, patience);
+    let unread = report_all(parts, tasks, patience);
     let mut marks: BTreeMap<Epoch, BootMarks> = BTreeMap::new();
-    for Survey { header, found, .. } in tasks.iter().filter_map(|t| t.survey.as_ref()) {
-        marks.entry(header.epoch).or_default().add(found);
+    for report in tasks.iter().filter_map(|t| t.report.as_ref()) {
+        let scans = report.wal.iter().map(|wal| &wal.scan);
+        scans.for_each(|scan| marks.entry(report.epoch).or_default().add(scan));
     }
     let mut boots_to_do: BTreeSet<Epoch> = BTreeSet::new();
     let mut left = Vec::new();
@@ -203,10 +139,10 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
                     why: why.clone(),
                 }),
                 None => {
-                    let tried = recover_patiently(parts, &task, &marks, patience);
+                    let tried = recover_patiently(parts, &mut task, &marks, patience);
                     if matches!(tried, Err(VaultError::Unreadable { .. })) {
                         // The disk gives other bytes now than when it was scanned.
-                        task.survey = None;
+                        task.report = None;
                     }
                     tried
                 }
@@ -225,8 +161,9 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
     *tasks = left;
 }
 
-/// Scans the files that are to be recovered, and those whose marks they need. Says of each that cannot be judged now why not.
-fn survey_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
+/// Scans the files that are to be recovered, and those whose marks they need. Says of each that cannot be judged now
+/// why not.
+fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
     let mut unread: BTreeMap<SegmentIndex, String> = BTreeMap::new();
     let mut older_to_do = false;
     for task in tasks.iter_mut() {
@@ -234,11 +171,11 @@ fn survey_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) ->
             task.progress = Progress::Done;
         }
         older_to_do |= task.progress == Progress::ToDo;
-        if task.progress == Progress::Failed || task.survey.is_some() || !older_to_do {
+        if task.progress == Progress::Failed || task.report.is_some() || !older_to_do {
             continue;
         }
-        match survey(parts, &task.wal, patience) {
-            Ok(survey) => task.survey = Some(survey),
+        match report_wal(parts, &task.wal, patience) {
+            Ok(report) => task.report = Some(report),
             Err(error) if error.disposition() == Disposition::Corrupt => {
                 // One that is only kept for its marks has none then; its segment is whole.
                 if task.progress == Progress::ToDo {
@@ -297,10 +234,12 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give them another time.
+/// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
+/// them another time.
 fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
-    let removed = if task.survey.as_ref().is_some_and(|s| s.misses_pages) {
+    let report = task.report.as_ref().and_then(|report| report.wal.as_ref());
+    let removed = if report.is_some_and(|report| report.misses_pages) {
         let why = "the disk did not give all of its pages when it was recovered".to_owned();
         let reason = Quarantined::new(&wal.path, 0, wal.bytes, wal.id, None, why);
         parts.quarantine.keep_file(reason)
@@ -311,46 +250,28 @@ fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
         tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
         return false;
     }
-    parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
+    let before = parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
+    assert!(
+        before >= wal.bytes,
+        "the bytes of every WAL file are counted before it goes"
+    );
     true
-}
-
-/// Scans a file. Pages that the disk does not give are asked for a few times before the scan stands.
-fn survey(parts: &KeepParts, wal: &LeftWal, patience: &Patience<'_>) -> Result<Survey, VaultError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut reader = DiskReader::direct(&wal.path)?;
-        let (header, header_is_whole) = header_of(parts, wal, &mut reader)?;
-        let found = scan(&mut reader, &header, &mut |_, _| Ok(()))?;
-        // Pages behind the end hold nothing.
-        let misses_pages = reader.met_bad_pages() && (found.end_is_unread || !found.bad.is_empty());
-        if !misses_pages || tries == UNREAD_SCANS || !patience.wait(RETRY) {
-            return Ok(Survey {
-                header,
-                header_is_whole,
-                found,
-                misses_pages,
-            });
-        }
-    }
 }
 
 /// Recovers one file, and waits for what passes: room on the disk, the ledger.
 fn recover_patiently(
     parts: &KeepParts,
-    task: &Task,
+    task: &mut Task,
     marks: &BTreeMap<Epoch, BootMarks>,
     patience: &Patience<'_>,
 ) -> Result<(), VaultError> {
-    let wal = &task.wal;
     loop {
         let tried = recover_one(parts, task, marks);
         let short = matches!(&tried, Err(error) if error.disposition() == Disposition::Overloaded);
         parts.recovery_is_short.store(short, Ordering::Relaxed);
         match tried {
             Err(error) if (may_pass(&error) || is_of_ledger(&error)) => {
-                tracing::warn!(segment = %wal.id, %error, "segment.recover.waiting");
+                tracing::warn!(segment = %task.wal.id, %error, "segment.recover.waiting");
                 if !patience.wait(RETRY) {
                     return Err(error);
                 }
@@ -366,148 +287,16 @@ fn is_of_ledger(error: &VaultError) -> bool {
 }
 
 /// Recovers one file with what its boot's files say of it.
-fn recover_one(parts: &KeepParts, task: &Task, marks: &BTreeMap<Epoch, BootMarks>) -> Result<(), VaultError> {
-    let Task {
-        wal,
-        survey: Some(survey),
-        ..
-    } = task
-    else {
-        unreachable!("a file that was not surveyed is not recovered");
-    };
-    let Survey {
-        header,
-        header_is_whole,
-        found,
-        ..
-    } = survey;
-    fail_point!("recovery.surveyed");
-    let mut reader = DiskReader::direct(&wal.path)?;
-    let durable = marks
-        .get(&header.epoch)
-        .map(|boot| boot.of(header.id.index))
-        .unwrap_or_default();
-    // Both header pages were synced before the file was on record: a file without them is not one that was never written to.
-    let end_is_unread = found.end_is_unread || (!header_is_whole && found.present.is_empty());
-    let judged = judge_missing(&found.present, durable, end_is_unread);
-    let EarlierCuts {
-        copies,
-        not_opened,
-        half_read,
-    } = earlier_cuts(parts, header, found);
-    let holes = without(&judged, &copies);
-    let lost = holes.iter().any(|h| h.reason == HoleReason::Quarantined);
-    if let Some(error) = not_opened.filter(|_| lost) {
-        let why = format!("the WAL file has lost entries that may stand in an earlier cut of it: {error}");
-        return Err(VaultError::Unreadable { id: wal.id, why });
-    }
-    for path in half_read.iter().filter(|_| lost) {
-        let why = "the disk did not give all of its pages, and the WAL file has lost entries".to_owned();
-        let bytes = path.metadata().map_or(0, |file| file.len());
-        parts
-            .quarantine
-            .keep_file(Quarantined::new(path, 0, bytes, wal.id, None, why))?;
-    }
-    keep_damaged(parts, wal, &mut reader, found, &judged, durable, &copies)?;
-    for at in damaged_headers(&mut reader, header.size) {
-        keep_bytes(
-            parts,
-            wal,
-            &mut reader,
-            (at, PAGE),
-            None,
-            "a header page of the WAL file is damaged; the other copy or the catalogue served",
-        )?;
-    }
-    let nothing = found.present.is_empty() && copies.is_empty() && !lost;
-    if wal.known.is_none() && !nothing {
-        return Err(VaultError::Damaged {
-            path: wal.path.clone(),
-            offset: 0,
-            what: "it holds entries, and its segment is not on record: take it in with `gophership catalogue rebuild`",
-        });
-    }
-    if nothing && !matches!(wal.known, Some(KnownSegment::Sealed(_))) {
-        drop_empty(parts, wal, header, found)
-    } else {
-        let segment = cut_again(parts, header, &mut reader, found, &copies, holes)?;
-        seal(parts, wal, &segment)
-    }
-}
-
-/// The file's header, and whether it is its own: where both pages are damaged it is what the ledger knows.
-fn header_of(parts: &KeepParts, wal: &LeftWal, reader: &mut DiskReader) -> Result<(WalHeader, bool), VaultError> {
-    let open = match wal.known {
-        Some(KnownSegment::Open(open)) => Some(open),
-        Some(KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) | None => None,
-    };
-    match (read_header(reader), open) {
-        (Ok(header), open) if header.id != wal.id || open.is_some_and(|open| header.uuid != open.file_uuid) => {
-            Err(VaultError::Damaged {
-                path: wal.path.clone(),
-                offset: 0,
-                what: "it is not the file that is on record for this segment",
-            })
-        }
-        (Ok(header), _) => Ok((header, true)),
-        (Err(VaultError::Damaged { .. }), Some(open)) => {
-            let header = WalHeader {
-                id: wal.id,
-                epoch: open.epoch,
-                uuid: open.file_uuid,
-                cluster_id: parts.plan.cluster_id,
-                size: parts.plan.size.max(reader.len()),
-                created_ns: 0,
-                tenants: vec![Tenant::default_tenant()],
-            };
-            Ok((header, false))
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// Ends a segment that never held an entry. Its file was read twice when this is called done: one read may be wrong.
-fn drop_empty(parts: &KeepParts, wal: &LeftWal, header: &WalHeader, found: &WalScan) -> Result<(), VaultError> {
-    let mut reader = DiskReader::direct(&wal.path)?;
-    if scan(&mut reader, header, &mut |_, _| Ok(()))? != *found {
-        return Err(two_reads_differ(wal.id));
-    }
-    if matches!(wal.known, Some(KnownSegment::Open(_))) {
-        parts.ledger.trim_segment(wal.id, TrimReason::Empty)?;
-        parts.to_unlink.add(wal.id);
-    }
-    parts.holdings.remove(wal.id);
-    Ok(())
-}
-
-fn seal(parts: &KeepParts, wal: &LeftWal, segment: &FinishedSegment) -> Result<(), VaultError> {
-    if let Some(KnownSegment::Sealed(before)) = wal.known {
-        // Its segment file is gone, and its WAL was still there.
-        if before.digest != segment.digest {
-            let what = "its segment file is gone, and what it holds is not what was sealed";
-            return Err(VaultError::Damaged {
-                path: wal.path.clone(),
-                offset: 0,
-                what,
-            });
-        }
-        file_io::rename(&segment.path, &segment_path(&parts.data, wal.id))?;
-        parts.holdings.set(wal.id, Slot::Sealed(before));
-        return Ok(());
-    }
-    let record = SealRecord {
-        id: wal.id,
-        epoch: segment.header.epoch,
-        stats: segment.stats,
-        digest: segment.digest,
-        sealed_ns: parts.clock.now_ns(),
-        holders: NodeSet::of(parts.node),
-    };
-    put_in_place(parts, &segment.path, wal.id)?;
-    parts.ledger.seal_segment(&record)?;
-    log_sealed(&record);
-    file_io::remove(&open_path(&parts.data, wal.id))?;
-    parts.holdings.set(wal.id, Slot::Sealed(record));
-    parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+fn recover_one(parts: &KeepParts, task: &mut Task, marks: &BTreeMap<Epoch, BootMarks>) -> Result<(), VaultError> {
+    let report = task.report.as_mut().expect("a file is scanned before it is recovered");
+    fail_point!("recovery.reported");
+    report.cuts = report_cuts(&parts.data, report);
+    let boot = marks.get(&report.epoch);
+    let durable = boot.map(|boot| boot.of(report.id.index)).unwrap_or_default();
+    let plan = decide(slice::from_ref(report), durable).map_err(|undecided| VaultError::Unreadable {
+        id: report.id,
+        why: undecided.to_string(),
+    })?;
+    fail_point!("recovery.decided");
+    execute(parts, &task.wal, report, &plan)
 }

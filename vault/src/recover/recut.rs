@@ -1,107 +1,19 @@
 //! Cuts a segment anew from its WAL file, with the entries that only an earlier cut of it still has.
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::path::PathBuf;
-
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, Lsn, SegmentId};
+use crate::ids::{Lsn, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::segment::block::BlockBuilder;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;
-use crate::segment::reader::SegmentReader;
+use crate::segment::open_path;
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
-use crate::segment::{open_path, segment_path};
-use crate::wal::header::WalHeader;
-use crate::wal::scan::{WalScan, scan};
+use crate::wal::scan::scan;
 
-/// Entries that the WAL has lost and a segment file cut from it still has, right by their CRC.
-pub(super) type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
-
-/// What earlier cuts of a WAL file still have.
-#[derive(Default)]
-pub(super) struct EarlierCuts {
-    pub(super) copies: Copies,
-    /// Why one of them cannot be opened now.
-    pub(super) not_opened: Option<VaultError>,
-    /// Those of which the disk did not give all pages.
-    pub(super) half_read: Vec<PathBuf>,
-}
-
-/// Whether an entry was synced does not matter here: what has its right CRC was appended.
-pub(super) fn earlier_cuts(parts: &KeepParts, header: &WalHeader, found: &WalScan) -> EarlierCuts {
-    let mut cuts = EarlierCuts::default();
-    let copies = &mut cuts.copies;
-    for path in [segment_path(&parts.data, header.id), open_path(&parts.data, header.id)] {
-        let mut segment = match SegmentReader::open(&path, header.id, true) {
-            Ok(segment) => segment,
-            Err(error @ VaultError::Io { .. }) if !is_missing(&error) => {
-                cuts.not_opened = Some(error);
-                continue;
-            }
-            Err(_) => continue,
-        };
-        if segment.header().is_some_and(|h| h.file_uuid != header.uuid) {
-            continue;
-        }
-        for i in 0..segment.blocks().len() {
-            let row = segment.blocks()[i];
-            if found
-                .present
-                .iter()
-                .any(|(first, last)| *first <= row.first && row.last <= *last)
-            {
-                continue;
-            }
-            let Ok(block) = segment.block(i) else { continue };
-            for e in 0..block.len() {
-                let number = block.header(e).lsn.number();
-                if !found.has(number) {
-                    copies
-                        .entry(number)
-                        .or_insert_with(|| (block.header(e).meta, block.payload(e).to_vec()));
-                }
-            }
-        }
-        if segment.met_bad_pages() {
-            cuts.half_read.push(path);
-        }
-    }
-    cuts
-}
-
-fn is_missing(error: &VaultError) -> bool {
-    matches!(error, VaultError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
-}
-
-/// The holes that are left when the copies are put back.
-pub(super) fn without(judged: &[Hole], copies: &Copies) -> Vec<Hole> {
-    let mut left: Vec<Hole> = Vec::new();
-    for hole in judged {
-        let mut first = Some(hole.first);
-        for (number, _) in copies.range(hole.first..=hole.last) {
-            if let Some((f, l)) = first.zip(EntryNumber::new(number.get() - 1)).filter(|(f, l)| f <= l) {
-                left.push(Hole {
-                    first: f,
-                    last: l,
-                    reason: hole.reason,
-                });
-            }
-            first = number.checked_next();
-        }
-        if let Some(f) = first.filter(|f| *f <= hole.last) {
-            left.push(Hole {
-                first: f,
-                last: hole.last,
-                reason: hole.reason,
-            });
-        }
-    }
-    left
-}
+use super::cuts::Copies;
+use super::report::WalReport;
 
 /// The error of a file that is not the same when it is read again.
 pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
@@ -110,14 +22,17 @@ pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
 }
 
 /// Cuts the segment anew from the WAL, with the copies put back.
+///
+/// # Errors
+/// A file operation failed, or the WAL file is not what it was when it was reported.
 pub(super) fn cut_again(
     parts: &KeepParts,
-    header: &WalHeader,
     reader: &mut DiskReader,
-    found: &WalScan,
+    wal: &WalReport,
     copies: &Copies,
     holes: Vec<Hole>,
 ) -> Result<FinishedSegment, VaultError> {
+    let header = &wal.header;
     let path = file_io::with_suffix(&open_path(&parts.data, header.id), ".recut");
     file_io::remove(&path)?;
     let mut file = SegmentWriter::create(&path, SegmentHeader::of_wal(header))?;
@@ -129,7 +44,7 @@ pub(super) fn cut_again(
         }
         add(&mut builder, &mut file, entry.lsn, &entry.meta, payload)
     })?;
-    if again != *found {
+    if again != wal.scan {
         return Err(two_reads_differ(header.id));
     }
     for (number, (meta, payload)) in copies {

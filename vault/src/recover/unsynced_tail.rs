@@ -1,39 +1,32 @@
-//! What a scanned WAL file means: which missing numbers are an unsynced tail and which are corruption. A pure function.
+//! Tells missing numbers that are corruption from those that are an unsynced tail. A pure function.
 
 use crate::ids::EntryNumber;
+use crate::recover::marks::Durable;
 use crate::segment::footer::{Hole, HoleReason};
-
-/// What is known of how far a segment was synced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Durable {
-    /// The highest number of it that any durable mark names.
-    pub(crate) to: Option<EntryNumber>,
-    /// Whether a mark of the same boot lies in a later segment, so that all of this one was synced.
-    pub(crate) all: bool,
-    /// Its last number, where the file after it says it.
-    pub(crate) end: Option<EntryNumber>,
-}
 
 /// Judges the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
 ///
-/// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void. Where all of the segment was
-/// synced every gap before a number found is corruption; so is what is missing up to its last number, or, where that is not known, up to the mark. Where the place of the next
-/// entry cannot be read, that one counts as missing: there may have been more.
+/// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void.
+/// Where all of the segment was synced every gap before a number found is corruption; so is what is missing up to its
+/// last number, or, where that is not known, up to the mark. So is `unread`, the number that follows the WAL file's
+/// last entry, where its place there cannot be read: there may have been more.
 pub(crate) fn judge_missing(
     present: &[(EntryNumber, EntryNumber)],
     durable: Durable,
-    end_is_unread: bool,
+    unread: Option<EntryNumber>,
 ) -> Vec<Hole> {
     let end = durable.end.filter(|_| durable.all);
     let to = durable.to.max(end).map_or(0, EntryNumber::get);
     let mark = if durable.all { u32::MAX } else { to };
     let mut holes = Vec::new();
     let mut next = 1u32;
+    let unread = unread.map_or(0, EntryNumber::get);
     for (first, last) in present {
+        let mark = if next == unread { mark.max(unread) } else { mark };
         push_split(&mut holes, next, first.get() - 1, mark);
         next = last.get().saturating_add(1);
     }
-    let to = if end_is_unread { to.max(next) } else { to };
+    let to = if next == unread { to.max(unread) } else { to };
     push_split(&mut holes, next, to, to);
     holes
 }
@@ -72,10 +65,11 @@ mod tests {
             all,
             end: EntryNumber::new(end),
         };
-        judge_missing(&present, durable, false)
-            .iter()
-            .map(|h| (h.first.get(), h.last.get(), h.reason))
-            .collect()
+        plain(&judge_missing(&present, durable, None))
+    }
+
+    fn plain(holes: &[Hole]) -> Vec<(u32, u32, HoleReason)> {
+        holes.iter().map(|h| (h.first.get(), h.last.get(), h.reason)).collect()
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A block: some 256 KiB of payload, compressed once; the unit of replication and of random access.
 //!
-//! **Owns** building blocks out of entries, and taking them apart again. **Invariants.** I1: a decoded block's entries all passed their CRC. I2: nothing is allocated
-//! on the word of a length that was not checked.
+//! **Owns** building blocks out of entries, and taking them apart again. **Invariants.** I1: a decoded block's entries
+//! all passed their CRC. I2: nothing is allocated on the word of a length that was not checked. I3: the entries of a
+//! segment are added in the order of their numbers, each once.
 
 use super::frame::{self, CRC, FRAME_HEADER, Kind};
 use super::lz4;
@@ -43,6 +44,8 @@ pub(crate) struct BlockBuilder {
     plain: Vec<u8>,
     apart: Vec<u8>,
     stats: SegmentStats,
+    /// The last entry that was added to the segment.
+    last: Option<Lsn>,
     digest: blake3::Hasher,
     encoder: lz4::Encoder,
     next_block: u32,
@@ -67,6 +70,7 @@ impl BlockBuilder {
             plain: Vec::with_capacity(2 * BLOCK_BYTES),
             apart: Vec::new(),
             stats: SegmentStats::default(),
+            last: None,
             digest: blake3::Hasher::new(),
             encoder: lz4::Encoder::new(),
             next_block: 0,
@@ -79,12 +83,22 @@ impl BlockBuilder {
         self.plain.clear();
         self.apart.clear();
         self.stats = SegmentStats::default();
+        self.last = None;
         self.digest.reset();
         self.next_block = 0;
     }
 
     /// Adds an entry.
+    ///
+    /// # Panics
+    /// It does not follow the entry before, or is of another segment.
     pub(crate) fn add(&mut self, lsn: Lsn, meta: &EntryMeta, payload: &[u8]) {
+        assert!(
+            self.last.is_none_or(|last| last < lsn && last.index() == lsn.index()),
+            "entry {lsn} does not follow {:?} in a segment",
+            self.last
+        );
+        self.last = Some(lsn);
         let header = SegmentEntryHeader::encode(lsn, meta, payload);
         self.digest.update(&header);
         self.digest.update(payload);
@@ -393,4 +407,42 @@ fn places(frame: &BlockFrame, plain_len: usize, apart_len: usize) -> Option<Vec<
 pub(crate) fn block_frame_len(b: &[u8]) -> Option<usize> {
     let len = frame::content_len(b)?;
     (b.get(FRAME_HEADER..FRAME_HEADER + 4)? == Kind::Block.bytes() && len >= FIXED + CRC).then_some(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Encoding, EntryState};
+    use crate::ids::TenantId;
+
+    /// Adds entries to one segment, a block each.
+    fn add(lsns: &[(u32, u32)]) {
+        let meta = EntryMeta {
+            received_ns: 1,
+            min_event_ns: 1,
+            max_event_ns: 1,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let mut builder = BlockBuilder::new();
+        for (index, number) in lsns {
+            let lsn = Lsn::at(SegmentIndex::new(*index).unwrap(), EntryNumber::new(*number).unwrap());
+            builder.add(lsn, &meta, b"payload");
+            assert!(builder.cut().is_some());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 1:3 does not follow Some(Lsn(1:3)) in a segment")]
+    fn i3_an_entry_that_comes_twice_is_a_bug() {
+        add(&[(1, 1), (1, 3), (1, 3)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 2:9 does not follow Some(Lsn(1:3)) in a segment")]
+    fn i3_an_entry_of_another_segment_is_a_bug() {
+        add(&[(1, 3), (2, 9)]);
+    }
 }

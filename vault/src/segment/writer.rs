@@ -1,4 +1,6 @@
 //! Writes a segment file: header, blocks as they come, footer. It is complete, and synced, when `finish` returns.
+//!
+//! **Invariant** I1: what is sealed lies within its segment: blocks and holes are of it, in the order of their numbers.
 
 use std::fs::File;
 use std::io::Write;
@@ -56,7 +58,24 @@ impl SegmentWriter {
     }
 
     /// Appends a block. Nothing is synced yet.
+    ///
+    /// # Errors
+    /// It could not be written.
+    ///
+    /// # Panics
+    /// It is of another segment, or does not follow the block before.
     pub(crate) fn append(&mut self, block: &BuiltBlock) -> Result<(), VaultError> {
+        let (first, last) = (block.stats.first_lsn, block.stats.last_lsn);
+        assert!(
+            self.stats.last_lsn < first
+                && [first, last]
+                    .iter()
+                    .flatten()
+                    .all(|l| l.index() == self.header.id.index),
+            "a block from {first:?} to {last:?} does not follow {:?} in segment {}",
+            self.stats.last_lsn,
+            self.header.id
+        );
         let row = BlockRow {
             offset: self.offset,
             ..block.row
@@ -79,7 +98,18 @@ impl SegmentWriter {
     }
 
     /// Writes the footer and syncs.
+    ///
+    /// # Errors
+    /// It could not be written or synced.
+    ///
+    /// # Panics
+    /// The holes are not in order.
     pub(crate) fn finish(mut self, holes: Vec<Hole>) -> Result<FinishedSegment, VaultError> {
+        assert!(
+            holes.iter().all(|hole| hole.first <= hole.last) && holes.windows(2).all(|w| w[0].last < w[1].first),
+            "the holes of segment {} are not in order: {holes:?}",
+            self.header.id
+        );
         let rows = std::mem::take(&mut self.rows);
         let footer = Footer {
             stats: self.stats,
@@ -114,5 +144,76 @@ impl SegmentWriter {
             self.told = to;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::entry::{Encoding, EntryMeta, EntryState};
+    use crate::ids::{
+        ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId,
+    };
+    use crate::segment::block::BlockBuilder;
+    use crate::segment::footer::HoleReason;
+    use crate::wal::header::Tenant;
+
+    /// Writes the second segment of a shard, with one block for each of the numbers, which are of segment `index`.
+    fn write(index: u32, numbers: &[u32], holes: &[(u32, u32)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let header = SegmentHeader {
+            id: SegmentId {
+                node: NodeId::FIRST,
+                shard: ShardId::new(0),
+                index: SegmentIndex::new(2).unwrap(),
+            },
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(Uuid::nil()),
+            cluster_id: ClusterId(Uuid::nil()),
+            created_ns: 1,
+            tenants: vec![Tenant::default_tenant()],
+        };
+        let meta = EntryMeta {
+            received_ns: 1,
+            min_event_ns: 1,
+            max_event_ns: 1,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let mut file = SegmentWriter::create(&dir.path().join("segment"), header).unwrap();
+        for number in numbers {
+            let lsn = Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(*number).unwrap());
+            let mut builder = BlockBuilder::new();
+            builder.add(lsn, &meta, b"payload");
+            file.append(&builder.cut().unwrap()).unwrap();
+        }
+        let hole = |(first, last): &(u32, u32)| Hole {
+            first: EntryNumber::new(*first).unwrap(),
+            last: EntryNumber::new(*last).unwrap(),
+            reason: HoleReason::UnsyncedTail,
+        };
+        file.finish(holes.iter().map(hole).collect()).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "a block from Some(Lsn(2:4)) to Some(Lsn(2:4)) does not follow Some(Lsn(2:5))")]
+    fn i1_a_block_that_does_not_follow_is_a_bug() {
+        write(2, &[1, 5, 4], &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a block from Some(Lsn(3:1)) to Some(Lsn(3:1)) does not follow None in segment 1/0/2")]
+    fn i1_a_block_of_another_segment_is_a_bug() {
+        write(3, &[1], &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the holes of segment 1/0/2 are not in order")]
+    fn i1_holes_that_overlap_are_a_bug() {
+        write(2, &[1, 9], &[(2, 4), (4, 5)]);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct BadRange {
 }
 
 /// What a scan found.
-#[derive(PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct WalScan {
     /// Runs of numbers that are there, first and last of each, in order.
     pub(crate) present: Vec<(EntryNumber, EntryNumber)>,
@@ -43,12 +43,6 @@ pub(crate) struct WalScan {
 }
 
 impl WalScan {
-    /// Whether entry `number` is there.
-    pub(crate) fn has(&self, number: EntryNumber) -> bool {
-        let after = self.present.partition_point(|(first, _)| *first <= number);
-        after.checked_sub(1).is_some_and(|i| number <= self.present[i].1)
-    }
-
     fn found(&mut self, number: EntryNumber) {
         match self.present.last_mut() {
             Some((_, last)) if last.checked_next() == Some(number) => *last = number,

@@ -1,0 +1,102 @@
+//! The entries that a file holds, by number, with a CRC that tells two entries of one number apart.
+//!
+//! **Invariant** I1: numbers ascend strictly.
+
+use crate::ids::EntryNumber;
+
+/// Entries with numbers that follow each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) first: EntryNumber,
+    pub(super) last: EntryNumber,
+    /// The CRC that each entry carries in a segment file, whatever file it was found in. It covers number, description
+    /// and payload.
+    pub(super) crcs: Vec<u32>,
+}
+
+/// The entries of a file, in runs that do not touch each other.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Entries(Vec<Run>);
+
+impl Entries {
+    /// Adds the entry after all that are here.
+    pub(super) fn push(&mut self, number: EntryNumber, crc: u32) {
+        match self.0.last_mut() {
+            Some(run) if run.last.checked_next() == Some(number) => {
+                run.last = number;
+                run.crcs.push(crc);
+            }
+            last => {
+                assert!(
+                    last.is_none_or(|run| run.last < number),
+                    "the entries of a report ascend"
+                );
+                self.0.push(Run {
+                    first: number,
+                    last: number,
+                    crcs: vec![crc],
+                });
+            }
+        }
+    }
+
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.0
+    }
+
+    /// True where all of `first..=last` are here.
+    pub(super) fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
+        let after = self.0.partition_point(|run| run.first <= first);
+        after.checked_sub(1).is_some_and(|i| last <= self.0[i].last)
+    }
+}
+
+impl FromIterator<(EntryNumber, u32)> for Entries {
+    fn from_iter<I: IntoIterator<Item = (EntryNumber, u32)>>(ascending: I) -> Self {
+        let mut entries = Self::default();
+        for (number, crc) in ascending {
+            entries.push(number, crc);
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(numbers: &[u32]) -> Entries {
+        let number = |n: &u32| (EntryNumber::new(*n).unwrap(), 7);
+        numbers.iter().map(number).collect()
+    }
+
+    #[test]
+    fn entries_that_follow_each_other_are_one_run() {
+        let of = entries(&[1, 2, 5, 6, 7]);
+        let number = |n| EntryNumber::new(n).unwrap();
+        let runs: Vec<_> = of
+            .runs()
+            .iter()
+            .map(|r| (r.first.get(), r.last.get(), r.crcs.len()))
+            .collect();
+        assert_eq!(runs, [(1, 2, 2), (5, 7, 3)]);
+        for (first, last, all) in [
+            (1, 2, true),
+            (2, 2, true),
+            (2, 3, false),
+            (4, 5, false),
+            (5, 7, true),
+            (7, 8, false),
+            (9, 9, false),
+        ] {
+            assert_eq!(of.has_all(number(first), number(last)), all, "{first}..={last}");
+        }
+        assert!(!Entries::default().has_all(number(1), number(1)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the entries of a report ascend")]
+    fn i1_a_number_that_comes_twice_is_a_bug() {
+        entries(&[1, 2, 2]);
+    }
+}
