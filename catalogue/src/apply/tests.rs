@@ -1,9 +1,12 @@
 use std::collections::HashSet;
 
+use gophership_vault::ids::ShardId;
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::{JobId, JobPosition, JobResult};
+use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
 use crate::segment::SegmentState;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
 
