@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
 use crate::dropped::DroppedRange;
-use crate::limits::{DROPPED_RANGES_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
+use crate::limits::{
+    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
+};
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
 use crate::segment::{Rule, SegmentRecord, Step, rule};
@@ -284,7 +286,27 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
     }
-    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(*seal))]))
+    let stands = SealRecord {
+        sealed_ns: bounded_seal_ns(state, seal),
+        ..*seal
+    };
+    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
+}
+
+/// The time of a seal within its bounds: retention goes by it, and the node's clock goes on from it at its next start.
+/// It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept last.
+fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
+    let kept = state.clock(seal.id.node);
+    let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
+    let of_shard = state.segments_of(seal.id.node, seal.id.shard);
+    let sealed = of_shard.filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
+        SegmentRecord::Open { .. }
+        | SegmentRecord::Recovering { .. }
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => None,
+    });
+    seal.sealed_ns.min(latest).max(sealed.max().unwrap_or(0))
 }
 
 fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
