@@ -2,18 +2,16 @@
 //!
 //! **Invariants.** I1: a refused command changes nothing. I2: a command applied twice leaves the state of once. I3: a node's epoch, a
 //! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
-//! **Not here**: what commands about exporters do (`apply/export.rs`).
+//! **Not here**: what commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`) do.
 
-use gophership_vault::ids::{Epoch, NodeId, SegmentId, ShardId};
+use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
 use crate::dropped::DroppedRange;
-use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
 use crate::limits::{
-    DROPPED_RANGES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, SETTING_KEY_BYTES_MAX,
-    SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
+    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
@@ -21,6 +19,7 @@ use crate::segment::{Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
+mod job;
 
 /// A command that was taken: its answer, and what it alters. No change means that it was said before.
 pub type Decision = Result<(Reply, Vec<Change>), Refusal>;
@@ -56,10 +55,10 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::Unlinked { segments } => unlinked(state, segments),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
-        Command::CreateJob { request, spec, at_ns } => create_job(state, *request, spec, *at_ns),
-        Command::JobProgress { job, positions } => job_progress(state, *job, positions),
-        Command::FinishJob { job, result, at_ns } => finish_job(state, *job, result, *at_ns),
-        Command::CancelJob { job, at_ns } => cancel_job(state, *job, *at_ns),
+        Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
+        Command::JobProgress { job, positions } => job::progress(state, *job, positions),
+        Command::FinishJob { job, result, at_ns } => job::finish(state, *job, result, *at_ns),
+        Command::CancelJob { job, at_ns } => job::cancel(state, *job, *at_ns),
         Command::SetConfig {
             key,
             value,
@@ -287,7 +286,27 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
     }
-    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(*seal))]))
+    let stands = SealRecord {
+        sealed_ns: bounded_seal_ns(state, seal),
+        ..*seal
+    };
+    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
+}
+
+/// The time of a seal within its bounds: retention goes by it, and the node's clock goes on from it at its next start.
+/// It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept last.
+fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
+    let kept = state.clock(seal.id.node);
+    let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
+    let of_shard = state.segments_of(seal.id.node, seal.id.shard);
+    let sealed = of_shard.filter_map(|segment| match segment {
+        SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
+        SegmentRecord::Open { .. }
+        | SegmentRecord::Recovering { .. }
+        | SegmentRecord::Trimmed { .. }
+        | SegmentRecord::Lost { .. } => None,
+    });
+    seal.sealed_ns.min(latest).max(sealed.max().unwrap_or(0))
 }
 
 fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
@@ -364,117 +383,6 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
     };
     let lost = SegmentRecord::Lost { was, lost_ns: at_ns };
     Ok((Reply::Done, vec![Change::Segment(lost)]))
-}
-
-fn create_job(state: &State, request: Uuid, spec: &str, at_ns: u64) -> Decision {
-    within("a job's specification", spec.len(), JOB_SPEC_BYTES_MAX)?;
-    if let Some((job, known)) = state.jobs().find(|(_, j)| j.request == request) {
-        return if known.spec == spec {
-            unchanged(Reply::Job(job))
-        } else {
-            Err(Refusal::JobDiffers { job })
-        };
-    }
-    let id = state.counters.next_job.ok_or(Refusal::NumbersUsedUp { what: "job" })?;
-    let counters = Counters {
-        next_job: id.checked_next(),
-        ..state.counters
-    };
-    let mut changes = vec![Change::Counters(counters)];
-    if state.jobs.len() >= JOBS_MAX {
-        let ended = state.jobs().find(|(_, j)| j.state != JobState::Running);
-        let (oldest, _) = ended.ok_or(Refusal::TooManyJobs { limit: JOBS_MAX })?;
-        changes.push(Change::JobGone(oldest));
-    }
-    let record = JobRecord {
-        request,
-        spec: spec.to_owned(),
-        created_ns: at_ns,
-        state: JobState::Running,
-        positions: std::collections::BTreeMap::new(),
-    };
-    changes.push(Change::Job(id, record));
-    Ok((Reply::Job(id), changes))
-}
-
-fn job_of(state: &State, job: JobId) -> Result<&JobRecord, Refusal> {
-    state.job(job).ok_or(Refusal::UnknownJob { job })
-}
-
-fn job_progress(state: &State, job: JobId, positions: &[(NodeId, ShardId, JobPosition)]) -> Decision {
-    let known = job_of(state, job)?;
-    if known.state != JobState::Running {
-        return Err(Refusal::JobEnded {
-            job,
-            state: known.state.name(),
-        });
-    }
-    let mut record = known.clone();
-    for (node, shard, position) in positions {
-        let at = record.positions.entry((*node, *shard)).or_insert(*position);
-        if at.done_lsn < position.done_lsn {
-            *at = *position;
-        }
-    }
-    within("a job's list of positions", record.positions.len(), JOB_POSITIONS_MAX)?;
-    if record == *known {
-        return unchanged(Reply::Done);
-    }
-    Ok((Reply::Done, vec![Change::Job(job, record)]))
-}
-
-fn finish_job(state: &State, job: JobId, result: &JobResult, at_ns: u64) -> Decision {
-    if let JobResult::Failed(reason) = result {
-        within("the reason why a job failed", reason.len(), JOB_REASON_BYTES_MAX)?;
-    }
-    let known = job_of(state, job)?;
-    match &known.state {
-        JobState::Running => {
-            let ended = JobState::Ended {
-                result: result.clone(),
-                at_ns,
-            };
-            Ok((
-                Reply::Done,
-                vec![Change::Job(
-                    job,
-                    JobRecord {
-                        state: ended,
-                        ..known.clone()
-                    },
-                )],
-            ))
-        }
-        JobState::Ended { result: known, .. } if known == result => unchanged(Reply::Done),
-        ended @ (JobState::Ended { .. } | JobState::Cancelled { .. }) => Err(Refusal::JobEnded {
-            job,
-            state: ended.name(),
-        }),
-    }
-}
-
-fn cancel_job(state: &State, job: JobId, at_ns: u64) -> Decision {
-    let known = job_of(state, job)?;
-    match &known.state {
-        JobState::Running => {
-            let cancelled = JobState::Cancelled { at_ns };
-            Ok((
-                Reply::Done,
-                vec![Change::Job(
-                    job,
-                    JobRecord {
-                        state: cancelled,
-                        ..known.clone()
-                    },
-                )],
-            ))
-        }
-        JobState::Cancelled { .. } => unchanged(Reply::Done),
-        ended @ JobState::Ended { .. } => Err(Refusal::JobEnded {
-            job,
-            state: ended.name(),
-        }),
-    }
 }
 
 fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {

@@ -63,7 +63,7 @@ pub enum Command {
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A segment is complete.
+    /// A segment is complete. Its time is kept within bounds: the segment's record has the one that stands.
     Seal {
         /// Which, and what it holds.
         seal: SealRecord,

@@ -2,6 +2,10 @@
 //!
 //! **Invariant** I1: whatever is said, a stored row stays below [`ROW_BYTES_MAX`].
 
+/// How far the time of a seal may lie ahead of the clock that its node kept last, nanoseconds: a day. An honest vault
+/// keeps its clock every few minutes; so far it may run on while nobody takes what it keeps.
+pub const SEAL_AHEAD_MAX_NS: u64 = 24 * 3_600 * 1_000_000_000;
+
 /// Replay jobs kept. The oldest ended one makes room for a new one; with none ended a new one is refused.
 pub const JOBS_MAX: usize = 1_000;
 

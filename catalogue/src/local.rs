@@ -183,6 +183,6 @@ impl Catalogue for LocalCatalogue {
 }
 
 #[cfg(test)]
-mod platter;
+mod faulty_disk;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,6 @@
 //! number of a kind, state or version is never reused.
 //! **Not here**: where rows are kept (`local/store.rs`).
 
-use std::collections::BTreeMap;
-
 use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::ClockMark;
@@ -15,12 +13,13 @@ use gophership_vault::time::TimeRange;
 use uuid::Uuid;
 
 use crate::dropped::{DroppedKey, DroppedRange};
-use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
+use crate::job::JobId;
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
 pub(crate) mod export;
+mod job;
 pub(crate) mod segment;
 
 /// The version of a row, but for those that follow.
@@ -46,11 +45,6 @@ const KIND_CURSOR: u8 = 8;
 const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
-
-const JOB_RUNNING: u8 = 1;
-const JOB_DONE: u8 = 2;
-const JOB_FAILED: u8 = 3;
-const JOB_CANCELLED: u8 = 4;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -104,7 +98,7 @@ pub fn row_of(change: &Change) -> Row {
         ),
         Change::Dropped(dropped) => (dropped_key(dropped.key()), Some(write_dropped(dropped))),
         Change::DroppedGone(key) => (dropped_key(*key), None),
-        Change::Job(id, job) => (key(KIND_JOB).u64_be(id.get()), Some(write_job(job))),
+        Change::Job(id, job) => (key(KIND_JOB).u64_be(id.get()), Some(job::write_job(job))),
         Change::JobGone(id) => (key(KIND_JOB).u64_be(id.get()), None),
         Change::Setting(name, setting) => (key(KIND_SETTING).bytes(name.as_bytes()), Some(write_setting(setting))),
         Change::SettingGone(name) => (key(KIND_SETTING).bytes(name.as_bytes()), None),
@@ -157,7 +151,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         }
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
-            read_job(&mut v)?,
+            job::read_job(&mut v)?,
         ),
         KIND_SETTING => {
             let name = k.rest_str()?;
@@ -329,78 +323,6 @@ fn read_dropped(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<DroppedRange, 
         entries,
         sealed_ns,
         event: (flags != 0).then_some(event),
-    })
-}
-
-fn write_job(job: &JobRecord) -> Writer {
-    let (state, ended_ns, reason) = match &job.state {
-        JobState::Running => (JOB_RUNNING, 0, ""),
-        JobState::Ended {
-            result: JobResult::Done,
-            at_ns,
-        } => (JOB_DONE, *at_ns, ""),
-        JobState::Ended {
-            result: JobResult::Failed(reason),
-            at_ns,
-        } => (JOB_FAILED, *at_ns, reason.as_str()),
-        JobState::Cancelled { at_ns } => (JOB_CANCELLED, *at_ns, ""),
-    };
-    let mut w = value()
-        .u8(state)
-        .uuid(job.request)
-        .u64(job.created_ns)
-        .u64(ended_ns)
-        .text(reason)
-        .text(&job.spec);
-    w = w.count(job.positions.len());
-    for ((node, shard), p) in &job.positions {
-        w = w
-            .u32(node.get())
-            .u16(shard.get())
-            .u64(p.done_lsn.get())
-            .u64(p.entries)
-            .u64(p.records)
-            .u64(p.bytes);
-    }
-    w
-}
-
-fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, WireError> {
-    let (state, request, created_ns, at_ns) = (v.u8()?, v.uuid()?, v.u64()?, v.u64()?);
-    let (reason, spec) = (v.text()?, v.text()?);
-    let state = match state {
-        JOB_RUNNING => JobState::Running,
-        JOB_DONE => JobState::Ended {
-            result: JobResult::Done,
-            at_ns,
-        },
-        JOB_FAILED => JobState::Ended {
-            result: JobResult::Failed(reason),
-            at_ns,
-        },
-        JOB_CANCELLED => JobState::Cancelled { at_ns },
-        found => return Err(v.unknown("job state", found)),
-    };
-    let mut positions = BTreeMap::new();
-    for _ in 0..v.u32()? {
-        let key = (v.node()?, v.shard()?);
-        let done_lsn = v.lsn_or_none()?.ok_or_else(|| v.damaged("no position"))?;
-        positions.insert(
-            key,
-            JobPosition {
-                done_lsn,
-                entries: v.u64()?,
-                records: v.u64()?,
-                bytes: v.u64()?,
-            },
-        );
-    }
-    Ok(JobRecord {
-        request,
-        spec,
-        created_ns,
-        state,
-        positions,
     })
 }
 

@@ -204,6 +204,13 @@ impl State {
         self.segments.values()
     }
 
+    /// All segments of a shard that are neither unopened nor gone, in order.
+    pub fn segments_of(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = &SegmentRecord> {
+        let id = |index| SegmentId { node, shard, index };
+        let all = id(SegmentIndex::FIRST)..=id(Lsn::LAST.index());
+        self.segments.range(all).map(|(_, segment)| segment)
+    }
+
     /// The state of any segment.
     pub fn segment_state(&self, id: SegmentId) -> SegmentState {
         match self.segments.get(&id) {

@@ -1,9 +1,12 @@
 use std::collections::HashSet;
 
+use gophership_vault::ids::ShardId;
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::{JobId, JobPosition, JobResult};
+use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
 use crate::segment::SegmentState;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
 
@@ -462,6 +465,64 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
     assert_eq!(state.setting("k").unwrap().version, 4);
     assert!(apply(&mut state, &set(None, Some(2))).is_err());
     say(&mut state, &[set(None, None)]);
+}
+
+#[test]
+fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clock() {
+    const AHEAD: u64 = SEAL_AHEAD_MAX_NS;
+    // The clock as it was kept, other seals of the shard, the time that is given; the time that stands.
+    let table: [(Option<u64>, &[u64], u64, u64); 9] = [
+        (None, &[], u64::MAX, u64::MAX),
+        (None, &[], 0, 0),
+        (None, &[500], 499, 500),
+        (None, &[500, 400], 501, 501),
+        (Some(100), &[], 100 + AHEAD, 100 + AHEAD),
+        (Some(100), &[], 101 + AHEAD, 100 + AHEAD),
+        (Some(100), &[], 5, 5),
+        (Some(100), &[AHEAD], u64::MAX, 100 + AHEAD),
+        (Some(u64::MAX), &[], u64::MAX, u64::MAX),
+    ];
+    for (kept, others, given, stands) in table {
+        let mut state = booted();
+        let other_shard = segment(1, 9, 1);
+        let mut elsewhere = seal_record(other_shard, 1, 1);
+        elsewhere.sealed_ns = 9_999;
+        say(&mut state, &[open(other_shard, 1), Command::Seal { seal: elsewhere }]);
+        let seal_at = |index: usize, sealed_ns| SealRecord {
+            sealed_ns,
+            ..seal_record(segment(1, 0, index as u32 + 1), 1, 1)
+        };
+        for (index, at) in others.iter().enumerate() {
+            let seal = seal_at(index, *at);
+            say(&mut state, &[open(seal.id, 1), Command::Seal { seal }]);
+        }
+        if let Some(now_ns) = kept {
+            let mark = ClockMark { now_ns, credit_ns: 0 };
+            say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
+        }
+        let seal = seal_at(others.len(), given);
+        let next = segment(1, 0, others.len() as u32 + 2);
+        let Command::Roll { open: next, at_ns, .. } = open(next, 1) else {
+            panic!("it is a roll");
+        };
+        let roll = Command::Roll {
+            seal: Some(seal),
+            open: next,
+            at_ns,
+        };
+        // Twice: what stands is the same content.
+        say(
+            &mut state,
+            &[open(seal.id, 1), Command::Seal { seal }, Command::Seal { seal }],
+        );
+        let of = |state: &State| match state.segment(seal.id) {
+            Some(SegmentRecord::Sealed(known)) => known.sealed_ns,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(&state), stands, "{kept:?} {others:?} {given}");
+        say(&mut state, &[roll]);
+        assert_eq!(of(&state), stands);
+    }
 }
 
 /// What every command must leave true of cursors and dead letters.

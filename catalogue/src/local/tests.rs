@@ -3,7 +3,7 @@ use std::thread;
 use gophership_vault::ids::{ClusterId, ShardId};
 use proptest::prelude::*;
 
-use super::platter::{Fault, Platter};
+use super::faulty_disk::{Fault, FaultyDisk};
 use super::*;
 use crate::actor::Actor;
 use crate::apply::apply;
@@ -14,21 +14,21 @@ use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
 use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
 
-fn backend(disk: &Platter) -> store::OpenBackend {
+fn backend(disk: &FaultyDisk) -> store::OpenBackend {
     let disk = disk.clone();
     Box::new(move |_| Ok(Box::new(disk.clone())))
 }
 
 /// A new catalogue of node 1 on a disk of its own.
-fn made() -> Platter {
-    let disk = Platter::default();
+fn made() -> FaultyDisk {
+    let disk = FaultyDisk::default();
     let mut state = State::default();
     apply(&mut state, &register(1)).unwrap();
     Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
     disk
 }
 
-fn opened(disk: &Platter) -> Result<LocalCatalogue, CatalogueError> {
+fn opened(disk: &FaultyDisk) -> Result<LocalCatalogue, CatalogueError> {
     let (store, stored, state) = Store::open_on(Path::new("made"), backend(disk))?;
     open::check_identity(Path::new("made"), &stored, &identity(), &state)?;
     Ok(LocalCatalogue::new(stored, store, state))
@@ -339,7 +339,7 @@ fn a_damaged_newest_commit_is_an_error_and_never_the_commit_before() {
     for at in written.iter().step_by(written.len().div_ceil(400)) {
         let mut torn = after_b.clone();
         torn[*at] ^= 1 << (at % 8);
-        match opened(&Platter::holding(torn)) {
+        match opened(&FaultyDisk::holding(torn)) {
             Ok(catalogue) => assert_eq!(state_of(&catalogue), state_b, "a bit of byte {at}"),
             Err(CatalogueError::Corrupt { .. }) => refused += 1,
             Err(other) => panic!("a bit of byte {at}: {other}"),
@@ -364,7 +364,7 @@ fn filled() -> (Vec<u8>, State) {
         )
         .unwrap();
     }
-    let disk = Platter::default();
+    let disk = FaultyDisk::default();
     Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
     (disk.bytes(), state)
 }
@@ -376,7 +376,7 @@ fn a_flipped_bit_is_an_error_or_does_not_matter_but_never_another_state() {
     for at in used.iter().step_by(used.len() / 400) {
         let mut bad = good.clone();
         bad[*at] ^= 1 << (at % 8);
-        match opened(&Platter::holding(bad)) {
+        match opened(&FaultyDisk::holding(bad)) {
             Ok(catalogue) => assert_eq!(state_of(&catalogue), state, "byte {at}"),
             Err(CatalogueError::Corrupt { .. } | CatalogueError::OtherVersion { .. }) => {}
             Err(other) => panic!("byte {at}: {other}"),
@@ -397,7 +397,7 @@ fn a_flipped_bit_of_a_row_is_always_noticed() {
             .collect();
         assert!(!copies.is_empty(), "row {key:?} is not in the file");
         copies.iter().for_each(|at| bad[at + 19] ^= 4);
-        let failed = opened(&Platter::holding(bad)).unwrap_err();
+        let failed = opened(&FaultyDisk::holding(bad)).unwrap_err();
         assert_eq!(failed.disposition(), Disposition::Corrupt, "{failed}");
     }
 }
@@ -407,13 +407,13 @@ fn a_file_cut_short_is_damaged() {
     let disk = made();
     let good = disk.bytes();
     for len in [1, 100, 4_096, good.len() / 2, good.len() - 1] {
-        let failed = opened(&Platter::holding(good[..len].to_vec())).unwrap_err();
+        let failed = opened(&FaultyDisk::holding(good[..len].to_vec())).unwrap_err();
         assert_eq!(failed.disposition(), Disposition::Corrupt, "{len}: {failed}");
     }
 }
 
 /// A file on a disk of its own, which is taken from the process that had it.
-struct InAFile(Platter);
+struct InAFile(FaultyDisk);
 
 impl Fixture for InAFile {
     fn create(&mut self) -> Arc<dyn Catalogue> {
@@ -435,7 +435,7 @@ impl Fixture for InAFile {
 
 #[test]
 fn a_catalogue_in_a_file_does_what_every_catalogue_must() {
-    conformance::run(&mut InAFile(Platter::default()));
+    conformance::run(&mut InAFile(FaultyDisk::default()));
 }
 
 fn golden_path() -> PathBuf {
@@ -444,7 +444,7 @@ fn golden_path() -> PathBuf {
 
 #[test]
 fn a_file_of_version_1_is_read_as_ever() {
-    let disk = Platter::holding(std::fs::read(golden_path()).unwrap());
+    let disk = FaultyDisk::holding(std::fs::read(golden_path()).unwrap());
     let (_, identity, state) = Store::open_on(Path::new("golden"), backend(&disk)).unwrap();
     assert_eq!(identity, golden_identity());
     assert_eq!(state, golden_state());
@@ -452,7 +452,7 @@ fn a_file_of_version_1_is_read_as_ever() {
 
 #[test]
 fn exporters_are_read_again_from_the_file() {
-    let disk = Platter::default();
+    let disk = FaultyDisk::default();
     Store::create_on(
         Path::new("made"),
         &backend(&disk),
@@ -467,7 +467,7 @@ fn exporters_are_read_again_from_the_file() {
 #[test]
 #[ignore = "writes the golden file of a new version; that of an old one is never written again"]
 fn write_golden_file() {
-    let disk = Platter::default();
+    let disk = FaultyDisk::default();
     Store::create_on(
         Path::new("golden"),
         &backend(&disk),

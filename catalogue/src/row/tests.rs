@@ -4,6 +4,7 @@ use super::*;
 use crate::apply::apply;
 use crate::command::Command;
 use crate::exporter::{DeadLetter, LetterCause};
+use crate::job::{JobPosition, JobResult};
 use crate::testkit::{
     bytes, cursor, entry, exporter, history, letter, lsn, node, open, register, seal_record, segment, up, uuid,
 };

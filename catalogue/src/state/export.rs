@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
 
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
+use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, LetterCause};
@@ -78,6 +79,31 @@ impl State {
     /// Whether a dead letter holds a segment.
     pub fn is_held(&self, id: SegmentId) -> bool {
         self.dead_letters_in(id).any(DeadLetter::holds)
+    }
+
+    /// The exporters that hold what they have not got: all that are on record, until they are forgotten. One that is
+    /// configured no more may come back.
+    pub fn holders(&self) -> impl Iterator<Item = &str> {
+        self.exporters.keys().map(String::as_str)
+    }
+
+    /// The number of a segment's entries that lie behind the last one that is done for an exporter.
+    pub fn owed(&self, exporter: &str, segment: &SealRecord) -> u64 {
+        let (id, stats) = (segment.id, &segment.stats);
+        let Some(last) = stats.last_lsn else { return 0 };
+        match self.cursor(exporter, id.node, id.shard) {
+            Some(done) if done >= last => 0,
+            // Numbers of a segment follow each other, unless damage took some.
+            Some(done) if done.index() == last.index() => {
+                stats.entries.min(u64::from(last.number().get() - done.number().get()))
+            }
+            Some(_) | None => stats.entries,
+        }
+    }
+
+    /// Says that nobody needs a segment: no holder owes an entry of it, and no dead letter needs it.
+    pub fn is_released(&self, segment: &SealRecord) -> bool {
+        self.holders().all(|name| self.owed(name, segment) == 0) && !self.is_held(segment.id)
     }
 
     /// The part of [`State::changes`] that is about exporters.

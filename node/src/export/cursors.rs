@@ -1,8 +1,9 @@
 //! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the kept cursor of every exporter that is configured, or was and
-//! is not forgotten, is past it and no dead letter needs it. I2: what an exporter had delivered when a segment was
-//! dropped never counts as lost for it.
+//! **Invariants.** I1: a segment is released only when the catalogue says so, and nothing is while an exporter of the
+//! configuration is not on record yet. I2: what an exporter had delivered when a segment was dropped never counts as
+//! lost for it.
+//! **Not here**: which exporters on record hold a segment (`State::is_released`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_vault::Readers;
-use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::SealRecord;
 
 use super::status::{Place, Status, add};
@@ -18,9 +19,8 @@ use super::status::{Place, Status, add};
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<dyn Catalogue>,
-    /// Those that hold segments: the exporters of the configuration, started or not, and those that were taken out of
-    /// it and are not forgotten yet.
-    holders: Mutex<BTreeSet<String>>,
+    /// Exporters of the configuration that are not on record, or not for certain: everything is held for them.
+    unrecorded: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }
 
@@ -34,11 +34,13 @@ struct Running {
 impl Cursors {
     /// The cursors of the exporters that are configured, none of which runs yet, and of those that are on record.
     pub fn new(catalogue: Arc<dyn Catalogue>, configured: Vec<String>) -> Arc<Self> {
-        let mut holders: BTreeSet<String> = configured.into_iter().collect();
-        catalogue.read(|state| holders.extend(state.exporters().map(|(name, _)| name.to_owned())));
+        let unrecorded = catalogue.read(|state| {
+            let is_new = |name: &String| state.exporter(name).is_none();
+            configured.into_iter().filter(is_new).collect()
+        });
         Arc::new(Self {
             catalogue,
-            holders: Mutex::new(holders),
+            unrecorded: Mutex::new(unrecorded),
             running: Mutex::default(),
         })
     }
@@ -52,18 +54,18 @@ impl Cursors {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn holders(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unrecorded(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on segments are held for an exporter of this name.
+    /// Holds everything for an exporter that is about to be put on record.
     pub(super) fn hold(&self, name: &str) {
-        self.holders().insert(name.to_owned());
+        self.unrecorded().insert(name.to_owned());
     }
 
-    /// An exporter is forgotten: nothing is held for it.
-    pub(super) fn let_go(&self, name: &str) {
-        self.holders().remove(name);
+    /// Leaves it to the record of an exporter what is held for it.
+    pub(super) fn on_record(&self, name: &str) {
+        self.unrecorded().remove(name);
     }
 
     /// An exporter does not run any more. What was kept of it last is what is on record.
@@ -116,22 +118,18 @@ impl Cursors {
         }
         Ok(())
     }
-
-    /// The last entry of a segment's shard that is on record as done for an exporter.
-    fn kept(&self, name: &str, segment: &SealRecord) -> Option<Lsn> {
-        let id = segment.id;
-        self.catalogue.read(|state| state.cursor(name, id.node, id.shard))
-    }
 }
 
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
-        let past = |name: &String| owed(segment, self.kept(name, segment)) == 0;
-        self.holders().iter().all(past) && !self.catalogue.read(|state| state.is_held(segment.id))
+        // First: an exporter that is on record by now was held for until then.
+        let waits = !self.unrecorded().is_empty();
+        self.catalogue.read(|state| state.is_released(segment)) && (!waits || segment.stats.entries == 0)
     }
 
     fn are_none(&self) -> bool {
-        self.holders().is_empty()
+        let waits = !self.unrecorded().is_empty();
+        !waits && self.catalogue.read(|state| state.holders().next().is_none())
     }
 
     fn keep_positions(&self) {
@@ -143,9 +141,15 @@ impl Readers for Cursors {
     fn lose(&self, segment: &SealRecord) -> u64 {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
+        let mut holders = self.unrecorded().clone();
+        let owed = self.catalogue.read(|state| {
+            holders.extend(state.holders().map(str::to_owned));
+            let owed = |name: String| (state.owed(&name, segment), name);
+            holders.into_iter().map(owed).collect::<Vec<_>>()
+        });
         let mut most = 0;
-        for name in self.holders().iter() {
-            let entries = owed(segment, self.kept(name, segment));
+        for (entries, name) in &owed {
+            let entries = *entries;
             if entries == 0 {
                 continue;
             }
@@ -156,60 +160,5 @@ impl Readers for Cursors {
             tracing::error!(exporter = name, segment = %segment.id, entries, "export.entries.dropped");
         }
         most
-    }
-}
-
-/// How many entries of a segment lie behind the last one that is done.
-fn owed(segment: &SealRecord, done: Option<Lsn>) -> u64 {
-    let stats = &segment.stats;
-    let Some(last) = stats.last_lsn else { return 0 };
-    match done {
-        Some(done) if done >= last => 0,
-        // Numbers of a segment follow each other, unless damage took some.
-        Some(done) if done.index() == last.index() => {
-            stats.entries.min(u64::from(last.number().get() - done.number().get()))
-        }
-        Some(_) | None => stats.entries,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gophership_vault::NodeSet;
-    use gophership_vault::ids::{Epoch, NodeId, SegmentId, SegmentIndex};
-    use gophership_vault::ledger::SegmentStats;
-
-    use super::*;
-
-    #[test]
-    fn what_is_owed_of_a_segment() {
-        let lsn = |index: u64, number: u64| Lsn::from_u64(index << 32 | number);
-        let segment = |entries, last_lsn| SealRecord {
-            id: SegmentId {
-                node: NodeId::FIRST,
-                shard: ShardId::new(0),
-                index: SegmentIndex::FIRST,
-            },
-            epoch: Epoch::FIRST,
-            stats: SegmentStats {
-                entries,
-                last_lsn,
-                ..SegmentStats::default()
-            },
-            digest: [0; 32],
-            sealed_ns: 0,
-            holders: NodeSet::of(NodeId::FIRST),
-        };
-        for (entries, last, done, expected) in [
-            (9, lsn(2, 9), None, 9),
-            (9, lsn(2, 9), lsn(1, 70), 9),
-            (9, lsn(2, 9), lsn(2, 4), 5),
-            (9, lsn(2, 9), lsn(2, 9), 0),
-            (9, lsn(2, 9), lsn(3, 1), 0),
-            (3, lsn(2, 9), lsn(2, 4), 3),
-            (0, None, None, 0),
-        ] {
-            assert_eq!(owed(&segment(entries, last), done), expected, "{last:?} {done:?}");
-        }
     }
 }

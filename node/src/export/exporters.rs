@@ -296,7 +296,6 @@ impl Exporters {
             });
         }
         self.letters.forget(name, Actor::operator(by))?;
-        self.cursors.let_go(name);
         tracing::warn!(
             exporter = name,
             count = lost.debt_entries,

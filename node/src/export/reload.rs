@@ -121,6 +121,7 @@ impl Exporters {
             }
             registered => registered?,
         };
+        self.cursors.on_record(name);
         let node = self.vault.identity().node_id;
         let places: BTreeMap<_, _> = self
             .shards

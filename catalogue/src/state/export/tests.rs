@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::testkit::{entry, letter, segment};
+use crate::apply::apply;
+use crate::command::Command;
+use crate::testkit::{cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
 
 fn holding(letters: impl IntoIterator<Item = DeadLetter>) -> State {
     let mut state = State::default();
@@ -101,4 +103,72 @@ fn tables_are_equal_whatever_was_in_them_before() {
     state.install(Change::Cursor("a".to_owned(), (node, shard), lsn));
     state.install(Change::CursorGone("a".to_owned(), (node, shard)));
     assert_eq!(state, State::default());
+}
+
+#[test]
+fn what_an_exporter_owes_of_a_segment() {
+    let some = |index, number| Some(lsn(index, number));
+    for (entries, last, done, expected) in [
+        (9, some(2, 9), None, 9),
+        (9, some(2, 9), some(1, 70), 9),
+        (9, some(2, 9), some(2, 4), 5),
+        (9, some(2, 9), some(2, 9), 0),
+        (9, some(2, 9), some(3, 1), 0),
+        (3, some(2, 9), some(2, 4), 3),
+        (0, None, None, 0),
+    ] {
+        let mut segment = seal_record(segment(1, 0, 2), 1, entries);
+        segment.stats.last_lsn = last;
+        let mut state = State::default();
+        if let Some(done) = done {
+            let shard = (segment.id.node, segment.id.shard);
+            state.install(Change::Cursor("a".to_owned(), shard, done));
+        }
+        assert_eq!(state.owed("a", &segment), expected, "{last:?} {done:?}");
+    }
+}
+
+#[test]
+fn a_segment_is_released_when_every_exporter_on_record_is_past_it_and_no_dead_letter_needs_it() {
+    let id = segment(1, 0, 1);
+    let seal = seal_record(id, 1, 2);
+    let mut state = State::default();
+    let commit = |name: &str, number| Command::CommitCursors {
+        node: node(1),
+        cursors: vec![cursor(name, 1, 0, lsn(1, number))],
+    };
+    let letters = || vec![letter("a", id, 1)];
+    let is_released = |state: &mut State, command: Command| {
+        apply(state, &command).unwrap();
+        state.is_released(&seal)
+    };
+    for (command, released) in [
+        (register(1), true),
+        (up(1, 1), true),
+        (open(id, 1), true),
+        (exporter("a"), false),
+        (exporter("b"), false),
+        (commit("a", 2), false),
+        (commit("b", 1), false),
+        (commit("b", 2), true),
+        (Command::AddDeadLetters { letters: letters() }, false),
+        (exporter("c"), false),
+        (
+            Command::DropDeadLetters {
+                exporter: "a".to_owned(),
+                letters: letters().iter().map(DeadLetter::entry).collect(),
+            },
+            false,
+        ),
+        (
+            Command::ForgetExporter {
+                exporter: "c".to_owned(),
+            },
+            true,
+        ),
+    ] {
+        let what = format!("{command:?}");
+        assert_eq!(is_released(&mut state, command), released, "{what}");
+    }
+    assert_eq!(state.holders().collect::<Vec<_>>(), ["a", "b"]);
 }

@@ -63,9 +63,9 @@ impl Inner {
 
 /// The disk; its clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Platter(Arc<Mutex<Inner>>);
+pub(super) struct FaultyDisk(Arc<Mutex<Inner>>);
 
-impl Platter {
+impl FaultyDisk {
     pub(super) fn fault(&self, fault: Fault) {
         self.0.lock().unwrap().fault = fault;
     }
@@ -112,7 +112,7 @@ impl Platter {
     }
 }
 
-impl StorageBackend for Platter {
+impl StorageBackend for FaultyDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.lock().unwrap().now.len() as u64)
     }
