@@ -430,7 +430,7 @@ mod tests {
         for (index, number) in lsns {
             let lsn = Lsn::at(SegmentIndex::new(*index).unwrap(), EntryNumber::new(*number).unwrap());
             builder.add(lsn, &meta, b"payload");
-            assert!(builder.cut().is_some());
+            assert!(builder.cut(None).is_some());
         }
     }
 

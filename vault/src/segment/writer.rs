@@ -189,7 +189,7 @@ mod tests {
             let lsn = Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(*number).unwrap());
             let mut builder = BlockBuilder::new();
             builder.add(lsn, &meta, b"payload");
-            file.append(&builder.cut().unwrap()).unwrap();
+            file.append(&builder.cut(None).unwrap()).unwrap();
         }
         let hole = |(first, last): &(u32, u32)| Hole {
             first: EntryNumber::new(*first).unwrap(),
