@@ -59,15 +59,10 @@ impl KeptShard {
     /// The nodes that hold all of a segment whose digest is this, this node among them; `None` where a seal needs more.
     pub(super) fn holders(&self, index: SegmentIndex, digest: [u8; 32], own: NodeId) -> Option<NodeSet> {
         let copies = self.copies.get(&index)?;
-        let mut holders = NodeSet::of(own);
-        for (node, theirs) in &copies.complete {
-            if *theirs == digest {
-                holders = holders.with(*node).unwrap_or(holders);
-            } else {
-                tracing::error!(shard = %self.shared.id, index = index.get(), node = node.get(), "segment.copy.differs");
-            }
+        for (node, _) in copies.complete.iter().filter(|(_, theirs)| *theirs != digest) {
+            tracing::error!(shard = %self.shared.id, index = index.get(), node = node.get(), "segment.copy.differs");
         }
-        (holders.len() >= copies.replicas.ack_copies()).then_some(holders)
+        copies.holders(digest, own)
     }
 
     /// Says that a file which took entries is not sealed yet, so that a seal is to come.
@@ -97,6 +92,16 @@ impl SegmentCopies {
             replicas,
             complete: Vec::new(),
         }
+    }
+
+    /// The nodes that hold all of the segment with this digest, this node among them; `None` where a seal needs more. A
+    /// copy with another digest is a copy of something else.
+    fn holders(&self, digest: [u8; 32], own: NodeId) -> Option<NodeSet> {
+        let same = self.complete.iter().filter(|(_, theirs)| *theirs == digest);
+        let holders = same.fold(NodeSet::of(own), |holders, (node, _)| {
+            holders.with(*node).unwrap_or(holders)
+        });
+        (holders.len() >= self.replicas.ack_copies()).then_some(holders)
     }
 }
 
@@ -249,5 +254,33 @@ fn open_record(wal: &WalFile, replicas: ReplicaSet) -> OpenRecord {
         epoch: wal.header.epoch,
         file_uuid: wal.header.uuid,
         replicas,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_equal_copies_are_holders_and_a_seal_needs_as_many_as_an_acknowledgement() {
+        let node = |n| NodeId::new(n).unwrap();
+        let set = |nodes: &[u32]| NodeSet::from_nodes(nodes.iter().map(|n| node(*n))).unwrap();
+        let (ours, other) = ([1; 32], [2; 32]);
+        let of_two = ReplicaSet::new(set(&[2, 3]), 2).unwrap();
+        for (replicas, complete, holders) in [
+            (ReplicaSet::ALONE, &[][..], Some(&[1][..])),
+            (of_two, &[], None),
+            (of_two, &[(2, other)], None),
+            (of_two, &[(2, other), (3, ours)], Some(&[1, 3])),
+            (of_two, &[(2, ours), (3, ours)], Some(&[1, 2, 3])),
+            // A substitute that the owner copied it to.
+            (of_two, &[(9, ours)], Some(&[1, 9])),
+        ] {
+            let copies = SegmentCopies {
+                replicas,
+                complete: complete.iter().map(|(n, digest)| (node(*n), *digest)).collect(),
+            };
+            assert_eq!(copies.holders(ours, node(1)), holders.map(set), "{complete:?}");
+        }
     }
 }
