@@ -16,9 +16,15 @@ mod sink;
 mod story;
 mod verdict;
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
+use gophership_vault::limits::DISK_EVICT_PERCENT;
 
 use story::Story;
+
+/// Bytes that the demo writes, at most.
+const WRITES_MAX: u64 = 512 << 20;
 
 /// Runs the demonstration; with `lose_one`, one acknowledged entry is hidden from the comparison, which must then fail.
 ///
@@ -33,9 +39,33 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
         .prefix("gophership-demo-")
         .tempdir()
         .context("cannot make a temporary folder")?;
+    check_room(dir.path())?;
     let story = runtime.block_on(story::tell(dir.path(), lose_one))?;
     report::print(&story);
     judge(&story)
+}
+
+/// Refuses a disk that is so full that a node would give up, before its retention is over, what it has sent on: it could
+/// not be replayed, and would look lost.
+fn check_room(dir: &Path) -> anyhow::Result<()> {
+    let found =
+        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the file system of {}", dir.display()))?;
+    let used = found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize;
+    let size = used + found.f_bavail * found.f_frsize;
+    if is_too_full(used, size) {
+        bail!(
+            "the file system of {} is {} % full: from {DISK_EVICT_PERCENT} % a node keeps what it has sent on no longer than it must, and \
+             the demo could not replay it. Free some space, or set TMPDIR to a folder on another disk",
+            dir.display(),
+            used * 100 / size.max(1)
+        );
+    }
+    Ok(())
+}
+
+/// Says that what the demo writes would fill a file system up to where segments go early.
+fn is_too_full(used: u64, size: u64) -> bool {
+    u128::from(used + WRITES_MAX) * 100 > u128::from(size) * u128::from(DISK_EVICT_PERCENT)
 }
 
 fn judge(story: &Story) -> anyhow::Result<()> {
@@ -59,4 +89,24 @@ fn judge(story: &Story) -> anyhow::Result<()> {
     }
     println!("every acknowledged record was replayed, and reached the sink, bit for bit; none that was never sent");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_on_which_segments_would_go_early_is_refused() {
+        let gib = 1 << 30;
+        for (used, size, refused) in [
+            (0, 10 * gib, false),
+            (7 * gib, 10 * gib, false),
+            (7 * gib + gib / 2, 10 * gib, false),
+            (7 * gib + gib / 2 + 1, 10 * gib, true),
+            (9 * gib, 10 * gib, true),
+            (0, gib / 4, true),
+        ] {
+            assert_eq!(is_too_full(used, size), refused, "{used} of {size}");
+        }
+    }
 }
