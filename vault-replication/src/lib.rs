@@ -1,0 +1,1 @@
+//! Copies of segments on several nodes, and the catalogue that all of them share.
