@@ -185,7 +185,7 @@ proptest! {
     ) {
         let disk = made();
         let (mut store, _, mut state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
-        prop_assert_eq!(store.consensus("last_applied").unwrap(), None);
+        prop_assert_eq!(store.view().unwrap().consensus("last_applied").unwrap(), None);
         let mut durable = 0;
         for (after, seed) in crashes {
             let entry = durable + 1;
@@ -198,17 +198,24 @@ proptest! {
             let (_, changes) = decide(&state, &set).unwrap();
             disk.fault(Fault::PowerCut { after });
             let applied = [("last_applied", entry.to_string()), ("membership", format!("as of {entry}"))];
-            let kept = applied.each_ref().map(|(name, value)| (*name, value.as_bytes()));
-            let committed = store.commit(changes.iter().map(row_of), &kept);
+            let committed = store.write(|txn| {
+                txn.put_rows(changes.iter().map(row_of))?;
+                txn.put_entry(entry, entry.to_string().as_bytes())?;
+                txn.remove_entries(..entry)?;
+                applied.iter().try_for_each(|(name, value)| txn.keep(name, value.as_bytes()))
+            });
             drop(store);
             disk.crash(survivors(seed));
             (store, _, state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
-            let found = |name| store.consensus(name).unwrap().map(|value| String::from_utf8(value).unwrap());
+            let view = store.view().unwrap();
+            let found = |name| view.consensus(name).unwrap().map(|value| String::from_utf8(value).unwrap());
             let now = found("last_applied").map_or(0, |n| n.parse().unwrap());
             prop_assert!(now == entry || committed.is_err() && now == durable, "{} of {}", now, entry);
             prop_assert_eq!(found("membership"), (now > 0).then(|| format!("as of {now}")));
             let value = state.setting("k").map(|s| s.value.clone());
             prop_assert_eq!(value, (now > 0).then(|| now.to_string()));
+            let log = view.entries(0, u64::MAX, usize::MAX).unwrap();
+            prop_assert_eq!(log, (now > 0).then(|| (now, now.to_string().into_bytes())).into_iter().collect::<Vec<_>>());
             durable = now;
         }
     }
