@@ -18,7 +18,9 @@ pub struct StoreView {
 
 impl std::fmt::Debug for StoreView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreView").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("StoreView")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +51,9 @@ impl StoreView {
     /// # Errors
     /// The file cannot be read.
     pub fn consensus(&self, name: &str) -> Result<Option<Vec<u8>>, CatalogueError> {
-        self.of_table(CONSENSUS, None, |table| Ok(table.get(name)?.map(|value| value.value().to_vec())))
+        self.of_table(CONSENSUS, None, |table| {
+            Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        })
     }
 
     /// Gives every row of the state, key and value, in the order of their keys, until `each` fails.
