@@ -133,6 +133,14 @@ pub enum CatalogueError {
         /// The reason.
         why: String,
     },
+    /// The catalogue is one node's part of a cluster's.
+    #[error(
+        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of          its cluster"
+    )]
+    OfCluster {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
         "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its          promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from          the cluster and let it join again as a new one, with an empty data folder"
@@ -174,6 +182,7 @@ impl CatalogueError {
             | Self::Lost { .. }
             | Self::OtherIdentity { .. }
             | Self::Stopped { .. }
+            | Self::OfCluster { .. }
             | Self::OlderCopy { .. }
             | Self::NotFirstNode { .. } => Disposition::Fatal,
         }

@@ -42,6 +42,7 @@ pub(super) fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError
 fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
     let (store, stored, state) = Store::open_on(path, backend)?;
     check_identity(path, &stored, identity, &state)?;
+    check_single(&store)?;
     Ok((store, state))
 }
 
@@ -165,6 +166,15 @@ pub(super) fn check_identity(
         stored: registered.map_or_else(|| "nobody".to_owned(), |uuid| uuid.to_string()),
         marker: marker.storage_uuid.to_string(),
     })
+}
+
+/// Refuses one node's part of a cluster's catalogue.
+pub(super) fn check_single(store: &Store) -> Result<(), CatalogueError> {
+    if store.view()?.is_replicated()? {
+        let path = store.path().to_owned();
+        return Err(CatalogueError::OfCluster { path });
+    }
+    Ok(())
 }
 
 /// Refuses a catalogue file that was not made for this marker.

@@ -56,6 +56,14 @@ impl StoreView {
         })
     }
 
+    /// Says that a replicated state machine keeps something beside the state.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_replicated(&self) -> Result<bool, CatalogueError> {
+        self.of_table(CONSENSUS, false, |table| Ok(table.iter()?.next().is_some()))
+    }
+
     /// Gives every row of the state, key and value, in the order of their keys, until `each` fails.
     ///
     /// # Errors

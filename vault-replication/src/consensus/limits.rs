@@ -59,9 +59,6 @@ pub const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
 /// The pause between two looks at a snapshot that is being installed.
 pub const INSTALL_POLL: Duration = Duration::from_millis(5);
 
-/// The pause between two looks at a change of the cluster that is waited for.
-pub const CHANGE_POLL: Duration = Duration::from_millis(20);
-
 /// Bytes of a member's name, and of its address.
 pub const MEMBER_TEXT_BYTES_MAX: usize = 256;
 

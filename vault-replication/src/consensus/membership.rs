@@ -15,9 +15,10 @@ use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ServerState};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use super::bootstrap::begins_with_a_snapshot;
-use super::limits::{CHANGE_POLL, CHANGE_TIMEOUT, MEMBER_TEXT_BYTES_MAX, PROMOTE_LAG_MAX};
+use super::limits::{CHANGE_TIMEOUT, MEMBER_TEXT_BYTES_MAX, PROMOTE_LAG_MAX};
 use super::message::{Answer, Message};
 use super::network::{Peer, ask};
 use super::node::{Metrics, RaftNode, fatal};
@@ -263,31 +264,45 @@ impl RaftNode {
         let next = self
             .peer(&metrics, next)
             .ok_or(MembershipError::NoMember { node: next })?;
-        // Its heartbeats would keep the others from voting for the next one.
-        self.raft.runtime_config().heartbeat(false);
+        self.set_hands_over(true);
         let taken_over = self.ask_to_elect(&next).await;
         self.raft.runtime_config().heartbeat(true);
+        self.set_hands_over(false);
         taken_over
     }
 
     async fn ask_to_elect(&self, next: &Peer) -> Result<(), MembershipError> {
-        let deadline = tokio::time::Instant::now() + self.answer_timeout;
+        let deadline = Instant::now() + self.answer_timeout;
+        // One that lacks an entry gets no vote of this node.
+        let has_all = self.wait_for(self.answer_timeout, |m| {
+            let matched = m
+                .replication
+                .as_ref()
+                .and_then(|r| r.get(&next.node).copied().flatten());
+            (m.state != ServerState::Leader || matched.map(|id| id.index) >= m.last_log_index).then_some(())
+        });
+        if has_all.await?.is_none() {
+            return Err(MembershipError::NobodyTookOver {
+                why: format!("node {} did not catch up", next.node),
+            });
+        }
+        // Its heartbeats would keep the others from voting for the next one.
+        self.raft.runtime_config().heartbeat(false);
         let mut why = "nobody answered".to_owned();
-        while tokio::time::Instant::now() < deadline {
+        while Instant::now() < deadline {
             match ask(&*self.transport, next, &Message::Elect, self.timing.election_min).await {
                 Ok(Answer::Done) => {}
                 Ok(other) => why = format!("node {} answered with {other:?}", next.node),
                 Err(e) => why = e.to_string(),
             }
             let other = |m: &Metrics| m.current_leader.is_some_and(|id| id != self.id).then_some(());
-            if self
-                .wait_for(self.timing.election_max.max(CHANGE_POLL), other)
-                .await?
-                .is_some()
-            {
+            if self.wait_for(self.timing.election_max, other).await?.is_some() {
                 return Ok(());
             }
         }
         Err(MembershipError::NobodyTookOver { why })
     }
 }
+
+#[cfg(test)]
+mod tests;

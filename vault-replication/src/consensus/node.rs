@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(crate) struct RaftNode {
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
     heard: Mutex<Instant>,
+    /// It leads and takes no commands: another is to take over with all there is.
+    hands_over: AtomicBool,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -101,6 +104,7 @@ impl RaftNode {
             answer_timeout: config.answer_timeout,
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
             heard: Mutex::new(Instant::now()),
+            hands_over: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
         let tasks = vec![
@@ -144,6 +148,11 @@ impl RaftNode {
         metrics.state == ServerState::Leader && metrics.millis_since_quorum_ack.is_some_and(fresh)
     }
 
+    /// Takes no commands from here on, as long as it leads, or takes them again.
+    pub(crate) fn set_hands_over(&self, hands_over: bool) {
+        self.hands_over.store(hands_over, Ordering::Release);
+    }
+
     /// What openraft says of itself now.
     pub(crate) fn metrics(&self) -> Metrics {
         self.raft.metrics().borrow().clone()
@@ -154,7 +163,7 @@ impl RaftNode {
         let metrics = self.metrics();
         match metrics.current_leader {
             Some(id) if id == self.id => {
-                if metrics.state == ServerState::Leader {
+                if metrics.state == ServerState::Leader && !self.hands_over.load(Ordering::Acquire) {
                     Leader::Myself
                 } else {
                     Leader::Nobody

@@ -84,8 +84,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for SuiteBuilder 
 #[derive(Debug)]
 pub struct Cluster {
     pub network: InProcessNetwork,
-    pub log_limits: LogLimits,
-    pub answer_timeout: Duration,
+    log_limits: LogLimits,
+    answer_timeout: Duration,
     nodes: BTreeMap<u32, Arc<RaftCatalogue>>,
     folders: BTreeMap<u32, TempDir>,
     runtime: Runtime,
@@ -98,12 +98,13 @@ pub fn member(node: u32) -> Member {
     }
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
+impl Cluster {
+    /// A network without nodes.
+    pub fn new(log_limits: LogLimits, answer_timeout: Duration) -> Self {
         Self {
             network: InProcessNetwork::default(),
-            log_limits: LogLimits::default(),
-            answer_timeout: Duration::from_secs(20),
+            log_limits,
+            answer_timeout,
             nodes: BTreeMap::new(),
             folders: BTreeMap::new(),
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -113,12 +114,10 @@ impl Default for Cluster {
                 .unwrap(),
         }
     }
-}
 
-impl Cluster {
     /// A cluster of one that has begun.
     pub fn of_one() -> Self {
-        let mut cluster = Self::default();
+        let mut cluster = Self::new(LogLimits::default(), Duration::from_secs(20));
         cluster.begin();
         cluster
     }
