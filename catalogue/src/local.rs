@@ -26,7 +26,7 @@ mod view;
 
 pub use open::{check_marker, make_file};
 pub use rebuild::{Rebuilt, rebuild};
-pub use store::Store;
+pub use store::{OpenBackend, Store};
 pub use transaction::StoreTransaction;
 pub use view::{LogExtent, StoreView};
 
@@ -187,7 +187,7 @@ impl Catalogue for LocalCatalogue {
     }
 }
 
-#[cfg(test)]
-mod faulty_disk;
+#[cfg(any(test, feature = "testkit"))]
+pub mod faulty_disk;
 #[cfg(test)]
 mod tests;

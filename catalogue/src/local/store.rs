@@ -39,7 +39,7 @@ pub(super) const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// Opens, or makes, the bytes behind a path.
-pub(super) type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+pub type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 /// The file of a catalogue. Whoever decides commands keeps the state in memory and commits what they change here.
 pub struct Store {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gophership_catalogue::CatalogueError;
 
-use super::core::{LogSize, stopped};
+use super::core::{LogStatus, stopped};
 use super::limits::{CHANGE_TIMEOUT, LOG_BYTES_KEPT, LOG_BYTES_MAX, LOG_ENTRIES_KEPT, LOG_ENTRIES_MAX};
 use super::node::{RaftNode, fatal};
 
@@ -37,8 +37,8 @@ impl Default for LogLimits {
 }
 
 impl LogLimits {
-    fn is_due(&self, size: LogSize) -> bool {
-        size.entries > self.entries_max || size.bytes > self.bytes_max
+    fn is_due(&self, log: LogStatus) -> bool {
+        log.entries > self.entries_max || log.bytes > self.bytes_max
     }
 }
 
@@ -73,9 +73,9 @@ impl Cut {
 
 /// Cuts the log whenever it is too large, until the node ends.
 pub(crate) async fn run(node: Arc<RaftNode>, limits: LogLimits) {
-    let mut size = node.core.size();
+    let mut log = node.core.log();
     loop {
-        let due = size.wait_for(|size| limits.is_due(*size)).await.is_ok();
+        let due = log.wait_for(|log| limits.is_due(*log)).await.is_ok();
         if !due || node.check().is_err() {
             return;
         }
@@ -130,7 +130,12 @@ mod tests {
     #[test]
     fn a_log_is_cut_for_its_entries_or_for_its_bytes() {
         for (entries, bytes, due) in [(10, 1_000, false), (11, 1, true), (1, 1_001, true), (0, 0, false)] {
-            assert_eq!(LIMITS.is_due(LogSize { entries, bytes }), due);
+            let log = LogStatus {
+                entries,
+                bytes,
+                ..LogStatus::default()
+            };
+            assert_eq!(LIMITS.is_due(log), due);
         }
     }
 

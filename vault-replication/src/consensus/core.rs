@@ -40,18 +40,13 @@ pub(crate) struct Applied {
     pub(crate) membership: StoredMembership,
 }
 
-/// The size of the log.
+/// The log: the newest entry that was cut off, the newest there is or was, and its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct LogSize {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-}
-
-/// The ends of the log: the newest entry that was cut off, and the newest there is or was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct LogEnds {
+pub(crate) struct LogStatus {
     pub(crate) purged: Option<LogId>,
     pub(crate) last: Option<LogId>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The node's part of the catalogue.
@@ -61,12 +56,15 @@ pub(crate) struct Core {
     inner: Mutex<Inner>,
     state: RwLock<State>,
     applied: watch::Sender<Applied>,
-    size: watch::Sender<LogSize>,
+    log: watch::Sender<LogStatus>,
+    vote: Mutex<Option<Vote>>,
     tickets: Mutex<HashMap<Uuid, oneshot::Sender<Outcome>>>,
     snapshots: SnapshotFolder,
     current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
     /// From here on openraft cuts off what the state does not have only for a snapshot on its way into the state.
     live: AtomicBool,
+    /// It is about to end: nobody waits for room any more.
+    ending: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -75,9 +73,7 @@ struct Inner {
     mark: MarkFile,
     /// The durable state and what the commit under way adds to it.
     ahead: State,
-    ends: LogEnds,
-    vote: Option<Vote>,
-    size: LogSize,
+    log: LogStatus,
 }
 
 impl std::fmt::Debug for Core {
@@ -116,9 +112,8 @@ fn from_wire(path: &Path, e: &WireError) -> CatalogueError {
 struct Kept {
     boot: Option<u64>,
     vote: Option<Vote>,
-    ends: LogEnds,
+    log: LogStatus,
     applied: Applied,
-    size: LogSize,
 }
 
 impl Kept {
@@ -137,15 +132,13 @@ impl Kept {
         Ok(Self {
             boot: read_kept(&view, BOOT, |v| v.u64())?,
             vote: read_kept(&view, VOTE, |v| v.vote())?,
-            ends: LogEnds {
+            log: LogStatus {
                 purged,
                 last: newest.max(purged),
-            },
-            applied,
-            size: LogSize {
                 entries: extent.ends.map_or(0, |(first, last)| last - first + 1),
                 bytes: extent.bytes,
             },
+            applied,
         })
     }
 
@@ -154,7 +147,7 @@ impl Kept {
         Mark {
             boot: self.boot.unwrap_or(0),
             vote: self.vote,
-            last: self.ends.last.max(self.applied.last),
+            last: self.log.last.max(self.applied.last),
         }
     }
 }
@@ -173,12 +166,21 @@ impl Core {
     /// # Errors
     /// The file is damaged, in use, of another version or storage, or an older copy.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
-        let (mut store, stored, state) = Store::open(path)?;
+        Self::over(Store::open(path)?, identity)
+    }
+
+    /// The same over a store that is open.
+    fn over(
+        (mut store, stored, state): (Store, Identity, State),
+        identity: &Identity,
+    ) -> Result<Arc<Self>, CatalogueError> {
+        let path = store.path().to_owned();
+        let path = path.as_path();
         check_marker(path, &stored, identity)?;
         let kept = Kept::read(&store)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut mark = open_mark(path, &folder.join("raft.mark"), &kept)?;
-        if kept.ends.purged > kept.applied.last {
+        if kept.log.purged > kept.applied.last {
             return Err(CatalogueError::Corrupt {
                 path: path.to_owned(),
                 why: "entries of the log are gone that were never applied".to_owned(),
@@ -192,19 +194,19 @@ impl Core {
             identity: *identity,
             state: RwLock::new(state.clone()),
             applied: watch::Sender::new(kept.applied),
-            size: watch::Sender::new(kept.size),
+            log: watch::Sender::new(kept.log),
+            vote: Mutex::new(kept.vote),
             inner: Mutex::new(Inner {
                 store,
                 mark,
                 ahead: state,
-                ends: kept.ends,
-                vote: kept.vote,
-                size: kept.size,
+                log: kept.log,
             }),
             tickets: Mutex::default(),
             snapshots: SnapshotFolder::open(folder.join("raft-snapshots"))?,
             current: Mutex::default(),
             live: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }))
     }
@@ -231,13 +233,23 @@ impl Core {
         Ok(slowest)
     }
 
+    /// Says that the end is near: whoever waits for room on a full disk gives up.
+    pub(crate) fn set_ending(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
     /// Ends: whatever is under way comes to its end, and the file is closed.
     pub(crate) fn end(&self) {
+        self.set_ending();
         self.ended.store(true, Ordering::Release);
         self.locked().store.close();
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
@@ -261,7 +273,7 @@ impl Core {
             let done = self.reopen(&mut inner).and_then(|()| f(&mut inner));
             drop(inner);
             match done {
-                Err(CatalogueError::DiskFull { path }) => {
+                Err(CatalogueError::DiskFull { path }) if !self.is_ending() => {
                     if !told {
                         tracing::error!(path = %path.display(), "consensus.write.disk_full");
                         told = true;
@@ -281,7 +293,8 @@ impl Core {
         let (stored, state) = inner.store.reopen()?;
         check_marker(&self.path, &stored, &self.identity)?;
         let kept = Kept::read(&inner.store)?;
-        (inner.ends, inner.vote, inner.size) = (kept.ends, kept.vote, kept.size);
+        self.set_log(inner, kept.log);
+        *self.voted() = kept.vote;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
         inner.ahead = state;
         self.applied.send_replace(kept.applied);
@@ -294,23 +307,30 @@ impl Core {
         self.write(|inner| inner.store.view())
     }
 
+    fn voted(&self) -> MutexGuard<'_, Option<Vote>> {
+        self.vote.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn vote(&self) -> Option<Vote> {
-        self.locked().vote
+        *self.voted()
     }
 
-    pub(crate) fn ends(&self) -> LogEnds {
-        self.locked().ends
+    /// The log as it is on the disk. Nobody who looks at it waits for the disk.
+    pub(crate) fn log(&self) -> watch::Receiver<LogStatus> {
+        self.log.subscribe()
     }
 
-    pub(crate) fn size(&self) -> watch::Receiver<LogSize> {
-        self.size.subscribe()
+    fn set_log(&self, inner: &mut Inner, log: LogStatus) {
+        inner.log = log;
+        self.log.send_replace(log);
     }
 
     pub(crate) fn save_vote(&self, vote: &Vote) -> Result<(), CatalogueError> {
         self.write(|inner| {
             inner.store.write(|txn| txn.keep(VOTE, &versioned(|w| w.vote(vote))))?;
-            inner.vote = Some(*vote);
-            inner.promise(|mark| mark.vote = Some(*vote))
+            inner.promise(|mark| mark.vote = Some(*vote))?;
+            *self.voted() = Some(*vote);
+            Ok(())
         })
     }
 
@@ -330,13 +350,15 @@ impl Core {
                     .iter()
                     .try_for_each(|(index, entry)| txn.put_entry(*index, entry))
             })?;
-            if inner.ends.last != Some(newest) {
-                inner.ends.last = Some(newest);
-                inner.size.entries += stored.len() as u64;
-                inner.size.bytes += stored.iter().map(|(_, entry)| entry.len() as u64).sum::<u64>();
+            let mut log = inner.log;
+            if log.last != Some(newest) {
+                log.last = Some(newest);
+                log.entries += stored.len() as u64;
+                log.bytes += stored.iter().map(|(_, entry)| entry.len() as u64).sum::<u64>();
             }
-            self.size.send_replace(inner.size);
-            inner.promise(|mark| mark.last = mark.last.max(Some(newest)))
+            inner.promise(|mark| mark.last = mark.last.max(Some(newest)))?;
+            self.set_log(inner, log);
+            Ok(())
         })
     }
 
@@ -348,14 +370,14 @@ impl Core {
                 Some(index) => entries(&inner.store.view()?, index, index + 1, usize::MAX)?.pop(),
                 None => None,
             };
-            let last = left.map(|entry| entry.log_id).max(inner.ends.purged);
+            let last = left.map(|entry| entry.log_id).max(inner.log.purged);
             // The other way round a crash between the two would leave a file that is behind its mark.
             let applied = self.applied.borrow().last;
             inner.promise(|mark| mark.last = last.max(applied))?;
             inner.store.write(|txn| txn.remove_entries(since.index..))?;
-            inner.ends.last = last;
-            inner.measure()?;
-            self.size.send_replace(inner.size);
+            let log = LogStatus { last, ..inner.log };
+            let log = inner.measured(log)?;
+            self.set_log(inner, log);
             Ok(())
         })
     }
@@ -367,10 +389,12 @@ impl Core {
                 txn.remove_entries((Bound::Unbounded, Bound::Included(upto.index)))?;
                 txn.keep(PURGED, &versioned(|w| w.log_id(upto)))
             })?;
-            inner.ends.purged = Some(upto);
-            inner.ends.last = inner.ends.last.max(Some(upto));
-            inner.measure()?;
-            self.size.send_replace(inner.size);
+            let log = inner.measured(LogStatus {
+                purged: Some(upto),
+                last: inner.log.last.max(Some(upto)),
+                ..inner.log
+            })?;
+            self.set_log(inner, log);
             Ok(())
         })
     }
@@ -478,7 +502,7 @@ impl Core {
                     return Ok(built);
                 }
                 // A failure here would end all of consensus on this node, and nobody waits for this.
-                Err(e) if !self.has_ended() => {
+                Err(e) if !self.is_ending() => {
                     tracing::warn!(error = %e, "consensus.snapshot.build_failed");
                     drop((view, file));
                     std::thread::sleep(FULL_DISK_PAUSE);
@@ -593,13 +617,14 @@ impl Inner {
         if mark == said { Ok(()) } else { self.mark.set(mark) }
     }
 
-    fn measure(&mut self) -> Result<(), CatalogueError> {
+    /// The same log with the size that it has in the file.
+    fn measured(&self, log: LogStatus) -> Result<LogStatus, CatalogueError> {
         let extent = self.store.view()?.log_extent()?;
-        self.size = LogSize {
+        Ok(LogStatus {
             entries: extent.ends.map_or(0, |(first, last)| last - first + 1),
             bytes: extent.bytes,
-        };
-        Ok(())
+            ..log
+        })
     }
 }
 

@@ -73,7 +73,7 @@ async fn pre_vote(node: &Arc<RaftNode>, sets: &[BTreeSet<u64>]) -> BTreeSet<u64>
     let mut asked = JoinSet::new();
     let others: BTreeSet<u64> = sets.iter().flatten().copied().filter(|id| *id != node.id).collect();
     for peer in others.into_iter().filter_map(|id| node.peer(&metrics, id)) {
-        let (node, last) = (Arc::clone(node), node.core.ends().last);
+        let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
         asked.spawn(async move {
             let answer = ask(
                 &*node.transport,

@@ -68,10 +68,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
-        let ends = self.0.ends();
+        let log = *self.0.log().borrow();
         Ok(LogState {
-            last_purged_log_id: ends.purged,
-            last_log_id: ends.last,
+            last_purged_log_id: log.purged,
+            last_log_id: log.last,
         })
     }
 
@@ -114,7 +114,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         while self.0.awaits_install(log_id) {
-            if self.0.has_ended() {
+            if self.0.is_ending() {
                 let why = AnyError::new(&stopped("it ends before a snapshot is installed"));
                 return Err(StorageIOError::new(ErrorSubject::Log(log_id), ErrorVerb::Delete, why).into());
             }
@@ -124,5 +124,42 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             core.purge(log_id)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::testkit::{identity, state_of_one};
+    use crate::consensus::wire::tests::id;
+
+    #[tokio::test]
+    async fn i2_a_cut_behind_a_snapshot_waits_until_it_is_in_the_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let core = |name: &str| {
+            let folder = folder.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let path = folder.join("catalogue.redb");
+            gophership_catalogue::local::make_file(&path, &identity(1), &state_of_one()).unwrap();
+            Core::open(&path, &identity(1)).unwrap()
+        };
+        let (leader, follower) = (core("leader"), core("follower"));
+        let blank = Entry {
+            log_id: id(1, 1, 0),
+            payload: openraft::EntryPayload::Blank,
+        };
+        leader.apply(&[blank]).unwrap();
+        let (meta, file) = leader.build_snapshot().unwrap();
+        follower.set_live();
+        let mut log = LogStore(Arc::clone(&follower));
+        let cut = tokio::spawn(async move { log.purge(id(1, 1, 0)).await });
+        for _ in 0..20 {
+            tokio::time::sleep(INSTALL_POLL).await;
+            assert!(!cut.is_finished());
+            assert_eq!(follower.log().borrow().purged, None);
+        }
+        follower.install(&meta, &file).unwrap();
+        cut.await.unwrap().unwrap();
+        assert_eq!(follower.log().borrow().purged, Some(id(1, 1, 0)));
     }
 }

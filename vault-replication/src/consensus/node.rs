@@ -120,13 +120,13 @@ impl RaftNode {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
-        let core = Arc::clone(&self.core);
-        // First the storage: what waits for room on a full disk would keep openraft from ending.
-        let _joined = tokio::task::spawn_blocking(move || core.end()).await;
+        self.core.set_ending();
         let ended = tokio::time::timeout(SNAPSHOT_TIMEOUT_BASE, self.raft.shutdown()).await;
         if let Ok(Err(e)) = &ended {
             tracing::warn!(error = %e, "consensus.node.end_failed");
         }
+        let core = Arc::clone(&self.core);
+        let _closed = tokio::task::spawn_blocking(move || core.end()).await;
     }
 
     /// Notes that the leader was heard just now.

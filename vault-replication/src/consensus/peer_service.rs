@@ -1,6 +1,6 @@
 //! What a node does with the messages of its peers.
 //!
-//! **Invariants.** I1: a message that cannot be read is answered with an error and changes nothing. I2: a snapshot is given
+//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes nothing. I2: a snapshot is given
 //! to openraft only when its file is whole. I3: a node that does not lead takes no command.
 //! **Not here**: who sends what when; the transport, which makes sure of the sender.
 
@@ -25,22 +25,37 @@ impl PeerReceiver for RaftNode {
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
         Box::pin(async move {
             let answer = match read(&message) {
-                Ok(message) => self.answer(from, message).await,
+                Ok(message) if speaks_for_itself(from, &message) => self.answer(from, message).await,
+                Ok(_) => Err(unknown(&format!("node {from} speaks for another"))),
                 Err(e) => Err(e),
             };
             say(answer)
         })
     }
 
-    fn receive_file(&self, _from: u64, message: Vec<u8>, file: mpsc::Receiver<Vec<u8>>) -> Pending<'_, Vec<u8>> {
+    fn receive_file(&self, from: u64, message: Vec<u8>, file: mpsc::Receiver<Vec<u8>>) -> Pending<'_, Vec<u8>> {
         Box::pin(async move {
             let answer = match read(&message) {
-                Ok(Message::Snapshot { vote }) => self.take_snapshot(vote, file).await,
-                Ok(other) => Err(unknown(&format!("a file came with {other:?}"))),
+                Ok(Message::Snapshot { vote }) if vote.leader_id.node_id == from => {
+                    self.take_snapshot(vote, file).await
+                }
+                Ok(_) => Err(unknown(&format!(
+                    "a file of node {from} came with a message that has none"
+                ))),
                 Err(e) => Err(e),
             };
             say(answer)
         })
+    }
+}
+
+/// Says that the message names its sender where it names one: a node takes no leader's or candidate's place.
+fn speaks_for_itself(from: u64, message: &Message) -> bool {
+    match message {
+        Message::Append(rpc) => rpc.vote.leader_id.node_id == from,
+        Message::Vote(rpc) => rpc.vote.leader_id.node_id == from,
+        Message::Snapshot { vote } => vote.leader_id.node_id == from,
+        Message::Submit(_) | Message::ReadIndex | Message::PreVote { .. } | Message::Elect => true,
     }
 }
 
@@ -78,7 +93,7 @@ impl RaftNode {
                 None => Answer::NotLeader,
             }),
             Message::PreVote { last } => {
-                let mine = self.core.ends().last;
+                let mine = self.core.log().borrow().last;
                 let granted = election::grants(self.unheard(), self.timing.election_max, mine, last);
                 Ok(Answer::PreVote { granted })
             }
@@ -135,5 +150,62 @@ impl RaftNode {
         let installed = installed.map_err(|_| unknown("a snapshot is still being installed"))?;
         let vote = installed.map_err(|e| fatal(&e))?.vote;
         Ok(Answer::Snapshot { vote })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::raft::{AppendEntriesRequest, VoteRequest};
+
+    use super::*;
+    use crate::consensus::raft_types::TypeConfig;
+    use crate::consensus::testkit::Cluster;
+
+    /// The answer of node 1 to bytes that come from node `from`.
+    fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
+        let catalogue = cluster.node(1);
+        Answer::decode(&catalogue.block_on(catalogue.node.receive(from, message))).unwrap()
+    }
+
+    #[test]
+    fn i1_a_message_of_nobody_or_for_another_changes_nothing() {
+        let cluster = Cluster::of_one();
+        let before = cluster.node(1).status();
+        let vote = Vote::new(99, 2);
+        let append = AppendEntriesRequest::<TypeConfig> {
+            vote: Vote::new_committed(99, 2),
+            prev_log_id: None,
+            entries: vec![],
+            leader_commit: None,
+        };
+        let for_another = [
+            Message::Vote(VoteRequest::new(vote, None)).encode(),
+            Message::Append(append).encode(),
+            Message::Snapshot { vote }.encode(),
+            b"no message".to_vec(),
+            vec![],
+            vec![0; MESSAGE_BYTES_MAX + 1],
+        ];
+        for message in for_another {
+            let answer = say_to(&cluster, 3, message);
+            assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        }
+        let after = cluster.node(1).status();
+        assert_eq!(
+            (after.term, after.last, after.role),
+            (before.term, before.last, before.role)
+        );
+    }
+
+    #[test]
+    fn i3_a_command_that_no_node_could_apply_is_never_in_the_log() {
+        let cluster = Cluster::of_one();
+        let before = cluster.node(1).status().last;
+        for request in [b"no command".to_vec(), vec![0; REQUEST_BYTES_MAX + 1]] {
+            let ticket = uuid::Uuid::nil();
+            let answer = say_to(&cluster, 2, Message::Submit(Proposal { ticket, request }).encode());
+            assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        }
+        assert_eq!(cluster.node(1).status().last, before);
     }
 }

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Reply, Request, State};
+use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Refusal, Reply, Request, State};
 use gophership_vault::Identity;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -165,11 +165,13 @@ impl Catalogue for RaftCatalogue {
 
     fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
         let request = request.encode();
-        assert!(
-            request.len() <= REQUEST_BYTES_MAX,
-            "a command of {} bytes",
-            request.len()
-        );
+        if request.len() > REQUEST_BYTES_MAX {
+            return Err(CatalogueError::Refused(Refusal::TooLong {
+                what: "a command",
+                size: request.len(),
+                limit: REQUEST_BYTES_MAX,
+            }));
+        }
         let ticket = Uuid::new_v4();
         Ok(self.block_on(self.node.submit(Proposal { ticket, request }))??)
     }

@@ -83,7 +83,7 @@ impl ConsensusStatus {
             };
             (*id, status)
         });
-        let size = *node.core.size().borrow();
+        let log = *node.core.log().borrow();
         Self {
             node: node.id,
             role: role(metrics.state, metrics.running_state.is_ok()),
@@ -93,7 +93,7 @@ impl ConsensusStatus {
             last: metrics.last_log_index,
             applied: metrics.last_applied.map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
-            log: (size.entries, size.bytes),
+            log: (log.entries, log.bytes),
             unheard: node.unheard(),
             timing: node.timing,
         }

@@ -12,7 +12,7 @@ use super::limits::APPENDS_PER_ELECTION_TIMEOUT;
 pub struct Timing {
     /// The time of an append with its sync, measured at the start.
     pub append: Duration,
-    /// The time between two heartbeats. An append that takes longer is sent again.
+    /// The time between two heartbeats. It does not grow with the disk's: those who listen may have quicker ones.
     pub heartbeat: Duration,
     /// The shortest time without a leader after which a voter asks its peers for another.
     pub election_min: Duration,
@@ -26,7 +26,7 @@ impl Timing {
         let election_min = floor.max(append.saturating_mul(APPENDS_PER_ELECTION_TIMEOUT));
         Self {
             append,
-            heartbeat: election_min / 4,
+            heartbeat: floor / 4,
             election_min,
             election_max: election_min * 2,
         }
@@ -55,7 +55,11 @@ mod tests {
         ] {
             let timing = Timing::of(ms(append), ms(floor));
             assert_eq!(timing.election_min, ms(least));
-            assert!(timing.heartbeat > timing.append && timing.heartbeat * 3 < timing.election_min);
+            assert_eq!(
+                timing.heartbeat,
+                ms(floor) / 4,
+                "a quick peer must not miss a slow leader"
+            );
             assert!(timing.election_max > timing.election_min);
         }
     }
