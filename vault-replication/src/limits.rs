@@ -4,6 +4,13 @@
 /// cover what a replica on a slow disk syncs at once.
 pub const TAIL_FRAMES_MAX: usize = 32;
 
+/// Frames on their way to the quickest replica from which on none is cut before it is full. With one of them on the
+/// network and one at the disk of the replica neither is idle.
+pub const TAIL_FRAMES_AHEAD: usize = 2;
+
+/// Bytes of the newest frames of a shard that are kept for the replicas that keep up.
+pub const TAIL_LIVE_BYTES: usize = 8 << 20;
+
 /// Sealed segments of one shard that a replica is still sent by its stream. One that is further behind gets the older
 /// ones as a repair.
 pub const TAIL_SEALED_MAX: usize = 16;

@@ -26,6 +26,7 @@ struct Frame {
     frame_no: u32,
     bytes: Vec<u8>,
     crc: u32,
+    first_lsn: Lsn,
     last_lsn: Lsn,
 }
 
@@ -36,6 +37,7 @@ impl Frame {
             epoch,
             frame_no,
             crc,
+            first_lsn,
             last_lsn,
             ..
         } = *self;
@@ -45,6 +47,7 @@ impl Frame {
             frame_no,
             bytes: &self.bytes,
             crc,
+            first_lsn,
             last_lsn,
         }
     }
@@ -135,11 +138,12 @@ impl BlockSink for Tap {
             frame_no: b.frame_no,
             bytes: b.bytes.to_vec(),
             crc: b.crc,
+            first_lsn: b.first_lsn,
             last_lsn: b.last_lsn,
         }));
     }
 
-    fn complete(&mut self, id: SegmentId) {
+    fn complete(&mut self, id: SegmentId, _: Option<Lsn>, _: [u8; 32]) {
         self.send(Message::Complete(id));
     }
 }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex};
 
 use super::{Held, StreamId, TailAnswer, TailRefusal};
-use crate::limits::{TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
+use crate::limits::{TAIL_FRAMES_AHEAD, TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,6 +174,20 @@ impl TailSender {
     /// The number of frames that are not answered.
     pub fn unanswered(&self) -> usize {
         self.unanswered.len()
+    }
+
+    /// True where the replica is sent everything that there is, and waits for more: a frame is to be cut then, however
+    /// small. With two on their way it has work, and what is appended meanwhile makes a larger frame.
+    pub fn wants_frame(&self) -> bool {
+        let is_up_to_date = |segment: &Segment| match segment.stage {
+            Stage::Sending { sent, .. } => sent >= segment.readable(self.written),
+            Stage::Complete | Stage::Finishing { .. } => true,
+            Stage::Waiting | Stage::Asked | Stage::Refused => false,
+        };
+        self.stream.is_some()
+            && !self.reading
+            && self.unanswered.len() < TAIL_FRAMES_AHEAD
+            && self.segments.back().is_some_and(is_up_to_date)
     }
 
     /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has any.

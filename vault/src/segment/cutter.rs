@@ -45,6 +45,8 @@ pub struct TailFrame<'a> {
     pub bytes: &'a [u8],
     /// CRC32 of `bytes`.
     pub crc: u32,
+    /// The first entry.
+    pub first_lsn: Lsn,
     /// The last entry.
     pub last_lsn: Lsn,
 }
@@ -61,8 +63,8 @@ pub trait BlockSink: Send {
     fn begin(&mut self, header: &SegmentHeader);
     /// Takes the segment's next frame.
     fn frame(&mut self, frame: TailFrame<'_>);
-    /// Notes that the segment is complete.
-    fn complete(&mut self, id: SegmentId);
+    /// Notes that nothing follows in the segment, which ends with entry `last` and has this digest.
+    fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]);
 }
 
 /// A segment that is cut to its end, with the WAL file it came from.
@@ -164,7 +166,7 @@ impl Cutter {
             return Ok(true);
         };
         if let Some(sink) = &mut self.sink {
-            sink.complete(self.wal.header.id);
+            sink.complete(self.wal.header.id, segment.stats.last_lsn, segment.digest);
         }
         self.forget();
         let wal = std::mem::replace(&mut self.wal, next);
@@ -251,7 +253,8 @@ impl Cutter {
     }
 
     fn send(&mut self, block: &BuiltBlock, owner_synced: Option<Lsn>) {
-        let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else {
+        let lsns = block.stats.first_lsn.zip(block.stats.last_lsn);
+        let (Some(sink), Some((first_lsn, last_lsn))) = (&mut self.sink, lsns) else {
             return;
         };
         let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
@@ -262,6 +265,7 @@ impl Cutter {
             frame_no: block.block_no,
             bytes: &block.bytes,
             crc,
+            first_lsn,
             last_lsn,
         });
         if self.sent.len() == block.block_no as usize {
