@@ -42,13 +42,18 @@ impl Model {
         };
         self.stream(s, self.shard(g)).filter(|later| *later > g).any(|later| {
             let segment = &s.segments[later];
-            segment.set.peers().nth(place).is_some_and(|peer| segment.marks[peer] > 0)
+            segment
+                .set
+                .peers()
+                .nth(place)
+                .is_some_and(|peer| segment.marks[peer] > 0)
         })
     }
 
     /// The segments that the owner writes in a shard, in order.
     fn stream(&self, s: &State, shard: usize) -> impl Iterator<Item = usize> {
-        self.opened(s).filter(move |g| self.shard(*g) == shard && self.is_written(s, *g))
+        self.opened(s)
+            .filter(move |g| self.shard(*g) == shard && self.is_written(s, *g))
     }
 
     /// Acknowledges what the marks allow: one watermark for each shard.

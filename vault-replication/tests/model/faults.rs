@@ -91,7 +91,10 @@ impl Model {
                 for g in self.opened(s) {
                     self.cut_copy(&mut t, g, r, extra);
                 }
-                let changed = State { crashes: s.crashes, ..t } != *s;
+                let changed = State {
+                    crashes: s.crashes,
+                    ..t
+                } != *s;
                 if changed {
                     moves.push(t, Step::ReplicaPowerCut { at: r });
                 }

@@ -55,7 +55,11 @@ struct Model {
 
 impl Model {
     fn new(bounds: Bounds, rules: Rules) -> Self {
-        let copies = if rules.hold(Rule::AckNeedsReplica) { ACK_COPIES } else { 1 };
+        let copies = if rules.hold(Rule::AckNeedsReplica) {
+            ACK_COPIES
+        } else {
+            1
+        };
         Self {
             bounds,
             rules,

@@ -52,7 +52,12 @@ impl Model {
                     continue;
                 }
                 let epoch = s.granted;
-                s.segments[g] = Segment { record, epoch, set, ..Segment::UNOPENED };
+                s.segments[g] = Segment {
+                    record,
+                    epoch,
+                    set,
+                    ..Segment::UNOPENED
+                };
                 s.active[shard] = Some(g as u8);
             }
         }
@@ -105,7 +110,9 @@ impl Model {
             Some(g) => {
                 t.granted += 1;
                 t.writing = [t.granted; SHARDS];
-                self.opened(s).filter(open).for_each(|g| t.segments[g].epoch = t.granted);
+                self.opened(s)
+                    .filter(open)
+                    .for_each(|g| t.segments[g].epoch = t.granted);
                 t.active[self.shard(g)] = Some(g as u8);
                 moves.push(t, Step::Continue { epoch: t.granted });
             }
@@ -141,7 +148,13 @@ impl Model {
         });
         let mut t = *s;
         t.active[shard] = spare.map(|next| next as u8);
-        moves.push(t, Step::Roll { shard, to: t.active[shard] });
+        moves.push(
+            t,
+            Step::Roll {
+                shard,
+                to: t.active[shard],
+            },
+        );
     }
 
     fn sync_and_hear(&self, s: &State, g: usize, moves: &mut Moves) {
@@ -176,7 +189,13 @@ impl Model {
                 return;
             };
             t.segments[g].record = record;
-            moves.push(t, Step::SealByOwner { g, holders: Nodes::NONE });
+            moves.push(
+                t,
+                Step::SealByOwner {
+                    g,
+                    holders: Nodes::NONE,
+                },
+            );
             return;
         }
         let enough_of_it = |mark: u8| mark == end || (mark > 0 && !self.rules.hold(Rule::HolderHasAll));
@@ -186,11 +205,20 @@ impl Model {
         if !self.rules.hold(Rule::MarksBySegment) && self.marks_of(s, g).committed() == u32::from(end) {
             holders = segment.set.with(OWNER);
         }
-        let needed = if self.rules.hold(Rule::SealNeedsCopies) { ACK_COPIES } else { 1 };
+        let needed = if self.rules.hold(Rule::SealNeedsCopies) {
+            ACK_COPIES
+        } else {
+            1
+        };
         let record = segment.record.after(Command::Seal);
         if let Some(record) = record.filter(|_| holders.count() >= needed) {
             let sealed = segment.wal;
-            t.segments[g] = Segment { record, sealed, holders, ..*segment };
+            t.segments[g] = Segment {
+                record,
+                sealed,
+                holders,
+                ..*segment
+            };
             moves.push(t, Step::SealByOwner { g, holders });
         }
     }

@@ -42,9 +42,15 @@ impl Model {
     /// True where a recovery that was overtaken can do no more harm.
     pub(crate) fn numbers_protect(&self) -> bool {
         use Rule::{OwnerKeepsNumber, PromiseIsSynced, ReplicasKeepNumber, SealComparesNumber, UnseenIsFenced};
-        [ReplicasKeepNumber, OwnerKeepsNumber, SealComparesNumber, PromiseIsSynced, UnseenIsFenced]
-            .iter()
-            .all(|rule| self.rules.hold(*rule))
+        [
+            ReplicasKeepNumber,
+            OwnerKeepsNumber,
+            SealComparesNumber,
+            PromiseIsSynced,
+            UnseenIsFenced,
+        ]
+        .iter()
+        .all(|rule| self.rules.hold(*rule))
     }
 
     fn begin(&self, s: &State, g: usize, moves: &mut Moves) {
@@ -60,7 +66,13 @@ impl Model {
             to.record = record;
             to.number += 1;
             to.leader = s.leader;
-            moves.push(t, Step::Begin { g, number: segment.number + 1 });
+            moves.push(
+                t,
+                Step::Begin {
+                    g,
+                    number: segment.number + 1,
+                },
+            );
         }
     }
 
@@ -74,7 +86,8 @@ impl Model {
         let segment = &s.segments[g];
         let number = k as u8 + 1;
         let has_reported = |node: usize| segment.recoveries[k].reports[node].is_some();
-        for r in segment.set.peers().filter(|r| !has_reported(*r)) {
+        let is_asked = |r: &usize| segment.set.has(*r) || !self.rules.hold(Rule::SetReports);
+        for r in (0..REPLICAS).filter(is_asked).filter(|r| !has_reported(*r)) {
             let copy = &segment.copies[r];
             if s.gone.has(r) && self.rules.hold(Rule::LostReplicaIsAbsent)
                 || self.is_refused(copy.promise, k, Rule::ReplicasKeepNumber)
@@ -90,7 +103,15 @@ impl Model {
                 let promise = if fences { copy.promise.max(number) } else { 0 };
                 to.copies[r] = Copied::whole(copy.content, promise);
             }
-            moves.push(t, Step::Report { g, number: k, from: r, content: copy.content });
+            moves.push(
+                t,
+                Step::Report {
+                    g,
+                    number: k,
+                    from: r,
+                    content: copy.content,
+                },
+            );
         }
         let refused = self.is_refused(segment.owner_promise, k, Rule::OwnerKeepsNumber);
         if !has_reported(OWNER) && self.wal_counts(s, g) && !refused {
@@ -98,7 +119,15 @@ impl Model {
             let to = &mut t.segments[g];
             to.recoveries[k].reports[OWNER] = Some(segment.wal);
             to.owner_promise = segment.owner_promise.max(number);
-            moves.push(t, Step::Report { g, number: k, from: OWNER, content: segment.wal });
+            moves.push(
+                t,
+                Step::Report {
+                    g,
+                    number: k,
+                    from: OWNER,
+                    content: segment.wal,
+                },
+            );
         }
     }
 
@@ -127,7 +156,11 @@ impl Model {
         let reports = &recovery.reports;
         let of_replicas = (0..REPLICAS).filter(|r| reports[*r].is_some()).count();
         let copies = set.count() + 1;
-        let needed = if self.rules.hold(Rule::EnoughReports) { copies - ACK_COPIES + 1 } else { 1 };
+        let needed = if self.rules.hold(Rule::EnoughReports) {
+            copies - ACK_COPIES + 1
+        } else {
+            1
+        };
         if reports[OWNER].is_none() && of_replicas < needed {
             return None;
         }
@@ -140,7 +173,10 @@ impl Model {
                 other.is_prefix_of(one).then_some(one)
             }
         };
-        reports.iter().flatten().try_fold(Content::EMPTY, |all, report| joined(all, *report))
+        reports
+            .iter()
+            .flatten()
+            .try_fold(Content::EMPTY, |all, report| joined(all, *report))
     }
 
     /// Copies what was chosen to a node, which confirms it when it is synced.
@@ -169,7 +205,14 @@ impl Model {
             to.wal_synced = chosen.end();
             to.owner_promise = segment.owner_promise.max(number);
             to.recoveries[k].confirmed = to.recoveries[k].confirmed.with(OWNER);
-            moves.push(t, Step::Copy { g, number: k, to: OWNER });
+            moves.push(
+                t,
+                Step::Copy {
+                    g,
+                    number: k,
+                    to: OWNER,
+                },
+            );
         }
     }
 
@@ -177,7 +220,11 @@ impl Model {
         let segment = &s.segments[g];
         let holders = segment.recoveries[k].confirmed;
         let is_empty = chosen == Content::EMPTY;
-        let needed = if self.rules.hold(Rule::RecoveryNeedsCopies) { ACK_COPIES } else { 1 };
+        let needed = if self.rules.hold(Rule::RecoveryNeedsCopies) {
+            ACK_COPIES
+        } else {
+            1
+        };
         let is_newest = usize::from(segment.number) == k + 1 || !self.rules.hold(Rule::SealComparesNumber);
         if !segment.record.is(SegmentState::Recovering) || !is_newest || (holders.count() < needed && !is_empty) {
             return;
@@ -189,7 +236,15 @@ impl Model {
             to.record = record;
             to.sealed = chosen;
             to.holders = holders;
-            moves.push(t, Step::Seal { g, number: k, content: chosen, holders });
+            moves.push(
+                t,
+                Step::Seal {
+                    g,
+                    number: k,
+                    content: chosen,
+                    holders,
+                },
+            );
         }
     }
 }

@@ -11,7 +11,11 @@ impl Model {
     pub(crate) fn replica_steps(&self, s: &State, moves: &mut Moves) {
         for g in self.opened(s) {
             let segment = &s.segments[g];
-            for r in segment.set.peers().filter(|r| !s.gone.has(*r) && segment.copies[*r].promise == 0) {
+            for r in segment
+                .set
+                .peers()
+                .filter(|r| !s.gone.has(*r) && segment.copies[*r].promise == 0)
+            {
                 self.take(s, g, r, segment.sent, moves);
                 self.take(s, g, r, segment.sent_again, moves);
                 self.sync_copy(s, g, r, moves);
@@ -40,7 +44,15 @@ impl Model {
             if !self.rules.hold(Rule::AnswerAfterSync) {
                 self.answer(&mut t, g, r, last);
             }
-            moves.push(t, Step::Take { g, at: r, first: end + 1, last });
+            moves.push(
+                t,
+                Step::Take {
+                    g,
+                    at: r,
+                    first: end + 1,
+                    last,
+                },
+            );
         }
         if self.rules.hold(Rule::DifferingFrameIsRefused) || copy.synced < end || end == 0 {
             return;

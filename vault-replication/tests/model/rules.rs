@@ -48,6 +48,8 @@ pub(crate) enum Rule {
     PromiseIsSynced,
     /// A replica fences a segment, also one that it has never seen.
     UnseenIsFenced,
+    /// The nodes of the set that was recorded when the segment was opened report, and no others.
+    SetReports,
     /// With the owner absent a recovery needs so many reports that no acknowledged entry is in none.
     EnoughReports,
     /// What is recovered is the union of all reports.
@@ -64,6 +66,43 @@ pub(crate) enum Rule {
     MarkIsTheOwners,
     /// An owner that finds itself fenced while it is alive takes a new epoch.
     FencedTakesNewEpoch,
+}
+
+impl Rule {
+    /// Every rule there is.
+    pub(crate) const ALL: [Self; 31] = [
+        Self::SetIsFixed,
+        Self::OneEpochWrites,
+        Self::OneEpochForAllShards,
+        Self::AckNeedsOwner,
+        Self::AckNeedsReplica,
+        Self::EarlierSegmentsFirst,
+        Self::MarksBySegment,
+        Self::AnswerAfterSync,
+        Self::TornFrameIsGone,
+        Self::DifferingFrameIsRefused,
+        Self::RestartLowersMark,
+        Self::MergeKeepsFrames,
+        Self::SealNeedsCopies,
+        Self::SealedTakesNoMore,
+        Self::HolderHasAll,
+        Self::SubstituteForLostReplica,
+        Self::SubstituteAcksNothing,
+        Self::ReplicasKeepNumber,
+        Self::OwnerKeepsNumber,
+        Self::SealComparesNumber,
+        Self::PromiseIsSynced,
+        Self::UnseenIsFenced,
+        Self::SetReports,
+        Self::EnoughReports,
+        Self::UnionOfReports,
+        Self::RecoveryNeedsCopies,
+        Self::RecoveryCopiesAnywhere,
+        Self::LostReplicaIsAbsent,
+        Self::LostOwnerIsAbsent,
+        Self::MarkIsTheOwners,
+        Self::FencedTakesNewEpoch,
+    ];
 }
 
 /// The rules that hold: all, or all but one.

@@ -22,7 +22,11 @@ impl Model {
             if !may_acknowledge && segment.acked == Content::EMPTY && self.rules.hold(Rule::OneEpochWrites) {
                 // No client was told of it and none will be: whatever becomes of it is right.
                 let record = segment.record.ended_unseen();
-                *segment = Segment { record, epoch: segment.epoch, ..Segment::UNOPENED };
+                *segment = Segment {
+                    record,
+                    epoch: segment.epoch,
+                    ..Segment::UNOPENED
+                };
                 continue;
             }
             forget_the_gone(segment, gone);
@@ -67,7 +71,10 @@ fn settle(segment: &mut Segment) {
     segment.owner_promise = 0;
     for r in 0..REPLICAS {
         segment.copies[r] = match segment.holders.has(r) {
-            true => Copied { promise: 1, ..segment.copies[r] },
+            true => Copied {
+                promise: 1,
+                ..segment.copies[r]
+            },
             false => Copied::default(),
         };
     }

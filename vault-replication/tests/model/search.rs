@@ -1,7 +1,8 @@
 //! The search: all states that can be reached, breadth first, so that the way to a broken invariant is a shortest one.
 //! A state is known by a hash of 64 bits, as in other checkers of this kind; states on the way are not kept.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -24,12 +25,78 @@ impl Moves {
     }
 }
 
+/// What a search is to find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// The first state that breaks any invariant.
+    Any,
+    /// The first state that breaks this one, whatever else is broken before it.
+    This(Broken),
+}
+
+impl Sought {
+    fn is(self, broken: Broken) -> bool {
+        match self {
+            Self::Any => true,
+            Self::This(sought) => sought == broken,
+        }
+    }
+}
+
 /// What a search found.
 pub(crate) struct Found {
     pub(crate) states: usize,
-    pub(crate) steps: u64,
-    /// The first invariant that was broken, and the way there.
+    pub(crate) steps: usize,
+    /// The invariant that was broken, and the way there.
     pub(crate) broken: Option<(Broken, String)>,
+}
+
+/// The states that were reached, and how. A state is known by its place in the order in which they were reached.
+struct Reached {
+    places: HashMap<u64, u32, Unhashed>,
+    /// The state before each, and which of its moves led here.
+    parents: Vec<(u32, u16)>,
+    /// The states that follow each without a fault and without a new client, one after the other; `ends` says where each
+    /// one's end.
+    next: Vec<u32>,
+    ends: Vec<usize>,
+    /// All that was acknowledged there is sealed, or can be.
+    good: Vec<bool>,
+}
+
+impl Reached {
+    /// Notes that a state was reached. True where it is a new one.
+    fn note(&mut self, state: &State, parent: u32, by: usize) -> (u32, bool) {
+        let new = u32::try_from(self.parents.len()).expect("the states are fewer");
+        match self.places.entry(fingerprint(state)) {
+            Entry::Occupied(known) => (*known.get(), false),
+            Entry::Vacant(free) => {
+                free.insert(new);
+                self.parents.push((parent, by as u16));
+                self.good.push(false);
+                assert!(self.parents.len() < STATES_MAX, "the bounds are too large for a search");
+                (new, true)
+            }
+        }
+    }
+
+    /// The first state from which not all that was acknowledged can be sealed, without another fault.
+    fn dead_end(&mut self, is_broken: &[bool]) -> Option<u32> {
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for at in (0..self.ends.len()).rev() {
+                let first = if at == 0 { 0 } else { self.ends[at - 1] };
+                let leads_on = |next: &u32| self.good[*next as usize];
+                if !self.good[at] && !is_broken[at] && self.next[first..self.ends[at]].iter().any(leads_on) {
+                    self.good[at] = true;
+                    changed = true;
+                }
+            }
+        }
+        let stuck = (0..self.ends.len()).find(|at| !self.good[*at] && !is_broken[*at]);
+        stuck.map(|at| at as u32)
+    }
 }
 
 impl Model {
@@ -44,50 +111,56 @@ impl Model {
             self.acknowledge(t);
             self.forget_what_cannot_matter(t);
         }
-        moves.0.retain(|(t, _)| t != s);
     }
 
-    /// Searches all states, or until one breaks an invariant. I4 is looked at where `dead_ends` says so.
+    /// Searches all states, or until what is sought is found.
     ///
     /// # Panics
     /// When there are more states than a search can hold: then it proves nothing.
-    pub(crate) fn search(&self, dead_ends: bool) -> Found {
+    pub(crate) fn search(&self, sought: Sought) -> Found {
         let first = self.first();
-        let mut known = HashSet::<u64, Unhashed>::default();
-        // The state before each, and the place of the step from there.
-        let mut parents: Vec<(u32, u16)> = vec![(0, 0)];
-        let mut queue = VecDeque::from([(first, 0u32)]);
-        let mut ends = Ends::default();
+        let mut reached = Reached {
+            places: HashMap::default(),
+            parents: Vec::new(),
+            next: Vec::new(),
+            ends: Vec::new(),
+            good: Vec::new(),
+        };
+        let mut is_broken = Vec::new();
+        let mut queue = VecDeque::from([first]);
         let mut moves = Moves::default();
         let mut steps = 0;
-        known.insert(fingerprint(&first));
-        while let Some((s, at)) = queue.pop_front() {
-            let broken = self.broken(&s).or_else(|| {
-                let is_stuck = dead_ends && !ends.can_end(self, &s);
-                is_stuck.then_some(Broken::DeadEnd)
-            });
-            if let Some(broken) = broken {
-                return Found {
-                    states: parents.len(),
-                    steps,
-                    broken: Some((broken, self.trace(&parents, at))),
-                };
+        reached.note(&first, 0, 0);
+        while let Some(s) = queue.pop_front() {
+            let at = is_broken.len() as u32;
+            let broken = self.broken(&s);
+            is_broken.push(broken.is_some());
+            if let Some(broken) = broken.filter(|broken| sought.is(*broken)) {
+                return self.found(&reached, steps, Some((broken, at)));
             }
+            reached.good[at as usize] = broken.is_none() && self.is_end(&s);
             self.successors(&s, &mut moves);
-            steps += moves.0.len() as u64;
-            for (place, (t, _)) in moves.0.iter().enumerate() {
-                if known.insert(fingerprint(t)) {
-                    let id = u32::try_from(parents.len()).expect("the states are fewer");
-                    parents.push((at, place as u16));
-                    queue.push_back((*t, id));
+            steps += moves.0.len();
+            for (by, (t, step)) in moves.0.iter().enumerate() {
+                let (place, is_new) = reached.note(t, at, by);
+                if is_new {
+                    queue.push_back(*t);
+                }
+                if step.finishes() {
+                    reached.next.push(place);
                 }
             }
-            assert!(parents.len() < STATES_MAX, "the bounds are too large for a search");
+            reached.ends.push(reached.next.len());
         }
+        let stuck = reached.dead_end(&is_broken).filter(|_| sought.is(Broken::DeadEnd));
+        self.found(&reached, steps, stuck.map(|at| (Broken::DeadEnd, at)))
+    }
+
+    fn found(&self, reached: &Reached, steps: usize, broken: Option<(Broken, u32)>) -> Found {
         Found {
-            states: parents.len(),
+            states: reached.parents.len(),
             steps,
-            broken: None,
+            broken: broken.map(|(broken, at)| (broken, self.trace(&reached.parents, at))),
         }
     }
 
@@ -113,48 +186,6 @@ impl Model {
             s = t;
         }
         text
-    }
-}
-
-/// Finds out from which states all that was acknowledged can be sealed, without another fault and without a new client.
-#[derive(Default)]
-struct Ends {
-    good: HashSet<u64, Unhashed>,
-    bad: HashSet<u64, Unhashed>,
-    moves: Moves,
-}
-
-impl Ends {
-    /// Searches depth first; the way that leads to an end is remembered, so that each state is looked at once.
-    fn can_end(&mut self, model: &Model, start: &State) -> bool {
-        let mut path: Vec<(u64, Vec<(u8, State)>)> = Vec::new();
-        let mut seen = HashSet::<u64, Unhashed>::default();
-        let mut current = *start;
-        loop {
-            let id = fingerprint(&current);
-            if self.good.contains(&id) || (model.is_end(&current) && model.broken(&current).is_none()) {
-                self.good.insert(id);
-                self.good.extend(path.iter().map(|(id, _)| *id));
-                return true;
-            }
-            if !self.bad.contains(&id) && seen.insert(id) {
-                model.successors(&current, &mut self.moves);
-                let ranked = self.moves.0.iter().filter_map(|(t, step)| Some((step.rank()?, *t)));
-                let mut todo: Vec<(u8, State)> = ranked.collect();
-                todo.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-                path.push((id, todo));
-            }
-            current = loop {
-                let Some((_, todo)) = path.last_mut() else {
-                    self.bad.extend(seen);
-                    return false;
-                };
-                match todo.pop() {
-                    Some((_, next)) => break next,
-                    None => path.truncate(path.len() - 1),
-                }
-            };
-        }
     }
 }
 
@@ -204,7 +235,11 @@ impl Hasher for Fingerprint {
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
-        let last = Self { hash: self.mixed(), word: u64::from(self.bytes), bytes: 0 };
+        let last = Self {
+            hash: self.mixed(),
+            word: u64::from(self.bytes),
+            bytes: 0,
+        };
         last.mixed()
     }
 }

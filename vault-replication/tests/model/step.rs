@@ -8,41 +8,112 @@ use super::content::{Content, Nodes, name};
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Step {
     // The owner.
-    Append { g: usize, number: u8 },
-    SyncWal { g: usize },
-    Roll { shard: usize, to: Option<u8> },
-    HearAnswer { g: usize, from: usize },
-    SealByOwner { g: usize, holders: Nodes },
-    Substitute { g: usize, to: usize },
-    Reassign { g: usize, from: usize, to: usize },
-    NewEpoch { epoch: u8 },
-    Start { epoch: u8 },
-    Continue { epoch: u8 },
+    Append {
+        g: usize,
+        number: u8,
+    },
+    SyncWal {
+        g: usize,
+    },
+    Roll {
+        shard: usize,
+        to: Option<u8>,
+    },
+    HearAnswer {
+        g: usize,
+        from: usize,
+    },
+    SealByOwner {
+        g: usize,
+        holders: Nodes,
+    },
+    Substitute {
+        g: usize,
+        to: usize,
+    },
+    Reassign {
+        g: usize,
+        from: usize,
+        to: usize,
+    },
+    NewEpoch {
+        epoch: u8,
+    },
+    Start {
+        epoch: u8,
+    },
+    Continue {
+        epoch: u8,
+    },
     // A replica.
-    Take { g: usize, at: usize, first: u8, last: u8 },
-    TakeForSame { g: usize, at: usize, last: u8 },
-    SyncCopy { g: usize, at: usize },
+    Take {
+        g: usize,
+        at: usize,
+        first: u8,
+        last: u8,
+    },
+    TakeForSame {
+        g: usize,
+        at: usize,
+        last: u8,
+    },
+    SyncCopy {
+        g: usize,
+        at: usize,
+    },
     // A leader.
-    ChangeLeader { leader: u8 },
-    Begin { g: usize, number: u8 },
-    Report { g: usize, number: usize, from: usize, content: Content },
-    Choose { g: usize, number: usize, content: Content },
-    Copy { g: usize, number: usize, to: usize },
-    Seal { g: usize, number: usize, content: Content, holders: Nodes },
+    ChangeLeader {
+        leader: u8,
+    },
+    Begin {
+        g: usize,
+        number: u8,
+    },
+    Report {
+        g: usize,
+        number: usize,
+        from: usize,
+        content: Content,
+    },
+    Choose {
+        g: usize,
+        number: usize,
+        content: Content,
+    },
+    Copy {
+        g: usize,
+        number: usize,
+        to: usize,
+    },
+    Seal {
+        g: usize,
+        number: usize,
+        content: Content,
+        holders: Nodes,
+    },
     // Faults.
     OwnerPowerCut,
     OwnerKilled,
-    ReplicaPowerCut { at: usize },
+    ReplicaPowerCut {
+        at: usize,
+    },
     PowerCutOfAll,
-    Lost { node: usize },
-    Forgets { g: usize, at: usize },
-    MergeTorn { g: usize, at: usize },
+    Lost {
+        node: usize,
+    },
+    Forgets {
+        g: usize,
+        at: usize,
+    },
+    MergeTorn {
+        g: usize,
+        at: usize,
+    },
 }
 
 impl Step {
-    /// The order in which the search for a way to the end tries steps: those that finish something come first. `None` for
-    /// faults and new clients, on which no end may depend.
-    pub(crate) fn rank(self) -> Option<u8> {
+    /// True where the step is no fault and brings no new client, so that a way to the end may depend on it.
+    pub(crate) fn finishes(self) -> bool {
         match self {
             Self::Append { .. }
             | Self::OwnerPowerCut
@@ -51,22 +122,25 @@ impl Step {
             | Self::PowerCutOfAll
             | Self::Lost { .. }
             | Self::Forgets { .. }
-            | Self::MergeTorn { .. } => None,
-            Self::Seal { .. } | Self::SealByOwner { .. } => Some(0),
-            Self::Choose { .. } => Some(1),
-            Self::Copy { .. } => Some(2),
-            Self::Report { .. } => Some(3),
-            Self::Begin { .. } => Some(4),
-            Self::NewEpoch { .. } | Self::Start { .. } | Self::Continue { .. } => Some(5),
+            | Self::MergeTorn { .. } => false,
             Self::SyncWal { .. }
             | Self::Roll { .. }
             | Self::HearAnswer { .. }
+            | Self::SealByOwner { .. }
             | Self::Substitute { .. }
             | Self::Reassign { .. }
+            | Self::NewEpoch { .. }
+            | Self::Start { .. }
+            | Self::Continue { .. }
             | Self::Take { .. }
             | Self::TakeForSame { .. }
             | Self::SyncCopy { .. }
-            | Self::ChangeLeader { .. } => Some(6),
+            | Self::ChangeLeader { .. }
+            | Self::Begin { .. }
+            | Self::Report { .. }
+            | Self::Choose { .. }
+            | Self::Copy { .. }
+            | Self::Seal { .. } => true,
         }
     }
 }
@@ -74,7 +148,9 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Append { g, number } => write!(f, "O appends entry {number} to s{g}; its frame may arrive from now on"),
+            Self::Append { g, number } => {
+                write!(f, "O appends entry {number} to s{g}; its frame may arrive from now on")
+            }
             Self::SyncWal { g } => write!(f, "O syncs s{g}"),
             Self::Roll { shard, to: Some(g) } => write!(f, "O rolls shard {shard} to s{g}"),
             Self::Roll { shard, to: None } => write!(f, "O closes the last segment of shard {shard}"),
@@ -98,14 +174,34 @@ impl fmt::Display for Step {
             Self::SyncCopy { g, at } => write!(f, "{} syncs its copy of s{g} and answers", name(at)),
             Self::ChangeLeader { leader } => write!(f, "leader {} takes over", leader + 1),
             Self::Begin { g, number } => write!(f, "recovery {number} of s{g} begins"),
-            Self::Report { g, number, from, content } => {
-                write!(f, "{} promises recovery {} of s{g} and reports {content}", name(from), number + 1)
+            Self::Report {
+                g,
+                number,
+                from,
+                content,
+            } => {
+                write!(
+                    f,
+                    "{} promises recovery {} of s{g} and reports {content}",
+                    name(from),
+                    number + 1
+                )
             }
             Self::Choose { g, number, content } => write!(f, "recovery {} of s{g} decides on {content}", number + 1),
             Self::Copy { g, number, to } => {
-                write!(f, "{} takes the copy of recovery {} of s{g} and confirms it", name(to), number + 1)
+                write!(
+                    f,
+                    "{} takes the copy of recovery {} of s{g} and confirms it",
+                    name(to),
+                    number + 1
+                )
             }
-            Self::Seal { g, number, content, holders } => {
+            Self::Seal {
+                g,
+                number,
+                content,
+                holders,
+            } => {
                 write!(f, "recovery {} seals s{g} as {content}, holders {holders}", number + 1)
             }
             Self::OwnerPowerCut => f.write_str("FAULT O loses power"),
@@ -114,10 +210,18 @@ impl fmt::Display for Step {
             Self::PowerCutOfAll => f.write_str("FAULT all nodes lose power"),
             Self::Lost { node } => write!(f, "FAULT {} is lost for good", name(node)),
             Self::Forgets { g, at } => {
-                write!(f, "FAULT {} lost an entry of s{g} that it had synced, and is started again", name(at))
+                write!(
+                    f,
+                    "FAULT {} lost an entry of s{g} that it had synced, and is started again",
+                    name(at)
+                )
             }
             Self::MergeTorn { g, at } => {
-                write!(f, "FAULT {} loses power while it merges s{g}; its last entry is gone", name(at))
+                write!(
+                    f,
+                    "FAULT {} loses power while it merges s{g}; its last entry is gone",
+                    name(at)
+                )
             }
         }
     }
