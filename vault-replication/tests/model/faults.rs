@@ -6,7 +6,7 @@ use super::Model;
 use super::content::{ENTRIES_MAX, OWNER, REPLICAS};
 use super::rules::Rule;
 use super::search::Moves;
-use super::state::{SHARDS, State};
+use super::state::{Copied, SHARDS, State};
 use super::step::Step;
 
 impl Model {
@@ -117,7 +117,7 @@ impl Model {
         }
     }
 
-    /// A replica that has all of a closed segment merges its frames.
+    /// A replica merges the frames of a segment that takes no more.
     fn torn_merges(&self, s: &State, moves: &mut Moves) {
         for g in self.opened(s) {
             let segment = &s.segments[g];
@@ -125,7 +125,7 @@ impl Model {
             for r in 0..REPLICAS {
                 let copy = segment.copies[r];
                 let end = copy.content.end();
-                if is_ended && end > 0 && copy.content == segment.wal && !s.gone.has(r) {
+                if is_ended && end > 0 && !s.gone.has(r) {
                     let mut t = *s;
                     t.crashes += 1;
                     t.segments[g].copies[r] = copy.cut_to(end - 1);
@@ -165,6 +165,12 @@ fn losses(s: &State, moves: &mut Moves) {
         let mut t = *s;
         t.losses += 1;
         t.gone = s.gone.with(node);
+        for segment in &mut t.segments {
+            match segment.copies.get_mut(node) {
+                Some(copy) => *copy = Copied::default(),
+                None => (segment.wal, segment.wal_synced, segment.owner_promise) = Default::default(),
+            }
+        }
         if node == OWNER {
             t.owner_up = false;
             t.active = [None; SHARDS];

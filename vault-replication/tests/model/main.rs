@@ -51,6 +51,8 @@ struct Model {
     bounds: Bounds,
     rules: Rules,
     replica_sets: Vec<ReplicaSet>,
+    /// States that cannot be told apart are one.
+    merges_same: bool,
 }
 
 impl Model {
@@ -64,6 +66,7 @@ impl Model {
             bounds,
             rules,
             replica_sets: acks::replica_sets(copies as u8),
+            merges_same: true,
         }
     }
 

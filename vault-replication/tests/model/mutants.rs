@@ -49,6 +49,21 @@ fn breaks(rule: Rule, bounds: Bounds, expected: Broken) {
     }
 }
 
+/// Searches with the states that are one, and with all of them: both find the same, after as many steps.
+fn finds_the_same(rules: Rules, broken: Broken) {
+    let by_merging = |merges_same| {
+        let model = Model {
+            merges_same,
+            ..Model::new(ONE, rules)
+        };
+        let found = model.search(Sought::This(broken));
+        (found.states, found.broken.map(|(_, trace)| trace.lines().count()))
+    };
+    let ((few, with), (all, without)) = (by_merging(true), by_merging(false));
+    println!("{few} {all} {with:?} {without:?} {broken:?}");
+    assert_eq!(with, without, "{broken}, among {few} states and among {all}");
+}
+
 /// Makes a test of each line: its name, the rule that does not hold, the bounds, what is broken.
 macro_rules! mutants {
     ($($name:ident: $rule:ident, $bounds:expr, $broken:ident;)*) => {
@@ -63,6 +78,13 @@ macro_rules! mutants {
         fn every_rule_has_its_mutant() {
             let tested = [$(Rule::$rule),*];
             assert_eq!(Rule::ALL.iter().find(|rule| !tested.contains(rule)), None);
+        }
+
+        #[test]
+        fn no_fault_is_hidden_where_states_are_one() {
+            finds_the_same(Rules::WHOLE, Broken::Lost);
+            finds_the_same(Rules::WHOLE, Broken::DeadEnd);
+            $(finds_the_same(Rules::without(Rule::$rule), Broken::$broken);)*
         }
     };
 }

@@ -4,13 +4,16 @@
 use gophership_catalogue::segment::SegmentState;
 
 use super::Model;
-use super::content::{Content, Nodes, OWNER, REPLICAS};
+use super::content::{Content, REPLICAS};
 use super::rules::Rule;
 use super::state::{Copied, RECOVERIES, Recovery, Segment, State};
 
 impl Model {
     /// Drops what can make no difference any more.
     pub(crate) fn forget_what_cannot_matter(&self, s: &mut State) {
+        if !self.merges_same {
+            return;
+        }
         for g in 0..self.bounds.segments.len() {
             if s.segments[g].record.is(SegmentState::Unopened) {
                 continue;
@@ -29,7 +32,6 @@ impl Model {
                 };
                 continue;
             }
-            forget_the_gone(segment, gone);
             if !may_acknowledge {
                 segment.marks = [0; REPLICAS];
                 segment.answers = [0; REPLICAS];
@@ -49,17 +51,6 @@ impl Model {
                 settle(segment);
             }
         }
-    }
-}
-
-fn forget_the_gone(segment: &mut Segment, gone: Nodes) {
-    for r in (0..REPLICAS).filter(|r| gone.has(*r)) {
-        segment.copies[r] = Copied::default();
-    }
-    if gone.has(OWNER) {
-        segment.wal = Content::EMPTY;
-        segment.wal_synced = 0;
-        segment.owner_promise = 0;
     }
 }
 

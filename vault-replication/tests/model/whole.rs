@@ -8,147 +8,165 @@ use super::rules::Rules;
 use super::search::Sought;
 use super::{Model, asked_for};
 
+/// Two entries, one crash, one loss.
+const TWO: Bounds = Bounds {
+    appends: 2,
+    ..Bounds::SMALL
+};
+
 /// Searches everything within the bounds.
-fn holds(what: &str, bounds: Bounds) {
+fn holds(bounds: Bounds) {
     let began = std::time::Instant::now();
     let found = Model::new(bounds, Rules::WHOLE).search(Sought::Any);
-    println!(
-        "{what}: {} states, {} steps, {:.1?}",
-        found.states,
-        found.steps,
-        began.elapsed()
-    );
+    let (states, steps) = (found.states, found.steps);
+    println!("{states} states, {steps} steps, {:.0?}: {bounds:?}", began.elapsed());
     if let Some((broken, trace)) = found.broken {
-        panic!("{what}: {broken}{trace}");
+        panic!("{broken}{trace}");
+    }
+}
+
+/// Searches larger bounds, when they are asked for.
+fn holds_in_full(bounds: Bounds) {
+    if asked_for("full") {
+        holds(bounds);
     }
 }
 
 #[test]
-fn one_segment_holds() {
-    holds(
-        "one segment",
-        Bounds {
-            appends: 2,
-            ..Bounds::SMALL
-        },
-    );
+fn one_segment_holds_with_frames_of_two_entries_and_late_answers() {
+    let bounds = Bounds {
+        segments: ONE_SEGMENT,
+        frame_entries: 2,
+        late_answers: true,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds { crashes: 2, ..bounds });
 }
 
 #[test]
-fn probe() {
-    let two = Bounds {
-        appends: 2,
+fn one_segment_holds_with_holes_in_its_tail() {
+    let bounds = Bounds {
+        segments: ONE_SEGMENT,
+        appends: 3,
+        segment_entries: 3,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds {
+        frame_entries: 3,
+        late_answers: true,
+        crashes: 2,
+        ..bounds
+    });
+}
+
+#[test]
+fn one_segment_holds_with_a_replica_that_lost_what_it_had_synced() {
+    let bounds = Bounds {
+        segments: ONE_SEGMENT,
+        forgotten: 1,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds {
+        frame_entries: 2,
+        forgotten: 2,
+        ..bounds
+    });
+}
+
+#[test]
+fn one_segment_of_two_copies_holds_with_two_leaders() {
+    let bounds = Bounds {
+        segments: ONE_REPLICA,
+        leaders: 2,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds {
+        frame_entries: 2,
+        late_answers: true,
+        crashes: 2,
+        ..bounds
+    });
+}
+
+#[test]
+fn one_segment_of_three_copies_holds_with_two_leaders() {
+    let bounds = Bounds {
+        segments: ONE_SEGMENT,
+        leaders: 2,
         ..Bounds::SMALL
     };
-    holds(
-        "one segment, frames of two, late",
-        Bounds {
-            segments: ONE_SEGMENT,
-            frame_entries: 2,
-            late_answers: true,
-            ..two
-        },
-    );
-    holds(
-        "one segment, 3",
-        Bounds {
-            appends: 3,
-            segment_entries: 3,
-            ..two
-        },
-    );
-    holds(
-        "roll of two copies",
-        Bounds {
-            segments: A_ROLL_OF_TWO_COPIES,
-            ..two
-        },
-    );
-    holds(
-        "two shards",
-        Bounds {
-            segments: TWO_SHARDS,
-            ..two
-        },
-    );
-    holds(
-        "two shards, no loss",
-        Bounds {
-            segments: TWO_SHARDS,
-            losses: 0,
-            ..two
-        },
-    );
-    holds(
-        "two shards, no crash",
-        Bounds {
-            segments: TWO_SHARDS,
-            crashes: 0,
-            ..two
-        },
-    );
-    holds(
-        "roll -loss",
-        Bounds {
-            segments: A_ROLL,
-            losses: 0,
-            ..two
-        },
-    );
-    holds(
-        "roll -crash",
-        Bounds {
-            segments: A_ROLL,
-            crashes: 0,
-            ..two
-        },
-    );
-    holds(
-        "roll -live",
-        Bounds {
-            segments: A_ROLL,
-            live_recovery: false,
-            ..two
-        },
-    );
-    holds(
-        "two epochs -loss",
-        Bounds {
-            segments: TWO_EPOCHS,
-            losses: 0,
-            ..two
-        },
-    );
-    holds(
-        "two epochs -crash",
-        Bounds {
-            segments: TWO_EPOCHS,
-            crashes: 0,
-            ..two
-        },
-    );
-    holds(
-        "two epochs",
-        Bounds {
-            segments: TWO_EPOCHS,
-            ..two
-        },
-    );
-    holds(
-        "roll",
-        Bounds {
-            segments: A_ROLL,
-            segment_entries: 1,
-            ..two
-        },
-    );
-    if asked_for("full") {
-        holds(
-            "roll, restart",
-            Bounds {
-                segments: A_ROLL_AND_A_RESTART,
-                ..two
-            },
-        );
-    }
+    holds(bounds);
+    holds_in_full(Bounds { appends: 2, ..bounds });
+}
+
+#[test]
+fn a_roll_of_two_copies_holds() {
+    let bounds = Bounds {
+        segments: A_ROLL_OF_TWO_COPIES,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds { leaders: 2, ..bounds });
+}
+
+#[test]
+fn a_roll_of_three_copies_holds() {
+    let bounds = Bounds {
+        segments: A_ROLL,
+        ..TWO
+    };
+    holds(Bounds {
+        live_recovery: false,
+        ..bounds
+    });
+    holds_in_full(bounds);
+    holds_in_full(Bounds {
+        frame_entries: 2,
+        late_answers: true,
+        ..bounds
+    });
+}
+
+#[test]
+fn a_segment_and_that_of_the_next_epoch_hold() {
+    let bounds = Bounds {
+        segments: TWO_EPOCHS,
+        ..TWO
+    };
+    holds(Bounds { crashes: 0, ..bounds });
+    holds(Bounds {
+        live_recovery: false,
+        ..bounds
+    });
+    holds_in_full(bounds);
+    holds_in_full(Bounds {
+        segments: A_ROLL_AND_A_RESTART,
+        ..bounds
+    });
+}
+
+#[test]
+fn two_shards_hold_with_a_crash() {
+    let bounds = Bounds {
+        segments: TWO_SHARDS,
+        losses: 0,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds { leaders: 2, ..bounds });
+}
+
+#[test]
+fn two_shards_hold_with_a_loss_that_hits_both() {
+    let bounds = Bounds {
+        segments: TWO_SHARDS,
+        crashes: 0,
+        ..TWO
+    };
+    holds(bounds);
+    holds_in_full(Bounds { crashes: 1, ..bounds });
 }
