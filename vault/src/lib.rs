@@ -46,8 +46,9 @@ mod wal;
 
 pub use copies::promise::RecoveryNumber;
 pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
+pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
 pub use data_dir::{DataDir, Identity};
-pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
+pub use error::{AppendError, AppendFault, Disposition, FrameFault, OpenError, VaultError};
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};
@@ -56,6 +57,7 @@ pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use read::dump;
 pub use read::quarantine::Quarantined;
 pub use readers::Debt;
+pub use recover::{Conflict, Durable, Entries, HeldRange, HeldReport, Run, SegmentEnd, segment_end};
 pub use recover::{Inventory, take_inventory};
 pub use replicas::{NodeSet, ReplicaSet};
 pub use seam::{Placement, ShardSeam};
