@@ -105,12 +105,15 @@ pub(crate) fn replica_sets(ack_copies: u8) -> Vec<ReplicaSet> {
     (0..1 << REPLICAS).map(set).collect()
 }
 
+/// The product's name of the owner.
+pub(crate) const OWNER_ID: NodeId = NodeId::FIRST;
+
 /// The product's name of a replica.
-fn peer(r: usize) -> NodeId {
+pub(crate) fn peer(r: usize) -> NodeId {
     NodeId::new(r as u32 + 2).expect("it is not 0")
 }
 
 /// The product's index of a segment.
-fn index(g: usize) -> SegmentIndex {
+pub(crate) fn index(g: usize) -> SegmentIndex {
     SegmentIndex::new(g as u32 + 1).expect("it is not 0")
 }

@@ -9,7 +9,8 @@
 //! a second leader that takes over while the orders of the first are under way; a roll at any time.
 //! Not in it: damaged bytes, the inside of consensus.
 //!
-//! The commit point and the table of segment states are the product's own functions.
+//! The commit point and the table of segment states are the product's own functions; `product` compares the decision of a
+//! recovery with the product's.
 //!
 //! - `content`, `state`, `bounds`, `rules`: what a state is, how far a search goes, which rules there are.
 //! - `step`; `owner`, `acks`, `replica`, `recovery`, `faults`: what can happen.
@@ -27,6 +28,7 @@ mod faults;
 mod invariants;
 mod mutants;
 mod owner;
+mod product;
 mod recovery;
 mod replica;
 mod rules;

@@ -151,8 +151,9 @@ impl Model {
         }
     }
 
-    /// What a recovery may seal, by the reports that it has. `None` where they are too few, or two of them differ.
-    fn decide(&self, set: Nodes, recovery: &Recovery) -> Option<Content> {
+    /// What a recovery may seal, by the reports that it has. `None` where they are too few, or two of them differ. With all
+    /// rules it is the product's decision (`product`).
+    pub(crate) fn decide(&self, set: Nodes, recovery: &Recovery) -> Option<Content> {
         let reports = &recovery.reports;
         let of_replicas = (0..REPLICAS).filter(|r| reports[*r].is_some()).count();
         let copies = set.count() + 1;
@@ -229,8 +230,7 @@ impl Model {
         if !segment.record.is(SegmentState::Recovering) || !is_newest || (holders.count() < needed && !is_empty) {
             return;
         }
-        let command = if is_empty { Command::TrimEmpty } else { Command::Seal };
-        if let Some(record) = segment.record.after(command) {
+        if let Some(record) = segment.record.after(Command::Seal) {
             let mut t = *s;
             let to = &mut t.segments[g];
             to.record = record;
