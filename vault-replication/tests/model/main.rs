@@ -17,7 +17,7 @@
 //! - `invariants`: what must hold. `same`: states that are one. `search`: the checker.
 //! - `whole`: with all rules nothing is broken. `mutants`: without any one of them something is.
 //!
-//! `GS_MODEL=full` searches larger bounds (use `--release`); `GS_MODEL=trace` prints what each mutant does wrong, with
+//! `GS_MODEL=full` searches larger bounds; `GS_MODEL=trace` prints what each mutant does wrong, with
 //! `--nocapture`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
