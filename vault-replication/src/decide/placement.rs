@@ -156,10 +156,10 @@ mod tests {
         }
     }
 
-    fn holding(id: u32, copy_bytes: u64) -> Candidate<'static> {
+    fn holding(id: u32, failure_domain: &str, copy_bytes: u64) -> Candidate<'_> {
         Candidate {
             copy_bytes,
-            ..candidate(id, ["a", "b", "c", "d", "e", "f"][id as usize])
+            ..candidate(id, failure_domain)
         }
     }
 
@@ -173,7 +173,12 @@ mod tests {
                 3,
                 Some(vec![2, 3]),
             ),
-            ("two of three", vec![holding(2, 9), holding(3, 5)], 2, Some(vec![3])),
+            (
+                "two of three",
+                vec![holding(2, "b", 9), holding(3, "c", 5)],
+                2,
+                Some(vec![3]),
+            ),
             (
                 "only two are Active",
                 vec![candidate(2, "b"), draining(3)],
@@ -189,19 +194,29 @@ mod tests {
             ),
             (
                 "one of each domain, whatever they hold",
-                vec![candidate(2, "a"), holding(3, 70), holding(2, 0), holding(4, 80)],
+                vec![
+                    holding(2, "a", 0),
+                    holding(3, "b", 70),
+                    holding(4, "b", 60),
+                    holding(5, "c", 80),
+                ],
                 3,
-                Some(vec![2, 3]),
+                Some(vec![4, 5]),
             ),
             (
-                "the owner's domain comes last",
-                vec![candidate(2, "a"), candidate(3, "b"), candidate(4, "b")],
+                "equal ones",
+                vec![candidate(2, "b"), candidate(3, "c"), candidate(4, "d")],
                 2,
                 Some(vec![4]),
             ),
             (
                 "those that hold the least",
-                vec![holding(2, 30), holding(3, 10), holding(4, 20), holding(5, 40)],
+                vec![
+                    holding(2, "b", 30),
+                    holding(3, "c", 10),
+                    holding(4, "d", 20),
+                    holding(5, "e", 40),
+                ],
                 3,
                 Some(vec![3, 4]),
             ),
