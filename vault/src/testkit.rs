@@ -95,7 +95,7 @@ pub fn frame<'a>(
     owner_synced: Option<Lsn>,
 ) -> Frame {
     let mut builder = BlockBuilder::new();
-    let mut add = |builder: &mut BlockBuilder, entry: &Entry| builder.add(entry.lsn, &entry.meta, &entry.payload);
+    let add = |builder: &mut BlockBuilder, entry: &Entry| builder.add(entry.lsn, &entry.meta, &entry.payload);
     before.into_iter().for_each(|entry| add(&mut builder, entry));
     builder.go_on_at(frame_no);
     entries.into_iter().for_each(|entry| add(&mut builder, entry));

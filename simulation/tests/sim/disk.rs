@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::panic::panic_any;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::testkit::disk::{DiskOp, observe};
 
 use crate::rng::Rng;
@@ -76,8 +77,8 @@ impl Disks {
             // Its borrow ends before a panic does.
             let failure = told.borrow_mut().before(op)?;
             match failure {
-                Some(Failure::Kill) => panic_any(CrashHere { power: false }),
-                Some(Failure::Power) => panic_any(CrashHere { power: true }),
+                Some(Failure::Kill) => resume_unwind(Box::new(CrashHere { power: false })),
+                Some(Failure::Power) => resume_unwind(Box::new(CrashHere { power: true })),
                 Some(Failure::Error) => Err(io::Error::other("simulated")),
                 None => Ok(()),
             }
@@ -242,4 +243,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths.sort();
     let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
     paths.into_iter().flat_map(below).collect()
+}
+
+/// The segment that a file is of, by its name.
+pub(crate) fn segment_of(path: &Path) -> Option<SegmentId> {
+    let number = |part: &Path| part.file_stem()?.to_str()?.parse::<u32>().ok();
+    let shard = path.parent()?;
+    Some(SegmentId {
+        node: NodeId::new(number(shard.parent()?)?)?,
+        shard: ShardId::new(number(shard)? as u16),
+        index: SegmentIndex::new(number(path)?)?,
+    })
 }

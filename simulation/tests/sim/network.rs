@@ -166,13 +166,14 @@ impl World {
 
     /// The next message of a stream arrives at the replica, or is tried again.
     pub(crate) fn arrive_up(&mut self, id: LinkId) {
-        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let Some(link) = self.network.links.get(&id) else { return };
         let (owner, replica) = (link.owner.0, link.replica);
         if !self.network.passes(owner, replica.0, self.now) {
             return self.at(self.now + RETRY, Event::Up(id));
         }
-        let open = link.replica_open && self.hosts[replica.0].runs(replica.1);
-        let message = link.up.pop_front();
+        let runs = self.hosts[replica.0].runs(replica.1);
+        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let (open, message) = (link.replica_open && runs, link.up.pop_front());
         if let Some(message) = message.filter(|_| open) {
             self.replica_takes(id, message);
         }
@@ -180,13 +181,14 @@ impl World {
 
     /// The next message of a stream arrives at the owner, or is tried again.
     pub(crate) fn arrive_down(&mut self, id: LinkId) {
-        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let Some(link) = self.network.links.get(&id) else { return };
         let (owner, replica) = (link.owner, link.replica.0);
         if !self.network.passes(replica, owner.0, self.now) {
             return self.at(self.now + RETRY, Event::Down(id));
         }
-        let open = link.owner_open && self.hosts[owner.0].runs(owner.1);
-        let message = link.down.pop_front();
+        let runs = self.hosts[owner.0].runs(owner.1);
+        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let (open, message) = (link.owner_open && runs, link.down.pop_front());
         if let Some(message) = message.filter(|_| open) {
             self.owner_hears(id, message);
         }
