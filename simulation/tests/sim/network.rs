@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gophership_vault::SegmentHeader;
-use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, LogId, ShardId};
 use gophership_vault::testkit::Frame;
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 
@@ -42,7 +42,7 @@ pub(crate) type Process = (usize, u64);
 pub(crate) struct Link {
     pub(crate) owner: Process,
     pub(crate) replica: Process,
-    pub(crate) shard: ShardId,
+    pub(crate) log: LogId,
     pub(crate) stream: StreamId,
     up: VecDeque<Up>,
     down: VecDeque<Down>,
@@ -110,7 +110,7 @@ impl World {
         let link = Link {
             owner: (owner, self.hosts[owner].boot),
             replica: (replica, self.hosts[replica].boot),
-            shard,
+            log: LogId { node: self.hosts[owner].node, shard },
             stream,
             up: VecDeque::new(),
             down: VecDeque::new(),

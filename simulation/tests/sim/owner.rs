@@ -340,7 +340,7 @@ impl World {
     /// A replica's answer arrived.
     pub(crate) fn owner_hears(&mut self, link: LinkId, Down { index, answer }: Down) {
         let link = &self.network.links[&link];
-        let (host, shard, stream, replica) = (link.owner.0, link.shard, link.stream, link.replica.0);
+        let (host, shard, stream, replica) = (link.owner.0, link.log.shard, link.stream, link.replica.0);
         let Some(node) = self.peer_of(host, shard, stream, replica) else { return };
         if let TailAnswer::Refused(why) = answer {
             self.note(format_args!("{host}/{shard} hears of {index} from {node}: {why:?}"));
@@ -364,7 +364,7 @@ impl World {
         let Some(link) = self.network.links.get(&id).filter(|link| link.owner_open) else {
             return;
         };
-        let ((host, boot), shard, stream) = (link.owner, link.shard, link.stream);
+        let ((host, boot), shard, stream) = (link.owner, link.log.shard, link.stream);
         let peer = self.peer_of(host, shard, stream, link.replica.0).filter(|_| self.hosts[host].runs(boot));
         self.close_owner_side(id);
         if let Some(node) = peer {

@@ -71,8 +71,7 @@ impl World {
             self.note(format_args!("{host} synced {id}: {answer:?}"));
             let boot = self.hosts[host].boot;
             let link = self.network.links.iter().find(|(_, link)| {
-                let owner = self.hosts[link.owner.0].names.contains(&id.node) && link.shard == id.shard;
-                owner && link.replica == (host, boot) && link.stream == stream && link.replica_open
+                link.log == id.log() && link.replica == (host, boot) && link.stream == stream && link.replica_open
             });
             if let Some(link) = link.map(|(link, _)| *link) {
                 self.send_down(link, Down { index: id.index, answer });
@@ -85,10 +84,10 @@ impl World {
         let Some(link) = self.network.links.get(&id).filter(|link| link.replica_open) else {
             return;
         };
-        let ((host, boot), stream) = (link.replica, link.stream);
+        let ((host, boot), log, stream) = (link.replica, link.log, link.stream);
         self.close_replica_side(id);
         if self.hosts[host].runs(boot) {
-            self.run(host, |process| process.receiver.disconnected(stream));
+            self.run(host, |process| process.receiver.disconnected(log, stream));
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use gophership_vault::ids::{EntryNumber, Lsn, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
 use gophership_vault::{
     CompleteCopy, CopyStore, FetchEntries, FrameFault, HeldReport, RecoveryNumber, ReplicaAck, ReplicaSegment,
     SegmentEnd, SegmentHeader, TailFrame, VaultError,
@@ -121,9 +121,9 @@ impl TailReceiver {
         })
     }
 
-    /// Closes the copies that a stream wrote: it is gone.
-    pub fn disconnected(&mut self, stream: StreamId) {
-        self.open.retain(|_, open| open.stream != stream);
+    /// Closes the copies that a log's stream wrote: it is gone. Streams of other logs may have the same number.
+    pub fn disconnected(&mut self, log: LogId, stream: StreamId) {
+        self.open.retain(|id, open| id.log() != log || open.stream != stream);
     }
 
     /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports what
