@@ -58,6 +58,7 @@ pub use keep::retention::{OnFull, Readers, Release};
 pub use options::VaultOptions;
 pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use read::dump;
+pub use read::frames::{FrameReader, OwnedFrame};
 pub use read::quarantine::Quarantined;
 pub use readers::Debt;
 pub use recover::{Conflict, Durable, Entries, HeldRange, HeldReport, Run, SegmentEnd, segment_end};

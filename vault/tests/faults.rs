@@ -63,6 +63,10 @@ struct Kept(Arc<Mutex<Vec<Sent>>>);
 type Sent = (SegmentId, u32, Vec<u8>);
 
 impl BlockSink for Kept {
+    fn wants_frame(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, b: TailFrame<'_>) {
         self.0.lock().unwrap().push((b.id, b.frame_no, b.bytes.to_vec()));
@@ -624,6 +628,10 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     #[derive(Clone, Default)]
     struct First(Arc<Mutex<Option<SegmentHeader>>>, Kept);
     impl BlockSink for First {
+        fn wants_frame(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, header: &SegmentHeader) {
             self.0.lock().unwrap().get_or_insert_with(|| header.clone());
         }

@@ -120,6 +120,10 @@ impl Tap {
 }
 
 impl BlockSink for Tap {
+    fn wants_frame(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, header: &SegmentHeader) {
         self.send(Message::Begin(header.clone()));
     }
@@ -793,4 +797,60 @@ fn a_laggard_that_takes_the_next_segment_before_it_has_this_one_acknowledges_not
     laggard.stop();
     other.stop();
     owner.close();
+}
+
+/// Takes the frames of a segment from its owner's disk until there is no further one, and gives their number.
+fn catch_up(owner: &Owner, copy: &mut ReplicaSegment, id: SegmentId) -> u32 {
+    let mut frames = owner.vault.frames(id);
+    let has = copy.last_ack();
+    let (mut next, mut after) = has.map_or((0, None), |ack| (ack.frame_no + 1, Some(ack.last_lsn.number())));
+    while let Some(frame) = frames.frame(next, after).unwrap() {
+        copy.append(frame.borrow()).unwrap();
+        (next, after) = (next + 1, Some(frame.last_lsn.number()));
+    }
+    copy.sync().unwrap();
+    next
+}
+
+#[test]
+fn a_replica_that_is_behind_catches_up_from_its_owners_disk() {
+    // Two copies are needed, so that the segment is not sealed before a peer has it.
+    let mut owner = owner(set(&[2, 3], 2), &options(1));
+    let (behind, quick) = (PeerHome::new(2), PeerHome::new(3));
+    let (vault, writers) = behind.open();
+    for n in 0..4 {
+        let last = owner.append(n * 10, n * 10 + 10);
+        wait("a frame", || {
+            owner.tap.frames().last().is_some_and(|b| b.last_lsn == last)
+        });
+    }
+    let header = owner.tap.header();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
+    let small = catch_up(&owner, &mut copy, header.id);
+    assert!(small >= 4, "it got the frames as they were cut");
+    // The segment is sealed meanwhile: its file has full blocks, and the frames are gone.
+    let peer = Peer::start(&quick, &owner);
+    owner.append(40, 400);
+    wait("sealing", || sealed(&owner.vault).iter().any(|s| s.id == header.id));
+    let open = owner.dir.path().join(file_name(header.id).replace(".seg", ".open"));
+    wait("the frames to go", || !open.exists());
+    let after = catch_up(&owner, &mut copy, header.id);
+    assert!(after > small, "it got the rest");
+    let record = sealed(&owner.vault).into_iter().find(|s| s.id == header.id).unwrap();
+    assert_eq!(copy.complete().unwrap(), record.digest);
+    // A further one begins with the complete file.
+    let mut late = peer_copy(&quick, &header);
+    catch_up(&owner, &mut late, header.id);
+    assert_eq!(late.complete().unwrap(), record.digest);
+    peer.stop();
+    vault.close(writers);
+    owner.close();
+}
+
+/// A new copy of a segment, in a folder beside the peer's own.
+fn peer_copy(home: &PeerHome, header: &SegmentHeader) -> ReplicaSegment {
+    let folder = home.path().join("beside");
+    std::fs::create_dir(&folder).unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(&folder, home.node).unwrap();
+    copies.open(header.clone()).unwrap()
 }

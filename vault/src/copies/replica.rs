@@ -11,19 +11,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::merge::merge;
 use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::keep::sealer::SealRequest;
-use crate::limits::{BLOCK_BYTES, BLOCK_ENTRIES_MAX};
 use crate::read::quarantine::Quarantined;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
 use crate::segment::cutter::TailFrame;
 use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
+use crate::segment::merge::merge;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
@@ -54,8 +53,6 @@ pub struct ReplicaReport {
 struct Taken {
     crc: u32,
     ack: ReplicaAck,
-    /// It is as large as a block of its owner's.
-    is_full: bool,
 }
 
 /// A copy of a segment that its owner is still writing.
@@ -259,8 +256,7 @@ impl ReplicaSegment {
             CopyFile::Open(file) => file,
             CopyFile::Complete(last) => return Ok(last.map_or(digest, |last| last.digest)),
         };
-        let all_full = self.taken.iter().rev().skip(1).all(|taken| taken.is_full);
-        if all_full {
+        if file.has_full_blocks() {
             file.finish(Vec::new())?;
             // `finish` names the path it was created under; it stands as `.open` since.
             file_io::rename(&open, &whole)?;
@@ -328,7 +324,6 @@ impl ReplicaSegment {
         let last_lsn = block.header(block.len() - 1).lsn;
         self.taken.push(Taken {
             crc,
-            is_full: stats.payload_bytes as usize >= BLOCK_BYTES || block.len() >= BLOCK_ENTRIES_MAX,
             ack: ReplicaAck {
                 frame_no,
                 last_lsn,
