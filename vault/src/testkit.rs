@@ -97,7 +97,7 @@ pub fn frame<'a>(
     let mut builder = BlockBuilder::new();
     let add = |builder: &mut BlockBuilder, entry: &Entry| builder.add(entry.lsn, &entry.meta, &entry.payload);
     before.into_iter().for_each(|entry| add(&mut builder, entry));
-    builder.go_on_at(frame_no);
+    builder.skip(frame_no);
     entries.into_iter().for_each(|entry| add(&mut builder, entry));
     let block = builder.cut(owner_synced).expect("a frame has entries");
     Frame {

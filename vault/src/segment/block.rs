@@ -95,16 +95,6 @@ impl BlockBuilder {
         self.next_block = 0;
     }
 
-    /// Goes on behind what was added, as another builder that cut the entries before into this many blocks.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn go_on_at(&mut self, next_block: u32) {
-        self.headers.clear();
-        self.plain.clear();
-        self.apart.clear();
-        self.stats = SegmentStats::default();
-        self.next_block = next_block;
-    }
-
     /// Adds an entry.
     ///
     /// # Panics
