@@ -659,7 +659,6 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
         frame_no,
         bytes: &bytes,
         crc: crc32fast::hash(&bytes),
-        first_lsn: last_lsn,
         last_lsn,
     };
     let copy_dir = tempfile::tempdir().unwrap();

@@ -26,7 +26,6 @@ struct Frame {
     frame_no: u32,
     bytes: Vec<u8>,
     crc: u32,
-    first_lsn: Lsn,
     last_lsn: Lsn,
 }
 
@@ -37,7 +36,6 @@ impl Frame {
             epoch,
             frame_no,
             crc,
-            first_lsn,
             last_lsn,
             ..
         } = *self;
@@ -47,7 +45,6 @@ impl Frame {
             frame_no,
             bytes: &self.bytes,
             crc,
-            first_lsn,
             last_lsn,
         }
     }
@@ -138,7 +135,6 @@ impl BlockSink for Tap {
             frame_no: b.frame_no,
             bytes: b.bytes.to_vec(),
             crc: b.crc,
-            first_lsn: b.first_lsn,
             last_lsn: b.last_lsn,
         }));
     }

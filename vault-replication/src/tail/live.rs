@@ -186,9 +186,16 @@ impl BlockSink for Cut {
         if newest.written >= Some(frame.last_lsn) {
             return;
         }
+        // The entries of a segment have the numbers from 1 on, without a gap: what is missing was never appended.
+        let before = newest.written.filter(|lsn| lsn.index() == frame.id.index);
+        let first = before.map_or(Some(EntryNumber::FIRST), |lsn| lsn.number().checked_next());
+        let first = Lsn::at(
+            frame.id.index,
+            first.expect("a number after the last there can be was not appended"),
+        );
         newest.written = Some(frame.last_lsn);
         newest.bytes += frame.bytes.len();
-        newest.frames.push_back(Arc::new(OwnedFrame::of(&frame)));
+        newest.frames.push_back(Arc::new(OwnedFrame::of(first, &frame)));
         while newest.bytes > TAIL_LIVE_BYTES && newest.frames.len() > 1 {
             let oldest = newest.frames.pop_front().map_or(0, |frame| frame.bytes.len());
             newest.bytes -= oldest;

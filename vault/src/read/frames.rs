@@ -34,15 +34,15 @@ pub struct OwnedFrame {
 }
 
 impl OwnedFrame {
-    /// A frame with a copy of its bytes.
-    pub fn of(frame: &TailFrame<'_>) -> Self {
+    /// A frame that begins with this entry, with a copy of its bytes.
+    pub fn of(first_lsn: Lsn, frame: &TailFrame<'_>) -> Self {
         Self {
             id: frame.id,
             epoch: frame.epoch,
             frame_no: frame.frame_no,
             bytes: frame.bytes.to_vec(),
             crc: frame.crc,
-            first_lsn: frame.first_lsn,
+            first_lsn,
             last_lsn: frame.last_lsn,
         }
     }
@@ -55,7 +55,6 @@ impl OwnedFrame {
             frame_no: self.frame_no,
             bytes: &self.bytes,
             crc: self.crc,
-            first_lsn: self.first_lsn,
             last_lsn: self.last_lsn,
         }
     }

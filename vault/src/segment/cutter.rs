@@ -45,8 +45,6 @@ pub struct TailFrame<'a> {
     pub bytes: &'a [u8],
     /// CRC32 of `bytes`.
     pub crc: u32,
-    /// The first entry.
-    pub first_lsn: Lsn,
     /// The last entry.
     pub last_lsn: Lsn,
 }
@@ -253,8 +251,7 @@ impl Cutter {
     }
 
     fn send(&mut self, block: &BuiltBlock, owner_synced: Option<Lsn>) {
-        let lsns = block.stats.first_lsn.zip(block.stats.last_lsn);
-        let (Some(sink), Some((first_lsn, last_lsn))) = (&mut self.sink, lsns) else {
+        let (Some(sink), Some(last_lsn)) = (&mut self.sink, block.stats.last_lsn) else {
             return;
         };
         let (id, epoch) = (self.wal.header.id, self.wal.header.epoch);
@@ -265,7 +262,6 @@ impl Cutter {
             frame_no: block.block_no,
             bytes: &block.bytes,
             crc,
-            first_lsn,
             last_lsn,
         });
         if self.sent.len() == block.block_no as usize {

@@ -27,15 +27,14 @@ fn header(segment: u32) -> SegmentHeader {
     }
 }
 
-/// Cuts frame `frame_no` of a segment with the entries `first..=last`.
-fn cut(sink: &mut dyn BlockSink, segment: u32, frame_no: u32, first: u32, last: u32, bytes: usize) {
+/// Cuts frame `frame_no` of a segment, up to entry `last`.
+fn cut(sink: &mut dyn BlockSink, segment: u32, frame_no: u32, last: u32, bytes: usize) {
     sink.frame(TailFrame {
         id: header(segment).id,
         epoch: Epoch::FIRST,
         frame_no,
         bytes: &vec![0; bytes],
         crc: 0,
-        first_lsn: Lsn::at(index(segment), number(first)),
         last_lsn: Lsn::at(index(segment), number(last)),
     });
 }
@@ -52,7 +51,7 @@ fn i1_the_newest_frames_are_kept_and_are_found_by_the_entry_before_them() {
     sink.begin(&header(1));
     let third = TAIL_LIVE_BYTES / 3;
     for n in 0..4 {
-        cut(&mut *sink, 1, n, 2 * n + 1, 2 * n + 2, third);
+        cut(&mut *sink, 1, n, 2 * n + 2, third);
     }
     let found = |frame_no, after| {
         live.frame(index(1), frame_no, EntryNumber::new(after))
@@ -70,10 +69,10 @@ fn i1_the_newest_frames_are_kept_and_are_found_by_the_entry_before_them() {
 fn a_frame_that_is_cut_again_is_kept_once() {
     let (live, mut sink) = live();
     sink.begin(&header(1));
-    cut(&mut *sink, 1, 0, 1, 2, 10);
+    cut(&mut *sink, 1, 0, 2, 10);
     sink.begin(&header(1));
-    cut(&mut *sink, 1, 0, 1, 2, 10);
-    cut(&mut *sink, 1, 1, 3, 3, 10);
+    cut(&mut *sink, 1, 0, 2, 10);
+    cut(&mut *sink, 1, 1, 3, 10);
     assert_eq!(live.newest().frames.len(), 2);
 }
 
@@ -84,13 +83,13 @@ fn a_stream_is_told_everything_once_and_in_order() {
     let mut news = || live.news(&mut told, node(2), |id| id.index != index(2));
     assert_eq!(news(), []);
     sink.begin(&header(1));
-    cut(&mut *sink, 1, 0, 1, 2, 10);
+    cut(&mut *sink, 1, 0, 2, 10);
     let written = |segment, n| SenderEvent::Written(Lsn::at(index(segment), number(n)));
     assert_eq!(news(), [SenderEvent::Opened(index(1)), written(1, 2)]);
     assert_eq!(news(), []);
     sink.complete(header(1).id, Some(Lsn::at(index(1), number(2))), DIGEST);
     sink.begin(&header(2));
-    cut(&mut *sink, 2, 0, 1, 1, 10);
+    cut(&mut *sink, 2, 0, 1, 10);
     sink.complete(header(2).id, None, DIGEST);
     sink.begin(&header(3));
     let ended = SenderEvent::Ended {
@@ -136,7 +135,7 @@ fn whoever_sends_is_called_for_everything_new() {
     }));
     let mut sink = live.sink();
     sink.begin(&header(1));
-    cut(&mut *sink, 1, 0, 1, 2, 10);
+    cut(&mut *sink, 1, 0, 2, 10);
     sink.complete(header(1).id, None, DIGEST);
     live.sealed(index(1), nodes(&[1, 2]));
     assert_eq!(calls.load(Ordering::SeqCst), 4);
