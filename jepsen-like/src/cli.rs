@@ -46,7 +46,8 @@ enum Command {
         /// Pass only if something acknowledged was lost: the control, against a node that acknowledges before it syncs
         #[arg(long)]
         expect_loss: bool,
-        /// Drop the node's syncs of its write-ahead log, and pass only if something was lost: the control, against any node. Needs strace
+        /// Drop the node's syncs of its write-ahead log, and pass only if something was lost: the control, against any
+        /// node. Needs strace
         #[arg(long, conflicts_with = "expect_loss")]
         skip_syncs: bool,
     },
@@ -95,7 +96,8 @@ enum Command {
 /// Scenarios of nodes with exporters.
 #[derive(Debug, Subcommand)]
 enum ExportCommand {
-    /// A burst of twice what the node takes, with a dead sink: bounded memory, refusals that say when to come back, all debt paid
+    /// A burst of twice what the node takes, with a dead sink: bounded memory, refusals that say when to come back, all
+    /// debt paid
     Overload {
         #[command(flatten)]
         options: Options,

@@ -16,7 +16,8 @@ thread_local! {
 
 struct Counting;
 
-// SAFETY: every call goes to `System` unchanged; counting touches a constant-initialised thread local, which does not allocate.
+// SAFETY: every call goes to `System` unchanged; counting touches a constant-initialised thread local, which does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

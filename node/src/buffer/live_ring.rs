@@ -1,8 +1,14 @@
-//! The live ring: what one shard hands over to one exporter as it is acknowledged. It holds positions, not copies.
+//! The live ring: the hand-over of acknowledged entries from one shard to one exporter. It holds positions, not copies.
 //!
-//! **Owns** a fixed number of places, one producer (the shard's worker) and one consumer (the exporter). **Invariants.** I1: the producer never waits: where there is no place it closes the
-//! ring, which is the pivot, and the consumer goes on in the vault. I2: a ring that is closed takes nothing until its consumer opens it again. I3: what the consumer takes is in order.
-//! **Not here**: the bytes, which are read from the log; who decides that the ring is opened (`export`).
+//! **Owns**: a fixed number of slots, one producer (the shard's worker) and one consumer (the exporter).
+//!
+//! **Invariants**:
+//! - I1: the producer never waits: where no slot is free it closes the ring, which is the pivot, and the consumer goes
+//!   on in the vault.
+//! - I2: a closed ring takes nothing until its consumer opens it again.
+//! - I3: the consumer takes positions in order.
+//!
+//! **Not here**: the bytes, which are read from the log; the decision to open the ring (`export`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -13,13 +19,13 @@ use tokio::sync::Notify;
 
 use crate::limits::LIVE_RING_PLACES;
 
-/// A ring of positions. Each side is for one thread.
+/// A ring of positions. Each side belongs to one thread.
 #[derive(Debug)]
 pub struct LiveRing {
     places: Box<[AtomicU64]>,
-    /// How many were ever put in. Moved by the producer.
+    /// Number of positions ever put in. The producer moves it.
     put: AtomicU64,
-    /// How many were ever taken out. Moved by the consumer.
+    /// Number of positions ever taken out. The consumer moves it.
     taken: AtomicU64,
     open: AtomicBool,
     pivots: AtomicU64,
@@ -27,17 +33,17 @@ pub struct LiveRing {
 }
 
 /// The rings that the worker of a shard hands over to, one for each exporter. They change when exporters come and go;
-/// the worker looks without a lock.
+/// the worker reads them without a lock.
 #[derive(Clone, Debug, Default)]
 pub struct Rings(Arc<ArcSwap<Vec<Arc<LiveRing>>>>);
 
 impl Rings {
-    /// From now on these.
+    /// Replaces the rings.
     pub fn set(&self, rings: Vec<Arc<LiveRing>>) {
         self.0.store(Arc::new(rings));
     }
 
-    /// Those of now.
+    /// The present rings.
     #[must_use]
     pub fn must_load(&self) -> Guard<Arc<Vec<Arc<LiveRing>>>> {
         self.0.load()
@@ -68,7 +74,8 @@ impl LiveRing {
         }
     }
 
-    /// Producer: hands a position over; where the ring is full that is the pivot. Says whether it was taken.
+    /// Producer: hands a position over. Where the ring is full this closes it (the pivot). Returns whether the position
+    /// was taken.
     pub fn must_try_push(&self, lsn: Lsn) -> bool {
         if !self.open.load(Ordering::Relaxed) {
             return false;
@@ -90,31 +97,33 @@ impl LiveRing {
         }
     }
 
-    /// Producer: wakes a consumer that waits, after a turn in which something was pushed or the ring was closed.
+    /// Producer: wakes a waiting consumer, after a turn in which a position was pushed or the ring was closed.
     pub fn wake(&self) {
         self.bell.notify_one();
     }
 
-    /// Consumer: opens the ring, empty. What was acknowledged before is for the consumer to read by itself, once more after this.
+    /// Consumer: opens the ring, empty. The consumer must itself read what was acknowledged before, once more after
+    /// this call.
     pub fn open(&self) {
         self.taken.store(self.put.load(Ordering::Acquire), Ordering::Release);
         self.open.store(true, Ordering::Relaxed);
-        // Seen by the producer before the consumer looks at the watermark again: what is acknowledged in between is handed over, or read, or both.
+        // The producer sees this before the consumer reads the watermark again: what is acknowledged in between is
+        // handed over, or read, or both.
         fence(Ordering::SeqCst);
     }
 
-    /// Consumer: closes the ring, since it will take nothing for a while.
+    /// Consumer: closes the ring, because it will take nothing for a while.
     pub fn close(&self) {
         self.open.store(false, Ordering::Relaxed);
     }
 
-    /// Whether positions are handed over.
+    /// True where positions are handed over.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Consumer: takes all that is there; the last of it.
+    /// Consumer: takes all positions that are there, and returns the last.
     #[must_use]
     pub fn take(&self) -> Option<Lsn> {
         let put = self.put.load(Ordering::Acquire);
@@ -127,12 +136,12 @@ impl LiveRing {
         last.and_then(Lsn::from_u64)
     }
 
-    /// Consumer: waits until something was pushed, or the ring was closed.
+    /// Consumer: waits until a position was pushed, or the ring was closed.
     pub async fn wait(&self) {
         self.bell.notified().await;
     }
 
-    /// How full it is: 1.0 when the next push is a pivot. 0 while it is closed.
+    /// Its fill: 1.0 when the next push is a pivot, 0 while it is closed.
     #[must_use]
     pub fn fill(&self) -> f64 {
         let depth = self
@@ -146,7 +155,7 @@ impl LiveRing {
         }
     }
 
-    /// How often it was closed by its producer.
+    /// Number of times that the producer closed it.
     #[must_use]
     pub fn pivots(&self) -> u64 {
         self.pivots.load(Ordering::Relaxed)

@@ -1,12 +1,14 @@
-//! A worker's senses: plain cells, and now and then a look at what is shared.
+//! A worker's senses: plain cells, and from time to time an exchange with shared state.
 //!
-//! Owns: when a worker publishes and reads the zone: each `sense_every` operations or [`SENSE_INTERVAL`], whichever comes first.
+//! **Owns**: the moments at which a worker publishes and reads the zone: each `sense_every` operations or
+//! [`SENSE_INTERVAL`], whichever comes first.
 //!
-//! Invariants:
-//! - I1: between two looks an operation touches nothing that another core writes, and reads no clock.
-//! - I2: a worker without operations looks too, by its own timer; how late that fires is its lag. One that rests has no timer, and wakes with its next operation.
+//! **Invariants**:
+//! - I1: between two exchanges an operation touches nothing that another core writes, and reads no clock.
+//! - I2: a worker without operations exchanges too, by its own timer; the delay with which that fires is the worker's
+//!   lag. A resting worker has no timer, and wakes with its next operation.
 //!
-//! Not here: what is made of it (`sensor.rs`).
+//! **Not here**: the use of what is published (`sensor.rs`).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ pub struct Senses {
 }
 
 impl Senses {
-    /// The senses of the worker that `slot` belongs to: it is there from now on, until they are dropped.
+    /// Senses of the worker that `slot` belongs to: from now on it counts as present, until they are dropped.
     #[must_use]
     pub fn new(slot: Arc<WorkerSlot>, cell: Arc<ZoneCell>, sense_every: u32, now: Instant) -> Self {
         let senses = Self {
@@ -56,8 +58,8 @@ impl Senses {
         self.zone.get()
     }
 
-    /// An operation, at a time that the caller has anyway. Asks the worker about itself only where it is time to look.
-    /// Returns the zone as last read.
+    /// Notes an operation, at a time that the caller has anyway. Asks `tell` for the worker's readings only where it is
+    /// time to publish. Returns the zone as last read.
     #[inline]
     pub fn must_operate(&self, now: Instant, tell: impl FnOnce() -> Told) -> Zone {
         let operations = self.operations.get() + 1;
@@ -69,20 +71,20 @@ impl Senses {
         self.zone.get()
     }
 
-    /// The worker has nothing to do: no timer of it fires until it has.
+    /// Notes that the worker has nothing to do: until it has, no timer of it fires.
     pub fn rest(&self) {
         if !self.resting.replace(true) {
             self.slot.rest();
         }
     }
 
-    /// Whether the worker has nothing to do.
+    /// True where the worker has nothing to do.
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.resting.get()
     }
 
-    /// The worker has something to do.
+    /// Notes that a resting worker has something to do.
     #[inline]
     pub fn must_wake(&self, told: Told) {
         if self.resting.get() {
@@ -106,7 +108,7 @@ impl Senses {
         }
     }
 
-    /// Looks after the senses for ever: the worker's own timer. Ends by being dropped.
+    /// Runs the worker's own timer for ever. Ends by being dropped.
     pub async fn run(&self, mut tell: impl FnMut() -> Told) {
         let mut ticks = tokio::time::interval(SENSE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -223,7 +225,7 @@ mod tests {
         let now = || cell.since_start(tokio::time::Instant::now().into_std());
         let hog = async {
             tokio::time::sleep(SENSE_INTERVAL / 2).await;
-            // A task that keeps the thread: 70 ms go by, and the timer due at 10 ms fires at 75 ms.
+            // A task keeps the thread busy: 70 ms go by, and the timer due at 10 ms fires at 75 ms.
             tokio::time::advance(Duration::from_millis(70)).await;
             tokio::time::sleep(SENSE_INTERVAL / 2).await;
         };

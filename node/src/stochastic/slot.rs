@@ -1,10 +1,11 @@
-//! What a worker tells the sensor: a few atomics that only the two of them touch.
+//! The slot through which a worker reports to the sensor: a few atomics that only those two touch.
 //!
-//! Invariants:
-//! - I1: a late run is seen by the sensor exactly once, however often the worker publishes before it looks.
-//! - I2: a worker that has gone, or has not come yet, says nothing; one that is stuck is late by as long as it is silent; one that rests is not.
+//! **Invariants**:
+//! - I1: the sensor sees a late run exactly once, however often the worker publishes before the sensor reads.
+//! - I2: a worker that has gone, or has not come yet, has no readings; one that is stuck is late by as long as it is
+//!   silent; one that rests is not late.
 //!
-//! Not here: when to publish (`senses.rs`).
+//! **Not here**: the moments of publication (`senses.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,33 +15,33 @@ use tokio::sync::Notify;
 use super::limits::SENSE_INTERVAL;
 
 const NOBODY: u64 = 0;
-/// It is never silent, whatever the time.
+/// Time of publication of a resting worker, which is never late.
 const RESTING: u64 = u64::MAX;
 
-/// What a worker knows of itself.
+/// A worker's own readings.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Told {
     /// The age of its oldest append that is not durable yet.
     pub oldest_unsynced: Duration,
-    /// What it has begun to read / what it may begin to read.
+    /// Bytes that it has still to read / the bound of those bytes.
     pub backlog: f64,
 }
 
-/// One worker's place. On cache lines of its own.
+/// The slot of one worker, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerSlot {
-    /// When the worker last published, or [`NOBODY`], or [`RESTING`].
+    /// Time at which the worker last published, or [`NOBODY`], or [`RESTING`].
     published_ns: AtomicU64,
     oldest_unsynced_ns: AtomicU64,
-    /// The bits of an `f64`.
+    /// Backlog, as the bits of an `f64`.
     backlog: AtomicU64,
-    /// The latest run since the sensor last looked.
+    /// Lag of the latest run since the sensor last read.
     late_ns: AtomicU64,
     woken: Notify,
 }
 
-/// What the sensor sees of a worker.
+/// The sensor's view of a worker.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Seen {
     pub(super) told: Told,
@@ -55,27 +56,27 @@ impl WorkerSlot {
         self.published_ns.store(nanos(now).max(NOBODY + 1), Ordering::Relaxed);
     }
 
-    /// The worker ran so late.
+    /// Notes that the worker ran late by `by`.
     pub(super) fn must_note_late(&self, by: Duration) {
         self.late_ns.fetch_max(nanos(by), Ordering::Relaxed);
     }
 
-    /// The worker has ended.
+    /// Notes that the worker has ended.
     pub(super) fn leave(&self) {
         self.published_ns.store(NOBODY, Ordering::Relaxed);
     }
 
-    /// The worker has nothing to do, and publishes nothing until it has.
+    /// Notes that the worker has nothing to do, and publishes nothing until it has.
     pub(super) fn rest(&self) {
         self.must_publish(Duration::MAX, Told::default());
     }
 
-    /// Whether the worker has nothing to do, or is not there.
+    /// True where the worker has nothing to do, or does not exist.
     pub(super) fn is_at_rest(&self) -> bool {
         matches!(self.published_ns.load(Ordering::Relaxed), NOBODY | RESTING)
     }
 
-    /// The worker has something to do again, and has published it.
+    /// Notes that the worker has something to do again, and has published it.
     pub(super) fn wake(&self) {
         self.woken.notify_one();
     }
@@ -85,7 +86,7 @@ impl WorkerSlot {
         self.woken.notified().await;
     }
 
-    /// What the worker says, if there is one.
+    /// The worker's readings, if it exists.
     pub(super) fn look(&self, now: Duration) -> Option<Seen> {
         let published = self.published_ns.load(Ordering::Relaxed);
         let late = Duration::from_nanos(self.late_ns.swap(0, Ordering::Relaxed));

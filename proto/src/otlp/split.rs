@@ -29,7 +29,8 @@ pub struct Halves {
 /// The field that leads from a message towards its records: `resource_logs`, `scope_logs`, `log_records`.
 const PATH: [u32; 3] = [1, 2, 2];
 
-/// Splits `payload`, an `ExportLogsServiceRequest` or several behind each other, in the middle of its records; `None` where it has fewer than two.
+/// Splits `payload`, an `ExportLogsServiceRequest` or several behind each other, in the middle of its records; `None`
+/// where it has fewer than two.
 ///
 /// # Errors
 ///

@@ -129,7 +129,8 @@ fn time_in_schema(properties: &mut Map<String, Value>, name: &str) {
     }
     let before = properties.insert(stem.to_owned(), at);
     assert!(before.is_none(), "{stem} and {name} would be one key");
-    let digits = json!({ "type": kind, "pattern": "^[0-9]+$", "description": format!("{stem}, nanoseconds since the Unix epoch") });
+    let digits = json!({ "type": kind, "pattern": "^[0-9]+$", "description": format!("{stem}, nanoseconds since the \
+        Unix epoch") });
     properties.insert(name.to_owned(), digits);
 }
 

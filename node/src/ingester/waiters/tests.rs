@@ -6,7 +6,7 @@ use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
 use super::*;
 
-/// Counts how often it is woken.
+/// A waker that counts its calls.
 #[derive(Default)]
 struct Bells(AtomicU32);
 
