@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership::stochastic::{EnvironmentReader, Inputs, Senses, Sensor, Told, WorkerSlot};
+use gophership::stochastic::{EnvironmentReader, Inputs, Senses, Sensor, WorkerReadings, WorkerSlot};
 use gophership_somatic::{Readings, Thresholds, ZoneCell, ZoneState, step};
 
 use crate::table::{median, row};
@@ -60,7 +60,7 @@ fn operation(sense_every: u32) -> f64 {
     let cell = Arc::new(ZoneCell::new(start));
     let senses = Senses::new(Arc::default(), cell, sense_every, start);
     nanos(5_000_000, |_| {
-        black_box(senses.must_operate(black_box(start), || black_box(Told::default())));
+        black_box(senses.must_operate(black_box(start), || black_box(WorkerReadings::default())));
     })
 }
 

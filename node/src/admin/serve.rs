@@ -14,14 +14,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::tls::ServerTls;
 
-/// Connections at once; one more waits in the kernel.
+/// Limit of connections at once; further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take over a handshake, or over the head of a request.
+/// Time that a client has for a handshake, or for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may last.
+/// Longest life of a connection.
 const AGE_MAX: Duration = Duration::from_secs(300);
 
-/// The admin port cannot be served.
+/// The error of an admin port that cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot serve the admin port: {0}")]
 pub struct AdminError(#[from] io::Error);
@@ -29,6 +29,7 @@ pub struct AdminError(#[from] io::Error);
 /// Serves until `stop` turns true.
 ///
 /// # Errors
+///
 /// The listener cannot be watched.
 pub async fn serve(
     listener: TcpListener,
@@ -53,7 +54,7 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let (router, tls) = (router.clone(), tls.clone());
                 tokio::spawn(async move {
-                    // Whoever scans or breaks off is not our concern; nothing was lost.
+                    // A client that scans or breaks off loses nothing, so this is logged at DEBUG only.
                     if let Err(error) = answer(stream, tls, router).await {
                         tracing::debug!(%error, "admin.connection.failed");
                     }
@@ -69,7 +70,7 @@ pub async fn serve(
 }
 
 async fn answer(stream: TcpStream, tls: Option<Arc<ServerTls>>, router: Router) -> io::Result<()> {
-    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    // The first bytes tell the protocol, and nothing else bounds the wait for them.
     tokio::time::timeout(PATIENCE, stream.readable()).await??;
     match tls {
         None => http(TokioIo::new(stream), router).await,

@@ -1,4 +1,4 @@
-//! The control service's calls: each request's words become values, a verb does it, its answer is sent.
+//! The control service's calls: each request is converted into values, a verb does the work, its answer is sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl Control for ControlService {
     }
 }
 
-/// The dead letters that a selection names; none: all that the exporter has.
+/// The dead letters that a selection names; an empty result means all that the exporter has.
 fn named(selection: &v1::DeadLetterSelection) -> Result<Vec<EntryKey>, Status> {
     selection.refs.iter().map(entry_key).collect()
 }

@@ -23,7 +23,7 @@ use crate::limits::{
     HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
     POOLED_LISTS, REQUEST_BYTES, TICK,
 };
-use crate::stochastic::{Senses, Told};
+use crate::stochastic::{Senses, WorkerReadings};
 
 /// Settings of the ingest path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,8 +142,8 @@ impl WorkerState {
     }
 
     /// The worker's readings for the sensor.
-    pub(super) fn told(&self) -> Told {
-        Told {
+    pub(super) fn readings(&self) -> WorkerReadings {
+        WorkerReadings {
             oldest_unsynced: self.oldest_unsynced(),
             backlog: self.admission.backlog(),
         }
@@ -233,7 +233,7 @@ impl<'w> InFlight<'w> {
     /// Begins a request on the connection with `charge`.
     pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
         state.load.must_set_streams(state.counters.must_begin());
-        state.senses.must_wake(Told::default());
+        state.senses.must_wake(WorkerReadings::default());
         charge.requests.set(charge.requests.get() + 1);
         charge.used.set(true);
         Self {
@@ -264,7 +264,7 @@ impl Drop for InFlight<'_> {
         }
         let now = Instant::now();
         self.state.load.must_set_streams(self.state.counters.must_end(now));
-        self.state.senses.must_operate(now, || self.state.told());
+        self.state.senses.must_operate(now, || self.state.readings());
     }
 }
 

@@ -121,7 +121,7 @@ impl Worker {
             load: Arc::default(),
         };
         let load = Arc::clone(&door.load);
-        let (tell, told) = sync_channel(1);
+        let (report, reported) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("ingest-{number}"))
             .spawn(move || {
@@ -131,17 +131,18 @@ impl Worker {
                 {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        tell.send(Err(error)).expect("the starter waits for the news");
+                        report.send(Err(error)).expect("the starter waits for the report");
                         return setup.writer;
                     }
                 };
                 let counters = Counters::new();
-                tell.send(Ok(counters.published()))
-                    .expect("the starter waits for the news");
+                report
+                    .send(Ok(counters.published()))
+                    .expect("the starter waits for the report");
                 run(setup, runtime, counters, load, connections)
             })
             .map_err(error)?;
-        match told.recv() {
+        match reported.recv() {
             Ok(Ok(counters)) => Ok(Self { door, counters, thread }),
             Ok(Err(source)) => Err(error(source)),
             Err(_) => Err(error(io::Error::other("its thread ended at once"))),
@@ -230,11 +231,11 @@ async fn work(
     tokio::task::spawn_local(flush(Rc::clone(state)));
     tokio::task::spawn_local(tick(Rc::clone(state)));
     tokio::task::spawn_local(sense(Rc::clone(state)));
-    let mut told = pin!(drain.wait_for(|drain| *drain));
+    let mut drained = pin!(drain.wait_for(|drain| *drain));
     loop {
         tokio::select! {
             // An error means that the sender of the signal is gone, which is the end too.
-            _ = told.as_mut() => break,
+            _ = drained.as_mut() => break,
             accepted = connections.recv() => match accepted {
                 Some(accepted) => take(state, accepted),
                 None => break,
@@ -275,7 +276,7 @@ impl Drop for Connected {
 
 /// Runs the worker's senses, which read the zone even where there are no requests.
 async fn sense(state: Rc<WorkerState>) {
-    state.senses.run(|| state.told()).await;
+    state.senses.run(|| state.readings()).await;
 }
 
 /// Releases waiters whenever the watermark has moved.
@@ -312,7 +313,7 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
         return release(&mut |_| ());
     }
     let green = state.senses.zone() == Zone::Green;
-    let mut told = false;
+    let mut released = false;
     release(&mut |lsn| {
         for ring in rings.iter() {
             if green {
@@ -321,9 +322,9 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
                 ring.must_pivot();
             }
         }
-        told = true;
+        released = true;
     });
-    if told {
+    if released {
         rings.iter().for_each(|ring| ring.wake());
     }
 }

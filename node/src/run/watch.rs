@@ -44,7 +44,7 @@ pub(super) async fn watch_over(
             _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
             _ = looks.tick() => {
                 let shards = vault.marks();
-                node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));
+                node.set_stalled(stalls.check(Instant::now(), shards.into_iter()));
                 let ready = node.ready().is_ok();
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;

@@ -20,4 +20,4 @@ pub use limits::{ENVIRONMENT_INTERVAL, SENSE_INTERVAL};
 pub use psi::{PsiError, PsiLine, avg10};
 pub use senses::Senses;
 pub use sensor::{Inputs, Sensor, full};
-pub use slot::{Told, WorkerSlot};
+pub use slot::{WorkerReadings, WorkerSlot};

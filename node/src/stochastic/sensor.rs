@@ -20,7 +20,7 @@ use super::limits::{
     ENVIRONMENT_INTERVAL, OLDEST_UNSYNCED_FULL, PSI_IO_FULL_PERCENT, PSI_MEMORY_FULL_PERCENT, SCHEDULER_LAG_FULL,
     SENSE_INTERVAL,
 };
-use super::slot::{Seen, Told, WorkerSlot};
+use super::slot::{Seen, WorkerReadings, WorkerSlot};
 use crate::limits::{ADMISSION_WAIT, LIVE_RING_PLACES};
 
 /// Inputs of the sensor beside workers and machine.
@@ -80,7 +80,7 @@ impl Sensor {
             self.environment.store(Arc::new(self.reader.read()));
             self.read_at = Some(now);
         }
-        let seen = self.look(self.cell.since_start(now));
+        let seen = self.worst(self.cell.since_start(now));
         let readings = readings(seen, &inputs, &self.environment.load());
         self.cell.advance(&readings, &self.thresholds, now)
     }
@@ -104,12 +104,12 @@ impl Sensor {
     }
 
     /// The worst readings of all workers; `None` without any worker.
-    fn look(&self, now: Duration) -> Option<Seen> {
-        let seen = self.slots.iter().filter_map(|slot| slot.look(now));
+    fn worst(&self, now: Duration) -> Option<Seen> {
+        let seen = self.slots.iter().filter_map(|slot| slot.read(now));
         seen.reduce(|a, b| Seen {
-            told: Told {
-                oldest_unsynced: a.told.oldest_unsynced.max(b.told.oldest_unsynced),
-                backlog: a.told.backlog.max(b.told.backlog),
+            readings: WorkerReadings {
+                oldest_unsynced: a.readings.oldest_unsynced.max(b.readings.oldest_unsynced),
+                backlog: a.readings.backlog.max(b.readings.backlog),
             },
             lag: a.lag.max(b.lag),
         })
@@ -143,8 +143,8 @@ fn readings(seen: Option<Seen>, inputs: &Inputs, environment: &Environment) -> R
     let pressure = |percent: Option<f64>, full: f64| percent.map(|percent| percent / full);
     Readings {
         memory: (inputs.budget_bytes > 0).then(|| inputs.held_bytes as f64 / inputs.budget_bytes as f64),
-        oldest_unsynced: seen.map(|seen| part(seen.told.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
-        backlog: seen.map(|seen| seen.told.backlog),
+        oldest_unsynced: seen.map(|seen| part(seen.readings.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
+        backlog: seen.map(|seen| seen.readings.backlog),
         scheduler_lag: seen.map(|seen| part(seen.lag, SCHEDULER_LAG_FULL)),
         psi_memory: pressure(environment.memory_full.percent(), PSI_MEMORY_FULL_PERCENT),
         live_ring: inputs.live_ring,
