@@ -1,6 +1,7 @@
-//! Makes the final file of a copy: small frames become full blocks, as the segment's owner cuts them.
+//! The final file of a copy: its small frames become full blocks, as the segment's owner cuts them.
 //!
-//! **Invariant** I1: the frames stay until the merged file is complete, synced, and has their digest.
+//! **Invariants**:
+//! - I1: the frames stay until the merged file is complete, synced, and has their digest.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ use crate::segment::writer::{FinishedSegment, SegmentWriter};
 /// Cuts the entries of the frames in `from` into full blocks, in a new file `to`.
 ///
 /// # Errors
-/// A file operation failed, or a frame is not what was written.
+///
+/// A file operation failed, or a frame is not as it was written.
 pub(super) fn merge(from: &Path, to: &Path, header: &SegmentHeader) -> Result<FinishedSegment, VaultError> {
     file_io::remove(to)?;
     let mut frames = SegmentReader::open(from, header.id, false)?;

@@ -1,7 +1,8 @@
-//! Segments that another node writes, and that this one keeps a copy of.
+//! Segments that another node writes, and of which this one keeps a copy.
 //!
 //! - `replica`: takes the frames of a tail stream, syncs them, and answers.
-//! - `promise`: the fence and the number of the recovery that this node obeys, of segments never seen too.
+//! - `promise`: the fence, and the number of the recovery that this node obeys, kept even for segments that were never
+//!   seen.
 //! - `merge`: small frames become full blocks when a copy is complete.
 
 mod merge;

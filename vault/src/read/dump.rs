@@ -1,6 +1,7 @@
-//! Looks into files of a vault without the vault: a WAL file entry by entry, a segment file checked against what it says of itself.
+//! Reads files of a vault without the vault: a WAL file entry by entry, a segment file checked against its own header
+//! and footer.
 //!
-//! **Not here**: what missing entries mean (`recovery_end`); nothing is judged, moved or repaired.
+//! **Not here**: the meaning of missing entries (`recover/unsynced_tail`); nothing is decided, moved or repaired.
 
 use std::path::Path;
 
@@ -108,17 +109,19 @@ pub fn dump_wal(path: &Path) -> Result<WalDump, VaultError> {
     })
 }
 
-/// Reads the segment file at `path` and checks all of it, the digest against the footer's own. `progress` is told bytes done and bytes in all.
+/// Reads the segment file at `path` and checks all of it, the digest against the footer's own. `progress` is told bytes
+/// done and bytes in all.
 ///
 /// # Errors
-/// The file cannot be read, is of another format, or its header is damaged, so that nothing tells which segment it is. Other damage is no error but in the report.
+/// The file cannot be read, is of another format, or its header is damaged, so that nothing tells which segment it is.
+/// Other damage is no error but in the report.
 pub fn verify_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(SegmentId, VerifyReport), VaultError> {
     let id = segment_of(path)?;
     Ok((id, verify_segment(path, id, None, progress)?))
 }
 
-/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so is
-/// damaged.
+/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so
+/// is damaged.
 fn is_named(path: &Path, endings: &[&str]) -> bool {
     path.extension()
         .is_some_and(|ending| endings.iter().any(|named| ending == *named))

@@ -1,7 +1,7 @@
-//! Durable marks: they tell how far each segment of a boot was synced.
+//! Durable marks: they state how far each segment of a boot was synced.
 //!
-//! A mark speaks of the segment of its own file or of an older one of the same boot, so all files of a boot are read
-//! before one of its segments is judged.
+//! A mark is about the segment of its own file or an older one of the same boot, so all files of a boot are read before
+//! the recovery of one of its segments is decided.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::wal::scan::WalScan;
 /// The part of a segment that is known to have been synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Durable {
-    /// The highest number of it that any durable mark names.
+    /// The highest number of the segment that any durable mark names.
     pub(crate) to: Option<EntryNumber>,
     /// True where a mark of the same boot lies in a later segment, so that all of this one was synced.
     pub(crate) all: bool,
-    /// Its last number, where the file after it tells it.
+    /// Its last number, where the file after it states that.
     pub(crate) end: Option<EntryNumber>,
 }
 
-/// What the files of one boot tell of its segments: the highest number of each that was synced, and the last number.
+/// The durable marks in the files of one boot: the highest synced number of each of its segments, and the last number.
 #[derive(Default)]
 pub(super) struct BootMarks {
     durable: BTreeMap<SegmentIndex, EntryNumber>,

@@ -1,7 +1,8 @@
-//! Unites the entries that several files hold of a segment. A pure function.
+//! The union of the entries that several files hold of a segment. A pure function.
 //!
-//! **Invariants.** I1: an entry that any file holds is in the union, once, from the first file that has it. I2: two
-//! different entries of one number are never passed over.
+//! **Invariants**:
+//! - I1: an entry that any file holds is in the union, once, from the first file that has it.
+//! - I2: two different entries of one number are never overlooked.
 
 use crate::ids::{EntryNumber, NodeId};
 
@@ -9,7 +10,7 @@ use super::decide::Undecided;
 use super::entries::{Entries, Run};
 use super::report::{HeldFile, SegmentReport};
 
-/// A file that holds entries, and where it is.
+/// A file that holds entries, and its holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Source {
     pub(super) holder: NodeId,
@@ -40,7 +41,7 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// The first number at which this and entries of the same place in another file differ.
+    /// The first number at which these entries and those of the same range in another file differ.
     fn differs_from(&self, run: &Run) -> Option<EntryNumber> {
         let first = self.kept.first.max(run.first);
         let mine = &self.crcs[(first.get() - self.kept.first.get()) as usize..];
@@ -54,6 +55,7 @@ impl<'a> Piece<'a> {
 /// report's WAL file, then its segment files, then the next report.
 ///
 /// # Errors
+///
 /// Two files hold different entries of one number.
 pub(super) fn unite(reports: &[SegmentReport]) -> Result<Vec<Kept>, Undecided> {
     let mut pieces: Vec<Piece<'_>> = Vec::new();
@@ -83,7 +85,7 @@ pub(super) fn unite(reports: &[SegmentReport]) -> Result<Vec<Kept>, Undecided> {
     Ok(pieces.into_iter().map(|piece| piece.kept).collect())
 }
 
-/// The files of a report that hold entries, the one that counts first before the others.
+/// The files of a report that hold entries, in the order in which they are preferred.
 fn files(report: &SegmentReport) -> impl Iterator<Item = (Source, &Entries)> {
     let wal = report.wal.iter().map(|wal| (HeldFile::Wal, &wal.entries));
     let cuts = report.cuts.iter().map(|cut| (cut.file, &cut.entries));

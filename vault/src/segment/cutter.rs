@@ -1,9 +1,13 @@
-//! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open` segment. It does not wait for the sync.
+//! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open`
+//! segment. It does not wait for the sync.
 //!
-//! **Invariants.** I1: every entry of a WAL file goes into its segment, in order. I2: a segment is handed on only when its WAL file is complete and the segment
-//! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start. I4: a block that was given to the sink is the same whenever it
-//! is cut again.
-//! **Not here**: naming, recording and reuse (`keep`); what an earlier boot left (`recovery`).
+//! **Invariants**:
+//! - I1: every entry of a WAL file goes into its segment, in order.
+//! - I2: a segment is handed on only when its WAL file is complete and the segment file is synced.
+//! - I3: after any failure the WAL is still there: the segment is cut again from its start.
+//! - I4: a block that was given to the sink is the same whenever it is cut again.
+//!
+//! **Not here**: naming, recording and reuse (`keep`); files of an earlier boot (`recover`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,23 +30,23 @@ use crate::wal::map::MapWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
-/// How long a partial block waits when replicas wait for it.
+/// Age at which a partial block is cut when replicas wait for it.
 const CUT_AFTER: Duration = Duration::from_millis(1);
-/// How often an idle cutter looks by itself.
+/// Interval at which an idle cutter checks for work by itself.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long it waits after a failure before it cuts again.
+/// Pause after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Entries as they leave for a replica: a block, full or not, which says how far its owner had synced.
+/// Entries as they are sent to a replica: a block, full or not, with the mark of how far its owner had synced.
 #[derive(Clone, Copy, Debug)]
 pub struct TailFrame<'a> {
     /// The segment.
     pub id: SegmentId,
     /// The only boot that may write that segment.
     pub epoch: Epoch,
-    /// The frame's place in the segment, from 0.
+    /// The frame's number in the segment, from 0.
     pub frame_no: u32,
-    /// The block whole, as it stands in the file.
+    /// The whole block, as it stands in the file.
     pub bytes: &'a [u8],
     /// CRC32 of `bytes`.
     pub crc: u32,
@@ -50,7 +54,7 @@ pub struct TailFrame<'a> {
     pub last_lsn: Lsn,
 }
 
-/// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
+/// The receiver of a shard's blocks beside its own file. The cutter calls it, and it must not block for long.
 pub trait BlockSink: Send {
     /// Notes that a segment begins.
     fn begin(&mut self, header: &SegmentHeader);
@@ -77,11 +81,11 @@ pub(crate) struct Cutter {
     sink: Option<Box<dyn BlockSink>>,
     builder: BlockBuilder,
     file: Option<SegmentWriter>,
-    /// Where in the map the next entry begins.
+    /// Offset in the map at which the next entry begins.
     offset: usize,
-    /// Up to where the pages of the map were let go.
+    /// Offset up to which the pages of the map were released.
     forgotten: usize,
-    /// The last entry of each block of this segment that the sink was given, and how far was synced then.
+    /// The last entry of each block of this segment that the sink was given, with the last entry that was synced then.
     sent: Vec<(Lsn, Option<Lsn>)>,
 }
 
@@ -109,7 +113,8 @@ impl Cutter {
         }
     }
 
-    /// Runs until the shard stops. What is not sealed then is recovered from its WAL at the next start.
+    /// Runs until the shard stops. Entries that are not sealed then are recovered from their WAL file at the next
+    /// start.
     pub(crate) fn run(mut self) {
         let mut filled: Option<Roll> = None;
         loop {
@@ -129,7 +134,8 @@ impl Cutter {
                 Err(error) => {
                     tracing::warn!(segment = %self.wal.header.id, %error, "segment.cut.failed");
                     if error.disposition() == Disposition::Corrupt {
-                        // Cutting again would find the same. The next start reads the file, and keeps what is good of it.
+                        // A second cut would have the same result. The next start reads the file, and keeps its good
+                        // parts.
                         self.shared.watermark.fail(error.to_string());
                         return;
                     }
@@ -143,7 +149,8 @@ impl Cutter {
         }
     }
 
-    /// Cuts what there is; ends the segment when its file was rolled. `false` when there was nothing to do.
+    /// Cuts all appended entries; ends the segment when its file was rolled. Returns false when there was nothing to
+    /// do.
     fn advance(&mut self, filled: &mut Option<Roll>) -> Result<bool, VaultError> {
         let before = self.offset;
         self.take_entries()?;
@@ -196,7 +203,7 @@ impl Cutter {
         Ok(())
     }
 
-    /// Lets go of the pages of the map that were cut.
+    /// Releases the pages of the map that were cut.
     fn forget(&mut self) {
         self.wal.map.forget(self.forgotten, self.offset);
         self.forgotten = self.offset - self.offset % PAGE as usize;
@@ -210,7 +217,7 @@ impl Cutter {
             let file = self.create()?;
             self.file = Some(file);
         }
-        // One that was sent before is the same when it is cut again.
+        // A block that was sent before must be the same when it is cut again.
         let owner_synced = match self.sent_before() {
             Some((_, synced)) => synced,
             None => self.sink.as_ref().and_then(|_| self.shared.watermark.durable()),
@@ -224,7 +231,7 @@ impl Cutter {
         Ok(())
     }
 
-    /// What was sent under the number of the next block, where that is cut again.
+    /// The end and mark with which the next block was sent before, where it is cut again.
     fn sent_before(&self) -> Option<(Lsn, Option<Lsn>)> {
         self.sent.get(self.builder.next_block() as usize).copied()
     }
@@ -269,7 +276,8 @@ impl Cutter {
     }
 }
 
-/// The entry at `offset` of a map. What is in the map was put there by this process: should it not be an entry, memory is not to be trusted.
+/// The entry at `offset` of a map. This process wrote the bytes of the map: if they are no entry, memory is not to be
+/// trusted.
 fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEntryHeader, &'a [u8]), VaultError> {
     let damaged = || VaultError::Damaged {
         path: wal.path.clone(),
