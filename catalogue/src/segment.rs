@@ -1,54 +1,61 @@
 //! The life of a segment: `Open -> (Recovering) -> Sealed -> Trimmed -> Gone`, and `Lost`, which only an operator sets.
 //!
-//! **Owns** the table of transitions. **Invariants.** I1: nothing leads back. I2: Lost is an end. A segment that is on no record
-//! can be lost, too: its files are there, and the catalogue may be an older copy. I3: a trim stays on
-//! record until its files are known to be gone, since the absence of a record is no reason to remove a file.
-//! **Not here**: what a command must say besides (`apply.rs`).
+//! **Owns**: the table of transitions.
+//!
+//! **Invariants**:
+//! - I1: no transition leads back.
+//! - I2: Lost is final. A segment that is on no record can become lost, too: its files exist, and the catalogue may be
+//!   an older copy.
+//! - I3: a trim stays on record until its files are known to be gone, since the absence of a record is no reason to
+//!   remove a file.
+//!
+//! **Not here**: the other checks of commands (`apply.rs`).
 
 use std::fmt;
 
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
 
-/// The catalogue's record of a segment. One whose files are gone has none: its index is below its shard's `next_index`.
+/// The catalogue's record of a segment. A segment whose files are gone has none: its index is below its shard's
+/// `next_index`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentRecord {
-    /// Taking entries.
+    /// The segment takes entries.
     Open {
-        /// By whom, in which file.
+        /// The node and WAL file that write it.
         open: OpenRecord,
-        /// Since when, nanoseconds since the Unix epoch.
+        /// Time of the opening, nanoseconds since the Unix epoch.
         opened_ns: u64,
     },
-    /// Its writer is gone; someone finds out where it ends.
+    /// The segment's writer is gone, and its end is being determined.
     Recovering {
-        /// Who wrote it, in which file.
+        /// The node and WAL file that wrote it.
         open: OpenRecord,
-        /// When it was opened.
+        /// Time of the opening, nanoseconds since the Unix epoch.
         opened_ns: u64,
-        /// When its recovery began.
+        /// Time at which its recovery began, nanoseconds since the Unix epoch.
         since_ns: u64,
     },
-    /// Complete.
+    /// The segment is complete.
     Sealed(SealRecord),
-    /// Trimmed; its files may still be there.
+    /// The segment is trimmed; its files may still be there.
     Trimmed {
         /// The segment.
         id: SegmentId,
         /// The reason.
         why: TrimReason,
     },
-    /// Given up by an operator.
+    /// An operator gave the segment up.
     Lost {
-        /// What it was before.
+        /// The segment before that.
         was: FormerSegment,
-        /// When it was given up.
+        /// Time at which it was given up, nanoseconds since the Unix epoch.
         lost_ns: u64,
     },
 }
 
 impl SegmentRecord {
-    /// Which segment.
+    /// The segment's id.
     pub fn id(&self) -> SegmentId {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => open.id,
@@ -68,7 +75,7 @@ impl SegmentRecord {
         }
     }
 
-    /// Says that `node` is a replica of it, or holds a complete copy.
+    /// True where `node` is a replica of it, or holds a complete copy.
     pub fn names(&self, node: NodeId) -> bool {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.peers().contains(node),
@@ -107,22 +114,22 @@ impl SegmentRecord {
     }
 }
 
-/// Where a segment stands.
+/// The state of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentState {
     /// Its index was never used.
     Unopened,
-    /// Taking entries.
+    /// It takes entries.
     Open,
-    /// Someone finds out where it ends.
+    /// Its end is being determined.
     Recovering,
-    /// Complete.
+    /// It is complete.
     Sealed,
-    /// Its bytes are given up, and its files may still be there.
+    /// It is trimmed, and its files may still be there.
     Trimmed,
     /// Its files are gone; or its index was passed over and will never be used.
     Gone,
-    /// Given up by an operator.
+    /// An operator gave it up.
     Lost,
 }
 
@@ -153,10 +160,10 @@ impl fmt::Display for SegmentState {
     }
 }
 
-/// What a command does to a segment.
+/// The effect of a command on a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// `Open`
+    /// `Roll`, for the segment that it opens
     Open,
     /// `BeginRecovery`
     BeginRecovery,
@@ -203,10 +210,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// What a step means in a state.
+/// The meaning of a step in a state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// It leads there.
+    /// It leads to this state.
     To(SegmentState),
     /// It was done before: nothing changes and the answer is the same.
     Same,

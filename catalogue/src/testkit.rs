@@ -1,4 +1,4 @@
-//! Commands for tests: few numbers, so that they meet.
+//! Commands for tests, with few distinct numbers, so that commands concern the same records.
 #![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};

@@ -90,7 +90,7 @@ fn existing(path: &Path) -> PathBuf {
 
 fn is_running(config: &Config) -> bool {
     let data = &config.node.data_dir;
-    data.is_dir() && matches!(DataDir::look(data, true), Err(OpenError::InUse { .. }))
+    data.is_dir() && matches!(DataDir::check(data, true), Err(OpenError::InUse { .. }))
 }
 
 fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
@@ -124,11 +124,11 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
         ));
         return found;
     }
-    match DataDir::look(&nearest, config.vault.any_filesystem) {
+    match DataDir::check(&nearest, config.vault.any_filesystem) {
         // A node runs there, or in a folder above.
         Ok(None) | Err(OpenError::InUse { .. }) => {}
         Ok(Some(identity)) => {
-            let catalogue = LocalCatalogue::look(&nearest.join("catalogue.redb"), identity);
+            let catalogue = LocalCatalogue::check(&nearest.join("catalogue.redb"), identity);
             found.extend(catalogue.err().map(|error| finding(PATH, error.to_string())));
         }
         Err(error) => found.push(finding(PATH, error.to_string())),
@@ -223,8 +223,8 @@ fn exporter(path: &str, export: &Export, own: &[SocketAddr]) -> Vec<Finding> {
 fn sends_to_self(authority: &str, own: &[SocketAddr]) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| {
-        let look = async { tokio::time::timeout(RESOLVE_TIME, reaches_self(authority, own)).await };
-        matches!(runtime.block_on(look), Ok(Ok(true)))
+        let resolve = async { tokio::time::timeout(RESOLVE_TIME, reaches_self(authority, own)).await };
+        matches!(runtime.block_on(resolve), Ok(Ok(true)))
     })
 }
 

@@ -93,7 +93,7 @@ impl DataDir {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn look(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
+    pub fn check(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
         check_filesystem(existing, any_filesystem)?;
         let folder = File::open(existing).map_err(VaultError::io("open", existing))?;
         match folder.try_lock_shared() {

@@ -1,20 +1,20 @@
-//! A disk for tests: it forgets what was not synced, it fills up, it fails.
+//! A disk for tests: it forgets bytes that were not synced, it fills up, it fails.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-/// What goes wrong.
+/// The fault of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Fault {
     #[default]
     Nothing,
-    /// After this many more changes the power is gone.
+    /// The power fails after this many more changes.
     PowerCut { after: u32 },
-    /// Nothing more can be written.
+    /// No more can be written.
     Full,
-    /// Nothing more can be synced.
+    /// No more can be synced.
     SyncFails,
 }
 
@@ -74,7 +74,8 @@ impl FaultyDisk {
         self.0.lock().unwrap().syncs
     }
 
-    /// Of what was not synced, sectors survive as `survives` says; in any order, torn anywhere.
+    /// Crashes: of bytes that were not synced, those sectors survive for which `survives` returns true; in any order,
+    /// torn anywhere.
     pub(super) fn crash(&self, mut survives: impl FnMut() -> bool) {
         let mut inner = self.0.lock().unwrap();
         let mut after = std::mem::take(&mut inner.synced);

@@ -7,7 +7,7 @@ use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCa
 use crate::state::Change;
 use crate::wire::{Reader, WireError, Writer};
 
-/// The version that has a cause, and says nothing of a copy.
+/// The version that has a cause, and no node that keeps a copy.
 const DEAD_LETTER_CAUSE_VERSION: u8 = 2;
 
 pub(crate) const CAUSE_REFUSED: u8 = 0;

@@ -41,24 +41,24 @@ impl Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         if let Some(pid) = pid {
-            let look = move |at| {
+            let read = move |at| {
                 rss_anon(pid).map(|bytes| Reading {
                     at,
                     rss_anon_bytes: Some(bytes),
                     zone: None,
                 })
             };
-            threads.push(every(MEMORY_PERIOD, &stop, look)?);
+            threads.push(every(MEMORY_PERIOD, &stop, read)?);
         }
         if let Some(admin) = admin {
-            let look = move |at| {
+            let read = move |at| {
                 zone(admin).map(|zone| Reading {
                     at,
                     rss_anon_bytes: None,
                     zone: Some(zone),
                 })
             };
-            threads.push(every(ZONE_PERIOD, &stop, look)?);
+            threads.push(every(ZONE_PERIOD, &stop, read)?);
         }
         Ok(Self { stop, threads })
     }
@@ -74,13 +74,13 @@ impl Probe {
 fn every(
     period: Duration,
     stop: &Arc<AtomicBool>,
-    look: impl Fn(Duration) -> Option<Reading> + Send + 'static,
+    read: impl Fn(Duration) -> Option<Reading> + Send + 'static,
 ) -> std::io::Result<JoinHandle<Vec<Reading>>> {
     let stop = Arc::clone(stop);
     std::thread::Builder::new().name("probe".into()).spawn(move || {
         let (start, mut readings) = (Instant::now(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
-            readings.extend(look(start.elapsed()));
+            readings.extend(read(start.elapsed()));
             std::thread::sleep(period);
         }
         readings

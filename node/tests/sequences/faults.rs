@@ -38,7 +38,7 @@ impl World {
         Ok(catalogue.read(State::clone))
     }
 
-    pub(crate) fn look_at_catalogue(&self) -> Checked<Copy> {
+    pub(crate) fn copy_of_catalogue(&self) -> Checked<Copy> {
         let bytes = fs::read(self.catalogue_path()).unwrap();
         let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
         let state = self.state_of(&bytes, data.identity())?;
@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn copy_catalogue(&mut self) -> Checked {
         self.stop()?;
         if self.boot > 0 {
-            let copy = self.look_at_catalogue()?;
+            let copy = self.copy_of_catalogue()?;
             self.copies.push(copy);
         }
         Ok(())
@@ -82,7 +82,7 @@ impl World {
         let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
             return Ok(());
         };
-        let now = self.look_at_catalogue()?;
+        let now = self.copy_of_catalogue()?;
         let copy = &self.copies[at];
         self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
@@ -98,7 +98,7 @@ impl World {
         if self.boot == 0 {
             return Ok(());
         }
-        let before = self.look_at_catalogue()?;
+        let before = self.copy_of_catalogue()?;
         self.model.note_dropped(&dropped(), &before.state);
         if is_lost {
             fs::remove_file(self.catalogue_path()).unwrap();
@@ -108,7 +108,7 @@ impl World {
         let rebuilt = rebuild(&self.catalogue_path(), &data.identity(), &inventory);
         let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
         drop(data);
-        let after = self.look_at_catalogue()?;
+        let after = self.copy_of_catalogue()?;
         if self.set_off_hours > 0 {
             // A segment that is adopted counts as sealed now, by the wall clock, and the vault's own clock is never
             // behind that.
