@@ -1,11 +1,17 @@
 //! The transition of the catalogue: a pure function of state and command. No clock, no randomness, no IO.
 //!
-//! **Invariants.** I1: a refused command changes nothing. I2: a command applied twice leaves the state of once. I3: a node's epoch, a
-//! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
-//! **Not here**: what commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`) do.
+//! **Invariants**:
+//! - I1: a refused command changes nothing.
+//! - I2: a command applied twice leaves the state of once.
+//! - I3: a node's epoch, a shard's `next_index` and a job's position never go back.
+//! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
+//!
+//! **Not here**: commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`).
 
+use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::limits::SET_NODES_MAX;
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
@@ -15,13 +21,14 @@ use crate::limits::{
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
-use crate::segment::{Rule, SegmentRecord, Step, rule};
+use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
 mod job;
 
-/// A command that was taken: its answer, and what it alters. No change means that it was said before.
+/// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
+/// before.
 pub type Decision = Result<(Reply, Vec<Change>), Refusal>;
 
 /// Applies a command.
@@ -33,9 +40,10 @@ pub fn apply(state: &mut State, command: &Command) -> Outcome {
     Ok(reply)
 }
 
-/// Decides what a command does, and does not do it: for a caller that makes the changes durable first.
+/// Decides on a command without executing it, for a caller that makes the changes durable first.
 ///
 /// # Errors
+///
 /// The command is refused.
 pub fn decide(state: &State, command: &Command) -> Decision {
     match command {
@@ -49,8 +57,10 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to, seen } => set_node_state(state, *node, *to, *seen),
         Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
-        Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
-        Command::Seal { seal } => seal_segment(state, seal),
+        Command::BeginRecovery { id, request, at_ns } => begin_recovery(state, *id, *request, *at_ns),
+        Command::Seal { seal } => seal_segment(state, seal, None),
+        Command::SealRecovered { seal, number } => seal_segment(state, seal, Some(*number)),
+        Command::ReplicaAdded { id, node, digest } => replica_added(state, *id, *node, digest),
         Command::Trim { id, why } => trim_segment(state, *id, *why),
         Command::Unlinked { segments } => unlinked(state, segments),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
@@ -158,7 +168,7 @@ fn node_up(
     Ok((Reply::Up(epoch), vec![Change::Node(NodeRecord { boot, ..record })]))
 }
 
-/// Refuses what was decided by looking at another version than the one that stands.
+/// Refuses a command that was made on the basis of another version than the present one.
 fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> Result<(), Refusal> {
     match seen {
         Some(seen) if seen != version => Err(Refusal::Stale {
@@ -172,7 +182,7 @@ fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> 
 
 fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>) -> Decision {
     let record = node_of(state, node)?;
-    // Also what was submitted before, and changed the version then.
+    // A command that was submitted before, and changed the version then, comes here too.
     if record.state == to {
         return unchanged(Reply::Done);
     }
@@ -185,7 +195,7 @@ fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>)
     Ok((Reply::Done, vec![Change::Node(changed)]))
 }
 
-/// What the table of transitions says, and the record where there is one.
+/// The rule of the table of transitions, and the record where there is one.
 fn rule_for(state: &State, id: SegmentId, step: Step) -> Result<Rule, Refusal> {
     let from = state.segment_state(id);
     match rule(from, step) {
@@ -205,7 +215,7 @@ fn roll(state: &State, seal: Option<&SealRecord>, open: &OpenRecord, at_ns: u64)
         });
     }
     // The two change different rows, and neither looks at what the other changes.
-    let (_, mut changes) = seal_segment(state, seal)?;
+    let (_, mut changes) = seal_segment(state, seal, None)?;
     let (reply, opened) = open_segment(state, open, at_ns)?;
     changes.extend(opened);
     Ok((reply, changes))
@@ -244,24 +254,59 @@ fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
     ))
 }
 
-fn begin_recovery(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+/// Begins a recovery: the segment's first, or a further one of a leader that took over from another.
+fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> Decision {
     rule_for(state, id, Step::BeginRecovery)?;
-    match state.segment(id) {
-        Some(SegmentRecord::Open { open, opened_ns }) => {
-            let record = SegmentRecord::Recovering {
-                open: *open,
-                opened_ns: *opened_ns,
-                since_ns: at_ns,
-            };
-            Ok((Reply::Done, vec![Change::Segment(record)]))
+    let (open, opened_ns, since_ns, before) = match state.segment(id) {
+        Some(SegmentRecord::Open { open, opened_ns }) => (*open, *opened_ns, at_ns, 0),
+        Some(SegmentRecord::Recovering { recovery, .. }) if recovery.request == request => {
+            return unchanged(Reply::Recovering(recovery.number));
         }
-        Some(_) | None => unchanged(Reply::Done),
+        Some(SegmentRecord::Recovering {
+            open,
+            opened_ns,
+            since_ns,
+            recovery,
+        }) => (*open, *opened_ns, *since_ns, recovery.number),
+        Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
+            unreachable!("the table of transitions lets only open and recovering segments be recovered")
+        }
+    };
+    // The highest there can be is what a damaged promise counts as.
+    let number = before
+        .checked_add(1)
+        .filter(|number| *number < RecoveryNumber::MAX)
+        .ok_or(Refusal::NumbersUsedUp { what: "recovery" })?;
+    let record = SegmentRecord::Recovering {
+        open,
+        opened_ns,
+        since_ns,
+        recovery: RecoveryId { number, request },
+    };
+    Ok((Reply::Recovering(number), vec![Change::Segment(record)]))
+}
+
+/// Says that whoever seals a segment has the right to: its owner while nobody recovers it, then the latest recovery.
+fn may_seal(state: &State, id: SegmentId, recovery: Option<RecoveryNumber>) -> Result<(), Refusal> {
+    let latest = match state.segment(id) {
+        Some(SegmentRecord::Recovering { recovery, .. }) => Some(recovery.number),
+        Some(SegmentRecord::Open { .. }) => None,
+        // A seal that stands answers for itself.
+        Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
+            return Ok(());
+        }
+    };
+    if recovery == latest {
+        Ok(())
+    } else {
+        Err(Refusal::Recovered { id, recovery, latest })
     }
 }
 
-fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
+fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumber>) -> Decision {
     let id = seal.id;
     let rule = rule_for(state, id, Step::Seal)?;
+    may_seal(state, id, recovery)?;
     let writer = state.segment(id).and_then(SegmentRecord::epoch).unwrap_or(seal.epoch);
     if writer != seal.epoch {
         return Err(Refusal::OtherWriter {
@@ -274,17 +319,22 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     if let Some(lsn) = lsns.find(|lsn| lsn.index() != id.index) {
         return Err(Refusal::LsnOutside { id, lsn });
     }
-    let needed = state.segment(id).map_or(1, SegmentRecord::ack_copies);
-    if rule != Rule::Same && seal.holders.len() < needed {
-        let holders = seal.holders.len();
-        return Err(Refusal::TooFewHolders { id, holders, needed });
-    }
     if rule == Rule::Same {
         return match state.segment(id) {
-            // The digest covers every entry: a retry may have cut it anew, at another time. The first seal stands.
+            // The digest covers every entry. A retry may have cut the segment anew, at another time: the first seal
+            // stands.
             Some(SegmentRecord::Sealed(known)) if known.digest == seal.digest => unchanged(Reply::Done),
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
+    }
+    // Of nothing no copies are needed.
+    let needed = match state.segment(id) {
+        Some(record) if seal.stats.entries > 0 => record.ack_copies(),
+        Some(_) | None => 0,
+    };
+    if seal.holders.len() < needed {
+        let holders = seal.holders.len();
+        return Err(Refusal::TooFewHolders { id, holders, needed });
     }
     let stands = SealRecord {
         sealed_ns: bounded_seal_ns(state, seal),
@@ -293,8 +343,37 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
 }
 
-/// The time of a seal within its bounds: retention goes by it, and the node's clock goes on from it at its next start.
-/// It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept last.
+/// Adds a holder to a sealed segment. What is said of a segment that has been trimmed since changes nothing.
+fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) -> Decision {
+    node_of(state, node)?;
+    match rule_for(state, id, Step::AddReplica)? {
+        Rule::Same => return unchanged(Reply::Done),
+        Rule::To(_) | Rule::Refuse => {}
+    }
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
+        unreachable!("the table of transitions lets only sealed segments gain a holder");
+    };
+    if seal.digest != *digest {
+        return Err(Refusal::Differs {
+            id,
+            step: Step::AddReplica,
+        });
+    }
+    if seal.holders.contains(node) {
+        return unchanged(Reply::Done);
+    }
+    let holders = seal.holders.with(node).ok_or(Refusal::TooLong {
+        what: "the list of a segment's holders",
+        size: seal.holders.len() + 1,
+        limit: SET_NODES_MAX,
+    })?;
+    let record = SegmentRecord::Sealed(SealRecord { holders, ..*seal });
+    Ok((Reply::Done, vec![Change::Segment(record)]))
+}
+
+/// The time of a seal within its bounds, since retention goes by it, and the node's clock goes on from it at its next
+/// start. It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept
+/// last.
 fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
     let kept = state.clock(seal.id.node);
     let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
@@ -342,7 +421,7 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
     Ok((Reply::Done, changes))
 }
 
-/// Puts what is dropped on record; beyond their bound the two oldest records of the shard become one.
+/// Puts a dropped segment on record; beyond their bound the two oldest records of the shard are merged.
 fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
     let mut all: Vec<DroppedRange> = state.dropped(new.node, new.shard).copied().chain([new]).collect();
     all.sort_by_key(DroppedRange::key);
@@ -389,7 +468,7 @@ fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, 
     within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
     within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
     let known = state.setting(key);
-    // Also what was submitted before, and changed the version then.
+    // A command that was submitted before, and changed the version then, comes here too.
     if known.map(|s| s.value.as_str()) == value {
         return unchanged(Reply::Done);
     }

@@ -44,7 +44,16 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// Calls `f` once with the state. The method `read` of `dyn Catalogue`, which callers use, is built on this.
     fn view(&self, f: &mut dyn FnMut(&State));
 
-    /// Applies a command, durably. A change by an operator is logged as such.
+    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer is
+    /// itself always does.
+    ///
+    /// # Errors
+    /// The cluster that keeps the catalogue did not answer: what `view` shows may be old.
+    fn catch_up(&self) -> Result<(), CatalogueError> {
+        Ok(())
+    }
+
+    /// Applies a command, durably. What an operator changes is logged as such.
     ///
     /// # Errors
     ///
@@ -93,7 +102,7 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
             },
         )? {
             Reply::Up(epoch) => Ok(epoch),
-            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_) | Reply::Recovering(_)) => {
                 unreachable!("NodeUp is answered with an epoch, not {other:?}")
             }
         }
@@ -123,6 +132,15 @@ impl dyn Catalogue + '_ {
         let mut read = None;
         self.view(&mut |state| read = f.take().map(|f| f(state)));
         read.expect("a catalogue calls the function that it is given")
+    }
+
+    /// Reads the state after [`Catalogue::catch_up`]: for what decides by it, such as a removal.
+    ///
+    /// # Errors
+    /// As [`Catalogue::catch_up`]; then nothing was read.
+    pub fn read_latest<T>(&self, f: impl FnOnce(&State) -> T) -> Result<T, CatalogueError> {
+        self.catch_up()?;
+        Ok(self.read(f))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the fuzz targets run; no part of the crate's interface.
+//! The bodies of the fuzz targets; they are no part of the crate's interface.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -69,11 +69,12 @@ fn file_of(bytes: &[u8]) -> (File, String) {
     (file, path)
 }
 
-/// Builds a WAL file as `script` says: entries with a right or a wrong CRC, idle marks, garbage, stale entries. Scans it, and checks that exactly what was
-/// put there whole is found.
+/// Builds a WAL file as `script` says: entries with a right or a wrong CRC, idle marks, garbage, stale entries. Scans
+/// it, and checks that exactly the whole entries are found.
 ///
 /// # Panics
-/// When it is not.
+///
+/// They are not.
 pub fn wal(script: &[u8]) {
     let seal = WalSeal::new(wal_header(0).uuid);
     let mut bytes = vec![0u8; PAGE as usize];
@@ -86,7 +87,7 @@ pub fn wal(script: &[u8]) {
             .map(|i| (i as u8).wrapping_mul(b))
             .collect();
         match kind {
-            // A whole entry, maybe with numbers missing before it.
+            // A whole entry, with or without missing numbers before it.
             0..=2 | 7 => {
                 number += 1 + u32::from(c % 3);
                 push(
@@ -100,7 +101,7 @@ pub fn wal(script: &[u8]) {
                 );
                 put.insert(number, payload);
             }
-            // One with a flipped bit.
+            // An entry with a flipped bit.
             3 => {
                 number += 1;
                 push(
@@ -140,7 +141,7 @@ pub fn wal(script: &[u8]) {
     let tail = bytes.len() - page.len();
     bytes[tail..].copy_from_slice(&page);
     check_wal(&bytes, &put);
-    // Whatever it is, as a file of its own.
+    // The script itself is also scanned, as a file of its own.
     let (file, path) = file_of(script);
     if let Ok(mut reader) = DiskReader::over(file, Path::new(&path)) {
         let _ = read_header(&mut reader);
@@ -260,10 +261,12 @@ fn whole_segment() -> (Vec<u8>, Vec<(Lsn, Vec<u8>)>) {
     (bytes, entries)
 }
 
-/// Reads a whole segment with `input`'s changes done to it, and `input` itself as a segment and as each of its frames.
+/// Reads a whole segment with the changes that `input` describes, and `input` itself as a segment and as each of its
+/// frames.
 ///
 /// # Panics
-/// When an entry comes out that was not put in, or a change is not noticed.
+///
+/// An entry comes out that was not put in, or a change is not noticed.
 pub fn segment(input: &[u8]) {
     let (whole, entries) = whole_segment();
     let mut changed = whole.clone();
@@ -310,7 +313,7 @@ fn read_segment(bytes: &[u8], known: Option<&[(Lsn, Vec<u8>)]>) -> bool {
     report.ok
 }
 
-/// `input` as the body of each frame, with the CRC right, so that what stands behind the CRC is reached too.
+/// Decodes `input` as the body of each frame, with a right CRC, so that the code behind the CRC check is reached too.
 fn frames(input: &[u8]) {
     for kind in [Kind::Header, Kind::Block, Kind::Apart, Kind::Footer] {
         let mut out = Vec::new();

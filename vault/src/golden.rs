@@ -1,8 +1,9 @@
-//! Makes the golden files of `testdata/v1`, which `tests/golden.rs` reads. They are added to, never edited: this stands here to show how they came to be.
+//! Makes the golden files of `testdata/v1`, which `tests/golden.rs` reads. They are added to, never edited; this code
+//! shows how they were made.
 //!
 //!     cargo test -p gophership-vault golden -- --ignored
 //!
-//! It writes only what is not there yet.
+//! It writes only files that do not exist yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ fn header(index: u32) -> WalHeader {
     }
 }
 
-/// What entry `number` is: every state and encoding, three tenants, times that go back and forth.
+/// The content of entry `number`: every state and encoding, three tenants, times that go back and forth.
 fn entry(number: u32) -> (EntryMeta, Vec<u8>) {
     let deferred = EntryState::DEFERRED;
     let (state, encoding) = match number {
@@ -78,7 +79,7 @@ fn entry(number: u32) -> (EntryMeta, Vec<u8>) {
         // node 2, shard 1, reserved, index 4, number 5, epoch 6
         payload.extend_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
     }
-    // Some compress, some do not, one is empty.
+    // Some payloads compress, some do not, one is empty.
     match number {
         4 => {}
         9 => (0..40u32).for_each(|i| payload.extend_from_slice(blake3::hash(&i.to_le_bytes()).as_bytes())),
@@ -106,7 +107,7 @@ fn write(name: &str, bytes: &[u8]) {
     }
 }
 
-/// Entries 1 to 9, then an idle mark. Each carries the one two before it as durable.
+/// Entries 1 to 9, then an idle mark. The durable mark of each is the entry two before it.
 fn wal() -> Vec<u8> {
     let header = header(42);
     let seal = WalSeal::new(header.uuid);

@@ -9,6 +9,7 @@ use crate::job::{JobId, JobPosition, JobResult};
 use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
 use crate::segment::SegmentState;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
+use uuid::Uuid;
 
 fn booted() -> State {
     let mut state = State::default();
@@ -22,7 +23,7 @@ fn say(state: &mut State, commands: &[Command]) {
     }
 }
 
-/// A state in which segment 1/0/1 stands so.
+/// A state in which segment 1/0/1 has this state.
 fn with_segment(at: SegmentState) -> State {
     let id = segment(1, 0, 1);
     let trim = Command::Trim {
@@ -35,7 +36,14 @@ fn with_segment(at: SegmentState) -> State {
     let path = match at {
         SegmentState::Unopened => vec![],
         SegmentState::Open => vec![open(id, 1)],
-        SegmentState::Recovering => vec![open(id, 1), Command::BeginRecovery { id, at_ns: 7 }],
+        SegmentState::Recovering => vec![
+            open(id, 1),
+            Command::BeginRecovery {
+                id,
+                request: Uuid::nil(),
+                at_ns: 7,
+            },
+        ],
         SegmentState::Sealed => vec![open(id, 1), seal],
         SegmentState::Trimmed => vec![open(id, 1), seal, trim],
         SegmentState::Gone => vec![open(id, 1), seal, trim, Command::Unlinked { segments: vec![id] }],
@@ -54,7 +62,15 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
         for step in Step::ALL {
             let command = match step {
                 Step::Open => open(id, 1),
-                Step::BeginRecovery => Command::BeginRecovery { id, at_ns: 9 },
+                Step::BeginRecovery => Command::BeginRecovery {
+                    id,
+                    request: Uuid::nil(),
+                    at_ns: 9,
+                },
+                Step::Seal if from == SegmentState::Recovering => Command::SealRecovered {
+                    seal: seal_record(id, 1, 2),
+                    number: 1,
+                },
                 Step::Seal => Command::Seal {
                     seal: seal_record(id, 1, 2),
                 },
@@ -72,20 +88,29 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                 },
                 Step::Unlinked => Command::Unlinked { segments: vec![id] },
                 Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
+                Step::AddReplica => Command::ReplicaAdded {
+                    id,
+                    node: node(1),
+                    digest: seal_record(id, 1, 2).digest,
+                },
             };
             let before = with_segment(from);
             let mut after = before.clone();
             let outcome = apply(&mut after, &command);
+            let taken = match step {
+                Step::BeginRecovery => Reply::Recovering(1),
+                _ => Reply::Done,
+            };
             match rule(from, step) {
                 Rule::To(_) if (from, step) == (SegmentState::Sealed, Step::TrimEmpty) => {
                     assert_eq!(outcome, Err(Refusal::NotEmpty { id, entries: 2 }));
                 }
                 Rule::To(to) => {
-                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(outcome, Ok(taken), "{from} {step}");
                     assert_eq!(after.segment_state(id), to, "{from} {step}");
                 }
                 Rule::Same => {
-                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(outcome, Ok(taken), "{from} {step}");
                     assert_eq!(after, before, "{from} {step}");
                 }
                 Rule::Refuse => {
@@ -115,7 +140,7 @@ fn i4_only_the_newest_epoch_opens_and_a_fenced_one_is_told_so() {
             current: epoch(2),
         })
     };
-    // Also what it opened before: it must not go on writing there.
+    // Segments that it opened before are refused too: it must not go on writing there.
     for index in [1, 2] {
         let id = segment(1, 0, index);
         assert_eq!(apply(&mut state, &open(id, 1)), fenced(id));
@@ -141,8 +166,9 @@ fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
     assert_eq!(
         apply(
             &mut state,
-            &Command::Seal {
-                seal: seal_record(id, 2, 2)
+            &Command::SealRecovered {
+                seal: seal_record(id, 2, 2),
+                number: 1
             }
         ),
         other
@@ -150,8 +176,9 @@ fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
     assert_eq!(
         apply(
             &mut state,
-            &Command::Seal {
-                seal: seal_record(id, 1, 2)
+            &Command::SealRecovered {
+                seal: seal_record(id, 1, 2),
+                number: 1
             }
         ),
         Ok(Reply::Done)
@@ -457,10 +484,10 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
         .unwrap_err()
         .to_string();
     assert!(refused.starts_with("node 1 is at version 2 by now"), "{refused}");
-    // What was submitted before is answered as before, though it changed the version itself.
+    // A command that was submitted before has the same answer as before, though it changed the version itself.
     say(&mut state, &first[1..2]);
     say(&mut state, &first[3..]);
-    // A setting that was removed and set again is another one than it was, and none is version 0.
+    // A setting that was removed and set again has another version than before, and none has version 0.
     say(&mut state, &[set(None, Some(2)), set(Some("b"), Some(0))]);
     assert_eq!(state.setting("k").unwrap().version, 4);
     assert!(apply(&mut state, &set(None, Some(2))).is_err());
@@ -470,7 +497,7 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
 #[test]
 fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clock() {
     const AHEAD: u64 = SEAL_AHEAD_MAX_NS;
-    // The clock as it was kept, other seals of the shard, the time that is given; the time that stands.
+    // The clock as it was kept, other seals of the shard, the given time, the resulting time.
     let table: [(Option<u64>, &[u64], u64, u64); 9] = [
         (None, &[], u64::MAX, u64::MAX),
         (None, &[], 0, 0),
@@ -510,7 +537,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
             open: next,
             at_ns,
         };
-        // Twice: what stands is the same content.
+        // The second seal has the same content.
         say(
             &mut state,
             &[open(seal.id, 1), Command::Seal { seal }, Command::Seal { seal }],
@@ -525,7 +552,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
     }
 }
 
-/// What every command must leave true of cursors and dead letters.
+/// Checks the properties of cursors and dead letters that hold after every command.
 fn export_invariants(before: &State, command: &Command, after: &State) -> Result<(), TestCaseError> {
     let sought = matches!(command, Command::SeekExporter { .. } | Command::ForgetExporter { .. });
     for (name, old) in before.exporters() {
@@ -594,7 +621,7 @@ proptest! {
 
             export_invariants(&before, command, &state)?;
 
-            // An index is opened once, and what is gone is never used again.
+            // An index is opened once, and an index that is gone is never used again.
             let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;
             for new in state.segments().filter(is_open).filter(|s| before.segment(s.id()).is_none()) {
                 prop_assert!(opened.insert(new.id()), "{} was opened twice", new.id());
@@ -693,11 +720,89 @@ fn a_seal_needs_as_many_holders_as_an_acknowledgement_needs_copies() {
             ..seal_record(id, 1, 2)
         },
     };
-    for (began, holders, taken) in [(false, &[1][..], false), (true, &[3], false), (true, &[2, 9], true)] {
-        if began {
-            apply(&mut state, &Command::BeginRecovery { id, at_ns: 6 }).unwrap();
-        }
-        assert_eq!(apply(&mut state, &seal(holders)).is_ok(), taken, "{holders:?}");
+    assert!(apply(&mut state, &seal(&[1])).is_err());
+    apply(
+        &mut state,
+        &Command::BeginRecovery {
+            id,
+            request: Uuid::nil(),
+            at_ns: 6,
+        },
+    )
+    .unwrap();
+    for (entries, holders, taken) in [
+        (2, &[][..], false),
+        (2, &[3], false),
+        (2, &[2, 9], true),
+        (0, &[], true),
+    ] {
+        let seal = SealRecord {
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+            ..seal_record(id, 1, entries)
+        };
+        let outcome = apply(&mut state.clone(), &Command::SealRecovered { seal, number: 1 });
+        assert_eq!(outcome.is_ok(), taken, "{entries} {holders:?}");
+    }
+}
+
+#[test]
+fn only_the_latest_recovery_seals_a_segment_that_is_recovered() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Open);
+    let begin = |request| Command::BeginRecovery {
+        id,
+        request: uuid(request),
+        at_ns: 6,
+    };
+    let by = |number, entries| Command::SealRecovered {
+        seal: seal_record(id, 1, entries),
+        number,
+    };
+    let refused = |recovery, latest| Err(Refusal::Recovered { id, recovery, latest });
+    assert_eq!(apply(&mut state, &by(1, 2)), refused(Some(1), None));
+    for (request, number) in [(11, 1), (11, 1), (12, 2), (11, 3), (11, 3)] {
+        assert_eq!(apply(&mut state, &begin(request)), Ok(Reply::Recovering(number)));
+    }
+    let seal = seal_record(id, 1, 2);
+    assert_eq!(apply(&mut state, &Command::Seal { seal }), refused(None, Some(3)));
+    for number in [1, 2, 4] {
+        assert_eq!(apply(&mut state, &by(number, 2)), refused(Some(number), Some(3)));
+    }
+    assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
+    let sealed = state.clone();
+    // What is said again, or late, is answered by what stands.
+    assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
+    assert_eq!(apply(&mut state, &Command::Seal { seal }), Ok(Reply::Done));
+    let differs = Err(Refusal::Differs { id, step: Step::Seal });
+    assert_eq!(apply(&mut state, &by(2, 1)), differs);
+    assert!(apply(&mut state, &begin(13)).is_err());
+    assert_eq!(state, sealed);
+}
+
+#[test]
+fn a_sealed_segment_gains_holders_of_equal_copies() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Sealed);
+    let digest = seal_record(id, 1, 2).digest;
+    let added = |to: u32, digest| Command::ReplicaAdded {
+        id,
+        node: node(to),
+        digest,
+    };
+    say(&mut state, &[register(2)]);
+    let differs = Err(Refusal::Differs {
+        id,
+        step: Step::AddReplica,
+    });
+    let unknown = Err(Refusal::UnknownNode { node: node(9) });
+    assert_eq!(apply(&mut state, &added(2, [9; 32])), differs);
+    assert_eq!(apply(&mut state, &added(9, digest)), unknown);
+    for _ in 0..2 {
+        assert_eq!(apply(&mut state, &added(2, digest)), Ok(Reply::Done));
+        let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
+            panic!("it stays sealed");
+        };
+        assert_eq!(seal.holders, NodeSet::from_nodes([node(1), node(2)]).unwrap());
     }
 }
 

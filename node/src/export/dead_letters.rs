@@ -1,6 +1,8 @@
-//! Dead letters: entries that a sink refused for what is in them. Put on record by a lane; sent once more, or given up, by an operator.
+//! Dead letters: entries that a sink refused because of their content. A lane puts them on record; an operator sends
+//! them again or gives them up.
 //!
-//! **Invariant.** I1: a dead letter leaves the record only when its sink took it or an operator gave it up.
+//! **Invariants**:
+//! - I1: a dead letter leaves the record only when its sink accepted it or an operator gave it up.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use super::letter_store::LetterStore;
 use super::limits::FAILURES_MAX;
 use crate::sink::{Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink};
 
-/// A dead letter of now.
+/// A dead letter with the present time.
 pub(super) fn letter(
     exporter: &str,
     (node, shard, lsn): EntryKey,
@@ -46,25 +48,25 @@ fn shortened(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Whether the record has no room for more letters of the exporter.
+/// True where the record has no room for more letters of the exporter.
 pub(super) fn is_full(error: &CatalogueError) -> bool {
     matches!(error, CatalogueError::Refused(Refusal::TooManyDeadLetters { .. }))
 }
 
-/// What became of dead letters that were sent once more.
+/// The result of sending dead letters again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReplayedLetters {
-    /// Taken by the sink: no dead letters any more.
+    /// Number that the sink accepted; they are no dead letters any more.
     pub taken: u64,
-    /// Refused again.
+    /// Number that the sink refused again.
     pub refused_again: u64,
-    /// Not sent, or not readable.
+    /// Number not sent, or not readable.
     pub left: u64,
     /// The last answer that was not acceptance.
     pub last_answer: String,
 }
 
-/// What sending dead letters does about answers: it waits for nothing, since the operator who asked does.
+/// Rules for dead letters: nothing is waited for, since the operator who asked waits.
 const RULES: Rules = Rules {
     splits_entries: false,
     retries: false,
@@ -74,7 +76,7 @@ const RULES: Rules = Rules {
     failures_max: Some(FAILURES_MAX),
 };
 
-/// Sends dead letters of one exporter once more.
+/// Sends dead letters of one exporter again.
 pub struct SendLetters {
     pub(super) letters: Arc<LetterStore>,
     pub(super) throttle: Throttle,
@@ -87,7 +89,8 @@ impl SendLetters {
     /// Sends `letters` in their order, up to the first answer that refuses not the data but the exporter or the moment.
     ///
     /// # Errors
-    /// The catalogue's: what was taken before may still be on record then.
+    ///
+    /// The catalogue's error. Letters that were accepted before may still be on record then.
     pub async fn run(self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
         let mut courier = Courier::new(self.sink, RULES);
         let mut sending = Sending {
@@ -130,7 +133,7 @@ struct Sending {
     exporter: String,
     max_message: usize,
     readier: Readier,
-    /// Why it was broken off.
+    /// The error for which the sending was broken off.
     failure: Option<CatalogueError>,
     done: ReplayedLetters,
 }

@@ -1,6 +1,7 @@
 //! One exporter at work: a thread of its own with a lane for each shard.
 //!
-//! **Invariant.** I1: nothing of an exporter waits for another one.
+//! **Invariants**:
+//! - I1: no part of an exporter waits for another exporter.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -24,7 +25,7 @@ use crate::buffer::{Budget, Slice};
 use crate::config::Export;
 use crate::sink::Sink;
 
-/// What an exporter's thread is given.
+/// The inputs of an exporter's thread.
 pub(super) struct ExporterSetup {
     pub(super) config: Export,
     pub(super) vault: Vault,
@@ -41,9 +42,10 @@ pub(super) struct ExporterSetup {
 /// Starts the thread.
 ///
 /// # Errors
-/// The system gives none.
+///
+/// The system has no thread left.
 pub(super) fn start(setup: ExporterSetup) -> io::Result<JoinHandle<()>> {
-    // A thread's name has 15 bytes.
+    // A thread's name has 15 bytes at most.
     let name: String = format!("exp-{}", setup.config.name).chars().take(15).collect();
     std::thread::Builder::new().name(name).spawn(move || {
         rank_lower();
@@ -81,7 +83,7 @@ async fn work(setup: ExporterSetup) {
             while let Some(place) = parts.status.place(shard).filter(|_| !ear.now().stop) {
                 let sink = match Sink::new(&target) {
                     Ok(sink) => sink,
-                    // It was made once before; a file of its TLS may be gone since.
+                    // The sink was made once before; a file of its TLS may be gone since.
                     Err(error) => {
                         parts.status.waits(shard, Some(&error.to_string()));
                         parts.status.enter(shard, LaneState::Stopped, 0);
@@ -90,7 +92,7 @@ async fn work(setup: ExporterSetup) {
                     }
                 };
                 let lane = Lane::new(Rc::clone(&parts), shard, place, ear.clone());
-                // A fault of the program must not end a shard's export until somebody starts the node again.
+                // A fault of the program must not end a shard's export until the node is started again.
                 if AssertUnwindSafe(lane.run(sink)).catch_unwind().await.is_ok() {
                     return;
                 }
@@ -105,7 +107,7 @@ async fn work(setup: ExporterSetup) {
     while lanes.join_next().await.is_some() {}
 }
 
-/// Lets those before the ack go first.
+/// Lowers the priority of this thread below that of threads before the ack.
 fn rank_lower() {
     let own = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(own), NICE) {

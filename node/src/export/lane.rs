@@ -1,8 +1,12 @@
 //! A lane: one shard of one exporter. It reads, sends and settles, one request after the other.
 //!
-//! **Invariants.** I1: its place moves past an entry only when the sink took it, refused its data (then it is a dead letter, on record before the place moves), or it was given up for its age. I2: it
-//! waits for its own sink and for nobody else's. I3: what can be retried is retried for ever.
-//! **Not here**: what is done about a sink's answers (`crate::sink`).
+//! **Invariants**:
+//! - I1: its cursor moves past an entry only when the sink accepted it, refused its data (then it is a dead letter, on
+//!   record before the cursor moves), or it was given up for its age.
+//! - I2: it waits for its own sink and for no other.
+//! - I3: a request that can be retried is retried for ever.
+//!
+//! **Not here**: the reaction to a sink's answers (`crate::sink`).
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -29,7 +33,7 @@ use crate::sink::{
 };
 use gophership_somatic::{Job, Throttle, ZoneCell};
 
-/// What the lanes of one exporter share.
+/// State that the lanes of one exporter share.
 pub(super) struct LaneParts {
     pub(super) name: String,
     pub(super) vault: Vault,
@@ -39,14 +43,14 @@ pub(super) struct LaneParts {
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
     pub(super) slice: Rc<Slice>,
-    /// What a batch may take of it.
+    /// Limit of memory for a batch, in bytes.
     pub(super) memory: u64,
     pub(super) batch_bytes: usize,
     pub(super) max_message: usize,
     pub(super) expire: Option<Duration>,
 }
 
-/// See the module.
+/// A lane (see the module).
 pub(super) struct Lane {
     parts: Rc<LaneParts>,
     node: NodeId,
@@ -57,27 +61,27 @@ pub(super) struct Lane {
     frontier: Frontier<()>,
     ear: Ear,
     orders: Orders,
-    /// Read, and left for the next batch.
+    /// An entry that was read, and left for the next batch.
     left: Option<Read>,
-    /// When the newest of what was delivered was received; 0 before the first.
+    /// Received time of the newest entry that was delivered; 0 before the first.
     reached_ns: u64,
-    /// Why an entry that is set aside could not be read again.
+    /// The reason for which an entry that is set aside could not be read again.
     unread: Option<String>,
-    /// When an entry that is set aside is tried again, where there is nothing else to send.
+    /// Time at which an entry that is set aside is tried again, where there is nothing else to send.
     try_at: Option<Instant>,
 }
 
-/// What reading comes across.
+/// A result of reading.
 enum Read {
     Item(Item),
-    /// A deferred entry of which nothing can be made.
+    /// A deferred entry that proved malformed.
     Malformed {
         lsn: Lsn,
         why: String,
     },
 }
 
-/// What live export does about answers: it goes on for ever.
+/// Rules of live export: it goes on for ever.
 const RULES: Rules = Rules {
     splits_entries: true,
     retries: true,
@@ -106,7 +110,7 @@ impl Lane {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is stopped.
     pub(super) async fn run(mut self, sink: Sink) {
         let mut courier = Courier::new(sink, RULES);
         loop {
@@ -165,7 +169,7 @@ impl Lane {
         }
     }
 
-    /// Shows, of a lane that is paused, when the oldest entry was received that it owes. Nothing is kept of it.
+    /// Shows the received time of the oldest entry in the debt of a paused lane. The entry is not kept.
     fn show_oldest(&mut self, courier: &mut Courier) {
         self.rewind(courier);
         let oldest = self.source.next().and_then(Result::ok);
@@ -175,12 +179,13 @@ impl Lane {
         self.rewind(courier);
     }
 
-    /// What a batch may take of memory.
+    /// Takes memory for a batch.
     fn room(&self) -> Option<Permit> {
         self.parts.slice.must_take(self.parts.memory)
     }
 
-    /// What was done by a delivery up to what was received then. A debt that fills the disk is paid as fast as can be.
+    /// The job of a delivery whose newest entry was received at `newest_ns`. A debt that fills the disk is paid as fast
+    /// as possible.
     fn job(&mut self, newest_ns: u64) -> Job {
         let before = std::mem::replace(&mut self.reached_ns, newest_ns);
         if before == 0 || self.source.is_live() || self.parts.vault.tier() != DiskTier::Normal {
@@ -199,7 +204,7 @@ impl Lane {
         }
     }
 
-    /// Nothing to send: goes live, tries what was set aside, or waits for more.
+    /// With nothing to send: goes live, tries an entry that was set aside, or waits for more.
     async fn idle(&mut self, courier: &mut Courier) {
         self.source.let_go();
         if self.source.go_live() {
@@ -221,7 +226,7 @@ impl Lane {
         }
     }
 
-    /// Whether an entry that is set aside is to be tried, with nothing else to send.
+    /// True where an entry that is set aside is to be tried, with nothing else to send.
     fn is_time_to_try(&mut self, courier: &mut Courier) -> bool {
         match self.try_at {
             Some(at) if at <= Instant::now() => {
@@ -238,7 +243,7 @@ impl Lane {
         }
     }
 
-    /// Reads a batch; what cannot be made ready comes alone, as an error.
+    /// Reads a batch. An entry that cannot be decoded comes alone, as an error.
     fn gather(&mut self, entries_max: usize) -> Result<Option<Piece>, (Lsn, String)> {
         let mut piece = Piece { items: Vec::new() };
         let mut bytes = 0;
@@ -286,7 +291,8 @@ impl Lane {
             && newest.is_some_and(|lsn| is_expired(vault.sealed_ns(self.shard, lsn.index()), vault.clock_ns(), expire))
     }
 
-    /// Waits; less where the piece expires meanwhile, or an operator asks to go on. Says whether there are orders to do something else.
+    /// Waits; less long where the piece expires meanwhile, or an operator resumes the exporter. Returns whether there
+    /// are new instructions.
     async fn wait(&mut self, state: LaneState, pause: Duration, piece: Option<&Piece>) -> bool {
         let until = Instant::now() + pause;
         self.enter(state, now_unix_nano() + pause.as_nanos() as u64);
@@ -342,7 +348,7 @@ impl Lane {
         self.parts.status.enter(self.shard, state, next_attempt_ns);
     }
 
-    /// Moves the place past an entry, once nothing before it is set aside.
+    /// Moves the cursor past an entry, once nothing before it is set aside.
     fn advance(&mut self, done: Lsn) {
         let settled = self.frontier.settle((self.node, self.shard, done), ());
         let done = settled.last_key_value().map(|((_, _, lsn), ())| *lsn);
@@ -352,7 +358,7 @@ impl Lane {
         }
     }
 
-    /// Forgets what was read and not settled.
+    /// Forgets the entries that were read and not settled.
     fn rewind(&mut self, courier: &mut Courier) {
         self.left = None;
         self.unread = None;
@@ -362,7 +368,7 @@ impl Lane {
         self.source = source(&self.parts, self.shard, self.place.done);
     }
 
-    /// Goes on where the operator has said.
+    /// Goes on at the position that the operator has set.
     fn start_again(&mut self, generation: Generation, courier: &mut Courier) {
         let key = (self.node, self.shard);
         let done = self

@@ -1,6 +1,8 @@
-//! Calls into the vault and the catalogue, off the runtime's own threads and only so many at a time.
+//! Calls into the vault and the catalogue, off the runtime's own threads and only a few at a time.
 //!
-//! **Invariant.** I1: a place is held only while a call reads or writes; what may wait for a zone, a recovery or a client has no place here.
+//! **Invariants**:
+//! - I1: a permit is held only while a call reads or writes; a call that may wait for a zone, a recovery or a client
+//!   has no permit here.
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::error::OperateError;
 use super::limits::BLOCKING_CALLS_MAX;
 
-/// The places for blocking calls of one kind.
+/// The permits for blocking calls of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Blocking {
     places: Arc<Semaphore>,
@@ -23,7 +25,7 @@ impl Blocking {
         }
     }
 
-    /// Runs `call` on a thread that may wait, once a place is free.
+    /// Runs `call` on a thread that may block, once a permit is free.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! Dead letters: listed, shown, given up. Sending them again is the operator's, since it may take long.
+//! Verbs on dead letters: list, show, give up. Sending them again is done by `operator`, since it may take long.
 
 use gophership_catalogue::exporter::{DeadLetter, EntryKey};
 use gophership_proto::control::v1;
@@ -47,12 +47,12 @@ pub(super) fn list(
     })
 }
 
-/// Whether the entry of a letter is on this node.
+/// True where the entry of a letter is on this node.
 fn is_there(context: &NodeContext, letter: &DeadLetter) -> bool {
     letter.copied_to.is_some() || context.vault.has_segment(letter.segment())
 }
 
-/// What is in a dead letter.
+/// The content of a dead letter.
 pub(super) async fn show(
     context: &NodeContext,
     exporter: &str,
@@ -74,7 +74,7 @@ pub(super) async fn show(
     })
 }
 
-/// The letters that a selection of an exporter's means: those that are named, or all of them.
+/// The letters of an exporter that a selection stands for: those that are named, or all.
 pub(super) fn selected(
     context: &NodeContext,
     exporter: &str,

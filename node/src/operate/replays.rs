@@ -1,4 +1,4 @@
-//! Replays: jobs begun, listed, watched and cancelled; streams and tails to whoever asks.
+//! Verbs on replays: jobs begun, listed, watched and cancelled; streams and tails to the client that asks.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl Operator {
         Ok(self.jobs.start(Spec::for_job(spec)?, by).await?)
     }
 
-    /// At most `limit` jobs (0: as many as there may be), the newest first.
+    /// At most `limit` jobs (0: up to the bound), the newest first.
     pub(crate) fn list_replays(&self, limit: u32) -> Vec<v1::ReplayJob> {
         self.jobs.list(match limit as usize {
             0 => JOBS_LISTED_MAX,
@@ -52,14 +52,14 @@ impl Operator {
                     () = tokio::time::sleep(WATCH_INTERVAL) => {}
                     () = jobs.ended(id) => {}
                 }
-                // One that is not kept any more has ended long ago.
+                // A job that is no longer kept has ended long ago.
                 let next = jobs.view(id).ok().map(|job| (job, stop));
                 Some((Ok(progress), next))
             }
         }))
     }
 
-    /// Replays to whoever asks.
+    /// Replays to the client that asks.
     pub(crate) fn stream_replay(
         &self,
         spec: v1::ReplaySpec,
@@ -81,7 +81,7 @@ impl Operator {
         Ok(stream.map_err(OperateError::from))
     }
 
-    /// Shows what comes, from the newest `last_entries` of each shard on.
+    /// Shows new entries, from the newest `last_entries` of each shard on.
     pub(crate) fn tail(
         &self,
         last_entries: u32,

@@ -1,6 +1,8 @@
-//! Verification of a segment: a whole read of its file, reported as it goes.
+//! Verification of a segment: a complete read of its file, reported as it goes.
 //!
-//! **Invariant.** I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call needs, and ends its wait when its client goes away.
+//! **Invariants**:
+//! - I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call
+//!   needs, and ends its wait when its client goes away.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +20,7 @@ use super::limits::VERIFIES_MAX;
 
 type Message = Result<v1::VerifyProgress, OperateError>;
 
-/// The places for verifications: their own, since each may wait for as long as the zone is red.
+/// The permits for verifications: their own, since each may wait for as long as the zone is red.
 #[derive(Clone, Debug)]
 pub(super) struct Verifies {
     places: Arc<Semaphore>,
@@ -31,7 +33,7 @@ impl Verifies {
         }
     }
 
-    /// A place, or the refusal where none is free.
+    /// A permit, or the refusal where none is free.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, OperateError> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         place.map_err(|_| OperateError::TooManyVerifications)
@@ -59,7 +61,7 @@ pub(super) fn verify(
             });
             runtime.block_on(async {
                 tokio::select! {
-                    // The rest of the file is read for nobody, but without a wait.
+                    // No client waits for the rest, so it is read without pauses.
                     () = progress.closed() => {}
                     () = throttle.pass(Job::Verify, block_began.elapsed()) => {}
                 }

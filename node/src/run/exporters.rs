@@ -40,7 +40,7 @@ pub(super) async fn start(
     Ok(exporters)
 }
 
-/// Where the node takes OTLP.
+/// The addresses at which the node takes OTLP.
 pub(super) fn own_addresses(config: &Config) -> Vec<SocketAddr> {
     vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address]
 }

@@ -1,4 +1,4 @@
-//! The ingest workers, and the sensor that merges what they publish.
+//! The ingest workers, and the sensor that merges their readings.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ pub(super) struct Ingest {
     pub(super) sensing: JoinHandle<()>,
     /// The machine's pressure as last read.
     pub(super) environment: Arc<ArcSwap<Environment>>,
-    /// Has the workers end their connections.
+    /// Tells the workers to end their connections.
     pub(super) drain: watch::Sender<bool>,
 }
 
-/// What ingest works on.
+/// The inputs of ingest.
 pub(super) struct IngestParts<'a> {
     pub(super) config: &'a Config,
-    /// Each shard's writer, and the bell that its syncer rings.
+    /// Each shard's writer, and the notification of its watermark.
     pub(super) shards: Vec<(ShardWriter, Bell)>,
     pub(super) budget: &'a Arc<Budget>,
     pub(super) zone: &'a Arc<ZoneCell>,
@@ -86,7 +86,7 @@ pub(super) fn thresholds(config: &Config) -> Thresholds {
     }
 }
 
-/// A shard, as its worker gets it.
+/// The parts of a shard for its worker.
 struct ShardEnd {
     writer: ShardWriter,
     bell: Bell,

@@ -1,16 +1,21 @@
-//! `gophership run`: puts a node together, keeps it, and takes it apart.
+//! `gophership run`: composes a node, runs it, and ends it.
 //!
-//! **Owns** the order of things. **Invariants.** I1: ports are open before the vault is, so that clients wait in the
-//! kernel and are not refused. I2: on SIGTERM the node is not ready first, then answers what it has read, then syncs;
-//! nothing need be sealed. I3: after a failed sync it ends by itself, with an error.
-//! **Not here**: any of the work.
+//! **Owns**: the order of the steps.
+//!
+//! **Invariants**:
+//! - I1: ports are open before the vault is, so that clients wait in the kernel and are not refused.
+//! - I2: on SIGTERM the node first becomes not ready, then answers the requests that it has read, then syncs; nothing
+//!   need be sealed.
+//! - I3: after a failed sync it ends by itself, with an error.
+//!
+//! **Not here**: the work of the parts.
 //!
 //! In the order in which they are needed:
 //!
-//! - `process`: the kernel, descriptors. `signals`: what ends a node, what has it reload.
-//! - `ports`: open before all else. `store`: what stands on disk.
-//! - `exporters`, `ingest`, `surfaces`: what runs over it.
-//! - `watch`: the look at itself. `shutdown`: the end.
+//! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
+//! - `ports`: opened before all else. `store`: the state on disk.
+//! - `exporters`, `ingest`, `surfaces`: the parts above it.
+//! - `watch`: supervision while the node runs. `shutdown`: the end.
 
 mod exporters;
 mod ingest;
@@ -49,9 +54,10 @@ use crate::operate;
 use crate::readiness::Phase;
 use crate::reload::Reloader;
 
-/// Runs a node until SIGTERM or SIGINT. `file` is where `config` was read from; SIGHUP reads it again.
+/// Runs a node until SIGTERM or SIGINT. `file` is the file from which `config` was read; SIGHUP reads it again.
 ///
 /// # Errors
+///
 /// It could not start, or a sync failed while it ran.
 pub fn run(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
     process::check_kernel()?;

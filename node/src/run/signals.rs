@@ -3,7 +3,7 @@
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal says.
+/// The meaning of a signal.
 #[derive(PartialEq, Eq)]
 pub(super) enum Told {
     End,
@@ -34,7 +34,7 @@ impl Signals {
         }
     }
 
-    /// Waits until the process is told to end.
+    /// Waits for a signal to end.
     pub(super) async fn end(&mut self) {
         while self.next().await != Told::End {}
     }

@@ -1,4 +1,4 @@
-//! What stands on disk: the data folder, the catalogue, the vault. Opened in this order.
+//! The state on disk: the data folder, the catalogue, the vault. They are opened in this order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config::{self, Config};
 use crate::export::Cursors;
 use crate::ingester::Bell;
 
-/// What stands on disk, open.
+/// The opened state on disk.
 pub(super) struct Store {
     pub(super) data_path: PathBuf,
     pub(super) catalogue: Arc<dyn Catalogue>,
@@ -21,7 +21,7 @@ pub(super) struct Store {
     pub(super) writers: Vec<ShardWriter>,
 }
 
-/// Opens the store on a thread that may wait, so that probes are answered meanwhile.
+/// Opens the store on a thread that may block, so that probes are answered meanwhile.
 pub(super) async fn open(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
     let (config, bells) = (config.clone(), bells.to_vec());
     tokio::task::spawn_blocking(move || open_store(&config, shards, &bells))
@@ -37,7 +37,7 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
     let seen = data.highest_epoch()?;
     if seen > catalogue.newest_epoch() {
-        // It is an older copy: nobody knows how far exporters were that it does not know.
+        // The catalogue is an older copy: the cursors of exporters that it does not know are lost.
         tracing::warn!(path = %data_path.display(), "catalogue.file.older");
         catalogue.begin_unknown_exporters_at_oldest()?;
     }

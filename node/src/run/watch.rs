@@ -1,4 +1,4 @@
-//! The look that a node takes at itself while it runs.
+//! The supervision of a node while it runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::node_state::NodeState;
 use crate::readiness::StallWatch;
 use crate::reload::Reloader;
 
-/// How often certificates that expire soon are warned of.
+/// Interval at which certificates that expire soon are warned about.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How often the node looks at itself.
+/// Interval of the checks.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Why a node ends.
+/// The reason for which a node ends.
 pub(super) enum End {
     Told,
     Failed,
 }
 
-/// Looks after the node until it is to end.
+/// Supervises the node until it is to end.
 pub(super) async fn watch_over(
     node: &NodeState,
     vault: &Vault,

@@ -1,10 +1,9 @@
 //! Segments that another node writes, and of which this one keeps a copy.
 //!
 //! - `replica`: takes the frames of a tail stream, syncs them, and answers.
-//! - `promise`: the fence, and the number of the recovery that this node obeys, kept even for segments that were never
-//!   seen.
-//! - `merge`: small frames become full blocks when a copy is complete.
+//! - `store`: the copies of a data folder: reported to a recovery, and made anew as it decided.
+//! - `promise`: the fence and the number of the recovery that this node obeys, of segments never seen too.
 
-mod merge;
 pub(crate) mod promise;
 pub(crate) mod replica;
+pub(crate) mod store;

@@ -2,6 +2,7 @@
 //!
 //! - `holdings`: the segments that this node holds, and the state of each.
 //! - `cursor`: the one reader, of WAL files and segments alike.
+//! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
 //! - `dump`: a file, for people.
 //!
@@ -9,6 +10,7 @@
 
 pub(crate) mod cursor;
 pub mod dump;
+pub(crate) mod frames;
 pub(crate) mod holdings;
 pub(crate) mod kept_entries;
 pub(crate) mod quarantine;

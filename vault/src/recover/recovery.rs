@@ -25,7 +25,7 @@ use crate::keep::sealer::may_pass;
 use crate::ledger::KnownSegment;
 use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::segment::segment_path;
+use crate::segment::{open_path, segment_path};
 
 use super::cuts::report_cuts;
 use super::decide::decide;
@@ -236,8 +236,8 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file; returns whether it went. A file with unreadable pages is kept in quarantine: the disk may be able to
-/// read them at another time.
+/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
+/// them another time.
 fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
     let report = task.report.as_ref().and_then(|report| report.wal.as_ref());
@@ -248,7 +248,7 @@ fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     } else {
         file_io::remove(&wal.path)
     };
-    if let Err(error) = removed {
+    if let Err(error) = removed.and_then(|()| file_io::remove(&open_path(&parts.data, wal.id))) {
         tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
         return false;
     }

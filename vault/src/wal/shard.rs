@@ -27,6 +27,8 @@ pub(crate) struct ShardShared {
     seal_asked: AtomicU32,
     /// Bytes of the `.open` file.
     open_bytes: AtomicU64,
+    /// Replicas wait for every entry, so that an append wakes the cutter.
+    has_replicas: AtomicBool,
     syncer: OnceLock<Thread>,
     cutter: OnceLock<Thread>,
 }
@@ -44,6 +46,7 @@ impl ShardShared {
             current: AtomicU32::new(first.get()),
             seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
+            has_replicas: AtomicBool::new(false),
             syncer: OnceLock::new(),
             cutter: OnceLock::new(),
         }
@@ -58,10 +61,18 @@ impl ShardShared {
         Lsn::from_u64(self.written.load(Ordering::Acquire))
     }
 
-    /// Publishes an append and wakes the syncer.
+    /// Has every append wake the cutter from now on.
+    pub(crate) fn set_has_replicas(&self) {
+        self.has_replicas.store(true, Ordering::Relaxed);
+    }
+
+    /// Publishes an append and wakes the syncer, and the cutter where replicas wait for it.
     pub(crate) fn must_publish(&self, lsn: Lsn) {
         self.written.store(lsn.get(), Ordering::Release);
         self.must_wake_syncer();
+        if self.has_replicas.load(Ordering::Relaxed) {
+            self.must_wake_cutter();
+        }
     }
 
     /// The position up to which the shard may be read: the ack watermark; before the first ack, the end of the files of

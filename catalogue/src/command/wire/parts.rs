@@ -1,4 +1,4 @@
-//! What several kinds of commands, or lists in them, are made of.
+//! Fields that several kinds of commands, or lists in them, share.
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
@@ -10,7 +10,7 @@ use crate::row::export::{CAUSE_MALFORMED, CAUSE_REFUSED};
 use crate::row::segment;
 use crate::wire::{Reader, WireError, Writer};
 
-/// The version of segment rows whose *open* and *seal* version 1 of a command has.
+/// The version of segment rows whose *open* and *seal* version 1 of a command uses.
 const SEGMENT_LAYOUT: u8 = 2;
 
 const RESULT_DONE: u8 = 1;

@@ -1,7 +1,9 @@
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, TrimReason};
+use gophership_vault::ledger::{ClockMark, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
+
+use uuid::Uuid;
 
 use super::*;
 use crate::exporter::{DeadLetter, LetterCause};
@@ -9,7 +11,7 @@ use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::testkit::{command, cursor, entry, letter, lsn, node, open_record, seal_record, segment, uuid};
 
-/// Requests of every kind, with what may be absent both there and not, and of every actor.
+/// Requests of every kind, with optional fields both present and absent, and of every actor.
 fn golden_requests() -> Vec<Request> {
     let mut commands = about_segments();
     commands.extend(about_nodes_and_jobs());
@@ -35,7 +37,11 @@ fn about_segments() -> Vec<Command> {
     let mut all = vec![
         alone,
         roll(Some(seal), open),
-        Command::BeginRecovery { id, at_ns: 6 },
+        Command::BeginRecovery {
+            id,
+            request: Uuid::nil(),
+            at_ns: 6,
+        },
         Command::Seal { seal },
         Command::Seal { seal: empty },
         Command::Unlinked {
@@ -146,6 +152,34 @@ fn about_exporters() -> Vec<Command> {
     ]
 }
 
+/// Requests of the kinds and versions that recoveries brought.
+fn golden_recoveries() -> Vec<Request> {
+    let id = segment(1, 3, 0x0102_0304);
+    let holders = NodeSet::from_nodes([node(2), node(3)]).unwrap();
+    let seal = SealRecord {
+        holders,
+        ..seal_record(id, 9, 2)
+    };
+    let commands = [
+        Command::BeginRecovery {
+            id,
+            request: uuid(9),
+            at_ns: 6,
+        },
+        Command::SealRecovered { seal, number: 3 },
+        Command::ReplicaAdded {
+            id,
+            node: node(4),
+            digest: [5; 32],
+        },
+    ];
+    let of_node = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    commands.map(of_node).to_vec()
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -155,8 +189,19 @@ fn as_text(requests: &[Request]) -> String {
     requests.iter().map(line).collect()
 }
 
+/// The files of golden requests, each with what it says.
+fn golden_files() -> [(&'static str, Vec<Request>); 2] {
+    [
+        (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
+        (
+            include_str!("../../../testdata/v1/commands_recoveries.txt"),
+            golden_recoveries(),
+        ),
+    ]
+}
+
 fn golden() -> Vec<Vec<u8>> {
-    let text = include_str!("../../../testdata/v1/commands.txt");
+    let text: String = golden_files().map(|(text, _)| text).concat();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let bytes = |line: &str| {
         let (_, hex) = line.split_once(' ').unwrap();
@@ -167,16 +212,15 @@ fn golden() -> Vec<Vec<u8>> {
 
 #[test]
 fn commands_of_version_1_are_written_as_ever() {
-    assert_eq!(
-        as_text(&golden_requests()),
-        include_str!("../../../testdata/v1/commands.txt")
-    );
+    for (text, requests) in golden_files() {
+        assert_eq!(as_text(&requests), text);
+    }
 }
 
 #[test]
 fn commands_of_version_1_are_read_as_ever() {
     let read: Vec<_> = golden().iter().map(|bytes| Request::decode(bytes).unwrap()).collect();
-    assert_eq!(read, golden_requests());
+    assert_eq!(read, golden_files().map(|(_, requests)| requests).concat());
     for kind in Kind::ALL {
         assert!(read.iter().any(|r| r.command.kind() == kind), "no {}", kind.name());
     }
@@ -213,7 +257,7 @@ fn i2_an_unknown_format_actor_kind_or_version_is_named() {
         Request::decode(&bytes).unwrap_err().to_string()
     };
     let yet = "the command of a kind yet to be read has";
-    for value in [0, 2, 255] {
+    for value in [0, 3, 255] {
         assert_eq!(with(0, value), format!("{yet} format {value}, which is not known here"));
         assert_eq!(
             with(3, value),
@@ -268,7 +312,7 @@ proptest! {
 #[test]
 #[ignore = "writes the golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_recoveries.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_requests())).unwrap();
+    std::fs::write(path, as_text(&golden_recoveries())).unwrap();
 }
