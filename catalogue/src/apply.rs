@@ -214,7 +214,7 @@ fn roll(state: &State, seal: Option<&SealRecord>, open: &OpenRecord, at_ns: u64)
             opened: open.id,
         });
     }
-    // The two change different rows, and neither looks at what the other changes.
+    // The two change different rows, and neither reads what the other changes.
     let (_, mut changes) = seal_segment(state, seal, None)?;
     let (reply, opened) = open_segment(state, open, at_ns)?;
     changes.extend(opened);
@@ -272,7 +272,7 @@ fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> De
             unreachable!("the table of transitions lets only open and recovering segments be recovered")
         }
     };
-    // The highest there can be is what a damaged promise counts as.
+    // A damaged promise counts as the highest possible number.
     let number = before
         .checked_add(1)
         .filter(|number| *number < RecoveryNumber::MAX)
@@ -286,12 +286,12 @@ fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> De
     Ok((Reply::Recovering(number), vec![Change::Segment(record)]))
 }
 
-/// Says that whoever seals a segment has the right to: its owner while nobody recovers it, then the latest recovery.
+/// Checks the right to seal a segment: its owner has it while nobody recovers the segment, then the latest recovery.
 fn may_seal(state: &State, id: SegmentId, recovery: Option<RecoveryNumber>) -> Result<(), Refusal> {
     let latest = match state.segment(id) {
         Some(SegmentRecord::Recovering { recovery, .. }) => Some(recovery.number),
         Some(SegmentRecord::Open { .. }) => None,
-        // A seal that stands answers for itself.
+        // A seal that is on record is checked on its own.
         Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
             return Ok(());
         }
@@ -327,7 +327,7 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
     }
-    // Of nothing no copies are needed.
+    // An empty segment needs no copies.
     let needed = match state.segment(id) {
         Some(record) if seal.stats.entries > 0 => record.ack_copies(),
         Some(_) | None => 0,
@@ -343,7 +343,7 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
     Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
 }
 
-/// Adds a holder to a sealed segment. What is said of a segment that has been trimmed since changes nothing.
+/// Adds a holder to a sealed segment. A command about a segment that has been trimmed since changes nothing.
 fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) -> Decision {
     node_of(state, node)?;
     match rule_for(state, id, Step::AddReplica)? {

@@ -44,8 +44,8 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// Calls `f` once with the state. The method `read` of `dyn Catalogue`, which callers use, is built on this.
     fn view(&self, f: &mut dyn FnMut(&State));
 
-    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer is
-    /// itself always does.
+    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer
+    /// is itself always does.
     ///
     /// # Errors
     /// The cluster that keeps the catalogue did not answer: what `view` shows may be old.

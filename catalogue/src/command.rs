@@ -10,7 +10,7 @@ use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::actor::Actor;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 pub use crate::refusal::Refusal;
@@ -59,8 +59,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A recovery of a segment begins, whose writer is gone. It is answered with its number, and no recovery before it
-    /// may seal the segment any more.
+    /// Begins a recovery of a segment whose writer is gone. The answer is its number; from then on no earlier recovery
+    /// may seal the segment.
     BeginRecovery {
         /// The segment.
         id: SegmentId,
@@ -75,14 +75,14 @@ pub enum Command {
         /// The seal: the segment and its content.
         seal: SealRecord,
     },
-    /// A recovery found out what a segment holds, and copied it to enough nodes.
+    /// Seals a segment whose content a recovery has determined and copied to enough nodes.
     SealRecovered {
-        /// What the segment holds.
+        /// The seal: the segment and its content.
         seal: SealRecord,
         /// The recovery, which must be the latest one of the segment.
         number: RecoveryNumber,
     },
-    /// A node has a complete, synced and verified copy of a sealed segment.
+    /// Records that a node has a complete, synced and verified copy of a sealed segment.
     ReplicaAdded {
         /// The segment.
         id: SegmentId,
@@ -209,7 +209,7 @@ pub enum Command {
         /// The exporter.
         exporter: String,
         /// The entries.
-        letters: Vec<EntryKey>,
+        letters: Vec<EntryId>,
     },
 }
 
@@ -244,7 +244,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind there is.
+    /// Every kind.
     pub const ALL: [Self; 23] = [
         Self::RegisterNode,
         Self::NodeUp,

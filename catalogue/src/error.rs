@@ -115,7 +115,7 @@ pub enum CatalogueError {
         /// The marker's value.
         marker: String,
     },
-    /// The catalogue is kept by a cluster, which did not answer.
+    /// The catalogue belongs to a cluster, which did not answer.
     #[error("the cluster did not say what became of the command: {why}; it may still take effect, submit it again")]
     Unknown {
         /// The step that was not answered.
@@ -138,7 +138,7 @@ pub enum CatalogueError {
         "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of          its cluster"
     )]
     OfCluster {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
     },
     /// The file is an older copy of the one that answered for this node before.
@@ -146,11 +146,11 @@ pub enum CatalogueError {
         "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its          promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from          the cluster and let it join again as a new one, with an empty data folder"
     )]
     OlderCopy {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
         /// The part that is behind, as the file has it.
         held: String,
-        /// The same as it was promised.
+        /// The promise that it should fulfil.
         promised: String,
     },
     /// A new catalogue can only be that of the first node.

@@ -78,7 +78,7 @@ pub struct ExportCursor {
 }
 
 /// Any entry of any node; in this order.
-pub type EntryKey = (NodeId, ShardId, Lsn);
+pub type EntryId = (NodeId, ShardId, Lsn);
 
 /// The cause of a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +116,7 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// The entry.
-    pub fn entry(&self) -> EntryKey {
+    pub fn entry(&self) -> EntryId {
         (self.node, self.shard, self.lsn)
     }
 

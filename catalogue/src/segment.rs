@@ -58,17 +58,18 @@ pub enum SegmentRecord {
     },
 }
 
-/// One recovery of a segment: each that begins has a higher number, and ends the right of those before to seal it.
+/// One recovery of a segment. Each recovery has a higher number than those before, and ends their right to seal the
+/// segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoveryId {
-    /// The number, which everything that the recovery asks for carries.
+    /// The number, which every request of the recovery carries.
     pub number: RecoveryNumber,
     /// The request that began it; the same request again is the same recovery.
     pub request: Uuid,
 }
 
 impl RecoveryId {
-    /// The first recovery of a segment that nobody asked for by name, as older records have it.
+    /// The first recovery of a segment in older records, which name no request.
     pub const UNNAMED: Self = Self {
         number: 1,
         request: Uuid::nil(),
@@ -155,7 +156,7 @@ pub enum SegmentState {
 }
 
 impl SegmentState {
-    /// Every state there is.
+    /// Every state.
     pub const ALL: [Self; 7] = [
         Self::Unopened,
         Self::Open,
@@ -205,7 +206,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step there is.
+    /// Every step.
     pub const ALL: [Self; 9] = [
         Self::Open,
         Self::BeginRecovery,
@@ -259,7 +260,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
         (Trimmed, Step::Unlinked) => To(Gone),
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
-        // It stays what it is, and gains a holder.
+        // It stays sealed, and gains a holder.
         (Sealed, Step::AddReplica) => To(Sealed),
 
         (Open, Step::Open)

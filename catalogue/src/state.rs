@@ -17,7 +17,7 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
 use crate::dropped::{DroppedKey, DroppedRange};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
 use crate::segment::{SegmentRecord, SegmentState};
@@ -107,7 +107,7 @@ pub enum Change {
     /// Sets a dead letter.
     DeadLetter(DeadLetter),
     /// Removes a dead letter of an exporter.
-    DeadLetterGone(String, EntryKey),
+    DeadLetterGone(String, EntryId),
 }
 
 /// Counts of records, for status.
@@ -154,7 +154,7 @@ pub struct State {
     /// Cursors by exporter; an exporter without any is not in the map.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
     /// Dead letters by exporter; an exporter without any is not in the map.
-    pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryKey, DeadLetter>>,
+    pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
 }
 
 impl Default for State {

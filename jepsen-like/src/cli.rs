@@ -165,7 +165,7 @@ struct Options {
     /// Unanswered requests of each connection, with --rate
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=128))]
     in_flight: u16,
-    /// What a client sends after a request that was not acknowledged
+    /// The payload that a client sends after a request that was not acknowledged
     #[arg(long, value_enum, default_value_t = Retry::Fresh)]
     retry: Retry,
     /// Repeats traffic and positions of faults; random without it

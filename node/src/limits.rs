@@ -83,7 +83,7 @@ pub const SLICE_DIVISOR: u64 = 8;
 pub const SLICE_STEP: u64 = 1024 * 1024;
 
 /// Number of positions in a live ring.
-pub const LIVE_RING_PLACES: usize = 4096;
+pub const LIVE_RING_SLOTS: usize = 4096;
 
 /// Limit of a shard's entries that wait for its watermark.
 pub const WAITERS_MAX: usize = 65_536;

@@ -23,9 +23,9 @@ use crate::sink::reaches_self;
 use crate::tls::ServerTls;
 
 /// Time for which the addresses of sinks are waited for.
-const OWN_LOOK: Duration = Duration::from_millis(500);
+const RESOLVE_TIME: Duration = Duration::from_millis(500);
 /// Interval at which unknown addresses are resolved again.
-const OWN_LOOK_AGAIN: Duration = Duration::from_secs(10);
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An exporter and its sink, whose address is not known.
 pub(crate) type Unknown = (String, String);
@@ -100,7 +100,7 @@ impl Reloader {
                 "config.reload.needs_restart: the new values count from the next start on"
             );
         }
-        tokio::spawn(look_again(Arc::clone(&self.exporters), unknown, self.own.clone()));
+        tokio::spawn(resolve_again(Arc::clone(&self.exporters), unknown, self.own.clone()));
     }
 }
 
@@ -113,14 +113,14 @@ impl Reloader {
 pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Result<Vec<Unknown>, Vec<String>> {
     // All are resolved at once, and only for a short time: clients wait for a node that starts, and its name service
     // may come back after it.
-    let looks = exports.iter().filter(|e| !e.into_self).map(|export| async move {
+    let lookups = exports.iter().filter(|e| !e.into_self).map(|export| async move {
         let sink = export.target.endpoint.authority();
-        let look = tokio::time::timeout(OWN_LOOK, reaches_self(&sink, own)).await;
-        let found = look.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
+        let resolved = tokio::time::timeout(RESOLVE_TIME, reaches_self(&sink, own)).await;
+        let found = resolved.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
         (export, sink, found)
     });
     let (mut unknown, mut faults) = (Vec::new(), Vec::new());
-    for (export, sink, found) in join_all(looks).await {
+    for (export, sink, found) in join_all(lookups).await {
         match found {
             Ok(false) => {}
             Ok(true) => faults.push(format!(
@@ -137,9 +137,9 @@ pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Result<Vec<
 }
 
 /// Resolves sinks whose name had no address, and pauses the exporter of one that proves to be the node itself.
-pub(crate) async fn look_again(exporters: Arc<Exporters>, mut unknown: Vec<Unknown>, own: Vec<SocketAddr>) {
+pub(crate) async fn resolve_again(exporters: Arc<Exporters>, mut unknown: Vec<Unknown>, own: Vec<SocketAddr>) {
     while !unknown.is_empty() {
-        tokio::time::sleep(OWN_LOOK_AGAIN).await;
+        tokio::time::sleep(RESOLVE_INTERVAL).await;
         let mut still = Vec::new();
         for (name, sink) in unknown {
             match reaches_self(&sink, &own).await {

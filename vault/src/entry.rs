@@ -121,12 +121,12 @@ impl EntryMeta {
 
 /// The seed of the entries' CRCs in one WAL file, and the tag that each header carries.
 #[derive(Clone)]
-pub(crate) struct WalSeal {
+pub(crate) struct EntryCrc {
     seed: crc32fast::Hasher,
     tag: u32,
 }
 
-impl WalSeal {
+impl EntryCrc {
     pub(crate) fn new(uuid: FileUuid) -> Self {
         let mut seed = crc32fast::Hasher::new();
         seed.update(uuid.0.as_bytes());

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal};
+use crate::entry::{Encoding, EntryCrc, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::file_io::DiskReader;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
@@ -76,7 +76,7 @@ fn file_of(bytes: &[u8]) -> (File, String) {
 ///
 /// They are not.
 pub fn wal(script: &[u8]) {
-    let seal = WalSeal::new(wal_header(0).uuid);
+    let entry_crc = EntryCrc::new(wal_header(0).uuid);
     let mut bytes = vec![0u8; PAGE as usize];
     let mut put: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut number = 0u32;
@@ -92,7 +92,7 @@ pub fn wal(script: &[u8]) {
                 number += 1 + u32::from(c % 3);
                 push(
                     &mut bytes,
-                    &seal,
+                    &entry_crc,
                     number,
                     u32::from(b),
                     EntryState::PLAIN,
@@ -106,7 +106,7 @@ pub fn wal(script: &[u8]) {
                 number += 1;
                 push(
                     &mut bytes,
-                    &seal,
+                    &entry_crc,
                     number,
                     u32::from(b),
                     EntryState::NOT_UTF8,
@@ -116,16 +116,16 @@ pub fn wal(script: &[u8]) {
             }
             // An idle mark names an entry before it.
             4 if number == 0 => {}
-            4 => push(&mut bytes, &seal, number, number, EntryState::IDLE, &[], None),
+            4 => push(&mut bytes, &entry_crc, number, number, EntryState::IDLE, &[], None),
             // Garbage that carries the tag.
             5 => {
                 bytes.extend_from_slice(&[a, b, c, 0]);
-                bytes.extend_from_slice(&seal.tag().to_le_bytes());
+                bytes.extend_from_slice(&entry_crc.tag().to_le_bytes());
             }
             // An entry of another use of the file.
             _ => push(
                 &mut bytes,
-                &WalSeal::new(FileUuid(Uuid::from_u128(9))),
+                &EntryCrc::new(FileUuid(Uuid::from_u128(9))),
                 number + 1,
                 1,
                 EntryState::PLAIN,
@@ -151,7 +151,7 @@ pub fn wal(script: &[u8]) {
 
 fn push(
     bytes: &mut Vec<u8>,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     number: u32,
     durable: u32,
     state: EntryState,
@@ -163,9 +163,9 @@ fn push(
         at(number),
         Some(at(durable)),
         &meta(state),
-        seal.tag(),
+        entry_crc.tag(),
     );
-    let crc = seal.crc(&raw, std::iter::once(payload));
+    let crc = entry_crc.crc(&raw, std::iter::once(payload));
     raw[..4].copy_from_slice(&crc.to_le_bytes());
     let from = bytes.len();
     bytes.extend_from_slice(&raw);

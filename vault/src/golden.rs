@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal};
+use crate::entry::{Encoding, EntryCrc, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
 use crate::read::quarantine::Quarantined;
@@ -110,12 +110,12 @@ fn write(name: &str, bytes: &[u8]) {
 /// Entries 1 to 9, then an idle mark. The durable mark of each is the entry two before it.
 fn wal() -> Vec<u8> {
     let header = header(42);
-    let seal = WalSeal::new(header.uuid);
+    let entry_crc = EntryCrc::new(header.uuid);
     let mut bytes = header.encode();
     let lsn = |n| Lsn::at(header.id.index, EntryNumber::new(n).unwrap());
     let mut put = |n: u32, durable: Option<Lsn>, meta: &EntryMeta, payload: &[u8]| {
-        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn(n), durable, meta, seal.tag());
-        let crc = seal.crc(&raw, std::iter::once(payload));
+        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn(n), durable, meta, entry_crc.tag());
+        let crc = entry_crc.crc(&raw, std::iter::once(payload));
         raw[..4].copy_from_slice(&crc.to_le_bytes());
         let from = bytes.len();
         bytes.extend_from_slice(&raw);

@@ -114,8 +114,8 @@ impl TenantId {
     }
 }
 
-/// An entry's position in its shard: segment index and number, in 64 bits, ordered, never reused. Increasing, with holes where an unsynced
-/// tail was lost.
+/// An entry's position in its shard: segment index and number, in 64 bits, ordered, never reused. Increasing, with
+/// holes where an unsynced tail was lost.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lsn(NonZeroU64);

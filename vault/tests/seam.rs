@@ -732,7 +732,8 @@ fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_fo
     let header = owner.tap.header();
     let frames = owner.tap.frames();
     let acks = take(&mut vault.copies().open(header.clone()).unwrap(), &frames);
-    // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the start.
+    // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the
+    // start.
     let ahead = Lsn::from_u64(first.get() + 5).unwrap();
     owner.mark().peer_synced(home.node, ahead);
     assert_eq!(owner.mark().acked(), Some(first));

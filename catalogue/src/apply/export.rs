@@ -11,7 +11,7 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
 use crate::limits::{
     COMMIT_CURSORS_MAX, DEAD_LETTER_ANSWER_BYTES_MAX, DEAD_LETTERS_MAX, EXPORT_CURSORS_MAX, EXPORTER_NAME_BYTES_MAX,
     EXPORTERS_MAX, MALFORMED_LETTERS_MAX,
@@ -157,7 +157,7 @@ pub(super) fn seek_exporter(
 
 pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decision {
     within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
-    let mut new: BTreeMap<(&str, EntryKey), &DeadLetter> = BTreeMap::new();
+    let mut new: BTreeMap<(&str, EntryId), &DeadLetter> = BTreeMap::new();
     for letter in letters {
         let name = letter.exporter.as_str();
         exporter_of(state, name)?;
@@ -199,9 +199,9 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
     Ok((Reply::Done, changes))
 }
 
-pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryKey]) -> Decision {
+pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryId]) -> Decision {
     within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
-    let known: BTreeSet<EntryKey> = letters
+    let known: BTreeSet<EntryId> = letters
         .iter()
         .copied()
         .filter(|entry| state.dead_letter(exporter, *entry).is_some())

@@ -770,7 +770,7 @@ fn only_the_latest_recovery_seals_a_segment_that_is_recovered() {
     }
     assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
     let sealed = state.clone();
-    // What is said again, or late, is answered by what stands.
+    // A command that is repeated, or late, is answered by the present record.
     assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
     assert_eq!(apply(&mut state, &Command::Seal { seal }), Ok(Reply::Done));
     let differs = Err(Refusal::Differs { id, step: Step::Seal });

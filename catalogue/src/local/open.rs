@@ -93,16 +93,17 @@ pub(super) fn new_state(path: &Path, identity: &Identity) -> Result<State, Catal
     Ok(state)
 }
 
-/// Makes a catalogue's file, whole, with what `state` says in it.
+/// Makes a catalogue's file, complete, with this state.
 ///
 /// # Errors
-/// It cannot be written.
+///
+/// The file cannot be written.
 pub fn make_file(path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
     let backend: OpenBackend = Box::new(disk::open);
     put_in_place(path, &backend, identity, state)
 }
 
-/// Writes a catalogue whole under another name, and gives it its own.
+/// Writes a complete catalogue under another name, and renames it.
 pub(super) fn put_in_place(
     path: &Path,
     backend: &OpenBackend,

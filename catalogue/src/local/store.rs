@@ -36,13 +36,13 @@ pub(super) const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new
 const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
 const IDENTITY: &str = "identity";
 
-/// What a replicated state machine keeps beside the state.
+/// Rows that a replicated state machine keeps beside the state.
 pub(super) const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
 
 /// The entries of a replicated log, by index.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
-/// Opens, or makes, the bytes behind a path.
+/// A function that opens, or makes, the bytes behind a path.
 pub type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 /// The file of a catalogue. The code that decides commands keeps the state in memory and commits its changes here.
@@ -163,10 +163,12 @@ impl Store {
     /// Writes these rows, in order, in one durable commit.
     ///
     /// # Errors
+    ///
     /// As [`Self::write`].
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn commit(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), CatalogueError> {
         self.write(|txn| txn.put_rows(rows))
     }
@@ -174,10 +176,12 @@ impl Store {
     /// Makes the changes that `change` asks for, all of them or none, in one durable commit.
     ///
     /// # Errors
-    /// After any of them it is unknown whether the changes are there, and the file is to be opened anew.
+    ///
+    /// After any error it is unknown whether the changes are there, and the file is to be opened anew.
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn write(
         &mut self,
         change: impl FnOnce(&StoreTransaction<'_>) -> Result<(), redb::Error>,
@@ -208,14 +212,15 @@ impl Store {
         Ok(())
     }
 
-    /// What the file holds now, whatever is written later.
+    /// The present content of the file, unaffected by later writes.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn view(&self) -> Result<StoreView, CatalogueError> {
         let db = self.db.as_ref().expect("the caller opens the store before it reads");
         StoreView::new(self.path.clone(), db)
@@ -253,7 +258,7 @@ fn open_database(
         .map_err(|e| failure("open", path, e.into()))
 }
 
-/// What the file holds, and how many bytes of it are in rows and in entries of a log.
+/// The content of the file, and the number of its bytes in rows and in entries of a log.
 fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueError> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut log_bytes = 0;

@@ -1,6 +1,8 @@
 //! The row of a segment.
 //!
-//! **Invariant** I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they always were.
+//! **Invariants**:
+//! - I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they
+//!   always were.
 
 use gophership_vault::ids::{FileUuid, Lsn, SegmentId};
 use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};

@@ -11,7 +11,7 @@ use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, LetterCause};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord, LetterCause};
 
 impl State {
     /// The exporter of this name.
@@ -35,15 +35,16 @@ impl State {
     }
 
     /// An entry as a dead letter of an exporter.
-    pub fn dead_letter(&self, exporter: &str, entry: EntryKey) -> Option<&DeadLetter> {
+    pub fn dead_letter(&self, exporter: &str, entry: EntryId) -> Option<&DeadLetter> {
         self.dead_letters.get(exporter)?.get(&entry)
     }
 
-    /// At most `limit` dead letters, of one exporter or of all, in the order of their exporter and entry, from behind `after`.
+    /// At most `limit` dead letters, of one exporter or of all, in the order of their exporter and entry, from behind
+    /// `after`.
     pub fn dead_letters<'a>(
         &'a self,
         exporter: Option<&'a str>,
-        after: Option<(&'a str, EntryKey)>,
+        after: Option<(&'a str, EntryId)>,
         limit: usize,
     ) -> impl Iterator<Item = &'a DeadLetter> {
         let from = after.map_or("", |(name, _)| name);
@@ -122,7 +123,7 @@ impl State {
 }
 
 /// Every entry that a segment can hold.
-fn entries_of(id: SegmentId) -> RangeInclusive<EntryKey> {
+fn entries_of(id: SegmentId) -> RangeInclusive<EntryId> {
     let last = EntryNumber::new(u32::MAX).expect("it is not 0");
     let at = |number| (id.node, id.shard, Lsn::at(id.index, number));
     at(EntryNumber::FIRST)..=at(last)

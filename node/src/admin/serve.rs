@@ -38,14 +38,14 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), AdminError> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
-        let place = tokio::select! {
+        let permit = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
-            place = Arc::clone(&places).acquire_owned() => place,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
         };
-        let Ok(place) = place else { return Ok(()) };
+        let Ok(permit) = permit else { return Ok(()) };
         let accepted = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
             accepted = listener.accept() => accepted,
@@ -58,7 +58,7 @@ pub async fn serve(
                     if let Err(error) = answer(stream, tls, router).await {
                         tracing::debug!(%error, "admin.connection.failed");
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {

@@ -17,12 +17,12 @@ use arc_swap::{ArcSwap, Guard};
 use gophership_vault::ids::Lsn;
 use tokio::sync::Notify;
 
-use crate::limits::LIVE_RING_PLACES;
+use crate::limits::LIVE_RING_SLOTS;
 
 /// A ring of positions. Each side belongs to one thread.
 #[derive(Debug)]
 pub struct LiveRing {
-    places: Box<[AtomicU64]>,
+    slots: Box<[AtomicU64]>,
     /// Number of positions ever put in. The producer moves it.
     put: AtomicU64,
     /// Number of positions ever taken out. The consumer moves it.
@@ -58,14 +58,14 @@ impl From<Vec<Arc<LiveRing>>> for Rings {
 
 impl Default for LiveRing {
     fn default() -> Self {
-        Self::with_places(LIVE_RING_PLACES)
+        Self::with_slots(LIVE_RING_SLOTS)
     }
 }
 
 impl LiveRing {
-    fn with_places(places: usize) -> Self {
+    fn with_slots(slots: usize) -> Self {
         Self {
-            places: (0..places).map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             put: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             open: AtomicBool::new(false),
@@ -81,11 +81,11 @@ impl LiveRing {
             return false;
         }
         let put = self.put.load(Ordering::Relaxed);
-        if put - self.taken.load(Ordering::Acquire) >= self.places.len() as u64 {
+        if put - self.taken.load(Ordering::Acquire) >= self.slots.len() as u64 {
             self.must_pivot();
             return false;
         }
-        self.places[(put % self.places.len() as u64) as usize].store(lsn.get(), Ordering::Relaxed);
+        self.slots[(put % self.slots.len() as u64) as usize].store(lsn.get(), Ordering::Relaxed);
         self.put.store(put + 1, Ordering::Release);
         true
     }
@@ -129,8 +129,8 @@ impl LiveRing {
         let put = self.put.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Relaxed);
         let last = (put > taken).then(|| {
-            let place = ((put - 1) % self.places.len() as u64) as usize;
-            self.places[place].load(Ordering::Relaxed)
+            let slot = ((put - 1) % self.slots.len() as u64) as usize;
+            self.slots[slot].load(Ordering::Relaxed)
         });
         self.taken.store(put, Ordering::Release);
         last.and_then(Lsn::from_u64)
@@ -149,7 +149,7 @@ impl LiveRing {
             .load(Ordering::Relaxed)
             .saturating_sub(self.taken.load(Ordering::Relaxed));
         if self.is_open() {
-            depth as f64 / self.places.len() as f64
+            depth as f64 / self.slots.len() as f64
         } else {
             0.0
         }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn i1_a_full_ring_is_the_pivot_and_takes_nothing_until_it_is_opened() {
-        let ring = LiveRing::with_places(3);
+        let ring = LiveRing::with_slots(3);
         assert!(!ring.must_try_push(lsn(1)), "closed at first");
         ring.open();
         assert!((1..=3).all(|n| ring.must_try_push(lsn(n))));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn i3_what_is_taken_across_threads_only_grows() {
-        let ring = std::sync::Arc::new(LiveRing::with_places(64));
+        let ring = std::sync::Arc::new(LiveRing::with_slots(64));
         ring.open();
         let producer = std::sync::Arc::clone(&ring);
         let pushed = std::thread::spawn(move || (1..=100_000u64).filter(|n| producer.must_try_push(lsn(*n))).max());

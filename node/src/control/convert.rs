@@ -1,6 +1,6 @@
 //! Conversion from requests to the verbs' values, and from a verb's error to a status.
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobId;
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
@@ -57,7 +57,7 @@ pub(super) fn job_id(name: v1::ReplayJobRef) -> Result<JobId, Status> {
 }
 
 /// The entry that a client names.
-pub(super) fn entry_key(named: &v1::DeadLetterRef) -> Result<EntryKey, Status> {
+pub(super) fn entry_id(named: &v1::DeadLetterRef) -> Result<EntryId, Status> {
     let key = || {
         let lsn = named.lsn?;
         let lsn = Lsn::from_u64(u64::from(lsn.segment_index) << 32 | u64::from(lsn.number))?;

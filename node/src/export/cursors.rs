@@ -16,7 +16,7 @@ use gophership_vault::Readers;
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::SealRecord;
 
-use super::status::{Place, Status, add};
+use super::status::{CursorPosition, Status, add};
 
 /// The cursors of a node's exporters.
 pub struct Cursors {
@@ -30,7 +30,7 @@ pub struct Cursors {
 struct Running {
     exporters: Vec<(String, Arc<Status>)>,
     /// The cursors that are on record, as far as is known here.
-    kept: HashMap<(String, ShardId), Place>,
+    kept: HashMap<(String, ShardId), CursorPosition>,
 }
 
 impl Cursors {
@@ -89,13 +89,13 @@ impl Cursors {
         let mut running = self.running();
         let mut cursors = Vec::new();
         for (name, status) in &running.exporters {
-            for (shard, place) in status.places() {
-                let Some(done) = place.done else { continue };
+            for (shard, position) in status.positions() {
+                let Some(done) = position.done else { continue };
                 // After a seek the same position must be committed once more.
-                if running.kept.get(&(name.clone(), shard)) != Some(&place) {
+                if running.kept.get(&(name.clone(), shard)) != Some(&position) {
                     cursors.push(ExportCursor {
                         exporter: name.clone(),
-                        generation: place.generation,
+                        generation: position.generation,
                         shard,
                         done,
                     });
@@ -113,11 +113,11 @@ impl Cursors {
             },
         )?;
         for cursor in cursors {
-            let place = Place {
+            let position = CursorPosition {
                 generation: cursor.generation,
                 done: Some(cursor.done),
             };
-            running.kept.insert((cursor.exporter, cursor.shard), place);
+            running.kept.insert((cursor.exporter, cursor.shard), position);
         }
         Ok(())
     }

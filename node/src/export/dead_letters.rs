@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_catalogue::Actor;
-use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
+use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_somatic::{Job, Throttle};
@@ -18,12 +18,14 @@ use tokio::task::spawn_blocking;
 
 use super::letter_store::LetterStore;
 use super::limits::FAILURES_MAX;
-use crate::sink::{Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink};
+use crate::sink::{
+    Answer, Courier, DeferredDecoder, End, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
+};
 
 /// A dead letter with the present time.
 pub(super) fn letter(
     exporter: &str,
-    (node, shard, lsn): EntryKey,
+    (node, shard, lsn): EntryId,
     cause: LetterCause,
     records: u64,
     why: &str,
@@ -91,13 +93,13 @@ impl SendLetters {
     /// # Errors
     ///
     /// The catalogue's error. Letters that were accepted before may still be on record then.
-    pub async fn run(self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
+    pub async fn run(self, letters: Vec<EntryId>) -> Result<ReplayedLetters, CatalogueError> {
         let mut courier = Courier::new(self.sink, RULES);
         let mut sending = Sending {
             letters: self.letters,
             exporter: self.exporter,
             max_message: self.max_message,
-            readier: Readier::default(),
+            decoder: DeferredDecoder::default(),
             failure: None,
             done: ReplayedLetters {
                 left: letters.len() as u64,
@@ -132,7 +134,7 @@ struct Sending {
     letters: Arc<LetterStore>,
     exporter: String,
     max_message: usize,
-    readier: Readier,
+    decoder: DeferredDecoder,
     /// The error for which the sending was broken off.
     failure: Option<CatalogueError>,
     done: ReplayedLetters,
@@ -178,14 +180,14 @@ impl Host for Sending {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, _entry: EntryKey) {}
+    fn set_aside(&mut self, _entry: EntryId) {}
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         let Some(stored) = self.letters.read(entry).await else {
             "its entry cannot be read here".clone_into(&mut self.done.last_answer);
             return Ok(None);
         };
-        let item = self.readier.item(stored, self.max_message);
+        let item = self.decoder.item(stored, self.max_message);
         Ok(item.map_err(|why| self.done.last_answer = why).ok())
     }
 }

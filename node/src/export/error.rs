@@ -1,7 +1,7 @@
 //! Errors of exporters.
 
 use gophership_catalogue::CatalogueError;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_vault::ids::ShardId;
 use thiserror::Error;
 
@@ -76,7 +76,7 @@ pub enum ExportError {
     #[error("entry {2} of {0}/{1} is no dead letter of this exporter", entry.0, entry.1, entry.2)]
     NoSuchLetter {
         /// The entry.
-        entry: EntryKey,
+        entry: EntryId,
     },
 }
 

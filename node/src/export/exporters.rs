@@ -19,11 +19,11 @@ use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::control::Control;
 use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;
-use super::limits::{CHANGE_LOOK, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
-use super::orders::Orders;
+use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::status::{ExporterView, Status};
 use crate::buffer::Rings;
 use crate::config::{Export, ExportKind, ExportTarget};
@@ -50,7 +50,7 @@ pub struct ExportParts {
 /// An exporter that was started.
 pub(super) struct Running {
     pub(super) config: Export,
-    pub(super) orders: watch::Sender<Orders>,
+    pub(super) control: watch::Sender<Control>,
     pub(super) status: Arc<Status>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -177,7 +177,7 @@ impl Exporters {
         self.stopped.store(true, Ordering::SeqCst);
         let running = self.running();
         for r in &running {
-            r.orders.send_modify(|orders| orders.stop = true);
+            r.control.send_modify(|control| control.stop = true);
         }
         let until = std::time::Instant::now() + STOP_PATIENCE;
         for r in &running {
@@ -258,9 +258,9 @@ impl Exporters {
                 at_ns: now_unix_nano(),
             },
         )?;
-        r.orders.send_modify(|orders| {
-            orders.paused = paused;
-            orders.nudge += 1;
+        r.control.send_modify(|control| {
+            control.paused = paused;
+            control.nudge += 1;
         });
         tracing::info!(exporter = name, paused, by, "export.pause.set");
         Ok(())
@@ -270,9 +270,9 @@ impl Exporters {
     pub async fn obeyed(&self, name: &str) {
         let Ok(r) = self.find(name) else { return };
         let until = tokio::time::Instant::now() + CHANGE_PATIENCE;
-        let orders = *r.orders.borrow();
-        while !r.status.obeys(orders.paused, orders.generation) && tokio::time::Instant::now() < until {
-            tokio::time::sleep(CHANGE_LOOK).await;
+        let control = *r.control.borrow();
+        while !r.status.obeys(control.paused, control.generation) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(CHANGE_INTERVAL).await;
         }
     }
 

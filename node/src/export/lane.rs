@@ -14,21 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::Catalogue;
-use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
+use gophership_catalogue::exporter::{EntryId, Generation, LetterCause};
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
+use super::control::{Control, ControlReceiver};
 use super::dead_letters;
 use super::expire::is_expired;
 use super::letter_store::LetterStore;
-use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE, PAUSED_LOOK};
-use super::orders::{Ear, Orders};
+use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_INTERVAL, FULL_PAUSE, PAUSED_INTERVAL};
 use super::source::Source;
-use super::status::{LaneState, Place, Status, add};
+use super::status::{CursorPosition, LaneState, Status, add};
 use crate::buffer::{Permit, Slice};
 use crate::sink::{
-    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
 use gophership_somatic::{Job, Throttle, ZoneCell};
@@ -55,12 +55,12 @@ pub(super) struct Lane {
     parts: Rc<LaneParts>,
     node: NodeId,
     shard: ShardId,
-    place: Place,
+    position: CursorPosition,
     source: Source,
-    readier: Readier,
+    decoder: DeferredDecoder,
     frontier: Frontier<()>,
-    ear: Ear,
-    orders: Orders,
+    receiver: ControlReceiver,
+    control: Control,
     /// An entry that was read, and left for the next batch.
     left: Option<Read>,
     /// Received time of the newest entry that was delivered; 0 before the first.
@@ -92,17 +92,22 @@ const RULES: Rules = Rules {
 };
 
 impl Lane {
-    pub(super) fn new(parts: Rc<LaneParts>, shard: ShardId, place: Place, mut ear: Ear) -> Self {
+    pub(super) fn new(
+        parts: Rc<LaneParts>,
+        shard: ShardId,
+        position: CursorPosition,
+        mut receiver: ControlReceiver,
+    ) -> Self {
         Self {
             node: parts.vault.identity().node_id,
-            source: source(&parts, shard, place.done),
+            source: source(&parts, shard, position.done),
             parts,
             shard,
-            place,
-            readier: Readier::default(),
+            position,
+            decoder: DeferredDecoder::default(),
             frontier: Frontier::default(),
-            orders: ear.now(),
-            ear,
+            control: receiver.now(),
+            receiver,
             left: None,
             reached_ns: 0,
             unread: None,
@@ -114,23 +119,23 @@ impl Lane {
     pub(super) async fn run(mut self, sink: Sink) {
         let mut courier = Courier::new(sink, RULES);
         loop {
-            self.orders = self.ear.now();
-            if self.orders.stop {
+            self.control = self.receiver.now();
+            if self.control.stop {
                 return;
             }
-            if self.orders.generation != self.place.generation {
-                self.start_again(self.orders.generation, &mut courier);
+            if self.control.generation != self.position.generation {
+                self.start_again(self.control.generation, &mut courier);
             }
-            if self.orders.paused {
+            if self.control.paused {
                 self.enter(LaneState::Paused, 0);
                 self.show_oldest(&mut courier);
-                self.ear.wait(PAUSED_LOOK).await;
+                self.receiver.wait(PAUSED_INTERVAL).await;
                 continue;
             }
             let began = Instant::now();
             let Some(room) = self.room() else {
                 self.source.let_go();
-                self.ear.wait(BUDGET_PAUSE).await;
+                self.receiver.wait(BUDGET_PAUSE).await;
                 continue;
             };
             let mut job = Job::Export;
@@ -153,7 +158,7 @@ impl Lane {
                 Err((lsn, why)) => {
                     add(&self.parts.status.counts.malformed_entries, 1);
                     let why = format!("kept as received, and malformed: {why}");
-                    if self.bury(lsn, LetterCause::Malformed, 0, &why).await {
+                    if self.dead_letter(lsn, LetterCause::Malformed, 0, &why).await {
                         self.advance(lsn);
                     } else {
                         self.rewind(&mut courier);
@@ -164,7 +169,7 @@ impl Lane {
             self.parts.status.in_hand(self.shard, false, 0);
             tokio::select! {
                 () = self.parts.throttle.pass(job, began.elapsed()) => {}
-                () = self.ear.changed() => {}
+                () = self.receiver.changed() => {}
             }
         }
     }
@@ -222,7 +227,7 @@ impl Lane {
         }
         tokio::select! {
             () = self.source.wait() => {}
-            () = self.ear.changed() => {}
+            () = self.receiver.changed() => {}
         }
     }
 
@@ -277,7 +282,7 @@ impl Lane {
                 }
             };
             let lsn = entry.lsn;
-            return Some(match self.readier.item(entry, self.parts.max_message) {
+            return Some(match self.decoder.item(entry, self.parts.max_message) {
                 Ok(item) => Read::Item(item),
                 Err(why) => Read::Malformed { lsn, why },
             });
@@ -303,21 +308,21 @@ impl Lane {
             if left.is_zero() || piece.is_some_and(|p| self.is_expired(p)) {
                 return false;
             }
-            if self.ear.wait(left.min(EXPIRE_LOOK)).await {
-                let orders = self.ear.now();
-                let nudged = Orders {
-                    nudge: orders.nudge,
-                    ..self.orders
+            if self.receiver.wait(left.min(EXPIRE_INTERVAL)).await {
+                let control = self.receiver.now();
+                let nudged = Control {
+                    nudge: control.nudge,
+                    ..self.control
                 };
-                let only_nudged = orders == nudged;
-                self.orders = orders;
+                let only_nudged = control == nudged;
+                self.control = control;
                 return !only_nudged;
             }
         }
     }
 
-    /// Makes an entry a dead letter. `false`: new orders came before it was on record.
-    async fn bury(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
+    /// Makes an entry a dead letter. Returns false where the control changed before it was on record.
+    async fn dead_letter(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
         let entry = format!("{}/{}/{lsn}", self.node, self.shard);
         tracing::warn!(
             exporter = self.parts.name,
@@ -352,9 +357,9 @@ impl Lane {
     fn advance(&mut self, done: Lsn) {
         let settled = self.frontier.settle((self.node, self.shard, done), ());
         let done = settled.last_key_value().map(|((_, _, lsn), ())| *lsn);
-        if done > self.place.done {
-            self.place.done = done;
-            self.parts.status.set_place(self.shard, self.place);
+        if done > self.position.done {
+            self.position.done = done;
+            self.parts.status.set_position(self.shard, self.position);
         }
     }
 
@@ -365,7 +370,7 @@ impl Lane {
         self.frontier.clear();
         courier.forget();
         self.source.leave_ring();
-        self.source = source(&self.parts, self.shard, self.place.done);
+        self.source = source(&self.parts, self.shard, self.position.done);
     }
 
     /// Goes on at the position that the operator has set.
@@ -375,8 +380,8 @@ impl Lane {
             .parts
             .catalogue
             .read(|state| state.cursor(&self.parts.name, key.0, key.1));
-        self.place = Place { generation, done };
-        self.parts.status.set_place(self.shard, self.place);
+        self.position = CursorPosition { generation, done };
+        self.parts.status.set_position(self.shard, self.position);
         self.rewind(courier);
     }
 }
@@ -449,7 +454,7 @@ impl Host for Lane {
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
         let (_, _, lsn) = refused.entry;
         if !self
-            .bury(lsn, LetterCause::Refused, refused.records, &refused.why)
+            .dead_letter(lsn, LetterCause::Refused, refused.records, &refused.why)
             .await
         {
             return ControlFlow::Break(());
@@ -460,17 +465,17 @@ impl Host for Lane {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, entry: EntryKey) {
+    fn set_aside(&mut self, entry: EntryId) {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         self.unread = None;
         let stored = read_again(&self.parts.vault, entry).await?;
-        Ok(stored.and_then(|stored| self.readier.item(stored, self.parts.max_message).ok()))
+        Ok(stored.and_then(|stored| self.decoder.item(stored, self.parts.max_message).ok()))
     }
 
-    fn unread(&mut self, entry: EntryKey, why: &str) {
+    fn unread(&mut self, entry: EntryId, why: &str) {
         let (_, _, lsn) = entry;
         self.unread = Some(format!(
             "entry {lsn}, which the sink failed at, cannot be read again: {why}"

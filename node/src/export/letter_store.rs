@@ -9,7 +9,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
+use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
@@ -70,7 +70,7 @@ impl LetterStore {
     }
 
     /// Copies an entry; returns whether there is a copy now.
-    fn copy(&self, entry: EntryKey) -> bool {
+    fn copy(&self, entry: EntryId) -> bool {
         let copied = match read_entry(&self.vault, entry) {
             Ok(Some(stored)) => self.vault.keep_entry(&stored).map_err(|error| error.to_string()),
             Ok(None) => Ok(false),
@@ -82,7 +82,7 @@ impl LetterStore {
         })
     }
 
-    fn remove_unneeded(&self, entry: EntryKey) {
+    fn remove_unneeded(&self, entry: EntryId) {
         if self.catalogue.read(|state| is_needed(state, entry)) {
             return;
         }
@@ -97,7 +97,7 @@ impl LetterStore {
     /// # Errors
     ///
     /// The catalogue's error.
-    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryKey>, actor: Actor) -> Result<(), CatalogueError> {
+    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryId>, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
         self.catalogue.submit(
             actor,
@@ -117,7 +117,7 @@ impl LetterStore {
     /// The catalogue's error.
     pub(super) fn forget(&self, exporter: &str, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
-        let letters: Vec<EntryKey> = self.catalogue.read(|state| {
+        let letters: Vec<EntryId> = self.catalogue.read(|state| {
             let all = state.dead_letters(Some(exporter), None, usize::MAX);
             all.map(DeadLetter::entry).collect()
         });
@@ -133,7 +133,7 @@ impl LetterStore {
 
     /// The entry of a letter: its copy, or where there is none the original in its segment. `None` where it cannot be
     /// read.
-    pub(super) async fn read(self: &Arc<Self>, entry: EntryKey) -> Option<StoredEntry> {
+    pub(super) async fn read(self: &Arc<Self>, entry: EntryId) -> Option<StoredEntry> {
         let store = Arc::clone(self);
         let read = spawn_blocking(move || {
             let (node, shard, lsn) = entry;
@@ -148,7 +148,7 @@ impl LetterStore {
 }
 
 /// True where a letter on record needs the copy of an entry.
-fn is_needed(state: &State, entry: EntryKey) -> bool {
+fn is_needed(state: &State, entry: EntryId) -> bool {
     let letter = |(name, _)| state.dead_letter(name, entry);
     state
         .exporters()

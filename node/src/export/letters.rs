@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gophership_catalogue::Actor;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 use super::dead_letters::SendLetters;
 use super::error::ExportError;
 use super::exporters::{Exporters, open_sink};
-use crate::sink::Readier;
+use crate::sink::DeferredDecoder;
 
 impl Exporters {
     /// The sender of the dead letters of an exporter.
@@ -35,7 +35,7 @@ impl Exporters {
     /// # Errors
     ///
     /// A named entry is no dead letter, or no exporter ever had this name.
-    pub fn letters(&self, name: &str, named: Vec<EntryKey>) -> Result<Vec<EntryKey>, ExportError> {
+    pub fn letters(&self, name: &str, named: Vec<EntryId>) -> Result<Vec<EntryId>, ExportError> {
         self.catalogue.read(|state| {
             // An exporter that is no longer configured may still have some.
             if state.exporter(name).is_none() {
@@ -58,12 +58,12 @@ impl Exporters {
     /// # Errors
     ///
     /// The letter does not exist, or its entry cannot be read here.
-    pub async fn letter_payload(&self, name: &str, entry: EntryKey) -> Result<(Bytes, Option<String>), ExportError> {
+    pub async fn letter_payload(&self, name: &str, entry: EntryId) -> Result<(Bytes, Option<String>), ExportError> {
         let gone = || ExportError::NoSuchLetter { entry };
         self.letters(name, vec![entry])?;
         let stored = self.letters.read(entry).await.ok_or_else(gone)?;
         let received = Bytes::copy_from_slice(&stored.payload);
-        Ok(match Readier::default().item(stored, self.max_message) {
+        Ok(match DeferredDecoder::default().item(stored, self.max_message) {
             Ok(item) => (item.payload, None),
             Err(why) => (received, Some(why)),
         })
@@ -74,12 +74,12 @@ impl Exporters {
     /// # Errors
     ///
     /// The catalogue refused the command.
-    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>, by: &str) -> Result<u64, ExportError> {
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryId>, by: &str) -> Result<u64, ExportError> {
         let count = letters.len() as u64;
         self.letters.remove(name, letters, Actor::operator(by))?;
         // An exporter whose letters were at their bound has room again.
         if let Ok(r) = self.find(name) {
-            r.orders.send_modify(|orders| orders.nudge += 1);
+            r.control.send_modify(|control| control.nudge += 1);
         }
         Ok(count)
     }

@@ -17,6 +17,7 @@
 //! **Not here**: the wire protocols (`sink`), the rate that zones allow (`gophership_somatic`), the record of cursors
 //! and dead letters (the catalogue).
 
+mod control;
 mod cursors;
 mod dead_letters;
 mod error;
@@ -28,7 +29,6 @@ mod letter_store;
 mod letters;
 mod limits;
 mod not_configured;
-mod orders;
 mod reload;
 mod seek;
 mod source;

@@ -5,7 +5,7 @@ use gophership_vault::Debt;
 use gophership_vault::ids::{Lsn, ShardId};
 
 use super::exporters::Exporters;
-use super::status::{ExporterView, LaneState, Place, Status};
+use super::status::{CursorPosition, ExporterView, LaneState, Status};
 
 impl Exporters {
     /// The names of the exporters that are on record and do not run.
@@ -21,9 +21,9 @@ impl Exporters {
     /// An exporter that is on record and does not run; `None` where none has this name.
     pub(super) fn view_of_record(&self, name: &str) -> Option<ExporterView> {
         let record = self.catalogue.read(|state| state.exporter(name).copied())?;
-        let places = self.recorded_positions(name).into_iter().map(|(shard, done)| {
+        let positions = self.recorded_positions(name).into_iter().map(|(shard, done)| {
             let generation = record.generation;
-            (shard, Place { generation, done })
+            (shard, CursorPosition { generation, done })
         });
         let debt = self.recorded_debt(name);
         let refused = LetterCause::Refused;
@@ -34,7 +34,7 @@ impl Exporters {
             debt_entries: debt.entries,
             debt_bytes: debt.bytes,
             dead_letters: self.catalogue.read(|s| s.dead_letter_count_of(name, refused)) as u64,
-            ..Status::new(Default::default(), places.collect()).view()
+            ..Status::new(Default::default(), positions.collect()).view()
         })
     }
 

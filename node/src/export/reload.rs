@@ -15,16 +15,16 @@ use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
+use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running, generation_of, open_sink};
-use super::orders::Orders;
-use super::status::{Place, Status};
+use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{Export, ExportStart};
 
 /// Interval at which the end of a thread is checked.
-const END_LOOK: Duration = Duration::from_millis(5);
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The names of the exporters that a new configuration changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,7 +43,7 @@ impl Running {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         while !thread.is_finished() && until.is_none_or(|until| Instant::now() < until) {
-            std::thread::sleep(END_LOOK);
+            std::thread::sleep(END_INTERVAL);
         }
         if thread.is_finished() && thread.join().is_err() {
             tracing::error!(exporter = self.config.name, "export.thread.panicked");
@@ -88,7 +88,7 @@ impl Exporters {
         let running = self.running();
         let ending: Vec<_> = running.iter().filter(|r| names.contains(&r.config.name)).collect();
         for r in &ending {
-            r.orders.send_modify(|orders| orders.stop = true);
+            r.control.send_modify(|control| control.stop = true);
         }
         for r in &ending {
             r.join(None);
@@ -110,7 +110,7 @@ impl Exporters {
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
         self.cursors.hold(name);
-        let orders = match self.register(config) {
+        let control = match self.register(config) {
             Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
                 // Segments are nevertheless held for it: it is configured and has no cursor.
                 tracing::error!(
@@ -124,20 +124,20 @@ impl Exporters {
         };
         self.cursors.on_record(name);
         let node = self.vault.identity().node_id;
-        let places: BTreeMap<_, _> = self
+        let positions: BTreeMap<_, _> = self
             .shards
             .iter()
             .map(|shard| {
                 let done = self.catalogue.read(|state| state.cursor(name, node, *shard));
-                let generation = orders.generation;
-                (*shard, Place { generation, done })
+                let generation = control.generation;
+                (*shard, CursorPosition { generation, done })
             })
             .collect();
         let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
-        let status = Status::new(rings.collect(), places);
+        let status = Status::new(rings.collect(), positions);
         // Its lanes make their own sinks; this one shows whether that is possible.
         open_sink(config)?;
-        let (orders, heard) = watch::channel(orders);
+        let (control, receiver) = watch::channel(control);
         let share = self.memory / of.max(1) as u64;
         let setup = ExporterSetup {
             config: config.clone(),
@@ -149,7 +149,7 @@ impl Exporters {
             zone: Arc::clone(&self.zone),
             budget: Budget::new(share.max(config.memory(self.max_message as u64)), 1),
             max_message: self.max_message,
-            orders: heard,
+            control: receiver,
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
@@ -162,7 +162,7 @@ impl Exporters {
         self.cursors.add(name, &status);
         running.push(Arc::new(Running {
             config: config.clone(),
-            orders,
+            control,
             status,
             thread: Mutex::new(Some(thread)),
         }));
@@ -181,7 +181,7 @@ impl Exporters {
     }
 
     /// Puts an exporter on record; a new one begins where its settings say.
-    fn register(&self, config: &Export) -> Result<Orders, ExportError> {
+    fn register(&self, config: &Export) -> Result<Control, ExportError> {
         let name = &config.name;
         let known = self.catalogue.read(|state| state.exporter(name).copied());
         if known.is_none() {
@@ -212,7 +212,7 @@ impl Exporters {
                 },
             )?;
         }
-        Ok(Orders {
+        Ok(Control {
             paused: known.is_some_and(|k| k.paused),
             generation: generation_of(self.catalogue.as_ref(), name),
             nudge: 0,
@@ -223,7 +223,7 @@ impl Exporters {
     /// Logs the exporters that an operator paused before, and nobody has resumed since.
     pub(super) fn name_those_paused(&self) {
         let running = self.running();
-        let paused = running.iter().filter(|r| r.orders.borrow().paused);
+        let paused = running.iter().filter(|r| r.control.borrow().paused);
         let names: Vec<&str> = paused.map(|r| r.config.name.as_str()).collect();
         if !names.is_empty() {
             tracing::warn!(

@@ -51,7 +51,7 @@ impl Exporters {
         }
         let mut lost = Debt::default();
         let mut shards = Vec::new();
-        for (shard, place) in r.status.places() {
+        for (shard, position) in r.status.positions() {
             if matches!(to, SeekTo::Received(_)) && self.vault.is_recovering(shard) {
                 return Err(ExportError::Recovering { shard });
             }
@@ -60,8 +60,8 @@ impl Exporters {
                 SeekTo::Oldest => None,
                 SeekTo::Received(at_ns) => last_before(&self.vault, shard, at_ns),
             };
-            if done > place.done {
-                let (before, after) = (self.vault.debt(shard, place.done), self.vault.debt(shard, done));
+            if done > position.done {
+                let (before, after) = (self.vault.debt(shard, position.done), self.vault.debt(shard, done));
                 lost.entries += before.entries.saturating_sub(after.entries);
                 lost.bytes += before.bytes.saturating_sub(after.bytes);
             }
@@ -97,8 +97,8 @@ impl Exporters {
             tracing::info!(exporter = name, %to, by, "export.seek.done");
         }
         let generation = generation_of(self.catalogue.as_ref(), name);
-        r.orders
-            .send_modify(|orders| orders.generation = orders.generation.max(generation));
+        r.control
+            .send_modify(|control| control.generation = control.generation.max(generation));
         Ok(lost.entries)
     }
 }

@@ -12,7 +12,7 @@ use gophership_somatic::{Zone, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
-use super::limits::{CLOSED_LOOK, IDLE_LOOK, LIVE_GAP};
+use super::limits::{CLOSED_WAIT, IDLE_WAIT, LIVE_GAP};
 use crate::buffer::LiveRing;
 
 /// The source of a lane's entries (see the module).
@@ -50,19 +50,19 @@ impl Source {
         if let Some(next) = self.cursor.next() {
             return Some(next);
         }
-        self.look();
+        self.update_limit();
         self.cursor.next()
     }
 
     /// Updates the position up to which entries may be read.
-    fn look(&mut self) {
+    fn update_limit(&mut self) {
         if !self.ring.is_open() {
             self.live = None;
         }
         let upto = match &mut self.live {
-            Some(heard) => {
-                *heard = self.ring.take().or(*heard);
-                *heard
+            Some(reached) => {
+                *reached = self.ring.take().or(*reached);
+                *reached
             }
             None => {
                 let readable = self.vault.readable(self.shard);
@@ -119,13 +119,13 @@ impl Source {
     /// Waits until there may be more entries.
     pub(super) async fn wait(&mut self) {
         // Without a ring there is no notification of more entries.
-        let limit = if self.is_live() { IDLE_LOOK } else { CLOSED_LOOK };
+        let limit = if self.is_live() { IDLE_WAIT } else { CLOSED_WAIT };
         if tokio::time::timeout(limit, self.ring.wait()).await.is_err()
-            && let Some(heard) = &mut self.live
+            && let Some(reached) = &mut self.live
         {
             // An entry that became durable after its request was answered with an error was never handed over.
-            *heard = self.vault.readable(self.shard);
-            self.cursor.extend(*heard);
+            *reached = self.vault.readable(self.shard);
+            self.cursor.extend(*reached);
         }
     }
 }

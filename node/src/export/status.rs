@@ -54,9 +54,9 @@ pub(super) fn add(count: &AtomicU64, by: u64) {
     count.fetch_add(by, Ordering::Relaxed);
 }
 
-/// How far a lane is.
+/// The cursor of a lane: the last entry done, and the generation of the cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct CursorPosition {
     pub(super) generation: Generation,
     pub(super) done: Option<Lsn>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Place {
 struct LaneNow {
     state: LaneState,
     since_ns: u64,
-    place: Place,
+    position: CursorPosition,
     next_attempt_ns: u64,
     in_flight: bool,
     /// Received time of the entry that it has in hand.
@@ -100,12 +100,15 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn new(rings: BTreeMap<ShardId, Arc<LiveRing>>, places: BTreeMap<ShardId, Place>) -> Arc<Self> {
+    pub(super) fn new(
+        rings: BTreeMap<ShardId, Arc<LiveRing>>,
+        positions: BTreeMap<ShardId, CursorPosition>,
+    ) -> Arc<Self> {
         let since_ns = now_unix_nano();
-        let lane = |place| LaneNow {
+        let lane = |position| LaneNow {
             state: LaneState::CatchingUp,
             since_ns,
-            place,
+            position,
             next_attempt_ns: 0,
             in_flight: false,
             oldest_ns: 0,
@@ -114,7 +117,12 @@ impl Status {
         Arc::new(Self {
             counts: Counts::default(),
             rings,
-            lanes: Mutex::new(places.into_iter().map(|(shard, place)| (shard, lane(place))).collect()),
+            lanes: Mutex::new(
+                positions
+                    .into_iter()
+                    .map(|(shard, position)| (shard, lane(position)))
+                    .collect(),
+            ),
             words: Mutex::default(),
         })
     }
@@ -143,17 +151,20 @@ impl Status {
         self.with(shard, |lane| (lane.in_flight, lane.oldest_ns) = (in_flight, oldest_ns));
     }
 
-    pub(super) fn set_place(&self, shard: ShardId, place: Place) {
-        self.with(shard, |lane| lane.place = place);
+    pub(super) fn set_position(&self, shard: ShardId, position: CursorPosition) {
+        self.with(shard, |lane| lane.position = position);
     }
 
-    pub(super) fn places(&self) -> Vec<(ShardId, Place)> {
-        self.lanes().iter().map(|(shard, lane)| (*shard, lane.place)).collect()
+    pub(super) fn positions(&self) -> Vec<(ShardId, CursorPosition)> {
+        self.lanes()
+            .iter()
+            .map(|(shard, lane)| (*shard, lane.position))
+            .collect()
     }
 
-    /// Where a lane is; `None` for a shard that has none.
-    pub(super) fn place(&self, shard: ShardId) -> Option<Place> {
-        self.lanes().get(&shard).map(|lane| lane.place)
+    /// The cursor of a lane; `None` for a shard that has none.
+    pub(super) fn position(&self, shard: ShardId) -> Option<CursorPosition> {
+        self.lanes().get(&shard).map(|lane| lane.position)
     }
 
     /// Notes the thing other than its sink that a lane waits for; `None` for the end of the wait.
@@ -171,7 +182,7 @@ impl Status {
     pub(super) fn obeys(&self, paused: bool, generation: Generation) -> bool {
         let is_paused = |lane: &LaneNow| lane.state == LaneState::Paused;
         let mut lanes = self.lanes().clone().into_values();
-        lanes.all(|lane| is_paused(&lane) == paused && lane.place.generation >= generation)
+        lanes.all(|lane| is_paused(&lane) == paused && lane.position.generation >= generation)
     }
 
     /// Notes that the sink accepted a request.
@@ -240,7 +251,7 @@ impl Status {
             waiting_since_ns: waits.map_or(0, |(_, since)| *since),
             pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
             dead_letters: 0,
-            positions: lanes.iter().map(|(shard, lane)| (*shard, lane.place.done)).collect(),
+            positions: lanes.iter().map(|(shard, lane)| (*shard, lane.position.done)).collect(),
         }
     }
 }

@@ -42,4 +42,4 @@ pub use cores::core_of;
 pub use counters::{LATENCY_BUCKETS, Published, Snapshot, latency_bucket_bound};
 pub use refusal::Refusal;
 pub use state::{IngestLimits, Load};
-pub use worker::{Bell, SensesSetup, Worker, WorkerDoor, WorkerError, WorkerSetup};
+pub use worker::{SensesSetup, WatermarkNotify, Worker, WorkerDoor, WorkerError, WorkerSetup};

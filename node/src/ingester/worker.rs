@@ -37,12 +37,12 @@ use crate::stochastic::{Senses, WorkerSlot};
 
 /// A notification from a shard's sync thread to its worker that the watermark has moved.
 #[derive(Clone, Debug, Default)]
-pub struct Bell(Arc<Notify>);
+pub struct WatermarkNotify(Arc<Notify>);
 
-impl Bell {
+impl WatermarkNotify {
     /// The sender's side, which the vault calls.
     #[must_use]
-    pub fn ringer(&self) -> VaultNotify {
+    pub fn sender(&self) -> VaultNotify {
         let notify = Arc::clone(&self.0);
         Box::new(move || notify.notify_one())
     }
@@ -57,7 +57,7 @@ pub struct WorkerSetup {
     /// The writer of its shard.
     pub writer: ShardWriter,
     /// The notification that the shard's watermark was given.
-    pub bell: Bell,
+    pub notify: WatermarkNotify,
     /// The budget that all workers share.
     pub budget: Arc<Budget>,
     /// Settings of the ingest path.
@@ -186,7 +186,7 @@ fn run(
     }
     let WorkerSetup {
         writer,
-        bell,
+        notify,
         budget,
         limits,
         senses,
@@ -205,7 +205,7 @@ fn run(
         load,
         counters,
     ));
-    runtime.block_on(work(&state, connections, bell, drain));
+    runtime.block_on(work(&state, connections, notify, drain));
     // Tasks that have not ended by now are dropped with the runtime.
     drop(runtime);
     state.counters.publish(Instant::now());
@@ -224,10 +224,10 @@ fn keep_to(core: usize) {
 async fn work(
     state: &Rc<WorkerState>,
     mut connections: mpsc::Receiver<Accepted>,
-    bell: Bell,
+    notify: WatermarkNotify,
     mut drain: watch::Receiver<bool>,
 ) {
-    tokio::task::spawn_local(release(Rc::clone(state), bell));
+    tokio::task::spawn_local(release(Rc::clone(state), notify));
     tokio::task::spawn_local(flush(Rc::clone(state)));
     tokio::task::spawn_local(tick(Rc::clone(state)));
     tokio::task::spawn_local(sense(Rc::clone(state)));
@@ -280,9 +280,9 @@ async fn sense(state: Rc<WorkerState>) {
 }
 
 /// Releases waiters whenever the watermark has moved.
-async fn release(state: Rc<WorkerState>, bell: Bell) {
+async fn release(state: Rc<WorkerState>, notify: WatermarkNotify) {
     loop {
-        bell.0.notified().await;
+        notify.0.notified().await;
         release_once(&state);
     }
 }

@@ -15,13 +15,13 @@ use super::limits::BLOCKING_CALLS_MAX;
 /// The permits for blocking calls of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Blocking {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Blocking {
     pub(super) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
+            permits: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
         }
     }
 
@@ -30,12 +30,12 @@ impl Blocking {
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, OperateError> {
-        let place = Arc::clone(&self.places)
+        let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
         let done = spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             call()
         });
         done.await.map_err(OperateError::Ended)

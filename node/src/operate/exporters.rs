@@ -68,8 +68,8 @@ pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::
     let positions = views_of.iter().flat_map(|view| view.positions.iter().copied());
     let mut slowest = std::collections::BTreeMap::<ShardId, Option<Lsn>>::new();
     for (shard, done) in positions {
-        let place = slowest.entry(shard).or_insert(done);
-        *place = (*place).min(done);
+        let done_by_all = slowest.entry(shard).or_insert(done);
+        *done_by_all = (*done_by_all).min(done);
     }
     for (shard, done) in slowest {
         let owed = context.vault.debt(shard, done);

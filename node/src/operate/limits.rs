@@ -17,4 +17,4 @@ pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Time for which sealing waits for the seals: each needs its cutter, two syncs and the catalogue.
 pub(super) const SEAL_PATIENCE: Duration = Duration::from_secs(30);
 /// Interval of the checks in that wait.
-pub(super) const SEAL_LOOK: Duration = Duration::from_millis(20);
+pub(super) const SEAL_INTERVAL: Duration = Duration::from_millis(20);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::Stream;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
 use gophership_vault::ids::{SegmentId, ShardId};
@@ -143,9 +143,9 @@ impl Operator {
         &self,
         id: SegmentId,
     ) -> Result<impl Stream<Item = Result<v1::VerifyProgress, OperateError>> + use<>, OperateError> {
-        let place = self.verifies.place()?;
+        let permit = self.verifies.permit()?;
         let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
-        Ok(verify::verify(vault, id, place, throttle))
+        Ok(verify::verify(vault, id, permit, throttle))
     }
 
     pub(crate) async fn list_exporters(&self) -> Result<Vec<v1::Exporter>, OperateError> {
@@ -198,7 +198,7 @@ impl Operator {
     pub(crate) async fn list_letters(
         &self,
         exporter: Option<String>,
-        after: Option<(String, EntryKey)>,
+        after: Option<(String, EntryId)>,
         limit: u32,
     ) -> Result<v1::ListDeadLettersReply, OperateError> {
         self.call(move |context| {
@@ -211,7 +211,7 @@ impl Operator {
     pub(crate) async fn show_letter(
         &self,
         exporter: &str,
-        entry: EntryKey,
+        entry: EntryId,
         by: &str,
     ) -> Result<v1::ShowDeadLetterReply, OperateError> {
         letters::show(&self.context, exporter, entry, by).await
@@ -221,7 +221,7 @@ impl Operator {
     pub(crate) async fn replay_letters(
         &self,
         exporter: &str,
-        named: Vec<EntryKey>,
+        named: Vec<EntryId>,
         by: &str,
     ) -> Result<v1::ReplayDeadLettersReply, OperateError> {
         let send = self.context.exporters.send_letters(exporter)?;
@@ -250,7 +250,7 @@ impl Operator {
     pub(crate) async fn drop_letters(
         &self,
         exporter: String,
-        named: Vec<EntryKey>,
+        named: Vec<EntryId>,
         by: String,
     ) -> Result<v1::DropDeadLettersReply, OperateError> {
         self.call(move |context| letters::drop(context, &exporter, named, &by))

@@ -66,7 +66,7 @@ impl Operator {
         by: &str,
     ) -> Result<impl Stream<Item = Result<v1::ReplayChunk, OperateError>> + use<>, OperateError> {
         let spec = Spec::for_stream(spec)?;
-        let place = self.streams.place()?;
+        let permit = self.streams.permit()?;
         tracing::info!(by, "replay.stream.begin");
         let estimate = self.jobs.estimate(&spec);
         let stream = replay::stream(
@@ -74,7 +74,7 @@ impl Operator {
             self.context.catalogue.as_ref(),
             &spec,
             estimate,
-            place,
+            permit,
             self.stop.clone(),
             self.context.throttle.clone(),
         );
@@ -87,9 +87,9 @@ impl Operator {
         last_entries: u32,
         by: &str,
     ) -> Result<impl Stream<Item = Result<v1::TailChunk, OperateError>> + use<>, OperateError> {
-        let place = self.tails.place()?;
+        let permit = self.tails.permit()?;
         let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
-        let tail = replay::tail(vault, last_entries, place, self.stop.clone(), throttle)?;
+        let tail = replay::tail(vault, last_entries, permit, self.stop.clone(), throttle)?;
         tracing::info!(by, "tail.begin");
         Ok(tail.map_err(OperateError::from))
     }

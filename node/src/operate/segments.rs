@@ -8,7 +8,7 @@ use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, S
 use tokio::time::Instant;
 
 use super::error::OperateError;
-use super::limits::{SEAL_LOOK, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
+use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;
 
@@ -142,7 +142,7 @@ pub(super) async fn seal(
         if Instant::now() >= until {
             return Err(OperateError::NotSealedYet { segment: *id });
         }
-        tokio::time::sleep(SEAL_LOOK).await;
+        tokio::time::sleep(SEAL_INTERVAL).await;
     }
     let all = context.vault.segments();
     // A released segment may be trimmed already.

@@ -23,20 +23,20 @@ type Message = Result<v1::VerifyProgress, OperateError>;
 /// The permits for verifications: their own, since each may wait for as long as the zone is red.
 #[derive(Clone, Debug)]
 pub(super) struct Verifies {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Verifies {
     pub(super) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(VERIFIES_MAX)),
+            permits: Arc::new(Semaphore::new(VERIFIES_MAX)),
         }
     }
 
     /// A permit, or the refusal where none is free.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, OperateError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map_err(|_| OperateError::TooManyVerifications)
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, OperateError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        permit.map_err(|_| OperateError::TooManyVerifications)
     }
 }
 
@@ -44,13 +44,13 @@ impl Verifies {
 pub(super) fn verify(
     vault: Vault,
     id: SegmentId,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     throttle: Throttle,
 ) -> impl Stream<Item = Message> {
     let (progress, shown) = watch::channel(v1::VerifyProgress::default());
     let runtime = Handle::current();
     let verifying = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let mut block_began = Instant::now();
         vault.verify(id, &mut |bytes_done, bytes_total| {
             progress.send_replace(v1::VerifyProgress {

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobPosition;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::TimeRange;
@@ -23,7 +23,7 @@ use super::plan::Part;
 use super::progress::Progress;
 use super::reader::{self, Found};
 use crate::sink::{
-    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
 use gophership_somatic::{Job as ThrottledJob, Throttle};
@@ -46,7 +46,7 @@ pub(super) struct Delivery {
     pub(super) pace: Arc<Pace>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
-    pub(super) readier: Readier,
+    pub(super) decoder: DeferredDecoder,
     /// The most bytes of a deferred payload once it is inflated.
     pub(super) max_message: usize,
     /// Records and bytes of each entry that was delivered.
@@ -125,7 +125,7 @@ impl Delivery {
     /// refuses affects no other.
     async fn deliver(&mut self, entry: StoredEntry, courier: &mut Courier) -> Result<(), String> {
         let key = (entry.node, entry.shard, entry.lsn);
-        match self.readier.item(entry, self.max_message) {
+        match self.decoder.item(entry, self.max_message) {
             Ok(item) => {
                 let began = Instant::now();
                 let piece = Piece { items: vec![item] };
@@ -143,7 +143,7 @@ impl Delivery {
 
     /// Moves the position past an entry, once nothing before it is set aside. `delivered` is the entry's records and
     /// bytes.
-    fn move_past(&mut self, entry: EntryKey, delivered: Option<(u64, u64)>) {
+    fn move_past(&mut self, entry: EntryId, delivered: Option<(u64, u64)>) {
         let shard = self.shard();
         for ((_, _, lsn), delivered) in self.frontier.settle(entry, delivered) {
             let mut position = self.progress.position(shard).unwrap_or(JobPosition {
@@ -215,18 +215,18 @@ impl Host for Delivery {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, entry: EntryKey) {
+    fn set_aside(&mut self, entry: EntryId) {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         // A replay does not wait for a file.
         let stored = read_again(&self.vault, entry).await.ok().flatten();
-        Ok(stored.and_then(|stored| self.readier.item(stored, self.max_message).ok()))
+        Ok(stored.and_then(|stored| self.decoder.item(stored, self.max_message).ok()))
     }
 }
 
-fn shown((node, shard, lsn): EntryKey) -> String {
+fn shown((node, shard, lsn): EntryId) -> String {
     format!("{node}/{shard}/{lsn},1")
 }
 

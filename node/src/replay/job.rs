@@ -28,7 +28,7 @@ use super::progress::{Progress, shortened};
 use super::spec::Spec;
 use crate::export::Exporters;
 use crate::flag::raised;
-use crate::sink::{Frontier, Readier, Sink};
+use crate::sink::{DeferredDecoder, Frontier, Sink};
 
 /// The task of a job, as its record states it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ impl Job {
                 pace: Arc::clone(&pace),
                 progress: Arc::clone(&self.progress),
                 throttle: self.throttle.clone(),
-                readier: Readier::default(),
+                decoder: DeferredDecoder::default(),
                 max_message: self.max_message,
                 frontier: Frontier::default(),
             };

@@ -33,7 +33,7 @@ type Message = Result<v1::ReplayChunk, ReplayError>;
 /// Permits for streams of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     limit: usize,
 }
 
@@ -50,13 +50,13 @@ impl Streams {
 
     fn new(limit: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(limit)),
+            permits: Arc::new(Semaphore::new(limit)),
             limit,
         }
     }
 
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
-        Arc::clone(&self.places)
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
+        Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(|_| ReplayError::TooMany { limit: self.limit })
     }
@@ -68,7 +68,7 @@ pub(crate) fn stream(
     catalogue: &dyn Catalogue,
     spec: &Spec,
     bytes_total_estimate: u64,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
     throttle: Throttle,
 ) -> impl Stream<Item = Message> + use<> {
@@ -78,7 +78,7 @@ pub(crate) fn stream(
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let mut chunker = Chunker {
             sender,
             bytes_total_estimate,

@@ -33,7 +33,7 @@ use crate::flag::raised;
 pub(crate) fn tail(
     vault: Vault,
     last_entries: u32,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
     throttle: Throttle,
 ) -> Result<impl Stream<Item = Result<v1::TailChunk, ReplayError>> + use<>, ReplayError> {
@@ -48,7 +48,7 @@ pub(crate) fn tail(
     // Entries that come after the answer are shown, so the beginning is settled before.
     let tail = Tail::new(vault, last_entries, throttle);
     tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         tail.run(&sender, &runtime);
     });
     Ok(stream::unfold(Some((receiver, stop)), |state| async {

@@ -47,7 +47,7 @@ use self::surfaces::{Admin, tell_health};
 use self::watch::{End, watch_over};
 use crate::buffer::Budget;
 use crate::config::Config;
-use crate::ingester::{self, Bell, Worker};
+use crate::ingester::{self, WatermarkNotify, Worker};
 use crate::machine::Machine;
 use crate::node_state::{NodeState, Running};
 use crate::operate;
@@ -92,7 +92,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = match end {
-        End::Told => config.shutdown_delay(),
+        End::Signal => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
     tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
@@ -112,14 +112,14 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
-    let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+    let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
     let Store {
         data_path,
         catalogue,
         cursors,
         vault,
         writers,
-    } = store::open(config, shards, &bells).await?;
+    } = store::open(config, shards, &notifies).await?;
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
@@ -130,7 +130,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let (health, routes) = surfaces::beside_otlp()?;
     let ingest = Ingest::start(IngestParts {
         config,
-        shards: writers.into_iter().zip(bells).collect(),
+        shards: writers.into_iter().zip(notifies).collect(),
         budget: &budget,
         zone: &zone,
         exporters: &exporters,

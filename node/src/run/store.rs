@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::export::Cursors;
-use crate::ingester::Bell;
+use crate::ingester::WatermarkNotify;
 
 /// The opened state on disk.
 pub(super) struct Store {
@@ -22,14 +22,14 @@ pub(super) struct Store {
 }
 
 /// Opens the store on a thread that may block, so that probes are answered meanwhile.
-pub(super) async fn open(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
-    let (config, bells) = (config.clone(), bells.to_vec());
-    tokio::task::spawn_blocking(move || open_store(&config, shards, &bells))
+pub(super) async fn open(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
+    let (config, notifies) = (config.clone(), notifies.to_vec());
+    tokio::task::spawn_blocking(move || open_store(&config, shards, &notifies))
         .await
         .context("opening the store panicked")?
 }
 
-fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
+fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     data.make_room(shards, config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
@@ -42,7 +42,10 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
         catalogue.begin_unknown_exporters_at_oldest()?;
     }
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
-    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+    let seams = notifies
+        .iter()
+        .map(|notify| ShardSeam::alone(notify.sender()))
+        .collect();
     let ledger = catalogue.ledger();
     let names = config.export.iter().map(|export| export.name.clone()).collect();
     let cursors = Cursors::new(Arc::clone(&catalogue), names);
@@ -98,7 +101,7 @@ mod tests {
                 vault,
                 writers,
                 ..
-            } = open_store(&config, 1, &[Bell::default()]).unwrap();
+            } = open_store(&config, 1, &[WatermarkNotify::default()]).unwrap();
             vault.close(writers);
             catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
         };

@@ -13,7 +13,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 use super::answer::Answer;
 use super::backoff::Backoff;
@@ -63,15 +63,15 @@ pub(crate) trait Host {
     /// Called when an entry is refused. The refusal is on record when this returns.
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()>;
     /// Called when an entry is set aside: others go first.
-    fn set_aside(&mut self, entry: EntryKey);
+    fn set_aside(&mut self, entry: EntryId);
     /// Called when an entry that was set aside cannot be read now.
-    fn unread(&mut self, _entry: EntryKey, _why: &str) {}
+    fn unread(&mut self, _entry: EntryId, _why: &str) {}
     /// Reads an entry again that was set aside; `None` where nothing of it could be sent.
     ///
     /// # Errors
     ///
     /// The reason for which it cannot be read now.
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String>;
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String>;
 }
 
 /// The sender of entries to one sink (see the module).
@@ -168,7 +168,7 @@ impl Courier {
         Ok(())
     }
 
-    async fn try_suspect<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+    async fn try_suspect<H: Host>(&mut self, entry: EntryId, host: &mut H) -> Result<(), End> {
         let item = match host.read(entry).await {
             Ok(Some(item)) => item,
             Ok(None) => return self.refuse(entry, host).await,
@@ -190,7 +190,7 @@ impl Courier {
     }
 
     /// Makes a suspect a refused entry.
-    async fn refuse<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+    async fn refuse<H: Host>(&mut self, entry: EntryId, host: &mut H) -> Result<(), End> {
         match self.suspects.remove(entry) {
             Some(refused) => going_on(host.refused(refused).await),
             None => Ok(()),

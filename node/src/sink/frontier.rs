@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 /// The frontier of a shard (see the module). `T` is the information kept for each settled entry.
 #[derive(Debug)]
 pub(crate) struct Frontier<T> {
-    open: BTreeSet<EntryKey>,
-    settled: BTreeMap<EntryKey, T>,
+    open: BTreeSet<EntryId>,
+    settled: BTreeMap<EntryId, T>,
 }
 
 impl<T> Default for Frontier<T> {
@@ -26,13 +26,13 @@ impl<T> Default for Frontier<T> {
 
 impl<T> Frontier<T> {
     /// Sets an entry aside.
-    pub(crate) fn set_aside(&mut self, entry: EntryKey) {
+    pub(crate) fn set_aside(&mut self, entry: EntryId) {
         self.open.insert(entry);
     }
 
     /// Settles an entry, and with it all before it that are not set aside. Returns the entries that have no gap before
     /// them any more.
-    pub(crate) fn settle(&mut self, entry: EntryKey, what: T) -> BTreeMap<EntryKey, T> {
+    pub(crate) fn settle(&mut self, entry: EntryId, what: T) -> BTreeMap<EntryId, T> {
         self.open.remove(&entry);
         self.settled.insert(entry, what);
         let held = match self.open.first() {
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn entry(number: u32) -> EntryKey {
+    fn entry(number: u32) -> EntryId {
         let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
         (NodeId::FIRST, ShardId::new(0), lsn)
     }

@@ -33,7 +33,7 @@ pub(crate) use courier::{Courier, End, Go, Host, Settled};
 pub(crate) use frontier::Frontier;
 pub(crate) use own_address::reaches_self;
 pub(crate) use piece::{Item, Piece};
-pub(crate) use ready_payload::{Readier, read_again, read_entry};
+pub(crate) use ready_payload::{DeferredDecoder, read_again, read_entry};
 pub(crate) use sink::Sink;
 pub(crate) use suspects::RefusedEntry;
 pub(crate) use verdict::{Hold, Rules};

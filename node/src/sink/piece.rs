@@ -5,7 +5,7 @@
 //! - I1: the pieces of a batch that was taken apart together hold every record once, in order.
 
 use bytes::{Bytes, BytesMut};
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::split::split;
 
 use super::outgoing::Outgoing;
@@ -13,7 +13,7 @@ use super::outgoing::Outgoing;
 /// An entry, or a part of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    pub(crate) entry: EntryKey,
+    pub(crate) entry: EntryId,
     pub(crate) records: u32,
     pub(crate) received_ns: u64,
     /// Bytes of the entry as it is stored.
@@ -61,7 +61,7 @@ impl Piece {
     }
 
     /// The last entry that is complete with it.
-    pub(crate) fn done(&self) -> Option<EntryKey> {
+    pub(crate) fn done(&self) -> Option<EntryId> {
         self.items
             .iter()
             .rev()
@@ -70,7 +70,7 @@ impl Piece {
     }
 
     /// The one entry of which it holds all or a part; `None` where there are several.
-    pub(crate) fn only(&self) -> Option<EntryKey> {
+    pub(crate) fn only(&self) -> Option<EntryId> {
         match self.items.as_slice() {
             [one] => Some(one.entry),
             _ => None,

@@ -4,7 +4,7 @@
 //! - I1: the bytes that are sent are a well-formed request, bit for bit as it was acknowledged.
 
 use bytes::Bytes;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
 use gophership_vault::entry::{Encoding, EntryState};
@@ -26,7 +26,7 @@ pub(crate) struct ReadyPayload {
 /// # Errors
 ///
 /// The reason for which it cannot be read now; it may be readable later.
-pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Result<Option<StoredEntry>, String> {
+pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryId) -> Result<Option<StoredEntry>, String> {
     if node != vault.identity().node_id {
         return Ok(None);
     }
@@ -47,7 +47,7 @@ pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Result<
 /// # Errors
 ///
 /// As for [`read_entry`].
-pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Result<Option<StoredEntry>, String> {
+pub(crate) async fn read_again(vault: &Vault, entry: EntryId) -> Result<Option<StoredEntry>, String> {
     let vault = vault.clone();
     let found = spawn_blocking(move || read_entry(&vault, entry));
     found.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -55,11 +55,11 @@ pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Result<Option<
 
 /// Decoder of deferred entries. Its buffers are made at the first one.
 #[derive(Default)]
-pub(crate) struct Readier {
+pub(crate) struct DeferredDecoder {
     inflater: Option<Box<Inflater>>,
 }
 
-impl Readier {
+impl DeferredDecoder {
     /// Decodes an entry into the item of a request.
     ///
     /// # Errors

@@ -16,14 +16,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 use super::limits::{QUICK_FAILURES, STEADY_FAILURES, STEADY_PAUSE, SUSPECT_ROUNDS, SUSPECT_TRIES};
 
 /// An entry that a sink refuses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct RefusedEntry {
-    pub(crate) entry: EntryKey,
+    pub(crate) entry: EntryId,
     pub(crate) records: u64,
     /// The sink's own text.
     pub(crate) why: String,
@@ -49,7 +49,7 @@ struct Suspect {
 /// The suspects of a sink (see the module).
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    suspects: BTreeMap<EntryKey, Suspect>,
+    suspects: BTreeMap<EntryId, Suspect>,
     /// True where an entry was convicted, and no failure proved to be the sink's since. Then the next failure need not
     /// be repeated as often.
     proven: bool,
@@ -97,7 +97,7 @@ impl Suspects {
 
     /// Notes `times` failures of the sink at one entry that was alone; more than one where they were not noted one by
     /// one.
-    pub(super) fn failed_alone(&mut self, entry: EntryKey, times: u32, records: u64, why: String) {
+    pub(super) fn failed_alone(&mut self, entry: EntryId, times: u32, records: u64, why: String) {
         if !self.suspects.contains_key(&entry) {
             self.taken = 0;
         }
@@ -107,7 +107,7 @@ impl Suspects {
     }
 
     /// Notes that an entry could not be read when it was due: it is due again after the next accepted request.
-    pub(super) fn unread(&mut self, entry: EntryKey) {
+    pub(super) fn unread(&mut self, entry: EntryId) {
         if let Some(suspect) = self.suspects.get_mut(&entry) {
             suspect.unread = true;
         }
@@ -133,7 +133,7 @@ impl Suspects {
 
     /// Notes that the sink accepted an entry that was alone. For a suspect this shows that its failures were no proof,
     /// and that those of the others may be none.
-    pub(super) fn cleared(&mut self, entry: EntryKey) {
+    pub(super) fn cleared(&mut self, entry: EntryId) {
         if self.suspects.remove(&entry).is_none() {
             return;
         }
@@ -149,7 +149,7 @@ impl Suspects {
     }
 
     /// Removes an entry from the suspects, if it is among them.
-    pub(super) fn remove(&mut self, entry: EntryKey) -> Option<RefusedEntry> {
+    pub(super) fn remove(&mut self, entry: EntryId) -> Option<RefusedEntry> {
         self.suspects.remove(&entry).map(|suspect| refused(entry, suspect))
     }
 
@@ -159,13 +159,13 @@ impl Suspects {
     }
 
     /// A suspect that is to be tried again: a request was accepted since it failed.
-    pub(super) fn due(&self) -> Option<EntryKey> {
+    pub(super) fn due(&self) -> Option<EntryId> {
         let mut due = self.suspects.iter().filter(|(_, s)| !s.unanswered && !s.unread);
         due.next().map(|(entry, _)| *entry)
     }
 
     /// The suspect with the fewest attempts, for a time when there is nothing else to send.
-    pub(super) fn least_tried(&self) -> Option<(EntryKey, u32)> {
+    pub(super) fn least_tried(&self) -> Option<(EntryId, u32)> {
         let least = self.suspects.iter().min_by_key(|(_, s)| s.failures);
         least.map(|(entry, s)| (*entry, s.failures))
     }
@@ -180,7 +180,7 @@ impl Suspects {
     }
 }
 
-fn refused(entry: EntryKey, suspect: Suspect) -> RefusedEntry {
+fn refused(entry: EntryId, suspect: Suspect) -> RefusedEntry {
     RefusedEntry {
         entry,
         records: suspect.records,

@@ -21,7 +21,7 @@ use super::limits::{
     SENSE_INTERVAL,
 };
 use super::slot::{Seen, WorkerReadings, WorkerSlot};
-use crate::limits::{ADMISSION_WAIT, LIVE_RING_PLACES};
+use crate::limits::{ADMISSION_WAIT, LIVE_RING_SLOTS};
 
 /// Inputs of the sensor beside workers and machine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -133,7 +133,7 @@ pub fn full(sense: Sense, budget_bytes: u64) -> (f64, &'static str) {
         Sense::SchedulerLag => seconds(SCHEDULER_LAG_FULL),
         Sense::PsiMemory => (PSI_MEMORY_FULL_PERCENT, "percent"),
         Sense::PsiIo => (PSI_IO_FULL_PERCENT, "percent"),
-        Sense::LiveRing => (LIVE_RING_PLACES as f64, "entries"),
+        Sense::LiveRing => (LIVE_RING_SLOTS as f64, "entries"),
     }
 }
 

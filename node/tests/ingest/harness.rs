@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use gophership::buffer::{Budget, Rings};
 use gophership::config::Origins;
-use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
+use gophership::ingester::{
+    self, IngestLimits, Port, Protocol, SensesSetup, Snapshot, WatermarkNotify, Worker, WorkerSetup,
+};
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::tls::ServerTls;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
@@ -86,8 +88,11 @@ impl Server {
             release: gophership_vault::Release::AtRetention,
             on_full: gophership_vault::OnFull::Refuse,
         };
-        let bells: Vec<Bell> = (0..settings.shards).map(|_| Bell::default()).collect();
-        let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+        let notifies: Vec<WatermarkNotify> = (0..settings.shards).map(|_| WatermarkNotify::default()).collect();
+        let seams = notifies
+            .iter()
+            .map(|notify| ShardSeam::alone(notify.sender()))
+            .collect();
         let (vault, writers) = Vault::open(dir, &options, epoch, catalogue.ledger(), seams).unwrap();
         let budget = Budget::new(settings.budget, usize::from(settings.shards));
         let (drain, draining) = watch::channel(false);
@@ -103,14 +108,14 @@ impl Server {
         }
         let workers: Vec<Worker> = writers
             .into_iter()
-            .zip(bells)
+            .zip(notifies)
             .enumerate()
-            .map(|(number, (writer, bell))| {
+            .map(|(number, (writer, notify))| {
                 let setup = WorkerSetup {
                     number,
                     core: None,
                     writer,
-                    bell,
+                    notify,
                     budget: Arc::clone(&budget),
                     limits: settings.limits.clone(),
                     senses: SensesSetup {

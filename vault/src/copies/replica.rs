@@ -343,8 +343,8 @@ impl ReplicaSegment {
     }
 }
 
-/// The complete copy that is here. One that is damaged is kept as evidence, and the segment begun anew: its owner still has
-/// it, or nobody would ask for the copy.
+/// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
+/// it, or it would not ask for a copy.
 pub(super) fn complete_copy(
     parts: &CopyStore,
     path: &Path,
@@ -386,8 +386,8 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
     DecodedBlock::decode(frame, bytes.get(FRAME_HEADER + len..)?).ok()
 }
 
-/// The bytes of the frames at the start of a file that are whole and follow each other. What is damaged behind them is
-/// kept as evidence. None of a file whose header is damaged: nothing says whose frames they are.
+/// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
+/// evidence. A file whose header is damaged gives none, since nothing says whose frames they are.
 fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {

@@ -38,7 +38,7 @@ impl Housekeeper {
     pub(crate) fn run(self) {
         let mut tried = Instant::now();
         loop {
-            look_at_disk(&self.parts, self.shards.iter());
+            measure_disk(&self.parts, self.shards.iter());
             if let Err(error) = remove_files(&self.parts) {
                 tracing::warn!(%error, "segment.remove.failed");
                 self.parts.give_up_ballast_if_full();
@@ -65,7 +65,7 @@ impl Housekeeper {
 }
 
 /// Measures the use of the disk, and sets the tier.
-pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
+pub(crate) fn measure_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
     let segments = parts.holdings.totals().stored_bytes;
     let open: u64 = shards.map(|shard| shard.open_bytes()).sum();
     let ballast = parts.ballast.bytes();
@@ -84,7 +84,7 @@ pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
             disk.filesystem_used = fs.f_blocks.saturating_sub(fs.f_bfree) * fs.f_frsize;
             disk.filesystem_size = disk.filesystem_used + fs.f_bavail * fs.f_frsize;
         }
-        Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.look.failed"),
+        Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.measure.failed"),
     }
     parts.counts.own_bytes.store(own, Ordering::Relaxed);
     parts

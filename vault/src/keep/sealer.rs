@@ -194,7 +194,8 @@ impl Sealer {
             self.parts.holdings.set(record.id, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             log_sealed(&record);
-            // The frames for replicas, where the file was cut anew from them. What is left of them is removed at a start.
+            // The frames for replicas, where the file was cut anew from them. What is left of them is removed at a
+            // start.
             if let Err(error) = file_io::remove(&open_path(&self.parts.data, record.id)) {
                 tracing::warn!(segment = %record.id, %error, "segment.frames.leftover");
             }

@@ -24,7 +24,7 @@ use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
 use crate::segment::cutter::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 
 /// One shard, as the sealer sees it.
@@ -126,7 +126,7 @@ impl Unopened {
 pub(crate) struct UsedWal {
     pub(super) path: PathBuf,
     pub(super) file: Arc<File>,
-    pub(super) map: MapWriter,
+    pub(super) map: WalFileWriter,
 }
 
 /// Keeps the wanted number of files ready, used ones first, and removes surplus ones.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::disk_tier::DiskUse;
-use super::housekeeper::look_at_disk;
+use super::housekeeper::measure_disk;
 use super::retention::{OnFull, Release, TrimRules, trim_plan};
 use super::sealer::Sealer;
 use crate::error::VaultError;
@@ -23,8 +23,8 @@ use crate::segment::segment_path;
 impl Sealer {
     /// Trims until nothing is to go any more, or nothing more can.
     pub(super) fn trim_all(&mut self) {
-        let look = |sealer: &Self| look_at_disk(&sealer.parts, sealer.shards.iter().map(|kept| &kept.shared));
-        let mut disk = look(self);
+        let measure = |sealer: &Self| measure_disk(&sealer.parts, sealer.shards.iter().map(|kept| &kept.shared));
+        let mut disk = measure(self);
         let mut held = BTreeSet::new();
         let mut went = false;
         loop {
@@ -40,7 +40,7 @@ impl Sealer {
         }
         if went {
             // This lets ingest go on at once.
-            look(self);
+            measure(self);
         }
     }
 

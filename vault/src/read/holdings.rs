@@ -16,7 +16,7 @@ use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
 
 /// Interval at which a wait for a recovery checks that its result is still wanted.
-const STOP_LOOK: Duration = Duration::from_millis(200);
+const STOP_CHECK: Duration = Duration::from_millis(200);
 
 /// The state of a segment.
 #[derive(Clone)]
@@ -286,7 +286,7 @@ impl Holdings {
             if stop() {
                 return None;
             }
-            let waited = self.changed.wait_timeout(slots, STOP_LOOK);
+            let waited = self.changed.wait_timeout(slots, STOP_CHECK);
             slots = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

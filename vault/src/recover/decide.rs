@@ -22,7 +22,7 @@ use super::report::{HeldFile, SegmentReport, WalReport};
 use super::union::{Difference, Kept, unite};
 use super::unsynced_tail::judge_missing;
 
-/// A file that holds entries, and where it is.
+/// A file that holds entries, and its holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Source {
     pub(super) holder: NodeId,
@@ -32,7 +32,7 @@ pub(super) struct Source {
 /// The work to be done about a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Plan {
-    /// The entries that the segment is cut anew of, in order, and the files that have them.
+    /// The entries from which the segment is cut anew, in order, and the files that have them.
     pub(super) keep: Vec<Kept<Source>>,
     /// Numbers that no file holds, in order: corruption, or an unsynced tail.
     pub(super) holes: Vec<Hole>,
@@ -125,7 +125,7 @@ pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan
     Ok(plan)
 }
 
-/// The files of a report that hold entries, the one that counts first before the others.
+/// The files of a report that hold entries, in the order in which they are preferred.
 fn files(report: &SegmentReport) -> impl Iterator<Item = (Source, &Entries)> {
     let wal = report.wal.iter().map(|wal| (HeldFile::Wal, &wal.entries));
     let cuts = report.cuts.iter().map(|cut| (cut.file, &cut.entries));

@@ -30,7 +30,7 @@ pub(super) enum Verdict {
     Void,
 }
 
-/// Judges all that is damaged in a WAL file. An entry in `keep` is not missing, whichever file has it.
+/// Decides on all damage in a WAL file. An entry in `keep` is not missing, whichever file has it.
 pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Source>]) -> Vec<DamagedRange> {
     let judged = judge_missing(&wal.scan.present, durable, wal.unread());
     let corrupt: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
@@ -64,8 +64,8 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Sourc
     damage
 }
 
-/// The first pages behind the last entry, where the last durable entries are gone. They are a witness: nothing after
-/// them tells where the entries ended.
+/// The first pages behind the last entry, where the last durable entries are gone. They are evidence, since nothing
+/// after them says where the entries ended.
 fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept<Source>]) -> Option<DamagedRange> {
     let last = wal.scan.present.last().map(|(_, last)| *last);
     let tail = corrupt.last().filter(|h| {

@@ -15,12 +15,12 @@ pub struct Durable {
     pub to: Option<EntryNumber>,
     /// True where a mark of the same boot lies in a later segment, so that all of this one was synced.
     pub all: bool,
-    /// Its last number, where the file after it tells it.
+    /// Its last number, where the file after it states that.
     pub end: Option<EntryNumber>,
 }
 
 impl Durable {
-    /// All that this and `other` know of one segment.
+    /// The union of this knowledge of one segment and that of `other`.
     pub fn and(&self, other: &Self) -> Self {
         Self {
             to: self.to.max(other.to),

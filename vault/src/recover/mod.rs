@@ -10,10 +10,10 @@
 //!   `union` (the entries that are kept, and the files that have them), `marks` (the part that was synced),
 //!   `unsynced_tail` (missing numbers: corruption, or never synced), `evidence` (damaged bytes: to quarantine, or never
 //!   synced).
-//! - `held`: the same for several nodes: what each tells a recovery, and the end of the segment by their reports.
-//! - `execute`: does what was decided: quarantine, seal, removal; `recut`: the segment cut anew.
-//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: the files' own word,
-//!   for a new record.
+//! - `held`: reports of several nodes on a segment, and the end of the segment by their reports.
+//! - `execute`: executes the decision: quarantine, seal, removal. `recut`: cuts the segment anew.
+//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
+//!   files alone.
 //!
 //! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *copy* is an entry that the WAL has lost
 //! and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Time between two attempts at an operation with a temporary fault (a full disk, a catalogue without a leader).
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Interval at which a wait checks for the end of the vault.
-const STOP_LOOK: Duration = Duration::from_millis(50);
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// The time that a recovery waits for a temporary fault to pass.
 pub(super) enum Patience<'a> {
@@ -29,7 +29,7 @@ impl Patience<'_> {
         let Self::Until(stopping) = self else { return false };
         let until = Instant::now() + time;
         while Instant::now() < until && !stopping() {
-            thread::sleep(STOP_LOOK);
+            thread::sleep(STOP_CHECK);
         }
         !stopping()
     }

@@ -236,8 +236,8 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
-/// them another time.
+/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not
+/// be read is kept in quarantine: the disk may give them another time.
 fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
     let report = task.report.as_ref().and_then(|report| report.wal.as_ref());

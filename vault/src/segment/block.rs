@@ -42,13 +42,13 @@ pub struct BlockRow {
 }
 
 impl BlockRow {
-    /// True where it is as large as a block grows.
+    /// True where it is as large as a block may grow.
     pub(crate) fn is_full(&self) -> bool {
         self.payload_bytes as usize >= BLOCK_BYTES || self.entries as usize >= BLOCK_ENTRIES_MAX
     }
 }
 
-/// Gathers entries until they make a block.
+/// Collects entries until they make a block.
 pub(crate) struct BlockBuilder {
     headers: Vec<[u8; SEGMENT_ENTRY_HEADER]>,
     plain: Vec<u8>,
@@ -137,7 +137,7 @@ impl BlockBuilder {
         self.next_block
     }
 
-    /// Goes on behind the entries that were added, as block number `next_block`: they are in blocks elsewhere.
+    /// Goes on behind entries that were added and are in blocks elsewhere, as block number `next_block`.
     pub(crate) fn skip(&mut self, next_block: u32) {
         self.headers.clear();
         self.plain.clear();

@@ -27,11 +27,11 @@ use crate::segment::merge::merge;
 use crate::segment::open_path;
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::wal::file::WalFile;
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
-/// How often an idle cutter checks by itself whether there is something to cut.
+/// Interval at which an idle cutter checks for work by itself.
 const IDLE: Duration = Duration::from_secs(1);
 /// Pause after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -53,13 +53,13 @@ pub struct TailFrame<'a> {
     pub last_lsn: Lsn,
 }
 
-/// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
+/// The receiver of a shard's blocks beside its own file. The cutter calls it, and it must not block for long.
 ///
-/// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into full
-/// ones when the segment is complete.
+/// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into
+/// full ones when the segment is complete.
 pub trait BlockSink: Send {
-    /// True where a replica waits for more, so that a block is cut before it is full. Whoever makes it true wakes the
-    /// cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
+    /// True where a replica waits for more, so that a block is cut before it is full. The code that makes it true wakes
+    /// the cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
     fn wants_frame(&self) -> bool;
     /// Notes that a segment begins.
     fn begin(&mut self, header: &SegmentHeader);
@@ -73,7 +73,7 @@ pub trait BlockSink: Send {
 pub(crate) struct CutSegment {
     pub(crate) segment: FinishedSegment,
     pub(crate) wal: Arc<WalFile>,
-    pub(crate) map: MapWriter,
+    pub(crate) map: WalFileWriter,
 }
 
 /// Cuts one shard until it is stopped.
@@ -212,7 +212,7 @@ impl Cutter {
         self.forgotten = self.offset - self.offset % PAGE as usize;
     }
 
-    /// Ends the segment's file. Where its blocks are not full another one takes its place; the frames stay for replicas
+    /// Ends the segment's file. Where its blocks are not full another file replaces it; the frames stay for replicas
     /// that do not have them yet, until the segment is on record as sealed.
     fn finish(&mut self) -> Result<FinishedSegment, VaultError> {
         let file = match self.file.take() {
@@ -229,7 +229,7 @@ impl Cutter {
         Ok(merged)
     }
 
-    /// Cuts a block of what there is. False when there was nothing.
+    /// Cuts a block from the added entries. Returns false when there were none.
     fn cut_block(&mut self) -> Result<bool, VaultError> {
         if self.builder.is_empty() {
             return Ok(false);
@@ -309,12 +309,12 @@ fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEnt
         .get(offset..offset + WAL_ENTRY_HEADER)
         .and_then(|b| <&[u8; WAL_ENTRY_HEADER]>::try_from(b).ok())
         .ok_or_else(damaged)?;
-    let header = WalEntryHeader::decode(raw, wal.seal.tag()).ok_or_else(damaged)?;
+    let header = WalEntryHeader::decode(raw, wal.entry_crc.tag()).ok_or_else(damaged)?;
     let from = offset + WAL_ENTRY_HEADER;
     let payload = bytes
         .get(from..from + header.payload_len as usize)
         .ok_or_else(damaged)?;
-    if wal.seal.crc(raw, std::iter::once(payload)) != header.crc {
+    if wal.entry_crc.crc(raw, std::iter::once(payload)) != header.crc {
         return Err(damaged());
     }
     Ok((header, payload))

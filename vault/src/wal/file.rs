@@ -21,13 +21,13 @@ use rustix::fs::FallocateFlags;
 use uuid::Uuid;
 
 use super::header::{Tenant, WalHeader};
-use crate::entry::{WAL_ENTRY_HEADER, WalSeal};
+use crate::entry::{EntryCrc, WAL_ENTRY_HEADER};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, ShardId};
 use crate::limits::{FILL_BYTES, PAGE};
 use crate::time::now_unix_nano;
-use crate::wal::map::{MapWriter, WalMap};
+use crate::wal::map::{WalFileWriter, WalMap};
 
 /// The properties that all files of one boot share.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub(crate) struct WalPlan {
 pub(crate) struct WalFile {
     pub(crate) header: WalHeader,
     pub(crate) path: PathBuf,
-    pub(crate) seal: WalSeal,
+    pub(crate) entry_crc: EntryCrc,
     /// The descriptor, opened before the first write; syncs go through this one only, or a writeback error could be
     /// missed.
     pub(crate) file: Arc<File>,
@@ -55,7 +55,7 @@ pub(crate) struct WalFile {
 /// A file that is ready to take its first entry.
 pub(crate) struct SpareWal {
     pub(crate) wal: Arc<WalFile>,
-    pub(crate) writer: MapWriter,
+    pub(crate) writer: WalFileWriter,
 }
 
 impl WalFile {
@@ -132,7 +132,7 @@ pub(crate) fn recycle(
     data: &Path,
     old: &Path,
     file: Arc<File>,
-    writer: MapWriter,
+    writer: WalFileWriter,
     id: SegmentId,
     plan: &WalPlan,
 ) -> Result<Option<SpareWal>, VaultError> {
@@ -158,7 +158,7 @@ fn finish(
     path: &Path,
     id: SegmentId,
     plan: &WalPlan,
-) -> Result<(WalHeader, Mapped, MapWriter), VaultError> {
+) -> Result<(WalHeader, Mapped, WalFileWriter), VaultError> {
     let header = new_header(id, plan);
     write_header(&file, &header, tmp)?;
     file_io::sync_data(&file, tmp)?;
@@ -169,7 +169,7 @@ fn finish(
 
 fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>) -> WalFile {
     WalFile {
-        seal: WalSeal::new(header.uuid),
+        entry_crc: EntryCrc::new(header.uuid),
         header,
         path,
         file,

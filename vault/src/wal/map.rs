@@ -4,7 +4,7 @@
 //!
 //! **Invariants**:
 //! - I1: bytes below `published` never change while a [`WalMap`] is shared.
-//! - I2: only the one [`MapWriter`] of a map writes, and only from `published` up.
+//! - I2: only the one [`WalFileWriter`] of a map writes, and only from `published` up.
 //! - I3: the file is preallocated and never truncated while mapped, so no access can fault for want of a block.
 //!
 //! **Not here**: the meaning of the bytes (`wal`); the reason why they are not stored through the map (ADR 0002).
@@ -32,10 +32,10 @@ impl WalMap {
     /// # Errors
     ///
     /// The system refused the map.
-    pub(crate) fn new(file: &Arc<File>, published: usize) -> io::Result<(Arc<Self>, MapWriter)> {
+    pub(crate) fn new(file: &Arc<File>, published: usize) -> io::Result<(Arc<Self>, WalFileWriter)> {
         // SAFETY: the file is in a folder of 0700 that this process has locked, and is never truncated (I3). Its bytes
-        // change under the map only by `MapWriter::write`, from `published` up (I2), where no slice of the map reaches
-        // but the one that `MapWriter::written` returns, which borrows the writer.
+        // change under the map only by `WalFileWriter::write`, from `published` up (I2), where no slice of the map
+        // reaches but the one that `WalFileWriter::written` returns, which borrows the writer.
         let map = unsafe { Mmap::map(&**file)? };
         if published > map.len() {
             return Err(io::Error::new(
@@ -47,7 +47,7 @@ impl WalMap {
             map,
             published: AtomicUsize::new(published),
         });
-        let writer = MapWriter {
+        let writer = WalFileWriter {
             map: Arc::clone(&map),
             file: Arc::clone(file),
         };
@@ -84,12 +84,12 @@ impl WalMap {
 }
 
 /// The writer's side, of which each map has one. It writes to the file with pwrite.
-pub(crate) struct MapWriter {
+pub(crate) struct WalFileWriter {
     map: Arc<WalMap>,
     file: Arc<File>,
 }
 
-impl MapWriter {
+impl WalFileWriter {
     /// Number of bytes that are not published.
     pub(crate) fn free_len(&self) -> usize {
         self.map.map.len() - self.map.published_len()

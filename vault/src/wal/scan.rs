@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::header::{HeaderFault, WalHeader};
-use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal, u32_at};
+use crate::entry::{EntryCrc, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, u32_at};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
 use crate::ids::{EntryNumber, Lsn, SegmentIndex};
@@ -99,7 +99,7 @@ pub(crate) type Visitor<'a> = dyn FnMut(&WalEntryHeader, &[u8]) -> Result<(), Va
 ///
 /// Those of `each`.
 pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visitor<'_>) -> Result<WalScan, VaultError> {
-    let (seal, index) = (WalSeal::new(header.uuid), header.id.index);
+    let (entry_crc, index) = (EntryCrc::new(header.uuid), header.id.index);
     let mut found = WalScan {
         end: PAGE,
         ..WalScan::default()
@@ -108,8 +108,9 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
     let mut expected = EntryNumber::FIRST;
     while found.end + (WAL_ENTRY_HEADER as u64) <= file_end {
         let offset = found.end;
-        let here = read_entry(reader, &seal, index, offset, expected, file_end).map(|entry| (offset, entry));
-        let Some((at, entry)) = here.or_else(|| resync(reader, &seal, index, offset + 8, expected, file_end)) else {
+        let here = read_entry(reader, &entry_crc, index, offset, expected, file_end).map(|entry| (offset, entry));
+        let Some((at, entry)) = here.or_else(|| resync(reader, &entry_crc, index, offset + 8, expected, file_end))
+        else {
             break;
         };
         let number = entry.lsn.number();
@@ -161,7 +162,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
     }
     found.end_is_unread = is_unread(
         reader,
-        &seal,
+        &entry_crc,
         found.end,
         file_end,
         file_end < header.size.saturating_sub(PAGE),
@@ -170,7 +171,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
 }
 
 /// True where `offset`, at which no entry was found, may hold one all the same.
-fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64, is_cut_off: bool) -> bool {
+fn is_unread(reader: &mut DiskReader, entry_crc: &EntryCrc, offset: u64, file_end: u64, is_cut_off: bool) -> bool {
     let body = offset + WAL_ENTRY_HEADER as u64;
     if body > file_end {
         return is_cut_off;
@@ -179,7 +180,7 @@ fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64
         Ok(raw) => <[u8; WAL_ENTRY_HEADER]>::try_from(raw).ok(),
         Err(_) => return true,
     };
-    let Some(header) = header.and_then(|raw| WalEntryHeader::decode(&raw, seal.tag())) else {
+    let Some(header) = header.and_then(|raw| WalEntryHeader::decode(&raw, entry_crc.tag())) else {
         return false;
     };
     if offset + room_for(header.payload_len as usize) as u64 > file_end {
@@ -197,14 +198,14 @@ pub(crate) fn entries_end(len: u64, size: u64) -> u64 {
 /// The valid entry at `offset`, numbered `expected` or later.
 fn read_entry(
     reader: &mut DiskReader,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     index: SegmentIndex,
     offset: u64,
     expected: EntryNumber,
     file_end: u64,
 ) -> Option<WalEntryHeader> {
     let raw: [u8; WAL_ENTRY_HEADER] = reader.get(offset, WAL_ENTRY_HEADER).ok()?.try_into().ok()?;
-    let header = WalEntryHeader::decode(&raw, seal.tag())?;
+    let header = WalEntryHeader::decode(&raw, entry_crc.tag())?;
     let idle = header.meta.state.contains(EntryState::IDLE);
     // A mark before the first entry names the last one of an earlier segment.
     let of_before = idle && header.lsn.index() < index && expected == EntryNumber::FIRST;
@@ -217,13 +218,13 @@ fn read_entry(
     let payload = reader
         .get(offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)
         .ok()?;
-    (seal.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
+    (entry_crc.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
 }
 
 /// The next valid entry or idle mark at or after `from`, numbered `expected` or later, found by its tag.
 pub(crate) fn resync(
     reader: &mut DiskReader,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     index: SegmentIndex,
     from: u64,
     expected: EntryNumber,
@@ -232,10 +233,10 @@ pub(crate) fn resync(
     let mut tag_at = from + TAG_AT;
     while tag_at + 4 <= file_end {
         let page_end = (tag_at - tag_at % PAGE + PAGE).min(file_end);
-        match next_tag(reader, seal.tag(), tag_at, page_end) {
+        match next_tag(reader, entry_crc.tag(), tag_at, page_end) {
             Ok(Some(hit)) => {
                 let offset = hit - TAG_AT;
-                if let Some(header) = read_entry(reader, seal, index, offset, expected, file_end) {
+                if let Some(header) = read_entry(reader, entry_crc, index, offset, expected, file_end) {
                     return Some((offset, header));
                 }
                 tag_at = hit + 8;

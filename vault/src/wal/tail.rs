@@ -108,7 +108,7 @@ impl WalTail {
         while self.next < number && self.has_next(until) {
             let raw = self.reader.get(self.offset, WAL_ENTRY_HEADER).ok();
             let raw = raw.and_then(|raw| raw.try_into().ok());
-            let Some(header) = raw.and_then(|raw| WalEntryHeader::decode(&raw, self.wal.seal.tag())) else {
+            let Some(header) = raw.and_then(|raw| WalEntryHeader::decode(&raw, self.wal.entry_crc.tag())) else {
                 break;
             };
             if !header.meta.state.contains(EntryState::IDLE) {
@@ -128,7 +128,7 @@ impl WalTail {
         let index = self.wal.header.id.index;
         let found = resync(
             &mut self.reader,
-            &self.wal.seal,
+            &self.wal.entry_crc,
             index,
             // The bytes there may be whole, and of a later entry.
             from,
@@ -173,14 +173,14 @@ impl WalTail {
             .get(self.offset, WAL_ENTRY_HEADER)?
             .try_into()
             .expect("as many bytes as asked for");
-        let seal = &self.wal.seal;
-        let Some(header) = WalEntryHeader::decode(&raw, seal.tag()) else {
+        let entry_crc = &self.wal.entry_crc;
+        let Some(header) = WalEntryHeader::decode(&raw, entry_crc.tag()) else {
             return Ok(None);
         };
         let payload = self
             .reader
             .get(self.offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)?;
-        if seal.crc(&raw, std::iter::once(payload)) != header.crc {
+        if entry_crc.crc(&raw, std::iter::once(payload)) != header.crc {
             return Ok(None);
         }
         let payload = payload.to_vec();

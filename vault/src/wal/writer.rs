@@ -22,14 +22,14 @@ use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
 use crate::keep::disk_tier::DiskTier;
 use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
 use crate::time::now_unix_nano;
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::watermark::Watermark;
 
 /// The message to the cutter that a file is complete, and which file follows it.
 pub(crate) struct Roll {
     /// The writer's side of the file that is complete; it makes the file writable again once that is recycled.
-    pub(crate) filled: MapWriter,
+    pub(crate) filled: WalFileWriter,
     /// The file that takes entries from now on.
     pub(crate) next: Arc<WalFile>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Roll {
 pub struct ShardWriter {
     shared: Arc<ShardShared>,
     wal: Arc<WalFile>,
-    map: MapWriter,
+    map: WalFileWriter,
     /// Small entries that are not written yet; they follow the published bytes.
     tail: Vec<u8>,
     next: EntryNumber,
@@ -202,8 +202,8 @@ impl ShardWriter {
     /// An entry's header, with its CRC.
     fn must_head(&self, payload: &[u8], lsn: Lsn, durable: Option<Lsn>, meta: &EntryMeta) -> [u8; WAL_ENTRY_HEADER] {
         // Room was made for it, so its length fits.
-        let mut header = WalEntryHeader::encode(payload.len() as u32, lsn, durable, meta, self.wal.seal.tag());
-        let crc = self.wal.seal.crc(&header, std::iter::once(payload));
+        let mut header = WalEntryHeader::encode(payload.len() as u32, lsn, durable, meta, self.wal.entry_crc.tag());
+        let crc = self.wal.entry_crc.crc(&header, std::iter::once(payload));
         header[..4].copy_from_slice(&crc.to_le_bytes());
         header
     }

@@ -63,7 +63,7 @@ fn add(letters: &[DeadLetter]) -> Command {
     }
 }
 
-fn drop_letters(name: &str, letters: &[EntryKey]) -> Command {
+fn drop_letters(name: &str, letters: &[EntryId]) -> Command {
     Command::DropDeadLetters {
         exporter: name.to_owned(),
         letters: letters.to_vec(),

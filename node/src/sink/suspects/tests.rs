@@ -4,7 +4,7 @@ use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 
 use super::*;
 
-fn entry(number: u32) -> EntryKey {
+fn entry(number: u32) -> EntryId {
     let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
     (NodeId::FIRST, ShardId::new(0), lsn)
 }

@@ -56,15 +56,15 @@ fn build() -> Built {
 
 /// The file of [`build`] behind a mark that bears the last entry of an earlier segment.
 fn build_behind(before: Option<Lsn>) -> Built {
-    let seal = WalSeal::new(header().uuid);
+    let entry_crc = EntryCrc::new(header().uuid);
     let mut bytes = vec![0u8; SIZE];
     let page = header().encode();
     bytes[..page.len()].copy_from_slice(&page);
     bytes[SIZE - page.len()..].copy_from_slice(&page);
     let (mut end, mut starts) = (PAGE as usize, Vec::new());
     let mut put = |lsn: Lsn, durable: Option<Lsn>, state: EntryState, payload: &[u8]| {
-        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn, durable, &meta(state), seal.tag());
-        let crc = seal.crc(&raw, std::iter::once(payload));
+        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn, durable, &meta(state), entry_crc.tag());
+        let crc = entry_crc.crc(&raw, std::iter::once(payload));
         raw[..4].copy_from_slice(&crc.to_le_bytes());
         bytes[end..end + WAL_ENTRY_HEADER].copy_from_slice(&raw);
         bytes[end + WAL_ENTRY_HEADER..][..payload.len()].copy_from_slice(payload);
@@ -180,7 +180,7 @@ fn bytes_behind_the_last_entry_cost_nothing_whatever_they_are() {
     let (_, whole) = scan_file(&file_of(&built.bytes));
     let mut bytes = built.bytes.clone();
     // Bytes of an older use of the file: the same entries under another uuid, and noise that carries the tag.
-    let tag = WalSeal::new(header().uuid).tag().to_le_bytes();
+    let tag = EntryCrc::new(header().uuid).tag().to_le_bytes();
     for at in (built.end..SIZE - PAGE as usize).step_by(8) {
         bytes[at..at + 4].copy_from_slice(&(at as u32).to_le_bytes());
         bytes[at + 4..at + 8].copy_from_slice(&tag);
