@@ -40,7 +40,8 @@ impl Verifies {
     }
 }
 
-/// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the result.
+/// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the
+/// result.
 pub(super) fn verify(
     vault: Vault,
     id: SegmentId,
