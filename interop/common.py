@@ -1,5 +1,5 @@
-"""Code that every test here shares: finding the programs, starting and stopping a node, replaying it, and saying PASS or
-FAIL.
+"""Code that every test here shares: finding the programs, starting and stopping a node, replaying it, and printing PASS
+or FAIL.
 
 Only the standard library is imported, so that a test can ask for the venv (`use_venv`) before it imports anything else.
 Rules: loopback and free ports only; a temporary folder per test; every child is ended by its own process id.
