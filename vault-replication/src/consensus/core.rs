@@ -1,10 +1,14 @@
 //! A node's part of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
 //!
-//! **Owns**: the file, the state in memory that equals it, and the mark. **Invariants.** I1: a promise is given only
-//! when it is durable and in the mark. I2: readers see only durable state. I3: an entry's effect, and the note that it
-//! was applied, are one commit. I4: a catalogue that is behind the mark is refused. I5: a full disk ends nothing: the
-//! operation is tried again until there is room, and meanwhile nothing is answered. I6: after the end nothing more is
-//! read or written.
+//! **Owns**: the file, the state in memory that equals it, and the mark.
+//!
+//! **Invariants**:
+//! - I1: a promise is given only when it is durable and in the mark.
+//! - I2: readers see only durable state.
+//! - I3: an entry's effect, and the note that it was applied, are one commit.
+//! - I4: a catalogue that is behind the mark is refused.
+//! - I5: a full disk ends nothing: the operation is tried again until there is room, and meanwhile nothing is answered.
+//! - I6: after the end nothing more is read or written.
 //!
 //! **Not here**: openraft's traits over it (`log_store.rs`, `state_machine.rs`).
 

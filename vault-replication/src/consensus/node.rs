@@ -1,7 +1,10 @@
 //! One node's part in consensus: openraft over the node's own storage and transport, and the operations that other
 //! files need of a leader.
 //!
-//! **Owns**: openraft's handle and the tasks beside it. **Invariants.** I1: every call into openraft has a time limit.
+//! **Owns**: openraft's handle and the tasks beside it.
+//!
+//! **Invariants**:
+//! - I1: every call into openraft has a time limit.
 //! - I2: a command is reported as refused or accepted only if the log said so; every other result is unknown.
 //!
 //! **Not here**: the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).

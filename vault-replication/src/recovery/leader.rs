@@ -3,9 +3,13 @@
 //! A state machine without a socket, a file or a clock: [`RecoveryLeader::step`] takes an event and returns actions.
 //! Requests without an answer are repeated at each [`LeaderEvent::Retry`].
 //!
-//! **Owns**: the reports, and the list of holders. **Invariants.** I1: nothing is requested before the catalogue has
-//! granted a number, and every request carries it. I2: the end of the segment is decided once. I3: it is sealed only
-//! with as many equal copies as an acknowledgement needs. I4: a leader that learns of a higher number ends.
+//! **Owns**: the reports, and the list of holders.
+//!
+//! **Invariants**:
+//! - I1: nothing is requested before the catalogue has granted a number, and every request carries it.
+//! - I2: the end of the segment is decided once.
+//! - I3: it is sealed only with as many equal copies as an acknowledgement needs.
+//! - I4: a leader that learns of a higher number ends.
 //!
 //! **Not here**: the check of the reports (`decide::recovery_end`); the liveness of nodes; the holders' part.
 

@@ -1,9 +1,13 @@
 //! The replica's end of the tail streams: it takes frames, syncs all that came meanwhile at once, and answers.
 //!
-//! **Owns**: the copies that are open, each with the stream that writes it. **Invariants.** I1: only the newest stream
-//! of a segment's owner writes its copy. I2: what is answered is synced. I3: a copy that a recovery asked for is
-//! closed, and stays closed to its owner. I4: a copy whose write or sync failed is closed; a new stream opens it again
-//! and finds out what is there. I5: the copies that are open are bounded.
+//! **Owns**: the copies that are open, each with the stream that writes it.
+//!
+//! **Invariants**:
+//! - I1: only the newest stream of a segment's owner writes its copy.
+//! - I2: what is answered is synced.
+//! - I3: a copy that a recovery asked for is closed, and stays closed to its owner.
+//! - I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out what is there.
+//! - I5: the copies that are open are bounded.
 //!
 //! **Not here**: the stream itself; what a frame must be (the vault's `ReplicaSegment`).
 

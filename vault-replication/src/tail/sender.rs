@@ -1,14 +1,18 @@
 //! The owner's end of a tail stream: one shard's segments, sent to one replica in the order in which they were written.
 //!
-//! A state machine without a socket, a file or a clock: [`TailSender::step`] is told what happened and says what to do.
-//! Frames are read where they are, from what was just cut or from the owner's disk, so that a replica that is far
-//! behind costs no memory.
+//! A state machine without a socket, a file or a clock: [`TailSender::step`] takes an event and returns actions. Frames
+//! are read at the time of sending, from the block that was just cut or from the owner's disk, so that a replica that
+//! is far behind costs no memory.
 //!
-//! **Owns**: what the replica has of each segment, and what is on its way. **Invariants.** I1: frames of a segment
-//! leave in order, each following what the replica said it has. I2: an answer moves a mark only as far as something was
-//! sent on this stream, or the replica said at its beginning that it has. I3: what is unanswered is bounded. I4: after
-//! a refusal nothing more of that segment is sent. I5: the list of segments is bounded; what falls off it is sealed,
-//! and is repaired by other means.
+//! **Owns**: the replica's position in each segment, and the frames on their way.
+//!
+//! **Invariants**:
+//! - I1: frames of a segment are sent in order, each following the entries that the replica has confirmed or was sent.
+//! - I2: an answer moves a mark only as far as entries were sent on this stream, or were confirmed by the replica at
+//!   the stream's beginning.
+//! - I3: the number of unanswered frames is bounded.
+//! - I4: after a refusal nothing more of that segment is sent.
+//! - I5: the list of segments is bounded; a segment that falls off it is sealed, and is repaired by other means.
 //!
 //! **Not here**: marks and acknowledgements (the vault's `Watermark`); reading and sending.
 
