@@ -73,7 +73,7 @@ impl On {
     }
 }
 
-/// A replica that has so many entries, each in a frame of its own.
+/// The answer of a replica that has `entries` entries, each in a frame of its own.
 fn has_frames(entries: u32) -> TailAnswer {
     TailAnswer::Has(EntryNumber::new(entries).map(|last| Held { last, frames: entries }))
 }
