@@ -1,4 +1,4 @@
-//! What a simulation of several nodes needs of the inside; no part of the crate's interface.
+//! Access to the inside for a simulation of several nodes; no part of the crate's interface.
 //!
 //! - [`disk`]: a look at every file operation that makes something durable, before it is done.
 //! - The rest: what an owner does (its watermark, the frames it sends) without its threads and files, and what stands
@@ -60,7 +60,7 @@ pub mod disk {
 pub struct Entry {
     /// Its place.
     pub lsn: Lsn,
-    /// What is known about it.
+    /// Its description.
     pub meta: EntryMeta,
     /// Its bytes.
     pub payload: Vec<u8>,
@@ -107,7 +107,7 @@ pub fn frame<'a>(
     }
 }
 
-/// What a segment of these entries holds, and the digest over them. Its stored bytes are not known.
+/// The counts of a segment of these entries, and the digest over them. Its stored bytes are not known.
 pub fn content<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> (SegmentStats, [u8; 32]) {
     let mut builder = BlockBuilder::new();
     for entry in entries {

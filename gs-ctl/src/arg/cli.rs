@@ -320,9 +320,9 @@ pub(crate) struct ReplayStart {
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
     /// exporter:NAME (the sink of that exporter, with its TLS and headers), otlp-grpc://HOST:PORT or
-    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT or otlp-https://HOST:PORT[/PATH] (over TLS),
-    /// - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its 4-byte
-    /// big-endian length) or .jsonl, and .zst after any of them
+    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT or otlp-https://HOST:PORT[/PATH] (over
+    /// TLS), - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
+    /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
     /// Payload bytes a second at most, as in 10MiB (1024) or 10MB (1000)

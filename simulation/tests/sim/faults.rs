@@ -42,7 +42,7 @@ pub(crate) struct Timed {
     pub(crate) fault: Fault,
 }
 
-/// What holds for all of a run.
+/// The settings of a whole run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,

@@ -6,8 +6,8 @@
 //! - `faults`: what goes wrong, and when; `load`: the clients.
 //! - `oracle`: the promises; `trace`: what happened; `shrink`: fewer faults that still break a promise.
 //!
-//! `GS_SIM_SEEDS=10000` runs so many seeds, from `GS_SIM_FROM` on; `GS_SIM_SEED=7` runs one and prints its trace.
-//! Seeds that once broke a promise are in `tests/regressions`.
+//! `GS_SIM_SEEDS=10000` runs so many seeds, from `GS_SIM_FROM` on; `GS_SIM_SEED=7` runs one and prints its trace. Seeds
+//! that once broke a promise are in `tests/regressions`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod consensus;
@@ -33,7 +33,7 @@ use world::World;
 /// Seeds that run where nothing else is said.
 const SEEDS: u64 = 200;
 
-/// What a run came to.
+/// The result of a run.
 struct Ran {
     broken: Option<String>,
     hash: [u8; 32],

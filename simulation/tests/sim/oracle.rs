@@ -1,10 +1,11 @@
 //! The oracle: it knows every entry that was ever appended and what was acknowledged, looks at disks and catalogue from
 //! outside, and says which promise is broken.
 //!
-//! **Checks.** When an entry is acknowledged: as many disks have it, synced, as its set asks for, and its segment is not
-//! sealed without it. When a segment is sealed: its content is what was appended (P3), all of it that was acknowledged
-//! (P1), and each holder on record has that content, synced. After each fault: what is acknowledged and not sealed is on
-//! as many disks as the faults leave. At the end: all is sealed, and holders still have what they are listed with.
+//! **Checks.** When an entry is acknowledged: as many disks have it, synced, as its set asks for, and its segment is
+//! not sealed without it. When a segment is sealed: its content is what was appended (P3), all of it that was
+//! acknowledged (P1), and each holder on record has that content, synced. After each fault: what is acknowledged and
+//! not sealed is on as many disks as the faults leave. At the end: all is sealed, and holders still have what they are
+//! listed with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use gophership_vault_replication::limits::TAIL_FRAMES_MAX;
 
 use crate::world::World;
 
-/// What the oracle knows.
+/// The knowledge of the oracle.
 #[derive(Default)]
 pub(crate) struct Oracle {
     /// Every entry that was appended, by its number.
@@ -255,7 +256,7 @@ impl World {
         self.oracle.flipped.extend(id.map(|id| (host, id)));
     }
 
-    /// What is acknowledged and not sealed is on as many disks as the faults leave.
+    /// Checks that acknowledged entries which are not sealed are on as many disks as the faults leave.
     pub(crate) fn judge_disks(&mut self) {
         let unsealed = self
             .oracle
@@ -274,7 +275,7 @@ impl World {
         }
     }
 
-    /// What is under way stays within its bounds.
+    /// Checks that the messages under way stay within their bounds.
     pub(crate) fn judge_bounds(&mut self) {
         let shards = self
             .hosts
@@ -287,7 +288,7 @@ impl World {
         }
     }
 
-    /// What is not sealed although it could be; `None` where all is quiet.
+    /// A segment that is not sealed although it could be; `None` where all is quiet.
     pub(crate) fn unfinished(&self) -> Option<String> {
         let open = self.consensus.head.segments().find_map(|record| match record {
             SegmentRecord::Recovering { open, .. } => Some(format!("{} is being recovered", open.id)),

@@ -1,7 +1,7 @@
 //! The simulated WAL of a host: files that are lists of entries, of which some are synced.
 //!
-//! A power cut keeps what is synced, and of the rest any subset: holes. A file is written by one boot, and never goes on
-//! in another.
+//! A power cut keeps what is synced, and of the rest any subset: holes. A file is written by one boot, and never goes
+//! on in another.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +126,7 @@ impl Wal {
     }
 }
 
-/// What a durable mark says of a segment.
+/// The statement of a durable mark about a segment.
 fn durable_by(mark: Lsn, id: SegmentId) -> Durable {
     Durable {
         to: Some(mark.number()).filter(|_| mark.index() == id.index),

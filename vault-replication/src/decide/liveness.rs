@@ -2,9 +2,12 @@
 //!
 //! Times are readings of one monotonic clock, counted from any moment.
 //!
-//! **Invariants.** I1: a peer that is heard at least once in `dead_after` is alive. I2: a dead peer is alive again only when
-//! it was heard for a while without a gap that would have made it dead, so that one on a bad link stays dead and does not
-//! come and go. I3: a time in which nobody looked is no silence: who was stopped itself declares nobody dead.
+//! **Invariants**:
+//! - I1: a peer that is heard at least once in `dead_after` is alive.
+//! - I2: a dead peer is alive again only when it was heard for a while without a gap that would have made it dead, so
+//!   that one on a bad link stays dead and does not come and go.
+//! - I3: a time in which nobody looked is no silence: who was stopped itself declares nobody dead.
+//!
 //! **Not here**: what is done about a dead owner.
 
 use std::collections::BTreeMap;
@@ -12,7 +15,7 @@ use std::time::Duration;
 
 use gophership_vault::ids::NodeId;
 
-/// What is known of the peers.
+/// The knowledge about the peers.
 #[derive(Debug)]
 pub struct Liveness {
     dead_after: Duration,
@@ -92,7 +95,7 @@ impl Liveness {
         let mut changes = Vec::new();
         for (id, peer) in &mut self.peers {
             match peer {
-                // What was sent meanwhile may still be read.
+                // Messages that were sent meanwhile may still be read.
                 Peer::Alive { heard } if was_stopped => *heard = now.max(*heard),
                 Peer::Alive { heard } if now.saturating_sub(*heard) > self.dead_after => {
                     *peer = Peer::Dead { run: None };

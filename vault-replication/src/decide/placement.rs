@@ -1,8 +1,11 @@
 //! Decides which nodes hold the copies of a segment that is about to be opened.
 //!
-//! **Invariants.** I1: the owner is no peer of its own segment, and every peer is Active and has room. I2: no set has
-//! fewer nodes than an acknowledgement needs copies. I3: copies share a failure domain only where there are too few. I4:
-//! the same nodes give the same set, in whatever order they are listed.
+//! **Invariants**:
+//! - I1: the owner is no peer of its own segment, and every peer is Active and has room.
+//! - I2: no set has fewer nodes than an acknowledgement needs copies.
+//! - I3: copies share a failure domain only where there are too few.
+//! - I4: the same nodes give the same set, in whatever order they are listed.
+//!
 //! **Not here**: who is alive (`liveness`); a set that is on record stays.
 
 use std::cmp::Reverse;
@@ -55,8 +58,8 @@ pub enum Unplaced {
 }
 
 /// Chooses the nodes of a new segment, of which there are `copies` in all where there are so many nodes: those that are
-/// alive before others, then those of another failure domain, then those that hold the least. What is left to choose goes
-/// round with the segment's id. A dead node is named only where there is no other; it catches up when it is back.
+/// alive before others, then those of another failure domain, then those that hold the least. What is left to choose
+/// goes round with the segment's id. A dead node is named only where there is no other; it catches up when it is back.
 ///
 /// # Errors
 /// There are too few nodes for an acknowledgement.

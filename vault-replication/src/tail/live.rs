@@ -1,8 +1,9 @@
-//! What the owner's cutter has just cut of one shard, for the streams to the replicas that keep up.
+//! The frames that the owner's cutter has just cut of one shard, for the streams to replicas that follow closely.
 //!
-//! **Owns** the newest frames, and how far each segment has come. **Invariants.** I1: the frames kept are bounded by bytes;
-//! a replica that needs an older one reads it from the disk. I2: the cutter never waits for a stream. I3: a segment is told
-//! of until its seal is on record and every stream has heard of it.
+//! **Owns**: the newest frames, and how far each segment has come. **Invariants.** I1: the frames kept are bounded by
+//! bytes; a replica that needs an older one reads it from the disk. I2: the cutter never waits for a stream. I3: a
+//! segment is told of until its seal is on record and every stream has heard of it.
+//!
 //! **Not here**: what a replica is sent next (`sender`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,11 +42,11 @@ struct Newest {
 struct Known {
     header: SegmentHeader,
     end: Option<(Option<EntryNumber>, [u8; 32])>,
-    /// Who holds it on record; `None` while it is not sealed.
+    /// Its holders on record; `None` while it is not sealed.
     holders: Option<NodeSet>,
 }
 
-/// How much of a [`LiveTail`] one stream was told.
+/// The position of one stream in a [`LiveTail`].
 #[derive(Default)]
 pub struct Told {
     segments: BTreeMap<SegmentIndex, Stage>,
@@ -103,7 +104,7 @@ impl LiveTail {
         (found.first_lsn == first && found.frame_no == frame_no).then(|| Arc::clone(found))
     }
 
-    /// What a stream to `peer` was not told yet, in the order in which it happened. `is_replica` says of a segment that the
+    /// The events that a stream to `peer` has not seen yet, in their order. `is_replica` says of a segment that the
     /// peer gets its entries.
     pub fn news(&self, told: &mut Told, peer: NodeId, is_replica: impl Fn(SegmentId) -> bool) -> Vec<SenderEvent> {
         let newest = self.newest();

@@ -196,7 +196,8 @@ impl TailSender {
             && self.segments.back().is_some_and(is_up_to_date)
     }
 
-    /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has any.
+    /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has
+    /// any.
     pub fn sent(&self) -> Option<Lsn> {
         self.segments.iter().rev().find_map(|segment| {
             let sent = segment.sent()?;

@@ -1,4 +1,5 @@
-//! What the owner acknowledges: the commit point of the product, over the marks that the owner has of its open segments.
+//! The acknowledgements of the owner: the commit point of the product, over the marks that the owner has of its open
+//! segments.
 
 use std::array;
 
@@ -12,8 +13,8 @@ use super::rules::Rule;
 use super::state::{SEGMENTS, SHARDS, State};
 
 impl Model {
-    /// The product's marks of a segment, as the owner has them. Of a segment that is sealed as it was written all holders
-    /// have everything.
+    /// The product's marks of a segment, as the owner has them. Of a segment that is sealed as it was written all
+    /// holders have everything.
     pub(crate) fn marks_of(&self, s: &State, g: usize) -> SegmentMarks {
         let segment = &s.segments[g];
         let end = segment.wal.end();

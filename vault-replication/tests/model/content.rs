@@ -9,8 +9,8 @@ pub(crate) const REPLICAS: usize = 3;
 /// The owner among the nodes.
 pub(crate) const OWNER: usize = REPLICAS;
 
-/// Entries of one segment: at each number the epoch that wrote the entry, or 0 where there is none. Entries are numbered
-/// from 1. While one epoch writes a segment a number can have one entry only.
+/// Entries of one segment: at each number the epoch that wrote the entry, or 0 where there is none. Entries are
+/// numbered from 1. While one epoch writes a segment a number can have one entry only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub(crate) struct Content(u8);
 

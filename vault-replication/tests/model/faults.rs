@@ -135,8 +135,8 @@ impl Model {
         }
     }
 
-    /// A replica's disk loses the last entry that it had synced. The replica is started again, and its stream begins anew
-    /// with what it has. What was acknowledged before rests on the other copies, as when the node is lost.
+    /// A replica's disk loses the last entry that it had synced. The replica is started again, and its stream begins
+    /// anew with what it has. What was acknowledged before rests on the other copies, as when the node is lost.
     fn forgetting(&self, s: &State, moves: &mut Moves) {
         for g in self.opened(s).filter(|g| self.is_written(s, *g)) {
             let segment = &s.segments[g];

@@ -1,7 +1,7 @@
-//! What must hold in every state.
+//! The properties that must hold in every state.
 //!
-//! - I1 (P1): an acknowledged entry is on a node that is there, and in the content that was sealed.
-//! - I2 (P2, P3): one number of a segment never has two contents in what was acknowledged or sealed.
+//! - I1: (P1): an acknowledged entry is on a node that is there, and in the content that was sealed.
+//! - I2: (P2, P3): one number of a segment never has two contents in what was acknowledged or sealed.
 //! - I3: a holder that a seal lists has what was sealed.
 //! - I4: without another fault everything that was acknowledged can be sealed.
 

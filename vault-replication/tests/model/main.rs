@@ -1,24 +1,23 @@
-//! A checked model of replication: every state that a small cluster can reach, with every fault at every point, is looked
-//! at. An owner has one shard or two, with segments whose replica sets change at a roll; there are three replicas, and
-//! leaders that recover what the owner left.
+//! A checked model of replication: every state that a small cluster can reach, with every fault at every point, is
+//! looked at. An owner has one shard or two, with segments whose replica sets change at a roll; there are three
+//! replicas, and leaders that recover what the owner left.
 //!
-//! In it: frames of one entry or more that are delayed, doubled and reordered; answers that arrive late; power cuts of a
-//! node and of all, which leave any of the owner's unsynced entries and whole frames of a replica; an owner that is killed,
-//! so that what it did not sync is there until the power goes; a node that is lost for good (a wipe is the same: the node
-//! comes back under a new name); a replica whose disk lost what it had synced; a leader that takes a live owner for dead;
-//! a second leader that takes over while the orders of the first are under way; a roll at any time.
-//! Not in it: damaged bytes, the inside of consensus.
+//! In it: frames of one entry or more that are delayed, doubled and reordered; answers that arrive late; power cuts of
+//! a node and of all, which leave any of the owner's unsynced entries and whole frames of a replica; an owner that is
+//! killed, so that what it did not sync is there until the power goes; a node that is lost for good (a wipe is the
+//! same: the node comes back under a new name); a replica whose disk lost what it had synced; a leader that takes a
+//! live owner for dead; a second leader that takes over while the orders of the first are under way; a roll at any
+//! time. Not in it: damaged bytes, the inside of consensus.
 //!
-//! The commit point and the table of segment states are the product's own functions; `product` compares the decision of a
-//! recovery with the product's.
+//! The commit point and the table of segment states are the product's own functions; `product` compares the decision of
+//! a recovery with the product's.
 //!
 //! - `content`, `state`, `bounds`, `rules`: what a state is, how far a search goes, which rules there are.
 //! - `step`; `owner`, `acks`, `replica`, `recovery`, `faults`: what can happen.
 //! - `invariants`: what must hold. `same`: states that are one. `search`: the checker.
 //! - `whole`: with all rules nothing is broken. `mutants`: without any one of them something is.
 //!
-//! `GS_MODEL=full` searches larger bounds; `GS_MODEL=trace` prints what each mutant does wrong, with
-//! `--nocapture`.
+//! `GS_MODEL=full` searches larger bounds; `GS_MODEL=trace` prints what each mutant does wrong, with `--nocapture`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod acks;
@@ -48,7 +47,7 @@ use state::State;
 /// Copies that an acknowledgement needs, the owner's included.
 const ACK_COPIES: usize = 2;
 
-/// What a search is about.
+/// The subject of a search.
 struct Model {
     bounds: Bounds,
     rules: Rules,

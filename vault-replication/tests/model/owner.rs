@@ -1,5 +1,5 @@
-//! The steps of the owner: it appends, syncs, hears answers, rolls, seals, copies to a substitute, and starts anew in the
-//! next epoch. **Not here**: what it acknowledges (`acks`).
+//! The steps of the owner: it appends, syncs, hears answers, rolls, seals, copies to a substitute, and starts anew in
+//! the next epoch. **Not here**: what it acknowledges (`acks`).
 
 use gophership_catalogue::segment::{SegmentState, Step as Command};
 

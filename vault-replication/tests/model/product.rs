@@ -1,4 +1,4 @@
-//! What a recovery of the model decides is what the product decides, by any reports that there can be.
+//! A recovery of the model decides as the product does, by any possible reports.
 
 use gophership_vault::ids::{EntryNumber, Epoch, FileUuid, SegmentId, ShardId};
 use gophership_vault::ledger::OpenRecord;

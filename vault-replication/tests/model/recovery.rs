@@ -15,7 +15,7 @@ impl Model {
         for g in self.opened(s) {
             self.begin(s, g, moves);
             let segment = &s.segments[g];
-            // What is still under way once the segment is sealed is refused by all who hold it, while the rules hold.
+            // Once the segment is sealed, all its holders refuse messages still under way, while the rules hold.
             if segment.record.is_pending() || !self.numbers_protect() {
                 for k in 0..usize::from(segment.number) {
                     match segment.recoveries[k].chosen {
@@ -151,8 +151,8 @@ impl Model {
         }
     }
 
-    /// What a recovery may seal, by the reports that it has. `None` where they are too few, or two of them differ. With all
-    /// rules it is the product's decision (`product`).
+    /// The seal that a recovery may make, by its reports. `None` where they are too few, or two of them differ. With
+    /// all rules it is the product's decision (`product`).
     pub(crate) fn decide(&self, set: Nodes, recovery: &Recovery) -> Option<Content> {
         let reports = &recovery.reports;
         let of_replicas = (0..REPLICAS).filter(|r| reports[*r].is_some()).count();

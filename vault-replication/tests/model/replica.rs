@@ -23,12 +23,13 @@ impl Model {
         }
     }
 
-    /// Takes a frame. A frame that was sent can arrive at any time; one that leaves a gap, or has been taken, is dropped.
-    /// The owner keeps no small frames, so that one that is sent again may end elsewhere.
+    /// Takes a frame. A frame that was sent can arrive at any time; one that leaves a gap, or has been taken, is
+    /// dropped. The owner keeps no small frames, so that one that is sent again may end elsewhere.
     fn take(&self, s: &State, g: usize, r: usize, sent: Content, moves: &mut Moves) {
         let copy = &s.segments[g].copies[r];
         let end = copy.content.end();
-        // Once it has an entry of a newer epoch it refuses frames of an older one; and it takes what follows on what it has.
+        // Once it has an entry of a newer epoch it refuses frames of an older one; and it takes what follows on what it
+        // has.
         let newest = |content: Content| (1..=content.end()).map(|n| content.writer(n)).max().unwrap_or(0);
         let is_older = newest(copy.content) > newest(sent);
         if is_older || (newest(sent) > self.bounds.segments[g].epoch && !copy.content.is_prefix_of(sent)) {

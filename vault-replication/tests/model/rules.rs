@@ -1,5 +1,5 @@
-//! The rules of replication, each of which can be switched off. A rule that is off makes a mutant of the model; a search
-//! that finds nothing wrong with it would show that the rule is not needed, or that the model does not see.
+//! The rules of replication, each of which can be switched off. A rule that is off makes a mutant of the model; a
+//! search that finds nothing wrong with it would show that the rule is not needed, or that the model does not see.
 
 /// A rule of replication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ pub(crate) enum Rule {
     SetReports,
     /// With the owner absent a recovery needs so many reports that no acknowledged entry is in none.
     EnoughReports,
-    /// What is recovered is the union of all reports.
+    /// A recovery keeps the union of all reports.
     UnionOfReports,
     /// A recovery seals only what enough nodes have.
     RecoveryNeedsCopies,

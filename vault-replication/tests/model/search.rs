@@ -15,7 +15,7 @@ use super::step::Step;
 /// States after which a search is given up.
 const STATES_MAX: usize = 60_000_000;
 
-/// What can follow a state.
+/// The successors of a state.
 #[derive(Default)]
 pub(crate) struct Moves(Vec<(State, Step)>);
 
@@ -25,7 +25,7 @@ impl Moves {
     }
 }
 
-/// What a search is to find.
+/// The goal of a search.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sought {
     /// The first state that breaks any invariant.
@@ -43,7 +43,7 @@ impl Sought {
     }
 }
 
-/// What a search found.
+/// The result of a search.
 pub(crate) struct Found {
     pub(crate) states: usize,
     pub(crate) steps: usize,
@@ -56,8 +56,8 @@ struct Reached {
     places: HashMap<u64, u32, Unhashed>,
     /// The state before each, and which of its moves led here.
     parents: Vec<(u32, u16)>,
-    /// The states that follow each without a fault and without a new client, one after the other; `ends` says where each
-    /// one's end.
+    /// The states that follow each without a fault and without a new client, one after the other; `ends` says where
+    /// each one's end.
     next: Vec<u32>,
     ends: Vec<usize>,
     /// All that was acknowledged there is sealed, or can be.

@@ -1,5 +1,5 @@
-//! One state of the model: what is on record, on disks, in the owner's memory and on the wire. Nothing else decides what
-//! can happen next.
+//! One state of the model: what is on record, on disks, in the owner's memory and on the wire. Nothing else decides
+//! what can happen next.
 
 use std::hash::{Hash, Hasher};
 
@@ -80,7 +80,7 @@ impl Copied {
         }
     }
 
-    /// What is left of it when everything behind entry `end` is gone.
+    /// The rest of it without everything behind entry `end`.
     pub(crate) fn cut_to(self, end: u8) -> Self {
         Self {
             promise: self.promise,
@@ -92,9 +92,9 @@ impl Copied {
 /// One leader's recovery of a segment. Its messages may be under way long after another leader has taken over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Recovery {
-    /// What each node reported; the owner's report is its WAL.
+    /// The report of each node; the owner's is its WAL.
     pub(crate) reports: [Option<Content>; REPLICAS + 1],
-    /// What is to be sealed.
+    /// The seal to be made.
     pub(crate) chosen: Option<Content>,
     /// Nodes that have said: I have all of it, synced.
     pub(crate) confirmed: Nodes,
@@ -196,7 +196,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What `node` has of a segment, where the node is there.
+    /// The part of a segment that `node` has, where the node is there.
     pub(crate) fn held(&self, g: usize, node: usize) -> Option<Content> {
         let segment = &self.segments[g];
         let content = segment.copies.get(node).map_or(segment.wal, |copy| copy.content);

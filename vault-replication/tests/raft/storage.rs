@@ -1,4 +1,4 @@
-//! What a node finds on its disk when it starts: an older copy, damage, a file of another storage.
+//! The disk of a node at its start: an older copy, damage, a file of another storage.
 
 use std::fs;
 use std::path::Path;

@@ -73,7 +73,7 @@ pub struct FrameReader {
 /// The source of the frames.
 enum Source {
     /// The file that the segment is cut to, whose blocks are frames.
-    Cut(SegmentReader),
+    Cut(Box<SegmentReader>),
     /// The complete file, whose entries are made into frames anew.
     Made(Box<Maker>),
 }
@@ -137,7 +137,8 @@ impl FrameReader {
         if whole.try_exists().map_err(VaultError::io("look at", &whole))? {
             return Maker::open(SegmentReader::open(&whole, self.id, false)?, self.id).map(Source::Made);
         }
-        SegmentReader::open(&open_path(data, self.id), self.id, false).map(Source::Cut)
+        let open = SegmentReader::open(&open_path(data, self.id), self.id, false)?;
+        Ok(Source::Cut(Box::new(open)))
     }
 }
 

@@ -156,7 +156,10 @@ mod tests {
         }
     }
 
-    fn plain(end: &SegmentEnd) -> (Vec<(u32, u32, u32)>, Vec<(u32, u32, HoleReason)>) {
+    /// The kept ranges with their holders, and the holes.
+    type Plain = (Vec<(u32, u32, u32)>, Vec<(u32, u32, HoleReason)>);
+
+    fn plain(end: &SegmentEnd) -> Plain {
         let keep = end.keep.iter().map(|k| (k.first.get(), k.last.get(), k.holder.get()));
         let holes = end.holes.iter().map(|h| (h.first.get(), h.last.get(), h.reason));
         (keep.collect(), holes.collect())
