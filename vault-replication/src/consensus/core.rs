@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::local::{Store, StoreView, check_marker};
+use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView, check_marker};
 use gophership_catalogue::row::{Row, change_of, row_of};
 use gophership_catalogue::{CatalogueError, Outcome, Request, State, WireError, decide};
 use gophership_vault::Identity;
@@ -30,7 +30,6 @@ use super::wire::{Reader, Writer, read_stored_entry, read_versioned, stored_entr
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 const BOOT: &str = "boot";
-pub(crate) const LAST_APPLIED: &str = "last_applied";
 pub(crate) const MEMBERSHIP: &str = "membership";
 
 /// How far the state is.
@@ -209,6 +208,11 @@ impl Core {
             ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }))
+    }
+
+    /// The path of the catalogue.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The identity of the node.
@@ -435,16 +439,8 @@ impl Core {
                 EntryPayload::Blank | EntryPayload::Membership(_) => None,
             });
         }
-        let last = entries.last().map(|entry| entry.log_id);
-        let mut decided = None;
         let outcomes = self.write(|inner| {
             let mut now = self.applied.borrow().clone();
-            if let Some(outcomes) = decided.take()
-                && now.last >= last
-            {
-                // The commit was called failed, and had taken effect.
-                return Ok(outcomes);
-            }
             let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
             for (entry, command) in entries.iter().zip(&commands) {
                 // An entry that is left out would make this state another than that of the other nodes.
@@ -466,7 +462,6 @@ impl Core {
                     Ok(reply)
                 }));
             }
-            decided = Some(outcomes.clone());
             inner.store.write(|txn| {
                 txn.put_rows(changes.iter().map(row_of))?;
                 keep_applied(txn, &now)
