@@ -33,7 +33,7 @@ pub use open::{check_marker, make_file};
 pub use rebuild::{Rebuilt, rebuild};
 pub use store::{OpenBackend, Store};
 pub use transaction::StoreTransaction;
-pub use view::{LogExtent, StoreView};
+pub use view::{LAST_APPLIED, LogExtent, StoreView};
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {

@@ -13,6 +13,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 use super::store::{CONSENSUS, LOG, STATE, failure};
 use crate::error::CatalogueError;
 
+/// The name under which a replicated state machine keeps the last entry of its log that the state has.
+pub const LAST_APPLIED: &str = "last_applied";
+
 /// The contents of the file as of one commit.
 pub struct StoreView {
     path: PathBuf,
@@ -59,13 +62,13 @@ impl StoreView {
         })
     }
 
-    /// True where a replicated state machine keeps something beside the state.
+    /// Says that the state came through a log, and so is that of several nodes.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
     pub fn is_replicated(&self) -> Result<bool, CatalogueError> {
-        self.of_table(CONSENSUS, false, |table| Ok(table.iter()?.next().is_some()))
+        Ok(self.consensus(LAST_APPLIED)?.is_some())
     }
 
     /// Calls `each` with every row of the state, key and value, in the order of their keys, until it fails.

@@ -5,7 +5,7 @@
 //!
 //! **Invariants**:
 //! - I1: it begins once; a repeated call continues an unfinished beginning, or has nothing to do.
-//! - I2: a node that joins begins with nothing.
+//! - I2: a node that joins begins with nothing, and begins no cluster.
 //!
 //! **Not here**: the choice of nodes that join, and their numbers; the later life (`membership.rs`).
 
@@ -43,8 +43,8 @@ impl RaftCatalogue {
     /// Begins a cluster with this node as its only member. A cluster that has begun stays as it is.
     ///
     /// # Errors
-    ///
-    /// It took too long: ask again. Or consensus has ended here.
+    /// The node is none that could be the first: its catalogue is empty. Or it took too long: ask again. Or consensus has
+    /// ended here.
     pub fn initialize(&self, member: Member) -> Result<(), CatalogueError> {
         self.block_on(self.node.initialize(member))
     }
@@ -52,6 +52,16 @@ impl RaftCatalogue {
 
 impl RaftNode {
     async fn initialize(&self, member: Member) -> Result<(), CatalogueError> {
+        let identity = self.core.identity();
+        let mut registered = None;
+        self.core
+            .read(&mut |state| registered = state.node(identity.node_id).map(|n| n.storage_uuid));
+        if registered != Some(identity.storage_uuid) {
+            return Err(CatalogueError::NotFirstNode {
+                path: self.core.path().to_owned(),
+                node: identity.node_id,
+            });
+        }
         let members = BTreeMap::from([(self.id, member)]);
         match self.limited("an initialization", self.raft.initialize(members)).await? {
             // There is a log or a vote: the cluster has begun, or the node is a member of another.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::local::{Store, StoreView, check_marker};
+use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView, check_marker};
 use gophership_catalogue::row::{Row, change_of, row_of};
 use gophership_catalogue::{CatalogueError, Outcome, Request, State, WireError, decide};
 use gophership_vault::Identity;
@@ -36,7 +36,6 @@ use super::wire::{Reader, Writer, read_stored_entry, read_versioned, stored_entr
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 const BOOT: &str = "boot";
-pub(crate) const LAST_APPLIED: &str = "last_applied";
 pub(crate) const MEMBERSHIP: &str = "membership";
 
 /// The position of the state: the last entry applied, and the membership.
@@ -215,6 +214,11 @@ impl Core {
             ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }))
+    }
+
+    /// The path of the catalogue.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The identity of the node.
@@ -441,16 +445,8 @@ impl Core {
                 EntryPayload::Blank | EntryPayload::Membership(_) => None,
             });
         }
-        let last = entries.last().map(|entry| entry.log_id);
-        let mut decided = None;
         let outcomes = self.write(|inner| {
             let mut now = self.applied.borrow().clone();
-            if let Some(outcomes) = decided.take()
-                && now.last >= last
-            {
-                // The commit was reported as failed, and had taken effect.
-                return Ok(outcomes);
-            }
             let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
             for (entry, command) in entries.iter().zip(&commands) {
                 // A missing entry would make this state differ from that of the other nodes.
@@ -472,7 +468,6 @@ impl Core {
                     Ok(reply)
                 }));
             }
-            decided = Some(outcomes.clone());
             inner.store.write(|txn| {
                 txn.put_rows(changes.iter().map(row_of))?;
                 keep_applied(txn, &now)

@@ -212,4 +212,25 @@ mod tests {
         }
         assert_eq!(cluster.node(1).status().last, before);
     }
+
+    #[test]
+    fn i3_a_leader_that_hands_over_takes_no_command() {
+        let cluster = Cluster::of_one();
+        let submit = || {
+            let command = gophership_catalogue::Command::ForgetExporter {
+                exporter: "a".to_owned(),
+            };
+            let actor = gophership_catalogue::Actor::Node;
+            let request = Request { actor, command }.encode();
+            let ticket = uuid::Uuid::nil();
+            say_to(&cluster, 2, Message::Submit(Proposal { ticket, request }).encode())
+        };
+        let node = &cluster.node(1).node;
+        node.set_hands_over(true);
+        let before = cluster.node(1).status().last;
+        assert!(matches!(submit(), Answer::NotLeader));
+        assert_eq!(cluster.node(1).status().last, before);
+        node.set_hands_over(false);
+        assert!(matches!(submit(), Answer::Submitted));
+    }
 }

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gophership_catalogue::CatalogueError;
 use gophership_catalogue::limits::ROW_BYTES_MAX;
-use gophership_catalogue::local::StoreView;
+use gophership_catalogue::local::{LAST_APPLIED, StoreView};
 use openraft::SnapshotMeta as Meta;
 
-use super::core::{LAST_APPLIED, MEMBERSHIP, read_kept};
+use super::core::{MEMBERSHIP, read_kept};
 use super::limits::SNAPSHOT_HEAD_BYTES_MAX;
 use super::mark::failed;
 use super::raft_types::SnapshotMeta;
