@@ -19,6 +19,9 @@ use gophership_vault_replication::limits::TAIL_FRAMES_MAX;
 
 use crate::world::World;
 
+/// Copies that an acknowledgement promises.
+const COPIES: usize = 2;
+
 /// What the oracle knows.
 #[derive(Default)]
 pub(crate) struct Oracle {
@@ -67,12 +70,13 @@ impl World {
             let all = self.written(id);
             let last = if index == to.index().get() { to.number().get() } else { all };
             let epoch = self.hosts[host].process.as_ref().and_then(|process| process.epoch);
-            let open = self.hosts[host].wal.0.get(&id).map(|file| file.open);
-            let Some(open) = open.filter(|open| Some(open.epoch) == epoch) else { continue };
+            if self.hosts[host].wal.0.get(&id).is_none_or(|file| Some(file.open.epoch) != epoch) {
+                continue;
+            }
             let before = self.oracle.acked.get(&id).copied().unwrap_or(0);
             for number in before + 1..=last {
                 let copies = self.copies(id, number);
-                let needed = open.replicas.ack_copies() - self.oracle.destroyed.len().min(1);
+                let needed = COPIES - self.oracle.destroyed.len().min(1);
                 if copies.len() < needed {
                     self.fail(format!("{id}:{number} is acknowledged and synced on {copies:?} only"));
                 }
@@ -223,7 +227,7 @@ impl World {
         let unsealed = self.oracle.acked.iter().filter(|(id, _)| !self.oracle.sealed.contains_key(id));
         let unsealed: Vec<(SegmentId, u32)> = unsealed.map(|(id, last)| (*id, *last)).collect();
         for (id, last) in unsealed {
-            let needed = 2 - self.oracle.destroyed.len().min(1);
+            let needed = COPIES - self.oracle.destroyed.len().min(1);
             if let Some(number) = (1..=last).find(|number| self.copies(id, *number).len() < needed) {
                 let copies = self.copies(id, number);
                 self.fail(format!("{id}:{number} was acknowledged, and is synced on {copies:?} only"));

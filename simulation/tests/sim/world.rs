@@ -11,6 +11,7 @@ use gophership_vault_replication::tail::receiver::TailReceiver;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::bug::Bug;
 use crate::consensus::{Answer, Consensus, Submitted, Token};
 use crate::disk::{CrashHere, Disks, SharedDisks};
 use crate::faults::{Fault, Setup, Timed};
@@ -215,6 +216,11 @@ impl World {
         self.broken.get_or_insert(why);
     }
 
+    /// True where this bug is planted.
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.setup.bug == Some(bug)
+    }
+
     /// A uuid that no other has.
     pub(crate) fn uuid(&mut self) -> Uuid {
         self.uuids += 1;
@@ -349,6 +355,10 @@ impl World {
         if self.hosts[host].process.is_some() {
             return;
         }
+        if self.has(Bug::FenceForgotten) {
+            self.disks.borrow().forget_promises(host);
+        }
+        self.hosts[host].wal.rot();
         let Some(store) = self.open_store(host) else {
             return self.at(self.now + 50, Event::Start(host));
         };
@@ -441,6 +451,9 @@ impl World {
                 (at.folder, at.storage, at.registered) = (folder, storage, false);
                 at.node = NodeId::new(u32::MAX - 100 - self.wipes).unwrap();
                 (at.wal, at.state, at.applied) = (Wal::default(), State::default(), 0);
+            }
+            Fault::Flip { host } if self.hosts[host].wal.flip(&mut self.rng) => {
+                self.remember_flip(host, None);
             }
             Fault::Flip { host } => {
                 let flipped = self.disks.borrow_mut().flip_synced(host, &mut self.rng);
