@@ -43,6 +43,14 @@ pub(crate) struct Oracle {
     pub(crate) recovered: u64,
 }
 
+impl Oracle {
+    /// A bit of a host's file of a segment was flipped.
+    pub(crate) fn remember_flip(&mut self, host: usize, id: SegmentId) {
+        self.destroyed.insert(host);
+        self.flipped.insert((host, id));
+    }
+}
+
 impl World {
     /// An entry was appended.
     pub(crate) fn remember(&mut self, id: SegmentId, entry: &Entry) {
@@ -214,12 +222,6 @@ impl World {
         if !damaged {
             self.fail(format!("the copy of {id} on {node} differs, and nothing was damaged there"));
         }
-    }
-
-    /// A bit of a file was flipped.
-    pub(crate) fn remember_flip(&mut self, host: usize, id: Option<SegmentId>) {
-        self.oracle.destroyed.insert(host);
-        self.oracle.flipped.extend(id.map(|id| (host, id)));
     }
 
     /// What is acknowledged and not sealed is on as many disks as the faults leave.

@@ -104,8 +104,8 @@ impl Wal {
         self.0.values_mut().for_each(|file| file.power_cut(rng));
     }
 
-    /// Flips a bit of a synced entry, sometimes; says whether it did.
-    pub(crate) fn flip(&mut self, rng: &mut Rng) -> bool {
+    /// Flips a bit of a synced entry, sometimes; says of which segment.
+    pub(crate) fn flip(&mut self, rng: &mut Rng) -> Option<SegmentId> {
         let files = self.0.values_mut();
         let mut synced: Vec<(&mut WalFile, u32)> = files
             .filter_map(|file| {
@@ -115,11 +115,11 @@ impl Wal {
             })
             .collect();
         if synced.is_empty() || rng.chance(50) {
-            return false;
+            return None;
         }
         let (file, number) = synced.swap_remove(rng.below(synced.len() as u64) as usize);
         file.rotten.insert(number);
-        true
+        Some(file.open.id)
     }
 
     /// A new process reads the files: what is rotten is not an entry any more.

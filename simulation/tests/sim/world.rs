@@ -452,15 +452,15 @@ impl World {
                 at.node = NodeId::new(u32::MAX - 100 - self.wipes).unwrap();
                 (at.wal, at.state, at.applied) = (Wal::default(), State::default(), 0);
             }
-            Fault::Flip { host } if self.hosts[host].wal.flip(&mut self.rng) => {
-                self.remember_flip(host, None);
-            }
             Fault::Flip { host } => {
-                let flipped = self.disks.borrow_mut().flip_synced(host, &mut self.rng);
-                if let Some(path) = flipped {
-                    let id = crate::disk::segment_of(&path);
-                    self.note(format_args!("a bit flips in a file of {id:?}"));
-                    self.remember_flip(host, id);
+                let in_wal = self.hosts[host].wal.flip(&mut self.rng);
+                let flipped = in_wal.or_else(|| {
+                    let path = self.disks.borrow_mut().flip_synced(host, &mut self.rng)?;
+                    crate::disk::segment_of(&path)
+                });
+                if let Some(id) = flipped {
+                    self.note(format_args!("a bit flips in a file of {id} (its WAL: {})", in_wal.is_some()));
+                    self.oracle.remember_flip(host, id);
                 }
             }
             Fault::Disk { host, after, failure } => self.disks.borrow_mut().arm(host, after, failure),
