@@ -57,7 +57,13 @@ impl World {
     /// Submits a command of a host's process.
     pub(crate) fn submit(&mut self, host: usize, token: Token, command: Command) {
         let boot = self.hosts[host].boot;
-        let mut submitted = Submitted { host, boot, token, command, answers: true };
+        let mut submitted = Submitted {
+            host,
+            boot,
+            token,
+            command,
+            answers: true,
+        };
         let unknown = if self.healed { 0 } else { self.setup.unknown_percent };
         let quorum = self.has_majority(host);
         let quick = self.now + 2 + self.rng.below(20);
@@ -89,11 +95,17 @@ impl World {
         let outcome = apply(&mut self.consensus.head, &submitted.command);
         self.consensus.log.push(submitted.command.clone());
         let length = self.consensus.log.len();
-        self.note(format_args!("commit {length} {:?} {:?}: {outcome:?}", submitted.token, submitted.command));
+        self.note(format_args!(
+            "commit {length} {:?} {:?}: {outcome:?}",
+            submitted.token, submitted.command
+        ));
         self.judge_commit(&submitted.command, &outcome);
         if submitted.answers {
             let at = self.now + 1 + self.rng.below(15);
-            self.at(at, Event::Answer(Box::new(submitted), Box::new(Some((outcome, length)))));
+            self.at(
+                at,
+                Event::Answer(Box::new(submitted), Box::new(Some((outcome, length)))),
+            );
         }
         for host in 0..self.hosts.len() {
             let at = self.now + 1 + self.rng.below(60);

@@ -202,7 +202,9 @@ impl Disks {
     /// Removes what a host promised.
     pub(crate) fn forget_promises(&self, host: usize) {
         let promises = files(&self.hosts[host].folder);
-        let promises = promises.iter().filter(|path| path.extension().is_some_and(|end| end == "promise"));
+        let promises = promises
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "promise"));
         promises.for_each(|path| fs::remove_file(path).unwrap());
     }
 

@@ -74,7 +74,9 @@ pub(crate) struct CopyOrder {
 impl World {
     /// A leader looks at what is to be recovered.
     pub(crate) fn lead(&mut self, host: usize) {
-        let Some(process) = self.hosts[host].process.as_mut() else { return };
+        let Some(process) = self.hosts[host].process.as_mut() else {
+            return;
+        };
         process.leads = true;
         self.begin_recoveries(host);
         self.follow_recoveries(host);
@@ -138,7 +140,9 @@ impl World {
         let process = self.hosts[host].process.as_ref().expect("it leads");
         for id in process.recoveries.keys().copied().collect::<Vec<_>>() {
             self.tell_who_lives(host, id);
-            let Some(recovery) = self.recovery(host, id) else { continue };
+            let Some(recovery) = self.recovery(host, id) else {
+                continue;
+            };
             let (number, old) = (recovery.number, self.now - recovery.begun_at > STALE);
             let waits_for_copies = matches!(recovery.engine.waiting(), Waiting::Copies { .. });
             let event = match self.hosts[host].state.segment(id) {
@@ -149,7 +153,9 @@ impl World {
                     LeaderEvent::Superseded
                 }
                 Some(SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. }) => LeaderEvent::Retry,
-                Some(SegmentRecord::Sealed(_)) if self.sealed_by(id) == number && number.is_some() => LeaderEvent::Sealed,
+                Some(SegmentRecord::Sealed(_)) if self.sealed_by(id) == number && number.is_some() => {
+                    LeaderEvent::Sealed
+                }
                 Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
                     LeaderEvent::Superseded
                 }
@@ -168,15 +174,28 @@ impl World {
         let known = self.hosts.iter().enumerate().flat_map(|(other, at)| {
             // Ids of disks that were wiped are nobody's.
             let reached = reached.contains(&other);
-            at.names.iter().map(move |node| (*node, reached && *node == at.node && at.registered))
+            at.names
+                .iter()
+                .map(move |node| (*node, reached && *node == at.node && at.registered))
         });
         let known: Vec<(NodeId, bool)> = known.collect();
         for (node, lives) in known {
-            let Some(process) = self.hosts[host].process.as_mut() else { return };
-            let Some(recovery) = process.recoveries.get_mut(&id) else { return };
+            let Some(process) = self.hosts[host].process.as_mut() else {
+                return;
+            };
+            let Some(recovery) = process.recoveries.get_mut(&id) else {
+                return;
+            };
             let before = recovery.alive.insert(node, lives).unwrap_or(false);
             match (before, lives) {
-                (false, true) => self.lead_step(host, id, LeaderEvent::Alive { node, takes_copies: true }),
+                (false, true) => self.lead_step(
+                    host,
+                    id,
+                    LeaderEvent::Alive {
+                        node,
+                        takes_copies: true,
+                    },
+                ),
                 (true, false) => self.lead_step(host, id, LeaderEvent::Gone(node)),
                 (true, true) | (false, false) => {}
             }
@@ -184,8 +203,12 @@ impl World {
     }
 
     fn lead_step(&mut self, host: usize, id: SegmentId, event: LeaderEvent) {
-        let Some(process) = self.hosts[host].process.as_mut() else { return };
-        let Some(recovery) = process.recoveries.get_mut(&id) else { return };
+        let Some(process) = self.hosts[host].process.as_mut() else {
+            return;
+        };
+        let Some(recovery) = process.recoveries.get_mut(&id) else {
+            return;
+        };
         for action in recovery.engine.step(event) {
             self.lead_act(host, id, action);
         }
@@ -193,7 +216,9 @@ impl World {
 
     fn lead_act(&mut self, host: usize, id: SegmentId, action: LeaderAction) {
         let at_ns = self.wall(host);
-        let Some(recovery) = self.recovery(host, id) else { return };
+        let Some(recovery) = self.recovery(host, id) else {
+            return;
+        };
         let (open, request) = (recovery.open, recovery.request);
         match action {
             LeaderAction::Begin => self.submit(host, Token::Begin(id), Command::BeginRecovery { id, request, at_ns }),
@@ -212,7 +237,11 @@ impl World {
                     sealed_ns: at_ns,
                     holders: ending.holders,
                 };
-                self.submit(host, Token::SealRecovered(id, number), Command::SealRecovered { seal, number });
+                self.submit(
+                    host,
+                    Token::SealRecovered(id, number),
+                    Command::SealRecovered { seal, number },
+                );
             }
             LeaderAction::AddHolder(node, digest) => {
                 self.submit(host, Token::Added, Command::ReplicaAdded { id, node, digest });
@@ -229,13 +258,23 @@ impl World {
     fn ask(&mut self, host: usize, node: NodeId, body: Body) {
         let from = (host, self.hosts[host].boot);
         if let Some(to) = self.host_of(node) {
-            self.send_rpc(Rpc { from, to, node: Some(node), body });
+            self.send_rpc(Rpc {
+                from,
+                to,
+                node: Some(node),
+                body,
+            });
         }
     }
 
     fn reply(&mut self, host: usize, to: (usize, u64), body: Body) {
         let from = (host, self.hosts[host].boot);
-        self.send_rpc(Rpc { from, to: to.0, node: None, body });
+        self.send_rpc(Rpc {
+            from,
+            to: to.0,
+            node: None,
+            body,
+        });
     }
 
     /// A message outside of streams arrived.
@@ -249,12 +288,22 @@ impl World {
             Body::Ask(open, number) => self.asked(to, from, open, number),
             Body::Copy(open, number, end) => {
                 let boot = self.hosts[to].boot;
-                let order = CopyOrder { host: to, boot, leader: from, open, number, end };
+                let order = CopyOrder {
+                    host: to,
+                    boot,
+                    leader: from,
+                    open,
+                    number,
+                    end,
+                };
                 let at = self.now + self.rng.below(40);
                 self.at(at, Event::Copy(Box::new(order)));
             }
             Body::Report(id, number, report) => {
-                if self.recovery(to, id).is_some_and(|recovery| recovery.number == Some(number)) {
+                if self
+                    .recovery(to, id)
+                    .is_some_and(|recovery| recovery.number == Some(number))
+                {
                     self.lead_step(to, id, LeaderEvent::Reported(report));
                     if self.has(Bug::OneReport) {
                         self.invent_reports(to, id);
@@ -264,7 +313,12 @@ impl World {
             Body::Copied(id, number, copy, node) => {
                 if let Some(recovery) = self.recovery(to, id).filter(|recovery| recovery.number == Some(number)) {
                     let lies = self.has(Bug::RecoverWithOneHolder);
-                    let other = recovery.open.replicas.peers().iter().find(|other| lies && *other != node);
+                    let other = recovery
+                        .open
+                        .replicas
+                        .peers()
+                        .iter()
+                        .find(|other| lies && *other != node);
                     self.lead_step(to, id, LeaderEvent::Copied { node, copy });
                     if let Some(node) = other {
                         self.lead_step(to, id, LeaderEvent::Copied { node, copy });
@@ -272,7 +326,10 @@ impl World {
                 }
             }
             Body::Stale(id, number) => {
-                if self.recovery(to, id).is_some_and(|recovery| recovery.number == Some(number)) {
+                if self
+                    .recovery(to, id)
+                    .is_some_and(|recovery| recovery.number == Some(number))
+                {
                     self.lead_step(to, id, LeaderEvent::Superseded);
                 }
             }
@@ -281,7 +338,9 @@ impl World {
 
     /// What [`Bug::OneReport`] does: those who do not answer have nothing.
     fn invent_reports(&mut self, host: usize, id: SegmentId) {
-        let Some(recovery) = self.recovery(host, id) else { return };
+        let Some(recovery) = self.recovery(host, id) else {
+            return;
+        };
         for node in recovery.open.replicas.peers().iter() {
             if self.host_of(node).is_none_or(|other| !self.joined(host, other)) {
                 self.lead_step(host, id, LeaderEvent::Reported(HeldReport::nothing(node)));
@@ -322,7 +381,9 @@ impl World {
             Ok(report) => {
                 let runs: Vec<_> = report.entries.runs().iter().map(|run| (run.first, run.last)).collect();
                 let (durable, damaged) = (report.durable, report.is_damaged);
-                self.note(format_args!("{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged}"));
+                self.note(format_args!(
+                    "{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged}"
+                ));
                 self.reply(host, leader, Body::Report(id, number_asked, report));
             }
             Err(VaultError::StaleRecovery { promised, .. }) => {
@@ -336,7 +397,14 @@ impl World {
 
     /// A holder makes its copy, of what it has and what others give.
     pub(crate) fn make_copy(&mut self, order: CopyOrder) {
-        let CopyOrder { host, leader, open, number, mut end, .. } = order;
+        let CopyOrder {
+            host,
+            leader,
+            open,
+            number,
+            mut end,
+            ..
+        } = order;
         let (id, me) = (open.id, self.hosts[host].node);
         // An owner has its entries in its WAL, and not in a copy.
         let owns = id.node == me;
@@ -356,7 +424,10 @@ impl World {
         let (header, obeyed) = (header_of(&open), self.obeyed(host, id, number));
         let rebuild = |process: &mut Process| {
             let mut fetch = |_, first, _| {
-                let found = fetched.iter().position(|(at, _)| *at == first).expect("all of it was fetched");
+                let found = fetched
+                    .iter()
+                    .position(|(at, _)| *at == first)
+                    .expect("all of it was fetched");
                 Ok(std::mem::take(&mut fetched[found].1))
             };
             process.receiver.rebuild(&header, obeyed, &end, &mut fetch)
@@ -368,7 +439,9 @@ impl World {
                 self.reply(host, leader, Body::Copied(id, number, copy, me));
             }
             Err(VaultError::StaleRecovery { promised, .. }) => {
-                self.note(format_args!("{host} has promised {promised} of {id}, and copies nothing for {number}"));
+                self.note(format_args!(
+                    "{host} has promised {promised} of {id}, and copies nothing for {number}"
+                ));
                 self.reply(host, leader, Body::Stale(id, number));
             }
             Err(_) => self.note(format_args!("{host} cannot copy {id}")),
@@ -396,13 +469,16 @@ impl World {
         let other = self.host_of(from).filter(|other| self.joined(host, *other))?;
         if from == id.node {
             let file = self.hosts[other].wal.0.get(&id)?;
-            let entries = file.entries.range(first.get()..=last.get()).map(|(_, written)| StoredEntry {
-                node: id.node,
-                shard: id.shard,
-                lsn: written.entry.lsn,
-                meta: written.entry.meta,
-                payload: written.entry.payload.clone(),
-            });
+            let entries = file
+                .entries
+                .range(first.get()..=last.get())
+                .map(|(_, written)| StoredEntry {
+                    node: id.node,
+                    shard: id.shard,
+                    lsn: written.entry.lsn,
+                    meta: written.entry.meta,
+                    payload: written.entry.payload.clone(),
+                });
             return Some(entries.collect());
         }
         self.run(other, |process| process.store.entries(id, first, last))?.ok()
@@ -410,15 +486,21 @@ impl World {
 
     /// The catalogue answered a command of a leader.
     pub(crate) fn leader_answered(&mut self, submitted: Submitted, answer: Answer) {
-        let Submitted { host, token, command, .. } = submitted;
+        let Submitted {
+            host, token, command, ..
+        } = submitted;
         if let Some((_, length)) = &answer {
             self.catch_up(host, *length);
         }
         let Some((outcome, _)) = answer else { return };
         match (token, command, outcome) {
             (Token::Begin(id), Command::BeginRecovery { request, .. }, Ok(Reply::Recovering(number))) => {
-                let Some(process) = self.hosts[host].process.as_mut() else { return };
-                let Some(recovery) = process.recoveries.get_mut(&id) else { return };
+                let Some(process) = self.hosts[host].process.as_mut() else {
+                    return;
+                };
+                let Some(recovery) = process.recoveries.get_mut(&id) else {
+                    return;
+                };
                 if recovery.request == request && recovery.number.is_none() {
                     recovery.number = Some(number);
                     self.lead_step(host, id, LeaderEvent::Began(number));
@@ -436,7 +518,8 @@ impl World {
     }
 
     fn is_number(&self, host: usize, id: SegmentId, number: Option<RecoveryNumber>) -> bool {
-        self.recovery(host, id).is_some_and(|recovery| recovery.number == number)
+        self.recovery(host, id)
+            .is_some_and(|recovery| recovery.number == number)
     }
 
     fn refused(&mut self, host: usize, id: SegmentId, refusal: &Refusal) {

@@ -108,7 +108,10 @@ fn no_seed_breaks_a_promise() {
     }
     println!("{count} seeds: {acks} entries acknowledged, {recovered} segments with entries recovered");
     assert!(failed.is_empty(), "promises were broken by seeds {failed:?}");
-    assert!(acks > count && recovered * 10 > count, "the runs do too little to show anything");
+    assert!(
+        acks > count && recovered * 10 > count,
+        "the runs do too little to show anything"
+    );
 }
 
 #[test]
@@ -116,7 +119,10 @@ fn every_planted_bug_is_seen() {
     for bug in Bug::ALL {
         let seen = (0..BUG_SEEDS).find_map(|seed| {
             let (setup, faults) = plan(seed);
-            let setup = Setup { bug: Some(bug), ..setup };
+            let setup = Setup {
+                bug: Some(bug),
+                ..setup
+            };
             Some((seed, run(setup, &faults, false).broken?))
         });
         let (seed, why) = seen.unwrap_or_else(|| panic!("{bug:?} breaks no promise in {BUG_SEEDS} seeds"));
@@ -130,7 +136,17 @@ fn the_same_seed_gives_the_same_trace() {
         let (setup, faults) = plan(seed);
         let [first, second] = [(); 2].map(|()| run(setup, &faults, false));
         assert_eq!(first.hash, second.hash, "seed {seed}");
-        let other = run(Setup { seed: setup.seed + 1, ..setup }, &faults, false);
-        assert_ne!(first.hash, other.hash, "the trace of seed {seed} says nothing of its chance");
+        let other = run(
+            Setup {
+                seed: setup.seed + 1,
+                ..setup
+            },
+            &faults,
+            false,
+        );
+        assert_ne!(
+            first.hash, other.hash,
+            "the trace of seed {seed} says nothing of its chance"
+        );
     }
 }

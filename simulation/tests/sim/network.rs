@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gophership_vault::SegmentHeader;
-use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, LogId, ShardId};
+use gophership_vault::ids::{Epoch, LogId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::testkit::Frame;
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 
@@ -100,7 +100,9 @@ impl World {
 
     /// Hosts that run and that a host reaches both ways, itself among them.
     pub(crate) fn reached(&self, host: usize) -> BTreeSet<usize> {
-        (0..self.hosts.len()).filter(|other| self.joined(host, *other)).collect()
+        (0..self.hosts.len())
+            .filter(|other| self.joined(host, *other))
+            .collect()
     }
 
     /// Makes a stream.
@@ -110,7 +112,10 @@ impl World {
         let link = Link {
             owner: (owner, self.hosts[owner].boot),
             replica: (replica, self.hosts[replica].boot),
-            log: LogId { node: self.hosts[owner].node, shard },
+            log: LogId {
+                node: self.hosts[owner].node,
+                shard,
+            },
             stream,
             up: VecDeque::new(),
             down: VecDeque::new(),
@@ -160,19 +165,29 @@ impl World {
 
     /// Breaks every stream that `which` says.
     pub(crate) fn break_links(&mut self, which: impl Fn(&Link) -> bool) {
-        let broken: Vec<_> = self.network.links.iter().filter(|(_, l)| which(l)).map(|(id, _)| *id).collect();
+        let broken: Vec<_> = self
+            .network
+            .links
+            .iter()
+            .filter(|(_, l)| which(l))
+            .map(|(id, _)| *id)
+            .collect();
         broken.into_iter().for_each(|id| self.break_link(id));
     }
 
     /// The next message of a stream arrives at the replica, or is tried again.
     pub(crate) fn arrive_up(&mut self, id: LinkId) {
-        let Some(link) = self.network.links.get(&id) else { return };
+        let Some(link) = self.network.links.get(&id) else {
+            return;
+        };
         let (owner, replica) = (link.owner.0, link.replica);
         if !self.network.passes(owner, replica.0, self.now) {
             return self.at(self.now + RETRY, Event::Up(id));
         }
         let runs = self.hosts[replica.0].runs(replica.1);
-        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let Some(link) = self.network.links.get_mut(&id) else {
+            return;
+        };
         let (open, message) = (link.replica_open && runs, link.up.pop_front());
         if let Some(message) = message.filter(|_| open) {
             self.replica_takes(id, message);
@@ -181,13 +196,17 @@ impl World {
 
     /// The next message of a stream arrives at the owner, or is tried again.
     pub(crate) fn arrive_down(&mut self, id: LinkId) {
-        let Some(link) = self.network.links.get(&id) else { return };
+        let Some(link) = self.network.links.get(&id) else {
+            return;
+        };
         let (owner, replica) = (link.owner, link.replica.0);
         if !self.network.passes(replica, owner.0, self.now) {
             return self.at(self.now + RETRY, Event::Down(id));
         }
         let runs = self.hosts[owner.0].runs(owner.1);
-        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let Some(link) = self.network.links.get_mut(&id) else {
+            return;
+        };
         let (open, message) = (link.owner_open && runs, link.down.pop_front());
         if let Some(message) = message.filter(|_| open) {
             self.owner_hears(id, message);

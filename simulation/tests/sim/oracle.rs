@@ -71,14 +71,27 @@ impl World {
 
     /// The watermark of a shard moved from one entry to another.
     pub(crate) fn judge_ack(&mut self, host: usize, shard: ShardId, from: Option<Lsn>, to: Option<Lsn>) {
-        let (node, Some(to)) = (self.hosts[host].node, to) else { return };
+        let (node, Some(to)) = (self.hosts[host].node, to) else {
+            return;
+        };
         let first = from.map_or(1, |from| from.index().get());
         for index in first..=to.index().get() {
-            let Some(id) = segment(node, shard, index) else { continue };
+            let Some(id) = segment(node, shard, index) else {
+                continue;
+            };
             let all = self.written(id);
-            let last = if index == to.index().get() { to.number().get() } else { all };
+            let last = if index == to.index().get() {
+                to.number().get()
+            } else {
+                all
+            };
             let epoch = self.hosts[host].process.as_ref().and_then(|process| process.epoch);
-            if self.hosts[host].wal.0.get(&id).is_none_or(|file| Some(file.open.epoch) != epoch) {
+            if self.hosts[host]
+                .wal
+                .0
+                .get(&id)
+                .is_none_or(|file| Some(file.open.epoch) != epoch)
+            {
                 continue;
             }
             let before = self.oracle.acked.get(&id).copied().unwrap_or(0);
@@ -88,8 +101,15 @@ impl World {
                 if copies.len() < needed {
                     self.fail(format!("{id}:{number} is acknowledged and synced on {copies:?} only"));
                 }
-                if self.oracle.sealed.get(&id).is_some_and(|sealed| !sealed.contains(&number)) {
-                    self.fail(format!("{id}:{number} is acknowledged, and the segment was sealed without it"));
+                if self
+                    .oracle
+                    .sealed
+                    .get(&id)
+                    .is_some_and(|sealed| !sealed.contains(&number))
+                {
+                    self.fail(format!(
+                        "{id}:{number} is acknowledged, and the segment was sealed without it"
+                    ));
                 }
                 self.oracle.acks += 1;
             }
@@ -105,7 +125,8 @@ impl World {
         let has = |host: &usize| {
             let at = &self.hosts[*host];
             if at.node == id.node {
-                return at.wal.0.get(&id).is_some_and(|file| file.has_synced(number)) || self.copy_has(*host, id, number);
+                return at.wal.0.get(&id).is_some_and(|file| file.has_synced(number))
+                    || self.copy_has(*host, id, number);
             }
             self.copy_has(*host, id, number)
         };
@@ -116,8 +137,13 @@ impl World {
     fn copy_files(&self, host: usize, id: SegmentId) -> [PathBuf; 2] {
         let SegmentId { node, shard, index } = id;
         let disks = self.disks.borrow();
-        let shard = disks.folder(host).join(format!("segments/{node:010}/{:04}", shard.get()));
-        [shard.join(format!("{index:012}.seg")), shard.join(format!("{index:012}.open"))]
+        let shard = disks
+            .folder(host)
+            .join(format!("segments/{node:010}/{:04}", shard.get()));
+        [
+            shard.join(format!("{index:012}.seg")),
+            shard.join(format!("{index:012}.open")),
+        ]
     }
 
     fn copy_has(&self, host: usize, id: SegmentId, number: u32) -> bool {
@@ -163,18 +189,26 @@ impl World {
                 let [whole, _] = self.copy_files(host, id);
                 entries(&whole, id).ok()
             });
-            found.unwrap_or_default().into_iter().map(|(number, _)| number.get()).collect()
+            found
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(number, _)| number.get())
+                .collect()
         };
         if let Some(phantom) = numbers.iter().find(|number| !written.contains_key(number)) {
             self.fail(format!("{id}:{phantom} is sealed, and nobody wrote it"));
         }
         let (stats, digest) = content(numbers.iter().filter_map(|number| written.get(number)));
         if (digest, stats.entries) != (seal.digest, seal.stats.entries) {
-            self.fail(format!("{id} is sealed with another content than entries {numbers:?}, which were written"));
+            self.fail(format!(
+                "{id} is sealed with another content than entries {numbers:?}, which were written"
+            ));
         }
         let acked = self.oracle.acked.get(&id).copied().unwrap_or(0);
         if let Some(lost) = (1..=acked).find(|number| !numbers.contains(number)) {
-            self.fail(format!("{id}:{lost} was acknowledged, and the segment is sealed without it"));
+            self.fail(format!(
+                "{id}:{lost} was acknowledged, and the segment is sealed without it"
+            ));
         }
         self.note(format_args!("{id} is sealed with {numbers:?} on {:?}", seal.holders));
         self.oracle.sealed.insert(id, numbers);
@@ -211,35 +245,51 @@ impl World {
 
     /// True where the WAL of an owner has what its segment was sealed with, synced.
     fn owner_has(&self, host: usize, id: SegmentId) -> bool {
-        let Some(file) = self.hosts[host].wal.0.get(&id) else { return false };
+        let Some(file) = self.hosts[host].wal.0.get(&id) else {
+            return false;
+        };
         let sealed = &self.oracle.sealed[&id];
         file.entries.len() == sealed.len() && sealed.iter().all(|number| file.has_synced(*number))
     }
 
     /// A sender says that a copy differs. Only damage makes one.
     pub(crate) fn judge_difference(&mut self, id: SegmentId, node: NodeId) {
-        let damaged = self.host_of(node).is_none_or(|host| self.oracle.destroyed.contains(&host));
+        let damaged = self
+            .host_of(node)
+            .is_none_or(|host| self.oracle.destroyed.contains(&host));
         if !damaged {
-            self.fail(format!("the copy of {id} on {node} differs, and nothing was damaged there"));
+            self.fail(format!(
+                "the copy of {id} on {node} differs, and nothing was damaged there"
+            ));
         }
     }
 
     /// What is acknowledged and not sealed is on as many disks as the faults leave.
     pub(crate) fn judge_disks(&mut self) {
-        let unsealed = self.oracle.acked.iter().filter(|(id, _)| !self.oracle.sealed.contains_key(id));
+        let unsealed = self
+            .oracle
+            .acked
+            .iter()
+            .filter(|(id, _)| !self.oracle.sealed.contains_key(id));
         let unsealed: Vec<(SegmentId, u32)> = unsealed.map(|(id, last)| (*id, *last)).collect();
         for (id, last) in unsealed {
             let needed = COPIES - self.oracle.destroyed.len().min(1);
             if let Some(number) = (1..=last).find(|number| self.copies(id, *number).len() < needed) {
                 let copies = self.copies(id, number);
-                self.fail(format!("{id}:{number} was acknowledged, and is synced on {copies:?} only"));
+                self.fail(format!(
+                    "{id}:{number} was acknowledged, and is synced on {copies:?} only"
+                ));
             }
         }
     }
 
     /// What is under way stays within its bounds.
     pub(crate) fn judge_bounds(&mut self) {
-        let shards = self.hosts.iter().filter_map(|host| host.process.as_ref()).flat_map(|process| &process.shards);
+        let shards = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.process.as_ref())
+            .flat_map(|process| &process.shards);
         let unanswered = shards.map(|shard| shard.unanswered()).max().unwrap_or(0);
         if unanswered > TAIL_FRAMES_MAX {
             self.fail(format!("{unanswered} frames are unanswered"));
@@ -258,7 +308,10 @@ impl World {
             }
             SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
         });
-        let down = self.hosts.iter().position(|host| host.process.as_ref().is_none_or(|p| p.epoch.is_none()));
+        let down = self
+            .hosts
+            .iter()
+            .position(|host| host.process.as_ref().is_none_or(|p| p.epoch.is_none()));
         open.or_else(|| down.map(|host| format!("{host} has no epoch")))
     }
 
@@ -277,7 +330,12 @@ impl World {
                 self.fail(format!("no holder of {} has it any more", seal.id));
             }
         }
-        if let Some((id, _)) = self.oracle.acked.iter().find(|(id, _)| !self.oracle.sealed.contains_key(id)) {
+        if let Some((id, _)) = self
+            .oracle
+            .acked
+            .iter()
+            .find(|(id, _)| !self.oracle.sealed.contains_key(id))
+        {
             self.fail(format!("{id} was acknowledged, and is not sealed"));
         }
         let lengths = self.consensus.log.len();

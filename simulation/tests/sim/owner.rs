@@ -101,7 +101,9 @@ impl World {
 
     /// An owner looks at its shards.
     pub(crate) fn owner_tick(&mut self, host: usize) {
-        let Some(process) = &self.hosts[host].process else { return };
+        let Some(process) = &self.hosts[host].process else {
+            return;
+        };
         if process.epoch.is_none() {
             return self.seek_epoch(host);
         }
@@ -125,7 +127,13 @@ impl World {
         let (storage_uuid, registered) = (at.storage, at.registered);
         let (node, boot_uuid) = (at.node, process.boot_uuid);
         if registered {
-            let command = Command::NodeUp { node, storage_uuid, boot_uuid, seen: None, at_ns };
+            let command = Command::NodeUp {
+                node,
+                storage_uuid,
+                boot_uuid,
+                seen: None,
+                at_ns,
+            };
             self.submit(host, Token::NodeUp, command);
         } else {
             self.submit(host, Token::Register, Command::RegisterNode { storage_uuid, at_ns });
@@ -135,14 +143,22 @@ impl World {
     /// The owner has been fenced: it gives its shards up and seeks a new epoch.
     pub(crate) fn renew(&mut self, host: usize) {
         let boot_uuid = self.uuid();
-        let Some(process) = &mut self.hosts[host].process else { return };
+        let Some(process) = &mut self.hosts[host].process else {
+            return;
+        };
         process.epoch = None;
         process.seeks = false;
         process.boot_uuid = boot_uuid;
         process.shards.clear();
         self.note(format_args!("{host} seeks a new epoch"));
         let boot = self.hosts[host].boot;
-        let ours: Vec<_> = self.network.links.iter().filter(|(_, l)| l.owner == (host, boot)).map(|(id, _)| *id).collect();
+        let ours: Vec<_> = self
+            .network
+            .links
+            .iter()
+            .filter(|(_, l)| l.owner == (host, boot))
+            .map(|(id, _)| *id)
+            .collect();
         for link in ours {
             self.close_owner_side(link);
             self.break_link(link);
@@ -173,7 +189,12 @@ impl World {
         at.opening = true;
         at.next = index.checked_next().expect("a run has few segments");
         let id = self.id(host, shard, index);
-        let open = OpenRecord { id, epoch, file_uuid: FileUuid(file), replicas };
+        let open = OpenRecord {
+            id,
+            epoch,
+            file_uuid: FileUuid(file),
+            replicas,
+        };
         self.hosts[host].wal.0.insert(id, WalFile::new(open));
         let token = match &seal {
             Some(seal) => Token::Seal(shard, seal.id.index, Some(index)),
@@ -203,7 +224,10 @@ impl World {
     fn connect_peers(&mut self, host: usize, shard: ShardId) {
         let now = self.now;
         let Some(at) = self.shard(host, shard) else { return };
-        let lonely = at.peers.iter().filter(|(_, peer)| peer.link.is_none() && peer.connects_at <= now);
+        let lonely = at
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.link.is_none() && peer.connects_at <= now);
         let lonely: Vec<NodeId> = lonely.map(|(node, _)| *node).collect();
         for node in lonely {
             let other = self.host_of(node).filter(|other| self.joined(host, *other));
@@ -262,7 +286,16 @@ impl World {
                 let Some(link) = link else { return };
                 let at = self.now + 1 + self.rng.below(6);
                 let boot = self.hosts[host].boot;
-                let read = Read { host, boot, shard, node, link, index, after, frame_no };
+                let read = Read {
+                    host,
+                    boot,
+                    shard,
+                    node,
+                    link,
+                    index,
+                    after,
+                    frame_no,
+                };
                 self.at(at, Event::Read(Box::new(read)));
             }
             SenderAction::Complete { index, digest } => {
@@ -319,27 +352,54 @@ impl World {
 
     /// A frame was read, or cannot be read now.
     pub(crate) fn frame_read(&mut self, read: &Read) {
-        let Read { host, shard, node, link, index, after, frame_no, .. } = *read;
+        let Read {
+            host,
+            shard,
+            node,
+            link,
+            index,
+            after,
+            frame_no,
+            ..
+        } = *read;
         let Some(stream) = self.network.links.get(&link).filter(|l| l.owner_open).map(|l| l.stream) else {
             return;
         };
         let (unread, size) = (self.rng.chance(2), 1 + self.rng.below(4) as usize);
         let id = self.id(host, shard, index);
-        let Some(at) = self.shard(host, shard).filter(|at| at.own.contains_key(&index) || at.peers.contains_key(&node))
+        let Some(at) = self
+            .shard(host, shard)
+            .filter(|at| at.own.contains_key(&index) || at.peers.contains_key(&node))
         else {
             return;
         };
         let (epoch, durable) = (at.epoch, at.mark.durable());
-        let file = self.hosts[host].wal.0.get(&id).filter(|file| !unread && file.open.epoch == epoch);
+        let file = self.hosts[host]
+            .wal
+            .0
+            .get(&id)
+            .filter(|file| !unread && file.open.epoch == epoch);
         let Some(file) = file else {
             return self.step(host, shard, node, SenderEvent::NotRead(stream));
         };
         let from = after.map_or(0, EntryNumber::get);
         let before = file.entries.range(..=from).map(|(_, written)| &written.entry);
-        let entries = file.entries.range(from + 1..).map(|(_, written)| &written.entry).take(size);
+        let entries = file
+            .entries
+            .range(from + 1..)
+            .map(|(_, written)| &written.entry)
+            .take(size);
         let frame = frame(before, entries, frame_no, durable);
         let last = frame.last_lsn.number();
-        self.send_up(link, Up::Frame { id, epoch, frame_no, frame });
+        self.send_up(
+            link,
+            Up::Frame {
+                id,
+                epoch,
+                frame_no,
+                frame,
+            },
+        );
         self.step(host, shard, node, SenderEvent::Sent { stream, index, last });
     }
 
@@ -347,7 +407,9 @@ impl World {
     pub(crate) fn owner_hears(&mut self, link: LinkId, Down { index, answer }: Down) {
         let link = &self.network.links[&link];
         let (host, shard, stream, replica) = (link.owner.0, link.log.shard, link.stream, link.replica.0);
-        let Some(node) = self.peer_of(host, shard, stream, replica) else { return };
+        let Some(node) = self.peer_of(host, shard, stream, replica) else {
+            return;
+        };
         if let TailAnswer::Refused(why) = answer {
             self.note(format_args!("{host}/{shard} hears of {index} from {node}: {why:?}"));
         }
@@ -356,8 +418,15 @@ impl World {
 
     /// The peer of a stream, under the name by which the owner knows it.
     fn peer_of(&self, host: usize, shard: ShardId, stream: StreamId, replica: usize) -> Option<NodeId> {
-        let at = self.hosts[host].process.as_ref()?.shards.get(usize::from(shard.get()))?;
-        let mut known = at.peers.iter().filter(|(node, _)| self.hosts[replica].names.contains(node));
+        let at = self.hosts[host]
+            .process
+            .as_ref()?
+            .shards
+            .get(usize::from(shard.get()))?;
+        let mut known = at
+            .peers
+            .iter()
+            .filter(|(node, _)| self.hosts[replica].names.contains(node));
         let is_its = |peer: &Peer| {
             let link = peer.link.and_then(|link| self.network.links.get(&link));
             link.is_some_and(|link| link.stream == stream)
@@ -371,7 +440,9 @@ impl World {
             return;
         };
         let ((host, boot), shard, stream) = (link.owner, link.log.shard, link.stream);
-        let peer = self.peer_of(host, shard, stream, link.replica.0).filter(|_| self.hosts[host].runs(boot));
+        let peer = self
+            .peer_of(host, shard, stream, link.replica.0)
+            .filter(|_| self.hosts[host].runs(boot));
         self.close_owner_side(id);
         if let Some(node) = peer {
             if let Some(peer) = self.shard(host, shard).and_then(|at| at.peers.get_mut(&node)) {
@@ -451,11 +522,18 @@ impl World {
         };
         at.syncs = false;
         let active = at.active;
-        let unsealed = at.own.iter().filter(|(index, own)| Some(**index) <= active && own.ended.is_none());
+        let unsealed = at
+            .own
+            .iter()
+            .filter(|(index, own)| Some(**index) <= active && own.ended.is_none());
         let indexes: Vec<SegmentIndex> = unsealed.map(|(index, _)| *index).collect();
         for index in indexes {
             let id = self.id(host, shard, index);
-            let file = self.hosts[host].wal.0.get_mut(&id).expect("what is not sealed has a file");
+            let file = self.hosts[host]
+                .wal
+                .0
+                .get_mut(&id)
+                .expect("what is not sealed has a file");
             file.sync();
             let last = file.last();
             let ended = (Some(index) < active).then(|| (last, content(file.all()).1));
@@ -506,7 +584,14 @@ impl World {
         let epoch = own.open.epoch;
         let id = self.id(host, shard, index);
         let stats = content(self.hosts[host].wal.0[&id].all()).0;
-        let seal = SealRecord { id, epoch, stats, digest, sealed_ns, holders };
+        let seal = SealRecord {
+            id,
+            epoch,
+            stats,
+            digest,
+            sealed_ns,
+            holders,
+        };
         if may_open && self.rng.chance(70) {
             self.open_spare(host, shard, Some(seal));
         }
@@ -525,7 +610,10 @@ impl World {
         let Some(active) = at.active else { return };
         let own = &at.own[&active];
         let (age, opened) = (now - own.used_at, own.open);
-        let hopeless = at.own.values().find(|own| now - own.used_at > HOPELESS && own.used_at > 0);
+        let hopeless = at
+            .own
+            .values()
+            .find(|own| now - own.used_at > HOPELESS && own.used_at > 0);
         let hopeless = hopeless.map(|own| own.open.replicas.peers());
         let stuck = at.peers.values().any(|peer| peer.link.is_none()) && age > STUCK;
         let id = self.id(host, shard, active);
@@ -543,7 +631,9 @@ impl World {
 
     /// The catalogue answered a command of the owner.
     pub(crate) fn owner_answered(&mut self, submitted: Submitted, answer: Answer) {
-        let Submitted { host, token, command, .. } = submitted;
+        let Submitted {
+            host, token, command, ..
+        } = submitted;
         if let Some((_, length)) = &answer {
             self.catch_up(host, *length);
         }
@@ -556,8 +646,14 @@ impl World {
                 self.end_seeking(host);
             }
             Token::NodeUp => {
-                let Command::NodeUp { boot_uuid, .. } = command else { return };
-                if self.hosts[host].process.as_ref().is_some_and(|p| p.boot_uuid == boot_uuid && p.epoch.is_none()) {
+                let Command::NodeUp { boot_uuid, .. } = command else {
+                    return;
+                };
+                if self.hosts[host]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.boot_uuid == boot_uuid && p.epoch.is_none())
+                {
                     self.end_seeking(host);
                     if let Some(Ok(Reply::Up(epoch))) = outcome {
                         self.begin_epoch(host, epoch);
@@ -613,7 +709,13 @@ impl World {
             Some(Ok(_)) => {
                 if let (Some(index), Command::Roll { open, .. }) = (opened, command) {
                     at.opening = false;
-                    let own = Own { open, ended: None, holders: NodeSet::EMPTY, sealing: false, used_at: 0 };
+                    let own = Own {
+                        open,
+                        ended: None,
+                        holders: NodeSet::EMPTY,
+                        sealing: false,
+                        used_at: 0,
+                    };
                     at.own.insert(index, own);
                     at.spares.push_back(index);
                 }

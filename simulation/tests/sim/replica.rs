@@ -23,7 +23,12 @@ impl World {
                 self.note(format_args!("{host} begins {id}: {answer:?}"));
                 (id.index, Some(answer))
             }
-            Up::Frame { id, epoch, frame_no, frame } => {
+            Up::Frame {
+                id,
+                epoch,
+                frame_no,
+                frame,
+            } => {
                 let taken = TailFrame {
                     id,
                     epoch,
@@ -38,7 +43,9 @@ impl World {
                 if answer.is_none() {
                     self.sync_soon(host);
                 }
-                let early = self.has(Bug::AnswerBeforeSync).then_some(TailAnswer::Synced(taken.last_lsn.number()));
+                let early = self
+                    .has(Bug::AnswerBeforeSync)
+                    .then_some(TailAnswer::Synced(taken.last_lsn.number()));
                 (id.index, answer.or(early))
             }
             Up::Complete(id, digest) => {
@@ -54,7 +61,9 @@ impl World {
     }
 
     fn sync_soon(&mut self, host: usize) {
-        let Some(process) = &mut self.hosts[host].process else { return };
+        let Some(process) = &mut self.hosts[host].process else {
+            return;
+        };
         if !process.syncs {
             process.syncs = true;
             let boot = self.hosts[host].boot;
@@ -77,7 +86,13 @@ impl World {
                 link.log == id.log() && link.replica == (host, boot) && link.stream == stream && link.replica_open
             });
             if let Some(link) = link.map(|(link, _)| *link) {
-                self.send_down(link, Down { index: id.index, answer });
+                self.send_down(
+                    link,
+                    Down {
+                        index: id.index,
+                        answer,
+                    },
+                );
             }
         }
     }

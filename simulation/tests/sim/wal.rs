@@ -54,7 +54,14 @@ impl WalFile {
     /// Appends an entry.
     pub(crate) fn append(&mut self, entry: Entry, durable: Option<Lsn>) {
         let number = entry.lsn.number().get();
-        self.entries.insert(number, Written { entry, durable, synced: false });
+        self.entries.insert(
+            number,
+            Written {
+                entry,
+                durable,
+                synced: false,
+            },
+        );
     }
 
     /// Syncs all of it.

@@ -123,7 +123,12 @@ impl World {
     /// A world in which these faults will happen.
     pub(crate) fn new(setup: Setup, faults: &[Timed], keeps_text: bool) -> Self {
         let memory = std::path::Path::new("/dev/shm");
-        let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+        let folder = if memory.is_dir() {
+            TempDir::new_in(memory)
+        } else {
+            TempDir::new()
+        }
+        .unwrap();
         let disks = Disks::new(folder.path(), setup.hosts);
         let mut world = Self {
             setup,
@@ -298,7 +303,9 @@ impl World {
                     self.judge_bounds();
                 }
             }
-            Event::OwnSync(host, boot, shard, epoch) if self.hosts[host].runs(boot) => self.own_sync(host, shard, epoch),
+            Event::OwnSync(host, boot, shard, epoch) if self.hosts[host].runs(boot) => {
+                self.own_sync(host, shard, epoch)
+            }
             Event::Read(read) if self.hosts[read.host].runs(read.boot) => self.frame_read(&read),
             Event::Up(link) => self.arrive_up(link),
             Event::Down(link) => self.arrive_down(link),
@@ -408,7 +415,10 @@ impl World {
         at.names.insert(node);
         match self.open_store(host) {
             Some(store) => {
-                let process = self.hosts[host].process.as_mut().expect("it asked for its id, so it runs");
+                let process = self.hosts[host]
+                    .process
+                    .as_mut()
+                    .expect("it asked for its id, so it runs");
                 process.receiver = TailReceiver::new(store.clone());
                 process.store = store;
             }
@@ -459,7 +469,10 @@ impl World {
                     crate::disk::segment_of(&path)
                 });
                 if let Some(id) = flipped {
-                    self.note(format_args!("a bit flips in a file of {id} (its WAL: {})", in_wal.is_some()));
+                    self.note(format_args!(
+                        "a bit flips in a file of {id} (its WAL: {})",
+                        in_wal.is_some()
+                    ));
                     self.oracle.remember_flip(host, id);
                 }
             }

@@ -29,7 +29,7 @@ impl Files {
     }
 }
 
-/// What a node that never fails would hold.
+/// The model: the state of a node that never fails.
 #[derive(Clone, Debug)]
 struct Model {
     vote: Option<Vote>,
@@ -119,7 +119,7 @@ impl Step {
     }
 }
 
-/// What a node is told to do.
+/// An instruction to a node.
 enum Do {
     Nothing,
     Vote(Vote),
