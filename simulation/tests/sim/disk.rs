@@ -199,6 +199,15 @@ impl Disks {
         Some(path)
     }
 
+    /// Removes what a host promised.
+    pub(crate) fn forget_promises(&self, host: usize) {
+        let promises = files(&self.hosts[host].folder);
+        let promises = promises
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "promise"));
+        promises.for_each(|path| fs::remove_file(path).unwrap());
+    }
+
     /// Bytes from the start of a host's file that survive a power cut.
     pub(crate) fn durable(&self, host: usize, path: &Path) -> u64 {
         self.hosts[host].durable(path)

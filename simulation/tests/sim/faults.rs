@@ -1,6 +1,7 @@
 //! The faults of a run and when they happen. All follow from the seed, before the run begins, so that a run can be
 //! repeated with fewer of them.
 
+use crate::bug::Bug;
 use crate::disk::Failure;
 use crate::rng::Rng;
 
@@ -60,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) unknown_percent: u64,
     /// The share of messages outside of streams, in percent, that are lost, and of those that come twice.
     pub(crate) loss_percent: u64,
+    /// A bug in the drivers, which the oracle must see.
+    pub(crate) bug: Option<Bug>,
 }
 
 /// The setup and the faults of a seed, in order of their times.
@@ -76,6 +79,7 @@ pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
         pace_ms: rng.pick(&[(1, 10), (2, 30), (1, 80)]),
         unknown_percent: rng.pick(&[(1, 0), (2, 10), (1, 30)]),
         loss_percent: rng.pick(&[(1, 0), (2, 5), (1, 20)]),
+        bug: None,
     };
     let mut faults = Vec::new();
     // The promises speak of the loss of one copy of a segment.

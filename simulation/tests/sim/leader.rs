@@ -12,6 +12,7 @@ use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, Sto
 use gophership_vault_replication::recovery::leader::{LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
 use uuid::Uuid;
 
+use crate::bug::Bug;
 use crate::consensus::{Answer, Submitted, Token};
 use crate::wal::header_of;
 use crate::world::{Event, Process, World};
@@ -224,6 +225,10 @@ impl World {
             LeaderAction::Ask(node, number) => self.ask(host, node, Body::Ask(open, number)),
             LeaderAction::Copy(node, number, end) => self.ask(host, node, Body::Copy(open, number, end)),
             LeaderAction::Seal(number, ending) => {
+                let number = match self.consensus.head.segment(id) {
+                    Some(SegmentRecord::Recovering { recovery, .. }) if self.has(Bug::NumberIgnored) => recovery.number,
+                    _ => number,
+                };
                 let seal = SealRecord {
                     id,
                     epoch: open.epoch,
@@ -300,14 +305,24 @@ impl World {
                     .is_some_and(|recovery| recovery.number == Some(number))
                 {
                     self.lead_step(to, id, LeaderEvent::Reported(report));
+                    if self.has(Bug::OneReport) {
+                        self.invent_reports(to, id);
+                    }
                 }
             }
             Body::Copied(id, number, copy, node) => {
-                if self
-                    .recovery(to, id)
-                    .is_some_and(|recovery| recovery.number == Some(number))
-                {
+                if let Some(recovery) = self.recovery(to, id).filter(|recovery| recovery.number == Some(number)) {
+                    let lies = self.has(Bug::RecoverWithOneHolder);
+                    let other = recovery
+                        .open
+                        .replicas
+                        .peers()
+                        .iter()
+                        .find(|other| lies && *other != node);
                     self.lead_step(to, id, LeaderEvent::Copied { node, copy });
+                    if let Some(node) = other {
+                        self.lead_step(to, id, LeaderEvent::Copied { node, copy });
+                    }
                 }
             }
             Body::Stale(id, number) => {
@@ -321,9 +336,31 @@ impl World {
         }
     }
 
+    /// What [`Bug::OneReport`] does: those who do not answer have nothing.
+    fn invent_reports(&mut self, host: usize, id: SegmentId) {
+        let Some(recovery) = self.recovery(host, id) else {
+            return;
+        };
+        for node in recovery.open.replicas.peers().iter() {
+            if self.host_of(node).is_none_or(|other| !self.joined(host, other)) {
+                self.lead_step(host, id, LeaderEvent::Reported(HeldReport::nothing(node)));
+            }
+        }
+    }
+
     /// A holder is asked to promise, and to report.
     fn asked(&mut self, host: usize, leader: (usize, u64), open: OpenRecord, number: RecoveryNumber) {
         let (id, node) = (open.id, self.hosts[host].node);
+        if self.has(Bug::FenceIgnored) {
+            let report = if id.node == node {
+                Some(self.hosts[host].wal.report(id, node))
+            } else {
+                self.run(host, |process| process.store.report(id)).and_then(Result::ok)
+            };
+            return report.map_or((), |report| self.reply(host, leader, Body::Report(id, number, report)));
+        }
+        let number_asked = number;
+        let number = self.obeyed(host, id, number);
         let report = if id.node == node {
             // An owner that still writes the segment writes nothing more to it.
             let process = self.hosts[host].process.as_ref().expect("it was asked, so it runs");
@@ -347,7 +384,7 @@ impl World {
                 self.note(format_args!(
                     "{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged}"
                 ));
-                self.reply(host, leader, Body::Report(id, number, report));
+                self.reply(host, leader, Body::Report(id, number_asked, report));
             }
             Err(VaultError::StaleRecovery { promised, .. }) => {
                 self.note(format_args!("{host} has promised {promised} of {id}, not {number}"));
@@ -384,7 +421,7 @@ impl World {
                 kept.holder = NodeId::new(u32::MAX).expect("it is not zero");
             }
         }
-        let header = header_of(&open);
+        let (header, obeyed) = (header_of(&open), self.obeyed(host, id, number));
         let rebuild = |process: &mut Process| {
             let mut fetch = |_, first, _| {
                 let found = fetched
@@ -393,7 +430,7 @@ impl World {
                     .expect("all of it was fetched");
                 Ok(std::mem::take(&mut fetched[found].1))
             };
-            process.receiver.rebuild(&header, number, &end, &mut fetch)
+            process.receiver.rebuild(&header, obeyed, &end, &mut fetch)
         };
         let Some(copied) = self.run(host, rebuild) else { return };
         match copied {
@@ -409,6 +446,15 @@ impl World {
             }
             Err(_) => self.note(format_args!("{host} cannot copy {id}")),
         }
+    }
+
+    /// The number that a holder takes a recovery to have: its own, but for [`Bug::NumberIgnored`].
+    fn obeyed(&mut self, host: usize, id: SegmentId, number: RecoveryNumber) -> RecoveryNumber {
+        if !self.has(Bug::NumberIgnored) {
+            return number;
+        }
+        let promised = self.run(host, |process| process.store.promised(id));
+        promised.and_then(Result::ok).unwrap_or(0).max(number)
     }
 
     /// The entries of a range, from the node that has them, if it can be reached.

@@ -10,6 +10,7 @@
 //! that once broke a promise are in `tests/regressions`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
+mod bug;
 mod consensus;
 mod disk;
 mod faults;
@@ -27,11 +28,15 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bug::Bug;
 use faults::{Setup, Timed, plan};
 use world::World;
 
 /// Seeds that run where nothing else is said.
 const SEEDS: u64 = 200;
+
+/// Seeds in which a planted bug must be seen.
+const BUG_SEEDS: u64 = 400;
 
 /// The result of a run.
 struct Ran {
@@ -107,6 +112,22 @@ fn no_seed_breaks_a_promise() {
         acks > count && recovered * 10 > count,
         "the runs do too little to show anything"
     );
+}
+
+#[test]
+fn every_planted_bug_is_seen() {
+    for bug in Bug::ALL {
+        let seen = (0..BUG_SEEDS).find_map(|seed| {
+            let (setup, faults) = plan(seed);
+            let setup = Setup {
+                bug: Some(bug),
+                ..setup
+            };
+            Some((seed, run(setup, &faults, false).broken?))
+        });
+        let (seed, why) = seen.unwrap_or_else(|| panic!("{bug:?} breaks no promise in {BUG_SEEDS} seeds"));
+        println!("{bug:?}: seed {seed}: {why}");
+    }
 }
 
 #[test]

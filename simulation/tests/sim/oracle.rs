@@ -20,6 +20,9 @@ use gophership_vault_replication::limits::TAIL_FRAMES_MAX;
 
 use crate::world::World;
 
+/// Copies that an acknowledgement promises.
+const COPIES: usize = 2;
+
 /// The knowledge of the oracle.
 #[derive(Default)]
 pub(crate) struct Oracle {
@@ -39,6 +42,14 @@ pub(crate) struct Oracle {
     pub(crate) acks: u64,
     /// Segments that a recovery sealed with entries.
     pub(crate) recovered: u64,
+}
+
+impl Oracle {
+    /// A bit of a host's file of a segment was flipped.
+    pub(crate) fn remember_flip(&mut self, host: usize, id: SegmentId) {
+        self.destroyed.insert(host);
+        self.flipped.insert((host, id));
+    }
 }
 
 impl World {
@@ -76,14 +87,18 @@ impl World {
                 all
             };
             let epoch = self.hosts[host].process.as_ref().and_then(|process| process.epoch);
-            let open = self.hosts[host].wal.0.get(&id).map(|file| file.open);
-            let Some(open) = open.filter(|open| Some(open.epoch) == epoch) else {
+            if self.hosts[host]
+                .wal
+                .0
+                .get(&id)
+                .is_none_or(|file| Some(file.open.epoch) != epoch)
+            {
                 continue;
-            };
+            }
             let before = self.oracle.acked.get(&id).copied().unwrap_or(0);
             for number in before + 1..=last {
                 let copies = self.copies(id, number);
-                let needed = open.replicas.ack_copies() - self.oracle.destroyed.len().min(1);
+                let needed = COPIES - self.oracle.destroyed.len().min(1);
                 if copies.len() < needed {
                     self.fail(format!("{id}:{number} is acknowledged and synced on {copies:?} only"));
                 }
@@ -250,12 +265,6 @@ impl World {
         }
     }
 
-    /// A bit of a file was flipped.
-    pub(crate) fn remember_flip(&mut self, host: usize, id: Option<SegmentId>) {
-        self.oracle.destroyed.insert(host);
-        self.oracle.flipped.extend(id.map(|id| (host, id)));
-    }
-
     /// Checks that acknowledged entries which are not sealed are on as many disks as the faults leave.
     pub(crate) fn judge_disks(&mut self) {
         let unsealed = self
@@ -265,7 +274,7 @@ impl World {
             .filter(|(id, _)| !self.oracle.sealed.contains_key(id));
         let unsealed: Vec<(SegmentId, u32)> = unsealed.map(|(id, last)| (*id, *last)).collect();
         for (id, last) in unsealed {
-            let needed = 2 - self.oracle.destroyed.len().min(1);
+            let needed = COPIES - self.oracle.destroyed.len().min(1);
             if let Some(number) = (1..=last).find(|number| self.copies(id, *number).len() < needed) {
                 let copies = self.copies(id, number);
                 self.fail(format!(

@@ -16,6 +16,7 @@ use gophership_vault::{NodeSet, ReplicaSet, Watermark};
 use gophership_vault_replication::tail::sender::{SenderAction, SenderEvent, TailSender};
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 
+use crate::bug::Bug;
 use crate::consensus::{Answer, Submitted, Token};
 use crate::network::{Down, LinkId, Up};
 use crate::wal::{WalFile, header_of};
@@ -216,7 +217,8 @@ impl World {
                 set = set.with(self.hosts[other].node)?;
             }
         }
-        ReplicaSet::new(set, 2)
+        let copies = if self.has(Bug::AckAtOneCopy) { 1 } else { 2 };
+        ReplicaSet::new(set, copies)
     }
 
     fn connect_peers(&mut self, host: usize, shard: ShardId) {
@@ -303,8 +305,12 @@ impl World {
                 }
             }
             SenderAction::Mark(lsn) => {
+                let by_place = self.has(Bug::MarkOverSets);
                 if let Some(at) = self.shard(host, shard) {
                     at.mark.peer_synced(node, lsn);
+                    if by_place {
+                        mark_by_place(at, node, lsn);
+                    }
                 }
                 self.acknowledge(host, shard);
             }
@@ -480,13 +486,16 @@ impl World {
 
     /// Ends the active segment and goes on in the oldest spare, if there is one.
     pub(crate) fn roll(&mut self, host: usize, shard: ShardId) {
-        let now = self.now;
+        let (now, forgets) = (self.now, self.has(Bug::NextBeforeAll));
         let Some(at) = self.shard(host, shard) else { return };
         let Some(next) = at.spares.pop_front() else { return };
         let before = at.active.replace(next);
         let own = at.own.get_mut(&next).expect("a spare is one of its own");
         own.used_at = now;
         let replicas = own.open.replicas;
+        if forgets {
+            at.mark = watermark(Box::new(|| {}));
+        }
         segment_opened(&at.mark, next, replicas);
         for node in replicas.peers().iter() {
             at.peers.entry(node).or_default();
@@ -557,10 +566,14 @@ impl World {
 
     fn seal_what_can_be(&mut self, host: usize, shard: ShardId) {
         let (node, sealed_ns) = (self.hosts[host].node, self.wall(host));
+        let lies = self.has(Bug::SealWithOneHolder);
         let Some(at) = self.shard(host, shard) else { return };
         let ready = at.own.iter().find_map(|(index, own)| {
             let (last, digest) = own.ended.filter(|_| !own.sealing)?;
-            let holders = own.holders.with(node)?;
+            let mut holders = own.holders.with(node)?;
+            if lies {
+                holders = holders.with(own.open.replicas.peers().iter().next()?)?;
+            }
             let enough = holders.len() >= own.open.replicas.ack_copies() || last.is_none();
             enough.then_some((*index, digest, holders))
         });
@@ -730,6 +743,20 @@ impl World {
         for node in own.open.replicas.peers().iter() {
             let counted = holders.contains(node);
             self.step(host, shard, node, SenderEvent::Sealed { index, counted });
+        }
+    }
+}
+
+/// What [`Bug::MarkOverSets`] does.
+fn mark_by_place(at: &Shard, node: NodeId, lsn: Lsn) {
+    let place = |open: &OpenRecord| open.replicas.peers().iter().position(|peer| peer == node);
+    let Some(place) = at.own.get(&lsn.index()).and_then(|own| place(&own.open)) else {
+        return;
+    };
+    for (index, own) in at.own.range(..lsn.index()) {
+        let last = own.ended.and_then(|(last, _)| last);
+        if let Some((peer, last)) = own.open.replicas.peers().iter().nth(place).zip(last) {
+            at.mark.peer_synced(peer, Lsn::at(*index, last));
         }
     }
 }

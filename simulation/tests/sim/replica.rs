@@ -1,7 +1,9 @@
 //! The driver of the replica's end: the real `TailReceiver` over real files.
 
 use gophership_vault::TailFrame;
+use gophership_vault_replication::tail::TailAnswer;
 
+use crate::bug::Bug;
 use crate::network::{Down, LinkId, Up};
 use crate::world::{Event, World};
 
@@ -41,7 +43,10 @@ impl World {
                 if answer.is_none() {
                     self.sync_soon(host);
                 }
-                (id.index, answer)
+                let early = self
+                    .has(Bug::AnswerBeforeSync)
+                    .then_some(TailAnswer::Synced(taken.last_lsn.number()));
+                (id.index, answer.or(early))
             }
             Up::Complete(id, digest) => {
                 let complete = |process: &mut crate::world::Process| process.receiver.complete(stream, id, digest);

@@ -3,7 +3,7 @@
 //! A power cut keeps what is synced, and of the rest any subset: holes. A file is written by one boot, and never goes
 //! on in another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::{ClusterId, EntryNumber, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
@@ -27,6 +27,9 @@ pub(crate) struct Written {
 pub(crate) struct WalFile {
     pub(crate) open: OpenRecord,
     pub(crate) entries: BTreeMap<u32, Written>,
+    /// Entries in which a bit was flipped: they are there for the process that runs, and for none after it.
+    rotten: BTreeSet<u32>,
+    is_damaged: bool,
     /// The last entry of the segment before, in an idle mark at the start, and whether that is synced.
     before: Option<(Lsn, bool)>,
 }
@@ -37,6 +40,8 @@ impl WalFile {
         Self {
             open,
             entries: BTreeMap::new(),
+            rotten: BTreeSet::new(),
+            is_damaged: false,
             before: None,
         }
     }
@@ -73,7 +78,8 @@ impl WalFile {
 
     /// True where an entry is here and synced.
     pub(crate) fn has_synced(&self, number: u32) -> bool {
-        self.entries.get(&number).is_some_and(|written| written.synced)
+        let written = self.entries.get(&number);
+        written.is_some_and(|written| written.synced) && !self.rotten.contains(&number)
     }
 
     /// The entries, in order.
@@ -105,12 +111,40 @@ impl Wal {
         self.0.values_mut().for_each(|file| file.power_cut(rng));
     }
 
+    /// Flips a bit of a synced entry, sometimes; says of which segment.
+    pub(crate) fn flip(&mut self, rng: &mut Rng) -> Option<SegmentId> {
+        let files = self.0.values_mut();
+        let mut synced: Vec<(&mut WalFile, u32)> = files
+            .filter_map(|file| {
+                let synced: Vec<u32> = file.entries.keys().copied().filter(|n| file.has_synced(*n)).collect();
+                let number = *synced.get(rng.below(synced.len().max(1) as u64) as usize)?;
+                Some((file, number))
+            })
+            .collect();
+        if synced.is_empty() || rng.chance(50) {
+            return None;
+        }
+        let (file, number) = synced.swap_remove(rng.below(synced.len() as u64) as usize);
+        file.rotten.insert(number);
+        Some(file.open.id)
+    }
+
+    /// A new process reads the files: what is rotten is not an entry any more.
+    pub(crate) fn rot(&mut self) {
+        for file in self.0.values_mut().filter(|file| !file.rotten.is_empty()) {
+            file.is_damaged = true;
+            let rotten = std::mem::take(&mut file.rotten);
+            file.entries.retain(|number, _| !rotten.contains(number));
+        }
+    }
+
     /// Reports what is here of a segment, and syncs that. The marks of all files of the boot speak of it.
     pub(crate) fn report(&mut self, id: SegmentId, holder: NodeId) -> HeldReport {
         let mut report = HeldReport::nothing(holder);
         let Some(file) = self.0.get_mut(&id) else { return report };
         file.sync();
         let epoch = file.open.epoch;
+        report.is_damaged = file.is_damaged;
         report.file_uuid = Some(file.open.file_uuid);
         report.entries = file.all().map(|entry| (entry.lsn.number(), entry.crc())).collect();
         let of_boot = |file: &&WalFile| file.open.epoch == epoch && file.open.id.log() == id.log();

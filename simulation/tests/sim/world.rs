@@ -11,6 +11,7 @@ use gophership_vault_replication::tail::receiver::TailReceiver;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::bug::Bug;
 use crate::consensus::{Answer, Consensus, Submitted, Token};
 use crate::disk::{CrashHere, Disks, SharedDisks};
 use crate::faults::{Fault, Setup, Timed};
@@ -220,6 +221,11 @@ impl World {
         self.broken.get_or_insert(why);
     }
 
+    /// True where this bug is planted.
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.setup.bug == Some(bug)
+    }
+
     /// A uuid that no other has.
     pub(crate) fn uuid(&mut self) -> Uuid {
         self.uuids += 1;
@@ -356,6 +362,10 @@ impl World {
         if self.hosts[host].process.is_some() {
             return;
         }
+        if self.has(Bug::FenceForgotten) {
+            self.disks.borrow().forget_promises(host);
+        }
+        self.hosts[host].wal.rot();
         let Some(store) = self.open_store(host) else {
             return self.at(self.now + 50, Event::Start(host));
         };
@@ -453,11 +463,17 @@ impl World {
                 (at.wal, at.state, at.applied) = (Wal::default(), State::default(), 0);
             }
             Fault::Flip { host } => {
-                let flipped = self.disks.borrow_mut().flip_synced(host, &mut self.rng);
-                if let Some(path) = flipped {
-                    let id = crate::disk::segment_of(&path);
-                    self.note(format_args!("a bit flips in a file of {id:?}"));
-                    self.remember_flip(host, id);
+                let in_wal = self.hosts[host].wal.flip(&mut self.rng);
+                let flipped = in_wal.or_else(|| {
+                    let path = self.disks.borrow_mut().flip_synced(host, &mut self.rng)?;
+                    crate::disk::segment_of(&path)
+                });
+                if let Some(id) = flipped {
+                    self.note(format_args!(
+                        "a bit flips in a file of {id} (its WAL: {})",
+                        in_wal.is_some()
+                    ));
+                    self.oracle.remember_flip(host, id);
                 }
             }
             Fault::Disk { host, after, failure } => self.disks.borrow_mut().arm(host, after, failure),
