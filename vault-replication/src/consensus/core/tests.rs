@@ -72,7 +72,7 @@ enum Step {
     /// Cuts off what is applied, but for so many entries.
     Purge(u64),
     /// Gets a snapshot of what a leader has that applied this behind the log.
-    Install(Command),
+    Install(Box<Command>),
 }
 
 impl Step {
@@ -126,12 +126,16 @@ impl Step {
                 let last = id(term, 1, model.next_index());
                 let leader = Files::with(&model.state);
                 let core = leader.open().unwrap();
-                core.apply(&[entry(last, command.clone())]).unwrap();
+                core.apply(&[entry(last, (*command).clone())]).unwrap();
                 let (meta, file) = core.build_snapshot().unwrap();
                 let _outcome = apply(&mut model.state, &command);
                 model.log.clear();
                 (model.purged, model.applied) = (Some(last), Some(last));
-                Do::Install(meta, file, leader)
+                Do::Install {
+                    meta,
+                    file,
+                    _leader: leader,
+                }
             }
         }
     }
@@ -146,7 +150,11 @@ enum Do {
     Apply(Vec<Entry>),
     Purge(LogId),
     /// The files of the leader are there as long as its snapshot is used.
-    Install(SnapshotMeta, SnapshotFile, Files),
+    Install {
+        meta: SnapshotMeta,
+        file: SnapshotFile,
+        _leader: Files,
+    },
 }
 
 impl Do {
@@ -162,7 +170,7 @@ impl Do {
                 Ok(())
             }
             Self::Purge(upto) => core.purge(*upto),
-            Self::Install(meta, file, _) => {
+            Self::Install { meta, file, .. } => {
                 core.install(meta, file)?;
                 core.purge(meta.last_log_id.unwrap())
             }
@@ -215,7 +223,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..4usize).prop_map(Step::Truncate),
         3 => (1..6usize).prop_map(Step::Apply),
         1 => (0..4u64).prop_map(Step::Purge),
-        1 => command().prop_map(Step::Install),
+        1 => command().prop_map(|command| Step::Install(Box::new(command))),
     ]
 }
 
