@@ -1,7 +1,7 @@
 //! When the log is cut, and how much of it: by its entries and by its bytes.
 //!
-//! **Invariants.** I1: nothing is cut that a snapshot does not have. I2: the newest entries stay, as many as fit the limits of
-//! what is kept, so that a follower that was away for a moment needs no snapshot.
+//! **Invariants.** I1: nothing is cut that a snapshot does not have. I2: the newest entries stay, as many as fit the
+//! limits of what is kept, so that a follower that was away for a moment needs no snapshot.
 //! **Not here**: the snapshot's file (`snapshot.rs`).
 
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! openraft's own elections are off: a voter that starts, or was cut off, would depose a leader that is well. Here it
 //! first asks all voters (a *pre-vote*), who answer by what they heard.
 //!
-//! **Invariants.** I1: a voter stands only after a majority of each set of voters, itself included, has heard no leader for
-//! the lease and has no newer entry. I2: an only voter stands at once.
+//! **Invariants.** I1: a voter stands only after a majority of each set of voters, itself included, has heard no
+//! leader for the lease and has no newer entry. I2: an only voter stands at once.
 //! **Not here**: the election itself, which is openraft's.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The file `raft.mark`: the newest promise of a node, beside the catalogue that keeps it.
 //!
-//! **Owns** the file. **Invariants.** I1: a mark that was written is synced. I2: a torn write leaves the mark before it,
-//! of which nobody was told more. I3: after a failed sync nothing more is written.
+//! **Owns** the file. **Invariants.** I1: a mark that was written is synced. I2: a torn write leaves the mark before
+//! it, of which nobody was told more. I3: after a failed sync nothing more is written.
 //! **Not here**: when it is written (`core.rs`). Bytes: `docs/formats.md`.
 
 use std::fs::{self, File, OpenOptions};

@@ -2,9 +2,9 @@
 //!
 //! A node joins as a learner, follows until it has caught up, and then may vote. Every step is asked of the leader.
 //!
-//! **Invariants.** I1: one, three or five vote. I2: who is made a voter has caught up. I3: a leader does not vote itself
-//! out: it hands over first, or the cluster would be without one for an election. I4: nobody joins before the log begins
-//! behind a snapshot (`bootstrap.rs`).
+//! **Invariants.** I1: one, three or five vote. I2: who is made a voter has caught up. I3: a leader does not vote
+//! itself out: it hands over first, or the cluster would be without one for an election. I4: nobody joins before the
+//! log begins behind a snapshot (`bootstrap.rs`).
 //! **Not here**: which nodes should vote; what is known of a node in the catalogue.
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ use super::raft_types::{Member, TypeConfig};
 #[derive(Clone, Debug, Error)]
 pub enum MembershipError {
     /// Another node leads.
-    #[error("this node does not lead the cluster; ask {}", leader.map_or_else(|| "again: nobody leads now".to_owned(), |id| format!("node {id}")))]
+    #[error("this node does not lead the cluster; ask {}", whom(*leader))]
     NotLeader {
         /// The leader, if one is known.
         leader: Option<u64>,
@@ -86,6 +86,10 @@ pub enum MembershipError {
     /// The cluster did not answer; the change may have been made.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+}
+
+fn whom(leader: Option<u64>) -> String {
+    leader.map_or_else(|| "again: nobody leads now".to_owned(), |id| format!("node {id}"))
 }
 
 impl RaftCatalogue {

@@ -1,7 +1,7 @@
 //! The messages of consensus between two nodes, and their answers.
 //!
-//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error. I3: a number of a kind
-//! is never reused.
+//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error. I3: a number of a
+//! kind is never reused.
 //! **Not here**: who sends them when. Bytes: `docs/formats.md`.
 
 use gophership_catalogue::WireError;

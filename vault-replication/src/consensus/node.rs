@@ -1,7 +1,8 @@
-//! One node's part in consensus: openraft over the node's own storage and transport, and what the others say of a leader.
+//! One node's part in consensus: openraft over the node's own storage and transport, and what the others say of a
+//! leader.
 //!
-//! **Owns** openraft's handle and the tasks beside it. **Invariants.** I1: every call into openraft has a time limit. I2:
-//! a command is called refused or taken only if the log said so; all else is unknown.
+//! **Owns** openraft's handle and the tasks beside it. **Invariants.** I1: every call into openraft has a time limit.
+//! I2: a command is called refused or taken only if the log said so; all else is unknown.
 //! **Not here**: when it stands for election (`election.rs`); what it answers to peers (`peer_service.rs`).
 
 use std::future::Future;
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::compaction::LogLimits;
 use super::core::{Core, stopped};
-use super::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_TIMEOUT_BASE};
+use super::limits::{ANSWER_TIMEOUT, APPEND_ENTRIES_MAX, ELECTION_TIMEOUT_FLOOR, SNAPSHOT_TIMEOUT_BASE};
 use super::log_store::LogStore;
 use super::network::{Network, Peer, PeerTransport};
 use super::raft_types::{LogId, Member, Proposal, Raft};
@@ -40,6 +41,19 @@ pub struct RaftConfig {
     pub answer_timeout: Duration,
     /// When the log is cut.
     pub log_limits: LogLimits,
+}
+
+impl RaftConfig {
+    /// The usual times and bounds.
+    pub fn new(path: PathBuf, identity: Identity) -> Self {
+        Self {
+            path,
+            identity,
+            election_floor: ELECTION_TIMEOUT_FLOOR,
+            answer_timeout: ANSWER_TIMEOUT,
+            log_limits: LogLimits::default(),
+        }
+    }
 }
 
 pub(crate) type Metrics = RaftMetrics<u64, Member>;

@@ -1,7 +1,8 @@
 //! What a node does with the messages of its peers.
 //!
-//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes nothing. I2: a snapshot is given
-//! to openraft only when its file is whole. I3: a node that does not lead takes no command.
+//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error
+//! and changes nothing. I2: a snapshot is given to openraft only when its file is whole. I3: a node that does not lead
+//! takes no command.
 //! **Not here**: who sends what when; the transport, which makes sure of the sender.
 
 use std::fs::File;

@@ -1,11 +1,11 @@
 //! The catalogue of a cluster, as everyone above a catalogue uses it.
 //!
-//! A command goes through the leader's log, from whichever node it comes, and is answered by this node's own state once it
-//! is applied there. So what was answered is seen here, and a refusal needs no form on the wire.
+//! A command goes through the leader's log, from whichever node it comes, and is answered by this node's own state
+//! once it is applied there. So what was answered is seen here, and a refusal needs no form on the wire.
 //!
-//! **Invariants.** I1: a command is answered only when its effect is durable and seen here. I2: one that is not answered in
-//! time is unknown, and is never submitted a second time by this node itself. I3: a read after [`Catalogue::catch_up`] shows all
-//! that anybody was answered before.
+//! **Invariants.** I1: a command is answered only when its effect is durable and seen here. I2: one that is not
+//! answered in time is unknown, and is never submitted a second time by this node itself. I3: a read after
+//! [`Catalogue::catch_up`] shows all that anybody was answered before.
 //! **Not here**: what a command does (the catalogue's `apply`).
 
 use std::future::Future;

@@ -1,11 +1,12 @@
 use gophership_catalogue::local::faulty_disk::{Fault, FaultyDisk};
 use gophership_catalogue::testkit::{bytes, command};
-use gophership_catalogue::{Actor, Command, apply};
+use gophership_catalogue::{Actor, Command, Request, apply};
+use openraft::EntryPayload;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::raft_types::Proposal;
 use super::*;
+use crate::consensus::raft_types::Proposal;
 use crate::consensus::testkit::{identity, state_of_one};
 use crate::consensus::wire::tests::id;
 
@@ -131,7 +132,11 @@ impl Step {
                 let _outcome = apply(&mut model.state, &command);
                 model.log.clear();
                 (model.purged, model.applied) = (Some(last), Some(last));
-                Do::Install(meta, file, leader)
+                Do::Install {
+                    meta,
+                    file,
+                    _leader: leader,
+                }
             }
         }
     }
@@ -145,8 +150,12 @@ enum Do {
     Truncate(LogId),
     Apply(Vec<Entry>),
     Purge(LogId),
-    /// The files of the leader are there as long as its snapshot is used.
-    Install(SnapshotMeta, SnapshotFile, Files),
+    Install {
+        meta: SnapshotMeta,
+        file: SnapshotFile,
+        /// The folder of the file.
+        _leader: Files,
+    },
 }
 
 impl Do {
@@ -162,7 +171,7 @@ impl Do {
                 Ok(())
             }
             Self::Purge(upto) => core.purge(*upto),
-            Self::Install(meta, file, _) => {
+            Self::Install { meta, file, .. } => {
                 core.install(meta, file)?;
                 core.purge(meta.last_log_id.unwrap())
             }
