@@ -43,8 +43,8 @@ impl RaftCatalogue {
     /// Begins a cluster with this node as its only member. A cluster that has begun stays as it is.
     ///
     /// # Errors
-    /// The node is none that could be the first: its catalogue is empty. Or it took too long: ask again. Or consensus has
-    /// ended here.
+    /// The node is none that could be the first: its catalogue is empty. Or it took too long: ask again. Or consensus
+    /// has ended here.
     pub fn initialize(&self, member: Member) -> Result<(), CatalogueError> {
         self.block_on(self.node.initialize(member))
     }

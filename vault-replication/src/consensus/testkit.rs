@@ -172,11 +172,10 @@ impl Cluster {
     /// Starts a node from its files.
     pub fn start(&mut self, node: u32) -> Result<(), CatalogueError> {
         let config = RaftConfig {
-            path: self.path(node),
-            identity: identity(node),
             election_floor: Duration::from_millis(400),
             answer_timeout: self.answer_timeout,
             log_limits: self.log_limits,
+            ..RaftConfig::new(self.path(node), identity(node))
         };
         let transport = self.network.transport(node.into());
         let catalogue = Arc::new(RaftCatalogue::open(&config, transport, self.runtime.handle())?);

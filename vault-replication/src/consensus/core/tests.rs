@@ -1,11 +1,12 @@
 use gophership_catalogue::local::faulty_disk::{Fault, FaultyDisk};
 use gophership_catalogue::testkit::{bytes, command};
-use gophership_catalogue::{Actor, Command, apply};
+use gophership_catalogue::{Actor, Command, Request, apply};
+use openraft::EntryPayload;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::raft_types::Proposal;
 use super::*;
+use crate::consensus::raft_types::Proposal;
 use crate::consensus::testkit::{identity, state_of_one};
 use crate::consensus::wire::tests::id;
 
@@ -34,7 +35,7 @@ impl Files {
     }
 }
 
-/// The model: the state of a node that never fails.
+/// What a node that never fails would hold.
 #[derive(Clone, Debug)]
 struct Model {
     vote: Option<Vote>,
@@ -141,7 +142,7 @@ impl Step {
     }
 }
 
-/// An instruction to a node.
+/// What a node is told to do.
 enum Do {
     Nothing,
     Vote(Vote),
@@ -149,10 +150,10 @@ enum Do {
     Truncate(LogId),
     Apply(Vec<Entry>),
     Purge(LogId),
-    /// The files of the leader are there as long as its snapshot is used.
     Install {
         meta: SnapshotMeta,
         file: SnapshotFile,
+        /// The folder of the file.
         _leader: Files,
     },
 }

@@ -1,0 +1,111 @@
+//! What a catalogue's file says of the log and the state when it is opened, and how it stands to the mark.
+//!
+//! **Invariant** I1: a file that has less than the mark says is refused, and the way out is named.
+//! **Not here**: what is written into them (`core.rs`).
+
+use std::path::Path;
+
+use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView};
+use gophership_catalogue::{CatalogueError, WireError};
+
+use super::{Applied, BOOT, LogStatus, MEMBERSHIP, PURGED, VOTE};
+use crate::consensus::mark::{Mark, MarkFile};
+use crate::consensus::raft_types::{Entry, Vote};
+use crate::consensus::wire::{Reader, read_stored_entry, read_versioned};
+
+/// Reads a value of the table `consensus`.
+pub(crate) fn read_kept<T>(
+    view: &StoreView,
+    name: &'static str,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, WireError>,
+) -> Result<Option<T>, CatalogueError> {
+    let Some(bytes) = view.consensus(name)? else {
+        return Ok(None);
+    };
+    let value = read_versioned(name, &bytes, read).map_err(|e| from_wire(view.path(), &e))?;
+    Ok(Some(value))
+}
+
+pub(super) fn from_wire(path: &Path, e: &WireError) -> CatalogueError {
+    match e {
+        WireError::Damaged { .. } => CatalogueError::Corrupt {
+            path: path.to_owned(),
+            why: e.to_string(),
+        },
+        WireError::Unknown { .. } => CatalogueError::OtherVersion {
+            path: path.to_owned(),
+            why: e.to_string(),
+        },
+    }
+}
+
+/// What a catalogue's file says of the log and the state.
+pub(super) struct Kept {
+    pub(super) boot: Option<u64>,
+    pub(super) vote: Option<Vote>,
+    pub(super) log: LogStatus,
+    pub(super) applied: Applied,
+}
+
+impl Kept {
+    pub(super) fn read(store: &Store) -> Result<Self, CatalogueError> {
+        let view = store.view()?;
+        let applied = Applied {
+            last: read_kept(&view, LAST_APPLIED, |v| v.log_id())?,
+            membership: read_kept(&view, MEMBERSHIP, |v| v.stored_membership())?.unwrap_or_default(),
+        };
+        let purged = read_kept(&view, PURGED, |v| v.log_id())?;
+        let extent = view.log_extent()?;
+        let newest = match extent.ends {
+            Some((_, last)) => entries(&view, last, last + 1, usize::MAX)?.pop().map(|e| e.log_id),
+            None => None,
+        };
+        Ok(Self {
+            boot: read_kept(&view, BOOT, |v| v.u64())?,
+            vote: read_kept(&view, VOTE, |v| v.vote())?,
+            log: LogStatus {
+                purged,
+                last: newest.max(purged),
+                entries: extent.ends.map_or(0, |(first, last)| last - first + 1),
+                bytes: extent.bytes,
+            },
+            applied,
+        })
+    }
+
+    /// What the file would have had to promise, at most.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            boot: self.boot.unwrap_or(0),
+            vote: self.vote,
+            last: self.log.last.max(self.applied.last),
+        }
+    }
+}
+
+pub(super) fn entries(view: &StoreView, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, CatalogueError> {
+    let stored = view.entries(from, to, bytes_max)?;
+    let read =
+        |(index, bytes): (u64, Vec<u8>)| read_stored_entry(index, &bytes).map_err(|e| from_wire(view.path(), &e));
+    stored.into_iter().map(read).collect()
+}
+
+/// Opens the mark and refuses a catalogue that is behind it.
+pub(super) fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<MarkFile, CatalogueError> {
+    let older = |held, promised| CatalogueError::OlderCopy {
+        path: catalogue.to_owned(),
+        held,
+        promised,
+    };
+    match (MarkFile::open(path)?, kept.boot) {
+        (Some(mark), _) => match mark.get().behind(&kept.mark()) {
+            None => Ok(mark),
+            Some((held, promised)) => Err(older(held, promised)),
+        },
+        (None, None) => MarkFile::create(path),
+        (None, Some(_)) => Err(older(
+            "no mark to be compared with".to_owned(),
+            format!("what only {} says, which is missing,", path.display()),
+        )),
+    }
+}
