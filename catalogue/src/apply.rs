@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
-use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
+use crate::segment::{RecoveryId, Rule, SegmentRecord, SegmentState, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
@@ -327,9 +327,9 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
     }
-    // An empty segment needs no copies.
+    // Where a recovery found no entries, there is nothing to copy.
     let needed = match state.segment(id) {
-        Some(record) if seal.stats.entries > 0 => record.ack_copies(),
+        Some(record) if recovery.is_none() || seal.stats.entries > 0 => record.ack_copies(),
         Some(_) | None => 0,
     };
     if seal.holders.len() < needed {
@@ -396,6 +396,14 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
     };
     if rule_for(state, id, step)? == Rule::Same {
         return unchanged(Reply::Done);
+    }
+    // Its owner's disk may be an older copy: whether a segment with replicas is empty is found out by asking them.
+    let open = state
+        .segment(id)
+        .filter(|segment| segment.state() == SegmentState::Open);
+    if open.is_some_and(|open| open.ack_copies() > 1) {
+        let from = SegmentState::Open;
+        return Err(Refusal::Transition { id, from, step });
     }
     let mut shard = state.shard(id.node, id.shard);
     match (why, state.segment(id)) {

@@ -858,3 +858,40 @@ fn peer_copy(home: &PeerHome, header: &SegmentHeader) -> ReplicaSegment {
     let copies = gophership_vault::CopyStore::in_folder(&folder, home.node).unwrap();
     copies.open(header.clone()).unwrap()
 }
+
+#[test]
+fn a_damaged_copy_is_reported_as_such_with_all_that_is_good_of_it_and_stays_as_it_is() {
+    let (header, frames) = some_frames();
+    let folder = tempfile::tempdir().unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(folder.path(), NodeId::new(2).unwrap()).unwrap();
+    let name = file_name(header.id);
+    for complete in [false, true] {
+        let mut copy = copies.open(header.clone()).unwrap();
+        take(&mut copy, &frames);
+        let path = folder.path().join(if complete {
+            copy.complete().unwrap();
+            name.clone()
+        } else {
+            drop(copy);
+            name.replace(".seg", ".open")
+        });
+        let whole = copies.report(header.id).unwrap();
+        assert!(!whole.is_damaged);
+        assert_eq!(whole.last(), Some(frames.last().unwrap().last_lsn.number()));
+        let bytes = std::fs::read(&path).unwrap();
+        // Its header, and something in its last third.
+        for (at, has_entries) in [(20, false), (bytes.len() * 2 / 3, true)] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            std::fs::write(&path, &damaged).unwrap();
+            let report = copies.report(header.id).unwrap();
+            assert!(report.is_damaged, "byte {at}, complete: {complete}");
+            if !complete {
+                assert_eq!(!report.entries.runs().is_empty(), has_entries, "byte {at}");
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), damaged, "a report changes nothing");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(copies.report(header.id).unwrap(), whole);
+    }
+}

@@ -818,3 +818,33 @@ fn a_segment_is_not_opened_with_its_owner_as_a_replica() {
     };
     assert_eq!(apply(&mut state, &roll), Err(Refusal::OwnReplica { id }));
 }
+
+#[test]
+fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
+    let id = segment(1, 0, 1);
+    let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
+    let mut state = booted();
+    let roll = Command::Roll {
+        seal: None,
+        open: opening(id, of_two),
+        at_ns: 5,
+    };
+    let trim = Command::Trim {
+        id,
+        why: TrimReason::Empty,
+    };
+    let seal = seal_record(id, 1, 0);
+    apply(&mut state, &roll).unwrap();
+    assert!(
+        apply(&mut state, &trim).is_err(),
+        "its owner's disk may be an older copy"
+    );
+    assert!(apply(&mut state, &Command::Seal { seal }).is_err());
+    let begin = Command::BeginRecovery {
+        id,
+        request: uuid(3),
+        at_ns: 6,
+    };
+    say(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }, trim]);
+    assert_eq!(state.segment_state(id), SegmentState::Trimmed);
+}

@@ -52,7 +52,7 @@ impl World {
                 let complete = |process: &mut crate::world::Process| process.receiver.complete(stream, id, digest);
                 let Some(answer) = self.run(host, complete) else { return };
                 self.note(format_args!("{host} completes {id}: {answer:?}"));
-                (id.index, answer)
+                (id.index, Some(answer))
             }
         };
         if let Some(answer) = answer {

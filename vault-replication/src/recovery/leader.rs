@@ -37,6 +37,9 @@ pub enum LeaderEvent {
     Began(RecoveryNumber),
     /// A node promised to obey this recovery, and reports what it has.
     Reported(HeldReport),
+    /// A node can be reached, and cannot report: its disk does not let it, or it obeys a recovery that there never was. It
+    /// is asked again at each retry, and not waited for.
+    CannotReport(NodeId),
     /// A node has the segment as it was decided, synced and verified.
     Copied {
         /// The node.
@@ -115,14 +118,21 @@ enum Stage {
     Sealing {
         number: RecoveryNumber,
         ending: Ending,
+        /// Nodes whose copy came too late to be counted with the seal.
+        late: BTreeSet<NodeId>,
     },
-    Over,
+    Over {
+        /// What it was sealed with, if it was.
+        ending: Option<Ending>,
+    },
 }
 
 /// One recovery of one segment.
 pub struct RecoveryLeader {
     open: OpenRecord,
     alive: BTreeMap<NodeId, bool>,
+    /// The nodes that said that they cannot report.
+    mute: BTreeSet<NodeId>,
     stage: Stage,
 }
 
@@ -132,6 +142,7 @@ impl RecoveryLeader {
         let leader = Self {
             open,
             alive: BTreeMap::new(),
+            mute: BTreeSet::new(),
             stage: Stage::Beginning,
         };
         (leader, LeaderAction::Begin)
@@ -147,22 +158,29 @@ impl RecoveryLeader {
                     self.ask(|asked| asked == node, &mut actions);
                 }
             }
-            LeaderEvent::Gone(node) => drop(self.alive.remove(&node)),
+            LeaderEvent::Gone(node) => {
+                self.alive.remove(&node);
+                self.mute.remove(&node);
+            }
+            LeaderEvent::CannotReport(node) => drop(self.mute.insert(node)),
             LeaderEvent::Began(number) => self.began(number, &mut actions),
             LeaderEvent::Reported(report) => {
+                self.mute.remove(&report.holder);
                 if let Stage::Collecting { reports, .. } = &mut self.stage {
                     reports.insert(report.holder, report);
                 }
             }
             LeaderEvent::Copied { node, copy } => self.copied(node, copy, &mut actions),
             LeaderEvent::Sealed => {
-                if let Stage::Sealing { .. } = self.stage {
-                    self.stage = Stage::Over;
+                if let Stage::Sealing { ending, late, .. } = &self.stage {
+                    let add = |node: &NodeId| LeaderAction::AddHolder(*node, ending.digest);
+                    actions.extend(late.iter().map(add));
                     actions.push(LeaderAction::End);
+                    self.stage = Stage::Over { ending: Some(*ending) };
                 }
             }
             LeaderEvent::Superseded => {
-                self.stage = Stage::Over;
+                self.stage = Stage::Over { ending: None };
                 actions.push(LeaderAction::End);
             }
             LeaderEvent::Retry => self.retry(&mut actions),
@@ -186,7 +204,7 @@ impl RecoveryLeader {
                     .keys()
                     .fold(NodeSet::EMPTY, |set, node| set.with(*node).unwrap_or(set)),
             },
-            Stage::Over => Waiting::Nothing,
+            Stage::Over { .. } => Waiting::Nothing,
         }
     }
 
@@ -206,15 +224,19 @@ impl RecoveryLeader {
         let Stage::Collecting { number, reports, .. } = &self.stage else {
             return;
         };
-        let asked = self.awaited(reports);
-        let asks = asked.iter().filter(|node| which(*node));
+        let asks = self.silent(reports).filter(|node| which(*node));
         actions.extend(asks.map(|node| LeaderAction::Ask(node, *number)));
     }
 
-    /// The nodes that may still report: they can be reached, and have not.
+    /// The nodes that can be reached and have not reported.
+    fn silent(&self, reports: &BTreeMap<NodeId, HeldReport>) -> impl Iterator<Item = NodeId> {
+        let asked = holders_to_ask(&self.open);
+        asked.filter(|node| self.alive.contains_key(node) && !reports.contains_key(node))
+    }
+
+    /// The nodes whose report is waited for.
     fn awaited(&self, reports: &BTreeMap<NodeId, HeldReport>) -> NodeSet {
-        let open = holders_to_ask(&self.open);
-        let awaited = open.filter(|node| self.alive.contains_key(node) && !reports.contains_key(node));
+        let awaited = self.silent(reports).filter(|node| !self.mute.contains(node));
         NodeSet::from_nodes(awaited).expect("a replica set and its owner fit a set of nodes")
     }
 
@@ -238,7 +260,11 @@ impl RecoveryLeader {
                 digest: *blake3::Hasher::new().finalize().as_bytes(),
                 holders: NodeSet::EMPTY,
             };
-            self.stage = Stage::Sealing { number, ending };
+            self.stage = Stage::Sealing {
+                number,
+                ending,
+                late: BTreeSet::new(),
+            };
             actions.push(LeaderAction::Seal(number, ending));
             return;
         }
@@ -251,16 +277,18 @@ impl RecoveryLeader {
     }
 
     /// The nodes that are to have a copy: those of the segment's set that can be reached, and as many others as are
-    /// missing.
+    /// missing. Those of the set that have no room for more are asked, since they may have the copy already, and not
+    /// counted.
     fn targets(&self) -> BTreeSet<NodeId> {
+        let takes_copies = |node: &NodeId| self.alive.get(node).copied().unwrap_or(false);
         let of_set = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
         let mut targets: BTreeSet<NodeId> = of_set.collect();
-        let others = self.alive.iter().filter(|(_, takes_copies)| **takes_copies);
-        for (node, _) in others {
-            if targets.len() >= self.open.replicas.ack_copies() {
+        let mut counted = targets.iter().filter(|node| takes_copies(node)).count();
+        for node in self.alive.keys().filter(|node| takes_copies(node)) {
+            if counted >= self.open.replicas.ack_copies() {
                 break;
             }
-            targets.insert(*node);
+            counted += usize::from(targets.insert(*node));
         }
         targets
     }
@@ -279,15 +307,21 @@ impl RecoveryLeader {
                 let number = *number;
                 copies.insert(node, copy);
                 if let Some(ending) = enough(copies, self.open.replicas.ack_copies()) {
-                    self.stage = Stage::Sealing { number, ending };
+                    self.stage = Stage::Sealing {
+                        number,
+                        ending,
+                        late: BTreeSet::new(),
+                    };
                     actions.push(LeaderAction::Seal(number, ending));
                 }
             }
-            // Its copy came too late to be counted with the seal.
-            Stage::Sealing { ending, .. } if ending.digest == copy.digest && !ending.holders.contains(node) => {
+            Stage::Sealing { ending, late, .. } if ending.digest == copy.digest && !ending.holders.contains(node) => {
+                late.insert(node);
+            }
+            Stage::Over { ending: Some(ending) } if ending.digest == copy.digest && !ending.holders.contains(node) => {
                 actions.push(LeaderAction::AddHolder(node, copy.digest));
             }
-            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over => {}
+            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over { .. } => {}
         }
     }
 
@@ -296,8 +330,8 @@ impl RecoveryLeader {
             Stage::Beginning => actions.push(LeaderAction::Begin),
             Stage::Collecting { .. } => self.ask(|_| true, actions),
             Stage::Copying { .. } => self.ask_for_copies(actions),
-            Stage::Sealing { number, ending } => actions.push(LeaderAction::Seal(*number, *ending)),
-            Stage::Over => {}
+            Stage::Sealing { number, ending, .. } => actions.push(LeaderAction::Seal(*number, *ending)),
+            Stage::Over { .. } => {}
         }
     }
 }

@@ -76,7 +76,9 @@ impl TailReceiver {
 
     /// Takes a frame. It is answered by [`Self::sync`]; an answer that comes at once is a refusal.
     pub fn frame(&mut self, stream: StreamId, frame: TailFrame<'_>) -> Option<TailAnswer> {
-        let open = self.open.get_mut(&frame.id).filter(|open| open.stream == stream)?;
+        let Some(open) = self.open.get_mut(&frame.id).filter(|open| open.stream == stream) else {
+            return Some(self.closed(frame.id));
+        };
         let error = open.copy.append(frame).err()?;
         self.open.remove(&frame.id);
         Some(TailAnswer::Refused(refusal(frame.id, &error)))
@@ -103,11 +105,13 @@ impl TailReceiver {
     }
 
     /// Completes a segment, whose owner says that nothing follows and that this is the digest over all of it.
-    pub fn complete(&mut self, stream: StreamId, id: SegmentId, digest: [u8; 32]) -> Option<TailAnswer> {
-        if self.open.get(&id)?.stream != stream {
-            return None;
+    pub fn complete(&mut self, stream: StreamId, id: SegmentId, digest: [u8; 32]) -> TailAnswer {
+        if self.open.get(&id).is_none_or(|open| open.stream != stream) {
+            return self.closed(id);
         }
-        let mut open = self.open.remove(&id)?;
+        let Some(mut open) = self.open.remove(&id) else {
+            return self.closed(id);
+        };
         let completed = open.copy.sync().and_then(|ack| {
             let ours = ack.map_or_else(empty_digest, |ack| ack.digest);
             if ours == digest {
@@ -116,13 +120,24 @@ impl TailReceiver {
                 Ok(None)
             }
         });
-        Some(match completed {
+        match completed {
             Ok(Some(digest)) => TailAnswer::Completed(digest),
             Ok(None) => {
                 tracing::error!(segment = %id, "tail.copy.differs");
                 TailAnswer::Refused(TailRefusal::Differs)
             }
             Err(error) => TailAnswer::Refused(refusal(id, &error)),
+        }
+    }
+
+    /// The answer to a stream that does not write a segment's copy, so that its owner does not wait for one: a recovery
+    /// took the copy over, or a newer stream did.
+    fn closed(&self, id: SegmentId) -> TailAnswer {
+        let is_fenced = self.store.promised(id).is_ok_and(|number| number > 0);
+        TailAnswer::Refused(if is_fenced {
+            TailRefusal::Fenced
+        } else {
+            TailRefusal::Failed
         })
     }
 
@@ -222,10 +237,24 @@ mod tests {
         }
         receiver.disconnected(first.id.log(), stream);
         let empty = empty_digest();
-        assert_eq!(receiver.complete(stream, first.id, empty), None);
+        let failed = TailAnswer::Refused(TailRefusal::Failed);
+        assert_eq!(receiver.complete(stream, first.id, empty), failed);
         assert_eq!(
             receiver.complete(stream, second.id, empty),
-            Some(TailAnswer::Completed(empty))
+            TailAnswer::Completed(empty)
         );
+    }
+
+    #[test]
+    fn what_comes_for_a_fenced_copy_is_refused_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
+        let mut receiver = TailReceiver::new(store);
+        let (stream, header) = (StreamId::new(1), header(1));
+        receiver.begin(stream, &header);
+        assert!(!receiver.fence(header.id, 1).unwrap().is_damaged);
+        let fenced = TailAnswer::Refused(TailRefusal::Fenced);
+        assert_eq!(receiver.complete(stream, header.id, empty_digest()), fenced);
+        assert_eq!(receiver.begin(StreamId::new(2), &header), fenced);
     }
 }

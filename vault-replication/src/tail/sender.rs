@@ -187,13 +187,13 @@ impl TailSender {
     pub fn wants_frame(&self) -> bool {
         let is_up_to_date = |segment: &Segment| match segment.stage {
             Stage::Sending { sent, .. } => sent >= segment.readable(),
-            Stage::Complete | Stage::Finishing { .. } => true,
-            Stage::Waiting | Stage::Asked | Stage::Refused => false,
+            Stage::Complete | Stage::Finishing { .. } | Stage::Refused => true,
+            Stage::Waiting | Stage::Asked => false,
         };
         self.stream.is_some()
             && !self.reading
             && self.unanswered.len() < TAIL_FRAMES_AHEAD
-            && self.segments.back().is_some_and(is_up_to_date)
+            && self.segments.back().is_none_or(is_up_to_date)
     }
 
     /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has
@@ -361,6 +361,10 @@ impl TailSender {
     fn refused(&mut self, index: SegmentIndex, why: TailRefusal, actions: &mut Vec<SenderAction>) {
         self.unanswered.retain(|unanswered| unanswered.index() != index);
         let Some(segment) = self.find(index) else { return };
+        // What was on its way behind the first refusal is refused, too.
+        if segment.stage == Stage::Refused {
+            return;
+        }
         segment.stage = Stage::Refused;
         actions.push(match why {
             TailRefusal::Fenced => SenderAction::Fenced(index),

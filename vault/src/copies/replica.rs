@@ -76,7 +76,7 @@ pub struct ReplicaSegment {
 }
 
 /// The file of a copy.
-pub(super) enum CopyFile {
+enum CopyFile {
     /// It takes frames.
     Open(Box<SegmentWriter>),
     /// The file has all of the segment, whose owner may not know; the field is the last answer, `None` for an empty
@@ -345,11 +345,7 @@ impl ReplicaSegment {
 
 /// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
 /// it, or it would not ask for a copy.
-pub(super) fn complete_copy(
-    parts: &CopyStore,
-    path: &Path,
-    header: &SegmentHeader,
-) -> Result<Option<CopyFile>, VaultError> {
+fn complete_copy(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
     let id = header.id;
     let reader = SegmentReader::open(path, id, true)?;
     if reader.header().is_some_and(|here| here != header) {
@@ -426,6 +422,19 @@ fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resul
     let reason = Quarantined::new(path, end, behind, header.id, None, fault.what);
     parts.quarantine.keep("copy", &bytes, reason)?;
     Ok(kept)
+}
+
+/// True where the frames of a copy follow each other from its header to the end of the file, but for one that a crash cut
+/// off.
+pub(super) fn is_whole_so_far(reader: &mut SegmentReader, header: &SegmentHeader) -> bool {
+    let mut end = header.encode().len() as u64;
+    for row in reader.blocks() {
+        if row.offset != end {
+            return false;
+        }
+        end += row.stored_bytes;
+    }
+    reader.len() == end || is_torn(reader, end, header.id.index)
 }
 
 /// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before it

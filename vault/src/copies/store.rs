@@ -8,13 +8,13 @@
 //!
 //! **Not here**: the order of calls: a caller makes the calls for one segment one after the other.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::promise::{RecoveryNumber, promise, promised};
-use super::replica::{ReplicaSegment, complete_copy};
+use super::replica::{ReplicaSegment, is_whole_so_far};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
@@ -99,29 +99,39 @@ impl CopyStore {
         promised(&self.data, id)
     }
 
-    /// Reports the synced copy of a segment. The copy must not be open.
+    /// Reports what is here of a segment, synced, and changes nothing: good blocks are reported behind a bad one, too. The
+    /// copy must not be open.
     ///
     /// # Errors
     ///
-    /// A file cannot be read or synced.
+    /// A file cannot be opened or synced.
     pub fn report(&self, id: SegmentId) -> Result<HeldReport, VaultError> {
         let mut report = HeldReport::nothing(self.node);
         let Some(mut reader) = self.reader(id)? else {
             report.is_damaged = self.quarantine.has_of(id);
             return Ok(report);
         };
-        report.file_uuid = reader.header().map(|header| header.file_uuid);
-        if report.file_uuid.is_none() {
+        let Some(header) = reader.header().cloned() else {
             report.is_damaged = true;
             return Ok(report);
-        }
+        };
+        let file = File::open(reader.path()).map_err(VaultError::io("open", reader.path()))?;
+        file_io::sync_data(&file, reader.path())?;
+        report.file_uuid = Some(header.file_uuid);
         let mut owner_synced: Option<Lsn> = None;
+        let mut last = None;
         for i in 0..reader.blocks().len() {
-            let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
+            let Ok(block) = reader.block(i) else {
+                report.is_damaged = true;
+                continue;
+            };
             owner_synced = owner_synced.max(block.frame.owner_synced);
             for e in 0..block.len() {
                 let entry = block.header(e);
-                report.entries.push(entry.lsn.number(), entry.crc);
+                if last < Some(entry.lsn.number()) {
+                    last = Some(entry.lsn.number());
+                    report.entries.push(entry.lsn.number(), entry.crc);
+                }
             }
         }
         report.durable = Durable {
@@ -129,7 +139,11 @@ impl CopyStore {
             all: owner_synced.is_some_and(|lsn| lsn.index() > id.index),
             end: None,
         };
-        report.is_damaged = self.quarantine.has_of(id);
+        report.is_damaged |= match reader.footer() {
+            // A complete copy was verified when it was made, whatever had been damaged before.
+            Some(_) => !reader.faults().is_empty(),
+            None => self.quarantine.has_of(id) || !is_whole_so_far(&mut reader, &header),
+        };
         Ok(report)
     }
 
@@ -194,11 +208,10 @@ impl CopyStore {
             } else {
                 fetch(kept.holder, kept.first, kept.last)?
             };
-            assert!(
-                entries.first().is_some_and(|e| e.lsn.number() == kept.first)
-                    && entries.last().is_some_and(|e| e.lsn.number() == kept.last),
-                "what was asked for was given"
-            );
+            let numbers = entries.iter().map(|entry| entry.lsn.number().get());
+            if !numbers.eq(kept.first.get()..=kept.last.get()) {
+                return Err(self.damaged(id, 0));
+            }
             for entry in entries {
                 builder.add(entry.lsn, &entry.meta, &entry.payload);
                 if builder.is_full()
@@ -220,29 +233,22 @@ impl CopyStore {
         })
     }
 
-    /// The file that has most of a copy: the complete one, or the frames, whole and synced.
+    /// The file that has most of a copy: the complete one, or the frames.
     fn reader(&self, id: SegmentId) -> Result<Option<SegmentReader>, VaultError> {
+        assert!(id.node != self.node, "a node keeps no copy of its own segment");
         let (open, whole) = (open_path(&self.data, id), segment_path(&self.data, id));
-        let exists = |path: &Path| fs::exists(path).map_err(VaultError::io("look at", path));
-        if exists(&whole)? {
-            let header = SegmentReader::open(&whole, id, true)?.header().cloned();
-            // A damaged file goes to quarantine here.
-            let is_whole = match &header {
-                Some(header) => complete_copy(self, &whole, header)?.is_some(),
-                None => false,
-            };
-            if is_whole {
-                return SegmentReader::open(&whole, id, true).map(Some);
+        let mut found = None;
+        for path in [whole, open] {
+            if fs::exists(&path).map_err(VaultError::io("look at", &path))? {
+                let reader = SegmentReader::open(&path, id, true)?;
+                if reader.header().is_some() {
+                    return Ok(Some(reader));
+                }
+                found = Some(reader);
             }
         }
-        if !exists(&open)? {
-            return Ok(None);
-        }
-        // The opening keeps the whole frames, and syncs them.
-        if let Some(header) = SegmentReader::open(&open, id, true)?.header().cloned() {
-            drop(ReplicaSegment::open(self.clone(), header)?);
-        }
-        SegmentReader::open(&open, id, true).map(Some)
+        // Nothing says whose a file with a damaged header is.
+        Ok(found)
     }
 
     fn damaged(&self, id: SegmentId, offset: u64) -> VaultError {

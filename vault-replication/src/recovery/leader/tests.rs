@@ -111,8 +111,47 @@ fn i3_a_copy_that_a_holder_is_missing_for_goes_to_any_node() {
     assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [9]);
     assert_eq!(leader.step(copied(9, [8; 32])), [], "i3: it is another content");
     assert!(matches!(leader.step(copied(9, DIGEST))[..], [LeaderAction::Seal(4, _)]));
-    let late = leader.step(copied(3, DIGEST));
-    assert_eq!(late, [LeaderAction::AddHolder(node(3), DIGEST)]);
+    // What comes late is put on record once the seal is.
+    assert_eq!(leader.step(copied(3, DIGEST)), []);
+    let add = LeaderAction::AddHolder(node(3), DIGEST);
+    assert_eq!(leader.step(LeaderEvent::Sealed), [add.clone(), LeaderAction::End]);
+    assert_eq!(leader.step(copied(3, DIGEST)), [add]);
+}
+
+#[test]
+fn one_who_cannot_report_is_asked_again_and_not_waited_for() {
+    let (mut leader, _) = begun(&[1, 2, 3]);
+    leader.step(LeaderEvent::Reported(report(1, &[1], 1)));
+    leader.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    let mut other = begun(&[1, 2, 3]).0;
+    other.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    let actions = leader.step(LeaderEvent::CannotReport(node(3)));
+    assert_eq!(copies_asked(&actions), [1, 2, 3], "the owner's file suffices");
+    other.step(LeaderEvent::CannotReport(node(3)));
+    other.step(LeaderEvent::CannotReport(node(1)));
+    let asked = [LeaderAction::Ask(node(1), 4), LeaderAction::Ask(node(3), 4)];
+    assert_eq!(other.step(LeaderEvent::Retry), asked);
+    let missing = Missing {
+        awaited: NodeSet::EMPTY,
+        reports: 1,
+    };
+    assert_eq!(other.waiting(), Waiting::Reports(missing));
+    assert_eq!(
+        copies_asked(&other.step(LeaderEvent::Reported(report(3, &[1], 1)))),
+        [1, 2, 3]
+    );
+}
+
+#[test]
+fn a_node_without_room_is_no_reason_not_to_ask_another() {
+    let (mut leader, _) = begun(&[2, 9]);
+    leader.step(LeaderEvent::Alive {
+        node: node(3),
+        takes_copies: false,
+    });
+    leader.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    let actions = leader.step(LeaderEvent::Reported(report(3, &[1], 1)));
+    assert_eq!(copies_asked(&actions), [2, 3, 9]);
 }
 
 #[test]

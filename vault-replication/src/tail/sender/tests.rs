@@ -327,3 +327,19 @@ fn a_stream_may_begin_when_the_next_segment_is_written_and_the_end_of_this_one_i
         "the replica has no more than was written: {told:?}"
     );
 }
+
+#[test]
+fn a_frame_is_wanted_before_the_first_segment_and_behind_a_refused_one() {
+    let mut sender = TailSender::new();
+    sender.step(SenderEvent::Connected(StreamId::new(1)));
+    assert!(sender.wants_frame());
+    let mut on = On::begun(0);
+    on.sent(1, 1);
+    on.answer(1, TailAnswer::Refused(TailRefusal::Fenced));
+    assert!(on.sender.wants_frame());
+    assert_eq!(
+        on.answer(1, TailAnswer::Refused(TailRefusal::Failed)),
+        [],
+        "it was on its way"
+    );
+}
