@@ -84,6 +84,12 @@ pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
     let mut faults = Vec::new();
     // The promises speak of the loss of one copy of a segment.
     let mut may_destroy = rng.chance(60);
+    if rng.chance(30) {
+        faults.extend(contested(&mut rng, &setup));
+    }
+    if rng.chance(20) {
+        faults.extend(half_fenced(&mut rng, &setup));
+    }
     for _ in 0..1 + rng.below(9) {
         let at = 50 + rng.below(setup.load_ms - 50);
         let fault = fault(&mut rng, hosts, &mut may_destroy);
@@ -97,6 +103,66 @@ pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
     }
     faults.sort_by_key(|timed| timed.at);
     (setup, faults)
+}
+
+/// An owner dies and comes back while two leaders recover its segments, each with other reports.
+fn contested(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
+    let host = rng.below(setup.owners as u64) as usize;
+    let at = 100 + rng.below(setup.load_ms - 150);
+    let down = 260 + rng.below(200);
+    let mut dies = if rng.chance(50) {
+        Fault::Kill { host, down }
+    } else {
+        Fault::Power { host, down }
+    };
+    if rng.chance(30) {
+        dies = Fault::Isolate { host, ms: down };
+    }
+    let from = (host + 1) % setup.hosts;
+    let to = (host + 2) % setup.hosts;
+    let cut = Fault::OneWay { from, to, ms: 300 };
+    let elections = (0..2 + rng.below(3)).map(|_| Timed {
+        at: at + 250 + rng.below(350),
+        fault: Fault::Elect,
+    });
+    let mut faults: Vec<Timed> = elections.collect();
+    faults.extend([
+        Timed { at, fault: dies },
+        Timed {
+            at: at + 100,
+            fault: cut,
+        },
+    ]);
+    faults
+}
+
+/// An owner lives and hears nothing of a recovery, while its replicas promise, and start again.
+fn half_fenced(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
+    let host = rng.below(setup.owners as u64) as usize;
+    let at = 100 + rng.below(setup.load_ms - 150);
+    let deaf = (host + 1 + rng.below(setup.hosts as u64 - 1) as usize) % setup.hosts;
+    let mut faults = vec![Timed {
+        at,
+        fault: Fault::Suspect { host },
+    }];
+    for other in (0..setup.hosts).filter(|other| *other != host) {
+        if other == deaf {
+            let cut = Fault::OneWay {
+                from: other,
+                to: host,
+                ms: 600,
+            };
+            faults.push(Timed { at, fault: cut });
+        } else {
+            let down = 5 + rng.below(30);
+            let at = at + 20 + rng.below(200);
+            faults.push(Timed {
+                at,
+                fault: Fault::Kill { host: other, down },
+            });
+        }
+    }
+    faults
 }
 
 fn fault(rng: &mut Rng, hosts: usize, may_destroy: &mut bool) -> Fault {

@@ -44,6 +44,13 @@ pub enum LeaderEvent {
         /// Its copy.
         copy: CompleteCopy,
     },
+    /// A node obeys no recovery below a number, and this one is below it.
+    Refused {
+        /// The node.
+        node: NodeId,
+        /// The number. No recovery is granted the highest there can be: a damaged promise counts as that.
+        promised: RecoveryNumber,
+    },
     /// The segment is on record as sealed, by this recovery.
     Sealed,
     /// Another recovery has a higher number, or the segment needs none any more.
@@ -123,6 +130,8 @@ enum Stage {
 pub struct RecoveryLeader {
     open: OpenRecord,
     alive: BTreeMap<NodeId, bool>,
+    /// Nodes whose promise is damaged: they obey no recovery.
+    refusing: BTreeSet<NodeId>,
     stage: Stage,
 }
 
@@ -132,6 +141,7 @@ impl RecoveryLeader {
         let leader = Self {
             open,
             alive: BTreeMap::new(),
+            refusing: BTreeSet::new(),
             stage: Stage::Beginning,
         };
         (leader, LeaderAction::Begin)
@@ -155,6 +165,14 @@ impl RecoveryLeader {
                 }
             }
             LeaderEvent::Copied { node, copy } => self.copied(node, copy, &mut actions),
+            // It is of no use to this recovery, nor to any other, and says nothing about who leads.
+            LeaderEvent::Refused { node, promised } if promised == RecoveryNumber::MAX => {
+                self.refusing.insert(node);
+            }
+            LeaderEvent::Refused { .. } => {
+                self.stage = Stage::Over;
+                actions.push(LeaderAction::End);
+            }
             LeaderEvent::Sealed => {
                 if let Stage::Sealing { .. } = self.stage {
                     self.stage = Stage::Over;
@@ -214,8 +232,13 @@ impl RecoveryLeader {
     /// The nodes that may still report: they can be reached, and have not.
     fn awaited(&self, reports: &BTreeMap<NodeId, HeldReport>) -> NodeSet {
         let open = holders_to_ask(&self.open);
-        let awaited = open.filter(|node| self.alive.contains_key(node) && !reports.contains_key(node));
+        let awaited = open.filter(|node| self.is_of_use(*node) && !reports.contains_key(node));
         NodeSet::from_nodes(awaited).expect("a replica set and its owner fit a set of nodes")
+    }
+
+    /// True where a node can be reached and obeys recoveries.
+    fn is_of_use(&self, node: NodeId) -> bool {
+        self.alive.contains_key(&node) && !self.refusing.contains(&node)
     }
 
     fn decide(&mut self, actions: &mut Vec<LeaderAction>) {
@@ -253,9 +276,10 @@ impl RecoveryLeader {
     /// The nodes that are to have a copy: those of the segment's set that can be reached, and as many others as are
     /// missing.
     fn targets(&self) -> BTreeSet<NodeId> {
-        let of_set = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
+        let of_set = holders_to_ask(&self.open).filter(|node| self.is_of_use(*node));
         let mut targets: BTreeSet<NodeId> = of_set.collect();
-        let others = self.alive.iter().filter(|(_, takes_copies)| **takes_copies);
+        let takes = |(node, takes_copies): &(&NodeId, &bool)| **takes_copies && self.is_of_use(**node);
+        let others = self.alive.iter().filter(takes);
         for (node, _) in others {
             if targets.len() >= self.open.replicas.ack_copies() {
                 break;
