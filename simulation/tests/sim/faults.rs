@@ -32,8 +32,8 @@ pub(crate) enum Fault {
     EndStreams { host: usize },
     /// A leader recovers a host's segments although the host lives.
     Suspect { host: usize },
-    /// Another host leads, while the one before has not noticed.
-    Elect,
+    /// Another host leads, if a majority hears it, while the one before has not noticed.
+    Elect { host: usize },
 }
 
 /// A fault and its time.
@@ -65,10 +65,33 @@ pub(crate) struct Setup {
     pub(crate) bug: Option<Bug>,
 }
 
+/// Faults that break a rule only together, and that chance seldom brings together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bundle {
+    /// An owner dies and comes back while two leaders recover its segments, each with other reports.
+    Contested,
+    /// An owner lives and hears nothing of a recovery, while a replica promises, starts again, and another one is late.
+    HalfFenced,
+}
+
 /// The setup and the faults of a seed, in order of their times.
 pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
     let mut rng = Rng::new(seed.wrapping_mul(2).wrapping_add(1));
-    let hosts = rng.pick(&[(5, 3), (2, 4), (3, 5)]);
+    let bundle = rng.pick(&[(5, None), (3, Some(Bundle::Contested)), (2, Some(Bundle::HalfFenced))]);
+    plan_with(seed, rng, bundle)
+}
+
+/// The setup and the faults of a seed, with this bundle among them.
+pub(crate) fn plan_around(seed: u64, bundle: Bundle) -> (Setup, Vec<Timed>) {
+    plan_with(seed, Rng::new(seed), Some(bundle))
+}
+
+fn plan_with(seed: u64, mut rng: Rng, bundle: Option<Bundle>) -> (Setup, Vec<Timed>) {
+    let hosts = match bundle {
+        // A leader needs a majority without the owner and the late one.
+        Some(Bundle::HalfFenced) => 5,
+        Some(Bundle::Contested) | None => rng.pick(&[(5, 3), (2, 4), (3, 5)]),
+    };
     let setup = Setup {
         seed,
         hosts,
@@ -84,6 +107,11 @@ pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
     let mut faults = Vec::new();
     // The promises speak of the loss of one copy of a segment.
     let mut may_destroy = rng.chance(60);
+    match bundle {
+        Some(Bundle::Contested) => faults.extend(contested(&mut rng, &setup)),
+        Some(Bundle::HalfFenced) => faults.extend(half_fenced(&mut rng, &setup)),
+        None => {}
+    }
     for _ in 0..1 + rng.below(9) {
         let at = 50 + rng.below(setup.load_ms - 50);
         let fault = fault(&mut rng, hosts, &mut may_destroy);
@@ -97,6 +125,46 @@ pub(crate) fn plan(seed: u64) -> (Setup, Vec<Timed>) {
     }
     faults.sort_by_key(|timed| timed.at);
     (setup, faults)
+}
+
+fn contested(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
+    let host = rng.below(setup.owners as u64) as usize;
+    let at = 100 + rng.below(setup.load_ms - 150);
+    let down = 270 + rng.below(120);
+    let dies = rng.pick(&[
+        (3, Fault::Kill { host, down }),
+        (3, Fault::Power { host, down }),
+        (2, Fault::Isolate { host, ms: down }),
+    ]);
+    let [first, second] = [1, 2].map(|other| (host + other) % setup.hosts);
+    let takes_over = at + 270 + rng.below(120);
+    vec![
+        Timed { at, fault: dies },
+        Timed {
+            at: at + 240,
+            fault: Fault::Elect { host: first },
+        },
+        Timed {
+            at: takes_over,
+            fault: Fault::Elect { host: second },
+        },
+    ]
+}
+
+fn half_fenced(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
+    let host = rng.below(setup.owners as u64) as usize;
+    let at = 100 + rng.below(setup.load_ms - 150);
+    let [leader, late, one, other] = [1, 2, 3, 4].map(|other| (host + other) % setup.hosts);
+    let cut = |with, ms| [(leader, with), (with, leader)].map(|(from, to)| Fault::OneWay { from, to, ms });
+    let mut faults = vec![(0, Fault::Elect { host: leader }), (5, Fault::Suspect { host })];
+    faults.extend(cut(host, 900).map(|cut| (1, cut)));
+    faults.extend(cut(late, 200 + rng.below(200)).map(|cut| (1, cut)));
+    for host in [one, other] {
+        let down = 5 + rng.below(20);
+        faults.push((80 + rng.below(120), Fault::Kill { host, down }));
+    }
+    let timed = faults.into_iter().map(|(after, fault)| Timed { at: at + after, fault });
+    timed.collect()
 }
 
 fn fault(rng: &mut Rng, hosts: usize, may_destroy: &mut bool) -> Fault {
@@ -120,7 +188,7 @@ fn fault(rng: &mut Rng, hosts: usize, may_destroy: &mut bool) -> Fault {
         52..59 => Fault::Isolate { host, ms },
         59..64 => Fault::EndStreams { host },
         64..70 => Fault::Suspect { host },
-        70..74 => Fault::Elect,
+        70..74 => Fault::Elect { host },
         74..86 => Fault::Disk {
             host,
             after: rng.below(12) as u32,

@@ -47,8 +47,8 @@ enum Body {
     Report(SegmentId, RecoveryNumber, HeldReport),
     Copy(OpenRecord, RecoveryNumber, SegmentEnd),
     Copied(SegmentId, RecoveryNumber, CompleteCopy, NodeId),
-    /// A higher number was promised.
-    Stale(SegmentId, RecoveryNumber),
+    /// A higher number was promised, by this node.
+    Stale(SegmentId, RecoveryNumber, NodeId, RecoveryNumber),
 }
 
 /// One recovery that a host leads.
@@ -300,10 +300,7 @@ impl World {
                 self.at(at, Event::Copy(Box::new(order)));
             }
             Body::Report(id, number, report) => {
-                if self
-                    .recovery(to, id)
-                    .is_some_and(|recovery| recovery.number == Some(number))
-                {
+                if self.is_number(to, id, Some(number)) {
                     self.lead_step(to, id, LeaderEvent::Reported(report));
                     if self.has(Bug::OneReport) {
                         self.invent_reports(to, id);
@@ -325,12 +322,9 @@ impl World {
                     }
                 }
             }
-            Body::Stale(id, number) => {
-                if self
-                    .recovery(to, id)
-                    .is_some_and(|recovery| recovery.number == Some(number))
-                {
-                    self.lead_step(to, id, LeaderEvent::Superseded);
+            Body::Stale(id, number, node, promised) => {
+                if self.is_number(to, id, Some(number)) {
+                    self.lead_step(to, id, LeaderEvent::Refused { node, promised });
                 }
             }
         }
@@ -388,7 +382,7 @@ impl World {
             }
             Err(VaultError::StaleRecovery { promised, .. }) => {
                 self.note(format_args!("{host} has promised {promised} of {id}, not {number}"));
-                self.reply(host, leader, Body::Stale(id, number));
+                self.reply(host, leader, Body::Stale(id, number_asked, node, promised));
             }
             // It is asked again.
             Err(_) => self.note(format_args!("{host} cannot report {id}")),
@@ -442,7 +436,7 @@ impl World {
                 self.note(format_args!(
                     "{host} has promised {promised} of {id}, and copies nothing for {number}"
                 ));
-                self.reply(host, leader, Body::Stale(id, number));
+                self.reply(host, leader, Body::Stale(id, number, me, promised));
             }
             Err(_) => self.note(format_args!("{host} cannot copy {id}")),
         }

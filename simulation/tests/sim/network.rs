@@ -235,7 +235,7 @@ impl World {
         if self.rng.chance(loss) {
             return;
         }
-        if self.rng.chance(loss) {
+        if !self.healed && self.rng.chance(loss.max(4)) {
             let late = self.now + self.delay() + self.rng.below(400);
             self.at(late, Event::Rpc(Box::new(rpc.clone())));
         }

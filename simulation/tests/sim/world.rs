@@ -327,7 +327,9 @@ impl World {
                 self.at(again, Event::Elect);
                 let leads = self.consensus.leader.is_some_and(|leader| self.has_majority(leader));
                 if !leads || self.rng.chance(10) {
-                    self.elect();
+                    let able: Vec<_> = (0..self.hosts.len()).filter(|host| self.has_majority(*host)).collect();
+                    let chosen = self.rng.below(able.len().max(1) as u64) as usize;
+                    self.elect(able.get(chosen).copied());
                 }
             }
             Event::Lead(host, boot) if self.hosts[host].runs(boot) => {
@@ -497,7 +499,7 @@ impl World {
             }
             Fault::EndStreams { host } => self.break_links(|link| link.owner.0 == host || link.replica.0 == host),
             Fault::Suspect { host } => self.hosts[host].suspected_until = self.now + 400,
-            Fault::Elect => self.elect(),
+            Fault::Elect { host } => self.elect(Some(host).filter(|host| self.has_majority(*host))),
         }
     }
 

@@ -47,6 +47,13 @@ pub enum LeaderEvent {
         /// Its copy.
         copy: CompleteCopy,
     },
+    /// A node obeys no recovery below a number, and this one is below it.
+    Refused {
+        /// The node.
+        node: NodeId,
+        /// The number. No recovery is granted the highest there can be: a damaged promise counts as that.
+        promised: RecoveryNumber,
+    },
     /// The segment is on record as sealed, by this recovery.
     Sealed,
     /// Another recovery has a higher number, or the segment needs none any more.
@@ -171,6 +178,14 @@ impl RecoveryLeader {
                 }
             }
             LeaderEvent::Copied { node, copy } => self.copied(node, copy, &mut actions),
+            // It is of no use to this recovery, nor to any other, and says nothing about who leads.
+            LeaderEvent::Refused { node, promised } if promised == RecoveryNumber::MAX => {
+                self.mute.insert(node);
+            }
+            LeaderEvent::Refused { .. } => {
+                self.stage = Stage::Over { ending: None };
+                actions.push(LeaderAction::End);
+            }
             LeaderEvent::Sealed => {
                 if let Stage::Sealing { ending, late, .. } = &self.stage {
                     let add = |node: &NodeId| LeaderAction::AddHolder(*node, ending.digest);
@@ -280,7 +295,7 @@ impl RecoveryLeader {
     /// missing. Those of the set that have no room for more are asked, since they may have the copy already, and not
     /// counted.
     fn targets(&self) -> BTreeSet<NodeId> {
-        let takes_copies = |node: &NodeId| self.alive.get(node).copied().unwrap_or(false);
+        let takes_copies = |node: &NodeId| !self.mute.contains(node) && self.alive.get(node).copied().unwrap_or(false);
         let of_set = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
         let mut targets: BTreeSet<NodeId> = of_set.collect();
         let mut counted = targets.iter().filter(|node| takes_copies(node)).count();

@@ -188,3 +188,22 @@ fn i4_a_leader_that_was_overtaken_ends() {
         assert_eq!(leader.step(event), []);
     }
 }
+
+#[test]
+fn a_node_with_a_damaged_promise_is_done_without_and_ends_no_recovery() {
+    let refused = |promised| LeaderEvent::Refused {
+        node: node(1),
+        promised,
+    };
+    let (mut leader, _) = begun(&[1, 2, 3]);
+    leader.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    assert_eq!(leader.step(LeaderEvent::Reported(report(3, &[1], 1))), []);
+    let actions = leader.step(refused(RecoveryNumber::MAX));
+    assert_eq!(
+        copies_asked(&actions),
+        [2, 3],
+        "it is neither waited for nor given a copy"
+    );
+    let (mut overtaken, _) = begun(&[1, 2, 3]);
+    assert_eq!(overtaken.step(refused(5)), [LeaderAction::End], "i4");
+}
