@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::command::{Command, Outcome, Reply};
 use crate::dropped::DroppedRange;
 use crate::limits::{
-    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
+    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX, UNLINKED_MAX,
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
@@ -80,6 +80,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
+        Command::ConfigureExporters { names } => export::configure_exporters(state, names),
     }
 }
 
@@ -327,8 +328,10 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
             });
         }
         (TrimReason::Empty, _) => shard.trimmed_empty += 1,
-        (TrimReason::Retention, _) => {
-            export::not_held(state, id)?;
+        (TrimReason::Retention, segment) => {
+            if let Some(SegmentRecord::Sealed(seal)) = segment {
+                export::released(state, seal)?;
+            }
             shard.trimmed_retention += 1;
         }
         (TrimReason::Dropped, _) => shard.trimmed_dropped += 1,
@@ -355,6 +358,7 @@ fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
 }
 
 fn unlinked(state: &State, segments: &[SegmentId]) -> Decision {
+    within("a command's list of removed segments", segments.len(), UNLINKED_MAX)?;
     let mut changes = Vec::new();
     for id in segments {
         if let Rule::To(_) = rule_for(state, *id, Step::Unlinked)? {

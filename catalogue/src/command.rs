@@ -77,7 +77,7 @@ pub enum Command {
     },
     /// Nothing of these trimmed segments is on disk any more.
     Unlinked {
-        /// The segments.
+        /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
         segments: Vec<SegmentId>,
     },
     /// Keeps a node's vault clock. One that is behind the known one changes nothing.
@@ -147,6 +147,12 @@ pub enum Command {
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Says which exporters are configured; others are so no more. Those that are on no record are known by their name
+    /// alone until they begin, and everything is held for them.
+    ConfigureExporters {
+        /// The names of all of them.
+        names: Vec<String>,
+    },
     /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for it must have ended.
     ForgetExporter {
         /// Its name.
@@ -212,11 +218,12 @@ pub enum Kind {
     SeekExporter = 19,
     AddDeadLetters = 20,
     DropDeadLetters = 21,
+    ConfigureExporters = 22,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -238,6 +245,7 @@ impl Kind {
         Self::SeekExporter,
         Self::AddDeadLetters,
         Self::DropDeadLetters,
+        Self::ConfigureExporters,
     ];
 
     /// From the stored number.
@@ -269,6 +277,7 @@ impl Kind {
             Self::SeekExporter => "seek_exporter",
             Self::AddDeadLetters => "add_dead_letters",
             Self::DropDeadLetters => "drop_dead_letters",
+            Self::ConfigureExporters => "configure_exporters",
         }
     }
 }
@@ -298,6 +307,7 @@ impl Command {
             Self::SeekExporter { .. } => Kind::SeekExporter,
             Self::AddDeadLetters { .. } => Kind::AddDeadLetters,
             Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
+            Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
         }
     }
 }

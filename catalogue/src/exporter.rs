@@ -2,7 +2,7 @@
 //!
 //! **Invariants.** I1: a cursor goes back by a seek only. I2: a cursor from before the latest seek changes nothing, since it is of an older
 //! generation. I3: a dead letter's segment is not trimmed, unless its entry was copied or the dead letter went with it.
-//! **Not here**: which exporters there are to be; that is configuration.
+//! **Not here**: which exporters are configured, of which the state keeps the names.
 
 use std::fmt;
 use std::num::NonZeroU64;

@@ -5,7 +5,7 @@
 //! give equal rows, byte for byte.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
@@ -94,6 +94,10 @@ pub enum Change {
     Exporter(String, ExporterRecord),
     /// An exporter is in the table no more.
     ExporterGone(String),
+    /// An exporter of this name is configured.
+    Configured(String),
+    /// No exporter of this name is configured any more.
+    ConfiguredNoMore(String),
     /// An exporter has come this far in a shard.
     Cursor(String, (NodeId, ShardId), Lsn),
     /// An exporter begins anew in a shard.
@@ -145,6 +149,8 @@ pub struct State {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
+    /// The names of the exporters that are configured, on record or not yet.
+    pub(crate) configured: BTreeSet<String>,
     /// By exporter; one that has none is not in it.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
     /// By exporter; one that has none is not in it.
@@ -167,6 +173,7 @@ impl Default for State {
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
             exporters: BTreeMap::new(),
+            configured: BTreeSet::new(),
             cursors: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
         }
@@ -301,6 +308,8 @@ impl State {
             Change::SettingGone(key) => drop(self.settings.remove(&key)),
             Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
             Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
+            Change::Configured(name) => drop(self.configured.insert(name)),
+            Change::ConfiguredNoMore(name) => drop(self.configured.remove(&name)),
             Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
             Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
             Change::DeadLetter(letter) => {
@@ -321,5 +330,6 @@ impl State {
             .chain(self.export_changes())
             .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
             .chain(self.dropped.values().copied().map(Change::Dropped))
+            .chain(self.configured.iter().cloned().map(Change::Configured))
     }
 }

@@ -42,6 +42,8 @@ pub const CLOCK_CREDIT_OF_RETENTION: u64 = 8;
 pub const CLOCK_CREDIT_EARNED: u64 = 8;
 /// Bytes that a start needs beside WAL files and segments: for the catalogue and its folders.
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
+/// Trimmed segments of which the ledger is told at once that nothing of them is on disk any more.
+pub const UNLINKED_MAX: usize = 10_000;
 /// The share of the disk limit, in percent, that copies of dead letters may take.
 pub const KEPT_ENTRIES_PERCENT: u64 = 5;
 /// The share of the disk limit, in percent, from which what is released goes before its retention is over.

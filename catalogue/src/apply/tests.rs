@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobId, JobPosition, JobResult};
-use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
+use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX};
 use crate::segment::SegmentState;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
 
@@ -398,6 +398,9 @@ fn what_is_too_long_or_too_many_is_refused() {
         },
         set(long(SETTING_KEY_BYTES_MAX + 1), String::new()),
         set("k".to_owned(), long(SETTING_VALUE_BYTES_MAX + 1)),
+        Command::Unlinked {
+            segments: vec![segment(1, 0, 1); UNLINKED_MAX + 1],
+        },
     ] {
         assert!(
             matches!(apply(&mut state, &command), Err(Refusal::TooLong { .. })),
@@ -545,13 +548,32 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
             "{letter:?} lies in no segment"
         );
     }
+    for (name, _) in before.exporters() {
+        let stays = after.exporter(name).is_some() || !before.configured.contains(name);
+        prop_assert!(stays, "{name} was configured");
+    }
     if let Command::Trim {
         id,
         why: TrimReason::Retention,
     } = command
     {
-        let trimmed = before.segment(*id).is_some() && after.segment(*id).is_none();
-        prop_assert!(!trimmed || !before.is_held(*id), "{id} was held");
+        trimmed_as_released(before, *id, after)?;
+    }
+    Ok(())
+}
+
+/// What was trimmed as released was needed by nobody.
+fn trimmed_as_released(before: &State, id: SegmentId, after: &State) -> Result<(), TestCaseError> {
+    let Some(SegmentRecord::Sealed(seal)) = before.segment(id) else {
+        return Ok(());
+    };
+    if after.segment_state(id) != SegmentState::Trimmed {
+        return Ok(());
+    }
+    prop_assert!(!before.is_held(id), "{id} was held");
+    for name in before.exporters.keys().chain(&before.configured) {
+        let done = before.cursor(name, id.node, id.shard);
+        prop_assert!(done >= seal.stats.last_lsn, "{name} has not got all of {id}");
     }
     Ok(())
 }

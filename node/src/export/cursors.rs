@@ -1,11 +1,10 @@
-//! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
+//! Keeps the cursors of all exporters on record, and asks there what no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the catalogue says so, and nothing is while an exporter of the
-//! configuration is not on record yet. I2: what an exporter had delivered when a segment was dropped never counts as
-//! lost for it.
-//! **Not here**: which exporters on record hold a segment (`State::is_released`).
+//! **Invariants.** I1: a segment is released only when the catalogue says so. I2: what an exporter had delivered when a
+//! segment was dropped never counts as lost for it.
+//! **Not here**: which exporters hold a segment (`State::is_released`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
@@ -19,8 +18,6 @@ use super::status::{Place, Status, add};
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<dyn Catalogue>,
-    /// Exporters of the configuration that are not on record, or not for certain: everything is held for them.
-    unrecorded: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }
 
@@ -32,15 +29,10 @@ struct Running {
 }
 
 impl Cursors {
-    /// The cursors of the exporters that are configured, none of which runs yet, and of those that are on record.
-    pub fn new(catalogue: Arc<dyn Catalogue>, configured: Vec<String>) -> Arc<Self> {
-        let unrecorded = catalogue.read(|state| {
-            let is_new = |name: &String| state.exporter(name).is_none();
-            configured.into_iter().filter(is_new).collect()
-        });
+    /// The cursors of the exporters of a catalogue, none of which runs yet.
+    pub fn new(catalogue: Arc<dyn Catalogue>) -> Arc<Self> {
         Arc::new(Self {
             catalogue,
-            unrecorded: Mutex::new(unrecorded),
             running: Mutex::default(),
         })
     }
@@ -52,20 +44,6 @@ impl Cursors {
 
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unrecorded(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds everything for an exporter that is about to be put on record.
-    pub(super) fn hold(&self, name: &str) {
-        self.unrecorded().insert(name.to_owned());
-    }
-
-    /// Leaves it to the record of an exporter what is held for it.
-    pub(super) fn on_record(&self, name: &str) {
-        self.unrecorded().remove(name);
     }
 
     /// An exporter does not run any more. What was kept of it last is what is on record.
@@ -122,14 +100,11 @@ impl Cursors {
 
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
-        // First: an exporter that is on record by now was held for until then.
-        let waits = !self.unrecorded().is_empty();
-        self.catalogue.read(|state| state.is_released(segment)) && (!waits || segment.stats.entries == 0)
+        self.catalogue.read(|state| state.is_released(segment))
     }
 
     fn are_none(&self) -> bool {
-        let waits = !self.unrecorded().is_empty();
-        !waits && self.catalogue.read(|state| state.holders().next().is_none())
+        self.catalogue.read(|state| state.holders().next().is_none())
     }
 
     fn keep_positions(&self) {
@@ -141,11 +116,9 @@ impl Readers for Cursors {
     fn lose(&self, segment: &SealRecord) -> u64 {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
-        let mut holders = self.unrecorded().clone();
         let owed = self.catalogue.read(|state| {
-            holders.extend(state.holders().map(str::to_owned));
-            let owed = |name: String| (state.owed(&name, segment), name);
-            holders.into_iter().map(owed).collect::<Vec<_>>()
+            let owed = |name: &str| (state.owed(name, segment), name.to_owned());
+            state.holders().map(owed).collect::<Vec<_>>()
         });
         let mut most = 0;
         for (entries, name) in &owed {

@@ -55,9 +55,6 @@ pub enum ExportError {
         /// Payload bytes of it.
         bytes: u64,
     },
-    /// One that is configured cannot be forgotten.
-    #[error("exporter {0:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
-    Configured(String),
     /// Forgetting it would lose something.
     #[error(
         "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say --accept-loss",

@@ -8,7 +8,7 @@
 //!
 //! Each exporter has a thread of its own, so that one that hangs holds up nobody.
 //!
-//! - `exporters`: all of them ([`Exporters::start`]); `reload`, `not_configured`: those that come, change and go.
+//! - `configure`: which there are to be, on record. `exporters`: all of them ([`Exporters::start`]); `reload`, `not_configured`: those that come, change and go.
 //! - `exporter`, `orders`: one of them, and what it is told. `lane`: its way through a shard; `source`: where that
 //!   reads; `expire`: what has become too old; `cursors`: how far it is, kept.
 //! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: what a sink refused.
@@ -17,6 +17,7 @@
 //! **Not here**: what is said over the wire (`sink`), the rate that zones allow (`gophership_somatic`), what is kept
 //! about cursors and dead letters (the catalogue).
 
+mod configure;
 mod cursors;
 mod dead_letters;
 mod error;
@@ -34,6 +35,7 @@ mod seek;
 mod source;
 mod status;
 
+pub use configure::configure;
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use error::{ExportError, Forgotten};

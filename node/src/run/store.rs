@@ -9,7 +9,7 @@ use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, 
 use uuid::Uuid;
 
 use crate::config::{self, Config};
-use crate::export::Cursors;
+use crate::export::{Cursors, configure};
 use crate::ingester::Bell;
 
 /// What stands on disk, open.
@@ -44,8 +44,9 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
     let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
     let ledger = catalogue.ledger();
-    let names = config.export.iter().map(|export| export.name.clone()).collect();
-    let cursors = Cursors::new(Arc::clone(&catalogue), names);
+    // Before the vault releases anything.
+    configure(catalogue.as_ref(), &config.export)?;
+    let cursors = Cursors::new(Arc::clone(&catalogue));
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {
         data_path,

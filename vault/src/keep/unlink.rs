@@ -9,6 +9,7 @@ use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
 use crate::keep::parts::KeepParts;
+use crate::limits::UNLINKED_MAX;
 use crate::segment::{open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
 
@@ -70,24 +71,26 @@ pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
     let synced = folders.iter().try_for_each(|folder| file_io::sync_dir(folder));
     let mut segments = parts.to_unlink.lock();
     // Where a sync failed, nobody can tell any more whether these names are gone: the next start looks.
-    segments.trimmed.retain(|id| !gone.contains(id));
+    gone.iter().for_each(|id| drop(segments.trimmed.remove(id)));
     synced?;
     segments.gone.extend(gone);
     failed.map_or(Ok(()), Err)
 }
 
-/// Confirms to the ledger what is gone.
+/// Confirms to the ledger what is gone, a bounded number of segments at once.
 ///
 /// # Errors
 /// The ledger did not take it: it is said again at the next call.
 pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
-    let gone: Vec<SegmentId> = parts.to_unlink.lock().gone.iter().copied().collect();
-    if gone.is_empty() {
-        return Ok(());
+    loop {
+        let gone: Vec<SegmentId> = parts.to_unlink.lock().gone.iter().take(UNLINKED_MAX).copied().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        parts.ledger.unlinked(&gone)?;
+        let mut segments = parts.to_unlink.lock();
+        gone.iter().for_each(|id| drop(segments.gone.remove(id)));
     }
-    parts.ledger.unlinked(&gone)?;
-    parts.to_unlink.lock().gone.retain(|id| !gone.contains(id));
-    Ok(())
 }
 
 /// Removes a trimmed segment's files; says whether nothing of it is left.

@@ -2,7 +2,7 @@ use super::*;
 use crate::apply::{apply, decide};
 use crate::command::Command;
 use crate::error::Disposition;
-use crate::testkit::{cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use crate::testkit::{configure, cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
 use gophership_vault::ledger::TrimReason;
 
 /// Two nodes, exporters `a` and `b`, and segment 1/0/1 sealed.
@@ -427,4 +427,65 @@ fn what_is_too_long_or_too_many_is_refused() {
     too_long(&mut state, commit(&[cursor("a", 1, 0, lsn(1, 1))]));
     too_long(&mut state, seek("a", &[(0, Some(lsn(1, 1)))], 9));
     say(&mut state, &[commit(&[cursor("a", 1, 1, lsn(1, 2))])]);
+}
+
+#[test]
+fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
+    let mut state = ready();
+    let forget = Command::ForgetExporter {
+        exporter: "a".to_owned(),
+    };
+    say(&mut state, &[configure(&["a"])]);
+    let refused = apply(&mut state, &forget).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "exporter \"a\" is configured: take it out of `export` and send the node SIGHUP, then forget it"
+    );
+    assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
+    say(&mut state, &[configure(&[]), forget]);
+    assert_eq!(state.exporter("a"), None);
+}
+
+#[test]
+fn configured_names_are_bounded_and_need_no_record() {
+    let mut state = State::default();
+    let names = |n: usize| Command::ConfigureExporters {
+        names: (0..n).map(|n| format!("e{n}")).collect(),
+    };
+    say(&mut state, &[names(EXPORTERS_MAX)]);
+    assert_eq!(state.holders().count(), EXPORTERS_MAX);
+    assert_eq!(state.exporters().count(), 0);
+    let before = state.clone();
+    assert!(matches!(
+        apply(&mut state, &names(EXPORTERS_MAX + 1)),
+        Err(Refusal::TooLong { .. })
+    ));
+    let long = "x".repeat(EXPORTER_NAME_BYTES_MAX + 1);
+    assert!(matches!(
+        apply(&mut state, &configure(&["a", &long])),
+        Err(Refusal::TooLong { .. })
+    ));
+    assert_eq!(state, before);
+}
+
+#[test]
+fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
+    let mut state = ready();
+    let id = segment(1, 0, 1);
+    let released = trim(id, TrimReason::Retention);
+    let last = lsn(1, 9);
+    say(
+        &mut state,
+        &[commit(&[cursor("a", 1, 0, last), cursor("b", 1, 0, lsn(1, 5))])],
+    );
+    let owed = apply(&mut state, &released).unwrap_err();
+    assert_eq!(
+        owed.to_string(),
+        "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when it \
+         is forgotten"
+    );
+    say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(&["c"])]);
+    assert!(matches!(apply(&mut state, &released), Err(Refusal::Owed { exporter, .. }) if exporter == "c"));
+    say(&mut state, &[configure(&[]), released]);
+    assert_eq!(state.segment_state(id), SegmentState::Trimmed);
 }

@@ -33,6 +33,7 @@ pub(super) fn fields(kind: Kind, v: &mut Reader<'_>) -> Read {
         Kind::SeekExporter => seek_exporter(v),
         Kind::AddDeadLetters => add_dead_letters(v),
         Kind::DropDeadLetters => drop_dead_letters(v),
+        Kind::ConfigureExporters => configure_exporters(v),
     }
 }
 
@@ -186,5 +187,11 @@ fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
     Ok(Command::DropDeadLetters {
         exporter: v.text()?,
         letters: v.list(parts::read_entry)?,
+    })
+}
+
+fn configure_exporters(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ConfigureExporters {
+        names: v.list(Reader::text)?,
     })
 }
