@@ -6,25 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::disposition::Disposition;
 use crate::ids::SegmentId;
 use crate::ledger::LedgerError;
-
-/// What a caller can do about an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Disposition {
-    /// Passing: say it again later.
-    Retry,
-    /// Something is full: say it again when there is room.
-    Overloaded,
-    /// The caller's fault: it will never work so.
-    Invalid,
-    /// Stored bytes are not what was written.
-    Corrupt,
-    /// A newer boot of the node took over: stop, or take a new epoch.
-    Fenced,
-    /// The process must end.
-    Fatal,
-}
 
 /// An operation of the vault failed.
 #[derive(Debug, Error)]
@@ -214,6 +198,9 @@ pub enum AppendError {
     /// The disk is at its limit.
     #[error("the disk is at its limit")]
     DiskFull,
+    /// A newer epoch of the node has fenced this one; the vault is taking an epoch of its own.
+    #[error("the epoch of the vault is fenced")]
+    Fenced,
     /// A sync failed; nothing is taken any more.
     #[error("the WAL has failed")]
     Failed,
@@ -226,7 +213,7 @@ impl AppendError {
     /// What to do about it.
     pub fn disposition(self) -> Disposition {
         match self {
-            Self::NoSpare => Disposition::Retry,
+            Self::NoSpare | Self::Fenced => Disposition::Retry,
             Self::DiskFull => Disposition::Overloaded,
             Self::Failed => Disposition::Fatal,
             Self::TooLarge => Disposition::Invalid,

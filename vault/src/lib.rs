@@ -17,6 +17,7 @@
 
 mod copies;
 mod data_dir;
+mod disposition;
 pub mod entry;
 mod error;
 mod file_io;
@@ -47,7 +48,8 @@ mod wal;
 pub use copies::promise::RecoveryNumber;
 pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
 pub use data_dir::{DataDir, Identity};
-pub use error::{AppendError, AppendFault, Disposition, OpenError, VaultError};
+pub use disposition::Disposition;
+pub use error::{AppendError, AppendFault, OpenError, VaultError};
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};

@@ -18,7 +18,8 @@ pub const TENANTS_MAX: usize = 40;
 pub const INDEX_GAP_MAX: u32 = 1 << 20;
 /// Bytes of a tenant's name.
 pub const TENANT_NAME_MAX: usize = 91;
-/// WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
+/// WAL files that wait for a shard's cutter or sync, those that are handed out and the one in use included; no more are
+/// made until one is done.
 pub const ROLLED_FILES_MAX: usize = 64;
 /// Payload bytes appended before the cutter is woken.
 pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::ids::{LogId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
 use crate::read::holdings::Slot;

@@ -192,6 +192,7 @@ impl Run {
                     );
                     return;
                 }
+                Err(AppendError::Fenced) => panic!("nobody fences it"),
                 Err(AppendError::TooLarge) => panic!("it would have fit"),
             }
         }

@@ -12,7 +12,7 @@ use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
 use gophership::machine::Machine;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
-use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
     BlockSink, DataDir, OnFull, Release, SegmentHeader, ShardSeam, ShardWriter, TailFrame, Vault, VaultOptions,
@@ -135,6 +135,10 @@ impl Ledger for Gated {
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         self.say(|ledger| ledger.unlinked(segments))
+    }
+
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError> {
+        self.0.new_epoch(seen)
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {

@@ -3,7 +3,6 @@
 //! **Invariant** I1: the record of a trim stays until no file of the segment can come back, not even after a power cut.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::VaultError;
 use crate::file_io;
@@ -12,40 +11,6 @@ use crate::keep::parts::KeepParts;
 use crate::limits::UNLINKED_MAX;
 use crate::segment::{open_path, segment_dir, segment_path};
 use crate::wal::file::{wal_dir, wal_path};
-
-/// Segments whose trim is on record, and not confirmed yet.
-#[derive(Default)]
-pub(crate) struct ToUnlink(Mutex<Segments>);
-
-#[derive(Default)]
-struct Segments {
-    /// Their files may still be there.
-    trimmed: BTreeSet<SegmentId>,
-    /// Nothing is left of them, not even after a power cut.
-    gone: BTreeSet<SegmentId>,
-}
-
-impl ToUnlink {
-    pub(crate) fn of(trimmed: impl Iterator<Item = SegmentId>) -> Self {
-        Self(Mutex::new(Segments {
-            trimmed: trimmed.collect(),
-            gone: BTreeSet::new(),
-        }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Segments> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add(&self, id: SegmentId) {
-        self.lock().trimmed.insert(id);
-    }
-
-    pub(crate) fn has(&self, id: SegmentId) -> bool {
-        let segments = self.lock();
-        segments.trimmed.contains(&id) || segments.gone.contains(&id)
-    }
-}
 
 /// Removes what can be removed of trimmed segments. Whatever fails is tried again at the next call.
 ///
@@ -71,7 +36,9 @@ pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
     let synced = folders.iter().try_for_each(|folder| file_io::sync_dir(folder));
     let mut segments = parts.to_unlink.lock();
     // Where a sync failed, nobody can tell any more whether these names are gone: the next start looks.
-    gone.iter().for_each(|id| drop(segments.trimmed.remove(id)));
+    for id in &gone {
+        segments.trimmed.remove(id);
+    }
     synced?;
     segments.gone.extend(gone);
     failed.map_or(Ok(()), Err)
@@ -89,7 +56,9 @@ pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
         }
         parts.ledger.unlinked(&gone)?;
         let mut segments = parts.to_unlink.lock();
-        gone.iter().for_each(|id| drop(segments.gone.remove(id)));
+        for id in &gone {
+            segments.gone.remove(id);
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
-use crate::error::{Disposition, VaultError};
+use crate::error::VaultError;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::read::holdings::{Holdings, Slot};
 use crate::read::quarantine::{Quarantine, Quarantined};
@@ -368,12 +369,19 @@ impl ShardCursor {
                 self.done = true;
                 None
             }
+            // Its writer was fenced: what there is of it is what the recovery finds.
+            TailStep::End if self.is_recovering(index) => None,
             TailStep::End => {
                 self.next_segment();
                 None
             }
             TailStep::Mismatch { offset, error } => self.mismatch(index, tail, offset, error),
         }
+    }
+
+    fn is_recovering(&self, index: SegmentIndex) -> bool {
+        let slot = self.parts.holdings.get(self.log.segment(index));
+        matches!(slot, Some(Slot::Recovering))
     }
 
     /// The WAL file is not what it was: its segment was sealed meanwhile, and goes on there; or it is damaged.

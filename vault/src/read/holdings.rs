@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
@@ -105,14 +106,25 @@ impl Totals {
     }
 }
 
-#[derive(Default)]
 struct Slots {
     by_id: BTreeMap<SegmentId, Slot>,
     totals: Totals,
     /// The sealed segments by the time of their seal, oldest first.
     by_age: BTreeSet<(u64, SegmentId)>,
-    /// No recovery runs any more, so that nothing moves on from [`Slot::Recovering`].
-    recovery_ended: bool,
+    /// Recoveries that run or are about to: without one nothing moves on from [`Slot::Recovering`].
+    recoveries: u32,
+}
+
+impl Default for Slots {
+    /// No slots; what earlier boots left is about to be recovered.
+    fn default() -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            totals: Totals::default(),
+            by_age: BTreeSet::new(),
+            recoveries: 1,
+        }
+    }
 }
 
 impl Slots {
@@ -253,15 +265,31 @@ impl Holdings {
         is_unreadable
     }
 
-    /// Nobody recovers anything any more: who waits for that goes on without.
+    /// One more recovery is about to begin.
+    pub(crate) fn recovery_begins(&self) {
+        self.lock().recoveries += 1;
+    }
+
+    /// A recovery has ended. After the last, who waits for one goes on without.
     pub(crate) fn recovery_ended(&self) {
-        self.lock().recovery_ended = true;
+        let mut slots = self.lock();
+        let left = slots.recoveries.checked_sub(1);
+        slots.recoveries = left.expect("a recovery that ends has begun");
+        drop(slots);
         self.changed.notify_all();
+    }
+
+    /// Leaves a segment that this process wrote to the recovery.
+    pub(crate) fn live_is_recovering(&self, id: SegmentId) {
+        let mut slots = self.lock();
+        if let Some(Slot::Live(_)) = slots.by_id.get(&id) {
+            slots.insert(id, Slot::Recovering);
+        }
     }
 
     /// Says that nobody recovers anything any more.
     pub(crate) fn is_recovered(&self) -> bool {
-        self.lock().recovery_ended
+        self.lock().recoveries == 0
     }
 
     /// The first segment of `log` at or after `from`. Waits while that one is being recovered, until `stop` says so;
@@ -275,7 +303,7 @@ impl Holdings {
         let mut slots = self.lock();
         loop {
             let (index, slot) = slots.of_log(log, from).next()?;
-            if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
+            if slots.recoveries == 0 || !matches!(slot, Slot::Recovering) {
                 return Some((index, slot.clone()));
             }
             if stop() {

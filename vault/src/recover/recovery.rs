@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use fail::fail_point;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;

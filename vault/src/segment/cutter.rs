@@ -11,18 +11,18 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
+use crate::disposition::Disposition;
 use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
-use crate::error::{Disposition, VaultError};
+use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::keep::sealer::SealRequest;
 use crate::limits::{FORGET_BYTES, PAGE};
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
 use crate::segment::open_path;
-use crate::segment::writer::{FinishedSegment, SegmentWriter};
+use crate::segment::seal_queue::{CutSegment, SealRequest};
+use crate::segment::writer::SegmentWriter;
 use crate::wal::file::WalFile;
-use crate::wal::map::MapWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
@@ -58,13 +58,6 @@ pub trait BlockSink: Send {
     fn frame(&mut self, frame: TailFrame<'_>);
     /// Notes that the segment is complete.
     fn complete(&mut self, id: SegmentId);
-}
-
-/// A segment that is cut to its end, with the WAL file it came from.
-pub(crate) struct CutSegment {
-    pub(crate) segment: FinishedSegment,
-    pub(crate) wal: Arc<WalFile>,
-    pub(crate) map: MapWriter,
 }
 
 /// Cuts one shard until it is stopped.

@@ -70,6 +70,11 @@ fn drop_letters(name: &str, letters: &[EntryKey]) -> Command {
     }
 }
 
+/// Both exporters have got all of segment 1/0/1.
+fn delivered() -> Command {
+    commit(&[cursor("a", 1, 0, lsn(1, 9)), cursor("b", 1, 0, lsn(1, 9))])
+}
+
 fn trim(id: SegmentId, why: TrimReason) -> Command {
     Command::Trim { id, why }
 }
@@ -305,7 +310,10 @@ fn malformed_entries_have_a_bound_of_their_own_hold_nothing_and_are_passed_over_
     };
     let limit = MALFORMED_LETTERS_MAX as u64;
     let many: Vec<_> = (1..=limit + 5).map(malformed).collect();
-    say(&mut state, &[add(&many), add(&[letter("a", id, limit + 9)])]);
+    say(
+        &mut state,
+        &[delivered(), add(&many), add(&[letter("a", id, limit + 9)])],
+    );
     assert_eq!(
         state.dead_letter_count_of("a", LetterCause::Malformed),
         MALFORMED_LETTERS_MAX
@@ -336,7 +344,7 @@ fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
         apply(&mut state, &add(&[letter("a", trimmed, 1), letter("a", never, 1)])),
         Err(Refusal::NeverOpened { id: never })
     );
-    say(&mut state, &[trim(trimmed, TrimReason::Retention)]);
+    say(&mut state, &[delivered(), trim(trimmed, TrimReason::Retention)]);
     let before = state.clone();
     say(&mut state, &[add(&[letter("a", trimmed, 1)])]);
     assert_eq!(state, before);
@@ -348,7 +356,10 @@ fn a_dead_letter_holds_its_segment_until_it_is_gone() {
     let mut state = ready();
     say(
         &mut state,
-        &[add(&[letter("a", id, 1), letter("a", id, 9), letter("b", id, 1)])],
+        &[
+            delivered(),
+            add(&[letter("a", id, 1), letter("a", id, 9), letter("b", id, 1)]),
+        ],
     );
     let retention = trim(id, TrimReason::Retention);
     let held = Refusal::Held { id, letters: 3 };
