@@ -61,6 +61,7 @@ pub(crate) struct Server {
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
     vault: Vault,
     workers: Vec<Worker>,
     close: watch::Sender<bool>,
@@ -155,6 +156,7 @@ impl Server {
             grpc: grpc_at,
             http: http_at,
             budget,
+            catalogue,
             vault,
             workers,
             close,
@@ -210,6 +212,11 @@ impl Server {
     /// Their payloads.
     pub(crate) fn payloads(&self) -> Vec<Vec<u8>> {
         self.stored().into_iter().map(|(_, payload)| payload).collect()
+    }
+
+    /// Waits until what fenced epochs left is recovered.
+    pub(crate) fn until_recovered(&self) {
+        self.until(|server| server.vault.status().recovering_segments == 0);
     }
 
     /// Tells the workers to end, and does not wait.

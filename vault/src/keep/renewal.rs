@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::sealer::Sealer;
+use crate::disposition::Disposition;
 use crate::error::OpenError;
 use crate::ids::SegmentId;
 use crate::ledger::KnownSegment;
@@ -83,12 +84,25 @@ impl Sealer {
             match self.parts.ledger.new_epoch(fenced) {
                 Ok(epoch) => {
                     self.parts.plan.epoch.renew(epoch);
+                    for kept in &mut self.shards {
+                        // Whoever had the epochs between may have opened segments.
+                        let free = self.parts.ledger.next_index(kept.shared.id);
+                        kept.next_index = kept.next_index.max(free);
+                    }
                     self.renewal.wanted = false;
                     tracing::info!(%epoch, %fenced, "vault.epoch.renewed");
                 }
                 Err(error) => {
                     tracing::warn!(%error, "vault.epoch.not_renewed");
-                    self.after_failure(&error.into());
+                    if !matches!(
+                        error.disposition,
+                        Disposition::Retry | Disposition::Overloaded | Disposition::Fenced
+                    ) {
+                        // It never will be, and without one nothing is ever taken again.
+                        self.shards
+                            .iter()
+                            .for_each(|kept| kept.shared.watermark.fail(error.to_string()));
+                    }
                 }
             }
         }

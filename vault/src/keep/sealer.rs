@@ -153,7 +153,7 @@ impl Sealer {
     }
 
     /// A fenced epoch is left for a new one. A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
-    pub(super) fn after_failure(&mut self, error: &VaultError) {
+    fn after_failure(&mut self, error: &VaultError) {
         let is_final = match error {
             VaultError::Ledger(error) if error.disposition == Disposition::Fenced => return self.fence(),
             VaultError::Ledger(error) => error.disposition == Disposition::Fatal,
