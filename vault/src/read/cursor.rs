@@ -369,19 +369,12 @@ impl ShardCursor {
                 self.done = true;
                 None
             }
-            // Its writer was fenced: what there is of it is what the recovery finds.
-            TailStep::End if self.is_recovering(index) => None,
             TailStep::End => {
                 self.next_segment();
                 None
             }
             TailStep::Mismatch { offset, error } => self.mismatch(index, tail, offset, error),
         }
-    }
-
-    fn is_recovering(&self, index: SegmentIndex) -> bool {
-        let slot = self.parts.holdings.get(self.log.segment(index));
-        matches!(slot, Some(Slot::Recovering))
     }
 
     /// The WAL file is not what it was: its segment was sealed meanwhile, and goes on there; or it is damaged.
