@@ -4,8 +4,10 @@
 //! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //! **Not here**: what commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`) do.
 
+use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::limits::SET_NODES_MAX;
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
@@ -15,7 +17,7 @@ use crate::limits::{
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
-use crate::segment::{Rule, SegmentRecord, Step, rule};
+use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
@@ -49,8 +51,10 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
         Command::SetNodeState { node, state: to, seen } => set_node_state(state, *node, *to, *seen),
         Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
-        Command::BeginRecovery { id, at_ns } => begin_recovery(state, *id, *at_ns),
-        Command::Seal { seal } => seal_segment(state, seal),
+        Command::BeginRecovery { id, request, at_ns } => begin_recovery(state, *id, *request, *at_ns),
+        Command::Seal { seal } => seal_segment(state, seal, None),
+        Command::SealRecovered { seal, number } => seal_segment(state, seal, Some(*number)),
+        Command::ReplicaAdded { id, node, digest } => replica_added(state, *id, *node, digest),
         Command::Trim { id, why } => trim_segment(state, *id, *why),
         Command::Unlinked { segments } => unlinked(state, segments),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
@@ -206,7 +210,7 @@ fn roll(state: &State, seal: Option<&SealRecord>, open: &OpenRecord, at_ns: u64)
         });
     }
     // The two change different rows, and neither looks at what the other changes.
-    let (_, mut changes) = seal_segment(state, seal)?;
+    let (_, mut changes) = seal_segment(state, seal, None)?;
     let (reply, opened) = open_segment(state, open, at_ns)?;
     changes.extend(opened);
     Ok((reply, changes))
@@ -245,24 +249,59 @@ fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
     ))
 }
 
-fn begin_recovery(state: &State, id: SegmentId, at_ns: u64) -> Decision {
+/// Begins a recovery: the segment's first, or a further one of a leader that took over from another.
+fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> Decision {
     rule_for(state, id, Step::BeginRecovery)?;
-    match state.segment(id) {
-        Some(SegmentRecord::Open { open, opened_ns }) => {
-            let record = SegmentRecord::Recovering {
-                open: *open,
-                opened_ns: *opened_ns,
-                since_ns: at_ns,
-            };
-            Ok((Reply::Done, vec![Change::Segment(record)]))
+    let (open, opened_ns, since_ns, before) = match state.segment(id) {
+        Some(SegmentRecord::Open { open, opened_ns }) => (*open, *opened_ns, at_ns, 0),
+        Some(SegmentRecord::Recovering { recovery, .. }) if recovery.request == request => {
+            return unchanged(Reply::Recovering(recovery.number));
         }
-        Some(_) | None => unchanged(Reply::Done),
+        Some(SegmentRecord::Recovering {
+            open,
+            opened_ns,
+            since_ns,
+            recovery,
+        }) => (*open, *opened_ns, *since_ns, recovery.number),
+        Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
+            unreachable!("the table of transitions lets only open and recovering segments be recovered")
+        }
+    };
+    // The highest there can be is what a damaged promise counts as.
+    let number = before
+        .checked_add(1)
+        .filter(|number| *number < RecoveryNumber::MAX)
+        .ok_or(Refusal::NumbersUsedUp { what: "recovery" })?;
+    let record = SegmentRecord::Recovering {
+        open,
+        opened_ns,
+        since_ns,
+        recovery: RecoveryId { number, request },
+    };
+    Ok((Reply::Recovering(number), vec![Change::Segment(record)]))
+}
+
+/// Says that whoever seals a segment has the right to: its owner while nobody recovers it, then the latest recovery.
+fn may_seal(state: &State, id: SegmentId, recovery: Option<RecoveryNumber>) -> Result<(), Refusal> {
+    let latest = match state.segment(id) {
+        Some(SegmentRecord::Recovering { recovery, .. }) => Some(recovery.number),
+        Some(SegmentRecord::Open { .. }) => None,
+        // A seal that stands answers for itself.
+        Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
+            return Ok(());
+        }
+    };
+    if recovery == latest {
+        Ok(())
+    } else {
+        Err(Refusal::Recovered { id, recovery, latest })
     }
 }
 
-fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
+fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumber>) -> Decision {
     let id = seal.id;
     let rule = rule_for(state, id, Step::Seal)?;
+    may_seal(state, id, recovery)?;
     let writer = state.segment(id).and_then(SegmentRecord::epoch).unwrap_or(seal.epoch);
     if writer != seal.epoch {
         return Err(Refusal::OtherWriter {
@@ -275,17 +314,21 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     if let Some(lsn) = lsns.find(|lsn| lsn.index() != id.index) {
         return Err(Refusal::LsnOutside { id, lsn });
     }
-    let needed = state.segment(id).map_or(1, SegmentRecord::ack_copies);
-    if rule != Rule::Same && seal.holders.len() < needed {
-        let holders = seal.holders.len();
-        return Err(Refusal::TooFewHolders { id, holders, needed });
-    }
     if rule == Rule::Same {
         return match state.segment(id) {
             // The digest covers every entry: a retry may have cut it anew, at another time. The first seal stands.
             Some(SegmentRecord::Sealed(known)) if known.digest == seal.digest => unchanged(Reply::Done),
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
+    }
+    // Of nothing no copies are needed.
+    let needed = match state.segment(id) {
+        Some(record) if seal.stats.entries > 0 => record.ack_copies(),
+        Some(_) | None => 0,
+    };
+    if seal.holders.len() < needed {
+        let holders = seal.holders.len();
+        return Err(Refusal::TooFewHolders { id, holders, needed });
     }
     let stands = SealRecord {
         sealed_ns: bounded_seal_ns(state, seal),
@@ -294,20 +337,41 @@ fn seal_segment(state: &State, seal: &SealRecord) -> Decision {
     Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
 }
 
+/// Adds a holder to a sealed segment. What is said of a segment that has been trimmed since changes nothing.
+fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) -> Decision {
+    node_of(state, node)?;
+    match rule_for(state, id, Step::AddReplica)? {
+        Rule::Same => return unchanged(Reply::Done),
+        Rule::To(_) | Rule::Refuse => {}
+    }
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
+        unreachable!("the table of transitions lets only sealed segments gain a holder");
+    };
+    if seal.digest != *digest {
+        return Err(Refusal::Differs {
+            id,
+            step: Step::AddReplica,
+        });
+    }
+    if seal.holders.contains(node) {
+        return unchanged(Reply::Done);
+    }
+    let holders = seal.holders.with(node).ok_or(Refusal::TooLong {
+        what: "the list of a segment's holders",
+        size: seal.holders.len() + 1,
+        limit: SET_NODES_MAX,
+    })?;
+    let record = SegmentRecord::Sealed(SealRecord { holders, ..*seal });
+    Ok((Reply::Done, vec![Change::Segment(record)]))
+}
+
 /// The time of a seal within its bounds: retention goes by it, and the node's clock goes on from it at its next start.
 /// It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept last.
 fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
     let kept = state.clock(seal.id.node);
     let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
-    let of_shard = state.segments_of(seal.id.node, seal.id.shard);
-    let sealed = of_shard.filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
-        SegmentRecord::Open { .. }
-        | SegmentRecord::Recovering { .. }
-        | SegmentRecord::Trimmed { .. }
-        | SegmentRecord::Lost { .. } => None,
-    });
-    seal.sealed_ns.min(latest).max(sealed.max().unwrap_or(0))
+    let newest = state.newest_seal_ns(seal.id.node, seal.id.shard);
+    seal.sealed_ns.min(latest).max(newest.unwrap_or(0))
 }
 
 fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {

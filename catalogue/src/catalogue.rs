@@ -87,7 +87,7 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
             },
         )? {
             Reply::Up(epoch) => Ok(epoch),
-            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_)) => {
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Job(_) | Reply::Recovering(_)) => {
                 unreachable!("NodeUp is answered with an epoch, not {other:?}")
             }
         }

@@ -3,6 +3,7 @@
 //! **Invariants.** I1: a command holds all that its effect depends on; times are in it. I2: a command said twice has the effect of once and
 //! is answered the same, unless something else came between.
 
+use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
@@ -56,10 +57,13 @@ pub enum Command {
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A segment's writer is gone; its end is being found out.
+    /// A recovery of a segment begins, whose writer is gone. It is answered with its number, and no recovery before it
+    /// may seal the segment any more.
     BeginRecovery {
-        /// Which.
+        /// The segment.
         id: SegmentId,
+        /// The name that the caller gives this recovery: the same again is the same recovery.
+        request: Uuid,
         /// Now, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
@@ -67,6 +71,22 @@ pub enum Command {
     Seal {
         /// Which, and what it holds.
         seal: SealRecord,
+    },
+    /// A recovery found out what a segment holds, and copied it to enough nodes.
+    SealRecovered {
+        /// What the segment holds.
+        seal: SealRecord,
+        /// The recovery, which must be the latest one of the segment.
+        number: RecoveryNumber,
+    },
+    /// A node has a complete, synced and verified copy of a sealed segment.
+    ReplicaAdded {
+        /// The segment.
+        id: SegmentId,
+        /// The node.
+        node: NodeId,
+        /// BLAKE3 over the entries of its copy.
+        digest: [u8; 32],
     },
     /// A segment's bytes are about to be removed.
     Trim {
@@ -218,12 +238,14 @@ pub enum Kind {
     SeekExporter = 19,
     AddDeadLetters = 20,
     DropDeadLetters = 21,
-    ConfigureExporters = 22,
+    SealRecovered = 22,
+    ReplicaAdded = 23,
+    ConfigureExporters = 24,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -245,6 +267,8 @@ impl Kind {
         Self::SeekExporter,
         Self::AddDeadLetters,
         Self::DropDeadLetters,
+        Self::SealRecovered,
+        Self::ReplicaAdded,
         Self::ConfigureExporters,
     ];
 
@@ -277,6 +301,8 @@ impl Kind {
             Self::SeekExporter => "seek_exporter",
             Self::AddDeadLetters => "add_dead_letters",
             Self::DropDeadLetters => "drop_dead_letters",
+            Self::SealRecovered => "seal_recovered",
+            Self::ReplicaAdded => "replica_added",
             Self::ConfigureExporters => "configure_exporters",
         }
     }
@@ -307,6 +333,8 @@ impl Command {
             Self::SeekExporter { .. } => Kind::SeekExporter,
             Self::AddDeadLetters { .. } => Kind::AddDeadLetters,
             Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
+            Self::SealRecovered { .. } => Kind::SealRecovered,
+            Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
         }
     }
@@ -332,6 +360,8 @@ pub enum Reply {
     Up(Epoch),
     /// The request has this job.
     Job(JobId),
+    /// The recovery has this number.
+    Recovering(RecoveryNumber),
 }
 
 /// The answer to a command.

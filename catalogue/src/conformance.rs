@@ -18,6 +18,8 @@ use gophership_vault::{Identity, ReplicaSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use uuid::Uuid;
+
 use crate::actor::Actor;
 use crate::apply::apply;
 use crate::catalogue::Catalogue;
@@ -86,9 +88,21 @@ fn one_of_each_kind() -> Vec<Command> {
         open(id(2), 1),
         open(id(3), 1),
         open(id(4), 1),
-        Command::BeginRecovery { id: id(1), at_ns: 7 },
-        seal(1),
+        Command::BeginRecovery {
+            id: id(1),
+            request: Uuid::nil(),
+            at_ns: 7,
+        },
+        Command::SealRecovered {
+            seal: seal_record(id(1), 1, 2),
+            number: 1,
+        },
         seal(2),
+        Command::ReplicaAdded {
+            id: id(2),
+            node: node(2),
+            digest: seal_record(id(2), 1, 2).digest,
+        },
         Command::Roll {
             seal: Some(seal_record(id(4), 1, 2)),
             open: open_record(id(5), 1),
@@ -352,7 +366,14 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
     ledger.seal_segment(&seal_record(id(2), 1, 2)).unwrap();
     ledger.trim_segment(id(2), TrimReason::Retention).unwrap();
     catalogue
-        .submit(Actor::Node, Command::BeginRecovery { id: id(3), at_ns: 1 })
+        .submit(
+            Actor::Node,
+            Command::BeginRecovery {
+                id: id(3),
+                request: Uuid::nil(),
+                at_ns: 1,
+            },
+        )
         .unwrap();
     ledger.mark_lost(id(4)).unwrap();
     let known = [

@@ -1,5 +1,6 @@
 //! Why the catalogue does not take a command, in words for the operator, and what the caller can do.
 
+use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
 use thiserror::Error;
 use uuid::Uuid;
@@ -70,6 +71,16 @@ pub enum Refusal {
         holders: usize,
         /// The number that is needed.
         needed: usize,
+    },
+    /// Another one than the caller may say where the segment ends.
+    #[error("segment {id} cannot be sealed by {}: {} has taken over", recovery_of(*.recovery), recovery_of(*.latest))]
+    Recovered {
+        /// The segment.
+        id: SegmentId,
+        /// The recovery that asked; `None` for the owner.
+        recovery: Option<RecoveryNumber>,
+        /// The latest recovery; `None` where there was none.
+        latest: Option<RecoveryNumber>,
     },
     /// The command does not apply in the segment's state.
     #[error("{step} does not apply to segment {id}, which is {from}")]
@@ -233,11 +244,16 @@ pub enum Refusal {
     },
 }
 
+/// Names the one who seals a segment.
+fn recovery_of(number: Option<RecoveryNumber>) -> String {
+    number.map_or_else(|| "its owner".to_owned(), |number| format!("recovery {number}"))
+}
+
 impl Refusal {
     /// What the caller can do.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Fenced { .. } => Disposition::Fenced,
+            Self::Fenced { .. } | Self::Recovered { .. } => Disposition::Fenced,
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }

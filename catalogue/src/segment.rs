@@ -7,8 +7,10 @@
 
 use std::fmt;
 
+use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
+use uuid::Uuid;
 
 /// The catalogue's record of a segment. One whose files are gone has none: its index is below its shard's `next_index`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,12 +24,14 @@ pub enum SegmentRecord {
     },
     /// Its writer is gone; someone finds out where it ends.
     Recovering {
-        /// Who wrote it, in which file.
+        /// The node and the WAL file that wrote it.
         open: OpenRecord,
-        /// When it was opened.
+        /// The time at which it was opened.
         opened_ns: u64,
-        /// When its recovery began.
+        /// The time at which its first recovery began.
         since_ns: u64,
+        /// The recovery that may seal it.
+        recovery: RecoveryId,
     },
     /// Complete.
     Sealed(SealRecord),
@@ -45,6 +49,23 @@ pub enum SegmentRecord {
         /// When it was given up.
         lost_ns: u64,
     },
+}
+
+/// One recovery of a segment: each that begins has a higher number, and ends the right of those before to seal it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecoveryId {
+    /// The number, which everything that the recovery asks for carries.
+    pub number: RecoveryNumber,
+    /// The request that began it; the same request again is the same recovery.
+    pub request: Uuid,
+}
+
+impl RecoveryId {
+    /// The first recovery of a segment that nobody asked for by name, as older records have it.
+    pub const UNNAMED: Self = Self {
+        number: 1,
+        request: Uuid::nil(),
+    };
 }
 
 impl SegmentRecord {
@@ -172,11 +193,13 @@ pub enum Step {
     Unlinked,
     /// `MarkLost`
     MarkLost,
+    /// `ReplicaAdded`
+    AddReplica,
 }
 
 impl Step {
     /// Every step there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
@@ -185,6 +208,7 @@ impl Step {
         Self::TrimDropped,
         Self::Unlinked,
         Self::MarkLost,
+        Self::AddReplica,
     ];
 }
 
@@ -199,6 +223,7 @@ impl fmt::Display for Step {
             Self::TrimDropped => "Trim (dropped)",
             Self::Unlinked => "Unlinked",
             Self::MarkLost => "MarkLost",
+            Self::AddReplica => "ReplicaAdded",
         })
     }
 }
@@ -222,15 +247,18 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Unopened, Step::Open) => To(Open),
         (Open, Step::BeginRecovery) => To(Recovering),
         (Open | Recovering, Step::Seal) => To(Sealed),
-        (Open | Recovering | Sealed, Step::TrimEmpty) => To(Trimmed),
+        // A segment that is being recovered is known to be empty once its recovery has sealed it.
+        (Open | Sealed, Step::TrimEmpty) => To(Trimmed),
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
         (Trimmed, Step::Unlinked) => To(Gone),
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
+        // It stays what it is, and gains a holder.
+        (Sealed, Step::AddReplica) => To(Sealed),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
         | (Sealed, Step::Seal)
-        | (Trimmed | Gone, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped)
+        | (Trimmed | Gone, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped | Step::AddReplica)
         | (Gone, Step::Unlinked)
         | (Lost, Step::MarkLost) => Same,
 
@@ -241,10 +269,14 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
             | Step::TrimEmpty
             | Step::TrimRetention
             | Step::TrimDropped
-            | Step::Unlinked,
+            | Step::Unlinked
+            | Step::AddReplica,
         )
-        | (Open, Step::TrimRetention | Step::TrimDropped | Step::Unlinked)
-        | (Recovering, Step::Open | Step::TrimRetention | Step::TrimDropped | Step::Unlinked)
+        | (Open, Step::TrimRetention | Step::TrimDropped | Step::Unlinked | Step::AddReplica)
+        | (
+            Recovering,
+            Step::Open | Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped | Step::Unlinked | Step::AddReplica,
+        )
         | (Sealed, Step::Open | Step::BeginRecovery | Step::Unlinked)
         | (Trimmed | Gone, Step::Open | Step::BeginRecovery | Step::Seal)
         | (Trimmed, Step::MarkLost)
@@ -256,7 +288,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
             | Step::TrimEmpty
             | Step::TrimRetention
             | Step::TrimDropped
-            | Step::Unlinked,
+            | Step::Unlinked
+            | Step::AddReplica,
         ) => Refuse,
     }
 }
@@ -267,15 +300,15 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        //                      Open    BeginRecovery Seal TrimEmpty TrimRetention TrimDropped Unlinked MarkLost
+        //                      Open    BeginRecovery Seal TrimEmpty TrimRetention TrimDropped Unlinked MarkLost ReplicaAdded
         let expected = "
-            Unopened   Open    -          -      -       -       -       -    Lost
-            Open       same    Recovering Sealed Trimmed -       -       -    Lost
-            Recovering -       same       Sealed Trimmed -       -       -    Lost
-            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost
-            Trimmed    -       -          -      same    same    same    Gone -
-            Gone       -       -          -      same    same    same    same Lost
-            Lost       -       -          -      -       -       -       -    same";
+            Unopened   Open    -          -      -       -       -       -    Lost -
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost -
+            Recovering -       same       Sealed -       -       -       -    Lost -
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed
+            Trimmed    -       -          -      same    same    same    Gone -    same
+            Gone       -       -          -      same    same    same    same Lost same
+            Lost       -       -          -      -       -       -       -    same -";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -297,7 +330,7 @@ mod tests {
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
-                    assert!(rank(to) > rank(from), "{from} {step}");
+                    assert!(rank(to) > rank(from) || step == Step::AddReplica, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }
             }

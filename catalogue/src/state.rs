@@ -3,6 +3,7 @@
 //! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
 //! it that is not in the table is gone, so that the state is as large as what is kept and not as what ever was. I3: equal histories
 //! give equal rows, byte for byte.
+//! I4: what is derived of the segments (`state/tally.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,10 @@ use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
 use crate::segment::{SegmentRecord, SegmentState};
 
+use self::tally::Tally;
+
 mod export;
+mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,6 +148,8 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    /// What is counted of them.
+    tally: Tally,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -168,6 +174,7 @@ impl Default for State {
             nodes: BTreeMap::new(),
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
+            tally: Tally::default(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -258,29 +265,25 @@ impl State {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// How many there are of what.
+    /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
+    pub fn newest_seal_ns(&self, node: NodeId, shard: ShardId) -> Option<u64> {
+        self.tally.newest_seal_ns(node, shard)
+    }
+
+    /// How many there are of what. It costs the same however many segments there are.
     pub fn counts(&self) -> Counts {
         let mut c = Counts {
             nodes: self.nodes.len() as u64,
+            open: self.tally.open,
+            recovering: self.tally.recovering(),
+            sealed: self.tally.sealed,
+            lost: self.tally.lost,
+            sealed_entries: self.tally.entries,
+            sealed_records: self.tally.records,
+            sealed_stored_bytes: self.tally.stored_bytes,
+            oldest_recovering_ns: self.tally.oldest_recovering_ns(),
             ..Counts::default()
         };
-        for record in self.segments.values() {
-            match record {
-                SegmentRecord::Open { .. } => c.open += 1,
-                SegmentRecord::Recovering { since_ns, .. } => {
-                    c.recovering += 1;
-                    c.oldest_recovering_ns = Some(c.oldest_recovering_ns.map_or(*since_ns, |o| o.min(*since_ns)));
-                }
-                SegmentRecord::Sealed(seal) => {
-                    c.sealed += 1;
-                    c.sealed_entries += seal.stats.entries;
-                    c.sealed_records += seal.stats.records;
-                    c.sealed_stored_bytes += seal.stats.stored_bytes;
-                }
-                SegmentRecord::Trimmed { .. } => {}
-                SegmentRecord::Lost { .. } => c.lost += 1,
-            }
-        }
         c.trimmed = self
             .shards
             .values()
@@ -297,8 +300,17 @@ impl State {
             Change::Counters(counters) => self.counters = counters,
             Change::Node(node) => drop(self.nodes.insert(node.id, node)),
             Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
-            Change::Segment(segment) => drop(self.segments.insert(segment.id(), segment)),
-            Change::SegmentGone(id) => drop(self.segments.remove(&id)),
+            Change::Segment(segment) => {
+                if let Some(before) = self.segments.insert(segment.id(), segment) {
+                    self.tally.remove(&before);
+                }
+                self.tally.add(&segment);
+            }
+            Change::SegmentGone(id) => {
+                if let Some(before) = self.segments.remove(&id) {
+                    self.tally.remove(&before);
+                }
+            }
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),

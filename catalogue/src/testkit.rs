@@ -236,8 +236,14 @@ pub fn command() -> impl Strategy<Value = Command> {
                 at_ns,
             }
         ),
-        3 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::BeginRecovery { id, at_ns }),
+        3 => (ids(), 0..3u8, at.clone()).prop_map(|(id, r, at_ns)| Command::BeginRecovery {
+            id, request: if r == 0 { Uuid::nil() } else { uuid(r) }, at_ns
+        }),
         6 => seal().prop_map(|seal| Command::Seal { seal }),
+        4 => (seal(), 1..4u64).prop_map(|(seal, number)| Command::SealRecovered { seal, number }),
+        2 => (ids(), 1..4u32, 0..3u8).prop_map(|(id, n, digest)| Command::ReplicaAdded {
+            id, node: node(n), digest: [digest; 32]
+        }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
         3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
         1 => (1..3u32, 0..9u64, 0..9u64).prop_map(|(n, now_ns, credit_ns)| Command::KeepClock {

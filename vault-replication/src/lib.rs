@@ -1,1 +1,15 @@
 //! Copies of segments on several nodes, and the catalogue that all of them share.
+//!
+//! - [`tail`]: how a segment reaches its replicas while it is written.
+//! - [`recovery`]: how a segment is sealed whose owner is gone.
+//! - [`decide`]: the decisions of both, as pure functions.
+//!
+//! The engines are state machines without sockets, files or clocks of their own; drivers feed them, and so does the
+//! simulation.
+
+pub mod decide;
+pub mod limits;
+pub mod recovery;
+pub mod tail;
+#[cfg(test)]
+mod testkit;

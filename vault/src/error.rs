@@ -84,7 +84,7 @@ pub enum VaultError {
         /// The frame's place in it, from 0.
         frame_no: u32,
         /// The reason.
-        why: &'static str,
+        why: FrameFault,
     },
     /// A recovery of a segment is not the newest one.
     #[error("recovery {number} of segment {id} is not obeyed: recovery {promised} has begun")]
@@ -99,6 +99,41 @@ pub enum VaultError {
     /// The catalogue did not take a command.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+/// The reason for which a frame, or a whole copy, is not taken from a segment's owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum FrameFault {
+    /// Nothing is known of what is in the file.
+    #[error("a write or a sync failed before: the copy must be opened again")]
+    Broken,
+    /// Another one says where the segment ends.
+    #[error("a recovery has fenced the segment")]
+    Fenced,
+    /// It is no frame of this copy.
+    #[error("it is of another segment or another boot")]
+    OtherSegment,
+    /// The copy that is here is of another writer.
+    #[error("the copy that is here is of another boot or WAL file")]
+    OtherCopy,
+    /// It was damaged on its way.
+    #[error("its CRC is wrong")]
+    Crc,
+    /// Its CRC is right, and it is no frame.
+    #[error("it is damaged")]
+    Damaged,
+    /// A frame before it is missing.
+    #[error("it does not follow what is here")]
+    NotNext,
+    /// It goes on from other entries than those that are here.
+    #[error("its chained digest does not fit what is here")]
+    Digest,
+    /// The same place has another content.
+    #[error("another frame with its number is here")]
+    Differs,
+    /// Nothing follows what is here.
+    #[error("the copy is complete without it")]
+    Complete,
 }
 
 impl VaultError {

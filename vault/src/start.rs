@@ -170,6 +170,9 @@ impl Start<'_> {
         })?;
         shared.set_syncer(thread.thread().clone());
         self.threads.push(thread);
+        if seam.sink.is_some() {
+            shared.set_has_replicas();
+        }
         let cutter = Cutter::new(
             parts.data.clone(),
             Arc::clone(&shared),

@@ -63,6 +63,10 @@ struct Kept(Arc<Mutex<Vec<Sent>>>);
 type Sent = (SegmentId, u32, Vec<u8>);
 
 impl BlockSink for Kept {
+    fn wants_frame(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, b: TailFrame<'_>) {
         self.0.lock().unwrap().push((b.id, b.frame_no, b.bytes.to_vec()));
@@ -624,6 +628,10 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     #[derive(Clone, Default)]
     struct First(Arc<Mutex<Option<SegmentHeader>>>, Kept);
     impl BlockSink for First {
+        fn wants_frame(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, header: &SegmentHeader) {
             self.0.lock().unwrap().get_or_insert_with(|| header.clone());
         }
@@ -656,7 +664,7 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     let copy_dir = tempfile::tempdir().unwrap();
     let second = FaultyLedger::of_node(NodeId::new(2).unwrap(), &[]);
     let (peer, peer_writers) = open_node(2, copy_dir.path(), &second);
-    let mut copy = peer.copy_segment(header.clone()).unwrap();
+    let mut copy = peer.copies().open(header.clone()).unwrap();
     copy.append(block).unwrap();
     assert_eq!(copy.last_ack(), None, "it is written, and not synced");
     fail::cfg("file.sync", "1*return->off").unwrap();
@@ -665,7 +673,7 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
     assert!(matches!(copy.append(block), Err(VaultError::FrameRefused { .. })));
     assert_eq!(copy.sync().unwrap(), None, "a failed sync is not tried again");
     drop(copy);
-    let mut copy = peer.copy_segment(header).unwrap();
+    let mut copy = peer.copies().open(header).unwrap();
     copy.append(block).unwrap();
     assert_eq!(copy.sync().unwrap().unwrap().last_lsn, last_lsn);
     drop(copy);

@@ -120,6 +120,10 @@ impl Tap {
 }
 
 impl BlockSink for Tap {
+    fn wants_frame(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, header: &SegmentHeader) {
         self.send(Message::Begin(header.clone()));
     }
@@ -213,7 +217,7 @@ impl Peer {
                             let id = header.id;
                             // The owner cut it anew: what is open goes on.
                             if let Entry::Vacant(place) = open.entry(id) {
-                                let copy = place.insert(vault.copy_segment(header).unwrap());
+                                let copy = place.insert(vault.copies().open(header).unwrap());
                                 mark.peer_restarted(node, id.index, copy.last_ack().map(|ack| ack.last_lsn));
                             }
                         }
@@ -442,10 +446,10 @@ fn take(copy: &mut ReplicaSegment, frames: &[Frame]) -> Vec<ReplicaAck> {
     frames.iter().map(one).collect()
 }
 
-/// Why a frame is refused.
-fn refused(copy: &mut ReplicaSegment, frame: &Frame) -> &'static str {
+/// The reason for which a frame is refused.
+fn refused(copy: &mut ReplicaSegment, frame: &Frame) -> String {
     match copy.append(frame.out()) {
-        Err(VaultError::FrameRefused { why, .. }) => why,
+        Err(VaultError::FrameRefused { why, .. }) => why.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -463,12 +467,12 @@ fn an_equal_resend_is_taken_and_another_frame_is_refused_and_kept_as_evidence() 
     let (_, others) = some_frames();
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
     let acks = take(&mut copy, &frames);
     take(&mut copy, &frames);
     assert_eq!(copy.last_ack(), acks.last().copied());
     drop(copy);
-    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
     assert_eq!(copy.last_ack(), acks.last().copied(), "it goes on from what is there");
     take(&mut copy, &frames);
     // Another boot's, another CRC, other content under a known number, a number too far, a chain that does not fit.
@@ -501,7 +505,7 @@ fn an_equal_resend_is_taken_and_another_frame_is_refused_and_kept_as_evidence() 
     let digest = copy.complete().unwrap();
     assert_eq!(digest, acks[acks.len() - 1].digest);
     // Its owner did not hear that it is complete, and sends it again.
-    let mut copy = vault.copy_segment(header).unwrap();
+    let mut copy = vault.copies().open(header).unwrap();
     take(&mut copy, &frames);
     assert_eq!(copy.complete().unwrap(), digest);
     vault.close(writers);
@@ -512,7 +516,7 @@ fn one_sync_answers_for_all_that_was_written_and_nothing_is_answered_before_it()
     let (header, frames) = some_frames();
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let mut copy = vault.copy_segment(header).unwrap();
+    let mut copy = vault.copies().open(header).unwrap();
     for frame in &frames {
         copy.append(frame.out()).unwrap();
         assert_eq!(copy.last_ack(), None);
@@ -529,12 +533,12 @@ fn a_damaged_copy_keeps_what_is_before_the_damage_and_the_damage_as_evidence() {
     let (header, frames) = some_frames();
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let acks = take(&mut vault.copy_segment(header.clone()).unwrap(), &frames);
+    let acks = take(&mut vault.copies().open(header.clone()).unwrap(), &frames);
     let path = open_file(&home, &header);
     let whole = std::fs::read(&path).unwrap();
     // What a crash cut off was never answered for.
     std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
-    let copy = vault.copy_segment(header.clone()).unwrap();
+    let copy = vault.copies().open(header.clone()).unwrap();
     assert_eq!(copy.last_ack(), Some(acks[acks.len() - 2]));
     assert_eq!(vault.status().quarantined, 0);
     drop(copy);
@@ -542,7 +546,7 @@ fn a_damaged_copy_keeps_what_is_before_the_damage_and_the_damage_as_evidence() {
     let second = bytes.len() - frames[1..].iter().map(|b| b.bytes.len()).sum::<usize>();
     bytes[second + 150] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let mut copy = vault.copy_segment(header).unwrap();
+    let mut copy = vault.copies().open(header).unwrap();
     assert_eq!(copy.last_ack(), Some(acks[0]));
     assert_eq!(vault.status().quarantined, 1);
     assert_eq!(
@@ -562,13 +566,13 @@ fn a_copy_of_another_boot_is_not_written_over() {
     let (other, _) = some_frames();
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    take(&mut vault.copy_segment(header.clone()).unwrap(), &frames[..1]);
+    take(&mut vault.copies().open(header.clone()).unwrap(), &frames[..1]);
     assert_eq!(header.id, other.id);
     assert!(matches!(
-        vault.copy_segment(other),
+        vault.copies().open(other),
         Err(VaultError::FrameRefused { .. })
     ));
-    assert!(vault.copy_segment(header).unwrap().last_ack().is_some());
+    assert!(vault.copies().open(header).unwrap().last_ack().is_some());
     vault.close(writers);
 }
 
@@ -577,7 +581,7 @@ fn a_fenced_copy_takes_nothing_more_and_obeys_no_older_recovery() {
     let (header, frames) = some_frames();
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
     copy.append(frames[0].out()).unwrap();
     let report = copy.fence(2).unwrap();
     assert_eq!(
@@ -592,7 +596,7 @@ fn a_fenced_copy_takes_nothing_more_and_obeys_no_older_recovery() {
     ));
     drop(copy);
     // Over a restart, too.
-    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
     assert!(refused(&mut copy, &frames[1]).contains("fenced"));
     assert_eq!(copy.fence(2).unwrap(), report, "the same recovery asks again");
     assert!(copy.fence(3).is_ok());
@@ -604,8 +608,8 @@ fn a_fenced_copy_takes_nothing_more_and_obeys_no_older_recovery() {
         },
         ..header
     };
-    vault.fence_segment(unseen.id, 1).unwrap();
-    let mut copy = vault.copy_segment(unseen.clone()).unwrap();
+    vault.copies().fence(unseen.id, 1).unwrap();
+    let mut copy = vault.copies().open(unseen.clone()).unwrap();
     let first = Frame {
         id: unseen.id,
         ..frames[0].clone()
@@ -626,7 +630,7 @@ fn a_report_says_how_far_the_owner_had_synced_and_not_how_far_its_replica_did() 
     });
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let mut copy = vault.copy_segment(owner.tap.header()).unwrap();
+    let mut copy = vault.copies().open(owner.tap.header()).unwrap();
     take(&mut copy, &owner.tap.frames());
     let report = copy.fence(1).unwrap();
     assert_eq!(report.synced.unwrap().last_lsn, second);
@@ -646,7 +650,7 @@ fn small_frames_become_full_blocks_and_full_ones_stay_as_they_came() {
     assert!(frames.len() > 2);
     let home = PeerHome::new(2);
     let (vault, writers) = home.open();
-    let mut copy = vault.copy_segment(header.clone()).unwrap();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
     let acks = take(&mut copy, &frames);
     let of_frames = std::fs::metadata(open_file(&home, &header)).unwrap().len();
     let digest = copy.complete().unwrap();
@@ -691,7 +695,7 @@ fn a_fence_that_comes_between_ends_the_acknowledgements() {
     wait("its frames", || {
         owner.tap.frames().last().is_some_and(|f| f.last_lsn == first)
     });
-    let mut copy = vault.copy_segment(owner.tap.header()).unwrap();
+    let mut copy = vault.copies().open(owner.tap.header()).unwrap();
     let before = owner.tap.frames();
     let ack = *take(&mut copy, &before).last().unwrap();
     owner.mark().peer_synced(home.node, ack.last_lsn);
@@ -724,7 +728,7 @@ fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_fo
     });
     let header = owner.tap.header();
     let frames = owner.tap.frames();
-    let acks = take(&mut vault.copy_segment(header.clone()).unwrap(), &frames);
+    let acks = take(&mut vault.copies().open(header.clone()).unwrap(), &frames);
     // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the start.
     let ahead = Lsn::from_u64(first.get() + 5).unwrap();
     owner.mark().peer_synced(home.node, ahead);
@@ -733,7 +737,7 @@ fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_fo
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let mut copy = vault.copy_segment(header).unwrap();
+    let mut copy = vault.copies().open(header).unwrap();
     assert_eq!(copy.last_ack(), None);
     assert_eq!(vault.status().quarantined, 1, "what was there is kept");
     owner.mark().peer_restarted(home.node, first.index(), None);
@@ -793,4 +797,60 @@ fn a_laggard_that_takes_the_next_segment_before_it_has_this_one_acknowledges_not
     laggard.stop();
     other.stop();
     owner.close();
+}
+
+/// Takes the frames of a segment from its owner's disk until there is no further one, and gives their number.
+fn catch_up(owner: &Owner, copy: &mut ReplicaSegment, id: SegmentId) -> u32 {
+    let mut frames = owner.vault.frames(id);
+    let has = copy.last_ack();
+    let (mut next, mut after) = has.map_or((0, None), |ack| (ack.frame_no + 1, Some(ack.last_lsn.number())));
+    while let Some(frame) = frames.frame(next, after).unwrap() {
+        copy.append(frame.borrow()).unwrap();
+        (next, after) = (next + 1, Some(frame.last_lsn.number()));
+    }
+    copy.sync().unwrap();
+    next
+}
+
+#[test]
+fn a_replica_that_is_behind_catches_up_from_its_owners_disk() {
+    // Two copies are needed, so that the segment is not sealed before a peer has it.
+    let mut owner = owner(set(&[2, 3], 2), &options(1));
+    let (behind, quick) = (PeerHome::new(2), PeerHome::new(3));
+    let (vault, writers) = behind.open();
+    for n in 0..4 {
+        let last = owner.append(n * 10, n * 10 + 10);
+        wait("a frame", || {
+            owner.tap.frames().last().is_some_and(|b| b.last_lsn == last)
+        });
+    }
+    let header = owner.tap.header();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
+    let small = catch_up(&owner, &mut copy, header.id);
+    assert!(small >= 4, "it got the frames as they were cut");
+    // The segment is sealed meanwhile: its file has full blocks, and the frames are gone.
+    let peer = Peer::start(&quick, &owner);
+    owner.append(40, 400);
+    wait("sealing", || sealed(&owner.vault).iter().any(|s| s.id == header.id));
+    let open = owner.dir.path().join(file_name(header.id).replace(".seg", ".open"));
+    wait("the frames to go", || !open.exists());
+    let after = catch_up(&owner, &mut copy, header.id);
+    assert!(after > small, "it got the rest");
+    let record = sealed(&owner.vault).into_iter().find(|s| s.id == header.id).unwrap();
+    assert_eq!(copy.complete().unwrap(), record.digest);
+    // A further one begins with the complete file.
+    let mut late = peer_copy(&quick, &header);
+    catch_up(&owner, &mut late, header.id);
+    assert_eq!(late.complete().unwrap(), record.digest);
+    peer.stop();
+    vault.close(writers);
+    owner.close();
+}
+
+/// A new copy of a segment, in a folder beside the peer's own.
+fn peer_copy(home: &PeerHome, header: &SegmentHeader) -> ReplicaSegment {
+    let folder = home.path().join("beside");
+    std::fs::create_dir(&folder).unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(&folder, home.node).unwrap();
+    copies.open(header.clone()).unwrap()
 }

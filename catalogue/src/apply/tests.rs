@@ -8,7 +8,9 @@ use super::*;
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX};
 use crate::segment::SegmentState;
+use crate::state::Counts;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
+use uuid::Uuid;
 
 fn booted() -> State {
     let mut state = State::default();
@@ -35,7 +37,14 @@ fn with_segment(at: SegmentState) -> State {
     let path = match at {
         SegmentState::Unopened => vec![],
         SegmentState::Open => vec![open(id, 1)],
-        SegmentState::Recovering => vec![open(id, 1), Command::BeginRecovery { id, at_ns: 7 }],
+        SegmentState::Recovering => vec![
+            open(id, 1),
+            Command::BeginRecovery {
+                id,
+                request: Uuid::nil(),
+                at_ns: 7,
+            },
+        ],
         SegmentState::Sealed => vec![open(id, 1), seal],
         SegmentState::Trimmed => vec![open(id, 1), seal, trim],
         SegmentState::Gone => vec![open(id, 1), seal, trim, Command::Unlinked { segments: vec![id] }],
@@ -54,7 +63,15 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
         for step in Step::ALL {
             let command = match step {
                 Step::Open => open(id, 1),
-                Step::BeginRecovery => Command::BeginRecovery { id, at_ns: 9 },
+                Step::BeginRecovery => Command::BeginRecovery {
+                    id,
+                    request: Uuid::nil(),
+                    at_ns: 9,
+                },
+                Step::Seal if from == SegmentState::Recovering => Command::SealRecovered {
+                    seal: seal_record(id, 1, 2),
+                    number: 1,
+                },
                 Step::Seal => Command::Seal {
                     seal: seal_record(id, 1, 2),
                 },
@@ -72,20 +89,29 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                 },
                 Step::Unlinked => Command::Unlinked { segments: vec![id] },
                 Step::MarkLost => Command::MarkLost { id, at_ns: 9 },
+                Step::AddReplica => Command::ReplicaAdded {
+                    id,
+                    node: node(1),
+                    digest: seal_record(id, 1, 2).digest,
+                },
             };
             let before = with_segment(from);
             let mut after = before.clone();
             let outcome = apply(&mut after, &command);
+            let taken = match step {
+                Step::BeginRecovery => Reply::Recovering(1),
+                _ => Reply::Done,
+            };
             match rule(from, step) {
                 Rule::To(_) if (from, step) == (SegmentState::Sealed, Step::TrimEmpty) => {
                     assert_eq!(outcome, Err(Refusal::NotEmpty { id, entries: 2 }));
                 }
                 Rule::To(to) => {
-                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(outcome, Ok(taken), "{from} {step}");
                     assert_eq!(after.segment_state(id), to, "{from} {step}");
                 }
                 Rule::Same => {
-                    assert_eq!(outcome, Ok(Reply::Done), "{from} {step}");
+                    assert_eq!(outcome, Ok(taken), "{from} {step}");
                     assert_eq!(after, before, "{from} {step}");
                 }
                 Rule::Refuse => {
@@ -141,8 +167,9 @@ fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
     assert_eq!(
         apply(
             &mut state,
-            &Command::Seal {
-                seal: seal_record(id, 2, 2)
+            &Command::SealRecovered {
+                seal: seal_record(id, 2, 2),
+                number: 1
             }
         ),
         other
@@ -150,8 +177,9 @@ fn i4_recovery_seals_what_an_older_epoch_left_under_that_epoch() {
     assert_eq!(
         apply(
             &mut state,
-            &Command::Seal {
-                seal: seal_record(id, 1, 2)
+            &Command::SealRecovered {
+                seal: seal_record(id, 1, 2),
+                number: 1
             }
         ),
         Ok(Reply::Done)
@@ -528,6 +556,51 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
     }
 }
 
+/// The counts of a state as a walk over its segments gives them.
+fn counted(state: &State) -> Counts {
+    let mut counts = Counts {
+        open: 0,
+        recovering: 0,
+        sealed: 0,
+        lost: 0,
+        sealed_entries: 0,
+        sealed_records: 0,
+        sealed_stored_bytes: 0,
+        oldest_recovering_ns: None,
+        ..state.counts()
+    };
+    for segment in state.segments() {
+        match segment {
+            SegmentRecord::Open { .. } => counts.open += 1,
+            SegmentRecord::Recovering { since_ns, .. } => {
+                counts.recovering += 1;
+                let oldest = counts.oldest_recovering_ns.unwrap_or(u64::MAX);
+                counts.oldest_recovering_ns = Some(oldest.min(*since_ns));
+            }
+            SegmentRecord::Sealed(seal) => {
+                counts.sealed += 1;
+                counts.sealed_entries += seal.stats.entries;
+                counts.sealed_records += seal.stats.records;
+                counts.sealed_stored_bytes += seal.stats.stored_bytes;
+            }
+            SegmentRecord::Lost { .. } => counts.lost += 1,
+            SegmentRecord::Trimmed { .. } => {}
+        }
+    }
+    for ((node, shard), _) in state.shards() {
+        let newest = state.newest_seal_ns(node, shard);
+        let of_shard = state.segments_of(node, shard).filter_map(|segment| match segment {
+            SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
+            SegmentRecord::Open { .. }
+            | SegmentRecord::Recovering { .. }
+            | SegmentRecord::Trimmed { .. }
+            | SegmentRecord::Lost { .. } => None,
+        });
+        assert_eq!(newest, of_shard.max(), "{node}/{shard}");
+    }
+    counts
+}
+
 /// What every command must leave true of cursors and dead letters.
 fn export_invariants(before: &State, command: &Command, after: &State) -> Result<(), TestCaseError> {
     let sought = matches!(command, Command::SeekExporter { .. } | Command::ForgetExporter { .. });
@@ -615,6 +688,7 @@ proptest! {
             }
 
             export_invariants(&before, command, &state)?;
+            prop_assert_eq!(state.counts(), counted(&state));
 
             // An index is opened once, and what is gone is never used again.
             let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;
@@ -715,11 +789,89 @@ fn a_seal_needs_as_many_holders_as_an_acknowledgement_needs_copies() {
             ..seal_record(id, 1, 2)
         },
     };
-    for (began, holders, taken) in [(false, &[1][..], false), (true, &[3], false), (true, &[2, 9], true)] {
-        if began {
-            apply(&mut state, &Command::BeginRecovery { id, at_ns: 6 }).unwrap();
-        }
-        assert_eq!(apply(&mut state, &seal(holders)).is_ok(), taken, "{holders:?}");
+    assert!(apply(&mut state, &seal(&[1])).is_err());
+    apply(
+        &mut state,
+        &Command::BeginRecovery {
+            id,
+            request: Uuid::nil(),
+            at_ns: 6,
+        },
+    )
+    .unwrap();
+    for (entries, holders, taken) in [
+        (2, &[][..], false),
+        (2, &[3], false),
+        (2, &[2, 9], true),
+        (0, &[], true),
+    ] {
+        let seal = SealRecord {
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+            ..seal_record(id, 1, entries)
+        };
+        let outcome = apply(&mut state.clone(), &Command::SealRecovered { seal, number: 1 });
+        assert_eq!(outcome.is_ok(), taken, "{entries} {holders:?}");
+    }
+}
+
+#[test]
+fn only_the_latest_recovery_seals_a_segment_that_is_recovered() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Open);
+    let begin = |request| Command::BeginRecovery {
+        id,
+        request: uuid(request),
+        at_ns: 6,
+    };
+    let by = |number, entries| Command::SealRecovered {
+        seal: seal_record(id, 1, entries),
+        number,
+    };
+    let refused = |recovery, latest| Err(Refusal::Recovered { id, recovery, latest });
+    assert_eq!(apply(&mut state, &by(1, 2)), refused(Some(1), None));
+    for (request, number) in [(11, 1), (11, 1), (12, 2), (11, 3), (11, 3)] {
+        assert_eq!(apply(&mut state, &begin(request)), Ok(Reply::Recovering(number)));
+    }
+    let seal = seal_record(id, 1, 2);
+    assert_eq!(apply(&mut state, &Command::Seal { seal }), refused(None, Some(3)));
+    for number in [1, 2, 4] {
+        assert_eq!(apply(&mut state, &by(number, 2)), refused(Some(number), Some(3)));
+    }
+    assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
+    let sealed = state.clone();
+    // What is said again, or late, is answered by what stands.
+    assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
+    assert_eq!(apply(&mut state, &Command::Seal { seal }), Ok(Reply::Done));
+    let differs = Err(Refusal::Differs { id, step: Step::Seal });
+    assert_eq!(apply(&mut state, &by(2, 1)), differs);
+    assert!(apply(&mut state, &begin(13)).is_err());
+    assert_eq!(state, sealed);
+}
+
+#[test]
+fn a_sealed_segment_gains_holders_of_equal_copies() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Sealed);
+    let digest = seal_record(id, 1, 2).digest;
+    let added = |to: u32, digest| Command::ReplicaAdded {
+        id,
+        node: node(to),
+        digest,
+    };
+    say(&mut state, &[register(2)]);
+    let differs = Err(Refusal::Differs {
+        id,
+        step: Step::AddReplica,
+    });
+    let unknown = Err(Refusal::UnknownNode { node: node(9) });
+    assert_eq!(apply(&mut state, &added(2, [9; 32])), differs);
+    assert_eq!(apply(&mut state, &added(9, digest)), unknown);
+    for _ in 0..2 {
+        assert_eq!(apply(&mut state, &added(2, digest)), Ok(Reply::Done));
+        let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
+            panic!("it stays sealed");
+        };
+        assert_eq!(seal.holders, NodeSet::from_nodes([node(1), node(2)]).unwrap());
     }
 }
 

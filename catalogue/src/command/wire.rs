@@ -20,8 +20,10 @@ mod read;
 /// The format of what stands before a command's fields.
 const FORMAT: u8 = 1;
 
-/// The newest version of every kind of command.
+/// The version of most commands.
 const VERSION: u8 = 1;
+/// The version of a recovery that was given a name.
+const NAMED_RECOVERY: u8 = 2;
 
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;
@@ -36,7 +38,8 @@ impl Request {
             Actor::Node => w.u8(ACTOR_NODE),
             Actor::Operator(name) => w.u8(ACTOR_OPERATOR).text(name),
         };
-        write_fields(w.u8(self.command.kind() as u8).u8(VERSION), &self.command).done()
+        let (kind, version) = (self.command.kind(), version_of(&self.command));
+        write_fields(w.u8(kind as u8).u8(version), &self.command).done()
     }
 
     /// Reads the stored form.
@@ -58,10 +61,26 @@ impl Request {
         let kind = v.u8()?;
         let kind = Kind::from_stored(kind).ok_or_else(|| v.unknown("kind", kind))?;
         v.name_command(kind.name());
-        v.version(VERSION)?;
-        let command = read::fields(kind, &mut v)?;
+        let version = v.version(newest(kind))?;
+        let command = read::fields(kind, version, &mut v)?;
         v.end()?;
         Ok(Self { actor, command })
+    }
+}
+
+/// The newest version of a kind.
+fn newest(kind: Kind) -> u8 {
+    match kind {
+        Kind::BeginRecovery => NAMED_RECOVERY,
+        _ => VERSION,
+    }
+}
+
+/// The oldest version that has all of a command.
+fn version_of(command: &Command) -> u8 {
+    match command {
+        Command::BeginRecovery { request, .. } if !request.is_nil() => NAMED_RECOVERY,
+        _ => VERSION,
     }
 }
 
@@ -82,7 +101,13 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::Roll { seal, open, at_ns } => {
             parts::write_open(w.option(seal.as_ref(), parts::write_seal), open).u64(*at_ns)
         }
-        Command::BeginRecovery { id, at_ns } | Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
+        Command::BeginRecovery { id, request, at_ns } => {
+            let w = w.segment(*id).u64(*at_ns);
+            if request.is_nil() { w } else { w.uuid(*request) }
+        }
+        Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
+        Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
+        Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
         Command::Seal { seal } => parts::write_seal(w, seal),
         Command::Trim { id, why } => w.segment(*id).u8(reason_code(*why)),
         Command::Unlinked { segments } => w.list(segments, |w, id| w.segment(*id)),

@@ -1,6 +1,6 @@
 //! The row of a segment.
 //!
-//! **Invariant** I1: a segment of one copy is written as version 1, so that a single node's rows are what they always were.
+//! **Invariant** I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they always were.
 
 use gophership_vault::ids::{FileUuid, Lsn, SegmentId};
 use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};
@@ -8,11 +8,13 @@ use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
 use super::{HAS_EVENT, VERSION};
-use crate::segment::SegmentRecord;
+use crate::segment::{RecoveryId, SegmentRecord};
 use crate::wire::{Reader, WireError, Writer};
 
 /// The version whose rows name replicas and holders.
-pub(super) const SEGMENT_VERSION: u8 = 2;
+const NODES_VERSION: u8 = 2;
+/// The newest version: its rows of segments that are being recovered name the recovery.
+pub(super) const SEGMENT_VERSION: u8 = 3;
 
 const SEGMENT_OPEN: u8 = 1;
 const SEGMENT_RECOVERING: u8 = 2;
@@ -41,7 +43,11 @@ fn version_of(segment: &SegmentRecord) -> u8 {
         },
         SegmentRecord::Trimmed { .. } => true,
     };
-    if alone { VERSION } else { SEGMENT_VERSION }
+    match segment {
+        SegmentRecord::Recovering { recovery, .. } if *recovery != RecoveryId::UNNAMED => SEGMENT_VERSION,
+        _ if alone => VERSION,
+        _ => NODES_VERSION,
+    }
 }
 
 /// The value of a segment's row.
@@ -54,9 +60,15 @@ pub(super) fn write_segment(segment: &SegmentRecord) -> Writer {
             open,
             opened_ns,
             since_ns,
-        } => write_open(state(SEGMENT_RECOVERING), version, open)
-            .u64(*opened_ns)
-            .u64(*since_ns),
+            recovery,
+        } => {
+            let w = write_open(state(SEGMENT_RECOVERING), version, open);
+            let w = w.u64(*opened_ns).u64(*since_ns);
+            if version < SEGMENT_VERSION {
+                return w;
+            }
+            w.u64(recovery.number).uuid(recovery.request)
+        }
         SegmentRecord::Sealed(seal) => write_seal(state(SEGMENT_SEALED), version, seal),
         SegmentRecord::Trimmed { why, .. } => state(SEGMENT_TRIMMED).u8(reason_code(*why)),
         SegmentRecord::Lost { was, lost_ns } => {
@@ -81,6 +93,14 @@ pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Re
             open: read_open(id, version, v)?,
             opened_ns: v.u64()?,
             since_ns: v.u64()?,
+            recovery: if version < SEGMENT_VERSION {
+                RecoveryId::UNNAMED
+            } else {
+                RecoveryId {
+                    number: v.u64()?,
+                    request: v.uuid()?,
+                }
+            },
         },
         SEGMENT_SEALED => SegmentRecord::Sealed(read_seal(id, version, v)?),
         SEGMENT_TRIMMED => SegmentRecord::Trimmed {
@@ -121,7 +141,7 @@ pub(crate) fn read_reason(v: &mut Reader<'_>) -> Result<TrimReason, WireError> {
 
 pub(crate) fn write_open(w: Writer, version: u8, open: &OpenRecord) -> Writer {
     let w = w.u64(open.epoch.get()).uuid(open.file_uuid.0);
-    if version < SEGMENT_VERSION {
+    if version < NODES_VERSION {
         return w;
     }
     let copies = u8::try_from(open.replicas.ack_copies()).expect("a set has at most SET_NODES_MAX nodes");
@@ -130,7 +150,7 @@ pub(crate) fn write_open(w: Writer, version: u8, open: &OpenRecord) -> Writer {
 
 pub(crate) fn read_open(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Result<OpenRecord, WireError> {
     let (epoch, file_uuid) = (v.epoch()?, FileUuid(v.uuid()?));
-    let replicas = if version < SEGMENT_VERSION {
+    let replicas = if version < NODES_VERSION {
         ReplicaSet::ALONE
     } else {
         let (copies, peers) = (v.u8()?, read_nodes(v)?);
@@ -184,7 +204,7 @@ pub(crate) fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {
         .u64(received.max)
         .u64(event.min)
         .u64(event.max);
-    if version < SEGMENT_VERSION {
+    if version < NODES_VERSION {
         return w;
     }
     write_nodes(w, seal.holders)
@@ -218,7 +238,7 @@ pub(crate) fn read_seal(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Resul
     };
     stats.received = (flags & HAS_RECEIVED != 0).then_some(received);
     stats.event = (flags & HAS_EVENT != 0).then_some(event);
-    let holders = if version < SEGMENT_VERSION {
+    let holders = if version < NODES_VERSION {
         NodeSet::of(id.node)
     } else {
         read_nodes(v)?

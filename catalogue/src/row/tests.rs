@@ -52,7 +52,11 @@ pub(crate) fn golden_state() -> State {
         },
         Command::Unlinked { segments: vec![id(1)] },
         open(id(2), 1),
-        Command::BeginRecovery { id: id(2), at_ns: 6 },
+        Command::BeginRecovery {
+            id: id(2),
+            request: Uuid::nil(),
+            at_ns: 6,
+        },
         open(id(3), 1),
         Command::MarkLost { id: id(3), at_ns: 8 },
         open(id(4), 1),
@@ -233,6 +237,7 @@ pub(crate) fn golden_replicas() -> State {
         opened(base + 2, of_two),
         Command::BeginRecovery {
             id: segment(1, 0, base + 2),
+            request: Uuid::nil(),
             at_ns: 80,
         },
         opened(base + 3, of_two),
@@ -253,6 +258,45 @@ pub(crate) fn golden_replicas() -> State {
             at_ns: 82,
         },
         opened(base + 6, ReplicaSet::new(nodes(&[2]), 1).unwrap()),
+    ] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
+/// A segment that is recovered for the second time, and one that gained a holder after its seal.
+pub(crate) fn golden_recoveries() -> State {
+    let mut state = golden_versions();
+    let id = |index| segment(2, 0, index);
+    let opened = |index| Command::Roll {
+        seal: None,
+        open: OpenRecord {
+            replicas: ReplicaSet::new(nodes(&[1, 3]), 2).unwrap(),
+            ..crate::testkit::open_record(id(index), 1)
+        },
+        at_ns: 5,
+    };
+    let begin = |request, at_ns| Command::BeginRecovery {
+        id: id(1),
+        request: uuid(request),
+        at_ns,
+    };
+    let seal = SealRecord {
+        holders: nodes(&[1, 2]),
+        ..seal_record(id(2), 1, 2)
+    };
+    for command in [
+        up(2, 8),
+        opened(1),
+        begin(21, 90),
+        begin(22, 91),
+        opened(2),
+        Command::Seal { seal },
+        Command::ReplicaAdded {
+            id: id(2),
+            node: node(3),
+            digest: seal.digest,
+        },
     ] {
         apply(&mut state, &command).unwrap();
     }
@@ -288,7 +332,7 @@ pub(crate) fn golden_versions() -> State {
 
 /// That, with the names of the exporters that are configured, one of them on no record.
 pub(crate) fn golden_configured() -> State {
-    let mut state = golden_versions();
+    let mut state = golden_recoveries();
     apply(&mut state, &configure(&["Grün", "to come", "otlp"])).unwrap();
     state
 }
@@ -306,7 +350,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 8] {
+fn golden() -> [(State, &'static str); 9] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -315,6 +359,10 @@ fn golden() -> [(State, &'static str); 8] {
         (golden_dropped(), include_str!("../../testdata/v1/rows_dropped.txt")),
         (golden_replicas(), include_str!("../../testdata/v1/rows_replicas.txt")),
         (golden_versions(), include_str!("../../testdata/v1/rows_versions.txt")),
+        (
+            golden_recoveries(),
+            include_str!("../../testdata/v1/rows_recoveries.txt"),
+        ),
         (
             golden_configured(),
             include_str!("../../testdata/v1/rows_configured.txt"),
@@ -443,8 +491,8 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
     };
     for (key, value) in &rows {
         let next = match key[0] {
-            KIND_COUNTERS | KIND_NODE | KIND_SHARD | KIND_SEGMENT | KIND_SETTING => 3,
-            KIND_DEAD_LETTER => 4,
+            KIND_COUNTERS | KIND_NODE | KIND_SHARD | KIND_SETTING => 3,
+            KIND_DEAD_LETTER | KIND_SEGMENT => 4,
             _ => 2,
         };
         for version in [0, next] {

@@ -99,6 +99,12 @@ impl State {
         configured.chain(self.not_configured())
     }
 
+    /// Up to where every holder is done with a shard; `None` where one is at its beginning.
+    pub fn done_up_to(&self, node: NodeId, shard: ShardId) -> Option<Lsn> {
+        let done = self.holders().map(|name| self.cursor(name, node, shard));
+        done.min().unwrap_or(Some(Lsn::LAST))
+    }
+
     /// The number of a segment's entries that lie behind the last one that is done for an exporter.
     pub fn owed(&self, exporter: &str, segment: &SealRecord) -> u64 {
         let (id, stats) = (segment.id, &segment.stats);

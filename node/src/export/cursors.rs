@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_vault::Readers;
-use gophership_vault::ids::ShardId;
+use gophership_vault::ids::{LogId, Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::status::{Place, Status, add};
@@ -101,6 +101,10 @@ impl Cursors {
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
         self.catalogue.read(|state| state.is_released(segment))
+    }
+
+    fn are_done_up_to(&self, log: LogId) -> Option<Lsn> {
+        self.catalogue.read(|state| state.done_up_to(log.node, log.shard))
     }
 
     fn are_none(&self) -> bool {

@@ -121,7 +121,7 @@ impl Jobs {
         };
         let id = match submit(&self.context.catalogue, Actor::operator(by), command).await? {
             Reply::Job(id) => id,
-            other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_)) => {
+            other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_) | Reply::Recovering(_)) => {
                 unreachable!("CreateJob is answered with a job, not {other:?}")
             }
         };

@@ -158,6 +158,10 @@ impl Ledger for Gated {
 struct Nowhere;
 
 impl BlockSink for Nowhere {
+    fn wants_frame(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, _: TailFrame<'_>) {}
     fn complete(&mut self, _: SegmentId) {}

@@ -7,21 +7,21 @@
 //! is damaged on this disk is kept as evidence.
 //! **Not here**: the stream itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::merge::merge;
 use super::promise::{RecoveryNumber, promise, promised};
-use crate::error::VaultError;
+use super::store::CopyStore;
+use crate::error::{FrameFault, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
-use crate::limits::{BLOCK_BYTES, BLOCK_ENTRIES_MAX};
-use crate::read::quarantine::{Quarantine, Quarantined};
+use crate::read::quarantine::Quarantined;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
 use crate::segment::cutter::TailFrame;
 use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
+use crate::segment::merge::merge;
 use crate::segment::reader::{SegmentFault, SegmentReader};
 use crate::segment::seal_queue::SealRequest;
 use crate::segment::verify::verify_segment;
@@ -53,22 +53,11 @@ pub struct ReplicaReport {
 struct Taken {
     crc: u32,
     ack: ReplicaAck,
-    /// It is as large as a block of its owner's.
-    is_full: bool,
-}
-
-/// What a copy needs of the vault that it is in.
-#[derive(Clone)]
-pub(crate) struct CopyParts {
-    pub(crate) data: PathBuf,
-    pub(crate) quarantine: Arc<Quarantine>,
-    /// Bytes of all copies that are not complete.
-    pub(crate) bytes: Arc<AtomicU64>,
 }
 
 /// A copy of a segment that its owner is still writing.
 pub struct ReplicaSegment {
-    parts: CopyParts,
+    parts: CopyStore,
     header: SegmentHeader,
     file: CopyFile,
     digest: blake3::Hasher,
@@ -83,7 +72,7 @@ pub struct ReplicaSegment {
 }
 
 /// The file of a copy.
-enum CopyFile {
+pub(super) enum CopyFile {
     /// It takes frames.
     Open(Box<SegmentWriter>),
     /// It has all of the segment, whose owner may not know; this is its last answer, `None` for an empty segment.
@@ -110,20 +99,15 @@ impl Drop for CopyBytes {
 }
 
 impl Vault {
-    /// Begins a copy of a segment that another node writes, or goes on with the one that is here: its frames are read
-    /// back, checked, and kept as far as they are whole.
-    ///
-    /// # Errors
-    /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
-    pub fn copy_segment(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
+    /// The copies that this vault keeps of segments which other nodes write.
+    pub fn copies(&self) -> CopyStore {
         let parts = &self.inner.parts;
-        assert!(header.id.node != parts.node, "a node keeps no copy of its own segment");
-        let parts = CopyParts {
-            data: parts.data.clone(),
-            quarantine: Arc::clone(&parts.quarantine),
-            bytes: Arc::clone(&parts.counts.copy_bytes),
-        };
-        ReplicaSegment::open(parts, header)
+        CopyStore::new(
+            parts.data.clone(),
+            parts.node,
+            Arc::clone(&parts.quarantine),
+            Arc::clone(&parts.counts.copy_bytes),
+        )
     }
 
     /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: it counts as
@@ -132,19 +116,10 @@ impl Vault {
         // A sealer that is gone has ended with its vault.
         let _ = self.inner.sealer.send(SealRequest::Holder(id, node, digest));
     }
-
-    /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, whether or not
-    /// anything of the segment is here. A copy that is open is fenced by [`ReplicaSegment::fence`].
-    ///
-    /// # Errors
-    /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
-    pub fn fence_segment(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
-        promise(self.inner.data.path(), id, number)
-    }
 }
 
 impl ReplicaSegment {
-    pub(crate) fn open(parts: CopyParts, header: SegmentHeader) -> Result<Self, VaultError> {
+    pub(crate) fn open(parts: CopyStore, header: SegmentHeader) -> Result<Self, VaultError> {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
         let mut replica = Self {
@@ -197,32 +172,28 @@ impl ReplicaSegment {
     /// differs from the one that is here; a file operation failed.
     pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
         if self.broken {
-            return Err(self.refused(
-                frame.frame_no,
-                "a write or a sync failed before: the copy must be opened again",
-            ));
+            return Err(self.refused(frame.frame_no, FrameFault::Broken));
         }
         if self.fence > 0 {
-            return Err(self.refused(frame.frame_no, "a recovery has fenced the segment"));
+            return Err(self.refused(frame.frame_no, FrameFault::Fenced));
         }
         if frame.id != self.header.id || frame.epoch != self.header.epoch {
-            return Err(self.refused(frame.frame_no, "it is of another segment or another boot"));
+            return Err(self.refused(frame.frame_no, FrameFault::OtherSegment));
         }
         if crc32fast::hash(frame.bytes) != frame.crc {
-            return Err(self.refused(frame.frame_no, "its CRC is wrong"));
+            return Err(self.refused(frame.frame_no, FrameFault::Crc));
         }
         if let CopyFile::Complete(last) = &self.file {
             return match last {
                 Some(last) if frame.last_lsn <= last.last_lsn => Ok(()),
-                Some(_) | None => Err(self.refused(frame.frame_no, "the copy is complete without it")),
+                Some(_) | None => Err(self.refused(frame.frame_no, FrameFault::Complete)),
             };
         }
         match self.taken.get(frame.frame_no as usize) {
             Some(taken) if taken.crc == frame.crc => return Ok(()),
             Some(_) => {
-                let why = "another frame with its number is here";
-                self.keep_evidence("frame", u64::from(frame.frame_no), frame.bytes, why)?;
-                return Err(self.refused(frame.frame_no, why));
+                self.keep_evidence(u64::from(frame.frame_no), frame.bytes, FrameFault::Differs)?;
+                return Err(self.refused(frame.frame_no, FrameFault::Differs));
             }
             None => {}
         }
@@ -276,10 +247,7 @@ impl ReplicaSegment {
     /// A file operation failed, or what is on the disk is not what was taken: the frames stay.
     pub fn complete(self) -> Result<[u8; 32], VaultError> {
         if self.broken {
-            return Err(self.refused(
-                self.taken.len() as u32,
-                "a write or a sync failed before: the copy must be opened again",
-            ));
+            return Err(self.refused(self.taken.len() as u32, FrameFault::Broken));
         }
         let id = self.header.id;
         let (open, whole) = (open_path(&self.parts.data, id), segment_path(&self.parts.data, id));
@@ -288,8 +256,7 @@ impl ReplicaSegment {
             CopyFile::Open(file) => file,
             CopyFile::Complete(last) => return Ok(last.map_or(digest, |last| last.digest)),
         };
-        let all_full = self.taken.iter().rev().skip(1).all(|taken| taken.is_full);
-        if all_full {
+        if file.has_full_blocks() {
             file.finish(Vec::new())?;
             // `finish` names the path it was created under; it stands as `.open` since.
             file_io::rename(&open, &whole)?;
@@ -309,29 +276,29 @@ impl ReplicaSegment {
         Ok(digest)
     }
 
-    fn refused(&self, frame_no: u32, why: &'static str) -> VaultError {
+    fn refused(&self, frame_no: u32, why: FrameFault) -> VaultError {
         let id = self.header.id;
         VaultError::FrameRefused { id, frame_no, why }
     }
 
-    fn keep_evidence(&self, what: &str, offset: u64, bytes: &[u8], why: &str) -> Result<(), VaultError> {
+    fn keep_evidence(&self, offset: u64, bytes: &[u8], why: FrameFault) -> Result<(), VaultError> {
         let id = self.header.id;
         let path = open_path(&self.parts.data, id);
-        let reason = Quarantined::new(&path, offset, bytes.len() as u64, id, None, why.to_owned());
-        self.parts.quarantine.keep(what, bytes, reason)
+        let reason = Quarantined::new(&path, offset, bytes.len() as u64, id, None, why.to_string());
+        self.parts.quarantine.keep("frame", bytes, reason)
     }
 
     fn take(&mut self, bytes: &[u8], crc: u32) -> Result<(), VaultError> {
         let frame_no = self.taken.len() as u32;
         let CopyFile::Open(file) = &mut self.file else {
-            return Err(self.refused(frame_no, "the copy is complete"));
+            return Err(self.refused(frame_no, FrameFault::Complete));
         };
         let Some(block) = decode(bytes, self.header.id.index) else {
-            return Err(self.refused(frame_no, "it is damaged"));
+            return Err(self.refused(frame_no, FrameFault::Damaged));
         };
         let last = self.taken.last().map(|taken| taken.ack.last_lsn);
         if block.frame.block_no != frame_no || last.is_some_and(|last| block.header(0).lsn <= last) {
-            return Err(self.refused(frame_no, "it does not follow what is here"));
+            return Err(self.refused(frame_no, FrameFault::NotNext));
         }
         let mut hasher = self.digest.clone();
         for i in 0..block.len() {
@@ -340,7 +307,7 @@ impl ReplicaSegment {
         }
         let digest = *hasher.finalize().as_bytes();
         if digest != block.frame.chained {
-            return Err(self.refused(frame_no, "its chained digest does not fit what is here"));
+            return Err(self.refused(frame_no, FrameFault::Digest));
         }
         let stats = block.frame.stats();
         let row = block.frame.row(0, bytes.len() as u64);
@@ -357,7 +324,6 @@ impl ReplicaSegment {
         let last_lsn = block.header(block.len() - 1).lsn;
         self.taken.push(Taken {
             crc,
-            is_full: stats.payload_bytes as usize >= BLOCK_BYTES || block.len() >= BLOCK_ENTRIES_MAX,
             ack: ReplicaAck {
                 frame_no,
                 last_lsn,
@@ -370,7 +336,11 @@ impl ReplicaSegment {
 
 /// The complete copy that is here. One that is damaged is kept as evidence, and the segment begun anew: its owner still has
 /// it, or nobody would ask for the copy.
-fn complete_copy(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
+pub(super) fn complete_copy(
+    parts: &CopyStore,
+    path: &Path,
+    header: &SegmentHeader,
+) -> Result<Option<CopyFile>, VaultError> {
     let id = header.id;
     let reader = SegmentReader::open(path, id, true)?;
     if reader.header().is_some_and(|here| here != header) {
@@ -396,7 +366,7 @@ fn of_another_boot(id: SegmentId) -> VaultError {
     VaultError::FrameRefused {
         id,
         frame_no: 0,
-        why: "the copy that is here is of another boot or WAL file",
+        why: FrameFault::OtherCopy,
     }
 }
 
@@ -409,7 +379,7 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
 
 /// The bytes of the frames at the start of a file that are whole and follow each other. What is damaged behind them is
 /// kept as evidence. None of a file whose header is damaged: nothing says whose frames they are.
-fn whole_frames(parts: &CopyParts, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
+fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {
         Some(here) if here == header => reader.blocks().to_vec(),

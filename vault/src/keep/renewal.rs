@@ -18,7 +18,7 @@ use crate::disposition::Disposition;
 use crate::error::OpenError;
 use crate::ids::SegmentId;
 use crate::ledger::KnownSegment;
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::recover::{list_left, recover_all};
 use crate::start::{RecoveryEnd, join, spawn};
 

@@ -18,9 +18,9 @@ use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
 use crate::ledger::{LedgerError, SealRecord};
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::segment::seal_queue::{CutSegment, SealRequest};
-use crate::segment::segment_path;
+use crate::segment::{open_path, segment_path};
 
 /// How often the sealer looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
 const TURN: Duration = Duration::from_millis(25);
@@ -208,6 +208,10 @@ impl Sealer {
             self.parts.holdings.set(record.id, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             log_sealed(&record);
+            // The frames for replicas, where the file was cut anew from them. What is left of them is removed at a start.
+            if let Err(error) = file_io::remove(&open_path(&self.parts.data, record.id)) {
+                tracing::warn!(segment = %record.id, %error, "segment.frames.leftover");
+            }
             // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];

@@ -17,7 +17,7 @@ use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
 use crate::segment::seal_queue::CutSegment;

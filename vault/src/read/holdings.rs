@@ -5,57 +5,18 @@
 //! **Not here**: what is on record (`ledger`), which the holdings follow.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
-use crate::wal::file::WalFile;
+use crate::read::debt::{Debt, DebtSums};
+use crate::read::slot::Slot;
 
 /// How often a wait for a recovery looks whether anybody still wants its end.
 const STOP_LOOK: Duration = Duration::from_millis(200);
-
-/// The state of a segment.
-#[derive(Clone)]
-pub(crate) enum Slot {
-    /// Written by this boot: its WAL is the truth.
-    Live(Arc<WalFile>),
-    /// Left by an earlier boot, and being cut to its end.
-    Recovering,
-    /// It cannot be read now.
-    Unreadable {
-        /// The reason.
-        why: String,
-        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for
-        /// it.
-        sealed: Option<SealRecord>,
-    },
-    /// Complete.
-    Sealed(SealRecord),
-    /// Given up by an operator.
-    Lost,
-}
-
-impl Slot {
-    /// A segment that is not sealed, and cannot be read now.
-    pub(crate) fn unreadable(why: impl Into<String>) -> Self {
-        Self::Unreadable {
-            why: why.into(),
-            sealed: None,
-        }
-    }
-
-    /// The record of a sealed segment, whether or not its file can be read.
-    pub(crate) fn sealed(&self) -> Option<&SealRecord> {
-        match self {
-            Self::Sealed(record) => Some(record),
-            Self::Unreadable { sealed, .. } => sealed.as_ref(),
-            Self::Live(_) | Self::Recovering | Self::Lost => None,
-        }
-    }
-}
 
 /// The number of segments in each state, and the bytes of their files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -111,6 +72,11 @@ struct Slots {
     totals: Totals,
     /// The sealed segments by the time of their seal, oldest first.
     by_age: BTreeSet<(u64, SegmentId)>,
+    /// The sealed segments whose files cannot be read.
+    unreadable: BTreeSet<SegmentId>,
+    /// The segments that wait for a recovery.
+    recovering: BTreeSet<SegmentId>,
+    debts: DebtSums,
     /// Recoveries that run or are about to: without one nothing moves on from [`Slot::Recovering`].
     recoveries: u32,
 }
@@ -122,6 +88,9 @@ impl Default for Slots {
             by_id: BTreeMap::new(),
             totals: Totals::default(),
             by_age: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            recovering: BTreeSet::new(),
+            debts: DebtSums::default(),
             recoveries: 1,
         }
     }
@@ -131,8 +100,14 @@ impl Slots {
     fn insert(&mut self, id: SegmentId, slot: Slot) {
         self.remove(id);
         self.totals.add(&slot);
+        self.debts.insert(id, &slot);
         if let Some(record) = slot.sealed() {
             self.by_age.insert((record.sealed_ns, id));
+        }
+        match &slot {
+            Slot::Unreadable { sealed: Some(_), .. } => _ = self.unreadable.insert(id),
+            Slot::Recovering => _ = self.recovering.insert(id),
+            Slot::Unreadable { sealed: None, .. } | Slot::Live(_) | Slot::Sealed(_) | Slot::Lost => {}
         }
         self.by_id.insert(id, slot);
     }
@@ -140,6 +115,9 @@ impl Slots {
     fn remove(&mut self, id: SegmentId) -> Option<Slot> {
         let slot = self.by_id.remove(&id)?;
         self.totals.remove(&slot);
+        self.debts.remove(id, &slot);
+        self.unreadable.remove(&id);
+        self.recovering.remove(&id);
         if let Some(record) = slot.sealed() {
             self.by_age.remove(&(record.sealed_ns, id));
         }
@@ -204,15 +182,7 @@ impl Holdings {
 
     /// The sealed segments whose files could not be opened.
     pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
-        let slots = self.lock();
-        if slots.totals.unreadable == 0 {
-            return Vec::new();
-        }
-        let records = slots.by_id.values().filter_map(|slot| match slot {
-            Slot::Unreadable { sealed, .. } => sealed.as_ref(),
-            Slot::Sealed(_) | Slot::Live(_) | Slot::Recovering | Slot::Lost => None,
-        });
-        records.map(|record| record.id).collect()
+        self.lock().unreadable.iter().copied().collect()
     }
 
     /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
@@ -357,6 +327,28 @@ impl Holdings {
         records.take_while(|record| wanted(record)).collect()
     }
 
+    /// The records of sealed segments of a log, lowest index first, as long as all of a segment lies before `floor` and
+    /// `wanted` says so. With no floor, of those that hold nothing.
+    pub(crate) fn sealed_before(
+        &self,
+        log: LogId,
+        floor: Option<Lsn>,
+        mut wanted: impl FnMut(&SealRecord) -> bool,
+    ) -> Vec<SealRecord> {
+        let slots = self.lock();
+        let sealed = slots.of_log(log, SegmentIndex::FIRST);
+        let records = sealed.filter_map(|(_, slot)| slot.sealed().copied());
+        records
+            .take_while(|record| record.stats.last_lsn <= floor && wanted(record))
+            .collect()
+    }
+
+    /// What of a log lies behind `done` and not behind `until`.
+    pub(crate) fn debt(&self, log: LogId, done: Option<Lsn>, until: Lsn) -> Debt {
+        let slots = self.lock();
+        slots.debts.debt(&slots.by_id, log, done, until)
+    }
+
     /// Every log of which there is a segment.
     pub(crate) fn logs(&self) -> Vec<LogId> {
         let slots = self.lock();
@@ -375,11 +367,8 @@ impl Holdings {
 
     /// Says that a segment of `log` waits for its recovery.
     pub(crate) fn is_recovering(&self, log: LogId) -> bool {
-        let slots = self.lock();
-        slots.totals.recovering > 0
-            && slots
-                .of_log(log, SegmentIndex::FIRST)
-                .any(|(_, slot)| matches!(slot, Slot::Recovering))
+        let all = log.segment(SegmentIndex::FIRST)..=log.segment(Lsn::LAST.index());
+        self.lock().recovering.range(all).next().is_some()
     }
 }
 

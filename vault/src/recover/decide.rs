@@ -9,20 +9,28 @@
 
 use thiserror::Error;
 
-use crate::ids::EntryNumber;
+use crate::ids::{EntryNumber, NodeId};
 use crate::segment::footer::{Hole, HoleReason};
 
+use super::entries::Entries;
 use super::evidence::{DamagedRange, judge_damage};
 use super::marks::Durable;
-use super::report::{SegmentReport, WalReport};
-use super::union::{Kept, Source, unite};
+use super::report::{HeldFile, SegmentReport, WalReport};
+use super::union::{Difference, Kept, unite};
 use super::unsynced_tail::judge_missing;
+
+/// A file that holds entries, and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    pub(super) holder: NodeId,
+    pub(super) file: HeldFile,
+}
 
 /// The work to be done about a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Plan {
     /// The entries that the segment is cut anew of, in order, and the files that have them.
-    pub(super) keep: Vec<Kept>,
+    pub(super) keep: Vec<Kept<Source>>,
     /// Numbers that no file holds, in order: corruption, or an unsynced tail.
     pub(super) holes: Vec<Hole>,
     /// The bytes that are damaged in the owner's WAL file.
@@ -42,21 +50,19 @@ impl Plan {
         let kept = self.keep.last().map(|kept| kept.last);
         kept.max(self.holes.last().map(|hole| hole.last))
     }
+}
 
-    /// True where I2 holds.
-    fn is_whole(&self) -> bool {
-        let kept = self.keep.iter().map(|kept| (kept.first, kept.last));
-        let mut parts: Vec<_> = kept
-            .chain(self.holes.iter().map(|hole| (hole.first, hole.last)))
-            .collect();
-        parts.sort_unstable();
-        let mut next = Some(EntryNumber::FIRST);
-        parts.into_iter().all(|(first, last)| {
-            let follows = next == Some(first) && first <= last;
-            next = last.checked_next();
-            follows
-        })
-    }
+/// True where every number up to the end is in one run of `present` or in one hole.
+pub(super) fn is_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) -> bool {
+    let holes = holes.iter().map(|hole| (hole.first, hole.last));
+    let mut parts: Vec<_> = present.iter().copied().chain(holes).collect();
+    parts.sort_unstable();
+    let mut next = Some(EntryNumber::FIRST);
+    parts.into_iter().all(|(first, last)| {
+        let follows = next == Some(first) && first <= last;
+        next = last.checked_next();
+        follows
+    })
 }
 
 /// The reason for which nothing is decided. The segment waits, and is shown.
@@ -84,7 +90,8 @@ pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan
         reports.windows(2).all(|pair| identity(&pair[0]) == identity(&pair[1])),
         "reports of different WAL files are never united"
     );
-    let keep = unite(reports)?;
+    let keep = unite(reports.iter().flat_map(files));
+    let keep = keep.map_err(|Difference { number, between }| Undecided::Conflict { number, files: between })?;
     let wal = reports.iter().find_map(|report| report.wal.as_ref());
     let present: Vec<_> = keep.iter().map(|kept| (kept.first, kept.last)).collect();
     let holes = judge_missing(&present, durable, wal.and_then(WalReport::unread));
@@ -105,8 +112,20 @@ pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan
         damage,
         set_aside,
     };
-    assert!(plan.is_whole(), "every number up to the end is kept or missing");
+    assert!(
+        is_whole(&present, &plan.holes),
+        "every number up to the end is kept or missing"
+    );
     Ok(plan)
+}
+
+/// The files of a report that hold entries, the one that counts first before the others.
+fn files(report: &SegmentReport) -> impl Iterator<Item = (Source, &Entries)> {
+    let wal = report.wal.iter().map(|wal| (HeldFile::Wal, &wal.entries));
+    let cuts = report.cuts.iter().map(|cut| (cut.file, &cut.entries));
+    let holder = report.holder;
+    wal.chain(cuts)
+        .map(move |(file, entries)| (Source { holder, file }, entries))
 }
 
 fn any_lost(holes: &[Hole]) -> bool {

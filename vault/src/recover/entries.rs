@@ -6,21 +6,26 @@ use crate::ids::EntryNumber;
 
 /// Entries with numbers that follow each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Run {
-    pub(super) first: EntryNumber,
-    pub(super) last: EntryNumber,
+pub struct Run {
+    /// The first number.
+    pub first: EntryNumber,
+    /// The last number.
+    pub last: EntryNumber,
     /// The CRC that each entry carries in a segment file, whatever file it was found in. It covers number, description
     /// and payload.
-    pub(super) crcs: Vec<u32>,
+    pub crcs: Vec<u32>,
 }
 
 /// The entries of a file, in runs that do not touch each other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Entries(Vec<Run>);
+pub struct Entries(Vec<Run>);
 
 impl Entries {
     /// Adds the entry after all that are here.
-    pub(super) fn push(&mut self, number: EntryNumber, crc: u32) {
+    ///
+    /// # Panics
+    /// It does not come after them.
+    pub fn push(&mut self, number: EntryNumber, crc: u32) {
         match self.0.last_mut() {
             Some(run) if run.last.checked_next() == Some(number) => {
                 run.last = number;
@@ -40,12 +45,13 @@ impl Entries {
         }
     }
 
-    pub(super) fn runs(&self) -> &[Run] {
+    /// The runs, in order.
+    pub fn runs(&self) -> &[Run] {
         &self.0
     }
 
     /// True where all of `first..=last` are here.
-    pub(super) fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
+    pub fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
         let after = self.0.partition_point(|run| run.first <= first);
         after.checked_sub(1).is_some_and(|i| last <= self.0[i].last)
     }

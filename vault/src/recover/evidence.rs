@@ -5,6 +5,7 @@ use crate::ids::EntryNumber;
 use crate::limits::PAGE;
 use crate::segment::footer::{Hole, HoleReason};
 
+use super::decide::Source;
 use super::marks::Durable;
 use super::report::WalReport;
 use super::union::Kept;
@@ -30,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges all that is damaged in a WAL file. An entry in `keep` is not missing, whichever file has it.
-pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept]) -> Vec<DamagedRange> {
+pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Source>]) -> Vec<DamagedRange> {
     let judged = judge_missing(&wal.scan.present, durable, wal.unread());
     let corrupt: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
     let mut damage = Vec::new();
@@ -65,7 +66,7 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept]) -> 
 
 /// The first pages behind the last entry, where the last durable entries are gone. They are a witness: nothing after
 /// them tells where the entries ended.
-fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept]) -> Option<DamagedRange> {
+fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept<Source>]) -> Option<DamagedRange> {
     let last = wal.scan.present.last().map(|(_, last)| *last);
     let tail = corrupt.last().filter(|h| {
         last.is_none_or(|last| h.first > last) && wal.scan.bad.iter().all(|b| b.missing != Some((h.first, h.last)))
@@ -79,7 +80,7 @@ fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept]) -> Option<Dam
 }
 
 /// The numbers that are missing, unless all of them are kept from elsewhere.
-fn lost(missing: Option<(EntryNumber, EntryNumber)>, keep: &[Kept]) -> Option<(EntryNumber, EntryNumber)> {
+fn lost(missing: Option<(EntryNumber, EntryNumber)>, keep: &[Kept<Source>]) -> Option<(EntryNumber, EntryNumber)> {
     missing.filter(|(first, last)| {
         let overlaps = keep.iter().map(|kept| (kept.first.max(*first), kept.last.min(*last)));
         let found = overlaps.filter(|(first, last)| first <= last);

@@ -10,13 +10,24 @@ use crate::wal::scan::WalScan;
 
 /// The part of a segment that is known to have been synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Durable {
+pub struct Durable {
     /// The highest number of it that any durable mark names.
-    pub(crate) to: Option<EntryNumber>,
+    pub to: Option<EntryNumber>,
     /// True where a mark of the same boot lies in a later segment, so that all of this one was synced.
-    pub(crate) all: bool,
+    pub all: bool,
     /// Its last number, where the file after it tells it.
-    pub(crate) end: Option<EntryNumber>,
+    pub end: Option<EntryNumber>,
+}
+
+impl Durable {
+    /// All that this and `other` know of one segment.
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            to: self.to.max(other.to),
+            all: self.all || other.all,
+            end: self.end.max(other.end),
+        }
+    }
 }
 
 /// What the files of one boot tell of its segments: the highest number of each that was synced, and the last number.

@@ -8,6 +8,7 @@
 //!   `union` (the entries that are kept, and the files that have them), `marks` (the part that was synced),
 //!   `unsynced_tail` (missing numbers: corruption, or never synced), `evidence` (damaged bytes: to quarantine, or never
 //!   synced).
+//! - `held`: the same for several nodes: what each tells a recovery, and the end of the segment by their reports.
 //! - `execute`: does what was decided: quarantine, seal, removal; `recut`: the segment cut anew.
 //! - `adopt`: segment files that are complete although the record does not say so. `inventory`: the files' own word,
 //!   for a new record.
@@ -21,6 +22,7 @@ mod decide;
 mod entries;
 mod evidence;
 mod execute;
+mod held;
 mod inventory;
 mod left;
 pub(crate) mod marks;
@@ -32,6 +34,9 @@ mod union;
 pub(crate) mod unsynced_tail;
 
 pub(crate) use adopt::adopt_sealed;
+pub use entries::{Entries, Run};
+pub use held::{Conflict, HeldRange, HeldReport, SegmentEnd, segment_end};
 pub use inventory::{Inventory, take_inventory};
 pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
+pub use marks::Durable;
 pub(crate) use recovery::{recover_all, recover_now};

@@ -22,9 +22,9 @@ use crate::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::may_pass;
 use crate::ledger::KnownSegment;
-use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
-use crate::segment::segment_path;
+use crate::read::slot::Slot;
+use crate::segment::{open_path, segment_path};
 
 use super::cuts::report_cuts;
 use super::decide::decide;
@@ -235,7 +235,7 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
+/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
 /// them another time.
 fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
@@ -247,7 +247,7 @@ fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     } else {
         file_io::remove(&wal.path)
     };
-    if let Err(error) = removed {
+    if let Err(error) = removed.and_then(|()| file_io::remove(&open_path(&parts.data, wal.id))) {
         tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
         return false;
     }

@@ -1,38 +1,36 @@
-//! Unites the entries that several files hold of a segment. A pure function.
+//! Unites the entries that several places hold of a segment. A pure function.
 //!
-//! **Invariants.** I1: an entry that any file holds is in the union, once, from the first file that has it. I2: two
+//! **Invariants.** I1: an entry that any place holds is in the union, once, from the first that has it. I2: two
 //! different entries of one number are never passed over.
 
-use crate::ids::{EntryNumber, NodeId};
+use crate::ids::EntryNumber;
 
-use super::decide::Undecided;
 use super::entries::{Entries, Run};
-use super::report::{HeldFile, SegmentReport};
 
-/// A file that holds entries, and where it is.
+/// Entries to keep, and the place that has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Source {
-    pub(super) holder: NodeId,
-    pub(super) file: HeldFile,
-}
-
-/// Entries to keep, and the file that has them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Kept {
+pub(super) struct Kept<F> {
     pub(super) first: EntryNumber,
     pub(super) last: EntryNumber,
-    pub(super) from: Source,
+    pub(super) from: F,
+}
+
+/// Two places hold different entries of one number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Difference<F> {
+    pub(super) number: EntryNumber,
+    pub(super) between: [F; 2],
 }
 
 /// Kept entries, with the CRC of each.
-struct Piece<'a> {
-    kept: Kept,
+struct Piece<'a, F> {
+    kept: Kept<F>,
     crcs: &'a [u32],
 }
 
-impl<'a> Piece<'a> {
+impl<'a, F> Piece<'a, F> {
     /// The entries `first..=last` of a run in `from`.
-    fn of(run: &'a Run, first: EntryNumber, last: EntryNumber, from: Source) -> Self {
+    fn of(run: &'a Run, first: EntryNumber, last: EntryNumber, from: F) -> Self {
         let at = |number: EntryNumber| (number.get() - run.first.get()) as usize;
         Self {
             kept: Kept { first, last, from },
@@ -50,22 +48,23 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// The entries that any report holds, in order. An entry that several files hold is taken from the first of them: a
-/// report's WAL file, then its segment files, then the next report.
+/// The entries that any place holds, in order. An entry that several hold is taken from the first of them.
 ///
 /// # Errors
-/// Two files hold different entries of one number.
-pub(super) fn unite(reports: &[SegmentReport]) -> Result<Vec<Kept>, Undecided> {
-    let mut pieces: Vec<Piece<'_>> = Vec::new();
-    for (from, entries) in reports.iter().flat_map(files) {
+/// Two places hold different entries of one number.
+pub(super) fn unite<'a, F: Copy>(
+    places: impl Iterator<Item = (F, &'a Entries)>,
+) -> Result<Vec<Kept<F>>, Difference<F>> {
+    let mut pieces: Vec<Piece<'_, F>> = Vec::new();
+    for (from, entries) in places {
         let mut added = Vec::new();
         for run in entries.runs() {
             let mut next = Some(run.first);
             let overlap = pieces.partition_point(|piece| piece.kept.last < run.first);
             for piece in pieces[overlap..].iter().take_while(|p| p.kept.first <= run.last) {
                 if let Some(number) = piece.differs_from(run) {
-                    let files = [piece.kept.from, from];
-                    return Err(Undecided::Conflict { number, files });
+                    let between = [piece.kept.from, from];
+                    return Err(Difference { number, between });
                 }
                 let before = EntryNumber::new(piece.kept.first.get() - 1);
                 if let Some((first, last)) = next.zip(before).filter(|(first, last)| first <= last) {
@@ -81,13 +80,4 @@ pub(super) fn unite(reports: &[SegmentReport]) -> Result<Vec<Kept>, Undecided> {
         pieces.sort_by_key(|piece| piece.kept.first);
     }
     Ok(pieces.into_iter().map(|piece| piece.kept).collect())
-}
-
-/// The files of a report that hold entries, the one that counts first before the others.
-fn files(report: &SegmentReport) -> impl Iterator<Item = (Source, &Entries)> {
-    let wal = report.wal.iter().map(|wal| (HeldFile::Wal, &wal.entries));
-    let cuts = report.cuts.iter().map(|cut| (cut.file, &cut.entries));
-    let holder = report.holder;
-    wal.chain(cuts)
-        .map(move |(file, entries)| (Source { holder, file }, entries))
 }

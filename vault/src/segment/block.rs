@@ -38,6 +38,13 @@ pub struct BlockRow {
     pub event: TimeRange,
 }
 
+impl BlockRow {
+    /// True where it is as large as a block grows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.payload_bytes as usize >= BLOCK_BYTES || self.entries as usize >= BLOCK_ENTRIES_MAX
+    }
+}
+
 /// Gathers entries until they make a block.
 pub(crate) struct BlockBuilder {
     headers: Vec<[u8; SEGMENT_ENTRY_HEADER]>,
@@ -124,6 +131,15 @@ impl BlockBuilder {
     /// The number that the next block will have.
     pub(crate) fn next_block(&self) -> u32 {
         self.next_block
+    }
+
+    /// Goes on behind the entries that were added, as block number `next_block`: they are in blocks elsewhere.
+    pub(crate) fn skip(&mut self, next_block: u32) {
+        self.headers.clear();
+        self.plain.clear();
+        self.apart.clear();
+        self.stats = SegmentStats::default();
+        self.next_block = next_block;
     }
 
     /// The digest over everything added since the last reset.

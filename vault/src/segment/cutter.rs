@@ -19,16 +19,15 @@ use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::limits::{FORGET_BYTES, PAGE};
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
+use crate::segment::merge::merge;
 use crate::segment::open_path;
 use crate::segment::seal_queue::{CutSegment, SealRequest};
-use crate::segment::writer::SegmentWriter;
+use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::wal::file::WalFile;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
-/// How long a partial block waits when replicas wait for it.
-const CUT_AFTER: Duration = Duration::from_millis(1);
-/// How often an idle cutter looks by itself.
+/// How often an idle cutter checks by itself whether there is something to cut.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -51,7 +50,13 @@ pub struct TailFrame<'a> {
 }
 
 /// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
+///
+/// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into full
+/// ones when the segment is complete.
 pub trait BlockSink: Send {
+    /// True where a replica waits for more, so that a block is cut before it is full. Whoever makes it true wakes the
+    /// cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
+    fn wants_frame(&self) -> bool;
     /// Notes that a segment begins.
     fn begin(&mut self, header: &SegmentHeader);
     /// Takes the segment's next frame.
@@ -118,7 +123,7 @@ impl Cutter {
             match self.advance(&mut filled) {
                 Ok(true) => {}
                 Ok(false) if stopping => return,
-                Ok(false) => thread::park_timeout(if self.sink.is_some() { CUT_AFTER } else { IDLE }),
+                Ok(false) => thread::park_timeout(IDLE),
                 Err(error) => {
                     tracing::warn!(segment = %self.wal.header.id, %error, "segment.cut.failed");
                     if error.disposition() == Disposition::Corrupt {
@@ -140,16 +145,14 @@ impl Cutter {
     fn advance(&mut self, filled: &mut Option<Roll>) -> Result<bool, VaultError> {
         let before = self.offset;
         self.take_entries()?;
-        if self.sink.is_some() || filled.is_some() {
-            self.cut_block()?;
+        let mut has_cut = false;
+        if filled.is_some() || self.sink.as_ref().is_some_and(|sink| sink.wants_frame()) {
+            has_cut = self.cut_block()?;
         }
         if filled.is_none() {
-            return Ok(self.offset > before);
+            return Ok(has_cut || self.offset > before);
         }
-        let segment = match self.file.take() {
-            Some(file) => file.finish(Vec::new())?,
-            None => self.create()?.finish(Vec::new())?,
-        };
+        let segment = self.finish()?;
         let Some(Roll { filled: map, next }) = filled.take() else {
             return Ok(true);
         };
@@ -195,9 +198,27 @@ impl Cutter {
         self.forgotten = self.offset - self.offset % PAGE as usize;
     }
 
-    fn cut_block(&mut self) -> Result<(), VaultError> {
+    /// Ends the segment's file. Where its blocks are not full another one takes its place; the frames stay for replicas
+    /// that do not have them yet, until the segment is on record as sealed.
+    fn finish(&mut self) -> Result<FinishedSegment, VaultError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.create()?,
+        };
+        if file.has_full_blocks() {
+            return file.finish(Vec::new());
+        }
+        let header = SegmentHeader::of_wal(&self.wal.header);
+        let (from, digest) = (open_path(&self.data, header.id), self.builder.digest());
+        let merged = merge(&from, &file_io::with_suffix(&from, ".recut"), &header)?;
+        assert_eq!(merged.digest, digest, "full blocks hold what the frames hold");
+        Ok(merged)
+    }
+
+    /// Cuts a block of what there is. False when there was nothing.
+    fn cut_block(&mut self) -> Result<bool, VaultError> {
         if self.builder.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if self.file.is_none() {
             let file = self.create()?;
@@ -209,12 +230,12 @@ impl Cutter {
             None => self.sink.as_ref().and_then(|_| self.shared.watermark.durable()),
         };
         let (Some(block), Some(file)) = (self.builder.cut(owner_synced), &mut self.file) else {
-            return Ok(());
+            return Ok(false);
         };
         file.append(&block)?;
         self.shared.set_open_bytes(file.written_bytes());
         self.send(&block, owner_synced);
-        Ok(())
+        Ok(true)
     }
 
     /// What was sent under the number of the next block, where that is cut again.

@@ -3,6 +3,7 @@
 //! - `cutter`: the thread that makes a segment of a WAL file while that is being written; `seal_queue`: what it and others tell the sealer.
 //! - `block`: some 256 KiB of entries, compressed by `lz4`; `frame`: the skippable frames around them.
 //! - `header`, `footer`: what the file says of itself and of its blocks.
+//! - `merge`: frames of a tail stream, which may be small, become full blocks.
 //! - `writer`, `reader`: a file as it is written and read; `verify`: all of it checked.
 
 pub(crate) mod block;
@@ -11,6 +12,7 @@ pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod lz4;
+pub(crate) mod merge;
 pub(crate) mod reader;
 pub(crate) mod seal_queue;
 pub(crate) mod verify;

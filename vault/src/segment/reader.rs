@@ -89,6 +89,11 @@ impl SegmentReader {
         &self.faults
     }
 
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        self.reader.path()
+    }
+
     /// Bytes of the file.
     pub(crate) fn len(&self) -> u64 {
         self.reader.len()

@@ -87,6 +87,12 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// True where every block but the last is full, as those of a segment are that was never sent to replicas.
+    pub(crate) fn has_full_blocks(&self) -> bool {
+        let but_last = self.rows.len().saturating_sub(1);
+        self.rows[..but_last].iter().all(BlockRow::is_full)
+    }
+
     /// Bytes written so far.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.offset

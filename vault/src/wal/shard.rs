@@ -34,6 +34,8 @@ pub(crate) struct ShardShared {
     seal_asked: AtomicU32,
     /// Bytes of the `.open` file.
     open_bytes: AtomicU64,
+    /// Replicas wait for every entry, so that an append wakes the cutter.
+    has_replicas: AtomicBool,
     syncer: OnceLock<Thread>,
     cutter: OnceLock<Thread>,
 }
@@ -55,6 +57,7 @@ impl ShardShared {
             drained: AtomicU64::new(0),
             seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
+            has_replicas: AtomicBool::new(false),
             syncer: OnceLock::new(),
             cutter: OnceLock::new(),
         }
@@ -69,10 +72,18 @@ impl ShardShared {
         Lsn::from_u64(self.written.load(Ordering::Acquire))
     }
 
-    /// Publishes an append and wakes the syncer.
+    /// Has every append wake the cutter from now on.
+    pub(crate) fn set_has_replicas(&self) {
+        self.has_replicas.store(true, Ordering::Relaxed);
+    }
+
+    /// Publishes an append and wakes the syncer, and the cutter where replicas wait for it.
     pub(crate) fn must_publish(&self, lsn: Lsn) {
         self.written.store(lsn.get(), Ordering::Release);
         self.must_wake_syncer();
+        if self.has_replicas.load(Ordering::Relaxed) {
+            self.must_wake_cutter();
+        }
     }
 
     /// How far the shard may be read: up to the ack watermark; before the first ack, through the files of earlier boots.

@@ -2,21 +2,23 @@
 
 use gophership_vault::ids::Epoch;
 
-use super::parts;
+use uuid::Uuid;
+
+use super::{NAMED_RECOVERY, parts};
 use crate::command::{Command, Kind};
 use crate::row::segment::read_reason;
 use crate::wire::{Reader, WireError};
 
 type Read = Result<Command, WireError>;
 
-/// Reads the fields of a command of this kind.
-pub(super) fn fields(kind: Kind, v: &mut Reader<'_>) -> Read {
+/// Reads the fields of a command of this kind and version.
+pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
     match kind {
         Kind::RegisterNode => register_node(v),
         Kind::NodeUp => node_up(v),
         Kind::SetNodeState => set_node_state(v),
         Kind::Roll => roll(v),
-        Kind::BeginRecovery => begin_recovery(v),
+        Kind::BeginRecovery => begin_recovery(version, v),
         Kind::Seal => seal(v),
         Kind::Trim => trim(v),
         Kind::Unlinked => unlinked(v),
@@ -33,6 +35,8 @@ pub(super) fn fields(kind: Kind, v: &mut Reader<'_>) -> Read {
         Kind::SeekExporter => seek_exporter(v),
         Kind::AddDeadLetters => add_dead_letters(v),
         Kind::DropDeadLetters => drop_dead_letters(v),
+        Kind::SealRecovered => seal_recovered(v),
+        Kind::ReplicaAdded => replica_added(v),
         Kind::ConfigureExporters => configure_exporters(v),
     }
 }
@@ -70,10 +74,30 @@ fn roll(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn begin_recovery(v: &mut Reader<'_>) -> Read {
+fn begin_recovery(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::BeginRecovery {
         id: v.segment()?,
         at_ns: v.u64()?,
+        request: if version < NAMED_RECOVERY {
+            Uuid::nil()
+        } else {
+            v.uuid()?
+        },
+    })
+}
+
+fn seal_recovered(v: &mut Reader<'_>) -> Read {
+    Ok(Command::SealRecovered {
+        seal: parts::read_seal(v)?,
+        number: v.u64()?,
+    })
+}
+
+fn replica_added(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ReplicaAdded {
+        id: v.segment()?,
+        node: v.node()?,
+        digest: v.array()?,
     })
 }
 

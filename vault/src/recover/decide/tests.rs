@@ -107,7 +107,7 @@ fn synced_to(to: u32) -> Durable {
 }
 
 fn kept(plan: &Plan) -> Vec<(u32, u32, u32, HeldFile)> {
-    let of = |k: &Kept| (k.first.get(), k.last.get(), k.from.holder.get(), k.from.file);
+    let of = |k: &Kept<Source>| (k.first.get(), k.last.get(), k.from.holder.get(), k.from.file);
     plan.keep.iter().map(of).collect()
 }
 

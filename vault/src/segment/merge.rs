@@ -1,21 +1,21 @@
-//! Makes the final file of a copy: small frames become full blocks, as the segment's owner cuts them.
+//! Makes the final file of a segment that was sent to replicas: small frames become full blocks.
 //!
 //! **Invariant** I1: the frames stay until the merged file is complete, synced, and has their digest.
 
 use std::path::Path;
 
+use super::block::BlockBuilder;
+use super::header::SegmentHeader;
+use super::reader::SegmentReader;
+use super::writer::{FinishedSegment, SegmentWriter};
 use crate::error::VaultError;
 use crate::file_io;
-use crate::segment::block::BlockBuilder;
-use crate::segment::header::SegmentHeader;
-use crate::segment::reader::SegmentReader;
-use crate::segment::writer::{FinishedSegment, SegmentWriter};
 
 /// Cuts the entries of the frames in `from` into full blocks, in a new file `to`.
 ///
 /// # Errors
 /// A file operation failed, or a frame is not what was written.
-pub(super) fn merge(from: &Path, to: &Path, header: &SegmentHeader) -> Result<FinishedSegment, VaultError> {
+pub(crate) fn merge(from: &Path, to: &Path, header: &SegmentHeader) -> Result<FinishedSegment, VaultError> {
     file_io::remove(to)?;
     let mut frames = SegmentReader::open(from, header.id, false)?;
     let mut merged = SegmentWriter::create(to, header.clone())?;

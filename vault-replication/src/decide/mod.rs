@@ -1,0 +1,7 @@
+//! The decisions of replication: pure functions over values, each with a table of tests.
+//!
+//! - `recovery_end`: whether the reports on a segment suffice, and where it ends by them.
+//! - `owner_return`: whether what its owner's disk still holds of a segment stands for all that it acknowledged.
+
+pub mod owner_return;
+pub mod recovery_end;

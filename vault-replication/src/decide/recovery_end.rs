@@ -1,0 +1,94 @@
+//! Decides whether the reports on a segment suffice, and where it ends by them.
+//!
+//! **Invariants.** I1: nothing is decided unless the reports cover every way in which an entry can have been acknowledged:
+//! the owner's WAL file alone, or so many replicas that each set of holders an acknowledgement can rest on is among them.
+//! I2: a report that is damaged, or of another file, is never one of those that are needed; what it has is kept all the
+//! same. I3: nothing is decided while one who may have more can still answer.
+
+use gophership_vault::ids::{EntryNumber, NodeId};
+use gophership_vault::ledger::OpenRecord;
+use gophership_vault::{Conflict, Durable, HeldReport, NodeSet, SegmentEnd, segment_end};
+
+use super::owner_return::suffices;
+
+/// The outcome of the reports so far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The segment ends so.
+    Ends(SegmentEnd),
+    /// More is needed.
+    Waits(Missing),
+    /// Two holders contradict each other; an operator must look.
+    Contradicts(Conflict),
+}
+
+/// What a recovery waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// Nodes that were asked and may still answer.
+    pub awaited: NodeSet,
+    /// The number of further whole reports of replicas that would do; so would the owner's WAL file. 0 while only those
+    /// that may still answer are waited for.
+    pub reports: usize,
+}
+
+/// Decides by the reports of the owner and of the replicas of the segment. `awaited` are those of them who were asked and
+/// may still answer.
+pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Verdict {
+    let peers = open.replicas.peers();
+    let is_of_file = |report: &&HeldReport| report.file_uuid == Some(open.file_uuid);
+    let of_peers = || reports.iter().filter(|report| peers.contains(report.holder));
+    let recorded = of_peers()
+        .filter(is_of_file)
+        .filter_map(|report| report.durable.to)
+        .max();
+    let owner = reports.iter().find(|report| report.holder == open.id.node);
+    let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded));
+    let whole = of_peers()
+        .filter(|report| !report.is_damaged && report.file_uuid.is_none_or(|file| file == open.file_uuid))
+        .count();
+    // So many that those who are missing, with the owner, are fewer than an acknowledgement needs.
+    let needed = peers.len() + 2 - open.replicas.ack_copies();
+    let reports_missing = if owner_suffices {
+        0
+    } else {
+        needed.saturating_sub(whole)
+    };
+    if reports_missing > 0 || !awaited.is_empty() {
+        return Verdict::Waits(Missing {
+            awaited,
+            reports: reports_missing,
+        });
+    }
+    let mut of_file: Vec<HeldReport> = reports.iter().filter(is_of_file).cloned().collect();
+    // The owner's file first: what several have is taken from there, without a copy.
+    of_file.sort_by_key(|report| (report.holder != open.id.node, report.holder));
+    if !owner.is_some_and(|owner| is_of_file(&owner)) {
+        forget_what_only_the_owner_had(&mut of_file);
+    }
+    match segment_end(&of_file) {
+        Ok(end) => Verdict::Ends(end),
+        Err(conflict) => Verdict::Contradicts(conflict),
+    }
+}
+
+/// What an absent owner had synced past all that replicas have was never acknowledged: it is no loss.
+fn forget_what_only_the_owner_had(reports: &mut [HeldReport]) {
+    let last: Option<EntryNumber> = reports.iter().filter_map(HeldReport::last).max();
+    for report in reports {
+        report.durable = Durable {
+            to: report.durable.to.min(last),
+            ..Durable::default()
+        };
+    }
+}
+
+/// The nodes that a recovery asks: the owner and the replicas.
+pub fn holders_to_ask(open: &OpenRecord) -> impl Iterator<Item = NodeId> + use<> {
+    let peers = open.replicas.peers();
+    let asked: Vec<NodeId> = std::iter::once(open.id.node).chain(peers.iter()).collect();
+    asked.into_iter()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! One recovery of one segment, as its leader runs it.
+//!
+//! A state machine without a socket, a file or a clock: [`RecoveryLeader::step`] is told what happened and says what to
+//! do. What is not answered is asked for again at each [`LeaderEvent::Retry`].
+//!
+//! **Owns** what was reported and who has the copy. **Invariants.** I1: nothing is asked before the catalogue has granted
+//! a number, and every request carries it. I2: where the segment ends is decided once. I3: it is sealed only with as many
+//! equal copies as an acknowledgement needs. I4: a leader that learns of a higher number ends.
+//! **Not here**: whether the reports suffice (`decide::recovery_end`); who is alive; the holders' part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gophership_vault::ids::NodeId;
+use gophership_vault::ledger::{OpenRecord, SegmentStats};
+use gophership_vault::{CompleteCopy, Conflict, HeldReport, NodeSet, RecoveryNumber, SegmentEnd};
+
+use crate::decide::recovery_end::{Missing, Verdict, holders_to_ask, recovery_end};
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LeaderEvent {
+    /// A node can be reached. `takes_copies` says that it may hold segments: it is Active and has room.
+    Alive {
+        /// The node.
+        node: NodeId,
+        /// True where it may hold segments.
+        takes_copies: bool,
+    },
+    /// A node cannot be reached.
+    Gone(NodeId),
+    /// The catalogue granted this recovery its number.
+    Began(RecoveryNumber),
+    /// A node promised to obey this recovery, and reports what it has.
+    Reported(HeldReport),
+    /// A node has the segment as it was decided, synced and verified.
+    Copied {
+        /// The node.
+        node: NodeId,
+        /// Its copy.
+        copy: CompleteCopy,
+    },
+    /// The segment is on record as sealed, by this recovery.
+    Sealed,
+    /// Another recovery has a higher number, or the segment needs none any more.
+    Superseded,
+    /// Time has passed: what is not answered is asked for again.
+    Retry,
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LeaderAction {
+    /// Ask the catalogue for this recovery's number.
+    Begin,
+    /// Ask a node to promise and to report.
+    Ask(NodeId, RecoveryNumber),
+    /// Ask a node to make its copy as it was decided.
+    Copy(NodeId, RecoveryNumber, SegmentEnd),
+    /// Seal the segment.
+    Seal(RecoveryNumber, Ending),
+    /// Put on record that a further node has the sealed segment.
+    AddHolder(NodeId, [u8; 32]),
+    /// This recovery is over.
+    End,
+}
+
+/// What a recovered segment is sealed with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// What it holds.
+    pub stats: SegmentStats,
+    /// BLAKE3 over its entries.
+    pub digest: [u8; 32],
+    /// The nodes that have it.
+    pub holders: NodeSet,
+}
+
+/// What a recovery waits for, to be shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// The catalogue.
+    Catalogue,
+    /// Reports of holders.
+    Reports(Missing),
+    /// An operator: two holders contradict each other.
+    Contradiction(Conflict),
+    /// Copies: so many of these are needed, and these nodes make one.
+    Copies {
+        /// The number that is needed.
+        needed: usize,
+        /// The nodes that have one.
+        have: NodeSet,
+    },
+    /// Nothing any more.
+    Nothing,
+}
+
+enum Stage {
+    Beginning,
+    Collecting {
+        number: RecoveryNumber,
+        reports: BTreeMap<NodeId, HeldReport>,
+        verdict: Verdict,
+    },
+    Copying {
+        number: RecoveryNumber,
+        end: SegmentEnd,
+        copies: BTreeMap<NodeId, CompleteCopy>,
+    },
+    Sealing {
+        number: RecoveryNumber,
+        ending: Ending,
+    },
+    Over,
+}
+
+/// One recovery of one segment.
+pub struct RecoveryLeader {
+    open: OpenRecord,
+    alive: BTreeMap<NodeId, bool>,
+    stage: Stage,
+}
+
+impl RecoveryLeader {
+    /// A recovery that begins: [`LeaderAction::Begin`] is to be done first.
+    pub fn new(open: OpenRecord) -> (Self, LeaderAction) {
+        let leader = Self {
+            open,
+            alive: BTreeMap::new(),
+            stage: Stage::Beginning,
+        };
+        (leader, LeaderAction::Begin)
+    }
+
+    /// Takes what happened, and says what to do about it, in this order.
+    pub fn step(&mut self, event: LeaderEvent) -> Vec<LeaderAction> {
+        let mut actions = Vec::new();
+        match event {
+            LeaderEvent::Alive { node, takes_copies } => {
+                let before = self.alive.insert(node, takes_copies);
+                if before.is_none() {
+                    self.ask(|asked| asked == node, &mut actions);
+                }
+            }
+            LeaderEvent::Gone(node) => drop(self.alive.remove(&node)),
+            LeaderEvent::Began(number) => self.began(number, &mut actions),
+            LeaderEvent::Reported(report) => {
+                if let Stage::Collecting { reports, .. } = &mut self.stage {
+                    reports.insert(report.holder, report);
+                }
+            }
+            LeaderEvent::Copied { node, copy } => self.copied(node, copy, &mut actions),
+            LeaderEvent::Sealed => {
+                if let Stage::Sealing { .. } = self.stage {
+                    self.stage = Stage::Over;
+                    actions.push(LeaderAction::End);
+                }
+            }
+            LeaderEvent::Superseded => {
+                self.stage = Stage::Over;
+                actions.push(LeaderAction::End);
+            }
+            LeaderEvent::Retry => self.retry(&mut actions),
+        }
+        self.decide(&mut actions);
+        actions
+    }
+
+    /// What this recovery waits for.
+    pub fn waiting(&self) -> Waiting {
+        match &self.stage {
+            Stage::Beginning | Stage::Sealing { .. } => Waiting::Catalogue,
+            Stage::Collecting { verdict, .. } => match verdict {
+                Verdict::Waits(missing) => Waiting::Reports(missing.clone()),
+                Verdict::Contradicts(conflict) => Waiting::Contradiction(conflict.clone()),
+                Verdict::Ends(_) => unreachable!("what is decided is copied at once"),
+            },
+            Stage::Copying { copies, .. } => Waiting::Copies {
+                needed: self.open.replicas.ack_copies(),
+                have: copies
+                    .keys()
+                    .fold(NodeSet::EMPTY, |set, node| set.with(*node).unwrap_or(set)),
+            },
+            Stage::Over => Waiting::Nothing,
+        }
+    }
+
+    fn began(&mut self, number: RecoveryNumber, actions: &mut Vec<LeaderAction>) {
+        // The same request was answered twice.
+        let Stage::Beginning = self.stage else { return };
+        self.stage = Stage::Collecting {
+            number,
+            reports: BTreeMap::new(),
+            verdict: recovery_end(&self.open, &[], self.awaited(&BTreeMap::new())),
+        };
+        self.ask(|_| true, actions);
+    }
+
+    /// Asks those of whom `which` is true, who can be reached and have not reported.
+    fn ask(&self, which: impl Fn(NodeId) -> bool, actions: &mut Vec<LeaderAction>) {
+        let Stage::Collecting { number, reports, .. } = &self.stage else {
+            return;
+        };
+        let asked = self.awaited(reports);
+        let asks = asked.iter().filter(|node| which(*node));
+        actions.extend(asks.map(|node| LeaderAction::Ask(node, *number)));
+    }
+
+    /// The nodes that may still report: they can be reached, and have not.
+    fn awaited(&self, reports: &BTreeMap<NodeId, HeldReport>) -> NodeSet {
+        let open = holders_to_ask(&self.open);
+        let awaited = open.filter(|node| self.alive.contains_key(node) && !reports.contains_key(node));
+        NodeSet::from_nodes(awaited).expect("a replica set and its owner fit a set of nodes")
+    }
+
+    fn decide(&mut self, actions: &mut Vec<LeaderAction>) {
+        let Stage::Collecting { number, reports, .. } = &self.stage else {
+            return;
+        };
+        let (number, awaited) = (*number, self.awaited(reports));
+        let all: Vec<HeldReport> = reports.values().cloned().collect();
+        let decided = recovery_end(&self.open, &all, awaited);
+        let Stage::Collecting { verdict, .. } = &mut self.stage else {
+            return;
+        };
+        let Verdict::Ends(end) = decided else {
+            *verdict = decided;
+            return;
+        };
+        if end.keep.is_empty() {
+            let ending = Ending {
+                stats: SegmentStats::default(),
+                digest: *blake3::Hasher::new().finalize().as_bytes(),
+                holders: NodeSet::EMPTY,
+            };
+            self.stage = Stage::Sealing { number, ending };
+            actions.push(LeaderAction::Seal(number, ending));
+            return;
+        }
+        self.stage = Stage::Copying {
+            number,
+            end,
+            copies: BTreeMap::new(),
+        };
+        self.ask_for_copies(actions);
+    }
+
+    /// The nodes that are to have a copy: those of the segment's set that can be reached, and as many others as are
+    /// missing.
+    fn targets(&self) -> BTreeSet<NodeId> {
+        let of_set = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
+        let mut targets: BTreeSet<NodeId> = of_set.collect();
+        let others = self.alive.iter().filter(|(_, takes_copies)| **takes_copies);
+        for (node, _) in others {
+            if targets.len() >= self.open.replicas.ack_copies() {
+                break;
+            }
+            targets.insert(*node);
+        }
+        targets
+    }
+
+    fn ask_for_copies(&self, actions: &mut Vec<LeaderAction>) {
+        let Stage::Copying { number, end, copies } = &self.stage else {
+            return;
+        };
+        let missing = self.targets().into_iter().filter(|node| !copies.contains_key(node));
+        actions.extend(missing.map(|node| LeaderAction::Copy(node, *number, end.clone())));
+    }
+
+    fn copied(&mut self, node: NodeId, copy: CompleteCopy, actions: &mut Vec<LeaderAction>) {
+        match &mut self.stage {
+            Stage::Copying { number, copies, .. } => {
+                let number = *number;
+                copies.insert(node, copy);
+                if let Some(ending) = enough(copies, self.open.replicas.ack_copies()) {
+                    self.stage = Stage::Sealing { number, ending };
+                    actions.push(LeaderAction::Seal(number, ending));
+                }
+            }
+            // Its copy came too late to be counted with the seal.
+            Stage::Sealing { ending, .. } if ending.digest == copy.digest && !ending.holders.contains(node) => {
+                actions.push(LeaderAction::AddHolder(node, copy.digest));
+            }
+            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over => {}
+        }
+    }
+
+    fn retry(&mut self, actions: &mut Vec<LeaderAction>) {
+        match &self.stage {
+            Stage::Beginning => actions.push(LeaderAction::Begin),
+            Stage::Collecting { .. } => self.ask(|_| true, actions),
+            Stage::Copying { .. } => self.ask_for_copies(actions),
+            Stage::Sealing { number, ending } => actions.push(LeaderAction::Seal(*number, *ending)),
+            Stage::Over => {}
+        }
+    }
+}
+
+/// The ending that as many equal copies as are needed agree on.
+fn enough(copies: &BTreeMap<NodeId, CompleteCopy>, needed: usize) -> Option<Ending> {
+    copies.values().find_map(|copy| {
+        let same = copies.iter().filter(|(_, other)| other.digest == copy.digest);
+        let holders = NodeSet::from_nodes(same.map(|(node, _)| *node))?;
+        (holders.len() >= needed).then_some(Ending {
+            stats: copy.stats,
+            digest: copy.digest,
+            holders,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Copying a segment to its replicas while its owner still writes it.
+//!
+//! - `sender`: the owner's end of one shard's stream to one replica.
+//! - `receiver`: the replica's end.
+//!
+//! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its
+//! end. A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment
+//! is *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
+//! the owner's digest.
+
+pub mod receiver;
+pub mod sender;
+
+use gophership_vault::ids::EntryNumber;
+
+/// The number of a stream from an owner to a replica. A later one of the same boot of the owner has a higher number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(u64);
+
+impl StreamId {
+    /// The stream of this number.
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a replica has of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The last entry.
+    pub last: EntryNumber,
+    /// The number of frames, which is the next one's number.
+    pub frames: u32,
+}
+
+/// What a replica says of a segment to its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TailAnswer {
+    /// What is here and synced, said once at the beginning of the segment on a stream.
+    Has(Option<Held>),
+    /// Everything up to this entry is synced.
+    Synced(EntryNumber),
+    /// All of it is here, synced and verified, with this digest.
+    Completed([u8; 32]),
+    /// Nothing of it is taken.
+    Refused(TailRefusal),
+}
+
+/// The reason for which a replica takes nothing of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TailRefusal {
+    /// A recovery has fenced it: another one says where it ends.
+    Fenced,
+    /// Another boot's copy is there, or another frame under the same number. It was reported there.
+    Differs,
+    /// The copy cannot be written now. A new stream may go on with it.
+    Failed,
+}

@@ -1,0 +1,183 @@
+//! The replica's end of the tail streams: it takes frames, syncs all that came meanwhile at once, and answers.
+//!
+//! **Owns** the copies that are open, each with the stream that writes it. **Invariants.** I1: only the newest stream of a
+//! segment's owner writes its copy. I2: what is answered is synced. I3: a copy that a recovery asked for is closed, and
+//! stays closed to its owner. I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out
+//! what is there. I5: the copies that are open are bounded.
+//! **Not here**: the stream itself; what a frame must be (the vault's `ReplicaSegment`).
+
+use std::collections::BTreeMap;
+
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentId};
+use gophership_vault::{
+    CompleteCopy, CopyStore, FetchEntries, FrameFault, HeldReport, RecoveryNumber, ReplicaAck, ReplicaSegment,
+    SegmentEnd, SegmentHeader, TailFrame, VaultError,
+};
+
+use super::{Held, StreamId, TailAnswer, TailRefusal};
+use crate::limits::TAIL_COPIES_MAX;
+
+/// A copy that a stream writes.
+struct OpenCopy {
+    stream: StreamId,
+    copy: ReplicaSegment,
+    /// The last entry that was answered on this stream.
+    answered: Option<EntryNumber>,
+}
+
+/// The copies of a node that streams write. The calls are made one after the other.
+pub struct TailReceiver {
+    store: CopyStore,
+    open: BTreeMap<SegmentId, OpenCopy>,
+}
+
+impl TailReceiver {
+    /// A receiver of the copies in this store.
+    pub fn new(store: CopyStore) -> Self {
+        Self {
+            store,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Begins a segment on a stream, and answers what is here of it.
+    pub fn begin(&mut self, stream: StreamId, header: &SegmentHeader) -> TailAnswer {
+        let id = header.id;
+        if self.open.get(&id).is_some_and(|open| open.stream > stream) {
+            // Its owner does not listen to this stream any more.
+            return TailAnswer::Refused(TailRefusal::Failed);
+        }
+        // It is opened anew: what the older stream wrote and did not sync may be there or not.
+        self.open.remove(&id);
+        let opened = match self.store.promised(id) {
+            Ok(0) if self.open.len() >= TAIL_COPIES_MAX => return TailAnswer::Refused(TailRefusal::Failed),
+            Ok(0) => self.store.open(header.clone()),
+            Ok(_) => return TailAnswer::Refused(TailRefusal::Fenced),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(copy) => {
+                let held = copy.last_ack().map(|ack| Held {
+                    last: last_of(ack),
+                    frames: ack.frame_no + 1,
+                });
+                let answered = held.map(|held| held.last);
+                self.open.insert(id, OpenCopy { stream, copy, answered });
+                TailAnswer::Has(held)
+            }
+            Err(error) => TailAnswer::Refused(refusal(id, &error)),
+        }
+    }
+
+    /// Takes a frame. It is answered by [`Self::sync`]; an answer that comes at once is a refusal.
+    pub fn frame(&mut self, stream: StreamId, frame: TailFrame<'_>) -> Option<TailAnswer> {
+        let open = self.open.get_mut(&frame.id).filter(|open| open.stream == stream)?;
+        let error = open.copy.append(frame).err()?;
+        self.open.remove(&frame.id);
+        Some(TailAnswer::Refused(refusal(frame.id, &error)))
+    }
+
+    /// Syncs every frame that was taken, and gives the answers: the segments with their streams.
+    pub fn sync(&mut self) -> Vec<(StreamId, SegmentId, TailAnswer)> {
+        let mut answers = Vec::new();
+        self.open.retain(|id, open| match open.copy.sync() {
+            Ok(ack) => {
+                let last = ack.map(last_of);
+                if let Some(last) = last.filter(|_| last > open.answered) {
+                    open.answered = Some(last);
+                    answers.push((open.stream, *id, TailAnswer::Synced(last)));
+                }
+                true
+            }
+            Err(error) => {
+                answers.push((open.stream, *id, TailAnswer::Refused(refusal(*id, &error))));
+                false
+            }
+        });
+        answers
+    }
+
+    /// Completes a segment, whose owner says that nothing follows and that this is the digest over all of it.
+    pub fn complete(&mut self, stream: StreamId, id: SegmentId, digest: [u8; 32]) -> Option<TailAnswer> {
+        if self.open.get(&id)?.stream != stream {
+            return None;
+        }
+        let mut open = self.open.remove(&id)?;
+        let completed = open.copy.sync().and_then(|ack| {
+            let ours = ack.map_or_else(empty_digest, |ack| ack.digest);
+            if ours == digest {
+                open.copy.complete().map(Some)
+            } else {
+                Ok(None)
+            }
+        });
+        Some(match completed {
+            Ok(Some(digest)) => TailAnswer::Completed(digest),
+            Ok(None) => {
+                tracing::error!(segment = %id, "tail.copy.differs");
+                TailAnswer::Refused(TailRefusal::Differs)
+            }
+            Err(error) => TailAnswer::Refused(refusal(id, &error)),
+        })
+    }
+
+    /// Closes the copies that a stream wrote: it is gone.
+    pub fn disconnected(&mut self, stream: StreamId) {
+        self.open.retain(|_, open| open.stream != stream);
+    }
+
+    /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports what
+    /// is here, synced.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; a file cannot be read, written or synced.
+    pub fn fence(&mut self, id: SegmentId, number: RecoveryNumber) -> Result<HeldReport, VaultError> {
+        self.store.fence(id, number)?;
+        self.open.remove(&id);
+        self.store.report(id)
+    }
+
+    /// Makes the copy of a segment anew, as a recovery decided.
+    ///
+    /// # Errors
+    /// As [`CopyStore::rebuild`].
+    pub fn rebuild(
+        &mut self,
+        header: &SegmentHeader,
+        number: RecoveryNumber,
+        end: &SegmentEnd,
+        fetch: FetchEntries<'_>,
+    ) -> Result<CompleteCopy, VaultError> {
+        self.open.remove(&header.id);
+        self.store.rebuild(header, number, end, fetch)
+    }
+}
+
+fn last_of(ack: ReplicaAck) -> EntryNumber {
+    Lsn::number(ack.last_lsn)
+}
+
+fn empty_digest() -> [u8; 32] {
+    *blake3::Hasher::new().finalize().as_bytes()
+}
+
+/// Tells a segment's owner what an error means for its stream.
+fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
+    let refusal = match error {
+        VaultError::FrameRefused { why, .. } => match why {
+            FrameFault::Fenced => TailRefusal::Fenced,
+            FrameFault::OtherCopy | FrameFault::Digest | FrameFault::Differs | FrameFault::Complete => {
+                TailRefusal::Differs
+            }
+            FrameFault::Broken
+            | FrameFault::OtherSegment
+            | FrameFault::Crc
+            | FrameFault::Damaged
+            | FrameFault::NotNext => TailRefusal::Failed,
+        },
+        VaultError::StaleRecovery { .. } => TailRefusal::Fenced,
+        _ => TailRefusal::Failed,
+    };
+    tracing::warn!(segment = %id, %error, "tail.copy.refused");
+    refusal
+}

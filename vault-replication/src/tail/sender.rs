@@ -1,0 +1,447 @@
+//! The owner's end of a tail stream: one shard's segments, sent to one replica in the order in which they were written.
+//!
+//! A state machine without a socket, a file or a clock: [`TailSender::step`] is told what happened and says what to do.
+//! Frames are read where they are, from what was just cut or from the owner's disk, so that a replica that is far behind
+//! costs no memory.
+//!
+//! **Owns** what the replica has of each segment, and what is on its way. **Invariants.** I1: frames of a segment leave in
+//! order, each following what the replica said it has. I2: an answer moves a mark only as far as something was sent on
+//! this stream, or the replica said at its beginning that it has. I3: what is unanswered is bounded. I4: after a refusal
+//! nothing more of that segment is sent. I5: the list of segments is bounded; what falls off it is sealed, and is
+//! repaired by other means.
+//! **Not here**: marks and acknowledgements (the vault's `Watermark`); reading and sending.
+
+use std::collections::VecDeque;
+
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex};
+
+use super::{Held, StreamId, TailAnswer, TailRefusal};
+use crate::limits::{TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SenderEvent {
+    /// A segment of which the replica gets every entry is about to take some.
+    Opened(SegmentIndex),
+    /// The entries up to here can be read.
+    Written(Lsn),
+    /// A segment takes no more entries.
+    Ended {
+        /// The segment.
+        index: SegmentIndex,
+        /// Its last entry; `None` where it has none.
+        last: Option<EntryNumber>,
+        /// BLAKE3 over its entries.
+        digest: [u8; 32],
+    },
+    /// A segment is on record as sealed. `counted` says that the replica is on record as a holder.
+    Sealed {
+        /// The segment.
+        index: SegmentIndex,
+        /// True where the replica is one of its holders.
+        counted: bool,
+    },
+    /// A segment is wanted no more: it is trimmed, or the replica is to have none of it.
+    Dropped(SegmentIndex),
+    /// A stream to the replica is there; it takes the place of every older one.
+    Connected(StreamId),
+    /// A stream is gone, with all that was on its way.
+    Disconnected(StreamId),
+    /// The frame that [`SenderAction::Read`] asked for was read, and was sent over this stream.
+    Sent {
+        /// The stream.
+        stream: StreamId,
+        /// The segment.
+        index: SegmentIndex,
+        /// The last entry of the frame.
+        last: EntryNumber,
+    },
+    /// The frame that was asked for cannot be read now.
+    NotRead(StreamId),
+    /// The replica said something of a segment.
+    Answered {
+        /// The stream.
+        stream: StreamId,
+        /// The segment.
+        index: SegmentIndex,
+        /// The answer.
+        answer: TailAnswer,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SenderAction {
+    /// Tell the replica that a segment's frames follow, and ask what it has.
+    Begin(SegmentIndex),
+    /// Read the frame that follows an entry, and send it. One at a time.
+    Read {
+        /// The segment.
+        index: SegmentIndex,
+        /// The entry before the frame; `None` for the segment's first.
+        after: Option<EntryNumber>,
+        /// The frame's number on that replica, from 0.
+        frame_no: u32,
+    },
+    /// Tell the replica that nothing follows in a segment, and its digest.
+    Complete {
+        /// The segment.
+        index: SegmentIndex,
+        /// BLAKE3 over its entries.
+        digest: [u8; 32],
+    },
+    /// Count the replica as having synced everything of the segment of this entry up to it.
+    Mark(Lsn),
+    /// Count the replica as having this much of a segment and no more, though it answered for more before.
+    Restarted {
+        /// The segment.
+        index: SegmentIndex,
+        /// The last entry there.
+        has: Option<EntryNumber>,
+    },
+    /// Count the replica as a holder of all of a segment that is not sealed yet.
+    Holder {
+        /// The segment.
+        index: SegmentIndex,
+        /// BLAKE3 over its entries there.
+        digest: [u8; 32],
+    },
+    /// Put on record that the replica is a holder of a sealed segment.
+    AddHolder {
+        /// The segment.
+        index: SegmentIndex,
+        /// BLAKE3 over its entries there.
+        digest: [u8; 32],
+    },
+    /// A recovery has taken a segment over: the owner must go on under a new epoch.
+    Fenced(SegmentIndex),
+    /// The replica's copy is not what was sent, and says so of itself or by its digest: an operator must look.
+    Differs(SegmentIndex),
+    /// End the stream, and begin a new one: what came over it makes no sense, or a copy could not be written.
+    Reconnect,
+}
+
+/// How far one segment has come.
+#[derive(Debug)]
+struct Segment {
+    index: SegmentIndex,
+    stage: Stage,
+    /// The end, once there is one.
+    end: Option<(Option<EntryNumber>, [u8; 32])>,
+    /// The digest that the replica completed it with.
+    completed: Option<[u8; 32]>,
+    sealed: bool,
+}
+
+/// How far one segment has come on the stream that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing was said of it.
+    Waiting,
+    /// The replica was asked what it has.
+    Asked,
+    /// Its frames are sent.
+    Sending { sent: Option<EntryNumber>, frames: u32 },
+    /// All of it was sent, and so was its end.
+    Finishing { sent: Option<EntryNumber> },
+    /// The replica has all of it.
+    Complete,
+    /// The replica takes nothing of it.
+    Refused,
+}
+
+/// The owner's end of one shard's stream to one replica.
+#[derive(Debug, Default)]
+pub struct TailSender {
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// The stream that is there.
+    stream: Option<StreamId>,
+    /// The entries up to here can be read.
+    written: Option<Lsn>,
+    /// The last entries of frames that are not answered, oldest first.
+    unanswered: VecDeque<Lsn>,
+    /// A frame is being read.
+    reading: bool,
+}
+
+impl TailSender {
+    /// A sender of a shard that has no segment yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of frames that are not answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has any.
+    pub fn sent(&self) -> Option<Lsn> {
+        self.segments.iter().rev().find_map(|segment| {
+            let sent = segment.sent()?;
+            Some(Lsn::at(segment.index, sent))
+        })
+    }
+
+    /// Takes what happened, and says what to do about it, in this order.
+    pub fn step(&mut self, event: SenderEvent) -> Vec<SenderAction> {
+        let mut actions = Vec::new();
+        self.take(event, &mut actions);
+        self.advance(&mut actions);
+        actions
+    }
+
+    fn take(&mut self, event: SenderEvent, actions: &mut Vec<SenderAction>) {
+        match event {
+            SenderEvent::Opened(index) => {
+                let newest = self.segments.back().map(|segment| segment.index);
+                assert!(
+                    newest.is_none_or(|newest| newest < index),
+                    "segments are opened in order"
+                );
+                self.segments.push_back(Segment::new(index));
+            }
+            SenderEvent::Written(lsn) => {
+                assert!(
+                    self.written.is_none_or(|before| before <= lsn),
+                    "what is written goes back"
+                );
+                self.written = Some(lsn);
+            }
+            SenderEvent::Ended { index, last, digest } => {
+                if let Some(segment) = self.find(index) {
+                    segment.end = Some((last, digest));
+                }
+            }
+            SenderEvent::Sealed { index, counted } => self.sealed(index, counted, actions),
+            SenderEvent::Dropped(index) => {
+                self.unanswered.retain(|lsn| lsn.index() != index);
+                self.segments.retain(|segment| segment.index != index);
+            }
+            SenderEvent::Connected(stream) => {
+                assert!(self.stream < Some(stream), "a new stream has a higher number");
+                self.reset(Some(stream));
+            }
+            SenderEvent::Disconnected(stream) => {
+                if self.stream == Some(stream) {
+                    self.reset(None);
+                }
+            }
+            // What an older stream still says was overtaken by what the replica said on this one.
+            SenderEvent::NotRead(stream) | SenderEvent::Sent { stream, .. } | SenderEvent::Answered { stream, .. }
+                if self.stream != Some(stream) => {}
+            SenderEvent::NotRead(_) => self.reading = false,
+            SenderEvent::Sent { index, last, .. } => self.sent_frame(index, last),
+            SenderEvent::Answered { index, answer, .. } => match answer {
+                TailAnswer::Has(held) => self.has(index, held, actions),
+                TailAnswer::Synced(last) => self.synced(index, last, actions),
+                TailAnswer::Completed(digest) => self.completed(index, digest, actions),
+                TailAnswer::Refused(why) => self.refused(index, why, actions),
+            },
+        }
+    }
+
+    fn find(&mut self, index: SegmentIndex) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|segment| segment.index == index)
+    }
+
+    fn reset(&mut self, stream: Option<StreamId>) {
+        self.stream = stream;
+        self.reading = false;
+        self.unanswered.clear();
+        for segment in &mut self.segments {
+            segment.stage = match segment.stage {
+                Stage::Complete => Stage::Complete,
+                // A copy that could not be written may be whole again; the others are refused again.
+                Stage::Waiting | Stage::Asked | Stage::Sending { .. } | Stage::Finishing { .. } | Stage::Refused => {
+                    Stage::Waiting
+                }
+            };
+        }
+    }
+
+    fn sent_frame(&mut self, index: SegmentIndex, last: EntryNumber) {
+        self.reading = false;
+        let Some(segment) = self.segments.iter_mut().find(|segment| segment.index == index) else {
+            return;
+        };
+        // It was refused meanwhile.
+        let Stage::Sending { sent, frames } = segment.stage else {
+            return;
+        };
+        assert!(sent < Some(last), "a frame follows what was sent before it");
+        segment.stage = Stage::Sending {
+            sent: Some(last),
+            frames: frames + 1,
+        };
+        self.unanswered.push_back(Lsn::at(index, last));
+    }
+
+    fn has(&mut self, index: SegmentIndex, held: Option<Held>, actions: &mut Vec<SenderAction>) {
+        let (written, last) = (self.written, held.map(|held| held.last));
+        let Some(segment) = self.find(index) else { return };
+        if segment.stage != Stage::Asked || last > segment.readable(written) {
+            // It has what was never written: it is not a copy of this segment.
+            if segment.stage == Stage::Asked {
+                segment.stage = Stage::Refused;
+                actions.push(SenderAction::Differs(index));
+            } else {
+                actions.push(SenderAction::Reconnect);
+            }
+            return;
+        }
+        let frames = held.map_or(0, |held| held.frames);
+        segment.stage = Stage::Sending { sent: last, frames };
+        actions.push(SenderAction::Restarted { index, has: last });
+    }
+
+    fn synced(&mut self, index: SegmentIndex, last: EntryNumber, actions: &mut Vec<SenderAction>) {
+        let lsn = Lsn::at(index, last);
+        let Some(segment) = self.find(index) else { return };
+        if segment.sent() < Some(last) {
+            actions.push(SenderAction::Reconnect);
+            return;
+        }
+        self.unanswered
+            .retain(|unanswered| unanswered.index() != index || *unanswered > lsn);
+        actions.push(SenderAction::Mark(lsn));
+    }
+
+    fn completed(&mut self, index: SegmentIndex, digest: [u8; 32], actions: &mut Vec<SenderAction>) {
+        let Some(segment) = self.find(index) else { return };
+        let Stage::Finishing { sent } = segment.stage else {
+            actions.push(SenderAction::Reconnect);
+            return;
+        };
+        let Some((last, ours)) = segment.end else {
+            unreachable!("a segment is finished only once its end is known");
+        };
+        assert_eq!(sent, last, "a segment is finished only once all of it was sent");
+        if digest != ours {
+            segment.stage = Stage::Refused;
+            actions.push(SenderAction::Differs(index));
+            return;
+        }
+        segment.stage = Stage::Complete;
+        segment.completed = Some(digest);
+        let sealed = segment.sealed;
+        self.unanswered.retain(|unanswered| unanswered.index() != index);
+        if let Some(last) = last {
+            actions.push(SenderAction::Mark(Lsn::at(index, last)));
+        }
+        actions.push(if sealed {
+            SenderAction::AddHolder { index, digest }
+        } else {
+            SenderAction::Holder { index, digest }
+        });
+        self.forget_done();
+    }
+
+    fn refused(&mut self, index: SegmentIndex, why: TailRefusal, actions: &mut Vec<SenderAction>) {
+        self.unanswered.retain(|unanswered| unanswered.index() != index);
+        let Some(segment) = self.find(index) else { return };
+        segment.stage = Stage::Refused;
+        actions.push(match why {
+            TailRefusal::Fenced => SenderAction::Fenced(index),
+            TailRefusal::Differs => SenderAction::Differs(index),
+            TailRefusal::Failed => SenderAction::Reconnect,
+        });
+    }
+
+    fn sealed(&mut self, index: SegmentIndex, counted: bool, actions: &mut Vec<SenderAction>) {
+        let Some(segment) = self.find(index) else { return };
+        segment.sealed = true;
+        match segment.completed {
+            // It said so while the seal was on its way.
+            Some(digest) if !counted => actions.push(SenderAction::AddHolder { index, digest }),
+            Some(_) | None => {}
+        }
+        self.forget_done();
+        let behind = self.segments.iter().filter(|segment| segment.sealed).count();
+        if behind > TAIL_SEALED_MAX
+            && let Some(at) = self.segments.iter().position(|segment| segment.sealed)
+            && let Some(oldest) = self.segments.remove(at)
+        {
+            self.unanswered.retain(|unanswered| unanswered.index() != oldest.index);
+        }
+    }
+
+    /// Forgets the segments that are sealed and complete on the replica.
+    fn forget_done(&mut self) {
+        self.segments
+            .retain(|segment| !(segment.sealed && segment.completed.is_some()));
+    }
+
+    /// Goes on with the oldest segment that something is still to be sent of.
+    fn advance(&mut self, actions: &mut Vec<SenderAction>) {
+        if self.stream.is_none() || self.reading || actions.contains(&SenderAction::Reconnect) {
+            return;
+        }
+        let written = self.written;
+        for segment in &mut self.segments {
+            match segment.stage {
+                Stage::Complete | Stage::Refused | Stage::Finishing { .. } => {}
+                Stage::Waiting => {
+                    segment.stage = Stage::Asked;
+                    actions.push(SenderAction::Begin(segment.index));
+                    return;
+                }
+                Stage::Asked => return,
+                Stage::Sending { sent, frames } if sent < segment.readable(written) => {
+                    if self.unanswered.len() < TAIL_FRAMES_MAX {
+                        self.reading = true;
+                        let index = segment.index;
+                        actions.push(SenderAction::Read {
+                            index,
+                            after: sent,
+                            frame_no: frames,
+                        });
+                    }
+                    return;
+                }
+                Stage::Sending { sent, .. } => match segment.end {
+                    Some((last, digest)) => {
+                        assert_eq!(sent, last, "all that can be read of an ended segment is up to its end");
+                        segment.stage = Stage::Finishing { sent };
+                        let index = segment.index;
+                        actions.push(SenderAction::Complete { index, digest });
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn new(index: SegmentIndex) -> Self {
+        Self {
+            index,
+            stage: Stage::Waiting,
+            end: None,
+            completed: None,
+            sealed: false,
+        }
+    }
+
+    /// The last entry that was sent, or that the replica had before.
+    fn sent(&self) -> Option<EntryNumber> {
+        match self.stage {
+            Stage::Sending { sent, .. } | Stage::Finishing { sent } => sent,
+            Stage::Complete => self.end.and_then(|(last, _)| last),
+            Stage::Waiting | Stage::Asked | Stage::Refused => None,
+        }
+    }
+
+    /// The last entry that can be read.
+    fn readable(&self, written: Option<Lsn>) -> Option<EntryNumber> {
+        match self.end {
+            Some((last, _)) => last,
+            None => written.filter(|lsn| lsn.index() == self.index).map(Lsn::number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! The copies that a node keeps of segments which other nodes write: taken from their owners, reported to recoveries,
+//! and made anew as a recovery decided.
+//!
+//! **Invariants.** I1: what is reported is synced. I2: nothing obeys a recovery whose number is below a promised one.
+//! I3: a copy that was made anew takes the place of the frames only when it is complete and synced.
+//! **Not here**: the calls of one segment are made one after the other, which their caller sees to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::promise::{RecoveryNumber, promise, promised};
+use super::replica::{ReplicaSegment, complete_copy};
+use crate::error::VaultError;
+use crate::file_io;
+use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
+use crate::ledger::SegmentStats;
+use crate::read::cursor::StoredEntry;
+use crate::read::quarantine::Quarantine;
+use crate::recover::{Durable, HeldReport, SegmentEnd};
+use crate::segment::block::BlockBuilder;
+use crate::segment::header::SegmentHeader;
+use crate::segment::reader::SegmentReader;
+use crate::segment::writer::SegmentWriter;
+use crate::segment::{open_path, segment_path};
+
+/// The copies in a data folder.
+#[derive(Clone)]
+pub struct CopyStore {
+    pub(super) data: PathBuf,
+    pub(super) node: NodeId,
+    pub(super) quarantine: Arc<Quarantine>,
+    /// Bytes of all copies that are not complete.
+    pub(super) bytes: Arc<AtomicU64>,
+}
+
+/// A copy that is complete, synced and verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompleteCopy {
+    /// What it holds.
+    pub stats: SegmentStats,
+    /// BLAKE3 over its entries.
+    pub digest: [u8; 32],
+}
+
+/// Gives entries of a segment that another node holds, in order.
+pub type FetchEntries<'a> = &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber) -> Result<Vec<StoredEntry>, VaultError>;
+
+impl CopyStore {
+    pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, bytes: Arc<AtomicU64>) -> Self {
+        Self {
+            data,
+            node,
+            quarantine,
+            bytes,
+        }
+    }
+
+    /// The copies in a folder that no vault has open.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn in_folder(data: &Path, node: NodeId) -> Result<Self, VaultError> {
+        let quarantine = Arc::new(Quarantine::open(data)?);
+        Ok(Self::new(data.to_path_buf(), node, quarantine, Arc::default()))
+    }
+
+    /// Begins a copy of a segment that another node writes, or goes on with the one that is here: its frames are read
+    /// back, checked, and kept as far as they are whole.
+    ///
+    /// # Errors
+    /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
+    pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
+        assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
+        ReplicaSegment::open(self.clone(), header)
+    }
+
+    /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, whether or not
+    /// anything of the segment is here. A copy that is open is fenced by [`ReplicaSegment::fence`] first.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
+    pub fn fence(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
+        promise(&self.data, id, number)
+    }
+
+    /// The highest recovery of a segment that was promised to be obeyed; 0 where none was.
+    ///
+    /// # Errors
+    /// The promise cannot be read.
+    pub fn promised(&self, id: SegmentId) -> Result<RecoveryNumber, VaultError> {
+        promised(&self.data, id)
+    }
+
+    /// Reports what is here of a segment, synced. The copy must not be open.
+    ///
+    /// # Errors
+    /// A file cannot be read or synced.
+    pub fn report(&self, id: SegmentId) -> Result<HeldReport, VaultError> {
+        let mut report = HeldReport::nothing(self.node);
+        let Some(mut reader) = self.reader(id)? else {
+            report.is_damaged = self.quarantine.has_of(id);
+            return Ok(report);
+        };
+        report.file_uuid = reader.header().map(|header| header.file_uuid);
+        if report.file_uuid.is_none() {
+            report.is_damaged = true;
+            return Ok(report);
+        }
+        let mut owner_synced: Option<Lsn> = None;
+        for i in 0..reader.blocks().len() {
+            let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
+            owner_synced = owner_synced.max(block.frame.owner_synced);
+            for e in 0..block.len() {
+                let entry = block.header(e);
+                report.entries.push(entry.lsn.number(), entry.crc);
+            }
+        }
+        report.durable = Durable {
+            to: owner_synced.filter(|lsn| lsn.index() == id.index).map(Lsn::number),
+            all: owner_synced.is_some_and(|lsn| lsn.index() > id.index),
+            end: None,
+        };
+        report.is_damaged = self.quarantine.has_of(id);
+        Ok(report)
+    }
+
+    /// The entries `first..=last` of a copy.
+    ///
+    /// # Errors
+    /// One of them is not here, or cannot be read.
+    pub fn entries(
+        &self,
+        id: SegmentId,
+        first: EntryNumber,
+        last: EntryNumber,
+    ) -> Result<Vec<StoredEntry>, VaultError> {
+        let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
+        let mut found = Vec::new();
+        for i in 0..reader.blocks().len() {
+            let row = reader.blocks()[i];
+            if row.last < first || last < row.first {
+                continue;
+            }
+            let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
+            let wanted = (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number()));
+            found.extend(wanted.map(|e| StoredEntry {
+                node: id.node,
+                shard: id.shard,
+                lsn: block.header(e).lsn,
+                meta: block.header(e).meta,
+                payload: block.payload(e).to_vec(),
+            }));
+        }
+        if found.len() as u64 == u64::from(last.get() - first.get()) + 1 {
+            Ok(found)
+        } else {
+            Err(self.damaged(id, 0))
+        }
+    }
+
+    /// Makes the copy anew, as recovery `number` decided: the entries of `end`, from here and from the other nodes that
+    /// have them. The copy must not be open.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be had; a file operation failed.
+    /// What was here is still here.
+    pub fn rebuild(
+        &self,
+        header: &SegmentHeader,
+        number: RecoveryNumber,
+        end: &SegmentEnd,
+        fetch: FetchEntries<'_>,
+    ) -> Result<CompleteCopy, VaultError> {
+        let id = header.id;
+        promise(&self.data, id, number)?;
+        let whole = segment_path(&self.data, id);
+        let tmp = file_io::with_suffix(&whole, ".new");
+        file_io::remove(&tmp)?;
+        let mut file = SegmentWriter::create(&tmp, header.clone())?;
+        let mut builder = BlockBuilder::new();
+        for kept in &end.keep {
+            let entries = if kept.holder == self.node {
+                self.entries(id, kept.first, kept.last)?
+            } else {
+                fetch(kept.holder, kept.first, kept.last)?
+            };
+            assert!(
+                entries.first().is_some_and(|e| e.lsn.number() == kept.first)
+                    && entries.last().is_some_and(|e| e.lsn.number() == kept.last),
+                "what was asked for was given"
+            );
+            for entry in entries {
+                builder.add(entry.lsn, &entry.meta, &entry.payload);
+                if builder.is_full()
+                    && let Some(block) = builder.cut(None)
+                {
+                    file.append(&block)?;
+                }
+            }
+        }
+        if let Some(block) = builder.cut(None) {
+            file.append(&block)?;
+        }
+        let finished = file.finish(end.holes.clone())?;
+        file_io::rename(&tmp, &whole)?;
+        file_io::remove(&open_path(&self.data, id))?;
+        Ok(CompleteCopy {
+            stats: finished.stats,
+            digest: finished.digest,
+        })
+    }
+
+    /// The file that has most of a copy: the complete one, or the frames, whole and synced.
+    fn reader(&self, id: SegmentId) -> Result<Option<SegmentReader>, VaultError> {
+        let (open, whole) = (open_path(&self.data, id), segment_path(&self.data, id));
+        let exists = |path: &Path| fs::exists(path).map_err(VaultError::io("look at", path));
+        if exists(&whole)? {
+            let header = SegmentReader::open(&whole, id, true)?.header().cloned();
+            // One that is damaged goes to quarantine here.
+            let is_whole = match &header {
+                Some(header) => complete_copy(self, &whole, header)?.is_some(),
+                None => false,
+            };
+            if is_whole {
+                return SegmentReader::open(&whole, id, true).map(Some);
+            }
+        }
+        if !exists(&open)? {
+            return Ok(None);
+        }
+        // Opening it keeps what is whole of it, and syncs that.
+        if let Some(header) = SegmentReader::open(&open, id, true)?.header().cloned() {
+            drop(ReplicaSegment::open(self.clone(), header)?);
+        }
+        SegmentReader::open(&open, id, true).map(Some)
+    }
+
+    fn damaged(&self, id: SegmentId, offset: u64) -> VaultError {
+        VaultError::Damaged {
+            path: segment_path(&self.data, id),
+            offset,
+            what: "a copy does not have an entry that it was reported with",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What the nodes that hold something of a segment tell a recovery of it, and where the segment ends by their reports.
+//! Plain values, and pure functions over them.
+//!
+//! **Invariants.** I1: an entry that any report has is kept. I2: two different entries of one number decide nothing. I3:
+//! every number up to the end is kept, or in one hole.
+//! **Not here**: whose report is needed (the recovery's leader knows the segment's replica set); what is damaged in a
+//! WAL file (`decide`).
+
+use thiserror::Error;
+
+use super::decide::is_whole;
+use super::entries::Entries;
+use super::marks::Durable;
+use super::union::{Difference, unite};
+use super::unsynced_tail::judge_missing;
+use crate::ids::{EntryNumber, FileUuid, NodeId};
+use crate::segment::footer::Hole;
+
+/// What one node holds of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldReport {
+    /// The node.
+    pub holder: NodeId,
+    /// The WAL file that the entries were written to first; `None` where nothing is held.
+    pub file_uuid: Option<FileUuid>,
+    /// The entries. They are synced.
+    pub entries: Entries,
+    /// How far the segment's owner had synced it, as far as this node knows.
+    pub durable: Durable,
+    /// The number of an entry that may stand in the owner's WAL file and cannot be read now.
+    pub unread: Option<EntryNumber>,
+    /// True where something of it was damaged on this node: an entry that the node answered for may be missing.
+    pub is_damaged: bool,
+}
+
+impl HeldReport {
+    /// The report of a node that holds nothing.
+    pub fn nothing(holder: NodeId) -> Self {
+        Self {
+            holder,
+            file_uuid: None,
+            entries: Entries::default(),
+            durable: Durable::default(),
+            unread: None,
+            is_damaged: false,
+        }
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<EntryNumber> {
+        self.entries.runs().last().map(|run| run.last)
+    }
+}
+
+/// Entries with numbers that follow each other, and the node that has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldRange {
+    /// The first number.
+    pub first: EntryNumber,
+    /// The last number.
+    pub last: EntryNumber,
+    /// The node.
+    pub holder: NodeId,
+}
+
+/// All that a segment holds, and where it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SegmentEnd {
+    /// The entries, in order.
+    pub keep: Vec<HeldRange>,
+    /// The numbers that nobody has, in order: lost, or never synced.
+    pub holes: Vec<Hole>,
+}
+
+impl SegmentEnd {
+    /// True where the segment never held an entry.
+    pub fn is_empty(&self) -> bool {
+        self.keep.is_empty() && self.holes.is_empty()
+    }
+}
+
+/// Two nodes hold different entries of one number. One of them is not what its owner wrote, and no CRC says which.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("nodes {} and {} hold different entries of number {number}", .holders[0], .holders[1])]
+pub struct Conflict {
+    /// The number.
+    pub number: EntryNumber,
+    /// The nodes.
+    pub holders: [NodeId; 2],
+}
+
+/// Finds the end of a segment: the union of what the reports have. An entry that several have is taken from the first of
+/// them. Of the numbers that nobody has those that were synced by the owner are lost, and the others were never
+/// acknowledged.
+///
+/// # Errors
+/// Two reports have different entries of one number.
+///
+/// # Panics
+/// The reports are of different WAL files.
+pub fn segment_end(reports: &[HeldReport]) -> Result<SegmentEnd, Conflict> {
+    let mut files = reports.iter().filter_map(|report| report.file_uuid);
+    let first = files.next();
+    assert!(
+        files.all(|file| Some(file) == first),
+        "reports of different WAL files are never united"
+    );
+    let kept = unite(reports.iter().map(|report| (report.holder, &report.entries)));
+    let kept = kept.map_err(|Difference { number, between }| Conflict {
+        number,
+        holders: between,
+    })?;
+    let durable = reports.iter().fold(Durable::default(), |all, r| all.and(&r.durable));
+    let unread = reports.iter().filter_map(|report| report.unread).max();
+    let present: Vec<_> = kept.iter().map(|kept| (kept.first, kept.last)).collect();
+    let holes = judge_missing(&present, durable, unread);
+    assert!(
+        is_whole(&present, &holes),
+        "every number up to the end is kept or missing"
+    );
+    let keep = kept.into_iter().map(|kept| HeldRange {
+        first: kept.first,
+        last: kept.last,
+        holder: kept.from,
+    });
+    Ok(SegmentEnd {
+        keep: keep.collect(),
+        holes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::segment::footer::HoleReason;
+
+    fn number(n: u32) -> EntryNumber {
+        EntryNumber::new(n).unwrap()
+    }
+
+    fn report(node: u32, entries: &[(u32, u32)], synced: u32) -> HeldReport {
+        HeldReport {
+            file_uuid: Some(FileUuid(Uuid::from_u128(1))),
+            entries: entries.iter().map(|(n, crc)| (number(*n), *crc)).collect(),
+            durable: Durable {
+                to: EntryNumber::new(synced),
+                ..Durable::default()
+            },
+            ..HeldReport::nothing(NodeId::new(node).unwrap())
+        }
+    }
+
+    fn plain(end: &SegmentEnd) -> (Vec<(u32, u32, u32)>, Vec<(u32, u32, HoleReason)>) {
+        let keep = end.keep.iter().map(|k| (k.first.get(), k.last.get(), k.holder.get()));
+        let holes = end.holes.iter().map(|h| (h.first.get(), h.last.get(), h.reason));
+        (keep.collect(), holes.collect())
+    }
+
+    #[test]
+    fn i1_i3_the_end_is_the_union_and_what_is_missing_is_lost_where_it_was_synced() {
+        use HoleReason::{Quarantined as Lost, UnsyncedTail as Void};
+        let reports = [
+            report(1, &[(1, 10), (4, 40)], 1),
+            report(2, &[(1, 10), (2, 20)], 2),
+            HeldReport::nothing(NodeId::new(3).unwrap()),
+        ];
+        let end = segment_end(&reports).unwrap();
+        assert_eq!(plain(&end), (vec![(1, 1, 1), (2, 2, 2), (4, 4, 1)], vec![(3, 3, Void)]));
+        let end = segment_end(&[report(2, &[(1, 10)], 1), report(3, &[(3, 30)], 4)]).unwrap();
+        assert_eq!(
+            plain(&end),
+            (vec![(1, 1, 2), (3, 3, 3)], vec![(2, 2, Lost), (4, 4, Lost)])
+        );
+        assert!(segment_end(&[report(2, &[], 0)]).unwrap().is_empty());
+        assert!(segment_end(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn i2_two_entries_of_one_number_decide_nothing() {
+        let reports = [report(1, &[(1, 10), (2, 20)], 1), report(3, &[(1, 10), (2, 21)], 1)];
+        let conflict = segment_end(&reports).unwrap_err();
+        assert_eq!(conflict.to_string(), "nodes 1 and 3 hold different entries of number 2");
+    }
+}
