@@ -40,6 +40,15 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// Calls `f` once with the state: what `read` of `dyn Catalogue`, which callers use, is made of.
     fn view(&self, f: &mut dyn FnMut(&State));
 
+    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer is
+    /// itself always does.
+    ///
+    /// # Errors
+    /// The cluster that keeps the catalogue did not answer: what `view` shows may be old.
+    fn catch_up(&self) -> Result<(), CatalogueError> {
+        Ok(())
+    }
+
     /// Applies a command, durably. What an operator changes is logged as such.
     ///
     /// # Errors
@@ -116,6 +125,15 @@ impl dyn Catalogue + '_ {
         let mut read = None;
         self.view(&mut |state| read = f.take().map(|f| f(state)));
         read.expect("a catalogue calls the function that it is given")
+    }
+
+    /// Reads the state after [`Catalogue::catch_up`]: for what decides by it, such as a removal.
+    ///
+    /// # Errors
+    /// As [`Catalogue::catch_up`]; then nothing was read.
+    pub fn read_latest<T>(&self, f: impl FnOnce(&State) -> T) -> Result<T, CatalogueError> {
+        self.catch_up()?;
+        Ok(self.read(f))
     }
 }
 

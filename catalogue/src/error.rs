@@ -115,6 +115,44 @@ pub enum CatalogueError {
         /// What the marker says.
         marker: String,
     },
+    /// The catalogue is kept by a cluster, which did not answer.
+    #[error("the cluster did not say what became of the command: {why}; it may still take effect, submit it again")]
+    Unknown {
+        /// The step that was not answered.
+        why: String,
+    },
+    /// The cluster could not be asked; nothing was submitted.
+    #[error("the cluster cannot be asked: {why}; try again")]
+    NoLeader {
+        /// The reason.
+        why: String,
+    },
+    /// This node's part of the cluster's catalogue has ended.
+    #[error("this node takes part in the cluster's catalogue no more: {why}. Start the node again")]
+    Stopped {
+        /// The reason.
+        why: String,
+    },
+    /// The catalogue is one node's part of a cluster's.
+    #[error(
+        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of          its cluster"
+    )]
+    OfCluster {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is an older copy of the one that answered for this node before.
+    #[error(
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its          promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from          the cluster and let it join again as a new one, with an empty data folder"
+    )]
+    OlderCopy {
+        /// Which file.
+        path: PathBuf,
+        /// The part that is behind, as the file has it.
+        held: String,
+        /// The same as it was promised.
+        promised: String,
+    },
     /// A new catalogue can only be that of the first node.
     #[error(
         "there is no catalogue at {path}, and node.json says that this is node {node}: only a cluster's catalogue grants that number. Put \
@@ -133,7 +171,7 @@ impl CatalogueError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Refused(refusal) => refusal.disposition(),
-            Self::Commit { .. } => Disposition::Retry,
+            Self::Commit { .. } | Self::Unknown { .. } | Self::NoLeader { .. } => Disposition::Retry,
             Self::DiskFull { .. } => Disposition::Overloaded,
             Self::Corrupt { .. } => Disposition::Corrupt,
             Self::Io { .. }
@@ -143,6 +181,9 @@ impl CatalogueError {
             | Self::OtherVersion { .. }
             | Self::Lost { .. }
             | Self::OtherIdentity { .. }
+            | Self::Stopped { .. }
+            | Self::OfCluster { .. }
+            | Self::OlderCopy { .. }
             | Self::NotFirstNode { .. } => Disposition::Fatal,
         }
     }

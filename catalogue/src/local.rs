@@ -21,9 +21,14 @@ mod disk;
 mod open;
 mod rebuild;
 mod store;
+mod transaction;
+mod view;
 
+pub use open::{check_marker, make_file};
 pub use rebuild::{Rebuilt, rebuild};
-pub use store::Store;
+pub use store::{OpenBackend, Store};
+pub use transaction::StoreTransaction;
+pub use view::{LogExtent, StoreView};
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {
@@ -133,7 +138,7 @@ impl LocalCatalogue {
             }));
         }
         if !changes.is_empty() {
-            writer.store.commit(changes.iter().map(row_of), &[])?;
+            writer.store.commit(changes.iter().map(row_of))?;
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             changes.into_iter().for_each(|change| state.install(change));
         }
@@ -182,7 +187,7 @@ impl Catalogue for LocalCatalogue {
     }
 }
 
-#[cfg(test)]
-mod faulty_disk;
+#[cfg(any(test, feature = "testkit"))]
+pub mod faulty_disk;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,14 @@
 //! Copies of segments on several nodes, and the catalogue that all of them share.
 //!
+//! - [`consensus`]: the catalogue over Raft.
 //! - [`tail`]: how a segment reaches its replicas while it is written.
 //! - [`recovery`]: how a segment is sealed whose owner is gone.
 //! - [`decide`]: the decisions of both, as pure functions.
 //!
-//! The engines are state machines without sockets, files or clocks of their own; drivers feed them, and so does the
-//! simulation.
+//! The engines of `tail` and `recovery` are state machines without sockets, files or clocks of their own; drivers feed
+//! them, and so does the simulation.
 
+pub mod consensus;
 pub mod decide;
 pub mod limits;
 pub mod recovery;

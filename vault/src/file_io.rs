@@ -32,6 +32,8 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
         source,
     };
     fail_point!("dir.sync", |_| Err(failed(io::Error::other("injected"))));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::SyncFolder(path)).map_err(failed)?;
     let folder = File::open(path).map_err(VaultError::io("open", path))?;
     folder.sync_all().map_err(failed)
 }
@@ -39,6 +41,8 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
 /// Syncs a file's data.
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<(), VaultError> {
     fail_point!("file.sync", |_| Err(injected("sync", path)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Sync(file)).map_err(VaultError::io("sync", path))?;
     file.sync_data().map_err(VaultError::io("sync", path))
 }
 
@@ -53,6 +57,9 @@ pub(crate) fn begin_writeback(file: &File, from: u64, to: u64) {
 /// Renames and makes the new name durable. The file itself must be synced already.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
     fail_point!("file.rename", |_| Err(injected("rename", from)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Rename(from, to))
+        .map_err(VaultError::io("rename", from))?;
     fs::rename(from, to).map_err(VaultError::io("rename", from))?;
     sync_dir(parent(to))
 }
@@ -60,6 +67,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
 /// Removes a file; one that is gone already is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
     fail_point!("file.remove", |_| Err(injected("remove", path)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Remove(path)).map_err(VaultError::io("remove", path))?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(VaultError::io("remove", path)(e)),
         Ok(()) | Err(_) => Ok(()),

@@ -41,6 +41,9 @@ mod segment;
 mod segments;
 mod start;
 mod status;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod testkit;
 pub mod time;
 mod vault;
 mod wal;

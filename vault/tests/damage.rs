@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_vault::entry::EntryState;
-use gophership_vault::ids::SegmentId;
+use gophership_vault::ids::{Lsn, SegmentId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
     BlockRow, BlockSink, DataDir, Hole, HoleReason, ScanFault, SegmentHeader, ShardSeam, StoredEntry, TailFrame, Vault,
@@ -31,7 +31,7 @@ impl BlockSink for Nowhere {
 
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, _: TailFrame<'_>) {}
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 /// A data directory as a crash left it: one WAL file with entries 1 to n and, where asked for, an idle mark.

@@ -71,7 +71,7 @@ impl BlockSink for Kept {
     fn frame(&mut self, b: TailFrame<'_>) {
         self.0.lock().unwrap().push((b.id, b.frame_no, b.bytes.to_vec()));
     }
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
         fn frame(&mut self, b: TailFrame<'_>) {
             self.1.frame(b);
         }
-        fn complete(&mut self, _: SegmentId) {}
+        fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
     }
     let sink = First::default();
     let seam = ShardSeam {

@@ -139,7 +139,7 @@ impl BlockSink for Tap {
         }));
     }
 
-    fn complete(&mut self, id: SegmentId) {
+    fn complete(&mut self, id: SegmentId, _: Option<Lsn>, _: [u8; 32]) {
         self.send(Message::Complete(id));
     }
 }

@@ -1,13 +1,20 @@
 //! A disk for tests: it forgets what was not synced, it fills up, it fails.
+#![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use gophership_vault::Identity;
 use redb::StorageBackend;
+
+use super::store::{OpenBackend, Store};
+use crate::error::CatalogueError;
+use crate::state::State;
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Fault {
+pub enum Fault {
     #[default]
     Nothing,
     /// After this many more changes the power is gone.
@@ -63,19 +70,19 @@ impl Inner {
 
 /// The disk; its clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FaultyDisk(Arc<Mutex<Inner>>);
+pub struct FaultyDisk(Arc<Mutex<Inner>>);
 
 impl FaultyDisk {
-    pub(super) fn fault(&self, fault: Fault) {
+    pub fn fault(&self, fault: Fault) {
         self.0.lock().unwrap().fault = fault;
     }
 
-    pub(super) fn syncs(&self) -> u64 {
+    pub fn syncs(&self) -> u64 {
         self.0.lock().unwrap().syncs
     }
 
     /// Of what was not synced, sectors survive as `survives` says; in any order, torn anywhere.
-    pub(super) fn crash(&self, mut survives: impl FnMut() -> bool) {
+    pub fn crash(&self, mut survives: impl FnMut() -> bool) {
         let mut inner = self.0.lock().unwrap();
         let mut after = std::mem::take(&mut inner.synced);
         for change in std::mem::take(&mut inner.unsynced) {
@@ -99,11 +106,11 @@ impl FaultyDisk {
         };
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().now.clone()
     }
 
-    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+    pub fn holding(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             now: bytes.clone(),
             synced: bytes,
@@ -111,6 +118,33 @@ impl FaultyDisk {
         })))
     }
 }
+
+impl FaultyDisk {
+    /// Opens a catalogue's file on this disk.
+    pub fn backend(&self) -> OpenBackend {
+        let disk = self.clone();
+        Box::new(move |_| Ok(Box::new(disk.clone())))
+    }
+
+    /// The store on this disk. Its path is only a name.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(&self, path: &Path) -> Result<Opened, CatalogueError> {
+        Store::open_on(path, self.backend())
+    }
+
+    /// Makes a catalogue's file on this disk.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create(&self, path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
+        Store::create_on(path, &self.backend(), identity, state)
+    }
+}
+
+/// A store, whose it is, and what it holds.
+pub type Opened = (Store, Identity, State);
 
 impl StorageBackend for FaultyDisk {
     fn len(&self) -> io::Result<u64> {

@@ -42,6 +42,7 @@ pub(super) fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError
 fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Result<(Store, State), CatalogueError> {
     let (store, stored, state) = Store::open_on(path, backend)?;
     check_identity(path, &stored, identity, &state)?;
+    check_single(&store)?;
     Ok((store, state))
 }
 
@@ -87,6 +88,15 @@ pub(super) fn new_state(path: &Path, identity: &Identity) -> Result<State, Catal
     };
     apply(&mut state, &register)?;
     Ok(state)
+}
+
+/// Makes a catalogue's file, whole, with what `state` says in it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn make_file(path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
+    let backend: OpenBackend = Box::new(disk::open);
+    put_in_place(path, &backend, identity, state)
 }
 
 /// Writes a catalogue whole under another name, and gives it its own.
@@ -138,14 +148,40 @@ fn find_log_file(folder: &Path, depth: u32) -> Result<Option<PathBuf>, Catalogue
     Ok(None)
 }
 
-/// Refuses a catalogue that was not made for this marker.
+/// Refuses a catalogue that was not made for this marker, or in which its node has another storage.
 pub(super) fn check_identity(
     path: &Path,
     stored: &Identity,
     marker: &Identity,
     state: &State,
 ) -> Result<(), CatalogueError> {
-    let registered = state.node(stored.node_id).map(|n| n.storage_uuid.to_string());
+    check_marker(path, stored, marker)?;
+    let registered = state.node(stored.node_id).map(|n| n.storage_uuid);
+    if registered == Some(marker.storage_uuid) {
+        return Ok(());
+    }
+    Err(CatalogueError::OtherIdentity {
+        path: path.to_owned(),
+        what: "storage",
+        stored: registered.map_or_else(|| "nobody".to_owned(), |uuid| uuid.to_string()),
+        marker: marker.storage_uuid.to_string(),
+    })
+}
+
+/// Refuses one node's part of a cluster's catalogue.
+pub(super) fn check_single(store: &Store) -> Result<(), CatalogueError> {
+    if store.view()?.is_replicated()? {
+        let path = store.path().to_owned();
+        return Err(CatalogueError::OfCluster { path });
+    }
+    Ok(())
+}
+
+/// Refuses a catalogue file that was not made for this marker.
+///
+/// # Errors
+/// [`CatalogueError::OtherIdentity`], with the part that differs.
+pub fn check_marker(path: &Path, stored: &Identity, marker: &Identity) -> Result<(), CatalogueError> {
     let parts = [
         (
             "cluster",
@@ -156,11 +192,6 @@ pub(super) fn check_identity(
         (
             "storage",
             stored.storage_uuid.to_string(),
-            marker.storage_uuid.to_string(),
-        ),
-        (
-            "storage",
-            registered.unwrap_or_else(|| "nobody".to_owned()),
             marker.storage_uuid.to_string(),
         ),
     ];

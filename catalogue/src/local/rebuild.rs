@@ -14,7 +14,7 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Identity, Inventory};
 
 use super::disk;
-use super::open::{check_identity, failed, new_state, put_in_place};
+use super::open::{check_identity, check_single, failed, new_state, put_in_place};
 use super::store::{OpenBackend, Store};
 use crate::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
 use crate::error::CatalogueError;
@@ -43,6 +43,7 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Re
     let exists = fs::metadata(path).is_ok_and(|m| m.len() > 0);
     let (mut state, lost) = match exists.then(|| Store::open_on(path, backend())) {
         Some(Ok((store, stored, state))) => {
+            check_single(&store)?;
             drop(store);
             check_identity(path, &stored, identity, &state)?;
             (state, None)

@@ -13,27 +13,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gophership_vault::Identity;
 use redb::{
-    BackendError, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+    BackendError, Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend, TableDefinition,
 };
 
 use super::disk;
+use super::transaction::{StoreTransaction, put};
+use super::view::StoreView;
 use crate::error::CatalogueError;
 use crate::limits::{COMPACT_ABOVE_BYTES, COMPACT_RATIO, PAGE_CACHE_BYTES};
 use crate::row::{Row, read_identity, rows, state_of, write_identity};
 use crate::state::State;
 
 /// One row for each record of the state.
-const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
+pub(super) const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
 
 /// What belongs to this file alone, and would not be part of a cluster's state.
 const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
 const IDENTITY: &str = "identity";
 
 /// What a replicated state machine keeps beside the state.
-const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
+pub(super) const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
+
+/// The entries of a replicated log, by index.
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// Opens, or makes, the bytes behind a path.
-pub(super) type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+pub type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 /// The file of a catalogue. Whoever decides commands keeps the state in memory and commits what they change here.
 pub struct Store {
@@ -147,31 +153,34 @@ impl Store {
         Ok((identity, state))
     }
 
-    /// Writes these rows, in order, and beside them what a replicated state machine keeps under these names, in one
-    /// durable commit.
+    /// Writes these rows, in order, in one durable commit.
     ///
     /// # Errors
-    /// After any of them it is unknown whether the rows are there, and the file is to be opened anew.
+    /// As [`Self::write`].
     ///
     /// # Panics
     /// If the handle is not good.
-    pub fn commit(
+    pub fn commit(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), CatalogueError> {
+        self.write(|txn| txn.put_rows(rows))
+    }
+
+    /// Makes the changes that `change` asks for, all of them or none, in one durable commit.
+    ///
+    /// # Errors
+    /// After any of them it is unknown whether the changes are there, and the file is to be opened anew.
+    ///
+    /// # Panics
+    /// If the handle is not good.
+    pub fn write(
         &mut self,
-        rows: impl Iterator<Item = Row>,
-        consensus: &[(&str, &[u8])],
+        change: impl FnOnce(&StoreTransaction<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), CatalogueError> {
         // The handle is put back only after success.
         let db = self.db.take().expect("the caller opens the store before it commits");
         let write = || -> Result<(), redb::Error> {
             let mut txn = db.begin_write()?;
             durably(&mut txn)?;
-            put(&mut txn.open_table(STATE)?, rows)?;
-            if !consensus.is_empty() {
-                let mut table = txn.open_table(CONSENSUS)?;
-                for (name, value) in consensus {
-                    table.insert(name, value)?;
-                }
-            }
+            change(&StoreTransaction::new(&txn))?;
             Ok(txn.commit()?)
         };
         if let Err(e) = write() {
@@ -192,23 +201,16 @@ impl Store {
         Ok(())
     }
 
-    /// What a replicated state machine keeps under this name.
+    /// What the file holds now, whatever is written later.
     ///
     /// # Errors
     /// The file cannot be read.
     ///
     /// # Panics
     /// If the handle is not good.
-    pub fn consensus(&self, name: &str) -> Result<Option<Vec<u8>>, CatalogueError> {
+    pub fn view(&self) -> Result<StoreView, CatalogueError> {
         let db = self.db.as_ref().expect("the caller opens the store before it reads");
-        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            match db.begin_read()?.open_table(CONSENSUS) {
-                Ok(table) => Ok(table.get(name)?.map(|value| value.value().to_vec())),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-                Err(e) => Err(e.into()),
-            }
-        };
-        read().map_err(|e| failure("read", &self.path, e))
+        StoreView::new(self.path.clone(), db)
     }
 }
 
@@ -218,16 +220,6 @@ fn durably(txn: &mut redb::WriteTransaction) -> Result<(), redb::Error> {
     txn.set_two_phase_commit(true);
     // The state of the allocator is saved with each commit, so that an open after a crash reads it and repairs nothing.
     txn.set_quick_repair(true);
-    Ok(())
-}
-
-fn put(table: &mut redb::Table<'_, &[u8], &[u8]>, rows: impl Iterator<Item = Row>) -> Result<(), redb::Error> {
-    for Row { key, value } in rows {
-        match value {
-            Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
-            None => drop(table.remove(key.as_slice())?),
-        }
-    }
     Ok(())
 }
 
@@ -252,15 +244,21 @@ fn open_database(
         .map_err(|e| failure("open", path, e.into()))
 }
 
-/// What the file holds, and how many bytes of it are in rows.
+/// What the file holds, and how many bytes of it are in rows and in entries of a log.
 fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueError> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut log_bytes = 0;
     let mut read = || -> Result<Option<Vec<u8>>, redb::Error> {
         let txn = db.begin_read()?;
         let identity = txn.open_table(LOCAL)?.get(IDENTITY)?.map(|v| v.value().to_vec());
         for row in txn.open_table(STATE)?.iter()? {
             let (key, value) = row?;
             found.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        match txn.open_table(LOG) {
+            Ok(log) => log_bytes = log.stats()?.stored_bytes(),
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(e) => return Err(e.into()),
         }
         Ok(identity)
     };
@@ -270,7 +268,7 @@ fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueE
         path: path.to_owned(),
         why: "it does not say whose it is".to_owned(),
     })?;
-    let row_bytes = found.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum();
+    let row_bytes = log_bytes + found.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum::<u64>();
     let state = state_of(found.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))).map_err(damaged)?;
     Ok((read_identity(&identity).map_err(damaged)?, state, row_bytes))
 }
@@ -288,7 +286,7 @@ fn compact(path: &Path, db: &mut Database, row_bytes: u64) -> Result<(), Catalog
     Ok(())
 }
 
-fn failure(what: &'static str, path: &Path, e: redb::Error) -> CatalogueError {
+pub(super) fn failure(what: &'static str, path: &Path, e: redb::Error) -> CatalogueError {
     let path = path.to_owned();
     match e {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => CatalogueError::InUse { path },

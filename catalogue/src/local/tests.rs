@@ -14,22 +14,17 @@ use crate::row::tests::{golden_exporters, golden_identity, golden_state};
 use crate::segment::SegmentState;
 use crate::testkit::{command, epoch, node, open, register, seal_record, segment, up, uuid};
 
-fn backend(disk: &FaultyDisk) -> store::OpenBackend {
-    let disk = disk.clone();
-    Box::new(move |_| Ok(Box::new(disk.clone())))
-}
-
 /// A new catalogue of node 1 on a disk of its own.
 fn made() -> FaultyDisk {
     let disk = FaultyDisk::default();
     let mut state = State::default();
     apply(&mut state, &register(1)).unwrap();
-    Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
+    Store::create_on(Path::new("made"), &disk.backend(), &identity(), &state).unwrap();
     disk
 }
 
 fn opened(disk: &FaultyDisk) -> Result<LocalCatalogue, CatalogueError> {
-    let (store, stored, state) = Store::open_on(Path::new("made"), backend(disk))?;
+    let (store, stored, state) = Store::open_on(Path::new("made"), disk.backend())?;
     open::check_identity(Path::new("made"), &stored, &identity(), &state)?;
     Ok(LocalCatalogue::new(stored, store, state))
 }
@@ -184,8 +179,8 @@ proptest! {
         crashes in prop::collection::vec((0..16u32, any::<u64>()), 1..12)
     ) {
         let disk = made();
-        let (mut store, _, mut state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
-        prop_assert_eq!(store.consensus("last_applied").unwrap(), None);
+        let (mut store, _, mut state) = Store::open_on(Path::new("made"), disk.backend()).unwrap();
+        prop_assert_eq!(store.view().unwrap().consensus("last_applied").unwrap(), None);
         let mut durable = 0;
         for (after, seed) in crashes {
             let entry = durable + 1;
@@ -198,17 +193,24 @@ proptest! {
             let (_, changes) = decide(&state, &set).unwrap();
             disk.fault(Fault::PowerCut { after });
             let applied = [("last_applied", entry.to_string()), ("membership", format!("as of {entry}"))];
-            let kept = applied.each_ref().map(|(name, value)| (*name, value.as_bytes()));
-            let committed = store.commit(changes.iter().map(row_of), &kept);
+            let committed = store.write(|txn| {
+                txn.put_rows(changes.iter().map(row_of))?;
+                txn.put_entry(entry, entry.to_string().as_bytes())?;
+                txn.remove_entries(..entry)?;
+                applied.iter().try_for_each(|(name, value)| txn.keep(name, value.as_bytes()))
+            });
             drop(store);
             disk.crash(survivors(seed));
-            (store, _, state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
-            let found = |name| store.consensus(name).unwrap().map(|value| String::from_utf8(value).unwrap());
+            (store, _, state) = Store::open_on(Path::new("made"), disk.backend()).unwrap();
+            let view = store.view().unwrap();
+            let found = |name| view.consensus(name).unwrap().map(|value| String::from_utf8(value).unwrap());
             let now = found("last_applied").map_or(0, |n| n.parse().unwrap());
             prop_assert!(now == entry || committed.is_err() && now == durable, "{} of {}", now, entry);
             prop_assert_eq!(found("membership"), (now > 0).then(|| format!("as of {now}")));
             let value = state.setting("k").map(|s| s.value.clone());
             prop_assert_eq!(value, (now > 0).then(|| now.to_string()));
+            let log = view.entries(0, u64::MAX, usize::MAX).unwrap();
+            prop_assert_eq!(log, (now > 0).then(|| (now, now.to_string().into_bytes())).into_iter().collect::<Vec<_>>());
             durable = now;
         }
     }
@@ -365,7 +367,7 @@ fn filled() -> (Vec<u8>, State) {
         .unwrap();
     }
     let disk = FaultyDisk::default();
-    Store::create_on(Path::new("made"), &backend(&disk), &identity(), &state).unwrap();
+    Store::create_on(Path::new("made"), &disk.backend(), &identity(), &state).unwrap();
     (disk.bytes(), state)
 }
 
@@ -445,7 +447,7 @@ fn golden_path() -> PathBuf {
 #[test]
 fn a_file_of_version_1_is_read_as_ever() {
     let disk = FaultyDisk::holding(std::fs::read(golden_path()).unwrap());
-    let (_, identity, state) = Store::open_on(Path::new("golden"), backend(&disk)).unwrap();
+    let (_, identity, state) = Store::open_on(Path::new("golden"), disk.backend()).unwrap();
     assert_eq!(identity, golden_identity());
     assert_eq!(state, golden_state());
 }
@@ -455,12 +457,12 @@ fn exporters_are_read_again_from_the_file() {
     let disk = FaultyDisk::default();
     Store::create_on(
         Path::new("made"),
-        &backend(&disk),
+        &disk.backend(),
         &golden_identity(),
         &golden_exporters(),
     )
     .unwrap();
-    let (_, _, state) = Store::open_on(Path::new("made"), backend(&disk)).unwrap();
+    let (_, _, state) = Store::open_on(Path::new("made"), disk.backend()).unwrap();
     assert_eq!(state, golden_exporters());
 }
 
@@ -470,7 +472,7 @@ fn write_golden_file() {
     let disk = FaultyDisk::default();
     Store::create_on(
         Path::new("golden"),
-        &backend(&disk),
+        &disk.backend(),
         &golden_identity(),
         &golden_state(),
     )

@@ -164,7 +164,7 @@ impl BlockSink for Nowhere {
 
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, _: TailFrame<'_>) {}
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 impl Store {

@@ -1,6 +1,7 @@
 //! Copying a segment to its replicas while its owner still writes it.
 //!
 //! - `sender`: the owner's end of one shard's stream to one replica.
+//! - `live`: what the owner's cutter has just cut, for the senders of a shard.
 //! - `receiver`: the replica's end.
 //!
 //! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its
@@ -8,6 +9,7 @@
 //! is *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
 //! the owner's digest.
 
+pub mod live;
 pub mod receiver;
 pub mod sender;
 

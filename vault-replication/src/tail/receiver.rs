@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use gophership_vault::ids::{EntryNumber, Lsn, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
 use gophership_vault::{
     CompleteCopy, CopyStore, FetchEntries, FrameFault, HeldReport, RecoveryNumber, ReplicaAck, ReplicaSegment,
     SegmentEnd, SegmentHeader, TailFrame, VaultError,
@@ -121,9 +121,9 @@ impl TailReceiver {
         })
     }
 
-    /// Closes the copies that a stream wrote: it is gone.
-    pub fn disconnected(&mut self, stream: StreamId) {
-        self.open.retain(|_, open| open.stream != stream);
+    /// Closes the copies that a log's stream wrote: it is gone. Streams of other logs may have the same number.
+    pub fn disconnected(&mut self, log: LogId, stream: StreamId) {
+        self.open.retain(|id, open| id.log() != log || open.stream != stream);
     }
 
     /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports what
@@ -180,4 +180,47 @@ fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
     };
     tracing::warn!(segment = %id, %error, "tail.copy.refused");
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::Tenant;
+    use gophership_vault::ids::{ClusterId, Epoch, FileUuid, NodeId, SegmentIndex, ShardId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn header(node: u32) -> SegmentHeader {
+        let id = SegmentId {
+            node: NodeId::new(node).unwrap(),
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        SegmentHeader {
+            id,
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(Uuid::from_u128(u128::from(node))),
+            cluster_id: ClusterId(Uuid::nil()),
+            created_ns: 1,
+            tenants: vec![Tenant::default_tenant()],
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_leaves_copies_of_other_owners_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
+        let mut receiver = TailReceiver::new(store);
+        let (stream, [first, second]) = (StreamId::new(1), [header(1), header(2)]);
+        for header in [&first, &second] {
+            assert_eq!(receiver.begin(stream, header), TailAnswer::Has(None));
+        }
+        receiver.disconnected(first.id.log(), stream);
+        let empty = empty_digest();
+        assert_eq!(receiver.complete(stream, first.id, empty), None);
+        assert_eq!(
+            receiver.complete(stream, second.id, empty),
+            Some(TailAnswer::Completed(empty))
+        );
+    }
 }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex};
 
 use super::{Held, StreamId, TailAnswer, TailRefusal};
-use crate::limits::{TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
+use crate::limits::{TAIL_FRAMES_AHEAD, TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +126,8 @@ pub enum SenderAction {
 struct Segment {
     index: SegmentIndex,
     stage: Stage,
+    /// The entries up to here can be read.
+    written: Option<EntryNumber>,
     /// The end, once there is one.
     end: Option<(Option<EntryNumber>, [u8; 32])>,
     /// The digest that the replica completed it with.
@@ -157,8 +159,6 @@ pub struct TailSender {
     segments: VecDeque<Segment>,
     /// The stream that is there.
     stream: Option<StreamId>,
-    /// The entries up to here can be read.
-    written: Option<Lsn>,
     /// The last entries of frames that are not answered, oldest first.
     unanswered: VecDeque<Lsn>,
     /// A frame is being read.
@@ -174,6 +174,20 @@ impl TailSender {
     /// The number of frames that are not answered.
     pub fn unanswered(&self) -> usize {
         self.unanswered.len()
+    }
+
+    /// True where the replica is sent everything that there is, and waits for more: a frame is to be cut then, however
+    /// small. With two on their way it has work, and what is appended meanwhile makes a larger frame.
+    pub fn wants_frame(&self) -> bool {
+        let is_up_to_date = |segment: &Segment| match segment.stage {
+            Stage::Sending { sent, .. } => sent >= segment.readable(),
+            Stage::Complete | Stage::Finishing { .. } => true,
+            Stage::Waiting | Stage::Asked | Stage::Refused => false,
+        };
+        self.stream.is_some()
+            && !self.reading
+            && self.unanswered.len() < TAIL_FRAMES_AHEAD
+            && self.segments.back().is_some_and(is_up_to_date)
     }
 
     /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has any.
@@ -203,11 +217,10 @@ impl TailSender {
                 self.segments.push_back(Segment::new(index));
             }
             SenderEvent::Written(lsn) => {
-                assert!(
-                    self.written.is_none_or(|before| before <= lsn),
-                    "what is written goes back"
-                );
-                self.written = Some(lsn);
+                if let Some(segment) = self.find(lsn.index()) {
+                    assert!(segment.written <= Some(lsn.number()), "what is written goes back");
+                    segment.written = Some(lsn.number());
+                }
             }
             SenderEvent::Ended { index, last, digest } => {
                 if let Some(segment) = self.find(index) {
@@ -279,9 +292,9 @@ impl TailSender {
     }
 
     fn has(&mut self, index: SegmentIndex, held: Option<Held>, actions: &mut Vec<SenderAction>) {
-        let (written, last) = (self.written, held.map(|held| held.last));
+        let last = held.map(|held| held.last);
         let Some(segment) = self.find(index) else { return };
-        if segment.stage != Stage::Asked || last > segment.readable(written) {
+        if segment.stage != Stage::Asked || last > segment.readable() {
             // It has what was never written: it is not a copy of this segment.
             if segment.stage == Stage::Asked {
                 segment.stage = Stage::Refused;
@@ -378,7 +391,6 @@ impl TailSender {
         if self.stream.is_none() || self.reading || actions.contains(&SenderAction::Reconnect) {
             return;
         }
-        let written = self.written;
         for segment in &mut self.segments {
             match segment.stage {
                 Stage::Complete | Stage::Refused | Stage::Finishing { .. } => {}
@@ -388,7 +400,7 @@ impl TailSender {
                     return;
                 }
                 Stage::Asked => return,
-                Stage::Sending { sent, frames } if sent < segment.readable(written) => {
+                Stage::Sending { sent, frames } if sent < segment.readable() => {
                     if self.unanswered.len() < TAIL_FRAMES_MAX {
                         self.reading = true;
                         let index = segment.index;
@@ -419,6 +431,7 @@ impl Segment {
         Self {
             index,
             stage: Stage::Waiting,
+            written: None,
             end: None,
             completed: None,
             sealed: false,
@@ -435,10 +448,10 @@ impl Segment {
     }
 
     /// The last entry that can be read.
-    fn readable(&self, written: Option<Lsn>) -> Option<EntryNumber> {
+    fn readable(&self) -> Option<EntryNumber> {
         match self.end {
             Some((last, _)) => last,
-            None => written.filter(|lsn| lsn.index() == self.index).map(Lsn::number),
+            None => self.written,
         }
     }
 }

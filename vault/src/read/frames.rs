@@ -31,11 +31,22 @@ pub struct OwnedFrame {
     pub first_lsn: Lsn,
     /// The last entry.
     pub last_lsn: Lsn,
-    /// True where it is as large as a frame grows.
-    pub is_full: bool,
 }
 
 impl OwnedFrame {
+    /// A frame that begins with this entry, with a copy of its bytes.
+    pub fn of(first_lsn: Lsn, frame: &TailFrame<'_>) -> Self {
+        Self {
+            id: frame.id,
+            epoch: frame.epoch,
+            frame_no: frame.frame_no,
+            bytes: frame.bytes.to_vec(),
+            crc: frame.crc,
+            first_lsn,
+            last_lsn: frame.last_lsn,
+        }
+    }
+
     /// The frame, for one who takes it.
     pub fn borrow(&self) -> TailFrame<'_> {
         TailFrame {
@@ -155,7 +166,6 @@ fn cut_frame(
         bytes,
         first_lsn: Lsn::at(id.index, row.first),
         last_lsn: Lsn::at(id.index, row.last),
-        is_full: row.is_full(),
     }))
 }
 
@@ -243,6 +253,5 @@ fn of_block(id: SegmentId, epoch: Epoch, block: BuiltBlock) -> OwnedFrame {
         bytes: block.bytes,
         first_lsn: Lsn::at(id.index, block.row.first),
         last_lsn: Lsn::at(id.index, block.row.last),
-        is_full: block.row.is_full(),
     }
 }

@@ -61,8 +61,8 @@ pub trait BlockSink: Send {
     fn begin(&mut self, header: &SegmentHeader);
     /// Takes the segment's next frame.
     fn frame(&mut self, frame: TailFrame<'_>);
-    /// Notes that the segment is complete.
-    fn complete(&mut self, id: SegmentId);
+    /// Notes that nothing follows in the segment, which ends with entry `last` and has this digest.
+    fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]);
 }
 
 /// Cuts one shard until it is stopped.
@@ -157,7 +157,7 @@ impl Cutter {
             return Ok(true);
         };
         if let Some(sink) = &mut self.sink {
-            sink.complete(self.wal.header.id);
+            sink.complete(self.wal.header.id, segment.stats.last_lsn, segment.digest);
         }
         self.forget();
         let wal = std::mem::replace(&mut self.wal, next);

@@ -1,0 +1,632 @@
+//! What a node keeps of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
+//!
+//! **Owns** the file, the state in memory that equals it, and the mark. **Invariants.** I1: nothing is promised before it
+//! is durable and the mark says so. I2: what readers see is durable. I3: an entry's effect, and that it was applied, are
+//! one commit. I4: a catalogue that is behind the mark is refused. I5: a full disk ends nothing: what was asked for is
+//! tried again until there is room, and meanwhile nobody is answered. I6: after the end nothing more is read or written.
+//! **Not here**: openraft's traits over it (`log_store.rs`, `state_machine.rs`).
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use gophership_catalogue::local::{Store, StoreView, check_marker};
+use gophership_catalogue::row::{Row, change_of, row_of};
+use gophership_catalogue::{CatalogueError, Outcome, Request, State, WireError, decide};
+use gophership_vault::Identity;
+use openraft::EntryPayload;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::limits::{FULL_DISK_PAUSE, TIMED_COMMITS};
+use super::mark::{Mark, MarkFile};
+use super::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
+use super::snapshot::{self, SnapshotFile, SnapshotFolder};
+use super::wire::{Reader, Writer, read_stored_entry, read_versioned, stored_entry, versioned};
+
+const VOTE: &str = "vote";
+const PURGED: &str = "purged";
+const BOOT: &str = "boot";
+pub(crate) const LAST_APPLIED: &str = "last_applied";
+pub(crate) const MEMBERSHIP: &str = "membership";
+
+/// How far the state is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) last: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+/// The log: the newest entry that was cut off, the newest there is or was, and its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LogStatus {
+    pub(crate) purged: Option<LogId>,
+    pub(crate) last: Option<LogId>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The node's part of the catalogue.
+pub(crate) struct Core {
+    path: PathBuf,
+    identity: Identity,
+    inner: Mutex<Inner>,
+    state: RwLock<State>,
+    applied: watch::Sender<Applied>,
+    log: watch::Sender<LogStatus>,
+    vote: Mutex<Option<Vote>>,
+    tickets: Mutex<HashMap<Uuid, oneshot::Sender<Outcome>>>,
+    snapshots: SnapshotFolder,
+    current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+    /// From here on openraft cuts off what the state does not have only for a snapshot on its way into the state.
+    live: AtomicBool,
+    /// It is about to end: nobody waits for room any more.
+    ending: AtomicBool,
+    ended: AtomicBool,
+}
+
+struct Inner {
+    store: Store,
+    mark: MarkFile,
+    /// The durable state and what the commit under way adds to it.
+    ahead: State,
+    log: LogStatus,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Reads a value of the table `consensus`.
+pub(crate) fn read_kept<T>(
+    view: &StoreView,
+    name: &'static str,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, WireError>,
+) -> Result<Option<T>, CatalogueError> {
+    let Some(bytes) = view.consensus(name)? else {
+        return Ok(None);
+    };
+    let value = read_versioned(name, &bytes, read).map_err(|e| from_wire(view.path(), &e))?;
+    Ok(Some(value))
+}
+
+fn from_wire(path: &Path, e: &WireError) -> CatalogueError {
+    match e {
+        WireError::Damaged { .. } => CatalogueError::Corrupt {
+            path: path.to_owned(),
+            why: e.to_string(),
+        },
+        WireError::Unknown { .. } => CatalogueError::OtherVersion {
+            path: path.to_owned(),
+            why: e.to_string(),
+        },
+    }
+}
+
+/// What a catalogue's file says of the log and the state.
+struct Kept {
+    boot: Option<u64>,
+    vote: Option<Vote>,
+    log: LogStatus,
+    applied: Applied,
+}
+
+impl Kept {
+    fn read(store: &Store) -> Result<Self, CatalogueError> {
+        let view = store.view()?;
+        let applied = Applied {
+            last: read_kept(&view, LAST_APPLIED, |v| v.log_id())?,
+            membership: read_kept(&view, MEMBERSHIP, |v| v.stored_membership())?.unwrap_or_default(),
+        };
+        let purged = read_kept(&view, PURGED, |v| v.log_id())?;
+        let extent = view.log_extent()?;
+        let newest = match extent.ends {
+            Some((_, last)) => entries(&view, last, last + 1, usize::MAX)?.pop().map(|e| e.log_id),
+            None => None,
+        };
+        Ok(Self {
+            boot: read_kept(&view, BOOT, |v| v.u64())?,
+            vote: read_kept(&view, VOTE, |v| v.vote())?,
+            log: LogStatus {
+                purged,
+                last: newest.max(purged),
+                entries: extent.ends.map_or(0, |(first, last)| last - first + 1),
+                bytes: extent.bytes,
+            },
+            applied,
+        })
+    }
+
+    /// What the file would have had to promise, at most.
+    fn mark(&self) -> Mark {
+        Mark {
+            boot: self.boot.unwrap_or(0),
+            vote: self.vote,
+            last: self.log.last.max(self.applied.last),
+        }
+    }
+}
+
+fn entries(view: &StoreView, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, CatalogueError> {
+    let stored = view.entries(from, to, bytes_max)?;
+    let read =
+        |(index, bytes): (u64, Vec<u8>)| read_stored_entry(index, &bytes).map_err(|e| from_wire(view.path(), &e));
+    stored.into_iter().map(read).collect()
+}
+
+impl Core {
+    /// Opens the catalogue of a node that takes part in a cluster, and begins to keep its mark where it is the first
+    /// time.
+    ///
+    /// # Errors
+    /// The file is damaged, in use, of another version or storage, or an older copy.
+    pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
+        Self::over(Store::open(path)?, identity)
+    }
+
+    /// The same over a store that is open.
+    fn over(
+        (mut store, stored, state): (Store, Identity, State),
+        identity: &Identity,
+    ) -> Result<Arc<Self>, CatalogueError> {
+        let path = store.path().to_owned();
+        let path = path.as_path();
+        check_marker(path, &stored, identity)?;
+        let kept = Kept::read(&store)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut mark = open_mark(path, &folder.join("raft.mark"), &kept)?;
+        if kept.log.purged > kept.applied.last {
+            return Err(CatalogueError::Corrupt {
+                path: path.to_owned(),
+                why: "entries of the log are gone that were never applied".to_owned(),
+            });
+        }
+        let boot = kept.mark().boot.max(mark.get().boot) + 1;
+        store.write(|txn| txn.keep(BOOT, &versioned(|w| w.u64(boot))))?;
+        mark.set(Mark { boot, ..kept.mark() })?;
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            identity: *identity,
+            state: RwLock::new(state.clone()),
+            applied: watch::Sender::new(kept.applied),
+            log: watch::Sender::new(kept.log),
+            vote: Mutex::new(kept.vote),
+            inner: Mutex::new(Inner {
+                store,
+                mark,
+                ahead: state,
+                log: kept.log,
+            }),
+            tickets: Mutex::default(),
+            snapshots: SnapshotFolder::open(folder.join("raft-snapshots"))?,
+            current: Mutex::default(),
+            live: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }))
+    }
+
+    /// The identity of the node.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Measures how long an append takes: a commit and a mark, as it makes them. The slowest of a few.
+    pub(crate) fn time_an_append(&self) -> Result<Duration, CatalogueError> {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..TIMED_COMMITS {
+            let began = Instant::now();
+            self.write(|inner| {
+                let mark = inner.mark.get();
+                inner
+                    .store
+                    .write(|txn| txn.keep(BOOT, &versioned(|w| w.u64(mark.boot))))?;
+                inner.mark.set(mark)
+            })?;
+            slowest = slowest.max(began.elapsed());
+        }
+        Ok(slowest)
+    }
+
+    /// Says that the end is near: whoever waits for room on a full disk gives up.
+    pub(crate) fn set_ending(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Ends: whatever is under way comes to its end, and the file is closed.
+    pub(crate) fn end(&self) {
+        self.set_ending();
+        self.ended.store(true, Ordering::Release);
+        self.locked().store.close();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|panicked| {
+            self.inner.clear_poison();
+            let mut inner = panicked.into_inner();
+            inner.store.close();
+            inner
+        })
+    }
+
+    /// Calls `f` with the file open, and again as long as the disk is full.
+    fn write<T>(&self, mut f: impl FnMut(&mut Inner) -> Result<T, CatalogueError>) -> Result<T, CatalogueError> {
+        let mut told = false;
+        loop {
+            let mut inner = self.locked();
+            if self.has_ended() {
+                return Err(stopped("it ends"));
+            }
+            let done = self.reopen(&mut inner).and_then(|()| f(&mut inner));
+            drop(inner);
+            match done {
+                Err(CatalogueError::DiskFull { path }) if !self.is_ending() => {
+                    if !told {
+                        tracing::error!(path = %path.display(), "consensus.write.disk_full");
+                        told = true;
+                    }
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Opens the file again after a failed commit, and takes what it holds for the truth.
+    fn reopen(&self, inner: &mut Inner) -> Result<(), CatalogueError> {
+        if inner.store.is_open() {
+            return Ok(());
+        }
+        let (stored, state) = inner.store.reopen()?;
+        check_marker(&self.path, &stored, &self.identity)?;
+        let kept = Kept::read(&inner.store)?;
+        self.set_log(inner, kept.log);
+        *self.voted() = kept.vote;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        inner.ahead = state;
+        self.applied.send_replace(kept.applied);
+        tracing::info!("consensus.reopen.done");
+        Ok(())
+    }
+
+    /// The file as it is now, for a reader that keeps nobody waiting.
+    fn view(&self) -> Result<StoreView, CatalogueError> {
+        self.write(|inner| inner.store.view())
+    }
+
+    fn voted(&self) -> MutexGuard<'_, Option<Vote>> {
+        self.vote.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        *self.voted()
+    }
+
+    /// The log as it is on the disk. Nobody who looks at it waits for the disk.
+    pub(crate) fn log(&self) -> watch::Receiver<LogStatus> {
+        self.log.subscribe()
+    }
+
+    fn set_log(&self, inner: &mut Inner, log: LogStatus) {
+        inner.log = log;
+        self.log.send_replace(log);
+    }
+
+    pub(crate) fn save_vote(&self, vote: &Vote) -> Result<(), CatalogueError> {
+        self.write(|inner| {
+            inner.store.write(|txn| txn.keep(VOTE, &versioned(|w| w.vote(vote))))?;
+            inner.promise(|mark| mark.vote = Some(*vote))?;
+            *self.voted() = Some(*vote);
+            Ok(())
+        })
+    }
+
+    /// Entries from index `from` to before `to`, as many as fit in `bytes_max`.
+    pub(crate) fn entries(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, CatalogueError> {
+        entries(&self.view()?, from, to, bytes_max)
+    }
+
+    pub(crate) fn append(&self, entries: &[Entry]) -> Result<(), CatalogueError> {
+        let Some(newest) = entries.last().map(|e| e.log_id) else {
+            return Ok(());
+        };
+        let stored: Vec<_> = entries.iter().map(|e| (e.log_id.index, stored_entry(e))).collect();
+        self.write(|inner| {
+            inner.store.write(|txn| {
+                stored
+                    .iter()
+                    .try_for_each(|(index, entry)| txn.put_entry(*index, entry))
+            })?;
+            let mut log = inner.log;
+            if log.last != Some(newest) {
+                log.last = Some(newest);
+                log.entries += stored.len() as u64;
+                log.bytes += stored.iter().map(|(_, entry)| entry.len() as u64).sum::<u64>();
+            }
+            inner.promise(|mark| mark.last = mark.last.max(Some(newest)))?;
+            self.set_log(inner, log);
+            Ok(())
+        })
+    }
+
+    /// Removes the entries from this one on: another leader has others in their place.
+    pub(crate) fn truncate(&self, since: LogId) -> Result<(), CatalogueError> {
+        self.write(|inner| {
+            let before = since.index.checked_sub(1);
+            let left = match before {
+                Some(index) => entries(&inner.store.view()?, index, index + 1, usize::MAX)?.pop(),
+                None => None,
+            };
+            let last = left.map(|entry| entry.log_id).max(inner.log.purged);
+            // The other way round a crash between the two would leave a file that is behind its mark.
+            let applied = self.applied.borrow().last;
+            inner.promise(|mark| mark.last = last.max(applied))?;
+            inner.store.write(|txn| txn.remove_entries(since.index..))?;
+            let log = LogStatus { last, ..inner.log };
+            let log = inner.measured(log)?;
+            self.set_log(inner, log);
+            Ok(())
+        })
+    }
+
+    /// Removes the entries up to this one, which is in the state.
+    pub(crate) fn purge(&self, upto: LogId) -> Result<(), CatalogueError> {
+        self.write(|inner| {
+            inner.store.write(|txn| {
+                txn.remove_entries((Bound::Unbounded, Bound::Included(upto.index)))?;
+                txn.keep(PURGED, &versioned(|w| w.log_id(upto)))
+            })?;
+            let log = inner.measured(LogStatus {
+                purged: Some(upto),
+                last: inner.log.last.max(Some(upto)),
+                ..inner.log
+            })?;
+            self.set_log(inner, log);
+            Ok(())
+        })
+    }
+
+    /// The bytes of the entries, the newest first, until `each` says that it is enough.
+    pub(crate) fn entry_sizes_from_newest(&self, each: impl FnMut(u64, u64) -> bool) -> Result<(), CatalogueError> {
+        self.view()?.entry_sizes_from_newest(each)
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    /// Calls `f` with the durable state.
+    pub(crate) fn read(&self, f: &mut dyn FnMut(&State)) {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A receiver of the outcome of the command with this ticket, once it is applied here.
+    pub(crate) fn expect(&self, ticket: Uuid) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever gave up left its ticket.
+        tickets.retain(|_, waiting| !waiting.is_closed());
+        tickets.insert(ticket, sender);
+        receiver
+    }
+
+    /// Applies entries in order. There is one answer for each.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Option<Outcome>>, CatalogueError> {
+        let mut commands = Vec::new();
+        for entry in entries {
+            commands.push(match &entry.payload {
+                EntryPayload::Normal(proposal) => {
+                    let request = Request::decode(&proposal.request).map_err(|e| from_wire(&self.path, &e))?;
+                    Some((proposal.ticket, request.command))
+                }
+                EntryPayload::Blank | EntryPayload::Membership(_) => None,
+            });
+        }
+        let last = entries.last().map(|entry| entry.log_id);
+        let mut decided = None;
+        let outcomes = self.write(|inner| {
+            let mut now = self.applied.borrow().clone();
+            if let Some(outcomes) = decided.take()
+                && now.last >= last
+            {
+                // The commit was called failed, and had taken effect.
+                return Ok(outcomes);
+            }
+            let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
+            for (entry, command) in entries.iter().zip(&commands) {
+                // An entry that is left out would make this state another than that of the other nodes.
+                assert!(
+                    !self.live.load(Ordering::Acquire)
+                        || now.last.is_none_or(|last| last.index + 1 == entry.log_id.index),
+                    "entry {} is applied after {:?}",
+                    entry.log_id,
+                    now.last
+                );
+                now.last = Some(entry.log_id);
+                if let EntryPayload::Membership(membership) = &entry.payload {
+                    now.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                }
+                outcomes.push(command.as_ref().map(|(_, command)| {
+                    let (reply, more) = decide(&inner.ahead, command)?;
+                    more.iter().for_each(|change| inner.ahead.install(change.clone()));
+                    changes.extend(more);
+                    Ok(reply)
+                }));
+            }
+            decided = Some(outcomes.clone());
+            inner.store.write(|txn| {
+                txn.put_rows(changes.iter().map(row_of))?;
+                keep_applied(txn, &now)
+            })?;
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            changes.into_iter().for_each(|change| state.install(change));
+            drop(state);
+            self.applied.send_replace(now);
+            Ok(outcomes)
+        })?;
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (command, outcome) in commands.into_iter().zip(&outcomes) {
+            if let (Some((ticket, _)), Some(outcome)) = (command, outcome)
+                && let Some(waiting) = tickets.remove(&ticket)
+            {
+                // Nobody waits any more: the command was called unknown.
+                let _gave_up = waiting.send(outcome.clone());
+            }
+        }
+        drop(tickets);
+        Ok(outcomes)
+    }
+
+    /// Makes a snapshot of the durable state. Commits go on meanwhile.
+    pub(crate) fn build_snapshot(&self) -> Result<(SnapshotMeta, SnapshotFile), CatalogueError> {
+        loop {
+            let view = self.view()?;
+            let file = self.snapshots.new_file();
+            match snapshot::build(&view, &file) {
+                Ok(meta) => {
+                    let built = (meta, file);
+                    *self.current() = Some(built.clone());
+                    return Ok(built);
+                }
+                // A failure here would end all of consensus on this node, and nobody waits for this.
+                Err(e) if !self.is_ending() => {
+                    tracing::warn!(error = %e, "consensus.snapshot.build_failed");
+                    drop((view, file));
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    pub(crate) fn current_snapshot(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+        self.current().clone()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new_snapshot_file(&self) -> SnapshotFile {
+        self.snapshots.new_file()
+    }
+
+    /// Says that openraft has read all that it begins with.
+    pub(crate) fn set_live(&self) {
+        self.live.store(true, Ordering::Release);
+    }
+
+    /// Says that a cut up to `upto` must wait for a snapshot that is being installed.
+    pub(crate) fn awaits_install(&self, upto: LogId) -> bool {
+        self.live.load(Ordering::Acquire) && self.applied.borrow().last < Some(upto)
+    }
+
+    /// Replaces the state by that of a snapshot.
+    pub(crate) fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), CatalogueError> {
+        let now = Applied {
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+        };
+        self.write(|inner| {
+            let mut state = State::default();
+            inner.store.write(|txn| {
+                txn.clear_rows()?;
+                let found = snapshot::read(file.path(), |key, value| {
+                    let change = change_of(&key, &value).map_err(|e| invalid(&e.to_string()))?;
+                    state.install(change);
+                    let value = Some(value);
+                    txn.put_rows(std::iter::once(Row { key, value })).map_err(into_io)
+                })?;
+                if (found.last_log_id, &found.last_membership) != (meta.last_log_id, &meta.last_membership) {
+                    return Err(invalid("the snapshot is another than the one that was announced").into());
+                }
+                keep_applied(txn, &now)
+            })?;
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+            inner.ahead = state;
+            inner.promise(|mark| mark.last = mark.last.max(now.last))?;
+            self.applied.send_replace(now.clone());
+            Ok(())
+        })?;
+        *self.current() = Some((meta.clone(), file.clone()));
+        Ok(())
+    }
+}
+
+fn invalid(why: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned())
+}
+
+fn into_io(error: redb::Error) -> std::io::Error {
+    match error {
+        redb::Error::Io(io) => io,
+        other => std::io::Error::other(other),
+    }
+}
+
+pub(crate) fn stopped(why: &str) -> CatalogueError {
+    CatalogueError::Stopped { why: why.to_owned() }
+}
+
+fn keep_applied(txn: &gophership_catalogue::local::StoreTransaction<'_>, now: &Applied) -> Result<(), redb::Error> {
+    if let Some(last) = now.last {
+        txn.keep(LAST_APPLIED, &versioned(|w| w.log_id(last)))?;
+    }
+    txn.keep(MEMBERSHIP, &versioned(|w: Writer| w.stored_membership(&now.membership)))
+}
+
+/// Opens the mark and refuses a catalogue that is behind it.
+fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<MarkFile, CatalogueError> {
+    let older = |held, promised| CatalogueError::OlderCopy {
+        path: catalogue.to_owned(),
+        held,
+        promised,
+    };
+    match (MarkFile::open(path)?, kept.boot) {
+        (Some(mark), _) => match mark.get().behind(&kept.mark()) {
+            None => Ok(mark),
+            Some((held, promised)) => Err(older(held, promised)),
+        },
+        (None, None) => MarkFile::create(path),
+        (None, Some(_)) => Err(older(
+            "no mark to be compared with".to_owned(),
+            format!("what only {} says, which is missing,", path.display()),
+        )),
+    }
+}
+
+impl Inner {
+    /// Writes the mark before anybody is told what it says.
+    fn promise(&mut self, change: impl FnOnce(&mut Mark)) -> Result<(), CatalogueError> {
+        let said = self.mark.get();
+        let mut mark = said;
+        change(&mut mark);
+        if mark == said { Ok(()) } else { self.mark.set(mark) }
+    }
+
+    /// The same log with the size that it has in the file.
+    fn measured(&self, log: LogStatus) -> Result<LogStatus, CatalogueError> {
+        let extent = self.store.view()?.log_extent()?;
+        Ok(LogStatus {
+            entries: extent.ends.map_or(0, |(first, last)| last - first + 1),
+            bytes: extent.bytes,
+            ..log
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! What a node does with the messages of its peers.
+//!
+//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes nothing. I2: a snapshot is given
+//! to openraft only when its file is whole. I3: a node that does not lead takes no command.
+//! **Not here**: who sends what when; the transport, which makes sure of the sender.
+
+use std::fs::File;
+use std::io::Write;
+
+use gophership_catalogue::{CatalogueError, Request};
+use openraft::raft::AppendEntriesResponse;
+use tokio::sync::mpsc;
+
+use super::core::stopped;
+use super::election;
+use super::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SNAPSHOT_TIMEOUT_BASE};
+use super::mark::failed;
+use super::message::{Answer, Message};
+use super::network::{PeerReceiver, Pending};
+use super::node::{Leader, RaftNode, fatal, unknown};
+use super::raft_types::{Proposal, Snapshot, SnapshotMeta, Vote};
+use super::snapshot::{self, SnapshotFile};
+
+impl PeerReceiver for RaftNode {
+    fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
+        Box::pin(async move {
+            let answer = match read(&message) {
+                Ok(message) if speaks_for_itself(from, &message) => self.answer(from, message).await,
+                Ok(_) => Err(unknown(&format!("node {from} speaks for another"))),
+                Err(e) => Err(e),
+            };
+            say(answer)
+        })
+    }
+
+    fn receive_file(&self, from: u64, message: Vec<u8>, file: mpsc::Receiver<Vec<u8>>) -> Pending<'_, Vec<u8>> {
+        Box::pin(async move {
+            let answer = match read(&message) {
+                Ok(Message::Snapshot { vote }) if vote.leader_id.node_id == from => {
+                    self.take_snapshot(vote, file).await
+                }
+                Ok(_) => Err(unknown(&format!(
+                    "a file of node {from} came with a message that has none"
+                ))),
+                Err(e) => Err(e),
+            };
+            say(answer)
+        })
+    }
+}
+
+/// Says that the message names its sender where it names one: a node takes no leader's or candidate's place.
+fn speaks_for_itself(from: u64, message: &Message) -> bool {
+    match message {
+        Message::Append(rpc) => rpc.vote.leader_id.node_id == from,
+        Message::Vote(rpc) => rpc.vote.leader_id.node_id == from,
+        Message::Snapshot { vote } => vote.leader_id.node_id == from,
+        Message::Submit(_) | Message::ReadIndex | Message::PreVote { .. } | Message::Elect => true,
+    }
+}
+
+fn read(message: &[u8]) -> Result<Message, CatalogueError> {
+    if message.len() > MESSAGE_BYTES_MAX {
+        return Err(unknown(&format!("a message has {} bytes", message.len())));
+    }
+    Message::decode(message).map_err(|e| unknown(&e.to_string()))
+}
+
+fn say(answer: Result<Answer, CatalogueError>) -> Vec<u8> {
+    answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode()
+}
+
+impl RaftNode {
+    async fn answer(&self, from: u64, message: Message) -> Result<Answer, CatalogueError> {
+        match message {
+            Message::Append(rpc) => {
+                let answer = self.limited("an append", self.raft.append_entries(rpc)).await?;
+                let answer = answer.map_err(|e| unknown(&e.to_string()))?;
+                // One that is refused for its vote comes from a leader of the past.
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.hear();
+                }
+                Ok(Answer::Append(answer))
+            }
+            Message::Vote(rpc) => {
+                let answer = self.limited("a vote", self.raft.vote(rpc)).await?;
+                answer.map(Answer::Vote).map_err(|e| unknown(&e.to_string()))
+            }
+            Message::Snapshot { .. } => Err(unknown("a snapshot came without its file")),
+            Message::Submit(proposal) => self.take_command(proposal).await,
+            Message::ReadIndex => Ok(match self.read_index().await? {
+                Some(index) => Answer::ReadIndex(index),
+                None => Answer::NotLeader,
+            }),
+            Message::PreVote { last } => {
+                let mine = self.core.log().borrow().last;
+                let granted = election::grants(self.unheard(), self.timing.election_max, mine, last);
+                Ok(Answer::PreVote { granted })
+            }
+            Message::Elect => {
+                tracing::info!(node_id = self.id, peer_id = from, "consensus.election.asked");
+                let elected = self.limited("an election", self.raft.trigger().elect()).await?;
+                elected.map(|()| Answer::Done).map_err(|e| fatal(&e))
+            }
+        }
+    }
+
+    async fn take_command(&self, proposal: Proposal) -> Result<Answer, CatalogueError> {
+        if self.leader() != Leader::Myself {
+            return Ok(Answer::NotLeader);
+        }
+        // What no node can apply would end all of them.
+        if proposal.request.len() > REQUEST_BYTES_MAX {
+            return Err(unknown(&format!("a command has {} bytes", proposal.request.len())));
+        }
+        Request::decode(&proposal.request).map_err(|e| unknown(&e.to_string()))?;
+        let _outcome_of_this_node = self.write(proposal).await?;
+        Ok(Answer::Submitted)
+    }
+
+    async fn take_snapshot(&self, vote: Vote, mut pieces: mpsc::Receiver<Vec<u8>>) -> Result<Answer, CatalogueError> {
+        self.hear();
+        let begun = self
+            .limited("the begin of a snapshot", self.raft.begin_receiving_snapshot())
+            .await?;
+        let file = *begun.map_err(|e| unknown(&e.to_string()))?;
+        let to = file.clone();
+        let written = tokio::task::spawn_blocking(move || -> Result<SnapshotMeta, CatalogueError> {
+            let io = |e| failed("write", to.path(), e);
+            let mut out = File::create_new(to.path()).map_err(io)?;
+            while let Some(piece) = pieces.blocking_recv() {
+                out.write_all(&piece).map_err(io)?;
+            }
+            drop(out);
+            snapshot::read(to.path(), |_, _| Ok(())).map_err(|e| failed("read", to.path(), e))
+        });
+        let meta = written.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
+        self.hear();
+        self.install(vote, meta, file).await
+    }
+
+    async fn install(&self, vote: Vote, meta: SnapshotMeta, file: SnapshotFile) -> Result<Answer, CatalogueError> {
+        let snapshot = Snapshot {
+            meta,
+            snapshot: Box::new(file),
+        };
+        let installed = self.raft.install_full_snapshot(vote, snapshot);
+        let installed = tokio::time::timeout(SNAPSHOT_TIMEOUT_BASE, installed).await;
+        // One that takes longer is installed all the same, and the next that comes finds it there.
+        let installed = installed.map_err(|_| unknown("a snapshot is still being installed"))?;
+        let vote = installed.map_err(|e| fatal(&e))?.vote;
+        Ok(Answer::Snapshot { vote })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::raft::{AppendEntriesRequest, VoteRequest};
+
+    use super::*;
+    use crate::consensus::raft_types::TypeConfig;
+    use crate::consensus::testkit::Cluster;
+
+    /// The answer of node 1 to bytes that come from node `from`.
+    fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
+        let catalogue = cluster.node(1);
+        Answer::decode(&catalogue.block_on(catalogue.node.receive(from, message))).unwrap()
+    }
+
+    #[test]
+    fn i1_a_message_of_nobody_or_for_another_changes_nothing() {
+        let cluster = Cluster::of_one();
+        let before = cluster.node(1).status();
+        let vote = Vote::new(99, 2);
+        let append = AppendEntriesRequest::<TypeConfig> {
+            vote: Vote::new_committed(99, 2),
+            prev_log_id: None,
+            entries: vec![],
+            leader_commit: None,
+        };
+        let for_another = [
+            Message::Vote(VoteRequest::new(vote, None)).encode(),
+            Message::Append(append).encode(),
+            Message::Snapshot { vote }.encode(),
+            b"no message".to_vec(),
+            vec![],
+            vec![0; MESSAGE_BYTES_MAX + 1],
+        ];
+        for message in for_another {
+            let answer = say_to(&cluster, 3, message);
+            assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        }
+        let after = cluster.node(1).status();
+        assert_eq!(
+            (after.term, after.last, after.role),
+            (before.term, before.last, before.role)
+        );
+    }
+
+    #[test]
+    fn i3_a_command_that_no_node_could_apply_is_never_in_the_log() {
+        let cluster = Cluster::of_one();
+        let before = cluster.node(1).status().last;
+        for request in [b"no command".to_vec(), vec![0; REQUEST_BYTES_MAX + 1]] {
+            let ticket = uuid::Uuid::nil();
+            let answer = say_to(&cluster, 2, Message::Submit(Proposal { ticket, request }).encode());
+            assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        }
+        assert_eq!(cluster.node(1).status().last, before);
+    }
+}

@@ -1,0 +1,186 @@
+//! The catalogue of a cluster, as everyone above a catalogue uses it.
+//!
+//! A command goes through the leader's log, from whichever node it comes, and is answered by this node's own state once it
+//! is applied there. So what was answered is seen here, and a refusal needs no form on the wire.
+//!
+//! **Invariants.** I1: a command is answered only when its effect is durable and seen here. I2: one that is not answered in
+//! time is unknown, and is never submitted a second time by this node itself. I3: a read after [`Catalogue::catch_up`] shows all
+//! that anybody was answered before.
+//! **Not here**: what a command does (the catalogue's `apply`).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Refusal, Reply, Request, State};
+use gophership_vault::Identity;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::core::stopped;
+use super::limits::REQUEST_BYTES_MAX;
+use super::message::{Answer, Message};
+use super::network::{PeerReceiver, PeerTransport, TransportError, ask};
+use super::node::{Leader, RaftConfig, RaftNode, unknown};
+use super::raft_types::{LogId, Proposal};
+use super::status::ConsensusStatus;
+
+/// This node's catalogue of its cluster. Its methods block, and are called from threads of no runtime.
+#[derive(Debug)]
+pub struct RaftCatalogue {
+    pub(crate) node: Arc<RaftNode>,
+    runtime: Handle,
+}
+
+impl RaftCatalogue {
+    /// Opens the catalogue of this node and takes part in its cluster. What consensus does runs on `runtime`.
+    ///
+    /// # Errors
+    /// The file is damaged, in use, of another version or storage, or an older copy than was promised by.
+    pub fn open(
+        config: &RaftConfig,
+        transport: Arc<dyn PeerTransport>,
+        runtime: &Handle,
+    ) -> Result<Self, CatalogueError> {
+        let node = runtime.block_on(RaftNode::start(config, transport))?;
+        Ok(Self {
+            node,
+            runtime: runtime.clone(),
+        })
+    }
+
+    /// Takes the messages of peers.
+    pub fn receiver(&self) -> Arc<dyn PeerReceiver> {
+        Arc::clone(&self.node) as Arc<dyn PeerReceiver>
+    }
+
+    /// What an operator is shown.
+    pub fn status(&self) -> ConsensusStatus {
+        ConsensusStatus::of(&self.node)
+    }
+
+    /// Ends without a word to the peers; hand over first. The file is closed when it returns.
+    pub fn end(&self) {
+        self.block_on(self.node.end());
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+impl RaftNode {
+    /// Submits a command, wherever the leader is, and waits until it is applied here.
+    async fn submit(&self, proposal: Proposal) -> Result<Outcome, CatalogueError> {
+        let deadline = Instant::now() + self.answer_timeout;
+        let mut why = "no leader is known".to_owned();
+        loop {
+            self.check()?;
+            match self.leader() {
+                Leader::Myself => return self.write(proposal).await,
+                Leader::Other(peer) => {
+                    let applied_here = self.core.expect(proposal.ticket);
+                    let within = deadline.saturating_duration_since(Instant::now());
+                    match ask(&*self.transport, &peer, &Message::Submit(proposal.clone()), within).await {
+                        Ok(Answer::Submitted) => {
+                            let outcome = tokio::time::timeout_at(deadline, applied_here).await;
+                            let outcome =
+                                outcome.map_err(|_| unknown("it is in the log, and was not applied here in time"))?;
+                            return outcome
+                                .map_err(|_| unknown("it is in the log, and was not applied here by itself"));
+                        }
+                        // Neither has taken anything of it.
+                        Ok(Answer::NotLeader) => why = format!("node {} does not lead", peer.node),
+                        Err(TransportError::Unreachable { .. }) => {
+                            why = format!("node {} cannot be reached", peer.node)
+                        }
+                        Ok(other) => return Err(unknown(&format!("node {} answered with {other:?}", peer.node))),
+                        Err(e @ TransportError::Unanswered { .. }) => return Err(unknown(&e.to_string())),
+                    }
+                }
+                Leader::Nobody => {}
+            }
+            self.pause(deadline, &why).await?;
+        }
+    }
+
+    /// Waits until this node has applied all that anybody was answered before.
+    async fn catch_up(&self) -> Result<(), CatalogueError> {
+        let deadline = Instant::now() + self.answer_timeout;
+        let index = loop {
+            self.check()?;
+            let why = match self.leader() {
+                Leader::Myself => match self.read_index().await? {
+                    Some(index) => break index,
+                    None => "this node does not lead a majority".to_owned(),
+                },
+                Leader::Other(peer) => {
+                    let within = deadline.saturating_duration_since(Instant::now());
+                    match ask(&*self.transport, &peer, &Message::ReadIndex, within).await {
+                        Ok(Answer::ReadIndex(index)) => break index,
+                        Ok(other) => format!("node {} answered with {other:?}", peer.node),
+                        Err(e) => e.to_string(),
+                    }
+                }
+                Leader::Nobody => "no leader is known".to_owned(),
+            };
+            self.pause(deadline, &why).await?;
+        };
+        self.applied_at_least(index, deadline).await
+    }
+
+    async fn applied_at_least(&self, index: Option<LogId>, deadline: Instant) -> Result<(), CatalogueError> {
+        let mut applied = self.core.applied();
+        let caught_up = applied.wait_for(|applied| applied.last >= index);
+        match tokio::time::timeout_at(deadline, caught_up).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(stopped("it ended")),
+            Err(_) => Err(no_leader("this node has not applied what was answered before")),
+        }
+    }
+
+    /// Waits for a change of the leader, or a moment.
+    async fn pause(&self, deadline: Instant, why: &str) -> Result<(), CatalogueError> {
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(no_leader(why));
+        }
+        let before = self.metrics().current_leader;
+        let moment = self.timing.heartbeat.min(deadline - now).max(Duration::from_millis(1));
+        self.wait_for(moment, |m| (m.current_leader != before).then_some(()))
+            .await?;
+        Ok(())
+    }
+}
+
+fn no_leader(why: &str) -> CatalogueError {
+    CatalogueError::NoLeader { why: why.to_owned() }
+}
+
+impl Catalogue for RaftCatalogue {
+    fn identity(&self) -> Identity {
+        self.node.core.identity()
+    }
+
+    fn commit(&self, request: Request) -> Result<Reply, CatalogueError> {
+        let request = request.encode();
+        if request.len() > REQUEST_BYTES_MAX {
+            return Err(CatalogueError::Refused(Refusal::TooLong {
+                what: "a command",
+                size: request.len(),
+                limit: REQUEST_BYTES_MAX,
+            }));
+        }
+        let ticket = Uuid::new_v4();
+        Ok(self.block_on(self.node.submit(Proposal { ticket, request }))??)
+    }
+
+    fn view(&self, f: &mut dyn FnMut(&State)) {
+        self.node.core.read(f);
+    }
+
+    fn catch_up(&self) -> Result<(), CatalogueError> {
+        self.block_on(self.node.catch_up())
+    }
+}

@@ -1,0 +1,112 @@
+//! What an operator is shown of consensus on one node.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openraft::ServerState;
+
+use super::node::RaftNode;
+use super::raft_types::Member;
+use super::timing::Timing;
+
+/// The part that a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It takes commands.
+    Leader,
+    /// It votes, and follows.
+    Follower,
+    /// It stands for election.
+    Candidate,
+    /// It follows, and does not vote.
+    Learner,
+    /// Consensus has ended here.
+    Ended,
+}
+
+/// A member, as this node knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberStatus {
+    /// Its name and address.
+    pub member: Member,
+    /// Says that it votes.
+    pub votes: bool,
+    /// The newest entry that it is known to have. Only a leader knows.
+    pub matched: Option<u64>,
+}
+
+/// Consensus, as this node sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsensusStatus {
+    /// This node.
+    pub node: u64,
+    /// Its part.
+    pub role: Role,
+    /// The leader that it knows.
+    pub leader: Option<u64>,
+    /// The term.
+    pub term: u64,
+    /// All members, by their numbers.
+    pub members: BTreeMap<u64, MemberStatus>,
+    /// The newest entry of its log.
+    pub last: Option<u64>,
+    /// The newest entry that its state has.
+    pub applied: Option<u64>,
+    /// The newest entry that was cut off its log.
+    pub purged: Option<u64>,
+    /// Entries in its log, and their bytes.
+    pub log: (u64, u64),
+    /// The time since a leader was heard, or since a majority answered this one.
+    pub unheard: Duration,
+    /// The time of an append, and the times that follow from it.
+    pub timing: Timing,
+}
+
+impl ConsensusStatus {
+    pub(crate) fn of(node: &RaftNode) -> Self {
+        let metrics = node.metrics();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let matched = |id: &u64| {
+            metrics
+                .replication
+                .as_ref()?
+                .get(id)
+                .copied()?
+                .map(|log_id| log_id.index)
+        };
+        let members = membership.nodes().map(|(id, member)| {
+            let status = MemberStatus {
+                member: member.clone(),
+                votes: voters.contains(id),
+                matched: matched(id),
+            };
+            (*id, status)
+        });
+        let log = *node.core.log().borrow();
+        Self {
+            node: node.id,
+            role: role(metrics.state, metrics.running_state.is_ok()),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            members: members.collect(),
+            last: metrics.last_log_index,
+            applied: metrics.last_applied.map(|id| id.index),
+            purged: metrics.purged.map(|id| id.index),
+            log: (log.entries, log.bytes),
+            unheard: node.unheard(),
+            timing: node.timing,
+        }
+    }
+}
+
+fn role(state: ServerState, runs: bool) -> Role {
+    match state {
+        _ if !runs => Role::Ended,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Ended,
+    }
+}

@@ -1,0 +1,142 @@
+//! The life of a cluster: how it begins, grows, hands over and shrinks.
+
+use std::collections::BTreeSet;
+
+use gophership_catalogue::job::JobId;
+use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
+use gophership_vault_replication::consensus::membership::MembershipError;
+use gophership_vault_replication::consensus::status::Role;
+use gophership_vault_replication::consensus::testkit::{Cluster, eventually, member};
+
+use crate::faults::{set, value};
+
+#[test]
+fn a_cluster_begins_once_and_keeps_what_its_first_node_knew() {
+    let cluster = Cluster::of_one();
+    let node = cluster.node(1);
+    node.initialize(member(1)).unwrap();
+    let status = node.status();
+    assert_eq!((status.role, status.term), (Role::Leader, 1));
+    assert!(status.purged.is_some(), "the log begins behind a snapshot");
+    assert_eq!(cluster.catalogue(1).read(|s| s.counts().nodes), 1);
+}
+
+#[test]
+fn who_joins_has_what_is_in_no_log() {
+    let mut cluster = Cluster::of_one();
+    set(&cluster.catalogue(1), "k", "1");
+    cluster.join(2);
+    let joined = cluster.catalogue(2);
+    joined.catch_up().unwrap();
+    assert_eq!(
+        joined.read(|s| s.counts().nodes),
+        1,
+        "the node that was on record before the cluster began"
+    );
+    assert_eq!(value(&joined, "k").as_deref(), Some("1"));
+    assert_eq!(cluster.node(2).status().role, Role::Learner);
+}
+
+#[test]
+fn only_one_three_or_five_vote_and_never_without_the_leader() {
+    let mut cluster = Cluster::of_one();
+    cluster.join(2);
+    cluster.join(3);
+    let leader = cluster.node(1);
+    let voters = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<_>>();
+    for (ids, expected) in [
+        (voters(&[1, 2]), "2 nodes cannot vote: one, three or five do"),
+        (voters(&[]), "0 nodes cannot vote: one, three or five do"),
+        (
+            voters(&[2]),
+            "node 1 leads, and would vote no more: let it hand over first",
+        ),
+        (voters(&[1, 2, 9]), "node 9 is no member of the cluster"),
+    ] {
+        assert_eq!(leader.set_voters(&ids).unwrap_err().to_string(), expected);
+    }
+    leader.set_voters(&voters(&[1, 2, 3])).unwrap();
+    let refused = leader.remove_learner(3).unwrap_err();
+    assert!(matches!(refused, MembershipError::Votes { node: 3 }), "{refused}");
+    let refused = cluster.node(2).add_learner(4, member(4)).unwrap_err();
+    assert!(
+        matches!(refused, MembershipError::NotLeader { leader: Some(1) }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_cluster_of_five_becomes_one_of_three_and_its_learners_go() {
+    let mut cluster = Cluster::of(5);
+    set(&cluster.catalogue(4), "k", "1");
+    cluster.lead(1);
+    let leader = cluster.node(1);
+    leader.set_voters(&BTreeSet::from([1, 2, 3])).unwrap();
+    leader.remove_learner(5).unwrap();
+    leader.remove_learner(5).unwrap();
+    let members = leader.status().members;
+    let votes: Vec<_> = members.iter().map(|(id, m)| (*id, m.votes)).collect();
+    assert_eq!(votes, [(1, true), (2, true), (3, true), (4, false)]);
+    cluster.kill(5);
+    set(&cluster.catalogue(4), "k", "2");
+    assert_eq!(value(&cluster.catalogue(4), "k").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_leader_that_hands_over_leaves_no_gap_and_loses_nothing() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.leader();
+    for n in 0..20 {
+        set(&cluster.catalogue(leader), "k", &n.to_string());
+    }
+    cluster.node(leader).hand_over().unwrap();
+    cluster.kill(leader);
+    let rest: BTreeSet<u32> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    let next = cluster.leader_among(&rest);
+    let catalogue = cluster.catalogue(next);
+    assert_eq!(value(&catalogue, "k").as_deref(), Some("19"));
+    set(&catalogue, "k", "20");
+}
+
+#[test]
+fn a_voter_that_starts_again_or_was_cut_off_deposes_nobody() {
+    let mut cluster = Cluster::of(3);
+    cluster.lead(1);
+    let term = cluster.node(1).status().term;
+    cluster.kill(3);
+    cluster.start(3).unwrap();
+    cluster.network.set_isolated(2, true);
+    let patience = cluster.node(2).status().timing.election_max * 4;
+    eventually("the time after which a voter misses its leader", || {
+        (cluster.node(2).status().unheard > patience).then_some(())
+    });
+    assert_eq!(
+        cluster.node(2).status().term,
+        term,
+        "a voter that is cut off begins no term"
+    );
+    cluster.network.set_isolated(2, false);
+    set(&cluster.catalogue(1), "k", "1");
+    eventually("the return of the voter", || {
+        (value(&cluster.catalogue(2), "k").as_deref() == Some("1")).then_some(())
+    });
+    let status = cluster.node(1).status();
+    assert_eq!((status.role, status.term), (Role::Leader, term));
+}
+
+#[test]
+fn a_command_that_is_refused_says_why_through_a_follower() {
+    let cluster = Cluster::of(3);
+    cluster.lead(2);
+    let cancel = Command::CancelJob {
+        job: JobId::FIRST,
+        at_ns: 1,
+    };
+    for node in 1..=3 {
+        let refused = cluster.catalogue(node).submit(Actor::Node, cancel.clone()).unwrap_err();
+        assert!(
+            matches!(refused, CatalogueError::Refused(Refusal::UnknownJob { .. })),
+            "{refused}"
+        );
+    }
+}
