@@ -1,6 +1,6 @@
 //! The remedies by which errors are told apart.
 
-/// What a caller can do about an error.
+/// The remedy that a caller has for an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
     /// Passing: say it again later.

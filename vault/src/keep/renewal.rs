@@ -22,7 +22,7 @@ use crate::read::slot::Slot;
 use crate::recover::{list_left, recover_all};
 use crate::start::{RecoveryEnd, join, spawn};
 
-/// How far the vault is from a fenced epoch to the next.
+/// The state of a vault between a fenced epoch and the next.
 pub(super) struct Renewal {
     /// The epoch is fenced, and a new one is not granted yet.
     wanted: bool,

@@ -1,4 +1,4 @@
-//! What of a log lies behind a position. Sums over chunks of segments are kept, so that the debt of a reader that is far
+//! Debt: the part of a log that lies behind a position. Sums over chunks of segments are kept, so that the debt of a reader that is far
 //! behind costs a step for each chunk and not for each segment.
 //!
 //! **Invariant** I1: the sum of a chunk is that of its slots, at every change.
@@ -12,7 +12,7 @@ use crate::read::slot::Slot;
 /// Indexes that have one sum.
 const CHUNK: u32 = 256;
 
-/// What of a shard lies behind a position: a reader's debt.
+/// The entries of a shard that lie behind a position: a reader's debt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Debt {
     /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it holds: no debt means that nothing is owed.
@@ -40,7 +40,7 @@ impl Debt {
     }
 }
 
-/// What is owed of a sealed segment whose first `before` entries are done, up to entry `upto`.
+/// The debt of a sealed segment whose first `before` entries are done, up to entry `upto`.
 fn of_sealed(record: &SealRecord, before: u32, upto: u32) -> Debt {
     let stats = &record.stats;
     let last = stats.last_lsn.map_or(0, |l| l.number().get());
@@ -56,7 +56,7 @@ fn scaled(bytes: u64, part: u64, whole: u64) -> u64 {
     (u128::from(bytes) * u128::from(part) / u128::from(whole.max(1))) as u64
 }
 
-/// What is owed of a slot; `None` where that changes while the slot does not.
+/// The debt of a slot; `None` where that changes while the slot does not.
 fn of_slot(slot: &Slot, before: u32, upto: u32) -> Option<Debt> {
     Some(match slot {
         Slot::Sealed(record)
@@ -72,7 +72,7 @@ fn of_slot(slot: &Slot, before: u32, upto: u32) -> Option<Debt> {
     })
 }
 
-/// What is owed of a slot behind `done` and not behind `until`.
+/// The debt of a slot behind `done` and not behind `until`.
 fn of_part(index: SegmentIndex, slot: &Slot, done: Option<Lsn>, until: Lsn) -> Debt {
     let number_in = |lsn: Lsn| (lsn.index() == index).then(|| lsn.number().get());
     let before = done.and_then(number_in).unwrap_or(0);
@@ -91,7 +91,7 @@ fn of_part(index: SegmentIndex, slot: &Slot, done: Option<Lsn>, until: Lsn) -> D
 
 #[derive(Default)]
 struct Chunk {
-    /// What is owed of its slots whole, but for the live ones.
+    /// The debt of its slots, whole, but for the live ones.
     debt: Debt,
     live: u32,
     slots: u32,
@@ -125,7 +125,7 @@ impl DebtSums {
         }
     }
 
-    /// What of `log` lies behind `done` and not behind `until`; `slots` are all there are.
+    /// The debt of `log` behind `done` and not behind `until`; `slots` are all there are.
     pub(crate) fn debt(&self, slots: &BTreeMap<SegmentId, Slot>, log: LogId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();

@@ -343,7 +343,7 @@ impl Holdings {
             .collect()
     }
 
-    /// What of a log lies behind `done` and not behind `until`.
+    /// The debt of a log behind `done` and not behind `until`.
     pub(crate) fn debt(&self, log: LogId, done: Option<Lsn>, until: Lsn) -> Debt {
         let slots = self.lock();
         slots.debts.debt(&slots.by_id, log, done, until)

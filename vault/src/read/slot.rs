@@ -1,4 +1,4 @@
-//! What is known of one segment that this node holds.
+//! The state of one segment that this node holds.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the sealer of a vault is told of segments: by their cutters, by those who hold copies, and by the end of the vault.
+//! The queue of a vault's sealer: what is told of segments by their cutters, by those who hold copies, and by the end of the vault.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::segment::writer::FinishedSegment;
 use crate::wal::file::WalFile;
 use crate::wal::map::MapWriter;
 
-/// What the sealer is told.
+/// News of a segment, or of the end, for the sealer.
 pub(crate) enum SealRequest {
     /// A segment of this shard is cut to its end.
     Cut(ShardId, Box<CutSegment>),
