@@ -65,10 +65,7 @@ fn fill(data: &Path, segments: u32, held: bool) -> anyhow::Result<()> {
         },
         Command::KeepClock {
             node,
-            mark: ClockMark {
-                now_ns,
-                credit_ns: 0,
-            },
+            mark: ClockMark { now_ns, credit_ns: 0 },
         },
         exporter("level"),
         Command::CommitCursors {
@@ -169,7 +166,10 @@ impl Running {
             .with_context(|| format!("cannot start {}", node.display()))?;
         let running = Self { child, admin };
         let begun = Instant::now();
-        while !running.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        while !running
+            .get("/readyz")
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        {
             if begun.elapsed() > READY_WITHIN {
                 bail!("the node was never ready");
             }
@@ -243,7 +243,12 @@ fn measure(running: &Running) -> anyhow::Result<()> {
             anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer:.100}");
         }
         let spent = sum(running.cpu_ns()?) - before;
-        row(&format!("  GET {path}"), spent as f64 / 1e3 / f64::from(LOOKS), "us CPU", None);
+        row(
+            &format!("  GET {path}"),
+            spent as f64 / 1e3 / f64::from(LOOKS),
+            "us CPU",
+            None,
+        );
     }
     Ok(())
 }
