@@ -1,11 +1,11 @@
-//! Costs of the vault beside those of the plain operation under it, in one run on one machine: append beside memcpy,
-//! commit beside fdatasync, seal, scan, and the scaling of appends over threads; and the costs of sensing and zones.
-//! Prints a table whose figures are for comparison with each other.
+//! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside fdatasync, seal, scan, and how appends
+//! scale over threads; what sensing and zones cost; and what a node costs at rest. Prints a table; figures are for comparing with each other.
 
 mod append;
 mod commit;
 mod pivot;
 mod read;
+mod rest;
 mod table;
 mod vault;
 mod zones;
@@ -42,7 +42,16 @@ enum What {
     Pivot,
     /// Nanoseconds to sense at an operation, to decide, and to merge all readings
     Zones,
-    /// All of these
+    /// CPU time of a node that holds many segments and has nothing to do
+    Rest {
+        /// The node's binary
+        #[arg(long, default_value = "target/release/gophership")]
+        node: PathBuf,
+        /// Sealed segments that it holds
+        #[arg(long, default_value_t = 100_000)]
+        segments: u32,
+    },
+    /// All of it, but for the node at rest
     All,
 }
 
@@ -55,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         What::Read => read::run(&cli.dir),
         What::Scaling { threads } => append::scaling(&cli.dir, threads),
         What::Pivot => pivot::run(&cli.dir),
+        What::Rest { node, segments } => rest::run(&cli.dir, &node, segments),
         What::Zones => {
             zones::run();
             Ok(())

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::command::{Command, Outcome, Reply};
 use crate::dropped::DroppedRange;
 use crate::limits::{
-    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX,
+    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX, UNLINKED_MAX,
 };
 use crate::node::{Boot, NodeRecord, NodeState};
 use crate::refusal::Refusal;
@@ -90,6 +90,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
+        Command::ConfigureExporters { names } => export::configure_exporters(state, names),
     }
 }
 
@@ -377,15 +378,8 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
 fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
     let kept = state.clock(seal.id.node);
     let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
-    let of_shard = state.segments_of(seal.id.node, seal.id.shard);
-    let sealed = of_shard.filter_map(|segment| match segment {
-        SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
-        SegmentRecord::Open { .. }
-        | SegmentRecord::Recovering { .. }
-        | SegmentRecord::Trimmed { .. }
-        | SegmentRecord::Lost { .. } => None,
-    });
-    seal.sealed_ns.min(latest).max(sealed.max().unwrap_or(0))
+    let newest = state.newest_seal_ns(seal.id.node, seal.id.shard);
+    seal.sealed_ns.min(latest).max(newest.unwrap_or(0))
 }
 
 fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
@@ -414,8 +408,10 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
             });
         }
         (TrimReason::Empty, _) => shard.trimmed_empty += 1,
-        (TrimReason::Retention, _) => {
-            export::not_held(state, id)?;
+        (TrimReason::Retention, segment) => {
+            if let Some(SegmentRecord::Sealed(seal)) = segment {
+                export::released(state, seal)?;
+            }
             shard.trimmed_retention += 1;
         }
         (TrimReason::Dropped, _) => shard.trimmed_dropped += 1,
@@ -442,6 +438,7 @@ fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
 }
 
 fn unlinked(state: &State, segments: &[SegmentId]) -> Decision {
+    within("a command's list of removed segments", segments.len(), UNLINKED_MAX)?;
     let mut changes = Vec::new();
     for id in segments {
         if let Rule::To(_) = rule_for(state, *id, Step::Unlinked)? {

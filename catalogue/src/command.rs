@@ -100,7 +100,7 @@ pub enum Command {
     },
     /// Records that no file of these trimmed segments is on disk any more.
     Unlinked {
-        /// The segments.
+        /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
         segments: Vec<SegmentId>,
     },
     /// Records a node's vault clock. One that is behind the recorded one changes nothing.
@@ -170,8 +170,13 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Removes the record, the cursors and the dead letters of an exporter that is no longer configured. Whatever ran
-    /// for it must have ended.
+    /// Says which exporters are configured; others are so no more. Those that are on no record are known by their name
+    /// alone until they begin, and everything is held for them.
+    ConfigureExporters {
+        /// The names of all of them.
+        names: Vec<String>,
+    },
+    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for it must have ended.
     ForgetExporter {
         /// The exporter's name.
         exporter: String,
@@ -241,11 +246,12 @@ pub enum Kind {
     DropDeadLetters = 21,
     SealRecovered = 22,
     ReplicaAdded = 23,
+    ConfigureExporters = 24,
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 23] = [
+    /// Every kind there is.
+    pub const ALL: [Self; 24] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -269,6 +275,7 @@ impl Kind {
         Self::DropDeadLetters,
         Self::SealRecovered,
         Self::ReplicaAdded,
+        Self::ConfigureExporters,
     ];
 
     /// The kind of a stored number.
@@ -302,6 +309,7 @@ impl Kind {
             Self::DropDeadLetters => "drop_dead_letters",
             Self::SealRecovered => "seal_recovered",
             Self::ReplicaAdded => "replica_added",
+            Self::ConfigureExporters => "configure_exporters",
         }
     }
 }
@@ -333,6 +341,7 @@ impl Command {
             Self::DropDeadLetters { .. } => Kind::DropDeadLetters,
             Self::SealRecovered { .. } => Kind::SealRecovered,
             Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
+            Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
         }
     }
 }

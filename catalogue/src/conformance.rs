@@ -32,8 +32,8 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, cursor, entry, epoch, exporter, letter, lsn, node, open, open_record, register, seal_record,
-    segment, up, uuid,
+    bytes, command, configure, cursor, entry, epoch, exporter, letter, lsn, node, open, open_record, register,
+    seal_record, segment, up, uuid,
 };
 
 /// Makes the catalogues that the suite runs over.
@@ -178,6 +178,8 @@ fn one_of_each_kind() -> Vec<Command> {
             shards: vec![(ShardId::new(0), None)],
             at_ns: 12,
         },
+        configure(&["a", "b"]),
+        configure(&["b"]),
         Command::ForgetExporter {
             exporter: "a".to_owned(),
         },
@@ -220,8 +222,16 @@ fn a_command_that_is_submitted_again_has_the_effect_of_once(fixture: &mut dyn Fi
 
 fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
     let mut catalogue = fixture.create();
-    let id = segment(1, 0, 1);
-    for command in [up(1, 1), open(id, 1), exporter("a")] {
+    let (id, sealed) = (segment(1, 0, 1), segment(1, 0, 5));
+    let seal = seal_record(sealed, 1, 2);
+    for command in [
+        up(1, 1),
+        open(id, 1),
+        open(sealed, 1),
+        Command::Seal { seal },
+        exporter("a"),
+        configure(&["a"]),
+    ] {
         catalogue.submit(Actor::Node, command).unwrap();
     }
     let before = state_of(&catalogue);
@@ -230,12 +240,17 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
         up(9, 1),
         open(segment(1, 0, 2), 2),
         Command::Trim { id, why },
+        Command::Trim { id: sealed, why },
         Command::Unlinked { segments: vec![id] },
         Command::CancelJob {
             job: crate::job::JobId::FIRST,
             at_ns: 1,
         },
         exporter(""),
+        configure(&["b", ""]),
+        Command::ForgetExporter {
+            exporter: "a".to_owned(),
+        },
         Command::AddDeadLetters {
             letters: vec![letter("a", id, 1), letter("a", segment(1, 0, 7), 1)],
         },

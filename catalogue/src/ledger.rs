@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use gophership_vault::Disposition;
-use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::now_unix_nano;
+use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::catalogue::Catalogue;
@@ -24,12 +25,16 @@ impl CatalogueLedger {
 
     fn submit(&self, name: &'static str, id: Option<SegmentId>, command: Command) -> Result<(), LedgerError> {
         let answer = self.0.submit(Actor::Vault, command);
-        answer.map(|_done| ()).map_err(|e| LedgerError {
-            command: name,
-            id,
-            why: e.to_string(),
-            disposition: of_the_vault(&e),
-        })
+        answer.map(|_done| ()).map_err(|error| refused(name, id, &error))
+    }
+}
+
+fn refused(command: &'static str, id: Option<SegmentId>, error: &CatalogueError) -> LedgerError {
+    LedgerError {
+        command,
+        id,
+        why: error.to_string(),
+        disposition: of_the_vault(error),
     }
 }
 
@@ -80,6 +85,11 @@ impl Ledger for CatalogueLedger {
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
         self.submit("trim", Some(id), Command::Trim { id, why })
+    }
+
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError> {
+        let granted = self.0.node_up(Uuid::new_v4(), Some(seen));
+        granted.map_err(|error| refused("node up", None, &error))
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {

@@ -32,7 +32,7 @@ pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 
-/// Limit of exporters on record.
+/// Exporters on record; and exporters that are configured, on record or not.
 pub const EXPORTERS_MAX: usize = 64;
 
 /// Limit of bytes of an exporter's name.
@@ -56,7 +56,13 @@ pub const DROPPED_RANGES_MAX: usize = 64;
 /// Limit of bytes of the answer that made an entry a dead letter.
 pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;
 
-/// Limit of bytes of a stored row.
+/// Trimmed segments of one command that says that nothing of them is on disk any more.
+pub const UNLINKED_MAX: usize = gophership_vault::limits::UNLINKED_MAX;
+
+/// Bytes of a command's stored form.
+pub const COMMAND_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a stored row.
 pub const ROW_BYTES_MAX: usize = 512 << 10;
 
 /// Memory that redb may use for pages.
@@ -70,4 +76,9 @@ pub const COMPACT_RATIO: u64 = 8;
 
 const _: () = assert!(JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_MAX * 38 + 128 < ROW_BYTES_MAX);
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
+const _: () = assert!(UNLINKED_MAX * 10 + 512 < COMMAND_BYTES_MAX);
+const _: () = assert!(COMMIT_CURSORS_MAX * (EXPORTER_NAME_BYTES_MAX + 22) + 512 < COMMAND_BYTES_MAX);
+const _: () =
+    assert!(DEAD_LETTERS_MAX * (EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 44) + 512 < COMMAND_BYTES_MAX);
+const _: () = assert!(JOB_POSITIONS_MAX * 38 + 512 < COMMAND_BYTES_MAX);
 const _: () = assert!(EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 64 < ROW_BYTES_MAX);

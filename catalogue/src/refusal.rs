@@ -175,7 +175,25 @@ pub enum Refusal {
         /// The exporter.
         exporter: String,
     },
-    /// The text is no name for an exporter.
+    /// An exporter that is configured would begin anew, and so is not forgotten.
+    #[error("exporter {exporter:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
+    ExporterConfigured {
+        /// The exporter.
+        exporter: String,
+    },
+    /// A segment that an exporter still has to send is trimmed as a released one.
+    #[error(
+        "segment {id} is not released: exporter {exporter:?} has not got {entries} of its entries yet; they go when it has, or when it is forgotten"
+    )]
+    Owed {
+        /// The segment.
+        id: SegmentId,
+        /// An exporter that has not got all of it.
+        exporter: String,
+        /// The number of entries that it has not got.
+        entries: u64,
+    },
+    /// It is no name for an exporter.
     #[error("{exporter:?} cannot name an exporter: a name is not empty and has no control character")]
     BadExporterName {
         /// The text.
@@ -255,6 +273,8 @@ impl Refusal {
             | Self::JobDiffers { .. }
             | Self::TooManySettings { .. }
             | Self::UnknownExporter { .. }
+            | Self::ExporterConfigured { .. }
+            | Self::Owed { .. }
             | Self::BadExporterName { .. }
             | Self::TooManyExporters { .. }
             | Self::NeverOpened { .. }

@@ -49,6 +49,7 @@ const KIND_CURSOR: u8 = 8;
 const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
+const KIND_CONFIGURED: u8 = 12;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -109,6 +110,8 @@ pub fn row_of(change: &Change) -> Row {
         Change::SettingGone(name) => (key(KIND_SETTING).bytes(name.as_bytes()), None),
         Change::Exporter(name, record) => (export::exporter_key(name), Some(export::write_exporter(record))),
         Change::ExporterGone(name) => (export::exporter_key(name), None),
+        Change::Configured(name) => (export::configured_key(name), Some(value())),
+        Change::ConfiguredNoMore(name) => (export::configured_key(name), None),
         Change::Cursor(name, shard, done) => (export::cursor_key(name, *shard), Some(export::write_cursor(*done))),
         Change::CursorGone(name, shard) => (export::cursor_key(name, *shard), None),
         Change::DeadLetter(letter) => (
@@ -179,6 +182,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         ),
         KIND_DROPPED => Change::Dropped(read_dropped(&mut k, &mut v)?),
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
+        KIND_CONFIGURED => Change::Configured(k.name()?),
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         found => return Err(k.unknown("kind", found)),

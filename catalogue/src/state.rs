@@ -1,17 +1,12 @@
 //! The state of the catalogue, and the application of decided changes.
 //!
-//! **Owns**: the tables.
-//!
-//! **Invariants**:
-//! - I1: a shard's `next_index` is above every index it ever had and never goes back.
-//! - I2: an index below it that is not in the table is gone, so that the size of the state follows from the segments
-//!   that are kept, and not from those that ever were.
-//! - I3: equal histories give equal rows, byte for byte.
-//!
-//! **Not here**: the decision on a command (`apply.rs`), queries about exporters (`state/export.rs`), the bytes of a
-//! row (`row.rs`).
+//! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
+//! it that is not in the table is gone, so that the state is as large as what is kept and not as what ever was. I3: equal histories
+//! give equal rows, byte for byte.
+//! I4: what is derived of the segments (`state/tally.rs`) is what a walk over them gives.
+//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
@@ -22,7 +17,10 @@ use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
 use crate::segment::{SegmentRecord, SegmentState};
 
+use self::tally::Tally;
+
 mod export;
+mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +98,11 @@ pub enum Change {
     Exporter(String, ExporterRecord),
     /// Removes an exporter's record.
     ExporterGone(String),
-    /// Sets an exporter's cursor in a shard.
+    /// An exporter of this name is configured.
+    Configured(String),
+    /// No exporter of this name is configured any more.
+    ConfiguredNoMore(String),
+    /// An exporter has come this far in a shard.
     Cursor(String, (NodeId, ShardId), Lsn),
     /// Removes an exporter's cursor in a shard, so that it begins anew.
     CursorGone(String, (NodeId, ShardId)),
@@ -146,12 +148,16 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
+    /// What is counted of them.
+    tally: Tally,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
-    /// Cursors by exporter; an exporter without any is not in the map.
+    /// The names of the exporters that are configured, on record or not yet.
+    pub(crate) configured: BTreeSet<String>,
+    /// By exporter; one that has none is not in it.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
     /// Dead letters by exporter; an exporter without any is not in the map.
     pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
@@ -168,11 +174,13 @@ impl Default for State {
             nodes: BTreeMap::new(),
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
+            tally: Tally::default(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
             exporters: BTreeMap::new(),
+            configured: BTreeSet::new(),
             cursors: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
         }
@@ -257,29 +265,25 @@ impl State {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// Counts of records.
+    /// The newest seal of a shard, of segments that are not trimmed; nanoseconds since the Unix epoch.
+    pub fn newest_seal_ns(&self, node: NodeId, shard: ShardId) -> Option<u64> {
+        self.tally.newest_seal_ns(node, shard)
+    }
+
+    /// How many there are of what. It costs the same however many segments there are.
     pub fn counts(&self) -> Counts {
         let mut c = Counts {
             nodes: self.nodes.len() as u64,
+            open: self.tally.open,
+            recovering: self.tally.recovering(),
+            sealed: self.tally.sealed,
+            lost: self.tally.lost,
+            sealed_entries: self.tally.entries,
+            sealed_records: self.tally.records,
+            sealed_stored_bytes: self.tally.stored_bytes,
+            oldest_recovering_ns: self.tally.oldest_recovering_ns(),
             ..Counts::default()
         };
-        for record in self.segments.values() {
-            match record {
-                SegmentRecord::Open { .. } => c.open += 1,
-                SegmentRecord::Recovering { since_ns, .. } => {
-                    c.recovering += 1;
-                    c.oldest_recovering_ns = Some(c.oldest_recovering_ns.map_or(*since_ns, |o| o.min(*since_ns)));
-                }
-                SegmentRecord::Sealed(seal) => {
-                    c.sealed += 1;
-                    c.sealed_entries += seal.stats.entries;
-                    c.sealed_records += seal.stats.records;
-                    c.sealed_stored_bytes += seal.stats.stored_bytes;
-                }
-                SegmentRecord::Trimmed { .. } => {}
-                SegmentRecord::Lost { .. } => c.lost += 1,
-            }
-        }
         c.trimmed = self
             .shards
             .values()
@@ -296,8 +300,17 @@ impl State {
             Change::Counters(counters) => self.counters = counters,
             Change::Node(node) => drop(self.nodes.insert(node.id, node)),
             Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
-            Change::Segment(segment) => drop(self.segments.insert(segment.id(), segment)),
-            Change::SegmentGone(id) => drop(self.segments.remove(&id)),
+            Change::Segment(segment) => {
+                if let Some(before) = self.segments.insert(segment.id(), segment) {
+                    self.tally.remove(&before);
+                }
+                self.tally.add(&segment);
+            }
+            Change::SegmentGone(id) => {
+                if let Some(before) = self.segments.remove(&id) {
+                    self.tally.remove(&before);
+                }
+            }
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
@@ -307,6 +320,8 @@ impl State {
             Change::SettingGone(key) => drop(self.settings.remove(&key)),
             Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
             Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
+            Change::Configured(name) => drop(self.configured.insert(name)),
+            Change::ConfiguredNoMore(name) => drop(self.configured.remove(&name)),
             Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
             Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
             Change::DeadLetter(letter) => {
@@ -327,5 +342,6 @@ impl State {
             .chain(self.export_changes())
             .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
             .chain(self.dropped.values().copied().map(Change::Dropped))
+            .chain(self.configured.iter().cloned().map(Change::Configured))
     }
 }

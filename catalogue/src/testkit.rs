@@ -105,6 +105,12 @@ pub fn exporter(name: &str) -> Command {
     }
 }
 
+pub fn configure(names: &[&str]) -> Command {
+    Command::ConfigureExporters {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
 pub fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCursor {
     ExportCursor {
         exporter: name.to_owned(),
@@ -183,6 +189,7 @@ fn export_command() -> impl Strategy<Value = Command> {
             exporter, paused, at_ns
         }),
         1 => name().prop_map(|exporter| Command::ForgetExporter { exporter }),
+        1 => prop::sample::subsequence(vec!["a", "ab", "b"], 0..3).prop_map(|names| configure(&names)),
         6 => (1..4u32, prop::collection::vec(cursor, 0..4)).prop_map(|(n, cursors)| Command::CommitCursors {
             node: node(n), cursors
         }),

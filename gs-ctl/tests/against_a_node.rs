@@ -49,7 +49,7 @@ impl Node {
         let exporters = Exporters::start(ExportParts {
             configs: Vec::new(),
             vault: vault.clone(),
-            cursors: Cursors::new(Arc::clone(&catalogue), Vec::new()),
+            cursors: Cursors::new(Arc::clone(&catalogue)),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,

@@ -86,12 +86,16 @@ impl Reloader {
         let keys = config::changed_keys(&self.running, &config).join(", ");
         let exporters = Arc::clone(&self.exporters);
         match spawn_blocking(move || exporters.reload(config.export)).await {
-            Ok(done) => tracing::info!(
+            Ok(Ok(done)) => tracing::info!(
                 added = done.added.join(", "),
                 changed = done.changed.join(", "),
                 removed = done.removed.join(", "),
                 "config.reload.done"
             ),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "config.reload.refused: nothing is changed");
+                return;
+            }
             Err(error) => tracing::error!(%error, "config.reload.panicked"),
         }
         if !keys.is_empty() {

@@ -6,25 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::disposition::Disposition;
 use crate::ids::SegmentId;
 use crate::ledger::LedgerError;
-
-/// The remedy that a caller has for an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Disposition {
-    /// The fault is temporary: repeat the operation later.
-    Retry,
-    /// Something is full: repeat the operation when there is room.
-    Overloaded,
-    /// The request is invalid: it will never succeed.
-    Invalid,
-    /// Stored bytes are not as they were written.
-    Corrupt,
-    /// A newer boot of the node took over: stop, or take a new epoch.
-    Fenced,
-    /// The process must end.
-    Fatal,
-}
 
 /// An operation of the vault failed.
 #[derive(Debug, Error)]
@@ -249,7 +233,10 @@ pub enum AppendError {
     /// The disk is at its limit.
     #[error("the disk is at its limit")]
     DiskFull,
-    /// A sync failed; nothing more is accepted.
+    /// A newer epoch of the node has fenced this one; the vault is taking an epoch of its own.
+    #[error("the epoch of the vault is fenced")]
+    Fenced,
+    /// A sync failed; nothing is taken any more.
     #[error("the WAL has failed")]
     Failed,
     /// The payload does not fit into a WAL file.
@@ -261,7 +248,7 @@ impl AppendError {
     /// The remedy for the caller.
     pub fn disposition(self) -> Disposition {
         match self {
-            Self::NoSpare => Disposition::Retry,
+            Self::NoSpare | Self::Fenced => Disposition::Retry,
             Self::DiskFull => Disposition::Overloaded,
             Self::Failed => Disposition::Fatal,
             Self::TooLarge => Disposition::Invalid,

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 use crate::ids::{Epoch, FileUuid, Lsn, SegmentId, SegmentIndex, ShardId};
 use crate::replicas::{NodeSet, ReplicaSet};
 use crate::time::TimeRange;
@@ -192,6 +192,13 @@ pub trait Ledger: Send + Sync {
     ///
     /// The command is refused, or its answer is unknown; it must be repeated.
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError>;
+
+    /// Grants this node a new epoch, above `seen` and above every one before. It is asked for where a command found the
+    /// epoch of the vault fenced.
+    ///
+    /// # Errors
+    /// Refused, or the answer is unknown: an epoch that was granted unheard is never used.
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError>;
 
     /// Records that an operator gives a segment up.
     ///

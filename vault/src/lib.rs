@@ -20,6 +20,7 @@
 
 mod copies;
 mod data_dir;
+mod disposition;
 pub mod entry;
 mod error;
 mod file_io;
@@ -54,16 +55,17 @@ pub use copies::promise::RecoveryNumber;
 pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
 pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
 pub use data_dir::{DataDir, Identity};
-pub use error::{AppendError, AppendFault, Disposition, FrameFault, OpenError, VaultError};
+pub use disposition::Disposition;
+pub use error::{AppendError, AppendFault, FrameFault, OpenError, VaultError};
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};
 pub use options::VaultOptions;
 pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
+pub use read::debt::Debt;
 pub use read::dump;
 pub use read::frames::{FrameReader, OwnedFrame};
 pub use read::quarantine::Quarantined;
-pub use readers::Debt;
 pub use recover::{Conflict, Durable, Entries, HeldRange, HeldReport, Run, SegmentEnd, segment_end};
 pub use recover::{Inventory, take_inventory};
 pub use replicas::{NodeSet, ReplicaSet};

@@ -18,7 +18,8 @@ pub const TENANTS_MAX: usize = 40;
 pub const INDEX_GAP_MAX: u32 = 1 << 20;
 /// Limit of bytes of a tenant's name.
 pub const TENANT_NAME_MAX: usize = 91;
-/// Limit of WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
+/// WAL files that wait for a shard's cutter or sync, those that are handed out and the one in use included; no more are
+/// made until one is done.
 pub const ROLLED_FILES_MAX: usize = 64;
 /// Payload bytes appended before the cutter is woken.
 pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;
@@ -42,6 +43,8 @@ pub const CLOCK_CREDIT_OF_RETENTION: u64 = 8;
 pub const CLOCK_CREDIT_EARNED: u64 = 8;
 /// Bytes that a start needs beside WAL files and segments: for the catalogue and its folders.
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
+/// Trimmed segments of which the ledger is told at once that nothing of them is on disk any more.
+pub const UNLINKED_MAX: usize = 10_000;
 /// The share of the disk limit, in percent, that copies of dead letters may take.
 pub const KEPT_ENTRIES_PERCENT: u64 = 5;
 /// The share of the disk limit, in percent, from which released segments are trimmed before their retention is over.

@@ -15,7 +15,7 @@ use crate::keep::disk_tier::DiskTier;
 use crate::keep::housekeeper::Housekeeper;
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::Sealer;
-use crate::keep::unlink::ToUnlink;
+use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger};
 use crate::limits::KEPT_ENTRIES_PERCENT;
@@ -27,7 +27,7 @@ use crate::seam::ShardSeam;
 use crate::start::{RecoveryEnd, Start, check, spawn};
 use crate::time::now_unix_nano;
 use crate::vault::{Inner, Vault};
-use crate::wal::file::WalPlan;
+use crate::wal::file::{EpochNow, WalPlan};
 use crate::wal::watermark::Watermark;
 use crate::wal::writer::ShardWriter;
 
@@ -89,7 +89,8 @@ impl Vault {
             housekeeper: Mutex::new(Some(housekeeper)),
             threads: Mutex::new(threads),
         };
-        inner.start_keeping(Sealer::new(parts, kept, seal_requests), end)?;
+        let stopping = Arc::clone(&inner.stopping);
+        inner.start_keeping(Sealer::new(parts, kept, seal_requests, stopping), end)?;
         inner.start_recovery(left, known)?;
         Ok((Self { inner: Arc::new(inner) }, writers))
     }
@@ -149,7 +150,7 @@ fn keep_parts(
         node: node_id,
         plan: WalPlan {
             cluster_id,
-            epoch,
+            epoch: Arc::new(EpochNow::new(epoch)),
             size: options.segment_size,
         },
         spares_wanted: options.spares,

@@ -3,22 +3,12 @@
 use std::sync::Arc;
 
 use crate::error::VaultError;
-use crate::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
+use crate::ids::{LogId, Lsn, NodeId, ShardId};
 use crate::keep::disk_tier::DiskTier;
 use crate::read::cursor::{CursorParts, ShardCursor, StoredEntry};
-use crate::read::holdings::Slot;
+use crate::read::debt::Debt;
 use crate::time::TimeRange;
 use crate::vault::Vault;
-
-/// The part of a shard behind a position: a reader's debt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Debt {
-    /// Number of entries. A segment that is being recovered or cannot be read now counts as one, until its number is
-    /// known: no debt means that nothing is owed.
-    pub entries: u64,
-    /// Payload bytes of these entries; for a segment that is half read they are estimated.
-    pub bytes: u64,
-}
 
 impl Vault {
     /// Every shard that holds entries, those of earlier boots too.
@@ -80,42 +70,7 @@ impl Vault {
 
     /// The debt in `shard` behind `done`, and not behind `until`.
     pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
-        let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
-        let mut debt = Debt::default();
-        for (index, slot) in self.inner.parts.holdings.from(self.own_log(shard), from) {
-            if index > until.index() {
-                break;
-            }
-            let upto = if index == until.index() {
-                until.number().get()
-            } else {
-                u32::MAX
-            };
-            let before = done.filter(|d| d.index() == index).map_or(0, |d| d.number().get());
-            let (last, entries, bytes) = match slot {
-                Slot::Sealed(record)
-                | Slot::Unreadable {
-                    sealed: Some(record), ..
-                } => (
-                    record.stats.last_lsn.map_or(0, |l| l.number().get()),
-                    record.stats.entries,
-                    record.stats.payload_bytes,
-                ),
-                Slot::Live(wal) => {
-                    let last = wal.last_number(until);
-                    (last, u64::from(last), wal.payload_bytes(last))
-                }
-                Slot::Recovering | Slot::Unreadable { sealed: None, .. } => {
-                    debt.entries += 1;
-                    continue;
-                }
-                Slot::Lost => continue,
-            };
-            let left = u64::from(last.min(upto).saturating_sub(before)).min(entries);
-            debt.entries += left;
-            debt.bytes += (u128::from(bytes) * u128::from(left) / u128::from(entries.max(1))) as u64;
-        }
-        debt
+        self.inner.parts.holdings.debt(self.own_log(shard), done, until)
     }
 
     /// Keeps a copy of an entry that outlives its segment. Returns false where there is no room for it, or the disk is

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::ids::{LogId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
-use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
+use crate::read::slot::Slot;
 use crate::segment::block::BlockRow;
 use crate::segment::footer::Hole;
 use crate::segment::header::SegmentHeader;

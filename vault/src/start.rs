@@ -13,7 +13,6 @@ use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{LogId, SegmentId, ShardId};
 use crate::keep::parts::KeepParts;
-use crate::keep::sealer::SealRequest;
 use crate::keep::spares::{KeptShard, SegmentCopies, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
@@ -22,6 +21,7 @@ use crate::read::holdings::Holdings;
 use crate::recover::segment_files;
 use crate::seam::ShardSeam;
 use crate::segment::cutter::Cutter;
+use crate::segment::seal_queue::SealRequest;
 use crate::wal::file::{Fill, SpareWal, wal_dir};
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -195,7 +195,7 @@ impl Start<'_> {
             spares: spares_in,
             next_index: next_index(index),
             handed: VecDeque::new(),
-            cut: None,
+            cut_files: 0,
             copies: BTreeMap::from([(index, SegmentCopies::of(replicas))]),
             to_seal: VecDeque::new(),
             reusable: Vec::new(),

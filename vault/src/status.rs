@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::ids::{Lsn, ShardId};
+use crate::ids::{Lsn, SegmentIndex, ShardId};
 use crate::keep::disk_tier::{DiskTier, DiskUse};
 use crate::vault::Vault;
 use crate::wal::shard::ShardShared;
@@ -14,6 +14,8 @@ use crate::wal::sync_stats::SyncStats;
 pub struct ShardStatus {
     /// The shard.
     pub shard: ShardId,
+    /// The segment that takes entries.
+    pub segment: SegmentIndex,
     /// The last entry appended.
     pub written: Option<Lsn>,
     /// The last entry synced on this node.
@@ -124,6 +126,7 @@ impl Vault {
 fn shard_status(shard: &Arc<ShardShared>, syncs: &Arc<SyncStats>) -> ShardStatus {
     ShardStatus {
         shard: shard.id,
+        segment: shard.current(),
         written: shard.written(),
         durable: shard.watermark.durable(),
         acked: shard.watermark.acked(),

@@ -1,6 +1,7 @@
 //! A node's segments on disk, and the threads that maintain them.
 //!
-//! **Owns**: the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery.
+//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per
+//! shard; what earlier epochs left is recovered behind it. I2: an epoch never appends to a file of an earlier one.
 //!
 //! **Invariants**:
 //! - I1: ingest waits only for one fresh WAL file per shard; files that earlier boots left are recovered behind it.
@@ -18,7 +19,7 @@ use std::time::Duration;
 use crate::data_dir::{DataDir, Identity};
 use crate::ids::Epoch;
 use crate::keep::parts::KeepParts;
-use crate::keep::sealer::SealRequest;
+use crate::segment::seal_queue::SealRequest;
 use crate::start::join;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
@@ -74,9 +75,9 @@ impl Vault {
         self.inner.data.identity()
     }
 
-    /// The boot that writes it.
+    /// The epoch in which it writes.
     pub fn epoch(&self) -> Epoch {
-        self.inner.parts.plan.epoch
+        self.inner.parts.plan.epoch.get()
     }
 
     /// The vault's own time, by which segments are sealed, kept and expired; nanoseconds since the Unix epoch. Whatever

@@ -64,6 +64,10 @@ impl Ledger for Silent {
         self.pass().unlinked(segments)
     }
 
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError> {
+        self.pass().new_epoch(seen)
+    }
+
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
         self.pass().mark_lost(id)
     }

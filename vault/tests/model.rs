@@ -1,11 +1,10 @@
-//! The vault against a model: after any sequence of appends, closes, crashes and reopenings, with a file operation
-//! failing at any place (feature `failpoints`) or the catalogue refusing, everything that was acknowledged is there, in
-//! order and bit-identical, and nothing but what was appended.
+//! The vault against a model: whatever is appended, closed, crashed and reopened, with a file operation failing at any place (feature `failpoints`) or
+//! the catalogue refusing or fencing it, everything that was acknowledged is there, in order and bit-identical, and nothing else than what was appended.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -39,8 +38,9 @@ enum Op {
     WaitAcked,
     Tick,
     Arm(Fault),
-    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is
-    /// given.
+    /// Another boot takes over: the vault finds out sooner or later, and takes an epoch of its own.
+    Fence,
+    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is given.
     Reopen {
         clean: bool,
         fault: Option<Fault>,
@@ -80,6 +80,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::WaitAcked),
         2 => Just(Op::Tick),
         2 => fault().prop_map(Op::Arm),
+        1 => Just(Op::Fence),
         3 => (any::<bool>(), prop::option::weighted(0.3, fault())).prop_map(|(clean, fault)| Op::Reopen { clean, fault }),
     ]
 }
@@ -92,6 +93,8 @@ struct Run {
     appended: BTreeMap<Lsn, Vec<u8>>,
     /// Entries that must be there.
     kept: BTreeMap<Lsn, Vec<u8>>,
+    /// What was refused after it was appended, since its epoch was fenced: the watermark says nothing of it.
+    refused: BTreeSet<Lsn>,
     made: u64,
 }
 
@@ -111,6 +114,7 @@ impl Run {
             vault: None,
             appended: BTreeMap::new(),
             kept: BTreeMap::new(),
+            refused: BTreeSet::new(),
             made: 0,
         };
         run.open();
@@ -134,11 +138,13 @@ impl Run {
             Op::Append(len) => self.append(*len),
             Op::WaitAcked => self.wait_acked(),
             Op::Tick => {
+                self.renew();
                 if let Some((_, writer)) = &mut self.vault {
                     writer.must_tick();
                 }
             }
             Op::Arm(fault) => self.arm(fault),
+            Op::Fence => drop(self.ledger.next_epoch()),
             Op::Reopen { clean, fault } => {
                 self.end(*clean);
                 disarm();
@@ -164,11 +170,12 @@ impl Run {
     }
 
     fn append(&mut self, len: usize) {
-        let Some((vault, writer)) = &mut self.vault else { return };
         self.made += 1;
         let payload = payload(self.made, len);
         let patience = Instant::now() + Duration::from_millis(40);
         loop {
+            self.renew();
+            let Some((vault, writer)) = &mut self.vault else { return };
             match writer.must_append(&meta(self.made), payload.len(), std::iter::once(&payload[..])) {
                 Ok(lsn) => {
                     assert!(
@@ -178,10 +185,12 @@ impl Run {
                     self.appended.insert(lsn, payload);
                     return;
                 }
-                Err(AppendError::NoSpare | AppendError::DiskFull) if Instant::now() < patience => {
+                Err(AppendError::NoSpare | AppendError::DiskFull | AppendError::Fenced)
+                    if Instant::now() < patience =>
+                {
                     std::thread::sleep(Duration::from_millis(1))
                 }
-                Err(AppendError::NoSpare | AppendError::DiskFull) => return,
+                Err(AppendError::NoSpare | AppendError::DiskFull | AppendError::Fenced) => return,
                 Err(AppendError::Failed) => {
                     let why = vault.failure().expect("a failed append has its reason");
                     assert!(!why.contains("panicked"), "{why}");
@@ -203,8 +212,34 @@ impl Run {
         let Some((_, writer)) = &self.vault else { return };
         let mark = writer.watermark();
         wait("an ack or a failure", || {
-            mark.failed() || mark.acked() >= writer.last_written()
+            mark.failed() || mark.fenced().is_some() || mark.acked() >= writer.last_written()
         });
+    }
+
+    /// Goes on in a new epoch where the vault's is fenced, once everybody is answered.
+    fn renew(&mut self) {
+        let Some((_, writer)) = &self.vault else { return };
+        let mark = writer.watermark();
+        if mark.fenced().is_none() {
+            return;
+        }
+        self.keep_up_to(mark.acked());
+        let kept = &self.kept;
+        self.refused
+            .extend(self.appended.keys().filter(|lsn| !kept.contains_key(lsn)));
+        if let Some((_, writer)) = &mut self.vault {
+            writer.must_renew();
+        }
+    }
+
+    /// What was acknowledged must be there from now on.
+    fn keep_up_to(&mut self, acked: Option<Lsn>) {
+        let refused = &self.refused;
+        let acked = self
+            .appended
+            .iter()
+            .filter(|(lsn, _)| Some(**lsn) <= acked && !refused.contains(lsn));
+        self.kept.extend(acked.map(|(lsn, p)| (*lsn, p.clone())));
     }
 
     fn end(&mut self, clean: bool) {
@@ -215,18 +250,13 @@ impl Run {
         let (acked, written) = (mark.acked(), writer.last_written());
         if clean {
             vault.close(vec![writer]);
-            assert!(mark.failed() || mark.acked() >= written, "a clean end syncs everything");
+            let may_lack = mark.failed() || mark.fenced().is_some();
+            assert!(may_lack || mark.acked() >= written, "a clean end syncs everything");
         } else {
             drop(vault);
             drop(writer);
         }
-        let acked = acked.max(mark.acked());
-        self.kept.extend(
-            self.appended
-                .iter()
-                .filter(|(lsn, _)| Some(**lsn) <= acked)
-                .map(|(lsn, p)| (*lsn, p.clone())),
-        );
+        self.keep_up_to(acked.max(mark.acked()));
     }
 
     /// Checks the vault, with nothing failing any more.
@@ -253,6 +283,7 @@ impl Run {
         // An entry that is there now is sealed, and stays. One that is not there is void, and must not come back.
         self.appended = there.clone();
         self.kept = there;
+        self.refused.clear();
     }
 }
 

@@ -1,13 +1,12 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
-//! **Invariants**:
-//! - I1: an exporter that is not on record has neither cursors nor dead letters.
-//! - I2: a cursor goes back by a seek only.
-//! - I3: a trimmed segment has no dead letter, except those whose entry was copied.
+//! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a seek only. I3: a
+//! segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed as released was released.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
+use gophership_vault::ledger::SealRecord;
 
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
@@ -29,14 +28,20 @@ fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal>
         })
 }
 
-/// The record of an exporter that is not on record yet.
-fn new_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Result<ExporterRecord, Refusal> {
+/// Refuses what cannot name an exporter.
+fn nameable(exporter: &str) -> Result<(), Refusal> {
     within("an exporter's name", exporter.len(), EXPORTER_NAME_BYTES_MAX)?;
     if exporter.is_empty() || exporter.contains(char::is_control) {
         return Err(Refusal::BadExporterName {
             exporter: exporter.to_owned(),
         });
     }
+    Ok(())
+}
+
+/// The record of an exporter that is not known yet.
+fn new_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Result<ExporterRecord, Refusal> {
+    nameable(exporter)?;
     if state.exporters.len() >= EXPORTERS_MAX {
         return Err(Refusal::TooManyExporters { limit: EXPORTERS_MAX });
     }
@@ -61,8 +66,23 @@ pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u
     Ok((Reply::Done, vec![Change::Exporter(exporter.to_owned(), record)]))
 }
 
+pub(super) fn configure_exporters(state: &State, names: &[String]) -> Decision {
+    within("the list of configured exporters", names.len(), EXPORTERS_MAX)?;
+    names.iter().try_for_each(|name| nameable(name))?;
+    let now: BTreeSet<&String> = names.iter().collect();
+    let before: BTreeSet<&String> = state.configured.iter().collect();
+    let gone = before
+        .difference(&now)
+        .map(|name| Change::ConfiguredNoMore((*name).clone()));
+    let new = now.difference(&before).map(|name| Change::Configured((*name).clone()));
+    Ok((Reply::Done, gone.chain(new).collect()))
+}
+
 pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
     let name = || exporter.to_owned();
+    if state.is_configured(exporter) {
+        return Err(Refusal::ExporterConfigured { exporter: name() });
+    }
     let record = state.exporter(exporter).map(|_| Change::ExporterGone(name()));
     let cursors = state
         .cursors(exporter)
@@ -210,12 +230,19 @@ pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryI
     Ok((Reply::Done, known.into_iter().map(gone).collect()))
 }
 
-/// Refuses to trim a segment whose retention is over while dead letters hold it.
-pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
-    match state.dead_letters_in(id).filter(|letter| letter.holds()).count() as u64 {
-        0 => Ok(()),
-        letters => Err(Refusal::Held { id, letters }),
+/// Refuses a segment that is not released, and says for whom it is held.
+pub(super) fn released(state: &State, segment: &SealRecord) -> Result<(), Refusal> {
+    if state.is_released(segment) {
+        return Ok(());
     }
+    let id = segment.id;
+    let owed = |name| (state.owed(name, segment), name);
+    if let Some((entries, exporter)) = state.holders().map(owed).find(|(entries, _)| *entries > 0) {
+        let exporter = exporter.to_owned();
+        return Err(Refusal::Owed { id, exporter, entries });
+    }
+    let letters = state.dead_letters_in(id).filter(|letter| letter.holds()).count() as u64;
+    Err(Refusal::Held { id, letters })
 }
 
 /// Removals of the dead letters that go with their segment.

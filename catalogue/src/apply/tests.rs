@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobId, JobPosition, JobResult};
-use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
+use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX};
 use crate::segment::SegmentState;
+use crate::state::Counts;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
 use uuid::Uuid;
 
@@ -425,6 +426,9 @@ fn what_is_too_long_or_too_many_is_refused() {
         },
         set(long(SETTING_KEY_BYTES_MAX + 1), String::new()),
         set("k".to_owned(), long(SETTING_VALUE_BYTES_MAX + 1)),
+        Command::Unlinked {
+            segments: vec![segment(1, 0, 1); UNLINKED_MAX + 1],
+        },
     ] {
         assert!(
             matches!(apply(&mut state, &command), Err(Refusal::TooLong { .. })),
@@ -552,7 +556,52 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
     }
 }
 
-/// Checks the properties of cursors and dead letters that hold after every command.
+/// The counts of a state as a walk over its segments gives them.
+fn counted(state: &State) -> Counts {
+    let mut counts = Counts {
+        open: 0,
+        recovering: 0,
+        sealed: 0,
+        lost: 0,
+        sealed_entries: 0,
+        sealed_records: 0,
+        sealed_stored_bytes: 0,
+        oldest_recovering_ns: None,
+        ..state.counts()
+    };
+    for segment in state.segments() {
+        match segment {
+            SegmentRecord::Open { .. } => counts.open += 1,
+            SegmentRecord::Recovering { since_ns, .. } => {
+                counts.recovering += 1;
+                let oldest = counts.oldest_recovering_ns.unwrap_or(u64::MAX);
+                counts.oldest_recovering_ns = Some(oldest.min(*since_ns));
+            }
+            SegmentRecord::Sealed(seal) => {
+                counts.sealed += 1;
+                counts.sealed_entries += seal.stats.entries;
+                counts.sealed_records += seal.stats.records;
+                counts.sealed_stored_bytes += seal.stats.stored_bytes;
+            }
+            SegmentRecord::Lost { .. } => counts.lost += 1,
+            SegmentRecord::Trimmed { .. } => {}
+        }
+    }
+    for ((node, shard), _) in state.shards() {
+        let newest = state.newest_seal_ns(node, shard);
+        let of_shard = state.segments_of(node, shard).filter_map(|segment| match segment {
+            SegmentRecord::Sealed(seal) => Some(seal.sealed_ns),
+            SegmentRecord::Open { .. }
+            | SegmentRecord::Recovering { .. }
+            | SegmentRecord::Trimmed { .. }
+            | SegmentRecord::Lost { .. } => None,
+        });
+        assert_eq!(newest, of_shard.max(), "{node}/{shard}");
+    }
+    counts
+}
+
+/// What every command must leave true of cursors and dead letters.
 fn export_invariants(before: &State, command: &Command, after: &State) -> Result<(), TestCaseError> {
     let sought = matches!(command, Command::SeekExporter { .. } | Command::ForgetExporter { .. });
     for (name, old) in before.exporters() {
@@ -572,13 +621,32 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
             "{letter:?} lies in no segment"
         );
     }
+    for (name, _) in before.exporters() {
+        let stays = after.exporter(name).is_some() || !before.configured.contains(name);
+        prop_assert!(stays, "{name} was configured");
+    }
     if let Command::Trim {
         id,
         why: TrimReason::Retention,
     } = command
     {
-        let trimmed = before.segment(*id).is_some() && after.segment(*id).is_none();
-        prop_assert!(!trimmed || !before.is_held(*id), "{id} was held");
+        trimmed_as_released(before, *id, after)?;
+    }
+    Ok(())
+}
+
+/// What was trimmed as released was needed by nobody.
+fn trimmed_as_released(before: &State, id: SegmentId, after: &State) -> Result<(), TestCaseError> {
+    let Some(SegmentRecord::Sealed(seal)) = before.segment(id) else {
+        return Ok(());
+    };
+    if after.segment_state(id) != SegmentState::Trimmed {
+        return Ok(());
+    }
+    prop_assert!(!before.is_held(id), "{id} was held");
+    for name in before.exporters.keys().chain(&before.configured) {
+        let done = before.cursor(name, id.node, id.shard);
+        prop_assert!(done >= seal.stats.last_lsn, "{name} has not got all of {id}");
     }
     Ok(())
 }
@@ -620,6 +688,7 @@ proptest! {
             }
 
             export_invariants(&before, command, &state)?;
+            prop_assert_eq!(state.counts(), counted(&state));
 
             // An index is opened once, and an index that is gone is never used again.
             let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;

@@ -146,6 +146,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         }
         Command::AddDeadLetters { letters } => w.list(letters, parts::write_letter),
         Command::DropDeadLetters { exporter, letters } => w.text(exporter).list(letters, parts::write_entry),
+        Command::ConfigureExporters { names } => w.list(names, |w, name| w.text(name)),
     }
 }
 

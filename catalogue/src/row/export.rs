@@ -2,8 +2,8 @@
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
-use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
-use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
+use super::{DEAD_LETTER_VERSION, KIND_CONFIGURED, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
+use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
 use crate::wire::{Reader, WireError, Writer};
 
@@ -19,6 +19,10 @@ fn named(kind: u8, exporter: &str) -> Writer {
 
 pub(super) fn exporter_key(name: &str) -> Writer {
     named(KIND_EXPORTER, name)
+}
+
+pub(super) fn configured_key(name: &str) -> Writer {
+    named(KIND_CONFIGURED, name)
 }
 
 pub(super) fn cursor_key(exporter: &str, (node, shard): (NodeId, ShardId)) -> Writer {

@@ -84,10 +84,28 @@ impl State {
         self.dead_letters_in(id).any(DeadLetter::holds)
     }
 
-    /// The exporters that hold entries they have not sent: all that are on record, until they are forgotten. One that
-    /// is no longer configured may come back.
+    /// Says that the configuration has an exporter of this name.
+    pub fn is_configured(&self, exporter: &str) -> bool {
+        self.configured.contains(exporter)
+    }
+
+    /// The exporters that are on record and configured no more.
+    pub fn not_configured(&self) -> impl Iterator<Item = &str> {
+        let names = self.exporters.keys().map(String::as_str);
+        names.filter(|name| !self.is_configured(name))
+    }
+
+    /// The exporters that hold what they have not got: all that are configured, and all that are on record until they
+    /// are forgotten. One that is configured no more may come back.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
-        self.exporters.keys().map(String::as_str)
+        let configured = self.configured.iter().map(String::as_str);
+        configured.chain(self.not_configured())
+    }
+
+    /// Up to where every holder is done with a shard; `None` where one is at its beginning.
+    pub fn done_up_to(&self, node: NodeId, shard: ShardId) -> Option<Lsn> {
+        let done = self.holders().map(|name| self.cursor(name, node, shard));
+        done.min().unwrap_or(Some(Lsn::LAST))
     }
 
     /// The number of a segment's entries that lie behind the last one that is done for an exporter.

@@ -112,7 +112,7 @@ impl TestNode {
         let exporters = Exporters::start(ExportParts {
             configs,
             vault: self.vault.clone(),
-            cursors: Cursors::new(Arc::clone(&self.catalogue), Vec::new()),
+            cursors: Cursors::new(Arc::clone(&self.catalogue)),
             throttle: Throttle::new(Arc::clone(&zone)),
             zone: Arc::clone(&zone),
             memory: 0,

@@ -1,19 +1,16 @@
-//! Keeps the cursors of all exporters on record, and derives from the record which segments no exporter needs any more.
+//! Keeps the cursors of all exporters on record, and asks there what no exporter needs any more.
 //!
-//! **Invariants**:
-//! - I1: a segment is released only when the catalogue says so, and nothing is released while an exporter of the
-//!   configuration is not on record yet.
-//! - I2: an entry that an exporter had delivered when its segment was dropped never counts as lost for it.
-//!
-//! **Not here**: the exporters on record that hold a segment (`State::is_released`).
+//! **Invariants.** I1: a segment is released only when the catalogue says so. I2: what an exporter had delivered when a
+//! segment was dropped never counts as lost for it.
+//! **Not here**: which exporters hold a segment (`State::is_released`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
 use gophership_vault::Readers;
-use gophership_vault::ids::ShardId;
+use gophership_vault::ids::{LogId, Lsn, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::status::{CursorPosition, Status, add};
@@ -21,8 +18,6 @@ use super::status::{CursorPosition, Status, add};
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<dyn Catalogue>,
-    /// Exporters of the configuration that are not on record, or not for certain: every segment is held for them.
-    unrecorded: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }
 
@@ -34,15 +29,10 @@ struct Running {
 }
 
 impl Cursors {
-    /// The cursors of the configured exporters, none of which runs yet, and of those that are on record.
-    pub fn new(catalogue: Arc<dyn Catalogue>, configured: Vec<String>) -> Arc<Self> {
-        let unrecorded = catalogue.read(|state| {
-            let is_new = |name: &String| state.exporter(name).is_none();
-            configured.into_iter().filter(is_new).collect()
-        });
+    /// The cursors of the exporters of a catalogue, none of which runs yet.
+    pub fn new(catalogue: Arc<dyn Catalogue>) -> Arc<Self> {
         Arc::new(Self {
             catalogue,
-            unrecorded: Mutex::new(unrecorded),
             running: Mutex::default(),
         })
     }
@@ -56,21 +46,7 @@ impl Cursors {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unrecorded(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds every segment for an exporter that is about to be put on record.
-    pub(super) fn hold(&self, name: &str) {
-        self.unrecorded().insert(name.to_owned());
-    }
-
-    /// Holds segments for an exporter by its record from now on.
-    pub(super) fn on_record(&self, name: &str) {
-        self.unrecorded().remove(name);
-    }
-
-    /// Removes an exporter that no longer runs. The cursor that was committed last is the one on record.
+    /// An exporter does not run any more. What was kept of it last is what is on record.
     pub(super) fn remove(&self, name: &str) {
         self.running().exporters.retain(|(known, _)| known != name);
     }
@@ -125,14 +101,15 @@ impl Cursors {
 
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
-        // This is read first: every segment was held for an exporter until it came on record.
-        let waits = !self.unrecorded().is_empty();
-        self.catalogue.read(|state| state.is_released(segment)) && (!waits || segment.stats.entries == 0)
+        self.catalogue.read(|state| state.is_released(segment))
+    }
+
+    fn are_done_up_to(&self, log: LogId) -> Option<Lsn> {
+        self.catalogue.read(|state| state.done_up_to(log.node, log.shard))
     }
 
     fn are_none(&self) -> bool {
-        let waits = !self.unrecorded().is_empty();
-        !waits && self.catalogue.read(|state| state.holders().next().is_none())
+        self.catalogue.read(|state| state.holders().next().is_none())
     }
 
     fn keep_positions(&self) {
@@ -144,11 +121,9 @@ impl Readers for Cursors {
     fn lose(&self, segment: &SealRecord) -> u64 {
         let running = self.running();
         let status = |name: &String| running.exporters.iter().find(|(known, _)| known == name);
-        let mut holders = self.unrecorded().clone();
         let owed = self.catalogue.read(|state| {
-            holders.extend(state.holders().map(str::to_owned));
-            let owed = |name: String| (state.owed(&name, segment), name);
-            holders.into_iter().map(owed).collect::<Vec<_>>()
+            let owed = |name: &str| (state.owed(name, segment), name.to_owned());
+            state.holders().map(owed).collect::<Vec<_>>()
         });
         let mut most = 0;
         for (entries, name) in &owed {

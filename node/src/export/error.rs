@@ -55,10 +55,7 @@ pub enum ExportError {
         /// Payload bytes of those entries.
         bytes: u64,
     },
-    /// A configured exporter cannot be forgotten.
-    #[error("exporter {0:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
-    Configured(String),
-    /// Forgetting it would lose entries.
+    /// Forgetting it would lose something.
     #[error(
         "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say --accept-loss",
         lost.debt_entries, lost.debt_bytes, lost.dead_letters

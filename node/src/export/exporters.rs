@@ -19,7 +19,7 @@ use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::control::Control;
+use super::configure::configure;
 use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;
@@ -69,7 +69,7 @@ pub struct Exporters {
     pub(super) shards: BTreeSet<ShardId>,
     /// The live rings of each shard's worker.
     pub(super) rings: BTreeMap<ShardId, Rings>,
-    /// The exporters of the configuration. Locked while a new configuration is taken into use.
+    /// What the configuration says, with which a new one is compared. Held while that is taken into use.
     pub(super) configured: Mutex<Vec<Export>>,
     pub(super) running: Mutex<Vec<Arc<Running>>>,
     pub(super) stopped: AtomicBool,
@@ -91,6 +91,7 @@ impl Exporters {
     /// The error of the first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
+        configure(catalogue.as_ref(), &parts.configs)?;
         let shards: BTreeSet<ShardId> = parts
             .vault
             .shards()
@@ -128,7 +129,7 @@ impl Exporters {
                 },
             )?;
         }
-        exporters.name_those_not_configured(&parts.configs);
+        exporters.name_those_not_configured();
         exporters.name_those_paused();
         Ok(Arc::new(exporters))
     }
@@ -279,24 +280,23 @@ impl Exporters {
     /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks.
     ///
     /// # Errors
-    ///
-    /// It is configured, no exporter had this name, it has a debt or dead letters and `accept_loss` is not set, or the
-    /// catalogue refused the command.
+    /// None had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it, as where it is configured.
     pub fn forget(&self, name: &str, accept_loss: bool, by: &str) -> Result<Forgotten, ExportError> {
-        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
-        if configured.iter().any(|configured| configured.name == name) {
-            return Err(ExportError::Configured(name.to_owned()));
+        let (configured, known, letters) = self.catalogue.read(|state| {
+            let known = state.exporter(name).is_some();
+            (state.is_configured(name), known, state.dead_letter_count(name) as u64)
+        });
+        if !known && !configured {
+            return Err(ExportError::Unknown(name.to_owned()));
         }
-        let letters = self
-            .catalogue
-            .read(|state| state.exporter(name).map(|_| state.dead_letter_count(name)));
         let debt = self.recorded_debt(name);
         let lost = Forgotten {
             debt_entries: debt.entries,
             debt_bytes: debt.bytes,
-            dead_letters: letters.ok_or_else(|| ExportError::Unknown(name.to_owned()))? as u64,
+            dead_letters: letters,
         };
-        if lost.debt_entries + lost.dead_letters > 0 && !accept_loss {
+        // Of one that is configured nothing is lost: the catalogue refuses that.
+        if lost.debt_entries + lost.dead_letters > 0 && !accept_loss && !configured {
             return Err(ExportError::ForgetLoses {
                 name: name.to_owned(),
                 lost,

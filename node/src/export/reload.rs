@@ -1,11 +1,10 @@
 //! Exporters that come, change and go: at the start of a node, and while it runs.
 //!
-//! **Invariants**:
-//! - I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at the cursor
-//!   that the old one left.
-//! - I2: segments are held for a new exporter before it is on record, and for a removed one until it is forgotten.
+//! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
+//! the cursor that the old one left. I2: the catalogue has every exporter as configured before it is started, and until
+//! it has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
-use super::control::Control;
+use super::configure::configure;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running, generation_of, open_sink};
@@ -60,8 +59,13 @@ impl Exporters {
 
     /// Takes a new list of exporters into use. It blocks: exporters that go or change end first, and their requests in
     /// flight get their answer before.
-    pub fn reload(&self, configs: Vec<Export>) -> Reloaded {
+    ///
+    /// # Errors
+    /// The catalogue does not take the names: nothing is changed.
+    pub fn reload(&self, configs: Vec<Export>) -> Result<Reloaded, CatalogueError> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that go are configured until they have ended.
+        configure(self.catalogue.as_ref(), configured.iter().chain(&configs))?;
         let old = std::mem::replace(&mut *configured, configs.clone());
         let is_in = |list: &[Export], name: &str| list.iter().any(|e| e.name == name);
         let names = |list: &[Export], wanted: &dyn Fn(&Export) -> bool| -> Vec<String> {
@@ -73,14 +77,18 @@ impl Exporters {
             removed: names(&old, &|e| !is_in(&configs, &e.name)),
         };
         self.end(&[&reloaded.changed[..], &reloaded.removed].concat());
+        if let Err(error) = configure(self.catalogue.as_ref(), &configs) {
+            // Those that went cannot be forgotten before the next time.
+            tracing::warn!(%error, "export.configure.failed");
+        }
         for config in configs.iter().filter(|config| !old.contains(config)) {
             if let Err(error) = self.start_one(config, configs.len()) {
                 // The exporter is configured, so segments are held for it.
                 tracing::error!(exporter = config.name, %error, "export.start.failed");
             }
         }
-        self.name_those_not_configured(&configs);
-        reloaded
+        self.name_those_not_configured();
+        Ok(reloaded)
     }
 
     /// Ends exporters, and commits their cursors.
@@ -109,10 +117,9 @@ impl Exporters {
     /// Starts an exporter, one of `of`.
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
-        self.cursors.hold(name);
-        let control = match self.register(config) {
+        let orders = match self.register(config) {
             Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
-                // Segments are nevertheless held for it: it is configured and has no cursor.
+                // Segments are held for it all the same: it is configured.
                 tracing::error!(
                     exporter = name,
                     limit,
@@ -122,7 +129,6 @@ impl Exporters {
             }
             registered => registered?,
         };
-        self.cursors.on_record(name);
         let node = self.vault.identity().node_id;
         let positions: BTreeMap<_, _> = self
             .shards
@@ -233,12 +239,12 @@ impl Exporters {
         }
     }
 
-    /// Logs the exporters that hold segments although they are not configured.
-    pub(super) fn name_those_not_configured(&self, configs: &[Export]) {
-        let known: BTreeSet<String> = self
+    /// Says which exporters hold segments though nobody sends them.
+    pub(super) fn name_those_not_configured(&self) {
+        let names: Vec<String> = self
             .catalogue
-            .read(|state| state.exporters().map(|(name, _)| name.to_owned()).collect());
-        for name in known.iter().filter(|name| configs.iter().all(|c| c.name != **name)) {
+            .read(|state| state.not_configured().map(str::to_owned).collect());
+        for name in &names {
             tracing::warn!(
                 exporter = name,
                 "export.exporter.not_configured: what it has not got is kept for it; if it does not come back, gs-ctl exporter forget NAME"

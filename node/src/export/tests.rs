@@ -52,12 +52,12 @@ pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
     )
 }
 
-/// The cursors of exporters with these names, which do not run.
+/// The cursors of the exporters of a catalogue, none of which runs, once these names are configured.
 fn cursors(catalogue: &Arc<dyn Catalogue>, names: &[&str]) -> Arc<Cursors> {
-    Cursors::new(
-        Arc::clone(catalogue),
-        names.iter().map(|name| (*name).to_owned()).collect(),
-    )
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { names });
+    configured.unwrap();
+    Cursors::new(Arc::clone(catalogue))
 }
 
 pub(super) struct Running {
@@ -68,7 +68,7 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(node: &TestNode, list: &str) -> Self {
-        Self::start_with(node, list, cursors(&node.catalogue, &[]))
+        Self::start_with(node, list, Cursors::new(Arc::clone(&node.catalogue)))
     }
 
     fn start_with(node: &TestNode, list: &str, cursors: Arc<Cursors>) -> Self {
@@ -482,7 +482,10 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
     running.until("a", "the letters", |v| v.dead_letters == 3).await;
     running.until("b", "the letters", |v| v.dead_letters == 3).await;
     let configured = running.exporters.forget("a", true, "a test").unwrap_err();
-    assert!(matches!(configured, ExportError::Configured(_)), "{configured}");
+    assert_eq!(
+        configured.to_string(),
+        "exporter \"a\" is configured: take it out of `export` and send the node SIGHUP, then forget it"
+    );
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "b", ""));
     let loses = running.exporters.forget("a", false, "a test").unwrap_err();
@@ -557,7 +560,7 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
     let exporters = Arc::clone(&running.exporters);
     let reload = |list: String| {
         let exporters = Arc::clone(&exporters);
-        tokio::task::spawn_blocking(move || exporters.reload(configured(&list)))
+        tokio::task::spawn_blocking(move || exporters.reload(configured(&list)).unwrap())
     };
     assert!(readers.are_done(&sealed), "nobody wants it");
     reload(to(&stub, "a", "")).await.unwrap();

@@ -194,6 +194,7 @@ fn refuse(error: AppendError) -> Refusal {
     match error {
         AppendError::NoSpare => Refusal::NoSpare,
         AppendError::DiskFull => Refusal::DiskFull,
+        AppendError::Fenced => Refusal::Fenced,
         AppendError::Failed => Refusal::Failed,
         AppendError::TooLarge => Refusal::TooLarge,
     }

@@ -116,9 +116,9 @@ impl Waiters {
         });
     }
 
-    /// Releases all remaining entries with an error: they will never be durable.
-    pub(super) fn fail(&self) {
-        self.release_while(Err(Refusal::Failed), |_, _| true);
+    /// Releases all that are left with a refusal: they will never be acknowledged.
+    pub(super) fn fail(&self, why: Refusal) {
+        self.release_while(Err(why), |_, _| true);
     }
 
     /// Moves the clock on, and releases with an error the entries that have waited for more than `ticks_max`.

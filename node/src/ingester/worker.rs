@@ -301,7 +301,12 @@ fn release_once(state: &WorkerState) {
         hand_over(state, |each| state.waiters.must_release(acked, each));
     }
     if state.watermark.failed() {
-        state.waiters.fail();
+        state.waiters.fail(Refusal::Failed);
+    }
+    if state.watermark.fenced().is_some() {
+        // Before the writer goes on: the watermark will pass what they wait for.
+        state.waiters.fail(Refusal::Fenced);
+        state.writer.borrow_mut().must_renew();
     }
 }
 

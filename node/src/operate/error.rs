@@ -137,7 +137,6 @@ fn of_export(error: &ExportError) -> Kind {
         ExportError::TimeToCome => Kind::Invalid,
         ExportError::Sink { .. }
         | ExportError::SeekLoses { .. }
-        | ExportError::Configured(_)
         | ExportError::NotConfigured(_)
         | ExportError::ForgetLoses { .. } => Kind::Precondition,
         ExportError::Recovering { .. } => Kind::Unavailable,

@@ -2,7 +2,6 @@
 
 use gophership_catalogue::limits::DEAD_LETTERS_MAX;
 use gophership_proto::control::v1;
-use gophership_vault::SegmentState;
 use gophership_vault::ids::{Lsn, ShardId};
 
 use super::error::OperateError;
@@ -75,14 +74,7 @@ pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::
         let owed = context.vault.debt(shard, done);
         debt.bytes += owed.bytes;
         debt.entries += owed.entries;
-        for (id, state) in context.vault.own_segments() {
-            if id.shard == shard
-                && done.is_none_or(|done| id.index > done.index())
-                && let SegmentState::Sealed(record) = state
-            {
-                debt.deferred_entries += record.stats.deferred;
-            }
-        }
+        debt.deferred_entries += owed.deferred;
     }
     Some(debt)
 }

@@ -1,10 +1,7 @@
 //! The status of the node, put together from the vault, the catalogue and ingest.
 
-use std::collections::HashMap;
-
 use gophership_proto::control::v1;
-use gophership_vault::ids::{SegmentIndex, ShardId};
-use gophership_vault::{DiskTier, SegmentState, ShardStatus, VaultStatus};
+use gophership_vault::{DiskTier, ShardStatus, VaultStatus};
 
 use super::{exporters, zone};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
@@ -33,7 +30,7 @@ pub(crate) fn status(context: &NodeContext) -> v1::StatusReply {
             not_ready_reason,
         }),
         zone: context.zone.zone().label().to_owned(),
-        shards: shards(context, &vault, &ingest),
+        shards: shards(&vault, &ingest),
         disk: Some(disk(&vault, context.on_full)),
         memory: Some(v1::MemoryStatus {
             budget_bytes: ingest.budget_bytes,
@@ -77,29 +74,17 @@ fn histogram(latencies: &Latencies) -> v1::LatencyHistogram {
     }
 }
 
-fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
-    let segments = context.vault.own_segments();
-    let mut open: HashMap<ShardId, SegmentIndex> = HashMap::new();
-    for (id, state) in &segments {
-        if *state == SegmentState::Open {
-            open.entry(id.shard).or_insert(id.index);
-        }
-    }
+fn shards(vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
     let taken = |shard| ingest.shards.iter().find(|s| s.shard == shard);
-    vault
-        .shards
-        .iter()
-        .map(|s| shard(s, open.get(&s.shard), taken(s.shard)))
-        .collect()
+    vault.shards.iter().map(|s| shard(s, taken(s.shard))).collect()
 }
 
-fn shard(shard: &ShardStatus, first_open: Option<&SegmentIndex>, taken: Option<&ShardIngest>) -> v1::ShardStatus {
-    let current = shard.written.map(|lsn| lsn.index()).or(first_open.copied());
+fn shard(shard: &ShardStatus, taken: Option<&ShardIngest>) -> v1::ShardStatus {
     v1::ShardStatus {
         shard: shard.shard.get().into(),
         written_lsn: shard.written.map(lsn_shown),
         durable_lsn: shard.acked.map(lsn_shown),
-        segment_index: current.map_or(0, SegmentIndex::get),
+        segment_index: shard.segment.get(),
         accepted_records: taken.map_or(0, |t| t.records),
         accepted_entries: taken.map_or(0, |t| t.entries),
         accepted_bytes: taken.map_or(0, |t| t.bytes),

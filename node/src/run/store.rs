@@ -9,8 +9,8 @@ use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, 
 use uuid::Uuid;
 
 use crate::config::{self, Config};
-use crate::export::Cursors;
-use crate::ingester::WatermarkNotify;
+use crate::export::{Cursors, configure};
+use crate::ingester::Bell;
 
 /// The opened state on disk.
 pub(super) struct Store {
@@ -47,8 +47,9 @@ fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> any
         .map(|notify| ShardSeam::alone(notify.sender()))
         .collect();
     let ledger = catalogue.ledger();
-    let names = config.export.iter().map(|export| export.name.clone()).collect();
-    let cursors = Cursors::new(Arc::clone(&catalogue), names);
+    // Before the vault releases anything.
+    configure(catalogue.as_ref(), &config.export)?;
+    let cursors = Cursors::new(Arc::clone(&catalogue));
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {
         data_path,

@@ -63,6 +63,7 @@ pub(crate) struct Server {
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
     vault: Vault,
     workers: Vec<Worker>,
     close: watch::Sender<bool>,
@@ -160,6 +161,7 @@ impl Server {
             grpc: grpc_at,
             http: http_at,
             budget,
+            catalogue,
             vault,
             workers,
             close,
@@ -217,7 +219,12 @@ impl Server {
         self.stored().into_iter().map(|(_, payload)| payload).collect()
     }
 
-    /// Tells the workers to end, without waiting.
+    /// Waits until what fenced epochs left is recovered.
+    pub(crate) fn until_recovered(&self) {
+        self.until(|server| server.vault.status().recovering_segments == 0);
+    }
+
+    /// Tells the workers to end, and does not wait.
     pub(crate) fn begin_to_stop(&self) {
         self.close.send_replace(true);
         self.drain.send_replace(true);

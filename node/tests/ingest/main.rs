@@ -9,6 +9,7 @@ mod payloads;
 
 mod budget;
 mod connections;
+mod fence;
 mod grpc;
 mod http;
 mod tls;

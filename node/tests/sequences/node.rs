@@ -10,9 +10,9 @@ use std::{fs, thread};
 use gophership::config::{Environment, Export, load_text};
 use gophership::export::{Cursors, ExportParts, Exporters, LaneState};
 use gophership::machine::Machine;
-use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_somatic::{Throttle, ZoneCell};
-use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{Epoch, Lsn, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{
     BlockSink, DataDir, OnFull, Release, SegmentHeader, ShardSeam, ShardWriter, TailFrame, Vault, VaultOptions,
@@ -137,6 +137,10 @@ impl Ledger for Gated {
         self.submit(|ledger| ledger.unlinked(segments))
     }
 
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError> {
+        self.0.new_epoch(seen)
+    }
+
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
         self.submit(|ledger| ledger.mark_lost(id))
     }
@@ -173,7 +177,10 @@ impl Store {
         let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
-        let cursors = Cursors::new(Arc::clone(&catalogue), vec![EXPORTER.to_owned()]);
+        let names = vec![EXPORTER.to_owned()];
+        let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { names });
+        configured.map_err(|e| e.to_string())?;
+        let cursors = Cursors::new(Arc::clone(&catalogue));
         let options = VaultOptions {
             shards: 1,
             segment_size: 64 * 1024,

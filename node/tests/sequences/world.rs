@@ -237,6 +237,7 @@ impl World {
                 Ok(lsn) => lsn,
                 Err(AppendError::NoSpare | AppendError::DiskFull) => break,
                 Err(AppendError::TooLarge) => continue,
+                Err(AppendError::Fenced) => return Err("nobody fences it".to_owned()),
                 Err(AppendError::Failed) => return Err(format!("the vault has failed: {:?}", mark.failure())),
             };
             for ring in node.exporters.rings(SHARD).must_load().iter() {

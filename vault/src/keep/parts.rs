@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ballast::Ballast;
 use super::disk_tier::DiskTier;
 use super::retention::{OnFull, Release};
-use super::unlink::ToUnlink;
+use super::to_unlink::ToUnlink;
 use super::vault_clock::VaultClock;
 use crate::ids::NodeId;
 use crate::ledger::Ledger;

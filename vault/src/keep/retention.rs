@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::SegmentId;
+use crate::ids::{LogId, Lsn, SegmentId};
 use crate::keep::disk_tier::DiskUse;
 use crate::ledger::{SealRecord, TrimReason};
 use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
@@ -20,7 +20,13 @@ pub trait Readers: Send + Sync {
     /// True where every reader that needed the segment is done with it, according to the record.
     fn are_done(&self, segment: &SealRecord) -> bool;
 
-    /// True where there is no reader now: a segment is then released at the end of its retention.
+    /// Up to where everybody is done with a log, as far as that is on record: no segment of it is released that has an
+    /// entry behind this. `None`: somebody has nothing of it yet. It saves a question about each segment.
+    fn are_done_up_to(&self, _log: LogId) -> Option<Lsn> {
+        Some(Lsn::LAST)
+    }
+
+    /// Whether there is nobody now: a segment is then released at the end of its retention.
     fn are_none(&self) -> bool {
         false
     }
@@ -93,9 +99,9 @@ impl TrimRules<'_> {
         self.disk.bytes_above(DISK_EVICT_PERCENT, 0)
     }
 
-    /// Bytes that segments should give back even though they are not released. The threshold lies below that of
-    /// refusal, so that no client is refused while there is something to drop.
-    fn far_too_much(&self) -> u64 {
+    /// Bytes that segments should give back though nobody released them: ahead of the refusal, so that nobody is refused
+    /// while there is something to drop.
+    pub(crate) fn far_too_much(&self) -> u64 {
         match self.on_full {
             OnFull::DropOldest => {
                 let above = self.disk.bytes_above(DISK_DROP_PERCENT, 0);
@@ -111,7 +117,8 @@ impl TrimRules<'_> {
     }
 }
 
-/// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`].
+/// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`]: the
+/// released ones where none is to be dropped.
 pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
     let is_released = |s: &SealRecord| match rules.release {
         Release::AtRetention => rules.is_over(s),

@@ -9,19 +9,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::parts::KeepParts;
+use super::renewal::Renewal;
 use super::spares::{KeptShard, UsedWal, hand_over, keep_spares, prepare};
 use super::unlink::confirm_gone;
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{NodeId, SegmentId, ShardId};
+use crate::ids::SegmentId;
 use crate::ledger::{LedgerError, SealRecord};
-use crate::read::holdings::Slot;
-use crate::segment::cutter::CutSegment;
+use crate::read::slot::Slot;
+use crate::segment::seal_queue::{CutSegment, SealRequest};
 use crate::segment::{open_path, segment_path};
 
 /// Interval between two turns. A writer that has used up its files waits at most this long until the next file is
@@ -34,30 +36,27 @@ const TRIM_TURN: Duration = Duration::from_secs(1);
 /// Interval at which the clock is kept in the ledger: a crash sets it back by this much at most.
 const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
-/// A request to the sealer.
-pub(crate) enum SealRequest {
-    /// Seal a segment of this shard, which is cut to its end.
-    Cut(ShardId, Box<CutSegment>),
-    /// Count a node as holder: it has all of a segment, synced and verified, with this digest.
-    Holder(SegmentId, NodeId, [u8; 32]),
-    /// Do all outstanding work, and end.
-    Stop,
-}
-
-/// The sealer (see the module).
+/// See the module.
 pub(crate) struct Sealer {
     pub(super) parts: KeepParts,
     pub(super) shards: Vec<KeptShard>,
+    pub(super) renewal: Renewal,
     requests: Receiver<SealRequest>,
     trimmed_at: Option<Instant>,
     clock_kept: Option<Instant>,
 }
 
 impl Sealer {
-    pub(crate) fn new(parts: KeepParts, shards: Vec<KeptShard>, requests: Receiver<SealRequest>) -> Self {
+    pub(crate) fn new(
+        parts: KeepParts,
+        shards: Vec<KeptShard>,
+        requests: Receiver<SealRequest>,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             parts,
             shards,
+            renewal: Renewal::new(stopping),
             requests,
             trimmed_at: None,
             clock_kept: None,
@@ -71,8 +70,11 @@ impl Sealer {
             let stop = match self.requests.recv_timeout(pause) {
                 Ok(SealRequest::Cut(shard, cut)) => {
                     if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == shard) {
-                        kept.cut = Some(cut.segment.header.id.index);
-                        kept.to_seal.push_back(*cut);
+                        kept.cut_files += 1;
+                        // What a fenced epoch left is recovered.
+                        if kept.copies.contains_key(&cut.segment.header.id.index) {
+                            kept.to_seal.push_back(*cut);
+                        }
                     }
                     false
                 }
@@ -87,7 +89,7 @@ impl Sealer {
             };
             self.turn(stop);
             if stop {
-                return;
+                return self.renewal.join();
             }
         }
     }
@@ -99,21 +101,29 @@ impl Sealer {
             let appended = std::mem::replace(&mut kept.seen, kept.shared.written()) != kept.seen;
             busy |= appended || !kept.to_seal.is_empty() || kept.handed.len() < self.parts.spares_wanted;
         }
+        busy |= self.renewal.is_under_way();
         if busy { TURN } else { IDLE_TURN }
     }
 
     fn turn(&mut self, stopping: bool) {
+        if !stopping {
+            self.renew();
+        }
         for i in 0..self.shards.len() {
+            if self.renewal.is_wanted() {
+                // Nothing of this epoch goes on record any more.
+                break;
+            }
             if let Err(error) = self.seal(i) {
                 tracing::warn!(shard = %self.shards[i].shared.id, %error, "segment.seal.failed");
-                self.give_up_after(&error);
+                self.after_failure(&error);
             }
-            if stopping {
-                continue;
-            }
-            if let Err(error) = keep_spares(&self.parts, &mut self.shards[i]) {
+            if !stopping
+                && !self.renewal.is_wanted()
+                && let Err(error) = self.keep_spares(i)
+            {
                 tracing::warn!(shard = %self.shards[i].shared.id, %error, "wal.spare.failed");
-                self.give_up_after(&error);
+                self.after_failure(&error);
             }
         }
         if stopping {
@@ -138,10 +148,19 @@ impl Sealer {
         }
     }
 
-    /// Ends the vault's service after an error that stays: a catalogue that accepts nothing until the process is
-    /// started again would make the node refuse for ever. A folder sync that failed is not tried again.
-    fn give_up_after(&self, error: &VaultError) {
+    fn keep_spares(&mut self, i: usize) -> Result<(), VaultError> {
+        let kept = &mut self.shards[i];
+        match kept.shared.watermark.fenced() {
+            // There is no room for a new one before.
+            Some(fenced) if !kept.shared.is_drained(fenced) => Ok(()),
+            Some(_) | None => keep_spares(&self.parts, kept),
+        }
+    }
+
+    /// A fenced epoch is left for a new one. A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
+    fn after_failure(&mut self, error: &VaultError) {
         let is_final = match error {
+            VaultError::Ledger(error) if error.disposition == Disposition::Fenced => return self.fence(),
             VaultError::Ledger(error) => error.disposition == Disposition::Fatal,
             VaultError::FolderSync { .. } => true,
             _ => false,

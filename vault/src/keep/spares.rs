@@ -19,10 +19,10 @@ use crate::file_io;
 use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::ledger::OpenRecord;
 use crate::limits::ROLLED_FILES_MAX;
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
-use crate::segment::cutter::CutSegment;
+use crate::segment::seal_queue::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
 use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
@@ -35,8 +35,8 @@ pub(crate) struct KeptShard {
     pub(crate) next_index: SegmentIndex,
     /// Files that were handed out and do not take entries yet, oldest first.
     pub(crate) handed: VecDeque<SegmentIndex>,
-    /// The last segment that is cut to its end.
-    pub(crate) cut: Option<SegmentIndex>,
+    /// Files that are cut to their end, and that the cutter has left.
+    pub(crate) cut_files: u32,
     /// The copies of each segment that is on record and not sealed.
     pub(crate) copies: BTreeMap<SegmentIndex, SegmentCopies>,
     /// Cut segments whose seal is still to do, oldest first.
@@ -67,19 +67,29 @@ impl KeptShard {
         copies.holders(digest, own)
     }
 
-    /// True where a file that took entries is not sealed yet, so that a seal is to come.
+    /// Leaves every file of a fenced epoch whose segment is not sealed, the one in use and those that are ready included.
+    /// Gives their segments.
+    pub(super) fn leave_all(&mut self, node: NodeId) -> Vec<SegmentId> {
+        let shard = self.shared.id;
+        let unopened = self.unopened.take().map(|file| file.spare.wal.header.id.index);
+        let on_record = std::mem::take(&mut self.copies).into_keys();
+        self.to_seal.clear();
+        self.handed.clear();
+        let all = on_record.chain(unopened);
+        all.map(|index| SegmentId { node, shard, index }).collect()
+    }
+
+    /// Says that a file which took entries is not sealed yet, so that a seal is to come.
     fn awaits_seal(&self) -> bool {
-        let cut = self.cut.map_or(self.shared.first(), next_index);
-        !self.to_seal.is_empty() || cut < self.shared.current()
+        !self.to_seal.is_empty() || self.cut_files < self.shared.left_files()
     }
 
     /// True where so many files wait for the cutter or the syncer that their channels would have no room for another
     /// one.
     fn is_behind(&self) -> bool {
-        let first = self.shared.first().get();
-        let cut = self.cut.map_or(first, |index| index.get() + 1);
-        let synced = self.shared.watermark.durable().map_or(first, |lsn| lsn.index().get());
-        (self.next_index.get() - cut.min(synced)) as usize >= ROLLED_FILES_MAX
+        let done = self.cut_files.min(self.shared.synced_files());
+        let rolled = self.shared.left_files() - done;
+        rolled as usize + self.handed.len() + 1 >= ROLLED_FILES_MAX
     }
 }
 
@@ -238,6 +248,10 @@ pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
         // closing.
         let _ = kept.spares.try_send(spare);
         kept.handed.push_back(index);
+        if kept.shared.watermark.fenced().is_some() {
+            // Its writer waits for it.
+            kept.shared.watermark.notify();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::sealer::Sealer;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::ledger::TrimReason;
+use crate::ledger::{SealRecord, TrimReason};
 use crate::segment::segment_path;
 
 impl Sealer {
@@ -62,8 +62,7 @@ impl Sealer {
             // Each shard may go on in one more file, and have one more segment cut.
             ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
-        // The others are not examined: most are neither old enough nor in the way.
-        let mut sealed = self.parts.holdings.oldest_sealed(|record| rules.may_go(record));
+        let mut sealed = self.candidates(&rules);
         sealed.retain(|record| record.id.node == self.parts.node && !held.contains(&record.id));
         let mut plan = trim_plan(&sealed, &rules);
         if let Release::By(readers) = &self.parts.release
@@ -88,7 +87,24 @@ impl Sealer {
         (!plan.is_empty()).then_some(bytes)
     }
 
-    /// Trims one segment, and returns the number of its bytes.
+    /// The sealed segments that may be in the plan, oldest first. Nothing is asked about the others: most are neither old
+    /// enough nor in the way, or some reader is not there yet. A segment waits for those before it in its log.
+    fn candidates(&self, rules: &TrimRules<'_>) -> Vec<SealRecord> {
+        let holdings = &self.parts.holdings;
+        match rules.release {
+            Release::By(readers) if rules.far_too_much() == 0 => {
+                let own = holdings.logs().into_iter().filter(|log| log.node == self.parts.node);
+                let of_log =
+                    |log| holdings.sealed_before(log, readers.are_done_up_to(log), |record| rules.may_go(record));
+                let mut sealed: Vec<SealRecord> = own.flat_map(of_log).collect();
+                sealed.sort_by_key(|record| (record.sealed_ns, record.id));
+                sealed
+            }
+            Release::By(_) | Release::AtRetention => holdings.oldest_sealed(|record| rules.may_go(record)),
+        }
+    }
+
+    /// Removes one, and says how many bytes it had.
     fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
         self.parts.ledger.trim_segment(id, why)?;
         self.parts.to_unlink.add(id);

@@ -17,11 +17,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
-use crate::error::{Disposition, VaultError};
+use crate::error::VaultError;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::read::holdings::{Holdings, Slot};
+use crate::read::holdings::Holdings;
 use crate::read::quarantine::{Quarantine, Quarantined};
+use crate::read::slot::Slot;
 use crate::segment::block::DecodedBlock;
 use crate::segment::footer::HoleReason;
 use crate::segment::reader::{SegmentFault, SegmentReader};

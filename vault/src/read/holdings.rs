@@ -7,55 +7,18 @@
 //! **Not here**: the record of segments (`ledger`), which the holdings follow.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
-use crate::wal::file::WalFile;
+use crate::read::debt::{Debt, DebtSums};
+use crate::read::slot::Slot;
 
 /// Interval at which a wait for a recovery checks that its result is still wanted.
 const STOP_CHECK: Duration = Duration::from_millis(200);
-
-/// The state of a segment.
-#[derive(Clone)]
-pub(crate) enum Slot {
-    /// The segment is written by this boot: its WAL is the truth.
-    Live(Arc<WalFile>),
-    /// The segment was left by an earlier boot, and is being recovered.
-    Recovering,
-    /// The segment cannot be read now.
-    Unreadable {
-        /// The reason.
-        why: String,
-        /// Its record, where it is sealed: its file is tried again every few seconds, and at each request for it.
-        sealed: Option<SealRecord>,
-    },
-    /// The segment is complete.
-    Sealed(SealRecord),
-    /// An operator gave the segment up.
-    Lost,
-}
-
-impl Slot {
-    /// The slot of a segment that is not sealed, and cannot be read now.
-    pub(crate) fn unreadable(why: impl Into<String>) -> Self {
-        Self::Unreadable {
-            why: why.into(),
-            sealed: None,
-        }
-    }
-
-    /// The record of a sealed segment, readable or not.
-    pub(crate) fn sealed(&self) -> Option<&SealRecord> {
-        match self {
-            Self::Sealed(record) => Some(record),
-            Self::Unreadable { sealed, .. } => sealed.as_ref(),
-            Self::Live(_) | Self::Recovering | Self::Lost => None,
-        }
-    }
-}
 
 /// The number of segments in each state, and the bytes of their files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -109,22 +72,47 @@ impl Totals {
     }
 }
 
-#[derive(Default)]
 struct Slots {
     by_id: BTreeMap<SegmentId, Slot>,
     totals: Totals,
     /// The sealed segments by the time of their seal, oldest first.
     by_age: BTreeSet<(u64, SegmentId)>,
-    /// True once no recovery runs any more, so that nothing leaves [`Slot::Recovering`].
-    recovery_ended: bool,
+    /// The sealed segments whose files cannot be read.
+    unreadable: BTreeSet<SegmentId>,
+    /// The segments that wait for a recovery.
+    recovering: BTreeSet<SegmentId>,
+    debts: DebtSums,
+    /// Recoveries that run or are about to: without one nothing moves on from [`Slot::Recovering`].
+    recoveries: u32,
+}
+
+impl Default for Slots {
+    /// No slots; what earlier boots left is about to be recovered.
+    fn default() -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            totals: Totals::default(),
+            by_age: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            recovering: BTreeSet::new(),
+            debts: DebtSums::default(),
+            recoveries: 1,
+        }
+    }
 }
 
 impl Slots {
     fn insert(&mut self, id: SegmentId, slot: Slot) {
         self.remove(id);
         self.totals.add(&slot);
+        self.debts.insert(id, &slot);
         if let Some(record) = slot.sealed() {
             self.by_age.insert((record.sealed_ns, id));
+        }
+        match &slot {
+            Slot::Unreadable { sealed: Some(_), .. } => _ = self.unreadable.insert(id),
+            Slot::Recovering => _ = self.recovering.insert(id),
+            Slot::Unreadable { sealed: None, .. } | Slot::Live(_) | Slot::Sealed(_) | Slot::Lost => {}
         }
         self.by_id.insert(id, slot);
     }
@@ -132,6 +120,9 @@ impl Slots {
     fn remove(&mut self, id: SegmentId) -> Option<Slot> {
         let slot = self.by_id.remove(&id)?;
         self.totals.remove(&slot);
+        self.debts.remove(id, &slot);
+        self.unreadable.remove(&id);
+        self.recovering.remove(&id);
         if let Some(record) = slot.sealed() {
             self.by_age.remove(&(record.sealed_ns, id));
         }
@@ -197,15 +188,7 @@ impl Holdings {
 
     /// The sealed segments whose files could not be opened.
     pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
-        let slots = self.lock();
-        if slots.totals.unreadable == 0 {
-            return Vec::new();
-        }
-        let records = slots.by_id.values().filter_map(|slot| match slot {
-            Slot::Unreadable { sealed, .. } => sealed.as_ref(),
-            Slot::Sealed(_) | Slot::Live(_) | Slot::Recovering | Slot::Lost => None,
-        });
-        records.map(|record| record.id).collect()
+        self.lock().unreadable.iter().copied().collect()
     }
 
     /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
@@ -258,15 +241,31 @@ impl Holdings {
         is_unreadable
     }
 
-    /// Notes that recovery has ended: waits for it go on without a result.
+    /// One more recovery is about to begin.
+    pub(crate) fn recovery_begins(&self) {
+        self.lock().recoveries += 1;
+    }
+
+    /// A recovery has ended. After the last, who waits for one goes on without.
     pub(crate) fn recovery_ended(&self) {
-        self.lock().recovery_ended = true;
+        let mut slots = self.lock();
+        let left = slots.recoveries.checked_sub(1);
+        slots.recoveries = left.expect("a recovery that ends has begun");
+        drop(slots);
         self.changed.notify_all();
     }
 
-    /// True where recovery has ended.
+    /// Leaves a segment that this process wrote to the recovery.
+    pub(crate) fn live_is_recovering(&self, id: SegmentId) {
+        let mut slots = self.lock();
+        if let Some(Slot::Live(_)) = slots.by_id.get(&id) {
+            slots.insert(id, Slot::Recovering);
+        }
+    }
+
+    /// Says that nobody recovers anything any more.
     pub(crate) fn is_recovered(&self) -> bool {
-        self.lock().recovery_ended
+        self.lock().recoveries == 0
     }
 
     /// The first segment of `log` at or after `from`. Waits while that one is being recovered, until `stop` returns
@@ -280,7 +279,7 @@ impl Holdings {
         let mut slots = self.lock();
         loop {
             let (index, slot) = slots.of_log(log, from).next()?;
-            if slots.recovery_ended || !matches!(slot, Slot::Recovering) {
+            if slots.recoveries == 0 || !matches!(slot, Slot::Recovering) {
                 return Some((index, slot.clone()));
             }
             if stop() {
@@ -334,7 +333,29 @@ impl Holdings {
         records.take_while(|record| wanted(record)).collect()
     }
 
-    /// Every log with at least one segment.
+    /// The records of sealed segments of a log, lowest index first, as long as all of a segment lies before `floor` and
+    /// `wanted` says so. With no floor, of those that hold nothing.
+    pub(crate) fn sealed_before(
+        &self,
+        log: LogId,
+        floor: Option<Lsn>,
+        mut wanted: impl FnMut(&SealRecord) -> bool,
+    ) -> Vec<SealRecord> {
+        let slots = self.lock();
+        let sealed = slots.of_log(log, SegmentIndex::FIRST);
+        let records = sealed.filter_map(|(_, slot)| slot.sealed().copied());
+        records
+            .take_while(|record| record.stats.last_lsn <= floor && wanted(record))
+            .collect()
+    }
+
+    /// The debt of a log behind `done` and not behind `until`.
+    pub(crate) fn debt(&self, log: LogId, done: Option<Lsn>, until: Lsn) -> Debt {
+        let slots = self.lock();
+        slots.debts.debt(&slots.by_id, log, done, until)
+    }
+
+    /// Every log of which there is a segment.
     pub(crate) fn logs(&self) -> Vec<LogId> {
         let slots = self.lock();
         let mut logs = Vec::new();
@@ -352,11 +373,8 @@ impl Holdings {
 
     /// True where a segment of `log` waits for its recovery.
     pub(crate) fn is_recovering(&self, log: LogId) -> bool {
-        let slots = self.lock();
-        slots.totals.recovering > 0
-            && slots
-                .of_log(log, SegmentIndex::FIRST)
-                .any(|(_, slot)| matches!(slot, Slot::Recovering))
+        let all = log.segment(SegmentIndex::FIRST)..=log.segment(Lsn::LAST.index());
+        self.lock().recovering.range(all).next().is_some()
     }
 }
 

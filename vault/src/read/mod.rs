@@ -1,6 +1,6 @@
 //! Reading what is stored.
 //!
-//! - `holdings`: the segments that this node holds, and the state of each.
+//! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies behind a position.
 //! - `cursor`: the one reader, of WAL files and segments alike.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
@@ -9,8 +9,10 @@
 //! *Follower*: a cursor that waits for what may be read later, and passes only what is on record as damaged.
 
 pub(crate) mod cursor;
+pub(crate) mod debt;
 pub mod dump;
 pub(crate) mod frames;
 pub(crate) mod holdings;
 pub(crate) mod kept_entries;
 pub(crate) mod quarantine;
+pub(crate) mod slot;

@@ -8,7 +8,7 @@ use crate::file_io::DiskReader;
 use crate::ids::{NodeId, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, OpenRecord, SealRecord, SegmentStats};
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::replicas::NodeSet;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;

@@ -11,7 +11,7 @@ use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
-use crate::read::holdings::Slot;
+use crate::read::slot::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
 

@@ -17,14 +17,15 @@ use std::time::Duration;
 
 use fail::fail_point;
 
-use crate::error::{Disposition, VaultError};
+use crate::disposition::Disposition;
+use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::may_pass;
 use crate::ledger::KnownSegment;
-use crate::read::holdings::Slot;
 use crate::read::quarantine::Quarantined;
+use crate::read::slot::Slot;
 use crate::segment::{open_path, segment_path};
 
 use super::cuts::report_cuts;

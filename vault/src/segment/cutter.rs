@@ -15,19 +15,19 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
+use crate::disposition::Disposition;
 use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
-use crate::error::{Disposition, VaultError};
+use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::keep::sealer::SealRequest;
 use crate::limits::{FORGET_BYTES, PAGE};
 use crate::segment::block::{BlockBuilder, BuiltBlock};
 use crate::segment::header::SegmentHeader;
 use crate::segment::merge::merge;
 use crate::segment::open_path;
+use crate::segment::seal_queue::{CutSegment, SealRequest};
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::wal::file::WalFile;
-use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
@@ -67,13 +67,6 @@ pub trait BlockSink: Send {
     fn frame(&mut self, frame: TailFrame<'_>);
     /// Notes that nothing follows in the segment, which ends with entry `last` and has this digest.
     fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]);
-}
-
-/// A segment that is cut to its end, with the WAL file it came from.
-pub(crate) struct CutSegment {
-    pub(crate) segment: FinishedSegment,
-    pub(crate) wal: Arc<WalFile>,
-    pub(crate) map: WalFileWriter,
 }
 
 /// Cuts one shard until it is stopped.

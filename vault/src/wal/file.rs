@@ -13,8 +13,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use fail::fail_point;
 use rustix::fs::FallocateFlags;
@@ -29,12 +29,32 @@ use crate::limits::{FILL_BYTES, PAGE};
 use crate::time::now_unix_nano;
 use crate::wal::map::{WalFileWriter, WalMap};
 
-/// The properties that all files of one boot share.
+/// What every file that is made has in common. Clones share the epoch.
 #[derive(Clone)]
 pub(crate) struct WalPlan {
     pub(crate) cluster_id: ClusterId,
-    pub(crate) epoch: Epoch,
+    pub(crate) epoch: Arc<EpochNow>,
     pub(crate) size: u64,
+}
+
+/// The epoch that the vault writes in now: it goes up where a newer one has fenced it.
+pub(crate) struct EpochNow(AtomicU64);
+
+impl EpochNow {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self(AtomicU64::new(epoch.get()))
+    }
+
+    pub(crate) fn get(&self) -> Epoch {
+        Epoch::new(self.0.load(Acquire)).expect("only epochs are stored")
+    }
+
+    /// # Panics
+    /// When the epoch does not go up.
+    pub(crate) fn renew(&self, epoch: Epoch) {
+        let before = self.0.swap(epoch.get(), AcqRel);
+        assert!(before < epoch.get(), "an epoch follows an earlier one");
+    }
 }
 
 /// A WAL file in use, as its readers share it.
@@ -182,7 +202,7 @@ fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>)
 fn new_header(id: SegmentId, plan: &WalPlan) -> WalHeader {
     WalHeader {
         id,
-        epoch: plan.epoch,
+        epoch: plan.epoch.get(),
         uuid: FileUuid(Uuid::new_v4()),
         cluster_id: plan.cluster_id,
         size: plan.size,

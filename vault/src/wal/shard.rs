@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
-use crate::ids::{Lsn, SegmentIndex, ShardId};
+use crate::ids::{Epoch, Lsn, SegmentIndex, ShardId};
 use crate::keep::disk_tier::DiskTier;
 use crate::wal::watermark::Watermark;
 
@@ -23,6 +23,14 @@ pub(crate) struct ShardShared {
     first: SegmentIndex,
     /// Index of the file that takes entries.
     current: AtomicU32,
+    /// Files that the writer has left for a later one.
+    left: AtomicU32,
+    /// Those of them that the syncer has left too.
+    synced: AtomicU32,
+    /// How many the writer had left when it last left a fenced epoch.
+    renewed: AtomicU32,
+    /// The fenced epoch of which the writer has no spare any more, or 0.
+    drained: AtomicU64,
     /// Index of the newest file that an operator wants sealed, or 0.
     seal_asked: AtomicU32,
     /// Bytes of the `.open` file.
@@ -44,6 +52,10 @@ impl ShardShared {
             tier,
             stopping: AtomicBool::new(false),
             current: AtomicU32::new(first.get()),
+            left: AtomicU32::new(0),
+            synced: AtomicU32::new(0),
+            renewed: AtomicU32::new(0),
+            drained: AtomicU64::new(0),
             seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
             has_replicas: AtomicBool::new(false),
@@ -95,8 +107,46 @@ impl ShardShared {
         SegmentIndex::new(self.current.load(Ordering::Acquire)).unwrap_or(self.first)
     }
 
+    /// Notes that the writer has left a file for this one.
     pub(crate) fn set_current(&self, index: SegmentIndex) {
         self.current.store(index.get(), Ordering::Release);
+        self.left.fetch_add(1, Ordering::Release);
+    }
+
+    /// Files that the writer has left for a later one.
+    pub(crate) fn left_files(&self) -> u32 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Notes that the syncer has left a file.
+    pub(crate) fn file_synced(&self) {
+        self.synced.fetch_add(1, Ordering::Release);
+    }
+
+    /// Files that the syncer has left.
+    pub(crate) fn synced_files(&self) -> u32 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Notes that the writer has no spare of a fenced epoch any more.
+    pub(crate) fn drained(&self, fenced: Epoch) {
+        self.drained.store(fenced.get(), Ordering::Release);
+    }
+
+    /// Says that the writer has no spare of a fenced epoch any more.
+    pub(crate) fn is_drained(&self, fenced: Epoch) -> bool {
+        self.drained.load(Ordering::Acquire) == fenced.get()
+    }
+
+    /// Notes that the writer has left the last file of a fenced epoch.
+    pub(crate) fn renewed(&self, fenced: Epoch) {
+        self.renewed.store(self.left_files(), Ordering::Release);
+        self.watermark.renewed(fenced);
+    }
+
+    /// Says that the writer has left every file of a fenced epoch, and so has whoever has left this many.
+    pub(crate) fn is_past_fence(&self, left_files: u32) -> bool {
+        self.watermark.fenced().is_none() && left_files >= self.renewed.load(Ordering::Acquire)
     }
 
     /// Makes the writer roll this file at its next tick, if it is still the one that takes entries.

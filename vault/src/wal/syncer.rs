@@ -95,6 +95,7 @@ impl Syncer {
             // The writer sends the file before it publishes an entry of it.
             let Ok(next) = self.files.recv() else { return Ok(()) };
             let ended = std::mem::replace(&mut self.current, next);
+            self.shared.file_synced();
             let last = ended.last_number.load(Ordering::Acquire);
             self.shared.watermark.segment_ended(ended.header.id.index, last);
         }

@@ -1,16 +1,14 @@
 //! The ack watermark of a shard: the Lsn up to which entries may be acknowledged.
 //!
-//! **Invariants**:
-//! - I1: it never goes back.
-//! - I2: it is never past the [`commit_point`] of the marks of the open segments.
-//! - I3: once the shard has failed, it does not move.
-//! - I4: the ingest worker reads an atomic and takes no lock.
+//! **Invariants.** I1: it never goes back. I2: it is never past the [`commit_point`] of the marks of the open segments.
+//! I3: once failed, it stands. I4: the ingest worker reads an atomic and takes no lock. I5: of a fenced epoch nothing
+//! moves it, and while its writer is fenced it stands.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::ids::{Lsn, NodeId, SegmentIndex, lsn_or_zero};
+use crate::ids::{Epoch, Lsn, NodeId, SegmentIndex, lsn_or_zero};
 use crate::limits::ROLLED_FILES_MAX;
 use crate::replicas::ReplicaSet;
 use crate::wal::commit_point::{SegmentMarks, commit_point};
@@ -26,6 +24,8 @@ pub struct Watermark {
     /// Segments of this epoch, oldest first, without those of which enough holders have everything.
     open: Mutex<VecDeque<SegmentMarks>>,
     failure: OnceLock<String>,
+    /// The epoch that is fenced, until the writer has left its files; 0 for none.
+    fenced: AtomicU64,
     notify: Notify,
 }
 
@@ -37,6 +37,7 @@ impl Watermark {
             own: AtomicU64::new(0),
             open: Mutex::new(VecDeque::with_capacity(2 * ROLLED_FILES_MAX)),
             failure: OnceLock::new(),
+            fenced: AtomicU64::new(0),
             notify,
         }
     }
@@ -61,8 +62,36 @@ impl Watermark {
         self.failure.get().map(String::as_str)
     }
 
-    /// Notes that a segment is on record as open, with the holders that its acknowledgements need. This comes before
-    /// the first entry of the segment.
+    /// The epoch of the shard's writer, where that is fenced: what was appended and is past [`Self::acked`] will never be
+    /// acknowledged, and nothing is taken until [`crate::ShardWriter::must_renew`] says so.
+    pub fn fenced(&self) -> Option<Epoch> {
+        Epoch::new(self.fenced.load(Ordering::Acquire))
+    }
+
+    /// Notes that an epoch is fenced. Its marks count for nothing from now on.
+    pub(crate) fn fence(&self, epoch: Epoch) {
+        let mut open = self.open();
+        open.clear();
+        self.fenced.store(epoch.get(), Ordering::Release);
+        drop(open);
+        self.notify();
+    }
+
+    /// Notes that the writer has left the files of a fenced epoch. Another one may be fenced by now.
+    pub(crate) fn renewed(&self, from: Epoch) {
+        let (fenced, free) = (from.get(), 0);
+        let _other = self
+            .fenced
+            .compare_exchange(fenced, free, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Has the ingest worker look at the shard.
+    pub(crate) fn notify(&self) {
+        (self.notify)();
+    }
+
+    /// Notes that a segment is on record as open, with the holders that its acknowledgements need. It comes before the
+    /// first entry of the segment.
     pub(crate) fn segment_opened(&self, index: SegmentIndex, replicas: ReplicaSet) {
         let mut open = self.open();
         assert!(
@@ -104,7 +133,7 @@ impl Watermark {
 
     pub(crate) fn fail(&self, why: String) {
         if self.failure.set(why).is_ok() {
-            (self.notify)();
+            self.notify();
         }
     }
 
@@ -126,7 +155,7 @@ impl Watermark {
         let before = self.acked.fetch_max(point, Ordering::AcqRel);
         drop(open);
         if point > before {
-            (self.notify)();
+            self.notify();
         }
     }
 
@@ -190,6 +219,29 @@ mod tests {
             (mark.acked(), mark.durable(), mark.failure()),
             (Some(at(1, 2)), Some(at(1, 9)), Some("the disk"))
         );
+    }
+
+    #[test]
+    fn i5_a_fenced_watermark_stands_until_its_writer_has_left_and_old_marks_count_for_nothing() {
+        let mark = Watermark::new(Box::new(|| {}));
+        let (first, second) = (Epoch::FIRST, Epoch::FIRST.checked_next().unwrap());
+        mark.segment_opened(SegmentIndex::FIRST, two_of(&[2]));
+        mark.own_synced(at(1, 5));
+        mark.peer_synced(node(2), at(1, 3));
+        mark.fence(first);
+        mark.peer_synced(node(2), at(1, 5));
+        assert_eq!((mark.acked(), mark.fenced()), (Some(at(1, 3)), Some(first)));
+        // It is fenced again before the writer has left.
+        mark.fence(second);
+        mark.renewed(first);
+        assert_eq!(mark.fenced(), Some(second));
+        mark.renewed(second);
+        assert_eq!(mark.fenced(), None);
+        mark.segment_opened(SegmentIndex::new(4).unwrap(), ReplicaSet::ALONE);
+        mark.segment_ended(SegmentIndex::FIRST, 0);
+        mark.own_synced(at(4, 1));
+        mark.peer_synced(node(2), at(1, 5));
+        assert_eq!(mark.acked(), Some(at(4, 1)));
     }
 
     #[test]

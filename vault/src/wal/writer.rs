@@ -251,7 +251,7 @@ impl ShardWriter {
     /// Does the periodic work: writes the idle mark, and rolls by age or at an operator's request. The thread that
     /// appends must call it from time to time (each 50 ms or so).
     pub fn must_tick(&mut self) {
-        if self.must_flush().is_err() {
+        if self.shared.watermark.fenced().is_some() || self.must_flush().is_err() {
             return;
         }
         let last = self.last.map(|(lsn, _)| lsn);
@@ -270,10 +270,35 @@ impl ShardWriter {
         }
     }
 
-    /// The offset for the entry of `payload_len` bytes; rolls when the current file is full.
+    /// Goes on in a file of a new epoch, where the one of this writer is fenced; says whether it did, and is to be called
+    /// again where the shard's notify says so and it did not. Whoever waits for an entry that was appended before must
+    /// have been refused by then: the watermark will pass it, and it counts for nothing.
+    #[cold]
+    pub fn must_renew(&mut self) -> bool {
+        let Some(fenced) = self.shared.watermark.fenced() else {
+            return false;
+        };
+        let mut spares = self.spares.try_iter();
+        let of_new = spares.find(|spare| spare.wal.header.epoch > fenced);
+        self.shared.drained(fenced);
+        let Some(spare) = of_new else { return false };
+        // What was not written of the old file nobody waits for.
+        self.tail.clear();
+        self.last = None;
+        if self.must_go_on_in(spare).is_err() {
+            return false;
+        }
+        self.shared.renewed(fenced);
+        true
+    }
+
+    /// Where the entry after the next one of `payload_len` bytes would go; rolls when the current file is full.
     fn must_make_room(&mut self, payload_len: usize) -> Result<usize, AppendError> {
         if self.shared.watermark.failed() {
             return Err(AppendError::Failed);
+        }
+        if self.shared.watermark.fenced().is_some() {
+            return Err(AppendError::Fenced);
         }
         if self.shared.tier() >= DiskTier::Refuse {
             return Err(AppendError::DiskFull);
@@ -310,10 +335,14 @@ impl ShardWriter {
         }
     }
 
-    /// Goes on in the next file.
+    /// Goes on in the next spare.
     fn must_roll(&mut self) -> Result<(), AppendError> {
         self.must_flush()?;
         let spare = self.spares.try_recv().map_err(|_| AppendError::NoSpare)?;
+        self.must_go_on_in(spare)
+    }
+
+    fn must_go_on_in(&mut self, spare: SpareWal) -> Result<(), AppendError> {
         let last = self
             .last
             .filter(|(lsn, _)| lsn.index() == self.wal.header.id.index)

@@ -57,6 +57,9 @@ struct Faults {
     mood: Mood,
     held: Option<SegmentId>,
     seals_left: Option<u32>,
+    /// How it answers where a new epoch is asked for.
+    epochs: Mood,
+    epochs_asked: u32,
 }
 
 impl Faults {
@@ -138,6 +141,16 @@ impl FaultyLedger {
         self.faults.lock().unwrap().mood = mood;
     }
 
+    /// From now on it answers so where a new epoch is asked for.
+    pub(crate) fn grant_epochs(&self, mood: Mood) {
+        self.faults.lock().unwrap().epochs = mood;
+    }
+
+    /// How often a new epoch was asked for.
+    pub(crate) fn epochs_asked(&self) -> u32 {
+        self.faults.lock().unwrap().epochs_asked
+    }
+
     /// Another ledger with the same records.
     pub(crate) fn copy(&self) -> Arc<Self> {
         let state = self.catalogue.read(State::clone);
@@ -196,7 +209,10 @@ impl FaultyLedger {
     ) -> Result<(), LedgerError> {
         let mood = self.faults.lock().unwrap().mood;
         if !mood.changes_nothing() {
-            ask(self.ledger.as_ref()).expect("the vault asks for what is allowed");
+            match ask(self.ledger.as_ref()) {
+                Err(fenced) if fenced.disposition == Disposition::Fenced => return Err(fenced),
+                other => other.expect("the vault asks for what is allowed"),
+            }
         }
         mood.answer(command, id)
     }
@@ -233,6 +249,16 @@ impl Ledger for FaultyLedger {
         self.ask("unlinked", segments.first().copied(), |ledger| {
             ledger.unlinked(segments)
         })
+    }
+
+    fn new_epoch(&self, seen: Epoch) -> Result<Epoch, LedgerError> {
+        let mut faults = self.faults.lock().unwrap();
+        faults.epochs_asked += 1;
+        if !faults.epochs.changes_nothing() {
+            let granted = self.ledger.new_epoch(seen);
+            return faults.epochs.answer("node up", None).and(granted);
+        }
+        faults.epochs.answer("node up", None).map(|()| seen)
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {

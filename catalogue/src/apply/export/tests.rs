@@ -2,7 +2,7 @@ use super::*;
 use crate::apply::{apply, decide};
 use crate::command::Command;
 use crate::error::Disposition;
-use crate::testkit::{cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use crate::testkit::{configure, cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
 use gophership_vault::ledger::TrimReason;
 
 /// Two nodes, exporters `a` and `b`, and segment 1/0/1 sealed.
@@ -68,6 +68,11 @@ fn drop_letters(name: &str, letters: &[EntryId]) -> Command {
         exporter: name.to_owned(),
         letters: letters.to_vec(),
     }
+}
+
+/// Both exporters have got all of segment 1/0/1.
+fn delivered() -> Command {
+    commit(&[cursor("a", 1, 0, lsn(1, 9)), cursor("b", 1, 0, lsn(1, 9))])
 }
 
 fn trim(id: SegmentId, why: TrimReason) -> Command {
@@ -305,7 +310,10 @@ fn malformed_entries_have_a_bound_of_their_own_hold_nothing_and_are_passed_over_
     };
     let limit = MALFORMED_LETTERS_MAX as u64;
     let many: Vec<_> = (1..=limit + 5).map(malformed).collect();
-    say(&mut state, &[add(&many), add(&[letter("a", id, limit + 9)])]);
+    say(
+        &mut state,
+        &[delivered(), add(&many), add(&[letter("a", id, limit + 9)])],
+    );
     assert_eq!(
         state.dead_letter_count_of("a", LetterCause::Malformed),
         MALFORMED_LETTERS_MAX
@@ -336,7 +344,7 @@ fn a_dead_letter_of_no_segment_is_refused_and_of_a_trimmed_one_passed_over() {
         apply(&mut state, &add(&[letter("a", trimmed, 1), letter("a", never, 1)])),
         Err(Refusal::NeverOpened { id: never })
     );
-    say(&mut state, &[trim(trimmed, TrimReason::Retention)]);
+    say(&mut state, &[delivered(), trim(trimmed, TrimReason::Retention)]);
     let before = state.clone();
     say(&mut state, &[add(&[letter("a", trimmed, 1)])]);
     assert_eq!(state, before);
@@ -348,7 +356,10 @@ fn a_dead_letter_holds_its_segment_until_it_is_gone() {
     let mut state = ready();
     say(
         &mut state,
-        &[add(&[letter("a", id, 1), letter("a", id, 9), letter("b", id, 1)])],
+        &[
+            delivered(),
+            add(&[letter("a", id, 1), letter("a", id, 9), letter("b", id, 1)]),
+        ],
     );
     let retention = trim(id, TrimReason::Retention);
     let held = Refusal::Held { id, letters: 3 };
@@ -427,4 +438,65 @@ fn what_is_too_long_or_too_many_is_refused() {
     too_long(&mut state, commit(&[cursor("a", 1, 0, lsn(1, 1))]));
     too_long(&mut state, seek("a", &[(0, Some(lsn(1, 1)))], 9));
     say(&mut state, &[commit(&[cursor("a", 1, 1, lsn(1, 2))])]);
+}
+
+#[test]
+fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
+    let mut state = ready();
+    let forget = Command::ForgetExporter {
+        exporter: "a".to_owned(),
+    };
+    say(&mut state, &[configure(&["a"])]);
+    let refused = apply(&mut state, &forget).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "exporter \"a\" is configured: take it out of `export` and send the node SIGHUP, then forget it"
+    );
+    assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
+    say(&mut state, &[configure(&[]), forget]);
+    assert_eq!(state.exporter("a"), None);
+}
+
+#[test]
+fn configured_names_are_bounded_and_need_no_record() {
+    let mut state = State::default();
+    let names = |n: usize| Command::ConfigureExporters {
+        names: (0..n).map(|n| format!("e{n}")).collect(),
+    };
+    say(&mut state, &[names(EXPORTERS_MAX)]);
+    assert_eq!(state.holders().count(), EXPORTERS_MAX);
+    assert_eq!(state.exporters().count(), 0);
+    let before = state.clone();
+    assert!(matches!(
+        apply(&mut state, &names(EXPORTERS_MAX + 1)),
+        Err(Refusal::TooLong { .. })
+    ));
+    let long = "x".repeat(EXPORTER_NAME_BYTES_MAX + 1);
+    assert!(matches!(
+        apply(&mut state, &configure(&["a", &long])),
+        Err(Refusal::TooLong { .. })
+    ));
+    assert_eq!(state, before);
+}
+
+#[test]
+fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
+    let mut state = ready();
+    let id = segment(1, 0, 1);
+    let released = trim(id, TrimReason::Retention);
+    let last = lsn(1, 9);
+    say(
+        &mut state,
+        &[commit(&[cursor("a", 1, 0, last), cursor("b", 1, 0, lsn(1, 5))])],
+    );
+    let owed = apply(&mut state, &released).unwrap_err();
+    assert_eq!(
+        owed.to_string(),
+        "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when it \
+         is forgotten"
+    );
+    say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(&["c"])]);
+    assert!(matches!(apply(&mut state, &released), Err(Refusal::Owed { exporter, .. }) if exporter == "c"));
+    say(&mut state, &[configure(&[]), released]);
+    assert_eq!(state.segment_state(id), SegmentState::Trimmed);
 }

@@ -37,6 +37,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::DropDeadLetters => drop_dead_letters(v),
         Kind::SealRecovered => seal_recovered(v),
         Kind::ReplicaAdded => replica_added(v),
+        Kind::ConfigureExporters => configure_exporters(v),
     }
 }
 
@@ -210,5 +211,11 @@ fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
     Ok(Command::DropDeadLetters {
         exporter: v.text()?,
         letters: v.list(parts::read_entry)?,
+    })
+}
+
+fn configure_exporters(v: &mut Reader<'_>) -> Read {
+    Ok(Command::ConfigureExporters {
+        names: v.list(Reader::text)?,
     })
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::apply::apply;
 use crate::command::Command;
-use crate::testkit::{cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use crate::testkit::{configure, cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
 
 fn holding(letters: impl IntoIterator<Item = DeadLetter>) -> State {
     let mut state = State::default();
@@ -138,6 +138,9 @@ fn a_segment_is_released_when_every_exporter_on_record_is_past_it_and_no_dead_le
         cursors: vec![cursor(name, 1, 0, lsn(1, number))],
     };
     let letters = || vec![letter("a", id, 1)];
+    let forget = |name: &str| Command::ForgetExporter {
+        exporter: name.to_owned(),
+    };
     let is_released = |state: &mut State, command: Command| {
         apply(state, &command).unwrap();
         state.is_released(&seal)
@@ -160,12 +163,14 @@ fn a_segment_is_released_when_every_exporter_on_record_is_past_it_and_no_dead_le
             },
             false,
         ),
-        (
-            Command::ForgetExporter {
-                exporter: "c".to_owned(),
-            },
-            true,
-        ),
+        (forget("c"), true),
+        // One that is configured holds before it is on record, and one that is no more holds what it owed.
+        (configure(&["a", "d"]), false),
+        (configure(&["a"]), true),
+        (configure(&["d"]), false),
+        (exporter("d"), false),
+        (configure(&[]), false),
+        (forget("d"), true),
     ] {
         let what = format!("{command:?}");
         assert_eq!(is_released(&mut state, command), released, "{what}");

@@ -70,11 +70,13 @@ pub enum Refusal {
     BadHead,
     /// A web page's origin is not allowed.
     Origin,
+    /// A newer epoch of the node fenced the one that took the entry; the node takes a new one.
+    Fenced,
 }
 
 impl Refusal {
-    /// Number of reasons.
-    pub const COUNT: usize = 26;
+    /// How many reasons there are.
+    pub const COUNT: usize = 27;
 
     /// Every reason, in the order of [`Self::index`]. Reasons with a detail have an empty one here.
     pub const ALL: [Self; Self::COUNT] = [
@@ -104,6 +106,7 @@ impl Refusal {
         Self::HeadTooLarge,
         Self::BadHead,
         Self::Origin,
+        Self::Fenced,
     ];
 
     /// The reason's index in [`Self::ALL`].
@@ -136,6 +139,7 @@ impl Refusal {
             Self::HeadTooLarge => 23,
             Self::BadHead => 24,
             Self::Origin => 25,
+            Self::Fenced => 26,
         }
     }
 

@@ -42,13 +42,14 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 6] = [
+const TEMPORARY: [Refusal; 7] = [
     Refusal::Budget,
     Refusal::Busy,
     Refusal::DiskFull,
     Refusal::NoSpare,
     Refusal::Stalled,
     Refusal::Failed,
+    Refusal::Fenced,
 ];
 
 fn header<'h>(response: &'h Response<ReplyBody>, name: &str) -> Option<&'h str> {

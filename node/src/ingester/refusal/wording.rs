@@ -62,6 +62,7 @@ impl Refusal {
             Self::HeadTooLarge => "head_too_large",
             Self::BadHead => "bad_head",
             Self::Origin => "origin",
+            Self::Fenced => "fenced",
         }
     }
 
@@ -75,9 +76,13 @@ impl Refusal {
     pub(super) const fn codes(self) -> (Code, StatusCode) {
         use StatusCode as Http;
         match self {
-            Self::Budget | Self::Busy | Self::DiskFull | Self::NoSpare | Self::Stalled | Self::Failed => {
-                (Code::Unavailable, Http::SERVICE_UNAVAILABLE)
-            }
+            Self::Budget
+            | Self::Busy
+            | Self::DiskFull
+            | Self::NoSpare
+            | Self::Stalled
+            | Self::Failed
+            | Self::Fenced => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::TooLarge | Self::InflatesTooLarge => (Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE),
             Self::ReadTimeout => (Code::DeadlineExceeded, Http::REQUEST_TIMEOUT),
             Self::Malformed(_) | Self::MalformedJson(_) | Self::NotInflatable | Self::Truncated | Self::BadHead => {
@@ -128,6 +133,7 @@ impl Refusal {
             Self::HeadTooLarge => "the headers, or the path, are longer than 16 KiB",
             Self::BadHead => "this is not HTTP/1.1",
             Self::Origin => "pages of this origin may not send logs: it is not in listeners.otlp_http.cors",
+            Self::Fenced => "this node takes a new epoch, since a newer one fenced it: try again",
         }
     }
 }

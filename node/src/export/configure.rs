@@ -1,0 +1,24 @@
+//! Tells the catalogue which exporters a node is configured with. A single node's file wins over what is on record.
+//!
+//! **Not here**: what follows from it for what is held and forgotten, which the catalogue decides.
+
+use std::collections::BTreeSet;
+
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
+
+use crate::config::Export;
+
+/// Tells the catalogue which exporters are configured, and so for whom everything is held from now on.
+///
+/// # Errors
+/// The catalogue's.
+pub fn configure<'a>(
+    catalogue: &dyn Catalogue,
+    configs: impl IntoIterator<Item = &'a Export>,
+) -> Result<(), CatalogueError> {
+    let names: BTreeSet<&str> = configs.into_iter().map(|config| config.name.as_str()).collect();
+    let names = names.into_iter().map(str::to_owned).collect();
+    catalogue
+        .submit(Actor::Node, Command::ConfigureExporters { names })
+        .map(drop)
+}
