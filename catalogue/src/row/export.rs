@@ -3,7 +3,7 @@
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::{DEAD_LETTER_VERSION, KIND_CONFIGURED, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
 use crate::wire::{Reader, WireError, Writer};
 

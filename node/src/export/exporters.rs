@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::configure::configure;
+use super::control::Control;
 use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;

@@ -8,16 +8,17 @@
 //!
 //! Each exporter has a thread of its own, so that one that hangs holds up no other.
 //!
-//! - `configure`: which there are to be, on record. `exporters`: all of them ([`Exporters::start`]); `reload`, `not_configured`: those that come, change and go.
-//! - `exporter`, `orders`: one of them, and what it is told. `lane`: its way through a shard; `source`: where that
-//!   reads; `expire`: what has become too old; `cursors`: how far it is, kept.
-//! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: what a sink refused.
-//! - `status`, `error`, `limits`: how they stand, what goes wrong, the bounds.
+//! - `configure`: the exporters of the file, put on record. `exporters`: all of them ([`Exporters::start`]). `reload`, `not_configured`: exporters that come, change and go.
+//! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `source`: where that
+//!   reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
+//! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: entries that a sink refused.
+//! - `status`, `error`, `limits`: their state, errors and bounds.
 //!
 //! **Not here**: the wire protocols (`sink`), the rate that zones allow (`gophership_somatic`), the record of cursors
 //! and dead letters (the catalogue).
 
 mod configure;
+mod control;
 mod cursors;
 mod dead_letters;
 mod error;

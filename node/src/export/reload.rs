@@ -15,6 +15,7 @@ use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
 use super::configure::configure;
+use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running, generation_of, open_sink};
@@ -117,7 +118,7 @@ impl Exporters {
     /// Starts an exporter, one of `of`.
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
-        let orders = match self.register(config) {
+        let control = match self.register(config) {
             Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
                 // Segments are held for it all the same: it is configured.
                 tracing::error!(

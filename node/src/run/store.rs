@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::export::{Cursors, configure};
-use crate::ingester::Bell;
+use crate::ingester::WatermarkNotify;
 
 /// The opened state on disk.
 pub(super) struct Store {

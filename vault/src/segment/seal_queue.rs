@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ids::{NodeId, SegmentId, ShardId};
 use crate::segment::writer::FinishedSegment;
 use crate::wal::file::WalFile;
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 
 /// News of a segment, or of the end, for the sealer.
 pub(crate) enum SealRequest {
@@ -21,5 +21,5 @@ pub(crate) enum SealRequest {
 pub(crate) struct CutSegment {
     pub(crate) segment: FinishedSegment,
     pub(crate) wal: Arc<WalFile>,
-    pub(crate) map: MapWriter,
+    pub(crate) map: WalFileWriter,
 }

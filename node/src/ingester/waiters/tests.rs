@@ -55,8 +55,8 @@ fn a_failed_shard_releases_all_with_an_error() {
     let (mut first, mut second) = (waiters.must_wait(lsn(1)), waiters.must_wait(lsn(2)));
     waiters.must_release(lsn(1), |_| ());
     waiters.fail(Refusal::Failed);
-    assert_eq!(poll(&mut first, &bells), Poll::Ready(Ok(())));
-    assert_eq!(poll(&mut second, &bells), Poll::Ready(Err(Refusal::Failed)));
+    assert_eq!(poll(&mut first, &notifies), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut second, &notifies), Poll::Ready(Err(Refusal::Failed)));
     assert_eq!(waiters.len(), 0);
 }
 
