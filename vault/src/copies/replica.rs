@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::mark::{read_mark, remove_mark, write_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
-use crate::ids::{Lsn, NodeId, SegmentId, SegmentIndex};
+use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex};
 use crate::read::quarantine::Quarantined;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
 use crate::segment::cutter::TailFrame;
@@ -68,6 +69,8 @@ pub struct ReplicaSegment {
     taken: Vec<Taken>,
     /// Number of frames that are synced.
     synced: usize,
+    /// The last entry that was ever noted as synced.
+    marked: Option<EntryNumber>,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
@@ -139,6 +142,7 @@ impl ReplicaSegment {
             digest: blake3::Hasher::new(),
             taken: Vec::new(),
             synced: 0,
+            marked: None,
             owner_synced: None,
             fence,
             broken: false,
@@ -166,6 +170,8 @@ impl ReplicaSegment {
         }
         file_io::rename(&tmp, &path)?;
         replica.synced = replica.taken.len();
+        replica.marked = read_mark(&replica.parts.data, replica.header.id);
+        replica.mark();
         Ok(replica)
     }
 
@@ -222,8 +228,18 @@ impl ReplicaSegment {
             self.broken = synced.is_err();
             synced?;
             self.synced = self.taken.len();
+            self.mark();
         }
         Ok(self.last_ack())
+    }
+
+    /// Notes how far the copy is synced, where that is further than what was noted before.
+    fn mark(&mut self) {
+        let synced = self.last_ack().map(|ack| ack.last_lsn.number());
+        if let Some(last) = synced.filter(|_| synced > self.marked) {
+            write_mark(&self.parts.data, self.header.id, last);
+            self.marked = synced;
+        }
     }
 
     /// The answer for the synced part of the copy.
@@ -269,6 +285,7 @@ impl ReplicaSegment {
             file.finish(Vec::new())?;
             // `finish` returns the path under which the file was created; since then it is named `.open`.
             file_io::rename(&open, &whole)?;
+            remove_mark(&self.parts.data, id)?;
             return Ok(digest);
         }
         file.sync()?;
@@ -282,6 +299,7 @@ impl ReplicaSegment {
         }
         file_io::rename(&merged.path, &whole)?;
         file_io::remove(&open)?;
+        remove_mark(&self.parts.data, id)?;
         Ok(digest)
     }
 
@@ -422,19 +440,6 @@ fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resul
     let reason = Quarantined::new(path, end, behind, header.id, None, fault.what);
     parts.quarantine.keep("copy", &bytes, reason)?;
     Ok(kept)
-}
-
-/// True where the frames of a copy follow each other from its header to the end of the file, but for one that a crash cut
-/// off.
-pub(super) fn is_whole_so_far(reader: &mut SegmentReader, header: &SegmentHeader) -> bool {
-    let mut end = header.encode().len() as u64;
-    for row in reader.blocks() {
-        if row.offset != end {
-            return false;
-        }
-        end += row.stored_bytes;
-    }
-    reader.len() == end || is_torn(reader, end, header.id.index)
 }
 
 /// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before it

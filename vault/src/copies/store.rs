@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
-use super::replica::{ReplicaSegment, is_whole_so_far};
+use super::replica::ReplicaSegment;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
@@ -108,7 +109,7 @@ impl CopyStore {
     pub fn report(&self, id: SegmentId) -> Result<HeldReport, VaultError> {
         let mut report = HeldReport::nothing(self.node);
         let Some(mut reader) = self.reader(id)? else {
-            report.is_damaged = self.quarantine.has_of(id);
+            report.is_damaged = read_mark(&self.data, id).is_some();
             return Ok(report);
         };
         let Some(header) = reader.header().cloned() else {
@@ -120,11 +121,17 @@ impl CopyStore {
         report.file_uuid = Some(header.file_uuid);
         let mut owner_synced: Option<Lsn> = None;
         let mut last = None;
+        // The last entry before the first frame that is missing or not whole.
+        let (mut whole, mut end) = (None, Some(header.encode().len() as u64));
         for i in 0..reader.blocks().len() {
+            let row = reader.blocks()[i];
             let Ok(block) = reader.block(i) else {
-                report.is_damaged = true;
+                end = None;
                 continue;
             };
+            if end == Some(row.offset) {
+                (whole, end) = (Some(row.last), Some(row.offset + row.stored_bytes));
+            }
             owner_synced = owner_synced.max(block.frame.owner_synced);
             for e in 0..block.len() {
                 let entry = block.header(e);
@@ -139,10 +146,11 @@ impl CopyStore {
             all: owner_synced.is_some_and(|lsn| lsn.index() > id.index),
             end: None,
         };
-        report.is_damaged |= match reader.footer() {
+        report.is_damaged = match reader.footer() {
             // A complete copy was verified when it was made, whatever had been damaged before.
-            Some(_) => !reader.faults().is_empty(),
-            None => self.quarantine.has_of(id) || !is_whole_so_far(&mut reader, &header),
+            Some(footer) => !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last),
+            // What is behind the mark was perhaps never synced, and so never answered for.
+            None => whole < read_mark(&self.data, id),
         };
         Ok(report)
     }
@@ -227,6 +235,7 @@ impl CopyStore {
         let finished = file.finish(end.holes.clone())?;
         file_io::rename(&tmp, &whole)?;
         file_io::remove(&open_path(&self.data, id))?;
+        remove_mark(&self.data, id)?;
         Ok(CompleteCopy {
             stats: finished.stats,
             digest: finished.digest,

@@ -182,13 +182,6 @@ impl Quarantine {
         Ok(())
     }
 
-    /// True where bytes of a segment's entries are held. What an operator gave up is not held.
-    pub(crate) fn has_of(&self, segment: SegmentId) -> bool {
-        self.held()
-            .values()
-            .any(|kept| kept.segment == segment && kept.length > 0)
-    }
-
     /// All that is held, oldest name first.
     pub(crate) fn all(&self) -> Vec<Quarantined> {
         self.held().values().cloned().collect()
