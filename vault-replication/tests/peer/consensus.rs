@@ -149,9 +149,8 @@ fn set(node: &Node, value: &str) {
 
 fn wait_for(node: &Node, value: &str) {
     eventually("a command that was applied", || {
-        let found = node
-            .catalogue
-            .read(|s| s.setting("k").map(|setting| setting.value.clone()));
+        let catalogue: &dyn Catalogue = &*node.catalogue;
+        let found = catalogue.read(|s| s.setting("k").map(|setting| setting.value.clone()));
         (found.as_deref() == Some(value)).then_some(())
     });
 }

@@ -324,7 +324,8 @@ fn a_peer_has_so_many_recovery_calls_at_once_and_its_heartbeats_beside_them() {
         client.hello(node(1), &member, PATIENCE).await.unwrap();
         // Another peer has places of its own.
         let other = PeerClient::new(setup(3, &authority));
-        let other = tokio::spawn(async move { other.fence(node(1), &member, id, 99).await });
+        let to = member.clone();
+        let other = tokio::spawn(async move { other.fence(node(1), &to, id, 99).await });
         soon("the other's call", async {
             while !gate.waiting.lock().unwrap().contains(&99) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,7 +1,6 @@
 //! Authorities, certificates, nodes with a peers' port, and handlers for them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +146,11 @@ impl TailHandler for Nothing {
 }
 
 fn no() -> VaultError {
-    VaultError::io("read", Path::new("nothing"))(std::io::ErrorKind::NotFound.into())
+    VaultError::Io {
+        what: "read",
+        path: "nothing".into(),
+        source: std::io::ErrorKind::NotFound.into(),
+    }
 }
 
 impl RecoveryHandler for Nothing {
