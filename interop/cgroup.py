@@ -21,7 +21,7 @@ class MemoryCgroup:
     v2: bool
 
     def prefix(self) -> list[str]:
-        """What goes before a command so that it runs in the group."""
+        """The prefix of a command that makes it run in the group."""
         return ["/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "cgroup"]
 
     def oom_kills(self) -> int:

@@ -1,5 +1,5 @@
-"""What every test here shares: finding the programs, starting and stopping a node, replaying it, and saying PASS or
-FAIL.
+"""Code that every test here shares: finding the programs, starting and stopping a node, replaying it, and printing PASS
+or FAIL.
 
 Only the standard library is imported, so that a test can ask for the venv (`use_venv`) before it imports anything else.
 Rules: loopback and free ports only; a temporary folder per test; every child is ended by its own process id.
@@ -168,7 +168,7 @@ class Child:
         return self.process.pid
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True while it has not ended."""
         return self.process.poll() is None
 
     def log_tail(self) -> str:
@@ -198,14 +198,14 @@ def wait_until(what: str, child: Child, ready: Callable[[], bool], within_s: flo
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on the loopback port."""
+    """True where something listens on the loopback port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
 def answers_200(url: str) -> bool:
-    """Whether a GET answers 200."""
+    """True where a GET answers 200."""
     with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=2) as answer:
         return bool(answer.status == 200)
     return False

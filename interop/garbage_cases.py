@@ -40,7 +40,7 @@ class Case:
     retryable: bool = True
 
     def fault(self, got: Answer) -> str:
-        """What is wrong with the answer, or nothing."""
+        """The fault of the answer, or nothing."""
         if not any(re.fullmatch(pattern, got.what) for pattern in self.expected):
             return "another answer"
         if self.message and not re.search(self.message, got.message):

@@ -1,8 +1,8 @@
-"""A node at half of what it can take: how long acks and appends take, and its memory, idle and under load.
+"""A node at half of its highest rate: latencies of acks and appends, and memory, idle and under load.
 
-h2load on one core finds the highest rate of a node that is pinned to another; then `jepsen-like offer` sends half of it, evenly. It
-measures; it sets no bar. `--memory-limit MIB` runs the node in a memory cgroup with the budget of `--budget`, at full
-load, and claims that it was not killed.
+h2load on one core finds the highest rate of a node that is pinned to another; then `jepsen-like offer` sends half of
+it, evenly. This measures, and sets no bar. `--memory-limit MIB` runs the node in a memory cgroup with the budget of
+`--budget`, at full load, and claims that it was not killed.
 """
 
 from __future__ import annotations

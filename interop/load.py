@@ -39,7 +39,7 @@ EMPTY_ANSWER_BYTES = 5  # a gRPC prefix; a refusal has no DATA at all
 
 @dataclass
 class Run:
-    """What one run showed."""
+    """The figures of one run."""
 
     requests: int
     acknowledged: bool

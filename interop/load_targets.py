@@ -28,7 +28,7 @@ class Target:
 
 
 def version_of(program: str | Path) -> str:
-    """What the program says of itself."""
+    """The version that the program reports."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
     return (said.stdout or said.stderr).strip().replace("\n", " ")
 
@@ -40,7 +40,7 @@ def rotel_agent() -> Path:
 
 
 def missing(name: str) -> str:
-    """Which program of a foreign target is not installed, or nothing."""
+    """The program of a foreign target that is not installed, or nothing."""
     programs = {"rotel": rotel_agent(), "collector": common.OTELCOL}
     return "" if name not in programs or programs[name].exists() else str(programs[name])
 

@@ -1,4 +1,4 @@
-"""What Linux says of a process: anonymous memory and CPU seconds, in all and by thread name."""
+"""Figures of a process from Linux: anonymous memory and CPU seconds, in all and by thread name."""
 
 from __future__ import annotations
 

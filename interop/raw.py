@@ -29,7 +29,7 @@ WITHIN_S = 15.0
 
 @dataclass
 class Answer:
-    """What a server said: `what` is `gRPC <CODE>`, `HTTP <status>`, `closed` or `no answer`."""
+    """A server's answer: `what` is `gRPC <CODE>`, `HTTP <status>`, `closed` or `no answer`."""
 
     what: str
     message: str = ""
@@ -45,14 +45,14 @@ def prefixed(message: bytes, compressed: bool = False, length: int | None = None
 
 
 def readable(connection: socket.socket, for_s: float) -> bool:
-    """Whether there is something to read within that time. (`select` knows only the first 1,024 descriptors.)"""
+    """True where there is something to read within that time. (`select` knows only the first 1,024 descriptors.)"""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(max(0.0, for_s) * 1000))
 
 
 def refuses_all(event: h2.events.Event) -> bool:
-    """Whether it is a GOAWAY before the first call."""
+    """True for a GOAWAY before the first call."""
     return isinstance(event, h2.events.ConnectionTerminated) and event.last_stream_id == 0
 
 
@@ -203,7 +203,7 @@ def final_response(received: bytes) -> bytes:
 
 
 def whole_response(received: bytes) -> bool:
-    """Whether these bytes hold a full HTTP/1.1 response whose length is told."""
+    """True where these bytes hold a full HTTP/1.1 response that announces its length."""
     head, separator, content = final_response(received).partition(b"\r\n\r\n")
     if not separator or not head.startswith(b"HTTP/1.1 "):
         return False

@@ -30,13 +30,13 @@ def digest(payload: bytes) -> str:
 
 
 def count_records(payload: bytes) -> int:
-    """How many log records a payload holds."""
+    """Number of log records in a payload."""
     request = ExportLogsServiceRequest.FromString(payload)
     return sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
 
 
 def value_kinds(payload: bytes) -> set[str]:
-    """Which kinds of AnyValue its bodies and attributes hold, `none` for a value that is not set."""
+    """The kinds of AnyValue in its bodies and attributes, `none` for a value that is not set."""
     request = ExportLogsServiceRequest.FromString(payload)
     records = [r for resource in request.resource_logs for scope in resource.scope_logs for r in scope.log_records]
     values = [r.body for r in records] + [attribute.value for r in records for attribute in r.attributes]
@@ -45,7 +45,7 @@ def value_kinds(payload: bytes) -> set[str]:
 
 @dataclass
 class Ledger:
-    """What was tried and what was acknowledged, by digest; only payloads with records are to be found again."""
+    """Payloads that were sent and those that were acknowledged, by digest; only those with records are to be found."""
 
     attempted: Counter[str] = field(default_factory=Counter)
     acknowledged: Counter[str] = field(default_factory=Counter)

@@ -47,7 +47,7 @@ def descriptor_set() -> bytes:
 
 
 def inflate(segment: Path, lz4: str) -> bytes:
-    """What the lz4 program makes of one file."""
+    """The output of the lz4 program for one file."""
     done = subprocess.run([lz4, "-dc", str(segment)], capture_output=True, timeout=60, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"lz4 -dc {segment} ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
@@ -65,7 +65,7 @@ def sealed(node: common.Node) -> list[Path]:
 
 
 def printed_records(content: bytes, schema: Path, protoc: str) -> int:
-    """How many records protoc prints."""
+    """Number of records that protoc prints."""
     command = [protoc, f"--descriptor_set_in={schema}", f"--decode={MESSAGE}"]
     done = subprocess.run(command, input=content, capture_output=True, timeout=120, check=False)
     if done.returncode != 0:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Fault injection against the release binaries (`cargo build --release --workspace`). `short` is what CI runs with each change; `long` has more rounds, and the
-# controls: a node that acknowledges before it syncs, and a disk that drops syncs, must be seen to lose.
+# Fault injection against the release binaries (`cargo build --release --workspace`). CI runs `short` with each change;
+# `long` has more rounds, and the controls: a node that acknowledges before it syncs, and a disk that drops syncs, must
+# be seen to lose.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 jepsen="$target/release/jepsen-like"
-# Says what is not run and why; with NO_SKIP that fails.
+# Prints the test that is not run, and the reason; with NO_SKIP that fails.
 skip() { echo "SKIPPED: $1"; [ -z "${NO_SKIP:-}" ]; }
 # rounds SHORT LONG: as many as this run has.
 length=${1:-short}

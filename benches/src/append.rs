@@ -16,16 +16,16 @@ use crate::vault::{loglike, meta, open};
 
 const FILE: usize = 64 << 20;
 const RUNS: usize = 7;
-/// Entries that come in one turn of a busy worker.
+/// Number of entries that one turn of a busy worker writes.
 const TURN: usize = 32;
-/// As `open` keeps.
+/// Number of spares that `open` keeps.
 const SPARES: usize = 4;
 
-/// 200 B and 120 KB payloads.
+/// Measures payloads of 200 B and 120 KB.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     for len in [200, 120_000] {
         let payload = loglike(len);
-        // As many as one file holds, so that neither side waits for the next one.
+        // As many entries as one file holds, so that neither side waits for the next file.
         let count = (FILE - 2 * 4096) / (len + 64).next_multiple_of(8);
         let mut files = append_files(dir, &payload, count)?;
         let first = files.remove(0);
@@ -51,7 +51,8 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fills one file after the other, each when the disk is quiet; nanoseconds per entry for each. The first is the boot's, then come the spares, then recycled ones.
+/// Fills one file after the other, each when the disk is quiet. Returns nanoseconds per entry for each file: first the
+/// boot's own file, then the spares, then recycled files.
 fn append_files(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<Vec<f64>> {
     let dir = tempfile::tempdir_in(dir)?;
     let (vault, mut writers) = open(dir.path(), 1)?;
@@ -85,7 +86,7 @@ fn append(writer: &mut ShardWriter, payload: &[u8], n: usize) {
     }
 }
 
-/// The same bytes by memcpy into a mapped file that was written and synced before; nanoseconds per copy.
+/// Copies the same bytes by memcpy into a mapped file that was written and synced before. Returns nanoseconds per copy.
 fn copy_once(dir: &Path, payload: &[u8], count: usize) -> anyhow::Result<f64> {
     let file = tempfile::tempfile_in(dir)?;
     let zeros = vec![0u8; 1 << 20];

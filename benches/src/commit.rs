@@ -10,7 +10,7 @@ use crate::vault::{loglike, meta, open};
 
 const COMMITS: usize = 1000;
 
-/// 150 KB payloads.
+/// Measures payloads of 150 KB.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     for len in [2000, 150_000] {
         let payload = loglike(len);

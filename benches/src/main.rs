@@ -1,5 +1,6 @@
-//! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside fdatasync, seal, scan, and how appends
-//! scale over threads; and what sensing and zones cost. Prints a table; figures are for comparing with each other.
+//! Costs of the vault beside those of the plain operation under it, in one run on one machine: append beside memcpy,
+//! commit beside fdatasync, seal, scan, and the scaling of appends over threads; and the costs of sensing and zones.
+//! Prints a table whose figures are for comparison with each other.
 
 mod append;
 mod commit;
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand};
 /// Measures the vault
 #[derive(Parser)]
 struct Cli {
-    /// Where to work: a folder on the disk that is to be measured
+    /// Folder to work in, on the disk that is to be measured
     #[arg(long, default_value = "target/bench-data")]
     dir: PathBuf,
     #[command(subcommand)]
@@ -37,11 +38,11 @@ enum What {
         #[arg(long, default_value_t = 2)]
         threads: u16,
     },
-    /// What a full live ring costs an append
+    /// Cost of a full live ring for an append
     Pivot,
-    /// Nanoseconds to sense at an operation, to decide, and to look at everything
+    /// Nanoseconds to sense at an operation, to decide, and to merge all readings
     Zones,
-    /// All of it
+    /// All of these
     All,
 }
 

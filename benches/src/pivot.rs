@@ -1,4 +1,5 @@
-//! What an exporter that has fallen behind costs the reflex path: appends with a live ring that takes everything, and with one that is full.
+//! Cost for the reflex path of an exporter that has fallen behind: appends with a live ring that takes everything, and
+//! with one that is full.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,12 +12,13 @@ use crate::table::{median, row};
 use crate::vault::{loglike, meta, open};
 
 const ENTRIES: usize = 200_000;
-/// Entries that come in one turn of a worker; turns with either ring take turns, so that the disk treats both alike.
+/// Number of entries that one turn of a worker writes. Turns alternate between the two rings, so that the disk treats
+/// both alike.
 const TURN: usize = 32;
 const PAYLOAD: usize = 2000;
 const PIVOTS: usize = 500;
 
-/// p50 and p99 of an append and its hand-over, with both rings; and the push that pivots, alone.
+/// Measures p50 and p99 of an append with its hand-over, for both rings; and the push that pivots, alone.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
     let (vault, mut writers) = open(dir.path(), 1)?;
@@ -31,7 +33,7 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
         let ring = [&empty, &full][which];
         took[which].push(reflex(&mut writers[0], &payload, ring, n)?.as_nanos() as f64);
         if n.is_multiple_of(TURN) {
-            // The exporter's part.
+            // An exporter would do this.
             let _ = empty.take();
         }
     }
@@ -46,7 +48,7 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One entry: appended, written with the others of its turn, handed over.
+/// One entry: it is appended, written together with the others of its turn, and handed over.
 fn reflex(writer: &mut ShardWriter, payload: &[u8], ring: &LiveRing, n: usize) -> anyhow::Result<Duration> {
     loop {
         let began = Instant::now();

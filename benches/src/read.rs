@@ -13,7 +13,7 @@ use crate::vault::{loglike, meta, open};
 
 const BYTES: usize = 512 << 20;
 
-/// 150 KB payloads, 512 MiB of them.
+/// Measures 512 MiB of payloads of 150 KB.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
     let payload = loglike(150_000);
     let dir = tempfile::tempdir_in(dir)?;
@@ -28,7 +28,7 @@ pub(crate) fn run(dir: &Path) -> anyhow::Result<()> {
             thread::sleep(Duration::from_micros(200));
         }
     }
-    // Whole files only: the last one stays open.
+    // Only full files are sealed: the last one stays open.
     while sealed(&vault) < count * payload.len() / (64 << 20) - 1 {
         thread::sleep(Duration::from_millis(5));
     }

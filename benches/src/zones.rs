@@ -1,24 +1,24 @@
-//! Sensing and zones: what an operation pays for its senses, and what a decision takes. No disk, one thread.
+//! Costs of sensing and zones: for an operation, and for a decision. No disk, one thread.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership::stochastic::{EnvironmentReader, Inputs, Senses, Sensor, Told, WorkerSlot};
+use gophership::stochastic::{EnvironmentReader, Inputs, Senses, Sensor, WorkerReadings, WorkerSlot};
 use gophership_somatic::{Readings, Thresholds, ZoneCell, ZoneState, step};
 
 use crate::table::{median, row};
 
 const RUNS: usize = 7;
 
-/// All figures.
+/// Measures all figures.
 pub(crate) fn run() {
     let clock = nanos(1_000_000, |_| {
         black_box(Instant::now());
     });
     decision();
-    // As a worker calls it, with a time that it has anyway; beside it, what reading that time would cost.
+    // A worker calls this with a time that it has read anyway; the next row says what reading that time would cost.
     for (what, every) in [
         ("an operation's senses, never published", u32::MAX),
         ("an operation's senses, published each 1,024", 1024),
@@ -26,7 +26,7 @@ pub(crate) fn run() {
     ] {
         row(what, operation(every), "ns", Some(("reading the clock", clock)));
     }
-    look();
+    merge();
 }
 
 /// The controller alone, over readings that go up and down through all zones.
@@ -60,12 +60,12 @@ fn operation(sense_every: u32) -> f64 {
     let cell = Arc::new(ZoneCell::new(start));
     let senses = Senses::new(Arc::default(), cell, sense_every, start);
     nanos(5_000_000, |_| {
-        black_box(senses.must_operate(black_box(start), || black_box(Told::default())));
+        black_box(senses.must_operate(black_box(start), || black_box(WorkerReadings::default())));
     })
 }
 
-/// The sensor's whole look each 10 ms, over two workers, and what it reads once a second.
-fn look() {
+/// Measures the sensor's merge each 10 ms, over two workers, with the readings that it takes once a second.
+fn merge() {
     let start = Instant::now();
     let cell = Arc::new(ZoneCell::new(start));
     let slots: Vec<Arc<WorkerSlot>> = (0..2).map(|_| Arc::default()).collect();
@@ -84,13 +84,13 @@ fn look() {
     let took = nanos(500_000, |_| {
         black_box(sensor.sense(black_box(inputs), black_box(start)));
     });
-    row("the sensor's look at two workers, and a decision", took, "ns", None);
+    row("the merge of two workers' readings, and a decision", took, "ns", None);
     drop(workers);
     let took = nanos(500, |_| drop(black_box(reader.read())));
     row("the machine's pressure, once a second", took / 1000.0, "us", None);
 }
 
-/// Nanoseconds of one call: the middle of several runs.
+/// Nanoseconds of one call: the median of several runs.
 fn nanos(calls: u64, mut call: impl FnMut(u64)) -> f64 {
     let mut runs = Vec::new();
     for _ in 0..RUNS {

@@ -1,22 +1,22 @@
-//! Who has the catalogue change something.
+//! The submitters of commands.
 
 use std::fmt;
 
 use crate::limits::ACTOR_BYTES_MAX;
 
-/// The one who submits a command.
+/// The submitter of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Actor {
-    /// A node's vault, about its segments.
+    /// A node's vault, for its segments.
     Vault,
-    /// A node by itself: its exporters, its jobs, its start.
+    /// A node itself, for its exporters, its jobs, its start.
     Node,
-    /// A person or program that asked a node for it, as the node calls them.
+    /// A person or program that asked a node for it, under the name that nodes use.
     Operator(String),
 }
 
 impl Actor {
-    /// An operator of this name, of which at most [`ACTOR_BYTES_MAX`] bytes are kept.
+    /// An operator of this name, which is cut to [`ACTOR_BYTES_MAX`] bytes.
     pub fn operator(name: &str) -> Self {
         Self::Operator(name[..name.floor_char_boundary(ACTOR_BYTES_MAX)].to_owned())
     }

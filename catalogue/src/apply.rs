@@ -1,8 +1,12 @@
 //! The transition of the catalogue: a pure function of state and command. No clock, no randomness, no IO.
 //!
-//! **Invariants.** I1: a refused command changes nothing. I2: a command applied twice leaves the state of once. I3: a node's epoch, a
-//! shard's `next_index` and a job's position never go back. I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
-//! **Not here**: what commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`) do.
+//! **Invariants**:
+//! - I1: a refused command changes nothing.
+//! - I2: a command applied twice leaves the state of once.
+//! - I3: a node's epoch, a shard's `next_index` and a job's position never go back.
+//! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
+//!
+//! **Not here**: commands about exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`).
 
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, NodeId, SegmentId};
@@ -23,7 +27,8 @@ use crate::state::{Change, Counters, Setting, State};
 mod export;
 mod job;
 
-/// A command that was taken: its answer, and what it alters. No change means that it was said before.
+/// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
+/// before.
 pub type Decision = Result<(Reply, Vec<Change>), Refusal>;
 
 /// Applies a command.
@@ -35,9 +40,10 @@ pub fn apply(state: &mut State, command: &Command) -> Outcome {
     Ok(reply)
 }
 
-/// Decides what a command does, and does not do it: for a caller that makes the changes durable first.
+/// Decides on a command without executing it, for a caller that makes the changes durable first.
 ///
 /// # Errors
+///
 /// The command is refused.
 pub fn decide(state: &State, command: &Command) -> Decision {
     match command {
@@ -162,7 +168,7 @@ fn node_up(
     Ok((Reply::Up(epoch), vec![Change::Node(NodeRecord { boot, ..record })]))
 }
 
-/// Refuses what was decided by looking at another version than the one that stands.
+/// Refuses a command that was made on the basis of another version than the present one.
 fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> Result<(), Refusal> {
     match seen {
         Some(seen) if seen != version => Err(Refusal::Stale {
@@ -176,7 +182,7 @@ fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> 
 
 fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>) -> Decision {
     let record = node_of(state, node)?;
-    // Also what was submitted before, and changed the version then.
+    // A command that was submitted before, and changed the version then, comes here too.
     if record.state == to {
         return unchanged(Reply::Done);
     }
@@ -189,7 +195,7 @@ fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>)
     Ok((Reply::Done, vec![Change::Node(changed)]))
 }
 
-/// What the table of transitions says, and the record where there is one.
+/// The rule of the table of transitions, and the record where there is one.
 fn rule_for(state: &State, id: SegmentId, step: Step) -> Result<Rule, Refusal> {
     let from = state.segment_state(id);
     match rule(from, step) {
@@ -208,7 +214,7 @@ fn roll(state: &State, seal: Option<&SealRecord>, open: &OpenRecord, at_ns: u64)
             opened: open.id,
         });
     }
-    // The two change different rows, and neither looks at what the other changes.
+    // The two change different rows, and neither reads what the other changes.
     let (_, mut changes) = seal_segment(state, seal, None)?;
     let (reply, opened) = open_segment(state, open, at_ns)?;
     changes.extend(opened);
@@ -266,7 +272,7 @@ fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> De
             unreachable!("the table of transitions lets only open and recovering segments be recovered")
         }
     };
-    // The highest there can be is what a damaged promise counts as.
+    // A damaged promise counts as the highest possible number.
     let number = before
         .checked_add(1)
         .filter(|number| *number < RecoveryNumber::MAX)
@@ -280,12 +286,12 @@ fn begin_recovery(state: &State, id: SegmentId, request: Uuid, at_ns: u64) -> De
     Ok((Reply::Recovering(number), vec![Change::Segment(record)]))
 }
 
-/// Says that whoever seals a segment has the right to: its owner while nobody recovers it, then the latest recovery.
+/// Checks the right to seal a segment: its owner has it while nobody recovers the segment, then the latest recovery.
 fn may_seal(state: &State, id: SegmentId, recovery: Option<RecoveryNumber>) -> Result<(), Refusal> {
     let latest = match state.segment(id) {
         Some(SegmentRecord::Recovering { recovery, .. }) => Some(recovery.number),
         Some(SegmentRecord::Open { .. }) => None,
-        // A seal that stands answers for itself.
+        // A seal that is on record is checked on its own.
         Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
             return Ok(());
         }
@@ -315,12 +321,13 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
     }
     if rule == Rule::Same {
         return match state.segment(id) {
-            // The digest covers every entry: a retry may have cut it anew, at another time. The first seal stands.
+            // The digest covers every entry. A retry may have cut the segment anew, at another time: the first seal
+            // stands.
             Some(SegmentRecord::Sealed(known)) if known.digest == seal.digest => unchanged(Reply::Done),
             Some(_) | None => Err(Refusal::Differs { id, step: Step::Seal }),
         };
     }
-    // Of nothing no copies are needed.
+    // An empty segment needs no copies.
     let needed = match state.segment(id) {
         Some(record) if seal.stats.entries > 0 => record.ack_copies(),
         Some(_) | None => 0,
@@ -336,7 +343,7 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
     Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
 }
 
-/// Adds a holder to a sealed segment. What is said of a segment that has been trimmed since changes nothing.
+/// Adds a holder to a sealed segment. A command about a segment that has been trimmed since changes nothing.
 fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) -> Decision {
     node_of(state, node)?;
     match rule_for(state, id, Step::AddReplica)? {
@@ -364,8 +371,9 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
     Ok((Reply::Done, vec![Change::Segment(record)]))
 }
 
-/// The time of a seal within its bounds: retention goes by it, and the node's clock goes on from it at its next start.
-/// It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept last.
+/// The time of a seal within its bounds, since retention goes by it, and the node's clock goes on from it at its next
+/// start. It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept
+/// last.
 fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
     let kept = state.clock(seal.id.node);
     let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
@@ -413,7 +421,7 @@ fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
     Ok((Reply::Done, changes))
 }
 
-/// Puts what is dropped on record; beyond their bound the two oldest records of the shard become one.
+/// Puts a dropped segment on record; beyond their bound the two oldest records of the shard are merged.
 fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
     let mut all: Vec<DroppedRange> = state.dropped(new.node, new.shard).copied().chain([new]).collect();
     all.sort_by_key(DroppedRange::key);
@@ -460,7 +468,7 @@ fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, 
     within("a setting's name", key.len(), SETTING_KEY_BYTES_MAX)?;
     within("a setting's value", value.map_or(0, str::len), SETTING_VALUE_BYTES_MAX)?;
     let known = state.setting(key);
-    // Also what was submitted before, and changed the version then.
+    // A command that was submitted before, and changed the version then, comes here too.
     if known.map(|s| s.value.as_str()) == value {
         return unchanged(Reply::Done);
     }

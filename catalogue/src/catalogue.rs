@@ -1,11 +1,14 @@
-//! The trait of a catalogue: what everything above one uses, whether it is local, in memory or over Raft.
+//! The trait of a catalogue, which all code above a catalogue uses, whether that is local, in memory or over Raft.
 //!
-//! An implementation says whose it is, takes commands and lets its state be read; all else is written once, here and
-//! in `ledger.rs`.
+//! An implementation names its node, commits commands and lets its state be read; all else is written once, here and in
+//! `ledger.rs`.
 //!
-//! **Invariants**, of every implementation. I1: a command is answered only when its effect is durable. I2: what
-//! readers see is durable. I3: a command whose answer is unknown may be submitted again.
-//! **Not here**: what a command does (`apply.rs`); the vault's view of a catalogue (`ledger.rs`).
+//! **Invariants** of every implementation:
+//! - I1: a command is answered only when its effect is durable.
+//! - I2: readers see only durable state.
+//! - I3: a command whose answer is unknown may be submitted again.
+//!
+//! **Not here**: the effects of commands (`apply.rs`); the vault's view of a catalogue (`ledger.rs`).
 
 use std::sync::Arc;
 
@@ -25,7 +28,7 @@ use crate::state::State;
 /// The setting of a catalogue that was made anew: exporters that it does not know begin at the oldest entry.
 pub const EXPORTERS_BEGIN_AT_OLDEST: &str = "export.begin_at_oldest";
 
-/// A replicated or local state machine that keeps what is known of nodes, segments, jobs and exporters.
+/// A replicated or local state machine that records nodes, segments, jobs and exporters.
 pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// The identity of the node that this catalogue serves.
     fn identity(&self) -> Identity;
@@ -33,15 +36,16 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// Applies the command of a request, durably. Callers use [`Self::submit`].
     ///
     /// # Errors
-    /// [`CatalogueError::Refused`] where the state machine did not take it. After any other error its effect is
-    /// unknown: submit it again.
+    ///
+    /// [`CatalogueError::Refused`] where the state machine refused it. After any other error its effect is unknown:
+    /// submit it again.
     fn commit(&self, request: Request) -> Result<Reply, CatalogueError>;
 
-    /// Calls `f` once with the state: what `read` of `dyn Catalogue`, which callers use, is made of.
+    /// Calls `f` once with the state. The method `read` of `dyn Catalogue`, which callers use, is built on this.
     fn view(&self, f: &mut dyn FnMut(&State));
 
-    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer is
-    /// itself always does.
+    /// Returns once [`Self::view`] shows all that anybody was answered before the call. A catalogue whose only writer
+    /// is itself always does.
     ///
     /// # Errors
     /// The cluster that keeps the catalogue did not answer: what `view` shows may be old.
@@ -52,6 +56,7 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
     /// Applies a command, durably. What an operator changes is logged as such.
     ///
     /// # Errors
+    ///
     /// As [`Self::commit`].
     fn submit(&self, actor: Actor, command: Command) -> Result<Reply, CatalogueError> {
         let (name, operator) = (
@@ -74,10 +79,11 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
         newest
     }
 
-    /// Grants the epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen`
-    /// on the disk.
+    /// Grants the epoch of this boot: a new one for a new `boot_uuid`, the same for the same; above every one `seen` on
+    /// the disk.
     ///
     /// # Errors
+    ///
     /// As [`Self::submit`].
     fn node_up(&self, boot_uuid: Uuid, seen: Option<Epoch>) -> Result<Epoch, CatalogueError> {
         let Identity {
@@ -102,10 +108,11 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug {
         }
     }
 
-    /// Lets an exporter that is on no record begin at the oldest entry, whatever its settings say, until all that are
+    /// Makes exporters that are on no record begin at the oldest entry, whatever their settings say, until all that are
     /// configured are on record.
     ///
     /// # Errors
+    ///
     /// As [`Self::submit`].
     fn begin_unknown_exporters_at_oldest(&self) -> Result<(), CatalogueError> {
         let command = Command::SetConfig {

@@ -1,7 +1,8 @@
-//! What can be said to the catalogue, and its answers.
+//! Commands to the catalogue, and its answers.
 //!
-//! **Invariants.** I1: a command holds all that its effect depends on; times are in it. I2: a command said twice has the effect of once and
-//! is answered the same, unless something else came between.
+//! **Invariants**:
+//! - I1: a command holds everything that its effect depends on, times included.
+//! - I2: a command submitted twice has the effect of once and the same answer, unless another command came between.
 
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, ShardId};
@@ -9,7 +10,7 @@ use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
 use crate::actor::Actor;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 pub use crate::refusal::Refusal;
@@ -21,65 +22,67 @@ mod wire;
 pub enum Command {
     /// Grants a node id to a storage; the same storage gets the same id.
     RegisterNode {
-        /// Which storage.
+        /// The storage.
         storage_uuid: Uuid,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
     /// Grants a new epoch to a node's boot; the same boot gets the same epoch.
     NodeUp {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Its storage, which must be the one that was registered.
         storage_uuid: Uuid,
-        /// What the process calls itself.
+        /// The uuid that the process chose.
         boot_uuid: Uuid,
         /// The highest epoch found on the node's disk: the catalogue may be an older copy.
         seen: Option<Epoch>,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Says whether a node takes part.
+    /// Sets the participation of a node.
     SetNodeState {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// Its state from now on.
+        /// Its new state.
         state: NodeState,
-        /// The version of the node's record that the caller saw. Another one by now: the command is refused.
+        /// The version of the node's record that the caller saw. If it has changed, the command is refused.
         seen: Option<u64>,
     },
-    /// A segment is about to take entries, and an earlier one of its shard may be complete: both or neither.
+    /// Opens a segment that is about to take entries, and seals an earlier one of its shard where that is complete:
+    /// both or neither.
     Roll {
-        /// The complete segment and what it holds.
+        /// The seal of the complete segment.
         seal: Option<SealRecord>,
-        /// The segment that is about to take entries.
+        /// The opening of the segment that is about to take entries.
         open: OpenRecord,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A recovery of a segment begins, whose writer is gone. It is answered with its number, and no recovery before it
-    /// may seal the segment any more.
+    /// Begins a recovery of a segment whose writer is gone. The answer is its number; from then on no earlier recovery
+    /// may seal the segment.
     BeginRecovery {
         /// The segment.
         id: SegmentId,
         /// The name that the caller gives this recovery: the same again is the same recovery.
         request: Uuid,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A segment is complete. Its time is kept within bounds: the segment's record has the one that stands.
+    /// Seals a complete segment. The time of the seal is kept within bounds: the segment's record has the resulting
+    /// one.
     Seal {
-        /// Which, and what it holds.
+        /// The seal: the segment and its content.
         seal: SealRecord,
     },
-    /// A recovery found out what a segment holds, and copied it to enough nodes.
+    /// Seals a segment whose content a recovery has determined and copied to enough nodes.
     SealRecovered {
-        /// What the segment holds.
+        /// The seal: the segment and its content.
         seal: SealRecord,
         /// The recovery, which must be the latest one of the segment.
         number: RecoveryNumber,
     },
-    /// A node has a complete, synced and verified copy of a sealed segment.
+    /// Records that a node has a complete, synced and verified copy of a sealed segment.
     ReplicaAdded {
         /// The segment.
         id: SegmentId,
@@ -88,121 +91,125 @@ pub enum Command {
         /// BLAKE3 over the entries of its copy.
         digest: [u8; 32],
     },
-    /// A segment's bytes are about to be removed.
+    /// Records that a segment's bytes are about to be removed.
     Trim {
-        /// Which.
+        /// The segment.
         id: SegmentId,
-        /// Why.
+        /// The reason.
         why: TrimReason,
     },
-    /// Nothing of these trimmed segments is on disk any more.
+    /// Records that no file of these trimmed segments is on disk any more.
     Unlinked {
         /// The segments.
         segments: Vec<SegmentId>,
     },
-    /// Keeps a node's vault clock. One that is behind the known one changes nothing.
+    /// Records a node's vault clock. One that is behind the recorded one changes nothing.
     KeepClock {
         /// The node.
         node: NodeId,
         /// Its clock.
         mark: ClockMark,
     },
-    /// An operator gives a segment up.
+    /// Gives a segment up, for an operator.
     MarkLost {
-        /// Which.
+        /// The segment.
         id: SegmentId,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
     /// Creates a replay job; the same request gets the same job.
     CreateJob {
-        /// Who asks.
+        /// The request of the caller.
         request: Uuid,
-        /// What it is to do, in the replay's own words.
+        /// The specification, which only the replay reads.
         spec: String,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// A replay job has come this far. A position that lies behind the known one changes nothing.
+    /// Moves the positions of a replay job. A position that lies behind the recorded one changes nothing.
     JobProgress {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// In these shards.
+        /// The positions by shard.
         positions: Vec<(NodeId, ShardId, JobPosition)>,
     },
-    /// A replay job has ended by itself.
+    /// Ends a replay job by itself.
     FinishJob {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// How.
+        /// The result.
         result: JobResult,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// An operator ends a replay job.
+    /// Cancels a replay job, for an operator.
     CancelJob {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
     /// Sets, or with no value removes, a cluster-wide setting.
     SetConfig {
-        /// Its name.
+        /// The setting's name.
         key: String,
-        /// Its value, in its reader's own words.
+        /// The setting's value, which only its reader interprets.
         value: Option<String>,
-        /// The version of the setting that the caller saw, 0 where there was none. Another one by now: the command is
+        /// The version of the setting that the caller saw, 0 where there was none. If it has changed, the command is
         /// refused.
         seen: Option<u64>,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Says whether an exporter is paused; one that is not known is known from then on.
+    /// Pauses or resumes an exporter; one that is not on record is put on record.
     SetExporter {
-        /// Its name.
+        /// The exporter's name.
         exporter: String,
-        /// From now on.
+        /// True where it is paused from now on.
         paused: bool,
-        /// Now, nanoseconds since the Unix epoch.
+        /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for it must have ended.
+    /// Removes the record, the cursors and the dead letters of an exporter that is no longer configured. Whatever ran
+    /// for it must have ended.
     ForgetExporter {
-        /// Its name.
+        /// The exporter's name.
         exporter: String,
     },
-    /// A node's exporters have come this far. A cursor behind the known one changes nothing; nor does one from before the latest seek, or of
-    /// an exporter that is not known.
+    /// Moves the cursors of a node's exporters. A cursor behind the recorded one changes nothing; nor does one from
+    /// before the latest seek, or of an exporter that is not on record.
     CommitCursors {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// All its cursors.
+        /// The cursors.
         cursors: Vec<ExportCursor>,
     },
-    /// An operator sets where an exporter goes on, forwards or back, and begins a new generation of its cursors. One that is not known yet begins there.
+    /// Moves an exporter's cursors, forwards or back, for an operator, and begins a new generation of them. An exporter
+    /// that is not on record yet begins there.
     SeekExporter {
-        /// Its name.
+        /// The exporter's name.
         exporter: String,
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// In these shards the last entry that is done; with `None` it begins anew. Other shards stay as they are.
+        /// For each of these shards the last entry that is done; with `None` the exporter begins anew. Other shards
+        /// stay as they are.
         shards: Vec<(ShardId, Option<Lsn>)>,
-        /// Now, nanoseconds since the Unix epoch. The same node and time again are the same seek.
+        /// The present time, nanoseconds since the Unix epoch. The same node and time again are the same seek.
         at_ns: u64,
     },
-    /// Entries were refused for good by their exporters. One that is a dead letter already stays as it is; one whose segment is trimmed is
-    /// passed over.
+    /// Records entries that their exporters gave up for good. One that is a dead letter already stays as it is; one
+    /// whose segment is trimmed is passed over.
     AddDeadLetters {
-        /// Which.
+        /// The dead letters.
         letters: Vec<DeadLetter>,
     },
-    /// Dead letters were replayed, or an operator gives them up. Those that are not known are passed over.
+    /// Removes dead letters that were replayed, or that an operator gives up. Those that are not on record are passed
+    /// over.
     DropDeadLetters {
-        /// Whose.
+        /// The exporter.
         exporter: String,
-        /// Which.
-        letters: Vec<EntryKey>,
+        /// The entries.
+        letters: Vec<EntryId>,
     },
 }
 
@@ -237,7 +244,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind there is.
+    /// Every kind.
     pub const ALL: [Self; 23] = [
         Self::RegisterNode,
         Self::NodeUp,
@@ -264,12 +271,12 @@ impl Kind {
         Self::ReplicaAdded,
     ];
 
-    /// From the stored number.
+    /// The kind of a stored number.
     pub fn from_stored(value: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == value)
     }
 
-    /// Its name, as it is logged.
+    /// The name that is logged.
     pub fn name(self) -> &'static str {
         match self {
             Self::RegisterNode => "register_node",
@@ -300,7 +307,7 @@ impl Kind {
 }
 
 impl Command {
-    /// Its kind.
+    /// The command's kind.
     pub fn kind(&self) -> Kind {
         match self {
             Self::RegisterNode { .. } => Kind::RegisterNode,
@@ -330,19 +337,19 @@ impl Command {
     }
 }
 
-/// A command, and who submits it.
+/// A command and its submitter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// The one who submits it.
+    /// The submitter.
     pub actor: Actor,
     /// The command.
     pub command: Command,
 }
 
-/// What a command that was taken is answered.
+/// The answer to a command that was accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply {
-    /// It is so.
+    /// The command was executed, now or before.
     Done,
     /// The storage has this node id.
     Registered(NodeId),

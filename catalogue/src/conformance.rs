@@ -1,12 +1,16 @@
-//! What every [`Catalogue`] must do, as one suite: it runs over memory and over a file here, and over Raft elsewhere.
+//! The conformance suite of [`Catalogue`]: it runs over memory and over a file here, and over Raft elsewhere.
 //!
-//! An implementation gives a [`Fixture`] and calls [`run`]. A failed check panics and names itself in its backtrace.
+//! An implementation provides a [`Fixture`] and calls [`run`]. A failed check panics, and its backtrace names it.
 //!
-//! **Invariants** of a catalogue that are checked. I1: an answer survives the end of the process. I2: a command that is
-//! submitted again has the effect of once and the same answer. I3: a refused command changes nothing. I4: epochs and
-//! indexes never go back. I5: any history leaves the rows that the pure transition leaves.
-//! **Not here**: what is true of every history (`apply/tests.rs`); crashes within a commit, which an implementation
-//! tests by itself.
+//! **Invariants** of a catalogue, which the suite checks:
+//! - I1: an answer survives the end of the process.
+//! - I2: a command that is submitted again has the effect of once and the same answer.
+//! - I3: a refused command changes nothing.
+//! - I4: epochs and indexes never go back.
+//! - I5: any history leaves the rows that the pure transition leaves.
+//!
+//! **Not here**: properties of every history (`apply/tests.rs`); crashes within a commit, which an implementation tests
+//! by itself.
 #![allow(clippy::unwrap_used)] // it is called by tests alone
 
 use std::sync::{Arc, Barrier};
@@ -37,7 +41,7 @@ pub trait Fixture {
     /// A new catalogue of [`identity`], in which its node is registered and nothing else is known.
     fn create(&mut self) -> Arc<dyn Catalogue>;
 
-    /// Ends the catalogue without a word, as the end of its process would, and opens what it kept.
+    /// Ends the catalogue without notice, as the end of its process would, and opens what it kept.
     fn reopen(&mut self, catalogue: Arc<dyn Catalogue>) -> Arc<dyn Catalogue>;
 
     /// The number of random histories that are tried.
@@ -69,7 +73,7 @@ fn state_of(catalogue: &Arc<dyn Catalogue>) -> State {
     catalogue.read(State::clone)
 }
 
-/// One command of each kind, each of which is taken and changes something after those before it.
+/// One command of each kind, each of which is accepted and changes something after those before it.
 fn one_of_each_kind() -> Vec<Command> {
     let id = |index| segment(1, 0, index);
     let seal = |index| Command::Seal {
@@ -247,7 +251,7 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
     assert_eq!(state_of(&catalogue), before);
 }
 
-/// Commands that come together may share a commit; each is answered for itself, in the order of its submitter.
+/// Commands that come together may share a commit; each has an answer of its own, in the order of its submitter.
 fn submitters_at_the_same_time_are_all_answered(fixture: &mut dyn Fixture) {
     const SHARDS: u16 = 8;
     const SEGMENTS: u32 = 4;

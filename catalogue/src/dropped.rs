@@ -1,10 +1,10 @@
-//! What was dropped to make room: kept on record, so that a replay can say what it cannot give.
+//! Segments dropped to make room: kept on record, so that a replay can report the entries that it lacks.
 
 use gophership_vault::ids::{NodeId, SegmentIndex, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::TimeRange;
 
-/// One dropped segment, or several of a shard of which the record was made one.
+/// One dropped segment, or several of a shard whose records were merged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DroppedRange {
     /// The node that wrote them.
@@ -17,9 +17,9 @@ pub struct DroppedRange {
     pub last: SegmentIndex,
     /// Entries that they held.
     pub entries: u64,
-    /// When the newest of them was sealed, by the clock of the vault, nanoseconds.
+    /// Time at which the newest of them was sealed, by the vault's clock, nanoseconds.
     pub sealed_ns: u64,
-    /// Event times that they held; a deferred entry's received time stands for its own.
+    /// Range of their event times; a deferred entry's received time counts as its event time.
     pub event: Option<TimeRange>,
 }
 
@@ -43,7 +43,7 @@ impl DroppedRange {
         (self.node, self.shard, self.first)
     }
 
-    /// Both in one.
+    /// The two ranges merged into one.
     #[must_use]
     pub fn with(self, other: &Self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What can go wrong at the catalogue's edge, by remedy.
+//! Errors of the catalogue, by remedy.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::wire::WireError;
 /// An operation of the catalogue failed.
 #[derive(Clone, Debug, Error)]
 pub enum CatalogueError {
-    /// The state machine did not take the command; nothing has changed.
+    /// The state machine refused the command; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A file operation failed.
@@ -22,9 +22,9 @@ pub enum CatalogueError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// On what.
+        /// The path concerned.
         path: PathBuf,
-        /// The system's own word.
+        /// The system's error.
         source: Arc<io::Error>,
     },
     /// The catalogue's file could not be opened or read.
@@ -32,40 +32,40 @@ pub enum CatalogueError {
     Store {
         /// The operation, as a verb.
         what: &'static str,
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// The store's own word.
+        /// The store's error.
         source: Arc<redb::Error>,
     },
-    /// A commit failed; whether it took effect is unknown.
+    /// A commit failed; it is unknown whether it took effect.
     #[error("cannot commit to the catalogue {path}: {source}; say it again")]
     Commit {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// The store's own word.
+        /// The store's error.
         source: Arc<redb::Error>,
     },
-    /// The disk is full; the command may be said again when there is room.
+    /// The disk is full; the command may be submitted again when there is room.
     #[error("cannot commit to the catalogue {path}: the disk is full; free some space on it")]
     DiskFull {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
     },
-    /// A sync of the file failed. What a second try would answer is worth nothing.
+    /// A sync of the file failed. The success of a second attempt would prove nothing.
     #[error(
         "a sync of the catalogue {path} failed ({why}): what it holds is uncertain until it is opened again; \
          check the disk (kernel log), then start the node again"
     )]
     SyncFailed {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// The system's own word, where it is still known.
+        /// The system's error, where it is still known.
         why: String,
     },
     /// Another process has it open.
     #[error("the catalogue {path} is in use by another process: stop that one first")]
     InUse {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
     },
     /// The file is damaged beyond what the store repairs by itself.
@@ -74,9 +74,9 @@ pub enum CatalogueError {
          the segments and WAL files with `gophership catalogue rebuild`, which keeps the damaged file beside it"
     )]
     Corrupt {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage, in words.
         why: String,
     },
     /// The file was written by a version that this one does not know.
@@ -84,20 +84,20 @@ pub enum CatalogueError {
         "the catalogue {path} was written by another version: {why}. Use the version that wrote it, or a newer one"
     )]
     OtherVersion {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// What is unknown.
+        /// The unknown part, in words.
         why: String,
     },
-    /// There is data, and no catalogue that knows it.
+    /// The data folder has a log, and no catalogue that knows it.
     #[error(
         "the catalogue {path} is missing, but {found} is there. Without it nobody knows what was acknowledged, sealed or trimmed, so the \
          node does not start. Put the catalogue back if it was moved, or make it anew from the files with `gophership catalogue rebuild`"
     )]
     Lost {
-        /// Where it should be.
+        /// The place where the catalogue should be.
         path: PathBuf,
-        /// A file that shows that there is data.
+        /// A file that proves that there is data.
         found: PathBuf,
     },
     /// The catalogue belongs to another storage.
@@ -106,16 +106,16 @@ pub enum CatalogueError {
          alone. Put both back from the same data folder, or start with an empty one"
     )]
     OtherIdentity {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
-        /// Which part differs.
+        /// The part that differs.
         what: &'static str,
-        /// What the catalogue says.
+        /// The catalogue's value.
         stored: String,
-        /// What the marker says.
+        /// The marker's value.
         marker: String,
     },
-    /// The catalogue is kept by a cluster, which did not answer.
+    /// The catalogue belongs to a cluster, which did not answer.
     #[error("the cluster did not say what became of the command: {why}; it may still take effect, submit it again")]
     Unknown {
         /// The step that was not answered.
@@ -138,7 +138,7 @@ pub enum CatalogueError {
         "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of          its cluster"
     )]
     OfCluster {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
     },
     /// The file is an older copy of the one that answered for this node before.
@@ -146,11 +146,11 @@ pub enum CatalogueError {
         "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its          promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from          the cluster and let it join again as a new one, with an empty data folder"
     )]
     OlderCopy {
-        /// Which file.
+        /// The catalogue's file.
         path: PathBuf,
         /// The part that is behind, as the file has it.
         held: String,
-        /// The same as it was promised.
+        /// The promise that it should fulfil.
         promised: String,
     },
     /// A new catalogue can only be that of the first node.
@@ -159,7 +159,7 @@ pub enum CatalogueError {
          the catalogue back, or start with an empty data folder"
     )]
     NotFirstNode {
-        /// Where it should be.
+        /// The place where the catalogue should be.
         path: PathBuf,
         /// The marker's node.
         node: gophership_vault::ids::NodeId,
@@ -167,7 +167,7 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
-    /// What the caller can do.
+    /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Refused(refusal) => refusal.disposition(),
@@ -188,7 +188,7 @@ impl CatalogueError {
         }
     }
 
-    /// What a failed reading of a row means for the file.
+    /// The error of a catalogue file in which a row could not be read.
     pub(crate) fn from_row(path: PathBuf, e: &WireError) -> Self {
         match e {
             WireError::Damaged { .. } => Self::Corrupt {

@@ -1,23 +1,26 @@
-//! What is known about an exporter: whether it is paused, how far it is in each shard, and what it could not deliver.
+//! The record of an exporter: its pause, its cursor in each shard, and the entries that it could not deliver.
 //!
-//! **Invariants.** I1: a cursor goes back by a seek only. I2: a cursor from before the latest seek changes nothing, since it is of an older
-//! generation. I3: a dead letter's segment is not trimmed, unless its entry was copied or the dead letter went with it.
-//! **Not here**: which exporters there are to be; that is configuration.
+//! **Invariants**:
+//! - I1: a cursor goes back by a seek only.
+//! - I2: a cursor from before the latest seek changes nothing, since it is of an older generation.
+//! - I3: a dead letter's segment is not trimmed, unless its entry was copied or the dead letter went with it.
+//!
+//! **Not here**: the exporters that should exist, which is configuration.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
-/// Which seek an exporter's cursors are based on.
+/// The generation of an exporter's cursors: each seek begins a new one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Generation(NonZeroU64);
 
 impl Generation {
-    /// Before the first seek.
+    /// The generation before the first seek.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// From the stored value; `None` for zero.
+    /// The generation of a stored value; `None` for zero.
     pub fn new(value: u64) -> Option<Self> {
         NonZeroU64::new(value).map(Self)
     }
@@ -27,7 +30,7 @@ impl Generation {
         self.0.get()
     }
 
-    /// The one after this; `None` at the end of its range.
+    /// The next generation; `None` at the end of the range.
     pub fn checked_next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
     }
@@ -39,83 +42,85 @@ impl fmt::Display for Generation {
     }
 }
 
-/// An operator's seek, as it is told from another.
+/// The identity of an operator's seek.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seek {
-    /// On which node.
+    /// The node of the cursors.
     pub node: NodeId,
-    /// When, nanoseconds since the Unix epoch.
+    /// Time of the seek, nanoseconds since the Unix epoch.
     pub at_ns: u64,
 }
 
 /// An exporter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExporterRecord {
-    /// Whether an operator has paused it.
+    /// True where an operator has paused it.
     pub paused: bool,
-    /// What its cursors must be based on.
+    /// The generation that its cursors must have.
     pub generation: Generation,
-    /// Since when it is paused, or is not, nanoseconds since the Unix epoch.
+    /// Time since which it is paused, or is not, nanoseconds since the Unix epoch.
     pub since_ns: u64,
     /// The seek that began this generation.
     pub last_seek: Option<Seek>,
 }
 
-/// How far an exporter is in one shard of the node that says so.
+/// The cursor of an exporter in one shard of the node that submits it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExportCursor {
-    /// Its name.
+    /// The exporter's name.
     pub exporter: String,
     /// The generation that the exporter had when this cursor's run began.
     pub generation: Generation,
-    /// In which shard.
+    /// The shard.
     pub shard: ShardId,
     /// The last entry that is done.
     pub done: Lsn,
 }
 
 /// Any entry of any node; in this order.
-pub type EntryKey = (NodeId, ShardId, Lsn);
+pub type EntryId = (NodeId, ShardId, Lsn);
 
-/// Why an entry is a dead letter.
+/// The cause of a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LetterCause {
-    /// The sink refused it: unless a copy of its entry is kept, it holds its segment until it is replayed or dropped.
+    /// The sink refused the entry: unless a copy of it is kept, the letter holds its segment until it is replayed or
+    /// dropped.
     Refused,
-    /// It was kept as received, and proved malformed when it was read: nothing can ever be made of it. It holds nothing, and has a bound of its own, since clients make such entries.
+    /// The entry was kept as received, and proved malformed when it was read, so it can never be sent. It holds no
+    /// segment, and has a bound of its own, since clients cause such entries.
     Malformed,
 }
 
 /// An entry that an exporter could not deliver and will not try again by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
-    /// By which exporter.
+    /// The exporter.
     pub exporter: String,
-    /// On which node.
+    /// The node.
     pub node: NodeId,
-    /// In which shard.
+    /// The shard.
     pub shard: ShardId,
-    /// Which entry.
+    /// The entry.
     pub lsn: Lsn,
-    /// Why it is one.
+    /// The cause.
     pub cause: LetterCause,
-    /// How many records it holds.
+    /// Number of records in the entry.
     pub records: u32,
-    /// What the peer said.
+    /// The sink's answer.
     pub answer: String,
-    /// When, nanoseconds since the Unix epoch.
+    /// Time of the refusal, nanoseconds since the Unix epoch.
     pub at_ns: u64,
     /// The node that keeps a copy of its entry, so that its segment need not be held.
     pub copied_to: Option<NodeId>,
 }
 
 impl DeadLetter {
-    /// Which entry it is.
-    pub fn entry(&self) -> EntryKey {
+    /// The entry.
+    pub fn entry(&self) -> EntryId {
         (self.node, self.shard, self.lsn)
     }
 
-    /// Whether it keeps its segment from being trimmed.
+    /// True where it keeps its segment from being trimmed.
     pub fn holds(&self) -> bool {
         match self.cause {
             LetterCause::Refused => self.copied_to.is_none(),
@@ -123,7 +128,7 @@ impl DeadLetter {
         }
     }
 
-    /// The segment that it is in.
+    /// The segment of the entry.
     pub fn segment(&self) -> SegmentId {
         SegmentId {
             node: self.node,

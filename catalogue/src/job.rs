@@ -1,8 +1,11 @@
-//! What is known about a replay job.
+//! The record of a replay job.
 //!
-//! The catalogue keeps a job's position and end; what it is to do is text that only the replay itself reads.
+//! The catalogue keeps a job's position and end; its specification is text that only the replay itself reads.
 //!
-//! **Invariants.** I1: a position never goes back. I2: a job that has ended stays as it ended. I3: a job number is never reused.
+//! **Invariants**:
+//! - I1: a position never goes back.
+//! - I2: a job that has ended stays as it ended.
+//! - I3: a job number is never reused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +19,7 @@ use uuid::Uuid;
 pub struct JobId(NonZeroU64);
 
 impl JobId {
-    /// The first job's.
+    /// The first job's number.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
     /// From the stored value; `None` for zero.
@@ -41,36 +44,36 @@ impl fmt::Display for JobId {
     }
 }
 
-/// How a job ended by itself.
+/// The result of a job that ended by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobResult {
-    /// All of it was delivered.
+    /// Everything was delivered.
     Done,
     /// It gave up, for this reason.
     Failed(String),
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobState {
-    /// Under way.
+    /// The job is under way.
     Running,
-    /// It ended by itself.
+    /// The job ended by itself.
     Ended {
-        /// How.
+        /// Its result.
         result: JobResult,
-        /// When, nanoseconds since the Unix epoch.
+        /// Time of the end, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// An operator ended it.
+    /// An operator ended the job.
     Cancelled {
-        /// When, nanoseconds since the Unix epoch.
+        /// Time of the end, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
 }
 
 impl JobState {
-    /// Its name, as it is shown.
+    /// The name that is shown.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Running => "Running",
@@ -87,10 +90,10 @@ impl JobState {
     }
 }
 
-/// How far a job is in one shard. Counts are totals since the job's start.
+/// The position of a job in one shard. Counts are totals since the job's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobPosition {
-    /// The last entry that is dealt with.
+    /// The last entry that is done.
     pub done_lsn: Lsn,
     /// Entries delivered.
     pub entries: u64,
@@ -103,14 +106,14 @@ pub struct JobPosition {
 /// A replay job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobRecord {
-    /// Who asked; the same request again is the same job.
+    /// The request that created it; the same request again is the same job.
     pub request: Uuid,
-    /// What it is to do, in the replay's own words.
+    /// The specification, which only the replay reads.
     pub spec: String,
-    /// When it was created, nanoseconds since the Unix epoch.
+    /// Time of its creation, nanoseconds since the Unix epoch.
     pub created_ns: u64,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// How far it is in each shard that it has touched.
+    /// Its position in each shard that it has touched.
     pub positions: BTreeMap<(NodeId, ShardId), JobPosition>,
 }

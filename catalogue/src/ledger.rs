@@ -33,12 +33,12 @@ impl CatalogueLedger {
     }
 }
 
-/// Translates an error of the catalogue into what the vault can do about it.
+/// Translates an error of the catalogue into the vault's remedy for it.
 fn of_the_vault(error: &CatalogueError) -> Disposition {
     match error {
         // The file is opened again at the next command, which may well succeed.
         CatalogueError::Io { .. } | CatalogueError::Store { .. } => Disposition::Retry,
-        // It does not pass before the process is started again.
+        // The fault stays until the process is started again.
         CatalogueError::Corrupt { .. } => Disposition::Fatal,
         other => other.disposition(),
     }

@@ -1,12 +1,13 @@
-//! The catalogue: what is known about nodes, segments, jobs, exporters and cluster-wide settings.
+//! The catalogue: the record of nodes, segments, jobs, exporters and cluster-wide settings.
 //!
-//! - [`command`]: what can be said to it, and its answers; [`actor`]: who says it; [`refusal`]: those that say no. [`state`]: what it knows. [`mod@apply`]: the pure transition between them.
+//! - [`command`]: commands and their answers. [`actor`]: their submitters. [`refusal`]: reasons for a refusal.
+//!   [`state`]: the state. [`mod@apply`]: the pure transition from state and command to the next state.
 //! - [`segment`]: the life of a segment, as a table. [`node`], [`job`], [`exporter`], [`dropped`]: the other records.
 //! - [`row`]: the stored form (bytes in `docs/formats.md`).
-//! - [`catalogue`]: the trait that everything above a catalogue uses; through it a catalogue is the vault's
+//! - [`catalogue`]: the trait that all code above a catalogue uses; through it a catalogue is the vault's
 //!   [`Ledger`](gophership_vault::ledger::Ledger).
-//! - [`local`]: the catalogue of one node, over redb. [`memory`]: one that keeps nothing, for tests and benches. What
-//!   both must do is one suite, `conformance`, behind the feature `testkit`.
+//! - [`local`]: the catalogue of one node, over redb. [`memory`]: a catalogue that keeps nothing, for tests and
+//!   benches. Both pass one suite, `conformance`, behind the feature `testkit`.
 
 pub mod actor;
 pub mod apply;

@@ -1,69 +1,71 @@
-//! The bounds of what the catalogue keeps.
+//! The bounds of the catalogue's content.
 //!
-//! **Invariant** I1: whatever is said, a stored row stays below [`ROW_BYTES_MAX`].
+//! **Invariants**:
+//! - I1: whatever commands are submitted, a stored row stays below [`ROW_BYTES_MAX`].
 
-/// How far the time of a seal may lie ahead of the clock that its node kept last, nanoseconds: a day. An honest vault
-/// keeps its clock every few minutes; so far it may run on while nobody takes what it keeps.
+/// Limit of the time by which a seal may lie ahead of the clock that its node kept last, nanoseconds: a day. An honest
+/// vault keeps its clock every few minutes; this is the time for which it may run on while the catalogue accepts
+/// nothing.
 pub const SEAL_AHEAD_MAX_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Replay jobs kept. The oldest ended one makes room for a new one; with none ended a new one is refused.
+/// Limit of replay jobs. The oldest ended one makes room for a new one; with none ended a new one is refused.
 pub const JOBS_MAX: usize = 1_000;
 
-/// Bytes of a job's specification.
+/// Limit of bytes of a job's specification.
 pub const JOB_SPEC_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of the reason why a job failed.
+/// Limit of bytes of the reason for which a job failed.
 pub const JOB_REASON_BYTES_MAX: usize = 4 << 10;
 
-/// Shards, over all nodes, in which one job keeps a position.
+/// Limit of shards, over all nodes, in which one job keeps a position.
 pub const JOB_POSITIONS_MAX: usize = 4_096;
 
-/// Cluster-wide settings.
+/// Limit of cluster-wide settings.
 pub const SETTINGS_MAX: usize = 1_000;
 
-/// Bytes of a setting's key.
+/// Limit of bytes of a setting's key.
 pub const SETTING_KEY_BYTES_MAX: usize = 256;
 
-/// Bytes of a setting's value.
+/// Limit of bytes of a setting's value.
 pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of an operator's name.
+/// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 
-/// Exporters known.
+/// Limit of exporters on record.
 pub const EXPORTERS_MAX: usize = 64;
 
-/// Bytes of an exporter's name.
+/// Limit of bytes of an exporter's name.
 pub const EXPORTER_NAME_BYTES_MAX: usize = 64;
 
-/// Shards, over all nodes, in which one exporter has a cursor.
+/// Limit of shards, over all nodes, in which one exporter has a cursor.
 pub const EXPORT_CURSORS_MAX: usize = 4_096;
 
-/// Cursors in one command: 256 shards of each exporter.
+/// Limit of cursors in one command: 256 shards of each exporter.
 pub const COMMIT_CURSORS_MAX: usize = EXPORTERS_MAX * 256;
 
-/// Dead letters of one exporter that its sink refused, and dead letters of one command.
+/// Limit of dead letters of one exporter that its sink refused, and of dead letters in one command.
 pub const DEAD_LETTERS_MAX: usize = 10_000;
 
-/// Dead letters of one exporter that proved malformed: those past it are not kept.
+/// Limit of dead letters of one exporter that proved malformed; further ones are not kept.
 pub const MALFORMED_LETTERS_MAX: usize = 1_000;
 
-/// Records of dropped segments that a shard has: beyond it the two oldest become one.
+/// Limit of records of dropped segments of a shard; beyond it the two oldest are merged.
 pub const DROPPED_RANGES_MAX: usize = 64;
 
-/// Bytes of the answer that made an entry a dead letter.
+/// Limit of bytes of the answer that made an entry a dead letter.
 pub const DEAD_LETTER_ANSWER_BYTES_MAX: usize = 512;
 
-/// Bytes of a stored row.
+/// Limit of bytes of a stored row.
 pub const ROW_BYTES_MAX: usize = 512 << 10;
 
 /// Memory that redb may use for pages.
 pub const PAGE_CACHE_BYTES: usize = 8 << 20;
 
-/// A catalogue file above this size is compacted at start when less than one byte in [`COMPACT_RATIO`] holds a row.
+/// File size above which the catalogue is compacted at start, when less than one byte in [`COMPACT_RATIO`] holds a row.
 pub const COMPACT_ABOVE_BYTES: u64 = 16 << 20;
 
-/// See [`COMPACT_ABOVE_BYTES`]. It also bounds the work: only what holds rows is rewritten.
+/// See [`COMPACT_ABOVE_BYTES`]. This also bounds the work: only rows are rewritten.
 pub const COMPACT_RATIO: u64 = 8;
 
 const _: () = assert!(JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_MAX * 38 + 128 < ROW_BYTES_MAX);

@@ -1,9 +1,14 @@
 //! The catalogue of one node: the pure state machine over a local redb file.
 //!
-//! **Owns** the file, and the state in memory that equals it. **Invariants.** I1: a command is answered only when its effect is durable.
-//! I2: what readers see is durable. I3: after a failed commit, or a panic in one, the state is read again from the file before the next
-//! command is decided.
-//! **Not here**: what a command does (`apply.rs`); a catalogue over Raft.
+//! **Owns**: the file, and the state in memory that equals it.
+//!
+//! **Invariants**:
+//! - I1: a command is answered only when its effect is durable.
+//! - I2: readers see only durable state.
+//! - I3: after a failed commit, or a panic in one, the state is read again from the file before the next command is
+//!   decided.
+//!
+//! **Not here**: the effects of commands (`apply.rs`); a catalogue over Raft.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -28,7 +33,7 @@ pub use open::{check_marker, make_file};
 pub use rebuild::{Rebuilt, rebuild};
 pub use store::{OpenBackend, Store};
 pub use transaction::StoreTransaction;
-pub use view::{LogExtent, StoreView};
+pub use view::{LAST_APPLIED, LogExtent, StoreView};
 
 /// The catalogue of one node.
 pub struct LocalCatalogue {
@@ -47,7 +52,7 @@ struct Pending {
 
 struct Writer {
     store: Store,
-    /// The durable state and what the commit under way adds to it.
+    /// The durable state, together with the changes of the commit under way.
     ahead: State,
 }
 
@@ -63,18 +68,20 @@ impl LocalCatalogue {
     /// Opens `<data>/catalogue.redb`, or makes it where the data folder holds no log yet.
     ///
     /// # Errors
-    /// Where the file is damaged, in use, of another version or of another storage than `identity`, and where it is missing although there
-    /// is data. Each says what to do.
+    ///
+    /// The file is damaged, in use, of another version or of another storage than `identity`, or it is missing although
+    /// there is data. Each error states the remedy.
     pub fn open(path: &Path, identity: Identity) -> Result<Self, CatalogueError> {
         open::open(path, identity, Box::new(disk::open))
     }
 
-    /// Looks whether it could be opened, and changes nothing.
+    /// Checks that the catalogue could be opened, and changes nothing.
     ///
     /// # Errors
+    ///
     /// As [`Self::open`].
-    pub fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
-        open::look(path, identity)
+    pub fn check(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
+        open::check(path, identity)
     }
 
     fn new(identity: Identity, store: Store, state: State) -> Self {
@@ -90,12 +97,12 @@ impl LocalCatalogue {
         }
     }
 
-    /// Where it is kept.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The queue is whole at every point, whoever panicked.
+    /// Locks the queue, which is consistent at every point, even after a panic.
     fn queue(&self) -> MutexGuard<'_, Vec<Pending>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,7 +152,7 @@ impl LocalCatalogue {
         Ok(outcomes)
     }
 
-    /// Opens the file again after a failed commit, and takes what it holds for the truth.
+    /// Opens the file again after a failed commit, and takes its content for the truth.
     fn reload(&self, writer: &mut Writer) -> Result<(), CatalogueError> {
         let (stored, state) = writer.store.reopen()?;
         open::check_identity(&self.path, &stored, &self.identity, &state)?;
@@ -168,10 +175,11 @@ impl Catalogue for LocalCatalogue {
             command,
             answer: Arc::clone(&answer),
         });
-        // Whoever holds the writer answers all that was queued before it; only who finds no answer then has work to do.
+        // The thread that holds the writer answers all commands queued before it; only a thread that finds no answer
+        // then has work to do.
         let mut writer = self.writer();
         if answer.get().is_none() {
-            // As long as this at most: each thread waits for its own command.
+            // The batch is bounded by the number of threads, since each waits for its own command.
             let batch = std::mem::take(&mut *self.queue());
             self.commit(&mut writer, &batch);
         }

@@ -1,7 +1,7 @@
 //! A catalogue in memory: the pure transition over a state, for tests and benches of every crate.
 //!
-//! **Invariant** I1: it answers as every other catalogue does; what it forgets at the end of its process it alone
-//! forgets.
+//! **Invariants**:
+//! - I1: it answers as every other catalogue does; only the end of its process makes it forget.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -24,7 +24,8 @@ impl MemoryCatalogue {
     /// A catalogue that knows its own node and nothing else.
     ///
     /// # Panics
-    /// If `identity` is not that of node 1: other numbers are granted by a catalogue that is there already.
+    ///
+    /// `identity` is not that of node 1: other numbers are granted by an existing catalogue.
     pub fn new(identity: Identity) -> Self {
         let mut state = State::default();
         let register = Command::RegisterNode {
@@ -36,7 +37,7 @@ impl MemoryCatalogue {
         Self::with_state(identity, state)
     }
 
-    /// A catalogue that knows what `state` says.
+    /// A catalogue with this state.
     pub fn with_state(identity: Identity, state: State) -> Self {
         Self {
             identity,

@@ -1,19 +1,21 @@
-//! What is known about a node.
+//! The record of a node.
 //!
-//! **Invariants.** I1: a node's epoch never goes back. I2: a node id is granted once and stays with its storage.
+//! **Invariants**:
+//! - I1: a node's epoch never goes back.
+//! - I2: a node id is granted once and stays with its storage.
 
 use std::fmt;
 
 use gophership_vault::ids::{Epoch, NodeId};
 use uuid::Uuid;
 
-/// Whether a node takes part. The numbers are stored; none is ever reused.
+/// The participation of a node. The numbers are stored; none is ever reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum NodeState {
     /// It takes ingest.
     Active = 1,
-    /// It is leaving: what it holds is still served, and it takes no more ingest.
+    /// It is leaving: its segments are still served, and it takes no more ingest.
     Draining = 2,
 }
 
@@ -41,9 +43,9 @@ impl fmt::Display for NodeState {
 pub struct Boot {
     /// Its number; every older one is fenced.
     pub epoch: Epoch,
-    /// What the process called itself; the same name again is the same boot.
+    /// The uuid that the process chose; the same one again is the same boot.
     pub boot_uuid: Uuid,
-    /// When it was granted, nanoseconds since the Unix epoch.
+    /// Time at which it was granted, nanoseconds since the Unix epoch.
     pub up_ns: u64,
 }
 
@@ -54,9 +56,9 @@ pub struct NodeRecord {
     pub id: NodeId,
     /// Its storage; another one under the same number is refused.
     pub storage_uuid: Uuid,
-    /// Whether it takes part.
+    /// Its participation.
     pub state: NodeState,
-    /// When it was registered, nanoseconds since the Unix epoch.
+    /// Time of its registration, nanoseconds since the Unix epoch.
     pub registered_ns: u64,
     /// Its latest boot.
     pub boot: Option<Boot>,

@@ -1,4 +1,4 @@
-//! Why the catalogue does not take a command, in words for the operator, and what the caller can do.
+//! Reasons for which the catalogue refuses a command, in words for the operator, with the remedy for the caller.
 
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
@@ -9,33 +9,34 @@ use crate::error::Disposition;
 use crate::job::JobId;
 use crate::segment::{SegmentState, Step};
 
-/// Why a command was not taken. Nothing has changed.
+/// The reason for which a command was refused. Nothing has changed.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
-    /// No such node.
+    /// The node does not exist.
     #[error("node {node} is not registered")]
     UnknownNode {
-        /// Which.
+        /// The node.
         node: NodeId,
     },
     /// The node's number belongs to another storage.
     #[error(
-        "node {node} is registered with storage {registered}, not {given}: a storage that was replaced must join as a new node"
+        "node {node} is registered with storage {registered}, not {given}: a storage that was replaced must join as a \
+         new node"
     )]
     OtherStorage {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// The storage it has.
+        /// The storage that is registered.
         registered: Uuid,
-        /// The storage that came.
+        /// The storage in the command.
         given: Uuid,
     },
     /// A newer boot of the node took over.
     #[error("segment {id} cannot be opened by epoch {epoch}: a newer boot of its node has epoch {current}")]
     Fenced {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// Who asked.
+        /// The epoch in the command.
         epoch: Epoch,
         /// The node's epoch now.
         current: Epoch,
@@ -43,9 +44,9 @@ pub enum Refusal {
     /// The epoch was never granted.
     #[error("segment {id} cannot be opened by epoch {epoch}, which was never granted to its node")]
     EpochNotGranted {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// Who asked.
+        /// The epoch in the command.
         epoch: Epoch,
     },
     /// A segment's owner cannot be its own replica.
@@ -85,69 +86,69 @@ pub enum Refusal {
     /// The command does not apply in the segment's state.
     #[error("{step} does not apply to segment {id}, which is {from}")]
     Transition {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
         /// Its state.
         from: SegmentState,
-        /// What was asked.
+        /// The step that was asked for.
         step: Step,
     },
-    /// It was said before, with another content.
+    /// The command was submitted before, with another content.
     #[error("{step} of segment {id} was said before with another content")]
     Differs {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// What was asked.
+        /// The step that was asked for.
         step: Step,
     },
     /// A segment is sealed in the name of a boot that did not write it.
     #[error("segment {id} was written by epoch {writer}, and cannot be sealed as one of epoch {epoch}")]
     OtherWriter {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// Who opened it.
+        /// The epoch that opened it.
         writer: Epoch,
-        /// What the command says.
+        /// The epoch in the command.
         epoch: Epoch,
     },
     /// A seal names an entry of another segment.
     #[error("segment {id} cannot end or begin with entry {lsn} of another one")]
     LsnOutside {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// Which entry.
+        /// The entry.
         lsn: Lsn,
     },
     /// A segment with entries is trimmed as an empty one.
     #[error("segment {id} is not empty: it holds {entries} entries")]
     NotEmpty {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// What it holds.
+        /// Number of entries in it.
         entries: u64,
     },
-    /// The caller decided by looking at another version than the one that stands.
+    /// The caller decided on the basis of another version than the present one.
     #[error("{what} is at version {version} by now, and the command was made from version {seen}: look at it again")]
     Stale {
         /// The record.
         what: String,
         /// The version that the caller saw.
         seen: u64,
-        /// The version that stands.
+        /// The present version.
         version: u64,
     },
-    /// No such job.
+    /// The job does not exist.
     #[error("there is no replay job {job}")]
     UnknownJob {
-        /// Which.
+        /// The job.
         job: JobId,
     },
     /// The job has ended before, in another way.
     #[error("replay job {job} has ended before: it is {state}")]
     JobEnded {
-        /// Which.
+        /// The job.
         job: JobId,
-        /// How.
+        /// Its state.
         state: &'static str,
     },
     /// The same request asked for another job before.
@@ -156,72 +157,72 @@ pub enum Refusal {
         /// The job it made.
         job: JobId,
     },
-    /// As many jobs as there may be are under way.
+    /// Too many jobs are under way.
     #[error("{limit} replay jobs are under way, and there may be no more: wait for one to end or cancel one")]
     TooManyJobs {
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// As many settings as there may be exist.
+    /// Too many settings exist.
     #[error("there are {limit} settings, and there may be no more: remove one first")]
     TooManySettings {
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// No such exporter.
+    /// The exporter does not exist.
     #[error("exporter {exporter} is not known")]
     UnknownExporter {
-        /// Which.
+        /// The exporter.
         exporter: String,
     },
-    /// It is no name for an exporter.
+    /// The text is no name for an exporter.
     #[error("{exporter:?} cannot name an exporter: a name is not empty and has no control character")]
     BadExporterName {
-        /// What was given.
+        /// The text.
         exporter: String,
     },
-    /// As many exporters as there may be are known.
+    /// Too many exporters are on record.
     #[error("there are {limit} exporters, and there may be no more: remove one that is configured no more first")]
     TooManyExporters {
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// An exporter has as many dead letters as it may.
+    /// An exporter has too many dead letters.
     #[error("exporter {exporter} may have no more than {limit} dead letters: replay or drop some first")]
     TooManyDeadLetters {
-        /// Which exporter.
+        /// The exporter.
         exporter: String,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
     /// A dead letter names an entry of a segment that never was.
     #[error("a dead letter cannot lie in segment {id}, which was never opened")]
     NeverOpened {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
     },
     /// Dead letters hold a segment.
     #[error("segment {id} is held by {letters} dead letters: replay or drop them first")]
     Held {
-        /// Which segment.
+        /// The segment.
         id: SegmentId,
-        /// How many.
+        /// Number of dead letters that hold it.
         letters: u64,
     },
     /// A text or list is too long.
     #[error("{what} has a size of {size}, and may have at most {limit}")]
     TooLong {
-        /// Which.
+        /// The text or list.
         what: &'static str,
-        /// How long it is.
+        /// Its length.
         size: usize,
-        /// How long it may be.
+        /// The limit.
         limit: usize,
     },
     /// Numbers of a kind are used up, and none is ever used twice.
     #[error("there are no more {what} numbers: all were used, and none is used twice")]
     NumbersUsedUp {
-        /// Which kind.
+        /// The kind of number.
         what: &'static str,
     },
 }
@@ -232,7 +233,7 @@ fn recovery_of(number: Option<RecoveryNumber>) -> String {
 }
 
 impl Refusal {
-    /// What the caller can do.
+    /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Fenced { .. } | Self::Recovered { .. } => Disposition::Fenced,

@@ -1,10 +1,14 @@
 //! The stored form of the catalogue: one row for each record, its bytes as `docs/formats.md` has them.
 //!
-//! A key is a kind (u8) and big-endian numbers, so that rows sort as their records do; a value is a version (u8) and little-endian fields.
+//! A key is a kind (u8) and big-endian numbers, so that rows sort as their records do; a value is a version (u8) and
+//! little-endian fields.
 //!
-//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error, never a panic and never a guess. I3: a
-//! number of a kind, state or version is never reused.
-//! **Not here**: where rows are kept (`local/store.rs`).
+//! **Invariants**:
+//! - I1: reading back written bytes yields the same record.
+//! - I2: any other bytes are an error, never a panic and never a guess.
+//! - I3: a number of a format, kind, state or version is never reused.
+//!
+//! **Not here**: the storage of rows (`local/store.rs`).
 
 use gophership_vault::Identity;
 use gophership_vault::ids::{ClusterId, Epoch, NodeId, SegmentId, SegmentIndex};
@@ -22,16 +26,16 @@ pub(crate) mod export;
 mod job;
 pub(crate) mod segment;
 
-/// The version of a row, but for those that follow.
+/// The version of rows, except those that follow.
 pub const VERSION: u8 = 1;
 
-/// The newest of the counters, of a node and of a setting: it has the version of what can be compared and set.
+/// The newest version of the counters, of a node and of a setting: it contains the version used by compare-and-set.
 const VERSIONED: u8 = 2;
 
-/// A shard's from the first segment that was dropped: it has a field more.
+/// The version of a shard's row from the first segment that was dropped: it has one more field.
 const SHARD_VERSION: u8 = 2;
 
-/// The newest of a dead letter: 2 has its cause, 3 also which node keeps a copy of its entry.
+/// The newest version of a dead letter: 2 has its cause, 3 also the node that keeps a copy of its entry.
 const DEAD_LETTER_VERSION: u8 = 3;
 
 const KIND_COUNTERS: u8 = 1;
@@ -65,7 +69,8 @@ pub fn rows(state: &State) -> impl Iterator<Item = Row> {
 /// The state that these rows hold.
 ///
 /// # Errors
-/// At the first row that is none, and where the counters are missing: without them a number could be granted twice.
+///
+/// A row is invalid, or the counters are missing: without them a number could be granted twice.
 pub fn state_of<'a>(rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<State, WireError> {
     let mut state = State::default();
     let mut counted = false;
@@ -118,10 +123,11 @@ pub fn row_of(change: &Change) -> Row {
     }
 }
 
-/// The change that a stored row says.
+/// The change that a stored row represents.
 ///
 /// # Errors
-/// Where the bytes are no row.
+///
+/// The bytes are no row.
 pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
     let mut k = Reader::of_row(key, key);
     let mut v = Reader::of_row(key, value);
@@ -226,7 +232,7 @@ fn value() -> Writer {
     Writer::default().u8(VERSION)
 }
 
-/// Adds the version of what was compared and set, and says so at the front. A row from before versions stays as it is.
+/// Adds the version used by compare-and-set, and marks it at the front. A row from before versions stays as it is.
 fn versioned(version: u64, fields: impl FnOnce(Writer) -> Writer) -> Writer {
     match version {
         0 => fields(value()),

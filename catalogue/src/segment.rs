@@ -1,9 +1,15 @@
 //! The life of a segment: `Open -> (Recovering) -> Sealed -> Trimmed -> Gone`, and `Lost`, which only an operator sets.
 //!
-//! **Owns** the table of transitions. **Invariants.** I1: nothing leads back. I2: Lost is an end. A segment that is on no record
-//! can be lost, too: its files are there, and the catalogue may be an older copy. I3: a trim stays on
-//! record until its files are known to be gone, since the absence of a record is no reason to remove a file.
-//! **Not here**: what a command must say besides (`apply.rs`).
+//! **Owns**: the table of transitions.
+//!
+//! **Invariants**:
+//! - I1: no transition leads back.
+//! - I2: Lost is final. A segment that is on no record can become lost, too: its files exist, and the catalogue may be
+//!   an older copy.
+//! - I3: a trim stays on record until its files are known to be gone, since the absence of a record is no reason to
+//!   remove a file.
+//!
+//! **Not here**: the other checks of commands (`apply.rs`).
 
 use std::fmt;
 
@@ -12,17 +18,18 @@ use gophership_vault::ids::{Epoch, NodeId, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
-/// The catalogue's record of a segment. One whose files are gone has none: its index is below its shard's `next_index`.
+/// The catalogue's record of a segment. A segment whose files are gone has none: its index is below its shard's
+/// `next_index`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentRecord {
-    /// Taking entries.
+    /// The segment takes entries.
     Open {
-        /// By whom, in which file.
+        /// The node and WAL file that write it.
         open: OpenRecord,
-        /// Since when, nanoseconds since the Unix epoch.
+        /// Time of the opening, nanoseconds since the Unix epoch.
         opened_ns: u64,
     },
-    /// Its writer is gone; someone finds out where it ends.
+    /// The segment's writer is gone, and its end is being determined.
     Recovering {
         /// The node and the WAL file that wrote it.
         open: OpenRecord,
@@ -33,35 +40,36 @@ pub enum SegmentRecord {
         /// The recovery that may seal it.
         recovery: RecoveryId,
     },
-    /// Complete.
+    /// The segment is complete.
     Sealed(SealRecord),
-    /// Trimmed; its files may still be there.
+    /// The segment is trimmed; its files may still be there.
     Trimmed {
         /// The segment.
         id: SegmentId,
         /// The reason.
         why: TrimReason,
     },
-    /// Given up by an operator.
+    /// An operator gave the segment up.
     Lost {
-        /// What it was before.
+        /// The segment before that.
         was: FormerSegment,
-        /// When it was given up.
+        /// Time at which it was given up, nanoseconds since the Unix epoch.
         lost_ns: u64,
     },
 }
 
-/// One recovery of a segment: each that begins has a higher number, and ends the right of those before to seal it.
+/// One recovery of a segment. Each recovery has a higher number than those before, and ends their right to seal the
+/// segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoveryId {
-    /// The number, which everything that the recovery asks for carries.
+    /// The number, which every request of the recovery carries.
     pub number: RecoveryNumber,
     /// The request that began it; the same request again is the same recovery.
     pub request: Uuid,
 }
 
 impl RecoveryId {
-    /// The first recovery of a segment that nobody asked for by name, as older records have it.
+    /// The first recovery of a segment in older records, which name no request.
     pub const UNNAMED: Self = Self {
         number: 1,
         request: Uuid::nil(),
@@ -69,7 +77,7 @@ impl RecoveryId {
 }
 
 impl SegmentRecord {
-    /// Which segment.
+    /// The segment's id.
     pub fn id(&self) -> SegmentId {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => open.id,
@@ -89,7 +97,7 @@ impl SegmentRecord {
         }
     }
 
-    /// Says that `node` is a replica of it, or holds a complete copy.
+    /// True where `node` is a replica of it, or holds a complete copy.
     pub fn names(&self, node: NodeId) -> bool {
         match self {
             Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.peers().contains(node),
@@ -128,27 +136,27 @@ impl SegmentRecord {
     }
 }
 
-/// Where a segment stands.
+/// The state of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentState {
     /// Its index was never used.
     Unopened,
-    /// Taking entries.
+    /// It takes entries.
     Open,
-    /// Someone finds out where it ends.
+    /// Its end is being determined.
     Recovering,
-    /// Complete.
+    /// It is complete.
     Sealed,
-    /// Its bytes are given up, and its files may still be there.
+    /// It is trimmed, and its files may still be there.
     Trimmed,
     /// Its files are gone; or its index was passed over and will never be used.
     Gone,
-    /// Given up by an operator.
+    /// An operator gave it up.
     Lost,
 }
 
 impl SegmentState {
-    /// Every state there is.
+    /// Every state.
     pub const ALL: [Self; 7] = [
         Self::Unopened,
         Self::Open,
@@ -174,10 +182,10 @@ impl fmt::Display for SegmentState {
     }
 }
 
-/// What a command does to a segment.
+/// The effect of a command on a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// `Open`
+    /// `Roll`, for the segment that it opens
     Open,
     /// `BeginRecovery`
     BeginRecovery,
@@ -198,7 +206,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step there is.
+    /// Every step.
     pub const ALL: [Self; 9] = [
         Self::Open,
         Self::BeginRecovery,
@@ -228,10 +236,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// What a step means in a state.
+/// The meaning of a step in a state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// It leads there.
+    /// It leads to this state.
     To(SegmentState),
     /// It was done before: nothing changes and the answer is the same.
     Same,
@@ -252,7 +260,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
         (Trimmed, Step::Unlinked) => To(Gone),
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
-        // It stays what it is, and gains a holder.
+        // It stays sealed, and gains a holder.
         (Sealed, Step::AddReplica) => To(Sealed),
 
         (Open, Step::Open)

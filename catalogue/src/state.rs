@@ -1,9 +1,15 @@
-//! What the catalogue knows, and how a decided change alters it.
+//! The state of the catalogue, and the application of decided changes.
 //!
-//! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
-//! it that is not in the table is gone, so that the state is as large as what is kept and not as what ever was. I3: equal histories
-//! give equal rows, byte for byte.
-//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
+//! **Owns**: the tables.
+//!
+//! **Invariants**:
+//! - I1: a shard's `next_index` is above every index it ever had and never goes back.
+//! - I2: an index below it that is not in the table is gone, so that the size of the state follows from the segments
+//!   that are kept, and not from those that ever were.
+//! - I3: equal histories give equal rows, byte for byte.
+//!
+//! **Not here**: the decision on a command (`apply.rs`), queries about exporters (`state/export.rs`), the bytes of a
+//! row (`row.rs`).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +17,7 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::ClockMark;
 
 use crate::dropped::{DroppedKey, DroppedRange};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
 use crate::node::NodeRecord;
 use crate::segment::{SegmentRecord, SegmentState};
@@ -21,18 +27,18 @@ mod export;
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counters {
-    /// The next node's.
+    /// The number of the next node.
     pub next_node: Option<NodeId>,
-    /// The next job's.
+    /// The number of the next job.
     pub next_job: Option<JobId>,
     /// The version of the latest change of a setting; 0 before the first.
     pub settings_version: u64,
 }
 
-/// What is known of a shard besides its segments.
+/// The record of a shard, without its segments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShardRecord {
-    /// Above every index it ever had.
+    /// An index above every one it ever had.
     pub next_index: SegmentIndex,
     /// Segments trimmed because they never held an entry.
     pub trimmed_empty: u64,
@@ -55,9 +61,9 @@ impl ShardRecord {
 /// A cluster-wide setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// Its value, in its reader's own words.
+    /// The value, which only its reader interprets.
     pub value: String,
-    /// When it was set, nanoseconds since the Unix epoch.
+    /// Time at which it was set, nanoseconds since the Unix epoch.
     pub set_ns: u64,
     /// The version of its latest change, which no other change of a setting has; 0 in a row from before versions.
     pub version: u64,
@@ -66,52 +72,52 @@ pub struct Setting {
 /// One alteration of one row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// The counters are now so.
+    /// Sets the counters.
     Counters(Counters),
-    /// A node is now so.
+    /// Sets a node's record.
     Node(NodeRecord),
-    /// A shard is now so.
+    /// Sets a shard's record.
     Shard((NodeId, ShardId), ShardRecord),
-    /// A node's vault clock is now so.
+    /// Sets a node's vault clock.
     Clock(NodeId, ClockMark),
-    /// A segment is now so.
+    /// Sets a segment's record.
     Segment(SegmentRecord),
-    /// A segment is in the table no more.
+    /// Removes a segment's record.
     SegmentGone(SegmentId),
-    /// What was dropped of a shard is on record.
+    /// Sets the record of dropped segments.
     Dropped(DroppedRange),
-    /// A record of what was dropped went into another.
+    /// Removes a record of dropped segments, which was merged into another.
     DroppedGone(DroppedKey),
-    /// A job is now so.
+    /// Sets a job's record.
     Job(JobId, JobRecord),
-    /// A job is in the table no more.
+    /// Removes a job's record.
     JobGone(JobId),
-    /// A setting is now so.
+    /// Sets a setting.
     Setting(String, Setting),
-    /// A setting is in the table no more.
+    /// Removes a setting.
     SettingGone(String),
-    /// An exporter is now so.
+    /// Sets an exporter's record.
     Exporter(String, ExporterRecord),
-    /// An exporter is in the table no more.
+    /// Removes an exporter's record.
     ExporterGone(String),
-    /// An exporter has come this far in a shard.
+    /// Sets an exporter's cursor in a shard.
     Cursor(String, (NodeId, ShardId), Lsn),
-    /// An exporter begins anew in a shard.
+    /// Removes an exporter's cursor in a shard, so that it begins anew.
     CursorGone(String, (NodeId, ShardId)),
-    /// An entry is a dead letter.
+    /// Sets a dead letter.
     DeadLetter(DeadLetter),
-    /// An entry is a dead letter of this exporter no more.
-    DeadLetterGone(String, EntryKey),
+    /// Removes a dead letter of an exporter.
+    DeadLetterGone(String, EntryId),
 }
 
-/// How many there are of what; for status.
+/// Counts of records, for status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Nodes registered.
     pub nodes: u64,
     /// Segments that take entries.
     pub open: u64,
-    /// Segments whose end is being found out.
+    /// Segments whose end is being determined.
     pub recovering: u64,
     /// Complete segments.
     pub sealed: u64,
@@ -119,7 +125,7 @@ pub struct Counts {
     pub lost: u64,
     /// Segments trimmed, ever.
     pub trimmed: u64,
-    /// Those of them that were dropped to make room, although they were not released.
+    /// Trimmed segments that were dropped to make room, although they were not released.
     pub trimmed_dropped: u64,
     /// Entries in complete segments.
     pub sealed_entries: u64,
@@ -129,11 +135,11 @@ pub struct Counts {
     pub sealed_stored_bytes: u64,
     /// Replay jobs under way.
     pub jobs_running: u64,
-    /// When the oldest recovery under way began, nanoseconds since the Unix epoch.
+    /// Time at which the oldest recovery under way began, nanoseconds since the Unix epoch.
     pub oldest_recovering_ns: Option<u64>,
 }
 
-/// Everything the catalogue knows.
+/// The whole state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State {
     pub(crate) counters: Counters,
@@ -145,10 +151,10 @@ pub struct State {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
-    /// By exporter; one that has none is not in it.
+    /// Cursors by exporter; an exporter without any is not in the map.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
-    /// By exporter; one that has none is not in it.
-    pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryKey, DeadLetter>>,
+    /// Dead letters by exporter; an exporter without any is not in the map.
+    pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
 }
 
 impl Default for State {
@@ -174,7 +180,7 @@ impl Default for State {
 }
 
 impl State {
-    /// The node of this number.
+    /// The node with this number.
     pub fn node(&self, id: NodeId) -> Option<&NodeRecord> {
         self.nodes.get(&id)
     }
@@ -184,7 +190,7 @@ impl State {
         self.nodes.values()
     }
 
-    /// What is known of a shard besides its segments.
+    /// The record of a shard, without its segments.
     pub fn shard(&self, node: NodeId, shard: ShardId) -> ShardRecord {
         self.shards.get(&(node, shard)).copied().unwrap_or(ShardRecord::NEW)
     }
@@ -220,18 +226,18 @@ impl State {
         }
     }
 
-    /// A node's vault clock, as it was last kept.
+    /// A node's vault clock, as it was last recorded.
     pub fn clock(&self, node: NodeId) -> Option<ClockMark> {
         self.clocks.get(&node).copied()
     }
 
-    /// What was dropped of a shard to make room, oldest first.
+    /// The records of a shard's dropped segments, oldest first.
     pub fn dropped(&self, node: NodeId, shard: ShardId) -> impl Iterator<Item = &DroppedRange> {
         let all = (node, shard, SegmentIndex::FIRST)..=(node, shard, Lsn::LAST.index());
         self.dropped.range(all).map(|(_, dropped)| dropped)
     }
 
-    /// The replay job of this number.
+    /// The replay job with this number.
     pub fn job(&self, id: JobId) -> Option<&JobRecord> {
         self.jobs.get(&id)
     }
@@ -251,7 +257,7 @@ impl State {
         self.settings.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// How many there are of what.
+    /// Counts of records.
     pub fn counts(&self) -> Counts {
         let mut c = Counts {
             nodes: self.nodes.len() as u64,
@@ -284,7 +290,7 @@ impl State {
         c
     }
 
-    /// Makes a decided change part of the state.
+    /// Applies a decided change to the state.
     pub fn install(&mut self, change: Change) {
         match change {
             Change::Counters(counters) => self.counters = counters,

@@ -1,4 +1,4 @@
-//! Commands for tests: few numbers, so that they meet.
+//! Commands for tests, with few distinct numbers, so that commands concern the same records.
 #![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use gophership_vault::ids::{Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::command::Command;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, Generation, LetterCause};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::row::rows;
@@ -114,7 +114,7 @@ pub fn cursor(name: &str, generation: u64, shard: u16, done: Lsn) -> ExportCurso
     }
 }
 
-pub fn entry(id: SegmentId, number: u64) -> EntryKey {
+pub fn entry(id: SegmentId, number: u64) -> EntryId {
     (id.node, id.shard, lsn(id.index.get(), number))
 }
 

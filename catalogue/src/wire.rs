@@ -1,6 +1,7 @@
-//! Numbers, texts and uuids as bytes and back: the dialect of rows and of commands.
+//! Numbers, texts and uuids as bytes and back: the encoding of rows and of commands.
 //!
-//! **Invariant** I1: a reader never reads past its end and takes no length on trust.
+//! **Invariants**:
+//! - I1: a reader never reads past its end, and checks each length before it uses it.
 
 use std::fmt;
 
@@ -8,30 +9,30 @@ use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex, ShardId
 use thiserror::Error;
 use uuid::Uuid;
 
-/// Bytes that are not what they are read as.
+/// The error of bytes that are not of the form that is read.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum WireError {
-    /// They are not what the format says.
+    /// The bytes do not follow the format.
     #[error("{of} is damaged: {what}")]
     Damaged {
         /// The row or command that they are read as.
         of: String,
-        /// What is wrong.
+        /// The fault, in words.
         what: &'static str,
     },
-    /// They are of a kind, state or version that this program does not know.
+    /// The bytes have a kind, state or version that this program does not know.
     #[error("{of} has {what} {found}, which is not known here")]
     Unknown {
         /// The row or command that they are read as.
         of: String,
-        /// What is unknown.
+        /// The unknown part.
         what: &'static str,
         /// Its number.
         found: u8,
     },
 }
 
-/// What bytes are read as, for the error.
+/// The kind of row or command that bytes are read as, for the error.
 #[derive(Clone, Copy)]
 enum Of<'a> {
     Row(&'a [u8]),
@@ -100,7 +101,7 @@ impl Writer {
         self.u32(id.node.get()).u16(id.shard.get()).u32(id.index.get())
     }
 
-    /// A 1 and what is there, or a 0.
+    /// Writes a 1 and the value, or a 0.
     pub(crate) fn option<T>(self, value: Option<T>, write: impl FnOnce(Self, T) -> Self) -> Self {
         match value {
             Some(value) => write(self.u8(1), value),
@@ -108,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// A count, and so many values.
+    /// Writes a count, and that many values.
     pub(crate) fn list<T>(self, values: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
         values.iter().fold(self.count(values.len()), write)
     }
@@ -122,7 +123,7 @@ impl Writer {
     }
 }
 
-/// Bytes being read; it knows what as, for the error.
+/// Bytes being read, with the kind of row or command, for the error.
 pub(crate) struct Reader<'a> {
     of: Of<'a>,
     rest: &'a [u8],
@@ -139,7 +140,7 @@ impl<'a> Reader<'a> {
         Self { of, rest: bytes }
     }
 
-    /// Says which command it is, once that is known.
+    /// Sets the name of the command, once that is known.
     pub(crate) fn name_command(&mut self, name: &'static str) {
         self.of = Of::Command(name);
     }
@@ -154,7 +155,7 @@ impl<'a> Reader<'a> {
         WireError::Unknown { of, what, found }
     }
 
-    /// The version, which is `newest` or an older one.
+    /// Reads the version, which is `newest` or an older one.
     pub(crate) fn version(&mut self, newest: u8) -> Result<u8, WireError> {
         match self.u8()? {
             known if (1..=newest).contains(&known) => Ok(known),
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
         self.utf8(bytes)
     }
 
-    /// A name that a zero byte ends.
+    /// Reads a name that a zero byte ends.
     pub(crate) fn name(&mut self) -> Result<String, WireError> {
         let len = self.rest.iter().position(|b| *b == 0);
         let name = self.take(len.ok_or_else(|| self.damaged("a name has no end"))?)?;
@@ -274,7 +275,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a 1 precedes; a 0 stands for none.
+    /// Reads the value that a 1 precedes; a 0 stands for none.
     pub(crate) fn option<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, WireError>,
@@ -286,13 +287,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list behind its count.
+    /// Reads a list behind its count.
     pub(crate) fn list<T>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, WireError>,
     ) -> Result<Vec<T>, WireError> {
         let count = self.u32()?;
-        // Not with capacity: the count is not to be trusted.
+        // This does not allocate by the count, which may be wrong.
         (0..count).map(|_| read(self)).collect::<Result<_, _>>()
     }
 

@@ -1,4 +1,4 @@
-//! A process that is killed in the middle of its commits loses none that it was told of.
+//! A process that is killed in the middle of its commits loses none whose answer it had.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn a_killed_process_loses_no_commit_it_was_told_of() {
                 told.push((epoch.parse::<u64>().unwrap(), index.parse::<u32>().unwrap()));
             }
             if told.len() == 20 + round * 7 {
-                // What it still says until it is gone is read too.
+                // Answers that it still gives until it is gone are read too.
                 child.kill().unwrap();
             }
         }

@@ -69,7 +69,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 impl Node {
-    /// Appends entries until so many more segments are sealed; returns how many entries there are with the `before` ones.
+    /// Appends entries until `segments` more are sealed; returns the number of entries, the `before` ones included.
     fn fill(&mut self, before: u64, segments: u64) -> u64 {
         let from = self.vault.status().sealed_since_start;
         let mut n = before;
@@ -84,7 +84,7 @@ impl Node {
         n
     }
 
-    /// The payloads that are there, and how many stretches are missing.
+    /// The payloads that can be read, and the number of missing stretches.
     fn read(&self) -> (u64, usize) {
         wait("recovery", || self.vault.status().recovering_segments == 0);
         let found: Vec<_> = self.vault.cursor(ShardId::new(0), None, TimeRange::ALL).collect();
@@ -114,7 +114,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// A folder of a node that ended without a word, with sealed segments and an open one, and how many entries it has.
+/// A folder of a node that ended abruptly, with sealed segments and an open one, and the number of its entries.
 fn ended() -> (tempfile::TempDir, u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut node = start(dir.path()).unwrap();
@@ -154,7 +154,7 @@ fn an_older_copy_takes_in_what_came_after_it() {
     drop(node);
     let older = fs::read(&path).unwrap();
     let mut node = start(dir.path()).unwrap();
-    // More than there were spares on record.
+    // More segments than there were spares on record.
     let n = node.fill(n, 6);
     drop(node);
     fs::write(&path, older).unwrap();
@@ -173,7 +173,8 @@ fn an_older_copy_takes_in_what_came_after_it() {
     );
     assert_eq!(node.read().0, n);
     assert!(!told.gone.is_empty());
-    // Files that were spares then were never written to, and are gone: nobody can tell, so they are shown until an operator gives them up.
+    // Files that were spares then were never written to, and are gone. That cannot be known, so they are shown until an
+    // operator gives them up.
     for (id, state) in node.vault.segments() {
         if let SegmentState::Unreadable(why) = state {
             assert!(why.contains("WAL file is gone"), "{id}: {why}");

@@ -1,4 +1,5 @@
-//! The reader of a replicated log's commands: whatever it takes for one is written and read again as the same.
+//! The reader of a replicated log's commands: any bytes that it accepts yield the same command when they are written
+//! and read again.
 
 #![no_main]
 

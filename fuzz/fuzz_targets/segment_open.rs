@@ -1,4 +1,4 @@
-//! The reader of a segment file with anything done to it.
+//! The reader of a segment file, over files with arbitrary damage.
 
 #![no_main]
 

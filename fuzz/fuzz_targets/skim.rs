@@ -1,4 +1,4 @@
-//! The skim against prost, on whatever the fuzzer comes up with.
+//! The skim against prost, on arbitrary bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The scan of a WAL file with anything in it.
+//! The scan of a WAL file with arbitrary content.
 
 #![no_main]
 

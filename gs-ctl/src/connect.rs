@@ -1,4 +1,4 @@
-//! The way to a node: its Unix socket.
+//! The connection to a node: its Unix socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use crate::out::outcome::Failure;
 
 pub(crate) type Client = ControlClient<Channel>;
 
-/// Where a node's control socket is, where nothing else is said: in the data folder of the defaults, and in that of a service.
+/// Places of a node's control socket where none is named: in the default data folder, and in that of a service.
 const PLACES: [&str; 2] = ["./data/gophership.sock", "/var/lib/gophership/gophership.sock"];
 
-/// The socket that is named, or the first of the usual ones that is there.
+/// The socket that is named, or the first of the default places that exists.
 pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let set = std::env::var_os("GS_SOCKET").filter(|path| !path.is_empty());
     if let Some(path) = named.map(Path::to_owned).or(set.map(PathBuf::from)) {
         return Ok(path);
     }
-    // One in a folder that this user may not look into is there: connecting to it tells more.
+    // A socket in a folder that this user may not enter counts as existing: connecting to it gives a better error.
     let there = |path: &&Path| {
         !path
             .symlink_metadata()
@@ -31,7 +31,8 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let found = PLACES.map(Path::new).into_iter().find(there);
     found.map(Path::to_owned).ok_or_else(|| {
         Failure::Unreachable(format!(
-            "there is no control socket {}: is the node running? Name the socket in its data folder with --socket PATH or GS_SOCKET",
+            "there is no control socket {}: is the node running? Name the socket in its data folder with --socket PATH \
+             or GS_SOCKET",
             PLACES.join(" or ")
         ))
     })
@@ -40,7 +41,7 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
 /// Connects to the node whose control socket is `path`.
 pub(crate) async fn connect(path: &Path) -> Result<Client, Failure> {
     let stream = UnixStream::connect(path).await.map_err(|e| unreachable(path, &e))?;
-    // One connection is all there is: should it break, the command is over.
+    // There is one connection only: if it breaks, the command is over.
     let mut stream = Some(stream);
     let dial = tower::service_fn(move |_| {
         let stream = stream
@@ -62,7 +63,8 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
     Failure::Unreachable(match error.kind() {
         io::ErrorKind::NotFound => {
             format!(
-                "there is no control socket {path}: is the node running? Name the socket in its data folder with --socket PATH or GS_SOCKET"
+                "there is no control socket {path}: is the node running? Name the socket in its data folder with \
+                 --socket PATH or GS_SOCKET"
             )
         }
         io::ErrorKind::ConnectionRefused => format!("nobody listens on {path}: the node has ended"),

@@ -13,7 +13,7 @@ use clap::FromArgMatches;
 
 fn main() -> ExitCode {
     let matches = arg::help::command().get_matches();
-    // What was parsed by this command line is one of its values.
+    // The matches come from this same command line, so they fit its type.
     let cli = arg::cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cmd::dispatch(cli) {
         Ok(outcome) => outcome.into(),

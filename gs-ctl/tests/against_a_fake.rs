@@ -1,4 +1,5 @@
-//! `gs-ctl` as a process, against a control service that answers from memory: exporters, dead letters, overrides, status.
+//! `gs-ctl` as a process, against a control service that answers from memory: exporters, dead letters, overrides,
+//! status.
 #![allow(clippy::unwrap_used)] // the helpers are of the tests
 
 mod support;

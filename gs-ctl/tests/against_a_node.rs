@@ -123,8 +123,8 @@ impl Node {
     }
 }
 
-/// Takes a data directory. A `gs-ctl` that another test is just starting holds a copy of every open file between its fork and its exec, and so a lock that
-/// was given up a moment ago.
+/// Takes a data directory. A `gs-ctl` that another test is just starting holds a copy of every open file between its
+/// fork and its exec, and therefore a lock that was released a moment ago.
 fn take(path: &Path) -> DataDir {
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
@@ -155,7 +155,7 @@ fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<dyn Catalogue>) {
     (vault, writers, catalogue)
 }
 
-/// Appends one entry a nanosecond, each of one record.
+/// Appends one entry for each nanosecond, each of one record.
 fn append(writer: &mut ShardWriter, payloads: &[Vec<u8>], first_at: u64) {
     for (at, payload) in (first_at..).zip(payloads) {
         let meta = EntryMeta {
@@ -186,7 +186,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// `ExportLogsServiceRequest`s that can be told apart by a schema URL.
+/// `ExportLogsServiceRequest`s that differ in a schema URL.
 fn payloads(n: u8) -> Vec<Vec<u8>> {
     (0..n)
         .map(|i| {
@@ -336,7 +336,7 @@ fn every_format_of_a_replay_holds_every_payload() {
 #[test]
 fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
     let node = Node::with(&payloads(4));
-    // Nobody listens on port 1.
+    // Nothing listens on port 1.
     let run = node.ctl(&[
         "replay",
         "start",
@@ -347,7 +347,8 @@ fn a_replay_to_a_sink_that_is_not_there_says_so_and_gives_up_when_asked() {
     ]);
     assert_eq!(run.code, 5, "{}", run.err);
     for said in [
-        "gs-ctl: job 1: waiting for the sink: transport error: 127.0.0.1:1: Connection refused (os error 111): nobody listens there: is the sink running, and is this its port?\n",
+        "gs-ctl: job 1: waiting for the sink: transport error: 127.0.0.1:1: Connection refused (os error 111): nobody \
+         listens there: is the sink running, and is this its port?\n",
         "`gs-ctl replay cancel 1` stops it",
         "gs-ctl: job 1: 0 entries, 0 B of about 14 B (0 %); waiting for the sink: ",
         "gs-ctl: giving up on job 1: nothing was delivered for 4",
@@ -372,7 +373,7 @@ fn open_segments_are_sealed_when_an_operator_asks_for_it() {
     let seal = |more: &[&str], writer: &mut ShardWriter| {
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| ctl(&socket, &[&["segment", "seal", "-o", "json"], more].concat()));
-            // An ingest worker does this.
+            // In a node an ingest worker does this.
             while !asking.is_finished() {
                 writer.must_tick();
                 std::thread::sleep(Duration::from_millis(5));
@@ -437,7 +438,7 @@ fn a_tail_shows_what_is_received_and_ends_with_its_reader() {
     let newest = node.vault.marks()[0].1.unwrap();
     let name = format!("1/0/{}:{},1", newest.index(), newest.number());
     assert_eq!(new["x-gophership-entry"], name.as_str());
-    // Nobody reads any more: it ends when it has something to write, and not as a failure.
+    // The reader has gone: the command ends when it has something to write, and not as a failure.
     drop(lines);
     append(&mut node.writers[0], &payloads(1), 10);
     assert!(tail.wait().unwrap().success());
@@ -513,7 +514,7 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         "what can be read is there"
     );
 
-    // A segment whose file is gone can be given up, by name.
+    // A segment whose file is gone can be given up by name.
     assert_ne!(
         node.ctl(&["segment", "forget", &name, "--accept-loss"]).code,
         0,
@@ -569,7 +570,7 @@ fn a_wal_file_is_shown_without_a_node() {
         assert_eq!(run.code, 1, "{}", run.err);
         assert!(run.err.contains(wanted), "{}", run.err);
     }
-    // The second entry says that the first was durable: without it that is damage.
+    // The second entry carries the mark that the first was durable; without that the loss would be no damage.
     let mut bytes = fs::read(&copy).unwrap();
     bytes[4096 + 64] ^= 1;
     fs::write(&copy, bytes).unwrap();
@@ -582,7 +583,7 @@ fn a_wal_file_is_shown_without_a_node() {
 #[test]
 fn jobs_are_started_listed_shown_and_cancelled() {
     let node = Node::with(&payloads(2));
-    // A port that nobody listens on: the job waits for it.
+    // A port without a listener, which the job waits for.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -102,7 +102,7 @@ fn a_reader_that_goes_away_ends_it_well() {
     fake.end();
 }
 
-/// A pseudo-terminal of 80 by 24, and what was written to it.
+/// A pseudo-terminal of 80 by 24, and the text written to it.
 struct Terminal {
     ours: File,
     theirs: File,
@@ -160,7 +160,7 @@ impl Terminal {
     }
 }
 
-/// Something that ends a watch.
+/// A function that ends a watch.
 type Leave<'a> = &'a dyn Fn(&mut Terminal, &Child);
 
 const ALTERNATE_SCREEN: &str = "\u{1b}[?1049h";

@@ -1,14 +1,14 @@
-//! The judgement: what clients saw against what a replay gave back. A pure function.
+//! The checker: a pure function that compares what clients saw with what a replay returned.
 //!
-//! Owns: [`check`] and [`Verdict`].
+//! **Owns**: [`check`] and [`Verdict`].
 //!
-//! Invariants:
-//! - I1: what was acknowledged is in the replay.
-//! - I2: what is in the replay was sent, with equal bytes.
-//! - I3: a payload is there more than once only as often as it was sent and not clearly refused.
+//! **Invariants**:
+//! - I1: every acknowledged payload is in the replay.
+//! - I2: every payload in the replay was sent, with equal bytes.
+//! - I3: the replay holds a payload more than once only as often as it was sent and not clearly refused.
 //! - I4: of two payloads of one connection, the one acknowledged before the other was sent comes first.
 //!
-//! Not here: payloads that were sent more than once have no place in I4, since any of their copies may be the first.
+//! **Not here**: payloads that were sent more than once are left out of I4, since any of their copies may be the first.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,29 +21,29 @@ use crate::payload::{PayloadHash, PayloadId};
 /// A payload that nobody sent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Phantom {
-    /// Its place in the replay.
+    /// Index of its entry in the replay.
     pub position: usize,
-    /// What is known of it.
+    /// A description: the mark that its bytes carry, if any.
     pub what: String,
 }
 
-/// More copies of a payload than its attempts explain.
+/// A payload with more copies than its attempts explain.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Duplicate {
-    /// Which.
+    /// The payload.
     pub id: PayloadId,
-    /// How often the replay has it.
+    /// Number of copies in the replay.
     pub copies: usize,
-    /// How often it may.
+    /// Number of copies that its attempts allow.
     pub allowed: usize,
 }
 
 /// Two payloads of one connection in the wrong order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Disorder {
-    /// Was acknowledged before `later` was sent.
+    /// The payload that was acknowledged before `later` was sent.
     pub earlier: PayloadId,
-    /// Yet stands before it.
+    /// The payload that the replay nevertheless has first.
     pub later: PayloadId,
 }
 
@@ -65,34 +65,35 @@ impl fmt::Display for Disorder {
     }
 }
 
-/// What was found.
+/// The findings of a check.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Verdict {
     /// Distinct payloads acknowledged.
     pub acked: usize,
     /// Entries in the replay.
     pub replayed: usize,
-    /// Payloads in the replay that were never acknowledged: allowed, the client does not know.
+    /// Payloads in the replay that were never acknowledged. They are allowed, since the client does not know their
+    /// fate.
     pub stored_unacked: usize,
     /// Copies that a client's retry explains.
     pub retried_copies: usize,
-    /// Acknowledged and not there.
+    /// Payloads that were acknowledged and are not in the replay.
     pub lost: Vec<PayloadId>,
-    /// There and never sent.
+    /// Payloads that are in the replay and were never sent.
     pub phantoms: Vec<Phantom>,
-    /// There too often.
+    /// Payloads with too many copies.
     pub duplicates: Vec<Duplicate>,
-    /// In the wrong order.
+    /// Pairs of payloads in the wrong order.
     pub disorder: Vec<Disorder>,
 }
 
 impl Verdict {
-    /// Whether every promise was kept.
+    /// True where every promise was kept.
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty() && self.is_clean_but_for_loss()
     }
 
-    /// Whether every promise but that of durability was kept.
+    /// True where every promise but that of durability was kept.
     pub fn is_clean_but_for_loss(&self) -> bool {
         self.phantoms.is_empty() && self.duplicates.is_empty() && self.disorder.is_empty()
     }
@@ -101,9 +102,9 @@ impl Verdict {
 /// One entry of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// The hash of its bytes.
+    /// Hash of its bytes.
     pub hash: PayloadHash,
-    /// What to say of it where nobody sent it.
+    /// Description for the report, where nobody sent it.
     pub label: String,
 }
 
@@ -117,13 +118,13 @@ struct Sent {
 }
 
 impl Sent {
-    /// An unanswered request counts as a copy that may exist; so does an acknowledged one.
+    /// An unanswered request counts as a copy that may exist, as an acknowledged one does.
     fn allowed(&self) -> usize {
         (self.acked + self.open).max(1)
     }
 }
 
-/// Holds a replay against the history of all that was sent before it.
+/// Compares a replay with the history of all that was sent before it.
 pub fn check(history: &History, replay: &[Replayed]) -> Verdict {
     let mut sent = by_hash(&history.attempts);
     let mut verdict = Verdict {
@@ -186,7 +187,8 @@ fn by_hash(attempts: &[Attempt]) -> HashMap<PayloadHash, Sent> {
     sent
 }
 
-/// Per connection, in the order of sending: the furthest place of all that was acknowledged before must be passed.
+/// Pairs in the wrong order. In a connection's order of sending, each payload must come after the furthest position of
+/// all that was acknowledged before it was sent.
 fn disorder(attempts: &[Attempt], sent: &HashMap<PayloadHash, Sent>) -> Vec<Disorder> {
     let mut links: HashMap<u32, Vec<(&Attempt, usize)>> = HashMap::new();
     for attempt in attempts.iter().filter(|attempt| attempt.outcome == Outcome::Acked) {

@@ -1,6 +1,6 @@
-//! The command line: which fault, how often, against which programs.
+//! The command line: the kind of fault, its repetitions, and the programs under test.
 //!
-//! Owns: [`Cli`] and [`dispatch`].
+//! **Owns**: [`Cli`] and [`dispatch`].
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,8 @@ enum Command {
         /// Pass only if something acknowledged was lost: the control, against a node that acknowledges before it syncs
         #[arg(long)]
         expect_loss: bool,
-        /// Drop the node's syncs of its write-ahead log, and pass only if something was lost: the control, against any node. Needs strace
+        /// Drop the node's syncs of its write-ahead log, and pass only if something was lost: the control, against any
+        /// node. Needs strace
         #[arg(long, conflicts_with = "expect_loss")]
         skip_syncs: bool,
     },
@@ -56,7 +57,7 @@ enum Command {
     DiskFull {
         #[command(flatten)]
         options: Options,
-        /// What fills it
+        /// The means of filling it
         #[arg(long, value_enum, default_value_t = By::Limit)]
         by: By,
         /// The file system of the data, with --by filler
@@ -95,17 +96,18 @@ enum Command {
 /// Scenarios of nodes with exporters.
 #[derive(Debug, Subcommand)]
 enum ExportCommand {
-    /// A burst of twice what the node takes, with a dead sink: bounded memory, refusals that say when to come back, all debt paid
+    /// A burst of twice what the node takes, with a dead sink: bounded memory, refusals that say when to come back, all
+    /// debt paid
     Overload {
         #[command(flatten)]
         options: Options,
-        /// Requests per second that the node can just take; measured without it
+        /// Requests per second that the node can just take; measured if it is not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(20..=20_000))]
         best: Option<u32>,
-        /// How long the burst lasts
+        /// Length of the burst
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(6..))]
         seconds: u32,
-        /// Connections of the clients, which in-flight bytes grow with
+        /// Connections of the clients; in-flight bytes grow with their number
         #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=9999))]
         offer_connections: u32,
         /// The CPUs of the node, as taskset takes them
@@ -122,7 +124,7 @@ enum ExportCommand {
         /// Requests per second, over all connections
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=20_000))]
         offer_rate: u32,
-        /// How long the sink is dead; as long before and after
+        /// Seconds for which the sink is dead; the load lasts as long before and after
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
@@ -132,7 +134,7 @@ enum ExportCommand {
     SinkAnswers {
         #[command(flatten)]
         options: Options,
-        /// How long the sinks misbehave
+        /// Seconds for which the sinks misbehave
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(5..))]
         seconds: u32,
     },
@@ -150,22 +152,23 @@ enum By {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// How often
+    /// Rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Connections that send
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
-    /// Requests per second of each connection, whatever is answered; without it the next follows the answer
+    /// Requests per second of each connection, whatever is answered; without it a request follows the answer to the
+    /// last
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// Unanswered requests of each connection, with --rate
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=128))]
     in_flight: u16,
-    /// What a client sends after a request that was not acknowledged
+    /// The payload that a client sends after a request that was not acknowledged
     #[arg(long, value_enum, default_value_t = Retry::Fresh)]
     retry: Retry,
-    /// Repeats traffic and places of faults; random without it
+    /// Repeats traffic and positions of faults; random without it
     #[arg(long)]
     seed: Option<u64>,
     /// The gophership program; by default the one beside this
@@ -177,7 +180,7 @@ struct Options {
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Leave the run's folder behind
+    /// Keep the run's folder
     #[arg(long)]
     keep: bool,
 }
@@ -199,9 +202,10 @@ impl Options {
     }
 }
 
-/// Does what the command line says. SIGINT and SIGTERM end it with everything cleaned up.
+/// Runs the command. SIGINT and SIGTERM end it with everything cleaned up.
 ///
 /// # Errors
+///
 /// The run could not be done, which says nothing about the node's promises.
 pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

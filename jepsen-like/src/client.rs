@@ -1,8 +1,9 @@
 //! One HTTP/2 connection that sends gRPC Export requests, byte for byte as they were built.
 //!
-//! Owns: [`Link`], and what every client of ours reads from an answer ([`Answer`]). A link never reconnects: a link is one connection, so all of it goes to one shard of the node.
+//! **Owns**: [`Link`], and [`Answer`], the part of an answer that all clients of the harness read. A link is one
+//! connection and never reconnects, so all its requests go to one shard of the node.
 //!
-//! Not here: what is sent and when (`load.rs`).
+//! **Not here**: the choice of payloads and times (`load.rs`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use crate::payload::Payload;
 use crate::retry_info;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Where OTLP logs go over gRPC.
+/// Path of the gRPC method that takes OTLP logs.
 pub(crate) const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// A connection to a node.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ pub struct Link {
     uri: String,
 }
 
-/// Ends the connection when it is dropped.
+/// Closes the connection when it is dropped.
 pub struct LinkGuard(AbortHandle);
 
 impl Drop for LinkGuard {
@@ -44,17 +45,18 @@ impl Drop for LinkGuard {
 }
 
 impl Link {
-    /// Connects.
+    /// Connects to a node.
     ///
     /// # Errors
-    /// Nobody listens, or what listens does not speak HTTP/2.
+    ///
+    /// Nothing listens at the address, or the listener does not speak HTTP/2.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<(Self, LinkGuard)> {
         let (sender, guard) = dial(address).await?;
         let uri = format!("http://{address}{PATH}");
         Ok((Self { sender, uri }, guard))
     }
 
-    /// Sends a payload and waits for what comes back.
+    /// Sends a payload and waits for its outcome.
     pub async fn export(&mut self, payload: &Payload, timeout: Duration) -> Outcome {
         match tokio::time::timeout(timeout, self.exchange(payload)).await {
             Ok(Ok(answer)) => answer.outcome,
@@ -69,12 +71,12 @@ impl Link {
     }
 }
 
-/// What a server said.
+/// A server's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// Yes or no.
+    /// The acknowledgement or refusal.
     pub outcome: Outcome,
-    /// When to come back, where a refusal says so in a trailer of its own.
+    /// The delay after which to retry, where a refusal has it in a trailer of its own.
     pub retry_delay: Option<Duration>,
 }
 
@@ -90,7 +92,7 @@ where
         .await
         .with_context(|| format!("no HTTP/2 at {address}"))?;
     let driver = tokio::spawn(async move {
-        // How it ended shows in each request.
+        // Each request shows how the connection ended.
         let _ = connection.await;
     });
     Ok((sender, LinkGuard(driver.abort_handle())))
@@ -107,7 +109,7 @@ pub(crate) fn request<B>(uri: &str, gzip: bool, message: B) -> anyhow::Result<Re
     Ok(request.body(message)?)
 }
 
-/// Sends a request and waits for what comes back.
+/// Sends a request and waits for its answer.
 pub(crate) async fn exchange<B>(sender: &mut SendRequest<B>, request: Request<B>) -> anyhow::Result<Answer>
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
@@ -123,7 +125,7 @@ where
     })
 }
 
-/// What the trailers say. An answer without a gRPC status is no answer.
+/// The outcome that the trailers state. An answer without a gRPC status is an error.
 fn outcome(trailers: &HeaderMap, message: &[u8]) -> anyhow::Result<Outcome> {
     let text = |name: &str| {
         trailers
@@ -140,7 +142,7 @@ fn outcome(trailers: &HeaderMap, message: &[u8]) -> anyhow::Result<Outcome> {
         anyhow::ensure!(!rejected, "a partial success, though every payload is good");
         return Ok(Outcome::Acked);
     }
-    // A status says in words where it leaves open whether the entry is stored.
+    // A status states in words that it leaves open whether the entry is stored.
     let words = text("grpc-message").to_ascii_lowercase();
     Ok(Outcome::Refused {
         code,

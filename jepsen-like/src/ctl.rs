@@ -1,6 +1,6 @@
-//! What `gs-ctl` says about a node, as an operator's script reads it.
+//! State of a node as `gs-ctl` reports it, read the way an operator's script reads it.
 //!
-//! Owns: [`ctl_json`], [`ExporterView`], [`exporters`].
+//! **Owns**: [`ctl_json`], [`ExporterView`], [`exporters`].
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,27 +17,27 @@ const POLL: Duration = Duration::from_millis(200);
 /// One exporter in `gs-ctl -o json exporter list`.
 #[derive(Clone, Default, Debug, Deserialize)]
 pub struct ExporterView {
-    /// Its name.
+    /// The exporter's name.
     pub name: String,
-    /// What it does.
+    /// The exporter's state, such as `live`.
     pub state: String,
-    /// What the sink said that was not simply yes.
+    /// The sink's last answer that was not plain acceptance.
     pub last_answer: Option<String>,
-    /// Entries that it owes.
+    /// Entries that it has still to send.
     pub debt_entries: u64,
-    /// Entries that the sink took.
+    /// Entries that the sink accepted.
     pub sent_entries: u64,
-    /// Requests that it did not take.
+    /// Requests that the sink did not accept.
     pub failed_requests: u64,
-    /// Requests sent once more.
+    /// Requests that were sent again.
     pub retried_requests: u64,
     /// Records that the sink rejected.
     pub rejected_records: u64,
-    /// Requests that were too large.
+    /// Requests that were too large and were split.
     pub split_requests: u64,
-    /// Times it fell back to the vault.
+    /// Falls from the live ring to the vault.
     pub pivots: u64,
-    /// Refused for good.
+    /// Entries that were refused for good.
     pub dead_letters: u64,
 }
 
@@ -46,10 +46,11 @@ struct ExporterList {
     exporters: Vec<ExporterView>,
 }
 
-/// Runs `gs-ctl -o json` with these words.
+/// Runs `gs-ctl -o json` with these arguments.
 ///
 /// # Errors
-/// It cannot be run, does not end, says no, or prints no JSON.
+///
+/// It cannot be run, does not end, fails, or prints no JSON.
 pub async fn ctl_json(setup: &NodeSetup, words: &[&str]) -> anyhow::Result<serde_json::Value> {
     let mut command = Command::new(&setup.binaries.ctl);
     command
@@ -75,9 +76,10 @@ pub async fn exporters(setup: &NodeSetup) -> anyhow::Result<Vec<ExporterView>> {
     Ok(list.exporters)
 }
 
-/// Waits until the exporters satisfy a condition; gives them as they are then, and whether they do.
+/// Waits until the exporters satisfy a condition. Returns their state at the end, and whether the condition held.
 ///
 /// # Errors
+///
 /// As [`ctl_json`].
 pub async fn wait_exporters(
     setup: &NodeSetup,
@@ -95,7 +97,7 @@ pub async fn wait_exporters(
     }
 }
 
-/// Whether nothing is owed any more.
+/// True where no exporter has a debt.
 pub fn is_paid(exporters: &[ExporterView]) -> bool {
     !exporters.is_empty() && exporters.iter().all(|exporter| exporter.debt_entries == 0)
 }

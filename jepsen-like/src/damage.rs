@@ -1,8 +1,9 @@
-//! Where in a node's files to do harm: a small reader of the stored formats, written from `docs/formats.md` alone.
+//! Positions in a node's files at which to do damage, found by a small reader of the stored formats that was written
+//! from `docs/formats.md` alone.
 //!
-//! Owns: [`WalMap`], [`SegmentMap`], [`flip_bit`].
+//! **Owns**: [`WalMap`], [`SegmentMap`], [`flip_bit`].
 //!
-//! Not here: the vault's own readers, which are what is tested.
+//! **Not here**: the vault's own readers, which are under test.
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
@@ -32,11 +33,11 @@ pub struct WalEntry {
     pub header: Range<usize>,
     /// Its payload.
     pub payload: Range<usize>,
-    /// The payload's name.
+    /// Hash that names the payload.
     pub hash: PayloadHash,
 }
 
-/// What stands where in a WAL file.
+/// Positions of everything in a WAL file.
 #[derive(Clone, Debug)]
 pub struct WalMap {
     /// The file.
@@ -58,7 +59,7 @@ pub struct Block {
     pub hashes: Vec<PayloadHash>,
 }
 
-/// What stands where in a sealed segment file.
+/// Positions of everything in a sealed segment file.
 #[derive(Clone, Debug)]
 pub struct SegmentMap {
     /// The file.
@@ -72,10 +73,11 @@ pub struct SegmentMap {
 }
 
 impl WalMap {
-    /// Reads a WAL file up to the first place that holds no valid entry.
+    /// Reads a WAL file up to the first position without a valid entry.
     ///
     /// # Errors
-    /// It cannot be read, or is no WAL file.
+    ///
+    /// The file cannot be read, or is no WAL file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = fs::read(path)?;
         ensure!(
@@ -115,7 +117,8 @@ impl SegmentMap {
     /// Reads a sealed segment file, frame by frame.
     ///
     /// # Errors
-    /// It cannot be read, or is not whole.
+    ///
+    /// The file cannot be read, or is not complete.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = fs::read(path)?;
         let header = content(&bytes, 0, b"GSH1")?;
@@ -141,10 +144,11 @@ impl SegmentMap {
     }
 }
 
-/// The payloads in the whole blocks at the start of a segment file that is not sealed.
+/// The payloads in the complete blocks at the start of a segment file that is not sealed.
 ///
 /// # Errors
-/// It cannot be read.
+///
+/// The file cannot be read.
 pub fn payloads_of_open(path: &Path) -> anyhow::Result<HashSet<PayloadHash>> {
     let bytes = fs::read(path)?;
     let mut hashes = HashSet::new();
@@ -160,7 +164,7 @@ fn block(bytes: &[u8], at: usize) -> anyhow::Result<(Block, usize)> {
     let metadata = content(bytes, at, b"GSB1")?;
     let apart = usize::try_from(u64_at(bytes, metadata.start + 16)?)?;
     let start = metadata.end + apart;
-    // Behind the head of their frame, and its kind.
+    // The encodings stand behind the head of their frame and its kind.
     let mut from_apart = metadata.end + FRAME_HEADER + 4;
     let lz4 = start..start + usize::try_from(u64_at(bytes, metadata.start + 24)?)?;
     let mut plain = Vec::new();
@@ -188,7 +192,8 @@ fn block(bytes: &[u8], at: usize) -> anyhow::Result<(Block, usize)> {
     Ok((Block { metadata, lz4, hashes }, end))
 }
 
-/// The name of a payload, which a node under pressure keeps as it was received: compressed.
+/// Hash of a payload. A node under pressure keeps a payload compressed, as it was received; then the hash is of its
+/// content.
 fn hash_of(payload: &[u8], encoding: u8) -> anyhow::Result<PayloadHash> {
     match encoding {
         0 => Ok(PayloadHash::of(payload)),
@@ -222,10 +227,11 @@ fn u64_at(bytes: &[u8], at: usize) -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(field.try_into()?))
 }
 
-/// Turns one bit of a file over, and syncs it.
+/// Inverts one bit of a file and syncs the file.
 ///
 /// # Errors
-/// The file cannot be read or written there.
+///
+/// The file cannot be read or written at this offset.
 pub fn flip_bit(path: &Path, offset: usize, bit: u8) -> anyhow::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut byte = [0];
@@ -234,9 +240,10 @@ pub fn flip_bit(path: &Path, offset: usize, bit: u8) -> anyhow::Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// Files below a folder whose name ends so, by name.
+/// Files below a folder with this extension, sorted by name.
 ///
 /// # Errors
+///
 /// A folder cannot be read.
 pub fn files_below(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

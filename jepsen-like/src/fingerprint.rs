@@ -1,33 +1,33 @@
-//! A cheap proof of equal bytes, for streams too fast for BLAKE3: together with a payload's id it names its bytes.
+//! A cheap proof of equal bytes, for streams too fast for BLAKE3: together with a payload's id it identifies its bytes.
 //!
-//! Owns: [`Fingerprint`]. Of two parts it can be had without reading them again.
+//! **Owns**: [`Fingerprint`]. Two parts combine into the fingerprint of the whole without being read again.
 
 use std::fmt;
 
 use crc32fast::Hasher;
 
-/// CRC32 and length. Not a name of its own: payloads of equal length may share it.
+/// CRC32 and length of a payload. It is no name on its own: payloads of equal length may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// That of these bytes.
+    /// Fingerprint of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self::new(crc32fast::hash(bytes), bytes.len())
     }
 
-    /// That of bytes with this CRC32 and this length.
+    /// Fingerprint of bytes with this CRC32 and this length.
     pub fn new(crc32: u32, bytes: usize) -> Self {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self(u64::from(crc32) << 32 | u64::from(bytes))
     }
 
-    /// As a number.
+    /// The fingerprint as a number.
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// From [`Self::get`].
+    /// The fingerprint that [`Self::get`] turned into a number.
     pub fn from_stored(number: u64) -> Self {
         Self(number)
     }
@@ -39,7 +39,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A CRC32 over parts in order.
+/// CRC32 over three parts in order.
 pub(crate) fn crc_of(head: &[u8], middle: &Hasher, tail: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(head);

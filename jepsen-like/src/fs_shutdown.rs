@@ -1,6 +1,6 @@
 //! The power cut: a file system that stops at once and forgets what was not synced.
 //!
-//! Owns: the one `ioctl` of this crate.
+//! **Owns**: the one `ioctl` of this crate.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -14,10 +14,11 @@ const FS_IOC_SHUTDOWN: rustix::ioctl::Opcode = opcode::read::<u32>(b'X', 125);
 /// `FSOP_GOING_FLAGS_NOLOGFLUSH`: neither data nor the journal is flushed first.
 const NOLOGFLUSH: u32 = 2;
 
-/// Stops the file system at `mountpoint` as a power cut would. Afterwards it gives only errors, until it is unmounted and
-/// mounted again; then only what was synced is there.
+/// Stops the file system at `mountpoint` as a power cut would. Afterwards it returns only errors, until it is unmounted
+/// and mounted again; then it holds only what was synced.
 ///
 /// # Errors
+///
 /// The folder cannot be opened, the caller is not root, or the file system (other than XFS and ext4) cannot do it.
 pub fn shut_down(mountpoint: &Path) -> io::Result<()> {
     let folder = File::open(mountpoint)?;

@@ -1,11 +1,11 @@
-//! What clients saw: each request that was sent, and what came back.
+//! The history of a run as clients saw it: each request that was sent, and its outcome.
 //!
-//! Owns: [`Attempt`], [`Outcome`], [`History`].
+//! **Owns**: [`Attempt`], [`Outcome`], [`History`].
 //!
-//! Invariants:
-//! - I1: a request that has no answer is `Unknown`, never refused: it may be stored.
+//! **Invariants**:
+//! - I1: a request without an answer is `Unknown`, never refused: it may be stored.
 //!
-//! Not here: the judgement (`check.rs`).
+//! **Not here**: the judgement (`check.rs`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,28 +14,28 @@ use serde::Serialize;
 use crate::fingerprint::Fingerprint;
 use crate::payload::{PayloadHash, PayloadId};
 
-/// What a client knows of a request.
+/// The outcome of a request as its client knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum Outcome {
-    /// The server said OK: the payload must be there for ever.
+    /// The server acknowledged it: the payload must be stored for ever.
     Acked,
-    /// The server said no.
+    /// The server refused it.
     Refused {
         /// The gRPC status code.
         code: u8,
-        /// Whether both trailers carried a RetryInfo.
+        /// True where both trailers carried a RetryInfo.
         retry_info: bool,
-        /// Whether the answer leaves no doubt that nothing was stored.
+        /// True where the answer leaves no doubt that nothing was stored.
         settled: bool,
     },
-    /// No answer within the time.
+    /// No answer came in time.
     TimedOut,
-    /// The connection went away first.
+    /// The connection was lost before an answer.
     ConnectionLost,
 }
 
 impl Outcome {
-    /// Whether the payload may be stored although nobody said so.
+    /// True where the payload may be stored although nobody acknowledged it.
     pub fn is_open(self) -> bool {
         match self {
             Self::Acked => false,
@@ -44,7 +44,7 @@ impl Outcome {
         }
     }
 
-    /// Whether there was no answer.
+    /// True where there was no answer.
     pub fn is_unknown(self) -> bool {
         matches!(self, Self::TimedOut | Self::ConnectionLost)
     }
@@ -53,42 +53,42 @@ impl Outcome {
 /// One request. Times are nanoseconds since the Unix epoch, taken from one monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// What was sent.
+    /// The payload.
     pub id: PayloadId,
-    /// The hash of its bytes.
+    /// Hash of its bytes.
     pub hash: PayloadHash,
-    /// The same in short, for a sink.
+    /// Fingerprint of its bytes, for comparison with a sink.
     pub fingerprint: Fingerprint,
-    /// The connection, anew at each reconnection: all of it went to one shard.
+    /// The connection, numbered anew at each reconnection: all its requests went to one shard.
     pub link: u32,
     /// Just before the request was given to the connection.
     pub sent: u64,
     /// Just after its answer, or its loss, was known.
     pub answered: u64,
-    /// What came back.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// How many requests ended how.
+/// Counts of requests by outcome.
 #[derive(Clone, Copy, Default, Debug, Serialize)]
 pub struct Tally {
-    /// Acknowledged.
+    /// Acknowledged requests.
     pub acked: usize,
-    /// Refused.
+    /// Refused requests.
     pub refused: usize,
-    /// Neither.
+    /// Requests without an answer.
     pub unknown: usize,
 }
 
 /// All requests of a run.
 #[derive(Clone, Default, Debug)]
 pub struct History {
-    /// In no particular order.
+    /// The requests, in no particular order.
     pub attempts: Vec<Attempt>,
 }
 
 impl History {
-    /// How many ended how, from this one on.
+    /// Counts of the outcomes of the attempts from index `from` on.
     pub fn tally(&self, from: usize) -> Tally {
         let mut tally = Tally::default();
         for attempt in &self.attempts[from..] {
@@ -101,7 +101,7 @@ impl History {
         tally
     }
 
-    /// The payloads whose every ack came at this time or later, and how many nanoseconds later the first came.
+    /// The payloads whose every ack came at `time` or later, each with the nanoseconds from `time` to its first ack.
     pub fn acked_since(&self, time: u64) -> HashMap<PayloadId, u64> {
         let mut first: HashMap<PayloadId, u64> = HashMap::new();
         for attempt in self.attempts.iter().filter(|a| a.outcome == Outcome::Acked) {
@@ -113,7 +113,7 @@ impl History {
         first
     }
 
-    /// Takes these payloads for unknown from now on, so that one loss is not reported again after each later round.
+    /// Counts these payloads as unknown from now on, so that one loss is not reported again after each later round.
     pub fn forgive(&mut self, lost: &[PayloadId]) {
         let lost: HashSet<_> = lost.iter().collect();
         for attempt in &mut self.attempts {

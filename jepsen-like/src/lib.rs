@@ -1,14 +1,16 @@
-//! Fault injection for GopherShip. It drives the real binaries from outside, as a client and an operator do, breaks what
-//! is under them, and checks what they promised: no acknowledged entry lost, no phantom, bounded duplicates, order.
+//! Fault injection for GopherShip. It drives the real binaries from outside, as a client and an operator do, breaks
+//! what is under them, and checks what they promised: no acknowledged entry lost, no phantom, bounded duplicates,
+//! order.
 //!
-//! - [`payload`], [`client`], [`load`]: OTLP traffic whose every request can be told apart. [`offer`]: the same at a rate of its own.
-//! - [`sink`]: where a node's exporters send, as well or badly as a scenario wants it.
-//! - [`history`], [`check`]: what clients saw, and the pure judgement of it against what a replay gave back.
+//! - [`payload`], [`client`], [`load`]: OTLP traffic whose every request can be told apart. [`offer`]: such traffic at
+//!   a fixed rate.
+//! - [`sink`]: the receiver of a node's exporters, which behaves as well or badly as a scenario wants.
+//! - [`history`], [`check`]: what clients saw, and the pure function that compares it with what a replay returned.
 //! - [`node`], [`replay`], [`ctl`]: the processes under test.
-//! - [`workdir`], [`mount`], [`fs_shutdown`], [`damage`]: places, file systems and ways to break them.
-//! - [`scenario`]: one file for each kind of fault. [`report`]: what came of it.
+//! - [`workdir`], [`mount`], [`fs_shutdown`], [`damage`]: folders, file systems and ways to break them.
+//! - [`scenario`]: one file for each kind of fault. [`report`]: the findings of a run.
 //!
-//! Not here: anything of the node's or the vault's code. Stored files are read by [`damage`]'s own small parser.
+//! **Not here**: any code of the node or the vault. [`damage`] has a small parser of its own for stored files.
 
 pub mod check;
 pub mod cli;

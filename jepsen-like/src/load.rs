@@ -1,11 +1,11 @@
-//! The load generator: connections that send payloads as fast as they are answered, or at a rate of their own.
+//! The load generator: connections that send payloads as fast as they are answered, or at a fixed rate.
 //!
-//! Owns: [`Workload`], the traffic of one run over all its restarts, and its [`History`].
+//! **Owns**: [`Workload`], the traffic of one run over all its restarts, and its [`History`].
 //!
-//! Invariants:
-//! - I1: every request that was given to a connection is in the history, also one whose answer never came.
+//! **Invariants**:
+//! - I1: every request that was given to a connection is in the history, even if its answer never came.
 //!
-//! Not here: what one request is (`client.rs`), what to make of it (`check.rs`).
+//! **Not here**: the sending of one request (`client.rs`), the judgement (`check.rs`).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,47 +23,47 @@ use crate::history::{Attempt, History, Outcome};
 use crate::payload::{Payload, PayloadId, Sizes};
 
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
-/// Load that goes on for as long has stopped giving acks.
+/// Longest time that load goes on while waiting for acks; by then they have stopped.
 const BURST_MAX: Duration = Duration::from_secs(120);
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
-/// When a connection sends.
+/// The rule by which a connection sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// The next when the last is answered.
+    /// The next request is sent when the last is answered.
     Closed,
-    /// At this interval, whatever is answered, with at most so many unanswered.
+    /// A request is sent at each interval, whatever is answered, up to a number of unanswered requests.
     Open {
-        /// Between two sends of a connection.
+        /// Time between two sends of a connection.
         interval: Duration,
-        /// Unanswered requests of a connection.
+        /// Limit of unanswered requests of a connection.
         in_flight_max: usize,
     },
 }
 
-/// What a client does about a request that was not acknowledged.
+/// The payload that a client sends after a request that was not acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Retry {
-    /// Goes on with new payloads.
+    /// A new payload.
     Fresh,
-    /// Sends the same payload again.
+    /// The same payload again.
     Same,
 }
 
-/// How a run's traffic looks.
+/// The shape of a run's traffic.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadSpec {
-    /// Connections.
+    /// Number of connections.
     pub connections: u32,
-    /// When each sends.
+    /// The rule by which each connection sends.
     pub pace: Pace,
-    /// What each does without an ack.
+    /// The payload that each connection sends after a request without an ack.
     pub retry: Retry,
-    /// How long each waits for an answer.
+    /// Time for which a connection waits for an answer.
     pub timeout: Duration,
-    /// The sizes of its payloads.
+    /// Sizes of the payloads.
     pub sizes: Sizes,
-    /// Payload bytes after which a phase of load sends no more, over all connections.
+    /// Payload bytes, over all connections, after which a phase of load sends no more.
     pub bytes_max: u64,
 }
 
@@ -72,7 +72,7 @@ pub struct Workload {
     spec: LoadSpec,
     shared: Arc<Shared>,
     connections: Vec<Connection>,
-    /// What clients saw so far.
+    /// The requests of the run so far.
     pub history: History,
 }
 
@@ -109,7 +109,7 @@ impl Shared {
 }
 
 impl Workload {
-    /// Traffic that is the same for the same seed, but for what the clock and the server do to it.
+    /// Traffic that is the same for the same seed, apart from the effects of the clock and the server.
     pub fn new(spec: LoadSpec, seed: u64) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let since = since.expect("the clock is past 1970").as_nanos();
@@ -137,7 +137,7 @@ impl Workload {
         }
     }
 
-    /// Now, on the clock of the history.
+    /// The present time on the history's clock.
     pub fn now(&self) -> u64 {
         self.shared.now()
     }
@@ -166,9 +166,10 @@ impl Workload {
         }
     }
 
-    /// Waits until every request has its answer or its loss, and takes them into the history.
+    /// Waits until every request has its answer or its loss, and adds them to the history.
     ///
     /// # Errors
+    ///
     /// A connection's task panicked.
     pub async fn finish(&mut self, running: Running) -> anyhow::Result<()> {
         let _ = running.stop.send(true);
@@ -180,10 +181,11 @@ impl Workload {
         Ok(())
     }
 
-    /// Load for this long, and on a slow machine until there are so many acks, then [`Self::finish`].
+    /// Runs load for `length`, on a slow machine until there are `acks` acks, then calls [`Self::finish`].
     ///
     /// # Errors
-    /// As there.
+    ///
+    /// As [`Self::finish`].
     pub async fn burst(&mut self, address: SocketAddr, length: Duration, acks: u64) -> anyhow::Result<()> {
         let (running, began) = (self.start(address), Instant::now());
         tokio::time::sleep(length).await;
@@ -238,7 +240,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Sends on one link until it breaks or the load is stopped; then waits for what is unanswered.
+    /// Sends on one link until it breaks or the load is stopped; then waits for the requests without an answer.
     async fn use_link(&mut self, link: &Link) {
         let (interval, in_flight_max) = match self.spec.pace {
             Pace::Closed => (None, 1),
@@ -289,7 +291,7 @@ impl ConnectionTask {
         })
     }
 
-    /// Notes an answer, and says whether the link can go on.
+    /// Records an answer. Returns whether the link can go on.
     async fn take(&mut self, done: Result<(Payload, Attempt), tokio::task::JoinError>) -> bool {
         let (payload, attempt) = done.expect("sending does not panic and is not cancelled");
         self.attempts.push(attempt);

@@ -1,8 +1,9 @@
-//! A file system of our own in a file: it can be filled, stopped and mounted again without harm to the machine. Needs root.
+//! A file system in a file of the run's own: it can be filled, stopped and mounted again without harm to the machine.
+//! Needs root.
 //!
-//! Owns: [`LoopMount`].
+//! **Owns**: [`LoopMount`].
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: it is unmounted when dropped, and the loop device goes with it.
 
 use std::fs::{self, File};
@@ -15,7 +16,7 @@ use rustix::process::geteuid;
 
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which file system to make.
+/// The kind of file system to make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum FileSystem {
     /// XFS; the image must have 300 MB or more.
@@ -33,16 +34,17 @@ pub struct LoopMount {
     mountpoint: PathBuf,
 }
 
-/// Whether this process may mount.
+/// True where this process may mount.
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
 impl LoopMount {
-    /// Makes an image of this size (sparse) in the folder and mounts it there.
+    /// Makes a sparse image of this size in the folder and mounts it there.
     ///
     /// # Errors
-    /// Not root, the program that makes the file system is not installed, or no loop device is free.
+    ///
+    /// The caller is not root, the program that makes the file system is not installed, or no loop device is free.
     pub fn new(folder: &Path, kind: FileSystem, bytes: u64) -> anyhow::Result<Self> {
         ensure!(is_root(), "needs root: a loop mount");
         let (image, mountpoint) = (folder.join("disk.img"), folder.join("disk"));
@@ -58,7 +60,7 @@ impl LoopMount {
         let (program, flags): (_, &[&str]) = if kind == FileSystem::Xfs {
             ("mkfs.xfs", &["-q"])
         } else {
-            // Nothing kept back for root: a full disk is full.
+            // No blocks are reserved for root: a full disk is full.
             ("mkfs.ext4", &["-q", "-F", "-m", "0"])
         };
         run(Command::new(program).args(flags).arg(&image))?;
@@ -67,7 +69,7 @@ impl LoopMount {
         Ok(made)
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.mountpoint
     }
@@ -75,7 +77,8 @@ impl LoopMount {
     /// Unmounts and mounts again, as a machine that starts after a power cut does.
     ///
     /// # Errors
-    /// Something still has files open there, or the file system does not come back.
+    ///
+    /// Some process still has files open there, or the file system does not mount again.
     pub fn remount(&self) -> anyhow::Result<()> {
         unmount(&self.mountpoint)?;
         self.mount()
@@ -96,16 +99,17 @@ impl Drop for LoopMount {
         }
         if let Err(error) = unmount(&self.mountpoint) {
             eprintln!("{error:#}");
-            // What remains goes when its last user does.
+            // The file system goes when its last user does.
             let _ = Command::new("umount").arg("-l").arg(&self.mountpoint).status();
         }
     }
 }
 
-/// Unmounts, waiting a while for a process that was just killed to let go.
+/// Unmounts, and waits a while for a process that was just killed to let go.
 ///
 /// # Errors
-/// It stays busy.
+///
+/// The mount stays busy.
 pub fn unmount(mountpoint: &Path) -> anyhow::Result<()> {
     let end = Instant::now() + UNMOUNT_PATIENCE;
     loop {
@@ -116,9 +120,10 @@ pub fn unmount(mountpoint: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// What is mounted at or below a folder, the innermost first.
+/// Mount points at or below a folder, the innermost first.
 ///
 /// # Errors
+///
 /// `/proc/self/mounts` cannot be read.
 pub fn mounts_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mounts")?;

@@ -1,8 +1,8 @@
-//! The node under test: a real process, started, watched and ended.
+//! The node under test: a real process that is started, watched and ended.
 //!
-//! Owns: [`Binaries`], [`NodeSetup`], [`ExporterSetup`], [`Node`].
+//! **Owns**: [`Binaries`], [`NodeSetup`], [`ExporterSetup`], [`Node`].
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: a node is ended when its value is dropped.
 
 use std::ffi::OsStr;
@@ -34,10 +34,11 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// What was given, or what lies in the build folder that this program lies in.
+    /// The given programs, or those in the build folder of this program.
     ///
     /// # Errors
-    /// One of them is nowhere.
+    ///
+    /// One of them does not exist.
     pub fn find(node: Option<PathBuf>, ctl: Option<PathBuf>) -> anyhow::Result<Self> {
         Ok(Self {
             node: node.map_or_else(|| beside_us("gophership"), Ok)?,
@@ -71,12 +72,12 @@ pub struct ExporterSetup {
 }
 
 impl ExporterSetup {
-    /// OTLP over gRPC.
+    /// An exporter over gRPC.
     pub fn grpc(name: &str, endpoint: SocketAddr) -> Self {
         Self::new(name, "otlp_grpc", endpoint)
     }
 
-    /// OTLP over HTTP.
+    /// An exporter over HTTP.
     pub fn http(name: &str, endpoint: SocketAddr) -> Self {
         Self::new(name, "otlp_http", endpoint)
     }
@@ -97,16 +98,16 @@ impl ExporterSetup {
     }
 }
 
-/// What a node needs to start, again and again on the same data.
+/// Everything that a node needs to start, again and again on the same data.
 #[derive(Clone, Debug)]
 pub struct NodeSetup {
     /// The programs.
     pub binaries: Binaries,
-    /// Its configuration, log and other files.
+    /// Folder of its configuration, log and other files.
     pub folder: PathBuf,
-    /// Its data.
+    /// Folder of its data.
     pub data: PathBuf,
-    /// Ingest workers.
+    /// Number of ingest workers.
     pub shards: u32,
     /// `vault.segment_size`.
     pub segment_bytes: u64,
@@ -114,7 +115,7 @@ pub struct NodeSetup {
     pub disk_limit: u64,
     /// `vault.retention`.
     pub retention: Duration,
-    /// `vault.on_full`, where the default is not wanted.
+    /// `vault.on_full`; `None` for the default.
     pub on_full: Option<&'static str>,
     /// `ingest.max_message`.
     pub max_message: u64,
@@ -122,12 +123,12 @@ pub struct NodeSetup {
     pub budget: u64,
     /// `export`.
     pub exporters: Vec<ExporterSetup>,
-    /// Put before the node's command line, for a tracer.
+    /// A tracer's command line, put before the node's.
     pub tracer: Vec<String>,
 }
 
 impl NodeSetup {
-    /// A setup with two workers, small segments and a limit that nothing here reaches.
+    /// A setup with two workers, small segments and a disk limit that no scenario reaches by accident.
     pub fn new(binaries: Binaries, folder: &Path, data: &Path) -> Self {
         Self {
             binaries,
@@ -177,9 +178,10 @@ impl NodeSetup {
         self.data.join("gophership.sock")
     }
 
-    /// Starts the node, and does not wait until it is ready.
+    /// Starts the node without waiting until it is ready.
     ///
     /// # Errors
+    ///
     /// The process cannot be started.
     pub fn start(&self) -> anyhow::Result<Node> {
         let ports = free_ports()?;
@@ -219,6 +221,7 @@ impl NodeSetup {
     /// Starts the node and waits until it is ready.
     ///
     /// # Errors
+    ///
     /// It cannot be started, ends, or is not ready in time.
     pub async fn start_ready(&self) -> anyhow::Result<(Node, Duration)> {
         let mut node = self.start()?;
@@ -227,7 +230,7 @@ impl NodeSetup {
     }
 }
 
-/// What would change a node's settings, or send its exports by way of a proxy.
+/// True for an environment variable that would change a node's settings, or send its exports through a proxy.
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
     name.starts_with("GS_") || name.ends_with("_PROXY")
@@ -245,19 +248,20 @@ fn free_ports() -> anyhow::Result<[u16; 3]> {
 pub struct Node {
     child: Child,
     started: Instant,
-    /// Where it takes OTLP over gRPC.
+    /// Address at which it takes OTLP over gRPC.
     pub grpc: SocketAddr,
-    /// Where it has its metrics.
+    /// Address of its admin port.
     pub admin: SocketAddr,
     log: PathBuf,
     log_start: u64,
 }
 
 impl Node {
-    /// Waits until `/readyz` says yes; gives the time since the process was started.
+    /// Waits until `/readyz` says yes. Returns the time since the process was started.
     ///
     /// # Errors
-    /// It ended, or was not ready in time; with the end of its log.
+    ///
+    /// It ended, or was not ready in time. The error holds the end of its log.
     pub async fn wait_ready(&mut self) -> anyhow::Result<Duration> {
         loop {
             if self.is_ready().await {
@@ -279,30 +283,32 @@ impl Node {
         }
     }
 
-    /// Whether `/readyz` says yes.
+    /// True where `/readyz` says yes.
     pub async fn is_ready(&self) -> bool {
         let answer = tokio::time::timeout(ANSWER_PATIENCE, readyz(self.admin)).await;
         answer.is_ok_and(|status| status.is_ok_and(|line| line.starts_with("HTTP/1.1 200")))
     }
 
-    /// The process, while it runs. Behind a tracer that does not become the node it is the tracer's.
+    /// The process id while it runs. A tracer that does not become the node gives its own id.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// `kill -9`.
+    /// Ends the node with `kill -9`.
     ///
     /// # Errors
+    ///
     /// The process cannot be waited for.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         Ok(())
     }
 
-    /// SIGTERM, and a wait for the end.
+    /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
-    /// It does not end in time, or not with 0.
+    ///
+    /// The process does not end in time, or not with exit code 0.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         kill_process(pid.context("the node has ended already")?, Signal::TERM)?;
@@ -318,9 +324,10 @@ impl Node {
         Ok(())
     }
 
-    /// Waits for the process to end by itself; `None` when it does not.
+    /// Waits for the process to end by itself; `None` where it does not end in time.
     ///
     /// # Errors
+    ///
     /// The process cannot be waited for.
     pub async fn wait_end(&mut self, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
         match tokio::time::timeout(patience, self.child.wait()).await {
@@ -329,9 +336,10 @@ impl Node {
         }
     }
 
-    /// What this boot wrote to its log.
+    /// The log of this boot.
     ///
     /// # Errors
+    ///
     /// The log cannot be read.
     pub fn log(&self) -> anyhow::Result<String> {
         let mut file = File::open(&self.log)?;
@@ -341,9 +349,10 @@ impl Node {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The last lines of it.
+    /// The last lines of the log.
     ///
     /// # Errors
+    ///
     /// The log cannot be read.
     pub fn log_tail(&self) -> anyhow::Result<String> {
         let log = self.log()?;
@@ -352,7 +361,7 @@ impl Node {
     }
 }
 
-/// Whether a process was ended by a signal rather than by itself.
+/// True where a process was ended by a signal rather than by itself.
 pub fn was_signalled(status: ExitStatus) -> bool {
     status.signal().is_some()
 }

@@ -1,12 +1,15 @@
-//! An open loop: requests are sent when they are due, whatever is answered, and judged by how late the answer is.
+//! An open loop: requests are sent when they are due, whatever is answered, and judged by the lateness of their
+//! answers.
 //!
-//! Owns: [`OfferSpec`], [`offer`] and what came of each request, [`Sample`].
+//! **Owns**: [`OfferSpec`], [`offer`] and the result of each request, [`Sample`].
 //!
-//! Invariants:
-//! - I1: each request of the schedule is in the result once, also one that was not sent since its connection had too many unanswered.
-//! - I2: a latency counts from the moment at which the request was due, so that a stall is not hidden by what was not sent during it.
+//! **Invariants**:
+//! - I1: each request of the schedule is in the result once, even if it was not sent because its connection had too
+//!   many unanswered requests.
+//! - I2: a latency counts from the moment at which the request was due, so that requests not sent during a stall cannot
+//!   hide it.
 //!
-//! Not here: a retry. What is refused is refused.
+//! **Not here**: retries. A refused request stays refused.
 
 mod lane;
 mod probe;
@@ -35,27 +38,27 @@ use crate::payload::{PayloadHash, PayloadId};
 use lane::Lane;
 use timer::Timer;
 
-/// Tasks polled before sockets and timers are looked at.
+/// Number of tasks that are polled between two polls of sockets and timers.
 const EVENT_INTERVAL: u32 = 4;
 
-/// What to offer to whom.
+/// The requests to offer, and the address to offer them to.
 #[derive(Clone, Copy, Debug)]
 pub struct OfferSpec {
-    /// A node's OTLP gRPC.
+    /// A node's address for OTLP over gRPC.
     pub address: SocketAddr,
-    /// When.
+    /// The times at which requests are due.
     pub pattern: Pattern,
-    /// Connections; requests go round.
+    /// Number of connections, used in turn.
     pub connections: u32,
     /// Records of each request.
     pub records: usize,
-    /// Bytes of each record, more or less.
+    /// Approximate bytes of each record.
     pub record_bytes: usize,
-    /// Of a hundred requests, evenly spread.
+    /// Share of requests with gzip, in percent, evenly spread.
     pub gzip_percent: u8,
-    /// Unanswered requests of a connection, past which one that is due is not sent.
+    /// Unanswered requests of a connection above which a request that is due is not sent.
     pub in_flight_max: usize,
-    /// How long to wait for an answer.
+    /// Time to wait for an answer.
     pub timeout: Duration,
 }
 
@@ -75,51 +78,51 @@ impl OfferSpec {
     }
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// It was sent.
+    /// It was sent, with this outcome.
     Answered(Outcome),
-    /// It was not: too many were unanswered.
+    /// It was not sent: too many requests were unanswered.
     InFlightMax,
-    /// It was not: there was no connection.
+    /// It was not sent: there was no connection.
     NoConnection,
 }
 
 /// One request of the schedule. Times are from the start of the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// What was sent.
+    /// The payload that was sent.
     pub id: PayloadId,
-    /// Its bytes.
+    /// Fingerprint of its bytes.
     pub fingerprint: Fingerprint,
-    /// The connection, anew at each reconnection.
+    /// The connection, numbered anew at each reconnection.
     pub link: Option<u32>,
-    /// When it was to be sent.
+    /// Time at which it was due.
     pub due: Duration,
-    /// When it was.
+    /// Time at which it was sent.
     pub sent: Duration,
-    /// When its answer, or its loss, was known.
+    /// Time at which its answer, or its loss, was known.
     pub answered: Duration,
-    /// How it ended.
+    /// Its end.
     pub ending: Ending,
-    /// When a refusal said to come back.
+    /// Delay that a refusal asked for.
     pub retry_delay: Option<Duration>,
 }
 
-/// What came of an offer.
+/// The result of an offer.
 #[derive(Clone, Debug)]
 pub struct Offered {
-    /// Every request, in the order of their ends.
+    /// Every request, in the order in which they ended.
     pub samples: Vec<Sample>,
-    /// Uncompressed bytes of each.
+    /// Uncompressed bytes of each request.
     pub request_bytes: usize,
     /// The start, for [`Self::history`].
     start_unix_nano: u64,
 }
 
 impl Offered {
-    /// What was sent, for a checker.
+    /// The requests that were sent, as a history for the checker.
     pub fn history(&self) -> History {
         let at = |moment: Duration| self.start_unix_nano + u64::try_from(moment.as_nanos()).expect("a run is short");
         let attempts = self.samples.iter().filter_map(|sample| match sample.ending {
@@ -140,9 +143,11 @@ impl Offered {
     }
 }
 
-/// Offers all of it, on a thread of its own, and waits for the last answer. `started` is called when all connections stand.
+/// Offers all requests on a thread of its own, and waits for the last answer. Calls `started` when all connections are
+/// established.
 ///
 /// # Errors
+///
 /// A connection cannot be made at the start, or the system has no thread or timer left.
 pub async fn offer(spec: OfferSpec, started: impl FnOnce() + Send + 'static) -> anyhow::Result<Offered> {
     let (done, result) = tokio::sync::oneshot::channel();
@@ -194,7 +199,7 @@ async fn send_all(
 ) -> anyhow::Result<()> {
     let timer = Timer::new()?;
     let mut under_way = JoinSet::new();
-    // Connecting took time: the first is due a little later.
+    // Connecting took time, so the first request is due a little later.
     let first = start.elapsed() + Duration::from_millis(10);
     let (mut turn, mut gzip) = (lanes.iter().enumerate().cycle(), 0);
     for at in spec.pattern.schedule() {
@@ -227,7 +232,7 @@ async fn send_all(
         while let Some(done) = under_way.try_join_next() {
             done?;
         }
-        // So that it leaves now, also where the next one is due already.
+        // The request leaves now, even where the next one is already due.
         tokio::task::yield_now().await;
     }
     while let Some(done) = under_way.join_next().await {

@@ -1,6 +1,6 @@
 //! `jepsen-like offer`: the open loop on its own, against a node that someone else runs.
 //!
-//! Owns: [`OfferOptions`] and what is done with them.
+//! **Owns**: [`OfferOptions`] and their execution.
 
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -13,49 +13,49 @@ use clap::Args;
 
 use crate::offer::{Burst, OfferSpec, Pattern, Probe, Reading, Summary, offer, own_cpu, per_second_csv};
 
-/// What to offer to whom.
+/// The requests to offer, and the node to offer them to.
 #[derive(Debug, Args)]
 pub struct OfferOptions {
-    /// Where OTLP over gRPC is taken
+    /// Address that takes OTLP over gRPC
     #[arg(long, value_name = "HOST:PORT")]
     address: String,
     /// Requests per second, over all connections
     #[arg(long)]
     rate: f64,
-    /// How long
+    /// Length of the run, in seconds
     #[arg(long)]
     seconds: f64,
-    /// Requests go round over them
+    /// Connections, used in turn
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=9999))]
     connections: u32,
     /// Records of each request
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     records: u32,
-    /// Bytes of each record
+    /// Approximate bytes of each record
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(100..=30_000))]
     record_bytes: u32,
-    /// Of a hundred requests, how many are behind gzip
+    /// Share of requests with gzip, in percent
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
     gzip: u8,
     /// Requests per second during a burst
     #[arg(long, requires = "burst_at", requires = "burst_seconds")]
     burst_rate: Option<f64>,
-    /// When the burst begins, in seconds
+    /// Start of the burst, in seconds
     #[arg(long, requires = "burst_rate")]
     burst_at: Option<f64>,
-    /// How long it lasts
+    /// Length of the burst, in seconds
     #[arg(long, requires = "burst_rate")]
     burst_seconds: Option<f64>,
-    /// Unanswered requests of a connection, past which one that is due is not sent
+    /// Unanswered requests of a connection above which a request that is due is not sent
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight_max: u32,
-    /// How long to wait for an answer, in seconds
+    /// Time to wait for an answer, in seconds
     #[arg(long, default_value_t = 20.0)]
     timeout: f64,
-    /// The node's process, to see its memory
+    /// Process id of the node, to read its memory
     #[arg(long)]
     pid: Option<u32>,
-    /// The node's admin address, to see its zone
+    /// Admin address of the node, to read its zone
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
     /// Also write the summary as JSON
@@ -99,10 +99,11 @@ impl OfferOptions {
     }
 }
 
-/// Offers, and prints what came of it.
+/// Offers the requests, and prints the summary.
 ///
 /// # Errors
-/// Nobody listens there, or a file cannot be written.
+///
+/// Nothing listens at the address, or a file cannot be written.
 pub async fn run(options: &OfferOptions) -> anyhow::Result<()> {
     let spec = options.spec()?;
     let admin = options.admin.as_deref().map(resolve).transpose()?;

@@ -1,9 +1,9 @@
 //! OTLP payloads that can be told apart: each carries its run, connection and sequence number in body and attribute.
 //!
-//! Owns: [`PayloadId`], [`Payload`] and how one is built.
+//! **Owns**: [`PayloadId`], [`Payload`] and their construction.
 //!
-//! Invariants:
-//! - I1: no two payloads of a run have equal bytes, so the hash of a payload names it.
+//! **Invariants**:
+//! - I1: no two payloads of a run have equal bytes, so the hash of a payload identifies it.
 
 use std::fmt;
 use std::io::Write as _;
@@ -20,19 +20,19 @@ use serde::Serialize;
 
 use crate::fingerprint::Fingerprint;
 
-/// The smallest payload that is aimed at.
+/// Smallest target size of a payload.
 const BYTES_MIN: usize = 300;
-/// The largest payload that is aimed at.
+/// Largest target size of a payload.
 pub const BYTES_MAX: usize = 200 * 1024;
 /// Payload bytes for each record of a larger payload.
 const RECORD_BYTES: usize = 1500;
 
-/// Names a payload within a run.
+/// Id of a payload within a run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct PayloadId {
     /// The connection that made it.
     pub connection: u32,
-    /// Its place in what that connection made.
+    /// Its number among that connection's payloads.
     pub sequence: u64,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for PayloadId {
 impl PayloadId {
     const SEQUENCE_BITS: u32 = 44;
 
-    /// That of a payload of ours, by the mark in it.
+    /// The id that a payload carries in its mark; `None` for a payload without one.
     pub fn in_payload(payload: &[u8]) -> Option<Self> {
         let at = memmem(payload, b"jl/")?;
         let mark = payload[at..].iter().take_while(|byte| byte.is_ascii_graphic()).take(80);
@@ -60,12 +60,12 @@ impl PayloadId {
         })
     }
 
-    /// As one number: for 2^20 connections and 2^44 payloads of each.
+    /// The id as one number, with room for 2^20 connections and 2^44 payloads of each.
     pub fn packed(self) -> u64 {
         u64::from(self.connection) << Self::SEQUENCE_BITS | self.sequence
     }
 
-    /// From [`Self::packed`].
+    /// The id that [`Self::packed`] turned into a number.
     pub fn unpacked(number: u64) -> Self {
         Self {
             connection: u32::try_from(number >> Self::SEQUENCE_BITS).expect("20 bits are left"),
@@ -94,7 +94,7 @@ impl PayloadHash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Stands for the hash where a stream is too fast for it. Never equal to [`Self::of`] anything.
+    /// A stand-in for the hash, for streams that are too fast for it. It never equals a result of [`Self::of`].
     pub fn named(id: PayloadId, fingerprint: Fingerprint) -> Self {
         let mut name = [0; 32];
         name[..8].copy_from_slice(&id.packed().to_be_bytes());
@@ -114,27 +114,27 @@ impl fmt::Debug for PayloadHash {
 pub enum Sizes {
     /// Most are small, some near [`BYTES_MAX`].
     Mixed,
-    /// All are near [`BYTES_MAX`]: a disk fills before anything else happens, on a slow machine too.
+    /// All are near [`BYTES_MAX`], so that a disk fills before anything else happens, on a slow machine too.
     Large,
 }
 
 /// A payload, ready to send.
 #[derive(Clone, Debug)]
 pub struct Payload {
-    /// Its name.
+    /// Id of the payload.
     pub id: PayloadId,
-    /// The hash of its bytes, uncompressed.
+    /// Hash of its uncompressed bytes.
     pub hash: PayloadHash,
-    /// The same in short, for a sink.
+    /// Fingerprint of its uncompressed bytes, for comparison with a sink.
     pub fingerprint: Fingerprint,
     /// The gRPC message: the 5-byte prefix and the bytes, compressed or not.
     pub message: Bytes,
-    /// Whether the message is behind gzip.
+    /// True where the message is compressed with gzip.
     pub gzip: bool,
 }
 
 impl Payload {
-    /// A new payload of such a size; one in four behind gzip.
+    /// A new payload of a random size from `sizes`; one in four is compressed with gzip.
     pub fn random(run: &str, id: PayloadId, time_unix_nano: u64, sizes: Sizes, rng: &mut impl Rng) -> Self {
         let bytes = match rng.random_range(0..100) {
             _ if sizes == Sizes::Large => rng.random_range(BYTES_MAX / 2..BYTES_MAX),
@@ -179,13 +179,13 @@ fn lines(run: &str, id: PayloadId, bytes: usize, rng: &mut impl Rng) -> Vec<LogL
     (0..records).map(line).collect()
 }
 
-/// What is told apart in a record of ours.
+/// The parts in which records of the harness differ.
 pub(crate) struct LogLine {
     pub(crate) body: String,
     pub(crate) attributes: Vec<(&'static str, String)>,
 }
 
-/// A request of these records, with exactly one `ResourceLogs`.
+/// A request with these records, with exactly one `ResourceLogs`.
 pub(crate) fn encode(lines: Vec<LogLine>, time_unix_nano: u64) -> Vec<u8> {
     let records = lines.into_iter().map(|line| LogRecord {
         time_unix_nano,

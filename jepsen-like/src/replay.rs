@@ -1,6 +1,6 @@
 //! A replay by `gs-ctl` into a `.lenpb` file, and that file read back.
 //!
-//! Owns: [`replay`] and [`read_lenpb`].
+//! **Owns**: [`replay`] and [`read_lenpb`].
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -15,25 +15,26 @@ use crate::node::NodeSetup;
 use crate::payload::PayloadHash;
 
 const PATIENCE: Duration = Duration::from_secs(180);
-/// No payload of ours comes near it: a longer one is a broken file.
+/// No payload of the harness comes near this size, so a longer one shows a broken file.
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
-/// What a replay gave.
+/// The result of a replay.
 #[derive(Debug)]
 pub struct ReplayResult {
     /// The entries, in the order of the file.
     pub entries: Vec<Replayed>,
-    /// How `gs-ctl` ended.
+    /// Exit status of `gs-ctl`.
     pub status: ExitStatus,
-    /// What it said.
+    /// Text that `gs-ctl` printed.
     pub words: String,
-    /// How long it took.
+    /// Duration of the replay.
     pub took: Duration,
 }
 
-/// Replays all that the node has.
+/// Replays everything that the node has.
 ///
 /// # Errors
+///
 /// `gs-ctl` cannot be run or does not end, or wrote no readable file.
 pub async fn replay(setup: &NodeSetup) -> anyhow::Result<ReplayResult> {
     let path = setup.folder.join("replay.lenpb");
@@ -67,10 +68,11 @@ pub async fn replay(setup: &NodeSetup) -> anyhow::Result<ReplayResult> {
     })
 }
 
-/// Reads payloads, each behind its length in four bytes, big-endian.
+/// Reads payloads, each preceded by its length in four bytes, big-endian.
 ///
 /// # Errors
-/// The file ends in the middle of one, or a length makes no sense.
+///
+/// The file ends in the middle of a payload, or a length makes no sense.
 pub fn read_lenpb(mut from: impl Read) -> anyhow::Result<Vec<Replayed>> {
     let mut entries = Vec::new();
     let mut payload = Vec::new();
@@ -96,7 +98,7 @@ pub fn read_lenpb(mut from: impl Read) -> anyhow::Result<Vec<Replayed>> {
     }
 }
 
-/// The mark that our payloads carry, or that there is none.
+/// The mark in a payload, or a note that there is none.
 fn label(payload: &[u8]) -> String {
     match payload.windows(3).position(|window| window == b"jl/") {
         Some(at) => {

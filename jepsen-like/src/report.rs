@@ -1,9 +1,9 @@
-//! What a run found: a table for people, JSON for machines.
+//! The findings of a run: a table for people, JSON for machines.
 //!
-//! Owns: [`Report`] and [`Round`].
+//! **Owns**: [`Report`] and [`Round`].
 //!
-//! Invariants:
-//! - I1: a run has passed only when nothing failed *and* it saw the fault that it planned.
+//! **Invariants**:
+//! - I1: a run has passed only when nothing failed *and* the planned fault occurred.
 
 use std::fmt;
 
@@ -12,40 +12,40 @@ use serde::Serialize;
 use crate::check::Verdict;
 use crate::history::Tally;
 
-/// Names listed of each kind of finding; the counts are whole.
+/// Limit of names that are listed for each kind of finding; the counts are complete.
 const LISTED_MAX: usize = 5;
 
 /// One round of a run.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Round {
-    /// What was done.
+    /// Name of the round: the fault that was injected.
     pub name: String,
-    /// Requests of the round.
+    /// Counts of the round's requests.
     pub tally: Tally,
-    /// What the replay after it showed, over the whole run so far.
+    /// Verdict on the replay after it, over the whole run so far.
     pub verdict: Verdict,
-    /// Whether the fault came where it was meant to.
+    /// True where the fault came at the moment that was meant.
     pub covered: bool,
     /// Milliseconds from the start of the process to readiness.
     pub ready_ms: Option<u64>,
-    /// When the power began to go, on the history's clock: nobody has an ack of a later time.
+    /// Time on the history's clock at which the power cut began: no client has an ack of a later time.
     pub power_went: Option<u64>,
-    /// What else is worth knowing.
+    /// Further remarks.
     pub note: String,
 }
 
 /// A whole run.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Report {
-    /// Which kind of fault.
+    /// Name of the scenario.
     pub scenario: String,
-    /// Repeats the traffic and the places of the faults.
+    /// Seed that repeats the traffic and the positions of the faults.
     pub seed: u64,
-    /// Whether the run was to show a loss, as a control of the harness.
+    /// True where the run had to show a loss, as a control of the harness.
     pub expect_loss: bool,
-    /// Each round.
+    /// The rounds.
     pub rounds: Vec<Round>,
-    /// What was not as promised.
+    /// Broken promises.
     pub failures: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Report {
         }
     }
 
-    /// Takes a round in, and notes what its verdict says against the node.
+    /// Adds a round, and records the failures in its verdict.
     pub fn push(&mut self, round: Round) {
         let verdict = &round.verdict;
         if !self.expect_loss && !verdict.lost.is_empty() {
@@ -89,17 +89,17 @@ impl Report {
         self.rounds.push(round);
     }
 
-    /// Notes a broken promise.
+    /// Records a broken promise.
     pub fn fail(&mut self, round: &str, what: impl fmt::Display) {
         self.failures.push(format!("{round}: {what}"));
     }
 
-    /// Rounds whose fault came where it was meant to.
+    /// Number of rounds whose fault came at the moment that was meant.
     pub fn covered(&self) -> usize {
         self.rounds.iter().filter(|round| round.covered).count()
     }
 
-    /// Rounds that lost something acknowledged.
+    /// Number of rounds that lost an acknowledged payload.
     pub fn rounds_with_loss(&self) -> usize {
         self.rounds
             .iter()
@@ -107,12 +107,12 @@ impl Report {
             .count()
     }
 
-    /// Whether the run proves what it is for.
+    /// True where the run proves what it is for.
     pub fn passed(&self) -> bool {
         self.failures.is_empty() && self.covered() > 0 && (!self.expect_loss || self.rounds_with_loss() > 0)
     }
 
-    /// The JSON form, with the summary.
+    /// The report as JSON, with its summary.
     pub fn to_json(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("a report has only strings and numbers");
         value["covered_rounds"] = self.covered().into();

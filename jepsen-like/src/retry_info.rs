@@ -1,6 +1,6 @@
 //! `google.rpc.RetryInfo`, in the two trailers in which clients look for it.
 //!
-//! Owns: its writing ([`trailers`]) and its reading ([`in_both`], [`delay`]).
+//! **Owns**: its writing ([`trailers`]) and its reading ([`in_both`], [`delay`]).
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ struct Any {
     value: Vec<u8>,
 }
 
-/// Both trailers, for a refusal of this code.
+/// Both trailers of a refusal with this code.
 pub(crate) fn trailers(code: u8, delay: Duration) -> [(&'static str, HeaderValue); 2] {
     let info = RetryInfo {
         retry_delay: Some(ProtoDuration {
@@ -74,7 +74,7 @@ pub(crate) fn trailers(code: u8, delay: Duration) -> [(&'static str, HeaderValue
     ]
 }
 
-/// Whether both trailers have one.
+/// True where both trailers have one.
 pub(crate) fn in_both(trailers: &HeaderMap) -> bool {
     let details = trailers
         .get(DETAILS_TRAILER)
@@ -84,7 +84,7 @@ pub(crate) fn in_both(trailers: &HeaderMap) -> bool {
         && trailers.contains_key(OWN_TRAILER)
 }
 
-/// The delay that the one of its own asks for.
+/// The delay in the trailer that holds only a RetryInfo.
 pub(crate) fn delay(trailers: &HeaderMap) -> Option<Duration> {
     let bytes = BASE64.decode(trailers.get(OWN_TRAILER)?).ok()?;
     let delay = RetryInfo::decode(bytes.as_slice()).ok()?.retry_delay?;

@@ -1,4 +1,8 @@
-//! The kinds of fault, one file each, and what they share.
+//! The kinds of fault, one file each, and the code that they share.
+//!
+//! - Processes: `kill_loop`, `clean_restart`, `ready_time`. Power: `power_cut`. Syncs: `sync_error`.
+//! - Disks: `disk_full`, `full_disk_start`, `disk_tiers`, `bit_flip`, `bad_sector`; `stored` finds files to damage.
+//! - Exporters: `overload`, `dead_sink`, `export_kill`, `sink_answers`; `exported` is what they share.
 
 pub mod bad_sector;
 pub mod bit_flip;
@@ -30,24 +34,24 @@ use crate::replay::replay;
 use crate::report::{Report, Round};
 use crate::workdir::Workdir;
 
-/// A stop by SIGTERM ends within this.
+/// Time within which a node must end after SIGTERM.
 const STOP_PATIENCE: Duration = Duration::from_secs(35);
 
-/// The exit code by which `gs-ctl` says that it found damage or that something is missing.
+/// Exit code by which `gs-ctl` reports damage or missing entries.
 const DAMAGE: i32 = 4;
 
-/// What every scenario is told.
+/// The options that every scenario takes.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The programs under test.
     pub binaries: Binaries,
-    /// Repeats traffic and places of faults.
+    /// Seed that repeats traffic and positions of faults.
     pub seed: u64,
-    /// How often.
+    /// Number of rounds.
     pub rounds: u32,
     /// The traffic.
     pub load: LoadSpec,
-    /// Leave the run's folder behind.
+    /// True where the run's folder is kept.
     pub keep: bool,
 }
 
@@ -79,7 +83,7 @@ struct Run {
     workload: Workload,
     rng: StdRng,
     report: Report,
-    /// Where in the history the present round begins.
+    /// Index in the history at which the present round begins.
     round_from: usize,
 }
 
@@ -100,7 +104,7 @@ impl Run {
         NodeSetup::new(plan.binaries.clone(), self.work.path(), &self.work.path().join("data"))
     }
 
-    /// A moment of a fault.
+    /// A random moment for a fault.
     fn moment(&mut self, millis: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.rng.random_range(millis))
     }
@@ -109,7 +113,7 @@ impl Run {
         self.round_from = self.workload.history.attempts.len();
     }
 
-    /// Replays all. `gs-ctl` must find nothing missing, unless a loss is to be seen.
+    /// Replays all. `gs-ctl` must find nothing missing, unless a loss is expected.
     async fn replay_whole(&mut self, setup: &NodeSetup, name: &str) -> anyhow::Result<Vec<Replayed>> {
         let loss_is_expected = self.report.expect_loss;
         self.replay_what_is_there(setup, name, loss_is_expected).await
@@ -132,7 +136,7 @@ impl Run {
         Ok(replayed.entries)
     }
 
-    /// Replays all, judges it, and takes the round into the report.
+    /// Replays all, checks it, and adds the round to the report.
     async fn judge(&mut self, setup: &NodeSetup, mut round: Round) -> anyhow::Result<()> {
         let replayed = self.replay_whole(setup, &round.name).await?;
         round.tally = self.workload.history.tally(self.round_from);
@@ -156,7 +160,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether requests were answered before the fault and at least one was under way.
+    /// True where requests were answered before the fault and at least one was under way.
     fn fault_fell_between_acks(&self) -> bool {
         let tally = self.workload.history.tally(self.round_from);
         tally.acked > 0 && tally.unknown > 0

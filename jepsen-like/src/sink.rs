@@ -1,9 +1,10 @@
-//! A sink that records all that it accepts, and that misbehaves on demand: OTLP logs over gRPC and over HTTP/1.1.
+//! A sink that records everything it accepts, and that misbehaves on demand: OTLP logs over gRPC and over HTTP/1.1.
 //!
-//! Owns: [`Sink`].
+//! **Owns**: [`Sink`].
 //!
-//! Invariants:
-//! - I1: a switch of the mode holds for every request whose body is read to its end after it; `down` closes every connection.
+//! **Invariants**:
+//! - I1: a change of the mode holds for every request whose body is completely read after it; `down` closes every
+//!   connection.
 //! - I2: both ports stay the same through `down` and back.
 
 mod answer;
@@ -46,7 +47,7 @@ struct Book {
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
-        // A count that a panic interrupted is no reason to lose the rest.
+        // A panic that interrupted a count is no reason to lose the rest.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,9 +55,9 @@ impl Shared {
 /// A running sink. It ends when it is dropped.
 pub struct Sink {
     shared: Arc<Shared>,
-    /// Where it takes gRPC.
+    /// Address at which it takes gRPC.
     pub grpc: SocketAddr,
-    /// Where it takes HTTP.
+    /// Address at which it takes HTTP.
     pub http: SocketAddr,
     servers: Vec<AbortHandle>,
 }
@@ -71,6 +72,7 @@ impl Sink {
     /// Listens on these ports of loopback; 0 takes a free one.
     ///
     /// # Errors
+    ///
     /// A port is taken.
     pub async fn start(grpc: u16, http: u16, mode: Mode) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
@@ -93,32 +95,32 @@ impl Sink {
         })
     }
 
-    /// Behaves otherwise from now on.
+    /// Changes the sink's mode from now on.
     pub fn switch(&self, mode: Mode) {
         self.shared.mode.send_replace(mode);
     }
 
-    /// How many payloads it has accepted.
+    /// Number of payloads that it has accepted.
     pub fn payloads(&self) -> usize {
         self.shared.book().ledger.len()
     }
 
-    /// All that it has accepted so far.
+    /// Everything that it has accepted so far.
     pub fn ledger(&self) -> Ledger {
         self.shared.book().ledger.clone()
     }
 
-    /// Counts over it, without copying it.
+    /// Counts of the ledger, without a copy of it.
     pub fn summary(&self) -> LedgerSummary {
         self.shared.book().ledger.summary()
     }
 
-    /// How many requests were answered how.
+    /// Numbers of requests by answer.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.shared.book().requests.clone()
     }
 
-    /// How many requests came to their answer, whatever it was.
+    /// Number of requests that came to their answer, whatever it was.
     pub fn requests_in_all(&self) -> u64 {
         self.shared.book().requests.values().sum()
     }
@@ -146,7 +148,7 @@ async fn serve(
             Some(open) => open,
             None => listen(address).await?,
         };
-        // Dropped with all its connections when the sink goes down.
+        // Going down drops this set with all its connections.
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -169,7 +171,7 @@ async fn serve_connection(shared: Arc<Shared>, protocol: Protocol, stream: TcpSt
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| answer(Arc::clone(&shared), protocol, request));
     let io = TokioIo::new(stream);
-    // A connection that breaks is the client's to notice.
+    // The client notices a connection that breaks.
     let _ = match protocol {
         Protocol::Grpc => {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -186,7 +188,7 @@ async fn serve_connection(shared: Arc<Shared>, protocol: Protocol, stream: TcpSt
     };
 }
 
-/// What does not return.
+/// A future that never completes.
 async fn never() -> Infallible {
     std::future::pending().await
 }

@@ -1,6 +1,6 @@
-//! `jepsen-like sink`: a recording sink on its own, steered by lines on its standard input.
+//! `jepsen-like sink`: a recording sink on its own, controlled by lines on its standard input.
 //!
-//! Owns: [`SinkOptions`] and what is done with them.
+//! **Owns**: [`SinkOptions`] and their execution.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::sink::{LedgerSummary, Mode, Sink};
 
-/// Where it listens and what it does.
+/// Ports and first mode of a sink.
 #[derive(Debug, Args)]
 pub struct SinkOptions {
     /// Port of loopback for OTLP over gRPC; 0 takes a free one
@@ -18,7 +18,7 @@ pub struct SinkOptions {
     /// Port of loopback for OTLP over HTTP; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     http: u16,
-    /// What it does at first
+    /// The mode in which it starts
     #[arg(long, value_enum, default_value_t = Mode::Ok)]
     mode: Mode,
 }
@@ -30,16 +30,18 @@ struct Stats {
     requests: BTreeMap<String, u64>,
 }
 
-/// Listens until its standard input ends: a line with the name of a mode switches to it, `stats` prints counts as JSON, as
-/// does the end.
+/// Listens until its standard input ends: a line with the name of a mode switches to it, `stats` prints counts as JSON,
+/// as does the end.
 ///
 /// # Errors
+///
 /// A port is taken, or the system has no thread left.
 pub async fn run(options: &SinkOptions) -> anyhow::Result<()> {
     let sink = Sink::start(options.grpc, options.http, options.mode).await?;
     eprintln!("gRPC at {}, HTTP at {}", sink.grpc, sink.http);
     let (send, mut lines) = tokio::sync::mpsc::channel(1);
-    // A thread of its own, that nobody waits for: a read of the standard input cannot be broken off.
+    // The reader has a thread of its own, which nothing waits for, since a read of the standard input cannot be
+    // cancelled.
     let read = move || {
         let lines = std::io::stdin().lines();
         lines.map_while(Result::ok).all(|line| send.blocking_send(line).is_ok())

@@ -1,8 +1,8 @@
-//! Where a run keeps everything: one folder under the system's temporary one, removed on every exit path.
+//! The folder that holds everything of a run, under the system's temporary folder, removed on every exit path.
 //!
-//! Owns: [`Workdir`]; [`clean_up`], for what a killed harness left behind.
+//! **Owns**: [`Workdir`]; [`clean_up`], which removes the leavings of a killed harness.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: only a folder whose harness is gone is cleaned up, and only processes that run on a file in it are ended.
 
 use std::fs;
@@ -22,9 +22,10 @@ pub struct Workdir {
 }
 
 impl Workdir {
-    /// Makes a folder for a run of this name. With `keep` it stays afterwards, to be looked at.
+    /// Makes a folder for a run of this name. With `keep` it stays afterwards, for inspection.
     ///
     /// # Errors
+    ///
     /// The temporary folder cannot be written.
     pub fn new(name: &str, keep: bool) -> anyhow::Result<Self> {
         let own = std::process::id();
@@ -53,9 +54,10 @@ fn base() -> PathBuf {
     std::env::temp_dir().join("jepsen-like")
 }
 
-/// Ends processes, unmounts and removes what harnesses that are gone left behind. Says what it did.
+/// Ends the processes, mounts and folders that dead harnesses left. Returns a list of what was done.
 ///
 /// # Errors
+///
 /// Something could not be unmounted or removed.
 pub fn clean_up() -> anyhow::Result<Vec<String>> {
     let mut done = Vec::new();

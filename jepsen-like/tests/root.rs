@@ -1,4 +1,5 @@
-//! What needs root, and a file system of its own. Without them each test says `SKIPPED` and why, and proves nothing.
+//! Scenarios that need root and a file system of their own. Without them each test prints `SKIPPED` with the reason,
+//! and proves nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -12,23 +13,24 @@ use jepsen_like::node::Binaries;
 use jepsen_like::scenario::power_cut::Expect;
 use jepsen_like::scenario::{Plan, disk_full, full_disk_start, power_cut};
 
-/// XFS makes none smaller than 300 MiB.
+/// XFS accepts no image under 300 MB.
 const DISK_BYTES: u64 = 320 << 20;
 
-/// Whether a file system of this kind cannot be made and mounted here.
+/// True where a file system of this kind cannot be made and mounted here.
 fn skipped(test: &str, kind: FileSystem) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let made = LoopMount::new(folder.path(), kind, DISK_BYTES);
     made.is_err_and(|error| skip(test, &format!("{error:#}")))
 }
 
-/// Whether programs cannot be traced here.
+/// True where programs cannot be traced here.
 fn untraced(test: &str) -> bool {
     let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     !traced.is_ok_and(|out| out.status.success()) && skip(test, "needs strace, and leave to use it")
 }
 
-/// Says why a test proves nothing, past the capture of test output, which would hide it. With `NO_SKIP` that is a failure.
+/// Prints the reason for which a test proves nothing, past the capture of test output, which would hide it. With
+/// `NO_SKIP` that is a failure.
 #[allow(clippy::explicit_write)]
 fn skip(test: &str, why: &str) -> bool {
     let why = format!("SKIPPED: {test}: {why}");

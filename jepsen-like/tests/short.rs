@@ -1,4 +1,5 @@
-//! The scenarios that need no root, short, against the programs of this build: `cargo build -p gophership -p gs-ctl` first.
+//! The scenarios that need no root, shortened, against the programs of this build: run `cargo build -p gophership -p
+//! gs-ctl` first.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

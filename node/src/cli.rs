@@ -1,8 +1,8 @@
-//! The command line of `gophership`: what can be asked, and which room answers.
+//! The command line of `gophership`: its commands, and the rooms that run them.
 //!
-//! Owns: [`Cli`] and [`dispatch`].
+//! **Owns**: [`Cli`] and [`dispatch`].
 //!
-//! Not here: what the rooms do; `gs-ctl`, the operator's tool for a running node.
+//! **Not here**: the commands' work; `gs-ctl`, the operator's tool for a running node.
 
 mod catalogue;
 
@@ -35,14 +35,14 @@ enum Command {
     Run(ConfigFile),
     /// Run a node to try things out, on loopback
     Dev,
-    /// Show what GopherShip does: take real OTLP load, kill the node, start it again, compare every acknowledged byte
+    /// Show what GopherShip does: accept real OTLP load, kill the node, start it again, compare every acknowledged byte
     Demo(Demo),
     /// Check, print or describe the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Repair what the node keeps on record, while it is stopped
+    /// Repair the catalogue of a node that is stopped
     Catalogue {
         #[command(subcommand)]
         command: CatalogueCommand,
@@ -72,7 +72,8 @@ struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Judge a configuration: everything that would keep a node from starting with it on this machine, each with its path, or OK and the disk and memory that it will take here
+    /// Check a configuration: report everything that would keep a node from starting with it on this machine, each with
+    /// its path, or OK and the disk and memory that it will take here
     Check(ConfigFile),
     /// Print the effective configuration as YAML, defaults and overrides included
     Print(ConfigFile),
@@ -82,7 +83,8 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum CatalogueCommand {
-    /// Make a lost or damaged catalogue anew from the segment and WAL files of node.data_dir, or take into an older copy what it does not know. The file that is there is kept beside it
+    /// Make a lost or damaged catalogue anew from the segment and WAL files of node.data_dir, or add to an older copy
+    /// what it lacks. The existing file is kept beside it
     Rebuild(ConfigFile),
 }
 
@@ -95,7 +97,7 @@ struct Demo {
 
 #[derive(Debug, Args)]
 struct Certs {
-    /// The folder to write to. An authority that is there (ca.pem, ca.key) is used again
+    /// The folder to write to. An existing authority (ca.pem, ca.key) is reused
     #[arg(long, value_name = "DIR", default_value = "certs")]
     out: PathBuf,
     /// Make the certificate of a node of this name (node.name)
@@ -109,7 +111,7 @@ struct Certs {
     /// Make the certificate of a client of this name instead
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
-    /// A further DNS name or IP address of the node. May be repeated; localhost and loopback are always in
+    /// A further DNS name or IP address of the node. May be repeated; localhost and loopback are always included
     #[arg(long, value_name = "NAME|IP", conflicts_with = "client")]
     san: Vec<String>,
     /// Replace the certificate and key where they exist. The authority is never replaced
@@ -181,10 +183,11 @@ fn with_examples(command: clap::Command, verb: &[&str], examples: &[&str]) -> cl
     }
 }
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 ///
 /// # Errors
-/// What the room said, for the operator to read.
+///
+/// The command's error, for the operator to read.
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(file) => {
@@ -201,26 +204,26 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config { command } => configuration(&command)?,
         Command::Catalogue {
             command: CatalogueCommand::Rebuild(file),
-        } => say(&catalogue::rebuild(&file.load(&Machine::detect())?)?)?,
+        } => print_line(&catalogue::rebuild(&file.load(&Machine::detect())?)?)?,
         Command::Certs(asked) => {
             let (name, role) = match (&asked.client, &asked.name) {
                 (Some(client), _) => (client, Role::Client),
                 (None, Some(name)) => (name, Role::Node),
                 (None, None) => anyhow::bail!("--name or --client is needed"),
             };
-            say(&certs::issue(&asked.out, name, role, &asked.san, asked.force)?)?;
+            print_line(&certs::issue(&asked.out, name, role, &asked.san, asked.force)?)?;
         }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut command(), "gophership", &mut text);
-            say(&String::from_utf8_lossy(&text))?;
+            print_line(&String::from_utf8_lossy(&text))?;
         }
         Command::Man { folder } => clap_mangen::generate_to(command(), &folder)
             .with_context(|| format!("cannot write manual pages to {}", folder.display()))?,
         Command::Health(asked) => {
             let config = asked.config.load(&Machine::detect())?;
             let answer = health::ask(&config.listeners.admin, asked.admin.as_deref())?;
-            say(&answer.text)?;
+            print_line(&answer.text)?;
             return Ok(if answer.ready {
                 ExitCode::SUCCESS
             } else {
@@ -235,20 +238,20 @@ fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {
     let machine = Machine::detect();
     match command {
         ConfigCommand::Check(file) => {
-            let look = |config: &Config| preflight::look(config, &machine);
-            let config = config::check(file.file.as_deref(), &Environment::of_process(), &machine, look)?;
+            let inspect = |config: &Config| preflight::inspect(config, &machine);
+            let config = config::check(file.file.as_deref(), &Environment::of_process(), &machine, inspect)?;
             let footprint = Footprint::new(&config, &machine);
             for warning in footprint.warnings().into_iter().chain(preflight::warnings(&config)) {
                 eprintln!("warning: {warning}");
             }
-            say(&format_args!("OK\n{footprint}"))
+            print_line(&format_args!("OK\n{footprint}"))
         }
-        ConfigCommand::Print(file) => say(&config::print(&file.load(&machine)?)),
-        ConfigCommand::Schema => say(&format_args!("{:#}", config::schema())),
+        ConfigCommand::Print(file) => print_line(&config::print(&file.load(&machine)?)),
+        ConfigCommand::Schema => print_line(&format_args!("{:#}", config::schema())),
     }
 }
 
-/// An error and its causes, but those that an error above tells already.
+/// An error and its causes, without those whose text an error above already contains.
 #[must_use]
 pub fn story(error: &anyhow::Error) -> String {
     let causes = error.chain().map(ToString::to_string);
@@ -259,8 +262,8 @@ pub fn story(error: &anyhow::Error) -> String {
     })
 }
 
-/// Writes a line to stdout. A reader that has gone away (`| head`) has read enough.
-fn say(text: &dyn fmt::Display) -> anyhow::Result<()> {
+/// Writes a line to stdout. A reader that has gone away (`| head`) has read enough, and is no error.
+fn print_line(text: &dyn fmt::Display) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What replays and an operator's verbs are given of their node.
+//! The parts of a running node that replays and an operator's verbs use.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use gophership_vault::ids::ShardId;
 use crate::export::Exporters;
 use crate::stochastic::Environment;
 
-/// The parts of a running node that replays and an operator's verbs work on.
+/// The parts of a running node that replays and an operator's verbs use.
 #[derive(Clone)]
 pub struct NodeContext {
     /// The node's vault.
@@ -21,29 +21,29 @@ pub struct NodeContext {
     pub catalogue: Arc<dyn Catalogue>,
     /// `node.name`.
     pub node_name: String,
-    /// When this boot began, nanoseconds since the Unix epoch.
+    /// Start of this boot, nanoseconds since the Unix epoch.
     pub started_unix_nano: u64,
-    /// Where the node takes OTLP: a replay does not send there by mistake.
+    /// Addresses at which the node takes OTLP, so that a replay is not sent there by mistake.
     pub own_addresses: Vec<SocketAddr>,
     /// The node's exporters.
     pub exporters: Arc<Exporters>,
-    /// What paces the jobs behind the ack.
+    /// The throttle of the jobs behind the ack.
     pub throttle: Throttle,
-    /// Bytes of the largest message, inflated.
+    /// Limit of bytes in an inflated message.
     pub max_message: usize,
     /// The zone.
     pub zone: Arc<ZoneCell>,
-    /// Where zones begin.
+    /// The thresholds of the zones.
     pub thresholds: Thresholds,
     /// The machine's pressure as last read.
     pub environment: Arc<ArcSwap<Environment>>,
     /// `vault.on_full`.
     pub on_full: &'static str,
-    /// Asks how ingest stands. It must not wait.
+    /// Returns the state of ingest. It must not wait.
     pub ingest: Arc<dyn Fn() -> IngestSnapshot + Send + Sync>,
 }
 
-/// What one ingest worker took since the boot.
+/// Counts of one ingest worker since the boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShardIngest {
     /// Its shard.
@@ -54,36 +54,37 @@ pub struct ShardIngest {
     pub entries: u64,
     /// Their payload bytes, as stored.
     pub bytes: u64,
-    /// Those of them that were kept as received.
+    /// Entries among them that were kept as received.
     pub deferred: u64,
 }
 
-/// How long things took since the boot: by upper bound in seconds how many took no longer, how many in all, and their sum.
+/// A histogram of latencies since the boot: cumulative counts by upper bound in seconds, the total count, and the sum.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Latencies {
-    /// Ascending.
+    /// Upper bounds in seconds, ascending, each with the count of latencies up to it.
     pub buckets: Vec<(f64, u64)>,
-    /// All of them.
+    /// The total count.
     pub count: u64,
-    /// In seconds.
+    /// The sum in seconds.
     pub sum: f64,
 }
 
-/// How ingest stands.
+/// The state of ingest.
 #[derive(Clone, PartialEq, Debug)]
 pub struct IngestSnapshot {
-    /// One for each shard that takes ingest.
+    /// Counts of each shard that takes ingest.
     pub shards: Vec<ShardIngest>,
-    /// Requests refused since the boot, by reason as in the metric's label. Those that never occurred may be left out.
+    /// Requests refused since the boot, by reason as in the metric's label. Reasons that never occurred may be left
+    /// out.
     pub refused: Vec<(&'static str, u64)>,
     /// The memory budget, in bytes.
     pub budget_bytes: u64,
-    /// What is taken of it.
+    /// Bytes of the budget that are taken.
     pub held_bytes: u64,
-    /// From a complete message to its ack.
+    /// Latencies from a complete message to its ack.
     pub acks: Latencies,
-    /// From a message's first byte to its append.
+    /// Latencies from a message's first byte to its append.
     pub appends: Latencies,
-    /// Whether the node takes ingest, or why not; what `/readyz` says.
+    /// Readiness as `/readyz` reports it; otherwise the reason.
     pub ready: Result<(), String>,
 }

@@ -1,11 +1,12 @@
-//! `gophership dev`: a node to try things out, with what to do next.
+//! `gophership dev`: a node to try things out, with hints for the next steps.
 
 use crate::config::Config;
 use crate::run;
 
-/// Says where things are, and runs a node.
+/// Prints the addresses, and runs a node.
 ///
 /// # Errors
+///
 /// As [`run::run`].
 pub fn dev(config: &Config) -> anyhow::Result<()> {
     eprintln!(

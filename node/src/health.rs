@@ -1,11 +1,11 @@
 //! `gophership health`: one `GET /readyz` to the admin port, with nothing but the standard library and, where the port
 //! has it, TLS.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: it ends within a few seconds, whatever the other side does.
 //! - I2: only a status of 200 counts as ready.
 //!
-//! Not here: what readiness means (the admin room).
+//! **Not here**: the meaning of readiness (`readiness`).
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -23,12 +23,12 @@ use crate::config::{Listener, TlsFiles};
 
 /// The longest wait for a connection, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of an answer that are read.
+/// Limit of bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
-/// Reads of an answer: with [`TIMEOUT`] the bound of I1.
+/// Limit of reads of an answer; together with [`TIMEOUT`] it is the bound of I1.
 const READS_MAX: usize = 16;
 
-/// What the node said.
+/// The node's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) ready: bool,
@@ -65,7 +65,7 @@ pub(crate) fn ask(listener: &Listener, address: Option<&str>) -> anyhow::Result<
     exchange(&mut *wire, address).with_context(|| format!("the node on {address} did not answer"))
 }
 
-/// Where a listener can be reached from its own machine.
+/// The address at which a listener can be reached from its own machine.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -87,7 +87,7 @@ fn exchange(wire: &mut dyn Wire, host: SocketAddr) -> anyhow::Result<Answer> {
         match wire.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
-            // A TLS peer that just closes has said all the same what it said.
+            // A TLS peer that closes without notice has nevertheless sent its answer.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
             Err(error) if bytes.is_empty() => return Err(error.into()),
             Err(_) => break,
@@ -99,7 +99,7 @@ fn exchange(wire: &mut dyn Wire, host: SocketAddr) -> anyhow::Result<Answer> {
     parse(&bytes)
 }
 
-/// Whether the head and as many bytes as its Content-Length says are there.
+/// True where the head and as many bytes as its Content-Length says have arrived.
 fn is_whole(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -135,7 +135,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Answer> {
     Ok(Answer { ready, text })
 }
 
-/// TLS to the own node: it shows the node's certificate where clients must show one.
+/// TLS settings for the node's own port: the client shows the node's certificate where clients must show one.
 fn tls(files: &TlsFiles) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -153,8 +153,8 @@ fn tls(files: &TlsFiles) -> anyhow::Result<ClientConfig> {
     Ok(builder.with_client_auth_cert(chain, key)?)
 }
 
-/// Takes any certificate whose key the server holds. The probe runs beside the node, sends no secret, and believes no
-/// more than "ready": it need not know which authority signed, nor whether the name fits 127.0.0.1.
+/// A verifier that accepts any certificate whose key the server holds. The probe runs beside the node, sends no secret,
+/// and learns no more than "ready": it need not know the authority, nor whether the name fits 127.0.0.1.
 #[derive(Debug)]
 struct OwnNode(Arc<CryptoProvider>);
 

@@ -2,113 +2,118 @@
 
 use std::time::Duration;
 
-/// Connections that the acceptor keeps open, over all workers and ports.
+/// Limit of connections that the acceptor keeps open, over all workers and ports.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors that are not for connections: files of the log, the exporters' sinks, the admin port.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
-/// Connections that wait in the kernel for the acceptor.
+/// Limit of connections that wait in the kernel for the acceptor.
 pub const LISTEN_BACKLOG: i32 = 1024;
-/// Connections that wait for a worker to take them.
+/// Limit of connections that wait for a worker to take them.
 pub const HAND_OVER_QUEUE: usize = 256;
-/// How long the acceptor rests when the process has no descriptor or memory for another connection.
+/// Pause of the acceptor when the process has no descriptor or memory for another connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A TLS handshake takes at most this.
+/// Longest time of a TLS handshake.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// An HTTP/1.1 connection may be idle, or take to send a request's head, this long.
+/// Longest time for which an HTTP/1.1 connection may be idle, or take to send a request's head.
 pub const HTTP1_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Bytes that HTTP/1.1 buffers of a connection, a request's head included: what a connection costs that has not asked anything yet.
+/// Bytes that HTTP/1.1 buffers of a connection, a request's head included: the cost of a connection that has sent no
+/// request yet.
 pub const HTTP1_BUFFER_BYTES: usize = 16 * 1024;
-/// An HTTP/2 connection is pinged this often.
+/// Interval of pings on an HTTP/2 connection.
 pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
-/// A ping is answered within this, or the connection is dead.
+/// Time within which a ping must be answered; after it the connection counts as dead.
 pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Streams that a client may have open on a connection.
+/// Limit of streams that a client may have open on a connection.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
-/// Frames that may arrive, in a connection's life, for requests that were refused before.
+/// Limit of frames, in a connection's life, that arrive for requests that were already refused.
 pub const HTTP2_LATE_FRAMES_MAX: usize = 1 << 20;
-/// Bytes of a request's headers.
+/// Limit of bytes in a request's headers.
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes of the largest DATA frame: the protocol's own default, which most clients use whatever is offered. A larger one would
-/// keep more memory behind each small frame.
+/// Size of the largest DATA frame: the protocol's own default, which most clients use whatever is offered. A larger
+/// frame would keep more memory behind each small one.
 pub const HTTP2_FRAME_BYTES: u32 = 16 * 1024;
-/// The smallest window of a connection. A client may send small frames worth half of it before h2 takes that for an attack.
+/// The smallest window of a connection. A client may send small frames worth half of it before h2 takes that for an
+/// attack.
 pub const HTTP2_WINDOW_MIN: u32 = 128 * 1024;
-/// The largest.
+/// The largest window of a connection.
 pub const HTTP2_WINDOW_MAX: u32 = 1024 * 1024;
-/// A connection's window is at most the budget divided by this.
+/// Divisor of the budget that gives the upper bound of a connection's window.
 pub const HTTP2_WINDOWS_PER_BUDGET: u64 = 1536;
-/// A stream's window is its connection's divided by this: one request cannot keep the others of its connection waiting, and less of one that is refused was sent in vain.
+/// Divisor of a connection's window that gives a stream's: one request cannot hold up the others of its connection, and
+/// less of a refused one was sent in vain.
 pub const HTTP2_STREAMS_PER_WINDOW: u32 = 2;
-/// How much, in percent, the age of a connection at its end varies to either side.
+/// Random variation of a connection's age at its end, in percent to either side.
 pub const CONNECTION_AGE_JITTER_PERCENT: u64 = 10;
-/// A connection that was told to end may take this long to do so.
+/// Time that a connection has for its end once it was told to end.
 pub const CONNECTION_GRACE: Duration = Duration::from_secs(30);
-/// A connection of HTTP/1.1 that is too old gets one more answer, which says so, if its client asks within this; then it is closed.
+/// Time for which an HTTP/1.1 connection that is too old waits for one more request, whose answer announces the end;
+/// then it is closed.
 pub const HTTP1_AGE_GRACE: Duration = Duration::from_secs(30);
-/// The same when the node drains.
+/// Time for which an HTTP/1.1 connection of a node that drains waits for one more request.
 pub const HTTP1_DRAIN_GRACE: Duration = Duration::from_secs(3);
-/// Bytes that a client may still send on a connection that is closed for writing.
+/// Limit of bytes that a client may still send on a connection that is closed for writing.
 pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The time it has for that.
+/// Time that the client has for that.
 pub const LINGER_TIME: Duration = Duration::from_secs(10);
-/// It is not waited for longer when it sends nothing.
+/// Time for which the node waits for a client that sends nothing.
 pub const LINGER_IDLE: Duration = Duration::from_secs(2);
-/// Draining ends after this, whatever clients do.
+/// Time after which draining ends, whatever clients do.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bytes of a refused body of HTTP/1.1 that are read and thrown away, so that its connection can be used again.
+/// Bytes of a refused HTTP/1.1 body that are read and discarded, so that its connection can be used again.
 pub const PASSED_OVER_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Bytes of the budget that a request takes for itself: its headers, its task, its place in the queues.
+/// Bytes of the budget that a request takes for itself: its headers, its task, its slots in queues.
 pub const REQUEST_BYTES: u64 = 4 * 1024;
-/// Bytes of a request to another service of the gRPC port, in all.
+/// Limit of bytes of a request to another service of the gRPC port.
 pub const OTHER_REQUEST_BYTES: usize = 64 * 1024;
-/// A frame shorter than this that is not a message's last is copied, since it keeps a larger buffer alive.
+/// Length below which a frame that is not a message's last is copied, since it keeps a larger buffer alive.
 pub const FRAME_KEPT_MIN: usize = HTTP2_FRAME_BYTES as usize / 2;
-/// Frame lists that a worker keeps for the next messages.
+/// Number of frame lists that a worker keeps for later messages.
 pub const POOLED_LISTS: usize = 64;
-/// Frames of a list that is kept.
+/// Limit of frames in a list that is kept.
 pub const POOLED_FRAMES_MAX: usize = 512;
-/// Buffers that a worker keeps for the next messages.
+/// Number of buffers that a worker keeps for later messages.
 pub const POOLED_BUFFERS: usize = 8;
-/// Bytes of a buffer that is kept.
+/// Limit of bytes of a buffer that is kept.
 pub const POOLED_BYTES_MAX: usize = 256 * 1024;
-/// A worker's unused share of the budget is at most the budget divided by this and by the number of workers.
+/// Divisor that, with the number of workers, gives the part of the budget that a worker may keep unused.
 pub const SLICE_DIVISOR: u64 = 8;
 /// Bytes that a worker takes from the budget at a time, where there is room.
 pub const SLICE_STEP: u64 = 1024 * 1024;
 
-/// Positions that a live ring holds.
-pub const LIVE_RING_PLACES: usize = 4096;
+/// Number of positions in a live ring.
+pub const LIVE_RING_SLOTS: usize = 4096;
 
-/// Entries of a shard that wait for its watermark.
+/// Limit of a shard's entries that wait for its watermark.
 pub const WAITERS_MAX: usize = 65_536;
-/// Waiters that a worker has room for from the start.
+/// Number of waiters that a worker has room for from the start.
 pub const WAITERS_READY: usize = 1024;
-/// An entry that is not durable after this is answered with an error; whether it will be is unknown.
+/// Time after which an entry that is not durable is answered with an error; it is then unknown whether it will be
+/// durable.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a message waits in all for a WAL file.
+/// Longest time that a message waits for a WAL file, in all.
 pub const SPARE_WAIT_MAX: Duration = Duration::from_millis(400);
-/// After how long it first looks for one; then it waits twice as long each time.
+/// Length of the first pause in that wait; each further pause is twice as long.
 pub const SPARE_WAIT_FIRST: Duration = Duration::from_millis(5);
-/// A worker whose core is the bottleneck admits what it will have read within this.
+/// Time within which a worker whose core is the bottleneck must be able to read the messages that it admits.
 pub const ADMISSION_WAIT: Duration = Duration::from_millis(80);
-/// A worker that is at work for more than this share of its time has a core that is the bottleneck.
+/// Share of a worker's time above which its core is the bottleneck.
 pub const ADMISSION_BUSY_PERCENT: u128 = 90;
-/// What a refused client is told to wait, in seconds.
+/// Delay that a refused client is told, in seconds.
 pub const RETRY_DELAY_SECONDS: u8 = 1;
 
-/// How often a worker looks after its shard, its waiters and its buffers.
+/// Interval at which a worker maintains its shard, its waiters and its buffers.
 pub const TICK: Duration = Duration::from_millis(50);
-/// The same where nothing was to do for [`REST_AFTER_TICKS`].
+/// That interval where there was nothing to do for [`REST_AFTER_TICKS`].
 pub const REST_TICK: Duration = Duration::from_secs(1);
-/// Ticks without anything to do after which a worker rests: its last entries are marked durable by then.
+/// Number of ticks without anything to do after which a worker rests: its last entries are marked durable by then.
 pub const REST_AFTER_TICKS: u32 = 20;
-/// Operations after which a worker publishes its counters.
+/// Number of operations after which a worker publishes its counters.
 pub const PUBLISH_OPERATIONS: u32 = 1024;
-/// Time after which it does so with fewer.
+/// Time after which a worker publishes its counters after fewer operations.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(10);
-/// A line that repeats is logged once in this time, with a count.
+/// Time in which a line that repeats is logged once, with a count.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 const _: () = assert!(HTTP2_WINDOW_MIN <= HTTP2_WINDOW_MAX);

@@ -1,13 +1,13 @@
 //! The node's own log: JSON on stderr, or text where stderr is a terminal.
 //!
-//! Owns: [`init`].
+//! **Owns**: [`init`].
 //!
-//! Invariants:
-//! - I1: a line that repeats is given once a second, with a count of those left out (DEBUG and TRACE are given in full:
-//!   somebody asked for them).
-//! - I2: what was left out is always told, at most a second later.
+//! **Invariants**:
+//! - I1: a line that repeats is logged once a second, with a count of those left out (DEBUG and TRACE are logged in
+//!   full, since somebody asked for them).
+//! - I2: the number of lines left out is always logged, at most a second later.
 //!
-//! Not here: the counting (`repeats`).
+//! **Not here**: the counting (`repeats`).
 
 mod repeats;
 
@@ -24,25 +24,26 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use repeats::{OncePerSecond, Repeats};
 
-/// Why the log was not set up.
+/// The reason for which the log was not set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is not one.
+    /// The filter is invalid.
     #[error(
-        "{variable}={filter:?}: {reason}; accepted: a level (off, error, warn, info, debug, trace), target=level, or several with commas, such as info,gophership::export=debug"
+        "{variable}={filter:?}: {reason}; accepted: a level (off, error, warn, info, debug, trace), target=level, or \
+         several with commas, such as info,gophership::export=debug"
     )]
     BadFilter {
         /// The environment variable.
         variable: &'static str,
-        /// What it holds.
+        /// The variable's value.
         filter: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
-    /// Somebody set up a log before.
+    /// A log was set up before.
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
-    /// The thread that tells what was left out could not be started.
+    /// The thread that logs the numbers of lines left out could not be started.
     #[error("the log's thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -50,7 +51,8 @@ pub enum LoggingError {
 /// Sets up the log of this process, filtered by `GS_LOG`, else `RUST_LOG`, else `info`.
 ///
 /// # Errors
-/// A filter that is none, or a log that is set up already.
+///
+/// The filter is invalid, or a log is set up already.
 pub fn init() -> Result<(), LoggingError> {
     let filter = filter()?;
     let repeats = Arc::new(Repeats::default());
@@ -66,10 +68,11 @@ pub fn init() -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Judges the filter that `GS_LOG`, else `RUST_LOG` sets.
+/// Checks the filter in `GS_LOG`, else in `RUST_LOG`.
 ///
 /// # Errors
-/// It is no filter.
+///
+/// It is invalid.
 pub fn check() -> Result<(), LoggingError> {
     filter().map(drop)
 }
@@ -88,9 +91,10 @@ fn filter() -> Result<EnvFilter, LoggingError> {
         })
 }
 
-/// The directives of a filter, with `info` for whatever it does not name.
+/// The directives of a filter, with `info` for every target that it does not name.
 ///
-/// A word alone must be a level: taken for a target, as the parser would, a level with a typing error silences everything.
+/// A word alone must be a level: the parser would take it for a target, and so a mistyped level would silence
+/// everything.
 fn directives(filter: &str) -> Result<String, String> {
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     let mut all: Vec<&str> = filter.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();

@@ -1,13 +1,13 @@
-//! What this machine grants the process: cores within the affinity mask and the cgroup's CPU quota, and memory within
-//! the cgroup's limit. Cgroup v1, v2 and both at once.
+//! The resources that this machine grants the process: cores within the affinity mask and the cgroup's CPU quota, and
+//! memory within the cgroup's limit. Cgroup v1, v2 and both at once.
 //!
-//! Owns: [`Machine`].
+//! **Owns**: [`Machine`].
 //!
-//! Invariants:
-//! - I1: what cannot be read limits nothing: a machine without cgroups or `/proc` still starts.
+//! **Invariants**:
+//! - I1: a value that cannot be read limits nothing: a machine without cgroups or `/proc` still starts.
 //! - I2: every level from the process's own group up to the mount's root counts; the smallest limit holds.
 //!
-//! Not here: what is made of it (`config/settings.rs`).
+//! **Not here**: the use of these values (`config/settings.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,11 @@ use rustix::thread::sched_getaffinity;
 /// Bytes of memory that are assumed where nothing can be read.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
-/// What the process may use.
+/// The resources that the process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// Cores: the smaller of the affinity mask and the CPU quota (rounded down, so that no worker is throttled), from 1.
+    /// Cores: the smaller of the affinity mask and the CPU quota (rounded down, so that no worker is throttled), from
+    /// 1.
     pub cores: usize,
     /// Bytes of memory: the smaller of the host's and the cgroup's limit.
     pub memory: u64,
@@ -28,28 +29,28 @@ pub struct Machine {
 
 /// A mounted cgroup hierarchy.
 struct Mount {
-    /// The group that is the mount's root: in a container often not `/`.
+    /// The group at the mount's root: in a container often not `/`.
     group: PathBuf,
     point: PathBuf,
     kind: MountKind,
 }
 
 enum MountKind {
-    /// v2, with every controller.
+    /// Version 2, with every controller.
     Unified,
-    /// v1, with these controllers.
+    /// Version 1, with these controllers.
     Controllers(Vec<String>),
 }
 
 impl Machine {
-    /// Looks at this machine.
+    /// Reads the resources of this machine.
     #[must_use]
     pub fn detect() -> Self {
         let mask = sched_getaffinity(None).map_or(1, |set| set.count() as usize);
         Self::detect_in(Path::new("/"), mask)
     }
 
-    /// Looks at the `/proc` and `/sys` below `root`, for a process whose affinity mask has `mask` cores.
+    /// Reads the `/proc` and `/sys` below `root`, for a process whose affinity mask has `mask` cores.
     #[must_use]
     pub fn detect_in(root: &Path, mask: usize) -> Self {
         let quota = groups(root, "cpu").iter().filter_map(|group| quota_of(group)).min();
@@ -87,7 +88,8 @@ fn quota_of(group: &Path) -> Option<usize> {
     usize::try_from(quota.checked_div(period)?).ok()
 }
 
-/// A group's memory limit, v2 or v1. What v1 calls unlimited is larger than any machine and so limits nothing.
+/// A group's memory limit, v2 or v1. The value that v1 uses for unlimited is larger than any machine and so limits
+/// nothing.
 pub(crate) fn memory_limit_of(group: &Path) -> Option<u64> {
     ["memory.max", "memory.limit_in_bytes"]
         .iter()
@@ -106,7 +108,7 @@ fn host_memory(root: &Path) -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// A file that holds one unsigned number; `max` and `-1` are none.
+/// The unsigned number in a file; `None` for `max` and `-1`.
 pub(crate) fn number_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -130,7 +132,7 @@ pub(crate) fn unified_group(root: &Path) -> Option<PathBuf> {
     groups_where(root, unified).into_iter().next()
 }
 
-/// The folders of the groups whose line (its controllers) and mount belong together, from the own one up.
+/// The folders of the groups whose line (its controllers) and mount belong together, from the own group up.
 fn groups_where(root: &Path, belong: impl Fn(&str, &MountKind) -> bool) -> Vec<PathBuf> {
     let mounts = mounts(root);
     let memberships = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -143,7 +145,7 @@ fn groups_where(root: &Path, belong: impl Fn(&str, &MountKind) -> bool) -> Vec<P
         let Some(mount) = mounts.iter().find(|mount| belong(controllers, &mount.kind)) else {
             continue;
         };
-        // A group outside the mount's root (seen in a container with its host's path) is shown as that root.
+        // A group outside the mount's root (seen in a container with its host's path) is read as that root.
         let below = Path::new(own).strip_prefix(&mount.group).unwrap_or(Path::new(""));
         folders.extend(below.ancestors().map(|group| mount.point.join(group)));
     }

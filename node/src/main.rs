@@ -10,12 +10,12 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    // Only an earlier installation makes this fail, and this is the first thing that the process does.
+    // This fails only after an earlier installation, and it is the first action of the process.
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing was installed before main");
     let matches = command().get_matches();
-    // What was parsed by this command line is one of its values.
+    // The matches come from this same command line, so they fit its type.
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match dispatch(cli) {
         Ok(code) => code,

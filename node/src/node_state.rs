@@ -1,6 +1,8 @@
-//! What the surfaces (admin, control, health) see of a running node.
+//! The state of a running node that its surfaces (admin, control, health) read.
 //!
-//! **Owns** the phase and the stall mark. **Not here**: what is counted (`ingester`, the vault), and how it is shown.
+//! **Owns**: the phase and the stalled shard.
+//!
+//! **Not here**: the counts (`ingester`, the vault), and their display.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,11 +43,11 @@ pub struct Running {
     pub workers: Vec<Arc<Published>>,
 }
 
-/// A node, as its surfaces see it.
+/// A node as its surfaces see it.
 pub struct NodeState {
     /// `node.name`.
     pub name: String,
-    /// When the process started, nanoseconds since the Unix epoch.
+    /// Start of the process, nanoseconds since the Unix epoch.
     pub started_ns: u64,
     phase: AtomicU8,
     stalled: AtomicU32,
@@ -71,36 +73,37 @@ impl NodeState {
         self.tls.get().map_or(&[], |tls| tls)
     }
 
-    /// The listeners are open.
+    /// Sets the TLS of the listeners, once they are open.
     pub fn set_tls(&self, tls: Vec<Arc<ServerTls>>) {
         self.tls.get_or_init(|| tls);
     }
 
-    /// The parts, once there are any.
+    /// The parts of the node, once they exist.
     pub fn running(&self) -> Option<&Running> {
         self.running.get()
     }
 
-    /// The parts are there.
+    /// Sets the parts of the node.
     pub fn set_running(&self, running: Running) {
         self.running.get_or_init(|| running);
     }
 
-    /// The node enters a phase.
+    /// Sets the node's phase.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Notes which shard has stalled, if any.
+    /// Sets the shard that has stalled, if any.
     pub fn set_stalled(&self, shard: Option<ShardId>) {
         self.stalled
             .store(shard.map_or(NO_SHARD, |s| u32::from(s.get())), Ordering::Relaxed);
     }
 
-    /// Whether the node is ready.
+    /// Checks that the node is ready.
     ///
     /// # Errors
-    /// Why it is not.
+    ///
+    /// The reason for which it is not.
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
@@ -113,7 +116,7 @@ impl NodeState {
         readiness(phase, running.vault.failure(), full, stalled)
     }
 
-    /// How ingest stands.
+    /// The state of ingest.
     pub fn ingest(&self) -> IngestSnapshot {
         let ready = self.ready().map_err(|why| why.to_string());
         let Some(running) = self.running() else {
@@ -146,10 +149,11 @@ impl NodeState {
         }
     }
 
-    /// Whether every worker still runs.
+    /// Checks that every worker still runs.
     ///
     /// # Errors
-    /// The number of one that does not.
+    ///
+    /// The number of a worker that does not.
     pub fn live(&self) -> Result<(), usize> {
         let workers = self.running().map_or(&[][..], |r| &r.workers);
         match workers.iter().position(|w| w.snapshot().idle_for >= WORKER_SILENT) {

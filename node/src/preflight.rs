@@ -1,7 +1,11 @@
-//! What would keep a node from starting on this machine, looked for without starting one.
+//! Checks for obstacles to a node's start on this machine, without starting one.
 //!
-//! **Owns** [`look`] and [`warnings`]. **Invariant.** I1: nothing is written, and nothing stays open or bound.
-//! **Not here**: whether the configuration is right in itself (`config`); the start (`run`).
+//! **Owns**: [`inspect`] and [`warnings`].
+//!
+//! **Invariants**:
+//! - I1: nothing is written, and nothing stays open or bound.
+//!
+//! **Not here**: the check of the configuration in itself (`config`); the start (`run`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,14 +23,14 @@ use crate::machine::Machine;
 use crate::sink::{Sink, reaches_self};
 use crate::tls::{self, Protocols, ServerTls, TlsError};
 
-/// How long the address of one sink is looked for.
-const OWN_LOOK: Duration = Duration::from_millis(500);
+/// Longest time for resolving the address of one sink.
+const RESOLVE_TIME: Duration = Duration::from_millis(500);
 
 /// Everything that would keep a node with this configuration from starting here.
 #[must_use]
-pub fn look(config: &Config, machine: &Machine) -> Vec<Finding> {
+pub fn inspect(config: &Config, machine: &Machine) -> Vec<Finding> {
     let mut found = data_dir(config, machine);
-    // A node that runs has its ports: that is no fault of its configuration.
+    // A running node holds its ports: that is no fault of its configuration.
     let try_ports = !is_running(config);
     for (path, listener) in config.listeners.all() {
         found.extend(listener_of(path, listener, try_ports));
@@ -41,7 +45,7 @@ pub fn look(config: &Config, machine: &Machine) -> Vec<Finding> {
     found
 }
 
-/// What will work, but not as the operator may think.
+/// Settings that work, but not as the operator may think.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -56,7 +60,8 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let size = room.f_blocks * room.f_frsize;
         if config.vault.disk_limit > size {
             warnings.push(format!(
-                "vault.disk_limit {} is more than the whole file system of {} ({}): its own fill will decide, and from 90 % of it ingest is refused",
+                "vault.disk_limit {} is more than the whole file system of {} ({}): its own fill will decide, and from \
+                 90 % of it ingest is refused",
                 show_size(config.vault.disk_limit),
                 data.display(),
                 show_size(size >> 20 << 20),
@@ -73,7 +78,7 @@ fn finding(path: &str, reason: impl Into<String>) -> Finding {
     }
 }
 
-/// The folder itself, or the nearest above it that there is.
+/// The folder itself, or the nearest existing one above it.
 fn existing(path: &Path) -> PathBuf {
     let here = Path::new(".");
     path.ancestors()
@@ -85,7 +90,7 @@ fn existing(path: &Path) -> PathBuf {
 
 fn is_running(config: &Config) -> bool {
     let data = &config.node.data_dir;
-    data.is_dir() && matches!(DataDir::look(data, true), Err(OpenError::InUse { .. }))
+    data.is_dir() && matches!(DataDir::check(data, true), Err(OpenError::InUse { .. }))
 }
 
 fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
@@ -97,7 +102,8 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
         found.push(finding(
             PATH,
             format!(
-                "it is too long: the control socket in it would have a path of {socket} bytes, and Linux takes {SOCKET_PATH_BYTES_MAX}; choose a shorter or a relative path"
+                "it is too long: the control socket in it would have a path of {socket} bytes, and Linux takes \
+                 {SOCKET_PATH_BYTES_MAX}; choose a shorter or a relative path"
             ),
         ));
     }
@@ -118,16 +124,16 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
         ));
         return found;
     }
-    match DataDir::look(&nearest, config.vault.any_filesystem) {
-        // A node that runs there, or one that runs in a folder above.
+    match DataDir::check(&nearest, config.vault.any_filesystem) {
+        // A node runs there, or in a folder above.
         Ok(None) | Err(OpenError::InUse { .. }) => {}
         Ok(Some(identity)) => {
-            let catalogue = LocalCatalogue::look(&nearest.join("catalogue.redb"), identity);
+            let catalogue = LocalCatalogue::check(&nearest.join("catalogue.redb"), identity);
             found.extend(catalogue.err().map(|error| finding(PATH, error.to_string())));
         }
         Err(error) => found.push(finding(PATH, error.to_string())),
     }
-    // What is there already has its WAL files, or will be recovered into their place.
+    // An existing data folder has its WAL files already, or they will be recovered in their place.
     if !data.join("node.json").exists()
         && let Ok(room) = statvfs(&nearest)
     {
@@ -136,7 +142,8 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
             found.push(finding(
                 PATH,
                 format!(
-                    "its file system has {} left, and the WAL files alone take {}: use another, fewer ingest.shards or vault.spares, or a smaller vault.segment_size",
+                    "its file system has {} left, and the WAL files alone take {}: use another, fewer ingest.shards or \
+                     vault.spares, or a smaller vault.segment_size",
                     show_size(free >> 20 << 20),
                     show_size(needed),
                 ),
@@ -160,7 +167,7 @@ fn listener_of(path: &str, listener: &Listener, try_port: bool) -> Vec<Finding> 
 fn tls_files(path: &str, files: &TlsFiles) -> Vec<Finding> {
     let at = |key: &str, error: TlsError| finding(&format!("{path}.tls.{key}"), error.to_string());
     let mut found = Vec::new();
-    // One that is not set is a fault of the configuration itself.
+    // A file that is not set is a fault of the configuration itself.
     let set = |file: &Path| !file.as_os_str().is_empty();
     if set(&files.cert) {
         found.extend(tls::certificates(&files.cert).err().map(|e| at("cert", e)));
@@ -206,17 +213,18 @@ fn exporter(path: &str, export: &Export, own: &[SocketAddr]) -> Vec<Finding> {
     vec![finding(
         path,
         format!(
-            "{authority} is this node itself, and everything would go round in a circle: if that is meant, set `into_self: true`"
+            "{authority} is this node itself, and everything would go round in a circle: if that is meant, set \
+             `into_self: true`"
         ),
     )]
 }
 
-/// A sink that cannot be found now is looked for again by the node that runs.
+/// True for a sink that is this node. A sink whose address is unknown now is checked again by the node when it runs.
 fn sends_to_self(authority: &str, own: &[SocketAddr]) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| {
-        let look = async { tokio::time::timeout(OWN_LOOK, reaches_self(authority, own)).await };
-        matches!(runtime.block_on(look), Ok(Ok(true)))
+        let resolve = async { tokio::time::timeout(RESOLVE_TIME, reaches_self(authority, own)).await };
+        matches!(runtime.block_on(resolve), Ok(Ok(true)))
     })
 }
 

@@ -1,6 +1,8 @@
-//! Whether a node is ready: a pure function over what is read, and the watch that notices a stall.
+//! Readiness of a node: a pure function over readings, and the watch that notices a stall.
 //!
-//! **Invariant.** I1: nothing behind the ack (sinks, zones, debt) ever makes a node unready, or one spike would take every node out at once.
+//! **Invariants**:
+//! - I1: nothing behind the ack (sinks, zones, debt) ever makes a node unready, or one spike would take every node out
+//!   at once.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,12 +10,12 @@ use std::time::{Duration, Instant};
 use gophership_vault::DiskUse;
 use gophership_vault::ids::{Lsn, ShardId};
 
-/// How long appends may wait without the watermark moving.
+/// Longest time for which appends may wait while the watermark does not move.
 pub const STALL: Duration = Duration::from_secs(5);
-/// How long a worker may not run before the process counts as dead.
+/// Time without a run of a worker after which the process counts as dead.
 pub const WORKER_SILENT: Duration = Duration::from_secs(30);
 
-/// Where a node is in its life.
+/// The phase of a node's life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Phase {
@@ -21,12 +23,12 @@ pub enum Phase {
     Starting = 0,
     /// It takes entries.
     Serving = 1,
-    /// It answers what it has read, and ends.
+    /// It answers the requests that it has read, and ends.
     Draining = 2,
 }
 
 impl Phase {
-    /// From its stored value.
+    /// The phase of a stored value.
     pub fn from_u8(value: u8) -> Self {
         match value {
             0 => Self::Starting,
@@ -36,12 +38,12 @@ impl Phase {
     }
 }
 
-/// Why a node is not ready.
+/// The reason for which a node is not ready.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotReady {
     /// It is starting.
     Starting,
-    /// It is told to end.
+    /// It was told to end.
     Draining,
     /// A sync failed; it is about to end.
     Failed(String),
@@ -66,7 +68,7 @@ impl fmt::Display for NotReady {
     }
 }
 
-/// The limit of a full disk that was reached, with its numbers, and the way out.
+/// The limit of a full disk that was reached, with its numbers, and the remedy.
 fn disk_words(disk: &DiskUse) -> String {
     let percent = |used: u64, of: u64| if of == 0 { 0.0 } else { used as f64 * 100.0 / of as f64 };
     let own = percent(disk.own, disk.limit);
@@ -74,7 +76,8 @@ fn disk_words(disk: &DiskUse) -> String {
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     if filesystem > own {
         return format!(
-            "the file system is {filesystem:.0} % full, {} of {}, of which this node holds {}: make room on it (vault.disk_limit, {}, is not what is reached)",
+            "the file system is {filesystem:.0} % full, {} of {}, of which this node holds {}: make room on it \
+             (vault.disk_limit, {}, is not what is reached)",
             mib(disk.filesystem_used),
             mib(disk.filesystem_size),
             mib(disk.own),
@@ -82,17 +85,19 @@ fn disk_words(disk: &DiskUse) -> String {
         );
     }
     format!(
-        "the node holds {}, {own:.0} % of its vault.disk_limit {}: let exporters catch up, shorten vault.retention, or raise vault.disk_limit (the file system has {} left)",
+        "the node holds {}, {own:.0} % of its vault.disk_limit {}: let exporters catch up, shorten vault.retention, or \
+         raise vault.disk_limit (the file system has {} left)",
         mib(disk.own),
         mib(disk.limit),
         mib(disk.filesystem_size.saturating_sub(disk.filesystem_used)),
     )
 }
 
-/// Judges; `full` is the disk where its tier refuses ingest.
+/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest.
 ///
 /// # Errors
-/// Why the node is not ready.
+///
+/// The reason for which the node is not ready.
 pub fn readiness(
     phase: Phase,
     failure: Option<String>,
@@ -111,16 +116,16 @@ pub fn readiness(
     }
 }
 
-/// Notices shards whose appends wait while the watermark stands.
+/// A watch for shards whose appends wait while the watermark does not move.
 #[derive(Default)]
 pub struct StallWatch {
-    /// Per shard: its watermark, and since when it stands with work waiting.
+    /// For each shard its watermark, and the time since which that has not moved with work waiting.
     shards: Vec<(Option<Lsn>, Option<Instant>)>,
 }
 
 impl StallWatch {
-    /// Looks at every shard's (id, written, acked); returns the first that has stalled.
-    pub fn look(
+    /// Checks every shard's (id, written, acked); returns the first that has stalled.
+    pub fn check(
         &mut self,
         now: Instant,
         shards: impl Iterator<Item = (ShardId, Option<Lsn>, Option<Lsn>)>,
@@ -204,18 +209,18 @@ mod tests {
     fn a_shard_has_stalled_when_work_waits_and_its_mark_stands_for_long_enough() {
         let mut watch = StallWatch::default();
         let start = Instant::now();
-        let mut look = |secs, written, acked| {
-            watch.look(
+        let mut check = |secs, written, acked| {
+            watch.check(
                 start + Duration::from_secs(secs),
                 [(ShardId::new(0), lsn(written), lsn(acked))].into_iter(),
             )
         };
-        assert_eq!(look(0, 5, 5), None);
-        assert_eq!(look(1, 6, 5), None);
-        assert_eq!(look(5, 9, 5), None, "not for long enough");
-        assert_eq!(look(6, 9, 5), Some(ShardId::new(0)));
-        assert_eq!(look(7, 9, 6), None, "it moved");
-        assert_eq!(look(20, 9, 9), None, "nothing waits");
-        assert_eq!(look(40, 10, 9), None, "the wait begins now");
+        assert_eq!(check(0, 5, 5), None);
+        assert_eq!(check(1, 6, 5), None);
+        assert_eq!(check(5, 9, 5), None, "not for long enough");
+        assert_eq!(check(6, 9, 5), Some(ShardId::new(0)));
+        assert_eq!(check(7, 9, 6), None, "it moved");
+        assert_eq!(check(20, 9, 9), None, "nothing waits");
+        assert_eq!(check(40, 10, 9), None, "the wait begins now");
     }
 }

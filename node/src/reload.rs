@@ -1,9 +1,11 @@
-//! SIGHUP: reads the configuration and the certificates again, and takes into use what can change while the node runs.
+//! SIGHUP: reads the configuration and the certificates again, and takes into use the parts that can change while the
+//! node runs.
 //!
-//! **Invariants.** I1: a configuration with a fault changes nothing, and all its faults are logged. I2: whatever else
-//! it changes is named as needing a restart, at every SIGHUP until then.
+//! **Invariants**:
+//! - I1: a configuration with a fault changes nothing, and all its faults are logged.
+//! - I2: every other change is logged as needing a restart, at every SIGHUP until then.
 //!
-//! Not here: how exporters change (`export`).
+//! **Not here**: the change of exporters (`export`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,30 +22,30 @@ use crate::machine::Machine;
 use crate::sink::reaches_self;
 use crate::tls::ServerTls;
 
-/// How long the addresses of sinks are waited for.
-const OWN_LOOK: Duration = Duration::from_millis(500);
-/// How often those are looked for again that had none.
-const OWN_LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// Time for which the addresses of sinks are waited for.
+const RESOLVE_TIME: Duration = Duration::from_millis(500);
+/// Interval at which unknown addresses are resolved again.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An exporter and its sink, whose address is not known.
 pub(crate) type Unknown = (String, String);
 
-/// See the module.
+/// The reloader (see the module).
 pub(crate) struct Reloader {
-    /// The file, where there is one.
+    /// The configuration file, where there is one.
     pub(crate) file: Option<PathBuf>,
-    /// What the node runs with, but for its exporters.
+    /// The configuration that the node runs with, except for its exporters.
     pub(crate) running: Config,
     pub(crate) exporters: Arc<Exporters>,
     pub(crate) certificates: Vec<Arc<ServerTls>>,
-    /// Where the node takes OTLP.
+    /// Addresses at which the node takes OTLP.
     pub(crate) own: Vec<SocketAddr>,
     /// Held by the reload under way.
     pub(crate) turn: Mutex<()>,
 }
 
 impl Reloader {
-    /// Takes into use what changed. Where it is called meanwhile, that waits for its turn.
+    /// Takes changes into use. A call during another one waits for its turn.
     pub(crate) async fn reload(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
         for tls in &self.certificates {
@@ -68,7 +70,7 @@ impl Reloader {
         }
     }
 
-    /// Reads the configuration, and gives all its faults where it has some.
+    /// Reads the configuration, or returns all its faults.
     fn load(&self) -> Result<Config, Vec<String>> {
         let loaded = config::load(self.file.as_deref(), &Environment::of_process(), &Machine::detect());
         let config = loaded.map_err(|faults| faults.list.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -98,24 +100,27 @@ impl Reloader {
                 "config.reload.needs_restart: the new values count from the next start on"
             );
         }
-        tokio::spawn(look_again(Arc::clone(&self.exporters), unknown, self.own.clone()));
+        tokio::spawn(resolve_again(Arc::clone(&self.exporters), unknown, self.own.clone()));
     }
 }
 
-/// Sees that no exporter sends to the node itself unasked. Gives those whose sink has no address now.
+/// Checks that no exporter sends to the node itself unless that was asked for. Returns the exporters whose sink has no
+/// address now.
 ///
 /// # Errors
-/// Those that would.
+///
+/// The exporters that would.
 pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Result<Vec<Unknown>, Vec<String>> {
-    // All at once, and not for long: clients wait for a node that starts, and its name service may come back after it.
-    let looks = exports.iter().filter(|e| !e.into_self).map(|export| async move {
+    // All are resolved at once, and only for a short time: clients wait for a node that starts, and its name service
+    // may come back after it.
+    let lookups = exports.iter().filter(|e| !e.into_self).map(|export| async move {
         let sink = export.target.endpoint.authority();
-        let look = tokio::time::timeout(OWN_LOOK, reaches_self(&sink, own)).await;
-        let found = look.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
+        let resolved = tokio::time::timeout(RESOLVE_TIME, reaches_self(&sink, own)).await;
+        let found = resolved.unwrap_or_else(|_| Err("the name service does not answer".to_owned()));
         (export, sink, found)
     });
     let (mut unknown, mut faults) = (Vec::new(), Vec::new());
-    for (export, sink, found) in join_all(looks).await {
+    for (export, sink, found) in join_all(lookups).await {
         match found {
             Ok(false) => {}
             Ok(true) => faults.push(format!(
@@ -131,10 +136,10 @@ pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Result<Vec<
     if faults.is_empty() { Ok(unknown) } else { Err(faults) }
 }
 
-/// Looks for sinks whose name had no address, and pauses the exporter of one that proves to be the node itself.
-pub(crate) async fn look_again(exporters: Arc<Exporters>, mut unknown: Vec<Unknown>, own: Vec<SocketAddr>) {
+/// Resolves sinks whose name had no address, and pauses the exporter of one that proves to be the node itself.
+pub(crate) async fn resolve_again(exporters: Arc<Exporters>, mut unknown: Vec<Unknown>, own: Vec<SocketAddr>) {
     while !unknown.is_empty() {
-        tokio::time::sleep(OWN_LOOK_AGAIN).await;
+        tokio::time::sleep(RESOLVE_INTERVAL).await;
         let mut still = Vec::new();
         for (name, sink) in unknown {
             match reaches_self(&sink, &own).await {

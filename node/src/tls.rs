@@ -1,13 +1,13 @@
 //! TLS for listeners: TLS 1.3, from PEM files, replaced while running.
 //!
-//! Owns: [`ServerTls`].
+//! **Owns**: [`ServerTls`].
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: only TLS 1.3 is spoken, with ring.
 //! - I2: with `client_ca`, a handshake without a certificate signed by one of its authorities fails.
-//! - I3: a reload that fails changes nothing: the old certificate goes on being served.
+//! - I3: a reload that fails changes nothing: the old certificate is still served.
 //!
-//! Not here: making certificates (`certs`), deciding which listener has TLS (`config`).
+//! **Not here**: making certificates (`certs`), the choice of listeners with TLS (`config`).
 
 mod handshake;
 
@@ -28,16 +28,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub use self::handshake::HandshakeFault;
 use crate::config::TlsFiles;
 
-/// A certificate that is valid for less than this many seconds more is warned of.
+/// Seconds of remaining validity below which a warning about a certificate is logged.
 const EXPIRES_SOON: i64 = 14 * 24 * 3600;
 
-/// Bytes of a PEM file; a bundle of every public authority has a quarter of it.
+/// Limit of bytes in a PEM file; a bundle of every public authority has a quarter of it.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What is spoken behind TLS.
+/// The protocols spoken over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocols {
-    /// HTTP/2 only: gRPC.
+    /// HTTP/2 only, for gRPC.
     Http2,
     /// HTTP/2 and HTTP/1.1.
     Http,
@@ -52,7 +52,7 @@ impl Protocols {
     }
 }
 
-/// Why a listener's TLS cannot be used.
+/// The reason for which a listener's TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -60,7 +60,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file is larger than any PEM file.
@@ -71,14 +71,14 @@ pub enum TlsError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A file does not hold what it should.
+    /// A file does not hold the kind of object that it should.
     #[error("{}: holds no {wanted} in PEM form: {source}", .file.display())]
     NotPem {
         /// The file.
         file: PathBuf,
         /// `certificate` or `private key`.
         wanted: &'static str,
-        /// What the parser said.
+        /// The parser's error.
         source: rustls_pki_types::pem::Error,
     },
     /// A certificate is damaged or of a kind that cannot be used.
@@ -86,9 +86,9 @@ pub enum TlsError {
     BadCertificate {
         /// The file.
         file: PathBuf,
-        /// Which one in the file, from 1.
+        /// Position of the certificate in the file, from 1.
         number: usize,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
     /// The key belongs to another certificate, or cannot be used.
@@ -98,7 +98,7 @@ pub enum TlsError {
         key: PathBuf,
         /// The certificate's file.
         cert: PathBuf,
-        /// What is wrong, in words.
+        /// The fault, in words.
         why: String,
     },
     /// The authorities cannot be used to check clients.
@@ -106,13 +106,13 @@ pub enum TlsError {
     ClientCaRefused {
         /// The file.
         file: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         source: VerifierBuilderError,
     },
-    /// The cryptography of this build lacks TLS 1.3: a fault of the build.
+    /// The cryptography of this build lacks TLS 1.3, which is a fault of the build.
     #[error("TLS 1.3 cannot be set up: {source}")]
     NoTls13 {
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
 }
@@ -125,17 +125,19 @@ pub struct ServerTls {
     current: ArcSwap<ServerConfig>,
     /// The listener's path in the configuration.
     listener: &'static str,
-    /// When the first certificate of the chain that is served expires, in seconds since the Unix epoch.
+    /// Time at which the first certificate of the served chain expires, in seconds since the Unix epoch.
     expires: AtomicI64,
     /// Handshakes that failed, by [`HandshakeFault`].
     failed: [AtomicU64; HandshakeFault::COUNT],
 }
 
 impl ServerTls {
-    /// Reads the files. A certificate that has expired, or is not valid yet, is used, and warned of: clients decide.
+    /// Reads the files. A certificate that has expired, or is not valid yet, is used, and a warning is logged: clients
+    /// decide.
     ///
     /// # Errors
-    /// A file that is missing or holds something else, or a key of another certificate.
+    ///
+    /// A file is missing or holds something else, or the key belongs to another certificate.
     pub fn open(files: &TlsFiles, protocols: Protocols) -> Result<Self, TlsError> {
         let (config, expires) = build(files, protocols)?;
         Ok(Self {
@@ -148,7 +150,7 @@ impl ServerTls {
         })
     }
 
-    /// The same, of the listener with this path in the configuration.
+    /// Sets the path of the listener in the configuration.
     #[must_use]
     pub fn of_listener(self, listener: &'static str) -> Self {
         Self { listener, ..self }
@@ -160,13 +162,13 @@ impl ServerTls {
         self.listener
     }
 
-    /// When the first certificate of the chain that is served expires, in seconds since the Unix epoch.
+    /// Time at which the first certificate of the served chain expires, in seconds since the Unix epoch.
     #[must_use]
     pub fn expires(&self) -> i64 {
         self.expires.load(Ordering::Relaxed)
     }
 
-    /// Says in the log when a certificate that is served has expired, or will within two weeks.
+    /// Logs a warning when a served certificate has expired, or will within two weeks.
     pub fn warn_of_expiry(&self) {
         let (listener, expires) = (self.listener, self.expires());
         let file = self.files.cert.display();
@@ -178,10 +180,11 @@ impl ServerTls {
         }
     }
 
-    /// A client's connection behind TLS. A handshake that fails is counted.
+    /// Accepts a client's connection over TLS. A handshake that fails is counted.
     ///
     /// # Errors
-    /// What the handshake ended with, or that it took longer than `within`.
+    ///
+    /// The handshake failed, or took longer than `within`.
     pub async fn accept(
         &self,
         stream: tokio::net::TcpStream,
@@ -199,7 +202,7 @@ impl ServerTls {
         shaken
     }
 
-    /// Counts a handshake that failed, and says so in the log where somebody has something to do about it.
+    /// Counts a handshake that failed, and logs it where an operator can do something about it.
     fn note_failed(&self, error: &std::io::Error, peer: std::net::SocketAddr) {
         let fault = HandshakeFault::of(error);
         self.failed[fault as usize].fetch_add(1, Ordering::Relaxed);
@@ -216,16 +219,17 @@ impl ServerTls {
         HandshakeFault::ALL.into_iter().map(move |fault| (fault, count(fault)))
     }
 
-    /// What the next handshake must use.
+    /// The configuration for the next handshake.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 
-    /// Reads the files again; from then on new handshakes use them. Connections that stand are left alone.
+    /// Reads the files again; from then on new handshakes use them. Open connections are left alone.
     ///
     /// # Errors
-    /// As [`ServerTls::open`]; the old files' contents stay in use (I3).
+    ///
+    /// As [`ServerTls::open`]; the contents of the old files stay in use (I3).
     pub fn reload(&self) -> Result<(), TlsError> {
         let (config, expires) = build(&self.files, self.protocols)?;
         self.current.store(Arc::new(config));
@@ -234,7 +238,7 @@ impl ServerTls {
     }
 }
 
-/// The configuration, and when the certificates that it serves begin to expire.
+/// The configuration, and the time at which the first of its certificates expires.
 fn build(files: &TlsFiles, protocols: Protocols) -> Result<(ServerConfig, i64), TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&files.cert)?;
@@ -290,7 +294,7 @@ pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     })
 }
 
-/// Why rustls does not take a key with its certificate.
+/// The reason for which rustls does not accept a key with its certificate.
 pub(crate) fn key_fault(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -339,7 +343,7 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
-/// How long a certificate is still valid.
+/// The remaining validity of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expiry {
     Far,
@@ -362,7 +366,7 @@ fn unix_seconds() -> i64 {
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Says in the log which certificates are not valid now, and gives the time at which the first of them expires.
+/// Logs a warning for each certificate that is not valid now, and returns the time at which the first of them expires.
 fn warn_of_validity(file: &Path, chain: &[CertificateDer<'_>]) -> Result<i64, TlsError> {
     let now = unix_seconds();
     let mut expires = i64::MAX;

@@ -1,6 +1,6 @@
 //! The control service `gophership.control.v1.Control` (`proto/control.proto`): messages, client and server.
 //!
-//! gRPC health is not part of it; the node serves the standard service beside it.
+//! **Not here**: gRPC health, a standard service that the node serves beside this one.
 
 /// The messages; [`control_client`](v1::control_client) and [`control_server`](v1::control_server).
 pub mod v1 {
@@ -12,7 +12,7 @@ pub mod v1 {
 /// them names it to the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// What a chunk of `StreamReplay` stays under, unless one payload alone is larger.
+/// Size that a chunk of `StreamReplay` stays under, unless one payload alone is larger.
 pub const REPLAY_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// A limit on decoded messages with which a client can read any node's `StreamReplay`. tonic's default of 4 MiB is too
@@ -45,7 +45,7 @@ mod tests {
             "opentelemetry.proto.collector.logs.v1.LogsService",
         ];
         assert_eq!(services, expected.map(str::to_owned).into());
-        // In the order that reflection clients need: a file after what it imports.
+        // Reflection clients need each file after those that it imports.
         let mut seen = HashSet::new();
         for file in &set.file {
             assert!(
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_lsn_keeps_its_place_on_the_wire() {
-        // Stored progress and old clients rely on the numbers.
+        // Stored progress and old clients rely on these numbers.
         assert_eq!(
             v1::Lsn {
                 segment_index: 3,

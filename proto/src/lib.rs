@@ -1,7 +1,7 @@
 //! GopherShip's contracts on the wire.
 //!
-//! - [`otlp`]: OTLP logs as bytes: the skim, inflating, and the two JSON directions.
-//! - [`messages`]: OTLP's messages, for who makes requests.
+//! - [`otlp`]: OTLP logs as bytes: the skim, inflating, and conversion from and to JSON.
+//! - [`messages`]: OTLP's messages as structs, for code that makes requests.
 //! - [`control`]: the service by which `gs-ctl` talks to a node.
 //! - [`peer`]: the services by which nodes talk to each other.
 //! - [`view`]: its answers as JSON.

@@ -1,5 +1,5 @@
-//! OTLP's own messages and the client of its logs service, generated from the `.proto` files: for who makes requests. What
-//! is received is never decoded into them (see [`crate::otlp`]).
+//! OTLP's own messages and the client of its logs service, generated from the `.proto` files, for code that makes
+//! requests. Received payloads are never decoded into them (see [`crate::otlp`]).
 
 mod generated {
     #![allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all, clippy::pedantic)]

@@ -1,4 +1,10 @@
-//! OTLP logs on the wire: everything done to a payload without decoding it into structs first.
+//! OTLP logs on the wire: everything that is done to a payload without first decoding it into structs.
+//!
+//! - `inflate`: decompression, bounded.
+//! - `skim`: one pass that validates a payload and counts its records.
+//! - `split`: one request into two.
+//! - `json`: conversion from and to OTLP/JSON.
+//! - `malformed`: faults of a payload. `wire`: the protobuf wire format below all of them.
 
 #[cfg(feature = "inflate")]
 pub mod inflate;
@@ -9,5 +15,5 @@ pub mod skim;
 pub mod split;
 mod wire;
 
-/// The name under which an entry's id goes along with it: a header of a request, and a field beside OTLP/JSON.
+/// Name under which the id of an entry is sent along: a request header, and a field beside OTLP/JSON.
 pub const ENTRY_NAME: &str = "x-gophership-entry";

@@ -1,8 +1,10 @@
-//! Sizes as people write them, the same in the configuration and on the command line: `4096`, `64KiB`, `64 MiB`, `10GB`.
+//! Sizes as people write them, the same in the configuration and on the command line: `4096`, `64KiB`, `64 MiB`,
+//! `10GB`.
 //!
-//! **Invariant.** I1: a number that does not fit is refused, never wrapped.
+//! **Invariants**:
+//! - I1: a number that does not fit is refused, never wrapped.
 
-/// Units, and their bytes.
+/// Units and their sizes in bytes.
 const UNITS: [(&str, u64); 10] = [
     ("", 1),
     ("B", 1),
@@ -29,7 +31,7 @@ pub fn parse(text: &str) -> Option<u64> {
     number.checked_mul(*bytes)
 }
 
-/// The sizes that may have been meant by what is none: `10G`, `10m`, `10mib`. A size has no hint.
+/// Sizes that may have been meant by a text that is no size: `10G`, `10m`, `10mib`. `None` for a valid size.
 #[must_use]
 pub fn hint(text: &str) -> Option<String> {
     if parse(text).is_some() {

@@ -1,4 +1,4 @@
-//! Both JSON directions against prost: what a payload's line says is what prost reads from the payload.
+//! Both JSON directions against prost: the line of a payload says what prost reads from that payload.
 
 #[path = "support/generate.rs"]
 mod generate;
@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
-/// Writes the payload, reads the line again, and holds both payloads against each other where nothing may differ.
+/// Writes the payload as JSON, reads the line back, and compares both payloads where nothing may differ.
 fn assert_same_both_ways(payload: &[u8]) {
     let mut line = Vec::new();
     let written = write_line(payload, Some("entry"), &mut line);
@@ -39,7 +39,7 @@ fn assert_same_both_ways(payload: &[u8]) {
     );
     if !skim.non_utf8 {
         let text = |payload| format!("{:?}", Request::decode(payload).expect("the skim accepted it"));
-        // As text, for which a NaN equals another.
+        // Compared as text, in which one NaN equals another.
         assert_eq!(text(&again[..]), text(payload));
     }
 }

@@ -1,4 +1,4 @@
-//! The reflex path's share of this crate allocates nothing once it is warm, by a counting allocator.
+//! The reflex path in this crate allocates nothing once it is warm; a counting allocator proves it.
 
 #![allow(unsafe_code)]
 
@@ -10,13 +10,14 @@ use gophership_proto::otlp::inflate::{Compression, Inflater};
 use gophership_proto::otlp::skim::must_skim;
 
 thread_local! {
-    // Of its own thread only: the test harness allocates in others.
+    // Counts the test's own thread only: the test harness allocates in others.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: every call goes to `System` unchanged; counting touches a constant-initialised thread local, which does not allocate.
+// SAFETY: every call goes to `System` unchanged; counting touches a constant-initialised thread local, which does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

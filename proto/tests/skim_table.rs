@@ -1,4 +1,4 @@
-//! The skim's verdicts case by case: what is refused and why, and which time counts.
+//! The skim's verdicts case by case: refusals with their reasons, and the times that count.
 
 #[path = "support/mirror.rs"]
 mod mirror;
@@ -21,7 +21,7 @@ fn varint(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// Field `tag`, length-delimited.
+/// Field `tag`, length-delimited, around `body`.
 fn delimited(tag: u64, body: &[u8]) -> Vec<u8> {
     [varint(tag << 3 | 2), varint(body.len() as u64), body.to_vec()].concat()
 }
@@ -31,7 +31,7 @@ fn group(tag: u64, body: &[u8]) -> Vec<u8> {
     [varint(tag << 3 | 3), body.to_vec(), varint(tag << 3 | 4)].concat()
 }
 
-/// A request of one record with these bytes.
+/// A request with one record of these bytes.
 fn record(body: &[u8]) -> Vec<u8> {
     delimited(1, &delimited(2, &delimited(2, body)))
 }
@@ -71,7 +71,7 @@ fn the_event_time_is_time_then_observed_then_received() {
         (time(11, 6), 6),
         ([time(11, 6), time(1, 5)].concat(), 5),
         ([time(1, 0), time(11, 6)].concat(), 6),
-        // The last of two counts, also when it is zero.
+        // Of two counts the last is used, even when it is zero.
         ([time(1, 5), time(1, 9)].concat(), 9),
         ([time(1, 5), time(11, 6), time(1, 0)].concat(), 6),
         (time(1, u64::MAX), u64::MAX),
@@ -196,7 +196,7 @@ fn unknown_groups_nest_a_hundred_deep_and_no_deeper() {
             "a field in {depth} groups"
         );
     }
-    // Within a record, three levels are taken.
+    // Within a record, three levels are already used.
     let mut inner = Vec::new();
     for depth in 1..=99 {
         inner = group(13, &inner);
@@ -268,7 +268,7 @@ fn a_known_field_of_another_wire_type_is_refused() {
         for tag in 1..=20 {
             let known = fields.iter().find(|&&(known, _)| known == tag);
             for wire_type in [0, 1, 2, 3, 5] {
-                // Well-formed as what it says it is.
+                // A value that is well-formed for its wire type.
                 let value: &[u8] = match wire_type {
                     0 | 2 => &[0],
                     1 => &[0; 8],
@@ -321,7 +321,7 @@ fn a_varint_has_at_most_ten_bytes_and_64_bits() {
 fn a_key_may_be_padded_but_has_32_bits() {
     // Key 10 (resource_logs) in five bytes, then empty.
     assert!(skim(&[0x8a, 0x80, 0x80, 0x80, 0x00, 0x00]).is_ok());
-    // ... and in ten.
+    // The same key in ten bytes.
     assert!(skim(&[0x8a, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0x00]).is_ok());
     // The largest field number, 2^29 - 1.
     assert!(skim(&[varint((u64::from(u32::MAX) >> 3) << 3), vec![0]].concat()).is_ok());

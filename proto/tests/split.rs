@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
-/// Each record with what it stands below, as bytes: a NaN is not equal to itself.
+/// Each record with everything that it stands below, as bytes, since a NaN does not equal itself.
 fn records(payload: &[u8]) -> Vec<[Vec<u8>; 5]> {
     let mut found = Vec::new();
     for logs in Request::decode(payload).expect("well-formed").resource_logs {
@@ -81,7 +81,7 @@ proptest! {
 fn i2_what_is_unknown_stays_in_both_halves() {
     let record = |n: u8| nested(2, &nested(3, &[n, 0xff], 0), 0);
     let unknown = |n: u8| nested(9, &[n], 0);
-    // A scope behind its records, a key and a length longer than they need be.
+    // A scope that stands behind its records, with a key and a length that are longer than they need be.
     let scope_logs = [
         unknown(1),
         record(1),

@@ -1,13 +1,15 @@
-//! The zone that is in force: one atomic that workers read, and behind a lock what the controller, the surfaces and waiting jobs need.
+//! The zone in force: one atomic that workers read, and, behind a lock, the state that the controller, the surfaces and
+//! waiting jobs need.
 //!
-//! Owns: the controller's state, the override, the counts of changes.
+//! **Owns**: the controller's state, the override, the counts of changes.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: a reader of [`ZoneCell::zone`] never waits; nothing that it touches is locked.
-//! - I2: an override replaces what the controller says, which goes on; it lasts until it is cleared.
-//! - I3: each change of the zone in force is counted once, logged once, and told to every waiting job.
+//! - I2: an override replaces the controller's zone, which is still computed; it lasts until it is cleared.
+//! - I3: each change of the zone in force is counted once, logged once, and signalled to every waiting job.
+//! - I4: an override changes the zone and nothing else; the memory budget in particular stays as it is.
 //!
-//! Not here: what decides (`controller.rs`); what an override is allowed to do: it touches nothing but the zone, so never the budget.
+//! **Not here**: the decision (`controller.rs`).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -22,23 +24,24 @@ use crate::zone::Zone;
 
 const ZONES: usize = Zone::ALL.len();
 
-/// A zone that a person has forced.
+/// An override: a zone that a person has forced.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Override {
     /// The zone.
     pub zone: Zone,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
-    /// Who.
+    /// The person who set it.
     pub by: String,
-    /// When, nanoseconds since the Unix epoch.
+    /// Time at which it was set, nanoseconds since the Unix epoch.
     pub set_ns: u64,
 }
 
-/// Why the zone in force changed.
+/// The cause of a change of the zone in force.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Cause {
-    /// The controller: the highest reading of those that decide about the higher of the two zones, and its value.
+    /// The controller. It names the highest reading among those that decide about the higher of the two zones, and its
+    /// value.
     Reading(Sense, f64),
     /// An override was set.
     OverrideSet,
@@ -56,28 +59,28 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How things stand, for those who show it.
+/// The state of the zones, for display.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ZoneStatus {
     /// The zone in force.
     pub zone: Zone,
-    /// For how long.
+    /// Time for which that zone has been in force.
     pub zone_for: Duration,
-    /// Why it was entered; `None` since the start.
+    /// The cause of the last change; `None` where there was none since the start.
     pub cause: Option<Cause>,
-    /// What the controller says, override or not.
+    /// The controller's zone, with or without an override.
     pub controller: Zone,
-    /// What is forced.
+    /// The override in force.
     pub forced: Option<Override>,
     /// The last readings.
     pub readings: Readings,
 }
 
-/// What waiting jobs listen for.
+/// The state that waiting jobs watch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Signal {
     pub(crate) zone: Zone,
-    /// The node ends: nobody waits any more.
+    /// True once the node ends: no job waits any more.
     pub(crate) ended: bool,
 }
 
@@ -85,7 +88,7 @@ pub(crate) struct Signal {
 #[derive(Debug)]
 pub struct ZoneCell {
     in_force: AtomicU8,
-    /// Changes, by zone left and zone entered.
+    /// Counts of changes, by zone left and zone entered.
     changes: [[AtomicU64; ZONES]; ZONES],
     started: Instant,
     signal: watch::Sender<Signal>,
@@ -101,7 +104,7 @@ struct Behind {
     cause: Option<Cause>,
 }
 
-/// A change to be logged once the lock is free.
+/// A change to be logged once the lock is released.
 #[must_use]
 struct Change {
     from: Zone,
@@ -110,7 +113,7 @@ struct Change {
 }
 
 impl ZoneCell {
-    /// Green, from `started` on.
+    /// A cell that is Green from `started` on.
     #[must_use]
     pub fn new(started: Instant) -> Self {
         let green = Signal {
@@ -138,7 +141,7 @@ impl ZoneCell {
         Zone::from_u8(self.in_force.load(Ordering::Relaxed))
     }
 
-    /// The time of the controller: how long after the start.
+    /// The controller's time: the time since the start.
     #[must_use]
     pub fn since_start(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
@@ -158,7 +161,7 @@ impl ZoneCell {
         self.zone()
     }
 
-    /// Forces a zone, in place of the controller's and of what was forced before.
+    /// Forces a zone, in place of the controller's zone and of any earlier override.
     pub fn force(&self, forced: Override, now: Instant) {
         tracing::warn!(zone = %forced.zone, by = forced.by, reason = forced.reason, "zone.override.set");
         let mut behind = self.lock();
@@ -168,7 +171,7 @@ impl ZoneCell {
         log(change);
     }
 
-    /// Gives the zone back to the controller. Returns what was forced.
+    /// Clears the override and returns it; the controller's zone is then in force.
     pub fn clear(&self, by: &str, now: Instant) -> Option<Override> {
         let mut behind = self.lock();
         let cleared = behind.forced.take()?;
@@ -179,12 +182,12 @@ impl ZoneCell {
         Some(cleared)
     }
 
-    /// The node ends: whoever rests goes on, and nobody rests from now on.
+    /// Ends all rests, now and from now on, because the node ends.
     pub fn end(&self) {
         self.signal.send_modify(|signal| signal.ended = true);
     }
 
-    /// How things stand.
+    /// The state of the zones at `now`.
     #[must_use]
     pub fn status(&self, now: Instant) -> ZoneStatus {
         let behind = self.lock();
@@ -198,7 +201,7 @@ impl ZoneCell {
         }
     }
 
-    /// Changes of the zone in force since the start: zone left, zone entered, how often.
+    /// Counts of changes of the zone in force since the start: zone left, zone entered, number.
     pub fn changes(&self) -> impl Iterator<Item = (Zone, Zone, u64)> {
         let pairs = Zone::ALL.into_iter().flat_map(|from| Zone::ALL.map(|to| (from, to)));
         pairs.filter(|(from, to)| from != to).map(|(from, to)| {
@@ -207,12 +210,12 @@ impl ZoneCell {
         })
     }
 
-    /// Waits until `done`, `at_most` so long.
+    /// Waits until `done` holds, for at most `at_most`.
     pub(crate) async fn wait(&self, at_most: Option<Duration>, mut done: impl FnMut(Signal) -> bool) {
         let mut signal = self.signal.subscribe();
         let wait = signal.wait_for(|signal| done(*signal));
         match at_most {
-            // Both results mean the same: it is time to go on. The sender is our own, so it is not gone.
+            // The job goes on after either result. The sender lives in this cell, so the channel is not closed.
             Some(at_most) => drop(tokio::time::timeout(at_most, wait).await),
             None => drop(wait.await),
         }
@@ -222,7 +225,7 @@ impl ZoneCell {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts in force what follows from controller and override.
+    /// Puts the zone in force that follows from controller and override.
     fn settle(&self, behind: &mut Behind, cause: Cause, now: Instant) -> Option<Change> {
         let from = self.zone();
         let to = behind.forced.as_ref().map_or(behind.state.zone(), |forced| forced.zone);

@@ -1,12 +1,13 @@
-//! The controller: which zone follows from the zone, the readings and the time. A pure function, without lock or allocation.
+//! The controller: a pure function from the zone, the readings and the time to the next zone, without lock or
+//! allocation.
 //!
-//! Invariants:
-//! - I1: up at once, as far as the readings say; down one step at a time.
+//! **Invariants**:
+//! - I1: the zone rises at once, as far as the readings say; it falls one step at a time.
 //! - I2: each step down comes after [`DWELL`] without a break below the leaving threshold of the zone that is left.
-//! - I3: what cannot cause Red cannot prolong it either.
+//! - I3: a reading that cannot cause Red cannot prolong Red either.
 //! - I4: higher readings never lead to a lower zone.
 //!
-//! Not here: who is told (`cell.rs`), and what a person forces (there too).
+//! **Not here**: the signal of a change and the override (`cell.rs`).
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use crate::limits::{DWELL, LEAVING_PART};
 use crate::readings::Readings;
 use crate::zone::Zone;
 
-/// From which reading on a zone begins: `zones.yellow` and `zones.red`, the first no higher than the second.
+/// The readings at which a zone begins: `zones.yellow` and `zones.red`, the first no higher than the second.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Thresholds {
-    /// Yellow begins here.
+    /// Reading at which Yellow begins.
     pub yellow: f64,
-    /// Red begins here.
+    /// Reading at which Red begins.
     pub red: f64,
 }
 
@@ -32,16 +33,16 @@ impl Default for Thresholds {
     }
 }
 
-/// What the controller remembers between two looks.
+/// The controller's state between two steps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ZoneState {
     zone: Zone,
-    /// Since when readings are below what leaves the zone.
+    /// Time since which all readings have been below the leaving threshold.
     calm_since: Option<Duration>,
 }
 
 impl ZoneState {
-    /// The zone that the controller says.
+    /// The controller's zone.
     #[must_use]
     pub const fn zone(&self) -> Zone {
         self.zone
@@ -52,7 +53,7 @@ impl ZoneState {
     }
 }
 
-/// Decides. `now` is counted from any fixed moment; where it goes back, the zone is kept longer.
+/// Computes the next state. `now` is counted from any fixed moment; where it goes back, the zone is kept longer.
 #[must_use]
 pub fn step(state: ZoneState, readings: &Readings, thresholds: &Thresholds, now: Duration) -> ZoneState {
     let (_, towards_red) = readings.worst(true);

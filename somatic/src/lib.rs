@@ -1,14 +1,14 @@
-//! Zones: how much work beyond durability a node allows itself, and the throttle of that work.
+//! Zones: a limit on the work beyond durability that a node does, and the throttle of that work.
 //!
-//! It knows nothing of who senses, who works and who shows: readings come in, a zone and rests go out.
+//! The crate knows nothing of sensors, workers and displays: readings come in, a zone and rests go out.
 //!
 //! - `zone`: the three zones. `readings`: what is sensed, each scaled so that 1.0 is its limit.
 //! - `controller`: the decision, a pure function ([`step`]).
-//! - `cell`: the zone in force ([`ZoneCell`]), which everybody reads, and what a person forces.
-//! - `throttle`: how long each kind of background work ([`Job`]) rests.
+//! - `cell`: the zone in force ([`ZoneCell`]), which everybody reads, and the override.
+//! - `throttle`: the rests of each kind of background work ([`Job`]).
 //! - `limits`: the bounds of all of them.
 //!
-//! Not here: where readings come from.
+//! **Not here**: the source of readings.
 
 mod cell;
 mod controller;

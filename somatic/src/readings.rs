@@ -1,19 +1,19 @@
-//! What is sensed, each scaled so that 1.0 is its limit.
+//! Readings of pressure, each scaled so that 1.0 is its limit.
 //!
-//! Invariants:
-//! - I1: what is absent, negative or not a number counts as 0.
+//! **Invariants**:
+//! - I1: a reading that is absent, negative or not a number counts as 0.
 //! - I2: only [`Sense::may_cause_red`] counts towards Red, and nothing behind the ack is among them.
 
-/// One of the things that are sensed.
+/// A kind of pressure that is sensed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sense {
     /// Bytes held / budget.
     Memory,
     /// Age of the oldest append that is not durable yet / 1 s.
     OldestUnsynced,
-    /// How long what a worker has begun to read will keep it busy / how long it may, before it refuses what comes.
+    /// Time for which what a worker has begun to read will keep it busy / the time at which it refuses more.
     Backlog,
-    /// How late the latest worker runs / 100 ms.
+    /// Lag of the worker that runs latest / 100 ms.
     SchedulerLag,
     /// PSI memory, `full` avg10 / 40 %.
     PsiMemory,
@@ -24,7 +24,7 @@ pub enum Sense {
 }
 
 impl Sense {
-    /// All of them. Of equal readings the first is named as the cause.
+    /// All kinds. Of equal readings the first in this order is named as the cause.
     pub const ALL: [Self; 7] = [
         Self::Memory,
         Self::OldestUnsynced,
@@ -35,7 +35,7 @@ impl Sense {
         Self::PsiIo,
     ];
 
-    /// As it is shown, and as a metric's label.
+    /// The name that is shown, and the label of metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Sense {
         }
     }
 
-    /// Whether it can raise Red. The others can raise Yellow.
+    /// True where it can cause Red. The others can cause Yellow at most.
     #[must_use]
     pub const fn may_cause_red(self) -> bool {
         match self {
@@ -59,7 +59,7 @@ impl Sense {
     }
 }
 
-/// All readings of a moment. `None`: there is nothing to read.
+/// All readings of one moment. `None` means that there is nothing to read.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Readings {
     /// [`Sense::Memory`]
@@ -79,7 +79,7 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// One of them, as read.
+    /// The reading of one kind.
     #[must_use]
     pub const fn get(&self, sense: Sense) -> Option<f64> {
         match sense {
@@ -93,13 +93,13 @@ impl Readings {
         }
     }
 
-    /// The highest, of all or only of those that may cause Red, and what it counts as.
+    /// The highest reading and the value that it counts as, of all kinds or only of those that may cause Red.
     #[must_use]
     pub(crate) fn worst(&self, only_red: bool) -> (Sense, f64) {
         let mut worst = (Sense::ALL[0], 0.0);
         for sense in Sense::ALL {
             let counts = self.get(sense).unwrap_or(0.0);
-            // False for what is not a number.
+            // The comparison is false for a value that is not a number.
             if counts > worst.1 && (sense.may_cause_red() || !only_red) {
                 worst = (sense, counts);
             }

@@ -1,12 +1,13 @@
 //! The throttle: every job behind the ack asks it before each block of work.
 //!
-//! Invariants:
-//! - I1: in Green nobody rests but an exporter that pays its debt several times as fast as the debt grew, and that one never falls behind by it.
-//! - I2: how long a job rests follows from how long its own last block took, so it fits any machine.
+//! **Invariants**:
+//! - I1: in Green no job rests but an exporter that pays its debt several times as fast as the debt grew, and that one
+//!   never falls behind by it.
+//! - I2: the length of a rest follows from the time that the job's own last block took, so it fits any machine.
 //! - I3: export never stops.
-//! - I4: whoever pauses is woken by the change of the zone, not by looking.
+//! - I4: a change of the zone wakes each job that pauses; no job polls.
 //!
-//! Not here: rates that a person sets (`vault.background_io`, a replay's own).
+//! **Not here**: rates that a person sets (`vault.background_io`, a replay's own).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,11 @@ use crate::zone::Zone;
 /// A job behind the ack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Job {
-    /// An exporter that keeps up, or must.
+    /// An exporter that follows its shard, or has to.
     Export,
-    /// An exporter's way through a debt. The last block held what was received within `covered`.
+    /// An exporter that pays a debt. The entries of its last block were received within `covered`.
     CatchUp {
-        /// How much of the debt's own time that was.
+        /// Span of reception time of the entries in the last block.
         covered: Duration,
     },
     /// A replay.
@@ -33,18 +34,18 @@ pub enum Job {
     Verify,
 }
 
-/// What a job does before its next block.
+/// The pause of a job before its next block.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rest {
-    /// Nothing.
+    /// No pause.
     None,
-    /// It rests.
+    /// A rest of this length.
     For(Duration),
-    /// It pauses.
+    /// A pause until the zone changes.
     UntilZoneChanges,
 }
 
-/// Decides how long a job rests after a block that took so long.
+/// Decides the rest of a job after a block that took `last_block`.
 #[must_use]
 pub fn rest(zone: Zone, job: Job, last_block: Duration) -> Rest {
     match zone {
@@ -61,7 +62,8 @@ pub fn rest(zone: Zone, job: Job, last_block: Duration) -> Rest {
     }
 }
 
-/// What a job can rest without falling short of anything: a debt that is paid quickly need not be paid at once, and acks want the same cores and disk.
+/// The rest that a job can take without falling short of anything: a debt that is paid quickly need not be paid at
+/// once, and acks want the same cores and disk.
 fn spare(job: Job, last_block: Duration) -> Rest {
     let Job::CatchUp { covered } = job else {
         return Rest::None;
@@ -71,21 +73,21 @@ fn spare(job: Job, last_block: Duration) -> Rest {
     if rest.is_zero() { Rest::None } else { Rest::For(rest) }
 }
 
-/// What jobs ask. Clones are the same throttle.
+/// The handle by which jobs ask for their rest. Clones share one throttle.
 #[derive(Clone, Debug)]
 pub struct Throttle {
     cell: Arc<ZoneCell>,
 }
 
 impl Throttle {
-    /// The throttle of these zones.
+    /// A throttle that follows `cell`.
     #[must_use]
     pub fn new(cell: Arc<ZoneCell>) -> Self {
         Self { cell }
     }
 
-    /// Waits until `job` may do its next block; the last took so long (zero: there was none). Returns at once where there is no rest, and when
-    /// the node ends. May be dropped at any point.
+    /// Waits until `job` may do its next block. `last_block` is the time that its last block took (zero where there was
+    /// none). Returns at once where there is no rest, and when the node ends. May be dropped at any point.
     pub async fn pass(&self, job: Job, last_block: Duration) {
         match rest(self.cell.zone(), job, last_block) {
             Rest::None => {}
@@ -98,7 +100,7 @@ impl Throttle {
         }
     }
 
-    /// Says what `job` waits for, where it pauses.
+    /// The zone change that `job` waits for, in words, where it pauses.
     #[must_use]
     pub fn waits_for(&self, job: Job) -> Option<String> {
         let zone = self.cell.zone();

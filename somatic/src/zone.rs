@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// How much work beyond durability the node allows itself.
+/// A zone: the amount of work beyond durability that the node does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum Zone {
-    /// All of it.
+    /// All work is done.
     #[default]
     Green = 0,
     /// Jobs behind the ack are slowed; nothing is handed over live.
     Yellow = 1,
-    /// Only what must go on; compressed messages are kept as received.
+    /// Only work that must go on is done; compressed messages are kept as received.
     Red = 2,
 }
 
@@ -19,7 +19,7 @@ impl Zone {
     /// All zones, in order of pressure.
     pub const ALL: [Self; 3] = [Self::Green, Self::Yellow, Self::Red];
 
-    /// As it is shown, and as a metric's label.
+    /// The name that is shown, and the label of metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
 //! Copies of segments on several nodes, and the catalogue that all of them share.
 //!
 //! - [`consensus`]: the catalogue over Raft.
-//! - [`tail`]: how a segment reaches its replicas while it is written.
-//! - [`recovery`]: how a segment is sealed whose owner is gone.
+//! - [`tail`]: the copying of a segment to its replicas while it is written.
+//! - [`recovery`]: the sealing of a segment whose owner is gone.
 //! - [`decide`]: the decisions of both, as pure functions.
 //! - [`peer`]: how nodes talk to each other over a network.
 //!

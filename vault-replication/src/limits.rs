@@ -1,8 +1,17 @@
 //! The bounds of this crate.
 
+use gophership_vault::limits::SET_NODES_MAX;
+
 /// Frames of one shard that may be on their way to a replica without an answer: 32 of at most 256 KiB of payload each
 /// cover what a replica on a slow disk syncs at once.
 pub const TAIL_FRAMES_MAX: usize = 32;
+
+/// Frames on their way to the quickest replica from which on none is cut before it is full. With one of them on the
+/// network and one at the disk of the replica neither is idle.
+pub const TAIL_FRAMES_AHEAD: usize = 2;
+
+/// Bytes of the newest frames of a shard that are kept for the replicas that keep up.
+pub const TAIL_LIVE_BYTES: usize = 8 << 20;
 
 /// Sealed segments of one shard that a replica is still sent by its stream. One that is further behind gets the older
 /// ones as a repair.
@@ -10,3 +19,11 @@ pub const TAIL_SEALED_MAX: usize = 16;
 
 /// Copies that streams may have open at once on a node: each has a file open, and a few bytes for every frame.
 pub const TAIL_COPIES_MAX: usize = 256;
+
+/// Copies that are synced before an entry is acknowledged, the owner's included.
+pub const ACK_COPIES: usize = 2;
+
+/// Copies that a segment has at most, the owner's included.
+pub const COPIES_MAX: usize = SET_NODES_MAX + 1;
+
+const _: () = assert!(ACK_COPIES <= COPIES_MAX);

@@ -1,6 +1,8 @@
-//! The data directory: whose it is, that nobody else uses it, and that its file system keeps promises.
+//! The data directory: its identity, its lock, and the check that its file system keeps promises.
 //!
-//! **Invariants.** I1: a directory is used by one process at a time. I2: marker, WAL and segments carry the same storage_uuid, or the directory is refused.
+//! **Invariants**:
+//! - I1: a directory is used by one process at a time.
+//! - I2: marker, WAL and segments carry the same storage_uuid, or the directory is refused.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read};
@@ -20,14 +22,14 @@ const FORMAT: u32 = 1;
 /// Folders that hold data, and carry the storage_uuid.
 const DATA: [&str; 2] = ["wal", "segments"];
 
-/// Who a data directory belongs to.
+/// The identity of a data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// The cluster; a single node is one of its own.
     pub cluster_id: ClusterId,
     /// The node.
     pub node_id: NodeId,
-    /// This very directory.
+    /// The storage: this very directory.
     pub storage_uuid: Uuid,
 }
 
@@ -45,24 +47,29 @@ pub struct DataDir {
     path: PathBuf,
     identity: Identity,
     fresh: bool,
-    /// Hold the locks: the folder's, since the marker is replaced when a directory is made, and the marker's.
+    /// The files that hold the locks: the folder, since the marker is replaced when a directory is made, and the
+    /// marker.
     _locked: [File; 2],
 }
 
 impl DataDir {
-    /// Opens a data directory, or makes it that of the first node of a cluster of its own, and takes it for this process.
+    /// Opens a data directory, or makes it that of the first node of a cluster of its own, and locks it for this
+    /// process.
     ///
     /// # Errors
+    ///
     /// It is in use, of another format, incomplete, or on a file system that is not supported (see `any_filesystem`).
     pub fn open(path: &Path, any_filesystem: bool) -> Result<Self, OpenError> {
         Self::open_or_join(path, any_filesystem, |_| Ok((ClusterId(Uuid::new_v4()), NodeId::FIRST)))
     }
 
-    /// Opens a data directory, or makes it where there is none yet: `admit` gives the cluster and the node id for a new
-    /// storage. A call that was broken off asks for the same storage again, so that one storage never gets two ids.
+    /// Opens a data directory, or makes it where there is none yet: `admit` grants the cluster and the node id for a
+    /// new storage. A call that was interrupted asks for the same storage again, so that one storage never gets two
+    /// ids.
     ///
     /// # Errors
-    /// As [`Self::open`], and what `admit` says.
+    ///
+    /// As [`Self::open`], and those of `admit`.
     pub fn open_or_join(
         path: &Path,
         any_filesystem: bool,
@@ -89,11 +96,13 @@ impl DataDir {
         })
     }
 
-    /// Looks whether the directory could be opened, and changes nothing. `existing` is the directory, or the nearest above it that there is. Gives whose it is, if somebody's.
+    /// Checks that the directory could be opened, and changes nothing. `existing` is the directory, or the nearest
+    /// existing one above it. Returns the identity of the directory, where it has one.
     ///
     /// # Errors
+    ///
     /// As [`Self::open`].
-    pub fn look(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
+    pub fn check(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
         check_filesystem(existing, any_filesystem)?;
         let folder = File::open(existing).map_err(VaultError::io("open", existing))?;
         match folder.try_lock_shared() {
@@ -102,7 +111,7 @@ impl DataDir {
                     path: existing.to_path_buf(),
                 });
             }
-            // Dropped with the descriptor.
+            // The lock is dropped with the descriptor.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let marker_path = existing.join("node.json");
@@ -113,39 +122,43 @@ impl DataDir {
         }
     }
 
-    /// Gives up the ballast where the file system has less left than a start needs, so that it succeeds on a full disk. Says whether it did.
+    /// Gives up the ballast where the file system has less room than a start needs, so that a start succeeds on a full
+    /// disk. Returns whether it did.
     ///
     /// # Errors
-    /// It cannot be given up.
+    ///
+    /// The ballast cannot be given up.
     pub fn make_room(&self, shards: u16, segment_size: u64) -> Result<bool, VaultError> {
         ballast::make_room(&self.path, ballast::start_bytes(shards, segment_size))
     }
 
-    /// The highest epoch that a WAL file in here carries: the catalogue may be an older copy than the log.
+    /// The highest epoch in the headers of the directory's WAL files: the catalogue may be an older copy than the log.
     ///
     /// # Errors
+    ///
     /// The folders cannot be listed.
     pub fn highest_epoch(&self) -> Result<Option<Epoch>, VaultError> {
         recover::highest_epoch(&self.path, self.identity.node_id)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whose it is.
+    /// The identity of the directory.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// Whether this call made it.
+    /// True where this call made it.
     pub fn is_fresh(&self) -> bool {
         self.fresh
     }
 }
 
-/// Sets the folder's mode to 0700, where this user may: a folder that the system prepared for its group (a Kubernetes volume with `fsGroup`) belongs to somebody else.
+/// Sets the folder's mode to 0700, where this user may: a folder that the system prepared for its group (a Kubernetes
+/// volume with `fsGroup`) belongs to another user.
 fn close_to_others(path: &Path) -> Result<(), VaultError> {
     let mode = |path| fs::metadata(path).map(|found| found.permissions().mode() & 0o7777);
     let found = mode(path).map_err(VaultError::io("look at", path))?;
@@ -171,7 +184,7 @@ fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Whose the directory is, by its marker and the stamps of its folders.
+/// The identity of the directory, by its marker and the stamps of its folders.
 fn identity_of(path: &Path, marker: &mut File, marker_path: &Path) -> Result<Identity, OpenError> {
     let identity = read_marker(marker, marker_path)?;
     for name in DATA {
@@ -187,7 +200,7 @@ fn refuse_data(path: &Path) -> Result<(), OpenError> {
         let dir = path.join(name);
         if file_io::list(&dir)?
             .iter()
-            // Either is left of a start that was broken off.
+            // A start that was interrupted leaves either of these.
             .any(|p| {
                 p.file_name()
                     .is_none_or(|name| name != "storage_uuid" && name != "storage_uuid.tmp")
@@ -288,10 +301,10 @@ fn check_layout(wal: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// What a file system's magic number says of it.
+/// The support for a file system, by its magic number.
 enum Support {
     Full,
-    /// Works, and forgets in a power cut (tmpfs) or promises less (overlay).
+    /// It works, and forgets in a power cut (tmpfs) or promises less (overlay).
     Warned(&'static str),
     Refused(&'static str),
 }

@@ -1,8 +1,12 @@
-//! An entry: one payload and what is known about it.
+//! An entry: one payload and its description.
 //!
-//! **Owns** the entry's description, the 64-byte header of the WAL and the 56-byte header of segments (`docs/formats.md`).
-//! **Invariants.** I1: a header with an unknown state or encoding is no header. I2: the WAL's CRC is seeded with the file's uuid, the segment's is not.
-//! **Not here**: where entries lie (`wal`, `segment`).
+//! **Owns**: the description, the 64-byte header of the WAL and the 56-byte header of segments (`docs/formats.md`).
+//!
+//! **Invariants**:
+//! - I1: a header with an unknown state or encoding is no header.
+//! - I2: the WAL's CRC is seeded with the file's uuid, the segment's is not.
+//!
+//! **Not here**: the places of entries (`wal`, `segment`).
 
 use crate::ids::{FileUuid, Lsn, TenantId, lsn_or_zero};
 use crate::time::TimeRange;
@@ -12,17 +16,17 @@ pub const WAL_ENTRY_HEADER: usize = 64;
 /// Bytes of an entry's header in a segment.
 pub const SEGMENT_ENTRY_HEADER: usize = 56;
 
-/// How a payload's bytes are encoded. Only a deferred entry may be other than `Identity`.
+/// The encoding of a payload's bytes. Only a deferred entry may have another than `Identity`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Encoding {
-    /// An `ExportLogsServiceRequest` as it is.
+    /// A plain `ExportLogsServiceRequest`.
     Identity = 0,
-    /// Behind gzip.
+    /// Compressed with gzip.
     Gzip = 1,
-    /// Behind Zstandard.
+    /// Compressed with Zstandard.
     Zstd = 2,
-    /// Behind zlib's deflate.
+    /// Compressed with zlib's deflate.
     Deflate = 3,
 }
 
@@ -39,14 +43,14 @@ impl Encoding {
     }
 }
 
-/// What an entry is, as a set of bits.
+/// Properties of an entry, as a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EntryState(u8);
 
 impl EntryState {
     /// An entry that was validated and is printed by `lz4 -dc`.
     pub const PLAIN: Self = Self(0);
-    /// Kept as received, neither inflated nor validated.
+    /// The entry is kept as received, neither inflated nor validated.
     pub const DEFERRED: Self = Self(0x01);
     /// Some `string` field is not UTF-8.
     pub const NOT_UTF8: Self = Self(0x02);
@@ -71,38 +75,38 @@ impl EntryState {
         self.0
     }
 
-    /// Whether all bits of `other` are set.
+    /// True where all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether the payload is kept apart from the LZ4 payload.
+    /// True where the payload is kept apart from the LZ4 payload.
     pub fn is_set_apart(self) -> bool {
         self.0 & (Self::DEFERRED.0 | Self::NOT_UTF8.0 | Self::ORIGIN.0) != 0
     }
 }
 
-/// What is known about a payload when it is appended.
+/// The description of a payload when it is appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EntryMeta {
-    /// When it was received, nanoseconds since the Unix epoch.
+    /// Time at which it was received, nanoseconds since the Unix epoch.
     pub received_ns: u64,
     /// The earliest event time of its records; 0 where deferred.
     pub min_event_ns: u64,
     /// The latest event time of its records; 0 where deferred.
     pub max_event_ns: u64,
-    /// How many records; 0 where deferred.
+    /// Number of records; 0 where deferred.
     pub record_count: u32,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: TenantId,
-    /// How its bytes are encoded.
+    /// The encoding of its bytes.
     pub encoding: Encoding,
-    /// What it is.
+    /// Its properties.
     pub state: EntryState,
 }
 
 impl EntryMeta {
-    /// Its event times; the received time stands for them where it is deferred.
+    /// The range of its event times; where it is deferred, its received time takes their place.
     pub fn event_range(&self) -> TimeRange {
         if self.state.contains(EntryState::DEFERRED) {
             TimeRange {
@@ -126,14 +130,14 @@ impl EntryMeta {
     }
 }
 
-/// The secret of one WAL file: what its entries' CRCs start from, and the tag each header carries.
+/// The seed of the entries' CRCs in one WAL file, and the tag that each header carries.
 #[derive(Clone)]
-pub(crate) struct WalSeal {
+pub(crate) struct EntryCrc {
     seed: crc32fast::Hasher,
     tag: u32,
 }
 
-impl WalSeal {
+impl EntryCrc {
     pub(crate) fn new(uuid: FileUuid) -> Self {
         let mut seed = crc32fast::Hasher::new();
         seed.update(uuid.0.as_bytes());
@@ -161,7 +165,7 @@ impl WalSeal {
     }
 }
 
-/// A WAL entry's header, decoded.
+/// A decoded entry header of a WAL file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WalEntryHeader {
     pub(crate) crc: u32,
@@ -189,7 +193,7 @@ impl WalEntryHeader {
         b
     }
 
-    /// Reads a header of a file with this `tag`; `None` where it is none. The CRC is not checked.
+    /// Reads a header of a file with this `tag`; `None` where the bytes are none. The CRC is not checked.
     pub(crate) fn decode(b: &[u8; WAL_ENTRY_HEADER], tag: u32) -> Option<Self> {
         if u32_at(b, 60) != tag {
             return None;
@@ -208,7 +212,7 @@ impl WalEntryHeader {
     }
 }
 
-/// A segment's entry header, decoded.
+/// A decoded entry header of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentEntryHeader {
     pub(crate) crc: u32,
@@ -218,7 +222,7 @@ pub(crate) struct SegmentEntryHeader {
 }
 
 impl SegmentEntryHeader {
-    /// The header of `payload`, whole.
+    /// The complete header of `payload`.
     pub(crate) fn encode(lsn: Lsn, meta: &EntryMeta, payload: &[u8]) -> [u8; SEGMENT_ENTRY_HEADER] {
         let mut b = [0u8; SEGMENT_ENTRY_HEADER];
         let len = u32::try_from(payload.len()).expect("a payload is shorter than a WAL file, which is below 4 GiB");
@@ -238,7 +242,7 @@ impl SegmentEntryHeader {
         hasher.finalize()
     }
 
-    /// Reads a header; `None` where it is none. The CRC is not checked.
+    /// Reads a header; `None` where the bytes are none. The CRC is not checked.
     pub(crate) fn decode(b: &[u8; SEGMENT_ENTRY_HEADER]) -> Option<Self> {
         Some(Self {
             crc: u32_at(b, 0),
@@ -274,17 +278,17 @@ fn decode_meta(b: &[u8]) -> Option<EntryMeta> {
     })
 }
 
-/// A little-endian u32 at `at`; the caller has checked that it is there.
+/// The little-endian u32 at `at`; the caller has checked that it is there.
 pub(crate) fn u32_at(b: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(b[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// A little-endian u64 at `at`; the caller has checked that it is there.
+/// The little-endian u64 at `at`; the caller has checked that it is there.
 pub(crate) fn u64_at(b: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(b[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// A little-endian u16 at `at`; the caller has checked that it is there.
+/// The little-endian u16 at `at`; the caller has checked that it is there.
 pub(crate) fn u16_at(b: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(b[at..at + 2].try_into().expect("two bytes"))
 }

@@ -1,4 +1,4 @@
-//! What can go wrong at the vault's edge, by remedy.
+//! Errors of the vault, by remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use thiserror::Error;
 use crate::ids::SegmentId;
 use crate::ledger::LedgerError;
 
-/// What a caller can do about an error.
+/// The remedy that a caller has for an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
-    /// Passing: say it again later.
+    /// The fault is temporary: repeat the operation later.
     Retry,
-    /// Something is full: say it again when there is room.
+    /// Something is full: repeat the operation when there is room.
     Overloaded,
-    /// The caller's fault: it will never work so.
+    /// The request is invalid: it will never succeed.
     Invalid,
-    /// Stored bytes are not what was written.
+    /// Stored bytes are not as they were written.
     Corrupt,
     /// A newer boot of the node took over: stop, or take a new epoch.
     Fenced,
@@ -34,48 +34,48 @@ pub enum VaultError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// On what.
+        /// The path concerned.
         path: PathBuf,
-        /// The system's own word.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder could not be synced: names in it may be lost by a power cut, and no later sync could tell.
+    /// A folder could not be synced: names in it may be lost by a power cut, and no later sync would reveal that.
     #[error("cannot sync the folder {path}: {source}")]
     FolderSync {
         /// The folder.
         path: PathBuf,
-        /// The system's own word.
+        /// The system's error.
         source: io::Error,
     },
-    /// A stored structure is not what the format says.
+    /// A stored structure does not follow the format.
     #[error("{path} is damaged at offset {offset}: {what}")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// Offset in the file.
         offset: u64,
-        /// What is wrong.
+        /// The fault, in words.
         what: &'static str,
     },
-    /// A file is of a format this version does not know.
+    /// A file has a format that this version does not know.
     #[error("{path} has format {found}, and this version reads only format {known}: use the version that wrote it")]
     Format {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it says.
+        /// The file's format.
         found: u32,
-        /// What this version reads.
+        /// The format that this version reads.
         known: u32,
     },
-    /// A file that was named is of another kind.
+    /// A file that the caller named is of another kind.
     #[error("{path} is no {wanted}: it does not begin as one")]
     OfAnotherKind {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected kind.
         wanted: &'static str,
     },
-    /// No such segment is held here.
+    /// The segment is not held here.
     #[error("segment {0} is not in this vault")]
     NoSuchSegment(SegmentId),
     /// The segment is not sealed yet.
@@ -84,20 +84,20 @@ pub enum VaultError {
     /// The segment is held here and cannot be read.
     #[error("segment {id} cannot be read: {why}")]
     Unreadable {
-        /// Which.
+        /// The segment.
         id: SegmentId,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// The segment can be read, so there is no reason to give it up.
     #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
     NotUnreadable(SegmentId),
-    /// A frame that a segment's owner sent was not taken.
+    /// A frame from a segment's owner was refused.
     #[error("frame {frame_no} of segment {id} was not taken: {why}")]
     FrameRefused {
         /// The segment.
         id: SegmentId,
-        /// The frame's place in it, from 0.
+        /// The frame's number in the segment, from 0.
         frame_no: u32,
         /// The reason.
         why: FrameFault,
@@ -107,12 +107,12 @@ pub enum VaultError {
     StaleRecovery {
         /// The segment.
         id: SegmentId,
-        /// The number of the recovery that asks.
+        /// The number of the requesting recovery.
         number: u64,
         /// The highest number that was promised.
         promised: u64,
     },
-    /// The catalogue did not take a command.
+    /// The catalogue refused a command.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -153,7 +153,7 @@ pub enum FrameFault {
 }
 
 impl VaultError {
-    /// What to do about it.
+    /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
@@ -170,7 +170,7 @@ impl VaultError {
         }
     }
 
-    /// Allocates only when there is an error: the syncer calls it at each sync.
+    /// Wraps an IO error. It allocates only when there is an error, since the syncer calls it at each sync.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             what,
@@ -180,12 +180,12 @@ impl VaultError {
     }
 }
 
-/// Whether the file system or the quota is full.
+/// True where the file system or the quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether the process or the machine is short of something that comes back: descriptors, memory.
+/// True where the process or the machine lacks something that returns: descriptors, memory.
 pub(crate) fn is_short(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -196,13 +196,13 @@ pub(crate) fn is_short(error: &io::Error) -> bool {
     )
 }
 
-/// The data directory cannot be used.
+/// The reason for which the data directory cannot be used.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process uses it.
     #[error("{path} is in use by another gophership process: stop that one, or give this one another node.data_dir")]
     InUse {
-        /// What is locked: the folder, or the marker in it.
+        /// The locked path: the folder, or the marker in it.
         path: PathBuf,
     },
     /// The file system cannot keep the promise of a synced write.
@@ -212,35 +212,35 @@ pub enum OpenError {
     Filesystem {
         /// The data directory.
         path: PathBuf,
-        /// What it is on.
+        /// The file system.
         filesystem: &'static str,
     },
     /// The marker, the data and the catalogue do not belong together.
     #[error("{path}: {what}. {remedy}")]
     Identity {
-        /// What was looked at.
+        /// The path that was checked.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault, in words.
         what: String,
-        /// The way out.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// A setting cannot work.
+    /// A setting that cannot work.
     #[error("{name} = {value} cannot work: {why}")]
     Setting {
-        /// Which.
+        /// The setting.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: u64,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// Something failed underneath.
+    /// An operation of the vault failed.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-/// Why an entry was not appended. `Copy`, made without allocation.
+/// The reason for which an entry was not appended. It is `Copy`, and made without allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum AppendError {
     /// The file is full and the next one is not ready; it will be in a moment.
@@ -249,7 +249,7 @@ pub enum AppendError {
     /// The disk is at its limit.
     #[error("the disk is at its limit")]
     DiskFull,
-    /// A sync failed; nothing is taken any more.
+    /// A sync failed; nothing more is accepted.
     #[error("the WAL has failed")]
     Failed,
     /// The payload does not fit into a WAL file.
@@ -258,7 +258,7 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// What to do about it.
+    /// The remedy for the caller.
     pub fn disposition(self) -> Disposition {
         match self {
             Self::NoSpare => Disposition::Retry,
@@ -269,11 +269,11 @@ impl AppendError {
     }
 }
 
-/// Why [`crate::ShardWriter::must_append_with`] appended nothing.
+/// The reason for which [`crate::ShardWriter::must_append_with`] appended nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendFault<E> {
-    /// The vault did not take it.
+    /// The vault refused it.
     Append(AppendError),
-    /// The caller, having seen the bytes, did not want it.
+    /// The caller refused it after it had examined the bytes.
     Refused(E),
 }

@@ -1,7 +1,8 @@
 //! File operations whose order makes them durable, and reads that go to the disk.
 //!
-//! **Invariants.** I1: a name is durable only after its folder is synced. I2: [`DiskReader`] reads with O_DIRECT where the file system can, so that
-//! it sees the disk and not the page cache.
+//! **Invariants**:
+//! - I1: a name is durable only after its folder is synced.
+//! - I2: [`DiskReader`] reads with O_DIRECT where the file system can, so that it sees the disk and not the page cache.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,13 +26,16 @@ pub(crate) fn injected(what: &'static str, path: &Path) -> VaultError {
     }
 }
 
-/// Syncs a folder, so that the names in it are durable. A failure is final: the next sync could claim to have done what this one lost.
+/// Syncs a folder, so that the names in it are durable. A failure is final: the next sync could report success for the
+/// names that this one lost.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
     let failed = |source| VaultError::FolderSync {
         path: path.to_path_buf(),
         source,
     };
     fail_point!("dir.sync", |_| Err(failed(io::Error::other("injected"))));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::SyncFolder(path)).map_err(failed)?;
     let folder = File::open(path).map_err(VaultError::io("open", path))?;
     folder.sync_all().map_err(failed)
 }
@@ -39,11 +43,14 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), VaultError> {
 /// Syncs a file's data.
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<(), VaultError> {
     fail_point!("file.sync", |_| Err(injected("sync", path)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Sync(file)).map_err(VaultError::io("sync", path))?;
     file.sync_data().map_err(VaultError::io("sync", path))
 }
 
-/// Has the kernel begin to write a stretch to the disk, and forget of it what is written already. A sync at the end then has little left, and the syncs of others do not wait
-/// behind it. Best effort; an error of the disk shows at that sync.
+/// Makes the kernel begin to write a range to the disk, and drop the written part from its cache. A sync at the end
+/// then has little left to do, and the syncs of others do not wait behind it. This is best effort; an error of the disk
+/// shows at that sync.
 pub(crate) fn begin_writeback(file: &File, from: u64, to: u64) {
     if let Some(len) = to.checked_sub(from).and_then(NonZeroU64::new) {
         let _ = rustix::fs::fadvise(file, from, Some(len), Advice::DontNeed);
@@ -53,13 +60,18 @@ pub(crate) fn begin_writeback(file: &File, from: u64, to: u64) {
 /// Renames and makes the new name durable. The file itself must be synced already.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
     fail_point!("file.rename", |_| Err(injected("rename", from)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Rename(from, to))
+        .map_err(VaultError::io("rename", from))?;
     fs::rename(from, to).map_err(VaultError::io("rename", from))?;
     sync_dir(parent(to))
 }
 
-/// Removes a file; one that is gone already is no error.
+/// Removes a file; one that does not exist is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
     fail_point!("file.remove", |_| Err(injected("remove", path)));
+    #[cfg(feature = "testkit")]
+    crate::testkit::disk::tell(crate::testkit::disk::DiskOp::Remove(path)).map_err(VaultError::io("remove", path))?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(VaultError::io("remove", path)(e)),
         Ok(()) | Err(_) => Ok(()),
@@ -100,7 +112,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), VaultError> {
     }
 }
 
-/// What stands in a folder, by name; a folder that is not there is empty.
+/// The paths in a folder, by name; a folder that does not exist is empty.
 pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, VaultError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -115,7 +127,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, VaultError> {
     Ok(paths)
 }
 
-/// The folder a file is in.
+/// The folder that holds a file.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -123,33 +135,33 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// `path` with `suffix` behind its name.
+/// `path` with `suffix` appended to its name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Reads a file by position through a window of aligned memory.
+/// A reader of a file by position, through a window of aligned memory.
 pub(crate) struct DiskReader {
     file: File,
     path: PathBuf,
     len: u64,
     buf: Vec<u8>,
-    /// Where in `buf` the aligned memory begins.
+    /// Offset in `buf` at which the aligned memory begins.
     base: usize,
-    /// The file offset of the window's first byte, and how many bytes are in it.
+    /// The file offset of the window's first byte, and the number of bytes in it.
     window: (u64, usize),
-    /// Whether the disk refused a read.
+    /// True where the disk refused a read.
     bad_pages: bool,
 }
 
-/// A read of the disk failed.
+/// The failure of a read.
 #[derive(Debug)]
 pub(crate) enum ReadFault {
-    /// The range is not all inside the file.
+    /// The range is not completely inside the file.
     PastEnd,
-    /// The disk could not give it.
+    /// The disk could not read it.
     Io(io::Error),
 }
 
@@ -165,7 +177,7 @@ impl DiskReader {
             .open(path);
         let file = match direct {
             Ok(file) => file,
-            // tmpfs and some overlays have no O_DIRECT; there the page cache is all there is.
+            // tmpfs and some overlays have no O_DIRECT; there only the page cache can be read.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 options.open(path).map_err(VaultError::io("open", path))?
             }
@@ -194,7 +206,7 @@ impl DiskReader {
         })
     }
 
-    /// Whether the disk refused a read since the file was opened.
+    /// True where the disk refused a read since the file was opened.
     pub(crate) fn met_bad_pages(&self) -> bool {
         self.bad_pages
     }
@@ -204,19 +216,20 @@ impl DiskReader {
         self.len
     }
 
-    /// Which file.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Forgets what was read, so that the next read sees the file as it is then.
+    /// Drops the bytes that were read, so that the next read sees the file as it is then.
     pub(crate) fn forget(&mut self) {
         self.window = (0, 0);
     }
 
-    /// `count` bytes at `offset`.
+    /// Returns `count` bytes at `offset`.
     ///
     /// # Errors
+    ///
     /// The range is past the end, or the disk could not read it.
     pub(crate) fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], ReadFault> {
         let end = offset
@@ -231,7 +244,7 @@ impl DiskReader {
         Ok(&self.buf[at..at + count])
     }
 
-    /// What can be read of a range: as far as the file goes, with zeros for pages that the disk refuses.
+    /// The readable part of a range: up to the end of the file, with zeros for pages that the disk refuses.
     pub(crate) fn get_readable(&mut self, offset: u64, len: u64) -> Vec<u8> {
         let mut out = Vec::new();
         let end = offset.saturating_add(len).min(self.len);
@@ -290,7 +303,7 @@ fn read_full(file: &File, path: &Path, buf: &mut [u8], offset: u64, needed: usiz
             Ok(0) => break,
             Ok(n) => {
                 done += n;
-                // Past an unaligned end there is nothing, and O_DIRECT would refuse to look.
+                // Past an unaligned end there is nothing, and O_DIRECT would refuse to read.
                 if !(done as u64).is_multiple_of(PAGE) {
                     break;
                 }
@@ -318,7 +331,7 @@ fn read_some(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> io::Resul
     file.read_at(buf, offset)
 }
 
-/// Refuses to open a file that a test says nobody may open: `return(<ends of paths, with commas between>)`.
+/// Refuses to open a file that a test has barred: `return(<ends of paths, separated by commas>)`.
 fn check_barred(path: &Path) -> Result<(), VaultError> {
     #[cfg(feature = "failpoints")]
     if let Some(ends) = fail::eval("file.open", |told| told).flatten()
@@ -330,7 +343,7 @@ fn check_barred(path: &Path) -> Result<(), VaultError> {
     Ok(())
 }
 
-/// The stretch of `path` that a test says cannot be read: `return(<end of the path>@<from>-<to>)`.
+/// The range of `path` that a test has made unreadable: `return(<end of the path>@<from>-<to>)`.
 #[cfg(feature = "failpoints")]
 fn bad_sectors(path: &Path) -> Option<(u64, u64)> {
     let told = || -> Option<String> {

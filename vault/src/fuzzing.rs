@@ -1,4 +1,4 @@
-//! What the fuzz targets run; no part of the crate's interface.
+//! The bodies of the fuzz targets; they are no part of the crate's interface.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal};
+use crate::entry::{Encoding, EntryCrc, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::file_io::DiskReader;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
@@ -69,13 +69,14 @@ fn file_of(bytes: &[u8]) -> (File, String) {
     (file, path)
 }
 
-/// Builds a WAL file as `script` says: entries with a right or a wrong CRC, idle marks, garbage, stale entries. Scans it, and checks that exactly what was
-/// put there whole is found.
+/// Builds a WAL file as `script` says: entries with a right or a wrong CRC, idle marks, garbage, stale entries. Scans
+/// it, and checks that exactly the whole entries are found.
 ///
 /// # Panics
-/// When it is not.
+///
+/// They are not.
 pub fn wal(script: &[u8]) {
-    let seal = WalSeal::new(wal_header(0).uuid);
+    let entry_crc = EntryCrc::new(wal_header(0).uuid);
     let mut bytes = vec![0u8; PAGE as usize];
     let mut put: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut number = 0u32;
@@ -86,12 +87,12 @@ pub fn wal(script: &[u8]) {
             .map(|i| (i as u8).wrapping_mul(b))
             .collect();
         match kind {
-            // A whole entry, maybe with numbers missing before it.
+            // A whole entry, with or without missing numbers before it.
             0..=2 | 7 => {
                 number += 1 + u32::from(c % 3);
                 push(
                     &mut bytes,
-                    &seal,
+                    &entry_crc,
                     number,
                     u32::from(b),
                     EntryState::PLAIN,
@@ -100,12 +101,12 @@ pub fn wal(script: &[u8]) {
                 );
                 put.insert(number, payload);
             }
-            // One with a flipped bit.
+            // An entry with a flipped bit.
             3 => {
                 number += 1;
                 push(
                     &mut bytes,
-                    &seal,
+                    &entry_crc,
                     number,
                     u32::from(b),
                     EntryState::NOT_UTF8,
@@ -115,16 +116,16 @@ pub fn wal(script: &[u8]) {
             }
             // An idle mark names an entry before it.
             4 if number == 0 => {}
-            4 => push(&mut bytes, &seal, number, number, EntryState::IDLE, &[], None),
+            4 => push(&mut bytes, &entry_crc, number, number, EntryState::IDLE, &[], None),
             // Garbage that carries the tag.
             5 => {
                 bytes.extend_from_slice(&[a, b, c, 0]);
-                bytes.extend_from_slice(&seal.tag().to_le_bytes());
+                bytes.extend_from_slice(&entry_crc.tag().to_le_bytes());
             }
             // An entry of another use of the file.
             _ => push(
                 &mut bytes,
-                &WalSeal::new(FileUuid(Uuid::from_u128(9))),
+                &EntryCrc::new(FileUuid(Uuid::from_u128(9))),
                 number + 1,
                 1,
                 EntryState::PLAIN,
@@ -140,7 +141,7 @@ pub fn wal(script: &[u8]) {
     let tail = bytes.len() - page.len();
     bytes[tail..].copy_from_slice(&page);
     check_wal(&bytes, &put);
-    // Whatever it is, as a file of its own.
+    // The script itself is also scanned, as a file of its own.
     let (file, path) = file_of(script);
     if let Ok(mut reader) = DiskReader::over(file, Path::new(&path)) {
         let _ = read_header(&mut reader);
@@ -150,7 +151,7 @@ pub fn wal(script: &[u8]) {
 
 fn push(
     bytes: &mut Vec<u8>,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     number: u32,
     durable: u32,
     state: EntryState,
@@ -162,9 +163,9 @@ fn push(
         at(number),
         Some(at(durable)),
         &meta(state),
-        seal.tag(),
+        entry_crc.tag(),
     );
-    let crc = seal.crc(&raw, std::iter::once(payload));
+    let crc = entry_crc.crc(&raw, std::iter::once(payload));
     raw[..4].copy_from_slice(&crc.to_le_bytes());
     let from = bytes.len();
     bytes.extend_from_slice(&raw);
@@ -260,10 +261,12 @@ fn whole_segment() -> (Vec<u8>, Vec<(Lsn, Vec<u8>)>) {
     (bytes, entries)
 }
 
-/// Reads a whole segment with `input`'s changes done to it, and `input` itself as a segment and as each of its frames.
+/// Reads a whole segment with the changes that `input` describes, and `input` itself as a segment and as each of its
+/// frames.
 ///
 /// # Panics
-/// When an entry comes out that was not put in, or a change is not noticed.
+///
+/// An entry comes out that was not put in, or a change is not noticed.
 pub fn segment(input: &[u8]) {
     let (whole, entries) = whole_segment();
     let mut changed = whole.clone();
@@ -310,7 +313,7 @@ fn read_segment(bytes: &[u8], known: Option<&[(Lsn, Vec<u8>)]>) -> bool {
     report.ok
 }
 
-/// `input` as the body of each frame, with the CRC right, so that what stands behind the CRC is reached too.
+/// Decodes `input` as the body of each frame, with a right CRC, so that the code behind the CRC check is reached too.
 fn frames(input: &[u8]) {
     for kind in [Kind::Header, Kind::Block, Kind::Apart, Kind::Footer] {
         let mut out = Vec::new();

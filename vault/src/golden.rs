@@ -1,15 +1,16 @@
-//! Makes the golden files of `testdata/v1`, which `tests/golden.rs` reads. They are added to, never edited: this stands here to show how they came to be.
+//! Makes the golden files of `testdata/v1`, which `tests/golden.rs` reads. They are added to, never edited; this code
+//! shows how they were made.
 //!
 //!     cargo test -p gophership-vault golden -- --ignored
 //!
-//! It writes only what is not there yet.
+//! It writes only files that do not exist yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::entry::{Encoding, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal};
+use crate::entry::{Encoding, EntryCrc, EntryMeta, EntryState, WAL_ENTRY_HEADER, WalEntryHeader};
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use crate::limits::PAGE;
 use crate::read::quarantine::Quarantined;
@@ -52,7 +53,7 @@ fn header(index: u32) -> WalHeader {
     }
 }
 
-/// What entry `number` is: every state and encoding, three tenants, times that go back and forth.
+/// The content of entry `number`: every state and encoding, three tenants, times that go back and forth.
 fn entry(number: u32) -> (EntryMeta, Vec<u8>) {
     let deferred = EntryState::DEFERRED;
     let (state, encoding) = match number {
@@ -78,7 +79,7 @@ fn entry(number: u32) -> (EntryMeta, Vec<u8>) {
         // node 2, shard 1, reserved, index 4, number 5, epoch 6
         payload.extend_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
     }
-    // Some compress, some do not, one is empty.
+    // Some payloads compress, some do not, one is empty.
     match number {
         4 => {}
         9 => (0..40u32).for_each(|i| payload.extend_from_slice(blake3::hash(&i.to_le_bytes()).as_bytes())),
@@ -106,15 +107,15 @@ fn write(name: &str, bytes: &[u8]) {
     }
 }
 
-/// Entries 1 to 9, then an idle mark. Each carries the one two before it as durable.
+/// Entries 1 to 9, then an idle mark. The durable mark of each is the entry two before it.
 fn wal() -> Vec<u8> {
     let header = header(42);
-    let seal = WalSeal::new(header.uuid);
+    let entry_crc = EntryCrc::new(header.uuid);
     let mut bytes = header.encode();
     let lsn = |n| Lsn::at(header.id.index, EntryNumber::new(n).unwrap());
     let mut put = |n: u32, durable: Option<Lsn>, meta: &EntryMeta, payload: &[u8]| {
-        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn(n), durable, meta, seal.tag());
-        let crc = seal.crc(&raw, std::iter::once(payload));
+        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn(n), durable, meta, entry_crc.tag());
+        let crc = entry_crc.crc(&raw, std::iter::once(payload));
         raw[..4].copy_from_slice(&crc.to_le_bytes());
         let from = bytes.len();
         bytes.extend_from_slice(&raw);

@@ -1,6 +1,8 @@
 //! The numbers of the log, each a type of its own, so that none is taken for another.
 //!
-//! **Invariants.** I1: an [`Lsn`] orders entries of one shard, across segments. I2: no number here is zero where zero would mean "none".
+//! **Invariants**:
+//! - I1: an [`Lsn`] orders entries of one shard, across segments.
+//! - I2: no number here is zero where zero would mean "none".
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -19,7 +21,7 @@ macro_rules! number {
             /// The first number of its kind.
             pub const FIRST: Self = Self(<$inner>::MIN);
 
-            /// From the stored value; `None` for zero.
+            /// The number of a stored value; `None` for zero.
             pub const fn new(value: $raw) -> Option<Self> {
                 match <$inner>::new(value) {
                     Some(v) => Some(Self(v)),
@@ -57,11 +59,11 @@ number!(
     NodeId, NonZeroU32, u32
 );
 number!(
-    /// A segment's place in its shard. Never reused.
+    /// The number of a segment in its shard. Never reused.
     SegmentIndex, NonZeroU32, u32
 );
 number!(
-    /// An entry's place in its segment, from 1.
+    /// The number of an entry in its segment, from 1.
     EntryNumber, NonZeroU32, u32
 );
 number!(
@@ -75,7 +77,7 @@ number!(
 pub struct ShardId(u16);
 
 impl ShardId {
-    /// From the stored value.
+    /// The shard of a stored value.
     pub const fn new(value: u16) -> Self {
         Self(value)
     }
@@ -98,10 +100,10 @@ impl fmt::Display for ShardId {
 pub struct TenantId(u32);
 
 impl TenantId {
-    /// The tenant of everything that names none.
+    /// The tenant of entries that name none.
     pub const DEFAULT: Self = Self(0);
 
-    /// From the stored value.
+    /// The tenant of a stored value.
     pub const fn new(value: u32) -> Self {
         Self(value)
     }
@@ -112,8 +114,8 @@ impl TenantId {
     }
 }
 
-/// An entry's position in its shard: segment index and number, in 64 bits, ordered, never reused. Increasing, with holes where an unsynced
-/// tail was lost.
+/// An entry's position in its shard: segment index and number, in 64 bits, ordered, never reused. Increasing, with
+/// holes where an unsynced tail was lost.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lsn(NonZeroU64);
@@ -127,15 +129,15 @@ impl Lsn {
         }
     }
 
-    /// Past every entry there can be.
+    /// A position past every possible entry.
     pub const LAST: Self = Self(NonZeroU64::MAX);
 
-    /// The last position there can be in a segment.
+    /// The last possible position in a segment.
     pub const fn last_of(index: SegmentIndex) -> Self {
         Self::at(index, EntryNumber(NonZeroU32::MAX))
     }
 
-    /// The last position there can be in the segments before `index`.
+    /// The last possible position in the segments before `index`.
     pub(crate) fn before_segment(index: SegmentIndex) -> Option<Self> {
         SegmentIndex::new(index.get() - 1).map(Self::last_of)
     }
@@ -159,7 +161,7 @@ impl Lsn {
         }
     }
 
-    /// From the stored value; `None` where the index or the number is zero.
+    /// The position of a stored value; `None` where the index or the number is zero.
     pub const fn from_u64(value: u64) -> Option<Self> {
         if value >> 32 == 0 || value as u32 == 0 {
             return None;
@@ -175,12 +177,12 @@ impl Lsn {
         self.0.get()
     }
 
-    /// The segment it lies in.
+    /// The segment that holds the position.
     pub fn index(self) -> SegmentIndex {
         SegmentIndex::new((self.get() >> 32) as u32).expect("an Lsn has a non-zero index")
     }
 
-    /// Its place in the segment.
+    /// The number in the segment.
     pub fn number(self) -> EntryNumber {
         EntryNumber::new(self.get() as u32).expect("an Lsn has a non-zero number")
     }
@@ -188,7 +190,7 @@ impl Lsn {
 
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No entry has the last number: it is the end of its segment.
+        // No entry has the last number: it stands for the end of its segment.
         match self.number().get() {
             u32::MAX => write!(f, "{}:end", self.index()),
             number => write!(f, "{}:{number}", self.index()),
@@ -207,14 +209,14 @@ pub(crate) fn lsn_or_zero(lsn: Option<Lsn>) -> u64 {
     lsn.map_or(0, Lsn::get)
 }
 
-/// A segment, across the cluster.
+/// A segment, unique in the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
 pub struct SegmentId {
-    /// Who ingested it.
+    /// The node that ingested it.
     pub node: NodeId,
-    /// Which of the node's logs.
+    /// The shard of that node.
     pub shard: ShardId,
-    /// Its place there.
+    /// Its number in the shard.
     pub index: SegmentIndex,
 }
 
@@ -228,12 +230,12 @@ impl SegmentId {
     }
 }
 
-/// One ingest worker's log, across the cluster.
+/// One ingest worker's log, unique in the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LogId {
     /// The node that writes it.
     pub node: NodeId,
-    /// Its place among the node's logs.
+    /// Its number among the node's logs.
     pub shard: ShardId,
 }
 

@@ -1,17 +1,20 @@
 //! A local, durable, append-only log: a WAL with group commit, sealed LZ4 segments, recovery and verification.
 //!
-//! It is synchronous, has no network, and can be embedded. Give it a [`DataDir`] and a [`ledger::Ledger`] that remembers which segments there are;
-//! append through a [`ShardWriter`] per shard, acknowledge up to [`Watermark::acked`], read with [`Vault::cursor`].
+//! It is synchronous, has no network, and can be embedded. Give it a [`DataDir`] and a [`ledger::Ledger`] that records
+//! its segments; append through a [`ShardWriter`] per shard, acknowledge up to [`Watermark::acked`], read with
+//! [`Vault::cursor`].
 //!
 //! The rooms, in the order in which an entry passes them:
 //!
-//! - `wal`: what is appended, synced and acknowledged. `segment`: what is cut from it, compressed and checked.
-//! - `keep`: what happens to files over time: sealing, spares, disk tiers, retention, removal.
-//! - `read`: cursors, what the vault holds, quarantine. `recover`: what earlier boots left.
+//! - `wal`: appending, syncing and acknowledging. `segment`: cutting the WAL into segments, compressing and checking
+//!   them.
+//! - `keep`: maintenance of files over time: sealing, spares, disk tiers, retention, removal.
+//! - `read`: cursors, holdings, quarantine. `recover`: files that earlier boots left.
 //! - `copies`: segments that another node writes.
 //!
-//! On top: `vault` puts them together (`open`, `start`, `options`, `seam`) and answers (`status`, `segments`, `readers`); [`ledger`] is what must be on record, [`ids`] the names, [`entry`] one payload
-//! with what is known of it.
+//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`) and answers queries (`status`,
+//! `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`] one payload with its
+//! description.
 //!
 //! Stored formats: `docs/formats.md`.
 
@@ -40,6 +43,9 @@ mod segment;
 mod segments;
 mod start;
 mod status;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod testkit;
 pub mod time;
 mod vault;
 mod wal;

@@ -10,43 +10,44 @@ pub const SEGMENT_SIZE_MAX: u64 = 4 * 1024 * 1024 * 1024 - PAGE;
 pub const BLOCK_BYTES: usize = 256 * 1024;
 /// Entries at which a block is cut, so that its headers stay small beside its payload.
 pub const BLOCK_ENTRIES_MAX: usize = 4096;
-/// Bytes that LZ4 may encode in one block of our frames.
+/// Bytes that LZ4 may encode in one block of this format's frames.
 pub const LZ4_BLOCK_BYTES: usize = 4 * 1024 * 1024;
-/// Tenants named in a file header.
+/// Limit of tenants named in a file header.
 pub const TENANTS_MAX: usize = 40;
-/// How far above the next index on record a file's index may be and still be taken for one of the shard's.
+/// Largest distance above the next index on record at which a file's index still counts as one of the shard's.
 pub const INDEX_GAP_MAX: u32 = 1 << 20;
-/// Bytes of a tenant's name.
+/// Limit of bytes of a tenant's name.
 pub const TENANT_NAME_MAX: usize = 91;
-/// WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
+/// Limit of WAL files that wait for a shard's cutter or sync; a roll past it is refused until one is done.
 pub const ROLLED_FILES_MAX: usize = 64;
 /// Payload bytes appended before the cutter is woken.
 pub const CUTTER_WAKE_BYTES: u64 = 256 * 1024;
 /// Bytes of an entry, its header included, up to which it waits for others to be written with.
 pub const TAIL_ENTRY_MAX: usize = 16 * 1024;
-/// Bytes of entries that wait so.
+/// Limit of bytes of entries that wait so.
 pub const TAIL_BYTES: usize = 128 * 1024;
-/// Parts of a payload that one write takes; more take another.
+/// Number of parts of a payload that one write takes; further parts take another write.
 pub const GATHERED_PARTS: usize = 64;
-/// Bytes of a WAL file's map that were cut and stay in memory, at most.
+/// Limit of bytes of a WAL file's map that were cut and stay in memory.
 pub const FORGET_BYTES: usize = 1024 * 1024;
 /// Bytes of a segment file that wait in the page cache before the kernel is told to write them.
 pub const WRITEBACK_BYTES: u64 = 1024 * 1024;
-/// Bytes of a new WAL file that are written between two syncs, so that those of the log wait for no more.
+/// Bytes of a new WAL file that are written between two syncs, so that syncs of the log wait for no more.
 pub const FILL_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes that a scan reads ahead.
 pub const READ_AHEAD: usize = 1024 * 1024;
-/// The vault's clock may be set forward by starts, all together, by the retention divided by this.
+/// Divisor of the retention that gives the time by which starts, all together, may set the vault's clock forward.
 pub const CLOCK_CREDIT_OF_RETENTION: u64 = 8;
-/// A node earns that back in the time that it runs, divided by this.
+/// Divisor of the time that a node runs that gives the credit it earns back.
 pub const CLOCK_CREDIT_EARNED: u64 = 8;
 /// Bytes that a start needs beside WAL files and segments: for the catalogue and its folders.
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
 /// The share of the disk limit, in percent, that copies of dead letters may take.
 pub const KEPT_ENTRIES_PERCENT: u64 = 5;
-/// The share of the disk limit, in percent, from which what is released goes before its retention is over.
+/// The share of the disk limit, in percent, from which released segments are trimmed before their retention is over.
 pub const DISK_EVICT_PERCENT: u64 = 80;
-/// The share of the disk limit, in percent, above which the oldest go where that was chosen, though something still needs them.
+/// The share of the disk limit, in percent, above which the oldest segments are dropped where that was chosen, though
+/// some reader still needs them.
 pub const DISK_DROP_PERCENT: u64 = 88;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;
@@ -59,5 +60,5 @@ const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
 const _: () = assert!(DISK_REFUSE_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);
-/// Nodes that one set names: the holders of a segment, more of them than any replica set has.
+/// Limit of nodes in one set: the holders of a segment, which may be more than any replica set has.
 pub const SET_NODES_MAX: usize = 7;

@@ -1,4 +1,5 @@
-//! Opening a vault: what is there is announced, each shard gets a fresh WAL file, and the rest is recovered behind ingest.
+//! Opening a vault: the existing files are announced, each shard gets a fresh WAL file, and the rest is recovered
+//! behind ingest.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -34,10 +35,12 @@ impl Vault {
     /// Opens the vault and starts its threads. Returns when every shard can take entries.
     ///
     /// # Errors
+    ///
     /// A setting cannot work, a file cannot be made, or the ledger refuses.
     ///
     /// # Panics
-    /// When there is not one seam per shard.
+    ///
+    /// There is not one seam for each shard.
     pub fn open(
         data: DataDir,
         options: &VaultOptions,
@@ -52,7 +55,7 @@ impl Vault {
         let left = list_left(&parts.data, parts.node, &known)?;
         announce(&parts, &left, &known);
         let left = if available(&parts.data) < start_bytes(options.shards, options.segment_size) {
-            // What earlier boots left gives up its WAL files first.
+            // Files that earlier boots left give up their space first.
             recover_now(&parts, left)
         } else {
             left
@@ -129,7 +132,7 @@ impl Inner {
     }
 }
 
-/// What those who keep the files share, for a vault that is kept so.
+/// The state that the threads of `keep` share, for a vault with these options.
 fn keep_parts(
     data: &DataDir,
     options: &VaultOptions,
@@ -168,7 +171,8 @@ fn keep_parts(
     })
 }
 
-/// Starts the vault's clock. The credit that this takes is spent on record before anything goes by the clock; where that cannot be written, none is taken.
+/// Starts the vault's clock. The credit that this uses is spent on record before anything goes by the clock; where that
+/// cannot be recorded, none is used.
 fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration) -> VaultClock {
     let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal(known), retention);
     let clock = started(now_unix_nano());
@@ -181,7 +185,7 @@ fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration)
     }
 }
 
-/// When the last segment was sealed that is still held.
+/// Time at which the last segment was sealed that is still held.
 fn last_seal(known: &[KnownSegment]) -> Option<u64> {
     let sealed = known.iter().filter_map(|segment| match segment {
         KnownSegment::Sealed(record) => Some(record.sealed_ns),

@@ -1,26 +1,26 @@
-//! How a vault is kept.
+//! The options of a vault.
 
 use std::time::Duration;
 
 use crate::keep::retention::{OnFull, Release};
 
-/// How a vault is kept.
+/// The options of a vault.
 #[derive(Clone, Debug)]
 pub struct VaultOptions {
-    /// Shards that take entries; those of earlier boots are read whatever this is.
+    /// Number of shards that take entries; those of earlier boots are read whatever this is.
     pub shards: u16,
     /// Bytes of a WAL file, and so of a segment before compression.
     pub segment_size: u64,
-    /// A segment with entries is rolled when it is this old.
+    /// Age at which a segment with entries is rolled.
     pub segment_age: Duration,
-    /// WAL files kept ready for each shard.
+    /// Number of WAL files kept ready for each shard.
     pub spares: usize,
-    /// Bytes that the vault may take on disk.
+    /// Limit of the bytes that the vault takes on disk.
     pub disk_limit: u64,
-    /// How long a released segment is kept.
+    /// Time for which a released segment is kept.
     pub retention: Duration,
-    /// What releases a segment.
+    /// The event that releases a segment.
     pub release: Release,
-    /// What happens when the disk is full of what is not released.
+    /// The reaction to a disk that is full of segments which are not released.
     pub on_full: OnFull,
 }

@@ -1,4 +1,4 @@
-//! What those who read a vault ask of it: cursors, how much is owed, and copies of entries that outlive their segment.
+//! Queries of a vault's readers: cursors, debts, and copies of entries that outlive their segment.
 
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ use crate::read::holdings::Slot;
 use crate::time::TimeRange;
 use crate::vault::Vault;
 
-/// What of a shard lies behind a position: a reader's debt.
+/// The part of a shard behind a position: a reader's debt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Debt {
-    /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it holds: no debt means that nothing is owed.
+    /// Number of entries. A segment that is being recovered or cannot be read now counts as one, until its number is
+    /// known: no debt means that nothing is owed.
     pub entries: u64,
-    /// Their payload bytes; those of a segment that is read half are estimated.
+    /// Payload bytes of these entries; for a segment that is half read they are estimated.
     pub bytes: u64,
 }
 
@@ -27,13 +28,13 @@ impl Vault {
         logs.filter(own).map(|log| log.shard).collect()
     }
 
-    /// Reads one of this node's own logs from `from` (its beginning where `None`) up to what was acknowledged when this
-    /// was called, passing over what lies outside `time`.
+    /// Reads one of this node's own logs from `from` (its beginning where `None`) up to the last entry acknowledged at
+    /// the time of the call, without entries outside `time`.
     pub fn cursor(&self, shard: ShardId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
         self.cursor_of(self.own_log(shard), from, time)
     }
 
-    /// Reads what is held here of any node's log, as [`Self::cursor`] does of an own one. A segment of which this node
+    /// Reads the local copies of any node's log, as [`Self::cursor`] does for an own log. A segment of which this node
     /// has no copy is passed over.
     pub fn cursor_of(&self, log: LogId, from: Option<Lsn>, time: TimeRange) -> ShardCursor {
         let inner = &self.inner;
@@ -45,14 +46,16 @@ impl Vault {
         ShardCursor::new(parts, log, from, self.readable_of(log), time)
     }
 
-    /// The same over all times, for a reader that must wait for nothing and miss nothing that it could read later: see [`ShardCursor::waits`].
+    /// Reads a log over all times, for a reader that must wait for nothing and miss nothing that it could read later:
+    /// see [`ShardCursor::waits`].
     pub fn follower(&self, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
         let mut cursor = self.cursor(shard, from, TimeRange::ALL);
         cursor.follow();
         cursor
     }
 
-    /// How far a shard may be read now: up to the last entry that may be acknowledged. One that takes no entries any more is readable to its end.
+    /// The position up to which a shard may be read now: its last entry that may be acknowledged. A shard that takes no
+    /// entries any more is readable to its end.
     pub fn readable(&self, shard: ShardId) -> Option<Lsn> {
         self.readable_of(self.own_log(shard))
     }
@@ -64,18 +67,18 @@ impl Vault {
             .find(|s| s.id == log.shard)
         {
             Some(live) => live.readable(),
-            // No entry lies behind the newest segment's last possible one; what is written later does.
+            // No entry lies behind the newest segment's last possible position; later entries get later ones.
             None => self.inner.parts.holdings.last(log).map(Lsn::last_of),
         }
     }
 
-    /// What of `shard` lies behind `done`, the last entry that its reader has done with.
+    /// The debt in `shard` behind `done`, the last entry that its reader has done with.
     pub fn debt(&self, shard: ShardId, done: Option<Lsn>) -> Debt {
         self.readable(shard)
             .map_or_else(Debt::default, |readable| self.debt_up_to(shard, done, readable))
     }
 
-    /// What of `shard` lies behind `done`, and not behind `until`.
+    /// The debt in `shard` behind `done`, and not behind `until`.
     pub fn debt_up_to(&self, shard: ShardId, done: Option<Lsn>, until: Lsn) -> Debt {
         let from = done.map_or(SegmentIndex::FIRST, Lsn::index);
         let mut debt = Debt::default();
@@ -115,10 +118,12 @@ impl Vault {
         debt
     }
 
-    /// Keeps a copy of an entry that outlives its segment. `false`: there is no room for it, or the disk is full.
+    /// Keeps a copy of an entry that outlives its segment. Returns false where there is no room for it, or the disk is
+    /// full.
     ///
     /// # Errors
-    /// It could not be written.
+    ///
+    /// The copy could not be written.
     pub fn keep_entry(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
         if self.tier() == DiskTier::Normal || self.tier() == DiskTier::Evict {
             self.inner.parts.kept_entries.keep(entry)
@@ -127,10 +132,11 @@ impl Vault {
         }
     }
 
-    /// The copy of an entry that was kept; `None` where there is none.
+    /// The copy of an entry; `None` where there is none.
     ///
     /// # Errors
-    /// It cannot be read.
+    ///
+    /// The copy cannot be read.
     pub fn kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<Option<StoredEntry>, VaultError> {
         self.inner.parts.kept_entries.read((node, shard, lsn))
     }
@@ -138,12 +144,13 @@ impl Vault {
     /// Removes the copy of an entry.
     ///
     /// # Errors
-    /// It could not be removed.
+    ///
+    /// The copy could not be removed.
     pub fn remove_kept_entry(&self, node: NodeId, shard: ShardId, lsn: Lsn) -> Result<(), VaultError> {
         self.inner.parts.kept_entries.remove((node, shard, lsn))
     }
 
-    /// All entries of which there is a copy.
+    /// The ids of all copies.
     pub fn kept_entries(&self) -> Vec<(NodeId, ShardId, Lsn)> {
         self.inner.parts.kept_entries.all()
     }

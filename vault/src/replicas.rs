@@ -1,7 +1,8 @@
-//! Sets of nodes: who holds a segment's copies, and how many of them an acknowledgement needs.
+//! Sets of nodes: the holders of a segment's copies, and the number of copies that an acknowledgement needs.
 //!
-//! **Invariants.** I1: a set is ordered, names no node twice, and is small enough to be copied. I2: the replica set of an
-//! open segment never changes; a different set comes with the next segment.
+//! **Invariants**:
+//! - I1: a set is ordered, names no node twice, and is small enough to be copied.
+//! - I2: the replica set of an open segment never changes; a different set comes with the next segment.
 
 use std::fmt;
 
@@ -35,7 +36,7 @@ impl NodeSet {
         }
         let mut nodes = self.0;
         *nodes.last_mut().filter(|last| last.is_none())? = Some(node);
-        // Places without a node come last.
+        // Empty places come last.
         nodes.sort_unstable_by_key(|node| (node.is_none(), *node));
         Some(Self(nodes))
     }
@@ -50,12 +51,12 @@ impl NodeSet {
         self.iter().count()
     }
 
-    /// Says that no node is in it.
+    /// True where no node is in it.
     pub fn is_empty(&self) -> bool {
         self.0[0].is_none()
     }
 
-    /// Says that `node` is in it.
+    /// True where `node` is in it.
     pub fn contains(&self, node: NodeId) -> bool {
         self.0.contains(&Some(node))
     }

@@ -1,25 +1,25 @@
-//! Where a shard is joined to what is around it: who is told of its progress, who holds copies, and where blocks go.
+//! The seam of a shard: the receiver of its progress, the nodes that hold copies, and the receiver of its blocks.
 
 use crate::ids::SegmentId;
 use crate::replicas::ReplicaSet;
 use crate::segment::cutter::BlockSink;
 use crate::wal::watermark::Notify;
 
-/// Chooses the replica set of a segment that is about to be opened.
+/// A function that chooses the replica set of a segment that is about to be opened.
 pub type Placement = Box<dyn FnMut(SegmentId) -> ReplicaSet + Send>;
 
-/// The joints of one shard.
+/// The seam of one shard.
 pub struct ShardSeam {
     /// Called when the watermark moved or the shard failed.
     pub notify: Notify,
-    /// Chooses who holds copies of each segment.
+    /// Chooses the holders of copies of each segment.
     pub placement: Placement,
-    /// Where blocks go beside the own file.
+    /// The receiver of blocks beside the own file.
     pub sink: Option<Box<dyn BlockSink>>,
 }
 
 impl ShardSeam {
-    /// The joints of a shard of a single node.
+    /// The seam of a shard of a single node.
     pub fn alone(notify: Notify) -> Self {
         Self {
             notify,

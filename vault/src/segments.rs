@@ -1,4 +1,4 @@
-//! What a vault says of its segments, and does with one of them.
+//! Queries and operations on a vault's segments.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::segment::segment_path;
 use crate::segment::verify::{VerifyReport, verify_segment};
 use crate::vault::Vault;
 
-/// A segment, as lists show it.
+/// The state of a segment, as lists show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SegmentState {
     /// It takes entries, or is about to.
@@ -30,20 +30,20 @@ pub enum SegmentState {
     Sealed(SealRecord),
 }
 
-/// A segment file, looked into.
+/// The content of a segment file.
 #[derive(Clone, Debug)]
 pub struct SegmentDetail {
-    /// What is on record.
+    /// The record of the segment.
     pub record: SealRecord,
-    /// What the file says of itself, where that is whole.
+    /// The file's header, where it is whole.
     pub header: Option<SegmentHeader>,
     /// Its blocks.
     pub blocks: Vec<BlockRow>,
-    /// Numbers that are missing.
+    /// Missing numbers.
     pub holes: Vec<Hole>,
-    /// What is damaged outside its blocks.
+    /// Damage outside its blocks.
     pub faults: Vec<SegmentFault>,
-    /// What was found damaged in it at any time.
+    /// Records of damage found in it at any time.
     pub quarantined: Vec<Quarantined>,
 }
 
@@ -60,32 +60,33 @@ impl Vault {
         self.segments().into_iter().filter(|(id, _)| id.node == node).collect()
     }
 
-    /// Says that a segment is held here, in whatever state.
+    /// True where a segment is held here, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
         self.inner.parts.holdings.get(id).is_some()
     }
 
-    /// Says that a segment of this node's own is held here, in whatever state.
+    /// True where a segment of this node's own is held here, in whatever state.
     pub fn holds(&self, shard: ShardId, index: SegmentIndex) -> bool {
         self.has_segment(self.own_log(shard).segment(index))
     }
 
-    /// When a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not.
+    /// Time at which a segment of this node was sealed, by [`Self::clock_ns`]; `None` where it is not sealed.
     pub fn sealed_ns(&self, shard: ShardId, index: SegmentIndex) -> Option<u64> {
         let slot = self.inner.parts.holdings.get(self.own_log(shard).segment(index))?;
         slot.sealed().map(|record| record.sealed_ns)
     }
 
-    /// Whether a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
+    /// True where a segment of a shard is being recovered, so that [`Self::cursor`] would wait for it.
     pub fn is_recovering(&self, shard: ShardId) -> bool {
         self.inner.parts.holdings.is_recovering(self.own_log(shard))
     }
 
-    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more; of one that can be read but for some pages, only
-    /// what is in those. Its files stay.
+    /// Gives up a segment that cannot be read, so that readers pass it and retention waits for it no more. Of a segment
+    /// that can be read but for some pages, only the entries in those pages are given up. Its files stay.
     ///
     /// # Errors
-    /// There is no such segment, it can be read, or the ledger did not take it.
+    ///
+    /// The segment is not held here, it can be read, or the ledger refused the command.
     pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
         match inner.parts.holdings.get(id) {
@@ -103,9 +104,8 @@ impl Vault {
         }
     }
 
-    /// Has what is not sealed yet sealed soon, of one shard or of all: the segments that hold entries of this boot.
-    /// Gives their names; [`Self::sealed_ns`] tells when
-    /// each is.
+    /// Makes segments that hold entries of this boot be sealed soon, of one shard or of all. Returns their ids;
+    /// [`Self::sealed_ns`] shows when each is sealed.
     pub fn seal_open(&self, shard: Option<ShardId>) -> Vec<SegmentId> {
         let mut asked = Vec::new();
         for live in &self.inner.shards {
@@ -121,10 +121,11 @@ impl Vault {
         asked
     }
 
-    /// Looks into a sealed segment's file.
+    /// Reads the structure of a sealed segment's file.
     ///
     /// # Errors
-    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    ///
+    /// The segment is not held here, it is not sealed, or its file cannot be opened.
     pub fn describe(&self, id: SegmentId) -> Result<SegmentDetail, VaultError> {
         let record = self.sealed(id)?;
         let reader = SegmentReader::open(&self.segment_file(id), id, false)?;
@@ -145,11 +146,12 @@ impl Vault {
         })
     }
 
-    /// Reads a sealed segment from the disk and checks all of it. What is damaged goes to quarantine as a copy. From then
-    /// on it is shown as unreadable where its file cannot be opened, and not where it can.
+    /// Reads a sealed segment from the disk and checks all of it. Damaged bytes are copied to quarantine. From then on
+    /// the segment is shown as unreadable where its file cannot be opened, and as readable where it can.
     ///
     /// # Errors
-    /// There is no such segment, it is not sealed, or its file cannot be opened.
+    ///
+    /// The segment is not held here, it is not sealed, or its file cannot be opened.
     pub fn verify(&self, id: SegmentId, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VaultError> {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
@@ -183,7 +185,7 @@ impl Vault {
         }
     }
 
-    /// Where a sealed segment's file is.
+    /// The path of a sealed segment's file.
     pub fn segment_file(&self, id: SegmentId) -> PathBuf {
         segment_path(self.inner.data.path(), id)
     }

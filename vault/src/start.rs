@@ -1,6 +1,8 @@
 //! Starting a vault: the checks before, and the threads of each shard.
 //!
-//! **Invariants.** I1: a start that fails half-way leaves no thread behind. I2: a thread that panics fails the shards that need it.
+//! **Invariants**:
+//! - I1: a start that fails half-way leaves no thread behind.
+//! - I2: a thread that panics fails the shards that need it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(crate) fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
     }
 }
 
-/// Whether these settings can work.
+/// Checks that these settings can work.
 pub(crate) fn check(options: &VaultOptions) -> Result<(), OpenError> {
     let setting = |name, value, why| Err(OpenError::Setting { name, value, why });
     let size = options.segment_size;
@@ -57,7 +59,7 @@ pub(crate) fn check(options: &VaultOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Tells the table that nobody recovers anything any more, however that came.
+/// Notes in the holdings, when it is dropped, that no recovery runs any more, for whatever reason.
 pub(crate) struct RecoveryEnd(pub(crate) Arc<Holdings>);
 
 impl Drop for RecoveryEnd {
@@ -66,7 +68,8 @@ impl Drop for RecoveryEnd {
     }
 }
 
-/// Starts a thread. Should it panic, the shards with these `marks` have failed: without it nothing would ever be acknowledged, or sealed, again.
+/// Starts a thread. If it panics, the shards with these `marks` have failed: without it nothing would ever be
+/// acknowledged, or sealed, again.
 pub(crate) fn spawn(
     name: &str,
     marks: Vec<Arc<Watermark>>,
@@ -101,7 +104,7 @@ impl Drop for FailOnPanic {
     }
 }
 
-/// What starting a shard needs.
+/// The inputs of a shard's start.
 pub(crate) struct Start<'a> {
     pub(crate) parts: &'a KeepParts,
     pub(crate) sealer: &'a Sender<SealRequest>,
@@ -121,7 +124,7 @@ impl Drop for Start<'_> {
 }
 
 impl Start<'_> {
-    /// All is started.
+    /// Returns the shards and their threads, once all are started.
     pub(crate) fn done(mut self) -> (Vec<Arc<ShardShared>>, Vec<JoinHandle<()>>) {
         (std::mem::take(&mut self.shards), std::mem::take(&mut self.threads))
     }
@@ -202,7 +205,7 @@ impl Start<'_> {
         Ok((writer, kept, stats))
     }
 
-    /// An index above every one on record and on disk, also of segment files that are on no record.
+    /// An index above every one on record and on disk, segment files that are on no record included.
     fn first_index(&self, shard: ShardId) -> crate::ids::SegmentIndex {
         let on_record = self.known.iter().map(KnownSegment::id);
         let on_disk = self.left.iter().map(|l| l.id);
@@ -212,7 +215,7 @@ impl Start<'_> {
             node: self.parts.node,
             shard,
         };
-        // A stray file that is named after an index far ahead is none of ours, and will not be reached.
+        // A stray file that is named after an index far ahead is none of the shard's, and will not be reached.
         let reached = next.get().saturating_add(INDEX_GAP_MAX);
         let used = on_record
             .chain(on_disk)

@@ -1,4 +1,4 @@
-//! How a vault stands, for status and metrics.
+//! The status of a vault, for status and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,10 +9,10 @@ use crate::vault::Vault;
 use crate::wal::shard::ShardShared;
 use crate::wal::sync_stats::SyncStats;
 
-/// One shard, as status shows it.
+/// The status of one shard.
 #[derive(Clone, Debug)]
 pub struct ShardStatus {
-    /// Which.
+    /// The shard.
     pub shard: ShardId,
     /// The last entry appended.
     pub written: Option<Lsn>,
@@ -20,18 +20,18 @@ pub struct ShardStatus {
     pub durable: Option<Lsn>,
     /// The last entry that may be acknowledged.
     pub acked: Option<Lsn>,
-    /// How long its syncs take.
+    /// Latencies of its syncs.
     pub syncs: Arc<SyncStats>,
 }
 
-/// The vault, as status shows it.
+/// The status of the vault.
 #[derive(Clone, Debug)]
 pub struct VaultStatus {
     /// The shards that take entries.
     pub shards: Vec<ShardStatus>,
-    /// How full the disk is.
+    /// Use of the disk.
     pub disk: DiskUse,
-    /// What that allows.
+    /// The operations that it allows.
     pub tier: DiskTier,
     /// Segments of this boot that are not sealed yet.
     pub open_segments: u64,
@@ -41,26 +41,27 @@ pub struct VaultStatus {
     pub unreadable_segments: u64,
     /// Sealed segments on disk.
     pub sealed_segments: u64,
-    /// Bytes of their files.
+    /// Bytes of the files of sealed segments.
     pub sealed_bytes: u64,
     /// Segments removed since the start, dropped ones included.
     pub trimmed_since_start: u64,
-    /// Segments that were dropped since the start although they were not released, their entries, and the bytes of their files.
+    /// Segments that were dropped since the start although they were not released, their entries, and the bytes of
+    /// their files.
     pub dropped_since_start: (u64, u64, u64),
     /// Bytes of the ballast.
     pub ballast_bytes: u64,
     /// Segments sealed since the start, recovered ones included.
     pub sealed_since_start: u64,
-    /// WAL files made since the start, and used again since the start.
+    /// Number of WAL files made since the start, and of those used again since the start.
     pub wal_files: (u64, u64),
-    /// Stretches in quarantine.
+    /// Number of damaged ranges in quarantine.
     pub quarantined: u64,
     /// Bytes in quarantine.
     pub quarantined_bytes: u64,
 }
 
 impl Vault {
-    /// What failed, if a sync did: the vault takes nothing any more.
+    /// The error of a failed sync, if there was one: the vault then accepts nothing more.
     pub fn failure(&self) -> Option<String> {
         self.inner
             .shards
@@ -68,7 +69,7 @@ impl Vault {
             .find_map(|s| s.watermark.failure().map(str::to_owned))
     }
 
-    /// How it stands.
+    /// The present status.
     pub fn status(&self) -> VaultStatus {
         let inner = &self.inner;
         let counts = &inner.parts.counts;
@@ -105,7 +106,7 @@ impl Vault {
         }
     }
 
-    /// What the fill of the disk allows.
+    /// The operations that the fill of the disk allows.
     pub fn tier(&self) -> DiskTier {
         DiskTier::from_u8(self.inner.parts.tier.load(Ordering::Relaxed))
     }

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 /// An inclusive range of times, nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TimeRange {
-    /// The earliest.
+    /// The earliest time.
     pub min: u64,
-    /// The latest.
+    /// The latest time.
     pub max: u64,
 }
 
 impl TimeRange {
-    /// Everything.
+    /// All times.
     pub const ALL: Self = Self { min: 0, max: u64::MAX };
 
-    /// Whether the two share an instant.
+    /// True where the two share an instant.
     pub fn overlaps(self, other: Self) -> bool {
         self.min <= other.max && other.min <= self.max
     }
@@ -30,7 +30,7 @@ impl TimeRange {
         }
     }
 
-    /// `union`, where there may be none yet.
+    /// The union of a range, which may not exist yet, and another.
     pub fn extend(range: Option<Self>, by: Self) -> Option<Self> {
         Some(range.map_or(by, |r| r.union(by)))
     }
@@ -46,7 +46,7 @@ pub fn now_unix_nano() -> u64 {
     now
 }
 
-/// Nanoseconds by which a test has set the wall clock off: `return(<nanoseconds>)`.
+/// Nanoseconds by which a test has shifted the wall clock: `return(<nanoseconds>)`.
 #[cfg(feature = "failpoints")]
 fn set_off() -> i64 {
     fail::eval("clock.wall", |told| told.and_then(|ns| ns.parse().ok()))

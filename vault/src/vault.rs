@@ -1,9 +1,12 @@
-//! A node's segments on disk, and the threads that look after them.
+//! A node's segments on disk, and the threads that maintain them.
 //!
-//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per
-//! shard; what earlier boots left is recovered behind it. I2: a boot never appends to a file of an earlier one.
+//! **Owns**: the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery.
 //!
-//! What a vault can be asked stands in `status`, `segments` and `readers`; how it comes to be, in `open`.
+//! **Invariants**:
+//! - I1: ingest waits only for one fresh WAL file per shard; files that earlier boots left are recovered behind it.
+//! - I2: a boot never appends to a file of an earlier one.
+//!
+//! Queries of a vault are in `status`, `segments` and `readers`; its start is in `open`.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,14 +31,14 @@ pub(crate) struct Inner {
     pub(crate) syncs: Vec<Arc<SyncStats>>,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) sealer: Sender<SealRequest>,
-    /// Closed when the housekeeper is to end.
+    /// A channel that is closed when the housekeeper is to end.
     pub(crate) housekeeper: Mutex<Option<Sender<Infallible>>>,
-    /// Syncers and cutters, then the sealer, the housekeeper and the recovery.
+    /// The threads: syncers and cutters, then the sealer, the housekeeper and the recovery.
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Inner {
-    /// Ends the threads. What was appended is synced; what is not sealed is recovered at the next start.
+    /// Ends the threads. All appended entries are synced; segments that are not sealed are recovered at the next start.
     fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         for shard in &self.shards {
@@ -54,7 +57,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Threads that outlived the vault would write where the next one does.
+        // Threads that outlived the vault would write where the next vault does.
         self.stop();
     }
 }
@@ -66,7 +69,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Whose vault this is.
+    /// The identity of the vault's data directory.
     pub fn identity(&self) -> Identity {
         self.inner.data.identity()
     }
@@ -76,19 +79,20 @@ impl Vault {
         self.inner.parts.plan.epoch
     }
 
-    /// The vault's own time, by which segments are sealed, kept and expired; nanoseconds since the Unix epoch. It is never ahead of what the node ran through by
-    /// more than a bounded step, whatever the wall clock says.
+    /// The vault's own time, by which segments are sealed, kept and expired; nanoseconds since the Unix epoch. Whatever
+    /// the wall clock says, it is ahead of the time that the node ran through by a bounded step at most.
     pub fn clock_ns(&self) -> u64 {
         self.inner.parts.clock.now_ns()
     }
 
-    /// How long a released segment is kept.
+    /// Time for which a released segment is kept.
     pub fn retention(&self) -> Duration {
         self.inner.parts.retention
     }
 
-    /// Stops everything: what was appended is synced, the idle marks are written, the threads have ended when this returns. What is not sealed is
-    /// recovered at the next start. The data directory is free when the last clone of this vault is gone.
+    /// Stops everything: when this returns, all appended entries are synced, the idle marks are written, and the
+    /// threads have ended. Segments that are not sealed are recovered at the next start. The data directory is free
+    /// when the last clone of this vault is gone.
     pub fn close(self, writers: Vec<ShardWriter>) {
         self.inner.stopping.store(true, Ordering::Release);
         for writer in writers {
@@ -98,10 +102,10 @@ impl Vault {
     }
 }
 
-/// Waits until all that was appended is synced, and writes that down.
+/// Waits until all appended entries are synced, and writes the idle mark.
 fn close_writer(mut writer: ShardWriter) {
     let watermark = writer.watermark();
-    // A failure is told by the watermark too.
+    // The watermark reports a failure too.
     let _ = writer.must_flush();
     let written = writer.last_written();
     while watermark.durable() < written && !watermark.failed() {

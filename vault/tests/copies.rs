@@ -144,7 +144,7 @@ fn a_copy_is_trimmed_by_no_retention_of_this_node() {
     let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
     let (vault, mut writers) = Vault::open(data, &short, epoch, shared, seams).unwrap();
     let mut n = 0;
-    // Its own go, and those of the other node stay.
+    // The node's own segments are trimmed, and those of the other node stay.
     wait("own segments to be trimmed", || {
         n += 1;
         let lsn = append(&mut writers[0], n, &payload(n, 1000));

@@ -1,4 +1,5 @@
-//! Damaged bytes on disk: each costs at most the entry (WAL) or the block (segment) it is in, is reported and kept, and never stops the rest.
+//! Damaged bytes on disk: each costs at most the entry (WAL) or the block (segment) it is in, is reported and kept, and
+//! never stops the rest.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_vault::entry::EntryState;
-use gophership_vault::ids::SegmentId;
+use gophership_vault::ids::{Lsn, SegmentId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
     BlockRow, BlockSink, DataDir, Hole, HoleReason, ScanFault, SegmentHeader, ShardSeam, StoredEntry, TailFrame, Vault,
@@ -21,7 +22,7 @@ use support::*;
 
 const PAGE: usize = 4096;
 
-/// Takes every block and does nothing: with it the cutter writes blocks at once.
+/// A block sink that discards every block: with it the cutter writes blocks at once.
 struct Nowhere;
 
 impl BlockSink for Nowhere {
@@ -31,7 +32,7 @@ impl BlockSink for Nowhere {
 
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, _: TailFrame<'_>) {}
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 /// A data directory as a crash left it: one WAL file with entries 1 to n and, where asked for, an idle mark.
@@ -70,7 +71,7 @@ impl Crashed {
             writers[0].must_tick();
             writers[0].must_tick();
         }
-        // The cutter takes what there is before it sees the end.
+        // The cutter takes all entries before it sees the end.
         drop(vault);
         drop(writers);
         Self { dir, ledger, payloads }
@@ -80,7 +81,7 @@ impl Crashed {
         self.dir.path().join("wal/0000000001/0000/000000000001.wal")
     }
 
-    /// Where each entry's header begins, and behind them where the idle mark is, or free space.
+    /// Offsets of the entries' headers, followed by that of the idle mark or of free space.
     fn offsets(&self) -> Vec<usize> {
         let mut at = PAGE;
         let mut offsets = vec![at];
@@ -91,7 +92,7 @@ impl Crashed {
         offsets
     }
 
-    /// A copy of it, to be damaged.
+    /// A copy of the directory, which a test may damage.
     fn copy(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_dir(self.dir.path(), dir.path());
@@ -116,7 +117,8 @@ impl Crashed {
         (vault, writers)
     }
 
-    /// Restarts, and checks that exactly the entries `lost` are missing, and that this was said and the bytes are kept.
+    /// Restarts, and checks that exactly the entries `lost` are missing, that this was reported, and that the bytes are
+    /// kept.
     fn check(&self, what: &str, lost: &[u32], quarantined: usize) {
         let (vault, mut writers) = self.restart();
         let (entries, faults) = read(&vault, 0);
@@ -160,7 +162,7 @@ fn numbers(faults: &[ScanFault]) -> Vec<u32> {
         .collect()
 }
 
-/// Every stretch in quarantine stands there with its reason, and with as many bytes as that says.
+/// Checks that each stretch in quarantine is there with its record, and has the length that the record says.
 fn check_quarantine(data: &Path, count: usize) {
     let mut reasons = 0;
     for entry in fs::read_dir(data.join("quarantine")).unwrap() {
@@ -288,7 +290,7 @@ fn a_durable_tail_that_is_gone_is_reported_and_one_that_was_never_synced_is_not(
     crashed
         .damaged(|b| b[offsets[4]..offsets[6]].fill(0))
         .check("the last two, before an idle mark", &[5, 6], 1);
-    // Without the idle mark entry 6 tells of 5 only; with 6 gone too, 4 is all that is known.
+    // Without the idle mark the mark in entry 6 is 5; with 6 gone too, the highest known mark is 4.
     let unmarked = Crashed::new(6, false, false);
     unmarked.damaged(|b| b[offsets[5]..offsets[6]].fill(0)).check_void(
         "the last one, of which no mark speaks",
@@ -298,7 +300,7 @@ fn a_durable_tail_that_is_gone_is_reported_and_one_that_was_never_synced_is_not(
 }
 
 impl Crashed {
-    /// What `check` expects where the last entries are void: they are neither there nor reported.
+    /// Checks a directory whose last entries are void: they are neither there nor reported.
     fn check_void(&self, what: &str, there: &[u32], holes: &[(u32, u32)]) {
         let (vault, writers) = self.restart();
         let (entries, faults) = read(&vault, 0);
@@ -323,7 +325,8 @@ impl Crashed {
     }
 }
 
-/// A WAL whose entries carry no durable mark above `marked`: as if the machine lost power while the others were being synced.
+/// A WAL whose entries carry no durable mark above `marked`: as if the machine lost power while the others were being
+/// synced.
 fn unsynced_after(marked: u64, entries: u64) -> Crashed {
     let dir = tempfile::tempdir().unwrap();
     let ledger: Arc<FaultyLedger> = Arc::default();
@@ -404,7 +407,8 @@ fn what_a_later_boot_synced_says_nothing_of_an_earlier_boots_tail() {
     }
     let index = writers[0].last_written().unwrap().index();
     drop((vault, writers));
-    // As if it had not come to the recovery: the first boot's file and record are back, beside those of the second.
+    // The second boot looks as if it had not come to the recovery: the first boot's file and record are back, beside
+    // those of the second.
     let second = format!("wal/0000000001/0000/{index:012}.wal");
     fs::copy(crashed.dir.path().join(&second), kept.dir.path().join(&second)).unwrap();
     kept.ledger.take_open(&crashed.ledger, index);
@@ -442,7 +446,7 @@ fn files_that_nobody_knows_are_left_where_they_are() {
     for name in strangers {
         fs::write(crashed.dir.path().join(name), b"mine").unwrap();
     }
-    // At the first start, and at those after it, when new indexes are above theirs.
+    // The check runs at the first start, and at those after it, when new indexes are above theirs.
     for start in 1..=3 {
         let (vault, mut writers) = crashed.restart();
         let lsn = append(&mut writers[0], 99, b"next");
@@ -511,7 +515,7 @@ fn a_wal_file_that_is_on_no_record_is_kept() {
     drop((vault, writers));
     let path = dir.path().join(format!("wal/0000000001/0000/{:012}.wal", lsn.index()));
     let bytes = fs::read(&path).unwrap();
-    // As if the catalogue had been put back from a backup.
+    // The catalogue looks as if it had been put back from a backup.
     let (vault, mut writers) = open(dir.path(), &before, &options(1));
     let new = append(&mut writers[0], 2, b"later");
     wait_acked(&writers[0], new);
@@ -555,7 +559,7 @@ fn a_follower_waits_for_what_a_live_file_cannot_give_and_finds_it_in_the_segment
         follower.waits()
     );
     assert_eq!(step(&mut follower), 4, "it stays there");
-    // What the disk gave wrong once it may give right another time.
+    // Bytes that the disk returned wrong once it may return right another time.
     std::os::unix::fs::FileExt::write_all_at(&file, &good, at).unwrap();
     wait("the segment", || {
         put(&mut writers[0]);
@@ -622,8 +626,9 @@ fn sealed_segment(apart_bytes: usize) -> Sealed {
 }
 
 impl Sealed {
-    /// Reads the segment with `bytes` at `offset` of its file, and puts the file back. Whatever is given must be what was appended, and whatever is
-    /// not given must be whole blocks and reported. Returns how many blocks were lost.
+    /// Reads the segment with `bytes` at `offset` of its file, and puts the file back. Every entry that is returned
+    /// must be as it was appended, and the missing entries must be whole blocks and reported. Returns the number of
+    /// lost blocks.
     fn check(&self, what: &str, offset: u64, bytes: &[u8]) -> usize {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
         let mut before = vec![0; bytes.len()];
@@ -704,7 +709,7 @@ fn with_its_footer_gone_a_segment_is_read_by_its_frames() {
     let footer = last.offset + last.stored_bytes;
     assert_eq!(segment.check("footer", footer, &vec![0xFF; (len - footer) as usize]), 0);
     for (i, block) in segment.blocks.iter().enumerate() {
-        // Its block frame, and everything behind the last block.
+        // The block's own frame, and everything behind the last block.
         let file = OpenOptions::new().read(true).write(true).open(&segment.path).unwrap();
         let mut frame = vec![0; 64];
         file.read_exact_at(&mut frame, block.offset).unwrap();

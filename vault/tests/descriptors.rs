@@ -1,4 +1,4 @@
-//! A process that is short of descriptors. Alone in its binary: the limit is the process's.
+//! A process that is short of descriptors. This test has a binary of its own, since the limit belongs to the process.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;

@@ -1,4 +1,4 @@
-//! Operations that fail at a chosen place: what the vault does then. Needs the feature `failpoints`.
+//! Operations that fail at a chosen place, and the vault's reaction. Needs the feature `failpoints`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 #![cfg(feature = "failpoints")]
 
@@ -19,7 +19,7 @@ use support::*;
 
 const SHARD: ShardId = ShardId::new(0);
 
-/// Failpoints are the process's: one test at a time, and none is left behind.
+/// Makes this the only test with failpoints, which belong to the process, and removes them at its end.
 fn alone() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
@@ -36,7 +36,7 @@ fn a_failed_sync_is_never_tried_again_and_nothing_more_is_acknowledged() {
     append(&mut writers[0], 2, b"in doubt");
     let mark = writers[0].watermark();
     wait("the failure", || mark.failed());
-    // The next sync would succeed, and would lie.
+    // The next sync would succeed, and its success would be false.
     assert_eq!(
         writers[0].must_append(&meta(3), 1, std::iter::once(&b"x"[..])),
         Err(AppendError::Failed)
@@ -55,7 +55,7 @@ fn a_failed_sync_is_never_tried_again_and_nothing_more_is_acknowledged() {
     vault.close(writers);
 }
 
-/// Keeps every block that it was given, in order.
+/// A block sink that keeps every block, in order.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Sent>>>);
 
@@ -71,7 +71,7 @@ impl BlockSink for Kept {
     fn frame(&mut self, b: TailFrame<'_>) {
         self.0.lock().unwrap().push((b.id, b.frame_no, b.bytes.to_vec()));
     }
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_block_that_is_sent_again_after_a_failed_write_is_the_same() {
     let sent = || sink.0.lock().unwrap().len();
     let mut n = 0;
     for round in 0..4 {
-        // Blocks of one entry and of several, then a write that fails and makes the cutter begin again.
+        // Blocks of one entry and of several are written, then a write fails and makes the cutter begin again.
         for group in [1, 4, 2] {
             let before = sent();
             for _ in 0..group {
@@ -162,7 +162,7 @@ fn a_bad_sector_in_an_old_wal_file_costs_what_is_in_it() {
         .map(|f| f.numbers.map(|(a, b)| (a.get(), b.get())))
         .collect();
     assert_eq!(reported, [Some((5, 8))]);
-    // The bytes, and the file whole: the disk may give more of it another time.
+    // Both the bytes and the whole file are kept: the disk may be able to read more of it at another time.
     let kept: Vec<_> = vault.quarantined().iter().map(|q| (q.offset, q.length)).collect();
     assert_eq!(kept, [(0, 64 * 1024), (8192, 4096)]);
     let file = dir.path().join("quarantine/file-1-0-1.bin");
@@ -185,7 +185,7 @@ fn a_bad_sector_where_an_old_wal_file_ends_is_a_loss_and_not_an_end() {
             wait_acked(&writers[0], lsn);
         }
         drop((vault, writers));
-        // No copy of them either, if the cutter made one.
+        // A copy of them, if the cutter made one, is removed too.
         let _ = std::fs::remove_dir_all(dir.path().join("segments/0000000001"));
         fail::cfg(
             "file.read",
@@ -271,7 +271,7 @@ fn a_bad_sector_in_a_segment_costs_its_block() {
         "{:?}",
         report.faults
     );
-    // What could be read of the block is kept.
+    // The readable part of the block is kept.
     let kept = std::fs::read_dir(dir.path().join("quarantine"))
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -280,7 +280,7 @@ fn a_bad_sector_in_a_segment_costs_its_block() {
     vault.close(writers);
 }
 
-/// Everything that a follower gives now.
+/// Everything that a follower returns now.
 fn drain(vault: &Vault, follower: &mut ShardCursor) -> Vec<Lsn> {
     follower.extend(vault.readable(SHARD));
     follower.map_while(Result::ok).map(|entry| entry.lsn).collect()
@@ -396,7 +396,7 @@ fn a_follower_that_is_done_with_a_segment_does_not_wait_for_its_bad_sectors() {
     vault.close(writers);
 }
 
-/// A bit of `payload` in a file flips.
+/// Flips a bit of `payload` in a file.
 fn flip_in(path: &std::path::Path, payload: &[u8]) {
     let mut bytes = std::fs::read(path).unwrap();
     let at = bytes.windows(payload.len()).position(|w| w == payload).unwrap();
@@ -444,7 +444,7 @@ fn a_wal_file_that_was_about_to_be_used_again_hides_no_sealed_segment_while_an_o
     append(&mut writers[0], 1, b"to be recovered");
     vault.close(writers);
     let of_another = std::fs::read(wal(1)).unwrap();
-    // The second boot cannot recover it, and seals one of its own.
+    // The second boot cannot recover it, and seals a segment of its own.
     fail::cfg("file.open", "return(000000000001.wal)").unwrap();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     for n in 2..=101u64 {
@@ -455,7 +455,7 @@ fn a_wal_file_that_was_about_to_be_used_again_hides_no_sealed_segment_while_an_o
     let index = sealed(&vault)[0].id.index.get();
     vault.close(writers);
     fail::remove("file.open");
-    // A crash between the new header and the rename.
+    // The state after a crash between the new header and the rename.
     std::fs::write(wal(index), of_another).unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait_recovered(&vault);
@@ -573,7 +573,7 @@ fn a_reader_that_nobody_waits_for_any_more_waits_for_no_recovery() {
     let _scenario = alone();
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = crashed(dir.path());
-    // The recovery stands still there.
+    // The recovery stops here.
     fail::cfg("segment.write", "pause").unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     assert!(vault.is_recovering(SHARD));
@@ -602,7 +602,7 @@ fn closing_does_not_wait_for_a_recovery_that_cannot_go_on_nor_do_its_readers() {
         ledger.be(mood);
         (vault, writers)
     };
-    // Held up until the ledger has stopped answering.
+    // The cutter is held up until the ledger has stopped answering.
     fail::cfg("segment.write", "sleep(300)").unwrap();
     let (vault, writers) = recover_with(Mood::Refusing);
     fail::remove("segment.write");
@@ -638,7 +638,7 @@ fn a_copy_whose_sync_failed_answers_nothing_until_it_is_opened_again() {
         fn frame(&mut self, b: TailFrame<'_>) {
             self.1.frame(b);
         }
-        fn complete(&mut self, _: SegmentId) {}
+        fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
     }
     let sink = First::default();
     let seam = ShardSeam {
@@ -739,7 +739,7 @@ fn a_file_that_reads_otherwise_the_second_time_is_read_again() {
     let (ledger, all) = crashed(dir.path());
     std::fs::remove_dir_all(dir.path().join("segments/0000000001")).unwrap();
     fail::cfg("file.read", "return(000000000001.wal@8192-12288)").unwrap();
-    // The disk gives the page again between the scan and the cut.
+    // The disk can read the page again between the scan and the cut.
     fail::cfg_callback("recovery.reported", || fail::remove("file.read")).unwrap();
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("its seal", || !sealed(&vault).is_empty());
@@ -776,7 +776,7 @@ fn an_earlier_cut_that_reads_otherwise_the_second_time_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, all) = crashed(dir.path());
     damage_wal(dir.path());
-    // The disk gives the cut when it is reported, and at the first try not when its entries are read.
+    // The disk can read the cut when it is reported, but not at the first attempt to read its entries.
     let tries = AtomicUsize::new(0);
     fail::cfg_callback("recovery.reported", || fail::remove("file.read")).unwrap();
     fail::cfg_callback("recovery.decided", move || {
@@ -833,7 +833,7 @@ fn a_recovery_that_is_tried_again_still_has_what_an_earlier_cut_gave() {
         let mut bytes = std::fs::read(&wal).unwrap();
         bytes[8192..16384].fill(0x55);
         std::fs::write(&wal, bytes).unwrap();
-        // One page of the cut cannot be read: it has some of the lost entries, and of others it has not.
+        // One page of the cut cannot be read: the cut has some of the lost entries, and lacks others.
         fail::cfg("file.read", "return(000000000001.open@4096-8192)").unwrap();
         fail::cfg("segment.write", write).unwrap();
         let (vault, writers) = open(dir.path(), &ledger, &options(1));

@@ -1,4 +1,4 @@
-//! A reader that follows a shard while it is written, and what its position releases.
+//! A reader that follows a shard while it is written, and the segments that its position releases.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -25,7 +25,7 @@ fn a_follower_gets_every_entry_once_and_in_order_whatever_happens_to_the_files_u
     let mut got = Vec::new();
     for n in 0..600u64 {
         let lsn = append(&mut writers[0], n, &payload(n, 100 + (n as usize * 53) % 2500));
-        // Now behind, now level, now in the middle of a file that is sealed meanwhile.
+        // The reader is behind, level, or in the middle of a file that is sealed meanwhile.
         if n % 7 == 0 {
             wait_acked(&writers[0], lsn);
             follower.extend(vault.readable(SHARD));
@@ -110,7 +110,7 @@ fn what_is_being_recovered_is_owed() {
     vault.close(writers);
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("recovery", || {
-        // Read before: once nothing is being recovered, all of it is known.
+        // The number of recovering segments is read first: once it is 0, all of the shard is known.
         let recovering = vault.status().recovering_segments;
         let owed = vault.debt(SHARD, lsns.first().copied()).entries;
         assert!(owed > 0, "{recovering} segments are being recovered");
@@ -215,7 +215,7 @@ fn a_ledger_that_takes_nothing_any_more_ends_the_vault() {
     }
     writers[0].must_flush().unwrap();
     for n in 0..80 {
-        // Until the files run out.
+        // Appends until the files run out.
         let bytes = payload(n, 1000);
         let _ = writers[0].must_append(&meta(n), bytes.len(), std::iter::once(&bytes[..]));
     }
@@ -247,7 +247,7 @@ fn what_its_reader_has_not_passed_is_kept_however_old_it_is() {
         append(&mut writers[0], n, &payload(n, 1000));
     }
     wait("some seals", || sealed(&vault).len() >= 4);
-    // Two turns of the housekeeping.
+    // Two turns of the housekeeper.
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(vault.status().trimmed_since_start, 0);
     released.store(2, Ordering::Relaxed);
@@ -284,7 +284,7 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
         first = sealed(&vault).first().map(|record| record.id);
         first.is_some()
     });
-    // One that cannot go does not stand for the others.
+    // A segment that cannot be removed does not hold up the others.
     let first = first.unwrap();
     ledger.hold(first);
     released.store(first.index.get().into(), Ordering::Relaxed);
@@ -303,7 +303,7 @@ fn a_full_disk_drops_the_oldest_where_that_was_chosen_and_says_how_much() {
     vault.close(writers);
 }
 
-/// A reader that has read everything, and puts that on record only when it is asked to.
+/// A reader that has read everything, and commits its position only on request.
 #[derive(Default)]
 struct LateReader {
     is_kept: AtomicBool,
@@ -367,7 +367,7 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
         append(&mut writers[0], n, &payload(n, 1000));
     };
     let used = || vault.status().disk.own * 100 / options.disk_limit;
-    // One segment after the other, so that what is used is known.
+    // One segment is filled after the other, so that the use of the disk is known.
     while used() < 80 {
         let before = sealed(&vault).len();
         wait("a seal", || {
@@ -375,7 +375,7 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
             sealed(&vault).len() > before
         });
     }
-    // What is no file cannot be unlinked.
+    // A folder in the place of the file cannot be unlinked.
     let segments = sealed(&vault);
     for segment in &segments {
         let path = vault.segment_file(segment.id);
@@ -384,12 +384,12 @@ fn a_file_that_cannot_be_removed_costs_no_other_segment() {
     }
     assert_eq!(vault.status().dropped_since_start.0, 0, "it was full too early to tell");
     let dropped = || vault.status().dropped_since_start.0;
-    // Slowly, so that there is never much more than there may be.
+    // Appends slowly, so that use never exceeds the limit by much.
     while dropped() == 0 {
         put();
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Two turns of the housekeeping.
+    // Two turns of the housekeeper.
     std::thread::sleep(Duration::from_millis(2500));
     let dropped = dropped() as usize;
     assert!(

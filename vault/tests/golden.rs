@@ -1,4 +1,5 @@
-//! Format version 1 as it stands in `testdata/v1`, read twice: by the vault, and here by hand from the tables in `docs/formats.md`.
+//! Format version 1 as it stands in `testdata/v1`, read twice: by the vault, and here by hand from the tables in
+//! `docs/formats.md`.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -40,7 +41,7 @@ fn id(index: u32) -> SegmentId {
     }
 }
 
-/// What the golden entries are, in words of this test's own.
+/// The content of the golden entries, stated independently of the code.
 fn entry(number: u32) -> (EntryMeta, Vec<u8>) {
     let received_ns = 1_795_500_001_000_000_000 + u64::from(number) * 1000;
     let tenant = TenantId::new(match number % 3 {

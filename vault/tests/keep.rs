@@ -1,4 +1,5 @@
-//! What goes on while the ledger does not answer: the disk tiers, the ballast, and the removal of what is on record as trimmed.
+//! Work that goes on while the ledger does not answer: the disk tiers, the ballast, and the removal of segments that
+//! are on record as trimmed.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -10,7 +11,7 @@ use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, Ope
 use gophership_vault::{DataDir, DiskTier, ShardSeam, Vault, VaultOptions, start_bytes};
 use support::{FaultyLedger, append, open, options, payload, sealed, wait, wait_acked};
 
-/// A ledger that answers nothing while its gate is closed, as a cluster's does without a majority.
+/// A ledger that does not answer while its gate is closed, as a cluster's ledger without a majority.
 struct Silent {
     inner: Arc<FaultyLedger>,
     closed: Mutex<bool>,
@@ -109,7 +110,7 @@ fn a_ledger_that_does_not_answer_stops_no_housekeeping() {
     let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let (vault, writers) = Vault::open(data, &options, epoch, shared, seams).unwrap();
-    // Where this fails, the threads that wait for the ledger must end all the same.
+    // Where this test fails, the threads that wait for the ledger must nevertheless end.
     let _answers = AnswersAtLast(Arc::clone(&ledger));
     ledger.close(true);
     wait("the file of the trimmed segment to go", || !file.exists());

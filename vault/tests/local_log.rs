@@ -54,7 +54,7 @@ fn an_unclean_end_loses_nothing_that_was_acknowledged() {
             wait_acked(&writers[0], lsn);
             expected.push(payload);
         }
-        // No idle mark, no clean end: the threads go on until they see that nobody is there.
+        // There is no idle mark and no clean end: the threads go on until they see that the vault is gone.
         vault.close(Vec::new());
         drop(writers);
     }

@@ -1,4 +1,5 @@
-//! A sealed segment is a valid `.lz4` file: the real `lz4` program prints the plain payloads, and they are one protobuf message with every record.
+//! A sealed segment is a valid `.lz4` file: the real `lz4` program prints the plain payloads, and they are one protobuf
+//! message with every record.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -17,7 +18,8 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, LogsData, ResourceLogs, Sc
 use prost::Message;
 use support::*;
 
-/// Whether the program is there; says so where it is not, past the capture of test output. With `NO_SKIP` that is a failure.
+/// True where the program exists. Otherwise this prints that, past the capture of test output. With `NO_SKIP` a missing
+/// program is a failure.
 #[allow(clippy::explicit_write)]
 fn have_lz4() -> bool {
     let found = Command::new("lz4")
@@ -34,7 +36,7 @@ fn have_lz4() -> bool {
     found
 }
 
-/// What `lz4` with `flag` says of a file: its output, once it has ended well.
+/// The output of `lz4` with `flag` for a file, once it has ended well.
 fn lz4(flag: &str, path: &Path) -> Vec<u8> {
     let out = Command::new("lz4")
         .arg(flag)
@@ -50,7 +52,7 @@ fn lz4(flag: &str, path: &Path) -> Vec<u8> {
     out.stdout
 }
 
-/// A request of `records` records whose bodies say which they are.
+/// A request of `records` records whose bodies can be told apart.
 fn request(n: u64, records: u64) -> Vec<u8> {
     let record = |r| LogRecord {
         time_unix_nano: n * 1000 + r,
@@ -72,7 +74,7 @@ fn request(n: u64, records: u64) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// The same with a body that is not UTF-8, as some SDKs send them.
+/// A request with a body that is not UTF-8, as some SDKs send them.
 fn not_utf8(n: u64) -> Vec<u8> {
     let mut bytes = request(n, 1);
     let at = bytes.windows(7).position(|w| w == b"request").unwrap();
@@ -88,7 +90,7 @@ fn state_of(state: EntryState) -> EntryMeta {
     EntryMeta { state, ..meta(1) }
 }
 
-/// Appends these, seals, and checks what the program prints: the payloads of the plain ones, whole.
+/// Appends these entries, seals the segment, and checks the program's output: the payloads of the plain entries, whole.
 fn check(entries: &[(EntryMeta, Vec<u8>)], records: &[(u64, u64)]) {
     let dir = tempfile::tempdir().unwrap();
     let ledger: Arc<FaultyLedger> = Arc::default();

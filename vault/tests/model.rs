@@ -1,5 +1,6 @@
-//! The vault against a model: whatever is appended, closed, crashed and reopened, with a file operation failing at any place (feature `failpoints`) or
-//! the catalogue refusing, everything that was acknowledged is there, in order and bit-identical, and nothing else than what was appended.
+//! The vault against a model: after any sequence of appends, closes, crashes and reopenings, with a file operation
+//! failing at any place (feature `failpoints`) or the catalogue refusing, everything that was acknowledged is there, in
+//! order and bit-identical, and nothing but what was appended.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -38,14 +39,15 @@ enum Op {
     WaitAcked,
     Tick,
     Arm(Fault),
-    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is given.
+    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is
+    /// given.
     Reopen {
         clean: bool,
         fault: Option<Fault>,
     },
 }
 
-/// Failpoints are the process's, so one case runs at a time.
+/// Serialises the cases, since failpoints belong to the process.
 static ONE: Mutex<()> = Mutex::new(());
 
 #[cfg(feature = "failpoints")]
@@ -86,9 +88,9 @@ struct Run {
     dir: tempfile::TempDir,
     ledger: Arc<FaultyLedger>,
     vault: Option<(Vault, ShardWriter)>,
-    /// Everything that was ever appended and may be there.
+    /// Entries that were appended and may be there.
     appended: BTreeMap<Lsn, Vec<u8>>,
-    /// What must be there.
+    /// Entries that must be there.
     kept: BTreeMap<Lsn, Vec<u8>>,
     made: u64,
 }
@@ -227,7 +229,7 @@ impl Run {
         );
     }
 
-    /// With nothing failing any more.
+    /// Checks the vault, with nothing failing any more.
     fn check(&mut self) {
         let (vault, _) = self.vault.as_ref().expect("without a fault it opens");
         wait_recovered(vault);
@@ -248,13 +250,13 @@ impl Run {
         for (lsn, payload) in &there {
             assert!(self.appended.get(lsn) == Some(payload), "{lsn} was never appended so");
         }
-        // What is there now is sealed, and stays. What is not there is void, and must not come back.
+        // An entry that is there now is sealed, and stays. One that is not there is void, and must not come back.
         self.appended = there.clone();
         self.kept = there;
     }
 }
 
-/// Some ten seconds' worth, unless PROPTEST_CASES says otherwise.
+/// Number of cases: some ten seconds' worth, unless PROPTEST_CASES says otherwise.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES")
         .ok()

@@ -1,5 +1,5 @@
-//! The reflex path allocates nothing: from payload bytes to the ack watermark, counted over the thread that appends and the one that syncs and notifies.
-//! The cutter and those who keep the files are behind the ack, and allocate.
+//! The reflex path allocates nothing: from payload bytes to the ack watermark, counted over the thread that appends and
+//! the one that syncs and notifies. The cutter and the threads of `keep` are behind the ack, and allocate.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 #![allow(unsafe_code)] // the counting allocator
 
@@ -21,7 +21,7 @@ const WRITER: usize = 1;
 const SYNCER: usize = 2;
 
 thread_local! {
-    /// What this thread is. Needs neither memory nor a destructor.
+    /// The role of this thread. It needs neither memory nor a destructor.
     static ROLE: Cell<usize> = const { Cell::new(OTHER) };
 }
 
@@ -63,10 +63,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The counters are the process's: one measurement at a time.
+/// Serialises the measurements, since the counters belong to the process.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// 512 records of some 300 bytes, as an SDK's batch is.
+/// Number of parts of a payload of 512 records of some 300 bytes, as an SDK's batch is.
 const PARTS: usize = 10;
 const PART: usize = 512 * 300 / PARTS;
 
@@ -88,7 +88,8 @@ fn append_one(writer: &mut ShardWriter, n: u64, part: &[u8], allocate: bool) -> 
     }
 }
 
-/// Appends `entries` after a warm-up of some files, and waits for the last ack. Returns the allocations of the writer and of the syncer.
+/// Appends `entries` after a warm-up of some files, and waits for the last ack. Returns the allocations of the writer
+/// and of the syncer.
 fn measure(entries: u64, allocate_in_writer: bool, allocate_in_notify: bool) -> (u64, u64) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Sequences of restarts: what an older catalogue, a broken-off recovery, or a file that cannot be read for a while must not cost.
+//! Sequences of restarts in which nothing may be lost to an older catalogue, an interrupted recovery, or a file that
+//! cannot be read for a while.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -13,7 +14,8 @@ use support::{FaultyLedger, append, open, options, payload, payloads, read, seal
 
 const SHARD: ShardId = ShardId::new(0);
 
-/// Fills segments until `count` more are sealed; returns how many entries there are then, the first being number `from`.
+/// Fills segments until `count` more are sealed; returns the number of entries then, the first of which is number
+/// `from`.
 fn fill(vault: &Vault, writer: &mut ShardWriter, from: u64, count: usize) -> u64 {
     let before = sealed(vault).len();
     let mut n = from;
@@ -40,7 +42,7 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Takes all that a follower has; panics at a fault.
+/// Takes all entries that a follower has; panics at a fault.
 fn drain(vault: &Vault, follower: &mut ShardCursor, got: &mut Vec<Lsn>) {
     follower.extend(vault.readable(SHARD));
     got.extend(
@@ -57,7 +59,7 @@ fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     let n = fill(&vault, &mut writers[0], 0, 1);
     let older = ledger.copy();
-    // More than there were spares on record.
+    // More segments than there were spares on record.
     fill(&vault, &mut writers[0], n, 6);
     let newest = ledger.copy();
     let all = payloads(&vault, 0);
@@ -76,7 +78,7 @@ fn an_older_copy_of_the_catalogue_costs_no_file_at_any_start() {
         let now = files(&dir.path().join("segments"), "seg");
         assert!(segments.iter().all(|s| now.contains(s)), "after start {start}: {now:?}");
     }
-    // With its own catalogue back, all that it knew is read again.
+    // With its own catalogue back, all segments that it knew are read again.
     let (vault, writers) = open(dir.path(), &newest, &options(1));
     wait_recovered(&vault);
     let (entries, _) = read(&vault, 0);
@@ -145,7 +147,7 @@ fn a_recovery_that_is_broken_off_anywhere_loses_no_judgement() {
         let ledger = ledger.copy();
         drop((vault, writers));
         let last = last_of_first.unwrap().number().get();
-        // Without an earlier cut of it that still has them.
+        // The cuts that still have them are removed.
         let cuts = crashed.path().join("segments/0000000001");
         if cuts.exists() {
             fs::remove_dir_all(cuts).unwrap();
@@ -197,7 +199,7 @@ fn a_follower_waits_for_a_segment_file_that_cannot_be_opened_and_reads_it_once_i
         "{:?}",
         follower.waits()
     );
-    // Another reader reports it, and goes on.
+    // Another kind of reader reports it, and goes on.
     let (entries, faults) = read(&vault, 0);
     assert!(!entries.is_empty() && faults.len() == 1, "{faults:?}");
     fs::rename(&away, &segment).unwrap();
@@ -219,7 +221,7 @@ fn a_wal_file_that_cannot_be_opened_is_recovered_once_it_can() {
     let wal = files(&dir.path().join("wal"), "wal").remove(0);
     let away = dir.path().join("away");
     fs::rename(&wal, &away).unwrap();
-    // What cannot be opened, even by root.
+    // A link to itself cannot be opened, even by root.
     std::os::unix::fs::symlink(&wal, &wal).unwrap();
     let (vault, mut writers) = open(dir.path(), &ledger, &options(1));
     wait("the file to be shown", || vault.status().unreadable_segments == 1);
@@ -238,7 +240,8 @@ fn a_wal_file_that_cannot_be_opened_is_recovered_once_it_can() {
     vault.close(writers);
 }
 
-/// A vault as a crash left it, with the WAL files of segments 1 and 2; no segment file has what is in them. Its payloads are all acknowledged.
+/// A vault as a crash left it, with the WAL files of segments 1 and 2, whose entries no segment file has. All of its
+/// payloads are acknowledged.
 fn two_wal_files(dir: &Path) -> (Arc<FaultyLedger>, Vec<PathBuf>, Vec<Vec<u8>>) {
     let ledger: Arc<FaultyLedger> = Arc::default();
     let (vault, mut writers) = open(dir, &ledger, &options(1));
@@ -260,7 +263,7 @@ fn two_wal_files(dir: &Path) -> (Arc<FaultyLedger>, Vec<PathBuf>, Vec<Vec<u8>>) 
     (ledger, files(&dir.join("wal"), "wal"), all)
 }
 
-/// Puts something in the place of a file that nobody can open, root neither. Gives where the file is now.
+/// Replaces a file by something that no user can open, not even root. Returns the file's new path.
 fn bar(path: &Path) -> PathBuf {
     let away = path.with_extension("away");
     fs::rename(path, &away).unwrap();
@@ -278,7 +281,7 @@ fn a_wal_file_that_is_given_up_stays_given_up_and_holds_no_older_one() {
     let second = vault.segments()[1].0;
     vault.give_up(second).unwrap();
     wait("the older one's seal", || !sealed(&vault).is_empty());
-    // The next round of the recovery.
+    // This is read in the next round of the recovery.
     fs::remove_file(&wals[1]).unwrap();
     fs::rename(&away, &wals[1]).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(6));
@@ -300,7 +303,7 @@ fn a_wal_file_that_is_only_kept_for_its_marks_hides_no_segment() {
     let (vault, writers) = open(dir.path(), &ledger, &options(1));
     wait("the newer one's seal", || !sealed(&vault).is_empty());
     vault.close(writers);
-    // As a crash in the middle of using the file again leaves it.
+    // The state after a crash in the middle of recycling the file.
     let mut bytes = fs::read(&wals[1]).unwrap();
     let len = bytes.len();
     bytes[..4096].fill(0);

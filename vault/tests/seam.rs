@@ -1,4 +1,5 @@
-//! The seam that replication will use, without a network: blocks go from one vault's cutter to copies in other folders, and their answers move the watermark.
+//! The seam for replication, without a network: blocks go from one vault's cutter to copies in other folders, and their
+//! answers move the watermark.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -67,7 +68,7 @@ impl Message {
     }
 }
 
-/// What the owner has sent, for those that come later, and who is there.
+/// The messages that the owner has sent, kept for peers that come later, and the present peers.
 #[derive(Default)]
 struct Link {
     log: Vec<Message>,
@@ -80,12 +81,12 @@ struct Tap(Arc<Mutex<Link>>);
 impl Tap {
     fn send(&self, message: Message) {
         let mut link = self.0.lock().unwrap();
-        // A peer that is gone hears nothing.
+        // A peer that is gone receives nothing.
         link.peers.retain(|peer| peer.send(message.clone()).is_ok());
         link.log.push(message);
     }
 
-    /// A stream of everything sent so far and from now on.
+    /// A stream of all messages so far and from now on.
     fn join(&self) -> Receiver<Message> {
         let (sender, receiver) = channel();
         let mut link = self.0.lock().unwrap();
@@ -139,12 +140,12 @@ impl BlockSink for Tap {
         }));
     }
 
-    fn complete(&mut self, id: SegmentId) {
+    fn complete(&mut self, id: SegmentId, _: Option<Lsn>, _: [u8; 32]) {
         self.send(Message::Complete(id));
     }
 }
 
-/// Where a peer lives, over its restarts.
+/// The folder of a peer, which outlives its restarts.
 struct PeerHome {
     node: NodeId,
     dir: tempfile::TempDir,
@@ -165,7 +166,7 @@ impl PeerHome {
         self.dir.path()
     }
 
-    /// Opens its vault, for a test that takes frames by itself.
+    /// Opens the peer's vault, for a test that takes frames by itself.
     fn open(&self) -> (Vault, Vec<ShardWriter>) {
         open_node(self.node.get(), self.path(), &self.ledger)
     }
@@ -180,7 +181,8 @@ fn answer(node: NodeId, copy: &mut ReplicaSegment, mark: &Watermark, answers: &M
     }
 }
 
-/// A peer: takes frames into its folder and answers, until the stream ends. Gives back the digest of each segment it completed.
+/// A peer: it takes frames into its folder and answers, until the stream ends. It returns the digest of each segment
+/// that it completed.
 struct Peer {
     stop: Arc<OnceLock<()>>,
     /// The last entry that it answered for.
@@ -193,7 +195,7 @@ impl Peer {
         Self::start_with(home, owner, |_| true)
     }
 
-    /// One that only gets the segments that `takes` says.
+    /// A peer that gets only the segments for which `takes` returns true.
     fn start_with(home: &PeerHome, owner: &Owner, takes: fn(SegmentId) -> bool) -> Self {
         let (stream, stop) = (owner.tap.join(), Arc::new(OnceLock::new()));
         let (mark, owner) = (owner.mark(), owner.vault.clone());
@@ -208,14 +210,14 @@ impl Peer {
                 let Ok(first) = stream.recv_timeout(Duration::from_millis(5)) else {
                     continue;
                 };
-                // One sync does for all that came meanwhile.
+                // One sync covers all frames that came meanwhile.
                 let mut written = BTreeSet::new();
                 for message in std::iter::once(first).chain(stream.try_iter().take(50)) {
                     match message {
                         message if !takes(message.id()) => {}
                         Message::Begin(header) => {
                             let id = header.id;
-                            // The owner cut it anew: what is open goes on.
+                            // The owner cut the segment anew: an open copy goes on.
                             if let Entry::Vacant(place) = open.entry(id) {
                                 let copy = place.insert(vault.copies().open(header).unwrap());
                                 mark.peer_restarted(node, id.index, copy.last_ack().map(|ack| ack.last_lsn));
@@ -370,13 +372,13 @@ fn without_its_only_peer_nothing_is_acknowledged_and_appends_go_on() {
         0,
         "what is not acknowledged is not read"
     );
-    // The peer comes late, and is told everything.
+    // The peer comes late, and gets every message.
     let copy = PeerHome::new(2);
     let peer = Peer::start(&copy, &owner);
     wait_acked(&owner.writers[0], last);
     assert_eq!(payloads(&owner.vault, 0).len(), 200);
     peer.stop();
-    // And dies.
+    // Then it dies.
     let acked = owner.mark().acked();
     let last = owner.append(200, 210);
     owner.wait_durable(last);
@@ -437,7 +439,7 @@ fn some_frames() -> (SegmentHeader, Vec<Frame>) {
     (header, frames)
 }
 
-/// Takes frames, each with a sync of its own, and gives the answers.
+/// Takes frames, each with a sync of its own, and returns the answers.
 fn take(copy: &mut ReplicaSegment, frames: &[Frame]) -> Vec<ReplicaAck> {
     let one = |frame: &Frame| {
         copy.append(frame.out()).unwrap();
@@ -475,7 +477,8 @@ fn an_equal_resend_is_taken_and_another_frame_is_refused_and_kept_as_evidence() 
     let mut copy = vault.copies().open(header.clone()).unwrap();
     assert_eq!(copy.last_ack(), acks.last().copied(), "it goes on from what is there");
     take(&mut copy, &frames);
-    // Another boot's, another CRC, other content under a known number, a number too far, a chain that does not fit.
+    // Frames of another boot, with another CRC, with other content under a known number, with a number too far, with a
+    // chain that does not fit.
     let epoch = Epoch::new(9).unwrap();
     let of_another_boot = Frame {
         epoch,
@@ -536,7 +539,7 @@ fn a_damaged_copy_keeps_what_is_before_the_damage_and_the_damage_as_evidence() {
     let acks = take(&mut vault.copies().open(header.clone()).unwrap(), &frames);
     let path = open_file(&home, &header);
     let whole = std::fs::read(&path).unwrap();
-    // What a crash cut off was never answered for.
+    // The frame that a crash cut off was never answered for.
     std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
     let copy = vault.copies().open(header.clone()).unwrap();
     assert_eq!(copy.last_ack(), Some(acks[acks.len() - 2]));
@@ -729,7 +732,8 @@ fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_fo
     let header = owner.tap.header();
     let frames = owner.tap.frames();
     let acks = take(&mut vault.copies().open(header.clone()).unwrap(), &frames);
-    // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the start.
+    // It answers for more than the owner has synced yet, as frames may leave before that; then its disk loses the
+    // start.
     let ahead = Lsn::from_u64(first.get() + 5).unwrap();
     owner.mark().peer_synced(home.node, ahead);
     assert_eq!(owner.mark().acked(), Some(first));
@@ -745,7 +749,7 @@ fn a_replica_that_comes_back_with_a_damaged_header_has_nothing_and_is_counted_fo
     owner.wait_durable(second);
     assert_eq!(second, ahead);
     assert_eq!(owner.mark().acked(), Some(first), "only one copy of what came since");
-    // It is told everything again.
+    // The peer gets every message again.
     wait("its frames", || {
         owner.tap.frames().last().is_some_and(|f| f.last_lsn == second)
     });

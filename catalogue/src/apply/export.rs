@@ -1,7 +1,9 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
-//! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a seek only. I3: a
-//! segment that is trimmed has no dead letter, but those whose entry was copied.
+//! **Invariants**:
+//! - I1: an exporter that is not on record has neither cursors nor dead letters.
+//! - I2: a cursor goes back by a seek only.
+//! - I3: a trimmed segment has no dead letter, except those whose entry was copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +11,7 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
 use crate::limits::{
     COMMIT_CURSORS_MAX, DEAD_LETTER_ANSWER_BYTES_MAX, DEAD_LETTERS_MAX, EXPORT_CURSORS_MAX, EXPORTER_NAME_BYTES_MAX,
     EXPORTERS_MAX, MALFORMED_LETTERS_MAX,
@@ -27,7 +29,7 @@ fn exporter_of(state: &State, exporter: &str) -> Result<ExporterRecord, Refusal>
         })
 }
 
-/// The record of an exporter that is not known yet.
+/// The record of an exporter that is not on record yet.
 fn new_exporter(state: &State, exporter: &str, paused: bool, at_ns: u64) -> Result<ExporterRecord, Refusal> {
     within("an exporter's name", exporter.len(), EXPORTER_NAME_BYTES_MAX)?;
     if exporter.is_empty() || exporter.contains(char::is_control) {
@@ -74,7 +76,7 @@ pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
 pub(super) fn commit_cursors(state: &State, node: NodeId, cursors: &[ExportCursor]) -> Decision {
     within("a command's list of cursors", cursors.len(), COMMIT_CURSORS_MAX)?;
     node_of(state, node)?;
-    // What would go forward, and to where.
+    // The cursors that go forward, with their new positions.
     let mut ahead: BTreeMap<&str, BTreeMap<ShardId, Lsn>> = BTreeMap::new();
     for cursor in cursors {
         let name = cursor.exporter.as_str();
@@ -101,7 +103,7 @@ pub(super) fn commit_cursors(state: &State, node: NodeId, cursors: &[ExportCurso
     Ok((Reply::Done, changes.collect()))
 }
 
-/// Whether an exporter may have a cursor in these shards too.
+/// Checks that an exporter may have a cursor in these shards too.
 fn room_for_cursors<'a>(
     state: &State,
     exporter: &str,
@@ -155,7 +157,7 @@ pub(super) fn seek_exporter(
 
 pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decision {
     within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
-    let mut new: BTreeMap<(&str, EntryKey), &DeadLetter> = BTreeMap::new();
+    let mut new: BTreeMap<(&str, EntryId), &DeadLetter> = BTreeMap::new();
     for letter in letters {
         let name = letter.exporter.as_str();
         exporter_of(state, name)?;
@@ -189,7 +191,7 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
                     limit: DEAD_LETTERS_MAX,
                 });
             }
-            // Clients make these: what they send stops no exporter.
+            // Clients cause these, so their number stops no exporter.
             LetterCause::Malformed if *count > MALFORMED_LETTERS_MAX => {}
             LetterCause::Refused | LetterCause::Malformed => changes.push(Change::DeadLetter(letter.clone())),
         }
@@ -197,9 +199,9 @@ pub(super) fn add_dead_letters(state: &State, letters: &[DeadLetter]) -> Decisio
     Ok((Reply::Done, changes))
 }
 
-pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryKey]) -> Decision {
+pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryId]) -> Decision {
     within("a command's list of dead letters", letters.len(), DEAD_LETTERS_MAX)?;
-    let known: BTreeSet<EntryKey> = letters
+    let known: BTreeSet<EntryId> = letters
         .iter()
         .copied()
         .filter(|entry| state.dead_letter(exporter, *entry).is_some())
@@ -208,7 +210,7 @@ pub(super) fn drop_dead_letters(state: &State, exporter: &str, letters: &[EntryK
     Ok((Reply::Done, known.into_iter().map(gone).collect()))
 }
 
-/// Whether dead letters hold a segment whose retention is over.
+/// Refuses to trim a segment whose retention is over while dead letters hold it.
 pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
     match state.dead_letters_in(id).filter(|letter| letter.holds()).count() as u64 {
         0 => Ok(()),
@@ -216,7 +218,7 @@ pub(super) fn not_held(state: &State, id: SegmentId) -> Result<(), Refusal> {
     }
 }
 
-/// The dead letters that go with their segment.
+/// Removals of the dead letters that go with their segment.
 pub(super) fn letters_gone(state: &State, id: SegmentId) -> impl Iterator<Item = Change> {
     state
         .dead_letters_in(id)

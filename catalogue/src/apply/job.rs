@@ -1,6 +1,8 @@
 //! The transition for replay jobs.
 //!
-//! **Invariants.** I1: a job's position never goes back. I2: a job that has ended stays as it ended.
+//! **Invariants**:
+//! - I1: a job's position never goes back.
+//! - I2: a job that has ended stays as it ended.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,7 @@ fn say(state: &mut State, commands: &[Command]) {
     }
 }
 
-/// A state in which segment 1/0/1 stands so.
+/// A state in which segment 1/0/1 has this state.
 fn with_segment(at: SegmentState) -> State {
     let id = segment(1, 0, 1);
     let trim = Command::Trim {
@@ -140,7 +140,7 @@ fn i4_only_the_newest_epoch_opens_and_a_fenced_one_is_told_so() {
             current: epoch(2),
         })
     };
-    // Also what it opened before: it must not go on writing there.
+    // Segments that it opened before are refused too: it must not go on writing there.
     for index in [1, 2] {
         let id = segment(1, 0, index);
         assert_eq!(apply(&mut state, &open(id, 1)), fenced(id));
@@ -484,10 +484,10 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
         .unwrap_err()
         .to_string();
     assert!(refused.starts_with("node 1 is at version 2 by now"), "{refused}");
-    // What was submitted before is answered as before, though it changed the version itself.
+    // A command that was submitted before has the same answer as before, though it changed the version itself.
     say(&mut state, &first[1..2]);
     say(&mut state, &first[3..]);
-    // A setting that was removed and set again is another one than it was, and none is version 0.
+    // A setting that was removed and set again has another version than before, and none has version 0.
     say(&mut state, &[set(None, Some(2)), set(Some("b"), Some(0))]);
     assert_eq!(state.setting("k").unwrap().version, 4);
     assert!(apply(&mut state, &set(None, Some(2))).is_err());
@@ -497,7 +497,7 @@ fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named()
 #[test]
 fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clock() {
     const AHEAD: u64 = SEAL_AHEAD_MAX_NS;
-    // The clock as it was kept, other seals of the shard, the time that is given; the time that stands.
+    // The clock as it was kept, other seals of the shard, the given time, the resulting time.
     let table: [(Option<u64>, &[u64], u64, u64); 9] = [
         (None, &[], u64::MAX, u64::MAX),
         (None, &[], 0, 0),
@@ -537,7 +537,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
             open: next,
             at_ns,
         };
-        // Twice: what stands is the same content.
+        // The second seal has the same content.
         say(
             &mut state,
             &[open(seal.id, 1), Command::Seal { seal }, Command::Seal { seal }],
@@ -552,7 +552,7 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
     }
 }
 
-/// What every command must leave true of cursors and dead letters.
+/// Checks the properties of cursors and dead letters that hold after every command.
 fn export_invariants(before: &State, command: &Command, after: &State) -> Result<(), TestCaseError> {
     let sought = matches!(command, Command::SeekExporter { .. } | Command::ForgetExporter { .. });
     for (name, old) in before.exporters() {
@@ -621,7 +621,7 @@ proptest! {
 
             export_invariants(&before, command, &state)?;
 
-            // An index is opened once, and what is gone is never used again.
+            // An index is opened once, and an index that is gone is never used again.
             let is_open = |s: &&SegmentRecord| s.state() == SegmentState::Open;
             for new in state.segments().filter(is_open).filter(|s| before.segment(s.id()).is_none()) {
                 prop_assert!(opened.insert(new.id()), "{} was opened twice", new.id());
@@ -770,7 +770,7 @@ fn only_the_latest_recovery_seals_a_segment_that_is_recovered() {
     }
     assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
     let sealed = state.clone();
-    // What is said again, or late, is answered by what stands.
+    // A command that is repeated, or late, is answered by the present record.
     assert_eq!(apply(&mut state, &by(3, 2)), Ok(Reply::Done));
     assert_eq!(apply(&mut state, &Command::Seal { seal }), Ok(Reply::Done));
     let differs = Err(Refusal::Differs { id, step: Step::Seal });

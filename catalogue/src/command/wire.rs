@@ -1,11 +1,13 @@
-//! The stored form of a request: what an entry of a replicated log carries, its bytes as `docs/formats.md` has them.
+//! The stored form of a request, which an entry of a replicated log carries; its bytes are those of `docs/formats.md`.
 //!
-//! - `read.rs`: the fields of each kind of command. `parts.rs`: what several kinds, or lists, are made of.
+//! - `read`: the fields of each kind of command. `parts`: fields that several kinds, or lists, share.
 //!
-//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error that names the
-//! command, never a panic and never a guess. I3: a number of a format, kind or version is never reused; an added field
-//! is a new version of its kind.
-//! **Not here**: the bounds of a command's texts and lists, which `apply` keeps.
+//! **Invariants**:
+//! - I1: reading back written bytes yields the same request.
+//! - I2: any other bytes are an error that names the command, never a panic and never a guess.
+//! - I3: a number of a format, kind or version is never reused; an added field is a new version of its kind.
+//!
+//! **Not here**: the bounds of a command's texts and lists, which `apply` checks.
 
 use gophership_vault::ids::Epoch;
 
@@ -17,7 +19,7 @@ use crate::wire::{Reader, WireError, Writer};
 mod parts;
 mod read;
 
-/// The format of what stands before a command's fields.
+/// The format of the bytes before a command's fields.
 const FORMAT: u8 = 1;
 
 /// The version of most commands.
@@ -45,7 +47,8 @@ impl Request {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// The bytes are not a request, or one of a kind or version that this program does not know.
+    ///
+    /// The bytes are not a request, or have a kind or version that this program does not know.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut v = Reader::of_command(bytes);
         let format = v.u8()?;

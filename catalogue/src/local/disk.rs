@@ -1,7 +1,9 @@
 //! The catalogue's bytes on a disk.
 //!
-//! **Invariants.** I1: growth takes its space at once, so that a full disk is an error of the growth and not of a later write. I2: what is
-//! read after opening comes from the disk: after a failed sync the page cache shows, as clean, what the disk does not have.
+//! **Invariants**:
+//! - I1: growth takes its space at once, so that a full disk is an error of the growth and not of a later write.
+//! - I2: bytes read after opening come from the disk: after a failed sync the page cache shows, as clean, bytes that
+//!   the disk does not have.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -51,7 +53,7 @@ impl StorageBackend for DiskFile {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::empty(), before, len - before) {
-            // Where the file system cannot, a full disk is found by the write.
+            // Where the file system cannot do this, the write finds out that the disk is full.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(e) => {
                 self.inner.set_len(before)?;

@@ -1,4 +1,4 @@
-//! A disk for tests: it forgets what was not synced, it fills up, it fails.
+//! A disk for tests: it forgets bytes that were not synced, it fills up, it fails.
 #![allow(clippy::unwrap_used, missing_docs)] // it is called by tests alone
 
 use std::io;
@@ -12,16 +12,16 @@ use super::store::{OpenBackend, Store};
 use crate::error::CatalogueError;
 use crate::state::State;
 
-/// What goes wrong.
+/// The fault of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Fault {
     #[default]
     Nothing,
-    /// After this many more changes the power is gone.
+    /// The power fails after this many more changes.
     PowerCut { after: u32 },
-    /// Nothing more can be written.
+    /// No more can be written.
     Full,
-    /// Nothing more can be synced.
+    /// No more can be synced.
     SyncFails,
 }
 
@@ -81,7 +81,8 @@ impl FaultyDisk {
         self.0.lock().unwrap().syncs
     }
 
-    /// Of what was not synced, sectors survive as `survives` says; in any order, torn anywhere.
+    /// Crashes: of bytes that were not synced, those sectors survive for which `survives` returns true; in any order,
+    /// torn anywhere.
     pub fn crash(&self, mut survives: impl FnMut() -> bool) {
         let mut inner = self.0.lock().unwrap();
         let mut after = std::mem::take(&mut inner.synced);
@@ -126,9 +127,10 @@ impl FaultyDisk {
         Box::new(move |_| Ok(Box::new(disk.clone())))
     }
 
-    /// The store on this disk. Its path is only a name.
+    /// Opens the store on this disk. Its path is only a name.
     ///
     /// # Errors
+    ///
     /// As [`Store::open`].
     pub fn open(&self, path: &Path) -> Result<Opened, CatalogueError> {
         Store::open_on(path, self.backend())
@@ -143,7 +145,7 @@ impl FaultyDisk {
     }
 }
 
-/// A store, whose it is, and what it holds.
+/// A store, its identity, and its state.
 pub type Opened = (Store, Identity, State);
 
 impl StorageBackend for FaultyDisk {

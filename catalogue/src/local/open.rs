@@ -1,7 +1,9 @@
-//! Opens the catalogue's file, or makes it where there never was one, and checks whose it is.
+//! Opens the catalogue's file, or makes it where there never was one, and checks that it belongs to the data folder.
 //!
-//! **Invariants.** I1: `catalogue.redb` is whole whenever it exists: it is made under another name. I2: it is made only where the data
-//! folder holds no log file. I3: it is used only with the marker that it was made for.
+//! **Invariants**:
+//! - I1: `catalogue.redb` is complete whenever it exists: it is made under another name.
+//! - I2: it is made only where the data folder holds no log file.
+//! - I3: it is used only with the marker that it was made for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -28,12 +30,13 @@ pub(super) fn open(path: &Path, identity: Identity, backend: OpenBackend) -> Res
     Ok(LocalCatalogue::new(identity, store, state))
 }
 
-/// See [`LocalCatalogue::look`]. An open writes to the file, if only to repair it: so it is done on a copy in memory.
-pub(super) fn look(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
+/// See [`LocalCatalogue::check`]. An open writes to the file, if only to repair it, so this is done on a copy in
+/// memory.
+pub(super) fn check(path: &Path, identity: Identity) -> Result<(), CatalogueError> {
     if !exists(path)? {
         return refuse_data(path);
     }
-    // What keeps the node from writing to it keeps it from starting.
+    // A file that the node cannot write to keeps it from starting.
     let file = OpenOptions::new().read(true).write(true).open(path);
     drop(file.map_err(|e| failed("open", path, e))?);
     open_existing(path, &identity, Box::new(disk::copy_in_memory)).map(drop)
@@ -48,7 +51,7 @@ fn open_existing(path: &Path, identity: &Identity, backend: OpenBackend) -> Resu
 
 fn exists(path: &Path) -> Result<bool, CatalogueError> {
     match fs::metadata(path) {
-        // The store would take it for a new one.
+        // The store would take an empty file for a new one.
         Ok(m) if m.len() == 0 => Err(CatalogueError::Corrupt {
             path: path.to_owned(),
             why: "it is empty".to_owned(),
@@ -90,16 +93,17 @@ pub(super) fn new_state(path: &Path, identity: &Identity) -> Result<State, Catal
     Ok(state)
 }
 
-/// Makes a catalogue's file, whole, with what `state` says in it.
+/// Makes a catalogue's file, complete, with this state.
 ///
 /// # Errors
-/// It cannot be written.
+///
+/// The file cannot be written.
 pub fn make_file(path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
     let backend: OpenBackend = Box::new(disk::open);
     put_in_place(path, &backend, identity, state)
 }
 
-/// Writes a catalogue whole under another name, and gives it its own.
+/// Writes a complete catalogue under another name, and renames it.
 pub(super) fn put_in_place(
     path: &Path,
     backend: &OpenBackend,
@@ -123,7 +127,7 @@ pub(super) fn put_in_place(
         .map_err(|e| failed("sync", folder, e))
 }
 
-/// A file of the log in `folder` or up to `depth` folders below it.
+/// A file of the log in `folder`, or up to `depth` folders below it.
 fn find_log_file(folder: &Path, depth: u32) -> Result<Option<PathBuf>, CatalogueError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,8 +1,12 @@
-//! Makes a catalogue anew from the files of a data folder, or takes into an older copy what it does not know.
+//! Makes a catalogue anew from the files of a data folder, or adds to an older copy the segments that it does not know.
 //!
-//! **Invariants.** I1: what the catalogue that is there can still say, is kept: cursors, dead letters, settings, trims under way. I2: the file that is there is never overwritten: it is kept
-//! under another name. I3: exporters that the new one does not know begin at the oldest entry, whatever their settings say, since nobody knows how far they were. I4: no seal that is taken in is younger than
-//! what the catalogue knew, or the vault's clock would jump to the wall clock and expire what is older.
+//! **Invariants**:
+//! - I1: everything readable in the existing catalogue is kept: cursors, dead letters, settings, trims under way.
+//! - I2: the existing file is never overwritten: it is kept under another name.
+//! - I3: exporters that the new catalogue does not know begin at the oldest entry, whatever their settings say, since
+//!   their cursors are unknown.
+//! - I4: no adopted seal is younger than the times that the catalogue knew, or the vault's clock would jump to the wall
+//!   clock and expire older segments.
 
 use std::fs;
 use std::io;
@@ -26,18 +30,20 @@ use crate::state::{Change, Counters, Setting, State};
 pub struct Rebuilt {
     /// Segments that it knows now and did not know before.
     pub taken_in: Vec<SegmentId>,
-    /// Segments that it has as open and of which no file is there: trimmed after this copy of the catalogue was made, or lost. Readers wait for them.
+    /// Segments that are on record as open and have no file: trimmed after this copy of the catalogue was made, or
+    /// lost. Readers wait for them.
     pub gone: Vec<SegmentId>,
-    /// Why nothing of the former file could be used, if so.
+    /// The reason for which nothing of the former file could be used, if so.
     pub lost: Option<String>,
-    /// Where the former file is now, if there was one.
+    /// The path of the former file now, if there was one.
     pub former: Option<PathBuf>,
 }
 
-/// Writes a catalogue that knows all that is `found` beside what the one at `path` still says.
+/// Writes a catalogue that knows all segments in `found` beside everything that the one at `path` still holds.
 ///
 /// # Errors
-/// The catalogue there is in use, of another version or of another storage; or the new one cannot be written.
+///
+/// The existing catalogue is in use, of another version or of another storage; or the new one cannot be written.
 pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Rebuilt, CatalogueError> {
     let backend = || -> OpenBackend { Box::new(disk::open) };
     let exists = fs::metadata(path).is_ok_and(|m| m.len() > 0);
@@ -48,7 +54,7 @@ pub fn rebuild(path: &Path, identity: &Identity, found: &Inventory) -> Result<Re
             check_identity(path, &stored, identity, &state)?;
             (state, None)
         }
-        // Not the error itself: it says to do this.
+        // The text of the error itself is not used: it says to do this.
         Some(Err(CatalogueError::Corrupt { path: damaged, why })) => (
             new_state(path, identity)?,
             Some(format!("{} is damaged: {why}", damaged.display())),
@@ -100,7 +106,7 @@ fn gone(state: &State, identity: &Identity, found: &Inventory) -> Vec<SegmentId>
     own.filter(|id| !found.named.contains(id)).collect()
 }
 
-/// The newest moment of the vault's clock that is on record; `None` where nothing is.
+/// The newest time of the vault's clock that is on record; `None` where there is none.
 fn newest_ns(state: &State, identity: &Identity) -> Option<u64> {
     let seals = state.segments().filter_map(|segment| match segment {
         SegmentRecord::Sealed(seal) if seal.id.node == identity.node_id => Some(seal.sealed_ns),
@@ -109,7 +115,7 @@ fn newest_ns(state: &State, identity: &Identity) -> Option<u64> {
     seals.chain(state.clock(identity.node_id).map(|mark| mark.now_ns)).max()
 }
 
-/// Puts segments on record that have no record; returns which.
+/// Puts segments on record that have no record; returns their ids.
 fn take_in(state: &mut State, found: &[KnownSegment], now_ns: u64, newest_ns: Option<u64>) -> Vec<SegmentId> {
     let mut taken = Vec::new();
     for segment in found {

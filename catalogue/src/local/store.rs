@@ -1,7 +1,11 @@
 //! The rows of the catalogue in a redb file.
 //!
-//! **Owns** the database handle. **Invariants.** I1: a commit that returned is durable. I2: after a failed commit nothing more is done with
-//! the handle; the file is opened anew. I3: after a failed sync not even that: what the page cache shows may not be on the disk.
+//! **Owns**: the database handle.
+//!
+//! **Invariants**:
+//! - I1: a commit that returned is durable.
+//! - I2: after a failed commit nothing more is done with the handle; the file is opened anew.
+//! - I3: after a failed sync not even that: the page cache may show bytes that are not on the disk.
 
 use std::any::Any;
 use std::io;
@@ -28,20 +32,20 @@ use crate::state::State;
 /// One row for each record of the state.
 pub(super) const STATE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("state");
 
-/// What belongs to this file alone, and would not be part of a cluster's state.
+/// Rows that belong to this file alone, and would not be part of a cluster's state.
 const LOCAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("local");
 const IDENTITY: &str = "identity";
 
-/// What a replicated state machine keeps beside the state.
+/// Rows that a replicated state machine keeps beside the state.
 pub(super) const CONSENSUS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("consensus");
 
 /// The entries of a replicated log, by index.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
-/// Opens, or makes, the bytes behind a path.
+/// A function that opens, or makes, the bytes behind a path.
 pub type OpenBackend = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
-/// The file of a catalogue. Whoever decides commands keeps the state in memory and commits what they change here.
+/// The file of a catalogue. The code that decides commands keeps the state in memory and commits its changes here.
 pub struct Store {
     path: PathBuf,
     backend: OpenBackend,
@@ -58,24 +62,26 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Makes a new file, whole and synced.
+    /// Makes a new file, complete and synced.
     ///
     /// # Errors
-    /// It cannot be written.
+    ///
+    /// The file cannot be written.
     pub fn create(path: &Path, identity: &Identity, state: &State) -> Result<(), CatalogueError> {
         let backend: OpenBackend = Box::new(disk::open);
         Self::create_on(path, &backend, identity, state)
     }
 
-    /// Opens a file and reads all of it: whose it is, and the state.
+    /// Opens a file and reads all of it: its identity, and the state.
     ///
     /// # Errors
-    /// It is damaged, in use, or of another version.
+    ///
+    /// The file is damaged, in use, or of another version.
     pub fn open(path: &Path) -> Result<(Self, Identity, State), CatalogueError> {
         Self::open_on(path, Box::new(disk::open))
     }
 
-    /// Makes a new file, whole and synced.
+    /// Makes a new file, complete and synced.
     pub(super) fn create_on(
         path: &Path,
         backend: &OpenBackend,
@@ -114,12 +120,12 @@ impl Store {
         &self.path
     }
 
-    /// Says that the handle is good; if not, [`Self::reopen`] is due.
+    /// True where the handle is good; otherwise [`Self::reopen`] is due.
     pub fn is_open(&self) -> bool {
         self.db.is_some()
     }
 
-    /// Lets go of the handle.
+    /// Drops the handle.
     pub fn close(&mut self) {
         self.db = None;
     }
@@ -127,6 +133,7 @@ impl Store {
     /// Opens the file anew and reads all of it.
     ///
     /// # Errors
+    ///
     /// The file is damaged, in use, or of another version; or a sync failed before.
     pub fn reopen(&mut self) -> Result<(Identity, State), CatalogueError> {
         self.close();
@@ -136,7 +143,7 @@ impl Store {
                 why: "an earlier one".to_owned(),
             });
         }
-        // redb checks every page when it opens a file, and panics at some damage in spite of it.
+        // redb checks every page when it opens a file, and nevertheless panics at some damage.
         let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, CatalogueError> {
             let mut db = open_database(&self.path, &self.backend, &self.sync_failed)?;
             let (identity, state, row_bytes) = load(&self.path, &db)?;
@@ -156,10 +163,12 @@ impl Store {
     /// Writes these rows, in order, in one durable commit.
     ///
     /// # Errors
+    ///
     /// As [`Self::write`].
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn commit(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), CatalogueError> {
         self.write(|txn| txn.put_rows(rows))
     }
@@ -167,10 +176,12 @@ impl Store {
     /// Makes the changes that `change` asks for, all of them or none, in one durable commit.
     ///
     /// # Errors
-    /// After any of them it is unknown whether the changes are there, and the file is to be opened anew.
+    ///
+    /// After any error it is unknown whether the changes are there, and the file is to be opened anew.
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn write(
         &mut self,
         change: impl FnOnce(&StoreTransaction<'_>) -> Result<(), redb::Error>,
@@ -201,20 +212,23 @@ impl Store {
         Ok(())
     }
 
-    /// What the file holds now, whatever is written later.
+    /// The present content of the file, unaffected by later writes.
     ///
     /// # Errors
+    ///
     /// The file cannot be read.
     ///
     /// # Panics
-    /// If the handle is not good.
+    ///
+    /// The handle is not good.
     pub fn view(&self) -> Result<StoreView, CatalogueError> {
         let db = self.db.as_ref().expect("the caller opens the store before it reads");
         StoreView::new(self.path.clone(), db)
     }
 }
 
-/// Makes a commit one that a torn page cannot undo: with one phase a damaged newest commit would be taken for one that never was.
+/// Makes a commit one that a torn page cannot undo: with one phase a damaged newest commit would count as one that
+/// never was.
 fn durably(txn: &mut redb::WriteTransaction) -> Result<(), redb::Error> {
     txn.set_durability(Durability::Immediate)?;
     txn.set_two_phase_commit(true);
@@ -244,7 +258,7 @@ fn open_database(
         .map_err(|e| failure("open", path, e.into()))
 }
 
-/// What the file holds, and how many bytes of it are in rows and in entries of a log.
+/// The content of the file, and the number of its bytes in rows and in entries of a log.
 fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueError> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut log_bytes = 0;
@@ -273,7 +287,8 @@ fn load(path: &Path, db: &Database) -> Result<(Identity, State, u64), CatalogueE
     Ok((read_identity(&identity).map_err(damaged)?, state, row_bytes))
 }
 
-/// Gives back the space of rows that are gone, where that is most of the file. Only what is left is rewritten.
+/// Returns the space of removed rows to the file system, where that is most of the file. Only the remaining rows are
+/// rewritten.
 fn compact(path: &Path, db: &mut Database, row_bytes: u64) -> Result<(), CatalogueError> {
     let Ok(before) = std::fs::metadata(path).map(|m| m.len()) else {
         return Ok(());

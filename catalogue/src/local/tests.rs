@@ -37,7 +37,8 @@ fn next_index(catalogue: &dyn Catalogue) -> u32 {
     catalogue.read(|s| s.shard(node(1), ShardId::new(0)).next_index.get())
 }
 
-/// What survives a crash: all of it, nothing, or some; the seed says which, so that a failing case says all of itself.
+/// The sectors that survive a crash: all, none, or some. They follow from the seed alone, so that a failing case can be
+/// repeated.
 fn survivors(mut seed: u64) -> impl FnMut() -> bool {
     let some = seed % 3;
     move || {
@@ -52,7 +53,7 @@ fn survivors(mut seed: u64) -> impl FnMut() -> bool {
     }
 }
 
-/// Mostly one that changes something.
+/// A command that mostly changes something.
 fn effective() -> impl Strategy<Value = Command> {
     let set = any::<u64>().prop_map(|n| Command::SetConfig {
         key: "k".to_owned(),
@@ -66,7 +67,7 @@ fn effective() -> impl Strategy<Value = Command> {
 #[derive(Clone, Debug)]
 enum Event {
     Say(Command),
-    /// Closed and opened again.
+    /// The catalogue is closed and opened again.
     Reopen,
     /// Power is cut between commands.
     Crash(u64),
@@ -131,7 +132,7 @@ proptest! {
                 Event::CrashWhile { command, after, seed } => {
                     disk.fault(Fault::PowerCut { after });
                     let said = open.submit(Actor::Node, command.clone());
-                    // Nobody may be told so before it is durable.
+                    // No reader may see it before it is durable.
                     let undone = model.clone();
                     let unknown = said.as_ref().is_err_and(|e| e.disposition() == Disposition::Retry
                         || matches!(e, CatalogueError::SyncFailed { .. }));
@@ -350,7 +351,7 @@ fn a_damaged_newest_commit_is_an_error_and_never_the_commit_before() {
     assert!(refused > 0, "no flip was noticed");
 }
 
-/// A file with a hundred segments, and what it holds.
+/// A file with a hundred segments, and its state.
 fn filled() -> (Vec<u8>, State) {
     let mut state = State::default();
     for command in [register(1), up(1, 7)] {
@@ -414,7 +415,7 @@ fn a_file_cut_short_is_damaged() {
     }
 }
 
-/// A file on a disk of its own, which is taken from the process that had it.
+/// A catalogue on a disk of its own, which is taken from the process that had it.
 struct InAFile(FaultyDisk);
 
 impl Fixture for InAFile {

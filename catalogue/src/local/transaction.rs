@@ -1,7 +1,9 @@
-//! The changes that one commit of the catalogue's file makes.
+//! The changes of one commit of the catalogue's file.
 //!
-//! **Invariant** I1: a change is seen by nobody before the commit, which makes all of them or none.
-//! **Not here**: the commit itself, and what a failed one means (`store.rs`).
+//! **Invariants**:
+//! - I1: no reader sees a change before the commit, which makes all of them or none.
+//!
+//! **Not here**: the commit itself, and the consequences of a failed one (`store.rs`).
 
 use std::ops::RangeBounds;
 

@@ -1,7 +1,10 @@
-//! What the catalogue's file held at one instant.
+//! The content of the catalogue's file at one instant.
 //!
-//! **Invariants.** I1: all that a view reads is of one commit. I2: a view keeps no commit waiting.
-//! **Not here**: what rows and entries mean (`row.rs`, and whoever keeps a replicated log).
+//! **Invariants**:
+//! - I1: all that a view reads is of one commit.
+//! - I2: a view keeps no commit waiting.
+//!
+//! **Not here**: the meaning of rows (`row.rs`) and of a log's entries (the replicated log above).
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +12,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 
 use super::store::{CONSENSUS, LOG, STATE, failure};
 use crate::error::CatalogueError;
+
+/// The name under which a replicated state machine keeps the last entry of its log that the state has.
+pub const LAST_APPLIED: &str = "last_applied";
 
 /// The contents of the file as of one commit.
 pub struct StoreView {
@@ -56,17 +62,19 @@ impl StoreView {
         })
     }
 
-    /// Says that a replicated state machine keeps something beside the state.
+    /// Says that the state came through a log, and so is that of several nodes.
     ///
     /// # Errors
+    ///
     /// The file cannot be read.
     pub fn is_replicated(&self) -> Result<bool, CatalogueError> {
-        self.of_table(CONSENSUS, false, |table| Ok(table.iter()?.next().is_some()))
+        Ok(self.consensus(LAST_APPLIED)?.is_some())
     }
 
-    /// Gives every row of the state, key and value, in the order of their keys, until `each` fails.
+    /// Calls `each` with every row of the state, key and value, in the order of their keys, until it fails.
     ///
     /// # Errors
+    ///
     /// The file cannot be read. The error of `each` is within.
     pub fn each_row<E>(
         &self,
@@ -104,9 +112,10 @@ impl StoreView {
         })
     }
 
-    /// The ends of a replicated log, and its bytes.
+    /// The first and last index of a replicated log, and its bytes.
     ///
     /// # Errors
+    ///
     /// The file cannot be read.
     pub fn log_extent(&self) -> Result<LogExtent, CatalogueError> {
         self.of_table(LOG, LogExtent::default(), |table| {
@@ -121,9 +130,10 @@ impl StoreView {
         })
     }
 
-    /// The bytes of each entry of a replicated log, with its index, the newest first, until `each` says that it is enough.
+    /// Calls `each` with the index and size of each entry of a replicated log, the newest first, until it returns true.
     ///
     /// # Errors
+    ///
     /// The file cannot be read.
     pub fn entry_sizes_from_newest(&self, mut each: impl FnMut(u64, u64) -> bool) -> Result<(), CatalogueError> {
         self.of_table(LOG, (), |table| {
@@ -137,7 +147,7 @@ impl StoreView {
         })
     }
 
-    /// What `read` gives for a table; `absent` where the file does not have it.
+    /// The result of `read` for a table; `absent` where the file does not have the table.
     fn of_table<K: redb::Key, V: redb::Value, T>(
         &self,
         table: TableDefinition<'_, K, V>,

@@ -3,11 +3,11 @@
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::{DEAD_LETTER_VERSION, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, Generation, LetterCause, Seek};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
 use crate::state::Change;
 use crate::wire::{Reader, WireError, Writer};
 
-/// The version that has a cause, and says nothing of a copy.
+/// The version that has a cause, and no node that keeps a copy.
 const DEAD_LETTER_CAUSE_VERSION: u8 = 2;
 
 pub(crate) const CAUSE_REFUSED: u8 = 0;
@@ -25,7 +25,7 @@ pub(super) fn cursor_key(exporter: &str, (node, shard): (NodeId, ShardId)) -> Wr
     named(KIND_CURSOR, exporter).u32_be(node.get()).u16_be(shard.get())
 }
 
-pub(super) fn dead_letter_key(exporter: &str, (node, shard, lsn): EntryKey) -> Writer {
+pub(super) fn dead_letter_key(exporter: &str, (node, shard, lsn): EntryId) -> Writer {
     named(KIND_DEAD_LETTER, exporter)
         .u32_be(node.get())
         .u16_be(shard.get())

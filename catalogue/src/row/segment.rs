@@ -1,6 +1,8 @@
 //! The row of a segment.
 //!
-//! **Invariant** I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they always were.
+//! **Invariants**:
+//! - I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they
+//!   always were.
 
 use gophership_vault::ids::{FileUuid, Lsn, SegmentId};
 use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};
@@ -22,14 +24,14 @@ const SEGMENT_SEALED: u8 = 3;
 const SEGMENT_LOST: u8 = 5;
 // 4 is kept for Archived.
 const SEGMENT_TRIMMED: u8 = 6;
-/// Before a segment was lost that no record spoke of.
+/// The former state of a lost segment that was on no record.
 const SEGMENT_UNRECORDED: u8 = 0;
 const TRIM_EMPTY: u8 = 1;
 const TRIM_RETENTION: u8 = 2;
 const TRIM_DROPPED: u8 = 3;
 const HAS_RECEIVED: u8 = 0x01;
 
-/// The oldest version that has all that is known of a segment.
+/// The oldest version that can hold everything known of a segment.
 fn version_of(segment: &SegmentRecord) -> u8 {
     let of_open = |open: &OpenRecord| open.replicas == ReplicaSet::ALONE;
     let of_seal = |seal: &SealRecord| seal.holders == NodeSet::of(seal.id.node);
@@ -121,7 +123,7 @@ pub(super) fn read_segment(id: SegmentId, version: u8, v: &mut Reader<'_>) -> Re
     })
 }
 
-/// The stored number of why a segment was trimmed.
+/// The stored number of the reason for which a segment was trimmed.
 pub(crate) fn reason_code(why: TrimReason) -> u8 {
     match why {
         TrimReason::Empty => TRIM_EMPTY,

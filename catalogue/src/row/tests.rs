@@ -16,7 +16,7 @@ fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, WireError> {
     state_of(rows.iter().map(|(k, v)| (k.as_slice(), v.as_slice())))
 }
 
-/// A state with every kind of row, but for those of exporters, in every form that version 1 has.
+/// A state with every kind of row, except those of exporters, in every form that version 1 has.
 pub(crate) fn golden_state() -> State {
     let id = |index| segment(1, 3, index);
     let job = |n| JobId::new(n).unwrap();
@@ -98,7 +98,7 @@ pub(crate) fn golden_state() -> State {
     unversioned(state)
 }
 
-/// That, with exporters, and with a segment dropped.
+/// The golden state together with exporters, and with a segment dropped.
 pub(crate) fn golden_exporters() -> State {
     let mut state = golden_state();
     let (id, dropped) = (segment(1, 3, 4), segment(1, 0, 0x0102_0304));
@@ -140,12 +140,12 @@ pub(crate) fn golden_exporters() -> State {
     ] {
         apply(&mut state, &command).unwrap();
     }
-    // A catalogue of before kept no record of what was dropped.
+    // Older catalogues kept no record of dropped segments.
     state.dropped.clear();
     state
 }
 
-/// That, with a dead letter that proved malformed.
+/// The state of exporters together with a dead letter that proved malformed.
 pub(crate) fn golden_malformed() -> State {
     let mut state = golden_exporters();
     let malformed = DeadLetter {
@@ -157,7 +157,7 @@ pub(crate) fn golden_malformed() -> State {
     state
 }
 
-/// That, with trims whose files may still be there, a clock, and a lost segment that was on no record.
+/// That state together with trims whose files may still be there, a clock, and a lost segment that was on no record.
 pub(crate) fn golden_trims() -> State {
     let mut state = golden_malformed();
     let reasons = [TrimReason::Empty, TrimReason::Retention, TrimReason::Dropped];
@@ -184,7 +184,7 @@ pub(crate) fn golden_trims() -> State {
     state
 }
 
-/// That, with what was dropped on record, and dead letters whose entries were copied.
+/// That state together with records of dropped segments, and dead letters whose entries were copied.
 pub(crate) fn golden_dropped() -> State {
     let mut state = golden_trims();
     for index in [20, 21] {

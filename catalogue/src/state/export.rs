@@ -1,6 +1,8 @@
-//! What the catalogue can be asked about exporters, their cursors and their dead letters.
+//! Queries about exporters, their cursors and their dead letters.
 //!
-//! **Invariants.** I1: no question but for a whole list or a count by cause costs more than a look-up for each exporter, of which there are few (`limits.rs`), and the letters of one segment.
+//! **Invariants**:
+//! - I1: no query except one for a whole list or a count by cause costs more than a look-up for each exporter, of which
+//!   there are few (`limits.rs`), and the letters of one segment.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
@@ -9,7 +11,7 @@ use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
-use crate::exporter::{DeadLetter, EntryKey, ExporterRecord, LetterCause};
+use crate::exporter::{DeadLetter, EntryId, ExporterRecord, LetterCause};
 
 impl State {
     /// The exporter of this name.
@@ -33,15 +35,16 @@ impl State {
     }
 
     /// An entry as a dead letter of an exporter.
-    pub fn dead_letter(&self, exporter: &str, entry: EntryKey) -> Option<&DeadLetter> {
+    pub fn dead_letter(&self, exporter: &str, entry: EntryId) -> Option<&DeadLetter> {
         self.dead_letters.get(exporter)?.get(&entry)
     }
 
-    /// At most `limit` dead letters, of one exporter or of all, in the order of their exporter and entry, from behind `after`.
+    /// At most `limit` dead letters, of one exporter or of all, in the order of their exporter and entry, from behind
+    /// `after`.
     pub fn dead_letters<'a>(
         &'a self,
         exporter: Option<&'a str>,
-        after: Option<(&'a str, EntryKey)>,
+        after: Option<(&'a str, EntryId)>,
         limit: usize,
     ) -> impl Iterator<Item = &'a DeadLetter> {
         let from = after.map_or("", |(name, _)| name);
@@ -58,13 +61,13 @@ impl State {
             .take(limit)
     }
 
-    /// How many dead letters of one cause an exporter has. It walks over all that it has.
+    /// Number of dead letters of one cause of an exporter. This walks over all its letters.
     pub fn dead_letter_count_of(&self, exporter: &str, cause: LetterCause) -> usize {
         let letters = self.dead_letters.get(exporter).into_iter().flat_map(BTreeMap::values);
         letters.filter(|letter| letter.cause == cause).count()
     }
 
-    /// How many dead letters an exporter has.
+    /// Number of dead letters of an exporter.
     pub fn dead_letter_count(&self, exporter: &str) -> usize {
         self.dead_letters.get(exporter).map_or(0, BTreeMap::len)
     }
@@ -76,13 +79,13 @@ impl State {
             .flat_map(move |letters| letters.range(entries_of(id)).map(|(_, letter)| letter))
     }
 
-    /// Whether a dead letter holds a segment.
+    /// True where a dead letter holds a segment.
     pub fn is_held(&self, id: SegmentId) -> bool {
         self.dead_letters_in(id).any(DeadLetter::holds)
     }
 
-    /// The exporters that hold what they have not got: all that are on record, until they are forgotten. One that is
-    /// configured no more may come back.
+    /// The exporters that hold entries they have not sent: all that are on record, until they are forgotten. One that
+    /// is no longer configured may come back.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
         self.exporters.keys().map(String::as_str)
     }
@@ -93,7 +96,7 @@ impl State {
         let Some(last) = stats.last_lsn else { return 0 };
         match self.cursor(exporter, id.node, id.shard) {
             Some(done) if done >= last => 0,
-            // Numbers of a segment follow each other, unless damage took some.
+            // Numbers of a segment are consecutive, unless damage took some.
             Some(done) if done.index() == last.index() => {
                 stats.entries.min(u64::from(last.number().get() - done.number().get()))
             }
@@ -101,7 +104,7 @@ impl State {
         }
     }
 
-    /// Says that nobody needs a segment: no holder owes an entry of it, and no dead letter needs it.
+    /// True where no reader needs a segment: no exporter owes an entry of it, and no dead letter needs it.
     pub fn is_released(&self, segment: &SealRecord) -> bool {
         self.holders().all(|name| self.owed(name, segment) == 0) && !self.is_held(segment.id)
     }
@@ -120,18 +123,19 @@ impl State {
 }
 
 /// Every entry that a segment can hold.
-fn entries_of(id: SegmentId) -> RangeInclusive<EntryKey> {
+fn entries_of(id: SegmentId) -> RangeInclusive<EntryId> {
     let last = EntryNumber::new(u32::MAX).expect("it is not 0");
     let at = |number| (id.node, id.shard, Lsn::at(id.index, number));
     at(EntryNumber::FIRST)..=at(last)
 }
 
-/// Sets what an exporter has under a key.
+/// Sets the value of an exporter under a key.
 pub(super) fn put<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: String, key: K, value: V) {
     table.entry(exporter).or_default().insert(key, value);
 }
 
-/// Removes what an exporter has under a key, and with its last the exporter: equal contents are then equal tables.
+/// Removes the value of an exporter under a key, and with its last value the exporter, so that equal contents are equal
+/// tables.
 pub(super) fn remove<K: Ord, V>(table: &mut BTreeMap<String, BTreeMap<K, V>>, exporter: &str, key: &K) {
     if let Some(rows) = table.get_mut(exporter) {
         rows.remove(key);

@@ -1,4 +1,4 @@
-//! The command line: what can be asked.
+//! The command line: commands and their options.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ const EXIT_CODES: &str = "Exit codes:
   4  damage was found, or what was written down is not everything
   5  gave up: nothing moved for the time of --timeout";
 
-/// Ask and steer a GopherShip node
+/// Query and control a GopherShip node
 #[derive(Debug, Parser)]
 #[command(name = "gs-ctl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -39,14 +39,15 @@ pub(crate) struct Global {
     // clap's own `env` would show it as required in usage lines.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
-    /// How the answer is written; json and yaml hold bytes as numbers, and times as RFC 3339 and in nanoseconds; `gs-ctl schema` describes them
+    /// Format of the answer; json and yaml hold bytes as numbers, and times as RFC 3339 and in nanoseconds; `gs-ctl
+    /// schema` describes them
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "table")]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show how the node stands
+    /// Show the state of the node
     Status,
     /// The cluster; a single node answers as a cluster of one
     #[command(subcommand)]
@@ -55,24 +56,24 @@ pub(crate) enum Command {
     Top(Top),
     /// Watch records as they are received and durable, until Ctrl-C
     Tail(Tail),
-    /// Exporters: where the node sends what it has taken in
+    /// Exporters, through which the node sends the entries that it has accepted
     #[command(subcommand)]
     Exporter(Exporter),
-    /// Dead letters: entries that a sink refused for what is in them
+    /// Dead letters: entries that a sink refused because of their content
     #[command(subcommand)]
     DeadLetter(DeadLetter),
     /// Force a zone until it is cleared, or let the node choose again
     Override(Override),
-    /// Segments: the files that entries are kept in
+    /// Segments: the files that hold entries
     #[command(subcommand)]
     Segment(Segment),
-    /// Replays: what the vault holds, sent or written again, bit for bit
+    /// Replays: entries of the vault, sent or written again, bit for bit
     #[command(subcommand)]
     Replay(Replay),
     /// Write-ahead log files, read without a node
     #[command(subcommand)]
     Wal(Wal),
-    /// Print the JSON Schema of what a command answers with -o json
+    /// Print the JSON Schema of a command's answer with -o json
     Schema {
         /// The command, its words joined by hyphens. exporter is for describe, pause, resume and seek; segment-list for
         /// list, seal and forget; replay-job for start, status and cancel; replay-file for start to a file
@@ -93,14 +94,15 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
-    /// Show how the cluster stands
+    /// Show the state of the cluster
     Status,
 }
 
-/// On a terminal q, Esc and Ctrl-C leave. Elsewhere there is a line an interval (with -o json one JSON object a line, with -o yaml one document), the first after the first interval.
+/// On a terminal q, Esc and Ctrl-C leave. Elsewhere there is a line an interval (with -o json one JSON object a line,
+/// with -o yaml one document), the first after the first interval.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// How often to ask the node: 500ms, 1s, 1m; 100ms at least
+    /// Interval of queries: 500ms, 1s, 1m; 100ms at least
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub(crate) interval: Interval,
     /// End after so many intervals
@@ -112,8 +114,8 @@ pub(crate) struct Top {
 /// --sink -` writes them.
 ///
 /// It shows a busy node in part only, so that nothing waits for it: at most about 1,000 entries a second, none in a red
-/// zone, and what the reader does not keep up with is passed over. What was
-/// left out is counted and said on stderr. That somebody watches is logged.
+/// zone, and no entry that the reader is too slow for. Entries left out are counted, and the count is printed on
+/// stderr. The node logs that somebody watches.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
     /// Begin with the newest N entries of each shard
@@ -125,8 +127,8 @@ pub(crate) struct Tail {
 pub(crate) enum Exporter {
     /// List the exporters
     List,
-    /// Show one of them with all its counts. Sent counts what is in the requests that the sink took, the records that it
-    /// rejected in them included
+    /// Show one of them with all its counts. Sent counts the entries and records in requests that the sink accepted,
+    /// including records that it rejected in them
     Describe {
         /// The exporter's name in the configuration
         name: String,
@@ -141,23 +143,24 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
-    /// Remove what is on record of an exporter that is not configured any more: its cursors and dead letters. Segments
-    /// are held for it until then
+    /// Remove the records of an exporter that is not configured any more: its cursors and dead letters. Until then
+    /// segments are kept for it
     Forget {
         /// The name that it had in the configuration
         name: String,
-        /// What it owes, and its dead letters, may be given up
+        /// Accept that the entries of its debt, and its dead letters, are given up
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Move the cursor: forward, what lies between is not sent; back, it is sent once more
+    /// Move the cursor. Forward, the entries passed over are not sent; back, entries are sent again
     Seek {
         /// The exporter's name in the configuration
         name: String,
-        /// now (behind all that is acknowledged), oldest, or a received time: RFC 3339, Unix seconds or nanoseconds, or back from now as in -15m
+        /// now (after every acknowledged entry), oldest, or a received time: RFC 3339, Unix seconds or nanoseconds, or
+        /// back from now as in -15m
         #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
         to: SeekTo,
-        /// Entries that it owes may be passed over: they are never sent
+        /// Accept that entries of its debt are passed over: they are never sent
         #[arg(long)]
         accept_loss: bool,
     },
@@ -174,24 +177,24 @@ pub(crate) enum DeadLetter {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show what is in a dead letter, as a line of OTLP/JSON; what cannot be read as logs, and strings that are not UTF-8
-    /// (x-gophership-not-utf8-hex), in hexadecimal; with -o json or yaml the letter and both. It is logged
+    /// Show the content of a dead letter, as a line of OTLP/JSON; content that is not logs, and strings that are not
+    /// UTF-8 (x-gophership-not-utf8-hex), in hexadecimal; with -o json or yaml the letter and both. The node logs this
     Show {
         /// The exporter it belongs to
         exporter: String,
-        /// Which: node/shard/segment:number, as the list shows it
+        /// The letter: node/shard/segment:number, as the list shows it
         #[arg(value_name = "LETTER")]
         letter: LetterName,
     },
-    /// Offer dead letters to their sink once more. It ends at an answer that refuses not the data but the moment or the
-    /// exporter; what comes behind that, and what cannot be read, is not tried. Exit code 1 when any is still one
-    /// afterwards
+    /// Send dead letters to their sink again. This ends at an answer that refuses not the data but the moment or the
+    /// exporter; letters behind that one, and unreadable ones, are not tried. Exit code 1 when any of them is still a
+    /// dead letter afterwards
     Replay(Letters),
     /// Give dead letters up: they are never sent, and no longer hold their segments
     Drop {
         #[command(flatten)]
         letters: Letters,
-        /// Yes, they may be lost for this exporter
+        /// Accept that they are lost for this exporter
         #[arg(long)]
         accept_loss: bool,
     },
@@ -202,10 +205,10 @@ pub(crate) enum DeadLetter {
 pub(crate) struct Letters {
     /// The exporter they belong to
     pub(crate) exporter: String,
-    /// Which: node/shard/segment:number, as the list shows them
+    /// The letters: node/shard/segment:number, as the list shows them
     #[arg(value_name = "LETTER", group = "which")]
     pub(crate) refs: Vec<LetterName>,
-    /// All that the exporter has
+    /// All letters of the exporter
     #[arg(long, group = "which")]
     pub(crate) all: bool,
 }
@@ -215,7 +218,7 @@ pub(crate) struct Override {
     /// The zone to force. The memory budget and the disk tiers hold all the same
     #[arg(long, value_enum, requires = "reason", required_unless_present = "clear")]
     pub(crate) zone: Option<ForcedZone>,
-    /// Why; shown until the override is cleared
+    /// Reason, shown until the override is cleared
     #[arg(long, value_name = "TEXT", requires = "zone", value_parser = reason)]
     pub(crate) reason: Option<String>,
     /// Let the node choose its zone again
@@ -254,9 +257,8 @@ pub(crate) enum Segment {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
     },
-    /// Seal the segments that take entries now, and wait until they are sealed: what is in them can then be verified,
-    /// and copied as files. The node goes on in new ones. It is
-    /// logged
+    /// Seal the segments that take entries now, and wait until they are sealed: their entries can then be verified, and
+    /// copied as files. The node goes on in new ones, and logs this
     Seal {
         /// Only this shard
         #[arg(long, value_name = "N")]
@@ -266,7 +268,7 @@ pub(crate) enum Segment {
     Forget {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
-        /// What is in it may be given up
+        /// Accept that its entries are given up
         #[arg(long)]
         accept_loss: bool,
     },
@@ -290,34 +292,36 @@ pub(crate) enum Replay {
     List,
     /// Show one job
     Status {
-        /// Its number
+        /// Number of the job
         job: String,
     },
     /// Stop a job. One that has ended stays as it is
     Cancel {
-        /// Its number
+        /// Number of the job
         job: String,
     },
 }
 
-/// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may hold records from outside too. Without --from it begins with the oldest, without --to it ends with what is acknowledged now.
+/// Replays every payload that holds a record of the range, whole, as it was received: a batch that a client sent may
+/// hold records from outside too. Without --from it begins with the oldest, without --to it ends with the newest entry
+/// acknowledged now.
 ///
-/// A sink exporter:NAME or otlp-... is sent to by the node, as a job that survives this command. A file or standard
-/// output is written here.
+/// The node sends to a sink exporter:NAME or otlp-..., as a job that survives this command. This command writes a file
+/// or standard output.
 ///
-/// On a terminal a bar shows how far it is, elsewhere a line on stderr every few seconds.
+/// On a terminal a bar shows the progress, elsewhere a line on stderr every few seconds.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayStart {
-    /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s, m, h, d)
+    /// The first event time wanted: RFC 3339, Unix seconds or nanoseconds, `now`, or back from now as in -15m (units s,
+    /// m, h, d)
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) from: Option<When>,
     /// The first event time no longer wanted, in the same forms
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub(crate) to: Option<When>,
-    /// exporter:NAME (where that exporter sends, with its TLS and headers), otlp-grpc://HOST:PORT or
-    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT
-    /// or otlp-https://HOST:PORT[/PATH] (over TLS), - (JSON lines), or file:PATH ending in .binpb (plain
-    /// concatenation), .lenpb (each payload behind its
+    /// exporter:NAME (the sink of that exporter, with its TLS and headers), otlp-grpc://HOST:PORT or
+    /// otlp-http://HOST:PORT[/PATH] (in plaintext), otlp-grpcs://HOST:PORT or otlp-https://HOST:PORT[/PATH] (over
+    /// TLS), - (JSON lines), or file:PATH ending in .binpb (plain concatenation), .lenpb (each payload behind its
     /// 4-byte big-endian length) or .jsonl, and .zst after any of them
     #[arg(long, value_name = "SINK", allow_hyphen_values = true)]
     pub(crate) sink: Sink,
@@ -328,8 +332,8 @@ pub(crate) struct ReplayStart {
     /// without it, those of the node's system
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Give up when nothing was delivered for so long, whatever it waits for: 30s, 10m. A job is cancelled then, what
-    /// is written of a file stays. Exit code 5
+    /// Give up when nothing was delivered for this long, for whatever reason: 30s, 10m. A job is then cancelled; the
+    /// part of a file that is written stays. Exit code 5
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Patience>,
     /// Do not follow the job (only where the node sends)
@@ -348,7 +352,7 @@ pub(crate) struct ReplayStart {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Wal {
-    /// Show what a WAL file holds: its header, every valid entry, and what is missing
+    /// Show the content of a WAL file: its header, every valid entry, and missing entries
     Dump {
         /// The file: wal/NODE/SHARD/INDEX.wal in the data folder, or a copy
         file: PathBuf,

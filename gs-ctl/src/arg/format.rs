@@ -1,14 +1,14 @@
-//! How an answer is written, as the command line names it.
+//! The format of an answer, as the command line names it.
 
-/// How an answer is written.
+/// The format of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// A table for people
     Table,
-    /// For people; in lists nothing is cut
+    /// A table for people whose lists cut nothing off
     Wide,
-    /// For programs
+    /// JSON for programs
     Json,
-    /// For both
+    /// YAML for programs and people
     Yaml,
 }

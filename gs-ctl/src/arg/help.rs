@@ -1,4 +1,4 @@
-//! The command line with what clap's derive does not say: an example for every verb.
+//! The parts of the command line that clap's derive does not express: an example for every verb.
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// The verbs below a command that have none below themselves.
+    /// Collects the verbs that have no verbs below themselves.
     fn leaves(command: &Command, above: &str, out: &mut Vec<String>) {
         for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
             let name = format!("{above}{}", inner.get_name());

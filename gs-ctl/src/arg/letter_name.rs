@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use gophership_proto::control::v1::{DeadLetterRef, Lsn};
 
-/// Names an entry: `node/shard/segment:number`.
+/// The name of an entry: `node/shard/segment:number`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LetterName(pub(crate) DeadLetterRef);
 

@@ -1,13 +1,13 @@
-//! What can be asked: the command line and its values, read from text. Nothing here speaks to a node.
+//! The command line and its values, read from text. Nothing here connects to a node.
 //!
 //! - `cli`: the commands and their options.
 //! - `help`: the command line with an example for every verb, and the completions of shells.
-//! - `format`: how an answer is written.
+//! - `format`: the format of an answer.
 //! - `when`: points in time and intervals.
 //! - `rate`: bytes a second.
-//! - `sink`: where a replay goes.
+//! - `sink`: the destination of a replay.
 //! - `segment_name`, `letter_name`: names of segments and of dead letters.
-//! - `seek_to`: where a cursor goes.
+//! - `seek_to`: the destination of a cursor.
 //! - `schema_name`: the schemas that can be printed.
 
 pub(crate) mod cli;

@@ -1,17 +1,17 @@
-//! Where a cursor goes, as the command line names it.
+//! The destination of a cursor, as the command line names it.
 
 use std::str::FromStr;
 
 use super::when::When;
 
-/// Where a cursor goes.
+/// The destination of a cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SeekTo {
-    /// Behind everything.
+    /// After every entry.
     Now,
-    /// Before everything.
+    /// Before every entry.
     Oldest,
-    /// At what was received then.
+    /// At the first entry received at this time or later.
     Time(When),
 }
 

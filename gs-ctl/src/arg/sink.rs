@@ -6,14 +6,14 @@ use std::str::FromStr;
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{OtlpSink, OtlpTls};
 
-/// How entries are written to a file.
+/// The layout of entries in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Layout {
     /// Plain concatenation: one `LogsData`.
     Binpb,
-    /// Each payload behind its length, 4 bytes, big-endian.
+    /// Each payload preceded by its length, 4 bytes, big-endian.
     Lenpb,
-    /// A line of OTLP/JSON each.
+    /// A line of OTLP/JSON for each entry.
     Jsonl,
 }
 
@@ -22,18 +22,18 @@ pub(crate) enum Layout {
 pub(crate) struct FileSpec {
     pub(crate) path: PathBuf,
     pub(crate) layout: Layout,
-    /// Behind Zstandard.
+    /// True where the file is compressed with Zstandard.
     pub(crate) zstd: bool,
 }
 
-/// Where a replay goes.
+/// The destination of a replay.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Sink {
-    /// The node sends.
+    /// A sink that the node sends to.
     Node(Kind),
-    /// JSON lines on stdout.
+    /// JSON lines on stdout, written by this command.
     Stdout,
-    /// A file, written here.
+    /// A file, written by this command.
     File(FileSpec),
 }
 
@@ -66,14 +66,15 @@ impl FromStr for Sink {
             "otlp-grpcs" if !place.is_empty() => Ok(Self::Node(Kind::OtlpGrpc(otlp(tls())))),
             "otlp-https" if !place.is_empty() => Ok(Self::Node(Kind::OtlpHttp(otlp(tls())))),
             _ => Err(format!(
-                "{text:?} is no sink: write exporter:NAME, otlp-grpc://HOST:PORT, otlp-http://HOST:PORT/PATH, the same over TLS with otlp-grpcs:// and otlp-https://, file:PATH, or - for JSON lines on stdout"
+                "{text:?} is no sink: write exporter:NAME, otlp-grpc://HOST:PORT, otlp-http://HOST:PORT/PATH, the same \
+                 over TLS with otlp-grpcs:// and otlp-https://, file:PATH, or - for JSON lines on stdout"
             )),
         }
     }
 }
 
 impl Sink {
-    /// How TLS is spoken to it, where the node sends with TLS of its own making.
+    /// The TLS settings of the sink, where the node sends with TLS settings of the job's own.
     pub(crate) fn tls(&mut self) -> Option<&mut OtlpTls> {
         match self {
             Self::Node(Kind::OtlpGrpc(sink) | Kind::OtlpHttp(sink)) => sink.tls.as_mut(),
@@ -93,7 +94,8 @@ fn file(path: &str) -> Result<FileSpec, String> {
         Some((name, "jsonl")) if !name.is_empty() => Layout::Jsonl,
         _ => {
             return Err(format!(
-                "{path:?} does not say how to write it: end its name in .binpb, .lenpb or .jsonl, with .zst after it to compress"
+                "{path:?} does not say how to write it: end its name in .binpb, .lenpb or .jsonl, with .zst after it \
+                 to compress"
             ));
         }
     };

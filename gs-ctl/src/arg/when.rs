@@ -5,22 +5,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// The largest number taken for Unix seconds: the year 5138.
+/// The largest number that is read as Unix seconds: the year 5138.
 const SECONDS_MAX: u64 = 99_999_999_999;
-/// The smallest number taken for Unix nanoseconds: 12 days after the epoch. What lies between could be milliseconds, and is not guessed at.
+/// The smallest number that is read as Unix nanoseconds: 12 days after the epoch. A number between the two could be
+/// milliseconds, and is refused.
 const NANOS_MIN: u64 = 1_000_000_000_000_000;
 
 /// A point in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum When {
-    /// In nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch.
     At(u64),
-    /// So many nanoseconds before now.
+    /// Nanoseconds before now.
     Ago(u64),
 }
 
 impl When {
-    /// In nanoseconds since the Unix epoch, where it is now `now`.
+    /// The point in nanoseconds since the Unix epoch, given the present time.
     pub(crate) fn unix_nano(self, now: u64) -> u64 {
         match self {
             Self::At(at) => at,
@@ -29,7 +30,7 @@ impl When {
     }
 }
 
-/// Time between two looks at something.
+/// Time between two queries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Interval(pub(crate) Duration);
 
@@ -50,7 +51,7 @@ impl FromStr for Interval {
     }
 }
 
-/// A length of time, at least a second.
+/// A length of time, of a second at least.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Patience(pub(crate) Duration);
 
@@ -74,7 +75,7 @@ fn length(text: &str) -> Result<Duration, String> {
     length.ok_or_else(|| format!("{text:?} is not a time, such as 500ms, 1s or 1m"))
 }
 
-/// The wall clock.
+/// The wall clock, in nanoseconds since the Unix epoch.
 pub(crate) fn now_unix_nano() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -97,7 +98,10 @@ impl FromStr for When {
             return number(text);
         }
         let at = Timestamp::from_str(text).map_err(|error| {
-            format!("not a time: {error}. Write RFC 3339 with its zone (2026-11-24T02:00:00Z), Unix seconds or nanoseconds, `now`, or a span back from now (-15m)")
+            format!(
+                "not a time: {error}. Write RFC 3339 with its zone (2026-11-24T02:00:00Z), Unix seconds or \
+                nanoseconds, `now`, or a span back from now (-15m)"
+            )
         })?;
         let nanos =
             u64::try_from(at.as_nanosecond()).map_err(|_| "a time before 1970 or after 2554 cannot be".to_owned())?;
@@ -117,7 +121,7 @@ fn number(text: &str) -> Result<When, String> {
     }
 }
 
-/// Numbers with units, as in `1h30m`, in nanoseconds.
+/// Reads numbers with units, as in `1h30m`; nanoseconds.
 fn span(mut text: &str) -> Option<u64> {
     let mut total = 0u64;
     while !text.is_empty() {

@@ -16,10 +16,11 @@ use crate::out::output::{Answer, print};
 use crate::out::table::pairs;
 use crate::view::letters::{LetterList, LetterView};
 
-/// Sees whether what was asked may be.
+/// Checks that a command may be run.
 ///
 /// # Errors
-/// It gives something up, and nobody said that it may.
+///
+/// It gives something up, and the command line does not accept that loss.
 pub(crate) fn check(asked: &Asked) -> Result<(), Failure> {
     match asked {
         Asked::Drop {
@@ -33,7 +34,7 @@ pub(crate) fn check(asked: &Asked) -> Result<(), Failure> {
     }
 }
 
-/// Does what was asked.
+/// Runs the command.
 pub(crate) async fn dead_letter(node: &mut Client, asked: Asked, format: Format) -> anyhow::Result<Outcome> {
     match asked {
         Asked::List { exporter, limit } => list(node, exporter, limit, format).await,
@@ -63,7 +64,7 @@ pub(super) struct Shown {
 }
 
 impl Answer for Shown {
-    /// A line for `jq`, whoever reads it.
+    /// The same line of JSON for every reader, for `jq`.
     fn table(&self) -> String {
         match &self.logs {
             Some(logs) => format!("{logs}\n"),
@@ -99,7 +100,7 @@ async fn show(node: &mut Client, exporter: String, letter: LetterName, format: F
         Ok(_) | Err(_) => (None, Some(shown.malformed)),
     };
     let shown = Shown {
-        // It was dropped while its payload was read.
+        // The letter was dropped while its payload was read.
         letter: LetterView::from(shown.letter.unwrap_or_else(unknown)),
         payload_hex: logs.is_none().then(|| human::hex(&shown.payload)),
         logs,
@@ -114,7 +115,7 @@ fn logs(letter: &LetterName, payload: &[u8]) -> anyhow::Result<Value> {
     let mut line = Vec::new();
     otlp_json::write_line(payload, Some(&letter.to_string()), &mut line)?;
     let mut logs: Value = serde_json::from_slice(&line)?;
-    // What they hold cannot be seen any more: JSON has U+FFFD in its place.
+    // The original bytes cannot be seen any more: JSON has U+FFFD in their place.
     let hidden: Vec<String> = otlp_json::strings_not_utf8(payload)
         .iter()
         .map(|s| human::hex(s))
@@ -125,7 +126,7 @@ fn logs(letter: &LetterName, payload: &[u8]) -> anyhow::Result<Value> {
     Ok(logs)
 }
 
-/// No names mean all; the command line has made sure that all were asked for then.
+/// The letters that are named. No names mean all; the command line has made sure that all were asked for.
 fn selection(letters: Letters) -> DeadLetterSelection {
     debug_assert_eq!(letters.all, letters.refs.is_empty());
     DeadLetterSelection {

@@ -43,7 +43,7 @@ impl Answer for Forgotten {
     }
 }
 
-/// Does what was asked; each but the list answers with the exporter as it then is.
+/// Runs the command. Each but the list answers with the exporter's new state.
 pub(crate) async fn exporter(node: &mut Client, asked: Exporter, format: Format) -> anyhow::Result<Outcome> {
     let answer = match asked {
         Exporter::List => {

@@ -1,11 +1,11 @@
-//! What each command does.
+//! The commands, one file each.
 //!
-//! - `status`, `tail`: the whole node, and what it receives.
-//! - `exporter`, `dead_letter`: where entries are sent, and what a sink refused.
-//! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, asked of a node or read here.
-//! - `replay`, `replay_start`, `replay_watch`: replay jobs, how one begins, and how it is followed.
-//! - `zone_override`: a zone forced or cleared.
-//! - `schema`: the form of what all of them answer.
+//! - `status`, `tail`: the whole node, and the records that it receives.
+//! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
+//! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
+//! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
+//! - `zone_override`: an override of the zone, set or cleared.
+//! - `schema`: the JSON Schemas of all answers.
 
 mod dead_letter;
 mod exporter;
@@ -27,15 +27,15 @@ use crate::arg::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
 use crate::arg::help;
 use crate::connect;
 use crate::out::outcome::Outcome;
-use crate::out::output::say;
+use crate::out::output::write_stdout;
 use crate::top;
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { global, command } = cli;
     match command {
         Command::Completions { shell } => {
-            say(help::completions(shell).as_bytes())?;
+            write_stdout(help::completions(shell).as_bytes())?;
             Ok(Outcome::Done)
         }
         Command::Man { folder } => {
@@ -66,7 +66,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 }
 
 async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
-    // What cannot be is said before a node is looked for.
+    // An impossible request is refused before a node is looked for.
     if let Command::Replay(Replay::Start(asked)) = &command {
         replay_start::check(asked)?;
     }

@@ -11,7 +11,7 @@ use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::print;
 use crate::view::jobs::{JobList, JobView};
 
-/// Does what was asked of replay jobs.
+/// Runs a command about replay jobs.
 pub(super) async fn replay(node: &mut Client, asked: Replay, format: Format) -> anyhow::Result<Outcome> {
     match asked {
         Replay::Start(asked) => return replay_start::start(node, &asked, format).await,

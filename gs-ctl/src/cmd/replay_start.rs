@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tonic::{Code, Streaming};
 
-use super::replay_watch::{self, Far, Watch};
+use super::replay_watch::{self, Progress, Watch};
 
 use crate::arg::cli::ReplayStart;
 use crate::arg::format::Format;
@@ -28,13 +28,14 @@ use crate::out::output::{Answer, print};
 use crate::out::table::pairs;
 use crate::view::jobs::JobView;
 
-/// Entries that could not be written and are named one by one.
+/// Limit of entries that could not be written and are named one by one.
 const NAMED_MAX: u64 = 20;
 
-/// Sees whether what was asked can be.
+/// Checks that a request is possible.
 ///
 /// # Errors
-/// It cannot.
+///
+/// It is not.
 pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
     let by_node = matches!(asked.sink, Sink::Node(_));
     let usage = |what: &str| Err(Failure::Usage(what.to_owned()));
@@ -85,7 +86,7 @@ pub(crate) async fn start(node: &mut Client, asked: &ReplayStart, format: Format
     }
 }
 
-/// A replay reads everything: also what is still being recovered, once it is.
+/// Prints a note about segments that are still being recovered: a replay reads those too, once they are.
 async fn say_what_is_waited_for(node: &mut Client) -> anyhow::Result<()> {
     let status = node
         .status(StatusRequest {})
@@ -134,7 +135,8 @@ async fn run_job(node: &mut Client, asked: &ReplayStart, kind: Kind, format: For
         followed = follow(node, &id, asked.timeout) => followed?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("cannot wait for an interrupt")?;
-            eprintln!("gs-ctl: job {id} goes on; `gs-ctl replay status {id}` shows it and `gs-ctl replay cancel {id}` stops it");
+            eprintln!("gs-ctl: job {id} goes on; `gs-ctl replay status {id}` shows it and `gs-ctl replay cancel {id}` \
+                stops it");
             return Ok(Outcome::Failed);
         }
     };
@@ -156,7 +158,7 @@ async fn run_job(node: &mut Client, asked: &ReplayStart, kind: Kind, format: For
     Ok(outcome)
 }
 
-/// Follows a job to its end. `None` where it is to be given up.
+/// Follows a job to its end. `None` where the command is to give it up.
 async fn follow(node: &mut Client, id: &str, timeout: Option<Patience>) -> anyhow::Result<Option<ReplayProgress>> {
     let mut reports = node
         .watch_replay(ReplayJobRef { id: id.to_owned() })
@@ -179,13 +181,13 @@ async fn follow(node: &mut Client, id: &str, timeout: Option<Patience>) -> anyho
         }
         if !progress.error.is_empty() && !hinted {
             hinted = true;
-            watch.say(&format!("gs-ctl: job {id}: {}", human::one_line(&progress.error)));
-            watch.say(&format!(
+            watch.print(&format!("gs-ctl: job {id}: {}", human::one_line(&progress.error)));
+            watch.print(&format!(
                 "gs-ctl: Ctrl-C leaves the job to the node, which goes on trying; `gs-ctl replay cancel {id}` stops it"
             ));
         }
-        if watch.show(far(&progress), &progress.error, node).await {
-            watch.say(&format!(
+        if watch.show(progress_of(&progress), &progress.error, node).await {
+            watch.print(&format!(
                 "gs-ctl: giving up on job {id}: nothing was delivered for {}",
                 human::span(watch.still())
             ));
@@ -194,19 +196,19 @@ async fn follow(node: &mut Client, id: &str, timeout: Option<Patience>) -> anyho
     }
 }
 
-fn far(progress: &ReplayProgress) -> Far {
+fn progress_of(progress: &ReplayProgress) -> Progress {
     let lsns = progress.positions.iter().filter_map(|p| p.lsn);
-    Far {
+    Progress {
         entries: progress.entries_done,
         bytes: progress.bytes_done,
         bytes_total: progress.bytes_total_estimate,
-        place: lsns.fold(0, |sum: u64, lsn| {
+        moves: lsns.fold(0, |sum: u64, lsn| {
             sum.wrapping_add(u64::from(lsn.segment_index) << 32 | u64::from(lsn.number))
         }),
     }
 }
 
-// ------------------------------------------------------------------------------------------------------- by us
+// ---------------------------------------------------------------------------------------- by this command
 
 /// What was written.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -280,7 +282,7 @@ async fn write_down(
     let began = Instant::now();
     let written = match receive(node, asked, sink).await {
         Ok(Some(written)) => written,
-        // Whoever reads our output has read enough.
+        // The reader of our output has closed it, so it has read enough.
         Ok(None) => return Ok(Outcome::Done),
         Err(error) => {
             return match part {
@@ -310,7 +312,7 @@ async fn write_down(
         not_written,
     };
     if to_stdout {
-        // The data is there.
+        // Standard output holds the data.
         eprint!("{}", summary.table());
     } else {
         print(&summary, format)?;
@@ -325,7 +327,7 @@ struct Written {
     not_written: u64,
 }
 
-/// Writes all that the node sends. `None` when nobody reads stdout any more.
+/// Writes all that the node sends. `None` when the reader of stdout has closed it.
 async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> anyhow::Result<Option<Written>> {
     let mut chunks = node
         .stream_replay(spec(asked, None))
@@ -333,7 +335,7 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
         .map_err(|e| refused(&e))?
         .into_inner();
     let to_stdout = sink.part().is_none();
-    // Whoever reads standard output may write to the same terminal.
+    // The reader of standard output may write to the same terminal.
     let mut watch = Watch::new("replay".to_owned(), !to_stdout, asked.timeout.map(|t| t.0));
     let mut got = ReplayEnd::default();
     let (mut not_written, mut bytes_total) = (0, 0);
@@ -351,13 +353,13 @@ async fn receive(node: &mut Client, asked: &ReplayStart, mut sink: FileSink) -> 
                 Err(error) => return Err(error).context("cannot write what was replayed"),
             }
         }
-        let far = Far {
+        let progress = Progress {
             entries: got.entries,
             bytes: got.bytes,
             bytes_total,
-            place: got.entries,
+            moves: got.entries,
         };
-        if watch.show(far, "", node).await {
+        if watch.show(progress, "", node).await {
             let still = human::span(watch.still());
             return Err(Failure::GaveUp(format!("nothing came from the node for {still}")).into());
         }
@@ -395,7 +397,7 @@ fn write_chunk(
         if let Err(NotWritable(why)) = sink.write(entry)? {
             *not_written += 1;
             if *not_written <= NAMED_MAX {
-                watch.say(&format!(
+                watch.print(&format!(
                     "gs-ctl: entry {} cannot be written so: {why}",
                     file_sink::name(entry)
                 ));
@@ -405,7 +407,7 @@ fn write_chunk(
     Ok(())
 }
 
-/// Behind the end, the node says what is missing.
+/// Reads the node's report of what is missing, which follows the end of the data.
 async fn last_word(chunks: &mut Streaming<ReplayChunk>) -> Result<Option<String>, Failure> {
     match chunks.message().await {
         Ok(_) => Ok(None),

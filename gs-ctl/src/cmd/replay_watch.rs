@@ -1,5 +1,5 @@
-//! Watches a replay for whoever started it: a bar on a terminal, a line now and then elsewhere. Says what the replay
-//! waits for, and when it is to be given up.
+//! Watches a replay for the person who started it: a bar on a terminal, a line now and then elsewhere. It shows what
+//! the replay waits for, and says when to give it up.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -11,36 +11,36 @@ use crate::connect::Client;
 use crate::out::human;
 use crate::out::progress::Bar;
 
-/// How often lines are written.
+/// Interval of lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
-/// How long a message is waited for before the watch looks at the clock.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time to wait for a message before the clock is checked again.
+const MESSAGE_WAIT: Duration = Duration::from_millis(500);
 
-/// How far a replay is.
+/// Progress of a replay.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Far {
+pub(super) struct Progress {
     pub(super) entries: u64,
     pub(super) bytes: u64,
     pub(super) bytes_total: u64,
-    /// Grows with every entry that is passed, delivered or not.
-    pub(super) place: u64,
+    /// A number that grows with every entry passed, delivered or not.
+    pub(super) moves: u64,
 }
 
-/// See the module.
+/// A watch over one replay (see the module).
 pub(super) struct Watch {
-    /// What is watched, for lines.
+    /// Name of the replay, in lines.
     name: String,
     bar: Bar,
     by_lines: bool,
     timeout: Option<Duration>,
-    far: Far,
+    progress: Progress,
     moved: Instant,
-    /// The last line, and how far the replay was then.
-    line: (Instant, Far),
+    /// Time of the last line, and the progress then.
+    line: (Instant, Progress),
 }
 
 impl Watch {
-    /// Begins to watch; `draws`: a bar may be drawn where stderr is a terminal.
+    /// Begins to watch. With `draws` a bar is drawn where stderr is a terminal.
     pub(super) fn new(name: String, draws: bool, timeout: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
@@ -48,49 +48,49 @@ impl Watch {
             bar: if draws { Bar::new() } else { Bar::hidden() },
             by_lines: !stderr().is_terminal(),
             timeout,
-            far: Far::default(),
+            progress: Progress::default(),
             moved: now,
-            line: (now, Far::default()),
+            line: (now, Progress::default()),
         }
     }
 
-    /// Shows how far the replay is and what it waits for, and says whether it is to be given up.
-    pub(super) async fn show(&mut self, far: Far, remark: &str, node: &mut Client) -> bool {
+    /// Shows the progress and what the replay waits for. Returns true where the replay is to be given up.
+    pub(super) async fn show(&mut self, progress: Progress, remark: &str, node: &mut Client) -> bool {
         let now = Instant::now();
-        if (far.place, far.entries) != (self.far.place, self.far.entries) {
+        if (progress.moves, progress.entries) != (self.progress.moves, self.progress.entries) {
             self.moved = now;
         }
-        self.far = far;
-        self.bar.show(far.bytes, far.bytes_total, remark);
+        self.progress = progress;
+        self.bar.show(progress.bytes, progress.bytes_total, remark);
         if self.by_lines && now - self.line.0 >= LINE_INTERVAL {
             let waits = match remark {
-                "" if far == self.line.1 => waits_for(node).await,
+                "" if progress == self.line.1 => waits_for(node).await,
                 remark => remark.to_owned(),
             };
-            eprintln!("{}", line(&self.name, far, &waits));
-            self.line = (now, far);
+            eprintln!("{}", line(&self.name, progress, &waits));
+            self.line = (now, progress);
         }
         self.timeout.is_some_and(|timeout| now - self.moved >= timeout)
     }
 
-    /// How long nothing has moved.
+    /// Time for which nothing has moved.
     pub(super) fn still(&self) -> Duration {
         self.moved.elapsed()
     }
 
-    /// Says something beside the progress.
-    pub(super) fn say(&self, text: &str) {
+    /// Prints a text beside the progress.
+    pub(super) fn print(&self, text: &str) {
         self.bar.line(text);
     }
 }
 
-/// The next message of a stream; `None`: nothing came for a while.
+/// The next message of a stream; `None` where none came for a while.
 pub(super) async fn next<T>(messages: &mut Streaming<T>) -> Option<Result<Option<T>, Status>> {
-    tokio::time::timeout(LOOK, messages.message()).await.ok()
+    tokio::time::timeout(MESSAGE_WAIT, messages.message()).await.ok()
 }
 
-fn line(name: &str, far: Far, waits: &str) -> String {
-    let total = far.bytes_total.max(far.bytes);
+fn line(name: &str, progress: Progress, waits: &str) -> String {
+    let total = progress.bytes_total.max(progress.bytes);
     let waits = if waits.is_empty() {
         String::new()
     } else {
@@ -98,14 +98,14 @@ fn line(name: &str, far: Far, waits: &str) -> String {
     };
     format!(
         "gs-ctl: {name}: {} entries, {} of about {} ({}){waits}",
-        human::count(far.entries),
-        human::bytes(far.bytes),
+        human::count(progress.entries),
+        human::bytes(progress.bytes),
         human::bytes(total),
-        human::percent(far.bytes, total)
+        human::percent(progress.bytes, total)
     )
 }
 
-/// What a replay waits for whose sink is in no trouble, as far as the node's status tells.
+/// The reason for which a replay waits although its sink is in no trouble, as far as the node's status shows it.
 async fn waits_for(node: &mut Client) -> String {
     let Ok(status) = node.status(StatusRequest {}).await else {
         return "the node does not answer".to_owned();
@@ -130,17 +130,17 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_and_what_is_waited_for() {
-        let far = Far {
+        let progress = Progress {
             entries: 12_000,
             bytes: 1 << 20,
             bytes_total: 4 << 20,
-            place: 7,
+            moves: 7,
         };
         assert_eq!(
-            line("job 3", far, ""),
+            line("job 3", progress, ""),
             "gs-ctl: job 3: 12,000 entries, 1.0 MiB of about 4.0 MiB (25 %)"
         );
-        let waits = line("job 3", far, "waiting for the sink:\n refused");
+        let waits = line("job 3", progress, "waiting for the sink:\n refused");
         assert!(waits.ends_with("(25 %); waiting for the sink: refused"), "{waits}");
     }
 }

@@ -1,4 +1,4 @@
-//! `gs-ctl schema`: the JSON Schemas of what the commands answer with `-o json`.
+//! `gs-ctl schema`: the JSON Schemas of the commands' answers with `-o json`.
 
 use clap::ValueEnum;
 use gophership_proto::view::exporter::ExporterView;
@@ -16,7 +16,7 @@ use super::segment_verify::Verdict;
 use super::wal_dump::DumpView;
 use crate::arg::schema_name::SchemaName;
 use crate::out::outcome::Outcome;
-use crate::out::output::say;
+use crate::out::output::write_stdout;
 use crate::top::Line;
 use crate::view::exporters::ExporterList;
 use crate::view::jobs::{JobList, JobView};
@@ -50,7 +50,7 @@ fn named(name: SchemaName) -> (String, Value) {
 /// Prints a schema.
 pub(super) fn print(asked: SchemaName) -> anyhow::Result<Outcome> {
     let (_, schema) = named(asked);
-    say(format!("{schema:#}\n").as_bytes())?;
+    write_stdout(format!("{schema:#}\n").as_bytes())?;
     Ok(Outcome::Done)
 }
 

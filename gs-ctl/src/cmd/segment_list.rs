@@ -1,5 +1,5 @@
-//! `gs-ctl segment list`, and what answers with a list too: `segment forget` with the one, `segment seal` with those
-//! that it sealed.
+//! `gs-ctl segment list`, and the commands that answer with such a list too: `segment forget` with one segment,
+//! `segment seal` with those that it sealed.
 
 use gophership_proto::control::v1::{
     ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,
@@ -59,7 +59,7 @@ impl From<SegmentSummary> for SegmentView {
             segment: format!("{}/{}/{}", name.node, name.shard, name.index),
             state: state_name(summary.state()),
             epoch: Some(summary.epoch).filter(|epoch| *epoch > 0),
-            // An open one tells its entries once it has some.
+            // An open segment reports its entries once it has some.
             entries: (sealed || summary.entries > 0).then_some(summary.entries),
             records: known(summary.records),
             deferred_entries: known(summary.deferred_entries),
@@ -145,7 +145,7 @@ pub(crate) async fn list(node: &mut Client, shard: Option<u32>, format: Format) 
     Ok(Outcome::Done)
 }
 
-/// Has the node give up a segment that cannot be read.
+/// Makes the node give up a segment that cannot be read.
 pub(crate) async fn forget(
     node: &mut Client,
     name: SegmentName,
@@ -167,7 +167,7 @@ pub(crate) async fn forget(
     Ok(Outcome::Done)
 }
 
-/// Has the node seal what takes entries now.
+/// Makes the node seal the segments that take entries now.
 pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) -> anyhow::Result<Outcome> {
     let answer = node.seal_segments(SealSegmentsRequest { shard }).await;
     let sealed = answer.map_err(|e| refused(&e))?.into_inner().segments;

@@ -57,7 +57,7 @@ impl Answer for Verdict {
     }
 }
 
-/// Has the node verify its copy.
+/// Makes the node verify its copy.
 pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format) -> anyhow::Result<Outcome> {
     let asked = SegmentRef {
         node: name.node,
@@ -93,7 +93,7 @@ pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format)
     Err(Failure::Unreachable("the node ended the verification before its result: nothing is proved".to_owned()).into())
 }
 
-/// Verifies a file, without a node: against what it says of itself.
+/// Verifies a file without a node, against its own header and footer.
 pub(crate) fn verify_file(path: &Path, format: Format) -> anyhow::Result<Outcome> {
     let bar = Bar::new();
     let (id, report) = dump::verify_file(path, &mut |done, total| bar.show(done, total, ""))?;

@@ -16,7 +16,7 @@ use crate::out::table::{Table, pairs};
 use crate::view::exporters::{debt_text, in_short};
 use crate::view::zone::headline;
 
-/// Shows how the node stands.
+/// Shows the state of the node.
 pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<Outcome> {
     let status = node
         .status(StatusRequest {})
@@ -31,7 +31,7 @@ pub(crate) async fn status(node: &mut Client, format: Format) -> anyhow::Result<
     Ok(Outcome::Done)
 }
 
-/// A status, and the time of asking.
+/// A status, and the time of the query.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Shown {
@@ -48,7 +48,7 @@ impl Shown {
         pairs(&rows)
     }
 
-    /// The node, and whether it is well.
+    /// Rows on the node itself and its health.
     fn who(&self) -> Vec<(&'static str, String)> {
         let node = &self.status.node;
         let ready = match &node.not_ready_reason {
@@ -80,7 +80,7 @@ impl Shown {
         rows
     }
 
-    /// What it has room for.
+    /// Rows on memory and disk.
     fn room(&self) -> Vec<(&'static str, String)> {
         let (disk, memory) = (&self.status.disk, &self.status.memory);
         let share = |used, of| {
@@ -124,7 +124,7 @@ impl Shown {
         rows
     }
 
-    /// What it did and has still to do.
+    /// Rows on work done and work outstanding.
     fn work(&self) -> Vec<(&'static str, String)> {
         let segments = &self.status.segments;
         let mut rows = vec![

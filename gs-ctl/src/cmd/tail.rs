@@ -13,10 +13,10 @@ use crate::connect::Client;
 use crate::out::file_sink::{self, NotWritable, Payloads};
 use crate::out::human;
 use crate::out::outcome::{Failure, Outcome, refused};
-use crate::out::output::offer;
+use crate::out::output::write_while_read;
 use crate::out::yaml;
 
-/// Shows what comes until the node ends, or nobody reads any more.
+/// Shows records until the node ends, or the reader of stdout has closed it.
 pub(crate) async fn tail(node: &mut Client, asked: &Tail, format: Format) -> anyhow::Result<Outcome> {
     let last_entries = asked.last;
     let answer = node.tail(TailRequest { last_entries }).await;
@@ -32,7 +32,7 @@ pub(crate) async fn tail(node: &mut Client, asked: &Tail, format: Format) -> any
                 Err(NotWritable(why)) => eprintln!("gs-ctl: entry {name} cannot be shown: {why}"),
             }
         }
-        if !offer(out.as_bytes())? {
+        if !write_while_read(out.as_bytes())? {
             return Ok(Outcome::Done);
         }
     }
@@ -64,7 +64,7 @@ fn shown(entry: &ReplayEntry, name: &str, payloads: &mut Payloads, format: Forma
     })
 }
 
-/// A line for each record of an entry that was received then.
+/// A line for each record of an entry that was received at this time.
 fn records(logs: &Value, received_unix_nano: u64) -> String {
     let mut out = String::new();
     for of_resource in each(&logs["resourceLogs"]) {
@@ -81,7 +81,7 @@ fn records(logs: &Value, received_unix_nano: u64) -> String {
                 (None, Some(number)) => severity(number),
                 (None, None) => "-".to_owned(),
             };
-            // A string has no end of writing.
+            // Writing to a string cannot fail.
             let _ = writeln!(
                 out,
                 "{} {} {}: {}",

@@ -1,4 +1,4 @@
-//! `gs-ctl wal dump`: what a WAL file holds, without a node.
+//! `gs-ctl wal dump`: the content of a WAL file, read without a node.
 
 use std::path::Path;
 

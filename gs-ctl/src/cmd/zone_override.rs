@@ -9,9 +9,9 @@ use crate::out::outcome::{Outcome, refused};
 use crate::out::output::print;
 use gophership_proto::view::zone::ZoneView;
 
-/// Forces a zone, or lets the node choose again; answers with the zone as it then is.
+/// Forces a zone, or clears the override; answers with the new state of the zone.
 pub(crate) async fn zone_override(node: &mut Client, asked: Override, format: Format) -> anyhow::Result<Outcome> {
-    // The command line has seen to it that a zone is named exactly where nothing is cleared.
+    // The command line has made sure that a zone is named exactly where nothing is cleared.
     let answer = match asked.zone {
         Some(zone) => {
             let zone = match zone {

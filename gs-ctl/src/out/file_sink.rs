@@ -1,6 +1,8 @@
 //! Entries into a file or stdout.
 //!
-//! **Invariants.** I1: a file appears under its name only when it is whole and synced; until then it is PATH.part. I2: a file that exists is not replaced unasked.
+//! **Invariants**:
+//! - I1: a file appears under its name only when it is whole and synced; until then it is PATH.part.
+//! - I2: a file that exists is not replaced unasked.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Stdout, Write};
@@ -13,12 +15,12 @@ use gophership_proto::otlp::json;
 
 use crate::arg::sink::{FileSpec, Layout};
 
-/// Level of compression: the program `zstd`'s own default.
+/// Compression level: the default of the program `zstd`.
 const ZSTD_LEVEL: i32 = 3;
-/// The largest payload that is inflated: as large as any node's `ingest.max_message` may sensibly be.
+/// The largest inflated payload: as large as any node's `ingest.max_message` may sensibly be.
 const INFLATED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Where the bytes go.
+/// The destination of the bytes.
 enum Out {
     Stdout(BufWriter<Stdout>),
     Plain(BufWriter<File>),
@@ -43,13 +45,13 @@ impl Write for Out {
     }
 }
 
-/// A file and the name that it has until it is whole.
+/// A file and its temporary name.
 struct Names {
     path: PathBuf,
     part: PathBuf,
 }
 
-/// Writes entries one after the other.
+/// A writer of entries, one after the other.
 pub(crate) struct FileSink {
     out: Out,
     layout: Layout,
@@ -58,7 +60,7 @@ pub(crate) struct FileSink {
     buffer: Vec<u8>,
 }
 
-/// Payloads of entries, inflated where they are kept compressed.
+/// A reader of entries' payloads, which inflates those that are kept compressed.
 #[derive(Default)]
 pub(crate) struct Payloads {
     inflater: Option<Inflater>,
@@ -69,7 +71,8 @@ impl Payloads {
     /// An entry's `ExportLogsServiceRequest`.
     ///
     /// # Errors
-    /// It is compressed in a way that is not known, or not as it says.
+    ///
+    /// Its compression is unknown, or its bytes are not as that compression promises.
     pub(crate) fn of<'a>(&'a mut self, entry: &'a ReplayEntry) -> Result<&'a [u8], NotWritable> {
         let compression = match entry.encoding() {
             PayloadEncoding::Identity => return Ok(&entry.payload),
@@ -84,17 +87,17 @@ impl Payloads {
     }
 }
 
-/// Why an entry was not written; the next may be.
+/// The reason for which an entry was not written; the next one may be.
 #[derive(Debug)]
 pub(crate) struct NotWritable(pub(crate) String);
 
 impl FileSink {
-    /// JSON lines to stdout.
+    /// A sink that writes JSON lines to stdout.
     pub(crate) fn stdout() -> Self {
         Self::new(Out::Stdout(BufWriter::new(io::stdout())), Layout::Jsonl, None)
     }
 
-    /// A new file; one that exists is replaced only with `force`.
+    /// Creates a file; an existing one is replaced only with `force`.
     pub(crate) fn create(spec: &FileSpec, force: bool) -> anyhow::Result<Self> {
         let path = &spec.path;
         match fs::symlink_metadata(path) {
@@ -138,14 +141,15 @@ impl FileSink {
         }
     }
 
-    /// The file's name until it is whole.
+    /// The file's temporary name, which it has until it is complete.
     pub(crate) fn part(&self) -> Option<&Path> {
         self.names.as_ref().map(|n| n.part.as_path())
     }
 
-    /// Writes one entry, or says why that cannot be.
+    /// Writes one entry, or returns the reason for which it cannot be written.
     ///
     /// # Errors
+    ///
     /// The file cannot be written.
     pub(crate) fn write(&mut self, entry: &ReplayEntry) -> io::Result<Result<(), NotWritable>> {
         self.buffer.clear();
@@ -171,7 +175,7 @@ impl FileSink {
         Ok(())
     }
 
-    /// Makes it whole: what was written is on disk and has its name.
+    /// Completes the file: syncs it and gives it its name.
     pub(crate) fn finish(self) -> io::Result<()> {
         let file = match self.out {
             Out::Stdout(mut out) => return out.flush(),
@@ -192,7 +196,7 @@ impl FileSink {
     }
 }
 
-/// An entry's id and the count of entries behind it, as replay to a sink names it too.
+/// An entry's id and the number of entries from it on, as a replay to a sink names it too.
 pub(crate) fn name(entry: &ReplayEntry) -> String {
     let lsn = entry.lsn.unwrap_or_default();
     format!("{}/{}/{}:{},1", entry.node, entry.shard, lsn.segment_index, lsn.number)

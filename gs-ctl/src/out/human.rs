@@ -13,7 +13,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
     let mut value = n as f64 / 1024.0;
     let mut unit = 0;
-    // What would be shown as 1024 of a unit is one of the next.
+    // A value that would be shown as 1024 of a unit is shown in the next one.
     while value >= 1023.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -25,7 +25,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// A count, its thousands apart.
+/// A count with separated thousands.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -61,7 +61,7 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
-/// A share; nothing of nothing is nothing.
+/// A share in percent; a dash where `of` is 0.
 pub(crate) fn percent(part: u64, of: u64) -> String {
     if of == 0 {
         "-".to_owned()
@@ -70,7 +70,7 @@ pub(crate) fn percent(part: u64, of: u64) -> String {
     }
 }
 
-/// How long ago a time was; a dash for none.
+/// Time since `unix_nano`; a dash for none.
 pub(crate) fn age(unix_nano: impl Into<Option<u64>>, now_unix_nano: u64) -> String {
     let Some(unix_nano) = unix_nano.into().filter(|at| *at > 0) else {
         return "-".to_owned();
@@ -100,7 +100,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
-/// Text from elsewhere (a sink, an operator), safe to show in a line of a terminal.
+/// Text from elsewhere (a sink, an operator) in a form that is safe in a line of a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     words
@@ -194,7 +194,7 @@ mod tests {
     fn times_and_spans() {
         assert_eq!(time(0), "-");
         assert_eq!(time(1_700_000_000_123_456_789), "2023-11-14T22:13:20Z");
-        // The calendar's last instants are not in it; a number is then all there is.
+        // The calendar does not reach these instants, so they are shown as a plain number.
         assert!(!time(u64::MAX).is_empty());
         for (seconds, text) in [
             (0, "0.0 s"),

@@ -1,6 +1,6 @@
-//! How an answer leaves the program: stdout, stderr, files, the exit code.
+//! Output of the program: stdout, stderr, files, the exit code.
 //!
-//! - `outcome`: how a command ends, its exit code, what stderr is told of an error.
+//! - `outcome`: the outcome of a command, its exit code, and the text of an error on stderr.
 //! - `output`: answers to stdout, as a table or as data.
 //! - `table`: columns of text.
 //! - `human`: numbers, sizes, times and foreign text for people.

@@ -1,4 +1,4 @@
-//! How a command ends: exit codes, and what is said on stderr.
+//! Outcomes of commands: exit codes, and the text on stderr.
 
 use std::error::Error as _;
 use std::process::ExitCode;
@@ -7,16 +7,16 @@ use gophership_vault::{Disposition, VaultError};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-/// A command did what it was asked.
+/// The outcome of a command that ran to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
-    /// And all is well.
+    /// All is well.
     Done,
-    /// And what it looked at ended badly, as it has shown.
+    /// The subject of the command ended badly, which the answer shows.
     Failed,
-    /// And it found damage, as it has shown.
+    /// There is damage, which the answer shows.
     Damage,
-    /// And it gave up, as it has shown.
+    /// The command gave up, which the answer shows.
     GaveUp,
 }
 
@@ -34,7 +34,7 @@ impl From<Outcome> for ExitCode {
 /// Errors with an exit code of their own.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
-    /// The command line cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
     /// No node answered.
@@ -46,18 +46,19 @@ pub(crate) enum Failure {
     /// The node found damage.
     #[error("{0}")]
     Damaged(String),
-    /// Nothing moved for as long as was asked.
+    /// Nothing moved for as long as the command was to wait.
     #[error("{0}")]
     GaveUp(String),
 }
 
-/// What the node said instead of an answer.
+/// The failure that a node's status stands for.
 pub(crate) fn refused(status: &Status) -> Failure {
     let said = status.message();
     match status.code() {
-        // What the node says has no source; a connection that broke has one.
+        // A status sent by the node has no source; one made from a broken connection has one.
         Code::Unknown | Code::Cancelled | Code::Internal if status.source().is_some() => Failure::Unreachable(format!(
-            "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and its own)"
+            "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and its \
+             own)"
         )),
         Code::Unavailable => Failure::Unreachable(format!("the node is not there for it now: {said}")),
         Code::Unimplemented => Failure::Refused(format!(
@@ -68,7 +69,7 @@ pub(crate) fn refused(status: &Status) -> Failure {
     }
 }
 
-/// Says what went wrong, and gives the exit code.
+/// Prints an error to stderr, and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("gs-ctl: {}", story(error));
     ExitCode::from(code(error))
@@ -81,7 +82,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Failure::Damaged(_)) => 4,
         Some(Failure::GaveUp(_)) => 5,
         Some(Failure::Refused(_)) => 1,
-        // A file that was read here.
+        // The error concerns a file that was read here.
         None => match error.downcast_ref::<VaultError>().map(VaultError::disposition) {
             Some(Disposition::Corrupt) => 4,
             _ => 1,
@@ -89,7 +90,7 @@ fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// An error and its causes, those left out that it tells by itself.
+/// An error and its causes, without those whose text it already contains.
 fn story(error: &anyhow::Error) -> String {
     error
         .chain()

@@ -1,4 +1,4 @@
-//! Where answers go: stdout, as a table for people or as data.
+//! Answers on stdout, as a table for people or as data.
 
 use std::io::{self, Write};
 
@@ -12,10 +12,10 @@ use crate::arg::format::Format;
 
 /// An answer.
 pub(crate) trait Answer: Serialize {
-    /// For people, lines with their ends.
+    /// The answer for people: lines with their ends.
     fn table(&self) -> String;
 
-    /// The same with nothing cut.
+    /// The answer for people with nothing cut off.
     fn wide(&self) -> String {
         self.table()
     }
@@ -34,16 +34,16 @@ pub(crate) fn print(answer: &impl Answer, format: Format) -> anyhow::Result<()> 
         Format::Json => format!("{:#}\n", json(answer)?),
         Format::Yaml => yaml::document(&json(answer)?),
     };
-    say(text.as_bytes())
+    write_stdout(text.as_bytes())
 }
 
-/// Writes to stdout. A reader that has gone away (`| head`) has read enough.
-pub(crate) fn say(bytes: &[u8]) -> anyhow::Result<()> {
-    offer(bytes).map(|_| ())
+/// Writes to stdout. A reader that has gone away (`| head`) has read enough, and is no error.
+pub(crate) fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    write_while_read(bytes).map(|_| ())
 }
 
-/// Writes to stdout; whether anybody still reads it.
-pub(crate) fn offer(bytes: &[u8]) -> anyhow::Result<bool> {
+/// Writes to stdout. Returns false where the reader has gone away.
+pub(crate) fn write_while_read(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

@@ -2,13 +2,13 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Shows bytes; indicatif itself draws nothing where stderr is no terminal.
+/// A progress bar in bytes. indicatif itself draws nothing where stderr is no terminal.
 pub(crate) struct Bar {
     bar: ProgressBar,
 }
 
 impl Bar {
-    /// One that is never drawn, where something else is written to the terminal.
+    /// A bar that is never drawn, for a terminal to which something else is written.
     pub(crate) fn hidden() -> Self {
         Self {
             bar: ProgressBar::hidden(),
@@ -28,7 +28,7 @@ impl Bar {
         self.bar.set_message(message.to_owned());
     }
 
-    /// A line above the bar, or simply on stderr.
+    /// Prints a line above the bar, or simply on stderr.
     pub(crate) fn line(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
     }

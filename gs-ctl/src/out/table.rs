@@ -1,4 +1,4 @@
-//! Columns for people: plain text, as wide as what is in them, no lines around.
+//! Columns of plain text for people, as wide as their content, without frames.
 
 /// A table under construction.
 pub(crate) struct Table {
@@ -12,7 +12,7 @@ struct Column {
 }
 
 impl Table {
-    /// Columns by name; numbers (a name that begins with `>`) stand to the right.
+    /// A table with columns of these names; a column of numbers (a name that begins with `>`) is aligned to the right.
     pub(crate) fn new(names: &[&'static str]) -> Self {
         let columns = names.iter().map(|name| match name.strip_prefix('>') {
             Some(name) => Column { name, right: true },
@@ -30,7 +30,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines.
+    /// The table as text.
     pub(crate) fn text(&self) -> String {
         let width = |i: usize, name: &str| {
             self.rows

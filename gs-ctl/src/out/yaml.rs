@@ -1,4 +1,4 @@
-//! Answers as YAML: block style, strings as JSON has them, which YAML reads too.
+//! Answers as YAML: block style, with strings in JSON's notation, which YAML reads too.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub(crate) fn document(value: &Value) -> String {
     out
 }
 
-/// The lines of what is neither a scalar nor empty.
+/// Writes the lines of a value that is neither a scalar nor empty.
 fn block(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::Object(map) => {

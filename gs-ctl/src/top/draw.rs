@@ -1,4 +1,4 @@
-//! The screen: a frame of a watch. Made for 80 by 24; a smaller one shows what fits, a larger one more.
+//! The screen: one frame of a watch. Made for 80 by 24; a smaller screen shows as much as fits, a larger one more.
 
 mod exporters;
 mod pressure;
@@ -17,9 +17,9 @@ use super::watch::{Silence, Watch};
 use crate::out::human;
 use crate::view::zone::override_text;
 
-/// Rows of the figures, and of as many readings and their title.
+/// Number of rows of the figures; the readings with their title have as many.
 const MIDDLE_ROWS: u16 = 10;
-/// Screens of so many rows have higher trends.
+/// Number of rows from which on a screen has higher trends.
 const TALL: u16 = 32;
 
 /// Draws everything.

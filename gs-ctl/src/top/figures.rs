@@ -1,7 +1,8 @@
-//! What two answers of a node say together: rates, and latencies of what came between them. Pure.
+//! Figures from two answers of a node: rates, and latencies of the time between them. Pure.
 //!
-//! Invariants: I1 a figure that cannot be known is absent, never 0. I2 answers of two boots, or of two nodes, are never
-//! held against each other.
+//! **Invariants**:
+//! - I1: a figure that cannot be known is absent, never 0.
+//! - I2: answers of two boots, or of two nodes, are never compared with each other.
 
 use std::collections::HashMap;
 
@@ -61,7 +62,7 @@ pub(crate) struct ExporterFigures {
     pub(super) exporter: ExporterView,
 }
 
-/// The figures of `now`, given the answer before it.
+/// The figures of `now`, given the previous answer.
 pub(super) fn figures(before: Option<&Sample>, now: &Sample) -> Figures {
     let between = before.and_then(|before| Between::new(before, now));
     let status = &now.status;
@@ -78,7 +79,7 @@ pub(super) fn figures(before: Option<&Sample>, now: &Sample) -> Figures {
     }
 }
 
-/// Two answers of one boot, the later not at the time of the earlier.
+/// Two answers of one boot at different times.
 struct Between<'a> {
     before: &'a StatusReply,
     now: &'a StatusReply,
@@ -123,7 +124,7 @@ impl<'a> Between<'a> {
         }
     }
 
-    /// What is left out of an answer never occurred.
+    /// Refusals by reason. A reason that is missing in an answer never occurred.
     fn refused(&self) -> Vec<RefusedFigures> {
         let before: HashMap<&str, u64> = self
             .before
@@ -150,7 +151,7 @@ impl<'a> Between<'a> {
 fn exporters(between: Option<&Between<'_>>, status: &StatusReply) -> Vec<ExporterFigures> {
     let rate = |name: &str, sent: u64| {
         let between = between?;
-        // An exporter that was not there has sent nothing that could be compared.
+        // An exporter that was missing before has no counts to compare with.
         let before = between.before.exporters.iter().find(|e| e.name == name)?;
         Some(between.rate(before.sent_records, sent))
     };

@@ -1,13 +1,14 @@
 //! The last values of a figure, oldest first.
 //!
-//! Invariant I1: bounded; the oldest goes.
+//! **Invariants**:
+//! - I1: the length is bounded; the oldest value goes.
 
 use std::collections::VecDeque;
 
-/// Values kept: a line of the widest screens.
+/// Number of values kept: a line of the widest screens.
 const LENGTH: usize = 512;
 
-/// Values by interval; nothing where an interval had none.
+/// Values by interval; `None` for an interval without one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     values: VecDeque<Option<u64>>,

@@ -1,4 +1,4 @@
-//! A watch as lines: one an interval, the same figures as on the screen.
+//! A watch as lines: one for each interval, with the same figures as on the screen.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::arg::format::Format;
 use crate::arg::when::now_unix_nano;
 use crate::out::human;
 use crate::out::outcome::Outcome;
-use crate::out::output::{json, offer};
+use crate::out::output::{json, write_while_read};
 use crate::out::yaml;
 use crate::view::zone::override_text;
 
@@ -29,7 +29,7 @@ pub(super) async fn run(mut watch: Watch, mut poller: Poller, asked: &Top, forma
             return seen(&watch);
         };
         watch.take(poll);
-        if !offer(text(&watch, format, now_unix_nano())?.as_bytes())? {
+        if !write_while_read(text(&watch, format, now_unix_nano())?.as_bytes())? {
             return Ok(Outcome::Done);
         }
         left = left.map(|n| n - 1);
@@ -87,7 +87,7 @@ fn silent(silence: &Silence, now: u64) -> String {
     )
 }
 
-/// `name=value`, apart by single spaces; a value that is not known is a dash.
+/// `name=value` pairs, separated by single spaces; an unknown value is a dash.
 fn plain(figures: &Figures, now: u64) -> String {
     let of = |f: fn(&IntervalFigures) -> String| figures.interval.as_ref().map_or_else(|| "-".to_owned(), f);
     let (memory, disk) = (figures.memory, &figures.disk);
@@ -125,7 +125,7 @@ fn plain(figures: &Figures, now: u64) -> String {
         ("debt", debt),
         ("exporters", exporters(&figures.exporters)),
     ];
-    // A value with a space in it would be two.
+    // A value with a space in it would look like two.
     let words = words.map(|(name, value)| format!("{name}={}", value.replace(' ', "")));
     format!("{} {}\n", human::time(figures.at_unix_nano), words.join(" "))
 }

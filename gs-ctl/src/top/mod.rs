@@ -1,8 +1,9 @@
-//! `gs-ctl top`: the node, watched.
+//! `gs-ctl top`: a continuous view of the node.
 //!
-//! `poll` asks it on a task of its own, so that a node that hangs never holds up a key; `watch` keeps what has come;
-//! `figures` are what two answers say together. A `screen` shows them on a terminal, `lines` anywhere else;
-//! `stop` says when they end, and how.
+//! - `poll` queries it on a task of its own, so that a node that hangs never holds up a key.
+//! - `watch` keeps what has come. `figures` computes rates from two answers; `history` keeps the last values.
+//! - `screen` and `draw` show them on a terminal, `lines` anywhere else.
+//! - `stop` says when they end, and with which outcome.
 
 mod draw;
 mod figures;
@@ -30,7 +31,8 @@ use crate::top::watch::Watch;
 /// Watches until the user, a signal or the count ends it.
 ///
 /// # Errors
-/// The node did not answer at all, or there is nowhere to write.
+///
+/// The node did not answer at all, or the output cannot be written.
 pub(crate) async fn top(node: Client, socket: &Path, asked: &Top, format: Format) -> anyhow::Result<Outcome> {
     let (poller, first) = Poller::start(node, socket.to_owned(), asked.interval.0).await?;
     let watch = Watch::new(first);

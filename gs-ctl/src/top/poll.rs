@@ -1,6 +1,7 @@
-//! Asks the node for its status, again and again, over a new connection where the old one broke.
+//! Queries the node's status again and again, over a new connection where the old one broke.
 //!
-//! Invariant I1: one question at a time, and one answer waiting at most; a slow reader slows the questions.
+//! **Invariants**:
+//! - I1: one query at a time, and one answer waiting at most; a slow reader slows the queries.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,19 +14,19 @@ use crate::arg::when::now_unix_nano;
 use crate::connect::{Client, connect};
 use crate::out::outcome::{Failure, refused};
 
-/// An answer takes no longer than this, or counts as none.
+/// Time after which an answer counts as missing.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// An answer, and when it came.
+/// An answer, and the time of its arrival.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    /// Since the watching began, on a clock that never jumps.
+    /// Time since the watch began, on a clock that never jumps.
     pub(super) at: Duration,
     pub(super) at_unix_nano: u64,
     pub(super) status: StatusReply,
 }
 
-/// What came of one question.
+/// The result of one query.
 #[derive(Clone, Debug)]
 pub(super) enum Poll {
     Answer(Box<Sample>),
@@ -38,10 +39,11 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Asks once, and goes on asking.
+    /// Queries once, and goes on querying.
     ///
     /// # Errors
-    /// The first question had no answer.
+    ///
+    /// The first query had no answer.
     pub(super) async fn start(node: Client, socket: PathBuf, every: Duration) -> Result<(Self, Box<Sample>), Failure> {
         let mut asker = Asker {
             node: Some(node),
@@ -56,7 +58,7 @@ impl Poller {
         Ok((Self { polls }, first))
     }
 
-    /// The next. `None` only where asking has ended, which it does not by itself.
+    /// The next poll. `None` only where polling has ended, which it does not by itself.
     pub(super) async fn next(&mut self) -> Option<Poll> {
         self.polls.recv().await
     }
@@ -96,7 +98,7 @@ impl Asker {
     }
 }
 
-/// One status. The connection comes back only with an answer.
+/// Queries one status. The connection comes back only with an answer.
 async fn status(node: Option<Client>, socket: &Path) -> Result<(Client, StatusReply), Failure> {
     let mut node = match node {
         Some(node) => node,

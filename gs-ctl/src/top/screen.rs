@@ -1,6 +1,7 @@
 //! A watch on a terminal.
 //!
-//! Invariant I1: however it ends (key, signal, error, panic), the terminal is as it was before.
+//! **Invariants**:
+//! - I1: however it ends (key, signal, error, panic), the terminal is as it was before.
 
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ pub(super) async fn run(mut watch: Watch, mut poller: Poller, asked: &Top) -> an
     seen(&watch)
 }
 
-/// What the terminal tells, read on a thread of its own: the reading cannot be interrupted, and ends with the process.
+/// The terminal's events, read on a thread of its own: the read cannot be interrupted, and ends with the process.
 fn events() -> mpsc::Receiver<Event> {
     let (tell, events) = mpsc::channel(16);
     std::thread::spawn(move || {
@@ -85,14 +86,14 @@ fn leaves(event: &Event) -> bool {
     }
 }
 
-/// The terminal while it is ours.
+/// The terminal while the watch uses it.
 struct Screen {
     terminal: DefaultTerminal,
 }
 
 impl Screen {
     fn open() -> anyhow::Result<Self> {
-        // It also sees to it that a panic gives the terminal back before it is told.
+        // This also makes a panic restore the terminal before its message is printed.
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
@@ -102,7 +103,7 @@ impl Screen {
         }
     }
 
-    /// Draws all of it, in the size the terminal has now.
+    /// Draws the whole screen, in the size that the terminal has now.
     fn show(&mut self, watch: &Watch, interval: Duration) -> anyhow::Result<()> {
         self.terminal
             .draw(|frame| draw(frame, watch, interval, now_unix_nano()))

@@ -1,4 +1,4 @@
-//! The end of a watch: signals, and what it then says.
+//! The end of a watch: signals, and the outcome.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,7 +29,7 @@ impl Stop {
     }
 }
 
-/// How a watch ends that has seen as much as it was to: well only where the node answered to the last.
+/// The outcome of a watch that has seen as much as it was to see: success only where the node answered the last query.
 pub(super) fn seen(watch: &Watch) -> anyhow::Result<Outcome> {
     match &watch.silence {
         None => Ok(Outcome::Done),

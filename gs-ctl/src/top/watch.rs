@@ -1,12 +1,13 @@
-//! What has come of watching so far. Pure: polls in, something to show out.
+//! The state of a watch. Pure: polls come in, figures to show go out.
 //!
-//! Invariant I1: silence is never shown as quiet: it leaves a gap in every history, and the figures before it are marked.
+//! **Invariants**:
+//! - I1: silence is never shown as quiet: it leaves a gap in every history, and the figures before it are marked.
 
 use super::figures::{Figures, figures};
 use super::history::History;
 use super::poll::{Poll, Sample};
 
-/// What there is to show.
+/// The figures to show.
 pub(super) struct Watch {
     before: Box<Sample>,
     pub(super) figures: Figures,
@@ -17,10 +18,10 @@ pub(super) struct Watch {
     pub(super) debt: History,
 }
 
-/// The node does not answer.
+/// A period in which the node does not answer.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Silence {
-    /// When it last did.
+    /// Time of its last answer.
     pub(super) since_unix_nano: u64,
     pub(super) why: String,
 }

@@ -22,7 +22,7 @@ impl Answer for ExporterView {
     }
 }
 
-/// Names and values of what an exporter is, and of what it does now.
+/// Names and values of an exporter's settings and state.
 fn standing(exporter: &ExporterView, now: u64) -> Vec<(&'static str, String)> {
     let e = exporter;
     let last = match (&e.last_answer, e.last_answered_unix_nano) {
@@ -49,7 +49,7 @@ fn standing(exporter: &ExporterView, now: u64) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Names and values of what an exporter owes, has sent and has not sent.
+/// Names and values of an exporter's debt and counts.
 fn counts(exporter: &ExporterView, now: u64) -> [(&'static str, String); 6] {
     let e = exporter;
     let count = human::count;
@@ -86,7 +86,7 @@ fn counts(exporter: &ExporterView, now: u64) -> [(&'static str, String); 6] {
     ]
 }
 
-/// The last entry that is done, of each shard.
+/// The last entry done in each shard.
 fn done(exporter: &ExporterView) -> String {
     let done = exporter.positions.iter().map(|p| {
         let done = match p.done_lsn.as_deref().map(|lsn| (lsn, lsn.strip_suffix(":end"))) {
@@ -159,7 +159,7 @@ impl ExporterList {
     }
 }
 
-/// The exporters in short, for a view of the whole node.
+/// The exporters in short, for the view of the whole node.
 pub(crate) fn in_short(exporters: &[ExporterView], now: u64) -> String {
     let mut table = Table::new(&["EXPORTER", "STATE", ">DEBT", ">OLDEST", ">SENT REC", ">DEAD"]);
     for e in exporters {

@@ -50,7 +50,7 @@ impl From<ReplayJob> for JobView {
             bytes: progress.bytes_done,
             bytes_total_estimate: progress.bytes_total_estimate,
             remark: (!progress.error.is_empty()).then_some(progress.error),
-            // A node gives numbers.
+            // A node gives numbers, so this parses.
             id: job.id.parse().unwrap_or_default(),
         }
     }

@@ -1,4 +1,4 @@
-//! What more than one command shows, as people see it and as data.
+//! Views that several commands share, for people and as data.
 //!
 //! - `zone`: the zone and its readings.
 //! - `exporters`: exporters, one and all.

@@ -6,7 +6,7 @@ use crate::out::human;
 use crate::out::output::Answer;
 use crate::out::table::{Table, pairs};
 
-/// Who, since when, why; a zone that is set and not (yet) in force is named.
+/// The person, time and reason of an override. A zone that is set and not (yet) in force is named.
 fn set_text(set: &OverrideView, in_force: bool) -> String {
     let by = set.by_uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
     let to = if in_force {
@@ -21,7 +21,7 @@ fn set_text(set: &OverrideView, in_force: bool) -> String {
     )
 }
 
-/// What a line has room for.
+/// The zone in as few words as fit a line.
 pub(crate) fn headline(zone: &ZoneView) -> String {
     match override_text(zone) {
         Some(set) => format!("{}, {set}", zone.zone),
@@ -37,7 +37,7 @@ pub(crate) fn override_text(zone: &ZoneView) -> Option<String> {
     }
 }
 
-/// The reading as it was read.
+/// The reading in its unit.
 pub(crate) fn raw_text(reading: &ReadingView) -> String {
     match (reading.raw, reading.unit.as_str()) {
         (None, _) => "-".to_owned(),

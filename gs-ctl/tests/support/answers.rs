@@ -1,4 +1,4 @@
-//! What the fake answers.
+//! Answers of the fake control service.
 
 use gophership_proto::control::v1::*;
 

@@ -1,4 +1,4 @@
-//! A control service that knows no vault: it answers from memory, and remembers what it was asked.
+//! A control service without a vault: it answers from memory, and records its requests.
 #![allow(clippy::unwrap_used, dead_code)] // the helpers are of the tests, and not each test uses all
 
 mod answers;
@@ -61,12 +61,12 @@ impl Fake {
         }
     }
 
-    /// What was asked since the last time, as `Debug` shows it.
+    /// The requests since the last call, in their `Debug` form.
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.state.asked.lock().unwrap())
     }
 
-    /// Statuses asked for.
+    /// Number of status requests.
     pub(crate) fn polls(&self) -> u64 {
         self.state.polls.load(Ordering::Relaxed)
     }
@@ -75,7 +75,7 @@ impl Fake {
         ctl(&self.socket, words)
     }
 
-    /// Ends it as a killed node ends: the socket's file stays.
+    /// Ends the service as a killed node ends: the socket's file stays.
     pub(crate) fn end(self) {
         self.runtime.shutdown_timeout(Duration::from_secs(30));
     }
@@ -168,7 +168,7 @@ impl Control for Service {
         let asked = request.into_inner();
         self.note(&asked.exporter);
         let letter = answers::letters().into_iter().find(|l| l.letter == asked.letter);
-        // The second holds logs.
+        // Only the second holds logs.
         let is_logs = letter
             .as_ref()
             .is_some_and(|l| l.letter.unwrap().lsn.unwrap().number == 8);
@@ -184,7 +184,7 @@ impl Control for Service {
         }))
     }
 
-    /// Two a page at most.
+    /// Lists pages of two letters at most.
     async fn list_dead_letters(
         &self,
         request: Request<ListDeadLettersRequest>,
@@ -293,7 +293,7 @@ impl Control for Service {
     }
 }
 
-/// What a run of the tool gave.
+/// The result of a run of the tool.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -317,7 +317,7 @@ pub(crate) fn ctl(socket: &Path, words: &[&str]) -> Run {
     }
 }
 
-/// Waits for something that comes, or for good reason to say that it does not.
+/// Waits for a condition; panics with `what` where it does not come.
 pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
@@ -326,7 +326,7 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Sees that an answer is as its committed schema says.
+/// Asserts that an answer fits its committed schema.
 pub(crate) fn fits(schema: &str, answer: &serde_json::Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{schema}.json"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -1,4 +1,4 @@
-//! The checker must catch what is planted: each promise broken once.
+//! The checker catches planted faults: each promise broken once.
 
 use super::*;
 use crate::fingerprint::Fingerprint;

@@ -1,4 +1,4 @@
-//! Small files, built from `docs/formats.md` as the reader was.
+//! The reader against small files that were built from `docs/formats.md`, as it was.
 
 use std::io::Write as _;
 

@@ -1,6 +1,6 @@
 //! One connection of the open loop: requests leave in the order in which they are due.
 //!
-//! Owns: [`Lane`]. Unlike a `Link` it connects again, at the next request after a loss.
+//! **Owns**: [`Lane`]. Unlike a `Link` it reconnects, at the next request after a loss.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use super::{Ending, Sample};
 use crate::client::{self, Answer, LinkGuard};
 use crate::history::Outcome;
 
-/// A message in pieces that are not copied together.
+/// A message in pieces, which are not copied together.
 pub(super) struct Pieces {
     pieces: [Bytes; 3],
     next: usize,
@@ -48,7 +48,7 @@ impl Body for Pieces {
     }
 }
 
-/// One connection. It stays until the last request on it is answered, also when the lane has gone on to the next.
+/// One connection. It lives until the last request on it is answered, even when the lane has gone on to the next.
 pub(super) struct Wire {
     sender: SendRequest<Pieces>,
     link: u32,
@@ -61,11 +61,11 @@ pub(super) struct Lane {
     uri: String,
     timeout: Duration,
     wire: Mutex<Option<Rc<Wire>>>,
-    /// Counts connections over all lanes.
+    /// Counter of connections over all lanes.
     links: Rc<Cell<u32>>,
-    /// Requests without an answer.
+    /// Number of requests without an answer.
     pub(super) in_flight: Cell<usize>,
-    /// Of the next request.
+    /// Sequence number of the next request.
     pub(super) sequence: Cell<u64>,
     start: Instant,
 }
@@ -100,7 +100,7 @@ impl Lane {
         Ok(fresh)
     }
 
-    /// Sends a request that was due then, and notes what came of it.
+    /// Sends a request that was due at `due`, and adds its sample to `into`.
     pub(super) async fn send(self: Rc<Self>, request: Stamped, due: Duration, into: Rc<RefCell<Vec<Sample>>>) {
         let mut sample = Sample {
             id: request.id,

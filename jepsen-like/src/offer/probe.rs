@@ -1,6 +1,6 @@
-//! What a node shows from outside while it is under load: its memory ten times a second, its zone once.
+//! State of a node under load, seen from outside: its memory ten times a second, its zone once.
 //!
-//! Owns: [`Probe`], [`Reading`].
+//! **Owns**: [`Probe`], [`Reading`].
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,55 +14,56 @@ const ZONE_PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(500);
 const ZONE_GAUGE: &str = "gophership_ingester_zone";
 
-/// One look at a node.
+/// One reading of a node.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Reading {
-    /// Since the probe was started.
+    /// Time since the probe was started.
     pub at: Duration,
     /// `RssAnon` of `/proc/PID/status`.
     pub rss_anon_bytes: Option<u64>,
-    /// The gauge `gophership_ingester_zone`, as it is.
+    /// The gauge `gophership_ingester_zone`, unchanged.
     pub zone: Option<f64>,
 }
 
-/// Looks at a node until it is stopped.
+/// Reads a node's state until it is stopped.
 pub struct Probe {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<Reading>>>,
 }
 
 impl Probe {
-    /// Looks at the memory of the process and at the metrics of the admin address, where they are given.
+    /// Starts to read the memory of the process and the metrics of the admin address, where they are given.
     ///
     /// # Errors
+    ///
     /// The system has no thread left.
     pub fn start(pid: Option<u32>, admin: Option<SocketAddr>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         if let Some(pid) = pid {
-            let look = move |at| {
+            let read = move |at| {
                 rss_anon(pid).map(|bytes| Reading {
                     at,
                     rss_anon_bytes: Some(bytes),
                     zone: None,
                 })
             };
-            threads.push(every(MEMORY_PERIOD, &stop, look)?);
+            threads.push(every(MEMORY_PERIOD, &stop, read)?);
         }
         if let Some(admin) = admin {
-            let look = move |at| {
+            let read = move |at| {
                 zone(admin).map(|zone| Reading {
                     at,
                     rss_anon_bytes: None,
                     zone: Some(zone),
                 })
             };
-            threads.push(every(ZONE_PERIOD, &stop, look)?);
+            threads.push(every(ZONE_PERIOD, &stop, read)?);
         }
         Ok(Self { stop, threads })
     }
 
-    /// Ends it, with all that was seen.
+    /// Ends the probe and returns its readings.
     pub fn stop(self) -> Vec<Reading> {
         self.stop.store(true, Ordering::Relaxed);
         let readings = self.threads.into_iter().map(|thread| thread.join().unwrap_or_default());
@@ -73,13 +74,13 @@ impl Probe {
 fn every(
     period: Duration,
     stop: &Arc<AtomicBool>,
-    look: impl Fn(Duration) -> Option<Reading> + Send + 'static,
+    read: impl Fn(Duration) -> Option<Reading> + Send + 'static,
 ) -> std::io::Result<JoinHandle<Vec<Reading>>> {
     let stop = Arc::clone(stop);
     std::thread::Builder::new().name("probe".into()).spawn(move || {
         let (start, mut readings) = (Instant::now(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
-            readings.extend(look(start.elapsed()));
+            readings.extend(read(start.elapsed()));
             std::thread::sleep(period);
         }
         readings
@@ -98,7 +99,7 @@ fn zone(admin: SocketAddr) -> Option<f64> {
     gauge(&metrics(admin).ok()?, ZONE_GAUGE)
 }
 
-/// What `/metrics` says.
+/// The text of `/metrics`.
 pub(crate) fn metrics(admin: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -121,10 +122,10 @@ pub(crate) fn gauge(metrics: &str, name: &str) -> Option<f64> {
     values.reduce(f64::max)
 }
 
-/// CPU of this process so far.
+/// CPU time of this process so far.
 pub(crate) fn own_cpu() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name, which may have spaces: utime and stime are fields 14 and 15, the state is the third.
+    // The name may hold spaces. Behind it, the state is field 3, utime and stime are fields 14 and 15.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(Duration::from_secs_f64(

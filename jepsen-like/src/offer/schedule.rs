@@ -1,8 +1,8 @@
-//! When each request is due: evenly spaced at a base rate, with one burst at another.
+//! The times at which requests are due: evenly spaced at a base rate, with one burst at another rate.
 //!
-//! Owns: [`Pattern`], [`Burst`], [`Phase`], [`Schedule`]. Pure: times are from the start of the run.
+//! **Owns**: [`Pattern`], [`Burst`], [`Phase`], [`Schedule`]. Pure: times count from the start of the run.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: two requests that follow each other in one phase are one interval of that phase apart, whatever was answered.
 
 use std::time::Duration;
@@ -14,40 +14,40 @@ use serde::Serialize;
 pub struct Burst {
     /// Requests per second during it.
     pub rate: f64,
-    /// When it begins.
+    /// Time at which it begins.
     pub at: Duration,
-    /// How long it lasts.
+    /// Its length.
     pub length: Duration,
 }
 
-/// How much is offered, and when.
+/// The rates of a run over time.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Pattern {
     /// Requests per second, over all connections.
     pub rate: f64,
-    /// How long.
+    /// Length of the run.
     pub length: Duration,
-    /// Within it.
+    /// The burst within the run, if any.
     pub burst: Option<Burst>,
 }
 
-/// Where in a run a request is due.
+/// The part of a run in which a request is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// At the base rate, up to the burst.
+    /// At the base rate, before the burst.
     Before,
-    /// At the burst's.
+    /// At the rate of the burst.
     Burst,
-    /// At the base rate again.
+    /// At the base rate, after the burst.
     After,
 }
 
 impl Phase {
-    /// All, in order.
+    /// All phases in order.
     pub const ALL: [Self; 3] = [Self::Before, Self::Burst, Self::After];
 
-    /// In reports.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Before => "before",
@@ -58,7 +58,7 @@ impl Phase {
 }
 
 impl Pattern {
-    /// The phase of a moment.
+    /// The phase that holds a moment.
     pub fn phase(&self, at: Duration) -> Phase {
         match self.burst {
             Some(burst) if at >= burst.at + burst.length => Phase::After,
@@ -67,13 +67,13 @@ impl Pattern {
         }
     }
 
-    /// How long a phase lasts.
+    /// Length of a phase.
     pub fn phase_length(&self, phase: Phase) -> Duration {
         let (from, to) = self.bounds(phase);
         to.saturating_sub(from)
     }
 
-    /// Each request's moment.
+    /// The moments at which requests are due.
     pub fn schedule(&self) -> Schedule {
         Schedule {
             pattern: *self,
@@ -100,12 +100,12 @@ impl Pattern {
     }
 }
 
-/// The moments of a [`Pattern`], in order.
+/// Iterator over the moments of a [`Pattern`], in order.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pattern: Pattern,
     phase: Phase,
-    /// In the phase.
+    /// Number of requests given out in the present phase.
     number: u64,
 }
 

@@ -1,6 +1,6 @@
-//! What a run of the open loop showed: per phase for people and machines, per second for a plot.
+//! Summary of an open-loop run: per phase for people and machines, per second for a plot.
 //!
-//! Owns: [`Summary`], [`per_second_csv`]. Pure. Percentiles are exact: every latency is kept.
+//! **Owns**: [`Summary`], [`per_second_csv`]. Pure. Percentiles are exact: every latency is kept.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -13,26 +13,26 @@ use super::schedule::{Pattern, Phase};
 use super::{Ending, Offered, Sample};
 use crate::history::Outcome;
 
-/// Past it, in milliseconds, the sender is too slow to judge by.
+/// Lateness of sends in milliseconds above which the sender was too slow for a judgement.
 const LATENESS_MAX_MS: f64 = 1.0;
 
-/// Latencies in milliseconds.
+/// Quantiles of latencies, in milliseconds.
 #[derive(Clone, Copy, Default, PartialEq, Debug, Serialize)]
 pub struct Quantiles {
-    /// Half are not later.
+    /// The median.
     pub p50: f64,
-    /// Of ten, nine.
+    /// The 90th percentile.
     pub p90: f64,
-    /// Of a hundred, 99.
+    /// The 99th percentile.
     pub p99: f64,
-    /// Of a thousand, 999.
+    /// The 99.9th percentile.
     pub p99_9: f64,
-    /// The latest.
+    /// The greatest latency.
     pub max: f64,
 }
 
 impl Quantiles {
-    /// Of these, in any order.
+    /// Quantiles of these latencies, in any order.
     pub fn of(latencies: impl Iterator<Item = Duration>) -> Self {
         let mut sorted: Vec<_> = latencies.collect();
         sorted.sort_unstable();
@@ -69,60 +69,60 @@ impl fmt::Display for Quantiles {
 /// Refusals of one gRPC code.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct Refusals {
-    /// How many.
+    /// Number of refusals.
     pub count: usize,
-    /// From the moment the request was sent.
+    /// Time from send to refusal.
     pub time_to_refusal_ms: Quantiles,
-    /// How many had a RetryInfo in both places.
+    /// Number of refusals with a RetryInfo in both trailers.
     pub with_retry_info: usize,
     /// The least and the greatest delay that they asked for, in milliseconds.
     pub retry_delay_ms: Option<[f64; 2]>,
 }
 
-/// One phase.
+/// Summary of one phase.
 #[derive(Clone, Debug, Serialize)]
 pub struct PhaseSummary {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
-    /// How long, in seconds.
+    /// Length in seconds.
     pub seconds: f64,
     /// Requests that were due.
     pub offered: usize,
-    /// Acknowledged.
+    /// Requests that were acknowledged.
     pub acked: usize,
-    /// By gRPC code.
+    /// Refusals by gRPC code.
     pub refused: BTreeMap<u8, Refusals>,
-    /// Without an answer in time.
+    /// Requests without an answer in time.
     pub timed_out: usize,
-    /// Whose connection went away.
+    /// Requests whose connection was lost.
     pub lost: usize,
-    /// Due, and not sent for too many unanswered.
+    /// Requests that were due and not sent, because too many were unanswered.
     pub not_offered: usize,
-    /// Due, and not sent for want of a connection.
+    /// Requests that were due and not sent, because there was no connection.
     pub no_connection: usize,
-    /// Of acknowledged ones, from when they were due.
+    /// Latency of acknowledged requests from the time at which they were due.
     pub ack_from_due_ms: Quantiles,
-    /// Of acknowledged ones, from when they were sent.
+    /// Latency of acknowledged requests from the time at which they were sent.
     pub ack_from_send_ms: Quantiles,
-    /// How much later than due they were sent.
+    /// Delay from the time at which requests were due to the time at which they were sent.
     pub send_lateness_ms: Quantiles,
 }
 
-/// A whole run.
+/// Summary of a whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Uncompressed bytes of each request.
     pub request_bytes: usize,
-    /// CPU of this process for a thousand requests, in milliseconds.
+    /// CPU time of this process for a thousand requests, in milliseconds.
     pub own_cpu_ms_per_1000: f64,
-    /// The most anonymous memory that the node was seen to hold.
+    /// The most anonymous memory that the node held at any reading.
     pub rss_anon_max_bytes: Option<u64>,
-    /// Those that last at all.
+    /// Phases of non-zero length.
     pub phases: Vec<PhaseSummary>,
 }
 
 impl Summary {
-    /// Sums a run up.
+    /// Summarises a run.
     pub fn new(pattern: &Pattern, offered: &Offered, readings: &[Reading], own_cpu: Duration) -> Self {
         let phases = Phase::ALL
             .into_iter()
@@ -277,7 +277,8 @@ struct Second {
     zone: Option<f64>,
 }
 
-/// One line for each second. A request counts in the second in which it was due; latencies are of acked ones, from then.
+/// CSV with one line for each second. A request counts in the second in which it was due; latencies are of acknowledged
+/// requests, from that time.
 pub fn per_second_csv(samples: &[Sample], readings: &[Reading]) -> String {
     let mut seconds: BTreeMap<u64, Second> = BTreeMap::new();
     for sample in samples {

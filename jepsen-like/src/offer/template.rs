@@ -1,13 +1,15 @@
-//! Requests that cost next to nothing to make: a few prebuilt ones, whose first and last record are stamped with an id.
+//! Requests that cost next to nothing to make: a few are built beforehand, and their first and last records are stamped
+//! with an id.
 //!
-//! Owns: [`Templates`], [`Stamped`].
+//! **Owns**: [`Templates`], [`Stamped`].
 //!
-//! Invariants:
-//! - I1: no two requests of a run have equal bytes, and [`Stamped::fingerprint`] is that of the uncompressed ones.
-//! - I2: what is between the stamps is never copied or compressed again. A gzip member is a stored block, a block compressed
-//!   beforehand, and a stored block.
+//! **Invariants**:
+//! - I1: no two requests of a run have equal bytes, and [`Stamped::fingerprint`] is that of the uncompressed bytes.
+//! - I2: the bytes between the stamps are never copied or compressed again. A gzip member is a stored block, a block
+//!   compressed beforehand, and a stored block.
 //!
-//! Not here: records carry the time at which the templates were built, so a long run's event times stand still.
+//! **Not here**: fresh timestamps. Records carry the time at which the templates were built, so a long run's event
+//! times stand still.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use crc32fast::Hasher;
@@ -18,24 +20,24 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::fingerprint::{Fingerprint, crc_of};
 use crate::payload::{LogLine, PayloadId, encode};
 
-/// Distinct texts: enough that no compressor sees the same one twice in its window.
+/// Number of distinct texts: enough that no compressor sees the same one twice in its window.
 const VARIANTS: usize = 8;
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// What a record has besides its body, and its first and last besides the stamp.
+/// Bytes of a record besides its body, and of the first and last record besides the stamp.
 const RECORD_OVERHEAD: usize = 40;
-/// The attribute of the first and the last record.
+/// Attribute key of the stamp in the first and the last record.
 const STAMP_KEY: &str = "jl.id";
 
-/// One request, ready to be sent: three pieces to be sent one behind the other.
+/// One request, ready to be sent: three pieces that follow each other.
 #[derive(Clone, Debug)]
 pub struct Stamped {
-    /// Names it.
+    /// Id of the request.
     pub id: PayloadId,
-    /// That of its uncompressed bytes.
+    /// Fingerprint of its uncompressed bytes.
     pub fingerprint: Fingerprint,
     /// The gRPC message, prefix included.
     pub pieces: [Bytes; 3],
-    /// Whether the message is behind gzip.
+    /// True where the message is compressed with gzip.
     pub gzip: bool,
 }
 
@@ -47,20 +49,20 @@ pub struct Templates {
 }
 
 struct Variant {
-    /// Up to the end of the last stamp in the first record, and where its stamps begin.
+    /// Bytes up to the end of the last stamp in the first record, and the offsets of its stamps.
     head: Vec<u8>,
     head_stamps: Vec<usize>,
     middle: Bytes,
     middle_crc: Hasher,
     /// `middle` as raw deflate that ends at a byte and is not the last block.
     packed: Bytes,
-    /// From the first stamp of the last record on.
+    /// Bytes from the first stamp of the last record on, and the offsets of its stamps.
     tail: Vec<u8>,
     tail_stamps: Vec<usize>,
 }
 
 impl Templates {
-    /// Requests of so many records (two at least) of about so many bytes.
+    /// Builds requests of `records` records (two at least) of about `record_bytes` bytes each.
     pub fn new(run: &str, records: usize, record_bytes: usize, time_unix_nano: u64, seed: u64) -> Self {
         assert!(records >= 2, "the first and the last record carry the stamp");
         let mut rng = StdRng::seed_from_u64(seed);
@@ -78,7 +80,7 @@ impl Templates {
         self.variants[0].plain_bytes()
     }
 
-    /// A request of this name.
+    /// A request with this id.
     pub fn stamped(&self, id: PayloadId, gzip: bool) -> Stamped {
         let stamp = stamp(&self.run, id);
         assert_eq!(
@@ -186,7 +188,7 @@ fn text(bytes: usize, rng: &mut StdRng) -> String {
     out
 }
 
-/// Of one width for all of a run.
+/// The stamp of an id, of one width for all of a run.
 fn stamp(run: &str, id: PayloadId) -> String {
     format!("jl/{run}/c{:04}/{:012}", id.connection, id.sequence)
 }

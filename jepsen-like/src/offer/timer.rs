@@ -1,4 +1,4 @@
-//! A sleep to the microsecond: tokio's own timers go by whole milliseconds.
+//! A sleep that is exact to the microsecond: tokio's own timers have a resolution of a millisecond.
 
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -7,11 +7,11 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use rustix::time::{timerfd_create, timerfd_settime};
 use tokio::io::unix::AsyncFd;
 
-/// A timer of the kernel's.
+/// A kernel timer.
 pub(super) struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
-    /// A timer on the present runtime.
+    /// A timer on the current runtime.
     #[expect(
         deprecated,
         reason = "its successor is unsafe, for descriptors that something else may close: this one is owned"
@@ -21,7 +21,7 @@ impl Timer {
         Ok(Self(AsyncFd::new(timerfd_create(TimerfdClockId::Monotonic, flags)?)?))
     }
 
-    /// Waits for a moment; at once where it has passed.
+    /// Waits until `at`; returns at once where that has passed.
     pub(super) async fn until(&self, at: Instant) -> std::io::Result<()> {
         let wait = at.saturating_duration_since(Instant::now());
         if wait.is_zero() {

@@ -1,8 +1,8 @@
-//! A file that the disk does not give back: reads of a sealed segment, or one read of an unsealed write-ahead log file, fail
-//! with EIO. The node starts, says what is missing, serves all the rest; and what the disk gives again later is served
-//! again. Needs `strace`.
+//! A file that the disk cannot read: reads of a sealed segment, or one read of an unsealed WAL file, fail with EIO. The
+//! node starts, reports what is missing and serves all the rest. What the disk can read again later is served again.
+//! Needs `strace`.
 //!
-//! Not here: a real device with a bad sector.
+//! **Not here**: a real device with a bad sector.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,22 +20,23 @@ use crate::replay::replay;
 use crate::report::{Report, Round};
 
 const BURST: Duration = Duration::from_millis(600);
-/// Enough for a segment that is full.
+/// Acks that fill a segment.
 const BURST_ACKS: u64 = 200;
 
-/// Runs it: both kinds of file in each round.
+/// Runs the scenario: both kinds of file in each round.
 ///
 /// # Errors
-/// The node does not come back, or a file of its is not as `docs/formats.md` says.
+///
+/// The node does not come back, or one of its files is not as `docs/formats.md` says.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "bad-sector")?;
     let setup = NodeSetup {
         shards: 1,
-        // More than the node reads ahead: one read that fails is not all of a file.
+        // More than the node reads ahead, so that one failed read does not cover a whole file.
         segment_bytes: 2 << 20,
         ..run.setup(plan)
     };
-    // The next start seals what this leaves.
+    // The next start seals the segment that this one leaves.
     let (node, _) = setup.start_ready().await?;
     run.workload.burst(node.grpc, BURST, BURST_ACKS).await?;
     node.stop(STOP_PATIENCE).await?;
@@ -43,7 +44,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
         run.begin_round();
         let (file, at_risk) = prepare(&mut run, &setup, true).await?;
         judge(&mut run, &setup, &file, &at_risk, ("segment", number, "1+")).await?;
-        // Nothing was wrong with the bytes: all of them are there again.
+        // Nothing was wrong with the bytes, so all of them are readable again.
         judge(&mut run, &setup, &file, &HashSet::new(), ("segment again", number, "")).await?;
         run.begin_round();
         let (file, at_risk) = prepare(&mut run, &setup, false).await?;
@@ -52,7 +53,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// Fills the node, stops it, and chooses a file; gives what is in it.
+/// Fills the node, stops it, and chooses a file. Returns the file's content.
 async fn prepare(run: &mut Run, setup: &NodeSetup, sealed: bool) -> anyhow::Result<(PathBuf, HashSet<PayloadHash>)> {
     let (node, _) = setup.start_ready().await?;
     run.workload.burst(node.grpc, BURST, BURST_ACKS).await?;
@@ -67,8 +68,8 @@ async fn prepare(run: &mut Run, setup: &NodeSetup, sealed: bool) -> anyhow::Resu
     Ok((map.path.clone(), hashes.collect()))
 }
 
-/// Starts the node with these reads of the file failing (none: an empty `when`), and holds the replay against what may be
-/// missing for it.
+/// Starts the node so that these reads of the file fail (an empty `when`: none), and checks the replay, in which only
+/// the entries affected may be missing.
 async fn judge(
     run: &mut Run,
     setup: &NodeSetup,

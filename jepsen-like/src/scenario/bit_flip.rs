@@ -1,5 +1,5 @@
-//! One bit of a stored file turns over while the node is down: at most the entry or block it is in is missing, that is said
-//! and put into quarantine, and everything else is served.
+//! One bit of a stored file is inverted while the node is down. At most the entry or block that holds it is missing,
+//! the node reports that and puts it into quarantine, and everything else is served.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -20,17 +20,17 @@ use crate::replay::replay;
 use crate::report::{Report, Round};
 
 const BURST: Duration = Duration::from_millis(600);
-/// Enough for a segment that is full.
+/// Acks that fill a segment.
 const BURST_ACKS: u64 = 200;
 const VERIFY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the bit is.
+/// The part of a file that holds the bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     WalHeader,
     WalEntryHeader,
     WalPayload,
-    /// The same with the unsealed segment file gone, as a power cut may leave it: no second copy.
+    /// A WAL entry header whose unsealed segment file is gone, as a power cut may leave it: there is no second copy.
     WalEntryHeaderAlone,
     WalPayloadAlone,
     SegmentHeader,
@@ -51,17 +51,18 @@ const PLACES: [Place; 9] = [
     Place::Footer,
 ];
 
-/// What is to be damaged, and what may be missing for it.
+/// The bit to invert, and the payloads that may then be missing.
 struct Target {
     file: PathBuf,
     bytes: Range<usize>,
     at_risk: Vec<PayloadHash>,
 }
 
-/// Runs it: each place once in each round.
+/// Runs the scenario: each place once in each round.
 ///
 /// # Errors
-/// The node does not come back, or a file of its is not as `docs/formats.md` says.
+///
+/// The node does not come back, or one of its files is not as `docs/formats.md` says.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "bit-flip")?;
     let setup = NodeSetup {
@@ -160,7 +161,7 @@ async fn judge(
     Ok(excused.len())
 }
 
-/// Has the node read a whole segment file, which must show the damage wherever it is.
+/// Makes the node read a whole segment file, which must reveal damage anywhere in it.
 async fn verify(setup: &NodeSetup, file: &Path) -> anyhow::Result<(Option<i32>, String)> {
     let numbers: Vec<_> = file
         .with_extension("")
@@ -207,7 +208,7 @@ fn choose(run: &mut Run, data: &Path, place: Place, damaged: &HashSet<PathBuf>) 
                 .choose(&mut run.rng)
                 .context("the write-ahead log is empty")?;
             let in_header = matches!(place, Place::WalEntryHeader | Place::WalEntryHeaderAlone);
-            // What has a good second copy may not be missing.
+            // An entry with a good second copy must not be missing.
             let mut at_risk = vec![entry.hash];
             for path in open.iter().filter(|path| path.exists()) {
                 let copies = payloads_of_open(path)?;

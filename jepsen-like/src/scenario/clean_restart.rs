@@ -1,11 +1,12 @@
-//! Burst, SIGTERM under load, restart, burst: a restart loses nothing, and what was read before it is answered.
+//! Burst, SIGTERM under load, restart, burst: a restart loses nothing, and requests read before it are answered.
 
 use super::{Plan, Run, STOP_PATIENCE, millis};
 use crate::report::{Report, Round};
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
+///
 /// The node does not start, does not end after SIGTERM, or cannot be replayed.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "clean-restart")?;

@@ -1,5 +1,5 @@
-//! The sink is down for a while under a load that the node carries easily: no client notices, Red is never entered, and what
-//! is owed is paid when the sink is back.
+//! The sink is down for a while under a load that the node carries easily: no client notices, Red is never entered, and
+//! the debt is paid when the sink is back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +13,17 @@ use crate::offer::{Burst, OfferSpec, Offered, Pattern, Phase, Summary, offer};
 use crate::report::{Report, Round};
 use crate::sink::{Mode, Sink};
 
-/// The debt is to fit.
+/// A disk limit above the debt.
 const DISK_LIMIT: u64 = 40 << 30;
-/// A load that is sent later than this (p99, in milliseconds) had no core when it wanted one.
+/// Lateness (p99, in milliseconds) above which the load generator lacked a core.
 const LATE_MS: f64 = 5.0;
-/// The longest time that the load goes on before the sink's death; afterwards it is twice that.
+/// Longest time for which the load runs before the sink's death; afterwards it runs twice as long.
 const LEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Runs it once: the load begins before the sink's death, and goes on while the debt is paid.
+/// Runs the scenario once: the load begins before the sink's death, and goes on while the debt is paid.
 ///
 /// # Errors
+///
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan, rate: f64, dead: Duration) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "dead-sink")?;
@@ -56,7 +57,8 @@ pub async fn run(plan: &Plan, rate: f64, dead: Duration) -> anyhow::Result<Repor
         .iter()
         .filter(|attempt| attempt.outcome != Outcome::Acked)
         .count();
-    // A machine that is short of cores makes a node refuse and go Red, sink or no sink: then this says nothing of either.
+    // On a machine that is short of cores a node refuses and goes Red with or without a sink, so the run proves
+    // neither.
     let is_short = summary.phases.iter().any(|phase| phase.send_lateness_ms.p99 > LATE_MS);
     if after.entered("red") > 0 && !is_short {
         run.report.fail("zone", "a dead sink made the node Red");
@@ -77,7 +79,7 @@ pub async fn run(plan: &Plan, rate: f64, dead: Duration) -> anyhow::Result<Repor
     run.report.push(Round {
         name: "dead sink".into(),
         tally: history.tally(0),
-        // It took some before; of what was in flight when it died, no more than a little came.
+        // The sink accepted some requests before its death, and during it only the few that were in flight.
         covered: before > 0 && during <= before,
         note: note(&summary, is_short),
         verdict,
@@ -106,7 +108,8 @@ fn note(summary: &Summary, is_short: bool) -> String {
     )
 }
 
-/// Offers it all, with the sink dead during the burst; also what the sink took before and during its death.
+/// Offers the whole load, with the sink dead during the burst. Also returns the number of payloads that the sink
+/// accepted before and during its death.
 async fn offer_past_a_death(
     node: SocketAddr,
     pattern: Pattern,

@@ -1,5 +1,5 @@
-//! The disk is full, by the configured limit or (as root) by a file of someone else's: clients are told to come back, what
-//! was acknowledged stays, and when there is room again the node takes more without anyone's help.
+//! The disk is full, by the configured limit or (as root) by somebody else's file: clients are told to retry later,
+//! everything acknowledged stays, and when there is room again the node accepts more without help.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,17 +18,18 @@ use crate::payload::Sizes;
 use crate::report::{Report, Round};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-/// A disk that is still not full then never will be.
+/// A disk that is not full by then never will be.
 const FILL_MAX: Duration = Duration::from_secs(600);
 const UNAVAILABLE: u8 = 14;
-/// XFS takes no image under 300 MB.
+/// XFS accepts no image under 300 MB.
 const DISK_BYTES: u64 = 640 << 20;
-/// Long enough to replay a full vault before the first segment goes.
+/// Retention that is long enough to replay a full vault before the first segment expires.
 const RETENTION: Duration = Duration::from_secs(20);
 
-/// The limit of the configuration alone; room returns as retention ends.
+/// Runs the scenario with the configured limit alone; room returns as retention ends.
 ///
 /// # Errors
+///
 /// The node does not start or cannot be replayed.
 pub async fn run_limit(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(&filling(plan), "disk-full-limit")?;
@@ -69,10 +70,11 @@ pub async fn run_limit(plan: &Plan) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// A file that takes all the disk, and is removed again. Needs root.
+/// Runs the scenario with a file that takes all the disk, and is removed again. Needs root.
 ///
 /// # Errors
-/// Not root, or the node does not start or cannot be replayed.
+///
+/// The caller is not root, or the node does not start or cannot be replayed.
 pub async fn run_filler(plan: &Plan, kind: FileSystem) -> anyhow::Result<Report> {
     let mut run = Run::new(&unlimited(plan), "disk-full-filler")?;
     let disk = LoopMount::new(run.work.path(), kind, DISK_BYTES)?;
@@ -123,7 +125,7 @@ pub(super) fn unlimited(plan: &Plan) -> Plan {
     plan
 }
 
-/// That, with payloads that fill a small disk soon.
+/// The plan, with payloads that soon fill a small disk.
 pub(super) fn filling(plan: &Plan) -> Plan {
     let mut plan = unlimited(plan);
     plan.load.sizes = Sizes::Large;
@@ -141,15 +143,15 @@ pub(super) async fn wait(mut done: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// Requests are refused, and the node says that it is not ready. The first refusals may have other reasons (no WAL file was ready yet), and once the load has
-/// stopped retention makes room: so it is asked again and again, under load.
+/// Waits until requests are refused and the node says that it is not ready. The first refusals may have other reasons
+/// (no WAL file was ready yet), and once the load has stopped retention makes room; so this polls under load.
 pub(super) async fn fills(node: &Node, load: &Running) -> bool {
     let (last, mut acks, mut end) = (Instant::now() + FILL_MAX, 0, Instant::now() + PATIENCE);
     while Instant::now() < end.min(last) {
         if load.refusals() > 0 && !node.is_ready().await {
             return true;
         }
-        // As long as it takes more it fills up, however slowly.
+        // While acks go on the disk is still filling, however slowly.
         if load.acks() > acks {
             (acks, end) = (load.acks(), Instant::now() + PATIENCE);
         }
@@ -158,15 +160,15 @@ pub(super) async fn fills(node: &Node, load: &Running) -> bool {
     false
 }
 
-/// Acks go on, and are not one last that was under way.
+/// Waits until acks go on: more than a last one that was under way.
 async fn recovers(load: &Running) -> bool {
     let before = load.acks();
     wait(|| load.acks() > before + 10).await
 }
 
-/// Only what is younger than the retention has to be there.
+/// Checks a round in which only entries younger than the retention must be there.
 async fn judge_within_retention(run: &mut Run, setup: &NodeSetup, name: &str, covered: bool) -> anyhow::Result<()> {
-    // Segments may go while it reads; what may not have gone is judged below.
+    // Segments may expire during the replay; the check below finds those that should not have.
     let replayed = run.replay_what_is_there(setup, name, true).await?;
     let horizon = run.workload.now() - u64::try_from(RETENTION.as_nanos())?;
     let history = &mut run.workload.history;
@@ -193,7 +195,7 @@ async fn judge_within_retention(run: &mut Run, setup: &NodeSetup, name: &str, co
     Ok(())
 }
 
-/// Every refusal must be one that every client retries, and none may hang.
+/// Checks the answers: every refusal must be one that every client retries, and no request may hang.
 fn judge_answers(run: &mut Run) {
     let outcomes = || run.workload.history.attempts.iter().map(|attempt| attempt.outcome);
     let bad = outcomes().filter(|outcome| match outcome {
@@ -207,7 +209,7 @@ fn judge_answers(run: &mut Run) {
             format!("{} refusals without UNAVAILABLE and RetryInfo: {first:?}", bad.len()),
         );
     }
-    // A loss that was forgiven counts as timed out, and has failed already.
+    // A loss that was forgiven counts as timed out, and has already been reported.
     let lost = outcomes().filter(|outcome| *outcome == Outcome::ConnectionLost).count();
     if lost > 0 {
         run.report.fail(

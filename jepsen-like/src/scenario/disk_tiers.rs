@@ -1,5 +1,6 @@
-//! The vault fills because the sink is dead. With `on_full: refuse` clients are told to come back, and room returns when the
-//! sink has taken what is owed; with `drop_oldest` the oldest of what is owed goes, counted, and nothing else.
+//! The vault fills because the sink is dead. With `on_full: refuse` clients are told to retry later, and room returns
+//! when the sink has accepted the debt. With `drop_oldest` the oldest of the debt is dropped and counted, and nothing
+//! else.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const DISK_LIMIT: u64 = 64 << 20;
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-/// Both ways of a full disk, each on a node of its own.
+/// Runs both settings for a full disk, each on a node of its own.
 ///
 /// # Errors
+///
 /// A node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let plan = filling(plan);
@@ -104,7 +106,8 @@ async fn drop_oldest(run: &mut Run, plan: &Plan) -> anyhow::Result<()> {
         .filter(|attempt| attempt.outcome.is_open())
         .count();
     let (lost, counted) = (verdict.lost.len(), usize::try_from(after.disk.dropped_entries)?);
-    // What the exporter had already read when its segment went still comes, and is counted as dropped with the rest of it.
+    // Entries that the exporter had already read when their segment was dropped still arrive, and are counted as
+    // dropped with the rest of it.
     let spared = spared(&history, &verdict.lost);
     if (lost + spared..=lost + spared + unknown).contains(&counted) {
         verdict.lost.clear();
@@ -132,7 +135,8 @@ fn push(run: &mut Run, name: &str, covered: bool, note: String, verdict: Verdict
     run.report.push(round);
 }
 
-/// How many came although one that was sent on the same connection after their ack did not.
+/// Number of payloads that arrived although an older one, acknowledged on the same connection before they were sent,
+/// did not.
 fn spared(history: &History, gone: &[PayloadId]) -> usize {
     let gone: HashSet<_> = gone.iter().collect();
     let mut last_gone: HashMap<u32, u64> = HashMap::new();
@@ -174,7 +178,7 @@ async fn wait_status(setup: &NodeSetup, done: impl Fn(&StatusView) -> bool) -> a
     }
 }
 
-/// Whether acks come again.
+/// Waits for new acks; true where they come.
 async fn recovers(load: &Running) -> bool {
     wait(|| load.acks() > 0).await
 }

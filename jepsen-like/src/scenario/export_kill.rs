@@ -1,5 +1,5 @@
-//! `kill -9` while an exporter pivots, while Red is forced, and while it catches up: nothing acknowledged is missing at the
-//! sink, and it gets no more twice than what it took in the seconds between two commits of the cursor.
+//! `kill -9` while an exporter pivots, while Red is forced, and while it catches up: nothing acknowledged is missing at
+//! the sink, and the sink gets twice at most what it accepted in the seconds between two commits of the cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::node::{Node, NodeSetup};
 use crate::report::{Report, Round};
 use crate::sink::{Mode, Sink};
 
-/// A cursor is kept each second; the rest is for the commit itself, on a disk that is busy.
+/// A cursor is committed each second; the rest is for the commit itself, on a busy disk.
 const RESENT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Of each round: so much that it is killed before it ends.
+/// Payload bytes of each round: enough that the node is killed before the load ends.
 const LOAD_BYTES_MAX: u64 = 1 << 30;
 
-/// When the node is killed.
+/// The moment at which the node is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     Pivot,
@@ -37,9 +37,10 @@ impl Moment {
     }
 }
 
-/// Runs each moment in each round, all on the same data and the same sink.
+/// Runs the scenario: each moment in each round, all on the same data and the same sink.
 ///
 /// # Errors
+///
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut plan = plan.clone();
@@ -63,7 +64,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
             sink.switch(Mode::Ok);
             let (next, ready) = setup.start_ready().await?;
             node = next;
-            // An override outlives the process: it is an operator's, and stands until it is cleared.
+            // An override is an operator's and outlives the process: it stands until it is cleared.
             ctl_json(&setup, &["override", "--clear"]).await?;
             wait_paid(&mut run, &setup, &name).await?;
             let (verdict, copies) = judge_sink(&run.workload.history, &sink.ledger());
@@ -91,7 +92,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// Brings the node to the moment under load, and kills it. Says whether the moment was seen.
+/// Brings the node to the moment under load, and kills it. Returns whether the moment was seen.
 async fn kill_at(run: &mut Run, setup: &NodeSetup, node: Node, sink: &Sink, moment: Moment) -> anyhow::Result<bool> {
     let pivots = pivots(setup).await?;
     let load = run.workload.start(node.grpc);

@@ -1,6 +1,7 @@
-//! What the scenarios with exporters share: a sink, what the node says of itself, and the judgement at the sink.
+//! Code that the scenarios with exporters share: a sink, the node's own status, and the check of what the sink
+//! accepted.
 //!
-//! Owns: [`judge_sink`], [`StatusView`], [`status`], [`Meter`].
+//! **Owns**: [`judge_sink`], [`StatusView`], [`status`], [`Meter`].
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::sink::{Ledger, Sink};
 
 const UNAVAILABLE: u8 = 14;
 const DEADLINE_EXCEEDED: u8 = 4;
-/// What is owed is paid within this once the sink takes all.
+/// Time within which the debt must be paid once the sink accepts everything.
 pub(super) const DEBT_PATIENCE: Duration = Duration::from_secs(300);
 const METER_PERIOD: Duration = Duration::from_millis(100);
 
@@ -27,7 +28,7 @@ pub(super) fn exporter_to(sink: &Sink) -> ExporterSetup {
     ExporterSetup::grpc("sink", sink.grpc)
 }
 
-/// Holds what a sink took against what clients saw; also gives the copies that no client explains.
+/// Compares what a sink accepted with what clients saw. Also returns the number of copies that no client explains.
 pub(super) fn judge_sink(history: &History, ledger: &Ledger) -> (Verdict, usize) {
     let named = |attempt: &Attempt| Attempt {
         hash: PayloadHash::named(attempt.id, attempt.fingerprint),
@@ -42,7 +43,7 @@ pub(super) fn judge_sink(history: &History, ledger: &Ledger) -> (Verdict, usize)
     (verdict, copies)
 }
 
-/// Waits until all is paid; a debt that stays is a failure.
+/// Waits until all debt is paid; a debt that stays is a failure.
 pub(super) async fn wait_paid(run: &mut Run, setup: &NodeSetup, name: &str) -> anyhow::Result<()> {
     let (exporters, paid) = wait_exporters(setup, DEBT_PATIENCE, is_paid).await?;
     if !paid {
@@ -65,8 +66,8 @@ fn owed(exporter: &ExporterView) -> String {
     format!("{name} is {state} and owes {debt_entries} entries ({said})")
 }
 
-/// Every refusal must be one that every client retries. A request that was not whole in `ingest.read_timeout` may be refused
-/// as that; gives how many were.
+/// Checks that every refusal is one that every client retries. A request that did not arrive completely within
+/// `ingest.read_timeout` may be refused for that; returns the number of those.
 pub(super) fn judge_refusals(run: &mut Run, history: &History) -> usize {
     let (mut unread, mut bad) = (0, Vec::new());
     for attempt in &history.attempts {
@@ -91,7 +92,7 @@ pub(super) fn judge_refusals(run: &mut Run, history: &History) -> usize {
     unread
 }
 
-/// What `gs-ctl -o json status` says that matters here.
+/// The parts of `gs-ctl -o json status` that scenarios read.
 #[derive(Clone, Default, Debug, Deserialize)]
 pub(super) struct StatusView {
     pub(super) zone: Option<ZoneView>,
@@ -119,7 +120,7 @@ pub(super) struct DiskView {
 }
 
 impl StatusView {
-    /// How often this zone was entered since the boot.
+    /// Number of times that this zone was entered since the boot.
     pub(super) fn entered(&self, zone: &str) -> u64 {
         let all = self.zone.iter().flat_map(|status| &status.transitions);
         all.filter(|transition| transition.to == zone)
@@ -127,18 +128,18 @@ impl StatusView {
             .sum()
     }
 
-    /// The zone that is in force.
+    /// The zone in force.
     pub(super) fn zone(&self) -> &str {
         self.zone.as_ref().map_or("unknown", |status| &status.zone)
     }
 }
 
-/// The node's own view.
+/// The node's own status.
 pub(super) async fn status(setup: &NodeSetup) -> anyhow::Result<StatusView> {
     Ok(serde_json::from_value(ctl_json(setup, &["status"]).await?)?)
 }
 
-/// Notes how much a sink has taken, ten times a second.
+/// Counts the payloads that a sink has accepted, ten times a second.
 pub(super) struct Meter {
     sink: Arc<Sink>,
     seen: Arc<Mutex<Vec<(Instant, usize)>>>,
@@ -163,7 +164,7 @@ impl Meter {
         }
     }
 
-    /// What was taken in the last so long.
+    /// Number of payloads accepted in the last `window`.
     pub(super) fn taken_in_last(&self, window: Duration) -> usize {
         let seen = self.seen.lock().expect("nothing panics with it");
         let since = Instant::now().checked_sub(window);

@@ -1,5 +1,5 @@
-//! A node is stopped, others fill its disk to the last byte, and it starts all the same, again and again: on its ballast, for any
-//! number of shards, on each file system. Needs root.
+//! A node is stopped, its disk is filled to the last byte by others, and the node nevertheless starts, again and again:
+//! on its ballast, for any number of shards, on each file system. Needs root.
 
 use std::fs;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use crate::mount::{FileSystem, LoopMount};
 use crate::node::{Node, NodeSetup};
 use crate::report::{Report, Round};
 
-/// XFS takes no image under 300 MB.
+/// XFS accepts no image under 300 MB.
 const DISK_BYTES: u64 = 320 << 20;
 const SEGMENT_BYTES: u64 = 1 << 20;
-/// Starts on the full disk.
+/// Number of starts on the full disk.
 const STARTS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
 
-/// One round.
+/// Runs one round.
 ///
 /// # Errors
-/// Not root, or what the node does not do although the disk has room.
+///
+/// The caller is not root, or the node fails to do something although the disk has room.
 pub async fn run(plan: &Plan, kind: FileSystem, shards: u32) -> anyhow::Result<Report> {
     let mut run = Run::new(&unlimited(plan), "full-disk-start")?;
     let name = format!("{kind:?} {shards} shards");

@@ -1,13 +1,14 @@
 //! `kill -9` under load at a random moment, restart on the same data, replay all: a crash of the process loses nothing.
 //!
-//! A kill leaves the page cache: this proves recovery, not the sync (that is `power_cut.rs`).
+//! **Not here**: the sync. A kill leaves the page cache, so this proves recovery only (the sync: `power_cut.rs`).
 
 use super::{Plan, Run, millis};
 use crate::report::{Report, Round};
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
+///
 /// The node does not start, does not become ready, or cannot be replayed.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "kill-loop")?;

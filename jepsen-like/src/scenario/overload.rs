@@ -1,5 +1,5 @@
-//! A burst of twice what the node can take, half of it gzip, while the sink is dead: nothing acknowledged is lost, memory stays
-//! within its budget, refusals tell clients when to come back, and Red is left by itself.
+//! A burst of twice what the node can take, half of it gzip, while the sink is dead: nothing acknowledged is lost,
+//! memory stays within its budget, refusals tell clients when to retry, and the node leaves Red by itself.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,27 +17,28 @@ use crate::report::{Report, Round};
 use crate::sink::{Mode, Sink};
 
 const BUDGET: u64 = 256 << 20;
-/// What a process needs besides its budget.
+/// Memory of a process besides its budget.
 const OVERHEAD: u64 = 64 << 20;
 const DISK_LIMIT: u64 = 40 << 30;
-/// Far more than a node on one core takes.
+/// Request rate far above what a node on one core can take.
 const CALIBRATION_RATE: f64 = 4000.0;
 const CALIBRATION_LENGTH: Duration = Duration::from_secs(8);
-/// Over all connections.
+/// Unanswered requests over all connections.
 const CALIBRATION_IN_FLIGHT: usize = 64;
 
-/// How heavy it is.
+/// The strength of the overload.
 #[derive(Clone, Debug)]
 pub struct Overload {
     /// Requests per second that the node can just take; measured where absent.
     pub best: Option<f64>,
-    /// How long the burst lasts. Before it is a sixth of it at a tenth of the best rate, after it a half.
+    /// Length of the burst. Before it, a load of a tenth of the best rate runs for a sixth of that time, and after it
+    /// for half of that time.
     pub burst: Duration,
     /// Connections of the clients.
     pub connections: u32,
     /// The CPUs of the node, as `taskset` takes them.
     pub node_cpus: Option<String>,
-    /// One line for each second.
+    /// File with one line for each second.
     pub csv: Option<PathBuf>,
 }
 
@@ -56,9 +57,10 @@ impl Overload {
     }
 }
 
-/// Runs it once: `plan.rounds` and `plan.load` have no meaning here.
+/// Runs the scenario once: `plan.rounds` and `plan.load` have no meaning here.
 ///
 /// # Errors
+///
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan, overload: &Overload) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "overload")?;
@@ -98,7 +100,8 @@ pub async fn run(plan: &Plan, overload: &Overload) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// What a node just takes: as much as it answers when there is always more, on data of its own and without a sink.
+/// The rate that a node can just take: its answers per second while more is always offered, on data of its own and
+/// without a sink.
 async fn calibrate(plan: &Plan, run: &Run, setup: &NodeSetup, connections: u32) -> anyhow::Result<f64> {
     let folder = run.work.path().join("calibration");
     fs::create_dir_all(&folder)?;
@@ -139,7 +142,7 @@ fn spec(address: SocketAddr, pattern: Pattern, connections: u32) -> OfferSpec {
     }
 }
 
-/// Offers it all, with the sink dead during the burst.
+/// Offers the whole load, with the sink dead during the burst.
 async fn burst(
     node: &Node,
     pattern: Pattern,

@@ -1,7 +1,7 @@
-//! The power goes: under load the file system stops and forgets what was not synced. Needs root.
+//! The power fails: under load the file system stops and forgets what was not synced. Needs root.
 //!
-//! A control of this harness is a node that must be seen to lose: one built to acknowledge before it syncs, or any node whose
-//! syncs of the write-ahead log are dropped on the way to the kernel (`strace`).
+//! As a control of this harness, a node must be seen to lose data: one built to acknowledge before it syncs, or any
+//! node whose syncs of the WAL are dropped on the way to the kernel (`strace`).
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::mount::{FileSystem, LoopMount};
 use crate::node::NodeSetup;
 use crate::report::{Report, Round};
 
-/// Which node it is, and what is to be seen.
+/// The kind of node, and the result that must be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expect {
     /// An honest node: no loss.
@@ -23,15 +23,16 @@ pub enum Expect {
     LossBySkippedSyncs,
 }
 
-/// Files of a shard whose syncs are dropped.
+/// Number of files of a shard whose syncs are dropped.
 const SKIPPED_FILES: u32 = 40;
-/// Bytes of the disk; sparse.
+/// Size of the sparse disk, in bytes.
 const DISK_BYTES: u64 = 3 << 30;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// Not root, the file system cannot be made or stopped, or the node does not come back.
+///
+/// The caller is not root, the file system cannot be made or stopped, or the node does not come back.
 pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "power-cut")?;
     run.report.expect_loss = expect != Expect::NoLoss;
@@ -62,7 +63,7 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
             // Requests that the node still refused were under way as well.
             covered: tally.acked > 0 && tally.unknown + tally.refused > 0,
             ready_ms: millis(ready),
-            // A control that is to lose is judged by all of its acks.
+            // A control that must lose is judged by all of its acks.
             power_went: (expect == Expect::NoLoss).then_some(power_went),
             ..Round::default()
         };
@@ -72,7 +73,7 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
     Ok(run.report)
 }
 
-/// Answers `fdatasync` of write-ahead log files with success, and does nothing.
+/// Tracer command line that answers `fdatasync` of WAL files with success, and drops the call.
 fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
     let skip = "inject=fdatasync:retval=0";
     let words = [
@@ -99,11 +100,14 @@ fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
     words
 }
 
-/// Cuts, and says when it began to. The call waits for what is under way, so it must not hold up the load.
+/// Stops the file system. Returns the time at which the call began. The call waits for operations under way, so it must
+/// not hold up the load.
 ///
-/// Real power takes the node with it. Here the node runs on while the kernel stops the file system, and an `fdatasync` that is past its own look for that may return success for what the
-/// stop has thrown away: XFS forgets that an inode waits for its log when the log item is aborted just as when it is on the disk (`xfs_inode_item_unpin`, then `xfs_fsync_flush_log`,
-/// Linux 6.18). So an ack that came after the call began is one that nobody would have got.
+/// A real power cut stops the node too. Here the node runs on while the kernel stops the file system, and an
+/// `fdatasync` that has passed its own check of that may return success for data that the stop has thrown away: XFS
+/// forgets that an inode waits for its log when the log item is aborted just as when it is on the disk
+/// (`xfs_inode_item_unpin`, then `xfs_fsync_flush_log`, Linux 6.18). So an ack that came after the call began is one
+/// that no client would have received.
 async fn cut(mountpoint: &Path) -> anyhow::Result<Instant> {
     let mountpoint = mountpoint.to_owned();
     Ok(tokio::task::spawn_blocking(move || {

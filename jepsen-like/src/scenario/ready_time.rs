@@ -1,13 +1,14 @@
-//! How long from the start of the process to readiness, after a `kill -9` under load. Printed, not judged: clients give up
-//! after 8 to 10 s of refusals.
+//! Time from the start of the process to readiness, after a `kill -9` under load. It is printed, not judged: clients
+//! give up after 8 to 10 s of refusals.
 
 use super::{Plan, Run, millis};
 use crate::mount::is_root;
 use crate::report::{Report, Round};
 
-/// Runs it. As root the page cache is dropped before each start.
+/// Runs the scenario. As root it drops the page cache before each start.
 ///
 /// # Errors
+///
 /// The node does not start or cannot be replayed.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "ready-time")?;

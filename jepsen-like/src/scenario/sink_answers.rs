@@ -1,5 +1,5 @@
-//! One node with one exporter for each way in which a sink can answer: each is handled as it should be, and none delays acks
-//! or the others.
+//! One node with one exporter for each way in which a sink can answer: each answer is handled as it should be, and no
+//! sink delays acks or the other exporters.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::sink::{Mode, RETRY_AFTER, Sink};
 const SHARDS: u32 = 2;
 const RATE: f64 = 40.0;
 
-/// How an exporter's sink answers, and whether over gRPC: as many as a node takes.
+/// Exporter name, answers of its sink, and true for gRPC: as many as a node takes.
 const CASES: [(&str, Mode, bool); 16] = [
     ("ok-grpc", Mode::Ok, true),
     ("ok-http", Mode::Ok, false),
@@ -35,12 +35,14 @@ const CASES: [(&str, Mode, bool); 16] = [
     ("down", Mode::Down, true),
 ];
 
-/// Name, mode, whether over gRPC, and the sink itself.
+/// Exporter name, mode, true for gRPC, and the sink itself.
 type Case = (&'static str, Mode, bool, Sink);
 
-/// Runs it once, for so long; then all sinks take all, and everything but the dead letters must come.
+/// Runs the scenario once, for `length`; then all sinks accept everything, and everything but the dead letters must
+/// arrive.
 ///
 /// # Errors
+///
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "sink-answers")?;
@@ -55,7 +57,7 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
     let setup = NodeSetup {
         shards: SHARDS,
         exporters: sinks.iter().map(exporter).collect(),
-        // Each exporter needs its share.
+        // The memory budget grows with the number of exporters.
         budget: 256 << 20,
         ..run.setup(plan)
     };
@@ -84,7 +86,7 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
             format!("{refused} requests were not acknowledged though only sinks misbehaved"),
         );
     }
-    // Those whose sinks behave have all of it, whatever the others do.
+    // Exporters whose sinks behave have sent everything, whatever the others do.
     let fine = |all: &[ExporterView]| {
         all.iter()
             .filter(|one| one.name.starts_with("ok-"))
@@ -100,7 +102,7 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// Holds each exporter against what its sink answered.
+/// Compares the state of each exporter with the answers of its sink.
 async fn judge_answers(run: &mut Run, setup: &NodeSetup, sinks: &[Case], length: Duration) -> anyhow::Result<()> {
     let views = exporters(setup).await?;
     for (name, mode, _, sink) in sinks {
@@ -112,7 +114,7 @@ async fn judge_answers(run: &mut Run, setup: &NodeSetup, sinks: &[Case], length:
         if let Err(what) = seen {
             run.report.fail(name, what);
         }
-        // Each lane may ask once more in each delay; the first attempts of all lanes come at once.
+        // Each lane may retry once in each delay; the first attempts of all lanes come at once.
         let asked_max = u64::from(SHARDS) * (2 + length.as_secs() / RETRY_AFTER.as_secs());
         if matches!(mode, Mode::RetryLater | Mode::Throttled) && sink.requests_in_all() > asked_max * 2 {
             let asked = sink.requests_in_all();
@@ -125,7 +127,7 @@ async fn judge_answers(run: &mut Run, setup: &NodeSetup, sinks: &[Case], length:
     Ok(())
 }
 
-/// What must show of an exporter whose sink has answered in one way only.
+/// Checks the state of an exporter whose sink has answered in one way only.
 fn judge_answer(mode: Mode, seen: &ExporterView) -> Result<(), String> {
     let state = |wanted: &[&str]| wanted.contains(&seen.state.as_str());
     let no_letters = seen.dead_letters == 0;
@@ -140,7 +142,7 @@ fn judge_answer(mode: Mode, seen: &ExporterView) -> Result<(), String> {
                 && seen.failed_requests > 0
                 && state(&["retrying"])
         }
-        // Between two attempts it retries, during one it does as if nothing were wrong.
+        // Between two attempts its state is `retrying`; during one it is as if nothing were wrong.
         Mode::Hang => no_letters && seen.sent_entries == 0 && seen.debt_entries > 0 && !state(&["stopped", "full"]),
         Mode::Invalid => seen.dead_letters > 0 && seen.sent_entries == 0,
         Mode::InvalidMarked => seen.dead_letters > 0 && seen.sent_entries > 0,
@@ -152,7 +154,7 @@ fn judge_answer(mode: Mode, seen: &ExporterView) -> Result<(), String> {
         .ok_or_else(|| format!("not as {mode:?} should show: {seen:?}"))
 }
 
-/// All sinks take all: what is not a dead letter comes, once.
+/// Lets all sinks accept everything: each entry that is not a dead letter arrives once.
 async fn heal(run: &mut Run, setup: &NodeSetup, sinks: &[Case], history: &History) -> anyhow::Result<()> {
     for (name, mode, _, sink) in sinks {
         sink.switch(Mode::Ok);
@@ -190,7 +192,7 @@ async fn heal(run: &mut Run, setup: &NodeSetup, sinks: &[Case], history: &Histor
         if refused_for_good && verdict.lost.len() as u64 == letters {
             verdict.lost.clear();
         }
-        // A sink that answered nothing may have been asked again while it had taken the first.
+        // A sink that gave no answer may have been asked again although it had accepted the first request.
         if copies > 0 && !matches!(mode, Mode::Hang | Mode::Reset | Mode::Drip) {
             run.report.fail(name, format!("{copies} copies too many"));
         }

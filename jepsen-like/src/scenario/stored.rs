@@ -1,4 +1,4 @@
-//! Which of a stopped node's files a scenario can take.
+//! The files of a stopped node that a scenario can damage.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::damage::{SegmentMap, WalMap, files_below};
 
-/// The write-ahead log file with the most entries whose segment is not sealed.
+/// The WAL file with the most entries among those whose segment is not sealed.
 pub(super) fn unsealed(data: &Path) -> anyhow::Result<WalMap> {
     let sealed = files_below(&data.join("segments"), "seg")?;
     let sealed: HashSet<_> = sealed
@@ -26,7 +26,7 @@ pub(super) fn unsealed(data: &Path) -> anyhow::Result<WalMap> {
         .context("no unsealed write-ahead log file has an entry")
 }
 
-/// The sealed segment files with more than one block, but for these.
+/// The sealed segment files with more than one block, except those in `but`.
 pub(super) fn sealed(data: &Path, but: &HashSet<PathBuf>) -> anyhow::Result<Vec<SegmentMap>> {
     let files = files_below(&data.join("segments"), "seg")?;
     let maps = files

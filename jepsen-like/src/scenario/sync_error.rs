@@ -1,5 +1,5 @@
-//! One `fdatasync` of the node fails: nothing that it covered is acknowledged, the sync is not tried again, the node says so
-//! and ends, and a start without the fault serves all that was acknowledged. Needs `strace`.
+//! One `fdatasync` of the node fails: nothing that it covered is acknowledged, the sync is not tried again, the node
+//! reports it and ends, and a start without the fault serves everything acknowledged. Needs `strace`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::history::Outcome;
 use crate::node::{Node, NodeSetup, was_signalled};
 use crate::report::{Report, Round};
 
-/// A node whose log failed ends within this.
+/// Time within which a node must end whose log failed.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One sync as the tracer saw it. Times are nanoseconds since the Unix epoch.
@@ -25,9 +25,10 @@ struct Sync {
     ok: bool,
 }
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
+///
 /// The node does not start without the fault, or cannot be replayed.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "sync-error")?;
@@ -71,7 +72,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     Ok(run.report)
 }
 
-/// The count is per thread; `-D` makes the node our child, and the tracer its.
+/// Tracer command line. The count is per thread; `-D` makes the node our child, and the tracer the node's.
 fn tracer(trace: &Path, when: u32) -> Vec<String> {
     let fault = format!("inject=fdatasync:error=EIO:when={when}");
     let words = [
@@ -95,7 +96,7 @@ fn tracer(trace: &Path, when: u32) -> Vec<String> {
         .collect()
 }
 
-/// Load until the fault; gives whether it was one of the write-ahead log's syncs that failed.
+/// Runs load until the fault. Returns whether the failed sync was one of the WAL's.
 async fn under_load(run: &mut Run, node: &mut Node, trace: &Path, name: &str) -> anyhow::Result<bool> {
     let load = run.workload.start(node.grpc);
     let ended = node.wait_end(END_PATIENCE).await?.is_some();

@@ -1,4 +1,4 @@
-//! One request at a sink: read, split, answered as the mode says, and recorded where it was accepted.
+//! One request at a sink: it is read, split, answered as the mode says, and recorded where it was accepted.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{Protocol, Shared, never};
 use crate::retry_info;
 
 const ENTRY_HEADER: &str = "x-gophership-entry";
-/// A sink in `drip` takes one frame in this time.
+/// Time in which a sink in `drip` reads one frame.
 const DRIP: Duration = Duration::from_millis(20);
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -63,7 +63,7 @@ fn note(shared: &Shared, reply: Reply) {
     *shared.book().requests.entry(reply.name()).or_default() += 1;
 }
 
-/// The whole body; `None` where the sink is to break off in the middle of it.
+/// Reads the whole body; `None` where the sink is to break off in the middle of it.
 async fn read(shared: &Shared, mut body: Incoming) -> io::Result<Option<Bytes>> {
     let mut message = BytesMut::new();
     while let Some(frame) = body.frame().await {

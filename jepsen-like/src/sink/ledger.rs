@@ -1,10 +1,11 @@
-//! What arrived at a sink, in the order of its arrival, 16 bytes for each payload.
+//! Payloads that a sink accepted, in the order of their arrival, 16 bytes for each.
 //!
-//! Owns: [`Ledger`], [`Origin`], [`Arrival`].
+//! **Owns**: [`Ledger`], [`Origin`], [`Arrival`].
 //!
-//! Invariants:
-//! - I1: a payload is taken in only when the request that carried it was accepted.
-//! - I2: what cannot be told apart (no `ResourceLogs`, no mark of ours) is counted as foreign, never passed over.
+//! **Invariants**:
+//! - I1: a payload is recorded only when the request that carried it was accepted.
+//! - I2: a payload that cannot be identified (no `ResourceLogs`, no mark of the harness) is counted as foreign, never
+//!   skipped.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,10 @@ use crate::check::Replayed;
 use crate::fingerprint::Fingerprint;
 use crate::payload::{PayloadHash, PayloadId};
 
-/// Stands for the id of a payload without our mark.
+/// Stands for the id of a payload without a mark.
 const FOREIGN: u64 = u64::MAX;
 
-/// Which shard of which node a request came from: the start of its header `x-gophership-entry`.
+/// The node and shard that sent a request, from the start of its header `x-gophership-entry`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Origin {
     /// The node.
@@ -34,7 +35,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Which, where it is one of ours.
+    /// The id, where the payload is one of the harness.
     pub fn id(self) -> Option<PayloadId> {
         (self.id != FOREIGN).then(|| PayloadId::unpacked(self.id))
     }
@@ -55,7 +56,7 @@ pub struct Ledger {
     miscounted: usize,
 }
 
-/// A request's header, and what it carries.
+/// The header of a request: its origin, first entry and number of entries.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct EntryHeader {
     origin: Origin,
@@ -86,20 +87,20 @@ impl EntryHeader {
 pub struct LedgerSummary {
     /// Payloads.
     pub payloads: usize,
-    /// Distinct ones of ours.
+    /// Distinct payloads of the harness.
     pub distinct: usize,
     /// Copies beyond the first.
     pub duplicates: usize,
-    /// Payloads without our mark.
+    /// Payloads without a mark.
     pub foreign: usize,
-    /// Requests that began before the one that came before them in their shard: sent again.
+    /// Requests that began at an earlier entry than the request before them in their shard: they were sent again.
     pub went_back: usize,
-    /// Requests whose header is missing, or counts other than they carry.
+    /// Requests whose header is missing, or gives another number of entries than they carry.
     pub miscounted: usize,
 }
 
 impl Ledger {
-    /// Takes an accepted request in.
+    /// Adds an accepted request.
     pub(super) fn take(&mut self, header: Option<EntryHeader>, arrivals: &[Arrival]) {
         if header.is_none_or(|header| header.count != arrivals.len()) {
             self.miscounted += 1;
@@ -113,17 +114,17 @@ impl Ledger {
         lane.arrivals.extend_from_slice(arrivals);
     }
 
-    /// How many payloads there are.
+    /// Number of payloads.
     pub fn len(&self) -> usize {
         self.lanes.values().map(|lane| lane.arrivals.len()).sum()
     }
 
-    /// Whether there are none.
+    /// True where there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Counts it all.
+    /// Computes the counts.
     pub fn summary(&self) -> LedgerSummary {
         let mut ids: Vec<_> = self.arrivals().map(|arrival| arrival.id).collect();
         let payloads = ids.len();
@@ -141,7 +142,7 @@ impl Ledger {
         }
     }
 
-    /// For the checker: shard by shard, each in the order of arrival.
+    /// The payloads for the checker: shard by shard, each in the order of arrival.
     pub fn replayed(&self) -> Vec<Replayed> {
         let entries = self.arrivals().map(|arrival| match arrival.id() {
             Some(id) => Replayed {
@@ -156,7 +157,7 @@ impl Ledger {
         entries.collect()
     }
 
-    /// Plants a copy.
+    /// Plants a second copy of the first payload.
     #[cfg(test)]
     pub(crate) fn repeat_first(&mut self) {
         let lane = self.lanes.values_mut().next().expect("something arrived");
@@ -168,8 +169,8 @@ impl Ledger {
     }
 }
 
-/// The payloads of a request: each of ours has one `ResourceLogs`, and concatenated they are one message. `None` where the
-/// bytes are not such a message.
+/// The payloads of a request. Each payload of the harness has one `ResourceLogs`, and concatenated they are one
+/// message. `None` where the bytes are not such a message.
 pub(super) fn split(request: &[u8]) -> Option<Vec<Arrival>> {
     const RESOURCE_LOGS: u8 = 1 << 3 | 2;
     let (mut arrivals, mut rest) = (Vec::new(), request);

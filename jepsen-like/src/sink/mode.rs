@@ -1,6 +1,6 @@
-//! What a sink does with a request. Pure.
+//! The reaction of a sink to a request. Pure.
 //!
-//! Owns: [`Mode`], [`Reply`].
+//! **Owns**: [`Mode`], [`Reply`].
 
 use std::time::Duration;
 
@@ -8,43 +8,44 @@ use clap::ValueEnum;
 
 use crate::payload::PayloadId;
 
-/// What a refusal that names a delay asks for.
+/// Delay that a refusal with a delay asks for.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// How a sink behaves.
+/// A sink's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
 pub enum Mode {
-    /// Takes all.
+    /// Accepts everything.
     Ok,
     /// UNAVAILABLE, 503.
     Unavailable,
-    /// The same, with RetryInfo or Retry-After.
+    /// UNAVAILABLE with RetryInfo, 503 with Retry-After.
     RetryLater,
     /// RESOURCE_EXHAUSTED with RetryInfo, 429 with Retry-After.
     Throttled,
     /// INVALID_ARGUMENT, 400.
     Invalid,
-    /// The same where a payload of a marked connection is in the request (its number is odd); takes the rest.
+    /// INVALID_ARGUMENT, 400 for a request with a payload of a marked connection (one with an odd number); accepts the
+    /// rest.
     InvalidMarked,
     /// UNAUTHENTICATED, 401.
     Unauthenticated,
     /// UNIMPLEMENTED, 404.
     NotFound,
-    /// RESOURCE_EXHAUSTED without RetryInfo, 413, where there is more than one payload; takes single ones.
+    /// RESOURCE_EXHAUSTED without RetryInfo, 413 for a request with more than one payload; accepts single ones.
     TooLarge,
     /// Breaks the stream off in the middle of the request.
     Reset,
     /// Never answers.
     Hang,
-    /// Takes all, and says that it rejected one record.
+    /// Accepts everything, and reports that it rejected one record.
     Partial,
-    /// Reads slowly, then takes all.
+    /// Reads slowly, then accepts everything.
     Drip,
-    /// Nobody listens: connections are refused.
+    /// Does not listen: connections are refused.
     Down,
 }
 
-/// What is done about one request.
+/// The reaction to one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reply {
     Accept {
@@ -60,12 +61,12 @@ pub(super) enum Reply {
 }
 
 impl Mode {
-    /// Whether [`Self::InvalidMarked`] refuses this payload.
+    /// True where [`Self::InvalidMarked`] refuses this payload.
     pub fn marks(id: PayloadId) -> bool {
         id.connection % 2 == 1
     }
 
-    /// What is done, for so many payloads of which some may be marked.
+    /// The reaction to a request of `payloads` payloads, of which some are `marked`.
     pub(super) fn reply(self, payloads: usize, marked: bool) -> Reply {
         let refuse = |grpc, http, retry_after| Reply::Refuse {
             grpc,
@@ -92,7 +93,7 @@ impl Mode {
 }
 
 impl Reply {
-    /// In counts.
+    /// The name under which replies are counted.
     pub(super) fn name(self) -> String {
         match self {
             Self::Accept { rejected_records: 0 } => "accepted".into(),

@@ -20,10 +20,10 @@ use crate::{metrics, operate};
 
 pub use serve::{AdminError, serve};
 
-/// What is asked for the status, from the moment at which there is something to ask.
+/// The source of the status, set once the node's parts exist.
 pub type StatusSource = Arc<OnceLock<NodeContext>>;
 
-/// What answers where.
+/// The routes of the admin port.
 pub fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
@@ -63,7 +63,7 @@ async fn readyz(State(node): State<Arc<NodeState>>) -> Response {
     }
 }
 
-/// The same as `gs-ctl status -o json`.
+/// The answer of `gs-ctl status -o json`.
 async fn api_status(State(source): State<StatusSource>) -> (StatusCode, Json<Value>) {
     let Some(context) = source.get().cloned() else {
         return no_status("the node is starting");

@@ -14,14 +14,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::tls::ServerTls;
 
-/// Connections at once; one more waits in the kernel.
+/// Limit of connections at once; further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take over a handshake, or over the head of a request.
+/// Time that a client has for a handshake, or for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may last.
+/// Longest life of a connection.
 const AGE_MAX: Duration = Duration::from_secs(300);
 
-/// The admin port cannot be served.
+/// The error of an admin port that cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot serve the admin port: {0}")]
 pub struct AdminError(#[from] io::Error);
@@ -29,6 +29,7 @@ pub struct AdminError(#[from] io::Error);
 /// Serves until `stop` turns true.
 ///
 /// # Errors
+///
 /// The listener cannot be watched.
 pub async fn serve(
     listener: TcpListener,
@@ -37,14 +38,14 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), AdminError> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
-        let place = tokio::select! {
+        let permit = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
-            place = Arc::clone(&places).acquire_owned() => place,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
         };
-        let Ok(place) = place else { return Ok(()) };
+        let Ok(permit) = permit else { return Ok(()) };
         let accepted = tokio::select! {
             _ = stopped.as_mut() => return Ok(()),
             accepted = listener.accept() => accepted,
@@ -53,11 +54,11 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let (router, tls) = (router.clone(), tls.clone());
                 tokio::spawn(async move {
-                    // Whoever scans or breaks off is not our concern; nothing was lost.
+                    // A client that scans or breaks off loses nothing, so this is logged at DEBUG only.
                     if let Err(error) = answer(stream, tls, router).await {
                         tracing::debug!(%error, "admin.connection.failed");
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -69,7 +70,7 @@ pub async fn serve(
 }
 
 async fn answer(stream: TcpStream, tls: Option<Arc<ServerTls>>, router: Router) -> io::Result<()> {
-    // The protocol is told by the first bytes, and nothing else bounds the wait for them.
+    // The first bytes tell the protocol, and nothing else bounds the wait for them.
     tokio::time::timeout(PATIENCE, stream.readable()).await??;
     match tls {
         None => http(TokioIo::new(stream), router).await,

@@ -1,13 +1,13 @@
-//! The byte budget: what messages may take of memory, over all workers.
+//! The byte budget: a limit on the memory of messages, over all workers.
 //!
-//! Owns: the bytes that are free, and each worker's slice of the rest.
+//! **Owns**: the bytes that are free, and each worker's slice of the rest.
 //!
-//! Invariants:
-//! - I1: what permits hold is never more than the limit.
-//! - I2: a permit gives back exactly what it took, when it is dropped.
+//! **Invariants**:
+//! - I1: permits never hold more than the limit.
+//! - I2: a permit gives back exactly the bytes that it took, when it is dropped.
 //! - I3: a worker keeps at most its share of bytes that no permit holds, and none after [`Slice::rebalance`].
 //!
-//! Not here: who takes how much (`ingester`).
+//! **Not here**: the amounts that requests take (`ingester`).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::limits::{SLICE_DIVISOR, SLICE_STEP};
 pub struct Budget {
     limit: u64,
     free: AtomicU64,
-    /// What a worker may keep unused.
+    /// Bytes that a worker may keep unused.
     keep: u64,
 }
 
@@ -37,19 +37,19 @@ impl Budget {
         })
     }
 
-    /// All of it, in bytes.
+    /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The bytes that workers hold, the unused part of their slices included.
+    /// The bytes that workers hold, the unused parts of their slices included.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.limit - self.free.load(Ordering::Relaxed)
     }
 
-    /// Takes `wanted` bytes, or at least `needed`, or nothing; and says how many.
+    /// Takes `wanted` bytes, or at least `needed`, or nothing. Returns the number taken.
     fn draw(&self, needed: u64, wanted: u64) -> Option<u64> {
         let mut drawn = 0;
         let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
@@ -64,7 +64,7 @@ impl Budget {
     }
 }
 
-/// A worker's part of the budget: drawn in steps, so that most messages touch nothing that is shared.
+/// A worker's part of the budget, drawn in steps so that most messages touch nothing that is shared.
 #[derive(Debug)]
 pub struct Slice {
     budget: Arc<Budget>,
@@ -83,7 +83,7 @@ impl Slice {
         })
     }
 
-    /// All of the budget that it is a part of, in bytes.
+    /// The limit of the whole budget, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.budget.limit
@@ -98,7 +98,7 @@ impl Slice {
         })
     }
 
-    /// A permit for nothing, to grow.
+    /// An empty permit, which can grow.
     #[must_use]
     pub fn must_take_nothing(self: &Rc<Self>) -> Permit {
         Permit {
@@ -107,7 +107,7 @@ impl Slice {
         }
     }
 
-    /// What permits hold.
+    /// Bytes that permits hold.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.get()
@@ -155,7 +155,7 @@ impl Drop for Slice {
     }
 }
 
-/// Bytes taken from the budget. They go back when it is dropped.
+/// A permit for bytes taken from the budget. They go back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     slice: Rc<Slice>,
@@ -163,7 +163,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Takes `bytes` more; `false` where they are not free, and then nothing has changed.
+    /// Takes `bytes` more. Returns false, and changes nothing, where they are not free.
     #[must_use]
     pub fn must_grow(&mut self, bytes: u64) -> bool {
         let grown = self.slice.must_use(bytes);
@@ -173,7 +173,7 @@ impl Permit {
         grown
     }
 
-    /// How many it holds.
+    /// Number of bytes that it holds.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -198,7 +198,7 @@ mod tests {
         assert!(b.must_take(500).is_none());
         let second = b.must_take(300).unwrap();
         assert!(first.bytes() + second.bytes() <= budget.held());
-        // What worker a holds unused counts as taken until it gives it back.
+        // Bytes that worker a holds unused count as taken until it gives them back.
         a.rebalance();
         b.rebalance();
         assert_eq!(budget.held(), 900);

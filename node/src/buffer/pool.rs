@@ -1,6 +1,6 @@
-//! Buffers that are used again, so that a message allocates none.
+//! Buffers that are reused, so that no message allocates one.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: the pool keeps no more buffers, and none with more room, than it was made for.
 //! - I2: a buffer from the pool is empty.
 
@@ -31,7 +31,7 @@ impl<T> Pool<T> {
         self.kept.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps a buffer for the next taker, where it is worth it and there is room.
+    /// Keeps a buffer for later use, where that is worth it and there is room.
     pub fn must_give(&self, mut buffer: Vec<T>) {
         buffer.clear();
         let mut kept = self.kept.borrow_mut();
@@ -40,7 +40,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Lets go of all that is kept.
+    /// Frees all buffers that are kept.
     pub fn clear(&self) {
         self.kept.borrow_mut().clear();
     }

@@ -1,7 +1,7 @@
-//! The authority: `ca.pem` and `ca.key`, made once and used again for each further node.
+//! The authority: `ca.pem` and `ca.key`, made once and reused for each further node.
 //!
-//! Invariants:
-//! - I1: an authority that is there is never replaced.
+//! **Invariants**:
+//! - I1: an existing authority is never replaced.
 //! - I2: nothing that it signs outlives it.
 
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use rcgen::{
 
 use super::files::{self, Access, CertsError};
 
-/// How long a new authority is valid: ten years.
+/// Validity of a new authority: ten years.
 const VALID: Duration = Duration::from_secs(3650 * 24 * 3600);
-/// How far before now a validity begins, for clocks that are behind.
+/// Time before now at which a validity begins, for clocks that are behind.
 pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(3600);
 
 /// An authority that can sign.
 pub(super) struct Authority {
     pub(super) issuer: Issuer<'static, KeyPair>,
     pub(super) valid_until: SystemTime,
-    /// What was written just now; empty where the authority was there.
+    /// Files written just now; empty where the authority existed.
     pub(super) written: Vec<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn paths(folder: &Path) -> (PathBuf, PathBuf) {
     (folder.join("ca.pem"), folder.join("ca.key"))
 }
 
-/// Uses the authority in a folder, or makes one where there is none.
+/// Opens the authority in a folder, or makes one where there is none.
 pub(super) fn open_or_create(folder: &Path) -> Result<Authority, CertsError> {
     let (certificate, key) = paths(folder);
     match (certificate.exists(), key.exists()) {
@@ -65,7 +65,7 @@ fn create(certificate: &Path, key: &Path) -> Result<Authority, CertsError> {
     params.not_after = (now + VALID).into();
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(signing)?;
     let signed = params.self_signed(&pair).map_err(signing)?;
-    // The key first: a certificate whose key was never written could only be thrown away.
+    // The key is written first: a certificate whose key was never written would be useless.
     files::write(key, &pair.serialize_pem(), Access::Private)?;
     files::write(certificate, &signed.pem(), Access::Public)?;
     Ok(Authority {

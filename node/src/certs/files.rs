@@ -1,6 +1,6 @@
-//! The files of certificates and keys, and what can go wrong with them.
+//! The files of certificates and keys, and their errors.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: a key file is 0600 from the moment it exists.
 //! - I2: a file appears whole or not at all.
 
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Why certificates were not made.
+/// The reason for which certificates were not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
     /// A file or folder could not be read or written.
@@ -17,29 +17,30 @@ pub enum CertsError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The certificate is there already.
+    /// The certificate exists already.
     #[error("{} exists already; choose another name, or --force to replace it", .path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// Only one half of the authority is there.
-    #[error("{} is there, but {} is not: put it back, or choose another folder for a new authority", .found.display(), .missing.display())]
+    /// Only one half of the authority exists.
+    #[error("{} is there, but {} is not: put it back, or choose another folder for a new \
+        authority", .found.display(), .missing.display())]
     HalfAuthority {
-        /// The file that is there.
+        /// The file that exists.
         found: PathBuf,
-        /// The file that is not.
+        /// The file that is missing.
         missing: PathBuf,
     },
-    /// What is there is no authority that can sign.
+    /// The files are no authority that can sign.
     #[error("{}: cannot be used as an authority: {reason}", .path.display())]
     NotAnAuthority {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The name would overwrite the authority or leave the folder.
@@ -57,19 +58,19 @@ pub enum CertsError {
     /// The certificate could not be signed.
     #[error("the certificate for {name} could not be made: {source}")]
     Signing {
-        /// Whose.
+        /// The name of the certificate.
         name: String,
-        /// What the library said.
+        /// The library's error.
         source: rcgen::Error,
     },
 }
 
-/// Who may read a file.
+/// The readers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Everybody: a certificate.
+    /// Everybody, for a certificate.
     Public,
-    /// The owner: a key.
+    /// The owner, for a key.
     Private,
 }
 
@@ -82,7 +83,7 @@ impl Access {
     }
 }
 
-/// Writes a file under a temporary name, syncs it, and gives it its name; what stood there is replaced.
+/// Writes a file under a temporary name, syncs it, and renames it; an existing file is replaced.
 pub(super) fn write(path: &Path, text: &str, access: Access) -> Result<(), CertsError> {
     let io = |source| CertsError::Io {
         path: path.to_owned(),

@@ -1,7 +1,7 @@
 //! Issuing one certificate: for a node (server and client) or for a client.
 //!
-//! Invariants:
-//! - I1: without `force`, no file that is there is touched.
+//! **Invariants**:
+//! - I1: without `force`, no existing file is touched.
 //! - I2: a client's certificate cannot be used as a server's.
 
 use std::fmt;
@@ -17,19 +17,19 @@ use rcgen::{
 use super::authority::{self, Authority, CLOCK_SLACK};
 use super::files::{self, Access, CertsError};
 
-/// How long a certificate is valid: the longest that some TLS clients accept.
+/// Validity of a certificate: the longest that some TLS clients accept.
 const VALID: Duration = Duration::from_secs(825 * 24 * 3600);
 
-/// What a certificate is for.
+/// The use of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A node: it serves, and it calls its peers.
+    /// A node, which serves and calls its peers.
     Node,
-    /// Somebody who calls a node.
+    /// A client of a node.
     Client,
 }
 
-/// What was written, and for what.
+/// The result of issuing: files, and the name they are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
     /// The files written, in order.
@@ -44,7 +44,8 @@ pub struct Issued {
 /// A node's certificate is for its name, `localhost`, the loopback addresses, and `sans`.
 ///
 /// # Errors
-/// See [`CertsError`]; nothing is written when a name is refused or a file would be replaced without `force`.
+///
+/// See [`CertsError`]. Nothing is written when a name is refused or a file would be replaced without `force`.
 pub fn issue(folder: &Path, name: &str, role: Role, sans: &[String], force: bool) -> Result<Issued, CertsError> {
     check_name(name)?;
     let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));

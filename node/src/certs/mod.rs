@@ -1,6 +1,8 @@
 //! `gophership certs`: a small certificate authority and the certificates that it signs.
 //!
-//! `issue` is the procedure; `authority` makes or reads the authority; `files` writes.
+//! - `issue`: the procedure.
+//! - `authority`: makes or opens the authority.
+//! - `files`: writes the files.
 
 mod authority;
 mod files;

@@ -1,4 +1,4 @@
-//! Issuing into a folder, and judging what was issued with rustls's own verifier.
+//! Issuing into a folder, with the results checked by rustls's own verifier.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -23,7 +23,8 @@ pub(super) struct Report {
 /// Rebuilds the catalogue of the node that `config` describes.
 ///
 /// # Errors
-/// The node runs, its data directory is not whole, or the new catalogue cannot be written.
+///
+/// The node runs, its data directory is incomplete, or the new catalogue cannot be written.
 pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     let inventory = take_inventory(&data, now_unix_nano()).context("cannot list the data folder")?;

@@ -1,25 +1,27 @@
 //! Every bound of the configuration, in one place.
 
-/// Bytes of a configuration file.
+/// Limit of bytes in a configuration file.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Levels of nesting in a configuration file; ours needs five.
+/// Limit of nesting levels in a configuration file; a valid one needs five.
 pub(super) const DEPTH_MAX: usize = 16;
-/// Keys, values, lists and mappings in a configuration file.
+/// Limit of keys, values, lists and mappings in a configuration file.
 pub(super) const NODES_MAX: usize = 10_000;
 
-/// Workers that `ingest.shards: auto` chooses at most.
+/// The most workers that `ingest.shards: auto` chooses.
 pub(super) const AUTO_SHARDS_MAX: u16 = 16;
-/// Workers that may be configured.
+/// The most workers that may be configured.
 pub(super) const SHARDS_MAX: u16 = 64;
-/// Bytes that `memory.budget: auto` takes at most.
+/// The most bytes that `memory.budget: auto` takes.
 pub(super) const AUTO_BUDGET_MAX: u64 = 4 << 30;
 /// The smallest memory budget.
 pub(super) const BUDGET_MIN: u64 = 16 << 20;
 /// The largest memory budget.
 pub(super) const BUDGET_MAX: u64 = 1 << 44;
-/// Times that a message must fit into a worker's share of the budget: as sent, as inflated, and as protobuf where it was JSON.
+/// Number of copies of a message that must fit into a worker's share of the budget: as sent, as inflated, and as
+/// protobuf where it was JSON.
 pub(super) const BUDGET_MESSAGES_PER_SHARD: u64 = 3;
-/// What a request takes beside its message: itself, and its connection's window, which is small where the budget is.
+/// Bytes that a request takes beside its message: its own state, and its connection's window, which is small where the
+/// budget is.
 pub(super) const BUDGET_BESIDE_MESSAGES: u64 = 256 << 10;
 
 /// The smallest `ingest.max_message`.
@@ -27,7 +29,7 @@ pub(super) const MESSAGE_MIN: u64 = 1 << 10;
 /// The largest `ingest.max_message`.
 pub(super) const MESSAGE_MAX: u64 = 1 << 30;
 
-/// WAL files are a multiple of this.
+/// Unit of the size of WAL files.
 pub(super) const SEGMENT_SIZE_STEP: u64 = 4096;
 /// The smallest WAL file.
 pub(super) const SEGMENT_SIZE_MIN: u64 = 64 << 10;
@@ -41,7 +43,7 @@ pub(super) const DISK_LIMIT_MIN: u64 = 1 << 20;
 pub(super) const DISK_LIMIT_MAX: u64 = 1 << 52;
 /// Segments that must fit beside the WAL files.
 pub(super) const SEGMENTS_BESIDE_WAL_MIN: u64 = 2;
-/// The percentage of `vault.disk_limit` below which nothing is evicted early.
+/// Percentage of `vault.disk_limit` below which nothing is evicted early.
 pub(super) const DISK_QUIET_PERCENT: u64 = 80;
 /// The most `vault.spares`.
 pub(super) const SPARES_MAX: u16 = 16;
@@ -51,25 +53,25 @@ pub(super) const NAME_BYTES_MAX: usize = 253;
 
 /// Exporters of a node.
 pub(super) const EXPORTERS_MAX: usize = 16;
-/// Where there are exporters they get at least the memory budget divided by this.
+/// Divisor of the memory budget that gives the least share of exporters, where there are any.
 pub(super) const BUDGET_EXPORT_SHARE: u64 = 8;
 /// The longest name of an exporter.
 pub(super) const EXPORTER_NAME_BYTES_MAX: usize = 64;
-/// Headers that an exporter adds to each request.
+/// The most headers that an exporter adds to each request.
 pub(super) const HEADERS_MAX: usize = 32;
-/// Bytes of a header's value.
+/// Limit of bytes in a header's value.
 pub(super) const HEADER_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// The smallest `batch_bytes`.
 pub(super) const BATCH_BYTES_MIN: u64 = 1 << 10;
 /// The largest `batch_bytes`.
 pub(super) const BATCH_BYTES_MAX: u64 = 64 << 20;
 
-/// Origins of web pages that may send logs.
+/// Limit of origins of web pages that may send logs.
 pub(super) const ORIGINS_MAX: usize = 64;
 
-/// The lowest border between two zones.
+/// The lowest threshold of a zone.
 pub(super) const ZONE_MIN: f64 = 0.05;
-/// The highest.
+/// The highest threshold of a zone.
 pub(super) const ZONE_MAX: f64 = 1.0;
 /// The most `zones.sense_every`.
 pub(super) const SENSE_EVERY_MAX: u32 = 1 << 20;

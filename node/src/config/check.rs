@@ -1,6 +1,6 @@
-//! The rules between keys, judged on values that are each within their own bounds.
+//! The rules between keys, applied to values that are each within their own bounds.
 //!
-//! Not here: the bounds of a single key (`keys.rs`), the rules of exporters (`exporters.rs`).
+//! **Not here**: the bounds of a single key (`keys.rs`), the rules of exporters (`exporters.rs`).
 
 use gophership_vault::start_bytes;
 
@@ -11,7 +11,7 @@ use super::settings::{Config, Listener};
 use super::units::show_size;
 use crate::machine::Machine;
 
-/// Judges every rule and adds its fault to the reader's.
+/// Applies every rule and adds its faults to the reader's.
 pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
     let config = reader.config.clone();
     listeners(reader, &config);
@@ -77,8 +77,8 @@ fn listeners(reader: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// Whether the kernel would refuse the second: one port, and one address or one of them the wildcard. Port 0 is a
-/// fresh one each time.
+/// True where the kernel would refuse the second listener: one port, and one address or one of them the wildcard. Port
+/// 0 is a fresh one each time.
 fn same_socket(left: &Listener, right: &Listener) -> bool {
     let (left, right) = (left.address, right.address);
     let overlap = left.ip().to_canonical() == right.ip().to_canonical()
@@ -112,7 +112,8 @@ fn segment(reader: &mut Reader<'_>, config: &Config) {
     }
 }
 
-/// The WAL files, the ballast and two segments beside them must fit before eviction begins, or a node would refuse ingest for ever.
+/// Checks that the WAL files, the ballast and two segments beside them fit before eviction begins; otherwise a node
+/// would refuse ingest for ever.
 fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     let vault = &config.vault;
     let ballast = start_bytes(config.shards(machine), vault.segment_size);
@@ -133,8 +134,8 @@ fn disk(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     }
 }
 
-/// A message counts as sent, inflated and converted, and must fit into one worker's share of what is not the exporters': otherwise it would be refused for ever, and the
-/// client told to try again.
+/// Checks that a message fits as sent, inflated and converted into one worker's share of the budget without the
+/// exporters' part; otherwise it would be refused for ever, and the client told to try again.
 fn memory(reader: &mut Reader<'_>, config: &Config, machine: &Machine) {
     let shards = config.shards(machine);
     let least = u64::from(shards) * config.shard_budget_min();

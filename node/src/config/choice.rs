@@ -1,14 +1,14 @@
-//! Settings that are one of a few words.
+//! Settings with a few possible words.
 
-/// A setting that is one of a few words.
+/// A setting with a few possible words.
 pub(super) trait Choice {
-    /// The word that it is.
+    /// The word of its present value.
     fn word(&self) -> &'static str;
-    /// Takes one of its words.
+    /// Sets the value to that of a word. Returns false where no value has this word.
     fn choose(&mut self, word: &str) -> bool;
 }
 
-/// Defines an enum, the words that it is written with, and its [`Choice`]. The first word is the default.
+/// Defines an enum, the words that stand for its values, and its [`Choice`]. The first word is the default.
 macro_rules! choice {
     (
         $(#[$meta:meta])*
@@ -29,7 +29,7 @@ macro_rules! choice {
         impl $name {
             pub(in crate::config) const WORDS: &'static [&'static str] = &[$first_word, $($rest_word,)*];
 
-            /// The word that it is written with.
+            /// The word that stands for the value.
             #[must_use]
             pub fn name(&self) -> &'static str {
                 $crate::config::choice::Choice::word(self)

@@ -1,15 +1,15 @@
-//! The environment variables, as a value, so that a test can give its own.
+//! The environment variables, as a value, so that a test can provide its own.
 //!
-//! Not here: which of them set what (`reader.rs`).
+//! **Not here**: the settings that they override (`reader.rs`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// Environment variables by name. A variable whose name is not UTF-8 is never one of ours and is left out.
+/// Environment variables by name. A variable whose name is not UTF-8 is left out, since no setting has such a name.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
 
-/// What a variable holds.
+/// The value of a variable.
 pub(super) enum Variable<'a> {
     Missing,
     NotText,
@@ -17,7 +17,7 @@ pub(super) enum Variable<'a> {
 }
 
 impl Environment {
-    /// Those of this process.
+    /// The variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os()

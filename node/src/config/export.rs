@@ -1,11 +1,11 @@
 //! The settings of an exporter, as plain typed values.
 //!
-//! Owns: [`Export`], its target and its defaults; how an endpoint is written.
+//! **Owns**: [`Export`], its target and its defaults; the notation of an endpoint.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: the value of a header is a secret: no `Debug`, no print and no fault shows it.
 //!
-//! Not here: names, documentation, bounds and rules of the keys (`exporters.rs`).
+//! **Not here**: names, documentation, bounds and rules of the keys (`exporters.rs`).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,25 +16,26 @@ use http::{HeaderName, Uri};
 
 use super::choice::choice;
 
-/// One of `export`: a place that everything is sent on to.
+/// One element of `export`: an exporter, which sends everything on to one sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// Its name, which no other exporter of the node has. Its cursors are kept under it.
+    /// The exporter's name, unique in the node. Its cursors are kept under it.
     pub name: String,
-    /// Where it sends.
+    /// The sink.
     pub target: ExportTarget,
-    /// Bytes of payload that are sent in one request, where there are so many.
+    /// Bytes of payload in one request, where there are so many.
     pub batch_bytes: u64,
-    /// Where it begins when it is new.
+    /// The position at which the exporter begins when it is new.
     pub start: ExportStart,
-    /// The age at which it gives up on what it has not sent.
+    /// The age at which it gives up entries that it has not sent.
     pub expire: Option<Duration>,
-    /// It may send to the node itself.
+    /// True where it may send to the node itself.
     pub into_self: bool,
 }
 
 impl Export {
-    /// Bytes of memory that it needs at least: a batch as its entries, put together and compressed, and a message that is inflated.
+    /// The least memory that it needs, in bytes: a batch as its entries, concatenated and compressed, and an inflated
+    /// message.
     #[must_use]
     pub fn memory(&self, max_message: u64) -> u64 {
         3 * self.batch_bytes + max_message
@@ -42,16 +43,16 @@ impl Export {
 }
 
 choice! {
-    /// Where a new exporter begins.
+    /// The position at which a new exporter begins.
     pub enum ExportStart {
-        /// With what comes from then on.
+        /// After the newest entry.
         Now = "now",
-        /// With the oldest that the vault holds.
+        /// At the oldest entry in the vault.
         Oldest = "oldest",
     }
 }
 
-/// How a target is spoken to.
+/// The protocol of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportKind {
     /// OTLP over gRPC.
@@ -63,45 +64,45 @@ pub enum ExportKind {
 /// A server that takes OTLP logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportTarget {
-    /// How it is spoken to.
+    /// The protocol.
     pub kind: ExportKind,
-    /// Where it is.
+    /// The address.
     pub endpoint: Endpoint,
-    /// Headers that each request carries, by their lower-case names.
+    /// Headers of each request, by their lower-case names.
     pub headers: Vec<(HeaderName, Secret)>,
-    /// What TLS needs beside the system's authorities, where the endpoint has it.
+    /// TLS settings beside the system's authorities, where the endpoint has TLS.
     pub tls: ExportTls,
-    /// How what was stored as it is is compressed on the way.
+    /// Compression of payloads that are stored uncompressed.
     pub compression: Compression,
-    /// A request is answered within this, or it failed.
+    /// Time within which a request must be answered; after it the request has failed.
     pub timeout: Duration,
-    /// The operator accepts plaintext to another machine.
+    /// True where the operator accepts plaintext to another machine.
     pub insecure: bool,
 }
 
-/// The client's side of TLS.
+/// TLS settings of the client's side.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExportTls {
-    /// PEM file: the authorities that the server's certificate is checked against; absent: the system's.
+    /// PEM file with the authorities that the server's certificate is checked against; absent: the system's.
     pub ca: Option<PathBuf>,
-    /// The same as PEM text, which goes before a file. No setting: a replay brings it along.
+    /// Such authorities as PEM text, which takes precedence over a file. This is no setting: a replay brings it along.
     pub ca_pem: Option<String>,
-    /// PEM file: the certificate chain that is shown to the server.
+    /// PEM file with the certificate chain that is shown to the server.
     pub cert: Option<PathBuf>,
-    /// PEM file: its private key.
+    /// PEM file with the private key of that certificate.
     pub key: Option<PathBuf>,
     /// The name that the server's certificate must carry; absent: the endpoint's host.
     pub server_name: Option<String>,
 }
 
 choice! {
-    /// How payloads are compressed.
+    /// Compression of payloads.
     pub enum Compression {
         /// gzip.
         Gzip = "gzip",
         /// Zstandard.
         Zstd = "zstd",
-        /// Not at all.
+        /// No compression.
         None = "none",
     }
 }
@@ -111,11 +112,11 @@ choice! {
 pub struct Endpoint {
     /// `https` rather than `http`.
     pub https: bool,
-    /// A name or an IP address, without brackets.
+    /// The host: a name or an IP address, without brackets.
     pub host: String,
     /// The port; where the URL had none, 443 or 80.
     pub port: u16,
-    /// Path and query; with gRPC empty.
+    /// Path and query; empty with gRPC.
     pub path: String,
 }
 
@@ -129,7 +130,7 @@ impl Endpoint {
             _ => return None,
         };
         let authority = uri.authority()?;
-        // `Uri` leaves a fragment out without a word.
+        // `Uri` drops a fragment silently.
         if text.contains('#') || authority.as_str().contains('@') {
             return None;
         }
@@ -162,7 +163,7 @@ impl Endpoint {
         fits.then(|| endpoint.with_default_path(kind))
     }
 
-    /// The path that a protocol has, where none was given.
+    /// The endpoint with the default path of the protocol, where it has none.
     pub(super) fn with_default_path(mut self, kind: ExportKind) -> Self {
         match kind {
             ExportKind::Http if self.path.is_empty() => self.path = "/v1/logs".into(),
@@ -181,7 +182,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether only this machine can be meant.
+    /// True where the host can only be this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
@@ -203,14 +204,14 @@ impl fmt::Display for Endpoint {
 pub struct Secret(String);
 
 impl Secret {
-    /// What is shown in its place.
+    /// The text shown in its place.
     pub(super) const SHOWN: &'static str = "***";
 
     pub(super) fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself, for the one who sends it.
+    /// The text itself, for the code that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -237,7 +238,7 @@ impl Export {
 }
 
 impl ExportTarget {
-    /// One with every default: gzip, and 10 s for an answer.
+    /// A target with every default: gzip, and 10 s for an answer.
     #[must_use]
     pub fn new(kind: ExportKind, endpoint: Endpoint) -> Self {
         Self {

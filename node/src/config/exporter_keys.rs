@@ -1,13 +1,13 @@
 //! The tables of an exporter's keys: path within the element, documentation, kind, bounds.
 //!
-//! Not here: reading them and the rules between them (`exporters.rs`).
+//! **Not here**: reading them and the rules between them (`exporters.rs`).
 
 use super::bounds;
 use super::export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls};
 use super::field::Field;
 use super::keys::{DAY, Key, MILLISECOND, MINUTE, SECOND, key, millis};
 
-/// The sections of an exporter that say where it sends: exactly one of them is set.
+/// The sections of an exporter that name its target: exactly one of them is set.
 pub(super) const TARGETS: [(&str, ExportKind, &str); 2] = [
     (
         "otlp_grpc",
@@ -102,7 +102,7 @@ pub(super) static TLS_KEYS: &[Key<ExportTls>] = &[
     ),
 ];
 
-/// A target of no host yet, to be read into.
+/// A target without a host, to be read into.
 pub(super) fn no_target(kind: ExportKind) -> ExportTarget {
     ExportTarget::new(kind, Endpoint::default())
 }

@@ -1,12 +1,13 @@
-//! The list `export`, read.
+//! Reading of the list `export`.
 //!
-//! Owns: the rules of one exporter and between them.
+//! **Owns**: the rules of one exporter and between exporters.
 //!
-//! Invariants:
-//! - I1: as in `reader.rs`: a fault never ends the reading, and a value with a fault is judged by no rule.
+//! **Invariants**:
+//! - I1: as in `reader.rs`, a fault never ends the reading, and no rule is applied to a value with a fault.
 //! - I2: no fault shows the value of a header.
 //!
-//! Not here: the keys (`exporter_keys.rs`). Overrides: a `GS_` variable cannot reach into the list; `${env:NAME}` stands in it.
+//! **Not here**: the keys (`exporter_keys.rs`). Overrides: a `GS_` variable cannot reach into the list; `${env:NAME}`
+//! stands in it.
 
 use std::collections::BTreeSet;
 
@@ -26,11 +27,11 @@ use super::tree::{Tree, Value};
 const AN_EXPORTER: &str = "a mapping with name, and otlp_grpc or otlp_http";
 const HEADER_NAMES: &str = "header names that neither HTTP, gRPC nor OTLP need for themselves";
 
-/// What was found in a mapping beside the values that were read.
+/// The parts of a mapping that were found beside the values that were read.
 struct Level<'t> {
-    /// The sections in it that are set, with the places of their names.
+    /// Its sections that are set, with the places of their names.
     sections: Vec<(&'t str, Place, &'t Tree)>,
-    /// The keys that were set, whether or not they have a fault.
+    /// Its keys that are set, with or without a fault.
     set: Vec<(&'static str, Place)>,
     faulty: BTreeSet<&'static str>,
 }
@@ -148,7 +149,7 @@ impl Reader<'_> {
         target
     }
 
-    /// A certificate is nothing without its key, and the other way round.
+    /// Checks that a certificate has its key, and the other way round.
     fn identity(&mut self, path: &str, place: Place, level: &Level<'_>, tls: &ExportTls) {
         let (cert, key) = (tls.cert.is_some(), tls.key.is_some());
         if cert == key || level.faulty.contains("cert") || level.faulty.contains("key") {
@@ -217,7 +218,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Reads the plain keys of a mapping into `into`; what is named in `sections` is given back.
+    /// Reads the plain keys of a mapping into `into`; returns the sections among its children.
     fn mapping<'t, R>(
         &mut self,
         path: &str,
@@ -252,7 +253,7 @@ impl Reader<'_> {
                     level.faulty.insert(key.path);
                 }
             } else if sections.iter().any(|section| section == name) {
-                // A section without keys is no wish for it.
+                // A section without keys asks for nothing.
                 if child.value != Value::Null {
                     level.sections.push((name, *place, child));
                 }
@@ -265,7 +266,7 @@ impl Reader<'_> {
         Some(level)
     }
 
-    /// Reads one value; whether it was accepted.
+    /// Reads one value. Returns whether it was accepted.
     fn element_value<R>(&mut self, path: &str, field: Field<R>, tree: &Tree, into: &mut R) -> bool {
         let accepted = field.accepted();
         let (seen, problem) = match &tree.value {
@@ -305,7 +306,7 @@ impl Reader<'_> {
     }
 }
 
-/// A header that an exporter may set: none that the protocols set themselves, and no binary metadata.
+/// The name of a header that an exporter may set: none that the protocols set themselves, and no binary metadata.
 fn header_name(name: &str) -> Option<HeaderName> {
     const OURS: [&str; 16] = [
         "accept-encoding",

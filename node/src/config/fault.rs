@@ -1,11 +1,11 @@
-//! What can be wrong with a configuration, and how an operator reads it.
+//! Faults of a configuration, and their texts for an operator.
 //!
-//! Owns: [`Fault`], [`Faults`], [`Problem`], [`Origin`].
+//! **Owns**: [`Fault`], [`Faults`], [`Problem`], [`Origin`].
 //!
-//! Invariants:
-//! - I1: a fault names the place, the path of the key, what was seen, and what is accepted.
+//! **Invariants**:
+//! - I1: a fault names the place, the path of the key, the text that was seen, and the values that are accepted.
 //!
-//! Not here: finding them (`tree.rs`, `reader.rs`, `check.rs`).
+//! **Not here**: finding faults (`tree.rs`, `reader.rs`, `check.rs`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,46 +21,46 @@ pub struct Place {
     pub column: usize,
 }
 
-/// Where a value came from. In the order in which faults are shown.
+/// The source of a value. The order is that in which faults are shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The configuration file.
     File(Place),
     /// An environment variable.
     Environment(String),
-    /// Nobody set it.
+    /// No source: the value is the default.
     Default,
 }
 
-/// One thing that is wrong with a configuration.
+/// One fault of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The path of the key or section, such as `vault.segment_size`; empty for the file as a whole.
     pub path: String,
-    /// Where the value came from.
+    /// The source of the value.
     pub origin: Origin,
-    /// What was found there, as it was written.
+    /// The text that was found there.
     pub seen: Option<String>,
-    /// What is wrong, and what is accepted.
+    /// The fault itself, and the accepted values.
     pub problem: Problem,
 }
 
-/// Something that keeps a node from starting here, found by looking at the machine.
+/// A property of the machine that keeps a node from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The path of the key that it is about.
+    /// The path of the key concerned.
     pub path: String,
-    /// What is wrong, and what to do.
+    /// The fault, and the remedy.
     pub reason: String,
 }
 
-/// What is wrong with a value, and what is accepted instead.
+/// The kinds of fault, with the accepted values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The file could not be read.
     #[error("cannot be read: {reason}")]
     Unreadable {
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// The file is larger than any configuration.
@@ -72,7 +72,7 @@ pub enum Problem {
     /// The file is not YAML.
     #[error("is not YAML: {reason}")]
     Syntax {
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
     /// The file is nested too deeply.
@@ -90,7 +90,7 @@ pub enum Problem {
     /// The file holds more than one document.
     #[error("is a second YAML document (`---`); accepted: one")]
     SecondDocument,
-    /// An anchor, alias or tag.
+    /// The file uses an anchor, alias or tag.
     #[error("is a YAML {what}, which is not accepted; write the value out")]
     Feature {
         /// `anchor`, `alias` or `tag`.
@@ -102,41 +102,42 @@ pub enum Problem {
     /// A key that was set above.
     #[error("is set a second time; the first is in line {first}; accepted: once")]
     Duplicate {
-        /// The line of the first.
+        /// The line of the first occurrence.
         first: usize,
     },
-    /// No such key.
-    #[error("is not a key{}; accepted here: {known}", .suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default())]
+    /// A key that does not exist.
+    #[error("is not a key{}; accepted here: {known}", .suggestion.as_ref().map(|name| format!(" (did you mean \
+        `{name}`?)")).unwrap_or_default())]
     UnknownKey {
         /// The key that may have been meant.
         suggestion: Option<String>,
-        /// The keys of this section.
+        /// The keys of its section.
         known: String,
     },
-    /// A section that is a value or a list.
+    /// A section whose value is a scalar or a list.
     #[error("is a section; accepted: a mapping with {known}")]
     NotASection {
-        /// The keys of this section.
+        /// The keys of the section.
         known: String,
     },
-    /// A list that is a value or a mapping.
+    /// A list whose value is a scalar or a mapping.
     #[error("is a list; accepted: {accepted}")]
     NotAList {
-        /// What is accepted.
+        /// The accepted values.
         accepted: String,
     },
-    /// More elements than a list of ours may have.
+    /// A list with too many elements.
     #[error("has {found} elements; accepted: at most {limit}")]
     TooManyElements {
-        /// Those that there are.
+        /// Number of elements found.
         found: usize,
-        /// Those that there may be.
+        /// Limit of elements.
         limit: usize,
     },
     /// A key that must be set and is not.
     #[error("is missing; accepted: {accepted}")]
     Missing {
-        /// What is accepted.
+        /// The accepted values.
         accepted: String,
     },
     /// The name of another element of the list.
@@ -146,14 +147,16 @@ pub enum Problem {
         other: String,
     },
     /// An exporter without a target, or with two.
-    #[error("has {}; accepted: exactly one of otlp_grpc and otlp_http", if *.both { "both otlp_grpc and otlp_http" } else { "neither otlp_grpc nor otlp_http" })]
+    #[error("has {}; accepted: exactly one of otlp_grpc and otlp_http", if *.both { "both otlp_grpc and \
+        otlp_http" } else { "neither otlp_grpc nor otlp_http" })]
     NotOneTarget {
-        /// Two rather than none.
+        /// True for two targets, false for none.
         both: bool,
     },
     /// A plaintext sink on another machine.
     #[error(
-        "is plaintext to another machine; accepted: https://, a loopback host, or `insecure: true` where the network is trusted"
+        "is plaintext to another machine; accepted: https://, a loopback host, or `insecure: true` where the network \
+         is trusted"
     )]
     PlaintextSink,
     /// `tls` for a sink without TLS.
@@ -164,10 +167,11 @@ pub enum Problem {
     InsecureWithHttps,
     /// A budget of which the exporters would take more than half.
     #[error(
-        "is too small for the exporters, which need {need}: each holds a batch three times (batch_bytes: its entries, put together, compressed) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
+        "is too small for the exporters, which need {need}: each holds a batch three times (batch_bytes: its entries, \
+         put together, compressed) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
     )]
     BudgetBelowExporters {
-        /// What they need.
+        /// Bytes that the exporters need.
         need: String,
         /// The smallest budget.
         least: String,
@@ -175,7 +179,7 @@ pub enum Problem {
     /// Yellow that does not begin before Red.
     #[error("is not less than zones.red ({red}); accepted: a smaller fraction, or a larger zones.red")]
     ZonesOutOfOrder {
-        /// Where Red begins, as it is written.
+        /// The threshold of Red, as it is written.
         red: String,
     },
     /// A value that is a list or a mapping.
@@ -183,13 +187,13 @@ pub enum Problem {
     NotAValue {
         /// `list` or `mapping`.
         found: &'static str,
-        /// What is accepted.
+        /// The accepted values.
         accepted: String,
     },
     /// A value of another kind or out of bounds.
     #[error("is not accepted; accepted: {accepted}")]
     NotAccepted {
-        /// What is accepted.
+        /// The accepted values.
         accepted: String,
     },
     /// `${env:NAME}` of a variable that is not set.
@@ -204,18 +208,20 @@ pub enum Problem {
         /// The variable.
         name: String,
     },
-    /// `${` that is not `${env:NAME}`.
+    /// A `${` that does not begin `${env:NAME}`.
     #[error("has a `${{` that is not `${{env:NAME}}`; only that is expanded")]
     BadReference,
     /// A `GS_` variable without a key.
-    #[error("is an environment variable that sets nothing{}; accepted: GS_ and a key's path in capitals, such as GS_NODE_NAME", .suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default())]
+    #[error("is an environment variable that sets nothing{}; accepted: GS_ and a key's path in capitals, such as \
+        GS_NODE_NAME", .suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default())]
     UnknownVariable {
         /// The variable that may have been meant.
         suggestion: Option<String>,
     },
-    /// Plaintext on a port that other machines reach.
+    /// Plaintext on a port that other machines can reach.
     #[error(
-        "is not loopback and has no TLS; accepted: a loopback address, `tls` with cert and key, or `insecure: true` where the network is trusted"
+        "is not loopback and has no TLS; accepted: a loopback address, `tls` with cert and key, or `insecure: true` \
+         where the network is trusted"
     )]
     PlaintextExposed,
     /// `insecure` beside `tls`.
@@ -240,7 +246,8 @@ pub enum Problem {
     },
     /// A segment that cannot take a message.
     #[error(
-        "cannot hold one message of ingest.max_message ({max_message}); accepted: at least {least}, or a smaller ingest.max_message"
+        "cannot hold one message of ingest.max_message ({max_message}); accepted: at least {least}, or a smaller \
+         ingest.max_message"
     )]
     SegmentTooSmall {
         /// The largest message, as it is written.
@@ -250,30 +257,32 @@ pub enum Problem {
     },
     /// A disk limit that does not hold the segments needed.
     #[error(
-        "is too small for {shards} shards with {spares} spares of {segment_size} each; accepted: at least {least}, or fewer shards or spares, or a smaller vault.segment_size"
+        "is too small for {shards} shards with {spares} spares of {segment_size} each; accepted: at least {least}, or \
+         fewer shards or spares, or a smaller vault.segment_size"
     )]
     DiskLimitTooSmall {
-        /// Ingest workers.
+        /// Number of ingest workers.
         shards: u16,
-        /// Spare WAL files per shard.
+        /// Number of spare WAL files of each shard.
         spares: u16,
         /// The segment size, as it is written.
         segment_size: String,
         /// The smallest limit.
         least: String,
     },
-    /// A value that does not serve on this machine.
+    /// A value that cannot be used on this machine.
     #[error("cannot be used here: {reason}")]
     Unusable {
-        /// What is wrong, and what to do.
+        /// The fault, and the remedy.
         reason: String,
     },
-    /// A memory budget of which a worker's share takes no message.
+    /// A memory budget whose share of one worker is too small for a message.
     #[error(
-        "is too small for {shards} shards that each take a message of {max_message} as sent and as inflated; accepted: at least {least}, or fewer shards, or a smaller ingest.max_message"
+        "is too small for {shards} shards that each take a message of {max_message} as sent and as inflated; accepted: \
+         at least {least}, or fewer shards, or a smaller ingest.max_message"
     )]
     BudgetTooSmall {
-        /// Ingest workers.
+        /// Number of ingest workers.
         shards: u16,
         /// The largest message, as it is written.
         max_message: String,
@@ -303,7 +312,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What was seen, in quotes, on one line and not longer than a line.
+/// The text that was seen, in quotes, on one line and not longer than a line.
 fn quoted(seen: &str) -> String {
     const SHOWN_MAX: usize = 80;
     if seen.chars().count() <= SHOWN_MAX {
@@ -312,12 +321,12 @@ fn quoted(seen: &str) -> String {
     format!("{:?}...", seen.chars().take(SHOWN_MAX).collect::<String>())
 }
 
-/// Everything that is wrong with a configuration; never empty.
+/// All faults of a configuration, of which there is at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
     /// The file, where there was one.
     pub file: Option<PathBuf>,
-    /// The faults: in the order of the file, then of the environment, then what nobody set.
+    /// The faults in order: those of the file, those of the environment, those of defaults.
     pub list: Vec<Fault>,
 }
 

@@ -1,10 +1,11 @@
-//! The kinds of value that a key takes: each reads a word into its place in [`Config`], shows it, and says what it accepts.
+//! The kinds of values of keys: each reads a word into its setting in [`Config`], shows it, and describes the words
+//! that it accepts.
 //!
-//! Invariants:
-//! - I1: what [`Field::show`] gives, [`Field::read`] takes and gives the same setting.
+//! **Invariants**:
+//! - I1: [`Field::read`] accepts a text of [`Field::show`], and yields the same setting.
 //! - I2: [`Field::read`] changes nothing where it refuses.
 //!
-//! Not here: which key has which kind (`keys.rs`).
+//! **Not here**: the kinds of the individual keys (`keys.rs`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,16 +18,16 @@ use super::origins::Origins;
 use super::settings::{Auto, Config};
 use super::units::{self, DURATION_FORM, SIZE_FORM};
 
-/// The place of a setting in `R`: the whole configuration, or an element of a list.
+/// The access to a setting in `R`: the whole configuration, or an element of a list.
 pub(super) type At<R, T> = fn(&mut R) -> &mut T;
 
-/// The kind of a key, its bounds (both inclusive) and its place.
+/// The kind of a key, its bounds (both inclusive) and its setting.
 pub(super) enum Field<R = Config> {
     /// A name that can stand in a certificate.
     Name(At<R, String>),
     /// A file or folder.
     Path(At<R, PathBuf>),
-    /// A file that need not be given.
+    /// A file that is optional.
     OptionalPath(At<R, Option<PathBuf>>),
     /// An IP address and a port.
     Address(At<R, SocketAddr>),
@@ -36,9 +37,9 @@ pub(super) enum Field<R = Config> {
     Count(At<R, u16>, u16, u16),
     /// A whole number or `auto`.
     CountOrAuto(At<R, Auto<u16>>, u16, u16),
-    /// Bytes.
+    /// A size in bytes.
     Size(At<R, u64>, u64, u64),
-    /// Bytes or `auto`.
+    /// A size in bytes, or `auto`.
     SizeOrAuto(At<R, Auto<u64>>, u64, u64),
     /// A duration.
     Time(At<R, Duration>, Duration, Duration),
@@ -46,11 +47,11 @@ pub(super) enum Field<R = Config> {
     TimeOrAuto(At<R, Auto<Duration>>, Duration, Duration),
     /// A duration or `none`.
     TimeOrNone(At<R, Option<Duration>>, Duration, Duration),
-    /// A whole number that may be large.
+    /// A whole number of 32 bits.
     Number(At<R, u32>, u32, u32),
-    /// A part of a whole.
+    /// A fraction.
     Fraction(At<R, f64>, f64, f64),
-    /// One of these words.
+    /// One of a few words.
     Choice(&'static [&'static str], fn(&mut R) -> &mut dyn Choice),
     /// The name of an exporter.
     ExporterName(At<R, String>),
@@ -75,7 +76,7 @@ impl<R> Copy for Field<R> {}
 pub(super) struct Refused;
 
 impl<R> Field<R> {
-    /// Reads a word into its place.
+    /// Reads a word into the setting.
     pub(super) fn read(self, config: &mut R, text: &str) -> Result<(), Refused> {
         match self {
             Self::Name(at) => *at(config) = name(text)?.into(),
@@ -128,7 +129,7 @@ impl<R> Field<R> {
         Ok(())
     }
 
-    /// The setting as it is written, or nothing where it is not set.
+    /// The setting in the configuration's notation; `None` where it is not set.
     pub(super) fn show(self, config: &mut R) -> Option<String> {
         let shown_path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
@@ -156,7 +157,7 @@ impl<R> Field<R> {
         }
     }
 
-    /// What the key accepts, for a person.
+    /// The accepted values, in words for a person.
     pub(super) fn accepted(self) -> String {
         let sizes = |least, most| {
             format!(
@@ -203,12 +204,12 @@ impl<R> Field<R> {
         }
     }
 
-    /// Whether it is written as a list; its word is then the list with commas.
+    /// True where the value is written as a list; its word is then the list with commas.
     pub(super) fn is_list(self) -> bool {
         matches!(self, Self::Origins(_))
     }
 
-    /// Whether its words are written in quotes.
+    /// True where the value is written in quotes.
     pub(super) fn is_text(self) -> bool {
         match self {
             Self::Name(_)
@@ -265,7 +266,7 @@ fn server_name(text: &str) -> Result<String, Refused> {
     }
 }
 
-/// Plain digits with a point: `f64::from_str` would also take `nan`, a sign and an exponent.
+/// Reads plain digits with a point: `f64::from_str` would also accept `nan`, a sign and an exponent.
 fn fraction(text: &str) -> Option<f64> {
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         text.parse().ok()
@@ -274,7 +275,7 @@ fn fraction(text: &str) -> Option<f64> {
     }
 }
 
-/// A whole number in plain digits: no sign, as `u16::from_str` would take one.
+/// Reads a whole number in plain digits, without the sign that `u16::from_str` would accept.
 fn count<T: std::str::FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().ok()

@@ -1,6 +1,6 @@
-//! What a configuration takes of this machine, for `config check`.
+//! The resources of this machine that a configuration takes, for `config check`.
 //!
-//! Not here: whether it may (`check.rs`).
+//! **Not here**: the check against the machine's limits (`check.rs`).
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Computes it for a machine.
+    /// Computes the footprint on a machine.
     #[must_use]
     pub fn new(config: &Config, machine: &Machine) -> Self {
         Self {
@@ -47,20 +47,22 @@ impl Footprint {
         }
     }
 
-    /// What will work, but not as well as the operator may think.
+    /// Warnings about settings that work, but not as well as the operator may think.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.budget > self.machine.memory / 4 * 3 {
             warnings.push(format!(
-                "memory.budget {} is more than three quarters of the {} that this process may use: the kernel may end it under load",
+                "memory.budget {} is more than three quarters of the {} that this process may use: the kernel may end \
+                 it under load",
                 show_size(self.budget),
                 show_mebibytes(self.machine.memory),
             ));
         }
         if usize::from(self.shards) > self.machine.cores {
             warnings.push(format!(
-                "ingest.shards {} is more than the {} cores that this process may use: workers will wait for each other",
+                "ingest.shards {} is more than the {} cores that this process may use: workers will wait for each \
+                 other",
                 self.shards, self.machine.cores
             ));
         }
@@ -72,7 +74,7 @@ fn auto(is: bool) -> &'static str {
     if is { " (auto)" } else { "" }
 }
 
-/// Whole mebibytes: a machine's memory is no round number.
+/// A size in whole mebibytes, since a machine's memory is no round number.
 fn show_mebibytes(bytes: u64) -> String {
     show_size(bytes >> 20 << 20)
 }

@@ -1,11 +1,11 @@
-//! The one table of keys: path, documentation, kind, bounds. It drives reading, `GS_` names, `config print` and
-//! `config schema`; the defaults are those of [`Config::default`].
+//! The one table of keys: path, documentation, kind, bounds. It drives reading, `GS_` names, `config print` and `config
+//! schema`; the defaults are those of [`Config::default`].
 //!
-//! Invariants:
-//! - I1: a key exists only when something obeys it.
+//! **Invariants**:
+//! - I1: a key exists only when some code obeys it.
 //! - I2: the keys of a section stand together, in the order in which they are printed.
 //!
-//! Not here: rules between keys (`check.rs`).
+//! **Not here**: rules between keys (`check.rs`).
 
 use std::time::Duration;
 
@@ -25,23 +25,23 @@ pub(super) struct Key<R = Config> {
 pub(super) struct Section {
     pub(super) path: &'static str,
     pub(super) doc: &'static str,
-    /// For a section that need not be there: notes that it is.
+    /// For an optional section: the function that notes its presence.
     pub(super) open: Option<fn(&mut Config)>,
 }
 
 impl Key {
-    /// The environment variable that overrides it.
+    /// The environment variable that overrides the key.
     pub(super) fn variable(&self) -> String {
         format!("GS_{}", self.path.replace('.', "_").to_ascii_uppercase())
     }
 
-    /// The name without its section.
+    /// The key's name without its section.
     pub(super) fn name(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
 }
 
-/// The names of what stands directly in a section ("" for the whole file), in order.
+/// The names of the keys and sections directly in a section ("" for the whole file), in order.
 pub(super) fn children(section: &str) -> Vec<&'static str> {
     let mut names = Vec::new();
     for path in SECTIONS
@@ -109,12 +109,13 @@ pub(super) static SECTIONS: &[Section] = &[
     section("vault", "The log on disk."),
     section(
         EXPORT,
-        "Exporters: where everything that is taken is sent on, each at its own pace. No GS_ variable reaches into the list; ${env:NAME} does.",
+        "Exporters: where everything that is taken is sent on, each at its own pace. No GS_ variable reaches into the \
+         list; ${env:NAME} does.",
     ),
     section("zones", "How much work beyond durability the node allows itself."),
 ];
 
-/// The one key that is a list: its elements have the keys of `exporter_keys.rs`, and no variable reaches into them.
+/// The one key that is a list. Its elements have the keys of `exporter_keys.rs`, and no variable reaches into them.
 pub(super) const EXPORT: &str = "export";
 
 fn open_tls(tls: &mut Option<TlsFiles>) {
@@ -135,7 +136,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "node.shutdown_delay",
-        "How long a stopping node says that it is not ready before it takes no more. auto: 5s, or 0s where only this machine reaches it.",
+        "How long a stopping node says that it is not ready before it takes no more. auto: 5s, or 0s where only this \
+         machine reaches it.",
         Field::TimeOrAuto(|c| &mut c.node.shutdown_delay, Duration::ZERO, millis(10 * MINUTE)),
     ),
     key(
@@ -215,7 +217,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "ingest.shards",
-        "Ingest workers, each with its own log. auto: the cores that the process may use within its CPU quota, 16 at most, and no more than memory.budget and vault.disk_limit can serve.",
+        "Ingest workers, each with its own log. auto: the cores that the process may use within its CPU quota, 16 at \
+         most, and no more than memory.budget and vault.disk_limit can serve.",
         Field::CountOrAuto(|c| &mut c.ingest.shards, 1, bounds::SHARDS_MAX),
     ),
     key(
@@ -234,7 +237,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "ingest.max_connection_age",
-        "The age (with jitter) at which a connection is told to go elsewhere, so that a load balancer can spread it anew.",
+        "The age (with jitter) at which a connection is told to go elsewhere, so that a load balancer can spread it \
+         anew.",
         Field::Time(|c| &mut c.ingest.max_connection_age, millis(SECOND), millis(DAY)),
     ),
     key(
@@ -282,12 +286,14 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "vault.on_full",
-        "From 90 % of vault.disk_limit on: refuse ingest, or drop the oldest sealed segments though something still needs them.",
+        "From 90 % of vault.disk_limit on: refuse ingest, or drop the oldest sealed segments though something still \
+         needs them.",
         Field::Choice(OnFull::WORDS, |c| &mut c.vault.on_full),
     ),
     key(
         "zones.yellow",
-        "The part of a reading's limit (memory, age of what is not synced, backlog) from which on the node saves itself work.",
+        "The part of a reading's limit (memory, age of what is not synced, backlog) from which on the node saves \
+         itself work.",
         Field::Fraction(|c| &mut c.zones.yellow, bounds::ZONE_MIN, bounds::ZONE_MAX),
     ),
     key(

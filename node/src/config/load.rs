@@ -1,6 +1,6 @@
 //! Loading: the file, then the environment, then the rules between keys.
 //!
-//! Not here: SIGHUP (`crate::reload`).
+//! **Not here**: SIGHUP (`crate::reload`).
 
 use std::fs::File;
 use std::io::Read;
@@ -17,20 +17,23 @@ use crate::machine::Machine;
 /// Loads the configuration of a node: the file where there is one, else the defaults; overridden by the environment.
 ///
 /// # Errors
-/// Every fault that was found, not only the first.
+///
+/// All faults that were found, not only the first.
 pub fn load(file: Option<&Path>, environment: &Environment, machine: &Machine) -> Result<Config, Faults> {
     check(file, environment, machine, |_| Vec::new())
 }
 
-/// [`load`], with what `look` finds on this machine among the faults. `look` is given the default in the place of each value that has a fault already.
+/// Loads as [`load`] does, and adds the findings of `inspect` about this machine to the faults. `inspect` gets the
+/// default in place of each value that already has a fault.
 ///
 /// # Errors
-/// Every fault that was found.
+///
+/// All faults that were found.
 pub fn check(
     file: Option<&Path>,
     environment: &Environment,
     machine: &Machine,
-    look: impl FnOnce(&Config) -> Vec<Finding>,
+    inspect: impl FnOnce(&Config) -> Vec<Finding>,
 ) -> Result<Config, Faults> {
     let faults = |list| Faults {
         file: file.map(Path::to_owned),
@@ -48,13 +51,14 @@ pub fn check(
             }])
         })?,
     };
-    judge(&text, environment, machine, look).map_err(faults)
+    judge(&text, environment, machine, inspect).map_err(faults)
 }
 
 /// Loads the configuration from the text of a file.
 ///
 /// # Errors
-/// Every fault that was found.
+///
+/// All faults that were found.
 pub fn load_text(text: &str, environment: &Environment, machine: &Machine) -> Result<Config, Vec<Fault>> {
     judge(text, environment, machine, |_| Vec::new())
 }
@@ -63,7 +67,7 @@ fn judge(
     text: &str,
     environment: &Environment,
     machine: &Machine,
-    look: impl FnOnce(&Config) -> Vec<Finding>,
+    inspect: impl FnOnce(&Config) -> Vec<Finding>,
 ) -> Result<Config, Vec<Fault>> {
     let mut reader = Reader::new(environment);
     let tree = tree::parse(text, &mut reader.faults);
@@ -74,11 +78,11 @@ fn judge(
     match tree {
         Ok(_) => {
             super::check::check(&mut reader, machine);
-            for finding in look(&reader.config) {
+            for finding in inspect(&reader.config) {
                 reader.found(finding);
             }
         }
-        // What stands behind the break is unknown, so no rule between keys can be judged.
+        // The rest of the file is unknown, so no rule between keys can be applied.
         Err(fault) => reader.faults.push(*fault),
     }
     if reader.faults.is_empty() {

@@ -1,6 +1,12 @@
 //! The configuration of a node.
 //!
-//! Start with [`settings::Config`] for what can be set, and with [`load`] for how it is found.
+//! Start with [`settings::Config`] for the settings, and with [`load`] for their sources.
+//!
+//! - `settings`, `export`, `origins`, `choice`: the settings as typed values, and their defaults.
+//! - `keys`, `exporter_keys`: the tables of keys. `field`, `units`: the kinds of values. `bounds`: limits.
+//! - `load`: file, environment and rules together. `tree`: YAML. `environment`: variables. `reader`, `exporters`: from
+//!   both to settings. `check`: rules between keys. `suggest`: "did you mean". `fault`: the faults.
+//! - `footprint`, `print`, `schema`: answers of `gophership config`.
 
 mod bounds;
 mod check;

@@ -1,6 +1,7 @@
 //! A list of web origins, as browsers name them.
 //!
-//! **Invariant.** I1: what `Display` gives, [`Origins::parse`] takes and gives the same list.
+//! **Invariants**:
+//! - I1: [`Origins::parse`] accepts a text of `Display`, and yields the same list.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use super::bounds;
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// From a list with commas; `None` where a part of it is no origin, or there are too many.
+    /// Reads a list with commas; `None` where a part of it is no origin, or there are too many.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let origins: Vec<String> = text.split(',').map(str::trim).map(str::to_owned).collect();
@@ -19,18 +20,18 @@ impl Origins {
         good.then_some(Self(origins))
     }
 
-    /// Each of them.
+    /// The origins.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether there is none.
+    /// True where there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether pages of `origin` are among them.
+    /// True where pages of `origin` are among them.
     #[must_use]
     pub fn allow(&self, origin: &[u8]) -> bool {
         self.iter()
@@ -44,7 +45,7 @@ impl fmt::Display for Origins {
     }
 }
 
-/// Browsers send no path, no user and no trailing slash: with one, the origin would never match.
+/// True for an origin. Browsers send no path, no user and no trailing slash: a text with one would never match.
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let part_of_it = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');

@@ -1,10 +1,11 @@
 //! The effective configuration as YAML, each key with its documentation.
 //!
-//! Invariants:
-//! - I1: what is printed is read back as the same configuration, but for the values of headers: they are secrets and shown as `***`.
+//! **Invariants**:
+//! - I1: the printed text is read back as the same configuration, but for the values of headers: they are secrets and
+//!   shown as `***`.
 //! - I2: every key is there; one that is not set is a comment.
 //!
-//! Not here: reading (`reader.rs`).
+//! **Not here**: reading (`reader.rs`).
 
 use super::export::{Export, ExportTarget, ExportTls, Secret};
 use super::exporter_keys::{EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TARGETS, TLS, TLS_DOC, TLS_KEYS};
@@ -55,7 +56,7 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
             .map_or("", |section| section.doc);
         text.push_str(&format!("{indent}# {doc}\n{indent}{name}:{inner}"));
     }
-    // Behind the colon.
+    // A separator after the colon.
     if depth > 0 && !text.is_empty() {
         text.insert(0, '\n');
     }
@@ -76,7 +77,7 @@ fn value<R>(from: &mut R, key: &Key<R>, name: &str, indent: &str, text: &mut Str
     text.push_str(&format!("{indent}# {}\n{indent}{name}: {shown}\n", key.doc));
 }
 
-/// A key, or a whole section, that is not set.
+/// Writes a key, or a whole section, that is not set.
 fn unset(name: &str, doc: &str, indent: &str, text: &mut String) {
     text.push_str(&format!("{indent}# {doc}\n{indent}# {name}:\n"));
 }

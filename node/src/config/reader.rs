@@ -1,12 +1,13 @@
-//! From the file's tree and the environment to a [`Config`], collecting every fault on the way.
+//! From the file's tree and the environment to a [`Config`], with all faults collected on the way.
 //!
-//! Owns: [`Reader`]: unknown keys and their suggestions, `${env:NAME}`, `GS_` overrides.
+//! **Owns**: [`Reader`]: unknown keys and their suggestions, `${env:NAME}`, `GS_` overrides.
 //!
-//! Invariants:
-//! - I1: a fault never ends the reading: everything else is still read and judged.
-//! - I2: a key that has a fault keeps its default and is remembered, so that no rule between keys is judged on it.
+//! **Invariants**:
+//! - I1: a fault never ends the reading: everything else is still read and checked.
+//! - I2: a key with a fault keeps its default and is remembered, so that no rule between keys is applied to it.
 //!
-//! Not here: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`), the list `export` (`exporters.rs`).
+//! **Not here**: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`), the list `export`
+//! (`exporters.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,15 +18,15 @@ use super::settings::Config;
 use super::suggest;
 use super::tree::{Tree, Value};
 
-/// `GS_` variables that are no settings: the file itself, the log filter, and the socket of `gs-ctl`.
+/// `GS_` variables that are no settings: the path of the file itself, the log filter, and the socket of `gs-ctl`.
 const OTHER_VARIABLES: [&str; 3] = ["GS_CONFIG", "GS_LOG", "GS_SOCKET"];
 
-/// What has been read so far.
+/// The configuration and its faults as read so far.
 pub(super) struct Reader<'a> {
     environment: &'a Environment,
     pub(super) config: Config,
     pub(super) faults: Vec<Fault>,
-    /// Where each key that was set was set, as it was written.
+    /// The origin and text of each key that was set.
     set: BTreeMap<&'static str, (Origin, String)>,
     faulty: BTreeSet<&'static str>,
 }
@@ -154,10 +155,11 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Puts the variables in the place of each `${env:NAME}`.
+    /// Replaces each `${env:NAME}` by the variable's value.
     ///
     /// # Errors
-    /// One of the variables is missing, or what stands there is no reference.
+    ///
+    /// One of the variables is missing, or a `${` begins no reference.
     pub(super) fn expand(&self, text: &str) -> Result<String, Problem> {
         let mut expanded = String::new();
         let mut rest = text;
@@ -181,7 +183,7 @@ impl<'a> Reader<'a> {
         problem.map_or(Ok(expanded), Err)
     }
 
-    /// Lets the `GS_` variables override what the file says.
+    /// Applies the `GS_` variables, which override the file.
     pub(super) fn overrides(&mut self) {
         let environment = self.environment;
         for name in environment.names().filter(|name| name.starts_with("GS_")) {
@@ -222,14 +224,14 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Adds the fault of a rule between keys; not where one of the keys that it stands on is faulty itself (I2).
+    /// Adds the fault of a rule between keys, unless one of the keys that it depends on is faulty itself (I2).
     pub(super) fn rule(&mut self, path: &'static str, stands_on: &[&'static str], problem: Problem) {
         if !stands_on.iter().any(|path| self.faulty.contains(path)) {
             self.judged(path, problem);
         }
     }
 
-    /// Adds the fault of what was found on this machine; not where its key has a fault itself.
+    /// Adds the fault of a finding on this machine, unless its key has a fault itself.
     pub(super) fn found(&mut self, finding: Finding) {
         let reason = finding.reason;
         self.judged(&finding.path, Problem::Unusable { reason });
@@ -267,7 +269,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The words of a list in one, with commas; `None` where it has something else, or nothing.
+/// The words of a list joined by commas; `None` where it holds anything else, or nothing.
 fn words(items: &[Tree]) -> Option<String> {
     let word = |item: &Tree| match &item.value {
         Value::Text(text) => Some(text.clone()),

@@ -1,7 +1,7 @@
 //! The configuration as a JSON Schema, for editors and CI.
 //!
-//! Not here: the keys (`keys.rs`). The schema cannot say everything that `config check` says: rules between keys and
-//! bounds of values with units are judged only there.
+//! **Not here**: the keys (`keys.rs`). The schema cannot express everything that `config check` checks, such as rules
+//! between keys and bounds of values with units.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use super::field::Field;
 use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
 use super::settings::Config;
 
-/// Any text with a reference: what it expands to is judged by `config check`.
+/// A text with a reference; `config check` checks the result of its expansion.
 const REFERENCE: &str = r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}";
 
 /// The schema (draft 2020-12).
@@ -82,7 +82,7 @@ fn exporters(doc: &str) -> Value {
     json!({ "description": doc, "type": ["array", "null"], "maxItems": bounds::EXPORTERS_MAX, "items": exporter })
 }
 
-/// The plain keys of an element of a list; `defaults` is one in which nothing is set.
+/// The plain keys of an element of a list; `defaults` is an element in which nothing is set.
 fn table<R>(keys: &[Key<R>], defaults: &mut R) -> Map<String, Value> {
     keys.iter()
         .map(|key| (key.path.to_owned(), value(key, defaults)))

@@ -1,12 +1,13 @@
 //! The settings of a node, as plain typed values.
 //!
-//! Owns: [`Config`], its sections and its defaults, and what follows from them without IO (which shards, which budget).
+//! **Owns**: [`Config`], its sections and its defaults, and the values that follow from them without IO (number of
+//! shards, budgets).
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: `Config::default()` passes every check on any machine that grants at least 64 MiB of memory.
 //! - I2: a value that came through [`super::load`] lies within the bounds that `keys.rs` names.
 //!
-//! Not here: names, documentation and bounds of the keys (`keys.rs`), what the machine has (`machine.rs`).
+//! **Not here**: names, documentation and bounds of the keys (`keys.rs`), the resources of the machine (`machine.rs`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,22 +28,22 @@ pub struct Config {
     pub node: Node,
     /// The network ports.
     pub listeners: Listeners,
-    /// The way from a socket to the write-ahead log.
+    /// The path from a socket to the WAL.
     pub ingest: Ingest,
     /// The memory that messages may take.
     pub memory: Memory,
     /// The log on disk.
     pub vault: Vault,
-    /// Where everything that is taken is sent on.
+    /// The exporters, each of which sends every entry on.
     pub export: Vec<Export>,
-    /// How much work beyond durability the node allows itself.
+    /// The thresholds of the zones.
     pub zones: Zones,
 }
 
 /// A value that is either fixed or derived from the machine and the other settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auto<T> {
-    /// Derived; the method of [`Config`] that is named like the key says how.
+    /// Derived; the method of [`Config`] with the key's name computes it.
     #[default]
     Auto,
     /// Fixed by the operator.
@@ -54,7 +55,7 @@ pub enum Auto<T> {
 pub struct Node {
     /// The name that the node's certificate carries and its logs show.
     pub name: String,
-    /// The folder of everything that the node keeps; relative to the working directory.
+    /// The folder of all files of the node; relative to the working directory.
     pub data_dir: PathBuf,
     /// The time between "not ready" and the end of ingest; see [`Config::shutdown_delay`].
     pub shutdown_delay: Auto<Duration>,
@@ -76,11 +77,11 @@ pub struct Listeners {
 /// One network port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
     /// TLS, or none where the address is loopback or `insecure` is set.
     pub tls: Option<TlsFiles>,
-    /// The operator accepts plaintext on an address that is not loopback.
+    /// True where the operator accepts plaintext on an address that is not loopback.
     pub insecure: bool,
 }
 
@@ -91,27 +92,28 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key of the first certificate.
     pub key: PathBuf,
-    /// Where set, a client must show a certificate that one of these authorities signed. Never set for the admin port: health needs no credential.
+    /// Where set, a client must show a certificate that one of these authorities signed. Never set for the admin port,
+    /// since health needs no credential.
     pub client_ca: Option<PathBuf>,
 }
 
-/// `ingest`: the way from a socket to the write-ahead log.
+/// `ingest`: the path from a socket to the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ingest {
     /// Ingest workers, each with its own log; see [`Config::shards`].
     pub shards: Auto<u16>,
-    /// Bytes of one message, as sent and as inflated.
+    /// Limit of bytes in one message, both as sent and as inflated.
     pub max_message: u64,
     /// The time within which a message must be complete.
     pub read_timeout: Duration,
-    /// The age at which a connection is told to go elsewhere.
+    /// The age at which a connection is told to end.
     pub max_connection_age: Duration,
 }
 
 /// `memory`: the memory that messages may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Memory {
-    /// Bytes; see [`Config::memory_budget`].
+    /// Size in bytes; see [`Config::memory_budget`].
     pub budget: Auto<u64>,
 }
 
@@ -122,20 +124,20 @@ pub struct Vault {
     pub segment_size: u64,
     /// The age at which a segment is sealed though it is not full.
     pub segment_age: Duration,
-    /// WAL files kept ready per shard.
+    /// Number of WAL files kept ready for each shard.
     pub spares: u16,
     /// Bytes that the data folder may take.
     pub disk_limit: u64,
-    /// How long a released segment is kept.
+    /// Time for which a released segment is kept.
     pub retention: Duration,
-    /// Take any file system, also one that is known to be unsafe or slow.
+    /// True where any file system is accepted, even one that is known to be unsafe or slow.
     pub any_filesystem: bool,
-    /// What happens when the disk limit is near.
+    /// The reaction to a disk that is near its limit.
     pub on_full: OnFull,
 }
 
 choice! {
-    /// What happens from 90 % of the disk limit on.
+    /// The reaction to use of 90 % of the disk limit and more.
     pub enum OnFull {
         /// Ingest is refused.
         Refuse = "refuse",
@@ -144,14 +146,14 @@ choice! {
     }
 }
 
-/// `zones`: where Yellow and Red begin.
+/// `zones`: the thresholds of Yellow and Red.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Zones {
-    /// The part of a limit from which on it is Yellow.
+    /// The part of a limit at which Yellow begins.
     pub yellow: f64,
-    /// The part of a limit from which on it is Red; more than `yellow`.
+    /// The part of a limit at which Red begins; more than `yellow`.
     pub red: f64,
-    /// Messages of a worker after which it looks at its limits again.
+    /// Number of messages after which a worker reads the zone again.
     pub sense_every: u32,
 }
 
@@ -184,7 +186,7 @@ impl Listener {
         }
     }
 
-    /// Whether only this machine can reach it.
+    /// True where only this machine can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.address.ip().to_canonical().is_loopback()
@@ -240,8 +242,8 @@ impl Default for Vault {
 }
 
 impl Config {
-    /// Ingest workers: as fixed, else the machine's cores within its quota, from 1 to 16, and no more than the memory
-    /// budget and the disk limit can serve.
+    /// Number of ingest workers: as fixed, else the machine's cores within its quota, from 1 to 16, and no more than
+    /// the memory budget and the disk limit can serve.
     #[must_use]
     pub fn shards(&self, machine: &Machine) -> u16 {
         match self.ingest.shards {
@@ -270,18 +272,20 @@ impl Config {
         }
     }
 
-    /// What of [`Self::memory_budget`] is for messages on their way into the log.
+    /// The part of [`Self::memory_budget`] for messages on their way into the log.
     #[must_use]
     pub fn ingest_budget(&self, machine: &Machine) -> u64 {
         self.memory_budget(machine).saturating_sub(self.export_budget(machine))
     }
 
-    /// What a shard needs of that at least: a message as it was sent, inflated, and turned from JSON into protobuf.
+    /// The least part of that which a shard needs: a message as it was sent, inflated, and turned from JSON into
+    /// protobuf.
     pub(super) fn shard_budget_min(&self) -> u64 {
         bounds::BUDGET_MESSAGES_PER_SHARD * self.ingest.max_message + bounds::BUDGET_BESIDE_MESSAGES
     }
 
-    /// What of [`Self::memory_budget`] is the exporters', so that nothing behind the ack can make a zone red: an eighth, or what [`Export::memory`] says for each.
+    /// The exporters' part of [`Self::memory_budget`], which is theirs so that nothing behind the ack can make a zone
+    /// red: an eighth, or the sum of [`Export::memory`] where that is more.
     #[must_use]
     pub fn export_budget(&self, machine: &Machine) -> u64 {
         if self.export.is_empty() {
@@ -291,7 +295,7 @@ impl Config {
             .max(self.memory_budget(machine) / bounds::BUDGET_EXPORT_SHARE)
     }
 
-    /// The smallest [`Self::memory_budget`] of which `ingest` bytes are not the exporters'.
+    /// The smallest [`Self::memory_budget`] that leaves `ingest` bytes beside the exporters' part.
     pub(super) fn budget_for(&self, ingest: u64) -> u64 {
         if self.export.is_empty() {
             return ingest;
@@ -300,14 +304,14 @@ impl Config {
         (ingest + self.export_budget_min()).max((ingest * share).div_ceil(share - 1))
     }
 
-    /// What the exporters need at least.
+    /// The least bytes that the exporters need.
     pub(super) fn export_budget_min(&self) -> u64 {
         let needs = |export: &Export| export.memory(self.ingest.max_message);
         self.export.iter().map(needs).sum()
     }
 
     /// The time between "not ready" and the end of ingest: as fixed, else 0 where only this machine can reach the node
-    /// (no load balancer is there to notice) and 5 s otherwise.
+    /// (there is no load balancer to notice) and 5 s otherwise.
     #[must_use]
     pub fn shutdown_delay(&self) -> Duration {
         match self.node.shutdown_delay {

@@ -1,9 +1,10 @@
 //! "Did you mean": the known name that is nearest to a mistyped one.
 
-/// Edits (an insertion, a removal, a replacement, two neighbours swapped) that a mistyped name may be away.
+/// Limit of edits (an insertion, a removal, a replacement, two neighbours swapped) between a mistyped name and its
+/// suggestion.
 const EDITS_MAX: usize = 2;
 
-/// The name that is at most [`EDITS_MAX`] edits away, and less than half of it; the nearest, then the first.
+/// The nearest name within [`EDITS_MAX`] edits, and within half of its length; of equally near names the first.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (edits(name, candidate), candidate))
@@ -12,7 +13,8 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// Damerau-Levenshtein distance (optimal string alignment), over bytes: our names are ASCII. Names are cut at 64 bytes.
+/// Damerau-Levenshtein distance (optimal string alignment), over bytes, since all names are ASCII. Names are cut at 64
+/// bytes.
 fn edits(left: &str, right: &str) -> usize {
     let (left, right) = (left.as_bytes(), right.as_bytes());
     let (left, right) = (&left[..left.len().min(64)], &right[..right.len().min(64)]);

@@ -1,4 +1,4 @@
-//! Faults by table, then what holds over the whole table of keys.
+//! Faults by table, then properties of the whole table of keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,9 +31,9 @@ fn faults(text: &str, variables: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A file with one fault; the path that the fault must name; what its text must say.
+/// A file with one fault; the path that the fault must name; a part of its text.
 const ONE_FAULT: &[(&str, &str, &str)] = &[
-    // The file.
+    // The file itself.
     ("a: [", "", "is not YAML"),
     ("node: {name: a", "", "is not YAML"),
     ("node: {}\n---\nnode: {}", "", "second YAML document"),
@@ -328,12 +328,14 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
         "too small for 8 shards",
     ),
     (
-        "ingest: {shards: 1}\nmemory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}]",
+        "ingest: {shards: 1}\nmemory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: \
+         'http://localhost:1'}}]",
         "memory.budget",
         "at least 20MiB",
     ),
     (
-        "memory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}, {name: b, otlp_grpc: {endpoint: 'http://localhost:2'}}]",
+        "memory: {budget: 16MiB}\nexport: [{name: a, otlp_grpc: {endpoint: 'http://localhost:1'}}, {name: b, \
+         otlp_grpc: {endpoint: 'http://localhost:2'}}]",
         "memory.budget",
         "too small for the exporters, which need",
     ),

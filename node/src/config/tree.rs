@@ -1,13 +1,14 @@
 //! YAML as a tree of mappings, lists and words, each with its place.
 //!
-//! Owns: [`parse`] and [`Tree`]. Built from the parser's events, so that the limits hold while it is read.
+//! **Owns**: [`parse`] and [`Tree`]. The tree is built from the parser's events, so that the limits hold during the
+//! reading.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: the tree is never larger than the file: aliases are refused, not followed.
 //! - I2: depth and number of elements are bounded before anything is kept.
 //! - I3: a key stands once in a mapping.
 //!
-//! Not here: what the words mean (`reader.rs`).
+//! **Not here**: the meaning of the words (`reader.rs`).
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -21,7 +22,7 @@ pub(super) struct Tree {
     pub(super) value: Value,
 }
 
-/// What stands there.
+/// The value of an element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// Nothing, `~` or `null`.
@@ -58,6 +59,7 @@ struct Builder {
 /// Reads one YAML document. Faults that do not end the reading are appended to `faults`.
 ///
 /// # Errors
+///
 /// The fault at which the reading ended: not YAML, too deep, too many elements, a second document.
 pub(super) fn parse(text: &str, faults: &mut Vec<Fault>) -> Result<Tree, Box<Fault>> {
     let mut builder = Builder {
@@ -158,7 +160,7 @@ impl Builder {
         Ok(())
     }
 
-    /// I2: bounds the number of elements.
+    /// Counts an element, and so bounds their number (I2).
     fn count(&mut self, place: Place) -> Result<(), Box<Fault>> {
         self.nodes += 1;
         if self.nodes > bounds::NODES_MAX {
@@ -228,7 +230,7 @@ impl Builder {
         }
     }
 
-    /// Takes the key of the next value; one that was refused already has no name.
+    /// Sets the key of the next value; `None` for one that was refused already.
     fn set_key(&mut self, name: Option<String>, place: Place) {
         if let Some(Open {
             kind: OpenKind::Map { key, .. },

@@ -1,10 +1,10 @@
-//! Sizes and durations as they are written in a configuration: `64MiB`, `10GiB`, `4096`; `500ms`, `5s`, `10m`, `24h`, `7d`.
+//! Sizes and durations in the configuration's notation: `64MiB`, `10GiB`, `4096`; `500ms`, `5s`, `10m`, `24h`, `7d`.
 //!
-//! Invariants:
-//! - I1: what is written is read back as the same value, down to a byte and a millisecond.
+//! **Invariants**:
+//! - I1: a text written here is read back as the same value, to the byte and the millisecond.
 //! - I2: a number that does not fit is refused, never wrapped.
 //!
-//! Not here: bounds (`keys.rs`).
+//! **Not here**: bounds (`keys.rs`).
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const TIMES: [(&str, u64); 5] = [
     ("s", 1_000),
 ];
 
-/// How a duration is written.
+/// The notation of a duration, in words.
 pub(super) const DURATION_FORM: &str = "a whole number with ms, s, m, h or d";
 
 /// Writes bytes with the largest unit that divides them.

@@ -1,4 +1,4 @@
-//! Every call that changes something, or gives out payloads, leaves one line that says who asked.
+//! Every call that changes something, or returns payloads, leaves one line that names its caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ fn logging_into(path: &Path) -> (Runtime, tracing::subscriber::DefaultGuard) {
             .with_writer(writer)
             .finish(),
     );
-    // With one alone, tracing asks the thread that comes first to a line whether it is wanted, and that may be another
-    // test's.
+    // With a single subscriber, tracing asks the first thread that reaches a line whether the line is wanted, and that
+    // may be another test's thread.
     let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let guard = tracing::dispatcher::set_default(&dispatch);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        // For as long as the thread runs.
+        // The guard lives as long as the thread.
         .on_thread_start(move || {
             let _second = &second;
             std::mem::forget(tracing::dispatcher::set_default(&dispatch));
@@ -64,7 +64,7 @@ fn exporter(stub: &Stub) -> Vec<Export> {
     load_text(&export, &Environment::default(), &machine).unwrap().export
 }
 
-/// Waits until the exporter is so far.
+/// Waits until the exporter's state satisfies `done`.
 async fn until(control: &TestControl, what: &str, done: impl Fn(&crate::export::ExporterView) -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !done(&control.context.exporters.view("a").unwrap()) {
@@ -73,8 +73,8 @@ async fn until(control: &TestControl, what: &str, done: impl Fn(&crate::export::
     }
 }
 
-/// Two entries in a sealed segment: the sink refuses both. They are sent again, shown, and given up; the exporter is
-/// steered.
+/// Runs all verbs on exporters. Two entries in a sealed segment are refused by the sink; they are sent again, shown,
+/// and given up.
 async fn steer(control: &mut TestControl) {
     let named = || ExporterRef { name: "a".to_owned() };
     let selection = || DeadLetterSelection {
@@ -108,10 +108,10 @@ async fn steer(control: &mut TestControl) {
     client.pause_exporter(named()).await.unwrap();
 }
 
-/// What is asked of the node as a whole.
+/// Runs all verbs on the node as a whole.
 async fn ask(control: &mut TestControl) {
     let client = &mut control.client;
-    // At a byte a second it does not end by itself, and with no limit it fails: the sink refuses everything.
+    // At a byte a second the replay does not end by itself, and with no limit it fails: the sink refuses everything.
     for rate_limit_bytes_per_second in [1, 0] {
         let spec = ReplaySpec {
             sink: Some(ReplaySink {
@@ -151,7 +151,7 @@ fn who_asked_is_logged_once_for_each_call() {
         steer(&mut control).await;
         ask(&mut control).await;
         control.stop().await;
-        // It is paused over a restart, and once it is not configured any more an operator may forget it.
+        // The exporter is paused over a restart; once it is not configured any more an operator may forget it.
         let paused = node.serve_with(&[], exporter(&stub)).await;
         until(&paused, "the pause", |view| view.state == LaneState::Paused).await;
         paused.stop().await;

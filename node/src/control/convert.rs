@@ -1,6 +1,6 @@
-//! From a request's words to the verbs' values, and from a verb's error to a status.
+//! Conversion from requests to the verbs' values, and from a verb's error to a status.
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobId;
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
@@ -26,7 +26,7 @@ impl From<OperateError> for Status {
     }
 }
 
-/// Who is at the other end of the Unix socket.
+/// The user at the other end of the Unix socket.
 pub(super) fn who<T>(request: &Request<T>) -> String {
     let peer = request
         .extensions()
@@ -57,7 +57,7 @@ pub(super) fn job_id(name: v1::ReplayJobRef) -> Result<JobId, Status> {
 }
 
 /// The entry that a client names.
-pub(super) fn entry_key(named: &v1::DeadLetterRef) -> Result<EntryKey, Status> {
+pub(super) fn entry_id(named: &v1::DeadLetterRef) -> Result<EntryId, Status> {
     let key = || {
         let lsn = named.lsn?;
         let lsn = Lsn::from_u64(u64::from(lsn.segment_index) << 32 | u64::from(lsn.number))?;
@@ -69,7 +69,7 @@ pub(super) fn entry_key(named: &v1::DeadLetterRef) -> Result<EntryKey, Status> {
     })
 }
 
-/// The place that a client has a cursor go to.
+/// The destination that a client names for a cursor.
 pub(super) fn seek_to(to: Option<v1::seek_exporter_request::To>) -> Result<SeekTo, Status> {
     use v1::seek_exporter_request::To;
     match to {

@@ -1,11 +1,11 @@
-//! The control service: how an operator's tool asks a node, over the Unix socket `<data>/gophership.sock`.
+//! The control service, through which an operator's tool reaches a node: the Unix socket `<data>/gophership.sock`.
 //!
 //! Call [`listen`] when the data folder is locked, and run [`serve`] on any runtime but an ingest worker's.
 //!
-//! - `socket`: the socket, and who may connect. `serve`: the server.
+//! - `socket`: the socket, and the check of its peers. `serve`: the server.
 //! - `service`: the calls. `convert`: requests into values, errors into statuses. `limits`: the bounds.
 //!
-//! Not here: what the calls do (`crate::operate`).
+//! **Not here**: the work of the calls (`crate::operate`).
 
 mod convert;
 mod limits;

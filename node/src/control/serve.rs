@@ -15,12 +15,14 @@ use super::socket;
 use crate::context::NodeContext;
 use crate::operate::Operator;
 
-/// Serves `listener` (see [`super::listen`]) until `shutdown`, then ends calls and replay jobs that are under way; jobs go on at the next start.
-/// Jobs that an earlier boot left are resumed.
+/// Serves `listener` (see [`super::listen`]) until `shutdown`, then ends calls and replay jobs that are under way; jobs
+/// go on at the next start. Jobs that an earlier boot left are resumed.
 ///
-/// It must not run on an ingest worker. Threads that wait in the vault may outlive it: close the vault before the runtime is dropped.
+/// It must not run on an ingest worker. Threads that wait in the vault may outlive it: close the vault before the
+/// runtime is dropped.
 ///
 /// # Errors
+///
 /// The listener cannot be used.
 pub async fn serve(
     listener: StdListener,
@@ -42,7 +44,7 @@ pub async fn serve(
             operator.stop();
             match tokio::time::timeout(SHUTDOWN_GRACE, server).await {
                 Ok(ended) => ended.map_err(io::Error::other),
-                // A client that keeps its connection open does not keep the node.
+                // A client that keeps its connection open does not hold up the node's end.
                 Err(_) => Ok(()),
             }
         }

@@ -1,15 +1,15 @@
-//! The control service's calls: each request's words become values, a verb does it, its answer is sent.
+//! The control service's calls: each request is converted into values, a verb does the work, its answer is sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::control_server::Control;
 use tonic::{Request, Response, Status};
 
-use super::convert::{entry_key, job_id, seek_to, segment_id, shard_id, who, zone};
+use super::convert::{entry_id, job_id, seek_to, segment_id, shard_id, who, zone};
 use crate::operate::{OperateError, Operator};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -139,7 +139,7 @@ impl Control for ControlService {
     async fn show_dead_letter(&self, request: Request<v1::ShowDeadLetterRequest>) -> Answer<v1::ShowDeadLetterReply> {
         let by = who(&request);
         let asked = request.into_inner();
-        let entry = entry_key(&asked.letter.unwrap_or_default())?;
+        let entry = entry_id(&asked.letter.unwrap_or_default())?;
         answer(self.operator.show_letter(&asked.exporter, entry, &by).await)
     }
 
@@ -149,7 +149,7 @@ impl Control for ControlService {
     ) -> Answer<v1::ListDeadLettersReply> {
         let asked = request.into_inner();
         let after = asked.after.map(|place| {
-            let entry = entry_key(&place.letter.unwrap_or_default())?;
+            let entry = entry_id(&place.letter.unwrap_or_default())?;
             Ok::<_, Status>((place.exporter, entry))
         });
         let listed = self
@@ -188,7 +188,7 @@ impl Control for ControlService {
     }
 }
 
-/// The dead letters that a selection names; none: all that the exporter has.
-fn named(selection: &v1::DeadLetterSelection) -> Result<Vec<EntryKey>, Status> {
-    selection.refs.iter().map(entry_key).collect()
+/// The dead letters that a selection names; an empty result means all that the exporter has.
+fn named(selection: &v1::DeadLetterSelection) -> Result<Vec<EntryId>, Status> {
+    selection.refs.iter().map(entry_id).collect()
 }

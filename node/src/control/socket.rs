@@ -1,6 +1,7 @@
-//! The Unix socket: made so that nobody else can connect, and every peer's user checked.
+//! The Unix socket: made so that no other user can connect, with every peer's user checked.
 //!
-//! **Invariant.** I1: only root and the node's own user are served, whatever the modes of files and folders say.
+//! **Invariants**:
+//! - I1: only root and the node's own user are served, whatever the modes of files and folders say.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -17,20 +18,21 @@ use super::limits::ACCEPT_PAUSE;
 /// The socket's name in the data folder.
 pub const SOCKET_NAME: &str = "gophership.sock";
 
-/// Bytes of a socket's path that Linux takes.
+/// Longest path of a socket that Linux accepts, in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The control socket cannot be opened.
 #[derive(Debug, Error)]
 pub enum ControlSocketError {
-    /// Something else has its name.
+    /// A file that is no socket has its name.
     #[error("{path} is in the way of the control socket and is no socket: move it away")]
     InTheWay {
-        /// What.
+        /// The path of that file.
         path: PathBuf,
     },
     /// Its path is too long.
-    #[error("{path} is too long for the control socket: it has {} bytes, and Linux takes {SOCKET_PATH_BYTES_MAX}. Choose a shorter node.data_dir, or a relative one", .path.as_os_str().len())]
+    #[error("{path} is too long for the control socket: it has {} bytes, and Linux takes {SOCKET_PATH_BYTES_MAX}. \
+        Choose a shorter node.data_dir, or a relative one", .path.as_os_str().len())]
     TooLong {
         /// The socket's path.
         path: PathBuf,
@@ -40,17 +42,19 @@ pub enum ControlSocketError {
     Io {
         /// The operation, as a verb.
         what: &'static str,
-        /// Which socket.
+        /// The socket.
         path: PathBuf,
-        /// The system's own word.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Opens `<data>/gophership.sock`, 0600. The caller holds the lock of the data folder, so a socket that is there is of a process that is gone.
+/// Opens `<data>/gophership.sock`, 0600. The caller holds the lock of the data folder, so an existing socket is that of
+/// a process that has ended.
 ///
 /// # Errors
-/// Something that is no socket has its name, its path is too long, or the system refuses.
+///
+/// A file that is no socket has its name, its path is too long, or the system refuses.
 pub fn listen(data: &Path) -> Result<StdListener, ControlSocketError> {
     let path = data.join(SOCKET_NAME);
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
@@ -69,14 +73,14 @@ pub fn listen(data: &Path) -> Result<StdListener, ControlSocketError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("look for", error)),
     }
-    // Until its mode is set the folder's own, 0700, keeps others out; and each peer is checked.
+    // Until its mode is set, the folder's own mode, 0700, keeps others out; and each peer is checked.
     let listener = StdListener::bind(&path).map_err(|e| failed("make", e))?;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(|e| failed("protect", e))?;
     listener.set_nonblocking(true).map_err(|e| failed("prepare", e))?;
     Ok(listener)
 }
 
-/// Connections of those who may talk to the node. It never ends.
+/// Connections of users who may talk to the node. The stream never ends.
 pub(super) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     let own = rustix::process::geteuid().as_raw();
     stream::unfold(listener, move |listener| async move {

@@ -50,7 +50,7 @@ impl TestNode {
         };
         let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
         let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();
-        // Lists do not change under a test because files are still being made ready.
+        // Files that are still being prepared would change lists during a test.
         wait("spare files", || vault.status().open_segments == u64::from(shards) * 3);
         Self {
             vault,
@@ -74,7 +74,7 @@ impl TestNode {
         self.append_as(shard, &meta, payload)
     }
 
-    /// Appends an entry as it is described, and waits until it may be acknowledged.
+    /// Appends an entry with this description, and waits until it may be acknowledged.
     pub(crate) fn append_as(&mut self, shard: usize, meta: &EntryMeta, payload: &[u8]) -> Lsn {
         let writer = &mut self.writers[shard];
         let mut appended = None;
@@ -87,7 +87,7 @@ impl TestNode {
         lsn
     }
 
-    /// Closes it and opens it again: what it held is then in sealed segments.
+    /// Closes the node and opens it again: its entries are then in sealed segments.
     pub(crate) fn reopen(self) -> Self {
         let (path, shards) = (self.path.clone(), self.writers.len() as u16);
         self.close();
@@ -101,12 +101,12 @@ impl TestNode {
         wait("the catalogue to be let go", || Arc::strong_count(&self.catalogue) == 1);
     }
 
-    /// Starts the control service; `own` are the addresses that the node says it listens on.
+    /// Starts the control service; `own` are the addresses on which the node is said to listen.
     pub(crate) async fn serve(&self, own: &[std::net::SocketAddr]) -> TestControl {
         self.serve_with(own, Vec::new()).await
     }
 
-    /// The same with exporters.
+    /// Starts the control service with exporters.
     pub(crate) async fn serve_with(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> TestControl {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {

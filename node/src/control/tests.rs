@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use super::testkit::{TestControl, TestNode, payload};
 use crate::sink::stub::Stub;
 
-/// Payload bytes of a shard, in order, and how the stream ended.
+/// Payload bytes of a shard, in order, and the end of the stream.
 #[derive(Default)]
 struct Replayed {
     payloads: Vec<(u32, Vec<u8>)>,
@@ -122,7 +122,7 @@ async fn status_tells_what_the_vault_the_catalogue_and_ingest_know() {
         [("budget", 2)],
         "what never occurred is left out"
     );
-    // How full the disk under the test is, is not the test's.
+    // The test does not control how full the disk under it is.
     let disk = status.disk.unwrap();
     assert_eq!((disk.limit_bytes, disk.on_full.as_str()), (1 << 40, "refuse"));
     assert_ne!(disk.tier(), DiskTier::Unspecified);
@@ -329,7 +329,7 @@ async fn the_service_ends_though_a_client_holds_a_replay_open() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(&dir, 1);
     let mut control = node.serve(&[]).await;
-    // A byte a second: it would take days.
+    // At a byte a second, which would take days.
     let spec = ReplaySpec {
         rate_limit_bytes_per_second: 1,
         ..everything()
@@ -348,7 +348,7 @@ async fn the_service_ends_though_a_client_holds_a_replay_open() {
     node.close();
 }
 
-/// An answer that must not wait for the zone to change.
+/// The answer of a call that must not wait for the zone to change.
 async fn at_once<T>(what: &str, answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> T {
     let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answer).await;
     let answer = answer.unwrap_or_else(|_| panic!("{what} was not answered within 60 s"));

@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::config::Listener;
 use crate::health;
 
-/// How long a node may take to be ready, or to end.
+/// Time within which a node must be ready, or have ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the node keeps its data and listens.
+/// Data folder and addresses of a node.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) data: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A configuration in `dir`, on free ports of the loopback; everything is sent on to `sink`.
+    /// Writes a configuration in `dir`, with free ports of the loopback, that sends everything on to `sink`.
     pub(crate) fn new(dir: &Path, sink: SocketAddr) -> anyhow::Result<Self> {
         let [grpc, http, admin] = free_ports()?;
         let data = dir.join("data");
@@ -35,7 +35,8 @@ impl Plan {
             "node: {{ name: demo, data_dir: {data:?} }}\n\
              listeners:\n  otlp_grpc: {{ address: \"{grpc}\" }}\n  otlp_http: {{ address: \"{http}\" }}\n  admin: {{ address: \"{admin}\" }}\n\
              vault: {{ segment_size: 16MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
-             export:\n  - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest }}\n",
+             export:\n  - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: \
+                 oldest }}\n",
             data = data.display().to_string()
         );
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
@@ -54,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Ports that nobody has at this moment.
+/// Ports that are free at this moment.
 fn free_ports() -> io::Result<[SocketAddr; 3]> {
     let held = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let mut out = [SocketAddr::from(([127, 0, 0, 1], 0)); 3];
@@ -68,7 +69,7 @@ fn free_ports() -> io::Result<[SocketAddr; 3]> {
 pub(crate) struct Child {
     process: std::process::Child,
     log: PathBuf,
-    /// From exec to ready.
+    /// Time from exec to readiness.
     pub(crate) ready_after: Duration,
 }
 
@@ -113,13 +114,13 @@ impl Child {
         Ok(child)
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(mut self) -> anyhow::Result<ExitStatus> {
         self.process.kill().context("cannot kill the node")?;
         Ok(self.process.wait()?)
     }
 
-    /// SIGTERM, and waits for a clean end.
+    /// Sends SIGTERM, and waits for a clean end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::TERM).context("cannot stop the node")?;
         let began = Instant::now();
@@ -144,7 +145,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Ended already, mostly; after an error on the way it must not be left behind.
+        // It has mostly ended already; after an error on the way it must not be left behind.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

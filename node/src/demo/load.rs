@@ -1,4 +1,4 @@
-//! OTLP load over gRPC: a few connections that each send a batch, wait for the answer, and remember what it was.
+//! OTLP load over gRPC: a few connections that each send a batch, wait for the answer, and record both.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,30 +17,30 @@ use tokio::task::JoinSet;
 
 use gophership_vault::time::now_unix_nano;
 
-/// Connections that send at once.
+/// Number of connections that send at once.
 const CONNECTIONS: usize = 4;
-/// Records in a batch.
+/// Number of records in a batch.
 const RECORDS: u64 = 200;
-/// How long a client waits for an answer.
+/// Time for which a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it waits before it tries a node that is not there again.
+/// Time for which a client waits before it tries again to connect.
 const RECONNECT: Duration = Duration::from_millis(20);
 
-/// A payload's BLAKE3.
+/// BLAKE3 of a payload.
 pub(crate) type Hash = [u8; 32];
 
-/// What was sent, and whether it was acknowledged.
+/// A batch that was sent, with a flag for its acknowledgement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sent {
     pub(crate) acked: bool,
     pub(crate) records: u64,
 }
 
-/// What a load saw.
+/// The outcomes of a load.
 #[derive(Default)]
 pub(crate) struct Outcomes {
     pub(crate) sent: HashMap<Hash, Sent>,
-    /// Time from send to acknowledgement, each.
+    /// Time from send to acknowledgement of each batch.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) acked_bytes: u64,
 }
@@ -73,7 +73,7 @@ impl Load {
         load
     }
 
-    /// Batches acknowledged so far.
+    /// Number of batches acknowledged so far.
     pub(crate) fn acks(&self) -> u64 {
         self.acks.load(Ordering::Relaxed)
     }
@@ -114,7 +114,8 @@ impl Client {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sends batch after batch. A batch whose answer is an error or never comes may be stored or not; the next one is another.
+    /// Sends batch after batch. A batch whose answer is an error or never comes may be stored or not; the next one is
+    /// another.
     async fn send_until_broken(&mut self, mut client: LogsServiceClient<tonic::transport::Channel>) {
         while !self.stopped() {
             let batch = batch(self.number, self.next);
@@ -160,7 +161,7 @@ fn attribute(key: &str, value: String) -> KeyValue {
     }
 }
 
-/// Batch number `n` of a client: like no other.
+/// Batch number `n` of a client, different from every other.
 fn batch(client: usize, n: u64) -> ExportLogsServiceRequest {
     let now = now_unix_nano();
     let record = |i: u64| LogRecord {

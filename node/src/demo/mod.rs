@@ -1,10 +1,12 @@
-//! `gophership demo`: real OTLP load on a real node that sends everything on, `kill -9` in the middle, a sink that dies and returns, restart, replay, and a comparison of
-//! every acknowledged record: in the replay, and at the sink.
+//! `gophership demo`: real OTLP load on a real node that sends everything on, `kill -9` in the middle, a sink that dies
+//! and returns, restart, replay, and a comparison of every acknowledged record, both in the replay and at the sink.
 //!
-//! **Owns** the story and its temporary folder. **Not here**: the node (a child process of the same binary), the load (`load`), the judgement (`verdict`).
+//! **Owns**: the sequence and its temporary folder.
 //!
-//! - `story`: what is done, in order. `child`: the node. `load`: what is sent to it. `sink`: where it sends.
-//! - `exported`, `replayed`: what came out of it. `verdict`: the comparison.
+//! **Not here**: the node (a child process of the same binary).
+//!
+//! - `story`: the steps in order. `child`: the node. `load`: its clients. `sink`: its sink.
+//! - `exported`, `replayed`: the results. `verdict`: the comparison.
 //! - `report`: the table that is printed.
 
 mod child;
@@ -23,13 +25,15 @@ use gophership_vault::limits::DISK_EVICT_PERCENT;
 
 use story::Story;
 
-/// Bytes that the demo writes, at most.
+/// The most bytes that the demo writes.
 const WRITES_MAX: u64 = 512 << 20;
 
-/// Runs the demonstration; with `lose_one`, one acknowledged entry is hidden from the comparison, which must then fail.
+/// Runs the demonstration. With `lose_one`, one acknowledged entry is hidden from the comparison, which must then fail.
 ///
 /// # Errors
-/// The node did not come up, an acknowledged record is missing or invented, or no kill fell between two acknowledgements.
+///
+/// The node did not come up, an acknowledged record is missing or invented, or no kill fell between two
+/// acknowledgements.
 pub fn run(lose_one: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -45,8 +49,8 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
     judge(&story)
 }
 
-/// Refuses a disk that is so full that a node would give up, before its retention is over, what it has sent on: it could
-/// not be replayed, and would look lost.
+/// Refuses a disk that is so full that a node would give up entries that it has sent on before their retention is over:
+/// they could not be replayed, and would look lost.
 fn check_room(dir: &Path) -> anyhow::Result<()> {
     let found =
         rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the file system of {}", dir.display()))?;
@@ -63,7 +67,7 @@ fn check_room(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says that what the demo writes would fill a file system up to where segments go early.
+/// True where the demo's writes would fill a file system to the point where segments are dropped early.
 fn is_too_full(used: u64, size: u64) -> bool {
     u128::from(used + WRITES_MAX) * 100 > u128::from(size) * u128::from(DISK_EVICT_PERCENT)
 }

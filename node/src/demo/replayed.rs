@@ -1,4 +1,4 @@
-//! Everything a node holds, by hash, over its control socket.
+//! Everything that a node holds, by hash, read over its control socket.
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::story::Story;
 
-/// Prints what happened.
+/// Prints the results.
 pub(crate) fn print(story: &Story) {
     for (name, value) in rows(story) {
         println!("{name:<34} {value}");
@@ -91,7 +91,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
-/// A percentile, for people.
+/// A percentile as text.
 fn at(sorted: &[Duration], percent: f64) -> String {
     let Some(last) = sorted.len().checked_sub(1) else {
         return "-".to_owned();

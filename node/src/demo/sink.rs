@@ -1,6 +1,8 @@
-//! A sink of the demonstration: takes OTLP over gRPC, remembers every payload by its hash, and dies and returns when told.
+//! The sink of the demonstration: it accepts OTLP over gRPC, records every payload by its hash, and dies and returns on
+//! command.
 //!
-//! **Invariant.** I1: what is remembered was answered for, or its connection died with the answer on the way.
+//! **Invariants**:
+//! - I1: each recorded payload was answered, or its connection died with the answer on the way.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,11 +28,11 @@ const PREFIX: usize = 5;
 
 #[derive(Default)]
 struct Taken {
-    /// By hash: records, and how often.
+    /// Records and number of copies, by hash.
     payloads: HashMap<Hash, (u64, u64)>,
 }
 
-/// See the module.
+/// The sink (see the module).
 pub(crate) struct Sink {
     pub(crate) address: SocketAddr,
     taken: Arc<Mutex<Taken>>,
@@ -39,7 +41,7 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// A sink on a free port; it is not there yet.
+    /// A sink with a free port, which does not listen yet.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port for the sink")?;
         Ok(Self {
@@ -49,7 +51,7 @@ impl Sink {
         })
     }
 
-    /// It listens.
+    /// Begins to listen.
     pub(crate) fn live(&mut self) -> anyhow::Result<()> {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
@@ -67,7 +69,7 @@ impl Sink {
                     let service = service_fn(move |request| answer(Arc::clone(&taken), request));
                     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service);
-                    // One that breaks off is the node that was killed.
+                    // A connection that breaks off is that of the node that was killed.
                     drop(served.await);
                 });
             }
@@ -76,12 +78,12 @@ impl Sink {
         Ok(())
     }
 
-    /// It dies: the port is closed and every connection cut.
+    /// Closes the port and cuts every connection.
     pub(crate) fn die(&mut self) {
         self.alive = None;
     }
 
-    /// Everything it has taken, each as often as it came.
+    /// Everything that it has accepted, each payload as often as it came.
     pub(crate) fn taken(&self) -> Vec<Replayed> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let each = taken.payloads.iter().flat_map(|(hash, (records, times))| {
@@ -102,7 +104,7 @@ async fn answer(taken: Arc<Mutex<Taken>>, request: Request<Incoming>) -> Result<
     {
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         for payload in payloads(body.get(PREFIX..).unwrap_or_default()) {
-            // What is no payload of ours is found out by the comparison.
+            // The comparison finds payloads that are not the demo's.
             let records = must_skim(payload, 0).map_or(0, |skim| u64::from(skim.records));
             let entry = taken.payloads.entry(*blake3::hash(payload).as_bytes()).or_default();
             *entry = (records, entry.1 + 1);
@@ -122,7 +124,7 @@ async fn answer(taken: Arc<Mutex<Taken>>, request: Request<Incoming>) -> Result<
     Ok(response)
 }
 
-/// The payloads in a request: an exporter sends several, one behind the other, and each of ours is one `ResourceLogs` field.
+/// The payloads in a request: an exporter concatenates several, and each of the demo's is one `ResourceLogs` field.
 fn payloads(mut request: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let mut rest = request.get(1..)?;

@@ -1,4 +1,4 @@
-//! What the demonstration does, in order, and what happened.
+//! The steps of the demonstration in order, and their results.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,22 +10,22 @@ use super::replayed;
 use super::sink::Sink;
 use super::verdict::{self, Verdict};
 
-/// How many times the node is killed.
+/// Number of times that the node is killed.
 const KILLS: usize = 2;
-/// How long the load runs before each kill, and after the last.
+/// Time for which the load runs before each kill, and after the last.
 const RUN: Duration = Duration::from_millis(2000);
 
-/// What happened, for the report.
+/// The results, for the report.
 pub(crate) struct Story {
     pub(crate) outcomes: Outcomes,
     pub(crate) replay: Replay,
     pub(crate) kills: Vec<Kill>,
     pub(crate) load_time: Duration,
-    /// At the sink.
+    /// Verdict on the payloads at the sink.
     pub(crate) delivered: Verdict,
     pub(crate) exported: Seen,
     pub(crate) sink_down: Duration,
-    /// From the end of the load to the end of the debt.
+    /// Time from the end of the load to the end of the debt.
     pub(crate) debt_paid_after: Duration,
 }
 
@@ -38,15 +38,15 @@ pub(crate) struct Replay {
 
 /// One `kill -9`.
 pub(crate) struct Kill {
-    /// Acknowledgements before it, since the load began.
+    /// Number of acknowledgements before it, since the load began.
     pub(crate) acks_before: u64,
-    /// Whether one came after it.
+    /// True where an acknowledgement came after it.
     pub(crate) ack_after: bool,
-    /// From exec to ready, afterwards.
+    /// Time from exec to readiness afterwards.
     pub(crate) ready_again: Duration,
 }
 
-/// Does all of it; with `lose_one`, hides an acknowledged entry from the comparison.
+/// Runs all steps. With `lose_one`, hides an acknowledged entry from the comparison.
 pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     let mut sink = Sink::new()?;
     let plan = child::Plan::new(dir, sink.address)?;
@@ -88,7 +88,7 @@ pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
 
     eprintln!("paying the debt");
     let debt_paid_after = exported::paid(&socket).await?;
-    // The watcher ends only when it is told to.
+    // The watcher ends only when it is stopped.
     let _ = seen_enough.send(());
     let exported = watched.await?;
     let delivered = verdict::compare(&outcomes.sent, &sink.taken());
@@ -106,7 +106,7 @@ pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     })
 }
 
-/// Replays everything and compares it with what was sent.
+/// Replays everything and compares it with the batches that were sent.
 async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::Result<Replay> {
     eprintln!("replaying everything, and comparing by hash");
     let began = Instant::now();
@@ -120,7 +120,7 @@ async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::R
     Ok(Replay { verdict, time, bytes })
 }
 
-/// Starts the node on a thread that may wait, so that the load goes on meanwhile.
+/// Starts the node on a thread that may block, so that the load goes on meanwhile.
 async fn started(plan: &child::Plan) -> anyhow::Result<Child> {
     let plan = plan.clone();
     tokio::task::spawn_blocking(move || Child::start(&plan)).await?

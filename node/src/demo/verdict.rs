@@ -1,29 +1,29 @@
-//! Whether a node kept its word: a pure comparison of what was sent with what it gave back.
+//! The verdict on a node: a pure comparison of the batches sent with those it returned.
 
 use std::collections::HashMap;
 
 use super::load::{Hash, Sent};
 use super::replayed::Replayed;
 
-/// What a comparison found. All in batches but where it says records.
+/// The result of a comparison. All counts are of batches, unless they say records.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(crate) struct Verdict {
     pub(crate) acked: u64,
     pub(crate) acked_records: u64,
-    /// Acknowledged, and not given back.
+    /// Batches that were acknowledged and not returned.
     pub(crate) missing: u64,
-    /// Given back, and never sent.
+    /// Batches that were returned and never sent.
     pub(crate) phantoms: u64,
-    /// Given back more than once.
+    /// Batches that were returned more than once.
     pub(crate) duplicates: u64,
-    /// Sent, never acknowledged: stored or not.
+    /// Batches that were sent and never acknowledged, stored or not.
     pub(crate) unknown: u64,
     pub(crate) unknown_stored: u64,
     pub(crate) replayed: u64,
     pub(crate) replayed_records: u64,
 }
 
-/// Compares. A batch counts as given back when its bytes hash to the same and its record count is right.
+/// Compares. A batch counts as returned when its bytes have the same hash and its record count is right.
 pub(crate) fn compare(sent: &HashMap<Hash, Sent>, replayed: &[Replayed]) -> Verdict {
     let mut times: HashMap<Hash, u64> = HashMap::new();
     let mut verdict = Verdict::default();
@@ -52,7 +52,7 @@ pub(crate) fn compare(sent: &HashMap<Hash, Sent>, replayed: &[Replayed]) -> Verd
     verdict
 }
 
-/// Takes one acknowledged entry out, as a loss would.
+/// Removes one acknowledged entry, as a loss would.
 pub(crate) fn hide_one_acked(replayed: &mut Vec<Replayed>, sent: &HashMap<Hash, Sent>) {
     if let Some(at) = replayed.iter().position(|e| sent.get(&e.hash).is_some_and(|s| s.acked)) {
         replayed.remove(at);

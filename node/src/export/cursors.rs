@@ -1,9 +1,11 @@
-//! Keeps the cursors of all exporters on record, and says from them what no exporter needs any more.
+//! Keeps the cursors of all exporters on record, and derives from the record which segments no exporter needs any more.
 //!
-//! **Invariants.** I1: a segment is released only when the catalogue says so, and nothing is while an exporter of the
-//! configuration is not on record yet. I2: what an exporter had delivered when a segment was dropped never counts as
-//! lost for it.
-//! **Not here**: which exporters on record hold a segment (`State::is_released`).
+//! **Invariants**:
+//! - I1: a segment is released only when the catalogue says so, and nothing is released while an exporter of the
+//!   configuration is not on record yet.
+//! - I2: an entry that an exporter had delivered when its segment was dropped never counts as lost for it.
+//!
+//! **Not here**: the exporters on record that hold a segment (`State::is_released`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +16,12 @@ use gophership_vault::Readers;
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::SealRecord;
 
-use super::status::{Place, Status, add};
+use super::status::{CursorPosition, Status, add};
 
 /// The cursors of a node's exporters.
 pub struct Cursors {
     catalogue: Arc<dyn Catalogue>,
-    /// Exporters of the configuration that are not on record, or not for certain: everything is held for them.
+    /// Exporters of the configuration that are not on record, or not for certain: every segment is held for them.
     unrecorded: Mutex<BTreeSet<String>>,
     running: Mutex<Running>,
 }
@@ -27,12 +29,12 @@ pub struct Cursors {
 #[derive(Default)]
 struct Running {
     exporters: Vec<(String, Arc<Status>)>,
-    /// What is kept, as far as is known here.
-    kept: HashMap<(String, ShardId), Place>,
+    /// The cursors that are on record, as far as is known here.
+    kept: HashMap<(String, ShardId), CursorPosition>,
 }
 
 impl Cursors {
-    /// The cursors of the exporters that are configured, none of which runs yet, and of those that are on record.
+    /// The cursors of the configured exporters, none of which runs yet, and of those that are on record.
     pub fn new(catalogue: Arc<dyn Catalogue>, configured: Vec<String>) -> Arc<Self> {
         let unrecorded = catalogue.read(|state| {
             let is_new = |name: &String| state.exporter(name).is_none();
@@ -45,7 +47,7 @@ impl Cursors {
         })
     }
 
-    /// Where they are on record.
+    /// The catalogue that keeps them.
     pub(super) fn catalogue(&self) -> &Arc<dyn Catalogue> {
         &self.catalogue
     }
@@ -58,41 +60,42 @@ impl Cursors {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds everything for an exporter that is about to be put on record.
+    /// Holds every segment for an exporter that is about to be put on record.
     pub(super) fn hold(&self, name: &str) {
         self.unrecorded().insert(name.to_owned());
     }
 
-    /// Leaves it to the record of an exporter what is held for it.
+    /// Holds segments for an exporter by its record from now on.
     pub(super) fn on_record(&self, name: &str) {
         self.unrecorded().remove(name);
     }
 
-    /// An exporter does not run any more. What was kept of it last is what is on record.
+    /// Removes an exporter that no longer runs. The cursor that was committed last is the one on record.
     pub(super) fn remove(&self, name: &str) {
         self.running().exporters.retain(|(known, _)| known != name);
     }
 
-    /// An exporter runs now.
+    /// Adds an exporter that runs now.
     pub(super) fn add(&self, name: &str, status: &Arc<Status>) {
         self.running().exporters.push((name.to_owned(), Arc::clone(status)));
     }
 
-    /// Keeps what has moved since the last time. It blocks.
+    /// Commits the cursors that have moved since the last time. It blocks.
     ///
     /// # Errors
-    /// The catalogue's: what moved is kept the next time.
+    ///
+    /// The catalogue's error. The cursors that moved are committed the next time.
     pub(super) fn keep(&self) -> Result<(), CatalogueError> {
         let mut running = self.running();
         let mut cursors = Vec::new();
         for (name, status) in &running.exporters {
-            for (shard, place) in status.places() {
-                let Some(done) = place.done else { continue };
-                // After a seek the same place must be kept once more.
-                if running.kept.get(&(name.clone(), shard)) != Some(&place) {
+            for (shard, position) in status.positions() {
+                let Some(done) = position.done else { continue };
+                // After a seek the same position must be committed once more.
+                if running.kept.get(&(name.clone(), shard)) != Some(&position) {
                     cursors.push(ExportCursor {
                         exporter: name.clone(),
-                        generation: place.generation,
+                        generation: position.generation,
                         shard,
                         done,
                     });
@@ -110,11 +113,11 @@ impl Cursors {
             },
         )?;
         for cursor in cursors {
-            let place = Place {
+            let position = CursorPosition {
                 generation: cursor.generation,
                 done: Some(cursor.done),
             };
-            running.kept.insert((cursor.exporter, cursor.shard), place);
+            running.kept.insert((cursor.exporter, cursor.shard), position);
         }
         Ok(())
     }
@@ -122,7 +125,7 @@ impl Cursors {
 
 impl Readers for Cursors {
     fn are_done(&self, segment: &SealRecord) -> bool {
-        // First: an exporter that is on record by now was held for until then.
+        // This is read first: every segment was held for an exporter until it came on record.
         let waits = !self.unrecorded().is_empty();
         self.catalogue.read(|state| state.is_released(segment)) && (!waits || segment.stats.entries == 0)
     }

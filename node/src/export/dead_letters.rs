@@ -1,13 +1,15 @@
-//! Dead letters: entries that a sink refused for what is in them. Put on record by a lane; sent once more, or given up, by an operator.
+//! Dead letters: entries that a sink refused because of their content. A lane puts them on record; an operator sends
+//! them again or gives them up.
 //!
-//! **Invariant.** I1: a dead letter leaves the record only when its sink took it or an operator gave it up.
+//! **Invariants**:
+//! - I1: a dead letter leaves the record only when its sink accepted it or an operator gave it up.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gophership_catalogue::Actor;
-use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
+use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::limits::DEAD_LETTER_ANSWER_BYTES_MAX;
 use gophership_catalogue::{CatalogueError, Refusal};
 use gophership_somatic::{Job, Throttle};
@@ -16,12 +18,14 @@ use tokio::task::spawn_blocking;
 
 use super::letter_store::LetterStore;
 use super::limits::FAILURES_MAX;
-use crate::sink::{Answer, Courier, End, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink};
+use crate::sink::{
+    Answer, Courier, DeferredDecoder, End, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
+};
 
-/// A dead letter of now.
+/// A dead letter with the present time.
 pub(super) fn letter(
     exporter: &str,
-    (node, shard, lsn): EntryKey,
+    (node, shard, lsn): EntryId,
     cause: LetterCause,
     records: u64,
     why: &str,
@@ -46,25 +50,25 @@ fn shortened(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Whether the record has no room for more letters of the exporter.
+/// True where the record has no room for more letters of the exporter.
 pub(super) fn is_full(error: &CatalogueError) -> bool {
     matches!(error, CatalogueError::Refused(Refusal::TooManyDeadLetters { .. }))
 }
 
-/// What became of dead letters that were sent once more.
+/// The result of sending dead letters again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReplayedLetters {
-    /// Taken by the sink: no dead letters any more.
+    /// Number that the sink accepted; they are no dead letters any more.
     pub taken: u64,
-    /// Refused again.
+    /// Number that the sink refused again.
     pub refused_again: u64,
-    /// Not sent, or not readable.
+    /// Number not sent, or not readable.
     pub left: u64,
     /// The last answer that was not acceptance.
     pub last_answer: String,
 }
 
-/// What sending dead letters does about answers: it waits for nothing, since the operator who asked does.
+/// Rules for dead letters: nothing is waited for, since the operator who asked waits.
 const RULES: Rules = Rules {
     splits_entries: false,
     retries: false,
@@ -74,7 +78,7 @@ const RULES: Rules = Rules {
     failures_max: Some(FAILURES_MAX),
 };
 
-/// Sends dead letters of one exporter once more.
+/// Sends dead letters of one exporter again.
 pub struct SendLetters {
     pub(super) letters: Arc<LetterStore>,
     pub(super) throttle: Throttle,
@@ -87,14 +91,15 @@ impl SendLetters {
     /// Sends `letters` in their order, up to the first answer that refuses not the data but the exporter or the moment.
     ///
     /// # Errors
-    /// The catalogue's: what was taken before may still be on record then.
-    pub async fn run(self, letters: Vec<EntryKey>) -> Result<ReplayedLetters, CatalogueError> {
+    ///
+    /// The catalogue's error. Letters that were accepted before may still be on record then.
+    pub async fn run(self, letters: Vec<EntryId>) -> Result<ReplayedLetters, CatalogueError> {
         let mut courier = Courier::new(self.sink, RULES);
         let mut sending = Sending {
             letters: self.letters,
             exporter: self.exporter,
             max_message: self.max_message,
-            readier: Readier::default(),
+            decoder: DeferredDecoder::default(),
             failure: None,
             done: ReplayedLetters {
                 left: letters.len() as u64,
@@ -129,8 +134,8 @@ struct Sending {
     letters: Arc<LetterStore>,
     exporter: String,
     max_message: usize,
-    readier: Readier,
-    /// Why it was broken off.
+    decoder: DeferredDecoder,
+    /// The error for which the sending was broken off.
     failure: Option<CatalogueError>,
     done: ReplayedLetters,
 }
@@ -175,14 +180,14 @@ impl Host for Sending {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, _entry: EntryKey) {}
+    fn set_aside(&mut self, _entry: EntryId) {}
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         let Some(stored) = self.letters.read(entry).await else {
             "its entry cannot be read here".clone_into(&mut self.done.last_answer);
             return Ok(None);
         };
-        let item = self.readier.item(stored, self.max_message);
+        let item = self.decoder.item(stored, self.max_message);
         Ok(item.map_err(|why| self.done.last_answer = why).ok())
     }
 }

@@ -1,14 +1,14 @@
-//! What goes wrong with an exporter.
+//! Errors of exporters.
 
 use gophership_catalogue::CatalogueError;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_vault::ids::ShardId;
 use thiserror::Error;
 
-/// What went wrong with an exporter.
+/// An error of an exporter.
 #[derive(Debug, Error)]
 pub enum ExportError {
-    /// There is no such exporter.
+    /// The exporter does not exist.
     #[error("there is no exporter {0:?}; `gs-ctl exporter list` shows them")]
     Unknown(String),
     /// It is on record, and does not run.
@@ -16,26 +16,26 @@ pub enum ExportError {
         "exporter {0:?} is not configured, so it does nothing: put it into `export` again, or forget it (`gs-ctl exporter forget {0}`)"
     )]
     NotConfigured(String),
-    /// Its sink cannot be made of its settings.
+    /// Its sink cannot be made from its settings.
     #[error("exporter {name:?}: {why}")]
     Sink {
-        /// Which.
+        /// The exporter.
         name: String,
-        /// What is wrong.
+        /// The fault, in words.
         why: String,
     },
     /// Its thread cannot be started.
     #[error("exporter {name:?} cannot start: {source}")]
     Thread {
-        /// Which.
+        /// The exporter.
         name: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A seek to a time that is not yet.
+    /// A seek to a time in the future.
     #[error("a cursor cannot go to a time to come: `now` is behind everything that is acknowledged")]
     TimeToCome,
-    /// What would be sought through is being recovered.
+    /// The shard that a seek would read is being recovered.
     #[error(
         "shard {shard} is being recovered after a restart, and its entries are not all there yet: say it again later, or see `gs-ctl segment list`"
     )]
@@ -43,50 +43,50 @@ pub enum ExportError {
         /// The shard.
         shard: ShardId,
     },
-    /// A seek would pass entries over.
+    /// A seek would pass over entries.
     #[error(
         "exporter {name:?} would never send {entries} entries ({bytes} bytes) that it owes: if they may be lost for it, say --accept-loss"
     )]
     SeekLoses {
-        /// Which.
+        /// The exporter.
         name: String,
-        /// What it owes of what would be passed over.
+        /// Number of its unsent entries that would be passed over.
         entries: u64,
-        /// Payload bytes of it.
+        /// Payload bytes of those entries.
         bytes: u64,
     },
-    /// One that is configured cannot be forgotten.
+    /// A configured exporter cannot be forgotten.
     #[error("exporter {0:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
     Configured(String),
-    /// Forgetting it would lose something.
+    /// Forgetting it would lose entries.
     #[error(
         "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say --accept-loss",
         lost.debt_entries, lost.debt_bytes, lost.dead_letters
     )]
     ForgetLoses {
-        /// Which.
+        /// The exporter.
         name: String,
-        /// What would be lost.
+        /// The losses.
         lost: Forgotten,
     },
-    /// The catalogue did not take it.
+    /// The catalogue refused the command.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A dead letter that was named is none.
+    /// The named entry is no dead letter.
     #[error("entry {2} of {0}/{1} is no dead letter of this exporter", entry.0, entry.1, entry.2)]
     NoSuchLetter {
-        /// Which entry.
-        entry: EntryKey,
+        /// The entry.
+        entry: EntryId,
     },
 }
 
-/// What was forgotten with an exporter.
+/// The losses that come with forgetting an exporter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
-    /// Entries that it owed.
+    /// Number of entries that it had still to send.
     pub debt_entries: u64,
-    /// Payload bytes of them.
+    /// Payload bytes of those entries.
     pub debt_bytes: u64,
-    /// Dead letters that it had.
+    /// Number of its dead letters.
     pub dead_letters: u64,
 }

@@ -1,10 +1,13 @@
-//! Whether an entry has waited longer for its sink than `export.expire` allows: a pure function.
+//! The expiry of an entry that has waited longer for its sink than `export.expire` allows: a pure function.
 //!
-//! **Invariants.** I1: no wall clock decides: the age is that of the segment's seal, by the clock of the vault. I2: what is not sealed yet never expires, however old it says it is.
+//! **Invariants**:
+//! - I1: no wall clock decides: the age is that of the segment's seal, by the clock of the vault.
+//! - I2: an entry whose segment is not sealed yet never expires, whatever its own times say.
 
 use std::time::Duration;
 
-/// `sealed_ns`: when the segment of the entry was sealed, and `now_ns`: now, both by the clock of the vault.
+/// True where an entry has expired. `sealed_ns` is the time of its segment's seal and `now_ns` the present time, both
+/// by the clock of the vault.
 pub(super) fn is_expired(sealed_ns: Option<u64>, now_ns: u64, expire: Option<Duration>) -> bool {
     let (Some(sealed_ns), Some(expire)) = (sealed_ns, expire) else {
         return false;

@@ -1,6 +1,7 @@
 //! One exporter at work: a thread of its own with a lane for each shard.
 //!
-//! **Invariant.** I1: nothing of an exporter waits for another one.
+//! **Invariants**:
+//! - I1: no part of an exporter waits for another exporter.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -15,16 +16,16 @@ use gophership_vault::Vault;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use super::control::{Control, ControlReceiver};
 use super::lane::{Lane, LaneParts};
 use super::letter_store::LetterStore;
 use super::limits::{LANE_PAUSE, NICE};
-use super::orders::{Ear, Orders};
 use super::status::{LaneState, Status};
 use crate::buffer::{Budget, Slice};
 use crate::config::Export;
 use crate::sink::Sink;
 
-/// What an exporter's thread is given.
+/// The inputs of an exporter's thread.
 pub(super) struct ExporterSetup {
     pub(super) config: Export,
     pub(super) vault: Vault,
@@ -35,15 +36,16 @@ pub(super) struct ExporterSetup {
     pub(super) zone: Arc<ZoneCell>,
     pub(super) budget: Arc<Budget>,
     pub(super) max_message: usize,
-    pub(super) orders: watch::Receiver<Orders>,
+    pub(super) control: watch::Receiver<Control>,
 }
 
 /// Starts the thread.
 ///
 /// # Errors
-/// The system gives none.
+///
+/// The system has no thread left.
 pub(super) fn start(setup: ExporterSetup) -> io::Result<JoinHandle<()>> {
-    // A thread's name has 15 bytes.
+    // A thread's name has 15 bytes at most.
     let name: String = format!("exp-{}", setup.config.name).chars().take(15).collect();
     std::thread::Builder::new().name(name).spawn(move || {
         rank_lower();
@@ -74,23 +76,23 @@ async fn work(setup: ExporterSetup) {
     });
     let target = Rc::new(setup.config.target);
     let mut lanes = tokio::task::JoinSet::new();
-    for (shard, _) in setup.status.places() {
-        let (parts, target, orders) = (Rc::clone(&parts), Rc::clone(&target), setup.orders.clone());
+    for (shard, _) in setup.status.positions() {
+        let (parts, target, control) = (Rc::clone(&parts), Rc::clone(&target), setup.control.clone());
         lanes.spawn_local(async move {
-            let mut ear = Ear::new(orders);
-            while let Some(place) = parts.status.place(shard).filter(|_| !ear.now().stop) {
+            let mut receiver = ControlReceiver::new(control);
+            while let Some(position) = parts.status.position(shard).filter(|_| !receiver.now().stop) {
                 let sink = match Sink::new(&target) {
                     Ok(sink) => sink,
-                    // It was made once before; a file of its TLS may be gone since.
+                    // The sink was made once before; a file of its TLS may be gone since.
                     Err(error) => {
                         parts.status.waits(shard, Some(&error.to_string()));
                         parts.status.enter(shard, LaneState::Stopped, 0);
-                        ear.wait(LANE_PAUSE).await;
+                        receiver.wait(LANE_PAUSE).await;
                         continue;
                     }
                 };
-                let lane = Lane::new(Rc::clone(&parts), shard, place, ear.clone());
-                // A fault of the program must not end a shard's export until somebody starts the node again.
+                let lane = Lane::new(Rc::clone(&parts), shard, position, receiver.clone());
+                // A fault of the program must not end a shard's export until the node is started again.
                 if AssertUnwindSafe(lane.run(sink)).catch_unwind().await.is_ok() {
                     return;
                 }
@@ -98,14 +100,14 @@ async fn work(setup: ExporterSetup) {
                 let why = "its sender panicked, which is a fault of the program; it goes on where it was";
                 parts.status.waits(shard, Some(why));
                 parts.status.enter(shard, LaneState::Retrying, 0);
-                ear.wait(LANE_PAUSE).await;
+                receiver.wait(LANE_PAUSE).await;
             }
         });
     }
     while lanes.join_next().await.is_some() {}
 }
 
-/// Lets those before the ack go first.
+/// Lowers the priority of this thread below that of threads before the ack.
 fn rank_lower() {
     let own = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(own), NICE) {

@@ -1,6 +1,7 @@
-//! All exporters of a node: started, told what to do, shown, stopped.
+//! All exporters of a node: started, controlled, shown, stopped.
 //!
-//! **Invariant.** I1: an exporter's record is in the catalogue before it sends anything.
+//! **Invariants**:
+//! - I1: an exporter's record is in the catalogue before it sends anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,43 +19,43 @@ use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::control::Control;
 use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;
-use super::limits::{CHANGE_LOOK, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
-use super::orders::Orders;
+use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::status::{ExporterView, Status};
 use crate::buffer::Rings;
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::sink::Sink;
 
-/// What exporters are started with.
+/// The inputs of the exporters.
 pub struct ExportParts {
-    /// Which there are.
+    /// The exporters of the configuration.
     pub configs: Vec<Export>,
-    /// Where entries are.
+    /// The vault that holds the entries.
     pub vault: Vault,
-    /// What keeps their cursors. The vault releases by it.
+    /// The keeper of their cursors, by which the vault releases segments.
     pub cursors: Arc<Cursors>,
-    /// What paces them.
+    /// The throttle of their work.
     pub throttle: Throttle,
     /// The zone, for the live ring.
     pub zone: Arc<ZoneCell>,
-    /// What all of them may hold of memory, in bytes.
+    /// Limit of memory of all exporters together, in bytes.
     pub memory: u64,
-    /// Bytes of the largest message.
+    /// Limit of bytes in a message.
     pub max_message: usize,
 }
 
 /// An exporter that was started.
 pub(super) struct Running {
     pub(super) config: Export,
-    pub(super) orders: watch::Sender<Orders>,
+    pub(super) control: watch::Sender<Control>,
     pub(super) status: Arc<Status>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// See the module.
+/// All exporters of a node (see the module).
 pub struct Exporters {
     pub(super) vault: Vault,
     pub(super) catalogue: Arc<dyn Catalogue>,
@@ -62,13 +63,13 @@ pub struct Exporters {
     pub(super) letters: Arc<LetterStore>,
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
-    /// What all of them may hold of memory, in bytes.
+    /// Limit of memory of all exporters together, in bytes.
     pub(super) memory: u64,
     pub(super) max_message: usize,
     pub(super) shards: BTreeSet<ShardId>,
-    /// What the workers hand over to.
+    /// The live rings of each shard's worker.
     pub(super) rings: BTreeMap<ShardId, Rings>,
-    /// What the configuration says. Held while it is taken into use.
+    /// The exporters of the configuration. Locked while a new configuration is taken into use.
     pub(super) configured: Mutex<Vec<Export>>,
     pub(super) running: Mutex<Vec<Arc<Running>>>,
     pub(super) stopped: AtomicBool,
@@ -83,10 +84,11 @@ impl fmt::Debug for Exporters {
 }
 
 impl Exporters {
-    /// Starts all of them. It blocks.
+    /// Starts all exporters. It blocks.
     ///
     /// # Errors
-    /// The first that cannot be started.
+    ///
+    /// The error of the first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
         let shards: BTreeSet<ShardId> = parts
@@ -137,12 +139,12 @@ impl Exporters {
         self.rings.get(&shard).cloned().unwrap_or_default()
     }
 
-    /// Those that were started.
+    /// The exporters that were started.
     pub(super) fn running(&self) -> Vec<Arc<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How full the fullest live ring is.
+    /// The fill of the fullest live ring.
     #[must_use]
     pub fn ring_fill(&self) -> Option<f64> {
         let rings = self.rings.values().map(Rings::must_load);
@@ -151,7 +153,7 @@ impl Exporters {
             .reduce(f64::max)
     }
 
-    /// Keeps the cursors until `stop` says so, and then a last time.
+    /// Commits the cursors until `stop` turns true, and then a last time.
     pub async fn keep_cursors(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let stopping = tokio::select! {
@@ -169,12 +171,13 @@ impl Exporters {
         }
     }
 
-    /// Ends all of them: requests in flight get their answer, or are sent again at the next start. It blocks, for a bounded time.
+    /// Ends all exporters: requests in flight get their answer, or are sent again at the next start. It blocks, for a
+    /// bounded time.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         let running = self.running();
         for r in &running {
-            r.orders.send_modify(|orders| orders.stop = true);
+            r.control.send_modify(|control| control.stop = true);
         }
         let until = std::time::Instant::now() + STOP_PATIENCE;
         for r in &running {
@@ -182,7 +185,7 @@ impl Exporters {
         }
     }
 
-    /// All of them, by name, those that are on record and do not run too.
+    /// All exporters, by name, including those that are on record and do not run.
     #[must_use]
     pub fn views(&self) -> Vec<ExporterView> {
         let mut views: Vec<_> = self.running().iter().map(|r| self.view_of(r)).collect();
@@ -191,10 +194,11 @@ impl Exporters {
         views
     }
 
-    /// One of them.
+    /// One exporter.
     ///
     /// # Errors
-    /// There is none of this name.
+    ///
+    /// No exporter has this name.
     pub fn view(&self, name: &str) -> Result<ExporterView, ExportError> {
         match self.find(name) {
             Ok(r) => Ok(self.view_of(&r)),
@@ -239,10 +243,11 @@ impl Exporters {
         })
     }
 
-    /// Pauses an exporter, or lets it go on; that ends any wait of it, too. It blocks.
+    /// Pauses or resumes an exporter; resuming also ends any wait of it. It blocks.
     ///
     /// # Errors
-    /// There is none of this name, or the catalogue does not take it.
+    ///
+    /// No exporter has this name, or the catalogue refused the command.
     pub fn set_paused(&self, name: &str, paused: bool, by: &str) -> Result<(), ExportError> {
         let r = self.find(name)?;
         self.catalogue.submit(
@@ -253,28 +258,30 @@ impl Exporters {
                 at_ns: now_unix_nano(),
             },
         )?;
-        r.orders.send_modify(|orders| {
-            orders.paused = paused;
-            orders.nudge += 1;
+        r.control.send_modify(|control| {
+            control.paused = paused;
+            control.nudge += 1;
         });
         tracing::info!(exporter = name, paused, by, "export.pause.set");
         Ok(())
     }
 
-    /// Waits until an exporter does what it was told last, or `CHANGE_PATIENCE` is over.
+    /// Waits until an exporter follows its last instruction, or `CHANGE_PATIENCE` is over.
     pub async fn obeyed(&self, name: &str) {
         let Ok(r) = self.find(name) else { return };
         let until = tokio::time::Instant::now() + CHANGE_PATIENCE;
-        let orders = *r.orders.borrow();
-        while !r.status.obeys(orders.paused, orders.generation) && tokio::time::Instant::now() < until {
-            tokio::time::sleep(CHANGE_LOOK).await;
+        let control = *r.control.borrow();
+        while !r.status.obeys(control.paused, control.generation) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(CHANGE_INTERVAL).await;
         }
     }
 
     /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks.
     ///
     /// # Errors
-    /// It is configured, none had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it.
+    ///
+    /// It is configured, no exporter had this name, it has a debt or dead letters and `accept_loss` is not set, or the
+    /// catalogue refused the command.
     pub fn forget(&self, name: &str, accept_loss: bool, by: &str) -> Result<Forgotten, ExportError> {
         let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         if configured.iter().any(|configured| configured.name == name) {
@@ -307,15 +314,16 @@ impl Exporters {
         Ok(lost)
     }
 
-    /// Where an exporter sends.
+    /// The sink of an exporter.
     ///
     /// # Errors
-    /// There is none of this name.
+    ///
+    /// No exporter has this name.
     pub fn target(&self, name: &str) -> Result<ExportTarget, ExportError> {
         self.find(name).map(|r| r.config.target.clone())
     }
 
-    /// Whether an exporter may send to the node itself.
+    /// True where an exporter may send to the node itself.
     #[must_use]
     pub fn is_into_self(&self, name: &str) -> bool {
         self.find(name).is_ok_and(|r| r.config.into_self)

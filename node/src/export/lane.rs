@@ -1,8 +1,12 @@
 //! A lane: one shard of one exporter. It reads, sends and settles, one request after the other.
 //!
-//! **Invariants.** I1: its place moves past an entry only when the sink took it, refused its data (then it is a dead letter, on record before the place moves), or it was given up for its age. I2: it
-//! waits for its own sink and for nobody else's. I3: what can be retried is retried for ever.
-//! **Not here**: what is done about a sink's answers (`crate::sink`).
+//! **Invariants**:
+//! - I1: its cursor moves past an entry only when the sink accepted it, refused its data (then it is a dead letter, on
+//!   record before the cursor moves), or it was given up for its age.
+//! - I2: it waits for its own sink and for no other.
+//! - I3: a request that can be retried is retried for ever.
+//!
+//! **Not here**: the reaction to a sink's answers (`crate::sink`).
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -10,26 +14,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::Catalogue;
-use gophership_catalogue::exporter::{EntryKey, Generation, LetterCause};
+use gophership_catalogue::exporter::{EntryId, Generation, LetterCause};
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
+use super::control::{Control, ControlReceiver};
 use super::dead_letters;
 use super::expire::is_expired;
 use super::letter_store::LetterStore;
-use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_LOOK, FULL_PAUSE, PAUSED_LOOK};
-use super::orders::{Ear, Orders};
+use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_INTERVAL, FULL_PAUSE, PAUSED_INTERVAL};
 use super::source::Source;
-use super::status::{LaneState, Place, Status, add};
+use super::status::{CursorPosition, LaneState, Status, add};
 use crate::buffer::{Permit, Slice};
 use crate::sink::{
-    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
 use gophership_somatic::{Job, Throttle, ZoneCell};
 
-/// What the lanes of one exporter share.
+/// State that the lanes of one exporter share.
 pub(super) struct LaneParts {
     pub(super) name: String,
     pub(super) vault: Vault,
@@ -39,45 +43,45 @@ pub(super) struct LaneParts {
     pub(super) throttle: Throttle,
     pub(super) zone: Arc<ZoneCell>,
     pub(super) slice: Rc<Slice>,
-    /// What a batch may take of it.
+    /// Limit of memory for a batch, in bytes.
     pub(super) memory: u64,
     pub(super) batch_bytes: usize,
     pub(super) max_message: usize,
     pub(super) expire: Option<Duration>,
 }
 
-/// See the module.
+/// A lane (see the module).
 pub(super) struct Lane {
     parts: Rc<LaneParts>,
     node: NodeId,
     shard: ShardId,
-    place: Place,
+    position: CursorPosition,
     source: Source,
-    readier: Readier,
+    decoder: DeferredDecoder,
     frontier: Frontier<()>,
-    ear: Ear,
-    orders: Orders,
-    /// Read, and left for the next batch.
+    receiver: ControlReceiver,
+    control: Control,
+    /// An entry that was read, and left for the next batch.
     left: Option<Read>,
-    /// When the newest of what was delivered was received; 0 before the first.
+    /// Received time of the newest entry that was delivered; 0 before the first.
     reached_ns: u64,
-    /// Why an entry that is set aside could not be read again.
+    /// The reason for which an entry that is set aside could not be read again.
     unread: Option<String>,
-    /// When an entry that is set aside is tried again, where there is nothing else to send.
+    /// Time at which an entry that is set aside is tried again, where there is nothing else to send.
     try_at: Option<Instant>,
 }
 
-/// What reading comes across.
+/// A result of reading.
 enum Read {
     Item(Item),
-    /// A deferred entry of which nothing can be made.
+    /// A deferred entry that proved malformed.
     Malformed {
         lsn: Lsn,
         why: String,
     },
 }
 
-/// What live export does about answers: it goes on for ever.
+/// Rules of live export: it goes on for ever.
 const RULES: Rules = Rules {
     splits_entries: true,
     retries: true,
@@ -88,17 +92,22 @@ const RULES: Rules = Rules {
 };
 
 impl Lane {
-    pub(super) fn new(parts: Rc<LaneParts>, shard: ShardId, place: Place, mut ear: Ear) -> Self {
+    pub(super) fn new(
+        parts: Rc<LaneParts>,
+        shard: ShardId,
+        position: CursorPosition,
+        mut receiver: ControlReceiver,
+    ) -> Self {
         Self {
             node: parts.vault.identity().node_id,
-            source: source(&parts, shard, place.done),
+            source: source(&parts, shard, position.done),
             parts,
             shard,
-            place,
-            readier: Readier::default(),
+            position,
+            decoder: DeferredDecoder::default(),
             frontier: Frontier::default(),
-            orders: ear.now(),
-            ear,
+            control: receiver.now(),
+            receiver,
             left: None,
             reached_ns: 0,
             unread: None,
@@ -106,27 +115,27 @@ impl Lane {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is stopped.
     pub(super) async fn run(mut self, sink: Sink) {
         let mut courier = Courier::new(sink, RULES);
         loop {
-            self.orders = self.ear.now();
-            if self.orders.stop {
+            self.control = self.receiver.now();
+            if self.control.stop {
                 return;
             }
-            if self.orders.generation != self.place.generation {
-                self.start_again(self.orders.generation, &mut courier);
+            if self.control.generation != self.position.generation {
+                self.start_again(self.control.generation, &mut courier);
             }
-            if self.orders.paused {
+            if self.control.paused {
                 self.enter(LaneState::Paused, 0);
                 self.show_oldest(&mut courier);
-                self.ear.wait(PAUSED_LOOK).await;
+                self.receiver.wait(PAUSED_INTERVAL).await;
                 continue;
             }
             let began = Instant::now();
             let Some(room) = self.room() else {
                 self.source.let_go();
-                self.ear.wait(BUDGET_PAUSE).await;
+                self.receiver.wait(BUDGET_PAUSE).await;
                 continue;
             };
             let mut job = Job::Export;
@@ -149,7 +158,7 @@ impl Lane {
                 Err((lsn, why)) => {
                     add(&self.parts.status.counts.malformed_entries, 1);
                     let why = format!("kept as received, and malformed: {why}");
-                    if self.bury(lsn, LetterCause::Malformed, 0, &why).await {
+                    if self.dead_letter(lsn, LetterCause::Malformed, 0, &why).await {
                         self.advance(lsn);
                     } else {
                         self.rewind(&mut courier);
@@ -160,12 +169,12 @@ impl Lane {
             self.parts.status.in_hand(self.shard, false, 0);
             tokio::select! {
                 () = self.parts.throttle.pass(job, began.elapsed()) => {}
-                () = self.ear.changed() => {}
+                () = self.receiver.changed() => {}
             }
         }
     }
 
-    /// Shows, of a lane that is paused, when the oldest entry was received that it owes. Nothing is kept of it.
+    /// Shows the received time of the oldest entry in the debt of a paused lane. The entry is not kept.
     fn show_oldest(&mut self, courier: &mut Courier) {
         self.rewind(courier);
         let oldest = self.source.next().and_then(Result::ok);
@@ -175,12 +184,13 @@ impl Lane {
         self.rewind(courier);
     }
 
-    /// What a batch may take of memory.
+    /// Takes memory for a batch.
     fn room(&self) -> Option<Permit> {
         self.parts.slice.must_take(self.parts.memory)
     }
 
-    /// What was done by a delivery up to what was received then. A debt that fills the disk is paid as fast as can be.
+    /// The job of a delivery whose newest entry was received at `newest_ns`. A debt that fills the disk is paid as fast
+    /// as possible.
     fn job(&mut self, newest_ns: u64) -> Job {
         let before = std::mem::replace(&mut self.reached_ns, newest_ns);
         if before == 0 || self.source.is_live() || self.parts.vault.tier() != DiskTier::Normal {
@@ -199,7 +209,7 @@ impl Lane {
         }
     }
 
-    /// Nothing to send: goes live, tries what was set aside, or waits for more.
+    /// With nothing to send: goes live, tries an entry that was set aside, or waits for more.
     async fn idle(&mut self, courier: &mut Courier) {
         self.source.let_go();
         if self.source.go_live() {
@@ -217,11 +227,11 @@ impl Lane {
         }
         tokio::select! {
             () = self.source.wait() => {}
-            () = self.ear.changed() => {}
+            () = self.receiver.changed() => {}
         }
     }
 
-    /// Whether an entry that is set aside is to be tried, with nothing else to send.
+    /// True where an entry that is set aside is to be tried, with nothing else to send.
     fn is_time_to_try(&mut self, courier: &mut Courier) -> bool {
         match self.try_at {
             Some(at) if at <= Instant::now() => {
@@ -238,7 +248,7 @@ impl Lane {
         }
     }
 
-    /// Reads a batch; what cannot be made ready comes alone, as an error.
+    /// Reads a batch. An entry that cannot be decoded comes alone, as an error.
     fn gather(&mut self, entries_max: usize) -> Result<Option<Piece>, (Lsn, String)> {
         let mut piece = Piece { items: Vec::new() };
         let mut bytes = 0;
@@ -272,7 +282,7 @@ impl Lane {
                 }
             };
             let lsn = entry.lsn;
-            return Some(match self.readier.item(entry, self.parts.max_message) {
+            return Some(match self.decoder.item(entry, self.parts.max_message) {
                 Ok(item) => Read::Item(item),
                 Err(why) => Read::Malformed { lsn, why },
             });
@@ -286,7 +296,8 @@ impl Lane {
             && newest.is_some_and(|lsn| is_expired(vault.sealed_ns(self.shard, lsn.index()), vault.clock_ns(), expire))
     }
 
-    /// Waits; less where the piece expires meanwhile, or an operator asks to go on. Says whether there are orders to do something else.
+    /// Waits; less long where the piece expires meanwhile, or an operator resumes the exporter. Returns whether there
+    /// are new instructions.
     async fn wait(&mut self, state: LaneState, pause: Duration, piece: Option<&Piece>) -> bool {
         let until = Instant::now() + pause;
         self.enter(state, now_unix_nano() + pause.as_nanos() as u64);
@@ -297,21 +308,21 @@ impl Lane {
             if left.is_zero() || piece.is_some_and(|p| self.is_expired(p)) {
                 return false;
             }
-            if self.ear.wait(left.min(EXPIRE_LOOK)).await {
-                let orders = self.ear.now();
-                let nudged = Orders {
-                    nudge: orders.nudge,
-                    ..self.orders
+            if self.receiver.wait(left.min(EXPIRE_INTERVAL)).await {
+                let control = self.receiver.now();
+                let nudged = Control {
+                    nudge: control.nudge,
+                    ..self.control
                 };
-                let only_nudged = orders == nudged;
-                self.orders = orders;
+                let only_nudged = control == nudged;
+                self.control = control;
                 return !only_nudged;
             }
         }
     }
 
-    /// Makes an entry a dead letter. `false`: new orders came before it was on record.
-    async fn bury(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
+    /// Makes an entry a dead letter. Returns false where the control changed before it was on record.
+    async fn dead_letter(&mut self, lsn: Lsn, cause: LetterCause, records: u64, why: &str) -> bool {
         let entry = format!("{}/{}/{lsn}", self.node, self.shard);
         tracing::warn!(
             exporter = self.parts.name,
@@ -342,35 +353,35 @@ impl Lane {
         self.parts.status.enter(self.shard, state, next_attempt_ns);
     }
 
-    /// Moves the place past an entry, once nothing before it is set aside.
+    /// Moves the cursor past an entry, once nothing before it is set aside.
     fn advance(&mut self, done: Lsn) {
         let settled = self.frontier.settle((self.node, self.shard, done), ());
         let done = settled.last_key_value().map(|((_, _, lsn), ())| *lsn);
-        if done > self.place.done {
-            self.place.done = done;
-            self.parts.status.set_place(self.shard, self.place);
+        if done > self.position.done {
+            self.position.done = done;
+            self.parts.status.set_position(self.shard, self.position);
         }
     }
 
-    /// Forgets what was read and not settled.
+    /// Forgets the entries that were read and not settled.
     fn rewind(&mut self, courier: &mut Courier) {
         self.left = None;
         self.unread = None;
         self.frontier.clear();
         courier.forget();
         self.source.leave_ring();
-        self.source = source(&self.parts, self.shard, self.place.done);
+        self.source = source(&self.parts, self.shard, self.position.done);
     }
 
-    /// Goes on where the operator has said.
+    /// Goes on at the position that the operator has set.
     fn start_again(&mut self, generation: Generation, courier: &mut Courier) {
         let key = (self.node, self.shard);
         let done = self
             .parts
             .catalogue
             .read(|state| state.cursor(&self.parts.name, key.0, key.1));
-        self.place = Place { generation, done };
-        self.parts.status.set_place(self.shard, self.place);
+        self.position = CursorPosition { generation, done };
+        self.parts.status.set_position(self.shard, self.position);
         self.rewind(courier);
     }
 }
@@ -443,7 +454,7 @@ impl Host for Lane {
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
         let (_, _, lsn) = refused.entry;
         if !self
-            .bury(lsn, LetterCause::Refused, refused.records, &refused.why)
+            .dead_letter(lsn, LetterCause::Refused, refused.records, &refused.why)
             .await
         {
             return ControlFlow::Break(());
@@ -454,17 +465,17 @@ impl Host for Lane {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, entry: EntryKey) {
+    fn set_aside(&mut self, entry: EntryId) {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         self.unread = None;
         let stored = read_again(&self.parts.vault, entry).await?;
-        Ok(stored.and_then(|stored| self.readier.item(stored, self.parts.max_message).ok()))
+        Ok(stored.and_then(|stored| self.decoder.item(stored, self.parts.max_message).ok()))
     }
 
-    fn unread(&mut self, entry: EntryKey, why: &str) {
+    fn unread(&mut self, entry: EntryId, why: &str) {
         let (_, _, lsn) = entry;
         self.unread = Some(format!(
             "entry {lsn}, which the sink failed at, cannot be read again: {why}"

@@ -1,19 +1,22 @@
-//! The dead letters of all exporters, with copies of what the sinks refused, so that a letter holds no segment.
+//! The dead letters of all exporters, with copies of the refused entries, so that a letter holds no segment.
 //!
-//! **Invariants.** I1: a letter on record that says that its entry was copied has the copy. I2: a copy goes once no letter on record needs it. I3: where no copy can be made the letter holds its
-//! segment, and nothing is lost.
-//! **Not here**: the copies' files (`vault`), what makes a letter (`lane`), sending one again (`dead_letters`).
+//! **Invariants**:
+//! - I1: for each letter on record that says that its entry was copied there is a copy.
+//! - I2: a copy is removed once no letter on record needs it.
+//! - I3: where no copy can be made the letter holds its segment, and nothing is lost.
+//!
+//! **Not here**: the copies' files (`vault`), the making of a letter (`lane`), sending one again (`dead_letters`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gophership_catalogue::exporter::{DeadLetter, EntryKey, LetterCause};
+use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
 use crate::sink::read_entry;
 
-/// See the module.
+/// The store of dead letters (see the module).
 pub(crate) struct LetterStore {
     vault: Vault,
     catalogue: Arc<dyn Catalogue>,
@@ -26,7 +29,7 @@ impl LetterStore {
         let copies = vault.kept_entries();
         let unneeded = catalogue.read(|state| copies.iter().filter(|entry| !is_needed(state, **entry)).count());
         if unneeded > 0 {
-            // The catalogue may be an older copy, or rebuilt: that it says nothing of them is no reason to remove them.
+            // The catalogue may be an older copy, or rebuilt: its silence about them is no reason to remove them.
             tracing::warn!(count = unneeded, "dead_letter.copies.unknown");
         }
         Arc::new(Self {
@@ -40,10 +43,11 @@ impl LetterStore {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a letter on record, and what the sink refused into a copy.
+    /// Puts a letter on record, and copies the refused entry.
     ///
     /// # Errors
-    /// The catalogue's: the letter may be on record or not then.
+    ///
+    /// The catalogue's error; it is then unknown whether the letter is on record.
     pub(super) async fn add(self: &Arc<Self>, letter: DeadLetter) -> Result<(), CatalogueError> {
         let store = Arc::clone(self);
         let added = spawn_blocking(move || store.must_add(letter)).await;
@@ -65,8 +69,8 @@ impl LetterStore {
         added.map(drop)
     }
 
-    /// Copies an entry; says whether there is a copy now.
-    fn copy(&self, entry: EntryKey) -> bool {
+    /// Copies an entry; returns whether there is a copy now.
+    fn copy(&self, entry: EntryId) -> bool {
         let copied = match read_entry(&self.vault, entry) {
             Ok(Some(stored)) => self.vault.keep_entry(&stored).map_err(|error| error.to_string()),
             Ok(None) => Ok(false),
@@ -78,7 +82,7 @@ impl LetterStore {
         })
     }
 
-    fn remove_unneeded(&self, entry: EntryKey) {
+    fn remove_unneeded(&self, entry: EntryId) {
         if self.catalogue.read(|state| is_needed(state, entry)) {
             return;
         }
@@ -88,11 +92,12 @@ impl LetterStore {
         }
     }
 
-    /// Takes letters of an exporter off the record. It blocks.
+    /// Removes letters of an exporter from the record. It blocks.
     ///
     /// # Errors
-    /// The catalogue's.
-    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryKey>, actor: Actor) -> Result<(), CatalogueError> {
+    ///
+    /// The catalogue's error.
+    pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryId>, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
         self.catalogue.submit(
             actor,
@@ -105,13 +110,14 @@ impl LetterStore {
         Ok(())
     }
 
-    /// Takes an exporter off the record, with its letters. It blocks.
+    /// Removes an exporter from the record, with its letters. It blocks.
     ///
     /// # Errors
-    /// The catalogue's.
+    ///
+    /// The catalogue's error.
     pub(super) fn forget(&self, exporter: &str, actor: Actor) -> Result<(), CatalogueError> {
         let _changing = self.changing();
-        let letters: Vec<EntryKey> = self.catalogue.read(|state| {
+        let letters: Vec<EntryId> = self.catalogue.read(|state| {
             let all = state.dead_letters(Some(exporter), None, usize::MAX);
             all.map(DeadLetter::entry).collect()
         });
@@ -125,8 +131,9 @@ impl LetterStore {
         Ok(())
     }
 
-    /// The entry of a letter: its copy, or where there is none its segment's. `None`: it cannot be read.
-    pub(super) async fn read(self: &Arc<Self>, entry: EntryKey) -> Option<StoredEntry> {
+    /// The entry of a letter: its copy, or where there is none the original in its segment. `None` where it cannot be
+    /// read.
+    pub(super) async fn read(self: &Arc<Self>, entry: EntryId) -> Option<StoredEntry> {
         let store = Arc::clone(self);
         let read = spawn_blocking(move || {
             let (node, shard, lsn) = entry;
@@ -140,8 +147,8 @@ impl LetterStore {
     }
 }
 
-/// Whether a letter on record needs the copy of an entry.
-fn is_needed(state: &State, entry: EntryKey) -> bool {
+/// True where a letter on record needs the copy of an entry.
+fn is_needed(state: &State, entry: EntryId) -> bool {
     let letter = |(name, _)| state.dead_letter(name, entry);
     state
         .exporters()

@@ -1,23 +1,24 @@
-//! The dead letters of an exporter: named, looked into, sent again, given up.
+//! The dead letters of an exporter: named, read, sent again, given up.
 //!
-//! **Not here**: how they are sent (`dead_letters`), what keeps them (`letter_store`).
+//! **Not here**: the sending (`dead_letters`), the record (`letter_store`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gophership_catalogue::Actor;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 use super::dead_letters::SendLetters;
 use super::error::ExportError;
 use super::exporters::{Exporters, open_sink};
-use crate::sink::Readier;
+use crate::sink::DeferredDecoder;
 
 impl Exporters {
-    /// What sends the dead letters of an exporter once more.
+    /// The sender of the dead letters of an exporter.
     ///
     /// # Errors
-    /// There is none of this name, or its sink cannot be made.
+    ///
+    /// No exporter has this name, or its sink cannot be made.
     pub fn send_letters(&self, name: &str) -> Result<SendLetters, ExportError> {
         let r = self.find(name)?;
         Ok(SendLetters {
@@ -29,13 +30,14 @@ impl Exporters {
         })
     }
 
-    /// The dead letters of an exporter that are meant: those named, or all.
+    /// The selected dead letters of an exporter: those named, or all.
     ///
     /// # Errors
-    /// One that is named is none, or no exporter ever had this name.
-    pub fn letters(&self, name: &str, named: Vec<EntryKey>) -> Result<Vec<EntryKey>, ExportError> {
+    ///
+    /// A named entry is no dead letter, or no exporter ever had this name.
+    pub fn letters(&self, name: &str, named: Vec<EntryId>) -> Result<Vec<EntryId>, ExportError> {
         self.catalogue.read(|state| {
-            // One that is not configured any more may still have some.
+            // An exporter that is no longer configured may still have some.
             if state.exporter(name).is_none() {
                 return Err(ExportError::Unknown(name.to_owned()));
             }
@@ -51,16 +53,17 @@ impl Exporters {
         })
     }
 
-    /// What is in the entry of a dead letter: its payload fit to be sent, or as it was received and why it is not.
+    /// The payload of a dead letter: ready to be sent, or as it was received together with its fault.
     ///
     /// # Errors
-    /// There is no such letter, or its entry cannot be read here.
-    pub async fn letter_payload(&self, name: &str, entry: EntryKey) -> Result<(Bytes, Option<String>), ExportError> {
+    ///
+    /// The letter does not exist, or its entry cannot be read here.
+    pub async fn letter_payload(&self, name: &str, entry: EntryId) -> Result<(Bytes, Option<String>), ExportError> {
         let gone = || ExportError::NoSuchLetter { entry };
         self.letters(name, vec![entry])?;
         let stored = self.letters.read(entry).await.ok_or_else(gone)?;
         let received = Bytes::copy_from_slice(&stored.payload);
-        Ok(match Readier::default().item(stored, self.max_message) {
+        Ok(match DeferredDecoder::default().item(stored, self.max_message) {
             Ok(item) => (item.payload, None),
             Err(why) => (received, Some(why)),
         })
@@ -69,13 +72,14 @@ impl Exporters {
     /// Gives dead letters up. It blocks.
     ///
     /// # Errors
-    /// The catalogue does not take it.
-    pub fn drop_letters(&self, name: &str, letters: Vec<EntryKey>, by: &str) -> Result<u64, ExportError> {
+    ///
+    /// The catalogue refused the command.
+    pub fn drop_letters(&self, name: &str, letters: Vec<EntryId>, by: &str) -> Result<u64, ExportError> {
         let count = letters.len() as u64;
         self.letters.remove(name, letters, Actor::operator(by))?;
-        // One whose letters were at their bound has room again.
+        // An exporter whose letters were at their bound has room again.
         if let Ok(r) = self.find(name) {
-            r.orders.send_modify(|orders| orders.nudge += 1);
+            r.control.send_modify(|control| control.nudge += 1);
         }
         Ok(count)
     }

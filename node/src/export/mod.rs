@@ -1,4 +1,4 @@
-//! Export: everything that is acknowledged, sent on to each configured sink, in order, at least once.
+//! Export: every acknowledged entry is sent on to each configured sink, in order, at least once.
 //!
 //! ```text
 //! worker -> live ring --+
@@ -6,17 +6,18 @@
 //! vault  -> cursor -----+
 //! ```
 //!
-//! Each exporter has a thread of its own, so that one that hangs holds up nobody.
+//! Each exporter has a thread of its own, so that one that hangs holds up no other.
 //!
-//! - `exporters`: all of them ([`Exporters::start`]); `reload`, `not_configured`: those that come, change and go.
-//! - `exporter`, `orders`: one of them, and what it is told. `lane`: its way through a shard; `source`: where that
-//!   reads; `expire`: what has become too old; `cursors`: how far it is, kept.
-//! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: what a sink refused.
-//! - `status`, `error`, `limits`: how they stand, what goes wrong, the bounds.
+//! - `exporters`: all of them ([`Exporters::start`]). `reload`, `not_configured`: exporters that come, change and go.
+//! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `source`: where that
+//!   reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
+//! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: entries that a sink refused.
+//! - `status`, `error`, `limits`: their state, errors and bounds.
 //!
-//! **Not here**: what is said over the wire (`sink`), the rate that zones allow (`gophership_somatic`), what is kept
-//! about cursors and dead letters (the catalogue).
+//! **Not here**: the wire protocols (`sink`), the rate that zones allow (`gophership_somatic`), the record of cursors
+//! and dead letters (the catalogue).
 
+mod control;
 mod cursors;
 mod dead_letters;
 mod error;
@@ -28,7 +29,6 @@ mod letter_store;
 mod letters;
 mod limits;
 mod not_configured;
-mod orders;
 mod reload;
 mod seek;
 mod source;

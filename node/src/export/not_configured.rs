@@ -1,14 +1,14 @@
-//! Exporters that are on record and not in the configuration: what they owe is kept, so they are shown.
+//! Exporters that are on record and not in the configuration: their debt is kept, so they are shown.
 
 use gophership_catalogue::exporter::LetterCause;
 use gophership_vault::Debt;
 use gophership_vault::ids::{Lsn, ShardId};
 
 use super::exporters::Exporters;
-use super::status::{ExporterView, LaneState, Place, Status};
+use super::status::{CursorPosition, ExporterView, LaneState, Status};
 
 impl Exporters {
-    /// The names of those that are on record and do not run.
+    /// The names of the exporters that are on record and do not run.
     pub(super) fn not_running(&self) -> Vec<String> {
         let running = self.running();
         let is_running = |name: &str| running.iter().any(|r| r.config.name == name);
@@ -18,12 +18,12 @@ impl Exporters {
         })
     }
 
-    /// One that is on record and does not run; `None`: there is none of this name.
+    /// An exporter that is on record and does not run; `None` where none has this name.
     pub(super) fn view_of_record(&self, name: &str) -> Option<ExporterView> {
         let record = self.catalogue.read(|state| state.exporter(name).copied())?;
-        let places = self.recorded_positions(name).into_iter().map(|(shard, done)| {
+        let positions = self.recorded_positions(name).into_iter().map(|(shard, done)| {
             let generation = record.generation;
-            (shard, Place { generation, done })
+            (shard, CursorPosition { generation, done })
         });
         let debt = self.recorded_debt(name);
         let refused = LetterCause::Refused;
@@ -34,11 +34,11 @@ impl Exporters {
             debt_entries: debt.entries,
             debt_bytes: debt.bytes,
             dead_letters: self.catalogue.read(|s| s.dead_letter_count_of(name, refused)) as u64,
-            ..Status::new(Default::default(), places.collect()).view()
+            ..Status::new(Default::default(), positions.collect()).view()
         })
     }
 
-    /// How far an exporter is in each shard, as that is on record.
+    /// The cursors of an exporter in each shard, by its record.
     fn recorded_positions(&self, name: &str) -> Vec<(ShardId, Option<Lsn>)> {
         let node = self.vault.identity().node_id;
         self.catalogue.read(|state| {
@@ -47,7 +47,7 @@ impl Exporters {
         })
     }
 
-    /// What an exporter owes by its record. One that has no cursor in a shard has got nothing of it.
+    /// The debt of an exporter by its record. An exporter without a cursor in a shard has sent nothing of it.
     pub(super) fn recorded_debt(&self, name: &str) -> Debt {
         let mut owed = Debt::default();
         for (shard, done) in self.recorded_positions(name) {

@@ -1,4 +1,4 @@
-//! Entries that a sink fails at, and sinks that fail at everything.
+//! Entries at which a sink fails, and sinks that fail at everything.
 
 use tonic::Code;
 
@@ -44,7 +44,7 @@ async fn an_entry_that_a_sink_fails_at_is_a_dead_letter_once_its_neighbours_pass
 async fn a_sink_that_fails_at_everything_makes_no_dead_letters() {
     let dir = tempfile::tempdir().unwrap();
     let (node, mut payloads) = filled(dir.path(), 4);
-    // Often enough that each entry is alone, and the first was tried once more.
+    // Enough answers that each entry is alone, and the first was tried once more.
     let stub = Stub::http([Reply::Http(500, None); 12]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
     let view = running
@@ -79,7 +79,7 @@ async fn dead_letters_that_a_sink_fails_at_stay_and_hold_up_no_others() {
     let sent = running.exporters.send_letters("a").unwrap().run(letters).await.unwrap();
     assert_eq!((sent.taken, sent.refused_again, sent.left), (2, 1, 0));
     assert_eq!(stub.taken(), payloads[1..]);
-    // One that is down ends it.
+    // A sink that is down ends it.
     stub.then(Reply::Http(503, None));
     stub.fails_at(b"no such bytes", Reply::Ok);
     let letters = running.exporters.letters("a", Vec::new()).unwrap();
@@ -99,7 +99,7 @@ async fn an_entry_that_is_set_aside_and_cannot_be_read_again_is_no_dead_letter()
     let stub = Stub::http([]).await;
     stub.fails_at(b"entry 3 ", Reply::Http(500, None));
     let running = Running::start(&node, &to(&stub, "a", ""));
-    // All of them were read then, and the one is not alone yet.
+    // All of them were read then, and the faulty one is not alone yet.
     running.until("a", "the first failure", |v| v.failed_requests > 0).await;
     std::fs::rename(&segment, &away).unwrap();
     let view = running

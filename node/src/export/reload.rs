@@ -1,8 +1,9 @@
 //! Exporters that come, change and go: at the start of a node, and while it runs.
 //!
-//! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
-//! the cursor that the old one left. I2: segments are held for a new exporter
-//! before it is on record, and for one that is taken out until it is forgotten.
+//! **Invariants**:
+//! - I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at the cursor
+//!   that the old one left.
+//! - I2: segments are held for a new exporter before it is on record, and for a removed one until it is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -14,35 +15,35 @@ use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 
+use super::control::Control;
 use super::error::ExportError;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running, generation_of, open_sink};
-use super::orders::Orders;
-use super::status::{Place, Status};
+use super::status::{CursorPosition, Status};
 use crate::buffer::{Budget, LiveRing};
 use crate::config::{Export, ExportStart};
 
-/// How often the end of a thread is looked for.
-const END_LOOK: Duration = Duration::from_millis(5);
+/// Interval at which the end of a thread is checked.
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The names of the exporters that a new configuration changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reloaded {
-    /// New ones.
+    /// New exporters.
     pub added: Vec<String>,
-    /// Ones with other settings.
+    /// Exporters with other settings.
     pub changed: Vec<String>,
-    /// Ones that are not there any more.
+    /// Exporters that are no longer there.
     pub removed: Vec<String>,
 }
 
 impl Running {
-    /// Waits for the end of the thread, which was told to end: until then, or for as long as it takes.
+    /// Waits for the end of the thread, which was told to end: until `until`, or without limit.
     pub(super) fn join(&self, until: Option<Instant>) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         while !thread.is_finished() && until.is_none_or(|until| Instant::now() < until) {
-            std::thread::sleep(END_LOOK);
+            std::thread::sleep(END_INTERVAL);
         }
         if thread.is_finished() && thread.join().is_err() {
             tracing::error!(exporter = self.config.name, "export.thread.panicked");
@@ -51,13 +52,13 @@ impl Running {
 }
 
 impl Exporters {
-    /// Why exporters of these settings could not be started, as far as that can be seen.
+    /// The errors for which exporters with these settings could not be started, as far as they can be foreseen.
     #[must_use]
     pub fn faults(configs: &[Export]) -> Vec<ExportError> {
         configs.iter().filter_map(|config| open_sink(config).err()).collect()
     }
 
-    /// Takes a new list of exporters into use. It blocks: those that go or change end first, and their requests in
+    /// Takes a new list of exporters into use. It blocks: exporters that go or change end first, and their requests in
     /// flight get their answer before.
     pub fn reload(&self, configs: Vec<Export>) -> Reloaded {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +75,7 @@ impl Exporters {
         self.end(&[&reloaded.changed[..], &reloaded.removed].concat());
         for config in configs.iter().filter(|config| !old.contains(config)) {
             if let Err(error) = self.start_one(config, configs.len()) {
-                // It is configured, so segments are held for it.
+                // The exporter is configured, so segments are held for it.
                 tracing::error!(exporter = config.name, %error, "export.start.failed");
             }
         }
@@ -82,18 +83,18 @@ impl Exporters {
         reloaded
     }
 
-    /// Ends exporters, and keeps how far they came.
+    /// Ends exporters, and commits their cursors.
     fn end(&self, names: &[String]) {
         let running = self.running();
         let ending: Vec<_> = running.iter().filter(|r| names.contains(&r.config.name)).collect();
         for r in &ending {
-            r.orders.send_modify(|orders| orders.stop = true);
+            r.control.send_modify(|control| control.stop = true);
         }
         for r in &ending {
             r.join(None);
         }
         if let Err(error) = self.cursors.keep() {
-            // What was sent since the last time is sent again.
+            // Entries sent since the last commit are sent again.
             tracing::warn!(%error, "export.cursor.failed");
         }
         for r in ending {
@@ -105,13 +106,13 @@ impl Exporters {
         self.hand_over_to_all();
     }
 
-    /// Starts an exporter, one of so many.
+    /// Starts an exporter, one of `of`.
     pub(super) fn start_one(&self, config: &Export, of: usize) -> Result<(), ExportError> {
         let name = &config.name;
         self.cursors.hold(name);
-        let orders = match self.register(config) {
+        let control = match self.register(config) {
             Err(ExportError::Catalogue(CatalogueError::Refused(Refusal::TooManyExporters { limit }))) => {
-                // Segments are held for it all the same: it is configured and has no cursor.
+                // Segments are nevertheless held for it: it is configured and has no cursor.
                 tracing::error!(
                     exporter = name,
                     limit,
@@ -123,20 +124,20 @@ impl Exporters {
         };
         self.cursors.on_record(name);
         let node = self.vault.identity().node_id;
-        let places: BTreeMap<_, _> = self
+        let positions: BTreeMap<_, _> = self
             .shards
             .iter()
             .map(|shard| {
                 let done = self.catalogue.read(|state| state.cursor(name, node, *shard));
-                let generation = orders.generation;
-                (*shard, Place { generation, done })
+                let generation = control.generation;
+                (*shard, CursorPosition { generation, done })
             })
             .collect();
         let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
-        let status = Status::new(rings.collect(), places);
-        // Its lanes make their own; this one tells whether it can be made.
+        let status = Status::new(rings.collect(), positions);
+        // Its lanes make their own sinks; this one shows whether that is possible.
         open_sink(config)?;
-        let (orders, heard) = watch::channel(orders);
+        let (control, receiver) = watch::channel(control);
         let share = self.memory / of.max(1) as u64;
         let setup = ExporterSetup {
             config: config.clone(),
@@ -148,7 +149,7 @@ impl Exporters {
             zone: Arc::clone(&self.zone),
             budget: Budget::new(share.max(config.memory(self.max_message as u64)), 1),
             max_message: self.max_message,
-            orders: heard,
+            control: receiver,
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
@@ -161,7 +162,7 @@ impl Exporters {
         self.cursors.add(name, &status);
         running.push(Arc::new(Running {
             config: config.clone(),
-            orders,
+            control,
             status,
             thread: Mutex::new(Some(thread)),
         }));
@@ -170,7 +171,7 @@ impl Exporters {
         Ok(())
     }
 
-    /// Tells the workers what they hand over to.
+    /// Gives the workers their live rings.
     fn hand_over_to_all(&self) {
         let running = self.running();
         for (shard, rings) in &self.rings {
@@ -179,8 +180,8 @@ impl Exporters {
         }
     }
 
-    /// Puts an exporter on record; one that is new begins where its settings say.
-    fn register(&self, config: &Export) -> Result<Orders, ExportError> {
+    /// Puts an exporter on record; a new one begins where its settings say.
+    fn register(&self, config: &Export) -> Result<Control, ExportError> {
         let name = &config.name;
         let known = self.catalogue.read(|state| state.exporter(name).copied());
         if known.is_none() {
@@ -188,7 +189,7 @@ impl Exporters {
                 .catalogue
                 .read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some());
             let (exporter, at_ns) = (name.clone(), now_unix_nano());
-            // Where the catalogue was made anew nobody knows how far the exporter was.
+            // Where the catalogue was made anew the exporter's cursor is unknown.
             let begins = if made_anew { ExportStart::Oldest } else { config.start };
             self.catalogue.submit(
                 Actor::Node,
@@ -211,7 +212,7 @@ impl Exporters {
                 },
             )?;
         }
-        Ok(Orders {
+        Ok(Control {
             paused: known.is_some_and(|k| k.paused),
             generation: generation_of(self.catalogue.as_ref(), name),
             nudge: 0,
@@ -219,10 +220,10 @@ impl Exporters {
         })
     }
 
-    /// Says which exporters an operator has paused before, and nobody has resumed since.
+    /// Logs the exporters that an operator paused before, and nobody has resumed since.
     pub(super) fn name_those_paused(&self) {
         let running = self.running();
-        let paused = running.iter().filter(|r| r.orders.borrow().paused);
+        let paused = running.iter().filter(|r| r.control.borrow().paused);
         let names: Vec<&str> = paused.map(|r| r.config.name.as_str()).collect();
         if !names.is_empty() {
             tracing::warn!(
@@ -232,7 +233,7 @@ impl Exporters {
         }
     }
 
-    /// Says which exporters hold segments though nobody sends them.
+    /// Logs the exporters that hold segments although they are not configured.
     pub(super) fn name_those_not_configured(&self, configs: &[Export]) {
         let known: BTreeSet<String> = self
             .catalogue

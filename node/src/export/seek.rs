@@ -1,4 +1,4 @@
-//! Where a cursor is sent, and what it passes over on its way.
+//! The move of a cursor, and the entries that it passes over.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use super::error::ExportError;
 use super::exporters::{Exporters, generation_of};
 use super::status::add;
 
-/// Where a seek goes.
+/// The destination of a seek.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SeekTo {
-    /// Behind everything that is acknowledged now.
+    /// After every entry that is acknowledged now.
     Now,
-    /// To the oldest entry.
+    /// Before the oldest entry.
     Oldest,
-    /// In each shard to the first entry received then or later, nanoseconds since the Unix epoch.
+    /// In each shard before the first entry received at this time or later, nanoseconds since the Unix epoch.
     Received(u64),
 }
 
@@ -35,10 +35,13 @@ impl fmt::Display for SeekTo {
 }
 
 impl Exporters {
-    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads. Gives how many entries are passed over unsent.
+    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads. Returns the number of entries that
+    /// are passed over unsent.
     ///
     /// # Errors
-    /// There is none of this name, the time is to come, entries would be passed over and `accept_loss` is not set, or the catalogue does not take it.
+    ///
+    /// No exporter has this name, the time is in the future, entries would be passed over and `accept_loss` is not set,
+    /// or the catalogue refused the command.
     pub fn seek(&self, name: &str, to: SeekTo, accept_loss: bool, by: &str) -> Result<u64, ExportError> {
         let r = self.find(name)?;
         if let SeekTo::Received(at_ns) = to
@@ -48,7 +51,7 @@ impl Exporters {
         }
         let mut lost = Debt::default();
         let mut shards = Vec::new();
-        for (shard, place) in r.status.places() {
+        for (shard, position) in r.status.positions() {
             if matches!(to, SeekTo::Received(_)) && self.vault.is_recovering(shard) {
                 return Err(ExportError::Recovering { shard });
             }
@@ -57,8 +60,8 @@ impl Exporters {
                 SeekTo::Oldest => None,
                 SeekTo::Received(at_ns) => last_before(&self.vault, shard, at_ns),
             };
-            if done > place.done {
-                let (before, after) = (self.vault.debt(shard, place.done), self.vault.debt(shard, done));
+            if done > position.done {
+                let (before, after) = (self.vault.debt(shard, position.done), self.vault.debt(shard, done));
                 lost.entries += before.entries.saturating_sub(after.entries);
                 lost.bytes += before.bytes.saturating_sub(after.bytes);
             }
@@ -94,8 +97,8 @@ impl Exporters {
             tracing::info!(exporter = name, %to, by, "export.seek.done");
         }
         let generation = generation_of(self.catalogue.as_ref(), name);
-        r.orders
-            .send_modify(|orders| orders.generation = orders.generation.max(generation));
+        r.control
+            .send_modify(|control| control.generation = control.generation.max(generation));
         Ok(lost.entries)
     }
 }
@@ -103,7 +106,7 @@ impl Exporters {
 /// The last entry of a shard that was received before `at_ns`.
 fn last_before(vault: &Vault, shard: ShardId, at_ns: u64) -> Option<Lsn> {
     let before = |record: &SealRecord| record.stats.received.is_none_or(|r| r.max < at_ns);
-    // Everything up to the last segment that is wholly before it is passed over unread.
+    // Segments that lie completely before it are passed over unread.
     let segments = vault.own_segments();
     let passed = segments
         .iter()

@@ -1,7 +1,10 @@
-//! Where a lane's entries come from: the vault, at its own pace, or the live ring, as they are acknowledged. Either way the bytes are read from the log.
+//! The source of a lane's entries: the vault, at the lane's pace, or the live ring, as entries are acknowledged. Either
+//! way the bytes are read from the log.
 //!
-//! **Invariants.** I1: entries come in Lsn order, none is left out but what is damaged. I2: on the live ring nothing is read but what was handed over, or was durable when the ring
-//! was opened or stood idle.
+//! **Invariants**:
+//! - I1: entries come in Lsn order, and only damaged ones are left out.
+//! - I2: on the live ring only entries are read that were handed over, or were durable when the ring was opened or
+//!   stood idle.
 
 use std::sync::Arc;
 
@@ -9,22 +12,22 @@ use gophership_somatic::{Zone, ZoneCell};
 use gophership_vault::ids::{Lsn, ShardId};
 use gophership_vault::{ScanFault, ShardCursor, StoredEntry, Vault};
 
-use super::limits::{CLOSED_LOOK, IDLE_LOOK, LIVE_GAP};
+use super::limits::{CLOSED_WAIT, IDLE_WAIT, LIVE_GAP};
 use crate::buffer::LiveRing;
 
-/// See the module.
+/// The source of a lane's entries (see the module).
 pub(super) struct Source {
     vault: Vault,
     shard: ShardId,
     cursor: ShardCursor,
     ring: Arc<LiveRing>,
     zone: Arc<ZoneCell>,
-    /// Whether it is on the ring, and how far that was heard.
+    /// On the ring: the last position taken from it. `None` while the source reads the vault.
     live: Option<Option<Lsn>>,
 }
 
 impl Source {
-    /// Everything behind `done`.
+    /// A source of all entries behind `done`.
     pub(super) fn new(
         vault: &Vault,
         shard: ShardId,
@@ -42,24 +45,24 @@ impl Source {
         }
     }
 
-    /// The next entry that is there, or what is missing in its place.
+    /// The next entry, or the fault in its place.
     pub(super) fn next(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
         if let Some(next) = self.cursor.next() {
             return Some(next);
         }
-        self.look();
+        self.update_limit();
         self.cursor.next()
     }
 
-    /// Looks how far may be read.
-    fn look(&mut self) {
+    /// Updates the position up to which entries may be read.
+    fn update_limit(&mut self) {
         if !self.ring.is_open() {
             self.live = None;
         }
         let upto = match &mut self.live {
-            Some(heard) => {
-                *heard = self.ring.take().or(*heard);
-                *heard
+            Some(reached) => {
+                *reached = self.ring.take().or(*reached);
+                *reached
             }
             None => {
                 let readable = self.vault.readable(self.shard);
@@ -72,13 +75,15 @@ impl Source {
         self.cursor.extend(upto);
     }
 
-    /// Whether what is left up to `last` is read before the ring could be full: a lane that keeps up with its shard never finds nothing to read.
+    /// True where the entries left up to `last` are read before the ring could be full. A lane that follows its shard
+    /// closely never finds nothing to read.
     fn is_near(&self, last: Lsn) -> bool {
         let at = self.cursor.position();
         last.index() == at.index() && last.number().get().saturating_sub(at.number().get()) < LIVE_GAP
     }
 
-    /// Goes on to the live ring, where the zone allows it, once the vault was read to its end or nearly. Says whether there may be more at once.
+    /// Goes on to the live ring, where the zone allows it, once the vault was read to its end or nearly. Returns
+    /// whether there may be more entries at once.
     pub(super) fn go_live(&mut self) -> bool {
         if self.live.is_some() || self.cursor.waits().is_some() || self.zone.zone() != Zone::Green {
             return false;
@@ -90,37 +95,37 @@ impl Source {
         true
     }
 
-    /// What the next entry waits for, where it is there and cannot be read yet.
+    /// The thing that the next entry waits for, where it is there and cannot be read yet.
     pub(super) fn waits(&self) -> Option<&str> {
         self.cursor.waits()
     }
 
-    /// Whether it is on the live ring.
+    /// True where it is on the live ring.
     pub(super) fn is_live(&self) -> bool {
         self.live.is_some() && self.ring.is_open()
     }
 
-    /// Leaves the ring, since nothing will be taken from it for a while.
+    /// Leaves the ring, because nothing will be taken from it for a while.
     pub(super) fn leave_ring(&mut self) {
         self.ring.close();
         self.live = None;
     }
 
-    /// Keeps no file of the log from being used again.
+    /// Releases the file of the log, so that it can be used again.
     pub(super) fn let_go(&mut self) {
         self.cursor.let_go();
     }
 
-    /// Waits until there may be more.
+    /// Waits until there may be more entries.
     pub(super) async fn wait(&mut self) {
-        // Without a ring nobody says when there is more.
-        let limit = if self.is_live() { IDLE_LOOK } else { CLOSED_LOOK };
+        // Without a ring there is no notification of more entries.
+        let limit = if self.is_live() { IDLE_WAIT } else { CLOSED_WAIT };
         if tokio::time::timeout(limit, self.ring.wait()).await.is_err()
-            && let Some(heard) = &mut self.live
+            && let Some(reached) = &mut self.live
         {
-            // What became durable after its request was answered with an error was handed over by nobody.
-            *heard = self.vault.readable(self.shard);
-            self.cursor.extend(*heard);
+            // An entry that became durable after its request was answered with an error was never handed over.
+            *reached = self.vault.readable(self.shard);
+            self.cursor.extend(*reached);
         }
     }
 }

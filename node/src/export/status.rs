@@ -1,4 +1,4 @@
-//! How an exporter stands: what its lanes count, and what status and metrics read.
+//! The state of an exporter: the counts of its lanes, and the values that status and metrics read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,28 +10,29 @@ use gophership_vault::time::now_unix_nano;
 
 use crate::buffer::LiveRing;
 
-/// What a lane is doing. Of several the last in this order is what an operator should see first.
+/// The state of a lane. Of several the last in this order is the one that an operator should see first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LaneState {
-    /// Gets entries from the live ring.
+    /// It gets entries from the live ring.
     Live,
-    /// Reads the vault.
+    /// It reads the vault.
     CatchingUp,
-    /// Waits after a retryable answer.
+    /// It waits after a retryable answer.
     Retrying,
-    /// Waits for entries that cannot be read now, or for the catalogue. Shown only: a lane that waits reads the vault.
+    /// It waits for entries that cannot be read now, or for the catalogue. This state is only shown: a lane that waits
+    /// reads the vault.
     Waiting,
-    /// Paused by an operator.
+    /// An operator has paused it.
     Paused,
     /// Its dead letters are at their bound.
     Full,
-    /// Refused for what an operator must set right.
+    /// The sink refused something that an operator must set right.
     Stopped,
-    /// On record, and not configured: it does nothing, and what it owes is kept.
+    /// It is on record, and not configured: it does nothing, and its debt is kept.
     NotConfigured,
 }
 
-/// What is counted since the start.
+/// Counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) sent_entries: AtomicU64,
@@ -53,9 +54,9 @@ pub(super) fn add(count: &AtomicU64, by: u64) {
     count.fetch_add(by, Ordering::Relaxed);
 }
 
-/// How far a lane is.
+/// The cursor of a lane: the last entry done, and the generation of the cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct CursorPosition {
     pub(super) generation: Generation,
     pub(super) done: Option<Lsn>,
 }
@@ -64,17 +65,17 @@ pub(super) struct Place {
 struct LaneNow {
     state: LaneState,
     since_ns: u64,
-    place: Place,
+    position: CursorPosition,
     next_attempt_ns: u64,
     in_flight: bool,
     /// Received time of the entry that it has in hand.
     oldest_ns: u64,
-    /// What it waits for that is not its sink, and since when.
+    /// The thing other than its sink that it waits for, and the begin of that wait.
     waits: Option<(String, u64)>,
 }
 
 impl LaneNow {
-    /// What an operator should see of it, and since when.
+    /// The state to show, and its begin.
     fn shown(&self) -> (LaneState, u64) {
         match (&self.waits, self.state) {
             (Some((_, since_ns)), LaneState::Live | LaneState::CatchingUp) => (LaneState::Waiting, *since_ns),
@@ -99,12 +100,15 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn new(rings: BTreeMap<ShardId, Arc<LiveRing>>, places: BTreeMap<ShardId, Place>) -> Arc<Self> {
+    pub(super) fn new(
+        rings: BTreeMap<ShardId, Arc<LiveRing>>,
+        positions: BTreeMap<ShardId, CursorPosition>,
+    ) -> Arc<Self> {
         let since_ns = now_unix_nano();
-        let lane = |place| LaneNow {
+        let lane = |position| LaneNow {
             state: LaneState::CatchingUp,
             since_ns,
-            place,
+            position,
             next_attempt_ns: 0,
             in_flight: false,
             oldest_ns: 0,
@@ -113,7 +117,12 @@ impl Status {
         Arc::new(Self {
             counts: Counts::default(),
             rings,
-            lanes: Mutex::new(places.into_iter().map(|(shard, place)| (shard, lane(place))).collect()),
+            lanes: Mutex::new(
+                positions
+                    .into_iter()
+                    .map(|(shard, position)| (shard, lane(position)))
+                    .collect(),
+            ),
             words: Mutex::default(),
         })
     }
@@ -137,25 +146,28 @@ impl Status {
         });
     }
 
-    /// What the lane has in hand: whether a request is out, and when its oldest entry was received.
+    /// Notes whether a lane has a request in flight, and the received time of its oldest entry.
     pub(super) fn in_hand(&self, shard: ShardId, in_flight: bool, oldest_ns: u64) {
         self.with(shard, |lane| (lane.in_flight, lane.oldest_ns) = (in_flight, oldest_ns));
     }
 
-    pub(super) fn set_place(&self, shard: ShardId, place: Place) {
-        self.with(shard, |lane| lane.place = place);
+    pub(super) fn set_position(&self, shard: ShardId, position: CursorPosition) {
+        self.with(shard, |lane| lane.position = position);
     }
 
-    pub(super) fn places(&self) -> Vec<(ShardId, Place)> {
-        self.lanes().iter().map(|(shard, lane)| (*shard, lane.place)).collect()
+    pub(super) fn positions(&self) -> Vec<(ShardId, CursorPosition)> {
+        self.lanes()
+            .iter()
+            .map(|(shard, lane)| (*shard, lane.position))
+            .collect()
     }
 
-    /// Where a lane is; `None` for a shard that has none.
-    pub(super) fn place(&self, shard: ShardId) -> Option<Place> {
-        self.lanes().get(&shard).map(|lane| lane.place)
+    /// The cursor of a lane; `None` for a shard that has none.
+    pub(super) fn position(&self, shard: ShardId) -> Option<CursorPosition> {
+        self.lanes().get(&shard).map(|lane| lane.position)
     }
 
-    /// What a lane waits for that is not its sink; `None`: nothing any more.
+    /// Notes the thing other than its sink that a lane waits for; `None` for the end of the wait.
     pub(super) fn waits(&self, shard: ShardId, why: Option<&str>) {
         self.with(shard, |lane| match why {
             None => lane.waits = None,
@@ -166,21 +178,21 @@ impl Status {
         });
     }
 
-    /// Whether every lane does what it was told: is paused or goes on, behind a seek of this generation.
+    /// True where every lane follows its instructions: it is paused or goes on, behind a seek of this generation.
     pub(super) fn obeys(&self, paused: bool, generation: Generation) -> bool {
         let is_paused = |lane: &LaneNow| lane.state == LaneState::Paused;
         let mut lanes = self.lanes().clone().into_values();
-        lanes.all(|lane| is_paused(&lane) == paused && lane.place.generation >= generation)
+        lanes.all(|lane| is_paused(&lane) == paused && lane.position.generation >= generation)
     }
 
-    /// The sink took something.
+    /// Notes that the sink accepted a request.
     pub(super) fn accepted(&self) {
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         words.last_answer.clear();
         words.last_answer_ns = 0;
     }
 
-    /// What the sink answered that was not plain acceptance.
+    /// Notes an answer of the sink that was not plain acceptance.
     pub(super) fn answered(&self, answer: &str) {
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         words.last_answer.clear();
@@ -188,7 +200,7 @@ impl Status {
         words.last_answer_ns = now_unix_nano();
     }
 
-    /// Everything there is to show, but for what only the vault and the catalogue know.
+    /// The values to show, except those that only the vault and the catalogue know.
     pub(super) fn view(&self) -> ExporterView {
         let lanes = self.lanes().clone();
         let worst = lanes.values().map(LaneNow::shown).max_by_key(|(state, _)| *state);
@@ -219,7 +231,7 @@ impl Status {
                 .values()
                 .map(|lane| lane.oldest_ns)
                 .filter(|ns| *ns > 0)
-                // What cannot be read is at least as old as the wait for it.
+                // An entry that cannot be read is at least as old as the wait for it.
                 .chain(waits.map(|(_, since)| *since))
                 .min()
                 .unwrap_or(0),
@@ -239,7 +251,7 @@ impl Status {
             waiting_since_ns: waits.map_or(0, |(_, since)| *since),
             pivots: self.rings.values().map(|ring| ring.pivots()).sum(),
             dead_letters: 0,
-            positions: lanes.iter().map(|(shard, lane)| (*shard, lane.place.done)).collect(),
+            positions: lanes.iter().map(|(shard, lane)| (*shard, lane.position.done)).collect(),
         }
     }
 }
@@ -247,31 +259,31 @@ impl Status {
 /// An exporter, as status and metrics show it. Counts are since the start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExporterView {
-    /// Its name.
+    /// The exporter's name.
     pub name: String,
     /// `otlp_grpc` or `otlp_http`.
     pub kind: &'static str,
-    /// Where it sends.
+    /// The URL of its sink.
     pub endpoint: String,
-    /// How it compresses.
+    /// Compression of its requests.
     pub compression: &'static str,
-    /// What it does; of its lanes' states the one that an operator should see first.
+    /// Its state: of its lanes' states the one that an operator should see first.
     pub state: LaneState,
-    /// Since when, nanoseconds since the Unix epoch.
+    /// Begin of that state, nanoseconds since the Unix epoch.
     pub since_ns: u64,
-    /// What the sink last said; empty where it last accepted.
+    /// The sink's last answer; empty where that was acceptance.
     pub last_answer: String,
-    /// When; 0: never.
+    /// Time of that answer; 0: never.
     pub last_answer_ns: u64,
-    /// When it tries again; 0: it does not wait.
+    /// Time of the next attempt; 0 where none waits.
     pub next_attempt_ns: u64,
-    /// Requests that are out.
+    /// Requests in flight.
     pub in_flight: u32,
-    /// Payload bytes that it has not sent.
+    /// Payload bytes that it has still to send.
     pub debt_bytes: u64,
-    /// Entries that it has not sent.
+    /// Entries that it has still to send.
     pub debt_entries: u64,
-    /// When the oldest of them that it has in hand was received; 0: none.
+    /// Received time of the oldest of them that it has read; 0: none.
     pub oldest_ns: u64,
     /// Entries accepted.
     pub sent_entries: u64,
@@ -297,13 +309,13 @@ pub struct ExporterView {
     pub given_up_entries: u64,
     /// Entries that were dropped to make room before it had sent them.
     pub dropped_entries: u64,
-    /// What it waits for that is not its sink; empty: nothing.
+    /// The thing other than its sink that it waits for; empty where there is none.
     pub waiting: String,
-    /// Since when; 0: it does not.
+    /// Begin of that wait; 0 where there is none.
     pub waiting_since_ns: u64,
-    /// Times a live ring was closed by its worker.
+    /// Number of times that a worker closed a live ring.
     pub pivots: u64,
-    /// Dead letters that it has.
+    /// Number of its dead letters.
     pub dead_letters: u64,
     /// The last entry done, by shard.
     pub positions: Vec<(ShardId, Option<Lsn>)>,

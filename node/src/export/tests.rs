@@ -27,7 +27,7 @@ use crate::sink::stub::{Reply, Stub};
 
 pub(super) const SHARD: ShardId = ShardId::new(0);
 
-/// Exporters as they stand in a configuration.
+/// Exporters with the settings of this configuration.
 fn configured(list: &str) -> Vec<Export> {
     let machine = Machine {
         cores: 2,
@@ -52,7 +52,7 @@ pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
     )
 }
 
-/// The cursors of exporters of these names, which do not run.
+/// The cursors of exporters with these names, which do not run.
 fn cursors(catalogue: &Arc<dyn Catalogue>, names: &[&str]) -> Arc<Cursors> {
     Cursors::new(
         Arc::clone(catalogue),
@@ -180,7 +180,7 @@ async fn everything_arrives_in_order_bit_for_bit_and_a_restart_goes_on_behind_it
 async fn what_the_sink_refuses_becomes_a_dead_letter_alone_and_outlives_its_segment() {
     let dir = tempfile::tempdir().unwrap();
     let (node, payloads) = filled(dir.path(), 4);
-    // The batch of four, its first half, then the first entry; everything else is taken.
+    // The answers to the batch of four, to its first half, and to the first entry; everything else is accepted.
     let stub = Stub::http([Reply::Http(400, None), Reply::Http(400, None), Reply::Http(400, None)]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
     running
@@ -311,7 +311,7 @@ async fn what_is_too_large_is_split_by_entries_and_then_by_records() {
     };
     node.append(0, 1, &request(1..5).encode_to_vec());
     node.append(0, 2, &request(5..6).encode_to_vec());
-    // Both entries, then the first one; its halves are taken.
+    // The answers to both entries and to the first one; its halves are accepted.
     let stub = Stub::http([Reply::Http(413, None), Reply::Http(413, None)]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
     let view = running.until("a", "both", |v| v.sent_entries == 2).await;
@@ -417,7 +417,7 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
     let (node, payloads) = filled(dir.path(), 6);
     let stub = Stub::http([]).await;
     let running = Running::start(&node, &to(&stub, "a", ""));
-    // What was sent counts a moment before the cursor passes it.
+    // A sent entry counts a moment before the cursor passes it.
     let is_done = |v: &ExporterView| (v.sent_entries, v.debt_entries) == (6, 0);
     running.until("a", "all of it", is_done).await;
     // Entries were received at 1 to 6.
@@ -595,7 +595,7 @@ async fn a_pivot_loses_nothing_and_the_way_back_leads_to_the_ring() {
         let payload = payload(n, 500);
         let lsn = node.append(0, n, &payload);
         payloads.push(payload);
-        // What a worker does, and now and then finds no place.
+        // The test does as a worker does, and finds no free slot now and then.
         if n % 10 == 0 {
             ring.must_pivot();
         } else {
@@ -649,7 +649,7 @@ fn a_lane_that_is_nearly_at_the_end_goes_on_to_the_ring_before_it_finds_nothing(
 async fn a_quota_is_waited_for_and_makes_no_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let (node, payloads) = filled(dir.path(), 2);
-    // Both, the first alone, twice; then there is room.
+    // The answers to both entries, and twice to the first alone; then there is room.
     let full = Reply::Grpc(Code::ResourceExhausted);
     let stub = Stub::grpc([full, full, full]).await;
     let list = format!(

@@ -17,7 +17,7 @@ fn listener(address: SocketAddr, tls: Option<TlsFiles>) -> Listener {
     }
 }
 
-/// Answers one connection with `answer`, and gives the request.
+/// Answers one connection with `answer`, and returns the request.
 fn serve(answer: &'static str, tls: Option<ServerTls>) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,10 +1,11 @@
 //! Accepts connections on the OTLP ports and hands each to the least busy worker.
 //!
-//! Invariants:
-//! - I1: no more connections are open than the process has descriptors for beside its files; one more is closed at once.
-//! - I2: no error of the system ends accepting: what passes is tried again.
+//! **Invariants**:
+//! - I1: no more connections are open than the process has descriptors for beside its files; one more is closed at
+//!   once.
+//! - I2: no system error ends accepting: after a temporary one it goes on.
 //!
-//! Not here: what happens on a connection (`connection`).
+//! **Not here**: the connection itself (`connection`).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +20,7 @@ use super::worker::WorkerDoor;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::tls::ServerTls;
 
-/// An address cannot be listened on.
+/// The error of listening on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {}", self.why())]
 pub struct ListenError {
@@ -28,7 +29,7 @@ pub struct ListenError {
 }
 
 impl ListenError {
-    /// What is wrong, and what to do.
+    /// The cause, and the remedy.
     #[must_use]
     pub fn why(&self) -> String {
         why_not(&self.cause)
@@ -38,14 +39,15 @@ impl ListenError {
 /// Listens on an address. Connections queue in the kernel until [`accept`] takes them.
 ///
 /// # Errors
-/// What the system says: the address is taken, not ours, or not allowed.
+///
+/// The system's error: the address is taken, not this machine's, or not allowed.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     open(address).map_err(|cause| ListenError { address, cause })
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(IpProtocol::TCP))?;
-    // A restart may listen while connections of the process before are still ending.
+    // A restart may listen while connections of the previous process are still ending.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -67,11 +69,11 @@ fn why_not(error: &io::Error) -> String {
 /// An OTLP port.
 #[derive(Debug)]
 pub struct Port {
-    /// Where it listens; see [`listen`].
+    /// Its listener; see [`listen`].
     pub listener: TcpListener,
-    /// What is spoken there.
+    /// The protocol spoken on it.
     pub protocol: Protocol,
-    /// Its TLS, if any.
+    /// Its TLS settings, if any.
     pub tls: Option<Arc<ServerTls>>,
 }
 
@@ -101,7 +103,7 @@ async fn accept_port(
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
         let accepted = tokio::select! {
-            // An error: whoever could tell is gone, which is the end too.
+            // An error means that the sender of the signal is gone, which is the end too.
             _ = stopped.as_mut() => return Ok(()),
             accepted = listener.accept() => accepted,
         };
@@ -121,7 +123,7 @@ async fn accept_port(
     }
 }
 
-/// Whether an error of accept concerns the connection that it would have given, and no other.
+/// True where an error of accept concerns only the connection that it would have returned.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -163,7 +165,7 @@ fn hand_over(
     })
 }
 
-/// The worker with the least load; `None` stands for one that is gone, which would have none at all.
+/// Number of the worker with the least load; `None` stands for a worker that is gone, which would seem to have none.
 fn least_busy(loads: impl Iterator<Item = Option<u32>>) -> Option<usize> {
     let running = loads.enumerate().filter_map(|(number, load)| Some((load?, number)));
     running.min().map(|(_, number)| number)

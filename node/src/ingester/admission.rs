@@ -1,42 +1,45 @@
-//! Admission by expected wait: while a worker's core is the bottleneck, it begins no message that it cannot have read soon.
+//! Admission by expected wait: while a worker's core is the bottleneck, the worker begins no message that it cannot
+//! read soon.
 //!
-//! A core shares its time among all messages that it has begun to read, so each one admitted makes all others later. Under a load that stays above what
-//! the core can do, a budget of memory alone is filled with messages that all wait a budget's worth of time, and so do their refusals. The budget
-//! bounds what is held; this bounds how long (Little's law: what waits, divided by how fast it goes). It is asked when a request's headers are read,
-//! before its client has sent the message.
+//! A core shares its time among all messages that it has begun to read, so each message admitted delays all others.
+//! Under a load that stays above the core's capacity, a memory budget alone fills with messages that all wait a
+//! budget's worth of time, and so do their refusals. The budget bounds the bytes that are held; admission bounds the
+//! time (Little's law: bytes waiting, divided by the rate at which they go). It is asked when a request's headers are
+//! read, before its client has sent the message.
 //!
-//! Owns: the bytes that admitted messages have still to bring, the rate at which bytes come in, and the bound.
+//! **Owns**: the bytes that admitted messages have still to bring, the rate at which bytes come in, and the bound.
 //!
-//! Invariants:
-//! - I1: a worker that has time to rest refuses nobody: clients that are slow to send make it wait, not busy. Nor does a message count for more than a
-//!   connection's window, whatever length it announces.
+//! **Invariants**:
+//! - I1: a worker that has time to rest refuses no message: clients that are slow to send make it wait, not busy. Nor
+//!   does a message count for more than a connection's window, whatever length it announces.
 //! - I2: one message is always admitted, however large.
-//! - I3: what a message was expected to bring is no longer expected when it has come, or when the message is dropped.
+//! - I3: the bytes expected of a message are no longer expected when they have come, or when the message is dropped.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::limits::{ADMISSION_BUSY_PERCENT, ADMISSION_WAIT};
 
-/// What a worker knows of its own backlog.
+/// A worker's estimate of its own backlog.
 #[derive(Debug)]
 pub(super) struct Admission {
     /// Bytes that admitted messages have still to bring.
     unread: Cell<u64>,
     /// Bytes read since the last tick.
     read: Cell<u64>,
-    /// Bytes read in a second of a busy core, smoothed; 0 before the first.
+    /// Bytes read in a second of full work, smoothed; 0 before the first.
     rate: Cell<u64>,
-    /// What `unread` may come to.
+    /// Upper bound of `unread`.
     bound: Cell<u64>,
-    /// A message's length, smoothed: what is expected of one whose length is not known yet.
+    /// A message's length, smoothed: the bytes expected of a message whose length is not known yet.
     mean: Cell<u64>,
-    /// The most that one message counts for: a connection's window. (Counted for its stream's, half of that, too many were admitted.)
+    /// The most bytes that one message counts for: a connection's window. (Counting a stream's window instead, half of
+    /// that, admitted too many.)
     window: u64,
 }
 
 impl Admission {
-    /// Nothing waits, and everything is admitted.
+    /// An admission without backlog, which admits everything.
     pub(super) fn new(window: u64) -> Self {
         Self {
             window,
@@ -48,7 +51,7 @@ impl Admission {
         }
     }
 
-    /// Admits a message of a length that is not known yet, or nothing.
+    /// Admits a message whose length is not known yet; `None` where it is refused.
     #[must_use]
     pub(super) fn must_admit(&self) -> Option<Expected<'_>> {
         let (unread, mean) = (self.unread.get(), self.must_expect());
@@ -62,36 +65,36 @@ impl Admission {
         })
     }
 
-    /// Whether a message that comes now is not admitted.
+    /// True where a message that comes now is refused.
     pub(super) fn must_refuse(&self) -> bool {
         let unread = self.unread.get();
         unread > 0 && unread.saturating_add(self.must_expect()) > self.bound.get()
     }
 
-    /// What a message of unknown length counts for.
+    /// Bytes that a message of unknown length counts for.
     fn must_expect(&self) -> u64 {
         self.mean.get().min(self.window)
     }
 
-    /// Whether nothing of an overload is left.
+    /// True where no trace of an overload is left.
     pub(super) fn is_open(&self) -> bool {
         self.bound.get() == u64::MAX
     }
 
-    /// What is unread / what may be.
+    /// Unread bytes / their bound.
     pub(super) fn backlog(&self) -> f64 {
         self.unread.get() as f64 / self.bound.get() as f64
     }
 
-    /// Of the last `elapsed`, the worker was at work for `busy`.
+    /// Updates rate and bound: of the last `elapsed`, the worker was at work for `busy`.
     pub(super) fn tick(&self, elapsed: Duration, busy: Duration) {
         let read = self.read.take();
         if elapsed.is_zero() || busy.as_nanos() * 100 < elapsed.as_nanos() * ADMISSION_BUSY_PERCENT {
-            // In steps, so that a rest within an overload does not open the door to all of it.
+            // The bound grows in steps, so that a rest within an overload does not admit all of it at once.
             self.bound.set(self.bound.get().saturating_mul(2));
             return;
         }
-        // Busy with something else: that says nothing of how fast it reads.
+        // The worker was busy with something else, which says nothing about its reading rate.
         if read == 0 {
             return;
         }
@@ -102,29 +105,29 @@ impl Admission {
         };
         self.rate.set(rate);
         let bound = u128::from(rate) * ADMISSION_WAIT.as_millis() / 1000;
-        // Not less than 1, or it would never double.
+        // The bound is at least 1, or it would never double.
         self.bound.set(u64::try_from(bound).unwrap_or(u64::MAX).max(1));
     }
 }
 
-/// What an admitted message has still to bring.
+/// The bytes that an admitted message has still to bring.
 #[derive(Debug)]
 pub(super) struct Expected<'a> {
     admission: &'a Admission,
     left: u64,
-    /// What of `left` counts.
+    /// The part of `left` that counts as unread.
     unread: u64,
 }
 
 impl Expected<'_> {
-    /// The message's length is known now, and nothing of it was read.
+    /// Sets the message's length, which is known now, before any of it was read.
     pub(super) fn must_be(&mut self, len: u64) {
         self.left = len;
         self.must_count();
         self.must_remember(len);
     }
 
-    /// The message is complete, and its length was not known before.
+    /// Notes the length of a complete message whose length was not known before.
     pub(super) fn must_have_been(&mut self, len: u64) {
         self.must_remember(len);
     }
@@ -134,7 +137,7 @@ impl Expected<'_> {
         self.admission.mean.set(mean - mean / 16 + len / 16);
     }
 
-    /// So many bytes of it have arrived.
+    /// Notes that `bytes` of the message have arrived.
     pub(super) fn must_read(&mut self, bytes: u64) {
         self.admission.read.set(self.admission.read.get() + bytes);
         self.left = self.left.saturating_sub(bytes);
@@ -237,7 +240,7 @@ mod tests {
         let mut some: Vec<_> = (0..8).filter_map(|_| admit(&admission)).collect();
         some[0].must_read(LEN);
         some[1].must_read(LEN / 2);
-        // More than was announced, as where the length is not known.
+        // More than was announced, as happens where the length is not known.
         some[2].must_read(2 * LEN);
         some.push(admission.must_admit().unwrap());
         assert!(admission.unread.get() > 0);

@@ -1,8 +1,10 @@
 //! One connection: from its hand-over to its end.
 //!
-//! Invariants:
-//! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent or asks nothing at first, when the node drains.
-//! - I2: a connection that is told to end answers what it has read first; one of HTTP/1.1 says so in its last answer, and is not closed between two requests before its client had time to hear it.
+//! **Invariants**:
+//! - I1: a connection ends by itself: when its client closes it, when it is too old, when it is silent or brings no
+//!   request at first, when the node drains.
+//! - I2: a connection that is told to end first answers the requests that it has read. An HTTP/1.1 connection announces
+//!   the end in its last answer, and is not closed between two requests before its client had time to read that.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
@@ -30,7 +32,7 @@ use crate::limits::{
 };
 use crate::tls::ServerTls;
 
-/// What is spoken on a port.
+/// The protocol of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     /// OTLP/gRPC, and the services beside it.
@@ -53,15 +55,15 @@ pub(super) async fn serve(state: Rc<WorkerState>, accepted: Accepted) {
     match shake_hands(&state, accepted).await {
         Ok(Some(socket)) => drive(state, socket, protocol).await,
         Ok(None) => {}
-        // Whoever connects and says nothing is a probe; nothing was lost.
+        // A client that connects and sends nothing is a probe; nothing was lost.
         Err(error) => tracing::debug!(%error, "ingest.connection.failed"),
     }
 }
 
-/// Waits for the client's first bytes, and sets TLS up; `None` when the node drained before the client said anything.
+/// Waits for the client's first bytes, and sets TLS up; `None` when the node drained before the client sent anything.
 async fn shake_hands(state: &WorkerState, accepted: Accepted) -> std::io::Result<Option<Socket>> {
     let stream = tokio::net::TcpStream::from_std(accepted.stream)?;
-    // The protocol is told by the first bytes, and nothing behind this bounds the wait for them.
+    // The first bytes tell the protocol, and nothing after this bounds the wait for them.
     if !state.draining.get() {
         tokio::select! {
             () = state.drain.notified() => return Ok(None),
@@ -73,28 +75,28 @@ async fn shake_hands(state: &WorkerState, accepted: Accepted) -> std::io::Result
     };
     match tls.accept(stream, TLS_HANDSHAKE_TIMEOUT).await {
         Ok(stream) => Ok(Some(Socket::Tls(Box::new(stream)))),
-        // Counted, and said where there is something to do.
+        // Such failures are counted, and logged where an operator can do something.
         Err(_) => Ok(None),
     }
 }
 
-/// How far a connection is on its way to its end.
+/// The stage of a connection on the way to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     /// It takes requests.
     Open,
     /// Its next answer is the last one, and says so.
     LastAnswer,
-    /// It takes no more requests, and answers what it has read.
+    /// It takes no more requests, and answers those that it has read.
     Ending,
     /// It is closed, whatever is under way.
     Closed,
 }
 
-/// What moves a connection towards its end.
+/// An event that moves a connection towards its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Push {
-    /// Nothing was asked on it in time.
+    /// No request came on it in time.
     Unused,
     /// The time of its stage is over.
     TimeOver,
@@ -102,8 +104,9 @@ enum Push {
     Drain,
 }
 
-/// What an idle client can be told: HTTP/2 has a frame for it, HTTP/1.1 only the next answer's `connection: close`; and a client that has sent a request on a
-/// connection that is closed just then does not know whether it was read.
+/// The next stage, and its length. An idle client can be told of the end by HTTP/2, which has a frame for it; HTTP/1.1
+/// has only the next answer's `connection: close`, and a client that has sent a request on a connection that is closed
+/// at that moment does not know whether it was read.
 fn next_stage(stage: Stage, push: Push, speaks_http1: bool) -> (Stage, Duration) {
     match (stage, push) {
         (Stage::Open, Push::Unused) => (Stage::Ending, CONNECTION_GRACE),
@@ -124,7 +127,7 @@ async fn drive(state: Rc<WorkerState>, socket: Socket, protocol: Protocol) {
     let mut connection = pin!(state.builder.serve_connection(io, service));
     let mut time = pin!(tokio::time::sleep(jittered(state.limits.max_connection_age)));
     let mut drained = pin!(state.drain.notified());
-    // What bounds the silence of a connection begins with its first request, or with its HTTP/2 preface.
+    // The bound on the silence of a connection begins with its first request, or with its HTTP/2 preface.
     let mut unused = pin!(tokio::time::sleep(HTTP1_IDLE_TIMEOUT));
     let (mut may_be_unused, mut may_drain) = (true, true);
     let mut stage = Stage::Open;
@@ -185,7 +188,8 @@ async fn answer(
     response
 }
 
-/// Counts what hyper has refused by itself: it answers a request's head that it cannot read, and ends the connection.
+/// Counts requests that hyper refuses by itself: it answers a request's head that it cannot read, and ends the
+/// connection.
 fn count_library_answer(state: &WorkerState, error: &(dyn std::error::Error + Send + Sync + 'static)) {
     let refusal = match error.downcast_ref::<hyper::Error>() {
         Some(error) if error.is_parse_too_large() => Some(Refusal::HeadTooLarge),

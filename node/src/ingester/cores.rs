@@ -1,8 +1,9 @@
-//! Which core a worker keeps to.
+//! The assignment of cores to workers.
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// The core of worker `number`: those that the process may use, in turn. `None` where the system does not say.
+/// The core of worker `number`: the cores that the process may use, in turn. `None` where the system does not report
+/// them.
 #[must_use]
 pub fn core_of(number: usize) -> Option<usize> {
     let allowed = sched_getaffinity(None).ok()?;

@@ -1,7 +1,8 @@
-//! What a browser is told before and after it sends logs from a page of another origin (the Fetch standard's CORS protocol).
+//! Answers to browsers that send logs from a page of another origin (the Fetch standard's CORS protocol).
 //!
-//! A page may send what a form could send without asking; OTLP is not among that (its content types are not), so a browser asks first, by a preflight. Nothing
-//! here guards the node, which has no cookies and takes logs from whoever reaches it: it lets browsers through that would hold their pages back.
+//! A page may send without asking what a form could send. OTLP is not among that (its content types are not), so a
+//! browser asks first, by a preflight. Nothing here guards the node, which has no cookies and takes logs from whoever
+//! reaches it: it makes browsers send requests that they would otherwise hold back.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use super::reply::ReplyBody;
 use crate::config::Origins;
 
-/// Whether a browser asks if it may send what a page wants to send.
+/// True for a preflight, by which a browser asks whether it may send a page's request.
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(ORIGIN)
@@ -28,7 +29,8 @@ pub(super) fn allowed(origins: &Origins, headers: &HeaderMap) -> Option<HeaderVa
         .cloned()
 }
 
-/// The answer to a preflight from an allowed origin: any header, since exporters are configured with the user's own.
+/// The answer to a preflight from an allowed origin. It allows any header, since exporters are configured with the
+/// user's own.
 pub(super) fn preflight(asked: &HeaderMap) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -41,7 +43,7 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response<ReplyBody> {
     response
 }
 
-/// Lets a page of `origin` see an answer. (Beacons, which SDKs send when a page is left, are sent with credentials.)
+/// Lets a page of `origin` read an answer. (Beacons, which SDKs send when a page is left, are sent with credentials.)
 pub(super) fn let_see(origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));

@@ -1,12 +1,12 @@
 //! A worker's counters: plain cells that it moves, published now and then to atomics that anybody reads.
 //!
-//! Owns: both, and how long acks take.
+//! **Owns**: both, and the latencies of acks.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: counting touches nothing that another core reads.
-//! - I2: what is published is never ahead of what was counted; after [`Counters::publish`] it is equal.
+//! - I2: the published counts are never ahead of the worker's own; after [`Counters::publish`] they are equal.
 //!
-//! Not here: names of metrics (`metrics`).
+//! **Not here**: names of metrics (`metrics`).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use gophership_vault::entry::EntryState;
 use super::refusal::Refusal;
 use crate::limits::{PUBLISH_INTERVAL, PUBLISH_OPERATIONS};
 
-/// Buckets of a latency: bucket `n` holds what took up to `2^(n + LATENCY_BUCKET_SHIFT)` microseconds; the last holds the rest.
+/// Buckets of a latency: bucket `n` holds latencies up to `2^(n + LATENCY_BUCKET_SHIFT)` microseconds; the last holds
+/// the rest.
 pub const LATENCY_BUCKETS: usize = 22;
 /// The first bucket ends at `2^4` = 16 microseconds, the last but one at 16.8 seconds.
 const LATENCY_BUCKET_SHIFT: u32 = 4;
@@ -30,7 +31,7 @@ pub fn latency_bucket_bound(bucket: usize) -> Option<Duration> {
     (bucket + 1 < LATENCY_BUCKETS).then(|| Duration::from_micros(1 << (bucket as u32 + LATENCY_BUCKET_SHIFT)))
 }
 
-/// What is counted. Gauges are counted like the rest: by their last value.
+/// The things that are counted. Gauges are among them: they hold their last value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 enum Count {
@@ -48,7 +49,7 @@ enum Count {
     BudgetUsed,
     AckMicros,
     AppendMicros,
-    /// The longest of them.
+    /// The longest time of an append.
     AppendMicrosMax,
     /// Milliseconds from the worker's start to its last tick.
     TickedAt,
@@ -62,7 +63,7 @@ const ACKS: usize = REFUSED + Refusal::COUNT;
 const APPENDS: usize = ACKS + LATENCY_BUCKETS;
 const ALL: usize = APPENDS + LATENCY_BUCKETS;
 
-/// What was published of a worker.
+/// The published counters of a worker.
 #[derive(Debug)]
 pub struct Published {
     counts: [AtomicU64; ALL],
@@ -76,19 +77,19 @@ pub struct Snapshot {
     pub records: u64,
     /// Entries acknowledged.
     pub entries: u64,
-    /// Their payloads' bytes, as stored.
+    /// Payload bytes of those entries, as stored.
     pub bytes: u64,
-    /// Those of them with a string that is not UTF-8.
+    /// Acknowledged entries with a string that is not UTF-8.
     pub not_utf8: u64,
-    /// Strings of JSON that were not Unicode, and are now.
+    /// Strings in JSON that were not Unicode and were made so.
     pub json_not_unicode: u64,
-    /// Fields of JSON with names that OTLP does not have.
+    /// Fields in JSON with names that OTLP does not have.
     pub json_unknown_fields: u64,
-    /// Entries that were kept as received.
+    /// Acknowledged entries that were kept as received.
     pub deferred: u64,
-    /// Their bytes.
+    /// Payload bytes of those entries.
     pub deferred_bytes: u64,
-    /// Requests without records: acknowledged, not stored.
+    /// Requests without records, which are acknowledged and not stored.
     pub empty: u64,
     /// Requests refused, by [`Refusal::index`].
     pub refused: [u64; Refusal::COUNT],
@@ -98,19 +99,19 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Bytes of the budget that requests hold.
     pub budget_used: u64,
-    /// Acks by how long they took after the message was complete; see [`latency_bucket_bound`].
+    /// Acks by the time they took after the message was complete; see [`latency_bucket_bound`].
     pub acks: [u64; LATENCY_BUCKETS],
     /// The sum of those times.
     pub ack_time: Duration,
-    /// Appends by how long they took from a message's first byte.
+    /// Appends by the time they took from a message's first byte.
     pub appends: [u64; LATENCY_BUCKETS],
     /// The sum of those times.
     pub append_time: Duration,
-    /// The longest of them since the start.
+    /// The longest of those times since the start.
     pub append_time_max: Duration,
-    /// Since when the worker has not run.
+    /// Time for which the worker has not run.
     pub idle_for: Duration,
-    /// How long the oldest entry has waited for the watermark.
+    /// Time for which the oldest entry has waited for the watermark.
     pub oldest_wait: Duration,
 }
 
@@ -126,7 +127,7 @@ impl Published {
         self.counts[at].load(Ordering::Relaxed)
     }
 
-    /// Reads all of it.
+    /// Reads all counters.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let get = |count: Count| self.get(count as usize);
@@ -158,7 +159,7 @@ impl Published {
     }
 }
 
-/// A worker's own side.
+/// The worker's own counters.
 #[derive(Debug)]
 pub(super) struct Counters {
     cells: [Cell<u64>; ALL],
@@ -168,7 +169,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// All zero.
+    /// Counters at zero.
     pub(super) fn new() -> Self {
         Self {
             cells: std::array::from_fn(|_| Cell::new(0)),
@@ -178,7 +179,7 @@ impl Counters {
         }
     }
 
-    /// Where others read.
+    /// The published side, which others read.
     pub(super) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
     }
@@ -187,7 +188,7 @@ impl Counters {
         self.cells[at].set(self.cells[at].get().wrapping_add(by));
     }
 
-    /// An entry was acknowledged, so long after its message was complete.
+    /// Counts an acknowledged entry; `took` is the time since its message was complete.
     pub(super) fn must_count_ack(&self, records: u32, bytes: usize, state: EntryState, took: Duration) {
         self.add(Count::Records as usize, u64::from(records));
         self.add(Count::Entries as usize, 1);
@@ -202,13 +203,13 @@ impl Counters {
         self.add(ACKS + latency_bucket(micros), 1);
     }
 
-    /// An entry that was made from JSON was acknowledged.
+    /// Counts the changes made to an acknowledged entry when it was converted from JSON.
     pub(super) fn must_count_converted(&self, met: Converted) {
         self.add(Count::JsonNotUnicode as usize, met.not_unicode.into());
         self.add(Count::JsonUnknownFields as usize, met.unknown_fields.into());
     }
 
-    /// An entry was appended, so long after its message's first byte.
+    /// Counts an appended entry; `took` is the time since its message's first byte.
     pub(super) fn must_count_append(&self, took: Duration) {
         let micros = micros(took);
         self.add(Count::AppendMicros as usize, micros);
@@ -217,22 +218,22 @@ impl Counters {
         longest.set(longest.get().max(micros));
     }
 
-    /// A request without records was acknowledged.
+    /// Counts an acknowledged request without records.
     pub(super) fn must_count_empty(&self) {
         self.add(Count::Empty as usize, 1);
     }
 
-    /// A request was refused.
+    /// Counts a refused request.
     pub(super) fn must_count_refusal(&self, refusal: Refusal) {
         self.add(REFUSED + refusal.index(), 1);
     }
 
-    /// How often `refusal` was given.
+    /// Number of refusals with this reason.
     pub(super) fn refusals(&self, refusal: Refusal) -> u64 {
         self.cells[REFUSED + refusal.index()].get()
     }
 
-    /// A request began.
+    /// Counts the begin of a request. Returns the number being served.
     pub(super) fn must_begin(&self) -> u64 {
         self.add(Count::InFlight as usize, 1);
         self.cells[Count::InFlight as usize].get()
@@ -243,7 +244,7 @@ impl Counters {
         self.cells[Count::InFlight as usize].get()
     }
 
-    /// A request ended. Publishes where it is time to.
+    /// Counts the end of a request, and publishes where it is time to. Returns the number being served.
     pub(super) fn must_end(&self, now: Instant) -> u64 {
         let in_flight = &self.cells[Count::InFlight as usize];
         in_flight.set(in_flight.get() - 1);
@@ -256,7 +257,7 @@ impl Counters {
         in_flight.get()
     }
 
-    /// Notes how things stand, and publishes.
+    /// Notes the gauges, and publishes.
     pub(super) fn tick(&self, now: Instant, waiting: usize, oldest_wait: Duration, budget_used: u64) {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.cells[Count::Waiting as usize].set(waiting as u64);
@@ -266,7 +267,7 @@ impl Counters {
         self.publish(now);
     }
 
-    /// Makes all of it visible.
+    /// Publishes all counters.
     pub(super) fn publish(&self, now: Instant) {
         self.operations.set(0);
         self.published_at.set(now);

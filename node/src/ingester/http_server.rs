@@ -1,4 +1,4 @@
-//! The HTTP server of a worker: how hyper serves its connections, and on which thread their tasks run.
+//! The HTTP server of a worker: hyper's settings for its connections, and the thread of their tasks.
 
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -13,7 +13,7 @@ use crate::limits::{
     HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS_MAX, HTTP2_STREAMS_PER_WINDOW,
 };
 
-/// Runs hyper's tasks on the worker's own thread.
+/// An executor that runs hyper's tasks on the worker's own thread.
 #[derive(Clone, Debug)]
 pub(super) struct LocalExecutor {
     admission: Rc<Admission>,
@@ -29,7 +29,8 @@ where
             tokio::task::spawn_local(task);
             return;
         }
-        // A task of its own would have its turn behind all that the core has to do, and its answer another one behind that. What is refused is done at once.
+        // A task of its own would have its turn behind all other work of the core, and its answer another turn behind
+        // that. Refusals are complete after the first poll, so they are done at once.
         let mut task = Box::pin(task);
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::task::spawn_local(task);
@@ -37,7 +38,7 @@ where
     }
 }
 
-/// How connections are served when HTTP/2 may hold `window` unread bytes of each.
+/// A connection builder; HTTP/2 may hold `window` unread bytes of each connection.
 pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<LocalExecutor> {
     let mut builder = auto::Builder::new(LocalExecutor {
         admission: Rc::clone(admission),
@@ -57,8 +58,9 @@ pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<L
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        // A refusal comes before its message, whose frames then arrive for a stream that is gone. h2 counts them as faults, over the connection's whole life, and
-        // would end it with all that is under way on it.
+        // A refusal comes before its message, whose frames then arrive for a stream that is gone. h2 counts those as
+        // faults, over the connection's whole life, and would in the end close the connection with everything under way
+        // on it.
         .max_local_error_reset_streams(HTTP2_LATE_FRAMES_MAX);
     builder
 }

@@ -1,9 +1,12 @@
-//! The last of a connection: what its client still sends is read and thrown away for a while, so that it sees the answer.
+//! The end of a connection: bytes that its client still sends are read and discarded for a while, so that the client
+//! sees the answer.
 //!
-//! A socket that is closed with bytes unread makes the kernel send a reset, and a client that is still writing gets that instead of the answer which was
-//! sent before. So the writing half is closed first, and the reading half when the client has closed its own, or after bounds in bytes and time.
+//! A socket that is closed with bytes unread makes the kernel send a reset, and a client that is still writing gets
+//! that instead of the answer which was sent before. So the writing half is closed first, and the reading half when the
+//! client has closed its own, or after bounds in bytes and time.
 //!
-//! Not here: when a connection ends (`connection`), refused bodies whose connection goes on (`otlp_http`).
+//! **Not here**: the decision to end a connection (`connection`), refused bodies whose connection goes on
+//! (`otlp_http`).
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::socket::Socket;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_IDLE, LINGER_TIME};
 
-/// Bytes that are thrown away at a time.
+/// Bytes that are discarded at a time.
 const STEP: usize = 16 * 1024;
 
 /// A socket whose end lingers.
@@ -25,7 +28,7 @@ pub(super) struct Lingering {
     last: Last,
 }
 
-/// How far the end of a socket is.
+/// The stage of a socket's end.
 enum Last {
     Open,
     Lingers(Linger),
@@ -72,7 +75,7 @@ impl Linger {
                     let idle = Instant::now() + LINGER_IDLE;
                     self.wait.as_mut().reset(self.deadline.min(idle));
                 }
-                // Closed, or broken: there is nobody to wait for.
+                // The connection is closed or broken, so there is no client to wait for.
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return self.wait.as_mut().poll(context),
             }

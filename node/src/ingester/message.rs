@@ -1,12 +1,13 @@
 //! A message while it arrives: its frames as they came, or, where they are too small for that, copied together.
 //!
-//! Owns: what is held of one message, and what it has taken from the budget.
+//! **Owns**: the bytes held of one message, and the permit for them.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: bytes are taken from the budget before more of the message is read: all at once where its length is known.
-//! - I2: what is held costs the memory of the message and not a multiple of it: a frame that keeps more alive than itself is copied.
+//! - I2: a message costs its own size in memory and not a multiple of it: a frame that keeps more alive than itself is
+//!   copied.
 //!
-//! Not here: what the bytes mean (`otlp_grpc`, `otlp_http`), where they go (`store`).
+//! **Not here**: the meaning of the bytes (`otlp_grpc`, `otlp_http`), their destination (`store`).
 
 use std::time::{Duration, Instant};
 
@@ -23,18 +24,18 @@ pub(super) struct Message<'w> {
     state: &'w WorkerState,
     permit: Permit,
     coming: Expected<'w>,
-    /// In order, before `copied`.
+    /// Frames in order, before `copied`.
     frames: Vec<Bytes>,
     copied: Vec<u8>,
     began: Instant,
     len: usize,
-    /// Its whole length, where that is known; else 0.
+    /// The message's whole length, where that is known; else 0.
     expected: usize,
     contiguous: bool,
 }
 
 impl<'w> Message<'w> {
-    /// Nothing yet, but its first bytes were read just now.
+    /// A message of which nothing is held yet, and whose first bytes were read just now.
     pub(super) fn new(state: &'w WorkerState, coming: Expected<'w>) -> Self {
         Self {
             state,
@@ -49,24 +50,25 @@ impl<'w> Message<'w> {
         }
     }
 
-    /// Its bytes will be needed in a row.
+    /// Makes later frames contiguous, since the message will be needed that way.
     pub(super) fn make_contiguous(&mut self) {
         self.contiguous = true;
     }
 
-    /// The message is `len` bytes long: takes them from the budget.
+    /// Sets the message's length and takes it from the budget.
     pub(super) fn must_expect(&mut self, len: usize) -> Result<(), Refusal> {
         self.coming.must_be(len as u64);
         self.expected = len;
         self.must_grow(len)
     }
 
-    /// A message of unknown length has come to its end.
+    /// Notes that a message of unknown length is complete.
     pub(super) fn must_have_come(&mut self) {
         self.coming.must_have_been(self.len as u64);
     }
 
-    /// So many more bytes of a message of unknown length are there: takes them from the budget, twice, since a buffer that grows is copied.
+    /// Takes `bytes` more of a message of unknown length from the budget: twice as many, since a buffer that grows is
+    /// copied.
     pub(super) fn must_grow_by(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.must_grow(bytes * 2)
     }
@@ -79,7 +81,7 @@ impl<'w> Message<'w> {
         }
     }
 
-    /// Adds what arrived. `last`: nothing follows.
+    /// Adds a frame. With `last` no frame follows.
     pub(super) fn must_push(&mut self, frame: Bytes, last: bool) {
         if frame.is_empty() {
             return;
@@ -105,17 +107,17 @@ impl<'w> Message<'w> {
         self.copied.extend_from_slice(frame);
     }
 
-    /// How long ago its first bytes were read.
+    /// Time since its first bytes were read.
     pub(super) fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How many bytes have arrived.
+    /// Number of bytes that have arrived.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// All of it, in order.
+    /// All parts, in order.
     pub(super) fn must_parts(&self) -> impl Iterator<Item = &[u8]> {
         self.frames
             .iter()
@@ -123,7 +125,7 @@ impl<'w> Message<'w> {
             .chain(std::iter::once(&self.copied[..]))
     }
 
-    /// All of it in a row, where it is.
+    /// The whole message, where it is contiguous.
     pub(super) fn in_a_row(&self) -> Option<&[u8]> {
         match (&self.frames[..], &self.copied[..]) {
             ([], copied) => Some(copied),

@@ -1,10 +1,20 @@
-//! The reflex path: from a socket to the write-ahead log and its ack.
+//! The reflex path: from a socket to the WAL and its ack.
 //!
 //! ```text
 //! acceptor -> worker -> connection -> otlp_grpc | otlp_http -> message -> store -> waiters -> reply
 //! ```
 //!
 //! Start with [`Worker::start`] for each shard and [`accept`] for the ports.
+//!
+//! - `acceptor`: accepts connections. `worker`: thread and tasks of one shard. `state`: the state that those tasks
+//!   share.
+//! - `connection`: the life of one connection, on `socket` and `linger`, served by `http_server`.
+//! - `otlp_grpc`, `otlp_http`, `cors`: the protocols. `message`: a message as it arrives.
+//! - `admission`: refusal of messages that would wait too long. `refusal`: reasons and answers. `reply`: bodies of
+//!   answers.
+//! - `store`: from a complete message to its append and ack; `scratch`: its decoders; `waiters`: entries that wait for
+//!   the watermark.
+//! - `counters`, `cores`: counters, and the cores of workers.
 
 mod acceptor;
 mod admission;
@@ -32,4 +42,4 @@ pub use cores::core_of;
 pub use counters::{LATENCY_BUCKETS, Published, Snapshot, latency_bucket_bound};
 pub use refusal::Refusal;
 pub use state::{IngestLimits, Load};
-pub use worker::{Bell, SensesSetup, Worker, WorkerDoor, WorkerError, WorkerSetup};
+pub use worker::{SensesSetup, WatermarkNotify, Worker, WorkerDoor, WorkerError, WorkerSetup};

@@ -1,10 +1,10 @@
-//! OTLP/gRPC: our own `LogsService/Export`, from HTTP/2 frames to the answer.
+//! OTLP/gRPC: an implementation of `LogsService/Export` of our own, from HTTP/2 frames to the answer.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: a message's length is taken from the budget before its bytes are read.
 //! - I2: exactly one whole message is stored, or nothing.
 //!
-//! Not here: other services of the port, which are the composition's.
+//! **Not here**: other services of the port, which `run` composes.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ use super::store::{Form, store};
 use crate::limits::OTHER_REQUEST_BYTES;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-/// Where OTLP's services are, the other signals' too.
+/// Path prefix of OTLP's services, those of other signals included.
 const COLLECTOR: &str = "/opentelemetry.proto.collector.";
 const LOGS_SERVICE: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/";
 
@@ -133,7 +133,7 @@ async fn read_message<'w>(
         }
         frame = next_data(&mut body).await?.ok_or(Refusal::Truncated)?;
     }
-    // A stream that breaks off behind its message is a client that does not want it stored.
+    // A client whose stream breaks off behind its message does not want it stored.
     while !body.is_end_stream() {
         match next_data(&mut body).await? {
             Some(data) if data.is_empty() => {}
@@ -144,7 +144,7 @@ async fn read_message<'w>(
     Ok((message, form))
 }
 
-/// Reads the prefix, and gives the rest of the frame that it ended in.
+/// Reads the prefix. Returns the rest of the frame in which it ended, the flag and the length.
 async fn read_prefix(body: &mut Incoming) -> Result<(Bytes, u8, usize), Refusal> {
     let mut prefix = [0; PREFIX];
     let mut have = 0;
@@ -162,13 +162,13 @@ async fn read_prefix(body: &mut Incoming) -> Result<(Bytes, u8, usize), Refusal>
         have += take;
         if have == PREFIX {
             let [flag, len @ ..] = prefix;
-            // A u32 fits: targets are 64-bit.
+            // A u32 fits into usize: targets are 64-bit.
             return Ok((frame, flag, u32::from_be_bytes(len) as usize));
         }
     }
 }
 
-/// What `grpc-encoding` says.
+/// The value of `grpc-encoding`.
 #[derive(Clone, Copy)]
 enum Encoding {
     None,
@@ -188,7 +188,7 @@ impl Encoding {
     }
 }
 
-/// How a message with this flag is compressed: one without it is not, whatever the header says.
+/// The compression of a message with this flag; a message without the flag is not compressed, whatever the header says.
 fn compression(flag: u8, encoding: Encoding) -> Result<Option<Compression>, Refusal> {
     match (flag, encoding) {
         (0, _) => Ok(None),
@@ -215,7 +215,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
     }
 }
 
-/// Health, reflection, and what nobody knows.
+/// Answers requests to health, reflection, and unknown services.
 async fn other_service(
     state: &WorkerState,
     charge: &Rc<ConnectionCharge>,
@@ -228,7 +228,7 @@ async fn other_service(
         .must_take(OTHER_REQUEST_BYTES as u64)
         .ok_or(Refusal::Budget)?;
     let request = request.map(|body| tonic::body::Body::new(Limited::new(body, OTHER_REQUEST_BYTES)));
-    // It answers when its message is there; streams go on behind that.
+    // The service answers when its request's message is there; a stream goes on after that.
     let answered = tokio::time::timeout(state.limits.read_timeout, state.routes.clone().call(request)).await;
     match answered.map_err(|_| Refusal::ReadTimeout)? {
         Ok(response) => {

@@ -1,8 +1,9 @@
 //! OTLP/HTTP: `POST /v1/logs`, as protobuf or JSON, by HTTP/1.1 or HTTP/2.
 //!
-//! Invariants:
-//! - I1: a body's bytes are taken from the budget before they are read: all at once where the client says how many, else as they come.
-//! - I2: the answer is of the request's type: protobuf or JSON.
+//! **Invariants**:
+//! - I1: a body's bytes are taken from the budget before they are read: all at once where the client announces their
+//!   number, else as they come.
+//! - I2: the answer has the request's content type: protobuf or JSON.
 
 use bytes::Bytes;
 use gophership_proto::otlp::inflate::Compression;
@@ -20,7 +21,7 @@ use super::store::{Form, store};
 use crate::limits::{HTTP1_BUFFER_BYTES, PASSED_OVER_BYTES_MAX};
 
 const LOGS: &str = "/v1/logs";
-/// The paths of what is not logs.
+/// Paths of the other signals.
 const OTHER_SIGNALS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1development/profiles"];
 
 /// Answers a request on the HTTP port.
@@ -30,7 +31,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let mut in_flight = InFlight::must_begin(state, charge);
-    // Whoever sends neither is a human or a probe, and JSON can be read.
+    // A client that names neither type is a person or a probe, and JSON is readable.
     let json = content_is_json(request.headers()).unwrap_or(true);
     let origin = cors::allowed(&state.limits.origins, request.headers());
     let outcome = match route(&request) {
@@ -83,7 +84,7 @@ fn route(request: &Request<Incoming>) -> Result<Route, Refusal> {
     }
 }
 
-/// Whether the content is JSON; `None` where it is neither that nor protobuf.
+/// True for JSON, false for protobuf, `None` for any other content type.
 fn content_is_json(headers: &HeaderMap) -> Option<bool> {
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -138,8 +139,8 @@ async fn export<'w>(
     }
 }
 
-/// Reads the rest of a body that is refused for now, and keeps none of it. HTTP/1.1 would close the connection otherwise, and a client that is still sending
-/// would not see the answer.
+/// Reads the rest of a body that is refused for now, and keeps none of it. Otherwise HTTP/1.1 would close the
+/// connection, and a client that is still sending would not see the answer.
 async fn pass_over(state: &WorkerState, mut body: Incoming) {
     let read = async {
         let mut left = PASSED_OVER_BYTES_MAX;
@@ -148,7 +149,7 @@ async fn pass_over(state: &WorkerState, mut body: Incoming) {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
         }
     };
-    // Late or not, the answer is the same.
+    // The answer is the same, late or not.
     let _ = tokio::time::timeout(state.limits.read_timeout, read).await;
 }
 
@@ -175,7 +176,7 @@ async fn read_message<'w>(
         message.must_expect(len)?;
     }
     while let Some(frame) = body.frame().await {
-        // The client is gone or the framing is broken: the answer, if any, says so.
+        // The client is gone or its framing is broken; the answer, if any, says so.
         let Ok(data) = frame.map_err(|_| Refusal::Truncated)?.into_data() else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! The body of an answer, of whatever kind, and the words that answers share: content types, names of headers.
+//! Bodies of answers of all kinds, and constants that answers share: content types, names of headers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,26 +16,26 @@ pub(super) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc"
 pub(super) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// An empty `ExportLogsServiceResponse` as a gRPC message: not compressed, of no bytes.
+/// An empty `ExportLogsServiceResponse` as a gRPC message: uncompressed, of length 0.
 const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
 
 /// The body of an answer.
 pub(super) enum ReplyBody {
-    /// Nothing.
+    /// An empty body.
     Empty,
-    /// These bytes.
+    /// A body of these bytes.
     Whole(Bytes),
     /// An empty gRPC message, then the trailers of success.
     GrpcMessage,
     /// The trailers of success.
     GrpcTrailers,
-    /// That of another service, and what its request has taken from the budget.
+    /// The body of another service, and the bytes that its request has taken from the budget.
     Service {
-        /// What the service says.
+        /// The service's own body.
         body: tonic::body::Body,
-        /// Done when the connection is to end: a stream without an end of its own (a watch of health) ends with it.
+        /// Resolves when the connection is to end: a stream without an end of its own (a watch of health) ends with it.
         end: Pin<Box<dyn Future<Output = ()>>>,
-        /// Given back with it.
+        /// Bytes of the budget, given back when the body is dropped.
         _paid: Permit,
     },
 }

@@ -1,4 +1,5 @@
-//! What a worker inflates and converts with: one set, since that is done in one go.
+//! A worker's decoders for compressed messages and JSON. One set is enough, since a message is unpacked without an
+//! await.
 
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::json::{self, Converted, JsonError};
@@ -24,7 +25,8 @@ impl Scratch {
         }
     }
 
-    /// The payload in `sent`, as protobuf, of `limit` bytes at most, and what was met on the way there. No bytes at all are an empty payload in every form.
+    /// Unpacks `sent` into protobuf of at most `limit` bytes; also returns the changes made on the way. An empty input
+    /// is an empty payload in every form.
     pub(super) fn must_unpack<'s>(
         &'s mut self,
         sent: &'s [u8],
@@ -52,7 +54,7 @@ impl Scratch {
         Ok((&self.converted, met))
     }
 
-    /// Lets go of large buffers that were not used since the last time.
+    /// Frees large buffers that were not used since the last tick.
     pub(super) fn tick(&mut self) {
         if !std::mem::take(&mut self.used) {
             for buffer in [&mut self.inflated, &mut self.converted] {

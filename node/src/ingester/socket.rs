@@ -1,4 +1,4 @@
-//! A client's socket, behind TLS or not.
+//! A client's socket, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// The connection below TLS, if there is any.
+    /// The TCP connection, below TLS where there is any.
     pub(super) fn tcp(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(stream) => stream,

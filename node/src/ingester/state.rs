@@ -1,4 +1,4 @@
-//! What the tasks of one ingest worker share. All of it belongs to the worker's thread.
+//! State that the tasks of one ingest worker share. All of it belongs to the worker's thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -23,22 +23,22 @@ use crate::limits::{
     HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
     POOLED_LISTS, REQUEST_BYTES, TICK,
 };
-use crate::stochastic::{Senses, Told};
+use crate::stochastic::{Senses, WorkerReadings};
 
-/// What an operator sets of the ingest path.
+/// Settings of the ingest path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IngestLimits {
-    /// Bytes of one message, as sent and as inflated.
+    /// Bytes of one message, both as sent and as inflated.
     pub max_message: usize,
     /// The time within which a message must be complete.
     pub read_timeout: Duration,
-    /// The age at which a connection is told to go elsewhere.
+    /// The age at which a connection is told to end.
     pub max_connection_age: Duration,
     /// Origins of web pages that may send logs over HTTP.
     pub origins: Origins,
 }
 
-/// How busy a worker is: for the acceptor, which gives the next connection to the least busy.
+/// The load of a worker, by which the acceptor gives the next connection to the least busy.
 #[derive(Debug, Default)]
 pub struct Load {
     connections: AtomicU32,
@@ -52,7 +52,7 @@ impl Load {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Its connections and the requests on them.
+    /// The number of its connections and of the requests on them.
     pub(super) fn score(&self) -> u32 {
         self.connections().saturating_add(self.streams.load(Ordering::Relaxed))
     }
@@ -71,7 +71,7 @@ impl Load {
     }
 }
 
-/// What a worker senses, and whom it tells of what it acknowledged.
+/// A worker's senses, and the rings to which it hands over acknowledged entries.
 pub(super) struct Sensing {
     pub(super) senses: Senses,
     pub(super) rings: Rings,
@@ -94,12 +94,12 @@ pub(super) struct WorkerState {
     /// Bytes that HTTP/2 may hold unread of a connection.
     pub(super) window: u32,
     pub(super) builder: auto::Builder<LocalExecutor>,
-    /// Services of the gRPC port beside ours.
+    /// Services of the gRPC port beside OTLP.
     pub(super) routes: tonic::service::Routes,
     pub(super) load: Arc<Load>,
-    /// Told when the first of some small entries waits to be written.
+    /// Notified when the first of some small entries waits to be written.
     pub(super) unflushed: Notify,
-    /// Told when a connection ends, and when all are to end.
+    /// Notified when a connection ends, and when all are to end.
     pub(super) ended: Notify,
     pub(super) drain: Notify,
     pub(super) draining: Cell<bool>,
@@ -141,26 +141,27 @@ impl WorkerState {
         }
     }
 
-    /// What the sensor is told.
-    pub(super) fn told(&self) -> Told {
-        Told {
+    /// The worker's readings for the sensor.
+    pub(super) fn readings(&self) -> WorkerReadings {
+        WorkerReadings {
             oldest_unsynced: self.oldest_unsynced(),
             backlog: self.admission.backlog(),
         }
     }
 
-    /// Whether there is nothing to do.
+    /// True where the worker has nothing to do.
     pub(super) fn is_quiet(&self) -> bool {
         is_quiet(self.counters.in_flight(), self.waiters.len(), self.admission.is_open())
     }
 
-    /// How long the oldest entry that is not durable has waited, to the length of a tick.
+    /// Time for which the oldest entry that is not durable has waited, at a resolution of one tick.
     pub(super) fn oldest_unsynced(&self) -> Duration {
         TICK * self.waiters.oldest().unwrap_or(0)
     }
 }
 
-/// A worker has nothing to do when it serves no request, no entry waits to be durable, and what an overload has closed is open again.
+/// True for a worker without work: it serves no request, no entry waits to be durable, and its admission is fully open
+/// again.
 fn is_quiet(in_flight: u64, waiting: usize, admission_is_open: bool) -> bool {
     in_flight == 0 && waiting == 0 && admission_is_open
 }
@@ -171,13 +172,14 @@ fn window(limit: u64) -> u32 {
     share.clamp(HTTP2_WINDOW_MIN, HTTP2_WINDOW_MAX)
 }
 
-/// What a connection holds while requests are open on it: its window, which HTTP may fill before anybody reads.
+/// The budget bytes of one connection while requests are open on it: its window, which HTTP may fill before anybody
+/// reads.
 #[derive(Default)]
 pub(super) struct ConnectionCharge {
     requests: Cell<u32>,
-    /// Whether there was any.
+    /// True once a request was begun.
     used: Cell<bool>,
-    /// Whether the last one was of HTTP/1.
+    /// True where the last request was HTTP/1.
     http1: Cell<bool>,
     ending: Cell<bool>,
     ended: Notify,
@@ -185,33 +187,33 @@ pub(super) struct ConnectionCharge {
 }
 
 impl ConnectionCharge {
-    /// Whether a request was ever begun.
+    /// True once a request was begun.
     pub(super) fn is_used(&self) -> bool {
         self.used.get()
     }
 
-    /// A request came by HTTP/1, or by HTTP/2.
+    /// Notes the HTTP version of a request.
     pub(super) fn must_note_version(&self, http1: bool) {
         self.http1.set(http1);
     }
 
-    /// Whether its client is known to speak HTTP/1.
+    /// True where its client is known to speak HTTP/1.
     pub(super) fn speaks_http1(&self) -> bool {
         self.http1.get()
     }
 
-    /// The connection is to end with what is under way on it.
+    /// Ends the connection once the requests under way on it have ended.
     pub(super) fn end(&self) {
         self.ending.set(true);
         self.ended.notify_waiters();
     }
 
-    /// Whether it is.
+    /// True once the connection is to end.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.get()
     }
 
-    /// Waits until it is.
+    /// Waits until the connection is to end.
     pub(super) async fn ended(&self) {
         let ended = self.ended.notified();
         if !self.is_ending() {
@@ -231,7 +233,7 @@ impl<'w> InFlight<'w> {
     /// Begins a request on the connection with `charge`.
     pub(super) fn must_begin(state: &'w WorkerState, charge: &'w ConnectionCharge) -> Self {
         state.load.must_set_streams(state.counters.must_begin());
-        state.senses.must_wake(Told::default());
+        state.senses.must_wake(WorkerReadings::default());
         charge.requests.set(charge.requests.get() + 1);
         charge.used.set(true);
         Self {
@@ -241,8 +243,8 @@ impl<'w> InFlight<'w> {
         }
     }
 
-    /// Takes from the budget what the request costs before its message is read.
-    /// `unread`: what may arrive on its connection before anybody reads.
+    /// Takes the bytes that the request costs before its message is read. `unread` is the number of bytes that may
+    /// arrive on its connection before anybody reads them.
     pub(super) fn must_pay(&mut self, unread: u64) -> Result<(), Refusal> {
         let mut window = self.charge.window.borrow_mut();
         if window.is_none() {
@@ -262,7 +264,7 @@ impl Drop for InFlight<'_> {
         }
         let now = Instant::now();
         self.state.load.must_set_streams(self.state.counters.must_end(now));
-        self.state.senses.must_operate(now, || self.state.told());
+        self.state.senses.must_operate(now, || self.state.readings());
     }
 }
 

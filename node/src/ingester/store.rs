@@ -1,9 +1,10 @@
 //! From a complete message to its ack: unpacked where it must be, copied once into the WAL, skimmed there, durable.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: no await lies between a complete message and its append, except where no WAL file was ready.
 //! - I2: an entry is acknowledged only when the watermark has reached it.
-//! - I3: what is not a logs request leaves the log as it was; in Red, what is compressed is kept as received, and found out later.
+//! - I3: a payload that is not a logs request leaves the log as it was. In Red a compressed payload is kept as received
+//!   and validated later.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::refusal::Refusal;
 use super::state::WorkerState;
 use crate::limits::{SPARE_WAIT_FIRST, SPARE_WAIT_MAX};
 
-/// How a payload was sent.
+/// The form in which a payload was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Form {
     pub(super) compression: Option<Compression>,
@@ -29,13 +30,13 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// As it is stored.
+    /// The form in which payloads are stored.
     pub(super) const PLAIN: Self = Self {
         compression: None,
         json: false,
     };
 
-    /// How it would be stored as received, if it may be: what is behind the compression must be protobuf already.
+    /// The encoding in which the payload could be stored as received; `None` unless it is compressed protobuf.
     fn deferrable(self) -> Option<Encoding> {
         match self.compression {
             Some(Compression::Gzip) if !self.json => Some(Encoding::Gzip),
@@ -45,17 +46,17 @@ impl Form {
     }
 }
 
-/// What was appended.
+/// An entry that was appended.
 struct Stored {
     lsn: Lsn,
     records: u32,
     bytes: usize,
     state: EntryState,
-    /// What was met while it was made from JSON.
+    /// Changes made when it was converted from JSON.
     met: Converted,
 }
 
-/// Why a described payload is not appended.
+/// The reason for which a payload is not appended.
 enum Unwanted {
     /// It has no records.
     Empty,
@@ -74,7 +75,7 @@ pub(super) async fn store(state: &WorkerState, message: Message<'_>, form: Form)
         return Ok(());
     };
     state.counters.must_count_append(message.age());
-    // The copy in the log is the one that counts now.
+    // From here on the copy in the log is the one that counts.
     drop(message);
     state.waiters.must_wait(stored.lsn).await?;
     state
@@ -176,7 +177,7 @@ fn must_describe(payload: &[u8]) -> Result<EntryMeta, Unwanted> {
     })
 }
 
-/// What is known of a payload that is kept as received: when. Whoever reads it inflates and validates it.
+/// The description of a payload that is kept as received: its received time only. Its readers inflate and validate it.
 fn must_defer(encoding: Encoding) -> EntryMeta {
     EntryMeta {
         received_ns: now_unix_nano(),

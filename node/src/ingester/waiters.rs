@@ -1,13 +1,14 @@
-//! Who waits for the watermark: entries appended and not yet durable, in Lsn order, released together.
+//! Entries that wait for the watermark: appended and not yet durable, in Lsn order, released together.
 //!
-//! Owns: a queue of waiting entries and a slot for each, both used again.
+//! **Owns**: a queue of waiting entries and a slot for each, both reused.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: a waiter is released with success only when the watermark has reached its Lsn.
 //! - I2: a waiter that is dropped frees its slot, at once or when its entry leaves the queue.
 //! - I3: at most [`WAITERS_MAX`] entries wait; the queue is in Lsn order.
 //!
-//! Not here: the watermark (the vault's), who tells of it (`bell`).
+//! **Not here**: the watermark (the vault's), the notification of its moves
+//! ([`WatermarkNotify`](super::WatermarkNotify)).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -37,13 +38,13 @@ impl Tick {
 }
 
 enum Slot {
-    /// Nobody's; the next free one.
+    /// The slot is free; the field is the next free one.
     Free(Option<u32>),
-    /// Its waiter will be woken.
+    /// The waiter will be woken.
     Waiting(Option<Waker>),
-    /// Its waiter is gone, its entry still queued.
+    /// The waiter is gone, and its entry is still queued.
     Abandoned,
-    /// Its entry has left the queue.
+    /// The entry has left the queue.
     Done(Result<(), Refusal>),
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// Nobody waits.
+    /// An empty queue.
     pub(super) fn new() -> Self {
         Self {
             inner: RefCell::new(Inner {
@@ -78,17 +79,17 @@ impl Waiters {
         }
     }
 
-    /// Whether one more may wait.
+    /// True where one more entry may wait.
     pub(super) fn must_have_room(&self) -> bool {
         self.inner.borrow().queue.len() < WAITERS_MAX
     }
 
-    /// Entries that wait, those whose client is gone included.
+    /// Number of entries that wait, those whose client is gone included.
     pub(super) fn len(&self) -> usize {
         self.inner.borrow().queue.len()
     }
 
-    /// Waits for the entry at `lsn`, which was appended just now.
+    /// Adds a waiter for the entry at `lsn`, which was appended just now.
     pub(super) fn must_wait(self: &Rc<Self>, lsn: Lsn) -> Ack {
         let mut inner = self.inner.borrow_mut();
         debug_assert!(
@@ -104,7 +105,7 @@ impl Waiters {
         }
     }
 
-    /// Releases all up to `acked`, and names each.
+    /// Releases all entries up to `acked`, and calls `each` with each of them.
     pub(super) fn must_release(&self, acked: Lsn, mut each: impl FnMut(Lsn)) {
         self.release_while(Ok(()), |queued, _| {
             let released = queued.lsn <= acked;
@@ -115,12 +116,12 @@ impl Waiters {
         });
     }
 
-    /// Releases all that are left: they will never be durable.
+    /// Releases all remaining entries with an error: they will never be durable.
     pub(super) fn fail(&self) {
         self.release_while(Err(Refusal::Failed), |_, _| true);
     }
 
-    /// Moves the clock on, and releases with an error those that have waited for more than `ticks_max`.
+    /// Moves the clock on, and releases with an error the entries that have waited for more than `ticks_max`.
     pub(super) fn tick(&self, ticks_max: u32) {
         {
             let mut inner = self.inner.borrow_mut();
@@ -129,7 +130,7 @@ impl Waiters {
         self.release_while(Err(Refusal::Stalled), |queued, now| now.since(queued.since) > ticks_max);
     }
 
-    /// For how many ticks the oldest has waited; `None` when none waits.
+    /// Ticks for which the oldest entry has waited; `None` when none waits.
     pub(super) fn oldest(&self) -> Option<u32> {
         let inner = self.inner.borrow();
         inner.queue.front().map(|queued| inner.now.since(queued.since))
@@ -176,7 +177,7 @@ impl Inner {
         self.slots[slot as usize] = Slot::Free(self.free.replace(slot));
     }
 
-    /// The entry of `slot` has left the queue.
+    /// Marks the entry of `slot` as gone from the queue.
     fn finish(&mut self, slot: u32, outcome: Result<(), Refusal>) -> Option<Waker> {
         match std::mem::replace(&mut self.slots[slot as usize], Slot::Done(outcome)) {
             Slot::Waiting(waker) => waker,
@@ -189,7 +190,7 @@ impl Inner {
     }
 }
 
-/// Resolves when its entry is durable, or will not be.
+/// A future that resolves when its entry is durable, or never will be.
 #[must_use = "an entry is acknowledged only when this says so"]
 pub(super) struct Ack {
     waiters: Rc<Waiters>,
@@ -239,7 +240,7 @@ impl Drop for Ack {
             },
             Slot::Free(_) | Slot::Abandoned => unreachable!("the slot is this waiter's"),
         };
-        // Dropped outside of the borrow: it may be the last hold on a task.
+        // The waker is dropped outside of the borrow: it may be the last hold on a task.
         drop(inner);
         drop(waker);
     }

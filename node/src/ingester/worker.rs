@@ -1,12 +1,14 @@
-//! An ingest worker: one thread, one core, one shard. It takes connections, serves them, and at the end gives its writer back.
+//! An ingest worker: one thread, one core, one shard. It takes connections, serves them, and at the end returns its
+//! writer.
 //!
-//! Owns: the thread and its runtime.
+//! **Owns**: the thread and its runtime.
 //!
-//! Invariants:
-//! - I1: everything of a worker's state is touched by its own thread only.
-//! - I2: at the end every request that was read has been answered, or [`DRAIN_TIMEOUT`] has passed; then the writer comes back.
+//! **Invariants**:
+//! - I1: only the worker's own thread touches its state.
+//! - I2: at the end every request that was read has been answered, or [`DRAIN_TIMEOUT`] has passed; then the writer is
+//!   returned.
 //!
-//! Not here: which connections it gets (`acceptor`), what happens on them (`connection`).
+//! **Not here**: the choice of its connections (`acceptor`), their service (`connection`).
 
 use std::io;
 use std::pin::pin;
@@ -33,55 +35,55 @@ use crate::buffer::{Budget, Rings, Slice};
 use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
 use crate::stochastic::{Senses, WorkerSlot};
 
-/// Rung by a shard's sync thread when its watermark has moved; its worker listens.
+/// A notification from a shard's sync thread to its worker that the watermark has moved.
 #[derive(Clone, Debug, Default)]
-pub struct Bell(Arc<Notify>);
+pub struct WatermarkNotify(Arc<Notify>);
 
-impl Bell {
-    /// What the vault calls.
+impl WatermarkNotify {
+    /// The sender's side, which the vault calls.
     #[must_use]
-    pub fn ringer(&self) -> VaultNotify {
+    pub fn sender(&self) -> VaultNotify {
         let notify = Arc::clone(&self.0);
         Box::new(move || notify.notify_one())
     }
 }
 
-/// What a worker is made of.
+/// The parts of a worker.
 pub struct WorkerSetup {
-    /// Its number, from 0; its thread is named after it.
+    /// The worker's number, from 0, after which its thread is named.
     pub number: usize,
-    /// The core that it keeps to, if any.
+    /// The core to which the thread is pinned, if any.
     pub core: Option<usize>,
-    /// The end of its shard that appends.
+    /// The writer of its shard.
     pub writer: ShardWriter,
-    /// The bell that the shard's seam was given.
-    pub bell: Bell,
-    /// The budget that it shares.
+    /// The notification that the shard's watermark was given.
+    pub notify: WatermarkNotify,
+    /// The budget that all workers share.
     pub budget: Arc<Budget>,
-    /// What is set.
+    /// Settings of the ingest path.
     pub limits: IngestLimits,
-    /// Where the worker publishes what it senses, and where it reads the zone.
+    /// The slot and the zone of its senses.
     pub senses: SensesSetup,
-    /// What it hands over to, one for each exporter.
+    /// The live rings of its shard, one for each exporter.
     pub rings: Rings,
     /// Services of the gRPC port beside OTLP.
     pub routes: Routes,
-    /// Turns true when it is to end.
+    /// Turns true when the worker is to drain.
     pub drain: watch::Receiver<bool>,
 }
 
-/// What a worker's senses are made of.
+/// The parts of a worker's senses.
 #[derive(Clone, Debug)]
 pub struct SensesSetup {
-    /// Where it publishes.
+    /// The slot to which it publishes its readings.
     pub slot: Arc<WorkerSlot>,
-    /// Where it reads the zone.
+    /// The zone, which it reads.
     pub zone: Arc<ZoneCell>,
-    /// Operations after which it does so.
+    /// Number of operations after which it publishes and reads.
     pub every: u32,
 }
 
-/// Where the acceptor leaves connections for a worker.
+/// The queue through which the acceptor hands connections to a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerDoor {
     pub(super) queue: mpsc::Sender<Accepted>,
@@ -96,7 +98,7 @@ pub struct Worker {
     thread: JoinHandle<ShardWriter>,
 }
 
-/// Why a worker did not start.
+/// The error of a worker that did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("ingest worker {number} cannot start: {source}")]
 pub struct WorkerError {
@@ -108,7 +110,8 @@ impl Worker {
     /// Starts a worker.
     ///
     /// # Errors
-    /// The system gives no thread, or no event queue for it.
+    ///
+    /// The system has no thread left, or no event queue for it.
     pub fn start(setup: WorkerSetup) -> Result<Self, WorkerError> {
         let number = setup.number;
         let error = |source| WorkerError { number, source };
@@ -118,7 +121,7 @@ impl Worker {
             load: Arc::default(),
         };
         let load = Arc::clone(&door.load);
-        let (tell, told) = sync_channel(1);
+        let (report, reported) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("ingest-{number}"))
             .spawn(move || {
@@ -128,42 +131,43 @@ impl Worker {
                 {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        tell.send(Err(error)).expect("the starter waits for the news");
+                        report.send(Err(error)).expect("the starter waits for the report");
                         return setup.writer;
                     }
                 };
                 let counters = Counters::new();
-                tell.send(Ok(counters.published()))
-                    .expect("the starter waits for the news");
+                report
+                    .send(Ok(counters.published()))
+                    .expect("the starter waits for the report");
                 run(setup, runtime, counters, load, connections)
             })
             .map_err(error)?;
-        match told.recv() {
+        match reported.recv() {
             Ok(Ok(counters)) => Ok(Self { door, counters, thread }),
             Ok(Err(source)) => Err(error(source)),
             Err(_) => Err(error(io::Error::other("its thread ended at once"))),
         }
     }
 
-    /// Where the acceptor leaves connections.
+    /// The queue through which the acceptor hands connections over.
     #[must_use]
     pub fn door(&self) -> WorkerDoor {
         self.door.clone()
     }
 
-    /// What the worker has counted.
+    /// The worker's published counters.
     #[must_use]
     pub fn counters(&self) -> Arc<Published> {
         Arc::clone(&self.counters)
     }
 
-    /// How busy the worker is.
+    /// The worker's load.
     #[must_use]
     pub fn load(&self) -> Arc<Load> {
         Arc::clone(&self.door.load)
     }
 
-    /// Waits for the end of a worker that was told to drain, and takes its writer. `None` when it has panicked.
+    /// Waits for the end of a worker that was told to drain, and returns its writer. `None` when it has panicked.
     #[must_use]
     pub fn join(self) -> Option<ShardWriter> {
         self.thread.join().ok()
@@ -182,7 +186,7 @@ fn run(
     }
     let WorkerSetup {
         writer,
-        bell,
+        notify,
         budget,
         limits,
         senses,
@@ -201,8 +205,8 @@ fn run(
         load,
         counters,
     ));
-    runtime.block_on(work(&state, connections, bell, drain));
-    // What has not ended by now is dropped with the runtime.
+    runtime.block_on(work(&state, connections, notify, drain));
+    // Tasks that have not ended by now are dropped with the runtime.
     drop(runtime);
     state.counters.publish(Instant::now());
     let state = Rc::into_inner(state).expect("the tasks that shared the state are gone with the runtime");
@@ -220,18 +224,18 @@ fn keep_to(core: usize) {
 async fn work(
     state: &Rc<WorkerState>,
     mut connections: mpsc::Receiver<Accepted>,
-    bell: Bell,
+    notify: WatermarkNotify,
     mut drain: watch::Receiver<bool>,
 ) {
-    tokio::task::spawn_local(release(Rc::clone(state), bell));
+    tokio::task::spawn_local(release(Rc::clone(state), notify));
     tokio::task::spawn_local(flush(Rc::clone(state)));
     tokio::task::spawn_local(tick(Rc::clone(state)));
     tokio::task::spawn_local(sense(Rc::clone(state)));
-    let mut told = pin!(drain.wait_for(|drain| *drain));
+    let mut drained = pin!(drain.wait_for(|drain| *drain));
     loop {
         tokio::select! {
-            // An error: whoever could tell is gone, which is the end too.
-            _ = told.as_mut() => break,
+            // An error means that the sender of the signal is gone, which is the end too.
+            _ = drained.as_mut() => break,
             accepted = connections.recv() => match accepted {
                 Some(accepted) => take(state, accepted),
                 None => break,
@@ -260,7 +264,7 @@ fn take(state: &Rc<WorkerState>, accepted: Accepted) {
     tokio::task::spawn_local(async move { serve(Rc::clone(&connected.0), accepted).await });
 }
 
-/// A connection of the worker: counted until it is dropped.
+/// Counts one connection of the worker until it is dropped.
 struct Connected(Rc<WorkerState>);
 
 impl Drop for Connected {
@@ -270,24 +274,24 @@ impl Drop for Connected {
     }
 }
 
-/// Looks at the zone also where there are no requests.
+/// Runs the worker's senses, which read the zone even where there are no requests.
 async fn sense(state: Rc<WorkerState>) {
-    state.senses.run(|| state.told()).await;
+    state.senses.run(|| state.readings()).await;
 }
 
 /// Releases waiters whenever the watermark has moved.
-async fn release(state: Rc<WorkerState>, bell: Bell) {
+async fn release(state: Rc<WorkerState>, notify: WatermarkNotify) {
     loop {
-        bell.0.notified().await;
+        notify.0.notified().await;
         release_once(&state);
     }
 }
 
-/// Writes small entries, all that came in this turn of the runtime at once.
+/// Writes the small entries that came in this turn of the runtime, all at once.
 async fn flush(state: Rc<WorkerState>) {
     loop {
         state.unflushed.notified().await;
-        // A failure is told by the watermark, to all that wait.
+        // The watermark reports a failure to all that wait.
         let _ = state.writer.borrow_mut().must_flush();
     }
 }
@@ -301,14 +305,15 @@ fn release_once(state: &WorkerState) {
     }
 }
 
-/// Hands what `release` names to the live rings, and wakes their readers once. Outside Green nothing is handed over: exporters read the vault.
+/// Hands the positions that `release` names to the live rings, and wakes their readers once. Outside Green nothing is
+/// handed over: exporters read the vault.
 fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
     let rings = state.rings.must_load();
     if rings.is_empty() {
         return release(&mut |_| ());
     }
     let green = state.senses.zone() == Zone::Green;
-    let mut told = false;
+    let mut released = false;
     release(&mut |lsn| {
         for ring in rings.iter() {
             if green {
@@ -317,14 +322,14 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
                 ring.must_pivot();
             }
         }
-        told = true;
+        released = true;
     });
-    if told {
+    if released {
         rings.iter().for_each(|ring| ring.wake());
     }
 }
 
-/// Looks after what no request does.
+/// Does the periodic work that belongs to no request.
 async fn tick(state: Rc<WorkerState>) {
     const ACK_TICKS: u32 = (ACK_TIMEOUT.as_millis() / TICK.as_millis()) as u32;
     const LOG_TICKS: u32 = (LOG_INTERVAL.as_millis() / TICK.as_millis()) as u32;
@@ -370,7 +375,7 @@ async fn tick(state: Rc<WorkerState>) {
     }
 }
 
-/// Says what was refused since the last time.
+/// Logs the refusals since the last time.
 fn log_refusals(counters: &Counters, logged: &mut [u64; Refusal::COUNT]) {
     let mut reasons = String::new();
     let mut temporary = false;

@@ -1,11 +1,12 @@
-//! Counting the lines that are left out: one place in the code gives one line a second about each subject.
+//! Suppression of repeated lines: one place in the code logs one line a second about each subject.
 //!
-//! Owns: [`Repeats`] (the counts) and [`OncePerSecond`] (the filter that asks them).
+//! **Owns**: [`Repeats`] (the counts) and [`OncePerSecond`] (the filter that asks them).
 //!
-//! Invariants:
-//! - I1: the first line of a place about a subject is given, and the first after a second in which none was given or told.
-//! - I2: given plus told equals what was logged.
-//! - I3: a line that tells of lost records, or with `by` of who asked for something, is always given.
+//! **Invariants**:
+//! - I1: the first line of a place about a subject is logged, and the first after a second without a line or a count of
+//!   it.
+//! - I2: the lines logged and those counted are together all lines.
+//! - I3: a line that reports lost records, or that has `by`, the person who asked for something, is always logged.
 //! - I4: the table is bounded: with too many subjects in one second, lines are counted by their place alone.
 
 use std::collections::HashMap;
@@ -19,27 +20,27 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// A place gives one line in this time.
+/// Time in which a place logs one line.
 const WINDOW: Duration = Duration::from_secs(1);
-/// The target of the lines that tell of others: never left out themselves.
+/// The target of lines that report the counts; they are never left out themselves.
 const TARGET: &str = "gophership::logging";
 
-/// Lines that tell of lost records: each tells of others, and none is left out.
+/// Lines that report lost records: each reports others, and none is left out.
 const LOSSES: [&str; 3] = ["export.entries.dropped", "export.entry.unreadable", "segment.dropped"];
 
-/// The fields that say what a line is about. Two lines of one place that differ in one of them are about different things. Not the addresses of clients: who connects often enough would
-/// fill the log.
+/// Fields that name the subject of a line. Two lines of one place that differ in one of them have different subjects.
+/// Addresses of clients are not among them: a client that connects often enough would fill the log.
 const SUBJECTS: [&str; 12] = [
     "entry", "exporter", "file", "from", "job", "listener", "path", "segment", "shard", "thread", "to", "zone",
 ];
 
-/// Subjects that are known at a time.
+/// Limit of subjects that are known at a time.
 const SUBJECTS_MAX: usize = 1024;
 
-/// A place in the code, and what a line of it is about.
+/// A place in the code, and a hash of the line's subject.
 type Key = (Identifier, u64);
 
-/// What is known of each place and subject that logged.
+/// State of each place and subject that logged.
 #[derive(Default)]
 pub(super) struct Repeats(Mutex<HashMap<Key, Place>>);
 
@@ -60,7 +61,7 @@ pub(super) struct LeftOut {
 }
 
 impl Repeats {
-    /// Whether a place may give a line about a subject now; if not, it is counted.
+    /// True where a place may log a line about a subject now; otherwise the line is counted.
     fn admit(&self, metadata: &'static Metadata<'static>, seen: Seen, now: Instant) -> bool {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (metadata.callsite(), seen.subject.finish());
@@ -110,7 +111,7 @@ impl Repeats {
             .collect()
     }
 
-    /// Logs what was left out, each at its own level.
+    /// Logs the counts of lines left out, each at its own level.
     pub(super) fn tell(&self, now: Instant) {
         for LeftOut {
             line,
@@ -130,7 +131,7 @@ impl Repeats {
     }
 }
 
-/// Lets one line a second about each subject through from each place that logs at INFO or above.
+/// A filter that lets one line a second about each subject through, from each place that logs at INFO or above.
 pub(super) struct OncePerSecond(Arc<Repeats>);
 
 impl OncePerSecond {
@@ -155,12 +156,12 @@ impl<S: Subscriber> Filter<S> for OncePerSecond {
     }
 }
 
-/// The message of a line, and a hash of what it is about.
+/// The message of a line, and a hash of its subject.
 #[derive(Default)]
 struct Seen {
     message: String,
     subject: DefaultHasher,
-    /// It says who asked for something.
+    /// True where it names a person who asked for something.
     asked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The log into a buffer.
+//! The log, written into a buffer.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +24,7 @@ impl Write for Buffer {
     }
 }
 
-/// What `log` writes as JSON, and then what is told after `later`.
+/// The lines that `log` writes as JSON, followed by the counts that are logged after `later`.
 fn lines(later: Duration, log: impl FnOnce()) -> Vec<serde_json::Value> {
     let buffer = Buffer::default();
     let repeats = Arc::new(Repeats::default());

@@ -11,7 +11,8 @@ type PerExporter = (&'static str, &'static str, fn(&ExporterView) -> f64);
 const GAUGES: [PerExporter; 5] = [
     (
         "gophership_export_state",
-        "0 live, 1 catching up, 2 retrying, 3 waiting for entries that cannot be read, 4 paused, 5 full of dead letters, 6 stopped: an operator must set something right, 7 not configured: what it owes is kept until it is forgotten",
+        "0 live, 1 catching up, 2 retrying, 3 waiting for entries that cannot be read, 4 paused, 5 full of dead \
+         letters, 6 stopped: an operator must set something right, 7 not configured: what it owes is kept until it is forgotten",
         |v| f64::from(v.state as u8),
     ),
     (

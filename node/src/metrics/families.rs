@@ -56,7 +56,7 @@ impl Families {
         self.push(name, help, MetricType::GAUGE, metrics.collect());
     }
 
-    /// A histogram. A row holds its upper bound in seconds (`None`: the rest) and how many fell into the bucket itself.
+    /// A histogram. A row holds its upper bound in seconds (`None`: the rest) and the count of the bucket itself.
     pub(super) fn histogram(&mut self, name: &str, help: &str, rows: &[(Option<f64>, u64)], sum: Duration) {
         let mut histogram = Histogram::default();
         let mut so_far = 0;
@@ -78,17 +78,18 @@ impl Families {
         self.push(name, help, MetricType::HISTOGRAM, vec![metric]);
     }
 
-    /// All families, and `more` behind them, in the text format.
+    /// All families, followed by `more`, in the text format.
     ///
     /// # Errors
-    /// The encoder's, which only a fault of this folder can cause.
+    ///
+    /// The encoder's error, which only a fault in this folder can cause.
     pub(super) fn encode(mut self, more: Vec<MetricFamily>) -> Result<String, prometheus::Error> {
         self.0.extend(more);
         prometheus::TextEncoder::new().encode_to_string(&self.0)
     }
 
     fn push(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
-        // A family without a row is one that the text format does not know.
+        // The text format has no form for a family without a row.
         if metrics.is_empty() {
             return;
         }

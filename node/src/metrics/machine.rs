@@ -1,4 +1,4 @@
-//! Metrics of the machine: what the kernel says. What it does not say is left out.
+//! Metrics of the machine, as the kernel reports them. Unknown values are left out.
 
 use super::families::Families;
 use crate::stochastic::Environment;

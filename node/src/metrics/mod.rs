@@ -1,10 +1,10 @@
-//! The node's metrics, read at each scrape from the cells where they are counted.
-//! Names are `gophership_{component}_{metric}_{unit}`.
+//! The node's metrics, read at each scrape from the cells where they are counted. Names are
+//! `gophership_{component}_{metric}_{unit}`.
 //!
-//! One file a component, in the order of the exposition, over one builder:
+//! One file for each component, in the order of the exposition, over one builder:
 //!
 //! - `families`: families of metrics under construction.
-//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`: what each of them counts.
+//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`: the metrics of each component.
 
 mod exporters;
 mod families;
@@ -22,7 +22,8 @@ use crate::node_state::NodeState;
 /// Every metric of the node, in the text format.
 ///
 /// # Errors
-/// The encoder's, which only a fault of this folder can cause.
+///
+/// The encoder's error, which only a fault in this folder can cause.
 pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
     let mut out = Families::default();
     out.gauge(

@@ -101,7 +101,7 @@ pub(super) fn vault(out: &mut Families, vault: &VaultStatus) {
     }
 }
 
-/// How long syncs take, of all shards together.
+/// The latencies of syncs, of all shards together.
 fn syncs(out: &mut Families, vault: &VaultStatus) {
     let mut syncs = vec![0u64; SYNC_BUCKETS_US.len() + 1];
     for shard in &vault.shards {

@@ -1,4 +1,4 @@
-//! Why a verb is not done.
+//! Errors of verbs.
 
 use gophership_catalogue::CatalogueError;
 use gophership_vault::ids::{SegmentId, ShardId};
@@ -13,25 +13,25 @@ use crate::replay::ReplayError;
 /// A verb was refused, or failed.
 #[derive(Debug, Error)]
 pub(crate) enum OperateError {
-    /// The vault's own.
+    /// An error of the vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The catalogue's own.
+    /// An error of the catalogue.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// The exporters' own.
+    /// An error of the exporters.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// Replay's own.
+    /// An error of a replay.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// An override without a reason.
     #[error("a reason is missing: it is shown until the override is cleared")]
     NoReason,
-    /// An override cannot be written down.
+    /// An override that cannot be encoded.
     #[error(transparent)]
     Unwritable(serde_json::Error),
-    /// What is in a segment would be lost, and nobody said that it may be.
+    /// The entries of a segment would be lost, and the request does not accept that.
     #[error(
         "what is in segment {segment} would be passed over by every exporter and replay, for good: say --accept-loss. Its files stay"
     )]
@@ -39,13 +39,13 @@ pub(crate) enum OperateError {
         /// The segment.
         segment: SegmentId,
     },
-    /// No shard of this number takes entries.
+    /// No shard with this number takes entries.
     #[error("there is no shard {shard} that takes entries")]
     NoSuchShard {
         /// The shard.
         shard: ShardId,
     },
-    /// A seal takes longer than anybody waits.
+    /// A seal takes longer than the call waits.
     #[error(
         "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
     )]
@@ -53,7 +53,7 @@ pub(crate) enum OperateError {
         /// The segment.
         segment: SegmentId,
     },
-    /// As many verifications as there may be are under way.
+    /// Too many verifications are under way.
     #[error("{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one")]
     TooManyVerifications,
     /// A thread ended abruptly.
@@ -62,24 +62,24 @@ pub(crate) enum OperateError {
     /// The thread of a verification ended abruptly.
     #[error("the verification ended abruptly: {0}")]
     VerificationEnded(JoinError),
-    /// The node ends, and with it what it was asked.
+    /// The node ends before the verb is done.
     #[error("the node is stopping; {then}")]
     Stopping {
-        /// What becomes of what was asked.
+        /// The fate of the request.
         then: &'static str,
     },
 }
 
-/// What kind of refusal or failure an error is, for a surface to choose its code by.
+/// The kind of an error, by which a surface chooses its code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// What was asked cannot be, whatever the node's state.
+    /// The request is invalid, whatever the node's state.
     Invalid,
-    /// What it names is not there.
+    /// The subject of the request does not exist.
     NotFound,
-    /// The node's state is against it.
+    /// The node's state does not permit it.
     Precondition,
-    /// It may be done later.
+    /// It may succeed later.
     Unavailable,
     /// A bound is reached.
     Overloaded,
@@ -125,7 +125,7 @@ fn of_vault(error: &VaultError) -> Kind {
 
 fn of_catalogue(error: &CatalogueError) -> Kind {
     match error.disposition() {
-        // The state of the catalogue is against it, and not the words of the request.
+        // The state of the catalogue does not permit it; the request itself is valid.
         Disposition::Invalid => Kind::Precondition,
         other => of_disposition(other),
     }

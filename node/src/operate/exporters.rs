@@ -1,4 +1,4 @@
-//! Exporters: shown and steered.
+//! Verbs on exporters: show and control them.
 
 use gophership_catalogue::limits::DEAD_LETTERS_MAX;
 use gophership_proto::control::v1;
@@ -15,7 +15,7 @@ pub(super) fn list(context: &NodeContext) -> Vec<v1::Exporter> {
     views.map(|view| shown(context, view)).collect()
 }
 
-/// An exporter as it is.
+/// The present state of an exporter.
 pub(super) fn show(context: &NodeContext, name: &str) -> Result<v1::Exporter, OperateError> {
     let view = context.exporters.view(name)?;
     Ok(shown(context, view))
@@ -50,7 +50,7 @@ pub(super) fn seek(
     Ok(())
 }
 
-/// What of the vault at least one exporter owes: of each shard what lies behind the slowest of them.
+/// The debt of all exporters: in each shard the entries behind the slowest of them.
 pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::DebtStatus> {
     let views_of = context.exporters.views();
     if views_of.is_empty() {
@@ -68,8 +68,8 @@ pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::
     let positions = views_of.iter().flat_map(|view| view.positions.iter().copied());
     let mut slowest = std::collections::BTreeMap::<ShardId, Option<Lsn>>::new();
     for (shard, done) in positions {
-        let place = slowest.entry(shard).or_insert(done);
-        *place = (*place).min(done);
+        let done_by_all = slowest.entry(shard).or_insert(done);
+        *done_by_all = (*done_by_all).min(done);
     }
     for (shard, done) in slowest {
         let owed = context.vault.debt(shard, done);

@@ -1,6 +1,6 @@
-//! Dead letters: listed, shown, given up. Sending them again is the operator's, since it may take long.
+//! Verbs on dead letters: list, show, give up. Sending them again is done by `operator`, since it may take long.
 
-use gophership_catalogue::exporter::{DeadLetter, EntryKey};
+use gophership_catalogue::exporter::{DeadLetter, EntryId};
 use gophership_proto::control::v1;
 
 use super::error::OperateError;
@@ -13,7 +13,7 @@ pub(super) fn list(
     context: &NodeContext,
     exporter: Option<&str>,
     limit: u32,
-    after: Option<(&str, EntryKey)>,
+    after: Option<(&str, EntryId)>,
 ) -> Result<v1::ListDeadLettersReply, OperateError> {
     let limit = match limit as usize {
         0 => LETTERS_LISTED_MAX,
@@ -47,16 +47,16 @@ pub(super) fn list(
     })
 }
 
-/// Whether the entry of a letter is on this node.
+/// True where the entry of a letter is on this node.
 fn is_there(context: &NodeContext, letter: &DeadLetter) -> bool {
     letter.copied_to.is_some() || context.vault.has_segment(letter.segment())
 }
 
-/// What is in a dead letter.
+/// The content of a dead letter.
 pub(super) async fn show(
     context: &NodeContext,
     exporter: &str,
-    entry: EntryKey,
+    entry: EntryId,
     by: &str,
 ) -> Result<v1::ShowDeadLetterReply, OperateError> {
     let shown = context.catalogue.read(|state| {
@@ -74,19 +74,19 @@ pub(super) async fn show(
     })
 }
 
-/// The letters that a selection of an exporter's means: those that are named, or all of them.
+/// The letters of an exporter that a selection stands for: those that are named, or all.
 pub(super) fn selected(
     context: &NodeContext,
     exporter: &str,
-    named: Vec<EntryKey>,
-) -> Result<Vec<EntryKey>, OperateError> {
+    named: Vec<EntryId>,
+) -> Result<Vec<EntryId>, OperateError> {
     Ok(context.exporters.letters(exporter, named)?)
 }
 
 pub(super) fn drop(
     context: &NodeContext,
     exporter: &str,
-    named: Vec<EntryKey>,
+    named: Vec<EntryId>,
     by: &str,
 ) -> Result<v1::DropDeadLettersReply, OperateError> {
     let letters = selected(context, exporter, named)?;

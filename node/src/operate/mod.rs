@@ -1,13 +1,13 @@
-//! What an operator can have a node do, whichever surface asks.
+//! The verbs of an operator, whichever surface asks.
 //!
 //! Verbs take plain values: ids, names, times. They answer with the messages of [`gophership_proto::control`], which
 //! are plain values too: one surface sends them, another shows them as JSON. Nothing here knows of gRPC or of HTTP.
 //!
-//! - `operator`: [`Operator`], which has a place for each call and hands it to its verb.
-//! - `status`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by what they are about.
-//! - `replays`: replay jobs, streams and tails, which `crate::replay` does.
-//! - `error`: why a verb is not done, and of what kind that is.
-//! - `blocking`, `limits`, `shown`: places for calls that wait, bounds, ids as answers show them.
+//! - `operator`: [`Operator`], which takes a permit for each call and runs its verb.
+//! - `status`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
+//! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
+//! - `error`: errors of verbs, and their kinds.
+//! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
 
 mod blocking;
 mod error;

@@ -1,12 +1,13 @@
-//! The verbs, each with a place for as long as it runs.
+//! The verbs, each with a permit while it runs.
 //!
-//! **Invariants.** I1: what may wait runs on a thread that may, and only so many at a time. I2: calls that tell of a
-//! crisis and end it (status, override) have places of their own.
+//! **Invariants**:
+//! - I1: a call that may block runs on a thread that may, and only a few run at a time.
+//! - I2: calls that reveal a crisis and end it (status, override) have permits of their own.
 
 use std::sync::Arc;
 
 use futures_util::stream::Stream;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::control::v1;
 use gophership_somatic::Zone;
 use gophership_vault::ids::{SegmentId, ShardId};
@@ -21,13 +22,13 @@ use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
 use crate::replay::{Jobs, Streams};
 
-/// What an operator has a node do. `by` says who asks, for the log.
+/// The verbs of an operator. `by` names the caller, for the log.
 pub(crate) struct Operator {
     pub(super) context: Arc<NodeContext>,
     pub(super) jobs: Arc<Jobs>,
-    /// Places for calls that read and change things.
+    /// Permits for calls that read and change things.
     blocking: Blocking,
-    /// Places of their own for the calls that tell of a crisis and end it.
+    /// Permits of their own for the calls that reveal a crisis and end it.
     crisis: Blocking,
     verifies: Verifies,
     pub(super) streams: Streams,
@@ -70,7 +71,7 @@ impl Operator {
         self.jobs.join().await;
     }
 
-    /// Runs a call that may wait.
+    /// Runs a call that may block.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&NodeContext) -> T + Send + 'static,
@@ -79,7 +80,7 @@ impl Operator {
         self.blocking.run(move || call(&context)).await
     }
 
-    /// Runs a call that tells of a crisis or ends it.
+    /// Runs a call that reveals a crisis or ends it.
     async fn urgent<T: Send + 'static>(
         &self,
         call: impl FnOnce(&NodeContext) -> T + Send + 'static,
@@ -105,7 +106,7 @@ impl Operator {
         self.urgent(move |context| zone::clear(context, &by)).await?
     }
 
-    /// A page of the segments: of one shard or all, behind `after`, at most `limit` of them (0: as many as there may be).
+    /// A page of the segments: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound).
     pub(crate) async fn list_segments(
         &self,
         shard: Option<ShardId>,
@@ -142,9 +143,9 @@ impl Operator {
         &self,
         id: SegmentId,
     ) -> Result<impl Stream<Item = Result<v1::VerifyProgress, OperateError>> + use<>, OperateError> {
-        let place = self.verifies.place()?;
+        let permit = self.verifies.permit()?;
         let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
-        Ok(verify::verify(vault, id, place, throttle))
+        Ok(verify::verify(vault, id, permit, throttle))
     }
 
     pub(crate) async fn list_exporters(&self) -> Result<Vec<v1::Exporter>, OperateError> {
@@ -176,7 +177,7 @@ impl Operator {
         self.as_told(name).await
     }
 
-    /// An exporter, once it does what it was told.
+    /// An exporter, once it follows its last instruction.
     async fn as_told(&self, name: String) -> Result<v1::Exporter, OperateError> {
         self.context.exporters.obeyed(&name).await;
         self.call(move |context| exporters::show(context, &name)).await?
@@ -192,11 +193,12 @@ impl Operator {
             .await?
     }
 
-    /// A page of the dead letters: of one exporter or all, behind `after`, at most `limit` of them (0: as many as there may be).
+    /// A page of the dead letters: of one exporter or all, behind `after`, at most `limit` of them (0: up to the
+    /// bound).
     pub(crate) async fn list_letters(
         &self,
         exporter: Option<String>,
-        after: Option<(String, EntryKey)>,
+        after: Option<(String, EntryId)>,
         limit: u32,
     ) -> Result<v1::ListDeadLettersReply, OperateError> {
         self.call(move |context| {
@@ -209,7 +211,7 @@ impl Operator {
     pub(crate) async fn show_letter(
         &self,
         exporter: &str,
-        entry: EntryKey,
+        entry: EntryId,
         by: &str,
     ) -> Result<v1::ShowDeadLetterReply, OperateError> {
         letters::show(&self.context, exporter, entry, by).await
@@ -219,7 +221,7 @@ impl Operator {
     pub(crate) async fn replay_letters(
         &self,
         exporter: &str,
-        named: Vec<EntryKey>,
+        named: Vec<EntryId>,
         by: &str,
     ) -> Result<v1::ReplayDeadLettersReply, OperateError> {
         let send = self.context.exporters.send_letters(exporter)?;
@@ -248,7 +250,7 @@ impl Operator {
     pub(crate) async fn drop_letters(
         &self,
         exporter: String,
-        named: Vec<EntryKey>,
+        named: Vec<EntryId>,
         by: String,
     ) -> Result<v1::DropDeadLettersReply, OperateError> {
         self.call(move |context| letters::drop(context, &exporter, named, &by))

@@ -1,4 +1,4 @@
-//! Replays: jobs begun, listed, watched and cancelled; streams and tails to whoever asks.
+//! Verbs on replays: jobs begun, listed, watched and cancelled; streams and tails to the client that asks.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl Operator {
         Ok(self.jobs.start(Spec::for_job(spec)?, by).await?)
     }
 
-    /// At most `limit` jobs (0: as many as there may be), the newest first.
+    /// At most `limit` jobs (0: up to the bound), the newest first.
     pub(crate) fn list_replays(&self, limit: u32) -> Vec<v1::ReplayJob> {
         self.jobs.list(match limit as usize {
             0 => JOBS_LISTED_MAX,
@@ -52,21 +52,21 @@ impl Operator {
                     () = tokio::time::sleep(WATCH_INTERVAL) => {}
                     () = jobs.ended(id) => {}
                 }
-                // One that is not kept any more has ended long ago.
+                // A job that is no longer kept has ended long ago.
                 let next = jobs.view(id).ok().map(|job| (job, stop));
                 Some((Ok(progress), next))
             }
         }))
     }
 
-    /// Replays to whoever asks.
+    /// Replays to the client that asks.
     pub(crate) fn stream_replay(
         &self,
         spec: v1::ReplaySpec,
         by: &str,
     ) -> Result<impl Stream<Item = Result<v1::ReplayChunk, OperateError>> + use<>, OperateError> {
         let spec = Spec::for_stream(spec)?;
-        let place = self.streams.place()?;
+        let permit = self.streams.permit()?;
         tracing::info!(by, "replay.stream.begin");
         let estimate = self.jobs.estimate(&spec);
         let stream = replay::stream(
@@ -74,22 +74,22 @@ impl Operator {
             self.context.catalogue.as_ref(),
             &spec,
             estimate,
-            place,
+            permit,
             self.stop.clone(),
             self.context.throttle.clone(),
         );
         Ok(stream.map_err(OperateError::from))
     }
 
-    /// Shows what comes, from the newest `last_entries` of each shard on.
+    /// Shows new entries, from the newest `last_entries` of each shard on.
     pub(crate) fn tail(
         &self,
         last_entries: u32,
         by: &str,
     ) -> Result<impl Stream<Item = Result<v1::TailChunk, OperateError>> + use<>, OperateError> {
-        let place = self.tails.place()?;
+        let permit = self.tails.permit()?;
         let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
-        let tail = replay::tail(vault, last_entries, place, self.stop.clone(), throttle)?;
+        let tail = replay::tail(vault, last_entries, permit, self.stop.clone(), throttle)?;
         tracing::info!(by, "tail.begin");
         Ok(tail.map_err(OperateError::from))
     }

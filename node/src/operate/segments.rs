@@ -1,4 +1,4 @@
-//! Segments: listed, described, sealed, given up.
+//! Verbs on segments: list, describe, seal, give up.
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
@@ -8,11 +8,11 @@ use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, S
 use tokio::time::Instant;
 
 use super::error::OperateError;
-use super::limits::{SEAL_LOOK, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
+use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;
 
-/// One page of the list: of one shard or all, behind `after`, at most `limit` of them (0: as many as there may be).
+/// A page of the list: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound).
 pub(super) fn list(
     context: &NodeContext,
     shard: Option<ShardId>,
@@ -119,7 +119,7 @@ pub(super) fn forget(
     Ok(summary(context, id, &SegmentState::Lost))
 }
 
-/// Seals what takes entries now, and waits until that is done.
+/// Seals the segments that take entries now, and waits until that is done.
 pub(super) async fn seal(
     context: &NodeContext,
     shard: Option<ShardId>,
@@ -142,10 +142,10 @@ pub(super) async fn seal(
         if Instant::now() >= until {
             return Err(OperateError::NotSealedYet { segment: *id });
         }
-        tokio::time::sleep(SEAL_LOOK).await;
+        tokio::time::sleep(SEAL_INTERVAL).await;
     }
     let all = context.vault.segments();
-    // One that is released may be trimmed already.
+    // A released segment may be trimmed already.
     let sealed = all.iter().filter(|(id, _)| segments.contains(id));
     Ok(v1::SealSegmentsReply {
         segments: sealed.map(|(id, state)| summary(context, *id, state)).collect(),

@@ -1,4 +1,4 @@
-//! The vault's ids and times as answers show them.
+//! The vault's ids and times in the form of answers.
 
 use gophership_proto::control::v1;
 use gophership_vault::ids::SegmentId;

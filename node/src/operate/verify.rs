@@ -1,6 +1,8 @@
-//! Verification of a segment: a whole read of its file, reported as it goes.
+//! Verification of a segment: a complete read of its file, reported as it goes.
 //!
-//! **Invariant.** I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call needs, and ends its wait when its client goes away.
+//! **Invariants**:
+//! - I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call
+//!   needs, and ends its wait when its client goes away.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,37 +20,38 @@ use super::limits::VERIFIES_MAX;
 
 type Message = Result<v1::VerifyProgress, OperateError>;
 
-/// The places for verifications: their own, since each may wait for as long as the zone is red.
+/// The permits for verifications: their own, since each may wait for as long as the zone is red.
 #[derive(Clone, Debug)]
 pub(super) struct Verifies {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Verifies {
     pub(super) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(VERIFIES_MAX)),
+            permits: Arc::new(Semaphore::new(VERIFIES_MAX)),
         }
     }
 
-    /// A place, or the refusal where none is free.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, OperateError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map_err(|_| OperateError::TooManyVerifications)
+    /// A permit, or the refusal where none is free.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, OperateError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        permit.map_err(|_| OperateError::TooManyVerifications)
     }
 }
 
-/// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the result.
+/// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the
+/// result.
 pub(super) fn verify(
     vault: Vault,
     id: SegmentId,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     throttle: Throttle,
 ) -> impl Stream<Item = Message> {
     let (progress, shown) = watch::channel(v1::VerifyProgress::default());
     let runtime = Handle::current();
     let verifying = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let mut block_began = Instant::now();
         vault.verify(id, &mut |bytes_done, bytes_total| {
             progress.send_replace(v1::VerifyProgress {
@@ -59,7 +62,7 @@ pub(super) fn verify(
             });
             runtime.block_on(async {
                 tokio::select! {
-                    // The rest of the file is read for nobody, but without a wait.
+                    // No client waits for the rest, so it is read without pauses.
                     () = progress.closed() => {}
                     () = throttle.pass(Job::Verify, block_began.elapsed()) => {}
                 }

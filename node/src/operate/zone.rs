@@ -1,4 +1,4 @@
-//! The zone: shown, forced, given back to the controller.
+//! Verbs on the zone: show it, force it, give it back to the controller.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use super::error::OperateError;
 use crate::context::NodeContext;
 use crate::stochastic::{Environment, Pressure, full};
 
-/// Under which name the catalogue keeps an override.
+/// The name under which the catalogue keeps an override.
 const SETTING: &str = "zone.override";
 
-/// An override as it is kept.
+/// An override as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     zone: String,

@@ -20,13 +20,14 @@ fn healthy(dir: &TempDir) -> String {
     )
 }
 
-const FREE_PORTS: &str = "listeners: {otlp_grpc: {address: '127.0.0.1:0'}, otlp_http: {address: '127.0.0.1:0'}, admin: {address: '127.0.0.1:0'}}\n";
+const FREE_PORTS: &str = "listeners: {otlp_grpc: {address: '127.0.0.1:0'}, otlp_http: {address: '127.0.0.1:0'}, admin: \
+    {address: '127.0.0.1:0'}}\n";
 
 fn faults(dir: &TempDir, text: &str) -> Vec<Fault> {
     let file = dir.path().join("node.yaml");
     fs::write(&file, text).unwrap();
-    let look = |config: &Config| super::look(config, &MACHINE);
-    match check(Some(&file), &Environment::default(), &MACHINE, look) {
+    let inspect = |config: &Config| super::inspect(config, &MACHINE);
+    match check(Some(&file), &Environment::default(), &MACHINE, inspect) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.list,
     }
@@ -57,7 +58,8 @@ fn what_would_run_has_no_fault_and_nothing_is_left_behind() {
     let tls = format!("tls: {{cert: '{certs}/node-1.pem', key: '{certs}/node-1.key', client_ca: '{certs}/ca.pem'}}");
     let text = healthy(&dir)
         + &format!(
-            "listeners: {{otlp_grpc: {{address: '127.0.0.1:0', {tls}}}, otlp_http: {{address: '127.0.0.1:0'}}, admin: {{address: '127.0.0.1:0'}}}}\n"
+            "listeners: {{otlp_grpc: {{address: '127.0.0.1:0', {tls}}}, otlp_http: {{address: '127.0.0.1:0'}}, admin: \
+             {{address: '127.0.0.1:0'}}}}\n"
         );
     assert_eq!(faults(&dir, &text), []);
     assert!(!dir.path().join("data").exists());
@@ -90,7 +92,8 @@ fn tls_files_that_do_not_serve_are_named_by_their_keys() {
         ),
     ] {
         let listeners = format!(
-            "listeners: {{otlp_grpc: {{address: '127.0.0.1:0', tls: {{{tls}}}}}, otlp_http: {{address: '127.0.0.1:0'}}, admin: {{address: '127.0.0.1:0'}}}}\n"
+            "listeners: {{otlp_grpc: {{address: '127.0.0.1:0', tls: {{{tls}}}}}, otlp_http: {{address: \
+             '127.0.0.1:0'}}, admin: {{address: '127.0.0.1:0'}}}}\n"
         );
         only(
             &dir,
@@ -107,7 +110,8 @@ fn a_port_that_is_taken_is_a_fault_but_not_while_the_node_itself_runs() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = healthy(&dir)
         + &format!(
-            "listeners: {{otlp_grpc: {{address: '{}'}}, otlp_http: {{address: '127.0.0.1:0'}}, admin: {{address: '127.0.0.1:0'}}}}\n",
+            "listeners: {{otlp_grpc: {{address: '{}'}}, otlp_http: {{address: '127.0.0.1:0'}}, admin: {{address: \
+             '127.0.0.1:0'}}}}\n",
             taken.local_addr().unwrap()
         );
     only(
@@ -161,7 +165,8 @@ fn an_exporter_that_cannot_start_is_a_fault() {
 fn everything_is_said_at_once_and_what_has_a_fault_already_is_not_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let text = healthy(&dir)
-        + "ingest: {shards: 0}\nlisteners: {otlp_grpc: {address: '127.0.0.1:0', tls: {cert: /no/a, key: /no/b}}, otlp_http: {address: nowhere}, admin: {address: '127.0.0.1:0'}}\n";
+        + "ingest: {shards: 0}\nlisteners: {otlp_grpc: {address: '127.0.0.1:0', tls: {cert: /no/a, key: /no/b}}, \
+            otlp_http: {address: nowhere}, admin: {address: '127.0.0.1:0'}}\n";
     let paths: Vec<String> = faults(&dir, &text).into_iter().map(|f| f.path).collect();
     let expected = [
         "ingest.shards",

@@ -27,13 +27,13 @@ async fn until_taken(stub: &Stub, payloads: &[Vec<u8>]) {
     }
 }
 
-/// What a reload of this file logs.
+/// The log of a reload of this file.
 async fn reload(reloader: &Arc<Reloader>, file: &Path, text: &str) -> String {
     fs::write(file, text).unwrap();
     let log = file.with_extension("log");
     let writer = Arc::new(fs::File::create(&log).unwrap());
     let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false);
-    // Of this thread, which polls the reload.
+    // The subscriber of this thread, which polls the reload.
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     Arc::clone(reloader).reload().await;
     fs::read_to_string(&log).unwrap()
@@ -71,7 +71,7 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     };
     let as_before = names();
 
-    // I1: faults of the file, of what it names, and of what it would do.
+    // I1: faults of the file, of the files that it names, and of its effects.
     let bad = format!(
         "vault: {{ retention: never }}\nnode: {{ nmae: x }}\nexport:\n{}",
         export("b", &second, "")
@@ -86,7 +86,7 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
     assert!(reload(&reloader, &file, &circle).await.contains("this node itself"));
     assert_eq!(names(), as_before);
 
-    // One changes and one comes.
+    // One exporter changes and one comes.
     let both = format!(
         "export:\n{}{}",
         export("a", &second, ", timeout: 5s"),

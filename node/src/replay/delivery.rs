@@ -1,13 +1,16 @@
-//! Delivers one shard of a job: reads ahead a little, sends one entry after the other, and goes on when it is settled or set aside.
+//! Delivers one shard of a job: reads ahead a little, sends one entry after the other, and goes on when each is settled
+//! or set aside.
 //!
-//! **Invariants.** I1: a position moves past an entry only when the sink took it or refused its data. I2: a job that was interrupted reads from its beginning again and sends
-//! only what is behind its position: so it knows what was missing and what was rejected before, which no position tells.
+//! **Invariants**:
+//! - I1: a position moves past an entry only when the sink accepted it or refused its data.
+//! - I2: a job that was interrupted reads from its beginning again and sends only entries behind its position; so it
+//!   knows which entries were missing and rejected before, which no position records.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobPosition;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::TimeRange;
@@ -20,12 +23,12 @@ use super::plan::Part;
 use super::progress::Progress;
 use super::reader::{self, Found};
 use crate::sink::{
-    Answer, Courier, End, Frontier, Go, Hold, Host, Item, Piece, Readier, RefusedEntry, Rules, Settled, Sink,
+    Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
 };
 use gophership_somatic::{Job as ThrottledJob, Throttle};
 
-/// What a replay does about answers: an operator waits for it, and nothing is lost where it ends.
+/// Rules of a replay: an operator waits for it, and nothing is lost where it ends.
 const RULES: Rules = Rules {
     splits_entries: false,
     retries: true,
@@ -43,10 +46,10 @@ pub(super) struct Delivery {
     pub(super) pace: Arc<Pace>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
-    pub(super) readier: Readier,
-    /// Bytes of a deferred payload, inflated, at most.
+    pub(super) decoder: DeferredDecoder,
+    /// The most bytes of a deferred payload once it is inflated.
     pub(super) max_message: usize,
-    /// Records and bytes of what was delivered of each entry.
+    /// Records and bytes of each entry that was delivered.
     pub(super) frontier: Frontier<Option<(u64, u64)>>,
 }
 
@@ -54,7 +57,8 @@ impl Delivery {
     /// Runs to the end of the shard.
     ///
     /// # Errors
-    /// What an operator must set right before anything can be sent.
+    ///
+    /// The fault that an operator must set right before anything can be sent.
     pub(super) async fn run(mut self, sink: Sink) -> Result<(), String> {
         let mut courier = Courier::new(sink, RULES);
         let before = self.progress.position(self.shard());
@@ -85,31 +89,31 @@ impl Delivery {
         (self.vault.identity().node_id, self.part.shard)
     }
 
-    /// Starts the reading, on a thread that may wait. It ends when nobody listens any more.
+    /// Starts the reading, on a thread that may block. It ends when its receiver is dropped.
     fn read_ahead(&self) -> mpsc::Receiver<Found> {
-        let (say, heard) = mpsc::channel(ENTRIES_AHEAD);
+        let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD);
         let (vault, part, range) = (self.vault.clone(), self.part.clone(), self.range);
         let done = self.progress.position(self.shard());
         tokio::task::spawn_blocking(move || {
-            // Broken off or not, this is the end of the thread.
-            let heard = say.clone();
-            let stop = move || heard.is_closed();
+            // This is the end of the thread, whether the reading was broken off or not.
+            let probe = sender.clone();
+            let stop = move || probe.is_closed();
             let _ = reader::read(
                 &vault,
                 &part,
                 range,
                 done.map(|d| d.done_lsn),
                 stop,
-                &mut |found| match say.blocking_send(found) {
+                &mut |found| match sender.blocking_send(found) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 },
             );
         });
-        heard
+        receiver
     }
 
-    /// Entries up to the position that were not delivered were rejected.
+    /// Counts the entries up to the position that were not delivered as rejected.
     fn recount(&self, already: u64, before: Option<JobPosition>) {
         let rejected = already.saturating_sub(before.map_or(0, |b| b.entries));
         if rejected > 0 {
@@ -117,10 +121,11 @@ impl Delivery {
         }
     }
 
-    /// Sends one entry until it is settled or set aside. One entry a request: a payload that the sink refuses takes no other with it.
+    /// Sends one entry until it is settled or set aside. Each request has one entry, so that a payload that the sink
+    /// refuses affects no other.
     async fn deliver(&mut self, entry: StoredEntry, courier: &mut Courier) -> Result<(), String> {
         let key = (entry.node, entry.shard, entry.lsn);
-        match self.readier.item(entry, self.max_message) {
+        match self.decoder.item(entry, self.max_message) {
             Ok(item) => {
                 let began = Instant::now();
                 let piece = Piece { items: vec![item] };
@@ -136,8 +141,9 @@ impl Delivery {
         Ok(())
     }
 
-    /// Moves the position past an entry, once nothing before it is set aside; `delivered`: its records and bytes.
-    fn move_past(&mut self, entry: EntryKey, delivered: Option<(u64, u64)>) {
+    /// Moves the position past an entry, once nothing before it is set aside. `delivered` is the entry's records and
+    /// bytes.
+    fn move_past(&mut self, entry: EntryId, delivered: Option<(u64, u64)>) {
         let shard = self.shard();
         for ((_, _, lsn), delivered) in self.frontier.settle(entry, delivered) {
             let mut position = self.progress.position(shard).unwrap_or(JobPosition {
@@ -209,22 +215,22 @@ impl Host for Delivery {
         ControlFlow::Continue(())
     }
 
-    fn set_aside(&mut self, entry: EntryKey) {
+    fn set_aside(&mut self, entry: EntryId) {
         self.frontier.set_aside(entry);
     }
 
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String> {
-        // A replay waits for no file.
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
+        // A replay does not wait for a file.
         let stored = read_again(&self.vault, entry).await.ok().flatten();
-        Ok(stored.and_then(|stored| self.readier.item(stored, self.max_message).ok()))
+        Ok(stored.and_then(|stored| self.decoder.item(stored, self.max_message).ok()))
     }
 }
 
-fn shown((node, shard, lsn): EntryKey) -> String {
+fn shown((node, shard, lsn): EntryId) -> String {
     format!("{node}/{shard}/{lsn},1")
 }
 
-/// A job's way of ending: it is never interrupted but by being dropped.
+/// The result of a courier's end for a job, which is never interrupted but by being dropped.
 fn ended(ended: Result<(), End>) -> Result<(), String> {
     match ended {
         Ok(()) | Err(End::Interrupted) => Ok(()),

@@ -1,52 +1,54 @@
-//! Why a replay is not begun, not found, or not whole.
+//! Errors of replays.
 
 use gophership_catalogue::job::JobId;
 use gophership_catalogue::{CatalogueError, Refusal};
 use thiserror::Error;
 
-/// A replay cannot be begun, its job is not what the caller thinks, or it ends before it is whole.
+/// The error of a replay that cannot be begun, whose job does not exist, or that ends incomplete.
 #[derive(Debug, Error)]
 pub(crate) enum ReplayError {
-    /// What was asked cannot be done.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The sink's name is not known.
+    /// The sink's name has no address.
     #[error("the sink {endpoint} cannot be found: {why}")]
     Unresolvable {
-        /// Which.
+        /// The endpoint.
         endpoint: String,
-        /// The resolver's own word.
+        /// The resolver's error.
         why: String,
     },
-    /// It would send in plaintext to another machine.
+    /// The replay would send in plaintext to another machine.
     #[error(
-        "the sink {endpoint} is another machine, and would be spoken to in plaintext: speak TLS to it (otlp-grpcs:// or otlp-https://), replay to an exporter (exporter:NAME), or accept it with insecure (--insecure)"
+        "the sink {endpoint} is another machine, and would be spoken to in plaintext: speak TLS to it (otlp-grpcs:// \
+         or otlp-https://), replay to an exporter (exporter:NAME), or accept it with insecure (--insecure)"
     )]
     Plaintext {
-        /// Which.
+        /// The endpoint.
         endpoint: String,
     },
-    /// It would send to itself.
+    /// The replay would send to this node.
     #[error(
-        "the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or insist with into_self (--into-self)"
+        "the sink {endpoint} is this node's own address: what is replayed would be stored again. Name another sink, or \
+         insist with into_self (--into-self)"
     )]
     IntoSelf {
-        /// Which.
+        /// The endpoint.
         endpoint: String,
     },
-    /// As many as there may be are under way.
+    /// Too many replays are under way.
     #[error("{limit} of this kind are under way, and there may be no more: wait for one to end, or end one")]
     TooMany {
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// No such job.
+    /// The job does not exist.
     #[error("there is no replay job {0}")]
     NoSuchJob(JobId),
     /// The catalogue failed.
     #[error(transparent)]
     Catalogue(CatalogueError),
-    /// Not everything could be read.
+    /// Some entries could not be read.
     #[error("{0}")]
     Missing(String),
     /// The node ends.

@@ -1,7 +1,9 @@
-//! A job under way: its shards side by side, its position kept now and then, its end put on record.
+//! A job under way: its shards side by side, its position committed from time to time, its end put on record.
 //!
-//! **Invariants.** I1: a job is done only when every entry of its plan was read and taken; otherwise its record says what was not. I2: what interrupts a job (the node's end, a
-//! cancellation) leaves its position on record.
+//! **Invariants**:
+//! - I1: a job is done only when every entry of its plan was read and accepted; otherwise its record says which were
+//!   not.
+//! - I2: an interruption of a job (the node's end, a cancellation) leaves its position on record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,15 +28,15 @@ use super::progress::{Progress, shortened};
 use super::spec::Spec;
 use crate::export::Exporters;
 use crate::flag::raised;
-use crate::sink::{Frontier, Readier, Sink};
+use crate::sink::{DeferredDecoder, Frontier, Sink};
 
-/// What a job's record says that it is to do.
+/// The task of a job, as its record states it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) spec: Spec,
-    /// How far each shard is read; as it was when the job was created, however often the node starts again.
+    /// The last entry to read of each shard, as fixed when the job was created, however often the node starts again.
     pub(super) parts: Vec<Part>,
-    /// Payload bytes that it was expected to read when it was created; 0 where an older version wrote the record.
+    /// Payload bytes that the job was expected to read when it was created; 0 in a record of an older version.
     #[serde(default)]
     pub(super) bytes_total_estimate: u64,
 }
@@ -49,9 +51,9 @@ pub(super) struct Job {
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
     pub(super) max_message: usize,
-    /// The node ends.
+    /// Turns true when the node ends.
     pub(super) stop: watch::Receiver<bool>,
-    /// An operator ends it.
+    /// Turns true when an operator cancels the job.
     pub(super) cancel: watch::Receiver<bool>,
 }
 
@@ -100,7 +102,8 @@ impl Job {
                 joined = senders.join_next() => match joined {
                     None => break Some(Ok(())),
                     Some(Ok(Ok(()))) => {}
-                    Some(Ok(Err(why))) => break Some(Err(format!("the sink does not take anything before this is set right: {why}"))),
+                    Some(Ok(Err(why))) => break Some(Err(format!("the sink does not take anything before this is set \
+                        right: {why}"))),
                     Some(Err(error)) => break Some(Err(abrupt(&error))),
                 },
             }
@@ -123,7 +126,7 @@ impl Job {
                 pace: Arc::clone(&pace),
                 progress: Arc::clone(&self.progress),
                 throttle: self.throttle.clone(),
-                readier: Readier::default(),
+                decoder: DeferredDecoder::default(),
                 max_message: self.max_message,
                 frontier: Frontier::default(),
             };
@@ -133,7 +136,8 @@ impl Job {
         Ok(senders)
     }
 
-    /// Puts the position on record, if it moved. One that is not kept is only behind: what it misses is sent again.
+    /// Puts the position on record, if it moved. A position that could not be committed is only behind: the entries
+    /// after it are sent again.
     async fn keep_position(&self, kept: &mut Positions) {
         let now = self.progress.positions();
         if now == *kept {
@@ -155,7 +159,7 @@ impl Job {
         }
     }
 
-    /// Puts the end on record, again and again where that may help.
+    /// Puts the end on record, with retries where those may help.
     async fn finish(&mut self, result: JobResult) {
         let command = Command::FinishJob {
             job: self.id,
@@ -180,7 +184,7 @@ impl Job {
     }
 }
 
-/// Submits a command to the catalogue, on a thread that may wait.
+/// Submits a command to the catalogue, on a thread that may block.
 pub(super) async fn submit(
     catalogue: &Arc<dyn Catalogue>,
     actor: Actor,

@@ -1,4 +1,4 @@
-//! The jobs of this node: begun, resumed, shown, cancelled. Their records are in the catalogue.
+//! The replay jobs of this node: begun, resumed, shown, cancelled. Their records are in the catalogue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,11 +22,11 @@ use super::stream::lsn_shown;
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
-/// A job under way, from outside.
+/// The handle of a job under way.
 struct Running {
     progress: Arc<Progress>,
     cancel: watch::Sender<bool>,
-    /// Closed when it has ended.
+    /// A channel that is closed when the job has ended.
     ended: watch::Receiver<()>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Jobs {
     stop: watch::Receiver<bool>,
 }
 
-/// Takes a job off the list when it ends, however it does.
+/// Removes a job from the list when it ends, in whatever way.
 struct Leave {
     jobs: Arc<Jobs>,
     id: JobId,
@@ -62,7 +62,7 @@ impl Jobs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with the jobs that an earlier boot left.
+    /// Resumes the jobs that an earlier boot left.
     pub(crate) fn resume(self: &Arc<Self>) {
         let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
             state
@@ -98,7 +98,7 @@ impl Jobs {
         }
     }
 
-    /// Begins a job that somebody asks for.
+    /// Begins a job on request.
     pub(crate) async fn start(self: &Arc<Self>, spec: Spec, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(sink) = &spec.sink {
             self.check(sink).await?;
@@ -130,7 +130,7 @@ impl Jobs {
         self.view(id)
     }
 
-    /// Finds the sink, and sees that it is not the node itself.
+    /// Checks that the sink's address is known, and is not the node's own.
     async fn check(&self, sink: &SinkSpec) -> Result<(), ReplayError> {
         let target = sink.target(&self.context.exporters)?;
         Sink::new(&target).map_err(|e| ReplayError::Invalid(e.to_string()))?;
@@ -186,9 +186,9 @@ impl Jobs {
         plan::estimate(&self.context.vault, spec.range(), taken, started, now_unix_nano())
     }
 
-    /// A job as it stands.
+    /// The present state of a job.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
-        // First: a job that ends in between then shows as ended and whole.
+        // The live progress is read first: a job that ends in between then shows as ended and complete.
         let live = self.running().get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
             .context
@@ -209,21 +209,21 @@ impl Jobs {
         ids.into_iter().filter_map(|id| self.view(id).ok()).collect()
     }
 
-    /// Waits until a job is not under way any more.
+    /// Waits until a job is no longer under way.
     pub(crate) async fn ended(&self, id: JobId) {
         let ended = self.running().get(&id).map(|r| r.ended.clone());
         if let Some(mut ended) = ended {
-            // Nothing is ever sent: it is closed.
+            // Nothing is ever sent on the channel; it is closed.
             let _ = ended.changed().await;
         }
     }
 
-    /// Ends a job. One that has ended stays as it is.
+    /// Cancels a job. One that has ended stays as it is.
     pub(crate) async fn cancel(&self, id: JobId, by: &str) -> Result<v1::ReplayJob, ReplayError> {
         if let Some(running) = self.running().get(&id) {
             running.cancel.send_replace(true);
         }
-        // Its last position first.
+        // Its last position must be on record first.
         self.ended(id).await;
         match submit(
             &self.context.catalogue,
@@ -244,7 +244,7 @@ impl Jobs {
         }
     }
 
-    /// Waits until all have ended, which they do when the node stops.
+    /// Waits until all jobs have ended, which they do when the node stops.
     pub(crate) async fn join(&self) {
         let ids: Vec<JobId> = self.running().keys().copied().collect();
         for id in ids {
@@ -277,7 +277,7 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::Repl
     };
     let order = serde_json::from_str::<Order>(&record.spec).ok();
     let expected = match state {
-        // It has read what there was, whatever was expected.
+        // A job that is done has read everything, whatever was expected.
         v1::ReplayState::Done => 0,
         _ => order.as_ref().map_or(0, |order| order.bytes_total_estimate),
     };

@@ -1,10 +1,13 @@
-//! Replay: everything the vault holds of a time range, in order within each shard, bit for bit, to a sink or to the client that asks.
+//! Replay: everything that the vault holds of a time range, in order within each shard, bit for bit, to a sink or to
+//! the client that asks.
 //!
-//! - `spec`: what was asked, checked. `plan`: where each shard's reading ends. `reader`: the reading.
-//! - `stream`: to the client. `tail`: to the client too, what comes from now on, and not all of it. `jobs`, `job`,
-//!   `delivery`: to a sink that the node sends to, kept in the catalogue.
+//! - `spec`: the request, checked. `plan`: the end of each shard's reading. `reader`: the reading.
+//! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
+//! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
+//!   rate.
+//! - `error`, `limits`: errors and bounds.
 //!
-//! Not here: the sinks themselves (`crate::sink`).
+//! **Not here**: the sinks themselves (`crate::sink`).
 
 mod delivery;
 mod error;

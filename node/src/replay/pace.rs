@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Hands out a second's bytes in a second.
+/// A rate limiter that hands out a second's bytes in a second.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// 0: no limit.
+    /// The rate; 0 means no limit.
     bytes_per_second: u64,
-    /// When all that was taken is paid for.
+    /// Time at which all bytes taken so far are paid for.
     paid_at: Mutex<Option<Instant>>,
 }
 
@@ -29,7 +29,7 @@ impl Pace {
         }
     }
 
-    /// When `bytes` may be sent.
+    /// The time at which `bytes` may be sent.
     fn due(&self, bytes: u64, now: Instant) -> Option<Instant> {
         if self.bytes_per_second == 0 {
             return None;
@@ -37,7 +37,7 @@ impl Pace {
         let cost = Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second as f64).unwrap_or(Duration::MAX);
         let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = paid_at.map_or(now, |at| at.max(now));
-        // A rate so low that the end of time comes first is a wait without end anyway.
+        // At a rate so low that the end of time comes first the wait has no end anyway.
         let due = begin.checked_add(cost).unwrap_or(begin + Duration::from_secs(1 << 30));
         *paid_at = Some(due);
         Some(due)

@@ -1,4 +1,5 @@
-//! How far each shard is read, and what was dropped of it: fixed when a replay starts, so that it ends however fast entries come in.
+//! The plan of a replay: the last entry to read of each shard, and the segments dropped before it began. It is fixed
+//! when a replay starts, so that the replay ends however fast entries come in.
 
 use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
@@ -13,9 +14,10 @@ pub(crate) struct Part {
     pub(super) shard: ShardId,
     /// The last entry that belongs to it.
     pub(super) until: Lsn,
-    /// Segments that were known to hold something of it when it began, in runs, first and last of each: one that is gone when its turn comes was trimmed meanwhile.
+    /// Segments that were known to hold something of the replay when it began, in runs, first and last of each: one
+    /// that is gone when its turn comes was trimmed meanwhile.
     pub(super) held: Vec<(SegmentIndex, SegmentIndex)>,
-    /// What was dropped unsent before it began, and may have held something of it.
+    /// Segments dropped unsent before it began that may have held something of the replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) dropped: Option<Dropped>,
 }
@@ -25,17 +27,17 @@ pub(crate) struct Part {
 pub(super) struct Dropped {
     pub(super) first: SegmentIndex,
     pub(super) last: SegmentIndex,
-    /// Entries that they held in all.
+    /// Number of entries in them.
     pub(super) entries: u64,
 }
 
-/// Everything that is acknowledged now, of this time.
+/// The parts that hold everything of this time range that is acknowledged now.
 pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.own_segments();
     let part = |shard: ShardId| {
         let acked = status.shards.iter().find(|s| s.shard == shard).and_then(|s| s.acked);
-        // Nothing of this boot, then; what earlier ones left is there to its end.
+        // There is nothing of this boot then; segments of earlier boots are read to their end.
         let earlier = segments
             .iter()
             .filter(|(id, state)| id.shard == shard && *state != SegmentState::Open)
@@ -59,17 +61,18 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
     vault.shards().into_iter().filter_map(part).collect()
 }
 
-/// Whether a segment up to the last entry holds something of this time, for certain.
+/// True where a segment up to the last entry certainly holds something of this time range.
 fn holds(state: &SegmentState, range: TimeRange) -> bool {
     match state {
         SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
         SegmentState::Open => range == TimeRange::ALL,
-        // A recovering one may prove empty.
+        // A segment under recovery may prove empty.
         SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => false,
     }
 }
 
-/// What was dropped of a shard and may have held something of this time. What retention would have taken by now is not missed.
+/// Segments of a shard that were dropped and may have held something of this time range. Those that retention would
+/// have removed by now are left out.
 fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Option<Dropped> {
     let kept_ns = u64::try_from(vault.retention().as_nanos()).unwrap_or(u64::MAX);
     let is_missed = |dropped: &&DroppedRange| {
@@ -84,7 +87,7 @@ fn dropped(state: &State, vault: &Vault, shard: ShardId, range: TimeRange) -> Op
     })
 }
 
-/// Runs of indexes that follow each other.
+/// Runs of consecutive indexes.
 fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, SegmentIndex)> {
     let mut runs: Vec<(SegmentIndex, SegmentIndex)> = Vec::new();
     for index in indexes {
@@ -96,8 +99,8 @@ fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, Segme
     runs
 }
 
-/// An estimate of the payload bytes in the range: of what is sealed, and of the `taken` bytes of this boot that are not. Entries are taken to be spread evenly over
-/// their segment's time.
+/// An estimate of the payload bytes in the range: of sealed segments, and of the `taken` bytes of this boot that are
+/// not sealed. Entries count as spread evenly over their segment's time.
 pub(super) fn estimate(vault: &Vault, range: TimeRange, taken: u64, started_ns: u64, now_ns: u64) -> u64 {
     let (mut in_range, mut of_this_boot, mut sealed_until) = (0.0, 0, started_ns);
     for (_, state) in vault.own_segments() {

@@ -1,4 +1,4 @@
-//! How far a job is, as its senders move it and others read it.
+//! The progress of a job, which its senders move and others read.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::limits::{FAULTS_NAMED, REASON_BYTES_MAX};
 use super::plan::Dropped;
 use super::reader;
 
-/// What could not be read, the first few by name.
+/// Stretches that could not be read, the first few by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Missing {
     stretches: u64,
@@ -36,7 +36,7 @@ impl Missing {
         }
     }
 
-    /// For people; `None` when nothing is missing.
+    /// A text for people; `None` when nothing is missing.
     pub(super) fn shown(&self) -> Option<String> {
         if self.stretches == 0 {
             return None;
@@ -59,12 +59,12 @@ impl Missing {
     }
 }
 
-/// What the sink did not want.
+/// Entries that the sink rejected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Rejected {
     entries: u64,
     records: u64,
-    /// Of the first.
+    /// The sink's reason for the first.
     why: Option<String>,
 }
 
@@ -73,7 +73,7 @@ struct Inner {
     positions: BTreeMap<(NodeId, ShardId), JobPosition>,
     missing: Missing,
     rejected: Rejected,
-    /// What the sink answered last, while it does not take anything.
+    /// The sink's last answer, while it does not accept anything.
     trouble: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every change is whole.
+        // No panic can leave a change half made.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,7 +106,7 @@ impl Progress {
         self.lock().positions.get(&shard).copied()
     }
 
-    /// A shard is dealt with up to here.
+    /// Moves the position of a shard.
     pub(super) fn advance(&self, shard: (NodeId, ShardId), to: JobPosition) {
         let mut inner = self.lock();
         inner.positions.insert(shard, to);
@@ -132,7 +132,7 @@ impl Progress {
         self.lock().trouble = Some(shortened(why));
     }
 
-    /// What was not delivered, for people; `None` when nothing was lost so far.
+    /// A text on entries that were not delivered; `None` when nothing was lost so far.
     pub(super) fn not_delivered(&self) -> Option<String> {
         let inner = self.lock();
         let r = &inner.rejected;
@@ -149,7 +149,7 @@ impl Progress {
         (!parts.is_empty()).then(|| shortened(&parts.join(". ")))
     }
 
-    /// What there is to say about a job under way.
+    /// The remark shown for a job under way.
     pub(super) fn remark(&self) -> String {
         let trouble = self
             .lock()
@@ -161,7 +161,7 @@ impl Progress {
     }
 }
 
-/// Cut to what may be shown and kept.
+/// A text cut to the length that may be shown and kept.
 pub(super) fn shortened(text: &str) -> String {
     if text.len() <= REASON_BYTES_MAX {
         return text.to_owned();
@@ -195,7 +195,8 @@ mod tests {
         missing.add(&fault(None));
         assert_eq!(
             missing.shown().unwrap(),
-            "2 stretches could not be read (at least 3 entries): segment 1/0/1, entries 3 to 5: the bytes are bad; segment 1/0/1: the bytes are bad"
+            "2 stretches could not be read (at least 3 entries): segment 1/0/1, entries 3 to 5: the bytes are bad; \
+             segment 1/0/1: the bytes are bad"
         );
         for _ in 0..FAULTS_NAMED {
             missing.add(&fault(Some((1, 1))));

@@ -1,6 +1,9 @@
-//! Reads one shard of a replay, on a thread that may wait: for the disk, and for the recovery of segments that earlier boots left.
+//! Reads one shard of a replay, on a thread that may wait: for the disk, and for the recovery of segments that earlier
+//! boots left.
 //!
-//! **Invariants.** I1: entries come in Lsn order, and none past the end of the plan. I2: what is missing is said, whether its bytes are found bad now or were when its segment was sealed.
+//! **Invariants**:
+//! - I1: entries come in Lsn order, and none beyond the end of the plan.
+//! - I2: missing entries are reported, whether their bytes are found bad now or were when their segment was sealed.
 
 use std::ops::ControlFlow;
 
@@ -10,16 +13,17 @@ use gophership_vault::{ScanFault, StoredEntry, Vault};
 
 use super::plan::{Dropped, Part};
 
-/// What a reading comes across.
+/// A result of the reading.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     Entry(StoredEntry),
     Fault(ScanFault),
-    /// It was dropped before the replay began.
+    /// A segment that was dropped before the replay began.
     Dropped(SegmentId, Dropped),
 }
 
-/// Reads `part`, and hands everything it finds to `each` until that breaks, or until `stop` says so while it waits for a recovery. What was trimmed and lies behind `done` is missing.
+/// Reads `part`, and hands every result to `each` until that breaks, or until `stop` says so during a wait for a
+/// recovery. Segments behind `done` that were trimmed are reported as missing.
 pub(super) fn read(
     vault: &Vault,
     part: &Part,
@@ -78,7 +82,7 @@ fn segment_of(vault: &Vault, shard: ShardId, index: SegmentIndex) -> SegmentId {
     }
 }
 
-/// A fault, for people.
+/// A fault in words.
 pub(super) fn describe(fault: &ScanFault) -> String {
     match fault.numbers {
         Some((first, last)) if first == last => format!("segment {}, entry {first}: {}", fault.segment, fault.what),
@@ -87,7 +91,7 @@ pub(super) fn describe(fault: &ScanFault) -> String {
     }
 }
 
-/// What was dropped, for people.
+/// A dropped run of segments in words.
 pub(super) fn describe_dropped(first: SegmentId, dropped: &Dropped) -> String {
     let Dropped { last, entries, .. } = dropped;
     let which = if first.index == *last {
@@ -100,7 +104,7 @@ pub(super) fn describe_dropped(first: SegmentId, dropped: &Dropped) -> String {
     )
 }
 
-/// How many entries a fault costs, where that is known.
+/// Number of entries that a fault costs, where that is known.
 pub(super) fn entries_lost(fault: &ScanFault) -> u64 {
     fault
         .numbers

@@ -1,4 +1,4 @@
-//! What a replay is to do, checked. It is kept with its job, as JSON.
+//! The specification of a replay, checked. It is kept with its job, as JSON.
 
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::replay_sink::Kind;
@@ -10,7 +10,7 @@ use super::limits::{ANSWER_TIMEOUT, CA_PEM_BYTES_MAX};
 use crate::config::{Compression, Endpoint, ExportKind, ExportTarget, ExportTls};
 use crate::export::Exporters;
 
-/// How a sink is spoken to.
+/// The protocol of a sink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Protocol {
@@ -27,35 +27,35 @@ impl Protocol {
     }
 }
 
-/// Where a job sends.
+/// The sink of a job.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SinkSpec {
-    /// Where an exporter of this name sends, in the same way.
+    /// The sink of the exporter of this name, with the same settings.
     Exporter(String),
-    /// A server.
+    /// A server of its own.
     Server {
         protocol: Protocol,
-        /// `host:port`, with HTTP maybe with a path.
+        /// `host:port`, with HTTP optionally with a path.
         endpoint: String,
         into_self: bool,
-        /// It may be another machine that is spoken to in plaintext.
+        /// True where it may be another machine, reached in plaintext.
         insecure: bool,
-        /// Absent: plaintext.
+        /// TLS settings; absent for plaintext.
         #[serde(default)]
         tls: Option<Tls>,
     },
 }
 
-/// How TLS is spoken to a server.
+/// TLS settings for a server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Tls {
-    /// Authorities, PEM; absent: the system's.
+    /// Authorities as PEM text; absent: the system's.
     ca_pem: Option<String>,
 }
 
 impl SinkSpec {
-    /// The sink as it is spoken to.
+    /// The target that the sink stands for.
     pub(super) fn target(&self, exporters: &Exporters) -> Result<ExportTarget, ReplayError> {
         let (protocol, endpoint, insecure, tls) = match self {
             Self::Exporter(name) => return exporters.target(name).map_err(|e| ReplayError::Invalid(e.to_string())),
@@ -87,7 +87,7 @@ impl SinkSpec {
     }
 }
 
-/// Where entries are read from.
+/// The source of the entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -95,19 +95,19 @@ pub(crate) enum Source {
     Vault,
 }
 
-/// What a replay is to do.
+/// The specification of a replay.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(super) from_unix_nano: Option<u64>,
     pub(super) to_unix_nano: Option<u64>,
     pub(super) source: Source,
-    /// 0: no limit.
+    /// The rate; 0 means no limit.
     pub(super) rate_bytes_per_second: u64,
     pub(super) sink: Option<SinkSpec>,
 }
 
 impl Spec {
-    /// What a client asks of a job.
+    /// Checks a client's request for a job.
     pub(crate) fn for_job(asked: v1::ReplaySpec) -> Result<Self, ReplayError> {
         let spec = Self::new(asked)?;
         match spec.sink {
@@ -116,7 +116,7 @@ impl Spec {
         }
     }
 
-    /// What a client asks of a stream.
+    /// Checks a client's request for a stream.
     pub(crate) fn for_stream(asked: v1::ReplaySpec) -> Result<Self, ReplayError> {
         let spec = Self::new(asked)?;
         match spec.sink {
@@ -147,16 +147,16 @@ impl Spec {
         })
     }
 
-    /// The event times wanted.
+    /// The range of event times.
     pub(super) fn range(&self) -> TimeRange {
-        // The end is the first time no longer wanted; `new` made sure that it is not 0.
+        // The end is exclusive; `new` made sure that it is not 0.
         TimeRange {
             min: self.from_unix_nano.unwrap_or(0),
             max: self.to_unix_nano.map_or(u64::MAX, |to| to.saturating_sub(1)),
         }
     }
 
-    /// The sink as `gs-ctl replay start --sink` names it.
+    /// The sink in the notation of `gs-ctl replay start --sink`.
     pub(super) fn sink_name(&self) -> String {
         match &self.sink {
             None => "-".to_owned(),
@@ -177,7 +177,7 @@ impl Spec {
         }
     }
 
-    /// As the service shows it.
+    /// The specification in the form of the control service.
     pub(super) fn shown(&self) -> v1::ReplaySpec {
         let source = match self.source {
             Source::Auto => v1::ReplaySource::Auto,

@@ -1,7 +1,9 @@
 //! A replay to the client that asks: chunks of entries, read only as fast as the client takes them.
 //!
-//! **Invariants.** I1: the chunk with `end` comes last and only when all was read. I2: where something is missing the stream then ends with [`ReplayError::Missing`], which names it: what
-//! could be read is there, and no client takes it for everything.
+//! **Invariants**:
+//! - I1: the chunk with `end` comes last and only when everything was read.
+//! - I2: where something is missing the stream then ends with [`ReplayError::Missing`], which names it: everything
+//!   readable is there, and no client takes it for complete.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,57 +30,57 @@ use crate::flag::raised;
 
 type Message = Result<v1::ReplayChunk, ReplayError>;
 
-/// The places for streams of one kind.
+/// Permits for streams of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     limit: usize,
 }
 
 impl Streams {
-    /// The places for replays.
+    /// Permits for replays.
     pub(crate) fn replays() -> Self {
         Self::new(STREAMS_MAX)
     }
 
-    /// The places for tails.
+    /// Permits for tails.
     pub(crate) fn tails() -> Self {
         Self::new(TAILS_MAX)
     }
 
     fn new(limit: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(limit)),
+            permits: Arc::new(Semaphore::new(limit)),
             limit,
         }
     }
 
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
-        Arc::clone(&self.places)
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, ReplayError> {
+        Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(|_| ReplayError::TooMany { limit: self.limit })
     }
 }
 
-/// Streams what `spec` asks for. A client that goes away ends the reading.
+/// Streams the replay of `spec`. A client that goes away ends the reading.
 pub(crate) fn stream(
     vault: Vault,
     catalogue: &dyn Catalogue,
     spec: &Spec,
     bytes_total_estimate: u64,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
     throttle: Throttle,
 ) -> impl Stream<Item = Message> + use<> {
-    let (say, heard) = mpsc::channel(CHUNKS_AHEAD);
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
     let parts = plan::parts(&vault, catalogue, range);
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let mut chunker = Chunker {
-            say,
+            sender,
             bytes_total_estimate,
             chunk_bytes,
             entries: Vec::new(),
@@ -87,21 +89,21 @@ pub(crate) fn stream(
             missing: Missing::default(),
         };
         for part in parts {
-            let heard = chunker.say.clone();
-            let stop = move || heard.is_closed();
+            let probe = chunker.sender.clone();
+            let stop = move || probe.is_closed();
             if reader::read(&vault, &part, range, None, stop, &mut |found| chunker.take(found)).is_break() {
                 return;
             }
         }
         chunker.finish();
     });
-    stream::unfold(Some((heard, stop)), move |state| {
+    stream::unfold(Some((receiver, stop)), move |state| {
         let (pace, throttle) = (Arc::clone(&pace), throttle.clone());
         async move {
-            let (mut heard, mut stop) = state?;
+            let (mut receiver, mut stop) = state?;
             let next = async {
                 let began = Instant::now();
-                let message = heard.recv().await?;
+                let message = receiver.recv().await?;
                 throttle.pass(Job::Replay, began.elapsed()).await;
                 let bytes = message
                     .as_ref()
@@ -113,12 +115,12 @@ pub(crate) fn stream(
                 message = next => message?,
                 () = raised(&mut stop) => return Some((Err(ReplayError::Stopping), None)),
             };
-            Some((message, Some((heard, stop))))
+            Some((message, Some((receiver, stop))))
         }
     })
 }
 
-/// Bytes of a chunk at a rate (0: none): a tenth of a second's, so that a slow stream flows and does not come in lumps.
+/// Size of a chunk at a rate (0: no limit): a tenth of a second's bytes, so that a slow stream flows evenly.
 fn chunk_bytes(rate_bytes_per_second: u64) -> usize {
     match rate_bytes_per_second {
         0 => REPLAY_CHUNK_BYTES,
@@ -126,14 +128,14 @@ fn chunk_bytes(rate_bytes_per_second: u64) -> usize {
     }
 }
 
-/// Puts entries into chunks.
+/// A writer that puts entries into chunks.
 struct Chunker {
-    say: mpsc::Sender<Message>,
+    sender: mpsc::Sender<Message>,
     bytes_total_estimate: u64,
-    /// What a chunk stays under, unless one entry alone is larger.
+    /// Size that a chunk stays under, unless one entry alone is larger.
     chunk_bytes: usize,
     entries: Vec<v1::ReplayEntry>,
-    /// What the entries take.
+    /// Bytes of the entries in the chunk.
     bytes: usize,
     end: v1::ReplayEnd,
     missing: Missing,
@@ -194,13 +196,13 @@ impl Chunker {
         };
         let sent = self.send(Ok(last));
         if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.missing.shown()) {
-            // The last word; whether it was heard makes no difference here.
+            // This is the last message, so it makes no difference whether it was received.
             let _ = self.send(Err(ReplayError::Missing(missing)));
         }
     }
 
     fn send(&self, message: Message) -> ControlFlow<()> {
-        match self.say.blocking_send(message) {
+        match self.sender.blocking_send(message) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }

@@ -1,10 +1,13 @@
-//! A tail: what becomes durable from now on, shown to the client that asks.
+//! A tail: entries that become durable from now on, shown to the client that asks.
 //!
-//! **Invariants.** I1: it reads only what may be acknowledged, from files, on a thread of its own: no ack waits for it.
-//! I2: what it reads and sends in a turn is bounded; what comes faster, or
-//! than its client takes it, is left out. I3: what is left out is counted. I4: in a red zone it reads nothing.
+//! **Invariants**:
+//! - I1: it reads only entries that may be acknowledged, from files, on a thread of its own: no ack waits for it.
+//! - I2: the work of a turn is bounded; entries that come faster than the bound, or than the client takes them, are
+//!   left out.
+//! - I3: entries left out are counted.
+//! - I4: in a red zone it reads nothing.
 //!
-//! Not here: replays, which show everything of a time (`stream`).
+//! **Not here**: replays, which show everything of a time range (`stream`).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -22,34 +25,36 @@ use super::limits::{TAIL_BEHIND_MAX, TAIL_BYTES_PER_TURN, TAIL_ENTRIES_PER_TURN,
 use super::stream::shown;
 use crate::flag::raised;
 
-/// Streams what comes. A client that goes away ends the reading.
+/// Streams new entries. A client that goes away ends the reading.
 ///
 /// # Errors
-/// More is asked for at the beginning than is shown.
+///
+/// The request asks for more past entries than are shown.
 pub(crate) fn tail(
     vault: Vault,
     last_entries: u32,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
     throttle: Throttle,
 ) -> Result<impl Stream<Item = Result<v1::TailChunk, ReplayError>> + use<>, ReplayError> {
     if u64::from(last_entries) > TAIL_BEHIND_MAX {
         return Err(ReplayError::Invalid(format!(
-            "a tail begins with at most {TAIL_BEHIND_MAX} entries of a shard: to see more, replay a range of time to standard output"
+            "a tail begins with at most {TAIL_BEHIND_MAX} entries of a shard: to see more, replay a range of time to \
+             standard output"
         )));
     }
-    let (say, heard) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(1);
     let runtime = Handle::current();
-    // What comes after the answer is shown, so where it begins is settled before.
+    // Entries that come after the answer are shown, so the beginning is settled before.
     let tail = Tail::new(vault, last_entries, throttle);
     tokio::task::spawn_blocking(move || {
-        let _place = place;
-        tail.run(&say, &runtime);
+        let _permit = permit;
+        tail.run(&sender, &runtime);
     });
-    Ok(stream::unfold(Some((heard, stop)), |state| async {
-        let (mut heard, mut stop) = state?;
+    Ok(stream::unfold(Some((receiver, stop)), |state| async {
+        let (mut receiver, mut stop) = state?;
         tokio::select! {
-            chunk = heard.recv() => Some((Ok(chunk?), Some((heard, stop)))),
+            chunk = receiver.recv() => Some((Ok(chunk?), Some((receiver, stop)))),
             () = raised(&mut stop) => Some((Err(ReplayError::Stopping), None)),
         }
     }))
@@ -72,14 +77,14 @@ impl Tail {
         }
     }
 
-    /// Runs until nobody listens any more.
-    fn run(mut self, say: &mpsc::Sender<v1::TailChunk>, runtime: &Handle) {
+    /// Runs until the receiver is dropped.
+    fn run(mut self, sender: &mpsc::Sender<v1::TailChunk>, runtime: &Handle) {
         let mut said = Instant::now();
-        while !say.is_closed() {
+        while !sender.is_closed() {
             let began = Instant::now();
             let chunk = self.turn();
             if chunk != v1::TailChunk::default() || said.elapsed() >= TAIL_SIGN_OF_LIFE {
-                if say.blocking_send(chunk).is_err() {
+                if sender.blocking_send(chunk).is_err() {
                     return;
                 }
                 said = Instant::now();
@@ -92,7 +97,7 @@ impl Tail {
             };
             runtime.block_on(async {
                 tokio::select! {
-                    () = say.closed() => {}
+                    () = sender.closed() => {}
                     () = rest => {}
                 }
             });
@@ -103,12 +108,12 @@ impl Tail {
         self.throttle.waits_for(Job::Replay).is_some()
     }
 
-    /// Reads what there is, up to the bounds of a turn.
+    /// Reads new entries, up to the bounds of a turn.
     fn turn(&mut self) -> v1::TailChunk {
         let mut chunk = v1::TailChunk::default();
         let behind_max = if self.is_paused() { 0 } else { TAIL_BEHIND_MAX };
         let mut bytes = 0;
-        // None goes short because another one is busy.
+        // No shard goes short because another one is busy.
         let each = TAIL_ENTRIES_PER_TURN.div_ceil(self.cursors.len().max(1));
         for (shard, cursor) in &mut self.cursors {
             let readable = self.vault.readable(*shard);
@@ -132,7 +137,7 @@ impl Tail {
     }
 }
 
-/// Passes what is more than `behind_max` entries behind the newest, and counts it.
+/// Skips entries that are more than `behind_max` behind the newest, and counts them.
 fn leave_out(vault: &Vault, shard: ShardId, cursor: &mut ShardCursor, newest: Option<Lsn>, behind_max: u64) -> u64 {
     let Some(newest) = newest else { return 0 };
     let behind = |cursor: &ShardCursor| vault.debt_up_to(shard, cursor.position().before(), newest).entries;
@@ -149,7 +154,7 @@ fn leave_out(vault: &Vault, shard: ShardId, cursor: &mut ShardCursor, newest: Op
     before.saturating_sub(behind(cursor))
 }
 
-/// The position before the newest `entries` of a shard, as far back as it is known how many a segment holds.
+/// The position before the newest `entries` of a shard, as far back as the number of entries in each segment is known.
 fn before_the_last(vault: &Vault, shard: ShardId, entries: u32) -> Option<Lsn> {
     let readable = vault.readable(shard)?;
     let segments = vault.own_segments().into_iter().rev();

@@ -1,4 +1,4 @@
-//! Jobs end to end: a real vault and catalogue, and sinks that answer as told.
+//! Jobs end to end: a real vault and catalogue, and sinks with prepared answers.
 
 use std::ops::ControlFlow;
 
@@ -239,7 +239,7 @@ async fn a_job_ends_with_what_was_acknowledged_when_it_began() {
 async fn a_job_goes_on_after_a_restart_behind_its_position_and_remembers_what_was_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (node, payloads) = filled(dir.path(), 5);
-    // Two taken, one refused, and then it is away until the node has ended.
+    // The sink accepts two, refuses one, and then is away until the node has ended.
     let stub = Stub::grpc([Reply::Ok, Reply::Grpc(Code::InvalidArgument), Reply::Ok]).await;
     stub.then(Reply::Grpc(Code::Unavailable));
     let mut control = node.serve(&[]).await;
@@ -249,7 +249,7 @@ async fn a_job_goes_on_after_a_restart_behind_its_position_and_remembers_what_wa
     assert_eq!(stub.taken(), [&payloads[..1], &payloads[2..3]].concat());
 
     let mut node = tokio::task::spawn_blocking(move || node.reopen()).await.unwrap();
-    // It is not part of the job, though it is there when the job goes on.
+    // This entry is not part of the job, though it is there when the job goes on.
     node.append(0, 99, b"too late");
     stub.then(Reply::Ok);
     let mut control = node.serve(&[]).await;
@@ -320,7 +320,8 @@ async fn a_job_can_send_where_an_exporter_sends_and_as_it_does() {
     let (node, payloads) = filled(dir.path(), 3);
     let stub = Stub::http([]).await;
     let export = format!(
-        "export: [{{name: a, otlp_http: {{endpoint: 'http://{}/at', headers: {{x-key: k}}, compression: gzip}}, start: now}}]",
+        "export: [{{name: a, otlp_http: {{endpoint: 'http://{}/at', headers: {{x-key: k}}, compression: gzip}}, start: \
+         now}}]",
         stub.address
     );
     let machine = Machine {
@@ -356,7 +357,7 @@ async fn plaintext_to_another_machine_must_be_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 1);
     let mut control = node.serve(&[]).await;
-    // TEST-NET-1: nobody is there.
+    // TEST-NET-1, where no host is.
     let mut spec = to(Kind::OtlpHttp(OtlpSink {
         endpoint: "192.0.2.1:4318".to_owned(),
         tls: None,

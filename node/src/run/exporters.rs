@@ -32,7 +32,7 @@ pub(super) async fn start(
     let unknown = unknown.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
     let started = tokio::task::spawn_blocking(move || Exporters::start(parts)).await;
     let exporters = started.context("starting the exporters panicked")??;
-    tokio::spawn(reload::look_again(
+    tokio::spawn(reload::resolve_again(
         Arc::clone(&exporters),
         unknown,
         own_addresses(config),
@@ -40,7 +40,7 @@ pub(super) async fn start(
     Ok(exporters)
 }
 
-/// Where the node takes OTLP.
+/// The addresses at which the node takes OTLP.
 pub(super) fn own_addresses(config: &Config) -> Vec<SocketAddr> {
     vec![config.listeners.otlp_grpc.address, config.listeners.otlp_http.address]
 }

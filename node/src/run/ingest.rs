@@ -1,4 +1,4 @@
-//! The ingest workers, and the sensor that merges what they publish.
+//! The ingest workers, and the sensor that merges their readings.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tonic::service::Routes;
 use crate::buffer::{Budget, Rings};
 use crate::config::Config;
 use crate::export::Exporters;
-use crate::ingester::{self, Bell, IngestLimits, SensesSetup, Worker, WorkerSetup};
+use crate::ingester::{self, IngestLimits, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
 use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
 
 /// Ingest, running.
@@ -22,15 +22,15 @@ pub(super) struct Ingest {
     pub(super) sensing: JoinHandle<()>,
     /// The machine's pressure as last read.
     pub(super) environment: Arc<ArcSwap<Environment>>,
-    /// Has the workers end their connections.
+    /// Tells the workers to end their connections.
     pub(super) drain: watch::Sender<bool>,
 }
 
-/// What ingest works on.
+/// The inputs of ingest.
 pub(super) struct IngestParts<'a> {
     pub(super) config: &'a Config,
-    /// Each shard's writer, and the bell that its syncer rings.
-    pub(super) shards: Vec<(ShardWriter, Bell)>,
+    /// Each shard's writer, and the notification of its watermark.
+    pub(super) shards: Vec<(ShardWriter, WatermarkNotify)>,
     pub(super) budget: &'a Arc<Budget>,
     pub(super) zone: &'a Arc<ZoneCell>,
     pub(super) exporters: &'a Arc<Exporters>,
@@ -50,7 +50,7 @@ impl Ingest {
         } = parts;
         let (drain, draining) = watch::channel(false);
         let slots: Vec<Arc<WorkerSlot>> = shards.iter().map(|_| Arc::default()).collect();
-        let ends = shards.into_iter().zip(&slots).map(|((writer, bell), slot)| ShardEnd {
+        let ends = shards.into_iter().zip(&slots).map(|((writer, notify), slot)| ShardEnd {
             senses: SensesSetup {
                 slot: Arc::clone(slot),
                 zone: Arc::clone(zone),
@@ -58,7 +58,7 @@ impl Ingest {
             },
             rings: exporters.rings(writer.shard()),
             writer,
-            bell,
+            notify,
         });
         let workers = start_workers(config, ends.collect(), budget, routes, &draining)?;
         let reader = EnvironmentReader::new("/".as_ref());
@@ -86,10 +86,10 @@ pub(super) fn thresholds(config: &Config) -> Thresholds {
     }
 }
 
-/// A shard, as its worker gets it.
+/// The parts of a shard for its worker.
 struct ShardEnd {
     writer: ShardWriter,
-    bell: Bell,
+    notify: WatermarkNotify,
     senses: SensesSetup,
     rings: Rings,
 }
@@ -112,7 +112,7 @@ fn start_workers(
             number,
             core: ingester::core_of(number),
             writer: end.writer,
-            bell: end.bell,
+            notify: end.notify,
             senses: end.senses,
             rings: end.rings,
             budget: Arc::clone(budget),

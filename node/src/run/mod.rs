@@ -1,16 +1,21 @@
-//! `gophership run`: puts a node together, keeps it, and takes it apart.
+//! `gophership run`: composes a node, runs it, and ends it.
 //!
-//! **Owns** the order of things. **Invariants.** I1: ports are open before the vault is, so that clients wait in the
-//! kernel and are not refused. I2: on SIGTERM the node is not ready first, then answers what it has read, then syncs;
-//! nothing need be sealed. I3: after a failed sync it ends by itself, with an error.
-//! **Not here**: any of the work.
+//! **Owns**: the order of the steps.
+//!
+//! **Invariants**:
+//! - I1: ports are open before the vault is, so that clients wait in the kernel and are not refused.
+//! - I2: on SIGTERM the node first becomes not ready, then answers the requests that it has read, then syncs; nothing
+//!   need be sealed.
+//! - I3: after a failed sync it ends by itself, with an error.
+//!
+//! **Not here**: the work of the parts.
 //!
 //! In the order in which they are needed:
 //!
-//! - `process`: the kernel, descriptors. `signals`: what ends a node, what has it reload.
-//! - `ports`: open before all else. `store`: what stands on disk.
-//! - `exporters`, `ingest`, `surfaces`: what runs over it.
-//! - `watch`: the look at itself. `shutdown`: the end.
+//! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
+//! - `ports`: opened before all else. `store`: the state on disk.
+//! - `exporters`, `ingest`, `surfaces`: the parts above it.
+//! - `watch`: supervision while the node runs. `shutdown`: the end.
 
 mod exporters;
 mod ingest;
@@ -42,16 +47,17 @@ use self::surfaces::{Admin, tell_health};
 use self::watch::{End, watch_over};
 use crate::buffer::Budget;
 use crate::config::Config;
-use crate::ingester::{self, Bell, Worker};
+use crate::ingester::{self, WatermarkNotify, Worker};
 use crate::machine::Machine;
 use crate::node_state::{NodeState, Running};
 use crate::operate;
 use crate::readiness::Phase;
 use crate::reload::Reloader;
 
-/// Runs a node until SIGTERM or SIGINT. `file` is where `config` was read from; SIGHUP reads it again.
+/// Runs a node until SIGTERM or SIGINT. `file` is the file from which `config` was read; SIGHUP reads it again.
 ///
 /// # Errors
+///
 /// It could not start, or a sync failed while it ran.
 pub fn run(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
     process::check_kernel()?;
@@ -86,7 +92,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = match end {
-        End::Told => config.shutdown_delay(),
+        End::Signal => config.shutdown_delay(),
         End::Failed => Duration::ZERO,
     };
     tracing::info!(delay_us = delay.as_micros() as u64, "node.drain.begun");
@@ -106,14 +112,14 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
-    let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+    let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
     let Store {
         data_path,
         catalogue,
         cursors,
         vault,
         writers,
-    } = store::open(config, shards, &bells).await?;
+    } = store::open(config, shards, &notifies).await?;
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
@@ -124,7 +130,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let (health, routes) = surfaces::beside_otlp()?;
     let ingest = Ingest::start(IngestParts {
         config,
-        shards: writers.into_iter().zip(bells).collect(),
+        shards: writers.into_iter().zip(notifies).collect(),
         budget: &budget,
         zone: &zone,
         exporters: &exporters,

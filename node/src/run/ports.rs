@@ -1,4 +1,4 @@
-//! The ports that the node takes connections on, open before anything else is.
+//! The ports of the node, opened before anything else.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -31,13 +31,13 @@ impl Ports {
         })
     }
 
-    /// The TLS of those that have it.
+    /// The TLS of the ports that have it.
     pub(super) fn certificates(&self) -> Vec<Arc<ServerTls>> {
         let all = [&self.grpc.tls, &self.http.tls, &self.admin.tls];
         all.into_iter().flatten().cloned().collect()
     }
 
-    /// The ports that take OTLP, and the one of admin.
+    /// The ports that take OTLP, and the admin port.
     pub(super) fn apart(self) -> (Vec<Port>, Opened) {
         let port = |opened: Opened, protocol| Port {
             listener: opened.listener,

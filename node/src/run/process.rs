@@ -1,11 +1,11 @@
-//! What the process needs of its system: a kernel that is young enough, and descriptors.
+//! Requirements of the process on its system: a recent kernel, and descriptors.
 
 use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 
-/// Kernel that O_DIRECT, the mapping and the metrics were made for.
+/// The oldest kernel for which O_DIRECT, the mapping and the metrics were made.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 
 pub(super) fn check_kernel() -> anyhow::Result<()> {
@@ -36,7 +36,7 @@ pub(super) fn take_descriptors() {
     }
 }
 
-/// How many connections there are descriptors for.
+/// Number of connections for which there are descriptors.
 pub(super) fn connections_max() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // With very few descriptors connections get half of them.

@@ -1,4 +1,5 @@
-//! The end of a node, in order: no new connections, what was read is answered, exporters, surfaces, the vault.
+//! The end of a node, in order: no new connections, answers to the requests that were read, exporters, surfaces, the
+//! vault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use crate::admin::AdminError;
 use crate::export::Exporters;
 use crate::ingester::Worker;
 
-/// How long the node takes to end, at most, once it has stopped waiting for the balancer.
+/// Longest time for the end of a node, once it has stopped waiting for the balancer.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// What is to end.
+/// The parts that are to end.
 pub(super) struct Shutdown {
     pub(super) ingest: Ingest,
     pub(super) zone: Arc<ZoneCell>,
@@ -27,7 +28,7 @@ pub(super) struct Shutdown {
     /// Closes the ports that take OTLP.
     pub(super) close: watch::Sender<bool>,
     pub(super) accepting: JoinHandle<std::io::Result<()>>,
-    /// Ends what keeps the cursors, and the surfaces.
+    /// Ends the commits of cursors, and the surfaces.
     pub(super) stop: watch::Sender<bool>,
     pub(super) cursors: JoinHandle<()>,
     pub(super) control: JoinHandle<std::io::Result<()>>,
@@ -35,9 +36,10 @@ pub(super) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Ends all of it.
+    /// Ends all parts.
     ///
     /// # Errors
+    ///
     /// A part ended before its time, or a sync had failed.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.close.send_replace(true);
@@ -78,8 +80,8 @@ impl Shutdown {
     }
 }
 
-/// Ends the process when it is told so a second time, or when a clean end takes too long (a disk that hangs). What was acknowledged is synced, and what is not sealed is
-/// recovered at the next start.
+/// Ends the process at a second signal, or when a clean end takes too long (a disk that hangs). Acknowledged entries
+/// are synced, and segments that are not sealed are recovered at the next start.
 pub(super) async fn end_anyway(mut signals: Signals, limit: Duration) {
     let why = tokio::select! {
         () = signals.end() => "told to end twice",

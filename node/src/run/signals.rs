@@ -1,19 +1,19 @@
 //! The signals that tell a node to end or to read its configuration again.
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
-/// What a signal says.
+/// The meaning of a signal.
 #[derive(PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Signal {
     End,
     Reload,
 }
 
 pub(super) struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
+    term: unix::Signal,
+    int: unix::Signal,
+    hup: unix::Signal,
 }
 
 impl Signals {
@@ -26,16 +26,16 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.term.recv() => Told::End,
-            _ = self.int.recv() => Told::End,
-            _ = self.hup.recv() => Told::Reload,
+            _ = self.term.recv() => Signal::End,
+            _ = self.int.recv() => Signal::End,
+            _ = self.hup.recv() => Signal::Reload,
         }
     }
 
-    /// Waits until the process is told to end.
+    /// Waits for a signal to end.
     pub(super) async fn end(&mut self) {
-        while self.next().await != Told::End {}
+        while self.next().await != Signal::End {}
     }
 }

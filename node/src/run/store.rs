@@ -1,4 +1,4 @@
-//! What stands on disk: the data folder, the catalogue, the vault. Opened in this order.
+//! The state on disk: the data folder, the catalogue, the vault. They are opened in this order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::export::Cursors;
-use crate::ingester::Bell;
+use crate::ingester::WatermarkNotify;
 
-/// What stands on disk, open.
+/// The opened state on disk.
 pub(super) struct Store {
     pub(super) data_path: PathBuf,
     pub(super) catalogue: Arc<dyn Catalogue>,
@@ -21,15 +21,15 @@ pub(super) struct Store {
     pub(super) writers: Vec<ShardWriter>,
 }
 
-/// Opens the store on a thread that may wait, so that probes are answered meanwhile.
-pub(super) async fn open(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
-    let (config, bells) = (config.clone(), bells.to_vec());
-    tokio::task::spawn_blocking(move || open_store(&config, shards, &bells))
+/// Opens the store on a thread that may block, so that probes are answered meanwhile.
+pub(super) async fn open(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
+    let (config, notifies) = (config.clone(), notifies.to_vec());
+    tokio::task::spawn_blocking(move || open_store(&config, shards, &notifies))
         .await
         .context("opening the store panicked")?
 }
 
-fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<Store> {
+fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> anyhow::Result<Store> {
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     data.make_room(shards, config.vault.segment_size)?;
     let data_path = data.path().to_path_buf();
@@ -37,12 +37,15 @@ fn open_store(config: &Config, shards: u16, bells: &[Bell]) -> anyhow::Result<St
     let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
     let seen = data.highest_epoch()?;
     if seen > catalogue.newest_epoch() {
-        // It is an older copy: nobody knows how far exporters were that it does not know.
+        // The catalogue is an older copy: the cursors of exporters that it does not know are lost.
         tracing::warn!(path = %data_path.display(), "catalogue.file.older");
         catalogue.begin_unknown_exporters_at_oldest()?;
     }
     let epoch = catalogue.node_up(Uuid::new_v4(), seen)?;
-    let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+    let seams = notifies
+        .iter()
+        .map(|notify| ShardSeam::alone(notify.sender()))
+        .collect();
     let ledger = catalogue.ledger();
     let names = config.export.iter().map(|export| export.name.clone()).collect();
     let cursors = Cursors::new(Arc::clone(&catalogue), names);
@@ -98,7 +101,7 @@ mod tests {
                 vault,
                 writers,
                 ..
-            } = open_store(&config, 1, &[Bell::default()]).unwrap();
+            } = open_store(&config, 1, &[WatermarkNotify::default()]).unwrap();
             vault.close(writers);
             catalogue.read(|state| state.setting(EXPORTERS_BEGIN_AT_OLDEST).is_some())
         };

@@ -1,4 +1,4 @@
-//! What a node shows of itself: admin, control, and the services beside OTLP on the gRPC port.
+//! The surfaces of a node: admin, control, and the services beside OTLP on the gRPC port.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::context::NodeContext;
 use crate::control;
 use crate::node_state::{NodeState, Running};
 
-/// The gRPC services whose health is told.
+/// The gRPC services whose health is reported.
 const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsService"];
 
 /// The admin port, served from the beginning; its status comes later.
@@ -38,7 +38,7 @@ impl Admin {
     }
 }
 
-/// Serves control, and gives admin its status.
+/// Serves control, and sets the admin port's source of status.
 pub(super) fn start_control(
     data: &Path,
     context: NodeContext,
@@ -46,14 +46,14 @@ pub(super) fn start_control(
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let socket = control::listen(data)?;
-    // Set once, here.
+    // It is set once, here.
     let _ = admin.status.set(context.clone());
     let mut until = stopped.clone();
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
     Ok(tokio::spawn(control::serve(socket, context, shutdown)))
 }
 
-/// What replays and an operator's verbs are given.
+/// The inputs of replays and of an operator's verbs.
 pub(super) fn context(
     config: &Config,
     node: &Arc<NodeState>,
@@ -78,7 +78,7 @@ pub(super) fn context(
     })
 }
 
-/// The gRPC services beside OTLP, and who tells the health.
+/// The gRPC services beside OTLP, and the reporter of their health.
 pub(super) fn beside_otlp() -> anyhow::Result<(HealthReporter, Routes)> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()

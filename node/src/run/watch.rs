@@ -1,4 +1,4 @@
-//! The look that a node takes at itself while it runs.
+//! The supervision of a node while it runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use gophership_vault::Vault;
 use tonic_health::server::HealthReporter;
 
-use super::signals::{Signals, Told};
+use super::signals::{Signal, Signals};
 use super::surfaces::tell_health;
 use crate::node_state::NodeState;
 use crate::readiness::StallWatch;
 use crate::reload::Reloader;
 
-/// How often certificates that expire soon are warned of.
+/// Interval at which certificates that expire soon are warned about.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How often the node looks at itself.
-const LOOK: Duration = Duration::from_millis(250);
+/// Interval of the checks.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Why a node ends.
+/// The reason for which a node ends.
 pub(super) enum End {
-    Told,
+    Signal,
     Failed,
 }
 
-/// Looks after the node until it is to end.
+/// Supervises the node until it is to end.
 pub(super) async fn watch_over(
     node: &NodeState,
     vault: &Vault,
@@ -31,20 +31,20 @@ pub(super) async fn watch_over(
     signals: &mut Signals,
     reloader: &Arc<Reloader>,
 ) -> End {
-    let mut looks = tokio::time::interval(LOOK);
+    let mut lookups = tokio::time::interval(CHECK_INTERVAL);
     let mut days = tokio::time::interval(DAY);
     let mut stalls = StallWatch::default();
     let mut healthy = None;
     loop {
         tokio::select! {
-            told = signals.next() => match told {
-                Told::End => return End::Told,
-                Told::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
+            signal = signals.next() => match signal {
+                Signal::End => return End::Signal,
+                Signal::Reload => drop(tokio::spawn(Arc::clone(reloader).reload())),
             },
             _ = days.tick() => reloader.certificates.iter().for_each(|tls| tls.warn_of_expiry()),
-            _ = looks.tick() => {
+            _ = lookups.tick() => {
                 let shards = vault.marks();
-                node.set_stalled(stalls.look(Instant::now(), shards.into_iter()));
+                node.set_stalled(stalls.check(Instant::now(), shards.into_iter()));
                 let ready = node.ready().is_ok();
                 if healthy != Some(ready) {
                     tell_health(health, ready).await;

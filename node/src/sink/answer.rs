@@ -1,7 +1,10 @@
-//! What a sink's answer means for the entry that was sent: pure functions over status and headers.
+//! Meanings of a sink's answers for the entries that were sent: pure functions over status and headers.
 //!
-//! **Invariant.** I1: only what refuses the *data*, or its size, tells against an entry at once; whatever may be the sink's or the network's trouble is retried, what an operator
-//! must set right is told apart from both, and so is a sink that says itself that it failed, which may be the data's fault (`suspects` decides that).
+//! **Invariants**:
+//! - I1: only an answer that refuses the *data*, or its size, counts against an entry at once. Answers that may come
+//!   from trouble of the sink or the network are retried. Answers for which an operator must act are a kind of their
+//!   own, and so are those in which the sink itself says that it failed, which may be the data's fault (`suspects`
+//!   decides that).
 
 use std::time::Duration;
 
@@ -19,44 +22,44 @@ use super::limits::WHY_CHARS_MAX;
 
 const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// Taken.
+    /// The sink accepted everything.
     Accepted,
-    /// Taken, but for some records.
+    /// The sink accepted all but some records.
     AcceptedInPart {
-        /// How many were rejected.
+        /// Number of records that it rejected.
         rejected: u64,
-        /// The sink's own word.
+        /// The sink's own text.
         why: String,
     },
-    /// Not now.
+    /// The sink does not accept the request now.
     Retry {
-        /// How long the sink asks to wait.
+        /// The delay that the sink asks for.
         after: Option<Duration>,
-        /// The sink's own word.
+        /// The sink's own text.
         why: String,
     },
-    /// The sink itself says that it failed at this: it may be in trouble, or this data may be what it fails at.
+    /// The sink itself says that it failed: it may be in trouble, or it may fail because of this data.
     Failed {
-        /// How long the sink asks to wait.
+        /// The delay that the sink asks for.
         after: Option<Duration>,
-        /// The sink's own word.
+        /// The sink's own text.
         why: String,
     },
-    /// Not so much at once.
+    /// The sink refuses the size.
     TooLarge(String),
-    /// Too large, or too often: it does not say which.
+    /// The request is too large or comes too often; the answer does not say which.
     Exhausted(String),
-    /// Not this data, ever.
+    /// The sink refuses this data for good.
     Refused(String),
-    /// Nothing, until an operator sets something right.
+    /// The sink accepts nothing until an operator sets something right.
     Operator(String),
 }
 
 impl Answer {
-    /// The sink's own word, where it is not plain acceptance.
+    /// The sink's own text, where the answer is not plain acceptance.
     pub(crate) fn why(&self) -> Option<&str> {
         match self {
             Self::Accepted => None,
@@ -77,13 +80,13 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
     let after = retry_info(status);
     match status.code() {
         Code::Ok => Answer::Accepted,
-        // A server of tonic's says so of a message that is larger than it takes; none is retried into fitting.
+        // A tonic server answers so to a message that is larger than its limit; no retry makes it fit.
         Code::OutOfRange | Code::InvalidArgument | Code::ResourceExhausted
             if after.is_none() && is_of_size(status.message()) =>
         {
             Answer::TooLarge(why)
         }
-        // The protocol's own list.
+        // These are the codes that OTLP itself lists as retryable.
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -91,10 +94,10 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
         | Code::Unavailable
         | Code::DataLoss => Answer::Retry { after, why },
         Code::ResourceExhausted if after.is_some() => Answer::Retry { after, why },
-        // By the protocol it will not fit later either; but gateways say so of their quotas.
+        // By the protocol the request will not fit later either; but gateways use this code for their quotas.
         Code::ResourceExhausted => Answer::Exhausted(why),
         Code::InvalidArgument => Answer::Refused(why),
-        // Servers answer so when they cannot decode a message, too.
+        // Servers answer so, too, when they cannot decode a message.
         Code::Unknown | Code::Internal => Answer::Failed { after, why },
         Code::Unauthenticated
         | Code::PermissionDenied
@@ -105,10 +108,10 @@ pub(super) fn of_grpc(status: &Status) -> Answer {
     }
 }
 
-/// The gRPC status among trailers, or among the headers of an answer that has nothing else.
+/// The gRPC status in trailers, or in the headers of an answer that has nothing else.
 pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<Status> {
     let mut trailers = trailers.clone();
-    // tonic would panic.
+    // tonic would panic at this.
     if let Some(details) = trailers.get(STATUS_DETAILS)
         && !is_base64(details.as_bytes())
     {
@@ -117,7 +120,7 @@ pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(&trailers)
 }
 
-/// Whether it is for tonic, which takes it padded and not.
+/// True where tonic can decode it as base64; tonic accepts it padded and not.
 fn is_base64(text: &[u8]) -> bool {
     const LIKE_TONIC: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -126,12 +129,13 @@ fn is_base64(text: &[u8]) -> bool {
     LIKE_TONIC.decode(text).is_ok()
 }
 
-/// What an HTTP status means where gRPC was asked for and did not answer: the protocol's own table.
+/// Meaning of an HTTP status where gRPC was expected and did not answer: the protocol's own table.
+///
 /// Source: <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
 pub(super) fn without_grpc_status(status: StatusCode) -> Answer {
     let why = format!("HTTP {status} without a gRPC status");
     let code = match status.as_u16() {
-        // A proxy's bound.
+        // A proxy's limit.
         413 => return Answer::TooLarge(why),
         400 => Code::Internal,
         401 => Code::Unauthenticated,
@@ -141,13 +145,13 @@ pub(super) fn without_grpc_status(status: StatusCode) -> Answer {
         _ => Code::Unknown,
     };
     match of_grpc(&Status::new(code, why)) {
-        // Nothing that speaks gRPC has seen the data: this tells nothing against it.
+        // No gRPC server has seen the data, so this counts nothing against it.
         Answer::Failed { after, why } => Answer::Retry { after, why },
         other => other,
     }
 }
 
-/// What an HTTP status means.
+/// Meaning of an HTTP status.
 pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Answer {
     if status.is_success() {
         return taken_by_http(status, headers, body);
@@ -177,9 +181,9 @@ pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now:
     }
 }
 
-/// What the answer of a sink that took the request says of its records.
+/// Meaning of the response message of a sink that accepted the request.
 pub(super) fn of_response(body: &[u8]) -> Answer {
-    // A sink that answers with something else took it all the same.
+    // A sink that answers with something else has nevertheless accepted the request.
     match ExportLogsServiceResponse::decode(body)
         .ok()
         .and_then(|r| r.partial_success)
@@ -192,7 +196,8 @@ pub(super) fn of_response(body: &[u8]) -> Answer {
     }
 }
 
-/// What the answer of an HTTP sink that took the request says of it. A web page is of another server, or of a login.
+/// Meaning of the answer of an HTTP sink that accepted the request. A web page comes from another server, or from a
+/// login.
 fn taken_by_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer {
     let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     let is = |name: &str| {
@@ -209,11 +214,11 @@ fn taken_by_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer
     }
 }
 
-/// [`of_response`] of an answer in JSON.
+/// Meaning of a response message in JSON; otherwise as [`of_response`].
 fn of_json(body: &[u8]) -> Answer {
     let response = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let part = &response["partialSuccess"];
-    // By protobuf's mapping a 64-bit number is a string; many write it as a number.
+    // By protobuf's mapping a 64-bit number is a string; many servers write it as a number.
     let rejected = &part["rejectedLogRecords"];
     let rejected = rejected.as_u64().or_else(|| rejected.as_str()?.parse().ok());
     match rejected.unwrap_or(0) {
@@ -225,7 +230,7 @@ fn of_json(body: &[u8]) -> Answer {
     }
 }
 
-/// Whether a refusal is of the message's size, in the words of the gRPC libraries.
+/// True where a refusal concerns the message's size, by the texts of the gRPC libraries.
 fn is_of_size(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     [
@@ -236,14 +241,14 @@ fn is_of_size(text: &str) -> bool {
         "size limit",
         "maximum configured message size",
         "larger than configured max",
-        // Our own.
+        // The text of GopherShip itself.
         "message is larger than",
     ]
     .iter()
     .any(|words| text.contains(words))
 }
 
-/// The text of an error: the message of a `google.rpc.Status`, as the protocol wants it, or what stands there.
+/// The text of an error: the message of a `google.rpc.Status`, as the protocol demands, or the plain body.
 fn of_status(body: &[u8]) -> String {
     match RpcStatus::decode(body) {
         Ok(status) if !status.message.is_empty() => status.message,
@@ -251,7 +256,7 @@ fn of_status(body: &[u8]) -> String {
     }
 }
 
-/// A status and the sink's word on it, if there is one.
+/// A status together with the sink's own text, if there is one.
 fn said(status: &str, word: &str) -> String {
     match shortened(word) {
         word if word.is_empty() => status.to_owned(),
@@ -259,12 +264,12 @@ fn said(status: &str, word: &str) -> String {
     }
 }
 
-/// A sink's word, fit for a line of a log.
+/// A sink's own text, made fit for a line of a log.
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WHY_CHARS_MAX).collect()
 }
 
-/// `Retry-After`, in seconds or as a date.
+/// The delay in `Retry-After`, given in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {

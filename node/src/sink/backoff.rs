@@ -1,11 +1,12 @@
-//! How long a sender waits after an answer that may be retried: longer each time, not all at once, and at least as long as the sink asks.
+//! Pauses of a sender after answers that may be retried: longer each time, with jitter, and at least as long as the
+//! sink asks.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::limits::{BACKOFF_MAX, BACKOFF_MIN, PAUSE_ASKED_MAX};
 
-/// The pauses between tries of one thing.
+/// The pauses between attempts at one request.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -16,7 +17,7 @@ impl Backoff {
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let ceiling = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
-        // Between half of it and all of it.
+        // Between half of the pause and all of it.
         let random = (RandomState::new().hash_one(0u8) % 1001) as u32;
         let pause = ceiling / 2 + ceiling / 2 * random / 1000;
         pause.max(asked.unwrap_or_default().min(PAUSE_ASKED_MAX))

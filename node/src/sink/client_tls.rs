@@ -1,4 +1,4 @@
-//! What TLS needs on the client's side: authorities, an identity, a protocol.
+//! TLS on the client's side: authorities, an identity, a protocol.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::tls;
 /// TLS 1.2 or 1.3 for a sink. Reads the files that it names.
 ///
 /// # Errors
+///
 /// A file cannot be used, or the system has no authorities and none are given.
 pub(super) fn client_config(target: &ExportTarget) -> Result<Arc<ClientConfig>, SinkError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -25,7 +26,7 @@ pub(super) fn client_config(target: &ExportTarget) -> Result<Arc<ClientConfig>, 
                 endpoint: target.endpoint.to_string(),
                 why: tls::key_fault(&error),
             })?,
-        // The configuration lets neither stand alone.
+        // The configuration allows both or neither.
         (None, _) | (_, None) => builder.with_no_client_auth(),
     };
     config.alpn_protocols = match target.kind {

@@ -1,4 +1,4 @@
-//! Compresses what is sent over HTTP.
+//! Compression of requests over HTTP.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 
 use crate::config::Compression;
 
-/// The payload as it goes over the wire.
+/// The payload in the form in which it is sent.
 pub(super) async fn compressed(payload: &Bytes, by: Compression) -> io::Result<Bytes> {
     let payload = payload.clone();
     let compress = match by {
@@ -15,13 +15,13 @@ pub(super) async fn compressed(payload: &Bytes, by: Compression) -> io::Result<B
         Compression::Gzip => gzip,
         Compression::Zstd => zstd,
     };
-    // Some 5 ms for each MiB.
+    // Compression takes some 5 ms for each MiB.
     tokio::task::spawn_blocking(move || compress(&payload))
         .await
         .map_err(io::Error::other)?
 }
 
-/// At its fastest: the sink is near, and the core is dear.
+/// Compresses at the fastest level: the sink is near, and CPU time is dear.
 fn gzip(payload: &[u8]) -> io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(payload.len() / 4), flate2::Compression::fast());
     encoder.write_all(payload)?;

@@ -1,13 +1,19 @@
-//! The one loop that sends entries to a sink until each is settled: live export, replay and dead letters are its hosts.
+//! The one loop that sends entries to a sink until each is settled. Live export, replay and dead letters are its hosts.
 //!
-//! **Owns** one sink, and what is known of entries that it fails at. **Invariants.** I1: every entry given to [`Courier::deliver`] is settled, set aside, or the sending ended with an
-//! [`End`]. I2: requests go out in the order of their entries, but for entries that were set aside. I3: one request at a time.
-//! **Not here**: what an answer means (`answer`), what is done about it (`verdict`), whose fault a failure is (`suspects`).
+//! **Owns**: one sink, and the record of entries at which it fails.
+//!
+//! **Invariants**:
+//! - I1: every entry given to [`Courier::deliver`] is settled, set aside, or the sending ended with an [`End`].
+//! - I2: requests go out in the order of their entries, but for entries that were set aside.
+//! - I3: one request at a time.
+//!
+//! **Not here**: the meaning of an answer (`answer`), the reaction to it (`verdict`), the decision between entry and
+//! sink at fault (`suspects`).
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
 use super::answer::Answer;
 use super::backoff::Backoff;
@@ -17,72 +23,73 @@ use super::sink::Sink;
 use super::suspects::{FailurePause, RefusedEntry, Suspects};
 use super::verdict::{Hold, Rules, Standing, Verdict, decide};
 
-/// Whether a request is to go out.
+/// The host's decision on a request.
 pub(crate) enum Go {
     Send,
-    /// It is given up: it is too old.
+    /// It is given up because it is too old.
     Expired,
 }
 
-/// How a piece was settled that was not refused.
+/// The way in which a piece was settled, other than a refusal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Settled {
     Taken,
-    /// There was nothing in it to send.
+    /// The piece held nothing to send.
     Empty,
     Expired,
 }
 
-/// Why sending ended before everything was settled.
+/// The reason for which sending ended before everything was settled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum End {
     /// The host has something else to do.
     Interrupted,
-    /// The sink's answer ends it.
+    /// An answer of the sink ends it.
     Stopped(String),
 }
 
-/// What a courier's work is for.
+/// The owner of the entries: it decides on requests, and records results.
 pub(crate) trait Host {
-    /// Asked before each request; `again`: it was sent before.
+    /// Called before each request; `again` is true where it was sent before.
     async fn before(&mut self, piece: &Piece, again: bool) -> Go;
-    /// Told of each answer.
+    /// Called with each answer.
     fn answered(&mut self, piece: &Piece, answer: &Answer);
-    /// Waits. `Break`: something else is to be done first.
+    /// Waits for `pause`. `Break` means that the host has something else to do first.
     async fn pause(&mut self, hold: Hold, pause: Duration, piece: Option<&Piece>) -> ControlFlow<()>;
-    /// A piece goes on in two halves, since it is too large.
+    /// Called when a piece that is too large is sent in two halves.
     fn split(&mut self) {}
-    /// A piece is settled.
+    /// Called when a piece is settled.
     async fn settled(&mut self, piece: &Piece, how: Settled) -> ControlFlow<()>;
-    /// An entry is refused, which is on record when this returns.
+    /// Called when an entry is refused. The refusal is on record when this returns.
     async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()>;
-    /// An entry is set aside: others go first.
-    fn set_aside(&mut self, entry: EntryKey);
-    /// An entry that is set aside cannot be read now.
-    fn unread(&mut self, _entry: EntryKey, _why: &str) {}
-    /// Reads an entry again that was set aside; `None`: there is nothing that could be sent.
+    /// Called when an entry is set aside: others go first.
+    fn set_aside(&mut self, entry: EntryId);
+    /// Called when an entry that was set aside cannot be read now.
+    fn unread(&mut self, _entry: EntryId, _why: &str) {}
+    /// Reads an entry again that was set aside; `None` where nothing of it could be sent.
     ///
     /// # Errors
-    /// Why it cannot be read now.
-    async fn read(&mut self, entry: EntryKey) -> Result<Option<Item>, String>;
+    ///
+    /// The reason for which it cannot be read now.
+    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String>;
 }
 
-/// See the module.
+/// The sender of entries to one sink (see the module).
 pub(crate) struct Courier {
     sink: Sink,
     rules: Rules,
     suspects: Suspects,
-    /// Between failures in a row, and between tries of suspects when there is nothing else to send.
+    /// Pauses between failures in a row, and between attempts at suspects when there is nothing else to send.
     backoff: Backoff,
 }
 
-/// A piece, and whether it comes from a batch that the sink failed at often enough.
+/// A piece, and a flag that is true where it comes from a batch at which the sink failed too often.
 struct Work {
     piece: Piece,
     hunted: bool,
 }
 
-/// What became of a request.
+/// The result of a request.
 enum Sent {
     Taken,
     Empty,
@@ -102,12 +109,12 @@ impl Courier {
         }
     }
 
-    /// Entries that are set aside.
+    /// Number of entries that are set aside.
     pub(crate) fn suspects(&self) -> u64 {
         self.suspects.len()
     }
 
-    /// Entries that the next piece should have at most.
+    /// The most entries that the next piece should have.
     pub(crate) fn entries_max(&self) -> usize {
         self.suspects.neighbours_max().unwrap_or(usize::MAX)
     }
@@ -117,7 +124,7 @@ impl Courier {
         self.backoff.next(None)
     }
 
-    /// Forgets what was set aside: it will be given again.
+    /// Forgets the entries that were set aside: the host will give them again.
     pub(crate) fn forget(&mut self) {
         self.suspects.forget_all();
         self.backoff = Backoff::default();
@@ -125,7 +132,7 @@ impl Courier {
 
     /// Sends a piece until each entry of it is settled or set aside.
     pub(crate) async fn deliver<H: Host>(&mut self, whole: Piece, host: &mut H) -> Result<(), End> {
-        // The next one is the last.
+        // The last element is sent next.
         let mut works = vec![Work {
             piece: whole,
             hunted: false,
@@ -139,7 +146,7 @@ impl Courier {
         Ok(())
     }
 
-    /// Tries the suspect that was tried least, when there is nothing else to send.
+    /// Tries the suspect with the fewest attempts, when there is nothing else to send.
     pub(crate) async fn try_one<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
         match self.suspects.least_tried() {
             Some((entry, _)) => self.try_suspect(entry, host).await,
@@ -147,7 +154,7 @@ impl Courier {
         }
     }
 
-    /// Settles what was set aside when no neighbours follow any more.
+    /// Settles the entries that were set aside, when no neighbours follow any more.
     pub(crate) async fn finish<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
         while let Some((entry, failures)) = self.suspects.least_tried() {
             if self.rules.last_tries.is_some_and(|tries| failures >= tries) {
@@ -161,11 +168,11 @@ impl Courier {
         Ok(())
     }
 
-    async fn try_suspect<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+    async fn try_suspect<H: Host>(&mut self, entry: EntryId, host: &mut H) -> Result<(), End> {
         let item = match host.read(entry).await {
             Ok(Some(item)) => item,
             Ok(None) => return self.refuse(entry, host).await,
-            // It stays set aside: what the sink did not refuse is no dead letter.
+            // It stays set aside: an entry that the sink did not refuse is no dead letter.
             Err(why) => {
                 self.suspects.unread(entry);
                 host.unread(entry, &why);
@@ -182,15 +189,15 @@ impl Courier {
         Ok(())
     }
 
-    /// Has a suspect refused.
-    async fn refuse<H: Host>(&mut self, entry: EntryKey, host: &mut H) -> Result<(), End> {
+    /// Makes a suspect a refused entry.
+    async fn refuse<H: Host>(&mut self, entry: EntryId, host: &mut H) -> Result<(), End> {
         match self.suspects.remove(entry) {
             Some(refused) => going_on(host.refused(refused).await),
             None => Ok(()),
         }
     }
 
-    /// Sends one piece, and does what its answer asks for. What is left of it goes on `works`.
+    /// Sends one piece, and acts on its answer. Pieces that are left of it go on `works`.
     async fn step<H: Host>(&mut self, work: Work, works: &mut Vec<Work>, host: &mut H) -> Result<(), End> {
         let sent = self.send(&work, host).await?;
         let piece = work.piece;
@@ -226,7 +233,7 @@ impl Courier {
             Sent::SetAside { failures, why } => {
                 let Some(item) = piece.items.first() else { return Ok(()) };
                 let entry = item.entry;
-                // Its other parts come with it, when it is tried again.
+                // The entry's other parts come with it when it is tried again.
                 works.retain(|work| work.piece.only() != Some(entry));
                 self.suspects.failed_alone(entry, failures, piece.records(), why);
                 host.set_aside(entry);
@@ -255,11 +262,11 @@ impl Courier {
         going_on(host.refused(refused).await)
     }
 
-    /// Sends a piece until there is something to do about it.
+    /// Sends a piece until its answer requires something other than a retry.
     async fn send<H: Host>(&mut self, work: &Work, host: &mut H) -> Result<Sent, End> {
         let piece = &work.piece;
         if piece.records() == 0 {
-            // A deferred request that held nothing.
+            // A deferred request that proved empty.
             return Ok(Sent::Empty);
         }
         let out = piece.outgoing();
@@ -329,7 +336,7 @@ impl Courier {
     }
 }
 
-/// Whether a piece can be sent in parts, where that is asked.
+/// True where a piece can be sent in parts, for an answer that asks for that.
 fn is_divisible(answer: &Answer, piece: &Piece) -> bool {
     matches!(answer, Answer::TooLarge(_) | Answer::Exhausted(_)) && piece.clone().halves().is_ok()
 }

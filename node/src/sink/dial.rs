@@ -1,6 +1,8 @@
 //! A connection to a sink: TCP, through the environment's proxy where it names one, then TLS.
 //!
-//! **Invariants.** I1: it stands within `CONNECT_TIMEOUT` or not at all. I2: a loopback endpoint is never asked of a proxy.
+//! **Invariants**:
+//! - I1: it is established within `CONNECT_TIMEOUT` or not at all.
+//! - I2: a loopback endpoint never goes through a proxy.
 
 use std::sync::Arc;
 
@@ -22,14 +24,14 @@ use super::error::SinkError;
 use super::limits::CONNECT_TIMEOUT;
 use crate::config::ExportTarget;
 
-/// Bytes both ways.
+/// A byte stream in both directions.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 pub(super) type Stream = TokioIo<Box<dyn Duplex>>;
 
-/// How a sink is reached.
+/// The address and proxy of a sink.
 #[derive(Clone)]
 pub(super) struct Dial {
     /// `host:port` of the sink.
@@ -42,7 +44,7 @@ pub(super) struct Dial {
 struct Proxy(Arc<Intercept>);
 
 impl Dial {
-    /// To this target, through the proxy that the environment names for it.
+    /// A dialler for this target, through the proxy that the environment names for it.
     pub(super) fn new(target: &ExportTarget) -> Result<Self, SinkError> {
         Self::with_proxies(target, &Matcher::from_env())
     }
@@ -85,7 +87,8 @@ impl Dial {
     /// Makes a connection.
     ///
     /// # Errors
-    /// What went wrong, in words.
+    ///
+    /// The failure, in words.
     pub(super) async fn connect(&self) -> Result<Stream, String> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.try_connect()).await {
             Ok(made) => made,
@@ -112,12 +115,14 @@ impl Dial {
     }
 }
 
-/// Why a handshake with a sink failed, and what to do.
+/// The cause of a failed handshake with a sink, and the remedy.
 fn tls_fault(error: &std::io::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage};
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            return "it answers without TLS: use http:// (of a replay: otlp-grpc:// or otlp-http://), or the port on which it speaks TLS".to_owned();
+            return "it answers without TLS: use http:// (of a replay: otlp-grpc:// or otlp-http://), or the port on \
+                which it speaks TLS"
+                .to_owned();
         }
         Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
             "it is of an authority that is not trusted here: set tls.ca (of a replay: --ca)"
@@ -137,12 +142,12 @@ async fn tcp(authority: &str) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(authority)
         .await
         .map_err(|e| format!("{authority}: {}", tcp_fault(&e)))?;
-    // A request is one write and then a wait.
+    // A request is one write followed by a wait, so nothing is gained by delaying segments.
     stream.set_nodelay(true).map_err(|e| format!("{authority}: {e}"))?;
     Ok(stream)
 }
 
-/// Why a sink cannot be reached, and what to look at.
+/// The cause for which a sink cannot be reached, and the things to check.
 fn tcp_fault(error: &std::io::Error) -> String {
     use std::io::ErrorKind as Kind;
     let hint = match error.kind() {
@@ -159,7 +164,7 @@ fn tcp_fault(error: &std::io::Error) -> String {
 }
 
 impl Proxy {
-    /// Has the proxy connect to `authority`.
+    /// Makes the proxy connect to `authority`.
     async fn tunnel(&self, authority: &str) -> Result<Box<dyn Duplex>, String> {
         let uri = self.0.uri();
         let host = uri.host().unwrap_or_default();

@@ -1,49 +1,50 @@
-//! Why a sink cannot be made.
+//! Errors of making a sink.
 
 use thiserror::Error;
 
 use crate::tls::TlsError;
 
-/// A sink cannot be made: its settings, or the files that they name, do not serve.
+/// The error of a sink that cannot be made: its settings, or the files that they name, are unusable.
 #[derive(Debug, Error)]
 pub(crate) enum SinkError {
-    /// It is no URL.
+    /// The endpoint is no URL.
     #[error("the sink {endpoint} cannot be spoken to: {why}")]
     Endpoint {
-        /// Which.
+        /// The endpoint.
         endpoint: String,
-        /// What is wrong with it.
+        /// The fault in it.
         why: String,
     },
-    /// A TLS file.
+    /// A TLS file is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The certificate and its key.
+    /// The certificate and its key do not fit.
     #[error("the sink {endpoint}: the client certificate or its key is not accepted: {why}")]
     Identity {
-        /// Which sink.
+        /// The sink.
         endpoint: String,
-        /// What is wrong, in words.
+        /// The fault, in words.
         why: String,
     },
-    /// An authority that is none.
+    /// A certificate that is no authority.
     #[error("the sink {endpoint}: certificate {number} of tls.ca (of a replay: --ca) is no authority: {source}")]
     Authority {
-        /// Which sink.
+        /// The sink.
         endpoint: String,
-        /// Which certificate of the file, from 1.
+        /// Its position in the file, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The fault in it.
         source: rustls::Error,
     },
     /// The system has no authorities.
     #[error(
-        "the sink {endpoint}: this system has no certificate authorities ({why}): install them (ca-certificates), or set tls.ca (of a replay: --ca)"
+        "the sink {endpoint}: this system has no certificate authorities ({why}): install them (ca-certificates), or \
+         set tls.ca (of a replay: --ca)"
     )]
     NoAuthorities {
-        /// Which sink.
+        /// The sink.
         endpoint: String,
-        /// What was tried.
+        /// The sources that were tried.
         why: String,
     },
 }

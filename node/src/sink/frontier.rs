@@ -1,16 +1,18 @@
-//! How far a shard is settled without a gap, where some entries are set aside and later ones go first.
+//! The frontier of a shard: the position up to which all entries are settled, where some are set aside and later ones
+//! go first.
 //!
-//! **Invariant.** I1: what is settled behind an entry that is set aside is given out only when that one is settled, in order.
+//! **Invariants**:
+//! - I1: an entry that was settled behind one set aside is given out only when that one is settled, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 
-/// See the module. `T` is what there is to know of each settled entry.
+/// The frontier of a shard (see the module). `T` is the information kept for each settled entry.
 #[derive(Debug)]
 pub(crate) struct Frontier<T> {
-    open: BTreeSet<EntryKey>,
-    settled: BTreeMap<EntryKey, T>,
+    open: BTreeSet<EntryId>,
+    settled: BTreeMap<EntryId, T>,
 }
 
 impl<T> Default for Frontier<T> {
@@ -23,13 +25,14 @@ impl<T> Default for Frontier<T> {
 }
 
 impl<T> Frontier<T> {
-    /// An entry is passed over for now.
-    pub(crate) fn set_aside(&mut self, entry: EntryKey) {
+    /// Sets an entry aside.
+    pub(crate) fn set_aside(&mut self, entry: EntryId) {
         self.open.insert(entry);
     }
 
-    /// An entry is settled, and with it all before it that are not set aside. Gives what there is no gap before any more.
-    pub(crate) fn settle(&mut self, entry: EntryKey, what: T) -> BTreeMap<EntryKey, T> {
+    /// Settles an entry, and with it all before it that are not set aside. Returns the entries that have no gap before
+    /// them any more.
+    pub(crate) fn settle(&mut self, entry: EntryId, what: T) -> BTreeMap<EntryId, T> {
         self.open.remove(&entry);
         self.settled.insert(entry, what);
         let held = match self.open.first() {
@@ -51,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn entry(number: u32) -> EntryKey {
+    fn entry(number: u32) -> EntryId {
         let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
         (NodeId::FIRST, ShardId::new(0), lsn)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A connection to a sink is made within this.
+/// Time within which a connection to a sink is made.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after an answer that may be retried.
 pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -10,23 +10,28 @@ pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The longest pause that a sink can ask for.
 pub(super) const PAUSE_ASKED_MAX: Duration = Duration::from_secs(3600);
-/// How often a sink that says itself that it failed gets the same request before that is taken apart.
+/// Number of attempts at the same request, with a sink that says itself that it failed, before that request is taken
+/// apart.
 pub(super) const FAILED_TRIES: u32 = 5;
 /// Failures of an entry alone before it can be convicted.
 pub(super) const SUSPECT_TRIES: u32 = 5;
-/// How often a neighbour must be taken after a failure of it: the second shows that the sink did not only come back.
+/// Number of times that a neighbour must be accepted after a failure of the suspect: the second shows that the sink did
+/// not merely recover.
 pub(super) const SUSPECT_ROUNDS: u32 = 2;
-/// Failures in a row that are not waited for while a batch is taken apart: enough to get from the largest batch to one entry.
+/// Failures in a row that cause no pause while a batch is taken apart: enough to get from the largest batch to one
+/// entry.
 pub(super) const QUICK_FAILURES: u32 = 16;
-/// Failures in a row until pauses grow: a run of half as many poisons is got over at a steady pace.
+/// Failures in a row up to which pauses stay steady: a run of half as many poisonous entries is passed at a steady
+/// pace.
 pub(super) const STEADY_FAILURES: u32 = 256;
-/// Pause after each failure until then.
+/// Pause after each failure up to then.
 pub(super) const STEADY_PAUSE: Duration = Duration::from_secs(1);
-/// How long an exporter that was refused for an operator's fault waits before it tries again.
+/// Time for which an exporter that was refused for an operator's fault waits before its next attempt.
 pub(super) const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes of a sink's answer that are read. Not round, so that tonic's word for it is not mistaken for that of a sink.
+/// Bytes of a sink's answer that are read. The number is not round, so that tonic's text for this limit is not mistaken
+/// for that of a sink.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 + 7;
-/// Characters of a sink's own word that are kept.
+/// Characters of a sink's own text that are kept.
 pub(super) const WHY_CHARS_MAX: usize = 300;
 
 const _: () =

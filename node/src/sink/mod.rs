@@ -1,10 +1,12 @@
 //! Sinks: OTLP servers that the node sends to, and the one loop that sends. Replay, export and dead letters share them.
 //!
-//! - `courier`: the loop; `piece`: what one request carries; `verdict`: what is done about an answer; `suspects`: whether an entry or the sink is at fault; `frontier`: how far a shard is
-//!   settled without a gap.
-//! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`; `answer`: what its answers mean; `backoff`: when to ask again.
-//! - `dial`: a connection: TCP, the environment's proxy, TLS. `client_tls`: what TLS needs.
-//! - `own_address`: whether a sink is the node itself.
+//! - `courier`: the loop. `piece`: the content of one request. `verdict`: the reaction to an answer. `suspects`: the
+//!   decision between entry and sink at fault. `frontier`: the position up to which a shard is settled without a gap.
+//! - `ready_payload`: a stored payload made ready to be sent. `outgoing`: one request.
+//! - `sink`: one sink of either protocol, on `otlp_grpc` or `otlp_http`. `answer`: the meanings of its answers.
+//!   `backoff`: pauses between attempts. `compress`: compression over HTTP.
+//! - `dial`: a connection: TCP, the environment's proxy, TLS. `client_tls`: TLS settings.
+//! - `own_address`: the check for a sink that is the node itself.
 
 mod answer;
 mod backoff;
@@ -31,7 +33,7 @@ pub(crate) use courier::{Courier, End, Go, Host, Settled};
 pub(crate) use frontier::Frontier;
 pub(crate) use own_address::reaches_self;
 pub(crate) use piece::{Item, Piece};
-pub(crate) use ready_payload::{Readier, read_again, read_entry};
+pub(crate) use ready_payload::{DeferredDecoder, read_again, read_entry};
 pub(crate) use sink::Sink;
 pub(crate) use suspects::RefusedEntry;
 pub(crate) use verdict::{Hold, Rules};

@@ -1,7 +1,7 @@
 //! An OTLP/gRPC sink: payload bytes go out as they are, or compressed, without being decoded and encoded again.
 //!
-//! The requests are made here, over tonic's channel: its own client compresses with gzip's level 6, four times as dear as the first, and panics at a
-//! `grpc-status-details-bin` that is not base64.
+//! The requests are made here, over tonic's channel: its own client compresses with gzip's level 6, four times as dear
+//! as the first, and panics at a `grpc-status-details-bin` that is not base64.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::config::{Compression, ExportTarget};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// Bytes before each message: whether it is compressed, and its length.
+/// Bytes before each message: the compressed flag and the length.
 const PREFIX: usize = 5;
 const ENCODING: &str = "grpc-encoding";
 
@@ -41,9 +41,9 @@ pub(crate) struct GrpcSink {
     headers: HeaderMap,
     compression: Compression,
     timeout: Duration,
-    /// Made at the first request: whatever runtime it is made in drives its connection.
+    /// The channel, made at the first request: the runtime in which it is made drives its connection.
     channel: Option<Channel>,
-    /// Made at the first answer that is compressed.
+    /// The decoder, made at the first answer that is compressed.
     inflater: Option<Box<Inflater>>,
 }
 
@@ -62,7 +62,7 @@ impl GrpcSink {
             .to_string()
             .parse()
             .map_err(|e| invalid(format!("{e}")))?;
-        // TLS is the dialler's: tonic must not know of it, but the server must.
+        // TLS belongs to the dialler: tonic must not know of it, but the server must.
         let endpoint = Endpoint::from_shared(format!("http://{}", target.endpoint.authority()))
             .and_then(|endpoint| endpoint.user_agent(AGENT))
             .map_err(|e| invalid(with_causes(&e)))?
@@ -83,7 +83,7 @@ impl GrpcSink {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => Answer::Retry { after: None, why },
             Err(_) => {
-                // A connection that is silent may stay so for long before TCP gives it up.
+                // A silent connection may stay so for long before TCP gives it up.
                 self.channel = None;
                 Answer::Retry {
                     after: None,
@@ -99,7 +99,7 @@ impl GrpcSink {
             .channel
             .get_or_insert_with(|| connected(&self.endpoint, &self.dial));
         let ready = channel.ready().await.map_err(|e| with_causes(&e))?;
-        // Whatever a connection breaks with tells nothing of the data.
+        // An error that breaks a connection says nothing about the data.
         let response = ready.call(request).await.map_err(|e| with_causes(&e))?;
         let (head, body) = response.into_parts();
         let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
@@ -118,12 +118,13 @@ impl GrpcSink {
         }
     }
 
-    /// What the message of a sink says that took the request. One that cannot be read changes nothing: sent again, all of it would be there twice.
+    /// Meaning of the message of a sink that accepted the request. One that cannot be read changes nothing: if the
+    /// request were sent again, all of it would be there twice.
     fn accepted(&mut self, headers: &HeaderMap, body: &[u8]) -> Answer {
         let Some(([flag, ..], message)) = body.split_first_chunk::<PREFIX>() else {
             return Answer::Accepted;
         };
-        // Go's servers compress as they were sent, whatever the client says that it takes.
+        // Go's servers compress their answer as the request was, whatever the client says that it accepts.
         let compression = match headers.get(ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip") => Inflation::Gzip,
             Some(b"zstd") => Inflation::Zstd,

@@ -18,14 +18,14 @@ use super::outgoing::Outgoing;
 use crate::config::{Compression, ExportTarget};
 use gophership_proto::otlp::ENTRY_NAME;
 
-/// What every request says of its sender.
+/// The user agent of every request.
 pub(super) const AGENT: &str = concat!("gophership/", env!("CARGO_PKG_VERSION"));
 
 /// A connection to the sink, made when it is first needed and again when it broke.
 pub(crate) struct HttpSink {
     dial: Dial,
     path: String,
-    /// Those of every request.
+    /// Headers of every request.
     headers: HeaderMap,
     compression: Compression,
     timeout: Duration,
@@ -40,7 +40,7 @@ impl HttpSink {
     pub(super) fn over(dial: Dial, target: &ExportTarget) -> Self {
         let mut headers = secret_headers(target);
         let authority = target.endpoint.authority();
-        // As browsers do: some servers know themselves only without a port that goes without saying.
+        // As in browsers, the default port is left out: some servers know their own name only without it.
         let host = authority
             .strip_suffix(if target.endpoint.https { ":443" } else { ":80" })
             .unwrap_or(&authority);
@@ -72,7 +72,7 @@ impl HttpSink {
 
     async fn post(&mut self, out: &Outgoing) -> Result<Answer, String> {
         let request = self.request(out).await?;
-        // What is not put back is not used again: a broken one, and one whose answer was not waited for.
+        // A connection that is not put back is not used again: a broken one, and one whose answer was not waited for.
         let mut connection = match self.connection.take().filter(|c| !c.is_closed()) {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -85,7 +85,8 @@ impl HttpSink {
                 self.connection = Some(connection);
                 body.to_bytes()
             }
-            // The status stands, however long its explanation is; the rest of that is not read, nor its connection used again.
+            // The status counts, however long its explanation is. The rest of that is not read, nor its connection used
+            // again.
             Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
             Err(error) => return Err(with_causes(&*error)),
         };
@@ -123,7 +124,7 @@ impl HttpSink {
     }
 }
 
-/// The operator's headers, marked so that nothing shows them.
+/// The operator's headers, marked so that nothing prints them.
 pub(super) fn secret_headers(target: &ExportTarget) -> HeaderMap {
     let headers = target.headers.iter().filter_map(|(name, value)| {
         let mut value = HeaderValue::from_str(value.expose()).ok()?;
@@ -133,7 +134,7 @@ pub(super) fn secret_headers(target: &ExportTarget) -> HeaderMap {
     headers.collect()
 }
 
-/// An error and what is behind it, each said once: the client's own text says little.
+/// An error and its causes, each text once: the client's own text says little.
 pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string);
     causes.fold(error.to_string(), |text, cause| match text.ends_with(&cause) {

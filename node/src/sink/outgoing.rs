@@ -1,4 +1,4 @@
-//! What is sent to a sink.
+//! A request to a sink.
 
 use bytes::Bytes;
 
@@ -7,6 +7,7 @@ use bytes::Bytes;
 pub(crate) struct Outgoing {
     /// An `ExportLogsServiceRequest`.
     pub(crate) payload: Bytes,
-    /// `node/shard/segment:number,count`: of the first entry in it, and how many there are.
+    /// The value of `x-gophership-entry`, `node/shard/segment:number,count`: the first entry in the request, and the
+    /// number of entries.
     pub(crate) entry: String,
 }

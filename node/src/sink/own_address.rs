@@ -1,4 +1,4 @@
-//! Whether a sink is the node itself.
+//! Check for a sink that is the node itself.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -6,10 +6,11 @@ use tokio::net::lookup_host;
 
 use super::limits::CONNECT_TIMEOUT;
 
-/// Whether one of the addresses that `authority` (`host:port`) has is one that the node listens on.
+/// True where one of the addresses of `authority` (`host:port`) is one that the node listens on.
 ///
 /// # Errors
-/// Why its name has no address, in words.
+///
+/// The reason for which its name has no address, in words.
 pub(crate) async fn reaches_self(authority: &str, own: &[SocketAddr]) -> Result<bool, String> {
     match tokio::time::timeout(CONNECT_TIMEOUT, lookup_host(authority)).await {
         Ok(Ok(mut found)) => Ok(found.any(|address| is_own(address, own))),
@@ -18,7 +19,7 @@ pub(crate) async fn reaches_self(authority: &str, own: &[SocketAddr]) -> Result<
     }
 }
 
-/// Whether what is sent to `sink` arrives at one of the addresses that the node listens on.
+/// True where bytes sent to `sink` arrive at one of the addresses that the node listens on.
 fn is_own(sink: SocketAddr, own: &[SocketAddr]) -> bool {
     reaches(sink, own, &is_local)
 }
@@ -33,7 +34,7 @@ fn reaches(sink: SocketAddr, own: &[SocketAddr], is_local: &dyn Fn(IpAddr) -> bo
     })
 }
 
-/// Whether the address is one of this host's: only those can be bound.
+/// True where the address is one of this host's: only those can be bound.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn an_address_of_this_host_can_be_told_from_another() {
         assert!(is_local(IpAddr::from([127, 0, 0, 1])));
-        // TEST-NET-1: nobody has it.
+        // TEST-NET-1, which no host has.
         assert!(!is_local(IpAddr::from([192, 0, 2, 1])));
     }
 }

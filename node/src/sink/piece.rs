@@ -1,9 +1,11 @@
-//! A batch on its way: whole payloads in Lsn order, taken apart where a sink finds them too large or refuses one among them.
+//! A batch on its way: whole payloads in Lsn order, taken apart where a sink finds them too large or refuses one among
+//! them.
 //!
-//! **Invariant.** I1: taken apart, the pieces together hold every record once, in order.
+//! **Invariants**:
+//! - I1: the pieces of a batch that was taken apart together hold every record once, in order.
 
 use bytes::{Bytes, BytesMut};
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::split::split;
 
 use super::outgoing::Outgoing;
@@ -11,24 +13,24 @@ use super::outgoing::Outgoing;
 /// An entry, or a part of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    pub(crate) entry: EntryKey,
+    pub(crate) entry: EntryId,
     pub(crate) records: u32,
     pub(crate) received_ns: u64,
-    /// Bytes of it as it is stored.
+    /// Bytes of the entry as it is stored.
     pub(crate) stored_bytes: u64,
     pub(crate) payload: Bytes,
-    /// Another part of the same entry follows.
+    /// True where another part of the same entry follows.
     pub(crate) more_follows: bool,
 }
 
-/// What is sent in one request.
+/// The content of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub(crate) items: Vec<Item>,
 }
 
 impl Piece {
-    /// All payloads, one behind the other: one request.
+    /// All payloads concatenated: one request.
     pub(crate) fn payload(&self) -> Bytes {
         match self.items.as_slice() {
             [one] => one.payload.clone(),
@@ -53,13 +55,13 @@ impl Piece {
         self.items.iter().map(|item| u64::from(item.records)).sum()
     }
 
-    /// Entries that are complete with it.
+    /// Number of entries that are complete with it.
     pub(crate) fn entries(&self) -> u64 {
         self.items.iter().filter(|item| !item.more_follows).count() as u64
     }
 
     /// The last entry that is complete with it.
-    pub(crate) fn done(&self) -> Option<EntryKey> {
+    pub(crate) fn done(&self) -> Option<EntryId> {
         self.items
             .iter()
             .rev()
@@ -67,15 +69,15 @@ impl Piece {
             .map(|item| item.entry)
     }
 
-    /// The entry of which it is, or is a part; `None` where there are several.
-    pub(crate) fn only(&self) -> Option<EntryKey> {
+    /// The one entry of which it holds all or a part; `None` where there are several.
+    pub(crate) fn only(&self) -> Option<EntryId> {
         match self.items.as_slice() {
             [one] => Some(one.entry),
             _ => None,
         }
     }
 
-    /// The request that it makes.
+    /// The request for this piece.
     pub(crate) fn outgoing(&self) -> Outgoing {
         let first = self.items.first().map(|item| item.entry);
         let first = first.map(|(node, shard, lsn)| format!("{node}/{shard}/{lsn}"));
@@ -85,17 +87,17 @@ impl Piece {
         }
     }
 
-    /// When the newest of it was received.
+    /// Received time of its newest entry.
     pub(crate) fn newest_ns(&self) -> u64 {
         self.items.iter().map(|item| item.received_ns).max().unwrap_or(0)
     }
 
-    /// When the oldest of it was received.
+    /// Received time of its oldest entry.
     pub(crate) fn oldest_ns(&self) -> u64 {
         self.items.iter().map(|item| item.received_ns).min().unwrap_or(0)
     }
 
-    /// Two pieces of about half the size; gives itself back where there is only one record.
+    /// Two pieces of about half the size; returns itself where there is only one record.
     pub(crate) fn halves(mut self) -> Result<(Self, Self), Self> {
         if self.items.len() > 1 {
             let second = self.items.split_off(self.items.len() / 2);
@@ -104,7 +106,7 @@ impl Piece {
         let Some(item) = self.items.first() else {
             return Err(self);
         };
-        // What was acknowledged is well-formed.
+        // An acknowledged payload is well-formed.
         let Ok(Some(halves)) = split(&item.payload) else {
             return Err(self);
         };

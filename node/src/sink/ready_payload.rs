@@ -1,9 +1,10 @@
-//! A stored payload made ready to be sent on: one that was kept as received is inflated and validated here, in passing.
+//! A stored payload made ready to be sent: one that was kept as received is inflated and validated here, on the way.
 //!
-//! **Invariant.** I1: what is sent on is a well-formed request, bit for bit what was acknowledged.
+//! **Invariants**:
+//! - I1: the bytes that are sent are a well-formed request, bit for bit as it was acknowledged.
 
 use bytes::Bytes;
-use gophership_catalogue::exporter::EntryKey;
+use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
 use gophership_vault::entry::{Encoding, EntryState};
@@ -12,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::piece::Item;
 
-/// A payload fit to be sent.
+/// A payload that is fit to be sent.
 #[derive(Debug)]
 pub(crate) struct ReadyPayload {
     pub(crate) payload: Bytes,
@@ -20,16 +21,17 @@ pub(crate) struct ReadyPayload {
     pub(crate) records: u32,
 }
 
-/// Reads one entry; `None` where it is not there, or damaged. It reads from the disk, and waits for nothing else.
+/// Reads one entry; `None` where it is not there, or damaged. This reads from the disk, and waits for nothing else.
 ///
 /// # Errors
-/// Why it cannot be read now: it may be later.
-pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Result<Option<StoredEntry>, String> {
+///
+/// The reason for which it cannot be read now; it may be readable later.
+pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryId) -> Result<Option<StoredEntry>, String> {
     if node != vault.identity().node_id {
         return Ok(None);
     }
     let mut cursor = vault.follower(shard, Some(lsn));
-    // What the opening of its segment shows comes before it.
+    // The cursor first reports what it met when it opened the segment.
     let found = cursor
         .by_ref()
         .take_while(|found| found.as_ref().map_or(true, |entry| entry.lsn <= lsn))
@@ -40,26 +42,28 @@ pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryKey) -> Result<
     }
 }
 
-/// Reads one entry again, on a thread that may wait.
+/// Reads one entry again, on a thread that may block.
 ///
 /// # Errors
+///
 /// As for [`read_entry`].
-pub(crate) async fn read_again(vault: &Vault, entry: EntryKey) -> Result<Option<StoredEntry>, String> {
+pub(crate) async fn read_again(vault: &Vault, entry: EntryId) -> Result<Option<StoredEntry>, String> {
     let vault = vault.clone();
     let found = spawn_blocking(move || read_entry(&vault, entry));
     found.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Decoders for deferred entries, made at the first one.
+/// Decoder of deferred entries. Its buffers are made at the first one.
 #[derive(Default)]
-pub(crate) struct Readier {
+pub(crate) struct DeferredDecoder {
     inflater: Option<Box<Inflater>>,
 }
 
-impl Readier {
-    /// Makes an entry ready as what a request carries.
+impl DeferredDecoder {
+    /// Decodes an entry into the item of a request.
     ///
     /// # Errors
+    ///
     /// As for [`Self::ready`].
     pub(crate) fn item(&mut self, entry: StoredEntry, limit: usize) -> Result<Item, String> {
         let key = (entry.node, entry.shard, entry.lsn);
@@ -75,10 +79,11 @@ impl Readier {
         })
     }
 
-    /// Makes a payload of at most `limit` bytes ready.
+    /// Decodes a payload of at most `limit` bytes.
     ///
     /// # Errors
-    /// Why a deferred entry can never be sent: it proves malformed, or too large.
+    ///
+    /// The reason for which a deferred entry can never be sent: it proves malformed, or too large.
     pub(crate) fn ready(&mut self, entry: StoredEntry, limit: usize) -> Result<ReadyPayload, String> {
         let meta = entry.meta;
         if !meta.state.contains(EntryState::DEFERRED) {

@@ -16,9 +16,10 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    /// A sink; nothing is sent yet. The files that `tls` names are read now.
+    /// Makes a sink, and sends nothing yet. The files that `tls` names are read now.
     ///
     /// # Errors
+    ///
     /// A file cannot be used, or the endpoint is no URL.
     pub(crate) fn new(target: &ExportTarget) -> Result<Self, SinkError> {
         Ok(match target.kind {
@@ -27,7 +28,8 @@ impl Sink {
         })
     }
 
-    /// Sends one request and waits for its answer, at most for the target's `timeout` in all. Dropped before its end, it leaves the sink fit for the next.
+    /// Sends one request and waits for its answer, for at most the target's `timeout` in all. If this future is dropped
+    /// before its end, the sink is fit for the next request.
     pub(crate) async fn send(&mut self, out: &Outgoing) -> Answer {
         match self {
             Self::Grpc(sink) => sink.send(out).await,

@@ -1,4 +1,4 @@
-//! A sink that answers as told: OTLP over gRPC or HTTP, on a free port of the loopback.
+//! A sink for tests that gives prepared answers: OTLP over gRPC or HTTP, on a free port of the loopback.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,19 +29,20 @@ use super::dial::Duplex;
 pub(crate) enum Reply {
     Ok,
     Grpc(Code),
-    /// A status, and `Retry-After`.
+    /// A status, and the value of `Retry-After`.
     Http(u16, Option<&'static str>),
-    /// Nothing, ever.
+    /// No answer at all.
     Silence,
-    /// The answer begins and never ends, byte by byte.
+    /// An answer that begins and never ends, byte by byte.
     Drip,
-    /// Taken, but for two records. As Go's servers do, what says so is compressed as the request was; so is [`Self::Ok`]'s.
+    /// Acceptance of all but two records. As with Go's servers, the message that says so is compressed as the request
+    /// was; so is that of [`Self::Ok`].
     InPart,
-    /// An answer of so many bytes.
+    /// An answer of this many bytes.
     Long(usize),
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone)]
 pub(crate) struct Seen {
     pub(crate) path: String,
@@ -49,7 +50,7 @@ pub(crate) struct Seen {
     pub(crate) content_type: String,
     pub(crate) at: Instant,
     pub(crate) headers: HeaderMap,
-    /// Which of the stub's connections it came on, from 1.
+    /// Number of the stub's connection on which it came, from 1.
     pub(crate) connection: usize,
     payload: Vec<u8>,
     taken: bool,
@@ -58,7 +59,7 @@ pub(crate) struct Seen {
 struct Script {
     next: VecDeque<Reply>,
     then: Reply,
-    /// What it fails at, and how.
+    /// Bytes at which the stub fails, and the answer to a request with them.
     poison: Option<(Vec<u8>, Reply)>,
     seen: Vec<Seen>,
 }
@@ -72,7 +73,7 @@ pub(crate) struct Stub {
 type Body = StreamBody<futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 impl Stub {
-    /// Gives these answers, and then takes everything.
+    /// Gives these answers, and then accepts everything.
     pub(crate) async fn grpc<const N: usize>(replies: [Reply; N]) -> Self {
         Self::start(replies.into(), true, None).await
     }
@@ -81,7 +82,7 @@ impl Stub {
         Self::start(replies.into(), false, None).await
     }
 
-    /// Takes everything, over TLS.
+    /// Accepts everything, over TLS.
     pub(crate) async fn tls(grpc: bool, config: Arc<ServerConfig>) -> Self {
         Self::start(VecDeque::new(), grpc, Some(config.into())).await
     }
@@ -127,12 +128,12 @@ impl Stub {
         }
     }
 
-    /// What is answered when the list is through.
+    /// Sets the answer that is given after the prepared ones.
     pub(crate) fn then(&self, reply: Reply) {
         self.script.lock().unwrap().then = reply;
     }
 
-    /// Answers every request so in which `bytes` are found, whatever the list says.
+    /// Answers every request in which `bytes` are found with `reply`, whatever the prepared answers say.
     pub(crate) fn fails_at(&self, bytes: &[u8], reply: Reply) {
         self.script.lock().unwrap().poison = Some((bytes.to_vec(), reply));
     }
@@ -141,12 +142,12 @@ impl Stub {
         self.script.lock().unwrap().seen.clone()
     }
 
-    /// The payloads that were taken, in order.
+    /// The payloads that were accepted, in order.
     pub(crate) fn taken(&self) -> Vec<Vec<u8>> {
         self.seen().into_iter().filter(|s| s.taken).map(|s| s.payload).collect()
     }
 
-    /// Waits for so many requests.
+    /// Waits for this many requests.
     pub(crate) async fn wait_for(&self, requests: usize) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.seen().len() < requests {

@@ -1,4 +1,4 @@
-//! Sinks against servers that answer as told, on the loopback.
+//! Sinks against servers with prepared answers, on the loopback.
 
 use std::path::Path;
 use std::time::Duration;
@@ -245,7 +245,7 @@ async fn tls_checks_both_sides_and_the_name() {
     }
 }
 
-/// A proxy that connects every request to `to`, and gives back the head of the first.
+/// A proxy that connects every request to `to`, and returns the head of the first.
 async fn proxy(to: std::net::SocketAddr) -> (std::net::SocketAddr, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -257,7 +257,7 @@ async fn proxy(to: std::net::SocketAddr) -> (std::net::SocketAddr, tokio::task::
         }
         let mut server = TcpStream::connect(to).await.expect("a server");
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("answered");
-        // It ends when either side does.
+        // The copy ends when either side does.
         drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
         String::from_utf8(head).expect("text")
     });

@@ -1,61 +1,64 @@
-//! What a sender does about an answer: the one place that decides it, for live export, replay and dead letters alike. A pure function.
+//! The reaction of a sender to an answer: the one place that decides it, for live export, replay and dead letters
+//! alike. A pure function.
 
 use std::time::Duration;
 
 use super::answer::Answer;
 use super::limits::FAILED_TRIES;
 
-/// How those who send differ.
+/// The rules in which senders differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rules {
     /// An entry that is too large is sent in parts.
     pub(crate) splits_entries: bool,
-    /// What can be retried is retried for ever; otherwise sending ends there.
+    /// A request that can be retried is retried for ever; otherwise sending ends there.
     pub(crate) retries: bool,
-    /// What an operator must set right is waited for; otherwise sending ends there.
+    /// The sender waits for a fault that an operator must set right; otherwise sending ends there.
     pub(crate) waits_for_operator: bool,
-    /// Tries of one entry that a sink has no room for, or finds too large: it does not say which. `None`: for ever.
+    /// Attempts at one entry for which a sink has no room, or which it finds too large: it does not say which. `None`:
+    /// without limit.
     pub(crate) exhausted_tries: Option<u32>,
-    /// Tries of one entry that a sink fails at when no neighbours are left to tell whose fault it is. `None`: for ever, since there will be neighbours.
+    /// Attempts at one entry at which a sink fails when no neighbours are left to show the fault's side. `None`:
+    /// without limit, since there will be neighbours.
     pub(crate) last_tries: Option<u32>,
-    /// Failures in a row, of whatever entries, that end the sending. `None`: none do.
+    /// Failures in a row, of all entries together, that end the sending. `None`: none do.
     pub(crate) failures_max: Option<u32>,
 }
 
-/// What a request is, and how it fared before.
+/// A request's shape and its earlier answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Standing {
-    /// Entries in it.
+    /// Number of entries in it.
     pub(super) entries: usize,
-    /// Whether one of them could be sent in parts.
+    /// True where one of them could be sent in parts.
     pub(super) divisible: bool,
-    /// Answers before this one that said that the sink failed.
+    /// Earlier answers that said that the sink failed.
     pub(super) failed: u32,
-    /// Answers before this one that it is too large, or too often.
+    /// Earlier answers that said that it is too large, or comes too often.
     pub(super) exhausted: u32,
-    /// It is part of a batch that the sink failed at often enough, or another entry is suspect.
+    /// True where it is part of a batch at which the sink failed often enough, or where another entry is suspect.
     pub(super) hunted: bool,
     /// Failures in a row before this answer.
     pub(super) failures_in_row: u32,
 }
 
-/// Why the same request is sent again later.
+/// The reason for which the same request is sent again later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hold {
-    /// It may be taken then.
+    /// The sink may accept it then.
     Retry,
-    /// Nothing is taken before an operator sets something right.
+    /// The sink accepts nothing before an operator sets something right.
     Operator,
 }
 
-/// What is done.
+/// The reaction to an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// It is settled.
+    /// The piece is settled.
     Taken,
-    /// The same again, after a pause: of this length at least where the sink asks for it.
+    /// The same piece is sent again after a pause, which is at least as long as the sink asks for.
     Again(Hold, Option<Duration>),
-    /// In two halves; `size`: since it is too large.
+    /// The piece is sent in two halves; `size` is true where it is too large.
     Halve { size: bool },
     /// Its one entry is suspect, and others go first.
     SetAside,
@@ -65,7 +68,7 @@ pub(super) enum Verdict {
     Stop,
 }
 
-/// Decides.
+/// Decides the reaction to an answer.
 pub(super) fn decide(answer: &Answer, at: Standing, rules: &Rules) -> Verdict {
     let again = |after| {
         if rules.retries {
@@ -86,7 +89,7 @@ pub(super) fn decide(answer: &Answer, at: Standing, rules: &Rules) -> Verdict {
         Answer::TooLarge(_) => Verdict::Refuse,
         Answer::Exhausted(_) if rules.exhausted_tries.is_some_and(|tries| at.exhausted >= tries) => Verdict::Refuse,
         Answer::Exhausted(_) => again(None),
-        // Of several entries maybe only one is refused.
+        // Perhaps only one of several entries is refused.
         Answer::Refused(_) if at.entries > 1 => Verdict::Halve { size: false },
         Answer::Refused(_) => Verdict::Refuse,
         Answer::Operator(_) if rules.waits_for_operator => Verdict::Again(Hold::Operator, None),

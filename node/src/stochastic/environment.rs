@@ -1,12 +1,14 @@
-//! What the machine says of itself: pressure (PSI) and the memory of the process's own cgroup, v1, v2 or none.
+//! Readings of the machine: pressure (PSI) and the memory of the process's own cgroup, v1, v2 or none.
 //!
-//! Owns: which files are asked.
+//! **Owns**: the choice of the files that are read.
 //!
-//! Invariants:
-//! - I1: pressure of memory and io is the own group's where it says, else the host's; of the cpu only the own group's: the host's tells of others.
-//! - I2: what cannot be read is absent and says why: no file, no support (`psi=0`), or nothing in it. It is never an error.
+//! **Invariants**:
+//! - I1: pressure of memory and io is the own group's where that has one, else the host's; pressure of the cpu is only
+//!   the own group's, since the host's includes other processes.
+//! - I2: a reading that cannot be taken is absent and says why: no file, no support (`psi=0`), or nothing in it. It is
+//!   never an error.
 //!
-//! Not here: which groups the process is in (`machine.rs`).
+//! **Not here**: the groups of the process (`machine.rs`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,16 +21,16 @@ use crate::machine::{groups, memory_limit_of, number_in, unified_group};
 /// Pressure on one resource.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Pressure {
-    /// Read.
+    /// A reading.
     Read {
         /// The share of the last ten seconds, in percent.
         avg10: f64,
-        /// From this file.
+        /// The file that it was read from.
         from: PathBuf,
     },
-    /// Nothing is known.
+    /// No reading.
     Absent {
-        /// Why, file by file.
+        /// The reasons, file by file.
         why: String,
     },
 }
@@ -48,32 +50,34 @@ impl Pressure {
     }
 }
 
-/// Memory of a cgroup. The page cache counts, so a group that writes logs is near its limit without any pressure: it is a metric, and not judged.
+/// Memory of a cgroup. The page cache counts, so a group that writes logs is near its limit without any pressure: this
+/// is a metric only, and no input of the zones.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupMemory {
     /// The group's folder.
     pub group: PathBuf,
     /// Bytes used.
     pub used: u64,
-    /// Bytes at most.
+    /// Its limit in bytes.
     pub limit: u64,
 }
 
-/// All of it, at one moment.
+/// All readings of the machine at one moment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Environment {
     /// Time in which all tasks waited for memory.
     pub memory_full: Pressure,
     /// Time in which some task waited for a disk.
     pub io_some: Pressure,
-    /// Time in which some task waited for a core. A metric, and not judged: scheduler lag is measured where it hurts.
+    /// Time in which some task waited for a core. A metric only, and no input of the zones: scheduler lag is measured
+    /// in the workers themselves.
     pub cpu_some: Pressure,
-    /// Of the own group and those above it, the one nearest its memory limit; `None` where none has one.
+    /// Of the own group and those above it, the one nearest its memory limit; `None` where none has a limit.
     pub memory: Option<GroupMemory>,
 }
 
 impl Environment {
-    /// Nothing was read yet.
+    /// An environment before the first reading.
     #[must_use]
     pub fn unread() -> Self {
         let unread = Pressure::absent("not read yet");
@@ -86,7 +90,7 @@ impl Environment {
     }
 }
 
-/// Reads the machine.
+/// A reader of the machine's state.
 #[derive(Clone, Debug)]
 pub struct EnvironmentReader {
     /// The own v2 group.
@@ -98,7 +102,7 @@ pub struct EnvironmentReader {
 }
 
 impl EnvironmentReader {
-    /// A reader of the `/proc` and `/sys` below `root`. Which groups the process is in is looked up once.
+    /// A reader of `/proc` and `/sys` below `root`. The groups of the process are looked up once.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self {
@@ -108,7 +112,7 @@ impl EnvironmentReader {
         }
     }
 
-    /// Reads all of it.
+    /// Takes all readings.
     #[must_use]
     pub fn read(&self) -> Environment {
         let own = |name: &str| self.group.as_ref().map(|group| group.join(name));
@@ -132,7 +136,7 @@ impl EnvironmentReader {
             Some(GroupMemory {
                 group: group.clone(),
                 used,
-                // What v1 calls unlimited is larger than any machine.
+                // The value that v1 uses for unlimited is larger than any machine.
                 limit: memory_limit_of(group).filter(|limit| *limit < i64::MAX as u64 / 2)?,
             })
         });
@@ -140,7 +144,7 @@ impl EnvironmentReader {
     }
 }
 
-/// The first file that says.
+/// The pressure in the first file that has one.
 fn pressure(files: impl IntoIterator<Item = PathBuf>, line: PsiLine) -> Pressure {
     let mut why = String::new();
     for file in files {

@@ -1,7 +1,12 @@
-//! Stochastic awareness: what is global is sensed now and then, never at each operation.
+//! Stochastic awareness: global state is sensed now and then, never at each operation.
 //!
-//! A worker has [`Senses`], which publish to its [`WorkerSlot`] and read the zone; the [`Sensor`] merges all slots with what else is
-//! sensed ([`EnvironmentReader`]) and runs the controller. Not here: what follows from readings (`somatic`).
+//! - `senses`: a worker's [`Senses`], which publish to its slot and read the zone.
+//! - `slot`: the [`WorkerSlot`] between a worker and the sensor, and the [`WorkerReadings`] in it.
+//! - `sensor`: the [`Sensor`], which merges all slots with the machine's readings and runs the controller.
+//! - `environment`, `psi`: the machine's own readings ([`EnvironmentReader`]).
+//! - `limits`: intervals, and the values at which a reading is full.
+//!
+//! **Not here**: the consequences of readings (`somatic`).
 
 mod environment;
 mod limits;
@@ -15,4 +20,4 @@ pub use limits::{ENVIRONMENT_INTERVAL, SENSE_INTERVAL};
 pub use psi::{PsiError, PsiLine, avg10};
 pub use senses::Senses;
 pub use sensor::{Inputs, Sensor, full};
-pub use slot::{Told, WorkerSlot};
+pub use slot::{WorkerReadings, WorkerSlot};

@@ -1,4 +1,5 @@
-//! The kernel's pressure stall information: `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and a line `full` beside it.
+//! The kernel's pressure stall information: `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and a line `full` beside
+//! it.
 
 /// A line of a pressure file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,7 +11,7 @@ pub enum PsiLine {
 }
 
 impl PsiLine {
-    /// Its first word.
+    /// The first word of the line.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -20,7 +21,7 @@ impl PsiLine {
     }
 }
 
-/// Why a pressure file says nothing.
+/// The reason for which a pressure file has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PsiError {
     /// It is empty.
@@ -37,7 +38,8 @@ pub enum PsiError {
 /// The share of the last ten seconds, in percent.
 ///
 /// # Errors
-/// The text does not say.
+///
+/// The text has no such value.
 pub fn avg10(text: &str, line: PsiLine) -> Result<f64, PsiError> {
     if text.trim().is_empty() {
         return Err(PsiError::Empty);

@@ -1,12 +1,14 @@
-//! A worker's senses: plain cells, and now and then a look at what is shared.
+//! A worker's senses: plain cells, and from time to time an exchange with shared state.
 //!
-//! Owns: when a worker publishes and reads the zone: each `sense_every` operations or [`SENSE_INTERVAL`], whichever comes first.
+//! **Owns**: the moments at which a worker publishes and reads the zone: each `sense_every` operations or
+//! [`SENSE_INTERVAL`], whichever comes first.
 //!
-//! Invariants:
-//! - I1: between two looks an operation touches nothing that another core writes, and reads no clock.
-//! - I2: a worker without operations looks too, by its own timer; how late that fires is its lag. One that rests has no timer, and wakes with its next operation.
+//! **Invariants**:
+//! - I1: between two exchanges an operation touches nothing that another core writes, and reads no clock.
+//! - I2: a worker without operations exchanges too, by its own timer; the delay with which that fires is the worker's
+//!   lag. A resting worker has no timer, and wakes with its next operation.
 //!
-//! Not here: what is made of it (`sensor.rs`).
+//! **Not here**: the use of what is published (`sensor.rs`).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::limits::SENSE_INTERVAL;
-use super::slot::{Told, WorkerSlot};
+use super::slot::{WorkerReadings, WorkerSlot};
 
 /// The senses of one worker.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct Senses {
 }
 
 impl Senses {
-    /// The senses of the worker that `slot` belongs to: it is there from now on, until they are dropped.
+    /// Senses of the worker that `slot` belongs to: from now on it counts as present, until they are dropped.
     #[must_use]
     pub fn new(slot: Arc<WorkerSlot>, cell: Arc<ZoneCell>, sense_every: u32, now: Instant) -> Self {
         let senses = Self {
@@ -46,7 +48,7 @@ impl Senses {
             resting: Cell::new(false),
             woken: Notify::new(),
         };
-        senses.must_sense(now, Told::default());
+        senses.must_sense(now, WorkerReadings::default());
         senses
     }
 
@@ -56,44 +58,44 @@ impl Senses {
         self.zone.get()
     }
 
-    /// An operation, at a time that the caller has anyway. Asks the worker about itself only where it is time to look.
-    /// Returns the zone as last read.
+    /// Notes an operation, at a time that the caller has anyway. Asks `read` for the worker's readings only where it is
+    /// time to publish. Returns the zone as last read.
     #[inline]
-    pub fn must_operate(&self, now: Instant, tell: impl FnOnce() -> Told) -> Zone {
+    pub fn must_operate(&self, now: Instant, read: impl FnOnce() -> WorkerReadings) -> Zone {
         let operations = self.operations.get() + 1;
         if operations >= self.sense_every || now >= self.due.get() {
-            self.must_sense(now, tell());
+            self.must_sense(now, read());
         } else {
             self.operations.set(operations);
         }
         self.zone.get()
     }
 
-    /// The worker has nothing to do: no timer of it fires until it has.
+    /// Notes that the worker has nothing to do: until it has, no timer of it fires.
     pub fn rest(&self) {
         if !self.resting.replace(true) {
             self.slot.rest();
         }
     }
 
-    /// Whether the worker has nothing to do.
+    /// True where the worker has nothing to do.
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.resting.get()
     }
 
-    /// The worker has something to do.
+    /// Notes that a resting worker has something to do.
     #[inline]
-    pub fn must_wake(&self, told: Told) {
+    pub fn must_wake(&self, readings: WorkerReadings) {
         if self.resting.get() {
-            self.wake(told);
+            self.wake(readings);
         }
     }
 
     #[cold]
-    fn wake(&self, told: Told) {
+    fn wake(&self, readings: WorkerReadings) {
         self.resting.set(false);
-        self.must_sense(Instant::now(), told);
+        self.must_sense(Instant::now(), readings);
         self.slot.wake();
         self.woken.notify_waiters();
     }
@@ -106,8 +108,8 @@ impl Senses {
         }
     }
 
-    /// Looks after the senses for ever: the worker's own timer. Ends by being dropped.
-    pub async fn run(&self, mut tell: impl FnMut() -> Told) {
+    /// Runs the worker's own timer for ever. Ends by being dropped.
+    pub async fn run(&self, mut read: impl FnMut() -> WorkerReadings) {
         let mut ticks = tokio::time::interval(SENSE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,18 +122,18 @@ impl Senses {
                 continue;
             }
             let now = tokio::time::Instant::now().into_std();
-            self.must_tick(due, now, tell());
+            self.must_tick(due, now, read());
         }
     }
 
-    fn must_tick(&self, due: Instant, now: Instant, told: Told) {
+    fn must_tick(&self, due: Instant, now: Instant, readings: WorkerReadings) {
         self.slot.must_note_late(now.saturating_duration_since(due));
-        self.must_sense(now, told);
+        self.must_sense(now, readings);
     }
 
     #[cold]
-    fn must_sense(&self, now: Instant, told: Told) {
-        self.slot.must_publish(self.cell.since_start(now), told);
+    fn must_sense(&self, now: Instant, readings: WorkerReadings) {
+        self.slot.must_publish(self.cell.since_start(now), readings);
         self.zone.set(self.cell.zone());
         self.operations.set(0);
         self.due.set(now + SENSE_INTERVAL);
@@ -171,8 +173,8 @@ mod tests {
         )
     }
 
-    fn unasked() -> Told {
-        panic!("it is not time to look")
+    fn must_not_be_read() -> WorkerReadings {
+        panic!("it is not time to publish")
     }
 
     #[test]
@@ -180,16 +182,20 @@ mod tests {
         let (senses, cell, start) = senses(3);
         red(&cell);
         for _ in 0..2 {
-            assert_eq!(senses.must_operate(start, unasked), Zone::Green);
+            assert_eq!(senses.must_operate(start, must_not_be_read), Zone::Green);
         }
-        let told = Told {
+        let readings = WorkerReadings {
             oldest_unsynced: Duration::from_millis(5),
             backlog: 0.5,
         };
-        assert_eq!(senses.must_operate(start, || told), Zone::Red);
-        let seen = senses.slot.look(Duration::ZERO).unwrap();
-        assert_eq!(seen.told, told);
-        assert_eq!(senses.must_operate(start, unasked), Zone::Red, "it counts anew");
+        assert_eq!(senses.must_operate(start, || readings), Zone::Red);
+        let seen = senses.slot.read(Duration::ZERO).unwrap();
+        assert_eq!(seen.readings, readings);
+        assert_eq!(
+            senses.must_operate(start, must_not_be_read),
+            Zone::Red,
+            "it counts anew"
+        );
     }
 
     #[test]
@@ -197,13 +203,16 @@ mod tests {
         let (senses, cell, start) = senses(1024);
         red(&cell);
         let early = start + SENSE_INTERVAL - Duration::from_nanos(1);
-        assert_eq!(senses.must_operate(early, unasked), Zone::Green);
-        assert_eq!(senses.must_operate(start + SENSE_INTERVAL, Told::default), Zone::Red);
-        assert_eq!(senses.must_operate(start + SENSE_INTERVAL, unasked), Zone::Red);
+        assert_eq!(senses.must_operate(early, must_not_be_read), Zone::Green);
+        assert_eq!(
+            senses.must_operate(start + SENSE_INTERVAL, WorkerReadings::default),
+            Zone::Red
+        );
+        assert_eq!(senses.must_operate(start + SENSE_INTERVAL, must_not_be_read), Zone::Red);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn i2_a_worker_without_operations_looks_by_its_timer() {
+    async fn i2_a_worker_without_operations_publishes_by_its_timer() {
         let (senses, cell, _) = senses(1024);
         let quiet = async {
             tokio::time::sleep(SENSE_INTERVAL * 3).await;
@@ -211,7 +220,7 @@ mod tests {
             tokio::time::sleep(SENSE_INTERVAL * 2).await;
         };
         tokio::select! {
-            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = senses.run(WorkerReadings::default) => unreachable!("it runs for ever"),
             () = quiet => {}
         }
         assert_eq!(senses.zone(), Zone::Red);
@@ -223,15 +232,15 @@ mod tests {
         let now = || cell.since_start(tokio::time::Instant::now().into_std());
         let hog = async {
             tokio::time::sleep(SENSE_INTERVAL / 2).await;
-            // A task that keeps the thread: 70 ms go by, and the timer due at 10 ms fires at 75 ms.
+            // A task keeps the thread busy: 70 ms go by, and the timer due at 10 ms fires at 75 ms.
             tokio::time::advance(Duration::from_millis(70)).await;
             tokio::time::sleep(SENSE_INTERVAL / 2).await;
         };
         tokio::select! {
-            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = senses.run(WorkerReadings::default) => unreachable!("it runs for ever"),
             () = hog => {}
         }
-        let lag = senses.slot.look(now()).unwrap().lag;
+        let lag = senses.slot.read(now()).unwrap().lag;
         assert!((63..=66).contains(&lag.as_millis()), "{lag:?} since {start:?}");
     }
 
@@ -242,16 +251,16 @@ mod tests {
         let day = async {
             senses.rest();
             tokio::time::sleep(Duration::from_secs(3600)).await;
-            assert_eq!(senses.slot.look(now()).unwrap().lag, Duration::ZERO);
+            assert_eq!(senses.slot.read(now()).unwrap().lag, Duration::ZERO);
             assert!(senses.is_resting() && senses.slot.is_at_rest());
             red(&cell);
-            senses.must_wake(Told::default());
+            senses.must_wake(WorkerReadings::default());
             assert!(!senses.is_resting() && !senses.slot.is_at_rest());
-            assert_eq!(senses.zone(), Zone::Red, "it has looked at once");
+            assert_eq!(senses.zone(), Zone::Red, "it has read the zone at once");
             senses.slot.woken().await;
         };
         tokio::select! {
-            () = senses.run(Told::default) => unreachable!("it runs for ever"),
+            () = senses.run(WorkerReadings::default) => unreachable!("it runs for ever"),
             () = day => {}
         }
     }
@@ -260,8 +269,8 @@ mod tests {
     fn a_worker_that_has_ended_is_not_silent() {
         let (senses, _, _) = senses(1024);
         let slot = Arc::clone(&senses.slot);
-        assert!(slot.look(Duration::from_secs(9)).is_some());
+        assert!(slot.read(Duration::from_secs(9)).is_some());
         drop(senses);
-        assert_eq!(slot.look(Duration::from_secs(9)), None);
+        assert_eq!(slot.read(Duration::from_secs(9)), None);
     }
 }

@@ -1,11 +1,11 @@
-//! The sensor: merges what workers say with what else is sensed, and runs the controller.
+//! The sensor: merges the readings of workers with the other readings, and runs the controller.
 //!
-//! Invariants:
+//! **Invariants**:
 //! - I1: of several workers the worst counts.
 //! - I2: it reads what others publish, and delays nobody.
-//! - I3: while nobody has anything to do it looks once a second only, and at once when somebody has.
+//! - I3: while no worker has anything to do it senses once a second only, and at once when one has.
 //!
-//! Not here: what follows from readings (`somatic`).
+//! **Not here**: the consequences of readings (`somatic`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +20,16 @@ use super::limits::{
     ENVIRONMENT_INTERVAL, OLDEST_UNSYNCED_FULL, PSI_IO_FULL_PERCENT, PSI_MEMORY_FULL_PERCENT, SCHEDULER_LAG_FULL,
     SENSE_INTERVAL,
 };
-use super::slot::{Seen, Told, WorkerSlot};
-use crate::limits::{ADMISSION_WAIT, LIVE_RING_PLACES};
+use super::slot::{Seen, WorkerReadings, WorkerSlot};
+use crate::limits::{ADMISSION_WAIT, LIVE_RING_SLOTS};
 
-/// What the sensor is told at each look.
+/// Inputs of the sensor beside workers and machine.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Inputs {
-    /// Bytes that ingest holds of the budget. What exporters hold is no part of it: nothing behind the ack can cause Red.
+    /// Bytes of the budget that ingest holds. Those that exporters hold are no part of it: nothing behind the ack can
+    /// cause Red.
     pub held_bytes: u64,
-    /// The budget.
+    /// The budget, in bytes.
     pub budget_bytes: u64,
     /// Depth / capacity of the fullest live ring, where there is one.
     pub live_ring: Option<f64>,
@@ -64,13 +65,13 @@ impl Sensor {
         }
     }
 
-    /// Where the machine's pressure as last read is shown.
+    /// The machine's pressure as last read.
     #[must_use]
     pub fn environment(&self) -> Arc<ArcSwap<Environment>> {
         Arc::clone(&self.environment)
     }
 
-    /// One look. Returns the zone in force.
+    /// Senses once. Returns the zone in force.
     pub fn sense(&mut self, inputs: Inputs, now: Instant) -> Zone {
         let unread = self
             .read_at
@@ -79,12 +80,12 @@ impl Sensor {
             self.environment.store(Arc::new(self.reader.read()));
             self.read_at = Some(now);
         }
-        let seen = self.look(self.cell.since_start(now));
+        let seen = self.worst(self.cell.since_start(now));
         let readings = readings(seen, &inputs, &self.environment.load());
         self.cell.advance(&readings, &self.thresholds, now)
     }
 
-    /// Looks for ever. Ends by being dropped.
+    /// Senses for ever. Ends by being dropped.
     pub async fn run(mut self, mut inputs: impl FnMut() -> Inputs) {
         let mut ticks = tokio::time::interval(SENSE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,26 +103,26 @@ impl Sensor {
         }
     }
 
-    /// The worst of all workers; `None` without any.
-    fn look(&self, now: Duration) -> Option<Seen> {
-        let seen = self.slots.iter().filter_map(|slot| slot.look(now));
+    /// The worst readings of all workers; `None` without any worker.
+    fn worst(&self, now: Duration) -> Option<Seen> {
+        let seen = self.slots.iter().filter_map(|slot| slot.read(now));
         seen.reduce(|a, b| Seen {
-            told: Told {
-                oldest_unsynced: a.told.oldest_unsynced.max(b.told.oldest_unsynced),
-                backlog: a.told.backlog.max(b.told.backlog),
+            readings: WorkerReadings {
+                oldest_unsynced: a.readings.oldest_unsynced.max(b.readings.oldest_unsynced),
+                backlog: a.readings.backlog.max(b.readings.backlog),
             },
             lag: a.lag.max(b.lag),
         })
     }
 }
 
-/// Whether the next look may wait for a worker that has something to do, or for the machine's own pressure to be read again: nobody works, nothing is handed over
-/// that waits, and no zone has to be left.
+/// True where the next merge may wait until a worker has something to do, or until the machine's pressure is due: no
+/// worker has work, no ring holds anything that waits, and no zone has to be left.
 fn may_rest(zone: Zone, workers_rest: bool, live_ring: Option<f64>) -> bool {
     zone == Zone::Green && workers_rest && live_ring.is_none_or(|fill| fill <= 0.0)
 }
 
-/// What 1.0 of a reading is, and its unit.
+/// The value for which a reading is 1.0, and its unit.
 #[must_use]
 pub fn full(sense: Sense, budget_bytes: u64) -> (f64, &'static str) {
     let seconds = |full: Duration| (full.as_secs_f64(), "seconds");
@@ -132,18 +133,18 @@ pub fn full(sense: Sense, budget_bytes: u64) -> (f64, &'static str) {
         Sense::SchedulerLag => seconds(SCHEDULER_LAG_FULL),
         Sense::PsiMemory => (PSI_MEMORY_FULL_PERCENT, "percent"),
         Sense::PsiIo => (PSI_IO_FULL_PERCENT, "percent"),
-        Sense::LiveRing => (LIVE_RING_PLACES as f64, "entries"),
+        Sense::LiveRing => (LIVE_RING_SLOTS as f64, "entries"),
     }
 }
 
-/// Scales everything so that 1.0 is its limit.
+/// Scales all readings so that 1.0 is their limit.
 fn readings(seen: Option<Seen>, inputs: &Inputs, environment: &Environment) -> Readings {
     let part = |of: Duration, full: Duration| of.as_secs_f64() / full.as_secs_f64();
     let pressure = |percent: Option<f64>, full: f64| percent.map(|percent| percent / full);
     Readings {
         memory: (inputs.budget_bytes > 0).then(|| inputs.held_bytes as f64 / inputs.budget_bytes as f64),
-        oldest_unsynced: seen.map(|seen| part(seen.told.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
-        backlog: seen.map(|seen| seen.told.backlog),
+        oldest_unsynced: seen.map(|seen| part(seen.readings.oldest_unsynced, OLDEST_UNSYNCED_FULL)),
+        backlog: seen.map(|seen| seen.readings.backlog),
         scheduler_lag: seen.map(|seen| part(seen.lag, SCHEDULER_LAG_FULL)),
         psi_memory: pressure(environment.memory_full.percent(), PSI_MEMORY_FULL_PERCENT),
         live_ring: inputs.live_ring,

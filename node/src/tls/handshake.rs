@@ -1,35 +1,36 @@
-//! Why a TLS handshake failed: a closed list, for the metric and the log.
+//! Reasons for which a TLS handshake fails: a closed list, for the metric and the log.
 
 use std::io;
 
 use rustls::{Error, InvalidMessage};
 
-/// Why a client's TLS handshake failed.
+/// The reason for which a client's TLS handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFault {
     /// The client spoke without TLS.
     Plaintext,
     /// The client showed no certificate, and the listener asks for one.
     NoClientCertificate,
-    /// The client's certificate is of no authority that is trusted here, or not valid now.
+    /// The client's certificate is of no authority that the listener trusts, or not valid now.
     BadClientCertificate,
-    /// The client did not accept what it was shown: most often it does not trust the node's certificate, or came by another name.
+    /// The client did not accept the node's certificate: most often it does not trust that, or connected by another
+    /// name.
     RefusedByClient,
     /// The client speaks no TLS 1.3, or none of the protocols of this port.
     Unsupported,
-    /// The client sent what is no handshake.
+    /// The client's bytes are no handshake.
     Malformed,
     /// The handshake took too long.
     TimedOut,
-    /// The client went away: probes do.
+    /// The client went away, as probes do.
     BrokenOff,
 }
 
 impl HandshakeFault {
-    /// How many there are.
+    /// Number of reasons.
     pub const COUNT: usize = 8;
 
-    /// All of them, in the order of their discriminants.
+    /// All reasons, in the order of their discriminants.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Plaintext,
         Self::NoClientCertificate,
@@ -41,7 +42,7 @@ impl HandshakeFault {
         Self::BrokenOff,
     ];
 
-    /// Judges the error that a handshake ended with.
+    /// The reason behind the error of a handshake.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -72,12 +73,13 @@ impl HandshakeFault {
         }
     }
 
-    /// What to do about it; `None` where it is no news.
+    /// The remedy; `None` for a reason that is not worth a log line.
     #[must_use]
     pub const fn hint(self) -> Option<&'static str> {
         match self {
             Self::Plaintext => Some(
-                "the client speaks without TLS: give it an https:// endpoint, or take `insecure: true` from its settings",
+                "the client speaks without TLS: give it an https:// endpoint, or take `insecure: true` from its \
+                 settings",
             ),
             Self::NoClientCertificate => {
                 Some("this listener has a client_ca: give the client a certificate and its key")

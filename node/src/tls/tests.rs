@@ -48,7 +48,7 @@ fn client(folder: &Path, identity: Option<(&Path, &str)>, version: &'static Supp
     }
 }
 
-/// One connection: the client sends a byte and gets it back with the protocol agreed on.
+/// Makes one connection: the client sends a byte and gets it back with the protocol agreed on.
 fn exchange(server: &ServerTls, client: ClientConfig, alpn: &[&[u8]]) -> Result<Vec<u8>, String> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,5 +1,5 @@
-//! What the whole server allocates per request during real gRPC load, printed. The reflex path itself allocates nothing (`no_alloc` in the vault's tests); what is left is HTTP/2,
-//! and, behind the ack, the cutter.
+//! Allocations of the whole server for each request during real gRPC load, printed. The reflex path itself allocates
+//! nothing (`no_alloc` in the vault's tests); the remaining ones are of HTTP/2, and, behind the ack, of the cutter.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 #![allow(unsafe_code)] // the counting allocator
 #![allow(dead_code)] // of the modules shared with the ingest tests a part is used here
@@ -19,7 +19,7 @@ use client::{Http2, export_request, frames, message};
 use harness::{Server, Settings};
 
 thread_local! {
-    /// Whether this thread is the client. Needs neither memory nor a destructor.
+    /// True on the thread of the client. It needs neither memory nor a destructor.
     static CLIENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -65,7 +65,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Allocations of the server over so many requests on one connection, one after the other.
+/// Allocations of the server over `requests` requests on one connection, one after the other.
 async fn allocations(connection: &mut Http2, payload: &[u8], requests: u64) -> u64 {
     let body = message(0, payload);
     let before = SERVER.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Memory: a client gets a refusal that it retries, never a hang, and what was taken goes back.
+//! Memory: a client gets a refusal that it retries, never a hang, and bytes that were taken go back.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ fn what_does_not_fit_into_the_budget_is_refused_with_a_retry_delay() {
         holding.abort();
         let _ = holding.await;
         server.becomes(|server| server.budget.held() == 0).await;
-        // It sent all of it before it was answered, and is still connected.
+        // The refused client sent all of its message before it was answered, and is still connected.
         assert_eq!(refused.post(&protobuf, logs(1, 10)).await.status, 200);
     });
     server.until(|server| server.budget.held() == 0);
@@ -132,7 +132,7 @@ fn many_at_once_under_a_tight_budget_are_each_stored_or_refused() {
 fn a_worker_that_is_sent_more_than_it_can_read_soon_says_so_and_goes_on() {
     let server = Server::start(Settings::default());
     let payload = logs(1000, 1000);
-    // Nothing of it is stored, so no disk takes part.
+    // A malformed message is not stored, so no disk takes part.
     let malformed = bytes::Bytes::from(message(0, &payload[..payload.len() - 1]));
     let busy = run(async {
         let seen = Rc::new(Cell::new(false));

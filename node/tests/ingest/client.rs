@@ -1,4 +1,4 @@
-//! Raw clients: what they send, frame by frame, is up to the test.
+//! Raw clients: the test decides what they send, frame by frame.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// What came back.
+/// A server's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -86,7 +86,7 @@ impl Http2 {
         answer(self.0.send_request(request).await?).await
     }
 
-    /// Whether the connection is closed.
+    /// True where the connection is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
@@ -140,7 +140,7 @@ impl Http1 {
         answer(self.0.send_request(request).await.unwrap()).await.unwrap()
     }
 
-    /// `POST /v1/logs` with a body whose length is told.
+    /// `POST /v1/logs` with a body whose length is announced.
     pub(crate) async fn post(&mut self, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let len = body.len().to_string();
         let told: Vec<(&str, &str)> = headers.iter().copied().chain([("content-length", &*len)]).collect();

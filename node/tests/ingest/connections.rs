@@ -1,4 +1,4 @@
-//! Connections: to whom they go, how they end.
+//! Connections: their distribution over workers, and their ends.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn many_streams_of_one_connection_are_all_answered() {
             .map(|_| {
                 let (mut connection, payload) = (connection.clone(), payload.clone());
                 tokio::spawn(async move {
-                    // A machine that is busy with other things makes a worker refuse for now.
+                    // On a machine that is busy with other things a worker may refuse for a while.
                     for _ in 0..1000 {
                         let request = export_request(&[], frames([message(0, &payload)]));
                         let answer = connection.send(request).await.unwrap();
@@ -82,7 +82,7 @@ fn payloads_go_on_being_stored_when_wal_files_are_full() {
     run(async {
         let mut connection = Http2::connect(server.grpc).await;
         for _ in 0..60 {
-            // A disk that is slow just now makes a file late: then the client is told to come back, and does.
+            // A slow disk may make a WAL file late: then the client is told to retry, and does.
             let mut tries = 0..100;
             loop {
                 let answer = connection
@@ -119,7 +119,7 @@ fn an_old_connection_is_told_to_go_and_no_request_is_lost() {
                     assert_eq!(answer.grpc(), Some("0"));
                     acknowledged += 1;
                 }
-                // Not begun: the client knows that it may send it elsewhere.
+                // The request was not begun, so the client knows that it may send it elsewhere.
                 Err(error) => assert!(error.is_canceled() || error.is_closed(), "{error:?}"),
             }
         }
@@ -142,7 +142,7 @@ fn a_drain_answers_what_was_begun_and_gives_the_writer_back() {
             bytes::Bytes::from(rest)
         }));
         let mut connection = Http2::connect(server.grpc).await;
-        // Half of a message, and a connection that says nothing.
+        // Half of a message, and a connection that sends nothing.
         let call = tokio::spawn(async move { connection.send(export_request(&[], streamed(body))).await.unwrap() });
         let mut silent = tokio::net::TcpStream::connect(server.grpc).await.unwrap();
         server

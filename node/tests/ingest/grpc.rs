@@ -20,7 +20,7 @@ fn assert_acknowledged(answer: &Answer) {
     assert_eq!(answer.header("content-type"), Some("application/grpc"));
 }
 
-/// Sends it as one message and wants it acknowledged.
+/// Sends `content` as one message and asserts that it is acknowledged.
 fn accept(server: &Server, headers: &[(&str, &str)], flag: u8, content: &[u8]) {
     assert_acknowledged(&run(export(server.grpc, headers, frames([message(flag, content)]))));
 }
@@ -64,7 +64,7 @@ fn a_message_may_come_in_frames_of_any_size() {
     let payload = logs(300, 300);
     let mut sent = Vec::new();
     for size in [1, 3, 5, 6, 1000, 8 * 1024, 16 * 1024, 64 * 1024] {
-        // A message of a byte a frame need not be long.
+        // A message sent at a byte a frame need not be long.
         let payload = if size < 10 { logs(1, 10) } else { payload.clone() };
         let pieces: Vec<Vec<u8>> = message(0, &payload).chunks(size).map(<[u8]>::to_vec).collect();
         assert_acknowledged(&run(export(server.grpc, &[], frames(pieces))));
@@ -229,7 +229,7 @@ fn zero() -> gophership_proto::otlp::malformed::SkimError {
 fn a_message_of_the_largest_size_is_taken() {
     let server = Server::start(Settings::default());
     let mut payload = logs(1, (1 << 20) - 100);
-    // An unknown field fills it up to the byte.
+    // An unknown field fills the message up to the limit, to the byte.
     let rest = (1 << 20) - payload.len() - 3;
     payload.extend([0x7a, 0x80 | rest as u8 & 0x7f, (rest >> 7) as u8]);
     payload.extend(vec![b'x'; rest]);
@@ -292,7 +292,7 @@ fn what_is_not_an_export_of_logs_is_told_so() {
         let answer = http1(server.grpc, "GET", "/", &[], frames([])).await;
         assert_eq!(answer.status, 400);
         assert!(String::from_utf8_lossy(&answer.body).contains("HTTP/2"));
-        // With all that, the connection still works.
+        // After all that, the connection still works.
         let answer = connection
             .send(grpc_request(crate::client::EXPORT, &[], frames([one])))
             .await

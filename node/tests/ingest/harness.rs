@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use gophership::buffer::{Budget, Rings};
 use gophership::config::Origins;
-use gophership::ingester::{self, Bell, IngestLimits, Port, Protocol, SensesSetup, Snapshot, Worker, WorkerSetup};
+use gophership::ingester::{
+    self, IngestLimits, Port, Protocol, SensesSetup, Snapshot, WatermarkNotify, Worker, WorkerSetup,
+};
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::tls::ServerTls;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
@@ -19,10 +21,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-/// What takes longer will not happen.
+/// Time after which a test gives up waiting.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// What a test sets.
+/// The settings of a test.
 pub(crate) struct Settings {
     pub(crate) shards: u16,
     pub(crate) segment_size: u64,
@@ -30,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) limits: IngestLimits,
     pub(crate) routes: Routes,
     pub(crate) tls: Option<Arc<ServerTls>>,
-    /// What every worker hands over to.
+    /// The rings that every worker hands over to.
     pub(crate) rings: Rings,
     /// The zone that is forced, if any.
     pub(crate) zone: Option<Zone>,
@@ -86,8 +88,11 @@ impl Server {
             release: gophership_vault::Release::AtRetention,
             on_full: gophership_vault::OnFull::Refuse,
         };
-        let bells: Vec<Bell> = (0..settings.shards).map(|_| Bell::default()).collect();
-        let seams = bells.iter().map(|bell| ShardSeam::alone(bell.ringer())).collect();
+        let notifies: Vec<WatermarkNotify> = (0..settings.shards).map(|_| WatermarkNotify::default()).collect();
+        let seams = notifies
+            .iter()
+            .map(|notify| ShardSeam::alone(notify.sender()))
+            .collect();
         let (vault, writers) = Vault::open(dir, &options, epoch, catalogue.ledger(), seams).unwrap();
         let budget = Budget::new(settings.budget, usize::from(settings.shards));
         let (drain, draining) = watch::channel(false);
@@ -103,14 +108,14 @@ impl Server {
         }
         let workers: Vec<Worker> = writers
             .into_iter()
-            .zip(bells)
+            .zip(notifies)
             .enumerate()
-            .map(|(number, (writer, bell))| {
+            .map(|(number, (writer, notify))| {
                 let setup = WorkerSetup {
                     number,
                     core: None,
                     writer,
-                    bell,
+                    notify,
                     budget: Arc::clone(&budget),
                     limits: settings.limits.clone(),
                     senses: SensesSetup {
@@ -164,12 +169,12 @@ impl Server {
         }
     }
 
-    /// What each worker has counted by now.
+    /// The present counts of each worker.
     pub(crate) fn counted(&self) -> Vec<Snapshot> {
         let now = Instant::now();
         let published = |worker: &Worker| loop {
             let counted = worker.counters().snapshot();
-            // A tick since then has published all of it.
+            // A tick since `now` has published all counts.
             if counted.idle_for < now.elapsed() && counted.in_flight == 0 {
                 return counted;
             }
@@ -178,12 +183,12 @@ impl Server {
         self.workers.iter().map(published).collect()
     }
 
-    /// Connections that each worker has.
+    /// The number of connections of each worker.
     pub(crate) fn connections(&self) -> Vec<u32> {
         self.workers.iter().map(|worker| worker.load().connections()).collect()
     }
 
-    /// Waits until something is as it should be.
+    /// Waits until `what` holds.
     pub(crate) async fn becomes(&self, what: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !what(self) {
@@ -192,12 +197,12 @@ impl Server {
         }
     }
 
-    /// The same, outside of a runtime.
+    /// Waits until `what` holds, outside of a runtime.
     pub(crate) fn until(&self, what: impl Fn(&Self) -> bool) {
         crate::run(self.becomes(what));
     }
 
-    /// Everything acknowledged so far, shard by shard.
+    /// Every entry acknowledged so far, shard by shard.
     pub(crate) fn stored(&self) -> Vec<(EntryMeta, Vec<u8>)> {
         let mut all = Vec::new();
         for shard in self.vault.shards() {
@@ -207,18 +212,18 @@ impl Server {
         all
     }
 
-    /// Their payloads.
+    /// The payloads of all entries acknowledged so far.
     pub(crate) fn payloads(&self) -> Vec<Vec<u8>> {
         self.stored().into_iter().map(|(_, payload)| payload).collect()
     }
 
-    /// Tells the workers to end, and does not wait.
+    /// Tells the workers to end, without waiting.
     pub(crate) fn begin_to_stop(&self) {
         self.close.send_replace(true);
         self.drain.send_replace(true);
     }
 
-    /// Ends it; every worker must give its writer back.
+    /// Ends the server; every worker must return its writer.
     pub(crate) fn stop(self) {
         self.begin_to_stop();
         let writers = self

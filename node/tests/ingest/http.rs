@@ -89,7 +89,7 @@ fn json_becomes_otlp() {
     server.stop();
 }
 
-/// google.rpc.Status, written down a second time.
+/// google.rpc.Status, declared independently of the code.
 #[derive(Clone, PartialEq, Message)]
 struct Status {
     #[prost(int32, tag = "1")]
@@ -265,7 +265,7 @@ fn refused(server: &Server, refusal: Refusal) -> u64 {
     server.counted()[0].refused[refusal.index()]
 }
 
-/// What a server answers to these bytes, until it closes.
+/// The server's answer to these bytes, until it closes.
 async fn raw(at: std::net::SocketAddr, sent: &[u8]) -> String {
     let mut socket = TcpStream::connect(at).await.unwrap();
     socket.write_all(sent).await.unwrap();
@@ -321,7 +321,7 @@ fn pages_of_an_allowed_origin_may_send_logs_and_others_may_not() {
             (answer.status, answer.header("access-control-allow-origin")),
             (403, None)
         );
-        // The answers themselves, good and bad, may be seen by that page and by no other.
+        // The answers themselves, good and bad, may be read by that page and by no other.
         for (origin, body, status, seen) in [
             (ORIGIN, &b"{}"[..], 200, Some(ORIGIN)),
             (ORIGIN, b"{", 400, Some(ORIGIN)),
@@ -392,7 +392,8 @@ fn an_old_connection_of_http1_is_told_in_its_last_answer() {
             if answer.header("connection") == Some("close") {
                 break;
             }
-            // Longer than its age: the connection is idle when that is over, and the next request is answered all the same.
+            // Longer than its age: the connection is idle when that is over, and the next request is nevertheless
+            // answered.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert!(answered >= 2, "the first answer is not the last");

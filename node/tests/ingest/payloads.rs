@@ -12,7 +12,7 @@ pub(crate) fn time_of(n: u64) -> u64 {
     1_700_000_000_000_000_000 + n
 }
 
-/// So many records, each with a body of so many bytes.
+/// A payload of `records` records, each with a body of `body_bytes` bytes.
 pub(crate) fn logs(records: u64, body_bytes: usize) -> Vec<u8> {
     let log_records = (0..records).map(|n| LogRecord {
         time_unix_nano: time_of(n),
@@ -32,7 +32,7 @@ pub(crate) fn logs(records: u64, body_bytes: usize) -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
-/// Not the same byte over and over, so that compression has work and misplaced bytes show.
+/// A body of varying bytes, so that compression has work and misplaced bytes show.
 fn body(n: u64, bytes: usize) -> String {
     let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..bytes)

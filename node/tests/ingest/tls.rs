@@ -1,4 +1,4 @@
-//! Behind TLS.
+//! The ingest path over TLS.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn exports_over_tls_are_stored_and_plain_bytes_are_not_served() {
                 .await
                 .is_err()
         );
-        // The client may hear of it before it is counted.
+        // The client may learn of the failure before it is counted.
         server.becomes(|_| tls.failed().any(|(_, count)| count > 0)).await;
     });
     let failed: Vec<_> = tls.failed().filter(|(_, count)| *count > 0).collect();
@@ -94,7 +94,7 @@ fn a_client_without_a_certificate_is_counted_where_one_is_asked_for() {
     run(async {
         let socket = TcpStream::connect(server.grpc).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        // A client of TLS 1.3 is through before the server has looked at what it shows.
+        // With TLS 1.3 the client's handshake is complete before the server has checked its certificate.
         let _socket = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
         server
             .becomes(|_| {

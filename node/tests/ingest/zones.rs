@@ -1,4 +1,4 @@
-//! What the zone changes on the way to the log, and what is handed over behind it.
+//! Effects of the zone on the path to the log, and on the hand-over behind it.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn in_red_a_compressed_message_is_kept_as_received_and_a_plain_one_is_looked_at(
         status(&server, &[("grpc-encoding", "zstd")], 1, &zst).as_deref(),
         Some("0")
     );
-    // Nobody looks into it now; whoever reads it finds out.
+    // The content is not read now; a later reader finds the fault.
     assert_eq!(
         status(&server, &[("grpc-encoding", "gzip")], 1, b"not gzip").as_deref(),
         Some("0")

@@ -1,4 +1,4 @@
-//! What a sequence does to bytes on disk, and which entries that hurts.
+//! Damage to bytes on disk, and the entries that it hurts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,16 +11,16 @@ use crate::rng::Rng;
 use crate::step::Spot;
 use crate::world::World;
 
-/// Bytes before a payload in a WAL file.
+/// Bytes of an entry's header in a WAL file.
 const HEADER: usize = 64;
 
-/// The segment that a WAL or segment file is named after.
+/// Index of the segment that a WAL or segment file is named after.
 pub(crate) fn index_of(path: &Path) -> Option<u32> {
     let (index, kind) = path.file_name()?.to_str()?.split_once('.')?;
     matches!(kind, "wal" | "seg").then(|| index.parse().ok())?
 }
 
-/// Where each entry stands in a WAL file, header included.
+/// The position of each entry in a WAL file, header included.
 fn places(bytes: &[u8], index: u32, model: &Model) -> BTreeMap<Lsn, (usize, usize)> {
     let of_it = model.entries.values().filter(|e| e.lsn.index().get() == index);
     let place = |payload: &[u8]| bytes.windows(payload.len()).position(|window| window == payload);
@@ -29,7 +29,7 @@ fn places(bytes: &[u8], index: u32, model: &Model) -> BTreeMap<Lsn, (usize, usiz
         .collect()
 }
 
-/// Flips a bit of a file of the node, which is down, and notes what that hurts.
+/// Flips a bit of a file of the node, which is down, and notes the entries that this hurts.
 pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
     let wanted = if matches!(spot, Spot::Segment(_)) { "seg" } else { "wal" };
     let files: Vec<(u32, PathBuf)> = world
@@ -77,9 +77,9 @@ pub(crate) fn flip(world: &mut World, spot: Spot, bit: u8) {
     note(world, wanted == "seg", index, offset, &places);
 }
 
-/// Notes which entries a flipped bit hurts: in a WAL file the one whose bytes it is in, in a segment file those of
-/// its block. A second flip in the same file may cost all of it: what one of them damaged is found by what the other
-/// one did.
+/// Notes the entries that a flipped bit hurts: in a WAL file the one that holds it, in a segment file those of its
+/// block. A second flip in the same file may cost all of it, since the damage of the one is found with the help of what
+/// the other hit.
 fn note(world: &mut World, sealed: bool, index: u32, offset: usize, places: &BTreeMap<Lsn, (usize, usize)>) {
     let flips = world.model.flips.entry(index).or_default();
     *flips += 1;
@@ -113,8 +113,8 @@ fn note(world: &mut World, sealed: bool, index: u32, offset: usize, places: &BTr
     }
 }
 
-/// Takes from a photograph what a power cut may take: of entries that no sync covers all, a part, or nothing. Segment
-/// files that are being written may end anywhere: they are synced before they get their name.
+/// Takes from a copy of the files what a power cut may take: of entries that no sync covers all, a part, or nothing.
+/// Segment files that are being written may end anywhere, since they are synced before they get their name.
 pub(crate) fn tear(files: &mut [(PathBuf, Vec<u8>)], model: &Model, boot: u64, synced: Option<Lsn>, torn: u64) {
     let mut rng = Rng::new(torn);
     for (path, bytes) in files {

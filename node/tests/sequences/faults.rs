@@ -18,7 +18,7 @@ use crate::world::World;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
-/// A copy of the catalogue, and what it says.
+/// A copy of the catalogue's file, and its content.
 pub(crate) struct Copy {
     bytes: Vec<u8>,
     state: State,
@@ -29,7 +29,7 @@ impl World {
         self.data.join("catalogue.redb")
     }
 
-    /// What a catalogue's file says. It is looked at in a copy.
+    /// The content of a catalogue's file, read from a copy.
     pub(crate) fn state_of(&self, bytes: &[u8], identity: Identity) -> Checked<State> {
         let path = self.root.path().join("looked-at.redb");
         fs::write(&path, bytes).unwrap();
@@ -38,7 +38,7 @@ impl World {
         Ok(catalogue.read(State::clone))
     }
 
-    pub(crate) fn look_at_catalogue(&self) -> Checked<Copy> {
+    pub(crate) fn copy_of_catalogue(&self) -> Checked<Copy> {
         let bytes = fs::read(self.catalogue_path()).unwrap();
         let data = DataDir::open(&self.data, true).map_err(|e| e.to_string())?;
         let state = self.state_of(&bytes, data.identity())?;
@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn copy_catalogue(&mut self) -> Checked {
         self.stop()?;
         if self.boot > 0 {
-            let copy = self.look_at_catalogue()?;
+            let copy = self.copy_of_catalogue()?;
             self.copies.push(copy);
         }
         Ok(())
@@ -82,12 +82,12 @@ impl World {
         let Some(at) = usize::from(which).checked_rem(self.copies.len()) else {
             return Ok(());
         };
-        let now = self.look_at_catalogue()?;
+        let now = self.copy_of_catalogue()?;
         let copy = &self.copies[at];
         self.model.note_dropped(&dropped(), &now.state);
         self.model.replaced(&now.state, &copy.state);
         fs::write(self.catalogue_path(), &copy.bytes).unwrap();
-        // What it calls open is cut again, in other blocks.
+        // A segment that it calls open is cut again, in other blocks.
         self.blocks.clear();
         Ok(())
     }
@@ -98,7 +98,7 @@ impl World {
         if self.boot == 0 {
             return Ok(());
         }
-        let before = self.look_at_catalogue()?;
+        let before = self.copy_of_catalogue()?;
         self.model.note_dropped(&dropped(), &before.state);
         if is_lost {
             fs::remove_file(self.catalogue_path()).unwrap();
@@ -108,14 +108,15 @@ impl World {
         let rebuilt = rebuild(&self.catalogue_path(), &data.identity(), &inventory);
         let rebuilt = rebuilt.map_err(|e| format!("the catalogue is not made anew: {e}"))?;
         drop(data);
-        let after = self.look_at_catalogue()?;
+        let after = self.copy_of_catalogue()?;
         if self.set_off_hours > 0 {
-            // What is taken in counts as sealed now, by the wall clock, and the vault's own is never behind that.
+            // A segment that is adopted counts as sealed now, by the wall clock, and the vault's own clock is never
+            // behind that.
             self.model.entries.values_mut().for_each(|entry| entry.may_go = true);
         }
         self.model.replaced(&before.state, &after.state);
         self.model.taken_in(&rebuilt.taken_in);
-        // What is taken in as open is cut again, in other blocks.
+        // A segment that is adopted as open is cut again, in other blocks.
         self.blocks.clear();
         Ok(())
     }
@@ -131,7 +132,7 @@ impl World {
         };
         let (id, _) = &unreadable[at];
         if let Err(refused) = vault.give_up(*id) {
-            // It may be adopted or trimmed meanwhile.
+            // The segment may be adopted or trimmed meanwhile.
             let is_there =
                 |(other, state): (_, SegmentState)| other == *id && matches!(state, SegmentState::Unreadable(_));
             return if vault.segments().into_iter().any(is_there) {
@@ -145,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// Starts the node without its exporter, and forgets that.
+    /// Starts the node without its exporter, and forgets the exporter.
     pub(crate) fn forget_exporter(&mut self) -> Checked {
         self.stop()?;
         self.exports = false;
@@ -166,7 +167,7 @@ impl World {
         self.stop()
     }
 
-    /// Something fails once in a start; one that is refused for it succeeds when it is tried again.
+    /// Makes something fail once in a start. A start that is refused for it succeeds when it is tried again.
     pub(crate) fn fail_in_start(&mut self, at: Point) -> Checked {
         self.stop()?;
         let failing = gate::Failing::new(at.name, at.after);
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// One of the segments that hold entries; from now on it counts as one that cannot be read.
+    /// Chooses one of the segments that hold entries; from now on it counts as one that cannot be read.
     pub(crate) fn bar_one(&mut self, which: u8) -> Option<u32> {
         let held: BTreeSet<u32> = self.model.entries.keys().map(|lsn| lsn.index().get()).collect();
         let one = held.iter().nth(usize::from(which).checked_rem(held.len())?).copied()?;
@@ -187,7 +188,7 @@ impl World {
         Some(one)
     }
 
-    /// From now on a page of a segment file cannot be read.
+    /// Makes a page of a segment file unreadable from now on.
     pub(crate) fn bad_page(&mut self, which: u8, page: u8) {
         let Some(index) = self.bar_one(which) else { return };
         let from = u64::from(page) * 4096;
@@ -195,7 +196,7 @@ impl World {
         fail::cfg("file.read", &range).unwrap();
     }
 
-    /// From now on a file cannot be opened.
+    /// Makes a file impossible to open from now on.
     pub(crate) fn bar(&mut self, which: u8) {
         if self.bar_one(which).is_none() {
             return;
@@ -209,7 +210,7 @@ impl World {
         fail::cfg("file.open", &format!("return({})", ends.join(","))).unwrap();
     }
 
-    /// Every file can be opened again; so that it is, the node is started again.
+    /// Makes every file readable again, and restarts the node so that it sees that.
     pub(crate) fn unbar(&mut self) -> Checked {
         fail::remove("file.open");
         fail::remove("file.read");

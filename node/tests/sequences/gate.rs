@@ -1,12 +1,13 @@
-//! Where a crash happens: the vault's failpoints and the commands to its ledger lead through one gate, which freezes
-//! every thread that comes by once the wanted point is reached. The data folder is then copied as it stands, which is
-//! what a killed process leaves.
+//! The gate, where crashes happen: the vault's failpoints and the commands to its ledger lead through it, and it
+//! freezes every thread that passes once the wanted point is reached. The data folder is then copied as it stands,
+//! which is what a killed process leaves.
 //!
 //! Failpoints belong to the process, and so does the gate.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Points where a crash may be: failpoints of the vault, and before and after a command to its ledger.
+/// Points at which a crash may happen: failpoints of the vault, and the moments before and after a command to its
+/// ledger.
 pub(crate) const POINTS: [&str; 10] = [
     "file.sync",
     "dir.sync",
@@ -22,9 +23,9 @@ pub(crate) const POINTS: [&str; 10] = [
 
 enum State {
     Open,
-    /// Freezes at this point, after so many passes.
+    /// The gate freezes at this point, after this many passes.
     Armed(&'static str, u8),
-    /// Whoever comes to this point waits there; nobody else does.
+    /// Every thread that comes to this point waits there; no other does.
     Held(&'static str),
     Frozen,
 }
@@ -45,7 +46,7 @@ fn lead_through(point: &'static str) {
     fail::cfg_callback(point, move || pass(point)).expect("a callback is no text that could be wrong");
 }
 
-/// A point that fails once, after so many passes, until this is dropped.
+/// A point that fails once, after this many passes, until this value is dropped.
 pub(crate) struct Failing(&'static str);
 
 impl Failing {
@@ -84,7 +85,7 @@ pub(crate) fn arm(point: &'static str, after: u8) {
     *state() = State::Armed(point, after);
 }
 
-/// Has everybody wait who comes to this point, and nobody else.
+/// Makes every thread wait that comes to this point, and no other.
 pub(crate) fn hold(point: &'static str) {
     *state() = State::Held(point);
 }
@@ -97,7 +98,7 @@ pub(crate) fn is_frozen() -> bool {
     matches!(*state(), State::Frozen)
 }
 
-/// Lets everybody pass.
+/// Lets every thread pass.
 pub(crate) fn open() {
     *state() = State::Open;
     CHANGED.notify_all();

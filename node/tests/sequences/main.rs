@@ -1,12 +1,13 @@
-//! Sequences of faults: what no test of one fault composes. Each seed makes one, of up to twelve steps, on a real
+//! Sequences of faults, which no test of a single fault composes. Each seed makes one, of up to twelve steps, on a real
 //! vault, catalogue and exporter; after each step every promise is checked against a model.
 //!
-//! - `step`: what a sequence is made of; `world`: does it; `model`: the oracle. `node`: the node under test; `gate`:
-//!   where it crashes; `damage`: what happens to its bytes; `faults`: the other faults;
-//!   `sink`: what it sends to; `payload`, `rng`: what is sent, and chance that can be had again.
+//! - `step`: the steps of a sequence. `world`: their execution. `model`: the oracle.
+//! - `node`: the node under test. `gate`: its crashes. `damage`: damage to its bytes. `faults`: the other faults.
+//!   `sink`: its sink.
+//! - `payload`, `rng`: payloads, and random numbers that can be repeated.
 //!
-//! `GS_SEEDS=10000` runs so many seeds, from `GS_FROM` on; `GS_SEED=7` runs one. `GS_SHRINK=0` leaves a sequence that
-//! fails as long as it is.
+//! `GS_SEEDS=10000` runs that many seeds, from `GS_FROM` on; `GS_SEED=7` runs one. `GS_SHRINK=0` leaves a failing
+//! sequence at its full length.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod damage;
@@ -26,7 +27,7 @@ use model::Checked;
 use step::{Setup, Step, sequence};
 use world::World;
 
-/// Seeds that run where nothing else is said.
+/// Number of seeds that run by default.
 const SEEDS: u64 = 100;
 
 fn setting(name: &str) -> Option<u64> {
@@ -34,7 +35,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }
 
-/// Runs a sequence; says which step showed that a promise is broken, and how.
+/// Runs a sequence. Returns the step that showed a broken promise, with a description.
 fn run(setup: Setup, steps: &[Step]) -> Result<(), (usize, String)> {
     let mut world = World::new(setup);
     let mut guarded = |at: usize, what: &mut dyn FnMut(&mut World) -> Checked| {

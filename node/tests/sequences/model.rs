@@ -1,5 +1,5 @@
-//! The oracle: what was appended and acknowledged, byte for byte, what the sequence did to it, and what of that may
-//! be seen. It shares no code with what it judges.
+//! The oracle: entries that were appended and acknowledged, byte for byte, what the sequence did to them, and what may
+//! be seen of that. It shares no code with the node that it checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use gophership_vault::{Quarantined, ScanFault, StoredEntry};
 
 use crate::payload;
 
-/// A promise is kept, or in what it is not.
+/// A promise that is kept, or a description of how it is broken.
 pub(crate) type Checked<T = ()> = Result<T, String>;
 
 /// The exporter of every sequence.
@@ -22,37 +22,37 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
     pub(crate) lsn: Lsn,
     pub(crate) payload: Vec<u8>,
-    /// The boot that took it.
+    /// The boot that accepted it.
     pub(crate) boot: u64,
     /// It was acknowledged, or is sealed: it must be there.
     pub(crate) kept: bool,
-    /// It was never synced, and a recovery went without it: it must never be there.
+    /// It was never synced, and a recovery left it out: it must never be there.
     pub(crate) void: bool,
-    /// What was acknowledged when it was appended, which its header says to whoever recovers it.
+    /// The last entry acknowledged when it was appended, which its header tells a recovery.
     pub(crate) saw: Option<Lsn>,
-    /// An idle mark was written behind it.
+    /// An idle mark was written after it.
     pub(crate) idle: bool,
     /// A bit of its bytes has flipped.
     pub(crate) hurt: bool,
-    /// It was found missing, and that was said.
+    /// It was found missing, and that was reported.
     pub(crate) lost: bool,
-    /// It was removed when it might be.
+    /// It was trimmed when that was allowed.
     pub(crate) trimmed: bool,
-    /// A start since then had no retention, or a full disk.
+    /// A start since then had no retention, or a full disk, so it may be trimmed.
     pub(crate) may_go: bool,
     /// It was dropped from a full disk.
     pub(crate) dropped: bool,
     /// An operator moved the cursor past it.
     pub(crate) given_up: bool,
-    /// How often the sink took it.
+    /// Number of times that the sink accepted it.
     pub(crate) delivered: u64,
 }
 
-/// What is seen of a node that runs.
+/// The observable state of a running node.
 pub(crate) struct Seen {
     /// The last entry that the exporter is done with; read first.
     pub(crate) done: Option<Lsn>,
-    /// What the sink took since the last look.
+    /// The requests that the sink accepted since the last check.
     pub(crate) taken: Vec<Vec<u8>>,
     pub(crate) entries: Vec<StoredEntry>,
     pub(crate) faults: Vec<ScanFault>,
@@ -67,7 +67,7 @@ pub(crate) struct Seen {
     pub(crate) boot: u64,
 }
 
-/// See the module.
+/// The oracle (see the module).
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) entries: BTreeMap<Lsn, Entry>,
@@ -79,7 +79,7 @@ pub(crate) struct Model {
     pub(crate) was_barred: bool,
     /// Segments that this boot could not recover.
     pub(crate) unrecovered: BTreeSet<u32>,
-    /// Segments of which an older catalogue says something else than the one it replaced.
+    /// Segments about which an older catalogue says something else than the one it replaced.
     pub(crate) off_record: BTreeSet<u32>,
     /// Segments with a file that an operator gave up.
     forsaken: BTreeSet<u32>,
@@ -89,11 +89,11 @@ pub(crate) struct Model {
     pub(crate) idle_hit: BTreeSet<u32>,
     /// The exporter is paused.
     pub(crate) is_paused: bool,
-    /// The cursor that the exporter began this boot at.
+    /// The cursor at which the exporter began this boot.
     pub(crate) floor: Option<Lsn>,
-    /// Seeks in this boot.
+    /// Number of seeks in this boot.
     pub(crate) seeks: u64,
-    /// How often the sink took an entry in this boot.
+    /// Number of times that the sink accepted each entry in this boot.
     boot_taken: BTreeMap<u64, u64>,
     last_taken: Option<Lsn>,
 }
@@ -117,14 +117,14 @@ impl Model {
         Ok(())
     }
 
-    /// Everything up to `mark` is acknowledged.
+    /// Notes that everything up to `mark` is acknowledged.
     pub(crate) fn acknowledged(&mut self, mark: Option<Lsn>, boot: u64) {
         for entry in self.entries.values_mut().rev().take_while(|e| e.boot == boot) {
             entry.kept |= Some(entry.lsn) <= mark;
         }
     }
 
-    /// The exporter begins anew, behind `floor`.
+    /// Notes that the exporter begins anew, behind `floor`.
     pub(crate) fn exporter_started(&mut self, floor: Option<Lsn>) {
         self.floor = floor;
         self.seeks = 0;
@@ -135,14 +135,14 @@ impl Model {
     pub(crate) fn sought(&mut self, now: bool) {
         self.seeks += 1;
         self.last_taken = None;
-        // Those that a recovery has yet to find are passed over too.
+        // Entries that a recovery has yet to find are passed over too.
         for entry in self.entries.values_mut().filter(|_| now) {
             entry.given_up = true;
         }
     }
 
-    /// Checks what the sink took: whole payloads of entries that were appended, each no oftener than restarts and
-    /// seeks explain, in order.
+    /// Checks what the sink accepted: whole payloads of entries that were appended, each no more often than restarts
+    /// and seeks explain, in order.
     pub(crate) fn take(&mut self, requests: &[Vec<u8>]) -> Checked {
         if self.is_paused && !requests.is_empty() {
             return Err("an exporter that is paused has sent something".to_owned());
@@ -197,7 +197,7 @@ impl Model {
         Ok(())
     }
 
-    /// Judges what is seen of a node that runs and has recovered.
+    /// Checks what is seen of a node that runs and has recovered.
     pub(crate) fn judge(&mut self, seen: &Seen) -> Checked {
         self.take(&seen.taken)?;
         self.note_dropped(&seen.dropped, &seen.catalogue);
@@ -233,7 +233,7 @@ impl Model {
         self.passed_over(seen)
     }
 
-    /// An entry that is there was appended so, and was not void.
+    /// Checks an entry that was found: it was appended with these bytes, and was not void.
     fn is_ours(&mut self, found: &StoredEntry, seen: &Seen) -> Checked {
         let Some(entry) = self.entries.get_mut(&found.lsn) else {
             return Err(format!("P3: {} is in the log, and nobody appended it", found.lsn));
@@ -245,7 +245,7 @@ impl Model {
         if entry.void {
             return Err(format!("P3: {what} was void, and is there again"));
         }
-        // What an earlier boot left is sealed by now.
+        // Entries of an earlier boot are sealed by now.
         if entry.boot < seen.boot {
             (entry.kept, entry.hurt) = (true, false);
         }
@@ -258,7 +258,7 @@ impl Model {
         Ok(())
     }
 
-    /// Why an entry is not there, where that may be.
+    /// The reason for which an entry is not there, where there is a permitted one.
     fn miss(&self, lsn: Lsn, seen: &Seen) -> Checked<Fate> {
         let entry = &self.entries[&lsn];
         let index = lsn.index().get();
@@ -287,7 +287,7 @@ impl Model {
             return Ok(Fate::Trimmed);
         }
         if self.cannot_be_read(index) || self.off_record.contains(&index) {
-            // It cannot be read now; it must not go.
+            // The entry cannot be read now; it must not be trimmed.
             let may_be_void = entry.hurt && !self.is_provable(entry);
             return if seen.files.contains(&index) || !entry.kept || may_be_void {
                 Ok(Fate::Waits)
@@ -320,12 +320,13 @@ impl Model {
         ))
     }
 
-    /// Whether the sequence keeps the files of a segment from being read.
+    /// True where the sequence makes the files of a segment unreadable.
     fn cannot_be_read(&self, index: u32) -> bool {
         self.barred.contains(&index) || self.unrecovered.contains(&index)
     }
 
-    /// Whether what is on disk proves that an entry was synced: a later one of its boot that says so, or an idle mark.
+    /// True where the disk holds proof that an entry was synced: a later entry of its boot that says so, or an idle
+    /// mark.
     fn is_provable(&self, entry: &Entry) -> bool {
         let index = entry.lsn.index().get();
         let mut later = self
@@ -337,7 +338,7 @@ impl Model {
             || later.any(|e| e.kept && !e.hurt && !e.lost && e.saw >= Some(entry.lsn))
     }
 
-    /// What the exporter has passed was delivered, or is on record as what became of it.
+    /// Checks that each entry passed by the exporter was delivered, or that its fate is on record.
     fn passed_over(&self, seen: &Seen) -> Checked {
         let passed = self.entries.values().take_while(|e| Some(e.lsn) <= seen.done);
         for entry in passed.filter(|e| e.kept && !e.void) {
@@ -358,8 +359,8 @@ impl Model {
         Ok(())
     }
 
-    /// Another catalogue takes the place of the one that says `now`: where the two differ about a segment, its record
-    /// is not that of its files any more.
+    /// Notes that another catalogue replaces the one that says `now`: where the two differ about a segment, its record
+    /// no longer describes its files.
     pub(crate) fn replaced(&mut self, now: &State, by: &State) {
         self.note_trimmed(now);
         for entry in self.entries.values() {
@@ -368,7 +369,7 @@ impl Model {
                 self.off_record.insert(entry.lsn.index().get());
             }
         }
-        // One that never held an entry may have gone since the copy was made.
+        // A segment that never held an entry may have gone since the copy was made.
         let others = by
             .segments()
             .map(SegmentRecord::id)
@@ -376,7 +377,8 @@ impl Model {
         self.off_record.extend(others.map(|id| id.index.get()));
     }
 
-    /// Notes what went after the last look, by what the catalogue says before it is changed behind the node's back.
+    /// Notes the segments trimmed after the last check, by the catalogue's content before it is changed behind the
+    /// node's back.
     pub(crate) fn note_trimmed(&mut self, catalogue: &State) {
         for entry in self.entries.values_mut() {
             entry.trimmed |=
@@ -384,7 +386,7 @@ impl Model {
         }
     }
 
-    /// Notes what was dropped from a full disk.
+    /// Notes the segments dropped from a full disk.
     pub(crate) fn note_dropped(&mut self, dropped: &BTreeSet<u32>, catalogue: &State) {
         for entry in self.entries.values_mut() {
             entry.dropped |=
@@ -392,7 +394,7 @@ impl Model {
         }
     }
 
-    /// An operator gave up a segment.
+    /// Notes that an operator gave up a segment.
     pub(crate) fn segment_given_up(&mut self, index: u32, has_file: bool) {
         if has_file {
             self.forsaken.insert(index);
@@ -401,14 +403,14 @@ impl Model {
         of_it.for_each(|entry| entry.lost = true);
     }
 
-    /// The catalogue was made anew: it speaks again of these segments.
+    /// Notes that the catalogue was made anew, and has records of these segments again.
     pub(crate) fn taken_in(&mut self, segments: &[SegmentId]) {
         for id in segments {
             self.off_record.remove(&id.index.get());
         }
     }
 
-    /// With the node down: no file of an entry that must be kept has gone.
+    /// Checks, with the node down, that no file of an entry that must be kept has gone.
     pub(crate) fn judge_files(&self, files: &BTreeSet<u32>) -> Checked {
         let gone = self.entries.values().find(|e| {
             e.kept && !e.void && !e.trimmed && !e.lost && !e.hurt && !e.may_go && !files.contains(&e.lsn.index().get())
@@ -418,20 +420,20 @@ impl Model {
         })
     }
 
-    /// Entries that the exporter, which is done up to `done`, still owes the sink. It waits at the first segment that
-    /// cannot be read, so nothing from there on is owed yet.
+    /// Entries that the exporter, whose cursor is at `done`, still owes the sink. It waits at the first segment that
+    /// cannot be read, so no entry from there on is owed yet.
     pub(crate) fn owed(&self, catalogue: &State, done: Option<Lsn>) -> Vec<(u64, Lsn)> {
         let settled = |e: &&Entry| e.void || e.hurt || is_settled(e, catalogue);
         let is_sealed = |e: &Entry| catalogue.segment_state(segment_of(e.lsn)) == SegmentState::Sealed;
-        // Where it stands at the end of a segment that is not sealed, it cannot know that this is the end.
+        // A cursor at the end of a segment that is not sealed cannot know that this is the end.
         let may_need = |e: &&Entry| {
             let in_hand = done.is_some_and(|done| done.index() == e.lsn.index());
             let index = e.lsn.index().get();
-            // The record of a trim may have gone with the catalogue that had it.
+            // The record of a trim may have gone with the catalogue that held it.
             let is_held = !e.trimmed || self.off_record.contains(&index);
             is_held && (Some(e.lsn) > done || (in_hand && !is_sealed(e)))
         };
-        // Whoever follows the log passes a segment that was given up.
+        // A reader that follows the log passes a segment that was given up.
         let is_lost = |e: &&Entry| catalogue.segment_state(segment_of(e.lsn)) == SegmentState::Lost;
         let given_up: BTreeSet<u32> = self
             .entries
@@ -459,7 +461,7 @@ impl Model {
     }
 }
 
-/// What became of an entry that is not there.
+/// The fate of an entry that is not there.
 enum Fate {
     Void,
     Trimmed,
@@ -480,13 +482,13 @@ fn key(entry: &Entry) -> (NodeId, ShardId, Lsn) {
     (NodeId::FIRST, ShardId::new(0), entry.lsn)
 }
 
-/// Whether nobody needs an entry any more, by what the catalogue says and the sink has.
+/// True where no reader needs an entry any more, by the catalogue and what the sink accepted.
 fn is_settled(entry: &Entry, catalogue: &State) -> bool {
     let for_good = entry.given_up || entry.lost || entry.trimmed || entry.dropped;
     for_good || entry.delivered > 0 || catalogue.dead_letter(EXPORTER, key(entry)).is_some()
 }
 
-/// Whether a segment is neither trimmed nor unheard of.
+/// True where a segment is neither trimmed nor unknown.
 fn is_on_record(segment: SegmentId, catalogue: &State) -> bool {
     match catalogue.segment_state(segment) {
         SegmentState::Unopened | SegmentState::Trimmed | SegmentState::Gone => false,
@@ -494,7 +496,7 @@ fn is_on_record(segment: SegmentId, catalogue: &State) -> bool {
     }
 }
 
-/// Whether it is said that an entry is damaged: to who reads the log, or by what is in quarantine.
+/// True where the damage of an entry is reported, to readers of the log or by the content of quarantine.
 fn said(entry: &Entry, seen: &Seen) -> bool {
     let (id, number) = (segment_of(entry.lsn), entry.lsn.number());
     let covers = |numbers: Option<_>| numbers.is_none_or(|(first, last)| first <= number && number <= last);

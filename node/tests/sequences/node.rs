@@ -1,5 +1,5 @@
-//! A node without its doors: a real vault, catalogue and exporter over a data folder, started and ended as
-//! `gophership run` does it.
+//! A node without its ports: a real vault, catalogue and exporter over a data folder, started and ended as `gophership
+//! run` does it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,12 +24,12 @@ use uuid::Uuid;
 use crate::gate;
 use crate::model::{Checked, EXPORTER};
 
-/// What takes longer will not happen.
+/// Time after which a test gives up waiting.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
-/// How long a released segment is kept, and what an entry's age must be for the exporter to give it up.
+/// Time for which a released segment is kept, and age at which the exporter gives up an entry.
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// Waits until something is so.
+/// Waits until `done` holds.
 pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) -> Checked {
     let until = Instant::now() + HANG;
     while !done() {
@@ -41,7 +41,7 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) -> Checked {
     Ok(())
 }
 
-/// What a node is started with.
+/// The settings of a start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) small_blocks: bool,
@@ -65,17 +65,17 @@ pub(crate) struct Node {
     pub(crate) exporters: Arc<Exporters>,
 }
 
-/// Segments that were put on record as dropped.
+/// Segments whose drop was put on record.
 static DROPPED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Segments that were put on record as trimmed since they were released.
+/// Segments whose trim was put on record since they were released.
 static RELEASED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 fn released_now() -> MutexGuard<'static, BTreeSet<u32>> {
     RELEASED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Segments that were put on record as trimmed, since they were released, since the world began.
+/// Segments whose trim was put on record since they were released, in this world.
 pub(crate) fn trimmed() -> BTreeSet<u32> {
     released_now().clone()
 }
@@ -84,26 +84,26 @@ fn dropped_now() -> MutexGuard<'static, BTreeSet<u32>> {
     DROPPED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Segments that were put on record as dropped since the world began.
+/// Segments whose drop was put on record in this world.
 pub(crate) fn dropped() -> BTreeSet<u32> {
     dropped_now().clone()
 }
 
-/// A world begins, in which nothing was trimmed or dropped.
+/// Begins a world in which nothing was trimmed or dropped.
 pub(crate) fn forget_trims() {
     dropped_now().clear();
     released_now().clear();
 }
 
-/// The catalogue as the vault's ledger, with the gate before and behind each command.
+/// The catalogue as the vault's ledger, with the gate before and after each command.
 struct Gated(Arc<dyn Ledger>);
 
 impl Gated {
-    fn say(&self, say: impl FnOnce(&dyn Ledger) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+    fn submit(&self, submit: impl FnOnce(&dyn Ledger) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
         gate::pass("ledger.asked");
-        let said = say(self.0.as_ref());
+        let answer = submit(self.0.as_ref());
         gate::pass("ledger.done");
-        said
+        answer
     }
 }
 
@@ -117,11 +117,11 @@ impl Ledger for Gated {
     }
 
     fn roll(&self, seal: Option<&SealRecord>, open: &OpenRecord) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.roll(seal, open))
+        self.submit(|ledger| ledger.roll(seal, open))
     }
 
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.seal_segment(seal))
+        self.submit(|ledger| ledger.seal_segment(seal))
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
@@ -130,15 +130,15 @@ impl Ledger for Gated {
             TrimReason::Retention => drop(released_now().insert(id.index.get())),
             TrimReason::Empty => {}
         }
-        self.say(|ledger| ledger.trim_segment(id, why))
+        self.submit(|ledger| ledger.trim_segment(id, why))
     }
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.unlinked(segments))
+        self.submit(|ledger| ledger.unlinked(segments))
     }
 
     fn mark_lost(&self, id: SegmentId) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.mark_lost(id))
+        self.submit(|ledger| ledger.mark_lost(id))
     }
 
     fn clock(&self) -> Option<ClockMark> {
@@ -146,11 +146,11 @@ impl Ledger for Gated {
     }
 
     fn keep_clock(&self, mark: ClockMark) -> Result<(), LedgerError> {
-        self.say(|ledger| ledger.keep_clock(mark))
+        self.submit(|ledger| ledger.keep_clock(mark))
     }
 }
 
-/// Takes every block and does nothing: with it the cutter writes blocks at once.
+/// A block sink that discards every block: with it the cutter writes blocks at once.
 struct Nowhere;
 
 impl BlockSink for Nowhere {
@@ -160,12 +160,12 @@ impl BlockSink for Nowhere {
 
     fn begin(&mut self, _: &SegmentHeader) {}
     fn frame(&mut self, _: TailFrame<'_>) {}
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 impl Store {
-    /// Opens vault and catalogue. Some of it passes the gate: not to be called where that may be frozen with nobody
-    /// else to open it.
+    /// Opens vault and catalogue. Parts of this pass the gate, so it must not be called where the gate may be frozen
+    /// and no other thread would open it.
     pub(crate) fn open(path: &Path, settings: Settings) -> Checked<Self> {
         let data = DataDir::open(path, true).map_err(|e| e.to_string())?;
         let catalogue =
@@ -207,7 +207,7 @@ impl Store {
         self.vault.status().recovering_segments == 0
     }
 
-    /// Ends it, cleanly or by letting go of it, and waits until nothing holds its files.
+    /// Ends the node, cleanly or by dropping it, and waits until nothing holds its files.
     pub(crate) fn end(self, clean: bool) -> Checked {
         let Self {
             vault,
@@ -226,7 +226,7 @@ impl Store {
     }
 }
 
-/// The exporter as it stands in a configuration.
+/// The exporter's configuration.
 pub(crate) fn exporter(sink: std::net::SocketAddr, expires: bool) -> Vec<Export> {
     let machine = Machine {
         cores: 2,
@@ -264,7 +264,7 @@ impl Node {
         Ok(view.positions.first().and_then(|(_, done)| *done))
     }
 
-    /// Pauses the exporter, or has it go on.
+    /// Pauses or resumes the exporter.
     pub(crate) fn pause(&self, paused: bool) -> Checked {
         self.exporters
             .set_paused(EXPORTER, paused, "a test")
@@ -275,13 +275,13 @@ impl Node {
         })
     }
 
-    /// Keeps the exporter's cursor.
+    /// Commits the exporter's cursor.
     pub(crate) fn keep_cursor(&self, runtime: &Runtime) {
         let (_stop, stopped) = watch::channel(true);
         runtime.block_on(Arc::clone(&self.exporters).keep_cursors(stopped));
     }
 
-    /// Ends the exporter; what it has done is kept where the end is a clean one.
+    /// Ends the exporter; a clean end commits its cursor.
     pub(crate) fn end_export(self, keep: Option<&Runtime>) -> Store {
         self.exporters.stop();
         if let Some(runtime) = keep {
@@ -295,7 +295,7 @@ impl Node {
 pub(crate) fn photograph(data: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut last = read_all(data);
     loop {
-        // Two looks that see the same saw one instant.
+        // Two reads with the same result saw one instant.
         let again = read_all(data);
         if again == last {
             return again;
@@ -304,7 +304,7 @@ pub(crate) fn photograph(data: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     }
 }
 
-/// Every file below a folder, by its path there. What goes meanwhile is left out.
+/// Every file below a folder, by its path in it. Files that vanish meanwhile are left out.
 fn read_all(data: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for path in files_below(data) {

@@ -1,4 +1,4 @@
-//! Payloads that tell which they are: an OTLP request with one record, whose body begins with the entry's number.
+//! Payloads that can be told apart: an OTLP request with one record, whose body begins with the entry's number.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
@@ -31,7 +31,7 @@ pub(crate) fn payload(number: u64, size: usize) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// The numbers of the entries that a request holds; none where it is no request of ours.
+/// The numbers of the entries in a request; none for a request of another kind.
 pub(crate) fn numbers(request: &[u8]) -> Vec<u64> {
     let Ok(decoded) = ExportLogsServiceRequest::decode(request) else {
         return Vec::new();
@@ -44,7 +44,7 @@ pub(crate) fn numbers(request: &[u8]) -> Vec<u64> {
     bodies.filter_map(|b| b.split_once(':')?.0.parse().ok()).collect()
 }
 
-/// Whether a poisonous sink refuses this entry.
+/// True where a poisonous sink refuses this entry.
 pub(crate) fn is_poison(number: u64) -> bool {
     number.is_multiple_of(5)
 }

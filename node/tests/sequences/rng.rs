@@ -24,7 +24,7 @@ impl Rng {
         self.below(100) < percent
     }
 
-    /// One of `choices`, each as likely as its weight says.
+    /// One of `choices`, with probabilities in proportion to the weights.
     pub(crate) fn pick<T: Clone>(&mut self, choices: &[(u64, T)]) -> T {
         let mut left = self.below(choices.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in choices {

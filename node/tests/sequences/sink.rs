@@ -7,16 +7,16 @@ use std::thread;
 
 use crate::payload;
 
-/// How it answers.
+/// The sink's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mood {
-    /// It takes everything.
+    /// It accepts everything.
     Takes,
-    /// It hangs up.
+    /// It closes the connection.
     Dead,
-    /// It refuses a request that holds one of the entries that [`payload::is_poison`] names.
+    /// It refuses a request that holds one of the entries of [`payload::is_poison`].
     Refuses,
-    /// It breaks at those entries: 500, as a server answers that cannot decode one.
+    /// It fails at those entries with 500, as a server does that cannot decode one.
     Breaks,
 }
 
@@ -25,7 +25,7 @@ struct Shared {
     taken: Vec<Vec<u8>>,
 }
 
-/// See the module.
+/// The sink (see the module).
 pub(crate) struct Sink {
     pub(crate) address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
@@ -53,7 +53,7 @@ impl Sink {
         self.shared.lock().unwrap().mood = mood;
     }
 
-    /// The requests that were taken since the last time, in order.
+    /// The requests that were accepted since the last call, in order.
     pub(crate) fn taken(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.shared.lock().unwrap().taken)
     }
@@ -65,7 +65,7 @@ impl Drop for Sink {
             mood: Mood::Dead,
             taken: Vec::new(),
         }));
-        // The listening thread sees that nobody is left.
+        // The connection wakes the listening thread, which sees the end.
         drop(TcpStream::connect(self.address));
     }
 }

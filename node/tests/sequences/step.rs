@@ -1,4 +1,4 @@
-//! What a sequence is made of, and how one follows from its seed.
+//! The steps of a sequence, and the derivation of a sequence from its seed.
 
 use crate::gate::POINTS;
 use crate::rng::Rng;
@@ -7,25 +7,25 @@ use crate::sink::Mood;
 /// The longest sequence.
 pub(crate) const STEPS_MAX: u64 = 12;
 
-/// What holds for all of a sequence.
+/// Settings that hold for a whole sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Setup {
-    /// The cutter writes blocks as they come, so that a segment has several; otherwise one when it is full.
+    /// The cutter writes blocks as they come, so that a segment has several; otherwise it writes one when it is full.
     pub(crate) small_blocks: bool,
     /// A segment is rolled by every tick; otherwise a tick writes the idle mark.
     pub(crate) rolls_by_age: bool,
-    /// The exporter gives up what is older than a day. No sequence takes a day, whatever the wall clock says.
+    /// The exporter gives up entries older than a day. No sequence takes a day, whatever the wall clock says.
     pub(crate) expires: bool,
 }
 
-/// A place where a crash happens: a point of the gate, passed so many times before.
+/// The moment of a crash: a point of the gate, and the number of passes before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Point {
     pub(crate) name: &'static str,
     pub(crate) after: u8,
 }
 
-/// Where a bit flips.
+/// The position of a flipped bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Spot {
     /// In the last entry of a WAL file.
@@ -34,31 +34,31 @@ pub(crate) enum Spot {
     OldestWalEnd(u32),
     /// In an entry of a WAL file.
     WalEntry(u32),
-    /// Anywhere in what is written of a WAL file, its header page too.
+    /// Anywhere in the written part of a WAL file, its header page included.
     WalByte(u32),
     /// Anywhere in a segment file.
     Segment(u32),
 }
 
-/// Where a seek goes.
+/// The destination of a seek.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seek {
     Now,
     Oldest,
 }
 
-/// One step. What is random in it was drawn before: the same step does the same, whichever stand before it.
+/// One step. Its random parts were drawn before: the same step does the same, whichever steps stand before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Appends payloads of these sizes, waiting for each ack or for all at the end.
+    /// Appends payloads of these sizes, and waits for each ack or for all at the end.
     Append { sizes: Vec<usize>, one_by_one: bool },
     /// Two ticks of the writer, in which it rolls or writes the idle mark.
     Tick,
     /// Ends the node cleanly.
     Stop,
-    /// Ends it cleanly and starts it.
+    /// Ends the node cleanly and starts it.
     Restart,
-    /// Appends, and crashes on the way or at the end. `torn` decides what is left of what was never synced.
+    /// Appends, and crashes on the way or at the end. `torn` decides what is left of bytes that were never synced.
     Crash { at: Point, sizes: Vec<usize>, torn: u64 },
     /// Appends while no segment can be written, the last payload when all others are acknowledged, and crashes: every
     /// WAL file of the boot is left over.
@@ -67,45 +67,45 @@ pub(crate) enum Step {
     CrashInStart { at: Point, torn: u64 },
     /// Keeps a copy of the catalogue.
     CopyCatalogue,
-    /// The catalogue is gone: a start is refused. Then it is put back.
+    /// Removes the catalogue: a start is refused. Then the catalogue is put back.
     LoseCatalogue,
-    /// An older copy of the catalogue is put back.
+    /// Puts an older copy of the catalogue back.
     OldCatalogue(u8),
-    /// The catalogue is made anew from the files and what it says itself, or, where it is lost, from the files alone.
+    /// Makes the catalogue anew from the files and its own content, or, where it is lost, from the files alone.
     Rebuild { is_lost: bool },
-    /// An operator gives up one of the segments that cannot be read.
+    /// Gives up, as an operator, one of the segments that cannot be read.
     GiveUp(u8),
-    /// A bit of a file that nobody uses flips.
+    /// Flips a bit of a file while the node is down.
     Flip { spot: Spot, bit: u8 },
-    /// A file cannot be opened from now on.
+    /// Makes a file impossible to open from now on.
     Bar(u8),
-    /// A page of a segment file cannot be read from now on.
+    /// Makes a page of a segment file unreadable from now on.
     BadPage { file: u8, page: u8 },
-    /// Every file can be opened and read again.
+    /// Makes every file readable again.
     Unbar,
-    /// Something fails once in a start, or in the recovery behind it.
+    /// Makes something fail once in a start, or in the recovery behind it.
     FailInStart(Point),
-    /// The node is started with a full disk.
+    /// Starts the node with a full disk.
     Fill,
-    /// The node is started with room for so many KiB; where that is used up it drops the oldest, or refuses.
+    /// Starts the node with room for this many KiB; where that is used up it drops the oldest segments, or refuses.
     Narrow { kib: u32, drops: bool },
-    /// It is started with room again.
+    /// Starts the node with room again.
     MakeRoom,
-    /// The wall clock jumps, by so many hours.
+    /// Makes the wall clock jump by this many hours.
     Clock(i32),
-    /// The sink changes its mood.
+    /// Changes the sink's mood.
     Sink(Mood),
-    /// The exporter is paused, or goes on.
+    /// Pauses or resumes the exporter.
     Pause(bool),
-    /// The node is started without the exporter, which is then forgotten.
+    /// Starts the node without the exporter, and forgets the exporter.
     ForgetExporter,
-    /// The exporter's cursor is kept.
+    /// Commits the exporter's cursor.
     KeepCursor,
-    /// The exporter's cursor is moved.
+    /// Moves the exporter's cursor.
     Seek(Seek),
-    /// The node is started with no retention: what is released goes.
+    /// Starts the node with no retention, so that released segments go.
     Expire,
-    /// The exporter sends all that there is, to a sink of this mood.
+    /// Waits until the exporter has sent everything, to a sink of this mood.
     Settle(Mood),
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn sequence(seed: u64) -> (Setup, Vec<Step>) {
     (setup, steps)
 }
 
-/// A catalogue that is put back from before the newest data, and the start that finds that, or what an operator does.
+/// Steps that put back a catalogue from before the newest data, and then start, or do what an operator does.
 fn older_than_the_data(rng: &mut Rng) -> Vec<Step> {
     let end = if rng.chance(50) { Step::Restart } else { crash(rng) };
     let old = Step::OldCatalogue(rng.next() as u8);
@@ -149,7 +149,7 @@ fn older_than_the_data(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-/// More than there is room for.
+/// Steps that append more than there is room for.
 fn full(rng: &mut Rng) -> Vec<Step> {
     let mut append = || Step::Append {
         sizes: (0..6).map(|_| 40_000 + rng.below(10_000) as usize).collect(),
@@ -164,7 +164,7 @@ fn full(rng: &mut Rng) -> Vec<Step> {
     [vec![Step::Sink(mood), narrow], appends.into()].concat()
 }
 
-/// What an operator does while the exporter owes something.
+/// Steps of an operator while the exporter has a debt.
 fn operator(rng: &mut Rng) -> Vec<Step> {
     let act = rng.pick(&[
         (2, Step::ForgetExporter),
@@ -184,8 +184,8 @@ fn operator(rng: &mut Rng) -> Vec<Step> {
     ]
 }
 
-/// A crash that leaves two or more files of one boot unsealed, a crash or a fault in their recovery, damage at the end
-/// of the oldest before or after that, and a start that finds it.
+/// Steps with a crash that leaves two or more files of one boot unsealed, a crash or a fault in their recovery, damage
+/// at the end of the oldest before or after that, and a start that finds it.
 fn broken_recovery(rng: &mut Rng) -> Vec<Step> {
     let mut sizes = vec![40_000 + rng.below(5_000) as usize, 300, 300];
     for _ in 0..1 + rng.below(2) {
@@ -222,8 +222,8 @@ fn broken_recovery(rng: &mut Rng) -> Vec<Step> {
     }
 }
 
-/// A segment that cannot be read now and that the sink has not got, and entries behind it, when the sink takes
-/// everything again.
+/// Steps with a segment that cannot be read now and that the sink does not have, entries behind it, and a sink that
+/// accepts everything again.
 fn unreadable_for_now(rng: &mut Rng) -> Vec<Step> {
     let end = if rng.chance(50) { Step::Stop } else { crash(rng) };
     let which = rng.next() as u8;
@@ -243,8 +243,8 @@ fn unreadable_for_now(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-/// Faults come together more often than chance would have it: damage after a crash, a crash in the start that finds
-/// the damage.
+/// The next step. Faults come together more often than chance would have it: damage after a crash, a crash in the start
+/// that finds the damage.
 fn next(rng: &mut Rng, before: Option<&Step>) -> Step {
     match before {
         Some(Step::Crash { .. } | Step::Stop) if rng.chance(50) => flip(rng),

@@ -1,4 +1,4 @@
-//! A world in which a sequence happens: a data folder, a node that is up or down, a sink, and the model that watches.
+//! The world of a sequence: a data folder, a node that is up or down, a sink, and the model that watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,22 +29,22 @@ use crate::step::{Point, Seek, Setup, Step};
 const SHARD: ShardId = ShardId::new(0);
 const ROOM: u64 = 1 << 40;
 
-/// See the module.
+/// The world (see the module).
 pub(crate) struct World {
     pub(crate) root: TempDir,
-    /// The data folder of now: each crash leaves a new one.
+    /// The present data folder: each crash leaves a new one.
     pub(crate) data: PathBuf,
     folders: u32,
     setup: Setup,
     pub(crate) settings: Settings,
-    /// The exporter is configured.
+    /// True where the exporter is configured.
     pub(crate) exports: bool,
     node: Option<Node>,
     sink: Sink,
     runtime: Runtime,
     pub(crate) model: Model,
     pub(crate) boot: u64,
-    /// This boot removes what is released, whatever its age.
+    /// True where this boot removes released segments whatever their age.
     may_go: bool,
     pub(crate) copies: Vec<Copy>,
     pub(crate) set_off_hours: i64,
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Does a step, and checks every promise after it.
+    /// Executes a step, and checks every promise after it.
     pub(crate) fn apply(&mut self, step: &Step) -> Checked {
         match step {
             Step::Append { sizes, one_by_one } => {
@@ -137,7 +137,7 @@ impl World {
         self.check()
     }
 
-    /// With everything well again nothing is missing but what the sequence itself destroyed.
+    /// Checks at the end, with everything well again, that nothing is missing but what the sequence itself destroyed.
     pub(crate) fn finish(&mut self) -> Checked {
         self.unbar()?;
         self.settings.on_full = OnFull::Refuse;
@@ -209,7 +209,7 @@ impl World {
         self.stop()?;
         (self.settings.retention, self.settings.disk_limit) = (retention, disk_limit);
         self.up()?;
-        // It holds for one boot.
+        // The setting holds for one boot.
         self.settings.retention = RETENTION;
         let vault = &self.node().store.vault;
         wait("the tier of a full disk", || {
@@ -284,7 +284,7 @@ impl World {
         Ok(())
     }
 
-    /// Appends until the gate freezes or all is appended; what stands on disk then is what the next start finds.
+    /// Appends until the gate freezes or all is appended; the state of the disk then is what the next start finds.
     fn crash(&mut self, at: Point, sizes: &[usize], torn: u64) -> Checked {
         self.up()?;
         gate::arm(at.name, at.after);
@@ -313,7 +313,7 @@ impl World {
         store.end(false)
     }
 
-    /// Starts a node, up to the end of its recovery, with a crash on the way or there.
+    /// Starts a node, up to the end of its recovery, with a crash on the way or at the end.
     fn crash_in_start(&mut self, at: Point, torn: u64) -> Checked {
         self.stop()?;
         self.boot += 1;
@@ -326,7 +326,7 @@ impl World {
                 let recovered = wait("recovery", || store.is_recovered() || gate::is_frozen());
                 recovered.expect("a recovery ends, or freezes");
             }
-            // The other end waits for this or for the gate.
+            // The other end waits for this message or for the gate.
             let _ = tell.send(());
             opened
         });
@@ -338,7 +338,7 @@ impl World {
         opened.map_err(|e| format!("the start fails: {e}"))?.end(false)
     }
 
-    /// The data folder of the next start is a copy of what stands on disk now, less what was never synced.
+    /// Makes a copy of the disk, without bytes that were never synced, the data folder of the next start.
     fn leave_as_it_is(&mut self, torn: u64) {
         if let Some(node) = &self.node {
             self.model
@@ -393,7 +393,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the exporter owes nothing to a sink of this mood.
+    /// Waits until the exporter has no debt, with a sink of this mood.
     fn settle(&mut self, mood: Mood) -> Checked {
         self.sink.be(mood);
         self.pause(false)?;
@@ -405,7 +405,7 @@ impl World {
             let catalogue = node.store.catalogue.read(State::clone);
             self.model.note_dropped(&dropped(), &catalogue);
             let mut owed = self.model.owed(&catalogue, done);
-            // What breaks the sink is a dead letter only when others get through behind it.
+            // An entry at which the sink fails is a dead letter only when others get through behind it.
             owed.retain(|(number, _)| mood != Mood::Breaks || !is_poison(*number));
             if owed.is_empty() {
                 return Ok(());
@@ -414,7 +414,7 @@ impl World {
             if std::time::Instant::now() > until {
                 return Err(format!("the exporter does not send {owed:?}: {view:?}"));
             }
-            // An operator who sees it wait has it go on.
+            // An operator who sees the exporter wait resumes it.
             if view.next_attempt_ns > 0 {
                 node.exporters
                     .set_paused(EXPORTER, false, "a test")
@@ -424,7 +424,7 @@ impl World {
         }
     }
 
-    /// Every promise.
+    /// Checks every promise.
     fn check(&mut self) -> Checked {
         let Some(node) = &self.node else {
             return self.model.judge_files(&self.files().into_keys().collect());
@@ -445,7 +445,7 @@ impl World {
                 self.blocks.insert(id.index.get(), detail.blocks);
             }
         }
-        // Whatever goes meanwhile goes on record first, and is delivered before that.
+        // A file that vanishes meanwhile goes on record first, and is delivered before that.
         let files = self.files().into_keys().collect();
         let quarantined = vault.quarantined();
         let seen = Seen {
@@ -468,7 +468,7 @@ impl Drop for World {
     fn drop(&mut self) {
         gate::open();
         if let Some(node) = self.node.take() {
-            // It failed already: what happens now tells nothing.
+            // The world has failed already, so the result of this says nothing.
             let _ = node.end_export(None).end(false);
         }
         for point in ["file.open", "file.read", "clock.wall"] {
@@ -477,17 +477,20 @@ impl Drop for World {
     }
 }
 
-/// Segments whose recovery has failed for what was injected, or waits for another one.
+/// Segments whose recovery has failed because of an injected fault, or waits for another segment.
 fn unrecovered(store: &Store) -> BTreeSet<u32> {
     let segments = store.vault.segments().into_iter();
     segments
-        .filter(|(_, state)| matches!(state, SegmentState::Unreadable(why) if ["injected", "waits for segment"].iter().any(|w| why.contains(w))))
+        .filter(|(_, state)| {
+            matches!(state, SegmentState::Unreadable(why) if ["injected", "waits for \
+            segment"].iter().any(|w| why.contains(w)))
+        })
         .map(|(id, _)| id.index.get())
         .collect()
 }
 
-/// A folder in memory where there is one: a crash is a photograph, so nothing depends on the disk, and syncs cost
-/// nothing.
+/// A folder in memory where there is one: a crash is a copy of the files, so nothing depends on the disk, and syncs
+/// cost nothing.
 fn tempdir() -> TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())

@@ -1,14 +1,14 @@
 //! Inflates a compressed payload, once, into a buffer that its caller pools.
 //!
-//! Owns: the state of both decoders, kept from message to message so that none allocates after the first.
+//! **Owns**: the state of both decoders, kept from message to message so that none allocates after the first.
 //!
-//! Invariants:
-//! - I1 The output never holds more than the limit, nor does its capacity ever exceed it: a bomb costs no more than a
+//! **Invariants**:
+//! - I1: The output never holds more than the limit, nor does its capacity ever exceed it: a bomb costs no more than a
 //!   message of the largest size.
-//! - I2 Output is handed over only when all of it is there and every checksum agreed.
-//! - I3 The result does not depend on what was inflated before, failed attempts included.
+//! - I2: Output is handed over only when all of it is there and every checksum agreed.
+//! - I3: The result does not depend on what was inflated before, failed attempts included.
 //!
-//! Not here: what the inflated bytes mean (`skim`).
+//! **Not here**: what the inflated bytes mean (`skim`).
 
 mod gzip;
 
@@ -18,19 +18,20 @@ use zstd::zstd_safe::{self, DCtx, zstd_sys::ZSTD_ErrorCode};
 /// The compressions that OTLP clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// RFC 1952: one member or several, and nothing behind the last.
+    /// One gzip member or several (RFC 1952), and nothing after the last.
     Gzip,
-    /// RFC 8878: one frame or several, without a dictionary.
+    /// One zstd frame or several (RFC 8878), without a dictionary.
     Zstd,
 }
 
-/// Why a payload cannot be inflated.
+/// A reason for which a payload cannot be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InflateError {
     /// The bytes are not what the compression's name promises, or a checksum disagrees.
     #[error("compressed data is corrupt")]
     Corrupt,
-    /// The compressed bytes end too early. (zstd also says so where a frame is followed by what is none.)
+    /// The compressed bytes end too early. (zstd also reports this where a frame is followed by bytes that are no
+    /// frame.)
     #[error("compressed data does not end where it should")]
     Truncated,
     /// The output would be larger than allowed.
@@ -44,7 +45,7 @@ pub enum InflateError {
 /// The first size of an output buffer whose final size is not known.
 const OUTPUT_BYTES_MIN: usize = 16 * 1024;
 
-/// Decoders to inflate one message after another.
+/// Decoders that inflate one message after another.
 pub struct Inflater {
     gzip: gzip::Decoder,
     zstd: DCtx<'static>,
@@ -67,11 +68,11 @@ impl Inflater {
 
     /// Inflates all of `compressed` into `out`, whose content is replaced and whose capacity is kept where it suffices.
     ///
-    /// gzip: bytes behind the last member that do not begin another one are an error, zero padding too, as for Go's
-    /// `compress/gzip` and so for the Collector. zstd: so are bytes that begin no further frame.
+    /// gzip: bytes after the last member that do not begin another member are an error, zero padding included, as in
+    /// Go's `compress/gzip` and therefore in the Collector. zstd: bytes that begin no further frame are an error too.
     ///
-    /// A zstd frame is decoded straight into `out`, which serves as its window: no window memory is taken, however large
-    /// a window the frame asks for.
+    /// A zstd frame is decoded straight into `out`, which serves as its window: no window memory is taken, however
+    /// large a window the frame asks for.
     ///
     /// # Errors
     ///
@@ -99,7 +100,8 @@ impl Inflater {
         if compressed.is_empty() {
             return Err(InflateError::Truncated);
         }
-        // Streaming encoders leave the content size out, and several frames name only their own: so it may be too small.
+        // Streaming encoders leave the content size out, and of several frames each names only its own, so the size may
+        // be too small.
         match zstd_safe::get_frame_content_size(compressed) {
             Ok(Some(size)) if size > limit as u64 => return Err(InflateError::TooLarge { limit }),
             Ok(Some(size)) => out.reserve_exact(size as usize),
@@ -112,7 +114,8 @@ impl Inflater {
                     if out.capacity() >= limit {
                         return Err(InflateError::TooLarge { limit });
                     }
-                    // Start again with more room: at most twice the work in all, and only until the pooled buffer fits.
+                    // Starts again with more room. This at most doubles the work, and only until the pooled buffer has
+                    // grown to fit.
                     grow(out, compressed.len(), limit);
                 }
                 Err(code) if zstd_safe::is_error_kind(code, ZSTD_ErrorCode::ZSTD_error_srcSize_wrong) => {

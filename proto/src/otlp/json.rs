@@ -1,10 +1,16 @@
-//! OTLP/JSON, the JSON form of `ExportLogsServiceRequest`: into protobuf, and back for people and files.
+//! OTLP/JSON, the JSON form of `ExportLogsServiceRequest`: parsed into protobuf, and written from it for people and
+//! files.
 //!
-//! Neither direction builds a tree of structs. JSON is written as protobuf while it is parsed, which is why the memory it
-//! takes is that of its text and no multiple of it; the other way, a payload is read from its bytes, which is why a
-//! string that is not UTF-8 can be shown at all.
+//! Neither direction builds a tree of structs. JSON is written as protobuf while it is parsed, so the memory it takes
+//! is that of its text and no multiple of it. The other way, a payload is read from its bytes, so a string that is not
+//! UTF-8 can still be shown.
 //!
-//! Not here: whether the protobuf so made is OTLP (it always is) and what it holds (`skim`).
+//! - `read`: JSON to protobuf. `output`: the protobuf as it grows. `fault`: reasons for a refusal.
+//! - `write`: protobuf to JSON.
+//! - `schema`: the messages of OTLP logs as tables. `scalar`: numbers and ids that JSON writes as strings.
+//!
+//! **Not here**: the check that the protobuf so made is valid OTLP (it always is), and the counts of its records
+//! (`skim`).
 
 mod fault;
 mod output;
@@ -21,7 +27,7 @@ pub use self::read::to_protobuf;
 pub use self::write::{strings_not_utf8, write_line};
 use super::malformed::SkimError;
 
-/// Why a text cannot be turned into protobuf.
+/// A reason for which a text cannot be turned into protobuf.
 #[derive(Debug, Error)]
 pub enum JsonError {
     /// The text is not JSON, or not that of an `ExportLogsServiceRequest`.
@@ -30,12 +36,12 @@ pub enum JsonError {
     /// The protobuf would be longer than what was allowed.
     #[error("longer than {limit} bytes as protobuf")]
     TooLarge {
-        /// The bytes that were allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
 
-/// Why a payload cannot be written as JSON.
+/// A reason for which a payload cannot be written as JSON.
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// The line cannot be written.

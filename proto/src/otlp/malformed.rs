@@ -1,13 +1,13 @@
-//! What is wrong with a payload, and where.
+//! Faults of a malformed payload, and their positions.
 
 use std::fmt;
 
-/// Why a payload is not an `ExportLogsServiceRequest`, and where.
+/// The fault for which a payload is not an `ExportLogsServiceRequest`, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SkimError {
-    /// What is wrong.
+    /// The kind of fault.
     pub kind: SkimErrorKind,
-    /// Offset in the payload of the first byte that could not be accepted, or of the one behind what is at fault.
+    /// Offset in the payload of the first byte that was not accepted, or of the byte just after the fault.
     pub offset: usize,
 }
 
@@ -24,9 +24,9 @@ pub enum SkimErrorKind {
     TagZero,
     /// A wire type (6 or 7) that protobuf does not define.
     UnknownWireType,
-    /// A field of OTLP that has another type there.
+    /// A field of OTLP with a wire type that is not its own.
     WrongWireType,
-    /// An end of group that ends no open group.
+    /// An end-of-group key without a group that it would end.
     UnmatchedEndGroup,
     /// More than 100 nested messages or groups.
     TooDeep,

@@ -1,20 +1,20 @@
 //! The skim: one pass over the bytes of an `ExportLogsServiceRequest` that proves it well-formed, counts its records
 //! and finds their event times, without decoding it.
 //!
-//! Owns: the knowledge of which fields OTLP logs have (opentelemetry-proto 1.x as of crate 0.33.1).
+//! **Owns**: the knowledge of which fields OTLP logs have (opentelemetry-proto 1.x as of crate 0.33.1).
 //!
-//! Invariants:
-//! - I1 The verdict, the record count and the event times are those of prost 0.14 decoding the same bytes into messages
-//!   whose `string` fields are `bytes`, to prost's recursion limit.
-//! - I2 `non_utf8` is set exactly when a `string` field, also one overridden by a later value, is not UTF-8.
-//! - I3 Nothing is allocated, and the stack is bounded by the recursion limit.
+//! **Invariants**:
+//! - I1: The verdict, the record count and the event times are those of prost 0.14 decoding the same bytes into
+//!   messages whose `string` fields are `bytes`, to prost's recursion limit.
+//! - I2: `non_utf8` is set exactly when a `string` field, also one overridden by a later value, is not UTF-8.
+//! - I3: Nothing is allocated, and the stack is bounded by the recursion limit.
 //!
-//! Not here: the wire format itself (`wire`); whether the payload is small enough (the caller's limit).
+//! **Not here**: the wire format itself (`wire`); whether the payload is small enough (the caller's limit).
 
 use super::malformed::{SkimError, SkimErrorKind};
 use super::wire::{self, DELIMITED, FIXED32, FIXED64, Fault, RECURSION_LIMIT, VARINT, delimited, fixed, key, varint};
 
-/// What a well-formed payload holds.
+/// Counts and times of a well-formed payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skim {
     /// Number of LogRecords. (Each takes at least two bytes, so a payload under 8 GiB cannot overflow it.)
@@ -27,14 +27,14 @@ pub struct Skim {
     pub non_utf8: bool,
 }
 
-/// Proves `payload` a well-formed `ExportLogsServiceRequest` and says what it holds.
+/// Proves that `payload` is a well-formed `ExportLogsServiceRequest`, and returns its counts and times.
 ///
-/// A record's event time is its `time_unix_nano`, else its `observed_time_unix_nano`, else `received_ns`, where 0 means
-/// that it has none.
+/// A record's event time is its `time_unix_nano`, else its `observed_time_unix_nano`, else `received_ns`; a value of 0
+/// counts as absent.
 ///
 /// # Errors
 ///
-/// What prost's decoder would refuse, UTF-8 apart; see I1.
+/// Whatever prost's decoder would refuse, apart from UTF-8; see I1.
 pub fn must_skim(payload: &[u8], received_ns: u64) -> Result<Skim, SkimError> {
     let mut pass = Pass {
         received_ns,
@@ -67,7 +67,7 @@ const fn field(tag: u32, wire_type: u32) -> u32 {
     tag << 3 | wire_type
 }
 
-/// Reads the message `$rest` to its end: a match on the keys of the named fields; every other key is for `skip_unknown`.
+/// Reads the message `$rest` to its end: a match on the keys of the named fields; `skip_unknown` gets every other key.
 macro_rules! message {
     ($rest:ident, $depth_left:expr, { $($name:ident = ($tag:literal, $wire_type:ident) => $read:expr,)* }) => {{
         const KNOWN: u16 = 0 $(| 1 << $tag)*;
@@ -82,7 +82,7 @@ macro_rules! message {
     }};
 }
 
-/// The levels left below a message that is itself nested in one with `depth_left`.
+/// The levels that are left below a message which is itself nested in one with `depth_left`.
 #[inline(always)]
 fn below(depth_left: u32, rest: &[u8]) -> Result<u32, Fault> {
     depth_left
@@ -90,7 +90,8 @@ fn below(depth_left: u32, rest: &[u8]) -> Result<u32, Fault> {
         .ok_or_else(|| Fault::new(SkimErrorKind::TooDeep, rest))
 }
 
-/// One method per OTLP message. The fixed upper levels are far from the recursion limit; only an AnyValue can come to it.
+/// One method for each OTLP message. The fixed upper levels are far from the recursion limit; only an AnyValue can
+/// reach it.
 impl Pass {
     fn request(&mut self, mut rest: &[u8]) -> Result<(), Fault> {
         message!(rest, RECURSION_LIMIT, {
@@ -155,7 +156,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Field 4 is reserved, so unknown.
+    /// Field 4 is reserved, and therefore unknown.
     #[inline(always)]
     fn log_record_fields(&mut self, mut rest: &[u8], time: &mut u64, observed: &mut u64) -> Result<(), Fault> {
         message!(rest, RECURSION_LIMIT - 3, {
@@ -185,7 +186,8 @@ impl Pass {
         })
     }
 
-    /// An AnyValue. Most hold one short string and nothing else: those take no call and no match.
+    /// Reads an AnyValue. Most hold one short string and nothing else: the fast path for those has no call and no
+    /// match.
     #[inline(always)]
     fn value(&mut self, bytes: &[u8], depth_left: u32) -> Result<(), Fault> {
         const STRING_VALUE: u8 = field(1, DELIMITED) as u8;
@@ -249,8 +251,8 @@ impl Pass {
     }
 }
 
-/// Whether any byte is 0x80 or more, that is, whether the bytes are not plain ASCII. Most strings are short, so the ends
-/// are read as overlapping words rather than byte by byte.
+/// True where any byte is 0x80 or more, that is, where the bytes are not plain ASCII. Most strings are short, so the
+/// ends are read as overlapping words rather than byte by byte.
 #[inline(always)]
 fn has_high_bit(bytes: &[u8]) -> bool {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;

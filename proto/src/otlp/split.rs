@@ -1,11 +1,13 @@
 //! Splits a request that is too large for a sink into two, by records, on the wire: nothing is decoded.
 //!
-//! Invariants:
-//! - I1 The records of both halves, in order, are those of the payload, byte for byte, each below the resource, scope and schema URLs that it had.
-//! - I2 Every other field, also one unknown to us, stands where it stood, in each half that has something of its message.
-//! - I3 Both halves are well-formed, and neither is without a record.
+//! **Invariants**:
+//! - I1: The records of both halves, in order, are those of the payload, byte for byte, each below the resource, scope
+//!   and schema URLs that it had.
+//! - I2: Every other field, unknown ones included, stands where it stood, in each half that has something of its
+//!   message.
+//! - I3: Both halves are well-formed, and each has a record.
 //!
-//! Not here: whether a payload is too large (its sink's word).
+//! **Not here**: the decision that a payload is too large (its sink says so).
 
 use super::malformed::SkimError;
 use super::skim::must_skim;
@@ -16,18 +18,19 @@ use super::wire::{self, DELIMITED, Fault, RECURSION_LIMIT, delimited, key};
 pub struct Halves {
     /// The request with the first half of the records.
     pub first: Vec<u8>,
-    /// How many they are.
+    /// Number of records in `first`.
     pub first_records: u32,
     /// The request with the rest.
     pub second: Vec<u8>,
-    /// How many they are.
+    /// Number of records in `second`.
     pub second_records: u32,
 }
 
 /// The field that leads from a message towards its records: `resource_logs`, `scope_logs`, `log_records`.
 const PATH: [u32; 3] = [1, 2, 2];
 
-/// Splits `payload`, an `ExportLogsServiceRequest` or several behind each other, in the middle of its records; `None` where it has fewer than two.
+/// Splits `payload`, an `ExportLogsServiceRequest` or several behind each other, in the middle of its records; `None`
+/// where it has fewer than two.
 ///
 /// # Errors
 ///
@@ -51,20 +54,20 @@ pub fn split(payload: &[u8]) -> Result<Option<Halves>, SkimError> {
 
 /// One field of a message.
 struct Field<'a> {
-    /// As it stands, key and all.
+    /// All bytes of the field, key included.
     whole: &'a [u8],
-    /// Its message, where it is on the way to the records.
+    /// The content, where the field is a message that leads to the records.
     message: Option<&'a [u8]>,
 }
 
-/// Reads the next field; `tag` is on the way to the records.
+/// Reads the next field; `tag` is the field that leads to the records.
 fn field<'a>(rest: &mut &'a [u8], tag: u32) -> Result<Field<'a>, Fault> {
     let before = *rest;
     let key = key(rest)?;
     let message = if key == tag << 3 | DELIMITED {
         Some(delimited(rest)?)
     } else {
-        // The skim judged its depth already.
+        // The skim has already checked the depth.
         wire::skip_unknown(key, 0, rest, RECURSION_LIMIT)?;
         None
     };
@@ -72,7 +75,7 @@ fn field<'a>(rest: &mut &'a [u8], tag: u32) -> Result<Field<'a>, Fault> {
     Ok(Field { whole, message })
 }
 
-/// The records in a message, from which `path` leads to them.
+/// Number of records in a message, from which `path` leads to them.
 fn records(mut message: &[u8], path: &[u32]) -> Result<u32, Fault> {
     let Some((&tag, below)) = path.split_first() else {
         return Ok(1);
@@ -86,7 +89,8 @@ fn records(mut message: &[u8], path: &[u32]) -> Result<u32, Fault> {
     Ok(count)
 }
 
-/// Writes `message` to both sides: its first `wanted` records to the one, the rest to the other, and what is no record to both. Calls itself as deep as `path`.
+/// Writes `message` to both sides: its first `wanted` records to the first, the other records to the second, and every
+/// other field to both. Recursion is as deep as `path` is long.
 fn cut(mut message: &[u8], path: &[u32], wanted: u32, first: &mut Vec<u8>, second: &mut Vec<u8>) -> Result<(), Fault> {
     let Some((&tag, below)) = path.split_first() else {
         return Ok(());

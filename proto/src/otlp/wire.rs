@@ -1,17 +1,17 @@
 //! The protobuf wire format, as a reader that borrows, never allocates and judges exactly as prost does.
 //!
-//! Owns: keys, varints, lengths, fixed-width values and the skipping of unknown fields.
+//! **Owns**: keys, varints, lengths, fixed-width values and the skipping of unknown fields.
 //!
-//! Invariants:
-//! - I1 No input panics, and none is read beyond the slice it was given.
-//! - I2 Verdicts equal those of prost 0.14 (`prost::encoding`). prost does not confine a nested message to its length
+//! **Invariants**:
+//! - I1: No input panics, and none is read beyond the slice it was given.
+//! - I2: Verdicts equal those of prost 0.14 (`prost::encoding`). prost does not confine a nested message to its length
 //!   while it reads it, but refuses it afterwards; confining it, as here, refuses the same inputs.
 //!
-//! Not here: which fields OTLP knows (`skim`).
+//! **Not here**: which fields OTLP knows (`skim`).
 
 use super::malformed::{SkimError, SkimErrorKind};
 
-/// How many messages (or unknown groups) may nest below the top level: prost's `RECURSION_LIMIT`.
+/// Limit of messages (or unknown groups) nested below the top level: prost's `RECURSION_LIMIT`.
 pub(super) const RECURSION_LIMIT: u32 = 100;
 
 pub(super) const VARINT: u32 = 0;
@@ -21,9 +21,9 @@ const START_GROUP: u32 = 3;
 const END_GROUP: u32 = 4;
 pub(super) const FIXED32: u32 = 5;
 
-/// What went wrong, and the address of the first byte not accepted.
+/// A kind of fault, and the address of the first byte that was not accepted.
 ///
-/// The address becomes an offset once, at the top: the hot path need not carry one.
+/// The address becomes an offset once, at the top, so that the hot path need not carry an offset.
 #[derive(Clone, Copy)]
 pub(super) struct Fault {
     kind: SkimErrorKind,
@@ -48,8 +48,8 @@ impl Fault {
     }
 }
 
-/// Reads a field key: `tag << 3 | wire type`. A key of one byte is returned as it is, so tag 0 and wire types that
-/// do not exist are for [`skip_unknown`] to find.
+/// Reads a field key: `tag << 3 | wire type`. A key of one byte is returned unchecked: [`skip_unknown`] finds a tag of
+/// 0 and wire types that do not exist.
 #[inline(always)]
 pub(super) fn key(rest: &mut &[u8]) -> Result<u32, Fault> {
     match rest.split_first() {
@@ -78,7 +78,7 @@ pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, Fault> {
     }
 }
 
-/// A varint of any length, up to ten bytes of which the last holds one bit.
+/// Reads a varint of any length, up to ten bytes, of which the last holds one bit.
 #[inline(never)]
 fn varint_long(rest: &mut &[u8]) -> Result<u64, Fault> {
     let mut value = 0u64;
@@ -104,7 +104,7 @@ fn varint_long(rest: &mut &[u8]) -> Result<u64, Fault> {
 #[inline(always)]
 pub(super) fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
     let len = varint(rest)?;
-    // On a 32-bit machine a length that is no usize is larger than any payload.
+    // On a 32-bit machine a length that does not fit a usize is larger than any payload.
     match rest.split_at_checked(usize::try_from(len).unwrap_or(usize::MAX)) {
         Some((body, tail)) => {
             *rest = tail;
@@ -125,8 +125,8 @@ pub(super) fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Fault> 
     }
 }
 
-/// Handles a key that the message's own match did not take: a field unknown to us is skipped, a known one
-/// (bit `1 << tag` of `known`) has come with a wire type that is not its own.
+/// Handles a key that the message's own match did not take: an unknown field is skipped; a known field (bit `1 << tag`
+/// of `known`) has come with a wire type that is not its own, and is refused.
 ///
 /// `depth_left` is the number of levels that may still open below the message which holds the field.
 #[inline(never)]
@@ -157,7 +157,7 @@ fn skip_field(key: u32, rest: &mut &[u8], depth_left: u32) -> Result<(), Fault> 
     }
 }
 
-/// Skips to behind the end of group `tag`. Calls itself through `skip_field`, at most `depth_left` levels deep.
+/// Skips to the byte after the end of group `tag`. Recurses through `skip_field`, at most `depth_left` levels deep.
 fn skip_group(tag: u32, rest: &mut &[u8], depth_left: u32) -> Result<(), Fault> {
     loop {
         let inner = key(rest)?;

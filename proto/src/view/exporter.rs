@@ -86,7 +86,7 @@ pub struct PositionView {
 }
 
 impl ExporterView {
-    /// What holds it up, for people: what it waits for, else the sink's last answer that was not acceptance.
+    /// The cause of its delay, in words: what it waits for, else the sink's last answer that was not acceptance.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let waiting = self.waiting.as_ref().map(|why| format!("waiting: {why}"));

@@ -1,11 +1,14 @@
 //! Answers as data: the shapes that `gs-ctl -o json` and the admin port's `/api/v1` give alike.
 //!
-//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]. Start with [`json()`], which says how times are written.
+//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]. Start with [`json()`], which
+//! says how times are written.
 //!
-//! **Invariants.** I1: a time is `NAME`, RFC 3339 with nanoseconds, and `NAME_unix_nano`, the same in digits as a string, since programs round numbers above 2^53.
-//! I2: what is not known, or has not happened, is null, never 0. I3: every key is always there.
+//! **Invariants**:
+//! - I1: a time is `NAME`, RFC 3339 with nanoseconds, and `NAME_unix_nano`, the same in digits as a string, since
+//!   programs round numbers above 2^53.
+//! - I2: what is not known, or has not happened, is null, never 0. I3: every key is always there.
 //!
-//! Not here: tables and words for people.
+//! **Not here**: tables and words for people.
 
 pub mod exporter;
 pub mod quantile;
@@ -19,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::control::v1::Lsn;
 
-/// How the name of a time in nanoseconds since the Unix epoch ends.
+/// Suffix of the name of a time in nanoseconds since the Unix epoch.
 const TIME_SUFFIX: &str = "_unix_nano";
 
 /// An answer as JSON.
@@ -59,7 +62,7 @@ pub fn lsn(lsn: Lsn) -> String {
     }
 }
 
-/// A time of a message, in which 0 is none.
+/// A time of a message, in which 0 means none.
 #[must_use]
 pub fn some_time(unix_nano: u64) -> Option<u64> {
     (unix_nano > 0).then_some(unix_nano)
@@ -88,7 +91,7 @@ fn with_times(value: Value) -> Value {
     }
 }
 
-/// Does to a schema what [`with_times`] does to a value, and asks for every key.
+/// Changes a schema as [`with_times`] changes a value, and requires every key.
 fn schema_with_times(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -126,7 +129,8 @@ fn time_in_schema(properties: &mut Map<String, Value>, name: &str) {
     }
     let before = properties.insert(stem.to_owned(), at);
     assert!(before.is_none(), "{stem} and {name} would be one key");
-    let digits = json!({ "type": kind, "pattern": "^[0-9]+$", "description": format!("{stem}, nanoseconds since the Unix epoch") });
+    let digits = json!({ "type": kind, "pattern": "^[0-9]+$", "description": format!("{stem}, nanoseconds since the \
+        Unix epoch") });
     properties.insert(name.to_owned(), digits);
 }
 

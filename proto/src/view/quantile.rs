@@ -14,8 +14,8 @@ pub struct Quantile {
     pub above: bool,
 }
 
-/// The quantile `q` (0 to 1) of what `now` counts and `before` does not. `None` where that is nothing, or where the two
-/// do not belong together.
+/// The quantile `q` (0 to 1) of the observations that `now` counts and `before` does not. `None` where there are none,
+/// or where the two histograms do not belong together.
 #[must_use]
 pub fn quantile(before: Option<&LatencyHistogram>, now: &LatencyHistogram, q: f64) -> Option<Quantile> {
     let (bounds, total) = difference(before, now)?;
@@ -26,7 +26,7 @@ pub fn quantile(before: Option<&LatencyHistogram>, now: &LatencyHistogram, q: f6
     let (mut lower_seconds, mut below) = (0.0, 0);
     for &(upper_seconds, cumulative) in &bounds {
         if cumulative > below && cumulative as f64 >= rank {
-            // Evenly spread in its bucket, as Prometheus has it.
+            // Observations count as evenly spread in their bucket, as in Prometheus.
             let share = (rank - below as f64) / (cumulative - below) as f64;
             return Some(Quantile {
                 seconds: lower_seconds + (upper_seconds - lower_seconds) * share.clamp(0.0, 1.0),

@@ -1,4 +1,4 @@
-//! The zone: in force, forced or not, and what was sensed.
+//! The zone in force, the override, and the readings of pressure.
 
 use schemars::JsonSchema;
 use serde::Serialize;

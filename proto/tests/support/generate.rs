@@ -138,7 +138,7 @@ fn put_varint(mut value: u64, padding: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Fields of any small number and any wire type, whose bodies are again such fields: near to OTLP, seldom quite it.
+/// Fields of any small number and any wire type, whose bodies are again such fields: close to OTLP, but seldom valid.
 pub(crate) fn soup() -> impl Strategy<Value = Vec<u8>> {
     let leaf = prop_oneof![
         4 => (1u64..16, any::<u64>()).prop_map(|(tag, value)| scalar(tag, 0, value)),
@@ -184,7 +184,7 @@ fn group(tag: u64, body: &[u8], end_tag: u64) -> Vec<u8> {
     out
 }
 
-/// One change to a payload, at places given as fractions of its length.
+/// One change to a payload, at positions given as fractions of its length.
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
     Flip { at: f64, bit: u8 },

@@ -1,4 +1,4 @@
-//! The messages of OTLP logs with every `string` field read as `bytes`: what the skim is held against.
+//! The messages of OTLP logs with every `string` field read as `bytes`: the reference for the skim.
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Request {

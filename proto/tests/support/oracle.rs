@@ -1,4 +1,4 @@
-//! Holds the skim against prost: same verdict, same counts, same times, and the UTF-8 flag of prost's own strings.
+//! Compares the skim with prost: same verdict, same counts, same times, and the UTF-8 flag of prost's own strings.
 
 use gophership_proto::otlp::skim::{Skim, must_skim};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::mirror::Request;
 
-/// What prost makes of `payload`: `None` where it refuses.
+/// The result that prost gives for `payload`; `None` where it refuses.
 pub(crate) fn reference(payload: &[u8], received_ns: u64) -> Option<Skim> {
     let request = Request::decode(payload).ok()?;
     let times = || {

@@ -1,4 +1,4 @@
-//! What is in force, counted and shown.
+//! Changes of the zone in force are applied, counted and shown.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn forced(zone: Zone) -> Override {
     }
 }
 
-/// A cell, and moments after its start.
+/// A cell, and a function that gives moments after its start.
 fn cell() -> (ZoneCell, impl Fn(u64) -> Instant) {
     let start = Instant::now();
     (ZoneCell::new(start), move |secs| start + Duration::from_secs(secs))

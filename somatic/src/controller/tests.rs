@@ -91,7 +91,7 @@ fn each_sense_alone_raises_what_it_may() {
     }
 }
 
-/// A reading: mostly near the thresholds, and now and then none, or no number at all.
+/// A reading: mostly near the thresholds, and now and then absent or not a number.
 fn reading() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![
         6 => (0.0..1.2f64).prop_map(Some),
@@ -107,7 +107,7 @@ prop_compose! {
     }
 }
 
-/// Readings at times that grow by up to three seconds. Runs of the same readings, so that dwells end.
+/// Readings at times that grow by up to three seconds, in runs of equal readings, so that dwells end.
 fn history() -> impl Strategy<Value = Vec<(Duration, Readings)>> {
     vec((readings(), 1..6usize, 0..3_000u64), 1..30).prop_map(|runs| {
         let mut now = Duration::ZERO;
@@ -122,7 +122,7 @@ fn history() -> impl Strategy<Value = Vec<(Duration, Readings)>> {
     })
 }
 
-/// What a reading counts as, said a second way.
+/// The value that a reading counts as, computed in a second way.
 fn counts(value: Option<f64>) -> f64 {
     value.filter(|v| !v.is_nan()).map_or(0.0, |v| v.max(0.0))
 }

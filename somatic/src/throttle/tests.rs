@@ -1,4 +1,4 @@
-//! Rests, on a clock that stands unless everybody waits.
+//! Rests, on a clock that advances only when every task waits.
 
 use std::time::Instant as StdInstant;
 
@@ -31,7 +31,7 @@ fn set(cell: &ZoneCell, zone: Zone) {
     cell.force(forced, StdInstant::now());
 }
 
-/// How long `pass` takes.
+/// The time that `pass` takes.
 async fn rested(throttle: &Throttle, job: Job, last_block: Duration) -> Duration {
     let began = Instant::now();
     throttle.pass(job, last_block).await;

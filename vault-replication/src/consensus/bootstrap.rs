@@ -1,11 +1,13 @@
-//! How a cluster's catalogue begins: once, on one node, by an explicit word.
+//! The beginning of a cluster's catalogue: once, on one node, by an explicit command.
 //!
 //! The first node may have a catalogue already. Its rows are in no log, so the log's first entries are cut off behind a
-//! snapshot before anybody else may join: whoever joins begins with the snapshot.
+//! snapshot before any other node may join: a node that joins begins with the snapshot.
 //!
-//! **Invariants.** I1: it begins once; asked again it goes on where it was, or has nothing to do. I2: a node that joins
-//! begins with nothing.
-//! **Not here**: who is asked to join, and under which number; the later life (`membership.rs`).
+//! **Invariants**:
+//! - I1: it begins once; a repeated call continues an unfinished beginning, or has nothing to do.
+//! - I2: a node that joins begins with nothing, and begins no cluster.
+//!
+//! **Not here**: the choice of nodes that join, and their numbers; the later life (`membership.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,10 +22,11 @@ use super::node::{Metrics, RaftNode, fatal, unknown};
 use super::raft_catalogue::RaftCatalogue;
 use super::raft_types::Member;
 
-/// Makes the catalogue file of a node that joins a cluster, with nothing in it. One that is there stays as it is.
+/// Makes the empty catalogue file of a node that joins a cluster. An existing file stays as it is.
 ///
 /// # Errors
-/// It cannot be written.
+///
+/// The file cannot be written.
 pub fn make_empty(path: &Path, identity: &Identity) -> Result<(), CatalogueError> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
@@ -31,7 +34,7 @@ pub fn make_empty(path: &Path, identity: &Identity) -> Result<(), CatalogueError
     }
 }
 
-/// Says that everybody who joins gets a snapshot, and so the rows that are in no log.
+/// True where every node that joins gets a snapshot, and so the rows that are in no log.
 pub(crate) fn begins_with_a_snapshot(metrics: &Metrics) -> bool {
     metrics.purged.is_some()
 }
@@ -40,7 +43,8 @@ impl RaftCatalogue {
     /// Begins a cluster with this node as its only member. A cluster that has begun stays as it is.
     ///
     /// # Errors
-    /// It took too long: ask again. Or consensus has ended here.
+    /// The node is none that could be the first: its catalogue is empty. Or it took too long: ask again. Or consensus has
+    /// ended here.
     pub fn initialize(&self, member: Member) -> Result<(), CatalogueError> {
         self.block_on(self.node.initialize(member))
     }
@@ -48,9 +52,19 @@ impl RaftCatalogue {
 
 impl RaftNode {
     async fn initialize(&self, member: Member) -> Result<(), CatalogueError> {
+        let identity = self.core.identity();
+        let mut registered = None;
+        self.core
+            .read(&mut |state| registered = state.node(identity.node_id).map(|n| n.storage_uuid));
+        if registered != Some(identity.storage_uuid) {
+            return Err(CatalogueError::NotFirstNode {
+                path: self.core.path().to_owned(),
+                node: identity.node_id,
+            });
+        }
         let members = BTreeMap::from([(self.id, member)]);
         match self.limited("an initialization", self.raft.initialize(members)).await? {
-            // There is a log or a vote: it has begun, or is a member of another.
+            // There is a log or a vote: the cluster has begun, or the node is a member of another.
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
             Err(RaftError::APIError(e @ InitializeError::NotInMembers(_))) => return Err(unknown(&e.to_string())),
             Err(RaftError::Fatal(e)) => return Err(fatal(&e)),

@@ -1,9 +1,15 @@
-//! What a node keeps of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
+//! A node's part of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
 //!
-//! **Owns** the file, the state in memory that equals it, and the mark. **Invariants.** I1: nothing is promised before it
-//! is durable and the mark says so. I2: what readers see is durable. I3: an entry's effect, and that it was applied, are
-//! one commit. I4: a catalogue that is behind the mark is refused. I5: a full disk ends nothing: what was asked for is
-//! tried again until there is room, and meanwhile nobody is answered. I6: after the end nothing more is read or written.
+//! **Owns**: the file, the state in memory that equals it, and the mark.
+//!
+//! **Invariants**:
+//! - I1: a promise is given only when it is durable and in the mark.
+//! - I2: readers see only durable state.
+//! - I3: an entry's effect, and the note that it was applied, are one commit.
+//! - I4: a catalogue that is behind the mark is refused.
+//! - I5: a full disk ends nothing: the operation is tried again until there is room, and meanwhile nothing is answered.
+//! - I6: after the end nothing more is read or written.
+//!
 //! **Not here**: openraft's traits over it (`log_store.rs`, `state_machine.rs`).
 
 use std::collections::HashMap;
@@ -13,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::local::{Store, StoreView, check_marker};
+use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView, check_marker};
 use gophership_catalogue::row::{Row, change_of, row_of};
 use gophership_catalogue::{CatalogueError, Outcome, Request, State, WireError, decide};
 use gophership_vault::Identity;
@@ -30,17 +36,16 @@ use super::wire::{Reader, Writer, read_stored_entry, read_versioned, stored_entr
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 const BOOT: &str = "boot";
-pub(crate) const LAST_APPLIED: &str = "last_applied";
 pub(crate) const MEMBERSHIP: &str = "membership";
 
-/// How far the state is.
+/// The position of the state: the last entry applied, and the membership.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) last: Option<LogId>,
     pub(crate) membership: StoredMembership,
 }
 
-/// The log: the newest entry that was cut off, the newest there is or was, and its size.
+/// The log: the newest entry that was cut off, the newest entry there is or was, and its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LogStatus {
     pub(crate) purged: Option<LogId>,
@@ -63,7 +68,7 @@ pub(crate) struct Core {
     current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
     /// From here on openraft cuts off what the state does not have only for a snapshot on its way into the state.
     live: AtomicBool,
-    /// It is about to end: nobody waits for room any more.
+    /// True once it is about to end: no call waits for room any more.
     ending: AtomicBool,
     ended: AtomicBool,
 }
@@ -71,7 +76,7 @@ pub(crate) struct Core {
 struct Inner {
     store: Store,
     mark: MarkFile,
-    /// The durable state and what the commit under way adds to it.
+    /// The durable state, together with the changes of the commit under way.
     ahead: State,
     log: LogStatus,
 }
@@ -108,7 +113,7 @@ fn from_wire(path: &Path, e: &WireError) -> CatalogueError {
     }
 }
 
-/// What a catalogue's file says of the log and the state.
+/// The log and the state as a catalogue's file has them.
 struct Kept {
     boot: Option<u64>,
     vote: Option<Vote>,
@@ -142,7 +147,7 @@ impl Kept {
         })
     }
 
-    /// What the file would have had to promise, at most.
+    /// The mark that the file can have promised at most.
     fn mark(&self) -> Mark {
         Mark {
             boot: self.boot.unwrap_or(0),
@@ -160,16 +165,16 @@ fn entries(view: &StoreView, from: u64, to: u64, bytes_max: usize) -> Result<Vec
 }
 
 impl Core {
-    /// Opens the catalogue of a node that takes part in a cluster, and begins to keep its mark where it is the first
-    /// time.
+    /// Opens the catalogue of a node that takes part in a cluster. At the first time it begins to keep the mark.
     ///
     /// # Errors
+    ///
     /// The file is damaged, in use, of another version or storage, or an older copy.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
         Self::over(Store::open(path)?, identity)
     }
 
-    /// The same over a store that is open.
+    /// Opens the catalogue over a store that is open already.
     fn over(
         (mut store, stored, state): (Store, Identity, State),
         identity: &Identity,
@@ -211,6 +216,11 @@ impl Core {
         }))
     }
 
+    /// The path of the catalogue.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The identity of the node.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
@@ -233,7 +243,7 @@ impl Core {
         Ok(slowest)
     }
 
-    /// Says that the end is near: whoever waits for room on a full disk gives up.
+    /// Notes that the end is near: calls that wait for room on a full disk give up.
     pub(crate) fn set_ending(&self) {
         self.ending.store(true, Ordering::Release);
     }
@@ -242,7 +252,7 @@ impl Core {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// Ends: whatever is under way comes to its end, and the file is closed.
+    /// Ends: operations under way finish, and the file is closed.
     pub(crate) fn end(&self) {
         self.set_ending();
         self.ended.store(true, Ordering::Release);
@@ -285,7 +295,7 @@ impl Core {
         }
     }
 
-    /// Opens the file again after a failed commit, and takes what it holds for the truth.
+    /// Opens the file again after a failed commit, and takes its content for the truth.
     fn reopen(&self, inner: &mut Inner) -> Result<(), CatalogueError> {
         if inner.store.is_open() {
             return Ok(());
@@ -302,7 +312,7 @@ impl Core {
         Ok(())
     }
 
-    /// The file as it is now, for a reader that keeps nobody waiting.
+    /// The present content of the file, for a reader that keeps no commit waiting.
     fn view(&self) -> Result<StoreView, CatalogueError> {
         self.write(|inner| inner.store.view())
     }
@@ -315,7 +325,7 @@ impl Core {
         *self.voted()
     }
 
-    /// The log as it is on the disk. Nobody who looks at it waits for the disk.
+    /// The state of the log on the disk. Reading it does not wait for the disk.
     pub(crate) fn log(&self) -> watch::Receiver<LogStatus> {
         self.log.subscribe()
     }
@@ -362,7 +372,7 @@ impl Core {
         })
     }
 
-    /// Removes the entries from this one on: another leader has others in their place.
+    /// Removes the entries from this one on: another leader has replaced them.
     pub(crate) fn truncate(&self, since: LogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             let before = since.index.checked_sub(1);
@@ -371,7 +381,7 @@ impl Core {
                 None => None,
             };
             let last = left.map(|entry| entry.log_id).max(inner.log.purged);
-            // The other way round a crash between the two would leave a file that is behind its mark.
+            // In the other order a crash between the two would leave a file that is behind its mark.
             let applied = self.applied.borrow().last;
             inner.promise(|mark| mark.last = last.max(applied))?;
             inner.store.write(|txn| txn.remove_entries(since.index..))?;
@@ -399,7 +409,7 @@ impl Core {
         })
     }
 
-    /// The bytes of the entries, the newest first, until `each` says that it is enough.
+    /// Calls `each` with the bytes of the entries, the newest first, until it returns true.
     pub(crate) fn entry_sizes_from_newest(&self, each: impl FnMut(u64, u64) -> bool) -> Result<(), CatalogueError> {
         self.view()?.entry_sizes_from_newest(each)
     }
@@ -417,7 +427,7 @@ impl Core {
     pub(crate) fn expect(&self, ticket: Uuid) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever gave up left its ticket.
+        // Callers that gave up have left their tickets.
         tickets.retain(|_, waiting| !waiting.is_closed());
         tickets.insert(ticket, sender);
         receiver
@@ -435,19 +445,11 @@ impl Core {
                 EntryPayload::Blank | EntryPayload::Membership(_) => None,
             });
         }
-        let last = entries.last().map(|entry| entry.log_id);
-        let mut decided = None;
         let outcomes = self.write(|inner| {
             let mut now = self.applied.borrow().clone();
-            if let Some(outcomes) = decided.take()
-                && now.last >= last
-            {
-                // The commit was called failed, and had taken effect.
-                return Ok(outcomes);
-            }
             let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
             for (entry, command) in entries.iter().zip(&commands) {
-                // An entry that is left out would make this state another than that of the other nodes.
+                // A missing entry would make this state differ from that of the other nodes.
                 assert!(
                     !self.live.load(Ordering::Acquire)
                         || now.last.is_none_or(|last| last.index + 1 == entry.log_id.index),
@@ -466,7 +468,6 @@ impl Core {
                     Ok(reply)
                 }));
             }
-            decided = Some(outcomes.clone());
             inner.store.write(|txn| {
                 txn.put_rows(changes.iter().map(row_of))?;
                 keep_applied(txn, &now)
@@ -482,7 +483,7 @@ impl Core {
             if let (Some((ticket, _)), Some(outcome)) = (command, outcome)
                 && let Some(waiting) = tickets.remove(&ticket)
             {
-                // Nobody waits any more: the command was called unknown.
+                // The caller has gone: the command was reported as unknown.
                 let _gave_up = waiting.send(outcome.clone());
             }
         }
@@ -501,7 +502,7 @@ impl Core {
                     *self.current() = Some(built.clone());
                     return Ok(built);
                 }
-                // A failure here would end all of consensus on this node, and nobody waits for this.
+                // A failure here would end all of consensus on this node, and no caller waits for this.
                 Err(e) if !self.is_ending() => {
                     tracing::warn!(error = %e, "consensus.snapshot.build_failed");
                     drop((view, file));
@@ -524,12 +525,12 @@ impl Core {
         self.snapshots.new_file()
     }
 
-    /// Says that openraft has read all that it begins with.
+    /// Notes that openraft has read everything that it begins with.
     pub(crate) fn set_live(&self) {
         self.live.store(true, Ordering::Release);
     }
 
-    /// Says that a cut up to `upto` must wait for a snapshot that is being installed.
+    /// True where a cut up to `upto` must wait for a snapshot that is being installed.
     pub(crate) fn awaits_install(&self, upto: LogId) -> bool {
         self.live.load(Ordering::Acquire) && self.applied.borrow().last < Some(upto)
     }
@@ -609,7 +610,7 @@ fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<MarkFile, Cat
 }
 
 impl Inner {
-    /// Writes the mark before anybody is told what it says.
+    /// Writes the mark before any node is told its content.
     fn promise(&mut self, change: impl FnOnce(&mut Mark)) -> Result<(), CatalogueError> {
         let said = self.mark.get();
         let mut mark = said;
@@ -617,7 +618,7 @@ impl Inner {
         if mark == said { Ok(()) } else { self.mark.set(mark) }
     }
 
-    /// The same log with the size that it has in the file.
+    /// The log's state with the size that it has in the file.
     fn measured(&self, log: LogStatus) -> Result<LogStatus, CatalogueError> {
         let extent = self.store.view()?.log_extent()?;
         Ok(LogStatus {

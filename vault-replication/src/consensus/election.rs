@@ -1,10 +1,13 @@
-//! When a voter stands for election: not before a majority says that nobody leads.
+//! The moment at which a voter stands for election: not before a majority says that no node leads.
 //!
 //! openraft's own elections are off: a voter that starts, or was cut off, would depose a leader that is well. Here it
-//! first asks all voters (a *pre-vote*), who answer by what they heard.
+//! first asks all voters (a *pre-vote*), which answer by the time since they heard a leader.
 //!
-//! **Invariants.** I1: a voter stands only after a majority of each set of voters, itself included, has heard no leader for
-//! the lease and has no newer entry. I2: an only voter stands at once.
+//! **Invariants**:
+//! - I1: a voter stands only after a majority of each set of voters, itself included, has heard no leader for the lease
+//!   and has no newer entry.
+//! - I2: a sole voter stands at once.
+//!
 //! **Not here**: the election itself, which is openraft's.
 
 use std::collections::BTreeSet;
@@ -20,7 +23,7 @@ use super::network::ask;
 use super::node::RaftNode;
 use super::raft_types::LogId;
 
-/// Says that `granted` is a majority of each set of voters.
+/// True where `granted` is a majority of each set of voters.
 pub(crate) fn is_majority(sets: &[BTreeSet<u64>], granted: &BTreeSet<u64>) -> bool {
     let majority = |set: &BTreeSet<u64>| set.intersection(granted).count() * 2 > set.len();
     !sets.is_empty() && sets.iter().all(majority)
@@ -106,19 +109,18 @@ mod tests {
 
     #[test]
     fn i1_a_majority_is_one_of_each_set() {
-        let cases: [(&[&[u64]], &[u64], bool); 8] = [
-            (&[&[1, 2, 3]], &[1], false),
-            (&[&[1, 2, 3]], &[1, 3], true),
-            (&[&[1, 2, 3, 4]], &[1, 3], false),
-            (&[&[1]], &[1], true),
-            (&[&[1, 2, 3], &[3, 4, 5]], &[1, 2, 3], false),
-            (&[&[1, 2, 3], &[3, 4, 5]], &[2, 3, 4], true),
-            (&[&[1, 2, 3]], &[7, 8, 9], false),
-            (&[], &[1], false),
+        let cases = [
+            (vec![set(&[1, 2, 3])], set(&[1]), false),
+            (vec![set(&[1, 2, 3])], set(&[1, 3]), true),
+            (vec![set(&[1, 2, 3, 4])], set(&[1, 3]), false),
+            (vec![set(&[1])], set(&[1]), true),
+            (vec![set(&[1, 2, 3]), set(&[3, 4, 5])], set(&[1, 2, 3]), false),
+            (vec![set(&[1, 2, 3]), set(&[3, 4, 5])], set(&[2, 3, 4]), true),
+            (vec![set(&[1, 2, 3])], set(&[7, 8, 9]), false),
+            (vec![], set(&[1]), false),
         ];
         for (sets, granted, expected) in cases {
-            let sets: Vec<_> = sets.iter().map(|ids| set(ids)).collect();
-            assert_eq!(is_majority(&sets, &set(granted)), expected, "{granted:?} of {sets:?}");
+            assert_eq!(is_majority(&sets, &granted), expected, "{granted:?} of {sets:?}");
         }
     }
 

@@ -36,7 +36,7 @@ impl InProcessNetwork {
         }
     }
 
-    /// What node `from` sends through.
+    /// The transport by which node `from` sends.
     pub fn transport(&self, from: u64) -> Arc<dyn PeerTransport> {
         Arc::new(InProcessTransport {
             network: self.clone(),

@@ -17,19 +17,19 @@ pub const MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + REQUEST_BYTES_MAX + (1 <
 /// Entries of a log before a snapshot is made and the log is cut.
 pub const LOG_ENTRIES_MAX: u64 = 20_000;
 
-/// Bytes of the same.
+/// Bytes of a log before a snapshot is made and the log is cut.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// Entries that are kept when the log is cut, so that a follower that was away for a moment needs no snapshot.
 pub const LOG_ENTRIES_KEPT: u64 = 2_000;
 
-/// Bytes of the same. The smaller of the two decides.
+/// Bytes that are kept when the log is cut. The smaller of the two limits decides.
 pub const LOG_BYTES_KEPT: u64 = 16 << 20;
 
 /// Bytes of one piece of a snapshot on its way.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 
-/// Bytes of what a snapshot says before its rows: mostly the members of the cluster.
+/// Limit of bytes of a snapshot's head, before its rows: mostly the members of the cluster.
 pub const SNAPSHOT_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// The shortest election timeout.
@@ -41,7 +41,7 @@ pub const APPENDS_PER_ELECTION_TIMEOUT: u32 = 10;
 /// Commits that are timed at a start.
 pub const TIMED_COMMITS: u32 = 5;
 
-/// The time after which a write is unknown, and a read index is given up.
+/// The time after which the result of a write is unknown, and a read index is given up.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time for a step of the cluster's life: an initialization, a change of members, a hand-over.
@@ -56,7 +56,7 @@ pub const SNAPSHOT_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 /// The pause before a commit is tried again on a full disk.
 pub const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
 
-/// The pause between two looks at a snapshot that is being installed.
+/// Interval of the checks on a snapshot that is being installed.
 pub const INSTALL_POLL: Duration = Duration::from_millis(5);
 
 /// Bytes of a member's name, and of its address.

@@ -1,9 +1,10 @@
 //! openraft's log storage over [`Core`]: entries and votes, durable before they are answered.
 //!
-//! **Invariants.** I1: an append, a vote, a cut is on the disk when it returns. I2: nothing is cut off that the state
-//! does not have: a cut behind a snapshot waits until the snapshot is in the state, or a crash between the two would
-//! leave a log that the state cannot be brought to.
-//! What was committed is not kept by itself: the state is durable before anybody reads it, and so never goes back.
+//! **Invariants**:
+//! - I1: an append, a vote, a cut is on the disk when it returns.
+//! - I2: only entries that the state has are cut off: a cut behind a snapshot waits until the snapshot is in the state,
+//!   or a crash between the two would leave a log that the state cannot be brought to. The committed position is not
+//!   stored by itself: the state is durable before any reader sees it, and so never goes back.
 
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};

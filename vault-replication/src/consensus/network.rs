@@ -1,7 +1,10 @@
-//! How messages of consensus leave this node: a small trait of our own, and openraft's network over it.
+//! The sending of consensus messages: a small trait of this crate, and openraft's network over it.
 //!
-//! **Invariants.** I1: every message has a time limit. I2: an answer that did not come says nothing about the message.
-//! **Not here**: what a message says (`message.rs`); what is done with one that comes (`peer_service.rs`).
+//! **Invariants**:
+//! - I1: every message has a time limit.
+//! - I2: a missing answer says nothing about the message.
+//!
+//! **Not here**: the content of messages (`message.rs`); the handling of received ones (`peer_service.rs`).
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -23,10 +26,10 @@ use super::limits::{SNAPSHOT_TIMEOUT_BASE, SNAPSHOT_TIMEOUT_PER_MIB};
 use super::message::{Answer, Message};
 use super::raft_types::{Member, Snapshot, TypeConfig, Vote};
 
-/// A future that a transport or a receiver gives.
+/// A future that a transport or a receiver returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A node that a message goes to.
+/// The node to which a message goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
     /// Its number.
@@ -35,10 +38,10 @@ pub struct Peer {
     pub member: Member,
 }
 
-/// A message was not answered.
+/// The reason for which a message has no answer.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum TransportError {
-    /// It never left: the peer took nothing of it.
+    /// It was not sent: the peer received nothing of it.
     #[error("node {node} cannot be reached: {why}")]
     Unreachable {
         /// The peer.
@@ -46,7 +49,7 @@ pub enum TransportError {
         /// The reason.
         why: String,
     },
-    /// It left; the peer may have taken it.
+    /// It was sent; the peer may have received it.
     #[error("node {node} did not answer: {why}")]
     Unanswered {
         /// The peer.
@@ -78,7 +81,7 @@ pub trait PeerTransport: Send + Sync + Debug + 'static {
 
 /// Takes the messages of peers.
 pub trait PeerReceiver: Send + Sync + Debug + 'static {
-    /// Answers a message of node `from`, of which the transport made sure.
+    /// Answers a message of node `from`; the transport has verified the sender.
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>>;
 
     /// Answers a message with a file. The file ends with the channel; one that ended early fails its digest.

@@ -1,8 +1,12 @@
-//! What a node does with the messages of its peers.
+//! The handling of messages from peers.
 //!
-//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes nothing. I2: a snapshot is given
-//! to openraft only when its file is whole. I3: a node that does not lead takes no command.
-//! **Not here**: who sends what when; the transport, which makes sure of the sender.
+//! **Invariants**:
+//! - I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes
+//!   nothing.
+//! - I2: a snapshot is given to openraft only when its file is complete.
+//! - I3: a node that does not lead takes no command.
+//!
+//! **Not here**: the senders and moments of messages; the transport, which verifies the sender.
 
 use std::fs::File;
 use std::io::Write;
@@ -49,7 +53,7 @@ impl PeerReceiver for RaftNode {
     }
 }
 
-/// Says that the message names its sender where it names one: a node takes no leader's or candidate's place.
+/// True where the message names its sender, if it names one: a node cannot take the place of a leader or candidate.
 fn speaks_for_itself(from: u64, message: &Message) -> bool {
     match message {
         Message::Append(rpc) => rpc.vote.leader_id.node_id == from,
@@ -109,7 +113,7 @@ impl RaftNode {
         if self.leader() != Leader::Myself {
             return Ok(Answer::NotLeader);
         }
-        // What no node can apply would end all of them.
+        // A command that no node can apply would end all of them.
         if proposal.request.len() > REQUEST_BYTES_MAX {
             return Err(unknown(&format!("a command has {} bytes", proposal.request.len())));
         }
@@ -207,5 +211,26 @@ mod tests {
             assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
         }
         assert_eq!(cluster.node(1).status().last, before);
+    }
+
+    #[test]
+    fn i3_a_leader_that_hands_over_takes_no_command() {
+        let cluster = Cluster::of_one();
+        let submit = || {
+            let command = gophership_catalogue::Command::ForgetExporter {
+                exporter: "a".to_owned(),
+            };
+            let actor = gophership_catalogue::Actor::Node;
+            let request = Request { actor, command }.encode();
+            let ticket = uuid::Uuid::nil();
+            say_to(&cluster, 2, Message::Submit(Proposal { ticket, request }).encode())
+        };
+        let node = &cluster.node(1).node;
+        node.set_hands_over(true);
+        let before = cluster.node(1).status().last;
+        assert!(matches!(submit(), Answer::NotLeader));
+        assert_eq!(cluster.node(1).status().last, before);
+        node.set_hands_over(false);
+        assert!(matches!(submit(), Answer::Submitted));
     }
 }

@@ -1,4 +1,4 @@
-//! The types that openraft is told: what an entry carries, how it is answered, and who a member is.
+//! The types for openraft: the content of an entry, its answer, and a member.
 //!
 //! **Not here**: their bytes (`wire.rs`).
 
@@ -31,7 +31,7 @@ pub(crate) type StorageError = openraft::StorageError<u64>;
 /// A command on its way through the log. An entry that is no command is answered with `None`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proposal {
-    /// The number by which the node that submitted it knows it again when it is applied.
+    /// The number by which the submitting node recognises it when it is applied.
     pub ticket: Uuid,
     /// The stored form of the [`Request`](gophership_catalogue::Request).
     pub request: Vec<u8>,

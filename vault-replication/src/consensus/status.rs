@@ -1,4 +1,4 @@
-//! What an operator is shown of consensus on one node.
+//! The view of consensus on one node for an operator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::node::RaftNode;
 use super::raft_types::Member;
 use super::timing::Timing;
 
-/// The part that a node has.
+/// The role of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// It takes commands.
@@ -40,7 +40,7 @@ pub struct MemberStatus {
 pub struct ConsensusStatus {
     /// This node.
     pub node: u64,
-    /// Its part.
+    /// Its role.
     pub role: Role,
     /// The leader that it knows.
     pub leader: Option<u64>,

@@ -131,11 +131,16 @@ impl Cluster {
 
     /// Makes node 1 with a catalogue that it had before, and lets the cluster begin there.
     pub fn begin(&mut self) {
+        self.make_first();
+        self.node(1).initialize(member(1)).unwrap();
+    }
+
+    /// Makes and starts node 1, with a catalogue that it had before.
+    pub fn make_first(&mut self) {
         let folder = tempfile::tempdir().unwrap();
         make_file(&folder.path().join("catalogue.redb"), &identity(1), &state_of_one()).unwrap();
         self.folders.insert(1, folder);
         self.start(1).unwrap();
-        self.node(1).initialize(member(1)).unwrap();
     }
 
     /// Adds nodes up to the number `voters`, and makes all of them voters.
@@ -151,12 +156,17 @@ impl Cluster {
 
     /// Adds a node that follows.
     pub fn join(&mut self, node: u32) {
+        self.make(node);
+        let leader = self.leader_among(&(1..node).filter(|id| self.nodes.contains_key(id)).collect());
+        self.node(leader).add_learner(node.into(), member(node)).unwrap();
+    }
+
+    /// Makes and starts a node that is no member yet.
+    pub fn make(&mut self, node: u32) {
         let folder = tempfile::tempdir().unwrap();
         make_empty(&folder.path().join("catalogue.redb"), &identity(node)).unwrap();
         self.folders.insert(node, folder);
         self.start(node).unwrap();
-        let leader = self.leader();
-        self.node(leader).add_learner(node.into(), member(node)).unwrap();
     }
 
     /// Starts a node from its files.

@@ -1,13 +1,14 @@
 //! The times of elections, from how long this node's disk takes for an append.
 //!
-//! **Invariant** I1: the shortest election timeout is at least ten times an append: a leader whose disk is slow is not
-//! taken for dead.
+//! **Invariants**:
+//! - I1: the shortest election timeout is at least ten times an append: a leader whose disk is slow is not taken for
+//!   dead.
 
 use std::time::Duration;
 
 use super::limits::APPENDS_PER_ELECTION_TIMEOUT;
 
-/// When a leader is heard, and when it is missed.
+/// The times of heartbeats and elections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
     /// The time of an append with its sync, measured at the start.

@@ -2,6 +2,10 @@
 //!
 //! - `recovery_end`: whether the reports on a segment suffice, and where it ends by them.
 //! - `owner_return`: whether what its owner's disk still holds of a segment stands for all that it acknowledged.
+//! - `placement`: which nodes hold the copies of a new segment.
+//! - `liveness`: which peers are alive, by when each was heard.
 
+pub mod liveness;
 pub mod owner_return;
+pub mod placement;
 pub mod recovery_end;

@@ -1,15 +1,16 @@
-//! Decides whether the WAL file of an owner that is back stands for all that was acknowledged of its segment.
+//! Decides whether the WAL file of an owner that is back stands for everything that was acknowledged of its segment.
 //!
 //! Nothing is acknowledged before its owner has synced it, so a WAL file that has everything its owner synced has
-//! everything that was acknowledged. What was synced is on record with others, too: the frames that replicas hold say how
-//! far it had come. A disk that was put back from an older copy lacks what they say.
+//! everything that was acknowledged. The synced position is on record on other nodes, too: the frames that replicas
+//! hold carry it. A disk that was put back from an older copy lacks entries up to that position.
 
 use gophership_vault::HeldReport;
 use gophership_vault::ids::EntryNumber;
 use gophership_vault::ledger::OpenRecord;
 
-/// True where the owner's report has every entry that its owner had synced, up to `recorded`: the highest entry that any
-/// replica knows it to have synced. Otherwise the owner counts as absent: what it has is kept, and replicas are needed.
+/// True where the owner's report has every entry that its owner had synced, up to `recorded`: the highest entry that
+/// any replica knows it to have synced. Otherwise the owner counts as absent: what it has is kept, and replicas are
+/// needed.
 pub fn suffices(open: &OpenRecord, owner: &HeldReport, recorded: Option<EntryNumber>) -> bool {
     let end = owner.durable.end.filter(|_| owner.durable.all);
     let synced = owner.durable.to.max(end).max(recorded);

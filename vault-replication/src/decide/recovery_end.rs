@@ -1,9 +1,10 @@
 //! Decides whether the reports on a segment suffice, and where it ends by them.
 //!
-//! **Invariants.** I1: nothing is decided unless the reports cover every way in which an entry can have been acknowledged:
-//! the owner's WAL file alone, or so many replicas that each set of holders an acknowledgement can rest on is among them.
-//! I2: a report that is damaged, or of another file, is never one of those that are needed; what it has is kept all the
-//! same. I3: nothing is decided while one who may have more can still answer.
+//! **Invariants**:
+//! - I1: nothing is decided unless the reports cover every way in which an entry can have been acknowledged: the
+//!   owner's WAL file alone, or so many replicas that each set of holders an acknowledgement can rest on is among them.
+//! - I2: a report that is damaged, or of another file, is never one of those that are needed; what it has is kept all
+//!   the same. I3: nothing is decided while one who may have more can still answer.
 
 use gophership_vault::ids::{EntryNumber, NodeId};
 use gophership_vault::ledger::OpenRecord;
@@ -14,26 +15,26 @@ use super::owner_return::suffices;
 /// The outcome of the reports so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// The segment ends so.
+    /// The segment ends here.
     Ends(SegmentEnd),
-    /// More is needed.
+    /// More reports are needed.
     Waits(Missing),
     /// Two holders contradict each other; an operator must look.
     Contradicts(Conflict),
 }
 
-/// What a recovery waits for.
+/// The reports that a recovery waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Missing {
     /// Nodes that were asked and may still answer.
     pub awaited: NodeSet,
-    /// The number of further whole reports of replicas that would do; so would the owner's WAL file. 0 while only those
-    /// that may still answer are waited for.
+    /// The number of further complete reports of replicas that would do; the owner's WAL file would do as well. 0 while
+    /// it waits only for nodes that may still answer.
     pub reports: usize,
 }
 
-/// Decides by the reports of the owner and of the replicas of the segment. `awaited` are those of them who were asked and
-/// may still answer.
+/// Decides by the reports of the owner and of the replicas of the segment. `awaited` are those of them who were asked
+/// and may still answer.
 pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Verdict {
     let peers = open.replicas.peers();
     let is_of_file = |report: &&HeldReport| report.file_uuid == Some(open.file_uuid);
@@ -61,7 +62,7 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
         });
     }
     let mut of_file: Vec<HeldReport> = reports.iter().filter(is_of_file).cloned().collect();
-    // The owner's file first: what several have is taken from there, without a copy.
+    // The owner's file comes first: entries that several have are taken from there, without a copy.
     of_file.sort_by_key(|report| (report.holder != open.id.node, report.holder));
     if !owner.is_some_and(|owner| is_of_file(&owner)) {
         forget_what_only_the_owner_had(&mut of_file);
@@ -72,7 +73,8 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
     }
 }
 
-/// What an absent owner had synced past all that replicas have was never acknowledged: it is no loss.
+/// Removes from the reports the mark of an absent owner beyond the entries that replicas have: those were never
+/// acknowledged, and are no loss.
 fn forget_what_only_the_owner_had(reports: &mut [HeldReport]) {
     let last: Option<EntryNumber> = reports.iter().filter_map(HeldReport::last).max();
     for report in reports {

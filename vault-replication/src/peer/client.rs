@@ -1,10 +1,12 @@
 //! Calls to peers.
 //!
-//! **Owns** the connections to each peer: one for consensus and liveness, one for the tail streams, one for recoveries,
-//! so that what is large delays no heartbeat. Each is made when it is used and made again when it is lost.
+//! **Owns**: the connections to each peer: one for consensus and liveness, one for the tail streams, one for
+//! recoveries, so that what is large delays no heartbeat. Each is made when it is used and made again when it is lost.
 //!
-//! **Invariants.** I1: every call has a time limit. I2: a call that did not leave for want of a connection is told from one
-//! whose answer did not come. I3: an answer of a node that is not the one that was asked is none.
+//! **Invariants**:
+//! - I1: every call has a time limit.
+//! - I2: a call that did not leave for want of a connection is told from one whose answer did not come.
+//! - I3: an answer of a node that is not the one that was asked is none.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,7 +1,9 @@
 //! A connection to a peer: TCP, then TLS in which the peer shows a certificate with its name.
 //!
-//! **Invariants.** I1: it stands within its time limit or not at all. I2: without TLS it goes to a loopback address only.
-//! I3: an error says for sure that nothing was sent.
+//! **Invariants**:
+//! - I1: it stands within its time limit or not at all.
+//! - I2: without TLS it goes to a loopback address only.
+//! - I3: an error says for sure that nothing was sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

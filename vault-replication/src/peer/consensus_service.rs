@@ -1,7 +1,8 @@
 //! Liveness and messages of consensus.
 //!
-//! **Invariants.** I1: a message is given to consensus with the number of its sender, of which `admit` made sure. I2: a
-//! file's pieces wait for one who takes them; no more than a few are in memory.
+//! **Invariants**:
+//! - I1: a message is given to consensus with the number of its sender, of which `admit` made sure.
+//! - I2: a file's pieces wait for one who takes them; no more than a few are in memory.
 
 use std::sync::Arc;
 

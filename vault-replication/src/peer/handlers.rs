@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
 
 use super::wire::tail::TailMessage;
@@ -11,13 +11,13 @@ use crate::tail::{StreamId, TailAnswer};
 
 /// Takes the tail streams of peers. Its calls may block, and come from threads for such calls.
 pub trait TailHandler: Send + Sync + 'static {
-    /// Takes all that came on a stream of node `from` since the last call, in order, and gives the answers for it. The
-    /// calls of one stream come one after the other; every message is about a segment of that node, and each segment
-    /// began on that stream.
-    fn take(&self, from: NodeId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)>;
+    /// Takes all that came on a stream of a log since the last call, in order, and gives the answers for it. The calls
+    /// of one stream come one after the other; every message is about a segment of that log, of which the caller is the
+    /// owner, and each segment began on that stream.
+    fn take(&self, log: LogId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)>;
 
     /// Notes that a stream is gone. No call for it follows.
-    fn disconnected(&self, from: NodeId, stream: StreamId);
+    fn disconnected(&self, log: LogId, stream: StreamId);
 }
 
 /// Takes part in recoveries that peers lead. Its calls may block, come from threads for such calls, and may come together.

@@ -1,11 +1,15 @@
 //! Who is who on the peers' port: this node, its peers by name, and what every call says of its caller.
 //!
-//! A call carries the cluster, the caller's name and number, and the number of the node that it is meant for. With TLS the
-//! name must be the one in the certificate of the connection.
+//! A call carries the cluster, the caller's name and number, and the number of the node that it is meant for. With TLS
+//! the name must be the one in the certificate of the connection.
 //!
-//! **Owns** the list of peers. **Invariants.** I1: only a name of the list is let in, by a certificate that has this one
-//! name of the list and no other. I2: a name speaks for its own number only; while it has none on record, for none that
-//! another name has. I3: a call of another cluster, or that was meant for another node, is refused before it is read.
+//! **Owns**: the list of peers.
+//!
+//! **Invariants**:
+//! - I1: only a name of the list is let in, by a certificate that has this one name of the list and no other.
+//! - I2: a name speaks for its own number only; while it has none on record, for none that another name has.
+//! - I3: a call of another cluster, or that was meant for another node, is refused before it is read.
+//!
 //! **Not here**: TLS itself (`tls.rs`); the authorities that certificates are of.
 
 use std::collections::BTreeMap;

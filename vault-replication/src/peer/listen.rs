@@ -1,8 +1,9 @@
 //! Connections of peers, each with the name that its certificate has.
 //!
-//! **Invariants.** I1: a connection whose certificate is not that of one peer in the list ends before anything is read from
-//! it. I2: connections are bounded, those of each peer and those whose handshake is not done. I3: one that fails harms no
-//! other.
+//! **Invariants**:
+//! - I1: a connection whose certificate is not that of one peer in the list ends before anything is read from it.
+//! - I2: connections are bounded, those of each peer and those whose handshake is not done.
+//! - I3: one that fails harms no other.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,14 +1,15 @@
-//! The peers' port: how the nodes of a cluster talk to each other, over gRPC and TLS 1.3 with certificates on both sides.
+//! The peers' port: how the nodes of a cluster talk to each other, over gRPC and TLS 1.3 with certificates on both
+//! sides.
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom the
-//!   work is given.
+//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
+//! the work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
-//! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list; its
-//! *number* is what the catalogue granted to that name.
+//! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
+//! its *number* is what the catalogue granted to that name.
 
 mod client;
 mod connect;

@@ -1,8 +1,9 @@
-//! What a recovery's leader asks of the nodes that hold something of a segment, and what a node that makes a copy fetches
-//! from others.
+//! What a recovery's leader asks of the nodes that hold something of a segment, and what a node that makes a copy
+//! fetches from others.
 //!
-//! **Invariants.** I1: a report, and a range of entries, is all of it or an error. I2: a peer that sends nothing for a time
-//! is given up.
+//! **Invariants**:
+//! - I1: a report, and a range of entries, is all of it or an error.
+//! - I2: a peer that sends nothing for a time is given up.
 
 use std::time::Duration;
 

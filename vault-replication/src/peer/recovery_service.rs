@@ -1,7 +1,8 @@
 //! Fences, reports, copies made anew and fetched entries, for recoveries that peers lead.
 //!
-//! **Invariants.** I1: what is asked for is of this cluster. I2: reports and entries leave in parts; of entries that wait
-//! to be sent no more than a few parts are in memory.
+//! **Invariants**:
+//! - I1: what is asked for is of this cluster.
+//! - I2: reports and entries leave in parts; of entries that wait to be sent no more than a few parts are in memory.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,9 +1,14 @@
 //! The peers' port.
 //!
-//! **Owns** the listener and its connections. **Invariants.** I1: without TLS it is on a loopback address. I2: a call is
-//! admitted when its caller is known, and has no more calls of that kind than it may. I3: what may block has a thread, and
-//! its place is free again when it has ended, whether or not somebody still waits for it. I4: a server that is stopped
-//! ends every call and stream.
+//! **Owns**: the listener and its connections.
+//!
+//! **Invariants**:
+//! - I1: without TLS it is on a loopback address.
+//! - I2: a call is admitted when its caller is known, and has no more calls of that kind than it may.
+//! - I3: what may block has a thread, and its place is free again when it has ended, whether or not somebody still
+//!   waits for it.
+//! - I4: a server that is stopped ends every call and stream.
+//!
 //! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`).
 
 use std::collections::HashMap;

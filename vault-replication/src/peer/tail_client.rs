@@ -1,7 +1,9 @@
 //! The owner's end of a tail stream on the wire.
 //!
-//! **Invariants.** I1: what is on its way to a peer that takes nothing is bounded, and given up after a time. I2: an answer
-//! is about a segment of this node.
+//! **Invariants**:
+//! - I1: what is on its way to a peer that takes nothing is bounded, and given up after a time.
+//! - I2: an answer is about a segment of this node.
+//!
 //! **Not here**: what is sent when (`tail::sender`).
 
 use std::time::Duration;

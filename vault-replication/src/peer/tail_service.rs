@@ -3,9 +3,11 @@
 //! All that came on a stream while its handler was busy is given to the handler at once, so that one sync serves it.
 //! What comes meanwhile waits in the connection's window, which bounds it.
 //!
-//! **Invariants.** I1: an owner speaks of its own segments only, of this cluster, and of each only after its begin on the
-//! same stream. I2: the handler learns of every stream's end, once, after all that came over it. I3: one stream has one
-//! number.
+//! **Invariants**:
+//! - I1: an owner speaks of its own segments only, of this cluster, and of each only after its begin on the same
+//!   stream.
+//! - I2: the handler learns of every stream's end, once, after all that came over it.
+//! - I3: one stream has one number.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, Stream, StreamExt};
 use gophership_proto::peer::v1;
 use gophership_proto::peer::v1::tail_server::Tail;
-use gophership_vault::ids::{ClusterId, NodeId, SegmentId};
+use gophership_vault::ids::{ClusterId, LogId, NodeId, SegmentId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -70,13 +72,14 @@ struct Inbound {
     messages: Streaming<v1::TailRequest>,
     owner: NodeId,
     cluster: ClusterId,
-    stream: Option<StreamId>,
+    /// The log that it is of, and its number.
+    stream: Option<(LogId, StreamId)>,
     begun: BTreeSet<SegmentId>,
 }
 
 impl Inbound {
     /// Waits for a message, and takes all that are there with it. `None` when the owner has ended the stream.
-    async fn batch(&mut self) -> Result<Option<(StreamId, Vec<TailMessage>)>, Status> {
+    async fn batch(&mut self) -> Result<Option<((LogId, StreamId), Vec<TailMessage>)>, Status> {
         let mut batch = Vec::new();
         while batch.len() < TAIL_BATCH_MAX {
             let next = match batch.is_empty() {
@@ -105,8 +108,9 @@ impl Inbound {
                 if header.cluster_id != self.cluster {
                     return Err(WireError::Other("a segment's cluster"));
                 }
-                if *self.stream.get_or_insert(*stream) != *stream {
-                    return Err(WireError::Other("the number of the stream"));
+                let this = (id.log(), *stream);
+                if *self.stream.get_or_insert(this) != this {
+                    return Err(WireError::Other("the log or the number of the stream"));
                 }
                 if self.begun.len() >= TAIL_COPIES_MAX {
                     // The oldest is done with, or its owner begins it again.
@@ -142,13 +146,13 @@ struct Served {
 impl Served {
     /// Serves the stream to its end. What the handler does is never left halfway: only waiting ends with the server.
     async fn run(&mut self, answers: &mpsc::Sender<Result<v1::TailResponse, Status>>) -> Result<(), Status> {
-        while let Some((stream, batch)) = self.shared.until_stopped(self.inbound.batch()).await? {
-            let (handler, from) = (Arc::clone(&self.handler), self.inbound.owner);
+        while let Some(((log, stream), batch)) = self.shared.until_stopped(self.inbound.batch()).await? {
+            let handler = Arc::clone(&self.handler);
             let permit = self
                 .permit
                 .take()
                 .ok_or_else(|| Status::internal("the handler is busy"))?;
-            let (given, permit) = blocking(permit, move || handler.take(from, stream, batch)).await?;
+            let (given, permit) = blocking(permit, move || handler.take(log, stream, batch)).await?;
             self.permit = Some(permit);
             for (id, answer) in given {
                 let sent = answers.send_timeout(Ok(answer_to_wire(id, answer)), STALL_TIMEOUT);
@@ -161,11 +165,13 @@ impl Served {
 
     /// Tells the handler that the stream is gone.
     async fn end(self) {
-        let (handler, from) = (self.handler, self.inbound.owner);
-        let Some(stream) = self.inbound.stream else { return };
-        let told = tokio::task::spawn_blocking(move || handler.disconnected(from, stream)).await;
+        let handler = self.handler;
+        let Some((log, stream)) = self.inbound.stream else {
+            return;
+        };
+        let told = tokio::task::spawn_blocking(move || handler.disconnected(log, stream)).await;
         if let Err(error) = told {
-            tracing::error!(peer_id = %from, %error, "peer.tail.panicked");
+            tracing::error!(peer_id = %log.node, %error, "peer.tail.panicked");
         }
     }
 }

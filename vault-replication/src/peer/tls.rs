@@ -1,8 +1,14 @@
 //! Certificates for peers: TLS 1.3 with ring, the same certificate for both ends, replaced while running.
 //!
-//! **Owns** [`PeerTls`]. **Invariants.** I1: only TLS 1.3 is spoken, and only HTTP/2 behind it. I2: each end shows a
-//! certificate of one of the authorities. I3: a replacement that fails changes nothing.
-//! **Not here**: reading files, which whoever holds this does for every listener; whose a certificate is (`identity.rs`).
+//! **Owns**: [`PeerTls`].
+//!
+//! **Invariants**:
+//! - I1: only TLS 1.3 is spoken, and only HTTP/2 behind it.
+//! - I2: each end shows a certificate of one of the authorities.
+//! - I3: a replacement that fails changes nothing.
+//!
+//! **Not here**: reading files, which whoever holds this does for every listener; whose a certificate is
+//! (`identity.rs`).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

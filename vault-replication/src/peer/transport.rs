@@ -1,6 +1,8 @@
 //! Messages of consensus to peers.
 //!
-//! **Invariant** I1: a message is called unreachable only when the peer took nothing of it.
+//! **Invariants**:
+//! - -
+//! - I1: a message is called unreachable only when the peer took nothing of it.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,12 +1,17 @@
 //! One recovery of one segment, as its leader runs it.
 //!
-//! A state machine without a socket, a file or a clock: [`RecoveryLeader::step`] is told what happened and says what to
-//! do. What is not answered is asked for again at each [`LeaderEvent::Retry`].
+//! A state machine without a socket, a file or a clock: [`RecoveryLeader::step`] takes an event and returns actions.
+//! Requests without an answer are repeated at each [`LeaderEvent::Retry`].
 //!
-//! **Owns** what was reported and who has the copy. **Invariants.** I1: nothing is asked before the catalogue has granted
-//! a number, and every request carries it. I2: where the segment ends is decided once. I3: it is sealed only with as many
-//! equal copies as an acknowledgement needs. I4: a leader that learns of a higher number ends.
-//! **Not here**: whether the reports suffice (`decide::recovery_end`); who is alive; the holders' part.
+//! **Owns**: the reports, and the list of holders.
+//!
+//! **Invariants**:
+//! - I1: nothing is requested before the catalogue has granted a number, and every request carries it.
+//! - I2: the end of the segment is decided once.
+//! - I3: it is sealed only with as many equal copies as an acknowledgement needs.
+//! - I4: a leader that learns of a higher number ends.
+//!
+//! **Not here**: the check of the reports (`decide::recovery_end`); the liveness of nodes; the holders' part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +21,7 @@ use gophership_vault::{CompleteCopy, Conflict, HeldReport, NodeSet, RecoveryNumb
 
 use crate::decide::recovery_end::{Missing, Verdict, holders_to_ask, recovery_end};
 
-/// What happened.
+/// An event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LeaderEvent {
     /// A node can be reached. `takes_copies` says that it may hold segments: it is Active and has room.
@@ -43,11 +48,11 @@ pub enum LeaderEvent {
     Sealed,
     /// Another recovery has a higher number, or the segment needs none any more.
     Superseded,
-    /// Time has passed: what is not answered is asked for again.
+    /// Time has passed: requests without an answer are repeated.
     Retry,
 }
 
-/// What to do.
+/// An action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LeaderAction {
     /// Ask the catalogue for this recovery's number.
@@ -64,10 +69,10 @@ pub enum LeaderAction {
     End,
 }
 
-/// What a recovered segment is sealed with.
+/// The seal of a recovered segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ending {
-    /// What it holds.
+    /// Its counts.
     pub stats: SegmentStats,
     /// BLAKE3 over its entries.
     pub digest: [u8; 32],
@@ -75,7 +80,7 @@ pub struct Ending {
     pub holders: NodeSet,
 }
 
-/// What a recovery waits for, to be shown.
+/// The thing that a recovery waits for, for display.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Waiting {
     /// The catalogue.
@@ -91,7 +96,7 @@ pub enum Waiting {
         /// The nodes that have one.
         have: NodeSet,
     },
-    /// Nothing any more.
+    /// Nothing.
     Nothing,
 }
 
@@ -132,7 +137,7 @@ impl RecoveryLeader {
         (leader, LeaderAction::Begin)
     }
 
-    /// Takes what happened, and says what to do about it, in this order.
+    /// Takes an event, and returns the actions, in this order.
     pub fn step(&mut self, event: LeaderEvent) -> Vec<LeaderAction> {
         let mut actions = Vec::new();
         match event {
@@ -166,7 +171,7 @@ impl RecoveryLeader {
         actions
     }
 
-    /// What this recovery waits for.
+    /// The thing that this recovery waits for.
     pub fn waiting(&self) -> Waiting {
         match &self.stage {
             Stage::Beginning | Stage::Sealing { .. } => Waiting::Catalogue,
@@ -196,7 +201,7 @@ impl RecoveryLeader {
         self.ask(|_| true, actions);
     }
 
-    /// Asks those of whom `which` is true, who can be reached and have not reported.
+    /// Asks the nodes for which `which` returns true, if they can be reached and have not reported.
     fn ask(&self, which: impl Fn(NodeId) -> bool, actions: &mut Vec<LeaderAction>) {
         let Stage::Collecting { number, reports, .. } = &self.stage else {
             return;

@@ -1,8 +1,9 @@
-//! Recovery of a segment whose owner is gone: fence it, hear what its holders have, copy that to enough nodes, seal it.
+//! Recovery of a segment whose owner is gone: fence it, collect the reports of its holders, copy its entries to enough
+//! nodes, seal it.
 //!
-//! - `leader`: the one who recovers a segment, a state machine.
+//! - `leader`: the node that recovers a segment, as a state machine.
 //!
-//! Terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where several
-//! leaders recover one segment, only the one with the highest number can seal it.
+//! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
+//! several leaders recover one segment, only the one with the highest number can seal it.
 
 pub mod leader;

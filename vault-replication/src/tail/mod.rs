@@ -1,13 +1,15 @@
 //! Copying a segment to its replicas while its owner still writes it.
 //!
 //! - `sender`: the owner's end of one shard's stream to one replica.
+//! - `live`: what the owner's cutter has just cut, for the senders of a shard.
 //! - `receiver`: the replica's end.
 //!
-//! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its
-//! end. A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment
-//! is *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
+//! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
+//! A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment is
+//! *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
 //! the owner's digest.
 
+pub mod live;
 pub mod receiver;
 pub mod sender;
 
@@ -29,7 +31,7 @@ impl StreamId {
     }
 }
 
-/// What a replica has of a segment.
+/// The part of a segment that a replica has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
     /// The last entry.
@@ -38,23 +40,23 @@ pub struct Held {
     pub frames: u32,
 }
 
-/// What a replica says of a segment to its owner.
+/// The answer of a replica about a segment, to its owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TailAnswer {
-    /// What is here and synced, said once at the beginning of the segment on a stream.
+    /// The synced part of the segment, sent once at the beginning of the segment on a stream.
     Has(Option<Held>),
     /// Everything up to this entry is synced.
     Synced(EntryNumber),
     /// All of it is here, synced and verified, with this digest.
     Completed([u8; 32]),
-    /// Nothing of it is taken.
+    /// The replica takes nothing of it.
     Refused(TailRefusal),
 }
 
 /// The reason for which a replica takes nothing of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TailRefusal {
-    /// A recovery has fenced it: another one says where it ends.
+    /// A recovery has fenced it and determines its end.
     Fenced,
     /// Another boot's copy is there, or another frame under the same number. It was reported there.
     Differs,

@@ -1,14 +1,19 @@
 //! The replica's end of the tail streams: it takes frames, syncs all that came meanwhile at once, and answers.
 //!
-//! **Owns** the copies that are open, each with the stream that writes it. **Invariants.** I1: only the newest stream of a
-//! segment's owner writes its copy. I2: what is answered is synced. I3: a copy that a recovery asked for is closed, and
-//! stays closed to its owner. I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out
-//! what is there. I5: the copies that are open are bounded.
+//! **Owns**: the copies that are open, each with the stream that writes it.
+//!
+//! **Invariants**:
+//! - I1: only the newest stream of a segment's owner writes its copy.
+//! - I2: what is answered is synced.
+//! - I3: a copy that a recovery asked for is closed, and stays closed to its owner.
+//! - I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out what is there.
+//! - I5: the copies that are open are bounded.
+//!
 //! **Not here**: the stream itself; what a frame must be (the vault's `ReplicaSegment`).
 
 use std::collections::BTreeMap;
 
-use gophership_vault::ids::{EntryNumber, Lsn, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
 use gophership_vault::{
     CompleteCopy, CopyStore, FetchEntries, FrameFault, HeldReport, RecoveryNumber, ReplicaAck, ReplicaSegment,
     SegmentEnd, SegmentHeader, TailFrame, VaultError,
@@ -40,14 +45,14 @@ impl TailReceiver {
         }
     }
 
-    /// Begins a segment on a stream, and answers what is here of it.
+    /// Begins a segment on a stream, and answers with the part of it that is here.
     pub fn begin(&mut self, stream: StreamId, header: &SegmentHeader) -> TailAnswer {
         let id = header.id;
         if self.open.get(&id).is_some_and(|open| open.stream > stream) {
             // Its owner does not listen to this stream any more.
             return TailAnswer::Refused(TailRefusal::Failed);
         }
-        // It is opened anew: what the older stream wrote and did not sync may be there or not.
+        // It is opened anew: frames that the older stream wrote and did not sync may be there or not.
         self.open.remove(&id);
         let opened = match self.store.promised(id) {
             Ok(0) if self.open.len() >= TAIL_COPIES_MAX => return TailAnswer::Refused(TailRefusal::Failed),
@@ -121,13 +126,13 @@ impl TailReceiver {
         })
     }
 
-    /// Closes the copies that a stream wrote: it is gone.
-    pub fn disconnected(&mut self, stream: StreamId) {
-        self.open.retain(|_, open| open.stream != stream);
+    /// Closes the copies that a log's stream wrote: it is gone. Streams of other logs may have the same number.
+    pub fn disconnected(&mut self, log: LogId, stream: StreamId) {
+        self.open.retain(|id, open| id.log() != log || open.stream != stream);
     }
 
-    /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports what
-    /// is here, synced.
+    /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports
+    /// what is here, synced.
     ///
     /// # Errors
     /// [`VaultError::StaleRecovery`] when a higher number was promised; a file cannot be read, written or synced.
@@ -161,7 +166,7 @@ fn empty_digest() -> [u8; 32] {
     *blake3::Hasher::new().finalize().as_bytes()
 }
 
-/// Tells a segment's owner what an error means for its stream.
+/// The refusal that tells a segment's owner the consequence of an error for its stream.
 fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
     let refusal = match error {
         VaultError::FrameRefused { why, .. } => match why {
@@ -180,4 +185,47 @@ fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
     };
     tracing::warn!(segment = %id, %error, "tail.copy.refused");
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::Tenant;
+    use gophership_vault::ids::{ClusterId, Epoch, FileUuid, NodeId, SegmentIndex, ShardId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn header(node: u32) -> SegmentHeader {
+        let id = SegmentId {
+            node: NodeId::new(node).unwrap(),
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        SegmentHeader {
+            id,
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(Uuid::from_u128(u128::from(node))),
+            cluster_id: ClusterId(Uuid::nil()),
+            created_ns: 1,
+            tenants: vec![Tenant::default_tenant()],
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_leaves_copies_of_other_owners_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
+        let mut receiver = TailReceiver::new(store);
+        let (stream, [first, second]) = (StreamId::new(1), [header(1), header(2)]);
+        for header in [&first, &second] {
+            assert_eq!(receiver.begin(stream, header), TailAnswer::Has(None));
+        }
+        receiver.disconnected(first.id.log(), stream);
+        let empty = empty_digest();
+        assert_eq!(receiver.complete(stream, first.id, empty), None);
+        assert_eq!(
+            receiver.complete(stream, second.id, empty),
+            Some(TailAnswer::Completed(empty))
+        );
+    }
 }

@@ -1,14 +1,19 @@
 //! The owner's end of a tail stream: one shard's segments, sent to one replica in the order in which they were written.
 //!
-//! A state machine without a socket, a file or a clock: [`TailSender::step`] is told what happened and says what to do.
-//! Frames are read where they are, from what was just cut or from the owner's disk, so that a replica that is far behind
-//! costs no memory.
+//! A state machine without a socket, a file or a clock: [`TailSender::step`] takes an event and returns actions. Frames
+//! are read at the time of sending, from the block that was just cut or from the owner's disk, so that a replica that
+//! is far behind costs no memory.
 //!
-//! **Owns** what the replica has of each segment, and what is on its way. **Invariants.** I1: frames of a segment leave in
-//! order, each following what the replica said it has. I2: an answer moves a mark only as far as something was sent on
-//! this stream, or the replica said at its beginning that it has. I3: what is unanswered is bounded. I4: after a refusal
-//! nothing more of that segment is sent. I5: the list of segments is bounded; what falls off it is sealed, and is
-//! repaired by other means.
+//! **Owns**: the replica's position in each segment, and the frames on their way.
+//!
+//! **Invariants**:
+//! - I1: frames of a segment are sent in order, each following the entries that the replica has confirmed or was sent.
+//! - I2: an answer moves a mark only as far as entries were sent on this stream, or were confirmed by the replica at
+//!   the stream's beginning.
+//! - I3: the number of unanswered frames is bounded.
+//! - I4: after a refusal nothing more of that segment is sent.
+//! - I5: the list of segments is bounded; a segment that falls off it is sealed, and is repaired by other means.
+//!
 //! **Not here**: marks and acknowledgements (the vault's `Watermark`); reading and sending.
 
 use std::collections::VecDeque;
@@ -16,9 +21,9 @@ use std::collections::VecDeque;
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex};
 
 use super::{Held, StreamId, TailAnswer, TailRefusal};
-use crate::limits::{TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
+use crate::limits::{TAIL_FRAMES_AHEAD, TAIL_FRAMES_MAX, TAIL_SEALED_MAX};
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SenderEvent {
     /// A segment of which the replica gets every entry is about to take some.
@@ -58,7 +63,7 @@ pub enum SenderEvent {
     },
     /// The frame that was asked for cannot be read now.
     NotRead(StreamId),
-    /// The replica said something of a segment.
+    /// The replica answered about a segment.
     Answered {
         /// The stream.
         stream: StreamId,
@@ -69,7 +74,7 @@ pub enum SenderEvent {
     },
 }
 
-/// What to do.
+/// An action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SenderAction {
     /// Tell the replica that a segment's frames follow, and ask what it has.
@@ -115,17 +120,20 @@ pub enum SenderAction {
     },
     /// A recovery has taken a segment over: the owner must go on under a new epoch.
     Fenced(SegmentIndex),
-    /// The replica's copy is not what was sent, and says so of itself or by its digest: an operator must look.
+    /// The replica's copy differs from the frames that were sent, by its own answer or by its digest: an operator must
+    /// look.
     Differs(SegmentIndex),
-    /// End the stream, and begin a new one: what came over it makes no sense, or a copy could not be written.
+    /// End the stream, and begin a new one: an answer on it makes no sense, or a copy could not be written.
     Reconnect,
 }
 
-/// How far one segment has come.
+/// The progress of one segment.
 #[derive(Debug)]
 struct Segment {
     index: SegmentIndex,
     stage: Stage,
+    /// The entries up to here can be read.
+    written: Option<EntryNumber>,
     /// The end, once there is one.
     end: Option<(Option<EntryNumber>, [u8; 32])>,
     /// The digest that the replica completed it with.
@@ -133,12 +141,12 @@ struct Segment {
     sealed: bool,
 }
 
-/// How far one segment has come on the stream that is there.
+/// The progress of one segment on the present stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Nothing was said of it.
+    /// Nothing was sent about it.
     Waiting,
-    /// The replica was asked what it has.
+    /// The replica was asked for the part that it has.
     Asked,
     /// Its frames are sent.
     Sending { sent: Option<EntryNumber>, frames: u32 },
@@ -155,10 +163,8 @@ enum Stage {
 pub struct TailSender {
     /// Oldest first.
     segments: VecDeque<Segment>,
-    /// The stream that is there.
+    /// The present stream.
     stream: Option<StreamId>,
-    /// The entries up to here can be read.
-    written: Option<Lsn>,
     /// The last entries of frames that are not answered, oldest first.
     unanswered: VecDeque<Lsn>,
     /// A frame is being read.
@@ -176,7 +182,22 @@ impl TailSender {
         self.unanswered.len()
     }
 
-    /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has any.
+    /// True where the replica is sent everything that there is, and waits for more: a frame is to be cut then, however
+    /// small. With two on their way it has work, and what is appended meanwhile makes a larger frame.
+    pub fn wants_frame(&self) -> bool {
+        let is_up_to_date = |segment: &Segment| match segment.stage {
+            Stage::Sending { sent, .. } => sent >= segment.readable(),
+            Stage::Complete | Stage::Finishing { .. } => true,
+            Stage::Waiting | Stage::Asked | Stage::Refused => false,
+        };
+        self.stream.is_some()
+            && !self.reading
+            && self.unanswered.len() < TAIL_FRAMES_AHEAD
+            && self.segments.back().is_some_and(is_up_to_date)
+    }
+
+    /// The last entry that the replica has, as far as is known on this stream, of the newest segment of which it has
+    /// any.
     pub fn sent(&self) -> Option<Lsn> {
         self.segments.iter().rev().find_map(|segment| {
             let sent = segment.sent()?;
@@ -184,7 +205,7 @@ impl TailSender {
         })
     }
 
-    /// Takes what happened, and says what to do about it, in this order.
+    /// Takes an event, and returns the actions, in this order.
     pub fn step(&mut self, event: SenderEvent) -> Vec<SenderAction> {
         let mut actions = Vec::new();
         self.take(event, &mut actions);
@@ -203,11 +224,10 @@ impl TailSender {
                 self.segments.push_back(Segment::new(index));
             }
             SenderEvent::Written(lsn) => {
-                assert!(
-                    self.written.is_none_or(|before| before <= lsn),
-                    "what is written goes back"
-                );
-                self.written = Some(lsn);
+                if let Some(segment) = self.find(lsn.index()) {
+                    assert!(segment.written <= Some(lsn.number()), "what is written goes back");
+                    segment.written = Some(lsn.number());
+                }
             }
             SenderEvent::Ended { index, last, digest } => {
                 if let Some(segment) = self.find(index) {
@@ -228,7 +248,7 @@ impl TailSender {
                     self.reset(None);
                 }
             }
-            // What an older stream still says was overtaken by what the replica said on this one.
+            // A late answer of an older stream is outdated by the replica's answer on this one.
             SenderEvent::NotRead(stream) | SenderEvent::Sent { stream, .. } | SenderEvent::Answered { stream, .. }
                 if self.stream != Some(stream) => {}
             SenderEvent::NotRead(_) => self.reading = false,
@@ -279,9 +299,9 @@ impl TailSender {
     }
 
     fn has(&mut self, index: SegmentIndex, held: Option<Held>, actions: &mut Vec<SenderAction>) {
-        let (written, last) = (self.written, held.map(|held| held.last));
+        let last = held.map(|held| held.last);
         let Some(segment) = self.find(index) else { return };
-        if segment.stage != Stage::Asked || last > segment.readable(written) {
+        if segment.stage != Stage::Asked || last > segment.readable() {
             // It has what was never written: it is not a copy of this segment.
             if segment.stage == Stage::Asked {
                 segment.stage = Stage::Refused;
@@ -378,7 +398,6 @@ impl TailSender {
         if self.stream.is_none() || self.reading || actions.contains(&SenderAction::Reconnect) {
             return;
         }
-        let written = self.written;
         for segment in &mut self.segments {
             match segment.stage {
                 Stage::Complete | Stage::Refused | Stage::Finishing { .. } => {}
@@ -388,7 +407,7 @@ impl TailSender {
                     return;
                 }
                 Stage::Asked => return,
-                Stage::Sending { sent, frames } if sent < segment.readable(written) => {
+                Stage::Sending { sent, frames } if sent < segment.readable() => {
                     if self.unanswered.len() < TAIL_FRAMES_MAX {
                         self.reading = true;
                         let index = segment.index;
@@ -419,6 +438,7 @@ impl Segment {
         Self {
             index,
             stage: Stage::Waiting,
+            written: None,
             end: None,
             completed: None,
             sealed: false,
@@ -435,10 +455,10 @@ impl Segment {
     }
 
     /// The last entry that can be read.
-    fn readable(&self, written: Option<Lsn>) -> Option<EntryNumber> {
+    fn readable(&self) -> Option<EntryNumber> {
         match self.end {
             Some((last, _)) => last,
-            None => written.filter(|lsn| lsn.index() == self.index).map(Lsn::number),
+            None => self.written,
         }
     }
 }

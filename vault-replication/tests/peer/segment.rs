@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
-use gophership_vault::ids::{SegmentId, TenantId};
+use gophership_vault::ids::{Lsn, SegmentId, TenantId};
 use gophership_vault::{
-    BlockSink, CopyStore, DataDir, NodeSet, OnFull, Release, ReplicaSet, SegmentHeader, ShardSeam, TailFrame, Vault,
-    VaultOptions,
+    BlockSink, CopyStore, DataDir, NodeSet, OnFull, OwnedFrame, Release, ReplicaSet, SegmentHeader, ShardSeam,
+    TailFrame, Vault, VaultOptions,
 };
 use gophership_vault_replication::consensus::testkit::eventually;
 use gophership_vault_replication::peer::wire::tail::SentFrame;
@@ -36,17 +36,12 @@ impl BlockSink for Tap {
     }
 
     fn frame(&mut self, frame: TailFrame<'_>) {
-        self.0.lock().unwrap().1.push(SentFrame {
-            id: frame.id,
-            epoch: frame.epoch,
-            frame_no: frame.frame_no,
-            last_lsn: frame.last_lsn,
-            crc: frame.crc,
-            bytes: frame.bytes.to_vec().into(),
-        });
+        // It holds one entry.
+        let frame = OwnedFrame::of(frame.last_lsn, &frame);
+        self.0.lock().unwrap().1.push(Arc::new(frame).into());
     }
 
-    fn complete(&mut self, _: SegmentId) {}
+    fn complete(&mut self, _: SegmentId, _: Option<Lsn>, _: [u8; 32]) {}
 }
 
 /// Writes a segment with this many entries, each in a frame of its own.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership_vault::ids::{ClusterId, EntryNumber, NodeId, SegmentId};
+use gophership_vault::ids::{ClusterId, EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::{CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
 use gophership_vault_replication::consensus::network::{PeerReceiver, Pending};
 use gophership_vault_replication::consensus::raft_types::Member;
@@ -138,11 +138,11 @@ pub(crate) fn nothing() -> Handlers {
 }
 
 impl TailHandler for Nothing {
-    fn take(&self, _: NodeId, _: StreamId, _: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)> {
+    fn take(&self, _: LogId, _: StreamId, _: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)> {
         Vec::new()
     }
 
-    fn disconnected(&self, _: NodeId, _: StreamId) {}
+    fn disconnected(&self, _: LogId, _: StreamId) {}
 }
 
 fn no() -> VaultError {

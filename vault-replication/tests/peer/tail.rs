@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use gophership_vault::CopyStore;
-use gophership_vault::ids::{NodeId, SegmentId};
+use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
 use gophership_vault_replication::peer::wire::tail::{SentFrame, TailMessage};
 use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, TailAnswers, TailFrames, TailHandler};
 use gophership_vault_replication::tail::receiver::TailReceiver;
@@ -45,7 +45,7 @@ impl Copies {
 }
 
 impl TailHandler for Copies {
-    fn take(&self, _: NodeId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)> {
+    fn take(&self, _: LogId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)> {
         let mut receiver = self.receiver.lock().unwrap();
         let mut answers = Vec::new();
         for message in messages {
@@ -61,8 +61,9 @@ impl TailHandler for Copies {
         answers
     }
 
-    fn disconnected(&self, from: NodeId, stream: StreamId) {
-        self.gone.lock().unwrap().push((from, stream));
+    fn disconnected(&self, log: LogId, stream: StreamId) {
+        self.receiver.lock().unwrap().disconnected(log, stream);
+        self.gone.lock().unwrap().push((log.node, stream));
     }
 }
 
@@ -197,6 +198,9 @@ fn an_owner_speaks_of_its_own_segments_on_a_stream_of_one_number() {
         let mut of_another_cluster = segment.header.clone();
         of_another_cluster.cluster_id.0 = uuid::Uuid::nil();
         let of_another_cluster = TailMessage::Begin(StreamId::new(5), of_another_cluster);
+        let mut of_another_log = segment.header.clone();
+        of_another_log.id.shard = ShardId::new(7);
+        let of_another_log = TailMessage::Begin(StreamId::new(5), of_another_log);
         let mut large = segment.frames[0].clone();
         large.bytes = vec![0; 4 << 20].into();
         for (says, client, messages) in [
@@ -204,6 +208,7 @@ fn an_owner_speaks_of_its_own_segments_on_a_stream_of_one_number() {
             ("a segment's cluster", &owner, vec![of_another_cluster]),
             ("the begin of a segment", &owner, vec![frame.clone()]),
             ("the number of the stream", &owner, vec![begin(5), begin(6)]),
+            ("the log or", &owner, vec![begin(5), of_another_log]),
             ("too large", &owner, vec![begin(5), TailMessage::Frame(large)]),
         ] {
             let (frames, mut answers) = client.tail(node(2), &member, PATIENCE).await.unwrap();

@@ -22,6 +22,15 @@ fn a_cluster_begins_once_and_keeps_what_its_first_node_knew() {
 }
 
 #[test]
+fn a_node_whose_catalogue_is_empty_begins_no_cluster() {
+    let mut cluster = Cluster::of_one();
+    cluster.make(2);
+    let refused = cluster.node(2).initialize(member(2)).unwrap_err();
+    assert!(matches!(refused, CatalogueError::NotFirstNode { .. }), "{refused}");
+    assert_eq!(cluster.node(2).status().leader, None);
+}
+
+#[test]
 fn who_joins_has_what_is_in_no_log() {
     let mut cluster = Cluster::of_one();
     set(&cluster.catalogue(1), "k", "1");

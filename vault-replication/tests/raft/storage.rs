@@ -1,10 +1,12 @@
-//! What a node finds on its disk when it starts: an older copy, damage, a file of another storage.
+//! The disk of a node at its start: an older copy, damage, a file of another storage.
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use gophership_catalogue::{CatalogueError, LocalCatalogue};
-use gophership_vault_replication::consensus::testkit::{Cluster, eventually, identity};
+use gophership_vault_replication::consensus::compaction::LogLimits;
+use gophership_vault_replication::consensus::testkit::{Cluster, eventually, identity, member};
 
 use crate::faults::{set, value};
 
@@ -103,7 +105,13 @@ fn a_flipped_bit_is_refused_or_does_not_matter() {
 
 #[test]
 fn a_clusters_catalogue_is_no_single_nodes() {
-    let mut cluster = Cluster::of_one();
+    let mut cluster = Cluster::new(LogLimits::default(), Duration::from_secs(20));
+    cluster.make_first();
+    cluster.kill(1);
+    // It has not begun yet, and may go on alone.
+    LocalCatalogue::open(&cluster.path(1), identity(1)).unwrap();
+    cluster.start(1).unwrap();
+    cluster.node(1).initialize(member(1)).unwrap();
     set(&cluster.catalogue(1), "k", "1");
     cluster.kill(1);
     let failed = LocalCatalogue::open(&cluster.path(1), identity(1)).unwrap_err();

@@ -1,8 +1,9 @@
-//! Segments that another node writes, and that this one keeps a copy of.
+//! Segments that another node writes, and of which this one keeps a copy.
 //!
 //! - `replica`: takes the frames of a tail stream, syncs them, and answers.
-//! - `store`: the copies of a data folder: reported to a recovery, and made anew as it decided.
-//! - `promise`: the fence and the number of the recovery that this node obeys, of segments never seen too.
+//! - `store`: the copies in a data folder: reported to a recovery, and made anew by its decision.
+//! - `promise`: the fence, and the number of the recovery that this node obeys, kept even for segments that were never
+//!   seen.
 
 pub(crate) mod promise;
 pub(crate) mod replica;

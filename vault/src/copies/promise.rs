@@ -1,8 +1,11 @@
-//! What this node promised about a segment that another node writes: the recovery that it obeys, and with it the fence.
+//! The promise of this node about a segment that another node writes: the recovery that it obeys, and with it the
+//! fence.
 //!
-//! **Invariants.** I1: a promise is synced before anything is answered that rests on it. I2: its number never goes back.
-//! I3: one that cannot be read counts as the strictest there is. I4: it does not need the segment to be here, so that a
-//! stream which comes later is refused.
+//! **Invariants**:
+//! - I1: a promise is synced before any answer is given that rests on it.
+//! - I2: its number never goes back.
+//! - I3: a promise that cannot be read counts as the strictest there is.
+//! - I4: it does not need the segment to be here, so that a stream which comes later is refused.
 
 use std::fs;
 use std::io;
@@ -25,10 +28,11 @@ fn promise_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.promise", id.index))
 }
 
-/// The highest recovery number that was promised; 0 where none was, and the highest there can be where the promise is
-/// damaged.
+/// The highest recovery number that was promised; 0 where none was, and the highest possible number where the promise
+/// is damaged.
 ///
 /// # Errors
+///
 /// The file cannot be read.
 pub(crate) fn promised(data: &Path, id: SegmentId) -> Result<RecoveryNumber, VaultError> {
     let path = promise_path(data, id);
@@ -42,10 +46,11 @@ pub(crate) fn promised(data: &Path, id: SegmentId) -> Result<RecoveryNumber, Vau
     }
 }
 
-/// Promises to obey no recovery below `number`, and to take nothing more from the segment's owner. It is synced when this
-/// returns.
+/// Promises to obey no recovery below `number`, and to take nothing more from the segment's owner. It is synced when
+/// this returns.
 ///
 /// # Errors
+///
 /// [`VaultError::StaleRecovery`] when a higher number was promised; the file cannot be read or written.
 pub(crate) fn promise(data: &Path, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
     let promised = promised(data, id)?;
@@ -118,7 +123,7 @@ mod tests {
         }
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert_eq!(promised(dir.path(), id(7)).unwrap(), RecoveryNumber::MAX);
-        // Another segment's promise under this one's name.
+        // The promise of another segment, under the name of this one.
         fs::copy(promise_path(dir.path(), id(7)), promise_path(dir.path(), id(8))).unwrap();
         assert_eq!(promised(dir.path(), id(8)).unwrap(), RecoveryNumber::MAX);
     }

@@ -1,10 +1,14 @@
 //! The receiving end of a tail stream: a copy of a segment that its owner is still writing.
 //!
-//! **Invariants.** I1: frames are taken in order and only once; one that is here already and equal is taken as such, one
-//! that differs is kept as evidence and refused. I2: an answer is given only for what is synced; after a write or a sync
-//! failed nothing is answered until the copy is opened again. I3: every entry of a frame was checked before it was
-//! written. I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch. I5: what
-//! is damaged on this disk is kept as evidence.
+//! **Invariants**:
+//! - I1: frames are taken in order and only once; one that is already here and equal is accepted again, one that
+//!   differs is kept as evidence and refused.
+//! - I2: only synced frames are answered for; after a failed write or sync nothing is answered until the copy is opened
+//!   again.
+//! - I3: every entry of a frame was checked before the frame was written.
+//! - I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch.
+//! - I5: damaged bytes on this disk are kept as evidence.
+//!
 //! **Not here**: the stream itself.
 
 use std::path::Path;
@@ -29,27 +33,27 @@ use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
 use crate::vault::Vault;
 
-/// What a replica answers.
+/// The answer of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplicaAck {
-    /// The last frame that is synced, with all before it.
+    /// Number of the last frame that is synced, with all before it.
     pub frame_no: u32,
-    /// Its last entry.
+    /// The last entry in it.
     pub last_lsn: Lsn,
     /// The digest over all entries up to there.
     pub digest: [u8; 32],
 }
 
-/// What a replica reports to a recovery.
+/// The report of a replica to a recovery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplicaReport {
-    /// What is synced here; `None` where that is nothing.
+    /// The synced part of the copy; `None` where nothing is synced.
     pub synced: Option<ReplicaAck>,
-    /// The last entry that the owner had synced itself, as its frames say: what is missing up to there is a loss.
+    /// The last entry that the owner itself had synced, by its frames: a missing entry up to there is a loss.
     pub owner_synced: Option<Lsn>,
 }
 
-/// A frame that is here.
+/// A frame of the copy.
 struct Taken {
     crc: u32,
     ack: ReplicaAck,
@@ -62,11 +66,11 @@ pub struct ReplicaSegment {
     file: CopyFile,
     digest: blake3::Hasher,
     taken: Vec<Taken>,
-    /// The number of frames that are synced.
+    /// Number of frames that are synced.
     synced: usize,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
-    /// A write or a sync failed: what is in the file is not known.
+    /// True after a failed write or sync, when the content of the file is unknown.
     broken: bool,
     bytes: CopyBytes,
 }
@@ -75,11 +79,12 @@ pub struct ReplicaSegment {
 pub(super) enum CopyFile {
     /// It takes frames.
     Open(Box<SegmentWriter>),
-    /// It has all of the segment, whose owner may not know; this is its last answer, `None` for an empty segment.
+    /// The file has all of the segment, whose owner may not know; the field is the last answer, `None` for an empty
+    /// segment.
     Complete(Option<ReplicaAck>),
 }
 
-/// The bytes of one copy, which count as used for as long as it is not complete.
+/// Counts the bytes of one copy as used while it is not complete.
 struct CopyBytes {
     own: u64,
     all: Arc<AtomicU64>,
@@ -110,8 +115,8 @@ impl Vault {
         )
     }
 
-    /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: it counts as
-    /// a holder when the segment is sealed.
+    /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: that node
+    /// counts as a holder when the segment is sealed.
     pub fn copy_completed(&self, id: SegmentId, node: NodeId, digest: [u8; 32]) {
         // A sealer that is gone has ended with its vault.
         let _ = self.inner.sealer.send(SealRequest::Holder(id, node, digest));
@@ -127,7 +132,7 @@ impl ReplicaSegment {
                 own: 0,
                 all: Arc::clone(&parts.bytes),
             },
-            // Until a file is made below.
+            // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
             parts,
             header,
@@ -164,10 +169,11 @@ impl ReplicaSegment {
         Ok(replica)
     }
 
-    /// Checks and writes a frame. It is answered for once [`Self::sync`] has returned, which does for all that came
+    /// Checks and writes a frame. It is answered for once [`Self::sync`] has returned, which syncs all frames that came
     /// meanwhile.
     ///
     /// # Errors
+    ///
     /// [`VaultError::FrameRefused`] when the segment is fenced, or when the frame is not the next one, is damaged, or
     /// differs from the one that is here; a file operation failed.
     pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
@@ -202,9 +208,10 @@ impl ReplicaSegment {
         written
     }
 
-    /// Syncs every frame that was written, and says what may be answered.
+    /// Syncs every frame that was written, and returns the answer for them.
     ///
     /// # Errors
+    ///
     /// The sync failed: nothing more is answered.
     pub fn sync(&mut self) -> Result<Option<ReplicaAck>, VaultError> {
         if let CopyFile::Open(file) = &self.file
@@ -219,7 +226,7 @@ impl ReplicaSegment {
         Ok(self.last_ack())
     }
 
-    /// What is here and synced.
+    /// The answer for the synced part of the copy.
     pub fn last_ack(&self) -> Option<ReplicaAck> {
         match &self.file {
             CopyFile::Open(_) => self.taken[..self.synced].last().map(|taken| taken.ack),
@@ -227,10 +234,11 @@ impl ReplicaSegment {
         }
     }
 
-    /// Takes nothing more from the owner, obeys no recovery below `number`, and reports what is here. The promise is
-    /// synced when this returns, and so is what is reported.
+    /// Takes nothing more from the owner, obeys no recovery below `number`, and reports the copy. Both the promise and
+    /// the reported frames are synced when this returns.
     ///
     /// # Errors
+    ///
     /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise or the copy cannot be synced.
     pub fn fence(&mut self, number: RecoveryNumber) -> Result<ReplicaReport, VaultError> {
         promise(&self.parts.data, self.header.id, number)?;
@@ -244,7 +252,8 @@ impl ReplicaSegment {
     /// Completes the copy: full blocks, footer, sync, final name. Returns the digest over all of it.
     ///
     /// # Errors
-    /// A file operation failed, or what is on the disk is not what was taken: the frames stay.
+    ///
+    /// A file operation failed, or the frames on the disk are not those that were taken; the frames stay.
     pub fn complete(self) -> Result<[u8; 32], VaultError> {
         if self.broken {
             return Err(self.refused(self.taken.len() as u32, FrameFault::Broken));
@@ -258,7 +267,7 @@ impl ReplicaSegment {
         };
         if file.has_full_blocks() {
             file.finish(Vec::new())?;
-            // `finish` names the path it was created under; it stands as `.open` since.
+            // `finish` returns the path under which the file was created; since then it is named `.open`.
             file_io::rename(&open, &whole)?;
             return Ok(digest);
         }
@@ -334,8 +343,8 @@ impl ReplicaSegment {
     }
 }
 
-/// The complete copy that is here. One that is damaged is kept as evidence, and the segment begun anew: its owner still has
-/// it, or nobody would ask for the copy.
+/// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
+/// it, or it would not ask for a copy.
 pub(super) fn complete_copy(
     parts: &CopyStore,
     path: &Path,
@@ -377,8 +386,8 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
     DecodedBlock::decode(frame, bytes.get(FRAME_HEADER + len..)?).ok()
 }
 
-/// The bytes of the frames at the start of a file that are whole and follow each other. What is damaged behind them is
-/// kept as evidence. None of a file whose header is damaged: nothing says whose frames they are.
+/// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
+/// evidence. A file whose header is damaged gives none, since nothing says whose frames they are.
 fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {
@@ -419,7 +428,7 @@ fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resul
     Ok(kept)
 }
 
-/// Says that what begins at `at`, behind the last whole frame, is a frame that a crash cut off: the file ends before it
+/// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before it
 /// does. It was never synced, and so never answered for.
 fn is_torn(reader: &mut SegmentReader, at: u64, index: SegmentIndex) -> bool {
     let rest = usize::try_from(reader.len() - at).unwrap_or(usize::MAX);

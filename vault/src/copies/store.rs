@@ -1,9 +1,12 @@
 //! The copies that a node keeps of segments which other nodes write: taken from their owners, reported to recoveries,
-//! and made anew as a recovery decided.
+//! and made anew by a recovery's decision.
 //!
-//! **Invariants.** I1: what is reported is synced. I2: nothing obeys a recovery whose number is below a promised one.
-//! I3: a copy that was made anew takes the place of the frames only when it is complete and synced.
-//! **Not here**: the calls of one segment are made one after the other, which their caller sees to.
+//! **Invariants**:
+//! - I1: reported entries are synced.
+//! - I2: nothing obeys a recovery whose number is below a promised one.
+//! - I3: a copy that was made anew replaces the frames only when it is complete and synced.
+//!
+//! **Not here**: the order of calls: a caller makes the calls for one segment one after the other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,13 +41,13 @@ pub struct CopyStore {
 /// A copy that is complete, synced and verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompleteCopy {
-    /// What it holds.
+    /// Counts of the copy.
     pub stats: SegmentStats,
     /// BLAKE3 over its entries.
     pub digest: [u8; 32],
 }
 
-/// Gives entries of a segment that another node holds, in order.
+/// A function that fetches entries of a segment from another node, in order.
 pub type FetchEntries<'a> = &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber) -> Result<Vec<StoredEntry>, VaultError>;
 
 impl CopyStore {
@@ -66,36 +69,40 @@ impl CopyStore {
         Ok(Self::new(data.to_path_buf(), node, quarantine, Arc::default()))
     }
 
-    /// Begins a copy of a segment that another node writes, or goes on with the one that is here: its frames are read
-    /// back, checked, and kept as far as they are whole.
+    /// Begins a copy of a segment that another node writes, or continues an existing one: its frames are read back,
+    /// checked, and kept up to the first that is not whole.
     ///
     /// # Errors
+    ///
     /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
     pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
         assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
         ReplicaSegment::open(self.clone(), header)
     }
 
-    /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, whether or not
-    /// anything of the segment is here. A copy that is open is fenced by [`ReplicaSegment::fence`] first.
+    /// Promises to take nothing more of a segment from its owner, and to obey no recovery below `number`, with or
+    /// without a copy of the segment here. An open copy is first fenced by [`ReplicaSegment::fence`].
     ///
     /// # Errors
+    ///
     /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
     pub fn fence(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
         promise(&self.data, id, number)
     }
 
-    /// The highest recovery of a segment that was promised to be obeyed; 0 where none was.
+    /// The highest promised recovery number of a segment; 0 where none was promised.
     ///
     /// # Errors
+    ///
     /// The promise cannot be read.
     pub fn promised(&self, id: SegmentId) -> Result<RecoveryNumber, VaultError> {
         promised(&self.data, id)
     }
 
-    /// Reports what is here of a segment, synced. The copy must not be open.
+    /// Reports the synced copy of a segment. The copy must not be open.
     ///
     /// # Errors
+    ///
     /// A file cannot be read or synced.
     pub fn report(&self, id: SegmentId) -> Result<HeldReport, VaultError> {
         let mut report = HeldReport::nothing(self.node);
@@ -160,12 +167,13 @@ impl CopyStore {
         }
     }
 
-    /// Makes the copy anew, as recovery `number` decided: the entries of `end`, from here and from the other nodes that
-    /// have them. The copy must not be open.
+    /// Makes the copy anew by the decision of recovery `number`, from the entries of `end` that are here and on the
+    /// other nodes. The copy must not be open.
     ///
     /// # Errors
-    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be had; a file operation failed.
-    /// What was here is still here.
+    ///
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be obtained; a file operation
+    /// failed. The earlier copy is then still here.
     pub fn rebuild(
         &self,
         header: &SegmentHeader,
@@ -218,7 +226,7 @@ impl CopyStore {
         let exists = |path: &Path| fs::exists(path).map_err(VaultError::io("look at", path));
         if exists(&whole)? {
             let header = SegmentReader::open(&whole, id, true)?.header().cloned();
-            // One that is damaged goes to quarantine here.
+            // A damaged file goes to quarantine here.
             let is_whole = match &header {
                 Some(header) => complete_copy(self, &whole, header)?.is_some(),
                 None => false,
@@ -230,7 +238,7 @@ impl CopyStore {
         if !exists(&open)? {
             return Ok(None);
         }
-        // Opening it keeps what is whole of it, and syncs that.
+        // The opening keeps the whole frames, and syncs them.
         if let Some(header) = SegmentReader::open(&open, id, true)?.header().cloned() {
             drop(ReplicaSegment::open(self.clone(), header)?);
         }

@@ -1,6 +1,9 @@
-//! The ballast: space that is taken in advance, and given up where a start or a removal needs some on a full disk.
+//! The ballast: disk space that is taken in advance, and given up where a start or a removal needs space on a full
+//! disk.
 //!
-//! **Invariants.** I1: it is made only where the disk has room for it twice. I2: it is given up only on purpose, never to take entries.
+//! **Invariants**:
+//! - I1: it is made only where the disk has room for it twice.
+//! - I2: it is given up only on purpose, never to accept entries.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +15,9 @@ use crate::error::VaultError;
 use crate::file_io;
 use crate::limits::START_BESIDE_SEGMENTS;
 
-/// Bytes that a start with so many shards needs on the disk: a WAL file for each, one segment that is cut, and something for the catalogue. The ballast
-/// has as many, so that a node that was stopped while its disk was filled to the last byte starts again.
+/// Bytes that a start with `shards` shards needs on the disk: a WAL file for each, one segment that is cut, and
+/// something for the catalogue. The ballast has as many, so that a node that was stopped while its disk was filled to
+/// the last byte starts again.
 #[must_use]
 pub fn start_bytes(shards: u16, segment_size: u64) -> u64 {
     (u64::from(shards) + 1) * segment_size + START_BESIDE_SEGMENTS
@@ -26,7 +30,7 @@ pub(crate) struct Ballast {
 }
 
 impl Ballast {
-    /// The ballast of a vault with so many shards.
+    /// The ballast of a vault with `shards` shards.
     pub(crate) fn of(data: &Path, shards: u16, segment_size: u64) -> Self {
         Self {
             path: data.join("ballast"),
@@ -39,9 +43,10 @@ impl Ballast {
         std::fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
-    /// Makes it, where it is missing and the file system has room.
+    /// Makes the ballast, where it is missing and the file system has room.
     ///
     /// # Errors
+    ///
     /// The file cannot be made.
     pub(crate) fn keep(&self) -> Result<(), VaultError> {
         if self.size == 0 || self.bytes() == self.size || available(file_io::parent(&self.path)) < 2 * self.size {
@@ -59,16 +64,17 @@ impl Ballast {
         }
     }
 
-    /// Gives it up; says whether there was anything to give.
+    /// Gives the ballast up; returns whether there was anything to give.
     ///
     /// # Errors
-    /// The file cannot be cut off.
+    ///
+    /// The file cannot be truncated.
     pub(crate) fn give_up(&self) -> Result<bool, VaultError> {
         give_up(&self.path)
     }
 }
 
-/// Gives a ballast up. Cut off first: that takes no new blocks, which a removal from a folder might.
+/// Gives a ballast up. It is truncated first: that takes no new blocks, which a removal from a folder might.
 fn give_up(path: &Path) -> Result<bool, VaultError> {
     match File::options().write(true).open(path) {
         Ok(file) => {
@@ -85,6 +91,7 @@ fn give_up(path: &Path) -> Result<bool, VaultError> {
 /// Gives up the ballast of a data directory where its file system has less than `needed` bytes left.
 ///
 /// # Errors
+///
 /// It cannot be given up.
 pub(crate) fn make_room(data: &Path, needed: u64) -> Result<bool, VaultError> {
     let left = available(data);
@@ -98,7 +105,7 @@ pub(crate) fn make_room(data: &Path, needed: u64) -> Result<bool, VaultError> {
     Ok(had)
 }
 
-/// Bytes that the file system of `path` has left for us; none where it does not say.
+/// Bytes that the file system of `path` has left for this process; 0 where it does not report that.
 pub(crate) fn available(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |fs| fs.f_bavail * fs.f_frsize)
 }

@@ -1,16 +1,16 @@
-//! How full the disk is: a pure function over bytes, in tiers.
+//! The fill of the disk in tiers: a pure function over bytes.
 
 use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 
-/// What the fill of the disk allows.
+/// The operations that the fill of the disk allows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum DiskTier {
-    /// Everything.
+    /// Everything is allowed.
     Normal = 0,
-    /// Still everything; what is released goes, retention or not.
+    /// Everything is allowed; released segments are trimmed even before their retention is over.
     Evict = 1,
-    /// Nothing is ingested.
+    /// Ingest is refused.
     Refuse = 2,
 }
 
@@ -23,7 +23,7 @@ impl DiskTier {
         }
     }
 
-    /// Its name in metrics and status.
+    /// The name in metrics and status.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -33,14 +33,14 @@ impl DiskTier {
     }
 }
 
-/// How full things are, in bytes.
+/// Use of the disk, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DiskUse {
-    /// Held by this vault.
+    /// Bytes held by this vault.
     pub own: u64,
-    /// What it may hold.
+    /// Limit of the bytes that it may hold.
     pub limit: u64,
-    /// In use on the file system, by anybody; what only root may use counts as used.
+    /// Bytes in use on the file system, by anybody; those that only root may use count as used.
     pub filesystem_used: u64,
     /// The file system's size.
     pub filesystem_size: u64,

@@ -1,8 +1,12 @@
-//! The housekeeper: one thread that watches the disk and removes files. It never waits for a ledger, so that a catalogue that does not answer
-//! stops neither the disk tiers nor the ballast nor the removal of what is already on record as trimmed.
+//! The housekeeper: one thread that watches the disk and removes files. It never waits for a ledger, so that a
+//! catalogue that does not answer stops neither the disk tiers nor the ballast nor the removal of segments that are
+//! already on record as trimmed.
 //!
-//! **Invariants.** I1: nothing is removed that is not on record as trimmed. I2: a failure is tried again at the next turn.
-//! **Not here**: what is to be trimmed, and putting that on record (`trim`).
+//! **Invariants**:
+//! - I1: only files of segments on record as trimmed are removed.
+//! - I2: a failed operation is tried again at the next turn.
+//!
+//! **Not here**: the choice of segments to trim, and their record (`trim`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,16 +21,16 @@ use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
 use crate::wal::shard::ShardShared;
 
-/// How often it looks.
+/// Interval between two turns.
 const TURN: Duration = Duration::from_secs(1);
-/// How often files are tried again that could not be opened.
+/// Interval at which files that could not be opened are tried again.
 const TRY_UNREADABLE: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// The housekeeper (see the module).
 pub(crate) struct Housekeeper {
     pub(crate) parts: KeepParts,
     pub(crate) shards: Vec<Arc<ShardShared>>,
-    /// Closed when it is to end.
+    /// A channel that is closed when it is to end.
     pub(crate) end: Receiver<Infallible>,
 }
 
@@ -34,7 +38,7 @@ impl Housekeeper {
     pub(crate) fn run(self) {
         let mut tried = Instant::now();
         loop {
-            look_at_disk(&self.parts, self.shards.iter());
+            measure_disk(&self.parts, self.shards.iter());
             if let Err(error) = remove_files(&self.parts) {
                 tracing::warn!(%error, "segment.remove.failed");
                 self.parts.give_up_ballast_if_full();
@@ -50,7 +54,8 @@ impl Housekeeper {
         }
     }
 
-    /// Tries the files again that could not be opened: one that was put back is shown so, whether or not somebody reads it.
+    /// Tries files again that could not be opened: a file that was put back is shown as readable, even where nobody
+    /// reads it.
     fn try_unreadable(&self) {
         for id in self.parts.holdings.unreadable_sealed() {
             let opened = SegmentReader::open(&segment_path(&self.parts.data, id), id, false);
@@ -59,8 +64,8 @@ impl Housekeeper {
     }
 }
 
-/// Looks how full the disk is, and sets the tier.
-pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
+/// Measures the use of the disk, and sets the tier.
+pub(crate) fn measure_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &'a Arc<ShardShared>>) -> DiskUse {
     let segments = parts.holdings.totals().stored_bytes;
     let open: u64 = shards.map(|shard| shard.open_bytes()).sum();
     let ballast = parts.ballast.bytes();
@@ -75,11 +80,11 @@ pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
     };
     match rustix::fs::statvfs(&parts.data) {
         Ok(fs) => {
-            // As `df` counts: what is reserved for others is neither used nor ours.
+            // As `df` counts: blocks reserved for others are neither used nor available.
             disk.filesystem_used = fs.f_blocks.saturating_sub(fs.f_bfree) * fs.f_frsize;
             disk.filesystem_size = disk.filesystem_used + fs.f_bavail * fs.f_frsize;
         }
-        Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.look.failed"),
+        Err(error) => tracing::warn!(path = %parts.data.display(), %error, "disk.measure.failed"),
     }
     parts.counts.own_bytes.store(own, Ordering::Relaxed);
     parts
@@ -96,7 +101,7 @@ pub(crate) fn look_at_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
         let (from, to) = (before.name(), tier.name());
         let (used, size) = (disk.filesystem_used, disk.filesystem_size);
         let limit = parts.disk_limit;
-        // Evicting is what a node with a long retention does all day.
+        // Eviction is the daily work of a node with a long retention, so it is not logged.
         if tier.max(before) == DiskTier::Refuse {
             tracing::warn!(
                 from,

@@ -1,12 +1,15 @@
-//! What happens to files over time.
+//! Maintenance of files over time.
 //!
-//! - `sealer`: the thread that puts on record what happens to segments; it may wait for the ledger. `spares`: WAL files kept ready. `trim`: what is released, or
-//!   dropped to make room, and put on record as trimmed; `retention` says which.
-//! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `unlink`: the files of trimmed segments.
-//! - `disk_tier`: how full the disk is. `ballast`: space held back for starts and removals.
-//! - `vault_clock`: the clock that retention and expiry go by. `parts`: what all of them share.
+//! - `sealer`: the thread that puts the changes of segments on record; it may wait for the ledger. `spares`: WAL files
+//!   kept ready. `trim`: released segments, and segments dropped to make room, are put on record as trimmed;
+//!   `retention` chooses them.
+//! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `unlink`: the
+//!   files of trimmed segments.
+//! - `disk_tier`: the fill of the disk. `ballast`: space held back for starts and removals.
+//! - `vault_clock`: the clock of retention and expiry. `parts`: the state that all of them share.
 //!
-//! *Released*: nobody needs the segment any more. *Trimmed*: on record as removed; only then its files go. *Gone*: no file of it can come back.
+//! Key terms: a segment is *released* when no reader needs it any more; *trimmed* when it is on record as removed, and
+//! only then its files go; *gone* when no file of it can come back.
 
 pub(crate) mod ballast;
 pub(crate) mod disk_tier;

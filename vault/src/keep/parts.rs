@@ -1,4 +1,4 @@
-//! What those who keep the files share with each other, and with the recovery.
+//! State that the threads of `keep` and the recovery share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
 use crate::wal::file::WalPlan;
 
-/// What is counted, for status and metrics.
+/// Counts for status and metrics.
 #[derive(Default, Debug)]
 pub(crate) struct KeepCounts {
     pub(crate) sealed: AtomicU64,
@@ -27,7 +27,7 @@ pub(crate) struct KeepCounts {
     pub(crate) ballast_bytes: AtomicU64,
     pub(crate) wal_made: AtomicU64,
     pub(crate) wal_recycled: AtomicU64,
-    /// Bytes of WAL files on disk, ready ones and recovered ones included.
+    /// Bytes of WAL files on disk, spares and files under recovery included.
     pub(crate) wal_bytes: AtomicU64,
     /// Bytes of copies that are not complete.
     pub(crate) copy_bytes: Arc<AtomicU64>,
@@ -36,7 +36,7 @@ pub(crate) struct KeepCounts {
     pub(crate) filesystem_size: AtomicU64,
 }
 
-/// What they share.
+/// The shared state.
 #[derive(Clone)]
 pub(crate) struct KeepParts {
     pub(crate) data: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) struct KeepParts {
     pub(crate) counts: Arc<KeepCounts>,
     pub(crate) tier: Arc<AtomicU8>,
     pub(crate) clock: VaultClock,
-    /// Whether the recovery waits for room.
+    /// True where the recovery waits for room.
     pub(crate) recovery_is_short: Arc<AtomicBool>,
     pub(crate) to_unlink: Arc<ToUnlink>,
 }
@@ -65,7 +65,7 @@ impl KeepParts {
         DiskTier::from_u8(self.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse
     }
 
-    /// Gives up the ballast where a removal failed on a full disk: it may want the space that is missing.
+    /// Gives up the ballast where a removal failed on a full disk, since the removal may need the missing space.
     pub(crate) fn give_up_ballast_if_full(&self) {
         if !self.is_refusing() {
             return;

@@ -1,6 +1,9 @@
-//! Which sealed segments may go: a pure function.
+//! The choice of sealed segments to trim: a pure function.
 //!
-//! **Invariants.** I1: a segment that is not released goes only under [`OnFull::DropOldest`], shortly before the disk would refuse. I2: the oldest go first, and no more than are needed for room.
+//! **Invariants**:
+//! - I1: a segment that is not released is trimmed only under [`OnFull::DropOldest`], shortly before the disk would
+//!   refuse.
+//! - I2: the oldest are trimmed first, and no more than are needed for room.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,38 +14,40 @@ use crate::keep::disk_tier::DiskUse;
 use crate::ledger::{SealRecord, TrimReason};
 use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
 
-/// Those who read sealed segments. Asked by a background thread; they may write to the ledger, and must not wait for the vault.
+/// The readers of sealed segments. A background thread asks them; they may write to the ledger, and must not wait for
+/// the vault.
 pub trait Readers: Send + Sync {
-    /// Whether everybody who needed the segment is done with it, as far as that is on record.
+    /// True where every reader that needed the segment is done with it, according to the record.
     fn are_done(&self, segment: &SealRecord) -> bool;
 
-    /// Whether there is nobody now: a segment is then released at the end of its retention.
+    /// True where there is no reader now: a segment is then released at the end of its retention.
     fn are_none(&self) -> bool {
         false
     }
 
-    /// Puts on record how far everybody is, since something is about to be dropped that is not released.
+    /// Puts the positions of all readers on record, because a segment that is not released is about to be dropped.
     fn keep_positions(&self) {}
 
-    /// The segment is about to be dropped unreleased. Gives how many of its entries somebody will never have for it.
+    /// Notes that the segment is about to be dropped unreleased. Returns the number of its entries that some reader
+    /// will therefore never have.
     fn lose(&self, segment: &SealRecord) -> u64 {
         segment.stats.entries
     }
 }
 
-/// Readers of whom nothing is known but whether they are done.
+/// Readers that know only whether they are done.
 impl<F: Fn(&SealRecord) -> bool + Send + Sync> Readers for F {
     fn are_done(&self, segment: &SealRecord) -> bool {
         self(segment)
     }
 }
 
-/// What releases a segment.
+/// The event that releases a segment.
 #[derive(Clone)]
 pub enum Release {
-    /// The end of its retention: nobody else needs it.
+    /// The end of its retention: it has no readers.
     AtRetention,
-    /// Those who read it say so; it is kept until then, however old.
+    /// The word of its readers; it is kept until then, however old.
     By(Arc<dyn Readers>),
 }
 
@@ -55,29 +60,29 @@ impl fmt::Debug for Release {
     }
 }
 
-/// What happens when the disk is full of what is not released.
+/// The reaction to a disk that is full of segments which are not released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnFull {
-    /// Nothing is taken any more.
+    /// Entries are refused.
     #[default]
     Refuse,
     /// The oldest segments are dropped, and counted.
     DropOldest,
 }
 
-/// What decides beside the segments themselves.
+/// The inputs of the choice beside the segments themselves.
 pub(crate) struct TrimRules<'a> {
     pub(crate) now_ns: u64,
     pub(crate) retention: Duration,
     pub(crate) release: &'a Release,
     pub(crate) disk: DiskUse,
     pub(crate) on_full: OnFull,
-    /// Bytes that ingest may take before the disk is looked at again.
+    /// Bytes that ingest may take before the disk is measured again.
     pub(crate) ahead: u64,
 }
 
 impl TrimRules<'_> {
-    /// Says that the retention of a segment is over.
+    /// True where the retention of a segment is over.
     fn is_over(&self, segment: &SealRecord) -> bool {
         let kept_ns = u64::try_from(self.retention.as_nanos()).unwrap_or(u64::MAX);
         segment.sealed_ns.saturating_add(kept_ns) <= self.now_ns
@@ -88,8 +93,8 @@ impl TrimRules<'_> {
         self.disk.bytes_above(DISK_EVICT_PERCENT, 0)
     }
 
-    /// Bytes that segments should give back though nobody released them: ahead of the refusal, so that nobody is refused
-    /// while there is something to drop.
+    /// Bytes that segments should give back even though they are not released. The threshold lies below that of
+    /// refusal, so that no client is refused while there is something to drop.
     fn far_too_much(&self) -> u64 {
         match self.on_full {
             OnFull::DropOldest => {
@@ -100,7 +105,7 @@ impl TrimRules<'_> {
         }
     }
 
-    /// Says that a segment may be in the plan. Where one may not, none that was sealed later may.
+    /// True where a segment may be in the plan. If one may not, none that was sealed later may.
     pub(crate) fn may_go(&self, segment: &SealRecord) -> bool {
         self.is_over(segment) || self.too_much() > 0 || self.far_too_much() > 0
     }
@@ -160,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Segments 1 to 4 of 10 bytes each, sealed at 10, 20, 30, 40; all up to `released` are.
+    /// The plan for segments 1 to 4 of 10 bytes each, sealed at 10, 20, 30, 40; those up to `released` are released.
     fn plan(released: u32, now_ns: u64, retention: u64, own: u64, on_full: OnFull) -> Vec<(u32, bool)> {
         let all = [sealed(1, 10), sealed(2, 20), sealed(3, 30), sealed(4, 40)];
         let rules = TrimRules {
@@ -221,7 +226,7 @@ mod tests {
             now_ns: 0,
             retention: Duration::from_secs(1),
             release: &Release::By(Arc::new(|s: &SealRecord| s.id.index.get() > 1)),
-            // Less than would be evicted for, and more than leaves room for what all shards may write.
+            // Less than the eviction threshold, and more than leaves room for what all shards may write.
             disk: DiskUse {
                 own: 79,
                 limit: 100,

@@ -1,7 +1,11 @@
-//! The sealer: one thread that puts on record what happens to segments: sealed, opened, trimmed, gone. It may wait for the ledger.
+//! The sealer: one thread that puts the changes of segments on record: sealed, opened, trimmed, gone. It may wait for
+//! the ledger.
 //!
-//! **Invariants.** I1: a segment is on record as sealed only when its file is synced and in place. I2: a failure is tried again at the next turn; it never loses anything.
-//! **Not here**: what must go on while the ledger does not answer (`housekeeper`).
+//! **Invariants**:
+//! - I1: a segment is on record as sealed only when its file is synced and in place.
+//! - I2: a failed operation is tried again at the next turn; it never loses anything.
+//!
+//! **Not here**: work that must go on while the ledger does not answer (`housekeeper`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,26 +24,27 @@ use crate::read::holdings::Slot;
 use crate::segment::cutter::CutSegment;
 use crate::segment::{open_path, segment_path};
 
-/// How often the sealer looks by itself: a writer that has used up its files waits so long, at most, until the next is begun.
+/// Interval between two turns. A writer that has used up its files waits at most this long until the next file is
+/// begun.
 const TURN: Duration = Duration::from_millis(25);
-/// The same while nothing is appended, so that an idle node sleeps.
+/// Interval between two turns while nothing is appended, so that an idle node sleeps.
 const IDLE_TURN: Duration = Duration::from_millis(250);
-/// How often it looks at retention.
+/// Interval at which retention is checked.
 const TRIM_TURN: Duration = Duration::from_secs(1);
-/// How often the clock is kept in the ledger: a crash sets it back by so much.
+/// Interval at which the clock is kept in the ledger: a crash sets it back by this much at most.
 const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
-/// What the sealer is told.
+/// A request to the sealer.
 pub(crate) enum SealRequest {
-    /// A segment of this shard is cut to its end.
+    /// Seal a segment of this shard, which is cut to its end.
     Cut(ShardId, Box<CutSegment>),
-    /// A node has all of a segment, synced and verified, with this digest.
+    /// Count a node as holder: it has all of a segment, synced and verified, with this digest.
     Holder(SegmentId, NodeId, [u8; 32]),
-    /// Do what there is, and end.
+    /// Do all outstanding work, and end.
     Stop,
 }
 
-/// See the module.
+/// The sealer (see the module).
 pub(crate) struct Sealer {
     pub(super) parts: KeepParts,
     pub(super) shards: Vec<KeptShard>,
@@ -59,7 +64,7 @@ impl Sealer {
         }
     }
 
-    /// Runs until it is told to stop, or everybody who could tell it is gone.
+    /// Runs until it gets a stop, or every sender is gone.
     pub(crate) fn run(mut self) {
         loop {
             let pause = self.pause();
@@ -87,7 +92,7 @@ impl Sealer {
         }
     }
 
-    /// How long the next turn may wait.
+    /// Time until the next turn.
     fn pause(&mut self) -> Duration {
         let mut busy = false;
         for kept in &mut self.shards {
@@ -123,7 +128,7 @@ impl Sealer {
         }
     }
 
-    /// Keeps the clock in the ledger, now and then and at the end.
+    /// Keeps the clock in the ledger, at its interval and at the end.
     fn keep_clock(&mut self, now: bool) {
         if now || self.clock_kept.is_none_or(|at| at.elapsed() >= CLOCK_KEEP) {
             self.clock_kept = Some(Instant::now());
@@ -133,7 +138,8 @@ impl Sealer {
         }
     }
 
-    /// A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
+    /// Ends the vault's service after an error that stays: a catalogue that accepts nothing until the process is
+    /// started again would make the node refuse for ever. A folder sync that failed is not tried again.
     fn give_up_after(&self, error: &VaultError) {
         let is_final = match error {
             VaultError::Ledger(error) => error.disposition == Disposition::Fatal,
@@ -147,10 +153,10 @@ impl Sealer {
         }
     }
 
-    /// Puts on record that a segment is complete, and in the same step that the file which waits for it takes entries.
+    /// Puts on record that a segment is complete, and in the same step that the waiting file takes entries.
     fn seal_or_roll(&mut self, i: usize, record: &SealRecord) -> Result<(), LedgerError> {
         let (ledger, kept) = (&self.parts.ledger, &mut self.shards[i]);
-        // A failure is told when the file is wanted alone.
+        // A failure is reported when the file is wanted alone.
         let _ = prepare(&self.parts, kept);
         let Some(next) = &kept.unopened else {
             return ledger.seal_segment(record);
@@ -161,18 +167,18 @@ impl Sealer {
                 hand_over(&self.parts, kept);
                 Ok(())
             }
-            // The fault may be the other segment's; it is told when that one is opened alone.
+            // The fault may be the other segment's; it is reported when that one is opened alone.
             Err(error) if error.disposition == Disposition::Invalid => ledger.seal_segment(record),
             Err(error) => Err(error),
         }
     }
 
-    /// Seals what is cut, in order.
+    /// Seals the segments that are cut, in order.
     fn seal(&mut self, i: usize) -> Result<(), VaultError> {
         while let Some(cut) = self.shards[i].to_seal.front() {
             let (index, digest) = (cut.segment.header.id.index, cut.segment.digest);
             let Some(holders) = self.shards[i].holders(index, digest, self.parts.node) else {
-                // Never with fewer copies than an acknowledgement needs: the WAL stays, and its replicas go on.
+                // No seal has fewer copies than an acknowledgement needs: the WAL stays, and its replicas go on.
                 return Ok(());
             };
             let record = SealRecord {
@@ -188,11 +194,12 @@ impl Sealer {
             self.parts.holdings.set(record.id, Slot::Sealed(record));
             self.parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
             log_sealed(&record);
-            // The frames for replicas, where the file was cut anew from them. What is left of them is removed at a start.
+            // The frames for replicas, where the file was cut anew from them. What is left of them is removed at a
+            // start.
             if let Err(error) = file_io::remove(&open_path(&self.parts.data, record.id)) {
                 tracing::warn!(segment = %record.id, %error, "segment.frames.leftover");
             }
-            // The disk is fuller by a segment: a fast writer fills the rest of it before the next look.
+            // The disk holds one more segment: a fast writer fills the rest of it before the next measurement.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];
             kept.copies.remove(&index);
@@ -211,7 +218,8 @@ impl Sealer {
 /// Puts a complete, synced segment file in place.
 pub(crate) fn put_in_place(parts: &KeepParts, from: &Path, id: SegmentId) -> Result<(), VaultError> {
     let to = segment_path(&parts.data, id);
-    // A turn before this one may have come as far as the rename, and the ledger did not answer: a folder whose sync failed ends the shard.
+    // An earlier turn may have come as far as the rename before the ledger failed to answer; a folder whose sync failed
+    // ends the shard.
     if from.try_exists().map_err(VaultError::io("look at", from))? {
         file_io::rename(from, &to)?;
     } else {
@@ -220,13 +228,13 @@ pub(crate) fn put_in_place(parts: &KeepParts, from: &Path, id: SegmentId) -> Res
     Ok(())
 }
 
-/// Says in the log that a segment is on record as complete.
+/// Logs that a segment is on record as complete.
 pub(crate) fn log_sealed(record: &SealRecord) {
     tracing::info!(segment = %record.id, epoch = %record.epoch, entries = record.stats.entries,
         records = record.stats.records, bytes = record.stats.stored_bytes, "segment.seal.done");
 }
 
-/// Whether trying again can help.
+/// True where another attempt can help.
 pub(crate) fn may_pass(error: &VaultError) -> bool {
     matches!(error.disposition(), Disposition::Overloaded | Disposition::Retry)
 }

@@ -1,7 +1,9 @@
 //! WAL files kept ready for a shard: used ones first, new ones where the disk allows.
 //!
-//! **Invariants.** I1: a WAL file takes entries only after its segment is on record as open. I2: a WAL file is used again or removed only after its segment is on record as sealed, its segment
-//! file synced and in place.
+//! **Invariants**:
+//! - I1: a WAL file takes entries only after its segment is on record as open.
+//! - I2: a WAL file is used again or removed only after its segment is on record as sealed, its segment file synced and
+//!   in place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -22,7 +24,7 @@ use crate::replicas::{NodeSet, ReplicaSet};
 use crate::seam::Placement;
 use crate::segment::cutter::CutSegment;
 use crate::wal::file::{Fill, SpareWal, WalFile, make, recycle};
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 
 /// One shard, as the sealer sees it.
@@ -31,7 +33,7 @@ pub(crate) struct KeptShard {
     pub(crate) placement: Placement,
     pub(crate) spares: SyncSender<SpareWal>,
     pub(crate) next_index: SegmentIndex,
-    /// Files that were handed out and have not taken over yet, oldest first.
+    /// Files that were handed out and do not take entries yet, oldest first.
     pub(crate) handed: VecDeque<SegmentIndex>,
     /// The last segment that is cut to its end.
     pub(crate) cut: Option<SegmentIndex>,
@@ -43,12 +45,12 @@ pub(crate) struct KeptShard {
     pub(crate) reusable: Vec<UsedWal>,
     /// A file that is on disk and not on record yet.
     pub(crate) unopened: Option<Unopened>,
-    /// The last entry that was appended when the sealer last looked.
+    /// The last entry that was appended at the sealer's last turn.
     pub(crate) seen: Option<Lsn>,
 }
 
 impl KeptShard {
-    /// Notes that a node has all of a segment. What is said of one that is sealed, or never was opened, is passed over.
+    /// Notes that a node has all of a segment. A note about a segment that is sealed, or never was opened, is ignored.
     pub(super) fn note_holder(&mut self, index: SegmentIndex, node: NodeId, digest: [u8; 32]) {
         if let Some(copies) = self.copies.get_mut(&index) {
             copies.complete.retain(|(known, _)| *known != node);
@@ -65,13 +67,14 @@ impl KeptShard {
         copies.holders(digest, own)
     }
 
-    /// Says that a file which took entries is not sealed yet, so that a seal is to come.
+    /// True where a file that took entries is not sealed yet, so that a seal is to come.
     fn awaits_seal(&self) -> bool {
         let cut = self.cut.map_or(self.shared.first(), next_index);
         !self.to_seal.is_empty() || cut < self.shared.current()
     }
 
-    /// Whether so many files wait for the cutter or the syncer that there would be no room in their channels for another one.
+    /// True where so many files wait for the cutter or the syncer that their channels would have no room for another
+    /// one.
     fn is_behind(&self) -> bool {
         let first = self.shared.first().get();
         let cut = self.cut.map_or(first, |index| index.get() + 1);
@@ -80,7 +83,7 @@ impl KeptShard {
     }
 }
 
-/// Who must have a segment, and who says that they have all of it.
+/// The nodes that must have a segment, and the digests of those that have all of it.
 pub(crate) struct SegmentCopies {
     replicas: ReplicaSet,
     complete: Vec<(NodeId, [u8; 32])>,
@@ -95,7 +98,7 @@ impl SegmentCopies {
     }
 
     /// The nodes that hold all of the segment with this digest, this node among them; `None` where a seal needs more. A
-    /// copy with another digest is a copy of something else.
+    /// copy with another digest has other content.
     fn holders(&self, digest: [u8; 32], own: NodeId) -> Option<NodeSet> {
         let same = self.complete.iter().filter(|(_, theirs)| *theirs == digest);
         let holders = same.fold(NodeSet::of(own), |holders, (node, _)| {
@@ -108,7 +111,7 @@ impl SegmentCopies {
 /// A WAL file that is on disk, and whose segment is not on record yet.
 pub(crate) struct Unopened {
     spare: SpareWal,
-    /// Chosen once: the record may be there although its answer was lost.
+    /// The replica set, chosen once: the record may exist although its answer was lost.
     replicas: ReplicaSet,
 }
 
@@ -123,12 +126,13 @@ impl Unopened {
 pub(crate) struct UsedWal {
     pub(super) path: PathBuf,
     pub(super) file: Arc<File>,
-    pub(super) map: MapWriter,
+    pub(super) map: WalFileWriter,
 }
 
-/// Keeps the wanted number of files ready, used ones first, and removes those that are too many.
+/// Keeps the wanted number of files ready, used ones first, and removes surplus ones.
 ///
-/// The last of them waits, prepared, while a segment is about to be sealed: it goes on record with that seal, in one step.
+/// The last of them waits, prepared, while a segment is about to be sealed: it goes on record with that seal, in one
+/// step.
 pub(super) fn keep_spares(parts: &KeepParts, kept: &mut KeptShard) -> Result<(), VaultError> {
     while prepare(parts, kept)? {
         if kept.handed.len() + 1 == parts.spares_wanted && !kept.handed.is_empty() && kept.awaits_seal() {
@@ -144,7 +148,7 @@ pub(super) fn keep_spares(parts: &KeepParts, kept: &mut KeptShard) -> Result<(),
     Ok(())
 }
 
-/// Makes the next file, where one more is wanted. Says that there is one.
+/// Makes the next file, where one more is wanted. Returns true where there is one.
 pub(super) fn prepare(parts: &KeepParts, kept: &mut KeptShard) -> Result<bool, VaultError> {
     let current = kept.shared.current();
     kept.handed.retain(|index| *index > current);
@@ -172,7 +176,7 @@ fn next_file(parts: &KeepParts, kept: &mut KeptShard) -> Result<Option<SpareWal>
         let spare = match recycle(&parts.data, &used.path, used.file, used.map, id, &parts.plan) {
             Ok(spare) => spare,
             Err(error) => {
-                // Half relabelled, it is of no segment; its own is sealed.
+                // A file that is half relabelled belongs to no segment; its own is sealed.
                 parts.counts.wal_bytes.fetch_sub(parts.plan.size, Ordering::Relaxed);
                 file_io::remove(&used.path)?;
                 return Err(error);
@@ -187,7 +191,7 @@ fn next_file(parts: &KeepParts, kept: &mut KeptShard) -> Result<Option<SpareWal>
     if DiskTier::from_u8(parts.tier.load(Ordering::Relaxed)) >= DiskTier::Refuse {
         return Ok(None);
     }
-    // Where none is ready the writer is about to wait: slower first syncs cost it less.
+    // Where none is ready the writer is about to wait: slower first syncs cost it less than that.
     let fill = if kept.handed.is_empty() {
         Fill::Nothing
     } else {
@@ -230,13 +234,14 @@ pub(super) fn hand_over(parts: &KeepParts, kept: &mut KeptShard) {
         kept.shared.watermark.segment_opened(index, replicas);
         kept.copies.insert(index, SegmentCopies::of(replicas));
         put_in_table(parts, &spare.wal);
-        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is closing.
+        // The channel has room for every file that may be handed out. Its other end is gone only when the vault is
+        // closing.
         let _ = kept.spares.try_send(spare);
         kept.handed.push_back(index);
     }
 }
 
-/// Puts a file on record as open, and into the table.
+/// Puts a file on record as open, and into the holdings.
 pub(crate) fn open_on_record(parts: &KeepParts, wal: &Arc<WalFile>, replicas: ReplicaSet) -> Result<(), VaultError> {
     parts.ledger.roll(None, &open_record(wal, replicas))?;
     put_in_table(parts, wal);
@@ -273,7 +278,7 @@ mod tests {
             (of_two, &[(2, other)], None),
             (of_two, &[(2, other), (3, ours)], Some(&[1, 3])),
             (of_two, &[(2, ours), (3, ours)], Some(&[1, 2, 3])),
-            // A substitute that the owner copied it to.
+            // A node outside the set, to which the owner copied it.
             (of_two, &[(9, ours)], Some(&[1, 9])),
         ] {
             let copies = SegmentCopies {

@@ -1,13 +1,17 @@
-//! Trimming: what is released, or dropped to make room, is put on record as trimmed. It may wait for the ledger.
+//! Trimming: released segments, and segments dropped to make room, are put on record as trimmed. It may wait for the
+//! ledger.
 //!
-//! **Invariant** I1: a segment is trimmed only as `retention` says, and what an exporter had delivered is never trimmed as dropped.
+//! **Invariants**:
+//! - I1: a segment is trimmed only as `retention` says, and one that an exporter had delivered is never trimmed as
+//!   dropped.
+//!
 //! **Not here**: removing the files (`unlink`).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::disk_tier::DiskUse;
-use super::housekeeper::look_at_disk;
+use super::housekeeper::measure_disk;
 use super::retention::{OnFull, Release, TrimRules, trim_plan};
 use super::sealer::Sealer;
 use crate::error::VaultError;
@@ -19,15 +23,15 @@ use crate::segment::segment_path;
 impl Sealer {
     /// Trims until nothing is to go any more, or nothing more can.
     pub(super) fn trim_all(&mut self) {
-        let look = |sealer: &Self| look_at_disk(&sealer.parts, sealer.shards.iter().map(|kept| &kept.shared));
-        let mut disk = look(self);
+        let measure = |sealer: &Self| measure_disk(&sealer.parts, sealer.shards.iter().map(|kept| &kept.shared));
+        let mut disk = measure(self);
         let mut held = BTreeSet::new();
         let mut went = false;
         loop {
             let held_before = held.len();
             let Some(bytes) = self.trim(disk, &mut held) else { break };
             went = true;
-            // A plan that came to nothing in part is made anew. A file system may take its time to show what went.
+            // A plan that failed in part is made anew. A file system may take its time to show the freed space.
             disk.own = disk.own.saturating_sub(bytes);
             disk.filesystem_used = disk.filesystem_used.saturating_sub(bytes);
             if held.len() == held_before {
@@ -35,20 +39,21 @@ impl Sealer {
             }
         }
         if went {
-            // So that ingest goes on at once.
-            look(self);
+            // This lets ingest go on at once.
+            measure(self);
         }
     }
 
-    /// Removes what is released, or dropped, but nothing of `held`, and adds to that what could not go. Says how many bytes went; `None` where nothing
-    /// was to go.
+    /// Trims released and dropped segments, except those in `held`, and adds to `held` those that could not be trimmed.
+    /// Returns the number of bytes freed; `None` where nothing was to go.
     fn trim(&mut self, disk: DiskUse, held: &mut BTreeSet<SegmentId>) -> Option<u64> {
         let rules = TrimRules {
             now_ns: self.parts.clock.now_ns(),
             retention: self.parts.retention,
             release: &self.parts.release,
             disk,
-            // The files of earlier boots go one by one while they are recovered: what they take is no reason to drop anything, unless that itself needs the room.
+            // The files of earlier boots go one by one while they are recovered: the space that they take is no reason
+            // to drop anything, unless the recovery itself needs the room.
             on_full: if self.parts.holdings.is_recovered() || self.parts.recovery_is_short.load(Ordering::Relaxed) {
                 self.parts.on_full
             } else {
@@ -57,14 +62,14 @@ impl Sealer {
             // Each shard may go on in one more file, and have one more segment cut.
             ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
-        // Nothing is asked about the others: most are neither old enough nor in the way.
+        // The others are not examined: most are neither old enough nor in the way.
         let mut sealed = self.parts.holdings.oldest_sealed(|record| rules.may_go(record));
         sealed.retain(|record| record.id.node == self.parts.node && !held.contains(&record.id));
         let mut plan = trim_plan(&sealed, &rules);
         if let Release::By(readers) = &self.parts.release
             && plan.iter().any(|(_, why)| *why == TrimReason::Dropped)
         {
-            // What was read since the last look is not dropped but released.
+            // A segment that was read since the last turn is not dropped but released.
             readers.keep_positions();
             plan = trim_plan(&sealed, &rules);
         }
@@ -75,7 +80,7 @@ impl Sealer {
                 Err(error) => {
                     tracing::warn!(segment = %id, %error, "segment.trim.failed");
                     held.insert(*id);
-                    // Saying it on record may want the space that is missing; so may removing a file.
+                    // The record may need the missing space; so may the removal of a file.
                     self.parts.give_up_ballast_if_full();
                 }
             }
@@ -83,7 +88,7 @@ impl Sealer {
         (!plan.is_empty()).then_some(bytes)
     }
 
-    /// Removes one, and says how many bytes it had.
+    /// Trims one segment, and returns the number of its bytes.
     fn trim_one(&mut self, id: SegmentId, why: TrimReason) -> Result<u64, VaultError> {
         self.parts.ledger.trim_segment(id, why)?;
         self.parts.to_unlink.add(id);
@@ -104,7 +109,8 @@ impl Sealer {
         let path = segment_path(&self.parts.data, id);
         match file_io::remove(&path) {
             Ok(()) => tracing::info!(segment = %id, "segment.trim.done"),
-            // It is gone for all others: the file is tried again, and no other segment goes in its place.
+            // The segment is gone for all readers: the removal of its file is tried again, and no other segment goes in
+            // its place.
             Err(error) => {
                 tracing::warn!(%error, "segment.remove.failed");
                 self.parts.give_up_ballast_if_full();

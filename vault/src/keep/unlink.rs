@@ -1,6 +1,7 @@
-//! The files of trimmed segments: removed, and once their names are surely gone, confirmed to the ledger.
+//! The files of trimmed segments: removed, and confirmed to the ledger once their names are durably gone.
 //!
-//! **Invariant** I1: the record of a trim stays until no file of the segment can come back, not even after a power cut.
+//! **Invariants**:
+//! - I1: the record of a trim stays until no file of the segment can come back, not even after a power cut.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,9 +19,9 @@ pub(crate) struct ToUnlink(Mutex<Segments>);
 
 #[derive(Default)]
 struct Segments {
-    /// Their files may still be there.
+    /// Segments whose files may still be there.
     trimmed: BTreeSet<SegmentId>,
-    /// Nothing is left of them, not even after a power cut.
+    /// Segments of which nothing can come back, not even after a power cut.
     gone: BTreeSet<SegmentId>,
 }
 
@@ -46,9 +47,10 @@ impl ToUnlink {
     }
 }
 
-/// Removes what can be removed of trimmed segments. Whatever fails is tried again at the next call.
+/// Removes the files of trimmed segments as far as possible. A failed removal is tried again at the next call.
 ///
 /// # Errors
+///
 /// The first file that could not be removed, or folder that could not be synced.
 pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
     let all: Vec<SegmentId> = parts.to_unlink.lock().trimmed.iter().copied().collect();
@@ -57,7 +59,7 @@ pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
     for id in all {
         match unlink(parts, id) {
             Ok(true) => gone.push(id),
-            // Its WAL file waits for recovery, or to be used again.
+            // Its WAL file waits for recovery, or for its next use.
             Ok(false) => {}
             Err(error) => drop(failed.get_or_insert(error)),
         }
@@ -69,17 +71,18 @@ pub(crate) fn remove_files(parts: &KeepParts) -> Result<(), VaultError> {
         .collect();
     let synced = folders.iter().try_for_each(|folder| file_io::sync_dir(folder));
     let mut segments = parts.to_unlink.lock();
-    // Where a sync failed, nobody can tell any more whether these names are gone: the next start looks.
+    // After a failed sync it is unknown whether these names are gone: the next start checks.
     segments.trimmed.retain(|id| !gone.contains(id));
     synced?;
     segments.gone.extend(gone);
     failed.map_or(Ok(()), Err)
 }
 
-/// Confirms to the ledger what is gone.
+/// Confirms to the ledger the segments that are gone.
 ///
 /// # Errors
-/// The ledger did not take it: it is said again at the next call.
+///
+/// The ledger refused it: the next call repeats it.
 pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
     let gone: Vec<SegmentId> = parts.to_unlink.lock().gone.iter().copied().collect();
     if gone.is_empty() {
@@ -90,7 +93,7 @@ pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
     Ok(())
 }
 
-/// Removes a trimmed segment's files; says whether nothing of it is left.
+/// Removes a trimmed segment's files; returns whether nothing of it is left.
 fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
     file_io::remove(&segment_path(&parts.data, id))?;
     file_io::remove(&open_path(&parts.data, id))?;

@@ -1,16 +1,17 @@
-//! The clock of seals, retention and expiry: it runs with the monotonic clock, and follows the wall clock only as far as its credit goes, so that no jump of the
-//! wall clock, and no number of starts with a wrong one, deletes anything early.
+//! The clock of seals, retention and expiry: it runs with the monotonic clock, and follows the wall clock only as far
+//! as its credit goes, so that no jump of the wall clock, and no number of starts with a wrong one, deletes anything
+//! early.
 //!
-//! A start may set the clock forward to the wall clock, at most by the credit that is left. Credit is an eighth of the retention at most, and is earned back
-//! at an eighth of the time that the node runs. A node that was off for longer goes on behind the wall clock: what it holds and what it seals then lives as
-//! long as was promised, by the same clock.
+//! A start may set the clock forward to the wall clock, at most by the credit that is left. Credit is an eighth of the
+//! retention at most, and is earned back at an eighth of the time that the node runs. A node that was off for longer
+//! goes on behind the wall clock: its segments, old and new, then live as long as was promised, by the same clock.
 
 use std::time::{Duration, Instant};
 
 use crate::ledger::ClockMark;
 use crate::limits::{CLOCK_CREDIT_EARNED, CLOCK_CREDIT_OF_RETENTION};
 
-/// See the module.
+/// The clock (see the module).
 #[derive(Clone, Copy)]
 pub(crate) struct VaultClock {
     began: ClockMark,
@@ -19,7 +20,7 @@ pub(crate) struct VaultClock {
 }
 
 impl VaultClock {
-    /// Goes on from where the clock was kept, and from the last seal.
+    /// Starts the clock from its kept mark and the last seal.
     pub(crate) fn start(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, retention: Duration) -> Self {
         let credit_max_ns = nanos(retention) / CLOCK_CREDIT_OF_RETENTION;
         let began = set_forward(wall_ns, kept, last_seal_ns, credit_max_ns);
@@ -37,7 +38,7 @@ impl VaultClock {
         self.mark().now_ns
     }
 
-    /// The clock as the next start needs it.
+    /// The mark that the next start needs.
     pub(crate) fn mark(&self) -> ClockMark {
         run_on(self.began, nanos(self.since.elapsed()), self.credit_max_ns)
     }
@@ -47,7 +48,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The clock at a start. A first one is the wall clock.
+/// The clock at a start. The first one is the wall clock.
 fn set_forward(wall_ns: u64, kept: Option<ClockMark>, last_seal_ns: Option<u64>, credit_max_ns: u64) -> ClockMark {
     let credit_ns = kept.map_or(credit_max_ns, |mark| mark.credit_ns.min(credit_max_ns));
     let Some(last_ns) = kept.map(|mark| mark.now_ns).max(last_seal_ns) else {
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_start_follows_the_wall_clock_as_far_as_the_credit_goes() {
-        // Wall clock, clock as kept, last seal; the clock then.
+        // Wall clock, kept mark, last seal; resulting clock.
         let table = [
             (5000, None, None, mark(5000, 100)),
             (5000, None, Some(4950), mark(5000, 50)),

@@ -1,9 +1,15 @@
-//! The one reader over all of a shard: sealed segments by their files, the rest by its WAL. Everything below the limit is seen at once.
+//! The one reader over all of a shard: sealed segments from their files, the rest from its WAL. Everything below the
+//! limit is seen at once.
 //!
-//! **Invariants.** I1: entries come in Lsn order, each once. I2: no entry past the limit is given, and the limit is never past the ack watermark. I3: damage costs what is damaged, is
-//! reported (what the opening of a segment shows: before its first entry), and the cursor goes on behind it. I4: a follower passes only what is on record as damaged for good, or given up by
-//! an operator; whatever else cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that gives an error) its owner waits for. Another cursor waits for
-//! recoveries and descriptors, and reports the rest as missing.
+//! **Invariants**:
+//! - I1: entries come in Lsn order, each once.
+//! - I2: no entry past the limit is given, and the limit is never past the ack watermark.
+//! - I3: damage costs only the entries it hits and is reported (damage found at the opening of a segment: before its
+//!   first entry), and the cursor goes on behind it.
+//! - I4: a follower passes only entries that are on record as damaged for good, or given up by an operator. Anything
+//!   else that cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that returns an
+//!   error) makes its owner wait. Any other cursor waits for recoveries and descriptors, and reports the rest as
+//!   missing.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -23,20 +29,21 @@ use crate::segment::segment_path;
 use crate::time::TimeRange;
 use crate::wal::tail::{TailStep, WalTail};
 
-/// How often, and how long each time, a cursor waits for descriptors or memory before it passes over what it could not open.
+/// Number of times that a cursor waits for descriptors or memory before it passes over a file that it could not open,
+/// and the length of each wait.
 const SHORT_WAITS: u32 = 100;
 const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 /// An entry, read back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredEntry {
-    /// Whose log it is from.
+    /// The node that wrote the log.
     pub node: NodeId,
-    /// Which of its logs.
+    /// The shard of the log.
     pub shard: ShardId,
-    /// Its place there.
+    /// Its position in the log.
     pub lsn: Lsn,
-    /// What is known about it.
+    /// Its description.
     pub meta: EntryMeta,
     /// Its bytes, as they were acknowledged.
     pub payload: Vec<u8>,
@@ -47,13 +54,13 @@ pub struct StoredEntry {
 pub struct ScanFault {
     /// The segment.
     pub segment: SegmentId,
-    /// The entries that are missing for it, first and last, where that is known.
+    /// The entries that are missing because of it, first and last, where that is known.
     pub numbers: Option<(EntryNumber, EntryNumber)>,
-    /// What is wrong, and where.
+    /// The fault and its position, in words.
     pub what: String,
 }
 
-/// What a cursor needs of its vault.
+/// The parts of its vault that a cursor needs.
 #[derive(Clone)]
 pub(crate) struct CursorParts {
     pub(crate) data: PathBuf,
@@ -62,7 +69,7 @@ pub(crate) struct CursorParts {
 }
 
 enum Source {
-    /// To be looked up.
+    /// The next segment has still to be looked up.
     Unknown,
     Segment {
         id: SegmentId,
@@ -80,27 +87,27 @@ enum Source {
 pub struct ShardCursor {
     parts: CursorParts,
     log: LogId,
-    /// Where the next entry is looked for: this segment, from this number.
+    /// The segment in which the next entry is looked for, and its least number there.
     index: SegmentIndex,
     number: EntryNumber,
     until: Lsn,
-    /// Blocks and segments outside are passed over unread.
+    /// Blocks and segments outside this range are passed over unread.
     time: TimeRange,
     source: Source,
-    /// Found, and still to be reported.
+    /// Faults that were found and have still to be reported.
     faults: VecDeque<ScanFault>,
-    /// There was nothing to read when it was made.
+    /// True where there was nothing to read when the cursor was made.
     nothing: bool,
     done: bool,
-    /// It never waits.
+    /// True where it never waits.
     follows: bool,
-    /// Whether nobody wants anything of it any more.
+    /// True once no reader wants anything of it any more.
     stop: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Why there was nothing at the last step, though there will be.
+    /// The reason for which the last step gave nothing although there will be something.
     waits: Option<String>,
-    /// How often it may still wait for descriptors.
+    /// Number of waits for descriptors that are left.
     short_waits: u32,
-    /// What is missing in this segment and was given: its file may be opened again and again.
+    /// Runs of missing entries of this segment that were already reported: its file may be opened again and again.
     told: BTreeSet<(EntryNumber, EntryNumber)>,
 }
 
@@ -131,24 +138,25 @@ impl ShardCursor {
         }
     }
 
-    /// It ends where it would wait for a recovery, once `stop` says so.
+    /// Makes the cursor end where it would wait for a recovery, once `stop` returns true.
     #[must_use]
     pub fn stop_when(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.stop = Box::new(stop);
         self
     }
 
-    /// From now on it waits for nothing.
+    /// Makes the cursor a follower: from now on it waits for nothing.
     pub(crate) fn follow(&mut self) {
         self.follows = true;
     }
 
-    /// Of a follower that gave nothing: what it waits for, where there is something that it cannot read yet. It looks again at the next step.
+    /// For a follower that gave nothing: the thing that it waits for, where there is something that it cannot read yet.
+    /// The next step tries again.
     pub fn waits(&self) -> Option<&str> {
         self.waits.as_deref()
     }
 
-    /// The next entry whose event times touch the range, or what is missing there.
+    /// The next entry whose event times touch the range, or the next fault.
     fn step(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
         self.waits = None;
         while !self.done && self.waits.is_none() {
@@ -174,7 +182,7 @@ impl ShardCursor {
         None
     }
 
-    /// Finds where the next entry is.
+    /// Finds the segment of the next entry.
     fn look_up(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
         if self.index > self.until.index() {
             self.done = true;
@@ -197,7 +205,7 @@ impl ShardCursor {
         }
         let id = self.log.segment(index);
         match slot {
-            // One that holds nothing is opened all the same: it may have lost what it held.
+            // A segment without entries is opened all the same: it may have lost the entries that it held.
             Slot::Sealed(record)
             | Slot::Unreadable {
                 sealed: Some(record), ..
@@ -230,7 +238,7 @@ impl ShardCursor {
                         block: None,
                     };
                 }
-                // Trimmed between the look-up and the opening.
+                // The segment was trimmed between the look-up and the opening.
                 Err(_) if self.parts.holdings.get(self.log.segment(index)).is_none() => self.next_segment(),
                 // A follower that is behind its last entry needs nothing more of it.
                 Err(_) if self.follows && Some(Lsn::at(index, self.number)) > record.stats.last_lsn => {
@@ -261,7 +269,7 @@ impl ShardCursor {
         None
     }
 
-    /// A file that could not be opened is opened later, or costs its segment.
+    /// Reacts to a file that could not be opened: it is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
         self.parts.holdings.opened(id, Err(error));
         if self.follows {
@@ -376,7 +384,8 @@ impl ShardCursor {
         }
     }
 
-    /// The WAL file is not what it was: its segment was sealed meanwhile, and goes on there; or it is damaged.
+    /// Reacts to a WAL file that is not as it was: its segment was sealed meanwhile, and the cursor goes on there; or
+    /// the file is damaged.
     fn mismatch(
         &mut self,
         index: SegmentIndex,
@@ -390,7 +399,7 @@ impl ShardCursor {
         let id = self.log.segment(index);
         let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
         if self.follows {
-            // The cutter read the map when the bytes were new: its segment has them.
+            // The cutter read the map when the bytes were new, so its segment has them.
             let path = tail.path().display();
             self.waits = Some(format!(
                 "{why} at offset {offset} of {path}; waits until segment {id} is sealed, which may have them"
@@ -449,8 +458,8 @@ impl ShardCursor {
         Some(Err(ScanFault { segment, numbers, what }))
     }
 
-    /// Quarantines what is damaged outside blocks, and notes what costs entries that are asked for; so do entries that were lost before the segment was sealed.
-    /// Says whether the cursor may go on.
+    /// Quarantines damage outside blocks, and notes the faults that cost requested entries; entries that were lost
+    /// before the segment was sealed are among them. Returns whether the cursor may go on.
     fn note_faults(&mut self, id: SegmentId, reader: &mut SegmentReader) -> bool {
         let (number, until) = (self.number, self.until);
         let asked = |first, last| last >= number && Lsn::at(id.index, first) <= until;
@@ -465,7 +474,9 @@ impl ShardCursor {
         }
         for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
             if hole.reason == HoleReason::Quarantined && asked(hole.first, hole.last) {
-                let what = "they were found damaged when the segment was recovered after a restart; what was there is in quarantine".to_owned();
+                let what = "they were found damaged when the segment was recovered after a restart; what was there is \
+                    in quarantine"
+                    .to_owned();
                 found.push(ScanFault {
                     segment: id,
                     numbers: Some((hole.first, hole.last)),
@@ -482,7 +493,7 @@ impl ShardCursor {
         self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes)
     }
 
-    /// Puts damage on record. Says whether the cursor may pass it: a follower waits for the record.
+    /// Puts damage on record. Returns whether the cursor may pass it: a follower waits for the record.
     fn keep_of(&mut self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
         let reason = Quarantined::new(file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
         if let Err(error) = self.parts.quarantine.keep(what, bytes, reason) {
@@ -509,7 +520,8 @@ impl ShardCursor {
         }
     }
 
-    /// Goes on up to `until`, where that is further than before: what [`crate::Vault::readable`] says now. A file that was sealed meanwhile is let go.
+    /// Extends the limit to `until`, where that is further than before; [`crate::Vault::readable`] gives the present
+    /// limit. A file that was sealed meanwhile is released.
     pub fn extend(&mut self, until: Option<Lsn>) {
         let Some(until) = until else { return };
         // A cursor that had nothing to read began with no limit.
@@ -520,7 +532,8 @@ impl ShardCursor {
         self.let_go();
     }
 
-    /// Lets go of a WAL file whose segment is sealed meanwhile, so that the file can be used again: it goes on in the segment file.
+    /// Releases a WAL file whose segment was sealed meanwhile, so that the file can be used again; the cursor goes on
+    /// in the segment file.
     pub fn let_go(&mut self) {
         if let Source::Wal { index, .. } = &self.source
             && !matches!(self.parts.holdings.get(self.log.segment(*index)), Some(Slot::Live(_)))
@@ -529,8 +542,8 @@ impl ShardCursor {
         }
     }
 
-    /// Passes what lies before `to`, as far as that costs little: for a reader that need not see everything.
-    /// [`Self::position`] tells where it goes on.
+    /// Passes entries before `to`, as far as that costs little: for a reader that need not see everything.
+    /// [`Self::position`] gives the position where it goes on.
     pub fn pass_to(&mut self, to: Lsn) {
         if to <= Lsn::at(self.index, self.number) {
             return;

@@ -1,6 +1,7 @@
-//! Looks into files of a vault without the vault: a WAL file entry by entry, a segment file checked against what it says of itself.
+//! Reads files of a vault without the vault: a WAL file entry by entry, a segment file checked against its own header
+//! and footer.
 //!
-//! **Not here**: what missing entries mean (`recovery_end`); nothing is judged, moved or repaired.
+//! **Not here**: the meaning of missing entries (`recover/unsynced_tail`); nothing is decided, moved or repaired.
 
 use std::path::Path;
 
@@ -18,28 +19,28 @@ use crate::wal::scan::{read_header, scan};
 /// A valid entry of a WAL file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WalEntry {
-    /// Its place.
+    /// Its Lsn.
     pub lsn: Lsn,
     /// Bytes of its payload.
     pub payload_len: u32,
-    /// What was known to be durable when it was written.
+    /// The last entry that was known to be durable when it was written.
     pub durable: Option<Lsn>,
-    /// What is known about it.
+    /// Its description.
     pub meta: EntryMeta,
 }
 
-/// Bytes before a valid entry that are none.
+/// A range of bytes before a valid entry that holds none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WalGap {
-    /// Where they begin.
+    /// Offset of the range.
     pub offset: u64,
-    /// How many.
+    /// Length in bytes.
     pub len: u64,
     /// The entries that are missing there, first and last.
     pub numbers: Option<(EntryNumber, EntryNumber)>,
 }
 
-/// What a WAL file holds.
+/// The content of a WAL file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WalDump {
     /// Its segment.
@@ -50,23 +51,24 @@ pub struct WalDump {
     pub file_uuid: FileUuid,
     /// The cluster it belongs to.
     pub cluster_id: ClusterId,
-    /// When it was made ready, nanoseconds since the Unix epoch.
+    /// Time at which it was prepared, nanoseconds since the Unix epoch.
     pub created_ns: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
     /// Its valid entries, in order.
     pub entries: Vec<WalEntry>,
-    /// What is missing before the last of them.
+    /// Ranges without entries before the last valid one.
     pub missing: Vec<WalGap>,
-    /// Where the last valid entry or idle mark ends.
+    /// Offset at which the last valid entry or idle mark ends.
     pub end: u64,
-    /// The highest number of its segment that a mark in it calls durable.
+    /// The highest number of its segment in any durable mark in it.
     pub durable: Option<EntryNumber>,
 }
 
-/// Reads a WAL file. One that a node is writing to is read as far as it is at that moment.
+/// Reads a WAL file. A file that a node is writing is read up to its present end.
 ///
 /// # Errors
+///
 /// The file cannot be read, neither of its header pages is whole, or it is of another format.
 pub fn dump_wal(path: &Path) -> Result<WalDump, VaultError> {
     let mut reader = DiskReader::cached(path)?;
@@ -108,17 +110,19 @@ pub fn dump_wal(path: &Path) -> Result<WalDump, VaultError> {
     })
 }
 
-/// Reads the segment file at `path` and checks all of it, the digest against the footer's own. `progress` is told bytes done and bytes in all.
+/// Reads the segment file at `path` and checks all of it, and the digest against the footer's own. `progress` is called
+/// with bytes done and bytes in all.
 ///
 /// # Errors
-/// The file cannot be read, is of another format, or its header is damaged, so that nothing tells which segment it is. Other damage is no error but in the report.
+///
+/// The file cannot be read, is of another format, or its header is damaged, so that nothing says which segment it is.
+/// Other damage is no error: it is in the report.
 pub fn verify_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(SegmentId, VerifyReport), VaultError> {
     let id = segment_of(path)?;
     Ok((id, verify_segment(path, id, None, progress)?))
 }
 
-/// Whether a file has the ending that this vault gives to files of a kind: one that is named so and does not begin so is
-/// damaged.
+/// True where a file's name has one of these endings: a file that is named so and does not begin so is damaged.
 fn is_named(path: &Path, endings: &[&str]) -> bool {
     path.extension()
         .is_some_and(|ending| endings.iter().any(|named| ending == *named))
@@ -129,7 +133,7 @@ fn of_another_kind(path: &Path, wanted: &'static str) -> VaultError {
     VaultError::OfAnotherKind { path, wanted }
 }
 
-/// Which segment a file says that it is.
+/// The segment that a file's header names.
 fn segment_of(path: &Path) -> Result<SegmentId, VaultError> {
     let damaged = |what| VaultError::Damaged {
         path: path.to_path_buf(),

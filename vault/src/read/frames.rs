@@ -1,9 +1,12 @@
-//! Frames of one of this node's segments for a replica that is behind: read from where the segment was cut to, or made
-//! anew from the segment's file once that is complete.
+//! Frames of one of this node's segments for a replica that is behind: read from the file to which the segment is cut,
+//! or made anew from the segment's complete file.
 //!
-//! **Invariants.** I1: a frame begins with the entry after the one that the replica has, and carries the digest over all
-//! entries up to its end. I2: no more than one frame is held in memory.
-//! **Not here**: frames that were just cut, which go to the replicas that keep up (`BlockSink`).
+//! **Invariants**:
+//! - I1: a frame begins with the entry after the last one of the replica, and carries the digest over all entries up to
+//!   its end.
+//! - I2: no more than one frame is held in memory.
+//!
+//! **Not here**: frames that were just cut, which go to the replicas that follow closely (`BlockSink`).
 
 use crate::error::VaultError;
 use crate::ids::{EntryNumber, Epoch, Lsn, SegmentId};
@@ -21,9 +24,9 @@ pub struct OwnedFrame {
     pub id: SegmentId,
     /// The only boot that may write that segment.
     pub epoch: Epoch,
-    /// The frame's place in the segment, from 0.
+    /// The frame's number in the segment, from 0.
     pub frame_no: u32,
-    /// The block whole, as it stands in the file.
+    /// The whole block, as it stands in the file.
     pub bytes: Vec<u8>,
     /// CRC32 of `bytes`.
     pub crc: u32,
@@ -31,11 +34,22 @@ pub struct OwnedFrame {
     pub first_lsn: Lsn,
     /// The last entry.
     pub last_lsn: Lsn,
-    /// True where it is as large as a frame grows.
-    pub is_full: bool,
 }
 
 impl OwnedFrame {
+    /// A frame that begins with this entry, with a copy of its bytes.
+    pub fn of(first_lsn: Lsn, frame: &TailFrame<'_>) -> Self {
+        Self {
+            id: frame.id,
+            epoch: frame.epoch,
+            frame_no: frame.frame_no,
+            bytes: frame.bytes.to_vec(),
+            crc: frame.crc,
+            first_lsn,
+            last_lsn: frame.last_lsn,
+        }
+    }
+
     /// The frame, for one who takes it.
     pub fn borrow(&self) -> TailFrame<'_> {
         TailFrame {
@@ -49,22 +63,22 @@ impl OwnedFrame {
     }
 }
 
-/// Reads the frames of one segment for one replica, in order.
+/// A reader of the frames of one segment for one replica, in order.
 pub struct FrameReader {
     vault: Vault,
     id: SegmentId,
     source: Option<Source>,
 }
 
-/// Where the frames come from.
+/// The source of the frames.
 enum Source {
     /// The file that the segment is cut to, whose blocks are frames.
-    Cut(SegmentReader),
-    /// The complete file, whose entries become frames anew.
+    Cut(Box<SegmentReader>),
+    /// The complete file, whose entries are made into frames anew.
     Made(Box<Maker>),
 }
 
-/// Makes frames of a complete file's entries.
+/// A maker of frames from a complete file's entries.
 struct Maker {
     reader: SegmentReader,
     header: SegmentHeader,
@@ -77,7 +91,7 @@ struct Maker {
 }
 
 impl Vault {
-    /// Reads frames of one of this node's own segments.
+    /// A reader of the frames of one of this node's own segments.
     pub fn frames(&self, id: SegmentId) -> FrameReader {
         FrameReader {
             vault: self.clone(),
@@ -86,7 +100,7 @@ impl Vault {
         }
     }
 
-    /// Has the cutter of a shard check whether replicas wait for a frame.
+    /// Makes the cutter of a shard check whether replicas wait for a frame.
     pub fn wake_cutter(&self, id: SegmentId) {
         if let Some(shard) = self.inner.shards.iter().find(|shard| shard.id == id.shard) {
             shard.must_wake_cutter();
@@ -100,7 +114,7 @@ impl FrameReader {
     /// # Errors
     /// The file cannot be read, or is damaged.
     pub fn frame(&mut self, frame_no: u32, after: Option<EntryNumber>) -> Result<Option<OwnedFrame>, VaultError> {
-        // What was opened before may have been written further since, or have made way for the complete file.
+        // The file that was opened before may have grown since, or have been replaced by the complete file.
         for opened_before in [true, false] {
             if !opened_before || self.source.is_none() {
                 self.source = Some(self.open()?);
@@ -123,7 +137,8 @@ impl FrameReader {
         if whole.try_exists().map_err(VaultError::io("look at", &whole))? {
             return Maker::open(SegmentReader::open(&whole, self.id, false)?, self.id).map(Source::Made);
         }
-        SegmentReader::open(&open_path(data, self.id), self.id, false).map(Source::Cut)
+        let open = SegmentReader::open(&open_path(data, self.id), self.id, false)?;
+        Ok(Source::Cut(Box::new(open)))
     }
 }
 
@@ -143,7 +158,7 @@ fn cut_frame(
     let epoch = reader.header().ok_or_else(|| damaged(id, 0))?.epoch;
     let bytes = reader.raw(row.offset, row.stored_bytes);
     let bytes = bytes.ok_or_else(|| damaged(id, row.offset))?;
-    // The numbers follow each other: each entry that was appended is in the file.
+    // Numbers are consecutive: each entry that was appended is in the file.
     if block.frame.block_no != frame_no || row.first.get() != after.map_or(1, |after| after.get() + 1) {
         return Ok(None);
     }
@@ -155,7 +170,6 @@ fn cut_frame(
         bytes,
         first_lsn: Lsn::at(id.index, row.first),
         last_lsn: Lsn::at(id.index, row.last),
-        is_full: row.is_full(),
     }))
 }
 
@@ -186,7 +200,7 @@ impl Maker {
         after: Option<EntryNumber>,
     ) -> Result<Option<OwnedFrame>, VaultError> {
         if self.last > after {
-            // It is asked for again: from the first entry, since the digest begins there.
+            // An earlier frame is asked for again. It is made from the first entry on, since the digest begins there.
             *self = Self {
                 reader: SegmentReader::open(self.reader.path(), id, false)?,
                 header: self.header.clone(),
@@ -200,7 +214,7 @@ impl Maker {
             if !self.add_next(id)? {
                 return Ok(None);
             }
-            // What the replica has is in the digest, and in no frame.
+            // The replica's entries are in the digest, and in no frame.
             self.builder.skip(frame_no);
         }
         self.builder.skip(frame_no);
@@ -211,7 +225,7 @@ impl Maker {
         Ok(Some(of_block(id, self.header.epoch, block)))
     }
 
-    /// Adds the next entry to the frame. False at the end of the segment.
+    /// Adds the next entry to the frame. Returns false at the end of the segment.
     fn add_next(&mut self, id: SegmentId) -> Result<bool, VaultError> {
         loop {
             if let Some((block, next)) = &mut self.block {
@@ -243,6 +257,5 @@ fn of_block(id: SegmentId, epoch: Epoch, block: BuiltBlock) -> OwnedFrame {
         bytes: block.bytes,
         first_lsn: Lsn::at(id.index, block.row.first),
         last_lsn: Lsn::at(id.index, block.row.last),
-        is_full: block.row.is_full(),
     }
 }

@@ -1,8 +1,10 @@
 //! The segments that this node holds, its own and copies of others', as this process knows them.
 //!
-//! **Invariants.** I1: the totals are those of the slots, at every change. I2: the order of trimming has every sealed
-//! segment once, by the time of its seal.
-//! **Not here**: what is on record (`ledger`), which the holdings follow.
+//! **Invariants**:
+//! - I1: the totals are those of the slots, at every change.
+//! - I2: the order of trimming has every sealed segment once, by the time of its seal.
+//!
+//! **Not here**: the record of segments (`ledger`), which the holdings follow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,32 +15,31 @@ use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::ledger::SealRecord;
 use crate::wal::file::WalFile;
 
-/// How often a wait for a recovery looks whether anybody still wants its end.
-const STOP_LOOK: Duration = Duration::from_millis(200);
+/// Interval at which a wait for a recovery checks that its result is still wanted.
+const STOP_CHECK: Duration = Duration::from_millis(200);
 
 /// The state of a segment.
 #[derive(Clone)]
 pub(crate) enum Slot {
-    /// Written by this boot: its WAL is the truth.
+    /// The segment is written by this boot: its WAL is the truth.
     Live(Arc<WalFile>),
-    /// Left by an earlier boot, and being cut to its end.
+    /// The segment was left by an earlier boot, and is being recovered.
     Recovering,
-    /// It cannot be read now.
+    /// The segment cannot be read now.
     Unreadable {
         /// The reason.
         why: String,
-        /// Its record, where it is sealed: its file is tried again every few seconds, and each time somebody asks for
-        /// it.
+        /// Its record, where it is sealed: its file is tried again every few seconds, and at each request for it.
         sealed: Option<SealRecord>,
     },
-    /// Complete.
+    /// The segment is complete.
     Sealed(SealRecord),
-    /// Given up by an operator.
+    /// An operator gave the segment up.
     Lost,
 }
 
 impl Slot {
-    /// A segment that is not sealed, and cannot be read now.
+    /// The slot of a segment that is not sealed, and cannot be read now.
     pub(crate) fn unreadable(why: impl Into<String>) -> Self {
         Self::Unreadable {
             why: why.into(),
@@ -46,7 +47,7 @@ impl Slot {
         }
     }
 
-    /// The record of a sealed segment, whether or not its file can be read.
+    /// The record of a sealed segment, readable or not.
     pub(crate) fn sealed(&self) -> Option<&SealRecord> {
         match self {
             Self::Sealed(record) => Some(record),
@@ -70,7 +71,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// The counts that a slot changes, each with what it adds.
+    /// The counts that a slot changes, each with the amount it adds.
     fn parts(&mut self, slot: &Slot) -> [(&mut u64, u64); 3] {
         let stored = slot.sealed().map_or(0, |record| record.stats.stored_bytes);
         let readable = matches!(slot, Slot::Sealed(_));
@@ -94,8 +95,11 @@ impl Totals {
         }
     }
 
+    /// Removes a slot's counts.
+    ///
     /// # Panics
-    /// When more goes than was there.
+    ///
+    /// More would go than was there.
     fn remove(&mut self, slot: &Slot) {
         for (count, less) in self.parts(slot) {
             *count = count
@@ -111,7 +115,7 @@ struct Slots {
     totals: Totals,
     /// The sealed segments by the time of their seal, oldest first.
     by_age: BTreeSet<(u64, SegmentId)>,
-    /// No recovery runs any more, so that nothing moves on from [`Slot::Recovering`].
+    /// True once no recovery runs any more, so that nothing leaves [`Slot::Recovering`].
     recovery_ended: bool,
 }
 
@@ -140,7 +144,7 @@ impl Slots {
     }
 }
 
-/// What this node holds. Its lock is never taken on the reflex path.
+/// The segments that this node holds. Its lock is never taken on the reflex path.
 #[derive(Default)]
 pub(crate) struct Holdings {
     slots: Mutex<Slots>,
@@ -148,7 +152,8 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
-    /// The slots, whatever a thread that panicked left: each change is whole before the lock is let go.
+    /// Locks the slots, even after a thread panicked with the lock: each change is complete before the lock is
+    /// released.
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,13 +173,13 @@ impl Holdings {
         self.lock().by_id.get(&id).cloned()
     }
 
-    /// The number of segments in each state; it costs the same however many there are.
+    /// The number of segments in each state; the cost does not depend on how many there are.
     pub(crate) fn totals(&self) -> Totals {
         self.lock().totals
     }
 
-    /// Shows whether a sealed segment's file could be opened, and logs a change. That there are no descriptors for it says
-    /// nothing of the file.
+    /// Notes whether a sealed segment's file could be opened, and logs a change. A lack of descriptors says nothing
+    /// about the file.
     pub(crate) fn opened(&self, id: SegmentId, opened: Result<(), &VaultError>) {
         match opened {
             Ok(()) if self.sealed_is_readable(id) => {
@@ -214,7 +219,7 @@ impl Holdings {
         true
     }
 
-    /// Shows a sealed segment as readable again; says whether it was not.
+    /// Shows a sealed segment as readable again; returns true where it was not.
     fn sealed_is_readable(&self, id: SegmentId) -> bool {
         let mut slots = self.lock();
         let Some(Slot::Unreadable {
@@ -238,12 +243,12 @@ impl Holdings {
         self.changed.notify_all();
     }
 
-    /// Says that an operator gave the segment up.
+    /// True where an operator gave the segment up.
     pub(crate) fn is_lost(&self, id: SegmentId) -> bool {
         matches!(self.lock().by_id.get(&id), Some(Slot::Lost))
     }
 
-    /// Gives up a segment that cannot be read; says whether it was one.
+    /// Gives up a segment that cannot be read; returns true where it was one.
     pub(crate) fn unreadable_is_lost(&self, id: SegmentId) -> bool {
         let mut slots = self.lock();
         let is_unreadable = matches!(slots.by_id.get(&id), Some(Slot::Unreadable { .. }));
@@ -253,19 +258,19 @@ impl Holdings {
         is_unreadable
     }
 
-    /// Nobody recovers anything any more: who waits for that goes on without.
+    /// Notes that recovery has ended: waits for it go on without a result.
     pub(crate) fn recovery_ended(&self) {
         self.lock().recovery_ended = true;
         self.changed.notify_all();
     }
 
-    /// Says that nobody recovers anything any more.
+    /// True where recovery has ended.
     pub(crate) fn is_recovered(&self) -> bool {
         self.lock().recovery_ended
     }
 
-    /// The first segment of `log` at or after `from`. Waits while that one is being recovered, until `stop` says so;
-    /// [`Slot::Recovering`] comes back only when that ended early.
+    /// The first segment of `log` at or after `from`. Waits while that one is being recovered, until `stop` returns
+    /// true; [`Slot::Recovering`] is returned only when the wait ended early.
     pub(crate) fn at_or_after(
         &self,
         log: LogId,
@@ -281,7 +286,7 @@ impl Holdings {
             if stop() {
                 return None;
             }
-            let waited = self.changed.wait_timeout(slots, STOP_LOOK);
+            let waited = self.changed.wait_timeout(slots, STOP_CHECK);
             slots = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -319,7 +324,7 @@ impl Holdings {
         self.lock().by_id.iter().map(|(id, slot)| (*id, slot.clone())).collect()
     }
 
-    /// The records of sealed segments, oldest seal first, for as long as `wanted` says.
+    /// The records of sealed segments, oldest seal first, while `wanted` returns true.
     pub(crate) fn oldest_sealed(&self, mut wanted: impl FnMut(&SealRecord) -> bool) -> Vec<SealRecord> {
         let slots = self.lock();
         let records = slots
@@ -329,7 +334,7 @@ impl Holdings {
         records.take_while(|record| wanted(record)).collect()
     }
 
-    /// Every log of which there is a segment.
+    /// Every log with at least one segment.
     pub(crate) fn logs(&self) -> Vec<LogId> {
         let slots = self.lock();
         let mut logs = Vec::new();
@@ -345,7 +350,7 @@ impl Holdings {
         logs
     }
 
-    /// Says that a segment of `log` waits for its recovery.
+    /// True where a segment of `log` waits for its recovery.
     pub(crate) fn is_recovering(&self, log: LogId) -> bool {
         let slots = self.lock();
         slots.totals.recovering > 0

@@ -1,7 +1,10 @@
-//! Copies of single entries that outlive the segment they are from: each is a segment file of one entry, in `<data>/dead-letters/`.
+//! Copies of single entries that outlive the segment they are from: each is a segment file of one entry, in
+//! `<data>/dead-letters/`.
 //!
-//! **Invariants.** I1: a copy is complete and synced under its name, or not there. I2: copies take no more than their bound. I3: a copy goes only when its user says so: nothing here
-//! knows what it is for.
+//! **Invariants**:
+//! - I1: a copy is complete and synced under its name, or not there.
+//! - I2: copies take no more than their bound.
+//! - I3: only its user removes a copy: nothing here knows its purpose.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,16 +31,16 @@ pub(crate) struct KeptEntries {
     dir: PathBuf,
     cluster_id: ClusterId,
     epoch: Epoch,
-    /// Bytes that all of them may take.
+    /// The bound of the bytes of all copies.
     limit: u64,
     /// Held while a file is written or removed, which a slow disk may make long.
     changing: Mutex<()>,
-    /// The bytes of each file. Its lock is never held over a file operation: whoever watches the disk asks for their sum.
+    /// The bytes of each file. Its lock is never held over a file operation: the housekeeper asks for their sum.
     held: Mutex<BTreeMap<Key, u64>>,
 }
 
 impl KeptEntries {
-    /// Looks what there is, and removes what was not completed.
+    /// Lists the copies in the folder, and removes those that were not completed.
     pub(crate) fn open(data: &Path, cluster_id: ClusterId, epoch: Epoch, limit: u64) -> Result<Self, VaultError> {
         let dir = data.join(FOLDER);
         let mut held = BTreeMap::new();
@@ -74,10 +77,11 @@ impl KeptEntries {
             .join(format!("{node:010}-{:04}-{index:012}-{number:010}.seg", shard.get()))
     }
 
-    /// Keeps a copy; one that is there stays as it is. `false`: there is no room for it.
+    /// Keeps a copy; an existing one stays as it is. Returns false where there is no room for it.
     ///
     /// # Errors
-    /// It could not be written.
+    ///
+    /// The copy could not be written.
     pub(crate) fn keep(&self, entry: &StoredEntry) -> Result<bool, VaultError> {
         let key = (entry.node, entry.shard, entry.lsn);
         let _changing = self.changing();
@@ -92,7 +96,7 @@ impl KeptEntries {
         let header = SegmentHeader {
             id: segment_of(key),
             epoch: self.epoch,
-            // It was cut from no WAL file.
+            // The entry's copy was cut from no WAL file.
             file_uuid: FileUuid(uuid::Uuid::nil()),
             cluster_id: self.cluster_id,
             created_ns: now_unix_nano(),
@@ -113,7 +117,8 @@ impl KeptEntries {
     /// The copy of an entry; `None` where there is none.
     ///
     /// # Errors
-    /// It cannot be read.
+    ///
+    /// The copy cannot be read.
     pub(crate) fn read(&self, key: Key) -> Result<Option<StoredEntry>, VaultError> {
         if !self.held().contains_key(&key) {
             return Ok(None);
@@ -139,10 +144,11 @@ impl KeptEntries {
         }))
     }
 
-    /// Removes a copy that nobody needs any more.
+    /// Removes a copy that its user needs no more.
     ///
     /// # Errors
-    /// It could not be removed.
+    ///
+    /// The copy could not be removed.
     pub(crate) fn remove(&self, key: Key) -> Result<(), VaultError> {
         let _changing = self.changing();
         if self.held().contains_key(&key) {
@@ -152,7 +158,7 @@ impl KeptEntries {
         Ok(())
     }
 
-    /// All entries of which there is a copy.
+    /// The keys of all copies.
     pub(crate) fn all(&self) -> Vec<Key> {
         self.held().keys().copied().collect()
     }
@@ -171,7 +177,7 @@ fn segment_of((node, shard, lsn): Key) -> SegmentId {
     }
 }
 
-/// The entry that a file of this name is a copy of.
+/// The entry whose copy has this file name.
 fn key_of(name: &str) -> Option<Key> {
     let mut parts = name.strip_suffix(".seg")?.split('-');
     let mut next = || parts.next();

@@ -1,4 +1,4 @@
-//! Where damaged bytes are kept, and what is known to be damaged. Nothing here is ever deleted by itself.
+//! The quarantine: damaged bytes and their records. Nothing in it is ever deleted by itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,26 @@ use crate::file_io;
 use crate::ids::{EntryNumber, SegmentId};
 use crate::time::now_unix_nano;
 
-/// What is damaged, and where it was found.
+/// The record of damaged bytes: their place and the reason.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantined {
     format: u32,
-    /// When it was found, nanoseconds since the Unix epoch. In JSON its digits are a string: it is above 2^53.
+    /// Time at which the damage was found, nanoseconds since the Unix epoch. In JSON its digits are a string, since it
+    /// is above 2^53.
     #[serde(with = "digits")]
     pub found_unix_nano: u64,
     /// The file it was found in.
     pub file: PathBuf,
-    /// Where in that file.
+    /// Offset of the bytes in that file.
     pub offset: u64,
-    /// How many bytes.
+    /// Number of bytes.
     pub length: u64,
     /// The segment.
     pub segment: SegmentId,
-    /// The entries that cannot be read for it, first and last; none when only metadata that stands elsewhere too was damaged.
+    /// The entries that cannot be read because of it, first and last; none when only metadata that also stands
+    /// elsewhere was damaged.
     pub numbers: Option<(EntryNumber, EntryNumber)>,
-    /// What is wrong.
+    /// The fault, in words.
     pub reason: String,
 }
 
@@ -79,7 +81,7 @@ mod digits {
     }
 }
 
-/// What the record of pages that were given up is named after.
+/// Name of the record of pages that were given up.
 const GIVEN_UP: &str = "given-up";
 
 fn name_of(what: &str, segment: SegmentId, offset: u64) -> String {
@@ -87,17 +89,17 @@ fn name_of(what: &str, segment: SegmentId, offset: u64) -> String {
     format!("{what}-{node}-{shard}-{index}-{offset}")
 }
 
-/// The quarantine folder and what it holds.
+/// The quarantine folder and its content.
 pub(crate) struct Quarantine {
     dir: PathBuf,
     /// Held while a file is written, which a slow disk may make long.
     changing: Mutex<()>,
-    /// Its lock is never held over a file operation: whoever watches the disk asks for what is held.
+    /// The records. The lock is never held over a file operation: the housekeeper asks for them.
     held: Mutex<BTreeMap<String, Quarantined>>,
 }
 
 impl Quarantine {
-    /// Opens the folder and reads what stands in it. A reason that cannot be read is left alone.
+    /// Opens the folder and reads its records. A record that cannot be read is left alone.
     pub(crate) fn open(data: &Path) -> Result<Self, VaultError> {
         let dir = data.join("quarantine");
         file_io::create_dir(&dir)?;
@@ -123,10 +125,11 @@ impl Quarantine {
         })
     }
 
-    /// Keeps `bytes` and says why. The same place of the same segment is kept once.
+    /// Keeps `bytes` and their record. The same place of the same segment is kept once.
     ///
     /// # Errors
-    /// They could not be written; they are still where they were found.
+    ///
+    /// The bytes could not be written; they are still where they were found.
     pub(crate) fn keep(&self, what: &str, bytes: &[u8], reason: Quarantined) -> Result<(), VaultError> {
         let s = reason.segment;
         let name = name_of(what, s, reason.offset);
@@ -148,24 +151,26 @@ impl Quarantine {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts on record that an operator gave up what the disk does not give of a segment's file.
+    /// Puts on record that an operator gave up the pages of a segment's file that the disk cannot read.
     ///
     /// # Errors
-    /// It could not be written.
+    ///
+    /// The record could not be written.
     pub(crate) fn give_up_pages(&self, segment: SegmentId, file: &Path) -> Result<(), VaultError> {
         let why = "an operator gave up what the disk does not give of this file".to_owned();
         self.keep(GIVEN_UP, &[], Quarantined::new(file, 0, 0, segment, None, why))
     }
 
-    /// Whether that is on record.
+    /// True where those pages are on record as given up.
     pub(crate) fn is_given_up(&self, segment: SegmentId) -> bool {
         self.held().contains_key(&name_of(GIVEN_UP, segment, 0))
     }
 
-    /// Takes a whole file, which the disk may give more of another time, out of use.
+    /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine.
     ///
     /// # Errors
-    /// It could not be moved; it is still where it was.
+    ///
+    /// The file could not be moved; it is still where it was.
     pub(crate) fn keep_file(&self, reason: Quarantined) -> Result<(), VaultError> {
         let s = reason.segment;
         let name = format!("file-{}-{}-{}", s.node, s.shard, s.index);
@@ -189,7 +194,7 @@ impl Quarantine {
         self.held().values().cloned().collect()
     }
 
-    /// Bytes held, reasons not counted.
+    /// Bytes held, without their records.
     pub(crate) fn bytes(&self) -> u64 {
         self.held().values().map(|q| q.length).sum()
     }

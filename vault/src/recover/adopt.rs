@@ -1,5 +1,5 @@
-//! Segment files that are complete although the record does not say so: the catalogue is an older copy than the log, or
-//! is made anew.
+//! Adoption of segment files that are complete although the record does not say so: the catalogue is an older copy than
+//! the log, or is made anew.
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use crate::wal::scan::read_header;
 /// its blocks is found where they are read.
 ///
 /// # Errors
+///
 /// The file cannot be opened, or its header or footer is not whole.
 pub(super) fn record_of_file(
     path: &Path,
@@ -74,8 +75,8 @@ fn is_unread(parts: &KeepParts, id: SegmentId) -> bool {
     matches!(parts.holdings.get(id), Some(Slot::Unreadable { sealed: None, .. }))
 }
 
-/// Whether the WAL file that is on record for a segment may still be there. A file under its name that is another's is
-/// not it.
+/// True where the WAL file on record for a segment may still exist. A file under its name that belongs to another
+/// segment is not that file.
 fn has_wal(parts: &KeepParts, open: &OpenRecord) -> bool {
     let path = wal_path(&parts.data, open.id);
     match DiskReader::direct(&path).and_then(|mut reader| read_header(&mut reader)) {

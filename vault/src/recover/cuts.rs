@@ -1,5 +1,5 @@
-//! Segment files that were cut of a WAL file by an earlier boot. They are reported with what they have and the WAL file
-//! has lost, and those entries are read back.
+//! Segment files that an earlier boot cut from a WAL file. The report lists the entries that they have and the WAL file
+//! has lost; those entries are read back.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use super::decide::Plan;
 use super::recut::two_reads_differ;
 use super::report::{CutReport, HeldFile, SegmentReport};
 
-/// Entries that the WAL has lost, from a segment file that was cut of it.
+/// Entries that the WAL has lost, from a segment file that was cut from it.
 pub(super) type Copies = BTreeMap<EntryNumber, (EntryMeta, Vec<u8>)>;
 
-/// Reports the segment files under `data` that were cut of the WAL file of `report`. It does not matter here that an
-/// entry may never have been synced: what has its right CRC was appended.
+/// Reports the segment files under `data` that were cut from the WAL file of `report`. It does not matter here that an
+/// entry may never have been synced: an entry with the right CRC was appended.
 pub(super) fn report_cuts(data: &Path, report: &SegmentReport) -> Vec<CutReport> {
     let mut cuts: Vec<CutReport> = Vec::new();
     for file in [HeldFile::Sealed, HeldFile::Open] {
@@ -65,7 +65,8 @@ fn is_missing(error: &VaultError) -> bool {
 /// Reads the entries that `plan` takes from segment files under `data`.
 ///
 /// # Errors
-/// One of them is not there any more as it was reported.
+///
+/// One of them is no longer there as it was reported.
 pub(super) fn read_copies(data: &Path, report: &SegmentReport, plan: &Plan) -> Result<Copies, VaultError> {
     let mut copies = Copies::new();
     let of_cuts = |file| plan.keep.iter().filter(move |kept| kept.from.file == file);
@@ -91,7 +92,7 @@ pub(super) fn read_copies(data: &Path, report: &SegmentReport, plan: &Plan) -> R
     Ok(copies)
 }
 
-/// Shows `each` the entries of the blocks that are whole and that `is_wanted` picks by their first and last number.
+/// Calls `each` with the entries of the whole blocks that `is_wanted` picks by their first and last number.
 fn for_each_entry(
     segment: &mut SegmentReader,
     is_wanted: impl Fn(EntryNumber, EntryNumber) -> bool,

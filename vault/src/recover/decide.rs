@@ -1,9 +1,12 @@
-//! Decides what becomes of a segment, by the reports of all who hold something of it. A pure function: it reads
+//! Decides on the recovery of a segment, by the reports of all who hold something of it. A pure function: it reads
 //! nothing, and does nothing.
 //!
-//! **Invariants.** I1: an entry that any report holds is kept; its number is never called lost or void. I2: every
-//! number up to the end is in `keep` or in one hole, and not in both. I3: no entry is called lost while a file that may
-//! have it cannot be opened. I4: two different entries of one number decide nothing.
+//! **Invariants**:
+//! - I1: an entry that any report holds is kept; its number is never called lost or void.
+//! - I2: every number up to the end is in `keep` or in one hole, and not in both.
+//! - I3: no entry is called lost while a file that may have it cannot be opened.
+//! - I4: two different entries of one number decide nothing.
+//!
 //! **Not here**: the marks (`marks`), the meaning of a missing number (`unsynced_tail`) and of damaged bytes
 //! (`evidence`).
 
@@ -19,7 +22,7 @@ use super::report::{HeldFile, SegmentReport, WalReport};
 use super::union::{Difference, Kept, unite};
 use super::unsynced_tail::judge_missing;
 
-/// A file that holds entries, and where it is.
+/// A file that holds entries, and its holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Source {
     pub(super) holder: NodeId,
@@ -29,13 +32,14 @@ pub(super) struct Source {
 /// The work to be done about a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Plan {
-    /// The entries that the segment is cut anew of, in order, and the files that have them.
+    /// The entries from which the segment is cut anew, in order, and the files that have them.
     pub(super) keep: Vec<Kept<Source>>,
     /// Numbers that no file holds, in order: corruption, or an unsynced tail.
     pub(super) holes: Vec<Hole>,
-    /// The bytes that are damaged in the owner's WAL file.
+    /// The damaged bytes of the owner's WAL file.
     pub(super) damage: Vec<DamagedRange>,
-    /// Segment files that go to quarantine whole: entries are lost that the disk may give of them another time.
+    /// Segment files that go to quarantine whole: they have lost entries that the disk may be able to read at another
+    /// time.
     pub(super) set_aside: Vec<Source>,
 }
 
@@ -68,21 +72,23 @@ pub(super) fn is_whole(present: &[(EntryNumber, EntryNumber)], holes: &[Hole]) -
 /// The reason for which nothing is decided. The segment waits, and is shown.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(super) enum Undecided {
-    /// A file that cannot be opened now may have entries that are lost else.
+    /// A file that cannot be opened now may have entries that would otherwise be lost.
     #[error("the WAL file has lost entries that may stand in an earlier cut of it: {error}")]
     NotOpened { from: Source, error: String },
-    /// One of the files is not what its owner wrote, and no CRC says which.
+    /// One of the files is not as its owner wrote it, and no CRC says which.
     #[error("two files hold different entries of number {number}: {files:?}")]
     Conflict { number: EntryNumber, files: [Source; 2] },
 }
 
-/// Decides what becomes of a segment, of which `durable` was synced. The reports are of different holders and of one
-/// WAL file: one of them at most has the file itself, the others have what was cut of it.
+/// Decides on the recovery of a segment, of which `durable` was synced. The reports are of different holders and of one
+/// WAL file: one of them at most has the file itself, the others have segment files cut from it.
 ///
 /// # Errors
+///
 /// Nothing can be decided now.
 ///
 /// # Panics
+///
 /// The reports are of different WAL files.
 pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan, Undecided> {
     let identity = |report: &SegmentReport| (report.id, report.epoch, report.file_uuid);
@@ -119,7 +125,7 @@ pub(super) fn decide(reports: &[SegmentReport], durable: Durable) -> Result<Plan
     Ok(plan)
 }
 
-/// The files of a report that hold entries, the one that counts first before the others.
+/// The files of a report that hold entries, in the order in which they are preferred.
 fn files(report: &SegmentReport) -> impl Iterator<Item = (Source, &Entries)> {
     let wal = report.wal.iter().map(|wal| (HeldFile::Wal, &wal.entries));
     let cuts = report.cuts.iter().map(|cut| (cut.file, &cut.entries));

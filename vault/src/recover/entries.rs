@@ -1,10 +1,11 @@
-//! The entries that a file holds, by number, with a CRC that tells two entries of one number apart.
+//! The entries that a file holds, by number, with a CRC that distinguishes two entries of one number.
 //!
-//! **Invariant** I1: numbers ascend strictly.
+//! **Invariants**:
+//! - I1: numbers ascend strictly.
 
 use crate::ids::EntryNumber;
 
-/// Entries with numbers that follow each other.
+/// Entries with consecutive numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// The first number.
@@ -21,10 +22,11 @@ pub struct Run {
 pub struct Entries(Vec<Run>);
 
 impl Entries {
-    /// Adds the entry after all that are here.
+    /// Adds an entry whose number is above all others.
     ///
     /// # Panics
-    /// It does not come after them.
+    ///
+    /// Its number is not.
     pub fn push(&mut self, number: EntryNumber, crc: u32) {
         match self.0.last_mut() {
             Some(run) if run.last.checked_next() == Some(number) => {
@@ -50,7 +52,7 @@ impl Entries {
         &self.0
     }
 
-    /// True where all of `first..=last` are here.
+    /// True where all of `first..=last` are present.
     pub fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
         let after = self.0.partition_point(|run| run.first <= first);
         after.checked_sub(1).is_some_and(|i| last <= self.0[i].last)

@@ -1,5 +1,5 @@
-//! Tells damaged bytes of a WAL file that were durable, and go to quarantine, from those that were never synced. A pure
-//! function.
+//! Distinguishes damaged bytes of a WAL file that were durable, and go to quarantine, from those that were never
+//! synced. A pure function.
 
 use crate::ids::EntryNumber;
 use crate::limits::PAGE;
@@ -16,7 +16,7 @@ use super::unsynced_tail::judge_missing;
 pub(super) struct DamagedRange {
     pub(super) offset: u64,
     pub(super) len: u64,
-    /// The entries that are missing for it, first and last.
+    /// The entries that are missing because of it, first and last.
     pub(super) numbers: Option<(EntryNumber, EntryNumber)>,
     pub(super) verdict: Verdict,
 }
@@ -26,11 +26,11 @@ pub(super) struct DamagedRange {
 pub(super) enum Verdict {
     /// The bytes were durable, and go to quarantine for this reason.
     Corrupt(&'static str),
-    /// They were never synced, and go with their file.
+    /// The bytes were never synced, and go with their file.
     Void,
 }
 
-/// Judges all that is damaged in a WAL file. An entry in `keep` is not missing, whichever file has it.
+/// Decides on all damage in a WAL file. An entry in `keep` is not missing, whichever file has it.
 pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Source>]) -> Vec<DamagedRange> {
     let judged = judge_missing(&wal.scan.present, durable, wal.unread());
     let corrupt: Vec<&Hole> = judged.iter().filter(|h| h.reason == HoleReason::Quarantined).collect();
@@ -38,7 +38,7 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Sourc
     for bad in &wal.scan.bad {
         let was_durable = match bad.missing {
             Some((first, last)) => corrupt.iter().any(|h| h.first <= last && first <= h.last),
-            // An idle mark is gone. It was written before what follows it.
+            // An idle mark is gone. It was written before the entry or mark that follows it.
             None => durable.all || durable.to >= Some(bad.before),
         };
         let (numbers, verdict) = if was_durable {
@@ -64,8 +64,8 @@ pub(super) fn judge_damage(wal: &WalReport, durable: Durable, keep: &[Kept<Sourc
     damage
 }
 
-/// The first pages behind the last entry, where the last durable entries are gone. They are a witness: nothing after
-/// them tells where the entries ended.
+/// The first pages behind the last entry, where the last durable entries are gone. They are evidence, since nothing
+/// after them says where the entries ended.
 fn missing_tail(wal: &WalReport, corrupt: &[&Hole], keep: &[Kept<Source>]) -> Option<DamagedRange> {
     let last = wal.scan.present.last().map(|(_, last)| *last);
     let tail = corrupt.last().filter(|h| {

@@ -1,8 +1,10 @@
-//! Executes what was decided about a segment whose WAL file an earlier boot left here: damaged bytes go to quarantine,
-//! and the segment is cut and sealed, or ends as empty. Nothing is judged here.
+//! Executes the plan for a segment whose WAL file an earlier boot left here: damaged bytes go to quarantine, and the
+//! segment is cut and sealed, or ends as empty. Nothing is decided here.
 //!
-//! **Invariants.** I1: damaged bytes are in quarantine before their file goes. I2: what is sealed ends where it was
-//! decided. I3: each step may be done again after an interruption.
+//! **Invariants**:
+//! - I1: damaged bytes are in quarantine before their file goes.
+//! - I2: a sealed segment ends where the plan says.
+//! - I3: each step may be repeated after an interruption.
 
 use std::sync::atomic::Ordering;
 
@@ -26,10 +28,12 @@ use super::left::LeftWal;
 use super::recut::{cut_again, two_reads_differ};
 use super::report::{SegmentReport, WalReport};
 
-/// Carries out `plan` for the segment of `report`, which is of this node's own disk.
+/// Executes `plan` for the segment of `report`, which is of this node's own disk.
 ///
-/// # Errors A file operation or the ledger failed, the files are not as they were reported, or the segment is on no
-/// record. The WAL file is as it was.
+/// # Errors
+///
+/// A file operation or the ledger failed, the files are not as they were reported, or the segment is on no record. The
+/// WAL file is as it was.
 pub(super) fn execute(
     parts: &KeepParts,
     left: &LeftWal,
@@ -60,12 +64,12 @@ pub(super) fn execute(
         plan.keep.last().map(|kept| kept.last),
         "the segment ends where it was decided"
     );
-    // Until the new segment is whole the cuts have copies that a try after this one needs.
+    // Until the new segment is complete the cuts hold copies that a later attempt needs.
     set_aside(parts, report, plan)?;
     seal(parts, left, &segment)
 }
 
-/// Moves cuts into quarantine of which the disk may give more another time.
+/// Moves cuts into quarantine of which the disk may be able to read more at another time.
 fn set_aside(parts: &KeepParts, report: &SegmentReport, plan: &Plan) -> Result<(), VaultError> {
     let is_set_aside = |file| plan.set_aside.iter().any(|source| source.file == file);
     for cut in report.cuts.iter().filter(|cut| is_set_aside(cut.file)) {
@@ -77,7 +81,7 @@ fn set_aside(parts: &KeepParts, report: &SegmentReport, plan: &Plan) -> Result<(
     Ok(())
 }
 
-/// Quarantines the bytes of the WAL file that are damaged, and tells in the log of those that were never synced.
+/// Quarantines the damaged bytes of the WAL file, and logs those that were never synced.
 fn quarantine_damage(
     parts: &KeepParts,
     left: &LeftWal,
@@ -114,7 +118,8 @@ fn keep_bytes(
     parts.quarantine.keep("wal", &bytes, reason)
 }
 
-/// Ends a segment that never held an entry. Its file was read twice when this is called done: one read may be wrong.
+/// Ends a segment that never held an entry. Its file was read twice before this is called done, since one read may be
+/// wrong.
 fn end_empty(parts: &KeepParts, left: &LeftWal, wal: &WalReport) -> Result<(), VaultError> {
     let mut reader = DiskReader::direct(&left.path)?;
     if scan(&mut reader, &wal.header, &mut |_, _| Ok(()))? != wal.scan {
@@ -131,7 +136,7 @@ fn end_empty(parts: &KeepParts, left: &LeftWal, wal: &WalReport) -> Result<(), V
 /// Puts a segment in place and on record as complete.
 fn seal(parts: &KeepParts, left: &LeftWal, segment: &FinishedSegment) -> Result<(), VaultError> {
     if let Some(KnownSegment::Sealed(before)) = left.known {
-        // Its segment file is gone, and its WAL was still there.
+        // The segment file is gone, and the WAL file was still there.
         if before.digest != segment.digest {
             let what = "its segment file is gone, and what it holds is not what was sealed";
             return Err(VaultError::Damaged {

@@ -1,10 +1,13 @@
-//! What the nodes that hold something of a segment tell a recovery of it, and where the segment ends by their reports.
-//! Plain values, and pure functions over them.
+//! Reports on a segment from the nodes that hold something of it, and the end of the segment by these reports. Plain
+//! values, and pure functions over them.
 //!
-//! **Invariants.** I1: an entry that any report has is kept. I2: two different entries of one number decide nothing. I3:
-//! every number up to the end is kept, or in one hole.
-//! **Not here**: whose report is needed (the recovery's leader knows the segment's replica set); what is damaged in a
-//! WAL file (`decide`).
+//! **Invariants**:
+//! - I1: an entry that any report has is kept.
+//! - I2: two different entries of one number decide nothing.
+//! - I3: every number up to the end is kept, or in one hole.
+//!
+//! **Not here**: the choice of the reports that are needed (the recovery's leader knows the segment's replica set);
+//! damage in a WAL file (`decide`).
 
 use thiserror::Error;
 
@@ -16,7 +19,7 @@ use super::unsynced_tail::judge_missing;
 use crate::ids::{EntryNumber, FileUuid, NodeId};
 use crate::segment::footer::Hole;
 
-/// What one node holds of a segment.
+/// The report of one node on a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeldReport {
     /// The node.
@@ -25,7 +28,7 @@ pub struct HeldReport {
     pub file_uuid: Option<FileUuid>,
     /// The entries. They are synced.
     pub entries: Entries,
-    /// How far the segment's owner had synced it, as far as this node knows.
+    /// The part of the segment that its owner had synced, as far as this node knows.
     pub durable: Durable,
     /// The number of an entry that may stand in the owner's WAL file and cannot be read now.
     pub unread: Option<EntryNumber>,
@@ -52,7 +55,7 @@ impl HeldReport {
     }
 }
 
-/// Entries with numbers that follow each other, and the node that has them.
+/// Entries with consecutive numbers, and the node that has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldRange {
     /// The first number.
@@ -63,12 +66,12 @@ pub struct HeldRange {
     pub holder: NodeId,
 }
 
-/// All that a segment holds, and where it is.
+/// The content of a segment, and its holders.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SegmentEnd {
     /// The entries, in order.
     pub keep: Vec<HeldRange>,
-    /// The numbers that nobody has, in order: lost, or never synced.
+    /// The numbers that no node has, in order: lost, or never synced.
     pub holes: Vec<Hole>,
 }
 
@@ -79,7 +82,7 @@ impl SegmentEnd {
     }
 }
 
-/// Two nodes hold different entries of one number. One of them is not what its owner wrote, and no CRC says which.
+/// Two nodes hold different entries of one number. One of them is not as its owner wrote it, and no CRC says which.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("nodes {} and {} hold different entries of number {number}", .holders[0], .holders[1])]
 pub struct Conflict {
@@ -89,14 +92,15 @@ pub struct Conflict {
     pub holders: [NodeId; 2],
 }
 
-/// Finds the end of a segment: the union of what the reports have. An entry that several have is taken from the first of
-/// them. Of the numbers that nobody has those that were synced by the owner are lost, and the others were never
-/// acknowledged.
+/// Finds the end of a segment: the union of the reports. An entry that several have is taken from the first of them. Of
+/// the numbers that no node has, those that the owner had synced are lost, and the others were never acknowledged.
 ///
 /// # Errors
+///
 /// Two reports have different entries of one number.
 ///
 /// # Panics
+///
 /// The reports are of different WAL files.
 pub fn segment_end(reports: &[HeldReport]) -> Result<SegmentEnd, Conflict> {
     let mut files = reports.iter().filter_map(|report| report.file_uuid);
@@ -152,7 +156,10 @@ mod tests {
         }
     }
 
-    fn plain(end: &SegmentEnd) -> (Vec<(u32, u32, u32)>, Vec<(u32, u32, HoleReason)>) {
+    /// The kept ranges with their holders, and the holes.
+    type Plain = (Vec<(u32, u32, u32)>, Vec<(u32, u32, HoleReason)>);
+
+    fn plain(end: &SegmentEnd) -> Plain {
         let keep = end.keep.iter().map(|k| (k.first.get(), k.last.get(), k.holder.get()));
         let holes = end.holes.iter().map(|h| (h.first.get(), h.last.get(), h.reason));
         (keep.collect(), holes.collect())

@@ -1,4 +1,4 @@
-//! Reads what a data directory holds without a record of it, so that a lost or damaged catalogue can be made anew.
+//! Reads the content of a data directory without a record of it, so that a lost or damaged catalogue can be made anew.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,21 +13,22 @@ use crate::ledger::{KnownSegment, OpenRecord};
 use crate::replicas::ReplicaSet;
 use crate::wal::scan::read_header;
 
-/// The segments that a data directory holds, by what their own files say.
+/// The segments that a data directory holds, by their own files.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// Segments with a record made from their files: open where a WAL file is there, sealed else.
+    /// Segments with a record made from their files: open where a WAL file exists, otherwise sealed.
     pub segments: Vec<KnownSegment>,
-    /// Segments of which there is a file, whatever is in it.
+    /// Segments of which a file exists, whatever its content.
     pub named: BTreeSet<SegmentId>,
-    /// Files of which no record can be made, and why. They stay where they are.
+    /// Files of which no record can be made, with the reason. They stay where they are.
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// Reads the header of each WAL file, and header and footer of each segment file. Those that it calls sealed get the
-/// seal time `sealed_ns`: when they were sealed is not in the file, and a time too old would expire them.
+/// Reads the header of each WAL file, and header and footer of each segment file. Sealed segments get the seal time
+/// `sealed_ns`: the file does not contain its own, and a time too old would expire them.
 ///
 /// # Errors
+///
 /// The folders cannot be listed.
 pub fn take_inventory(data: &DataDir, sealed_ns: u64) -> Result<Inventory, VaultError> {
     let node = data.identity().node_id;

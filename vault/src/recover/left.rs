@@ -1,7 +1,7 @@
-//! Files that earlier boots left: finds them, announces them to readers, and says what is not as the record has it.
+//! Files that earlier boots left: finds them, announces them to readers, and shows differences from the record.
 //!
-//! **Invariant** I1: a file goes only where a trim is on record; whatever else is not on record is kept and shown, at
-//! every start.
+//! **Invariants**:
+//! - I1: a file goes only where a trim is on record; a file that is on no record is kept and shown, at every start.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::read::holdings::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
 
-/// Shown of a segment file that no record speaks of.
+/// The reason shown for a segment file that is on no record.
 const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the catalogue?): take it in with `gophership catalogue rebuild`, \
      or move the file out of the data folder";
 
@@ -30,7 +30,7 @@ pub(crate) struct LeftWal {
 }
 
 impl LeftWal {
-    /// The boot that wrote it, as far as the record says.
+    /// The boot that wrote it, by its record; `None` where the record is missing.
     pub(super) fn recorded_epoch(&self) -> Option<Epoch> {
         match self.known? {
             KnownSegment::Open(open) => Some(open.epoch),
@@ -40,7 +40,8 @@ impl LeftWal {
     }
 }
 
-/// Finds what earlier boots of `node` left in `wal/`: half-made files are removed, the others listed in order.
+/// Finds the files that earlier boots of `node` left in `wal/`: incomplete files are removed, the others listed in
+/// order.
 pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Result<Vec<LeftWal>, VaultError> {
     let mut left = Vec::new();
     for (path, id) in wal_files(data, node)? {
@@ -60,8 +61,8 @@ pub(crate) fn list_left(data: &Path, node: NodeId, known: &[KnownSegment]) -> Re
     Ok(left)
 }
 
-/// The highest epoch that a WAL file of `node` carries: each boot leaves at least one. A header that cannot be read
-/// says nothing.
+/// The highest epoch in the headers of WAL files of `node`: each boot leaves at least one file. A header that cannot be
+/// read is left out.
 pub(crate) fn highest_epoch(data: &Path, node: NodeId) -> Result<Option<Epoch>, VaultError> {
     let files = wal_files(data, node)?.into_iter();
     let headers = files.filter_map(|(path, _)| read_header(&mut file_io::DiskReader::cached(&path).ok()?).ok());
@@ -83,7 +84,7 @@ pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Optio
     Ok(files)
 }
 
-/// Marks everything that is on record, and every file that is on none, in the table, so that no reader passes it.
+/// Enters every segment on record, and every file on no record, into the holdings, so that no reader passes it.
 pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegment]) {
     for segment in known {
         let id = segment.id();
@@ -94,7 +95,8 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
             KnownSegment::Sealed(record) => Slot::Sealed(*record),
             KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => Slot::Recovering,
             KnownSegment::Open(_) => {
-                tracing::error!(segment = %id, error = "the segment is on record as open, and its WAL file is gone; whatever segment file there is of it is kept", "wal.file.missing");
+                tracing::error!(segment = %id, error = "the segment is on record as open, and its WAL file is gone; \
+                    whatever segment file there is of it is kept", "wal.file.missing");
                 Slot::unreadable("its WAL file is gone")
             }
             KnownSegment::Lost(_) => Slot::Lost,
@@ -110,7 +112,7 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
     parts.counts.wal_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Says which sealed segments have lost their file. Nothing is removed.
+/// Logs the sealed segments whose file is gone. Nothing is removed.
 pub(crate) fn compare_with_record(parts: &KeepParts) {
     for (id, slot) in parts.holdings.all() {
         let Slot::Sealed(_) = slot else { continue };
@@ -128,7 +130,7 @@ pub(crate) fn compare_with_record(parts: &KeepParts) {
 /// Shows the segment files that are on no record.
 fn announce_unknown(parts: &KeepParts) {
     for (path, id) in segment_files(&parts.data) {
-        // What this node is taking in of another's segment is of no record yet.
+        // A segment of another node that this one is copying is on no record yet.
         let is_own = id.node == parts.node;
         let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open" && is_own);
         if !is_segment || parts.holdings.get(id).is_some() || parts.to_unlink.has(id) {

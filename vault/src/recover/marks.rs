@@ -1,7 +1,7 @@
-//! Durable marks: they tell how far each segment of a boot was synced.
+//! Durable marks: they state how far each segment of a boot was synced.
 //!
-//! A mark speaks of the segment of its own file or of an older one of the same boot, so all files of a boot are read
-//! before one of its segments is judged.
+//! A mark is about the segment of its own file or an older one of the same boot, so all files of a boot are read before
+//! the recovery of one of its segments is decided.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ pub struct Durable {
     pub to: Option<EntryNumber>,
     /// True where a mark of the same boot lies in a later segment, so that all of this one was synced.
     pub all: bool,
-    /// Its last number, where the file after it tells it.
+    /// Its last number, where the file after it states that.
     pub end: Option<EntryNumber>,
 }
 
 impl Durable {
-    /// All that this and `other` know of one segment.
+    /// The union of this knowledge of one segment and that of `other`.
     pub fn and(&self, other: &Self) -> Self {
         Self {
             to: self.to.max(other.to),
@@ -30,7 +30,7 @@ impl Durable {
     }
 }
 
-/// What the files of one boot tell of its segments: the highest number of each that was synced, and the last number.
+/// The durable marks in the files of one boot: the highest synced number of each of its segments, and the last number.
 #[derive(Default)]
 pub(super) struct BootMarks {
     durable: BTreeMap<SegmentIndex, EntryNumber>,

@@ -1,20 +1,23 @@
-//! What earlier boots left: found, reported, decided about, sealed. Recovery is of a segment.
+//! Recovery: the files that earlier boots left are found, reported, decided on, and sealed. The unit of recovery is a
+//! segment.
 //!
-//! - `left`: the WAL files that are there, and how they compare with the record.
-//! - `recovery`: each shard's files in their order, until all are done; `patience`: how long it waits for what passes.
-//! - `report`: what this disk holds of a segment, as plain values; `entries`: the entries of a file; `cuts`: segment
-//!   files that an earlier boot cut of a WAL file.
-//! - `decide`: what becomes of a segment, by the reports of all who hold something of it. It is made of pure functions:
+//! - `left`: the WAL files that exist, and their comparison with the record.
+//! - `recovery`: each shard's files in their order, until all are done. `patience`: the length of its waits for
+//!   temporary faults.
+//! - `report`: the content of this disk for a segment, as plain values. `entries`: the entries of a file. `cuts`:
+//!   segment files that an earlier boot cut from a WAL file.
+//! - `decide`: the decision on a segment, by the reports of all who hold something of it. It is made of pure functions:
 //!   `union` (the entries that are kept, and the files that have them), `marks` (the part that was synced),
 //!   `unsynced_tail` (missing numbers: corruption, or never synced), `evidence` (damaged bytes: to quarantine, or never
 //!   synced).
-//! - `held`: the same for several nodes: what each tells a recovery, and the end of the segment by their reports.
-//! - `execute`: does what was decided: quarantine, seal, removal; `recut`: the segment cut anew.
-//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: the files' own word,
-//!   for a new record.
+//! - `held`: reports of several nodes on a segment, and the end of the segment by their reports.
+//! - `execute`: executes the decision: quarantine, seal, removal. `recut`: cuts the segment anew.
+//! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
+//!   files alone.
 //!
-//! Terms: a *cut* is a segment file made of a WAL file, whole or not. A *copy* is an entry that the WAL has lost and a
-//! cut still has. A *hole* is a run of numbers that no file holds. *Void* is what was never synced.
+//! Key terms: a *cut* is a segment file made from a WAL file, whole or not. A *copy* is an entry that the WAL has lost
+//! and a cut still has. A *hole* is a run of numbers that no file holds. *Void* entries are those that were never
+//! synced.
 
 mod adopt;
 mod cuts;

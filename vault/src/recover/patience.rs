@@ -1,18 +1,18 @@
-//! The patience of a recovery with what passes.
+//! Waits of a recovery for temporary faults.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time between two tries of what may pass (a full disk, a catalogue without a leader).
+/// Time between two attempts at an operation with a temporary fault (a full disk, a catalogue without a leader).
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-/// Time between two looks of a wait for the end of the vault.
-const STOP_LOOK: Duration = Duration::from_millis(50);
+/// Interval at which a wait checks for the end of the vault.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// The time that a recovery waits for what passes.
+/// The time that a recovery waits for a temporary fault to pass.
 pub(super) enum Patience<'a> {
-    /// Not at all.
+    /// No time.
     None,
-    /// Until this says that the vault is stopping.
+    /// Until this function says that the vault is stopping.
     Until(&'a dyn Fn() -> bool),
 }
 
@@ -24,12 +24,12 @@ impl Patience<'_> {
         }
     }
 
-    /// Waits. Gives `false` where the wait did not come to its end.
+    /// Waits. Returns false where the wait was cut short.
     pub(super) fn wait(&self, time: Duration) -> bool {
         let Self::Until(stopping) = self else { return false };
         let until = Instant::now() + time;
         while Instant::now() < until && !stopping() {
-            thread::sleep(STOP_LOOK);
+            thread::sleep(STOP_CHECK);
         }
         !stopping()
     }

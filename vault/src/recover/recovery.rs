@@ -1,12 +1,14 @@
-//! Recovery of what earlier boots left: each WAL file is scanned, cut to its end, and sealed, while new files already
-//! take entries.
+//! Recovery of the files that earlier boots left: each WAL file is scanned, cut to its end, and sealed, while new files
+//! already take entries.
 //!
-//! **Invariants.** I1: the WAL is the truth until its segment is sealed; a segment file that is not on record is only
-//! asked for entries that the WAL has lost. I2: bytes that were durable and are damaged are kept in quarantine before
-//! the file they stand in goes. I3: what cannot be read is kept where it is, shown, tried again, and does not stop the
-//! rest. I4: all files of a shard are scanned before one of them is judged, they are judged oldest first, and a file
-//! goes only when every older one of its boot is done: durable marks speak of their own file and of older ones, so an
-//! interruption at any point leaves every mark that is still needed.
+//! **Invariants**:
+//! - I1: the WAL is the truth until its segment is sealed; a segment file that is not on record is only asked for
+//!   entries that the WAL has lost.
+//! - I2: damaged bytes that were durable are kept in quarantine before the file they stand in goes.
+//! - I3: a file that cannot be read is kept where it is, shown, tried again, and does not stop the rest.
+//! - I4: all files of a shard are scanned before the recovery of one of them is decided, the decisions are made oldest
+//!   first, and a file goes only when every older one of its boot is done: durable marks are about their own file and
+//!   older ones, so an interruption at any point leaves every mark that is still needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
@@ -33,10 +35,10 @@ use super::marks::BootMarks;
 use super::patience::{Patience, RETRY};
 use super::report::{SegmentReport, report_wal};
 
-/// How long recovery waits before it tries again a file that could not be read.
+/// Time between two attempts at a file that could not be read.
 const UNREAD_RETRY: Duration = Duration::from_secs(5);
 
-/// A file to recover, as far as it is understood.
+/// A file to recover, with what is known of it so far.
 struct Task {
     wal: LeftWal,
     report: Option<SegmentReport>,
@@ -45,13 +47,13 @@ struct Task {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// To be recovered; what could not be read may be read later.
+    /// The segment is to be recovered; a file that could not be read may become readable later.
     ToDo,
-    /// It cannot be recovered; the file stays.
+    /// The segment cannot be recovered; the file stays.
     Failed,
-    /// Its segment needs nothing more. The file goes when no older one of its boot needs its marks.
+    /// The segment needs nothing more. The file goes when no older one of its boot needs its marks.
     Done,
-    /// An operator gave its segment up. The file stays, and older ones are judged with what it still says.
+    /// An operator gave the segment up. The file stays, and its marks still serve the decisions on older ones.
     GivenUp,
 }
 
@@ -71,10 +73,10 @@ impl Task {
     }
 }
 
-/// Recovers what it can at once, and gives back what is left to do.
+/// Recovers the segments that it can at once, and returns those that are left.
 pub(crate) fn recover_now(parts: &KeepParts, left: Vec<LeftWal>) -> Vec<LeftWal> {
     let mut shards = by_shard(left);
-    // The start waits for this, so it waits for nothing itself.
+    // The start of the vault waits for this, so it waits for nothing itself.
     shards
         .values_mut()
         .for_each(|tasks| recover_shard(parts, tasks, &Patience::None));
@@ -90,8 +92,8 @@ fn by_shard(left: Vec<LeftWal>) -> BTreeMap<ShardId, Vec<Task>> {
     shards
 }
 
-/// Recovers all of it, and tries again what could not be read until that succeeds or `stopping` says so. `tried` is
-/// called once, when everything was.
+/// Recovers all segments, and tries files that could not be read again until that succeeds or `stopping` returns true.
+/// Calls `tried` once, when every file was tried.
 pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn Fn() -> bool, tried: impl FnOnce()) {
     let mut shards = by_shard(left);
     let patience = Patience::Until(stopping);
@@ -110,8 +112,8 @@ pub(crate) fn recover_all(parts: &KeepParts, left: Vec<LeftWal>, stopping: &dyn 
     }
 }
 
-/// Recovers the files of one shard, oldest first. In `tasks` is left what is not done, and the files whose marks it
-/// needs.
+/// Recovers the files of one shard, oldest first. `tasks` keeps those that are not done, and the files whose marks they
+/// need.
 fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'_>) {
     for task in tasks.iter_mut() {
         if task.progress != Progress::Done && parts.holdings.is_lost(task.wal.id) {
@@ -141,7 +143,7 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
                 None => {
                     let tried = recover_patiently(parts, &mut task, &marks, patience);
                     if matches!(tried, Err(VaultError::Unreadable { .. })) {
-                        // The disk gives other bytes now than when it was scanned.
+                        // The disk returns other bytes now than when it was scanned.
                         task.report = None;
                     }
                     tried
@@ -161,8 +163,8 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
     *tasks = left;
 }
 
-/// Scans the files that are to be recovered, and those whose marks they need. Says of each that cannot be judged now
-/// why not.
+/// Scans the files that are to be recovered, and those whose marks they need. Returns, for each that cannot be decided
+/// on now, the reason.
 fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) -> BTreeMap<SegmentIndex, String> {
     let mut unread: BTreeMap<SegmentIndex, String> = BTreeMap::new();
     let mut older_to_do = false;
@@ -177,7 +179,7 @@ fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) ->
         match report_wal(parts, &task.wal, patience) {
             Ok(report) => task.report = Some(report),
             Err(error) if error.disposition() == Disposition::Corrupt => {
-                // One that is only kept for its marks has none then; its segment is whole.
+                // A file that is only kept for its marks has none then; its segment is complete.
                 if task.progress == Progress::ToDo {
                     task.progress = progress_after(parts, task, Err(error), patience);
                 }
@@ -186,7 +188,7 @@ fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) ->
             Err(error) => drop(unread.insert(task.wal.id.index, error.to_string())),
         }
     }
-    // A file that cannot be read now may say how far older ones of its boot were synced.
+    // A file that cannot be read now may hold marks of older ones of its boot.
     let mut newer: Vec<(Option<Epoch>, SegmentId)> = Vec::new();
     for task in tasks.iter().rev() {
         let epoch = task.epoch();
@@ -204,7 +206,7 @@ fn report_all(parts: &KeepParts, tasks: &mut [Task], patience: &Patience<'_>) ->
     unread
 }
 
-/// What a try means for a file; a failure is shown.
+/// The progress of a file after an attempt; a failure is shown.
 fn progress_after(parts: &KeepParts, task: &Task, tried: Result<(), VaultError>, patience: &Patience<'_>) -> Progress {
     let Err(error) = tried else { return Progress::Done };
     if patience.is_stopping() {
@@ -222,11 +224,11 @@ fn progress_after(parts: &KeepParts, task: &Task, tried: Result<(), VaultError>,
     }
 }
 
-/// Whether a file is only still to be removed: its segment is sealed and in place, or trimmed.
+/// True where a file has only to be removed: its segment is sealed and in place, or trimmed.
 fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     match wal.known {
         Some(KnownSegment::Sealed(_)) => {
-            // Where that cannot be told the file stays: recovery cuts it again and finds the same.
+            // Where that cannot be determined the file stays: recovery cuts it again, with the same result.
             segment_path(&parts.data, wal.id).try_exists().unwrap_or(false) || parts.holdings.get(wal.id).is_none()
         }
         Some(KnownSegment::Trimmed(_)) => true,
@@ -234,8 +236,8 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not be read is kept in quarantine: the disk may give
-/// them another time.
+/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not
+/// be read is kept in quarantine: the disk may give them another time.
 fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     let wal = &task.wal;
     let report = task.report.as_ref().and_then(|report| report.wal.as_ref());
@@ -258,7 +260,7 @@ fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
     true
 }
 
-/// Recovers one file, and waits for what passes: room on the disk, the ledger.
+/// Recovers one file, and waits for temporary faults to pass: a full disk, the ledger.
 fn recover_patiently(
     parts: &KeepParts,
     task: &mut Task,
@@ -281,12 +283,12 @@ fn recover_patiently(
     }
 }
 
-/// Whether it tells of the ledger's state, and nothing of the file.
+/// True for an error that is about the ledger's state, and not about the file.
 fn is_of_ledger(error: &VaultError) -> bool {
     matches!(error, VaultError::Ledger(said) if said.disposition != Disposition::Invalid)
 }
 
-/// Recovers one file with what its boot's files say of it.
+/// Recovers one file with the marks of its boot's files.
 fn recover_one(parts: &KeepParts, task: &mut Task, marks: &BTreeMap<Epoch, BootMarks>) -> Result<(), VaultError> {
     let report = task.report.as_mut().expect("a file is scanned before it is recovered");
     fail_point!("recovery.reported");

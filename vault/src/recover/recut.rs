@@ -15,7 +15,7 @@ use crate::wal::scan::scan;
 use super::cuts::Copies;
 use super::report::WalReport;
 
-/// The error of a file that is not the same when it is read again.
+/// The error of a file whose second read differs from the first.
 pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
     let why = "two reads of its WAL file found different entries".to_owned();
     VaultError::Unreadable { id, why }
@@ -24,7 +24,8 @@ pub(super) fn two_reads_differ(id: SegmentId) -> VaultError {
 /// Cuts the segment anew from the WAL, with the copies put back.
 ///
 /// # Errors
-/// A file operation failed, or the WAL file is not what it was when it was reported.
+///
+/// A file operation failed, or the WAL file is not as it was when it was reported.
 pub(super) fn cut_again(
     parts: &KeepParts,
     reader: &mut DiskReader,

@@ -1,8 +1,10 @@
-//! Reports what a disk holds of one segment, as plain values. Nothing is judged here, and nothing on the disk is
+//! Reports the content of a disk for one segment, as plain values. Nothing is decided here, and nothing on the disk is
 //! changed.
 //!
-//! **Invariants.** I1: an entry is listed only when its bytes passed their CRC. I2: what could not be read is told as
-//! such, and never as absent.
+//! **Invariants**:
+//! - I1: an entry is listed only when its bytes passed their CRC.
+//! - I2: bytes that could not be read are reported as such, and never as absent.
+//!
 //! **Not here**: the meaning of the values (`decide`); reading the segment files (`cuts`).
 
 use std::path::{Path, PathBuf};
@@ -22,10 +24,10 @@ use super::entries::Entries;
 use super::left::LeftWal;
 use super::patience::{Patience, RETRY};
 
-/// Scans of a file with pages that the disk does not give, before the last of them stands.
+/// Number of scans of a file with unreadable pages, of which the last one counts.
 const SCANS_MAX: u32 = 3;
 
-/// What one disk holds of a segment.
+/// The content of one disk for a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SegmentReport {
     /// The node whose disk it is.
@@ -33,18 +35,18 @@ pub(super) struct SegmentReport {
     pub(super) id: SegmentId,
     /// The boot that wrote it.
     pub(super) epoch: Epoch,
-    /// The WAL file that it was written to, wherever that is.
+    /// The WAL file that it was written to, on whatever disk.
     pub(super) file_uuid: FileUuid,
-    /// Its WAL file. Only its owner has that.
+    /// Its WAL file, which only its owner has.
     pub(super) wal: Option<WalReport>,
-    /// The segment files that were cut of it.
+    /// The segment files that were cut from it.
     pub(super) cuts: Vec<CutReport>,
 }
 
 /// A WAL file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct WalReport {
-    /// Where neither header page is whole, what the ledger knows instead.
+    /// The header; where neither header page is whole, its values are from the ledger.
     pub(super) header: WalHeader,
     pub(super) header_is_whole: bool,
     /// Header pages that are not whole, by offset.
@@ -54,11 +56,11 @@ pub(super) struct WalReport {
     /// Its damaged ranges, durable marks and idle marks, and the place up to which it could be read.
     pub(super) scan: WalScan,
     pub(super) entries: Entries,
-    /// True where the disk did not give pages that may hold something. It may give them another time.
+    /// True where the disk could not read pages that may hold something. It may be able to at another time.
     pub(super) misses_pages: bool,
 }
 
-/// A segment file that was cut of the WAL file before, whole or not.
+/// A segment file that was cut from the WAL file before, whole or not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CutReport {
     pub(super) file: HeldFile,
@@ -66,9 +68,9 @@ pub(super) struct CutReport {
     pub(super) len: u64,
     /// Its entries that no file before it in the report has.
     pub(super) entries: Entries,
-    /// The error where it cannot be opened now. It may be opened another time.
+    /// The error where it cannot be opened now. It may be possible at another time.
     pub(super) not_opened: Option<String>,
-    /// True where the disk did not give all of its pages. It may give them another time.
+    /// True where the disk could not read all of its pages. It may be able to at another time.
     pub(super) misses_pages: bool,
 }
 
@@ -78,7 +80,7 @@ pub(super) enum HeldFile {
     Wal,
     /// A segment file that was complete.
     Sealed,
-    /// A segment file that was being written.
+    /// A segment file that was not complete yet.
     Open,
 }
 
@@ -93,10 +95,10 @@ impl HeldFile {
 }
 
 impl WalReport {
-    /// The number of an entry that may stand in the file and cannot be read: it may have been there.
+    /// The number of an entry that may stand in the file and cannot be read.
     pub(super) fn unread(&self) -> Option<EntryNumber> {
         let last = self.entries.runs().last().map(|run| run.last);
-        // Both header pages were synced before the file was on record: a file without them is not one that was never
+        // Both header pages were synced before the file was on record, so a file without them was not simply never
         // written to.
         let is_unread = self.scan.end_is_unread || (!self.header_is_whole && last.is_none());
         if !is_unread {
@@ -106,9 +108,10 @@ impl WalReport {
     }
 }
 
-/// Scans a WAL file. Pages that the disk does not give are asked for a few times.
+/// Scans a WAL file. Unreadable pages are read again a few times.
 ///
 /// # Errors
+///
 /// The file cannot be opened, or is not the one on record.
 pub(super) fn report_wal(
     parts: &KeepParts,
@@ -150,12 +153,12 @@ pub(super) fn report_wal(
     }
 }
 
-/// The CRC that an entry of the WAL carries in a segment. The WAL's own covers its durable mark too.
+/// The CRC that an entry of the WAL has in a segment. The WAL's own CRC also covers the durable mark.
 fn crc_in_segment(entry: &WalEntryHeader, payload: &[u8]) -> u32 {
     u32_at(&SegmentEntryHeader::encode(entry.lsn, &entry.meta, payload), 0)
 }
 
-/// The file's header, and `true`; or, where both of its pages are damaged, what the ledger knows of it, and `false`.
+/// The file's header, and `true`; or, where both of its pages are damaged, the ledger's values, and `false`.
 fn header_of(parts: &KeepParts, wal: &LeftWal, reader: &mut DiskReader) -> Result<(WalHeader, bool), VaultError> {
     let open = match wal.known {
         Some(KnownSegment::Open(open)) => Some(open),

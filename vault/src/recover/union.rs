@@ -1,13 +1,14 @@
-//! Unites the entries that several places hold of a segment. A pure function.
+//! The union of the entries that several holders have of a segment. A pure function.
 //!
-//! **Invariants.** I1: an entry that any place holds is in the union, once, from the first that has it. I2: two
-//! different entries of one number are never passed over.
+//! **Invariants**:
+//! - I1: an entry that any holder has is in the union, once, from the first that has it.
+//! - I2: two different entries of one number are never overlooked.
 
 use crate::ids::EntryNumber;
 
 use super::entries::{Entries, Run};
 
-/// Entries to keep, and the place that has them.
+/// Entries to keep, and their holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Kept<F> {
     pub(super) first: EntryNumber,
@@ -15,7 +16,7 @@ pub(super) struct Kept<F> {
     pub(super) from: F,
 }
 
-/// Two places hold different entries of one number.
+/// Two holders have different entries of one number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Difference<F> {
     pub(super) number: EntryNumber,
@@ -38,7 +39,7 @@ impl<'a, F> Piece<'a, F> {
         }
     }
 
-    /// The first number at which this and entries of the same place in another file differ.
+    /// The first number at which these entries and those of the same range in another file differ.
     fn differs_from(&self, run: &Run) -> Option<EntryNumber> {
         let first = self.kept.first.max(run.first);
         let mine = &self.crcs[(first.get() - self.kept.first.get()) as usize..];
@@ -48,10 +49,11 @@ impl<'a, F> Piece<'a, F> {
     }
 }
 
-/// The entries that any place holds, in order. An entry that several hold is taken from the first of them.
+/// The entries that any holder has, in order. An entry that several have is taken from the first of them.
 ///
 /// # Errors
-/// Two places hold different entries of one number.
+///
+/// Two holders have different entries of one number.
 pub(super) fn unite<'a, F: Copy>(
     places: impl Iterator<Item = (F, &'a Entries)>,
 ) -> Result<Vec<Kept<F>>, Difference<F>> {

@@ -1,14 +1,14 @@
-//! Tells missing numbers that are corruption from those that are an unsynced tail. A pure function.
+//! Distinguishes missing numbers that are corruption from those that are an unsynced tail. A pure function.
 
 use crate::ids::EntryNumber;
 use crate::recover::marks::Durable;
 use crate::segment::footer::{Hole, HoleReason};
 
-/// Judges the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
+/// Decides on the numbers that are missing in a segment. `present` are the runs of numbers found, in order.
 ///
 /// A missing number at or below the mark was durable, and is corruption. One above it was never synced, and is void.
-/// Where all of the segment was synced every gap before a number found is corruption; so is what is missing up to its
-/// last number, or, where that is not known, up to the mark. So is `unread`, the number that follows the WAL file's
+/// Where all of the segment was synced every gap before a number found is corruption; so are the missing numbers up to
+/// its last number, or, where that is not known, up to the mark. So is `unread`, the number that follows the WAL file's
 /// last entry, where its place there cannot be read: there may have been more.
 pub(crate) fn judge_missing(
     present: &[(EntryNumber, EntryNumber)],

@@ -1,8 +1,11 @@
 //! A block: some 256 KiB of payload, compressed once; the unit of replication and of random access.
 //!
-//! **Owns** building blocks out of entries, and taking them apart again. **Invariants.** I1: a decoded block's entries
-//! all passed their CRC. I2: nothing is allocated on the word of a length that was not checked. I3: the entries of a
-//! segment are added in the order of their numbers, each once.
+//! **Owns**: building blocks from entries, and decoding them.
+//!
+//! **Invariants**:
+//! - I1: all entries of a decoded block passed their CRC.
+//! - I2: no length is allocated before it was checked.
+//! - I3: the entries of a segment are added in the order of their numbers, each once.
 
 use super::frame::{self, CRC, FRAME_HEADER, Kind};
 use super::lz4;
@@ -15,12 +18,12 @@ use crate::time::TimeRange;
 /// Bytes of a block frame's body before the entry headers.
 const FIXED: usize = 76;
 
-/// A block's row in the footer: where it is and what it spans.
+/// A block's row in the footer: its place, entries and times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockRow {
     /// Offset of the block in the file.
     pub offset: u64,
-    /// Bytes it takes there.
+    /// Bytes of the block in the file.
     pub stored_bytes: u64,
     /// Bytes of its payloads.
     pub payload_bytes: u64,
@@ -30,22 +33,22 @@ pub struct BlockRow {
     pub last: EntryNumber,
     /// Entries in it.
     pub entries: u32,
-    /// Records in it.
+    /// Records in them.
     pub records: u32,
-    /// Received times.
+    /// Range of received times.
     pub received: TimeRange,
-    /// Event times.
+    /// Range of event times.
     pub event: TimeRange,
 }
 
 impl BlockRow {
-    /// True where it is as large as a block grows.
+    /// True where it is as large as a block may grow.
     pub(crate) fn is_full(&self) -> bool {
         self.payload_bytes as usize >= BLOCK_BYTES || self.entries as usize >= BLOCK_ENTRIES_MAX
     }
 }
 
-/// Gathers entries until they make a block.
+/// Collects entries until they make a block.
 pub(crate) struct BlockBuilder {
     headers: Vec<[u8; SEGMENT_ENTRY_HEADER]>,
     plain: Vec<u8>,
@@ -62,9 +65,9 @@ pub(crate) struct BlockBuilder {
 pub(crate) struct BuiltBlock {
     pub(crate) block_no: u32,
     pub(crate) bytes: Vec<u8>,
-    /// Its `offset` is to be set by whoever places it.
+    /// Its row; the writer of the block sets its `offset`.
     pub(crate) row: BlockRow,
-    /// What this block alone holds.
+    /// Counts of this block alone.
     pub(crate) stats: SegmentStats,
     /// The segment's running digest after it.
     pub(crate) chained: [u8; 32],
@@ -84,7 +87,7 @@ impl BlockBuilder {
         }
     }
 
-    /// Starts a segment anew.
+    /// Begins a segment anew.
     pub(crate) fn reset(&mut self) {
         self.headers.clear();
         self.plain.clear();
@@ -98,7 +101,8 @@ impl BlockBuilder {
     /// Adds an entry.
     ///
     /// # Panics
-    /// It does not follow the entry before, or is of another segment.
+    ///
+    /// The entry does not follow the one before, or is of another segment.
     pub(crate) fn add(&mut self, lsn: Lsn, meta: &EntryMeta, payload: &[u8]) {
         assert!(
             self.last.is_none_or(|last| last < lsn && last.index() == lsn.index()),
@@ -119,7 +123,7 @@ impl BlockBuilder {
         count(&mut self.stats, lsn, meta, payload.len());
     }
 
-    /// Whether it is time to cut.
+    /// True where the block is to be cut.
     pub(crate) fn is_full(&self) -> bool {
         self.plain.len() + self.apart.len() >= BLOCK_BYTES || self.headers.len() >= BLOCK_ENTRIES_MAX
     }
@@ -133,7 +137,7 @@ impl BlockBuilder {
         self.next_block
     }
 
-    /// Goes on behind the entries that were added, as block number `next_block`: they are in blocks elsewhere.
+    /// Goes on behind entries that were added and are in blocks elsewhere, as block number `next_block`.
     pub(crate) fn skip(&mut self, next_block: u32) {
         self.headers.clear();
         self.plain.clear();
@@ -148,7 +152,7 @@ impl BlockBuilder {
     }
 
     /// Cuts the block, which carries how far its owner had synced where it goes to replicas. `None` when no entry was
-    /// added since the last one.
+    /// added since the last cut.
     pub(crate) fn cut(&mut self, owner_synced: Option<Lsn>) -> Option<BuiltBlock> {
         let stats = std::mem::take(&mut self.stats);
         let (first, last) = stats.first_lsn.zip(stats.last_lsn)?;
@@ -231,7 +235,7 @@ pub(crate) fn count(stats: &mut SegmentStats, lsn: Lsn, meta: &EntryMeta, payloa
     stats.event = TimeRange::extend(stats.event, meta.event_range());
 }
 
-/// Adds the counts of what follows.
+/// Adds the counts of the entries that follow.
 pub(crate) fn add_stats(all: &mut SegmentStats, next: &SegmentStats) {
     all.entries += next.entries;
     all.records += next.records;
@@ -246,7 +250,7 @@ pub(crate) fn add_stats(all: &mut SegmentStats, next: &SegmentStats) {
     all.event = next.event.map_or(all.event, |r| TimeRange::extend(all.event, r));
 }
 
-/// A block frame, decoded: all that is known of a block without its data.
+/// A decoded block frame: all that is known of a block without its data.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockFrame {
     pub(crate) block_no: u32,
@@ -255,7 +259,7 @@ pub(crate) struct BlockFrame {
     pub(crate) lz4_len: usize,
     pub(crate) plain_len: usize,
     pub(crate) chained: [u8; 32],
-    /// How far the owner had synced when the block left for replicas; `None` where it did not.
+    /// The last entry that the owner had synced when the block was sent to replicas; `None` where it was not sent.
     pub(crate) owner_synced: Option<Lsn>,
     pub(crate) entries: Vec<([u8; SEGMENT_ENTRY_HEADER], SegmentEntryHeader)>,
 }
@@ -288,7 +292,7 @@ impl BlockFrame {
         })
     }
 
-    /// Bytes of the frames behind this one.
+    /// Bytes of the frames behind this one; `None` where they do not fit.
     pub(crate) fn data_len(&self) -> Option<usize> {
         self.apart_len.checked_add(self.lz4_len)
     }
@@ -301,7 +305,7 @@ impl BlockFrame {
         self.entries[self.entries.len() - 1].1.lsn.number()
     }
 
-    /// What the block holds, by its entry headers.
+    /// Counts of the block's entries, by their headers.
     pub(crate) fn stats(&self) -> SegmentStats {
         let mut stats = SegmentStats::default();
         for (_, e) in &self.entries {
@@ -310,7 +314,7 @@ impl BlockFrame {
         stats
     }
 
-    /// The row it has in a footer.
+    /// Its row in a footer.
     pub(crate) fn row(&self, offset: u64, stored_bytes: u64) -> BlockRow {
         let stats = self.stats();
         let at = |e: &SegmentEntryHeader| e.lsn;
@@ -326,21 +330,21 @@ impl BlockFrame {
     }
 }
 
-/// A block's entries, taken apart.
+/// A decoded block.
 pub(crate) struct DecodedBlock {
     pub(crate) frame: BlockFrame,
     plain: Vec<u8>,
     apart: Vec<u8>,
-    /// For each entry: whether it is in `apart`, and where.
+    /// For each entry: true where it is in `apart`, and its offsets.
     places: Vec<(bool, usize, usize)>,
 }
 
-/// Why a block's data is not what it should be.
+/// The fault of a block's data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlockFault(pub(crate) &'static str);
 
 impl DecodedBlock {
-    /// Takes apart `data`, the bytes behind the block frame.
+    /// Decodes `data`, the bytes behind the block frame.
     pub(crate) fn decode(frame: BlockFrame, data: &[u8]) -> Result<Self, BlockFault> {
         if Some(data.len()) != frame.data_len() {
             return Err(BlockFault("the data is shorter than the block frame says"));
@@ -402,7 +406,7 @@ impl DecodedBlock {
     }
 }
 
-/// Where each entry's payload is; `None` when they do not add up to what there is.
+/// The place of each entry's payload; `None` when their lengths do not add up to those of the data.
 fn places(frame: &BlockFrame, plain_len: usize, apart_len: usize) -> Option<Vec<(bool, usize, usize)>> {
     let (mut plain, mut apart) = (0usize, 0usize);
     let places = frame

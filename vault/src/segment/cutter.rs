@@ -1,9 +1,13 @@
-//! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open` segment. It does not wait for the sync.
+//! The cutter: reads appended entries from the map, compresses them once into blocks, and writes the shard's `.open`
+//! segment. It does not wait for the sync.
 //!
-//! **Invariants.** I1: every entry of a WAL file goes into its segment, in order. I2: a segment is handed on only when its WAL file is complete and the segment
-//! file is synced. I3: whatever fails, the WAL is still there: the segment is cut again from its start. I4: a block that was given to the sink is the same whenever it
-//! is cut again.
-//! **Not here**: naming, recording and reuse (`keep`); what an earlier boot left (`recovery`).
+//! **Invariants**:
+//! - I1: every entry of a WAL file goes into its segment, in order.
+//! - I2: a segment is handed on only when its WAL file is complete and the segment file is synced.
+//! - I3: after any failure the WAL is still there: the segment is cut again from its start.
+//! - I4: a block that was given to the sink is the same whenever it is cut again.
+//!
+//! **Not here**: naming, recording and reuse (`keep`); files of an earlier boot (`recover`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,25 +27,25 @@ use crate::segment::merge::merge;
 use crate::segment::open_path;
 use crate::segment::writer::{FinishedSegment, SegmentWriter};
 use crate::wal::file::WalFile;
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::writer::{Roll, room_for};
 
-/// How often an idle cutter checks by itself whether there is something to cut.
+/// Interval at which an idle cutter checks for work by itself.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long it waits after a failure before it cuts again.
+/// Pause after a failure before it cuts again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Entries as they leave for a replica: a block, full or not, which says how far its owner had synced.
+/// Entries as they are sent to a replica: a block, full or not, with the mark of how far its owner had synced.
 #[derive(Clone, Copy, Debug)]
 pub struct TailFrame<'a> {
     /// The segment.
     pub id: SegmentId,
     /// The only boot that may write that segment.
     pub epoch: Epoch,
-    /// The frame's place in the segment, from 0.
+    /// The frame's number in the segment, from 0.
     pub frame_no: u32,
-    /// The block whole, as it stands in the file.
+    /// The whole block, as it stands in the file.
     pub bytes: &'a [u8],
     /// CRC32 of `bytes`.
     pub crc: u32,
@@ -49,27 +53,27 @@ pub struct TailFrame<'a> {
     pub last_lsn: Lsn,
 }
 
-/// Where a shard's blocks go beside its own file. Called from the cutter; must not block for long.
+/// The receiver of a shard's blocks beside its own file. The cutter calls it, and it must not block for long.
 ///
-/// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into full
-/// ones when the segment is complete.
+/// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into
+/// full ones when the segment is complete.
 pub trait BlockSink: Send {
-    /// True where a replica waits for more, so that a block is cut before it is full. Whoever makes it true wakes the
-    /// cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
+    /// True where a replica waits for more, so that a block is cut before it is full. The code that makes it true wakes
+    /// the cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
     fn wants_frame(&self) -> bool;
     /// Notes that a segment begins.
     fn begin(&mut self, header: &SegmentHeader);
     /// Takes the segment's next frame.
     fn frame(&mut self, frame: TailFrame<'_>);
-    /// Notes that the segment is complete.
-    fn complete(&mut self, id: SegmentId);
+    /// Notes that nothing follows in the segment, which ends with entry `last` and has this digest.
+    fn complete(&mut self, id: SegmentId, last: Option<Lsn>, digest: [u8; 32]);
 }
 
 /// A segment that is cut to its end, with the WAL file it came from.
 pub(crate) struct CutSegment {
     pub(crate) segment: FinishedSegment,
     pub(crate) wal: Arc<WalFile>,
-    pub(crate) map: MapWriter,
+    pub(crate) map: WalFileWriter,
 }
 
 /// Cuts one shard until it is stopped.
@@ -82,11 +86,11 @@ pub(crate) struct Cutter {
     sink: Option<Box<dyn BlockSink>>,
     builder: BlockBuilder,
     file: Option<SegmentWriter>,
-    /// Where in the map the next entry begins.
+    /// Offset in the map at which the next entry begins.
     offset: usize,
-    /// Up to where the pages of the map were let go.
+    /// Offset up to which the pages of the map were released.
     forgotten: usize,
-    /// The last entry of each block of this segment that the sink was given, and how far was synced then.
+    /// The last entry of each block of this segment that the sink was given, with the last entry that was synced then.
     sent: Vec<(Lsn, Option<Lsn>)>,
 }
 
@@ -114,7 +118,8 @@ impl Cutter {
         }
     }
 
-    /// Runs until the shard stops. What is not sealed then is recovered from its WAL at the next start.
+    /// Runs until the shard stops. Entries that are not sealed then are recovered from their WAL file at the next
+    /// start.
     pub(crate) fn run(mut self) {
         let mut filled: Option<Roll> = None;
         loop {
@@ -134,7 +139,8 @@ impl Cutter {
                 Err(error) => {
                     tracing::warn!(segment = %self.wal.header.id, %error, "segment.cut.failed");
                     if error.disposition() == Disposition::Corrupt {
-                        // Cutting again would find the same. The next start reads the file, and keeps what is good of it.
+                        // A second cut would have the same result. The next start reads the file, and keeps its good
+                        // parts.
                         self.shared.watermark.fail(error.to_string());
                         return;
                     }
@@ -148,7 +154,8 @@ impl Cutter {
         }
     }
 
-    /// Cuts what there is; ends the segment when its file was rolled. `false` when there was nothing to do.
+    /// Cuts all appended entries; ends the segment when its file was rolled. Returns false when there was nothing to
+    /// do.
     fn advance(&mut self, filled: &mut Option<Roll>) -> Result<bool, VaultError> {
         let before = self.offset;
         self.take_entries()?;
@@ -164,7 +171,7 @@ impl Cutter {
             return Ok(true);
         };
         if let Some(sink) = &mut self.sink {
-            sink.complete(self.wal.header.id);
+            sink.complete(self.wal.header.id, segment.stats.last_lsn, segment.digest);
         }
         self.forget();
         let wal = std::mem::replace(&mut self.wal, next);
@@ -199,13 +206,13 @@ impl Cutter {
         Ok(())
     }
 
-    /// Lets go of the pages of the map that were cut.
+    /// Releases the pages of the map that were cut.
     fn forget(&mut self) {
         self.wal.map.forget(self.forgotten, self.offset);
         self.forgotten = self.offset - self.offset % PAGE as usize;
     }
 
-    /// Ends the segment's file. Where its blocks are not full another one takes its place; the frames stay for replicas
+    /// Ends the segment's file. Where its blocks are not full another file replaces it; the frames stay for replicas
     /// that do not have them yet, until the segment is on record as sealed.
     fn finish(&mut self) -> Result<FinishedSegment, VaultError> {
         let file = match self.file.take() {
@@ -222,7 +229,7 @@ impl Cutter {
         Ok(merged)
     }
 
-    /// Cuts a block of what there is. False when there was nothing.
+    /// Cuts a block from the added entries. Returns false when there were none.
     fn cut_block(&mut self) -> Result<bool, VaultError> {
         if self.builder.is_empty() {
             return Ok(false);
@@ -231,7 +238,7 @@ impl Cutter {
             let file = self.create()?;
             self.file = Some(file);
         }
-        // One that was sent before is the same when it is cut again.
+        // A block that was sent before must be the same when it is cut again.
         let owner_synced = match self.sent_before() {
             Some((_, synced)) => synced,
             None => self.sink.as_ref().and_then(|_| self.shared.watermark.durable()),
@@ -245,7 +252,7 @@ impl Cutter {
         Ok(true)
     }
 
-    /// What was sent under the number of the next block, where that is cut again.
+    /// The end and mark with which the next block was sent before, where it is cut again.
     fn sent_before(&self) -> Option<(Lsn, Option<Lsn>)> {
         self.sent.get(self.builder.next_block() as usize).copied()
     }
@@ -290,7 +297,8 @@ impl Cutter {
     }
 }
 
-/// The entry at `offset` of a map. What is in the map was put there by this process: should it not be an entry, memory is not to be trusted.
+/// The entry at `offset` of a map. This process wrote the bytes of the map: if they are no entry, memory is not to be
+/// trusted.
 fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEntryHeader, &'a [u8]), VaultError> {
     let damaged = || VaultError::Damaged {
         path: wal.path.clone(),
@@ -301,12 +309,12 @@ fn entry_at<'a>(wal: &WalFile, bytes: &'a [u8], offset: usize) -> Result<(WalEnt
         .get(offset..offset + WAL_ENTRY_HEADER)
         .and_then(|b| <&[u8; WAL_ENTRY_HEADER]>::try_from(b).ok())
         .ok_or_else(damaged)?;
-    let header = WalEntryHeader::decode(raw, wal.seal.tag()).ok_or_else(damaged)?;
+    let header = WalEntryHeader::decode(raw, wal.entry_crc.tag()).ok_or_else(damaged)?;
     let from = offset + WAL_ENTRY_HEADER;
     let payload = bytes
         .get(from..from + header.payload_len as usize)
         .ok_or_else(damaged)?;
-    if wal.seal.crc(raw, std::iter::once(payload)) != header.crc {
+    if wal.entry_crc.crc(raw, std::iter::once(payload)) != header.crc {
         return Err(damaged());
     }
     Ok((header, payload))

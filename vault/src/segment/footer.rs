@@ -13,34 +13,34 @@ const FIXED: usize = 156;
 const ROW: usize = 72;
 const HOLE: usize = 12;
 const END: [u8; 4] = *b"GSFE";
-/// Bytes at the end of the file that tell where the footer begins: length, mark, CRC.
+/// Bytes at the end of the file that locate the footer: length, mark, CRC.
 pub(crate) const TRAILER: usize = 12;
 
-/// Why numbers are missing in a segment.
+/// The reason for which numbers are missing in a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum HoleReason {
-    /// They were written and never synced, so never acknowledged.
+    /// The entries were written and never synced, and therefore never acknowledged.
     UnsyncedTail = 1,
-    /// Their bytes were found damaged, and no good copy was known; they are in quarantine.
+    /// The bytes of the entries were found damaged, and no good copy was known; they are in quarantine.
     Quarantined = 2,
 }
 
-/// Numbers that are missing in a segment.
+/// A run of numbers that are missing in a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hole {
-    /// The first.
+    /// The first number.
     pub first: EntryNumber,
-    /// The last.
+    /// The last number.
     pub last: EntryNumber,
-    /// Why.
+    /// The reason.
     pub reason: HoleReason,
 }
 
-/// A footer, decoded.
+/// A decoded footer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Footer {
-    /// `stored_bytes` is the file's length, which only its reader knows.
+    /// Counts; `stored_bytes` is the file's length, which only its reader knows.
     pub(crate) stats: SegmentStats,
     pub(crate) digest: [u8; 32],
     pub(crate) blocks: Vec<BlockRow>,
@@ -48,7 +48,7 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// The footer frame, whole.
+    /// The whole footer frame.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED + self.blocks.len() * ROW + self.holes.len() * HOLE + 32);
         let at = frame::begin(&mut out, Kind::Footer);

@@ -2,14 +2,14 @@
 
 use crate::entry::u32_at;
 
-/// The magic of our skippable frames.
+/// The magic of this format's skippable frames.
 pub(crate) const SKIPPABLE: u32 = 0x184D_2A5A;
 /// Bytes before a skippable frame's content.
 pub(crate) const FRAME_HEADER: usize = 8;
 /// Bytes of the CRC behind a content.
 pub(crate) const CRC: usize = 4;
 
-/// What a skippable frame holds.
+/// The kind of a skippable frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Header,
@@ -47,12 +47,12 @@ pub(crate) fn finish(out: &mut Vec<u8>, at: usize) {
     out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
 }
 
-/// The length of the content that the frame header `b` announces; `None` when it is none of ours.
+/// The length of the content that the frame header `b` announces; `None` for a frame of another format.
 pub(crate) fn content_len(b: &[u8]) -> Option<usize> {
     (b.len() >= FRAME_HEADER && u32_at(b, 0) == SKIPPABLE).then(|| u32_at(b, 4) as usize)
 }
 
-/// The content without its kind and CRC, when it is of `kind` and its CRC fits.
+/// The content without its kind and CRC; `None` unless it is of `kind` and its CRC fits.
 pub(crate) fn open(content: &[u8], kind: Kind) -> Option<&[u8]> {
     let body = content.len().checked_sub(CRC)?;
     let ok = body >= 4 && content[..4] == kind.bytes() && u32_at(content, body) == crc32fast::hash(&content[..body]);

@@ -7,10 +7,10 @@ use crate::wal::header::{Tenant, WalHeader, decode_tenants, encode_tenants, tena
 
 const FORMAT: u32 = 1;
 
-/// What a segment file says of itself.
+/// The header of a segment file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
-    /// Which segment.
+    /// The segment.
     pub id: SegmentId,
     /// The boot that wrote it.
     pub epoch: Epoch,
@@ -18,13 +18,13 @@ pub struct SegmentHeader {
     pub file_uuid: FileUuid,
     /// The cluster it belongs to.
     pub cluster_id: ClusterId,
-    /// When its WAL file was made ready, nanoseconds since the Unix epoch.
+    /// Time at which its WAL file was prepared, nanoseconds since the Unix epoch.
     pub created_ns: u64,
-    /// Whose entries it may hold.
+    /// The tenants whose entries it may hold.
     pub tenants: Vec<Tenant>,
 }
 
-/// Why bytes are no segment header.
+/// The fault of bytes that are no segment header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeaderFault {
     Damaged,
@@ -44,7 +44,7 @@ impl SegmentHeader {
         }
     }
 
-    /// The header frame, whole.
+    /// The whole header frame.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let at = frame::begin(&mut out, Kind::Header);

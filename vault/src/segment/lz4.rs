@@ -1,4 +1,5 @@
-//! One LZ4 frame: our fixed 7-byte header, independent blocks of at most 4 MiB, end mark.
+//! One LZ4 frame: a fixed 7-byte header, independent blocks of at most 4 MiB, end mark.
+//!
 //! Format: <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>.
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
@@ -11,7 +12,7 @@ const HEADER: [u8; 7] = [0x04, 0x22, 0x4D, 0x18, 0x60, 0x70, 0x73];
 const END_MARK: [u8; 4] = [0; 4];
 const STORED: u32 = 0x8000_0000;
 
-/// Compresses frames, with a table of its own that it keeps.
+/// An encoder of frames, with a table of its own that it keeps.
 pub(crate) struct Encoder {
     table: CompressTable,
 }
@@ -50,7 +51,7 @@ pub(crate) fn decoded_len_max(frame_len: usize) -> usize {
     frame_len.saturating_mul(255)
 }
 
-/// Decodes a frame that [`Encoder`] made, whole, into exactly `plain_len` bytes. `None` where it is not such a frame.
+/// Decodes a whole frame that [`Encoder`] made into exactly `plain_len` bytes. `None` for any other frame.
 pub(crate) fn decode(frame: &[u8], plain_len: usize) -> Option<Vec<u8>> {
     if plain_len > decoded_len_max(frame.len()) {
         return None;

@@ -1,6 +1,7 @@
 //! Makes the final file of a segment that was sent to replicas: small frames become full blocks.
 //!
-//! **Invariant** I1: the frames stay until the merged file is complete, synced, and has their digest.
+//! **Invariants**:
+//! - I1: the frames stay until the merged file is complete, synced, and has their digest.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ use crate::file_io;
 /// Cuts the entries of the frames in `from` into full blocks, in a new file `to`.
 ///
 /// # Errors
-/// A file operation failed, or a frame is not what was written.
+///
+/// A file operation failed, or a frame is not as it was written.
 pub(crate) fn merge(from: &Path, to: &Path, header: &SegmentHeader) -> Result<FinishedSegment, VaultError> {
     file_io::remove(to)?;
     let mut frames = SegmentReader::open(from, header.id, false)?;

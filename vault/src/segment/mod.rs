@@ -1,10 +1,10 @@
 //! The segment file: a valid `.lz4` file whose metadata stands in skippable frames. Layout in `docs/formats.md`.
 //!
-//! - `cutter`: the thread that makes a segment of a WAL file while that is being written.
-//! - `block`: some 256 KiB of entries, compressed by `lz4`; `frame`: the skippable frames around them.
-//! - `header`, `footer`: what the file says of itself and of its blocks.
+//! - `cutter`: the thread that makes a segment from a WAL file while that is being written.
+//! - `block`: some 256 KiB of entries, compressed by `lz4`. `frame`: the skippable frames around them.
+//! - `header`, `footer`: metadata of the file, and of its blocks.
 //! - `merge`: frames of a tail stream, which may be small, become full blocks.
-//! - `writer`, `reader`: a file as it is written and read; `verify`: all of it checked.
+//! - `writer`, `reader`: a file as it is written and read. `verify`: a check of the whole file.
 
 pub(crate) mod block;
 pub(crate) mod cutter;

@@ -1,6 +1,9 @@
-//! Reads a segment file: by its footer, or by walking its frames where the footer is damaged, and past a damaged frame by the footer or by searching.
+//! Reads a segment file: by its footer, or by walking its frames where the footer is damaged; it passes a damaged frame
+//! with the help of the footer or by searching.
 //!
-//! **Invariants.** I1: what is damaged costs the block it is in and no other. I2: a fault says where it is and which numbers it costs, where that can be known.
+//! **Invariants**:
+//! - I1: damage costs the block it is in and no other.
+//! - I2: a fault states its place and the numbers it costs, where those can be known.
 
 use std::path::Path;
 
@@ -13,16 +16,17 @@ use crate::file_io::{DiskReader, ReadFault};
 use crate::ids::{EntryNumber, Lsn, SegmentId};
 use crate::limits::PAGE;
 
-/// Something in a segment file is not what it should be.
+/// A fault in a segment file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentFault {
-    /// Where in the file.
+    /// Offset in the file.
     pub offset: u64,
-    /// How many bytes are in doubt.
+    /// Number of bytes in doubt.
     pub len: u64,
-    /// What is wrong.
+    /// The fault, in words.
     pub what: String,
-    /// The entries that cannot be read for it, first and last; none when only metadata that stands elsewhere too is damaged.
+    /// The entries that cannot be read because of it, first and last; none when only metadata that also stands
+    /// elsewhere is damaged.
     pub numbers: Option<(EntryNumber, EntryNumber)>,
 }
 
@@ -33,7 +37,7 @@ pub(crate) struct SegmentReader {
     header: Option<SegmentHeader>,
     footer: Option<Footer>,
     blocks: Vec<BlockRow>,
-    /// What is wrong with the header, the footer, and stretches that no block could be found in.
+    /// Faults of the header, the footer, and stretches without a readable block.
     faults: Vec<SegmentFault>,
 }
 
@@ -41,7 +45,9 @@ impl SegmentReader {
     /// Opens the file of segment `id`.
     ///
     /// # Errors
-    /// The file cannot be opened, or is of another format, or of another segment. Damage is no error: see [`Self::faults`].
+    ///
+    /// The file cannot be opened, or is of another format, or of another segment. Damage is no error: see
+    /// [`Self::faults`].
     pub(crate) fn open(path: &Path, id: SegmentId, direct: bool) -> Result<Self, VaultError> {
         let reader = if direct {
             DiskReader::direct(path)?
@@ -69,12 +75,12 @@ impl SegmentReader {
         Ok(segment)
     }
 
-    /// What the file says of itself, where that is whole.
+    /// The header, where it is whole.
     pub(crate) fn header(&self) -> Option<&SegmentHeader> {
         self.header.as_ref()
     }
 
-    /// The footer, where that is whole.
+    /// The footer, where it is whole.
     pub(crate) fn footer(&self) -> Option<&Footer> {
         self.footer.as_ref()
     }
@@ -84,7 +90,7 @@ impl SegmentReader {
         &self.blocks
     }
 
-    /// What is wrong outside the blocks of [`Self::blocks`].
+    /// Faults outside the blocks of [`Self::blocks`].
     pub(crate) fn faults(&self) -> &[SegmentFault] {
         &self.faults
     }
@@ -115,23 +121,24 @@ impl SegmentReader {
         self.block_data(row.offset, frame).map_err(|e| fault(e.to_owned()))
     }
 
-    /// Whether the disk refused a read.
+    /// True where the disk refused a read.
     pub(crate) fn met_bad_pages(&self) -> bool {
         self.reader.met_bad_pages()
     }
 
-    /// The bytes at `offset`, as they stand.
+    /// The bytes at `offset`, unchecked.
     pub(crate) fn raw(&mut self, offset: u64, len: u64) -> Option<Vec<u8>> {
         let len = usize::try_from(len).ok()?;
         self.reader.get(offset, len).ok().map(<[u8]>::to_vec)
     }
 
-    /// The bytes of a fault, as far as the disk gives them.
+    /// The bytes of a fault, as far as the disk can read them.
     pub(crate) fn damaged_bytes(&mut self, fault: &SegmentFault) -> Vec<u8> {
         self.reader.get_readable(fault.offset, fault.len)
     }
 
-    /// Says which numbers are lost at the end of a file whose footer is damaged, now that its last entry is known from elsewhere.
+    /// Determines the numbers that are lost at the end of a file whose footer is damaged, once its last entry is known
+    /// from elsewhere.
     pub(crate) fn must_end_with(&mut self, last: Option<Lsn>) {
         let Some(last) = last.map(Lsn::number).filter(|_| self.footer.is_none()) else {
             return;
@@ -249,7 +256,7 @@ impl SegmentReader {
         (offset.checked_add(stored)? <= self.reader.len()).then(|| frame.row(offset, stored))
     }
 
-    /// The next place from `from` at which a block begins.
+    /// The next offset from `from` on at which a block begins.
     fn search(&mut self, from: u64, end: u64) -> Option<u64> {
         let mut mark = [0u8; 4];
         mark.copy_from_slice(&SKIPPABLE.to_le_bytes());
@@ -272,7 +279,7 @@ impl SegmentReader {
         None
     }
 
-    /// Notes that `from..to` holds no block that can be read. The footer itself is such a stretch where it is damaged, and costs nothing.
+    /// Notes that `from..to` holds no readable block. A damaged footer is such a stretch, and costs nothing.
     fn lost_stretch(&mut self, from: u64, to: u64, after: Option<EntryNumber>) {
         let first = after.map_or(Some(EntryNumber::FIRST), EntryNumber::checked_next);
         let next = if to < self.reader.len() {
@@ -295,14 +302,14 @@ impl SegmentReader {
     }
 }
 
-/// The content of the header frame, whatever it is worth.
+/// The content of the header frame, unchecked.
 fn header_content(reader: &mut DiskReader) -> Option<Vec<u8>> {
     let head = reader.get(0, FRAME_HEADER + 4).ok()?;
     let len = frame::content_len(head).filter(|_| head[FRAME_HEADER..] == Kind::Header.bytes())?;
     reader.get(FRAME_HEADER as u64, len).ok().map(<[u8]>::to_vec)
 }
 
-/// Bytes of a block frame whole.
+/// Bytes of a whole block, by its frame.
 fn frame_bytes(frame: &BlockFrame) -> u64 {
     (FRAME_HEADER + 4 + 76 + frame.entries.len() * crate::entry::SEGMENT_ENTRY_HEADER + 4) as u64
 }

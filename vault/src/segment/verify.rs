@@ -1,4 +1,4 @@
-//! Verifies a segment file, whole: every frame, every CRC, and the digest.
+//! Verification of a whole segment file: every frame, every CRC, and the digest.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::reader::{SegmentFault, SegmentReader};
 use crate::error::VaultError;
 use crate::ids::SegmentId;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifyReport {
     /// Bytes of the file.
@@ -15,19 +15,20 @@ pub struct VerifyReport {
     pub entries: u64,
     /// The digest over them.
     pub digest: [u8; 32],
-    /// Whether the file holds exactly what was sealed.
+    /// True where the file holds exactly the entries that were sealed.
     pub ok: bool,
-    /// Whether the disk did not give all of its pages.
+    /// True where the disk could not read all of its pages.
     pub misses_pages: bool,
-    /// What is wrong, in the order of the file.
+    /// Faults, in the order of the file.
     pub faults: Vec<SegmentFault>,
 }
 
-/// Reads the file of segment `id` from the disk (not the page cache) and checks all of it, against `expected` too where that is known. `progress`
-/// is told bytes done and bytes in all.
+/// Reads the file of segment `id` from the disk (not the page cache) and checks all of it, against `expected` too where
+/// that is known. `progress` is called with bytes done and bytes in all.
 ///
 /// # Errors
-/// The file cannot be opened. Damage is no error but in the report.
+///
+/// The file cannot be opened. Damage is no error: it is in the report.
 pub fn verify_segment(
     path: &Path,
     id: SegmentId,

@@ -1,6 +1,7 @@
-//! Writes a segment file: header, blocks as they come, footer. It is complete, and synced, when `finish` returns.
+//! Writes a segment file: header, blocks as they come, footer. It is complete and synced when `finish` returns.
 //!
-//! **Invariant** I1: what is sealed lies within its segment: blocks and holes are of it, in the order of their numbers.
+//! **Invariants**:
+//! - I1: everything sealed lies within its segment: blocks and holes belong to it, in the order of their numbers.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +23,7 @@ pub(crate) struct SegmentWriter {
     path: PathBuf,
     header: SegmentHeader,
     offset: u64,
-    /// Up to where the kernel was told to write.
+    /// Offset up to which the kernel was told to write.
     told: u64,
     rows: Vec<BlockRow>,
     stats: SegmentStats,
@@ -60,10 +61,12 @@ impl SegmentWriter {
     /// Appends a block. Nothing is synced yet.
     ///
     /// # Errors
-    /// It could not be written.
+    ///
+    /// The block could not be written.
     ///
     /// # Panics
-    /// It is of another segment, or does not follow the block before.
+    ///
+    /// The block is of another segment, or does not follow the one before.
     pub(crate) fn append(&mut self, block: &BuiltBlock) -> Result<(), VaultError> {
         let (first, last) = (block.stats.first_lsn, block.stats.last_lsn);
         assert!(
@@ -98,7 +101,7 @@ impl SegmentWriter {
         self.offset
     }
 
-    /// Syncs what is written so far.
+    /// Syncs everything written so far.
     pub(crate) fn sync(&self) -> Result<(), VaultError> {
         file_io::sync_data(&self.file, &self.path)
     }
@@ -106,9 +109,11 @@ impl SegmentWriter {
     /// Writes the footer and syncs.
     ///
     /// # Errors
-    /// It could not be written or synced.
+    ///
+    /// The footer could not be written, or the file not be synced.
     ///
     /// # Panics
+    ///
     /// The holes are not in order.
     pub(crate) fn finish(mut self, holes: Vec<Hole>) -> Result<FinishedSegment, VaultError> {
         assert!(

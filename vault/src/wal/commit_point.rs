@@ -1,20 +1,23 @@
-//! Up to where entries may be acknowledged: a pure function over what each holder has synced of each open segment.
+//! The commit point, up to which entries may be acknowledged: a pure function over the marks of each holder of each
+//! open segment.
 //!
-//! **Invariants.** I1: an entry is below the point only when as many holders of its segment as the set asks for have
-//! synced it, the owner among them. I2: nothing of a segment is below the point before as many holders have all of every
-//! earlier one: the set may change from one segment to the next, and a node that has n+1 says nothing about n.
+//! **Invariants**:
+//! - I1: an entry is below the point only when as many holders of its segment as the set asks for have synced it, the
+//!   owner among them.
+//! - I2: no entry of a segment is below the point before as many holders have all of every earlier one: the set may
+//!   change from one segment to the next, and a node that has n+1 says nothing about n.
 
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentIndex};
 use crate::limits::SET_NODES_MAX;
 use crate::replicas::ReplicaSet;
 
-/// What is synced of a segment that is not sealed. Numbers are those of the last entry, and 0 where there is none.
+/// The synced parts of a segment that is not sealed. Numbers are those of the last entry, and 0 where there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentMarks {
     index: SegmentIndex,
     replicas: ReplicaSet,
     own: u32,
-    /// In the order of `replicas.peers()`, which never changes.
+    /// Marks of peers, in the order of `replicas.peers()`, which never changes.
     peers: [u32; SET_NODES_MAX],
     end: Option<u32>,
 }
@@ -39,7 +42,8 @@ impl SegmentMarks {
     /// Notes that the owner has synced everything up to entry `number`.
     ///
     /// # Panics
-    /// When the segment ended before it.
+    ///
+    /// The segment ended before that entry.
     pub fn own_synced(&mut self, number: u32) {
         assert!(
             self.end.is_none_or(|end| number <= end),
@@ -55,17 +59,18 @@ impl SegmentMarks {
         }
     }
 
-    /// Notes what a peer has that was started again: it may have lost what it answered for.
+    /// Sets the mark of a peer that was restarted: it may have lost entries that it answered for.
     pub fn peer_restarted(&mut self, node: NodeId, number: u32) {
         if let Some(place) = self.replicas.peers().iter().position(|peer| peer == node) {
             self.peers[place] = number;
         }
     }
 
-    /// Notes that a later segment takes entries, and that entry `last` is this one's last.
+    /// Notes that a later segment takes entries, and that entry `last` is the last of this one.
     ///
     /// # Panics
-    /// When the owner has synced more.
+    ///
+    /// The owner has synced more.
     pub fn ended(&mut self, last: u32) {
         assert!(self.own <= last, "a segment ends before an entry that is synced");
         self.end = Some(last);
@@ -81,7 +86,7 @@ impl SegmentMarks {
         self.own.min(marks[needed])
     }
 
-    /// Says that enough holders have all of it.
+    /// True where enough holders have all of it.
     pub fn is_complete(&self) -> bool {
         self.end == Some(self.committed())
     }
@@ -116,7 +121,7 @@ mod tests {
         NodeId::new(n).unwrap()
     }
 
-    /// A segment, by its index, its peers with what they have, the copies that are needed, the owner's mark, its end.
+    /// A segment: its index, its peers with their marks, the number of copies needed, the owner's mark, its end.
     fn segment(at: u32, peers: &[(u32, u32)], copies: u8, own: u32, end: Option<u32>) -> SegmentMarks {
         let set = NodeSet::from_nodes(peers.iter().map(|(n, _)| node(*n))).unwrap();
         let mut marks = SegmentMarks::new(index(at), ReplicaSet::new(set, copies).unwrap());
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn table_of_one_segment() {
-        // The owner's mark, the peers' marks, the copies that are needed, the expected point.
+        // The owner's mark, the peers' marks, the number of copies needed, the expected point.
         let rows: &[(u32, &[u32], u8, u32)] = &[
             (0, &[], 1, 0),
             (5, &[], 1, 5),
@@ -242,8 +247,8 @@ mod tests {
         segment(1, &[], 1, 3, None).ended(2);
     }
 
-    /// The peers of a segment with their marks, the copies that are needed, the entries that it has, those that the
-    /// owner has synced.
+    /// The peers of a segment with their marks, the number of copies needed, its entries, and those that the owner has
+    /// synced.
     type Drawn = (Vec<(u32, u32)>, u8, u32, u32);
 
     fn drawn() -> impl Strategy<Value = Vec<Drawn>> {
@@ -263,7 +268,7 @@ mod tests {
             let open: Vec<_> = (1..)
                 .zip(&drawn)
                 .map(|(at, (peers, copies, entries, own))| {
-                    // A peer has nothing that the segment does not have.
+                    // A peer has no entry that the segment does not have.
                     let peers: Vec<_> = peers.iter().map(|(n, mark)| (*n, *mark.min(entries))).collect();
                     let end = (at <= last as u32).then_some(*entries);
                     segment(at, &peers, *copies, *own, end)

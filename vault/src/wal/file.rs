@@ -1,8 +1,11 @@
-//! A WAL file: made, mapped, and made ready again for its next segment.
+//! A WAL file: made, mapped, and prepared again for its next segment.
 //!
-//! **Invariants.** I1: a file takes an entry only after its name, both header pages and its folder are synced. I2: each use has a new uuid. I3: every
-//! block of the file is allocated before it is mapped.
-//! **Not here**: appending (`writer`), when a file may be used again (`keep`).
+//! **Invariants**:
+//! - I1: a file takes an entry only after its name, both header pages and its folder are synced.
+//! - I2: each use has a new uuid.
+//! - I3: every block of the file is allocated before it is mapped.
+//!
+//! **Not here**: appending (`writer`), the moment at which a file may be used again (`keep`).
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::File;
@@ -18,15 +21,15 @@ use rustix::fs::FallocateFlags;
 use uuid::Uuid;
 
 use super::header::{Tenant, WalHeader};
-use crate::entry::{WAL_ENTRY_HEADER, WalSeal};
+use crate::entry::{EntryCrc, WAL_ENTRY_HEADER};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, ShardId};
 use crate::limits::{FILL_BYTES, PAGE};
 use crate::time::now_unix_nano;
-use crate::wal::map::{MapWriter, WalMap};
+use crate::wal::map::{WalFileWriter, WalMap};
 
-/// What every file of one boot has in common.
+/// The properties that all files of one boot share.
 #[derive(Clone)]
 pub(crate) struct WalPlan {
     pub(crate) cluster_id: ClusterId,
@@ -38,27 +41,28 @@ pub(crate) struct WalPlan {
 pub(crate) struct WalFile {
     pub(crate) header: WalHeader,
     pub(crate) path: PathBuf,
-    pub(crate) seal: WalSeal,
-    /// Opened before the first write; syncs go through this descriptor only, or a writeback error could be missed.
+    pub(crate) entry_crc: EntryCrc,
+    /// The descriptor, opened before the first write; syncs go through this one only, or a writeback error could be
+    /// missed.
     pub(crate) file: Arc<File>,
     pub(crate) map: Arc<WalMap>,
     /// The last entry's number, once the shard has rolled past this file; 0 before, and where it has none.
     pub(crate) last_number: AtomicU32,
-    /// Idle marks in it: headers without an entry.
+    /// Number of idle marks in it: headers without an entry.
     pub(crate) marks: AtomicU32,
 }
 
 /// A file that is ready to take its first entry.
 pub(crate) struct SpareWal {
     pub(crate) wal: Arc<WalFile>,
-    pub(crate) writer: MapWriter,
+    pub(crate) writer: WalFileWriter,
 }
 
 impl WalFile {
     /// The offset of the first entry.
     pub(crate) const FIRST: u64 = PAGE;
 
-    /// The offset behind the last byte an entry may use.
+    /// The offset behind the last byte that an entry may use.
     pub(crate) fn end(&self) -> u64 {
         self.header.size - PAGE
     }
@@ -68,12 +72,12 @@ impl WalFile {
         match until.index().cmp(&self.header.id.index) {
             Less => 0,
             Equal => until.number().get(),
-            // The limit lies in a later file, so this one was rolled and its last number stands.
+            // The limit lies in a later file, so this one was rolled and its last number is final.
             Greater => self.last_number.load(Acquire),
         }
     }
 
-    /// Payload bytes of its entries, of which there are so many; with up to seven bytes of padding for each.
+    /// Payload bytes of its `entries` entries, with up to seven bytes of padding for each.
     pub(crate) fn payload_bytes(&self, entries: u32) -> u64 {
         let headers = u64::from(entries) + u64::from(self.marks.load(Acquire));
         let taken = (self.map.published_len() as u64).saturating_sub(Self::FIRST);
@@ -93,12 +97,12 @@ pub(crate) fn wal_dir(data: &Path, node: NodeId, shard: ShardId) -> PathBuf {
         .join(format!("{:04}", shard.get()))
 }
 
-/// Whether a new file is written once before its first use.
+/// The treatment of a new file's bytes before its first use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fill {
-    /// Yes: a sync of an extent that was never written commits the journal too.
+    /// They are written once: a sync of an extent that was never written commits the journal too.
     Zeros,
-    /// No: somebody waits for this file, and the slower first syncs cost less than the wait.
+    /// They are left unwritten: a shard waits for this file, and slower first syncs cost less than that wait.
     Nothing,
 }
 
@@ -109,7 +113,7 @@ pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan, fill: Fill) -> Re
     let file = file_io::create(&tmp)?;
     let made = allocate(&file, plan.size, fill, &tmp).and_then(|()| finish(Arc::new(file), &tmp, &path, id, plan));
     if made.is_err() {
-        // Best effort: what is left of it is removed at the next start.
+        // This is best effort: the next start removes what is left of the file.
         file_io::remove(&tmp).unwrap_or_else(|error| tracing::warn!(%error, "wal.spare.leftover"));
     }
     let (wal, map, writer) = made?;
@@ -119,15 +123,16 @@ pub(crate) fn make(data: &Path, id: SegmentId, plan: &WalPlan, fill: Fill) -> Re
     })
 }
 
-/// Gives a file whose segment is sealed its next segment.
+/// Prepares a file whose segment is sealed for its next segment.
 ///
 /// # Errors
-/// The file could not be written, synced or renamed. It is then of no segment, and to be removed.
+///
+/// The file could not be written, synced or renamed. It then belongs to no segment, and is to be removed.
 pub(crate) fn recycle(
     data: &Path,
     old: &Path,
     file: Arc<File>,
-    writer: MapWriter,
+    writer: WalFileWriter,
     id: SegmentId,
     plan: &WalPlan,
 ) -> Result<Option<SpareWal>, VaultError> {
@@ -153,7 +158,7 @@ fn finish(
     path: &Path,
     id: SegmentId,
     plan: &WalPlan,
-) -> Result<(WalHeader, Mapped, MapWriter), VaultError> {
+) -> Result<(WalHeader, Mapped, WalFileWriter), VaultError> {
     let header = new_header(id, plan);
     write_header(&file, &header, tmp)?;
     file_io::sync_data(&file, tmp)?;
@@ -164,7 +169,7 @@ fn finish(
 
 fn wal_file(header: WalHeader, path: PathBuf, file: Arc<File>, map: Arc<WalMap>) -> WalFile {
     WalFile {
-        seal: WalSeal::new(header.uuid),
+        entry_crc: EntryCrc::new(header.uuid),
         header,
         path,
         file,
@@ -200,7 +205,7 @@ fn allocate(file: &File, size: u64, fill: Fill, path: &Path) -> Result<(), Vault
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Ok(()) if fill == Fill::Nothing => return Ok(()),
         Ok(()) => {}
-        // Some file systems under `any_filesystem` cannot; the writes below allocate there.
+        // Some file systems under `any_filesystem` cannot do this; the writes below allocate there.
         Err(rustix::io::Errno::OPNOTSUPP) => {}
         Err(e) => return Err(VaultError::io("allocate", path)(io::Error::from(e))),
     }

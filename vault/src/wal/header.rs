@@ -10,7 +10,7 @@ pub(crate) const MAGIC: &[u8; 8] = b"GSWAL\x00\x01\n";
 const FORMAT: u32 = 1;
 const TENANT_BYTES: usize = 96;
 
-/// Who a number in entry headers stands for.
+/// A tenant: a name, and the number that stands for it in entry headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tenant {
     /// The number.
@@ -20,7 +20,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// The tenant of everything that names none.
+    /// The tenant of entries that name none.
     pub fn default_tenant() -> Self {
         Self {
             id: TenantId::DEFAULT,
@@ -29,7 +29,7 @@ impl Tenant {
     }
 }
 
-/// What a WAL file says of itself.
+/// The header of a WAL file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct WalHeader {
     pub(crate) id: SegmentId,
@@ -41,12 +41,12 @@ pub(crate) struct WalHeader {
     pub(crate) tenants: Vec<Tenant>,
 }
 
-/// Why a page is no header.
+/// The fault of a page that is no header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeaderFault {
-    /// Not a WAL file's, or its CRC is wrong.
+    /// The page is not of a WAL file, or its CRC is wrong.
     Damaged,
-    /// Of a format this version does not know.
+    /// The page has a format that this version does not know.
     Format(u32),
 }
 

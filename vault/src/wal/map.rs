@@ -1,9 +1,13 @@
-//! A WAL file in memory: written with pwrite, read through a read-only map. The one place with unsafe code.
+//! A WAL file in memory: written with pwrite, read through a read-only map. This is the one place with unsafe code.
 //!
-//! **Owns** the mapping and the mark up to which it is published. **Invariants.** I1: bytes below `published` never change while a [`WalMap`] is
-//! shared. I2: only the one [`MapWriter`] of a map writes, and only from `published` up. I3: the file is preallocated and never truncated while
-//! mapped, so no access can fault for want of a block.
-//! **Not here**: what the bytes mean (`wal`); why they are not stored through the map (ADR 0002).
+//! **Owns**: the mapping and the mark up to which it is published.
+//!
+//! **Invariants**:
+//! - I1: bytes below `published` never change while a [`WalMap`] is shared.
+//! - I2: only the one [`WalFileWriter`] of a map writes, and only from `published` up.
+//! - I3: the file is preallocated and never truncated while mapped, so no access can fault for want of a block.
+//!
+//! **Not here**: the meaning of the bytes (`wal`); the reason why they are not stored through the map (ADR 0002).
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -16,7 +20,7 @@ use rustix::io::pwritev;
 
 use crate::limits::PAGE;
 
-/// The readable side: all that is published.
+/// The reader's side: all published bytes.
 pub(crate) struct WalMap {
     map: Mmap,
     published: AtomicUsize,
@@ -26,10 +30,12 @@ impl WalMap {
     /// Maps `file`, whose first `published` bytes are in their final form.
     ///
     /// # Errors
+    ///
     /// The system refused the map.
-    pub(crate) fn new(file: &Arc<File>, published: usize) -> io::Result<(Arc<Self>, MapWriter)> {
-        // SAFETY: the file is in a folder of 0700 that this process has locked, and is never truncated (I3). Its bytes change under the map only by
-        // `MapWriter::write`, from `published` up (I2), where no slice of the map reaches but the one that `MapWriter::written` gives, which borrows the writer.
+    pub(crate) fn new(file: &Arc<File>, published: usize) -> io::Result<(Arc<Self>, WalFileWriter)> {
+        // SAFETY: the file is in a folder of 0700 that this process has locked, and is never truncated (I3). Its bytes
+        // change under the map only by `WalFileWriter::write`, from `published` up (I2), where no slice of the map
+        // reaches but the one that `WalFileWriter::written` returns, which borrows the writer.
         let map = unsafe { Mmap::map(&**file)? };
         if published > map.len() {
             return Err(io::Error::new(
@@ -41,7 +47,7 @@ impl WalMap {
             map,
             published: AtomicUsize::new(published),
         });
-        let writer = MapWriter {
+        let writer = WalFileWriter {
             map: Arc::clone(&map),
             file: Arc::clone(file),
         };
@@ -53,19 +59,21 @@ impl WalMap {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Lets go of the pages wholly within `from..to`, so that they do not count as this process's memory. Whoever reads them again gets them from the page cache.
+    /// Releases the pages wholly within `from..to`, so that they do not count as this process's memory. A later read
+    /// gets them from the page cache.
     pub(crate) fn forget(&self, from: usize, to: usize) {
         let page = PAGE as usize;
         let (from, to) = (from.next_multiple_of(page), to - to % page);
         if from >= to {
             return;
         }
-        // SAFETY: the map is a shared, read-only one of a file: a page that is dropped is read from the file again, with the same bytes.
+        // SAFETY: the map is a shared, read-only one of a file: a page that is dropped is read from the file again,
+        // with the same bytes.
         let dropped = unsafe {
             self.map
                 .unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from)
         };
-        // Best effort: what stays costs memory, and nothing else.
+        // This is best effort: a page that stays costs memory, and nothing else.
         drop(dropped);
     }
 
@@ -75,25 +83,27 @@ impl WalMap {
     }
 }
 
-/// The writing side: one per map.
-pub(crate) struct MapWriter {
+/// The writer's side, of which each map has one. It writes to the file with pwrite.
+pub(crate) struct WalFileWriter {
     map: Arc<WalMap>,
     file: Arc<File>,
 }
 
-impl MapWriter {
-    /// Bytes that are not published.
+impl WalFileWriter {
+    /// Number of bytes that are not published.
     pub(crate) fn free_len(&self) -> usize {
         self.map.map.len() - self.map.published_len()
     }
 
-    /// Writes all of `parts`, one behind the other, `at` bytes behind what is published. Nothing is published by it.
+    /// Writes all of `parts`, one behind the other, `at` bytes behind the published ones. This publishes nothing.
     ///
     /// # Errors
-    /// The system could not write; what stands there then is undefined, and still not published.
+    ///
+    /// The system could not write; the bytes there are then undefined, and still not published.
     ///
     /// # Panics
-    /// When that is past the end of the file, which is a bug of the caller.
+    ///
+    /// They would go past the end of the file, which is a bug of the caller.
     pub(crate) fn write(&mut self, at: usize, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut offset = self.map.published_len() + at;
         let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -113,7 +123,7 @@ impl MapWriter {
         Ok(())
     }
 
-    /// `len` bytes that were written `at` bytes behind what is published.
+    /// `len` bytes that were written `at` bytes behind the published ones.
     pub(crate) fn written(&self, at: usize, len: usize) -> &[u8] {
         let from = self.map.published_len() + at;
         &self.map.map[from..from + len]
@@ -122,19 +132,21 @@ impl MapWriter {
     /// Publishes the next `count` bytes: they are final from now on.
     ///
     /// # Panics
-    /// When that is past the end of the map, which is a bug of the caller.
+    ///
+    /// They go past the end of the map, which is a bug of the caller.
     pub(crate) fn publish(&mut self, count: usize) {
         let to = self.map.published_len() + count;
         assert!(to <= self.map.map.len(), "published past the end of the map");
         self.map.published.store(to, Ordering::Release);
     }
 
-    /// Whether no reader holds the map, so that [`Self::reset`] will work.
+    /// True where no reader holds the map, so that [`Self::reset`] will work.
     pub(crate) fn is_unshared(&self) -> bool {
         Arc::strong_count(&self.map) == 1
     }
 
-    /// Makes the map writable again from `published`, for the file's next use. Gives back `Err(self)` while a reader still holds the map.
+    /// Makes the map writable again from `published`, for the file's next use. Returns `Err(self)` while a reader still
+    /// holds the map.
     pub(crate) fn reset(mut self, published: usize) -> Result<(Arc<WalMap>, Self), Self> {
         let Some(map) = Arc::get_mut(&mut self.map) else {
             return Err(self);
@@ -183,7 +195,7 @@ mod tests {
         };
         assert!(map.published().iter().all(|b| *b == 7));
         assert!(resident() >= 1000, "{} KiB", resident());
-        // The first and the last page are not wholly within.
+        // The first and the last page are not wholly within the range.
         map.forget(1, bytes.len() - 1);
         assert!(resident() <= 2 * 4, "{} KiB", resident());
         assert!(map.published().iter().all(|b| *b == 7));

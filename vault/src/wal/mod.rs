@@ -1,10 +1,10 @@
-//! The write-ahead log: one file per segment, a single writer, one sync for all that was appended meanwhile.
+//! The WAL: one file for each segment, a single writer, one sync for all that was appended meanwhile.
 //!
-//! - `header`, `file`: a WAL file: what it says of itself, and how it is made, named and used again.
+//! - `header`, `file`: a WAL file: its header; its making, naming and reuse.
 //! - `map`: its bytes in memory, as the writer and its readers share them.
-//! - `writer`: appends. `syncer`: the group commit; `sync_stats` says how long syncs take.
-//! - `watermark`, `commit_point`: how far entries are durable here and on peers, and so acknowledged.
-//! - `shard`: what the threads of one shard share.
+//! - `writer`: appends. `syncer`: the group commit. `sync_stats`: latencies of syncs.
+//! - `watermark`, `commit_point`: the entries that are durable here and on peers, and so may be acknowledged.
+//! - `shard`: state that the threads of one shard share.
 //! - `scan`: reads a file of an earlier boot. `tail`: reads one that is being written.
 
 pub mod commit_point;

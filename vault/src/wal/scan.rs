@@ -1,12 +1,16 @@
-//! The scan of a WAL file that an earlier boot left: every valid entry in it, and where bytes are that are none.
+//! The scan of a WAL file that an earlier boot left: every valid entry in it, and the ranges of bytes that are no
+//! entries.
 //!
-//! **Invariants.** I1: an entry is valid by tag, position and CRC, whatever stands before it. I2: nothing is judged here: whether missing numbers are an unsynced
-//! tail or corruption is decided by `recover::unsynced_tail`. I3: an unreadable page costs only the entries that touch it.
+//! **Invariants**:
+//! - I1: an entry is valid by tag, position and CRC, whatever stands before it.
+//! - I2: nothing is decided here: `recover::unsynced_tail` decides whether missing numbers are an unsynced tail or
+//!   corruption.
+//! - I3: an unreadable page costs only the entries that touch it.
 
 use std::collections::BTreeMap;
 
 use super::header::{HeaderFault, WalHeader};
-use crate::entry::{EntryState, WAL_ENTRY_HEADER, WalEntryHeader, WalSeal, u32_at};
+use crate::entry::{EntryCrc, EntryState, WAL_ENTRY_HEADER, WalEntryHeader, u32_at};
 use crate::error::VaultError;
 use crate::file_io::{DiskReader, ReadFault};
 use crate::ids::{EntryNumber, Lsn, SegmentIndex};
@@ -26,19 +30,19 @@ pub(crate) struct BadRange {
     pub(crate) before: EntryNumber,
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct WalScan {
-    /// Runs of numbers that are there, first and last of each, in order.
+    /// Runs of numbers that are present, first and last of each, in order.
     pub(crate) present: Vec<(EntryNumber, EntryNumber)>,
     pub(crate) bad: Vec<BadRange>,
-    /// Where the last valid entry or idle mark ends.
+    /// Offset at which the last valid entry or idle mark ends.
     pub(crate) end: u64,
-    /// Whether an entry may stand there that cannot be read: a bad sector, or the file was cut off.
+    /// True where an entry may stand there that cannot be read: a bad sector, or the file was cut off.
     pub(crate) end_is_unread: bool,
-    /// The last entry of the segment before, as the mark that opens the file says.
+    /// The last entry of the segment before, by the mark that opens the file.
     pub(crate) before: Option<Lsn>,
-    /// For each segment that a durable mark in here speaks of, the highest number.
+    /// The highest number in durable marks, for each segment that they name.
     pub(crate) marks: BTreeMap<SegmentIndex, EntryNumber>,
 }
 
@@ -51,9 +55,10 @@ impl WalScan {
     }
 }
 
-/// Both header pages of a file: the first that is whole counts.
+/// Reads both header pages of a file: the first that is whole counts.
 ///
 /// # Errors
+///
 /// Neither page is whole, or the file is of another format.
 pub(crate) fn read_header(reader: &mut DiskReader) -> Result<WalHeader, VaultError> {
     let last = reader.len().saturating_sub(PAGE);
@@ -76,7 +81,7 @@ pub(crate) fn read_header(reader: &mut DiskReader) -> Result<WalHeader, VaultErr
     })
 }
 
-/// Which of the two header pages of a file that was made with `size` bytes are not whole, by offset.
+/// Offsets of the header pages that are not whole, in a file that was made with `size` bytes.
 pub(crate) fn damaged_headers(reader: &mut DiskReader, size: u64) -> Vec<u64> {
     let last = size.saturating_sub(PAGE);
     [0, last]
@@ -85,15 +90,16 @@ pub(crate) fn damaged_headers(reader: &mut DiskReader, size: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Takes each valid entry, header and payload.
+/// A function that takes each valid entry, header and payload.
 pub(crate) type Visitor<'a> = dyn FnMut(&WalEntryHeader, &[u8]) -> Result<(), VaultError> + 'a;
 
-/// Scans the whole file with this `header`, and shows `each` every valid entry in turn.
+/// Scans the whole file with this `header`, and calls `each` with every valid entry in turn.
 ///
 /// # Errors
+///
 /// Those of `each`.
 pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visitor<'_>) -> Result<WalScan, VaultError> {
-    let (seal, index) = (WalSeal::new(header.uuid), header.id.index);
+    let (entry_crc, index) = (EntryCrc::new(header.uuid), header.id.index);
     let mut found = WalScan {
         end: PAGE,
         ..WalScan::default()
@@ -102,8 +108,9 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
     let mut expected = EntryNumber::FIRST;
     while found.end + (WAL_ENTRY_HEADER as u64) <= file_end {
         let offset = found.end;
-        let here = read_entry(reader, &seal, index, offset, expected, file_end).map(|entry| (offset, entry));
-        let Some((at, entry)) = here.or_else(|| resync(reader, &seal, index, offset + 8, expected, file_end)) else {
+        let here = read_entry(reader, &entry_crc, index, offset, expected, file_end).map(|entry| (offset, entry));
+        let Some((at, entry)) = here.or_else(|| resync(reader, &entry_crc, index, offset + 8, expected, file_end))
+        else {
             break;
         };
         let number = entry.lsn.number();
@@ -125,7 +132,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
             found.end = at + room_for(0) as u64;
             continue;
         }
-        // An idle mark names the entry before it; that one may be what is missing.
+        // An idle mark names the entry before it, which may be the missing one.
         let missing_to = if idle {
             Some(number)
         } else {
@@ -155,7 +162,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
     }
     found.end_is_unread = is_unread(
         reader,
-        &seal,
+        &entry_crc,
         found.end,
         file_end,
         file_end < header.size.saturating_sub(PAGE),
@@ -163,8 +170,8 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
     Ok(found)
 }
 
-/// Whether the place at `offset`, where no entry was found, may hold one all the same.
-fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64, is_cut_off: bool) -> bool {
+/// True where `offset`, at which no entry was found, may hold one all the same.
+fn is_unread(reader: &mut DiskReader, entry_crc: &EntryCrc, offset: u64, file_end: u64, is_cut_off: bool) -> bool {
     let body = offset + WAL_ENTRY_HEADER as u64;
     if body > file_end {
         return is_cut_off;
@@ -173,7 +180,7 @@ fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64
         Ok(raw) => <[u8; WAL_ENTRY_HEADER]>::try_from(raw).ok(),
         Err(_) => return true,
     };
-    let Some(header) = header.and_then(|raw| WalEntryHeader::decode(&raw, seal.tag())) else {
+    let Some(header) = header.and_then(|raw| WalEntryHeader::decode(&raw, entry_crc.tag())) else {
         return false;
     };
     if offset + room_for(header.payload_len as usize) as u64 > file_end {
@@ -182,7 +189,8 @@ fn is_unread(reader: &mut DiskReader, seal: &WalSeal, offset: u64, file_end: u64
     reader.get(body, header.payload_len as usize).is_err()
 }
 
-/// Where entries end in a file of `len` bytes that was made with `size` bytes: at its last page, unless it was cut off before that.
+/// The offset at which entries end in a file of `len` bytes that was made with `size` bytes: at its last page, unless
+/// it was cut off before that.
 pub(crate) fn entries_end(len: u64, size: u64) -> u64 {
     len.min(size.saturating_sub(PAGE))
 }
@@ -190,14 +198,14 @@ pub(crate) fn entries_end(len: u64, size: u64) -> u64 {
 /// The valid entry at `offset`, numbered `expected` or later.
 fn read_entry(
     reader: &mut DiskReader,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     index: SegmentIndex,
     offset: u64,
     expected: EntryNumber,
     file_end: u64,
 ) -> Option<WalEntryHeader> {
     let raw: [u8; WAL_ENTRY_HEADER] = reader.get(offset, WAL_ENTRY_HEADER).ok()?.try_into().ok()?;
-    let header = WalEntryHeader::decode(&raw, seal.tag())?;
+    let header = WalEntryHeader::decode(&raw, entry_crc.tag())?;
     let idle = header.meta.state.contains(EntryState::IDLE);
     // A mark before the first entry names the last one of an earlier segment.
     let of_before = idle && header.lsn.index() < index && expected == EntryNumber::FIRST;
@@ -210,13 +218,13 @@ fn read_entry(
     let payload = reader
         .get(offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)
         .ok()?;
-    (seal.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
+    (entry_crc.crc(&raw, std::iter::once(payload)) == header.crc).then_some(header)
 }
 
 /// The next valid entry or idle mark at or after `from`, numbered `expected` or later, found by its tag.
 pub(crate) fn resync(
     reader: &mut DiskReader,
-    seal: &WalSeal,
+    entry_crc: &EntryCrc,
     index: SegmentIndex,
     from: u64,
     expected: EntryNumber,
@@ -225,22 +233,22 @@ pub(crate) fn resync(
     let mut tag_at = from + TAG_AT;
     while tag_at + 4 <= file_end {
         let page_end = (tag_at - tag_at % PAGE + PAGE).min(file_end);
-        match next_tag(reader, seal.tag(), tag_at, page_end) {
+        match next_tag(reader, entry_crc.tag(), tag_at, page_end) {
             Ok(Some(hit)) => {
                 let offset = hit - TAG_AT;
-                if let Some(header) = read_entry(reader, seal, index, offset, expected, file_end) {
+                if let Some(header) = read_entry(reader, entry_crc, index, offset, expected, file_end) {
                     return Some((offset, header));
                 }
                 tag_at = hit + 8;
             }
-            // Tags stand at offsets that leave 4 when divided by 8, and so do not straddle pages.
+            // Offsets of tags leave 4 when divided by 8, so tags do not straddle pages.
             Ok(None) | Err(_) => tag_at = page_end + (TAG_AT % 8),
         }
     }
     None
 }
 
-/// The first place in `from..page_end`, in steps of 8, where the tag stands.
+/// The first offset in `from..page_end`, in steps of 8, at which the tag stands.
 fn next_tag(reader: &mut DiskReader, tag: u32, from: u64, page_end: u64) -> Result<Option<u64>, ReadFault> {
     let bytes = reader.get(from, (page_end - from) as usize)?;
     let hit = (0..bytes.len().saturating_sub(3))

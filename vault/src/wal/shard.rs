@@ -1,4 +1,4 @@
-//! What the threads of one shard share: the ingest worker that writes, the syncer, the cutter.
+//! State that the threads of one shard share: the ingest worker that writes, the syncer, the cutter.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,12 +8,13 @@ use crate::ids::{Lsn, SegmentIndex, ShardId};
 use crate::keep::disk_tier::DiskTier;
 use crate::wal::watermark::Watermark;
 
-/// The state of one shard that more than one thread touches. The reflex path stores `written` and reads `tier` and the watermark.
+/// The state of one shard that more than one thread touches. The reflex path stores `written` and reads `tier` and the
+/// watermark.
 pub(crate) struct ShardShared {
     pub(crate) id: ShardId,
     /// The last entry appended, or 0.
     written: AtomicU64,
-    /// Idle marks appended; they have no Lsn, and still need a sync.
+    /// Number of idle marks appended; they have no Lsn, and still need a sync.
     idle_marks: AtomicU64,
     pub(crate) watermark: Arc<Watermark>,
     tier: Arc<AtomicU8>,
@@ -74,7 +75,8 @@ impl ShardShared {
         }
     }
 
-    /// How far the shard may be read: up to the ack watermark; before the first ack, through the files of earlier boots.
+    /// The position up to which the shard may be read: the ack watermark; before the first ack, the end of the files of
+    /// earlier boots.
     pub(crate) fn readable(&self) -> Option<Lsn> {
         self.watermark.acked().or_else(|| Lsn::before_segment(self.first))
     }
@@ -97,7 +99,7 @@ impl ShardShared {
         self.current.store(index.get(), Ordering::Release);
     }
 
-    /// Has this file rolled at the writer's next tick, if it is still the one that takes entries.
+    /// Makes the writer roll this file at its next tick, if it is still the one that takes entries.
     pub(crate) fn ask_for_seal(&self, index: SegmentIndex) {
         self.seal_asked.fetch_max(index.get(), Ordering::Release);
     }

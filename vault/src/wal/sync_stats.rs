@@ -1,4 +1,4 @@
-//! How long syncs take: a histogram that its one writer moves without a lock and anybody reads.
+//! Latencies of syncs: a histogram that its one writer moves without a lock and anybody reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ pub const SYNC_BUCKETS_US: [u64; 14] = [
     50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400,
 ];
 
-/// Syncs of one shard.
+/// The syncs of one shard.
 #[derive(Default, Debug)]
 pub struct SyncStats {
     buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
@@ -34,12 +34,12 @@ impl SyncStats {
         self.micros.fetch_add(us, Ordering::Relaxed);
     }
 
-    /// How many syncs fell into each bucket of [`SYNC_BUCKETS_US`], the last one being all above.
+    /// Number of syncs in each bucket of [`SYNC_BUCKETS_US`], the last one being all above.
     pub fn counts(&self) -> [u64; SYNC_BUCKETS_US.len() + 1] {
         std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed))
     }
 
-    /// All of them together.
+    /// Sum of their latencies.
     pub fn total(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }

@@ -1,7 +1,10 @@
-//! Group commit: one thread per shard syncs whatever was appended meanwhile, and moves the watermark.
+//! Group commit: one thread per shard syncs all that was appended meanwhile, and moves the watermark.
 //!
-//! **Invariants.** I1: the watermark moves only after an `fdatasync`, on the descriptor the file was opened with before its first write, that began after the
-//! append. I2: a file is synced before any entry of the next one counts. I3: a failed sync is never tried again; the shard has failed.
+//! **Invariants**:
+//! - I1: the watermark moves only after an `fdatasync`, on the descriptor with which the file was opened before its
+//!   first write, that began after the append.
+//! - I2: a file is synced before any entry of the next one counts.
+//! - I3: a failed sync is never tried again; the shard has failed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +47,7 @@ impl Syncer {
     /// Runs until the shard stops or a sync fails.
     pub(crate) fn run(mut self) {
         loop {
-            // Read before the work is looked for, so that the last append before a stop is not missed.
+            // This is read before the work, so that the last append before a stop is not missed.
             let stopping = self.shared.stopping();
             match self.must_sync_once() {
                 Ok(true) => {}
@@ -52,14 +55,17 @@ impl Syncer {
                 Ok(false) => thread::park(),
                 Err(error) => {
                     tracing::error!(shard = %self.shared.id, %error, "wal.sync.failed");
-                    self.shared.watermark.fail(format!("{error}; the disk may have lost what was written: no entry past the last acknowledged one counts"));
+                    self.shared.watermark.fail(format!(
+                        "{error}; the disk may have lost what was written: no entry \
+                        past the last acknowledged one counts"
+                    ));
                     return;
                 }
             }
         }
     }
 
-    /// Syncs what was appended since the last time. `false` when there was nothing.
+    /// Syncs everything appended since the last time. Returns false when there was nothing.
     fn must_sync_once(&mut self) -> Result<bool, VaultError> {
         let idle_marks = self.shared.idle_marks();
         let written = self.shared.written();

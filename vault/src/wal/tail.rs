@@ -1,7 +1,7 @@
 //! Reads a WAL file that is still in use, up to an Lsn that is known to be written.
 //!
-//! It reads with pread and not through the map, so that a bad sector is an error with a place. Should the file not be what it was,
-//! no CRC fits.
+//! It reads with pread and not through the map, so that a bad sector is an error with a place. If the file was recycled
+//! meanwhile, no CRC fits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,17 +31,17 @@ pub(crate) enum TailStep {
     End,
     /// The bytes are not the entry that must be there: the file was recycled, or it is damaged.
     Mismatch {
-        /// Where.
+        /// Offset of the bytes.
         offset: u64,
-        /// What the disk said, if it said anything.
+        /// The disk's error, if there was one.
         error: Option<std::io::Error>,
     },
 }
 
-/// Bytes that were passed over since they are no entry.
+/// A range of bytes that was skipped because it holds no entry.
 pub(crate) struct Skipped {
     pub(crate) bytes: Vec<u8>,
-    /// The entries that are missing for it, first and last.
+    /// The entries that are missing because of it, first and last.
     pub(crate) numbers: Option<(EntryNumber, EntryNumber)>,
 }
 
@@ -76,7 +76,7 @@ impl WalTail {
                     return TailStep::Entry(lsn, meta, payload);
                 }
                 Ok(_) | Err(ReadFault::PastEnd) => {
-                    // What is there may be a later entry.
+                    // The bytes there may be a later entry.
                     self.offset = at;
                     return TailStep::Mismatch {
                         offset: at,
@@ -95,20 +95,20 @@ impl WalTail {
 
     fn promise(&mut self, until: Lsn) {
         if self.until != Some(until) {
-            // What was read ahead may be older than what is promised now.
+            // Bytes that were read ahead may be older than the entries that are promised now.
             self.reader.forget();
             self.until = Some(until);
         }
     }
 
     /// Goes on at `number`, or as near to it as the headers lead: payloads between are neither checked nor copied.
-    /// Gives the number that it goes on at.
+    /// Returns the number at which it goes on.
     pub(crate) fn skip_to(&mut self, number: EntryNumber, until: Lsn) -> EntryNumber {
         self.promise(until);
         while self.next < number && self.has_next(until) {
             let raw = self.reader.get(self.offset, WAL_ENTRY_HEADER).ok();
             let raw = raw.and_then(|raw| raw.try_into().ok());
-            let Some(header) = raw.and_then(|raw| WalEntryHeader::decode(&raw, self.wal.seal.tag())) else {
+            let Some(header) = raw.and_then(|raw| WalEntryHeader::decode(&raw, self.wal.entry_crc.tag())) else {
                 break;
             };
             if !header.meta.state.contains(EntryState::IDLE) {
@@ -122,15 +122,15 @@ impl WalTail {
         self.next
     }
 
-    /// Goes on behind what [`Self::step`] found to be no entry.
+    /// Goes on behind bytes that [`Self::step`] found to be no entry.
     pub(crate) fn skip_damaged(&mut self, until: Lsn) -> Skipped {
         let (from, first) = (self.offset, self.next.get());
         let index = self.wal.header.id.index;
         let found = resync(
             &mut self.reader,
-            &self.wal.seal,
+            &self.wal.entry_crc,
             index,
-            // What stands there may be whole, and be a later one.
+            // The bytes there may be whole, and of a later entry.
             from,
             self.next,
             self.wal.end(),
@@ -140,7 +140,7 @@ impl WalTail {
             let idle = header.meta.state.contains(EntryState::IDLE);
             (header.lsn.number().get() - u32::from(!idle)).min(until)
         });
-        // Where nothing follows yet, what comes is found from here.
+        // Where nothing follows yet, later entries are found from here.
         self.offset = found.map_or(from, |(at, _)| at);
         let end = found.map_or(self.wal.end(), |(at, _)| at);
         self.next = EntryNumber::new(missing_to.saturating_add(1).max(first)).unwrap_or(self.next);
@@ -153,7 +153,7 @@ impl WalTail {
         }
     }
 
-    /// Which file.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.wal.path
     }
@@ -173,14 +173,14 @@ impl WalTail {
             .get(self.offset, WAL_ENTRY_HEADER)?
             .try_into()
             .expect("as many bytes as asked for");
-        let seal = &self.wal.seal;
-        let Some(header) = WalEntryHeader::decode(&raw, seal.tag()) else {
+        let entry_crc = &self.wal.entry_crc;
+        let Some(header) = WalEntryHeader::decode(&raw, entry_crc.tag()) else {
             return Ok(None);
         };
         let payload = self
             .reader
             .get(self.offset + WAL_ENTRY_HEADER as u64, header.payload_len as usize)?;
-        if seal.crc(&raw, std::iter::once(payload)) != header.crc {
+        if entry_crc.crc(&raw, std::iter::once(payload)) != header.crc {
             return Ok(None);
         }
         let payload = payload.to_vec();

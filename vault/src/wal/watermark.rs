@@ -1,7 +1,10 @@
 //! The ack watermark of a shard: the Lsn up to which entries may be acknowledged.
 //!
-//! **Invariants.** I1: it never goes back. I2: it is never past the [`commit_point`] of the marks of the open segments.
-//! I3: once failed, it stands. I4: the ingest worker reads an atomic and takes no lock.
+//! **Invariants**:
+//! - I1: it never goes back.
+//! - I2: it is never past the [`commit_point`] of the marks of the open segments.
+//! - I3: once the shard has failed, it does not move.
+//! - I4: the ingest worker reads an atomic and takes no lock.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +15,15 @@ use crate::limits::ROLLED_FILES_MAX;
 use crate::replicas::ReplicaSet;
 use crate::wal::commit_point::{SegmentMarks, commit_point};
 
-/// Called whenever a shard's watermark moved or the shard failed. Must be quick and must not block.
+/// A function that is called whenever a shard's watermark moved or the shard failed. It must be quick and must not
+/// block.
 pub type Notify = Box<dyn Fn() + Send + Sync>;
 
-/// A shard's marks. One atomic is all that the ingest worker reads.
+/// A shard's marks. The ingest worker reads only one atomic.
 pub struct Watermark {
     acked: AtomicU64,
     own: AtomicU64,
-    /// Segments of this epoch, oldest first, but for those of which enough holders have everything.
+    /// Segments of this epoch, oldest first, without those of which enough holders have everything.
     open: Mutex<VecDeque<SegmentMarks>>,
     failure: OnceLock<String>,
     notify: Notify,
@@ -37,28 +41,28 @@ impl Watermark {
         }
     }
 
-    /// Everything up to here may be acknowledged.
+    /// The last entry that may be acknowledged, with all before it.
     pub fn acked(&self) -> Option<Lsn> {
         Lsn::from_u64(self.acked.load(Ordering::Acquire))
     }
 
-    /// Everything up to here is synced on this node.
+    /// The last entry that is synced on this node, with all before it.
     pub fn durable(&self) -> Option<Lsn> {
         Lsn::from_u64(self.own.load(Ordering::Acquire))
     }
 
-    /// Whether a sync failed. Nothing past [`Self::acked`] will ever be acknowledged.
+    /// True after a failed sync. Nothing past [`Self::acked`] will ever be acknowledged.
     pub fn failed(&self) -> bool {
         self.failure.get().is_some()
     }
 
-    /// What failed.
+    /// The error of that sync.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
 
-    /// Notes that a segment is on record as open, with the holders that its acknowledgements need. It comes before the
-    /// first entry of the segment.
+    /// Notes that a segment is on record as open, with the holders that its acknowledgements need. This comes before
+    /// the first entry of the segment.
     pub(crate) fn segment_opened(&self, index: SegmentIndex, replicas: ReplicaSet) {
         let mut open = self.open();
         assert!(
@@ -68,7 +72,8 @@ impl Watermark {
         open.push_back(SegmentMarks::new(index, replicas));
     }
 
-    /// Notes that a segment takes no more entries, entry number `last` being its last, or 0. All of it is synced here.
+    /// Notes that a segment takes no more entries: `last` is the number of its last entry, or 0. All of it is synced
+    /// here.
     pub(crate) fn segment_ended(&self, index: SegmentIndex, last: u32) {
         self.note(index, |marks| {
             marks.own_synced(last);
@@ -83,13 +88,15 @@ impl Watermark {
         self.note(lsn.index(), |marks| marks.own_synced(lsn.number().get()));
     }
 
-    /// Notes that a peer has synced everything of the segment of `lsn` up to there. It says nothing about other segments.
+    /// Notes that a peer has synced everything of the segment of `lsn` up to there. This says nothing about other
+    /// segments.
     pub fn peer_synced(&self, node: NodeId, lsn: Lsn) {
         self.note(lsn.index(), |marks| marks.peer_synced(node, lsn.number().get()));
     }
 
-    /// Notes what a peer has of a segment when its stream begins anew. That may be less than it answered for before: a
-    /// disk can lose what it had synced, and what is acknowledged from now on rests on what is there.
+    /// Sets the mark of a peer for a segment whose stream begins anew. It may be lower than the mark that the peer
+    /// answered for before: a disk can lose bytes that it had synced, and later acknowledgements rest on those that are
+    /// there.
     pub fn peer_restarted(&self, node: NodeId, segment: SegmentIndex, has: Option<Lsn>) {
         let number = has.map_or(0, |lsn| lsn.number().get());
         self.note(segment, |marks| marks.peer_restarted(node, number));
@@ -101,8 +108,8 @@ impl Watermark {
         }
     }
 
-    /// Changes a segment's marks, and moves the watermark as far as they allow. Of a segment that enough holders have
-    /// all of, nothing needs to be noted any more.
+    /// Changes a segment's marks, and moves the watermark as far as they allow. A segment that enough holders have
+    /// completely needs no marks any more.
     fn note(&self, index: SegmentIndex, change: impl FnOnce(&mut SegmentMarks)) {
         let mut open = self.open();
         let Some(marks) = open.iter_mut().find(|marks| marks.index() == index) else {
@@ -123,7 +130,7 @@ impl Watermark {
         }
     }
 
-    /// The marks are whole at every point, whoever panicked.
+    /// Locks the marks, which are consistent at every point, even after a panic.
     fn open(&self) -> MutexGuard<'_, VecDeque<SegmentMarks>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,7 +173,7 @@ mod tests {
         assert_eq!(mark.durable(), Some(at(2, 3)));
         mark.peer_synced(node(2), at(1, 5));
         assert_eq!(mark.acked(), Some(at(2, 3)));
-        // What comes late, of a segment that is done, changes nothing.
+        // A late mark, of a segment that is done, changes nothing.
         mark.peer_synced(node(3), at(1, 5));
         mark.peer_synced(node(2), at(2, 3));
         assert_eq!(mark.acked(), Some(at(2, 3)));

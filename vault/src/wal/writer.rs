@@ -1,8 +1,13 @@
-//! The reflex end of a shard: appends to the WAL file. One per shard, used by one thread.
+//! The writer of a shard: appends to the WAL file, on the reflex path. One per shard, used by one thread.
 //!
-//! **Owns** the shard's current WAL file and its next number. **Invariants.** I1: an entry is written whole before it is published, and `written` moves after
-//! that. I2: Lsns go up by one within a file. I3: nothing here allocates, locks, or waits for a sync; a roll takes a file that is ready, or fails.
-//! **Not here**: making files ready (`keep`), syncing (`syncer`), cutting (`cutter`).
+//! **Owns**: the shard's current WAL file and its next number.
+//!
+//! **Invariants**:
+//! - I1: an entry is completely written before it is published, and `written` moves after that.
+//! - I2: Lsns go up by one within a file.
+//! - I3: nothing here allocates, locks, or waits for a sync; a roll takes a file that is ready, or fails.
+//!
+//! **Not here**: preparing files (`keep`), syncing (`syncer`), cutting (`cutter`).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -17,24 +22,24 @@ use crate::ids::{EntryNumber, Lsn, ShardId, TenantId};
 use crate::keep::disk_tier::DiskTier;
 use crate::limits::{CUTTER_WAKE_BYTES, GATHERED_PARTS, PAGE, TAIL_BYTES, TAIL_ENTRY_MAX};
 use crate::time::now_unix_nano;
-use crate::wal::map::MapWriter;
+use crate::wal::map::WalFileWriter;
 use crate::wal::shard::ShardShared;
 use crate::wal::watermark::Watermark;
 
-/// The cutter's news: the file before is complete, this one follows.
+/// The message to the cutter that a file is complete, and which file follows it.
 pub(crate) struct Roll {
-    /// The write side of the file that is complete; it makes the file writable again once it is recycled.
-    pub(crate) filled: MapWriter,
+    /// The writer's side of the file that is complete; it makes the file writable again once that is recycled.
+    pub(crate) filled: WalFileWriter,
     /// The file that takes entries from now on.
     pub(crate) next: Arc<WalFile>,
 }
 
-/// Appends entries to one shard.
+/// The writer of one shard.
 pub struct ShardWriter {
     shared: Arc<ShardShared>,
     wal: Arc<WalFile>,
-    map: MapWriter,
-    /// Small entries that are not written yet; they follow what is published.
+    map: WalFileWriter,
+    /// Small entries that are not written yet; they follow the published bytes.
     tail: Vec<u8>,
     next: EntryNumber,
     spares: Receiver<SpareWal>,
@@ -42,11 +47,11 @@ pub struct ShardWriter {
     to_cutter: SyncSender<Roll>,
     uncut: u64,
     segment_age: Duration,
-    /// When the current file took its first entry.
+    /// Time at which the current file took its first entry.
     first_append: Option<Instant>,
-    /// The last entry, and the durable mark it carries.
+    /// The last entry, and the durable mark that it carries.
     last: Option<(Lsn, Option<Lsn>)>,
-    /// Entries appended up to the last tick.
+    /// The last entry at the time of the last tick.
     ticked_at: Option<Lsn>,
 }
 
@@ -81,7 +86,7 @@ impl ShardWriter {
         self.shared.written()
     }
 
-    /// Which shard this is.
+    /// The shard.
     pub fn shard(&self) -> ShardId {
         self.shared.id
     }
@@ -91,13 +96,15 @@ impl ShardWriter {
         Arc::clone(&self.shared.watermark)
     }
 
-    /// Appends and writes a payload of `payload_len` bytes that comes in `parts` and is described already.
+    /// Appends and writes a payload of `payload_len` bytes that comes in `parts` and is already described.
     ///
     /// # Errors
+    ///
     /// See [`AppendError`]; nothing was appended then.
     ///
     /// # Panics
-    /// When `parts` do not add up to `payload_len`.
+    ///
+    /// `parts` do not add up to `payload_len`.
     pub fn must_append<'a, P>(&mut self, meta: &EntryMeta, payload_len: usize, parts: P) -> Result<Lsn, AppendError>
     where
         P: Iterator<Item = &'a [u8]>,
@@ -109,14 +116,18 @@ impl ShardWriter {
         }
     }
 
-    /// Lets `describe` look at a payload, and appends it if that is content. A payload in one piece is looked at where it is; one in several is written first, once, and
-    /// looked at there. A small entry waits for others to be written with: [`Self::must_flush`] must follow, or it is never acknowledged.
+    /// Lets `describe` examine a payload, and appends the payload if `describe` accepts it. A payload in one piece is
+    /// examined where it is; one in several is written first, once, and examined there. A small entry waits for others
+    /// to be written with: [`Self::must_flush`] must follow, or the entry is never acknowledged.
     ///
     /// # Errors
-    /// [`AppendFault::Append`] when the vault cannot take it, [`AppendFault::Refused`] with what `describe` said. The log is as it was, then.
+    ///
+    /// [`AppendFault::Append`] when the vault cannot take it, [`AppendFault::Refused`] with the error of `describe`.
+    /// The log is then as it was.
     ///
     /// # Panics
-    /// When `parts` do not add up to `payload_len`.
+    ///
+    /// `parts` do not add up to `payload_len`.
     pub fn must_append_with<'a, P, E>(
         &mut self,
         payload_len: usize,
@@ -172,6 +183,7 @@ impl ShardWriter {
     /// Writes the small entries that wait for it.
     ///
     /// # Errors
+    ///
     /// They could not be written: the shard has failed, since they have their numbers.
     pub fn must_flush(&mut self) -> Result<(), AppendError> {
         let (false, Some((last, _))) = (self.tail.is_empty(), self.last) else {
@@ -190,13 +202,13 @@ impl ShardWriter {
     /// An entry's header, with its CRC.
     fn must_head(&self, payload: &[u8], lsn: Lsn, durable: Option<Lsn>, meta: &EntryMeta) -> [u8; WAL_ENTRY_HEADER] {
         // Room was made for it, so its length fits.
-        let mut header = WalEntryHeader::encode(payload.len() as u32, lsn, durable, meta, self.wal.seal.tag());
-        let crc = self.wal.seal.crc(&header, std::iter::once(payload));
+        let mut header = WalEntryHeader::encode(payload.len() as u32, lsn, durable, meta, self.wal.entry_crc.tag());
+        let crc = self.wal.entry_crc.crc(&header, std::iter::once(payload));
         header[..4].copy_from_slice(&crc.to_le_bytes());
         header
     }
 
-    /// Writes parts behind the room for a header; returns how many bytes they were.
+    /// Writes parts behind the room for a header; returns their number of bytes.
     fn must_gather<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<usize, AppendError> {
         let mut parts = parts.peekable();
         let mut done = 0;
@@ -217,7 +229,8 @@ impl ShardWriter {
         self.map.write(at, parts).map_err(|error| self.write_failed(&error))
     }
 
-    /// A file that was allocated and written before takes a write, unless the disk is no good, or the file system is one that copies.
+    /// The error of a failed write. A file that was allocated and written before takes a write, unless the disk is
+    /// broken, or the file system is a copying one.
     #[cold]
     fn write_failed(&self, error: &io::Error) -> AppendError {
         if is_full(error) {
@@ -235,8 +248,8 @@ impl ShardWriter {
         AppendError::Failed
     }
 
-    /// To be called now and then (each 50 ms or so) by the thread that appends: writes the idle mark, and rolls by age
-    /// or where an operator asks for it.
+    /// Does the periodic work: writes the idle mark, and rolls by age or at an operator's request. The thread that
+    /// appends must call it from time to time (each 50 ms or so).
     pub fn must_tick(&mut self) {
         if self.must_flush().is_err() {
             return;
@@ -257,7 +270,7 @@ impl ShardWriter {
         }
     }
 
-    /// Where the entry after the next one of `payload_len` bytes would go; rolls when the current file is full.
+    /// The offset for the entry of `payload_len` bytes; rolls when the current file is full.
     fn must_make_room(&mut self, payload_len: usize) -> Result<usize, AppendError> {
         if self.shared.watermark.failed() {
             return Err(AppendError::Failed);
@@ -266,7 +279,7 @@ impl ShardWriter {
             return Err(AppendError::DiskFull);
         }
         let room = room_for(payload_len);
-        // The mark that opens a file takes some.
+        // The mark that opens a file takes some of the room.
         if (room + WAL_ENTRY_HEADER) as u64 > self.wal.end() - WalFile::FIRST {
             return Err(AppendError::TooLarge);
         }
@@ -305,9 +318,10 @@ impl ShardWriter {
             .last
             .filter(|(lsn, _)| lsn.index() == self.wal.header.id.index)
             .map_or(0, |(lsn, _)| lsn.number().get());
-        // Before the next file is sent: whoever comes to that one knows where this one ends.
+        // This comes before the next file is sent: a reader that comes to that one knows where this one ends.
         self.wal.last_number.store(last, Ordering::Release);
-        // The sealer hands out no more files than both channels hold, so neither is full; a peer that has ended is a stopped vault.
+        // The sealer hands out no more files than both channels hold, so neither is full; a peer that has ended is a
+        // stopped vault.
         self.to_syncer
             .try_send(Arc::clone(&spare.wal))
             .map_err(|_| AppendError::Failed)?;
@@ -330,18 +344,18 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Lets the new file begin with a mark that bears the last entry of the file before: it says where that one ended.
+    /// Opens the new file with a mark that bears the last entry of the file before, and so states where that one ended.
     fn must_open_with_mark(&mut self) {
         let Some((last, _)) = self.last else { return };
         let durable = self.shared.watermark.durable();
         let header = self.must_head(&[], last, durable, &idle_meta());
-        // It is written with the first entry.
+        // The mark is written with the first entry.
         self.tail.extend_from_slice(&header);
         self.wal.marks.fetch_add(1, Ordering::Release);
         self.last = Some((last, durable));
     }
 
-    /// Writes down what is durable where no later entry would say it.
+    /// Writes an idle mark, which records what is durable where no later entry would.
     pub(crate) fn must_mark_idle(&mut self) {
         let Some((last, carried)) = self.last else { return };
         let durable = self.shared.watermark.durable();

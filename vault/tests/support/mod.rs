@@ -1,4 +1,4 @@
-//! A ledger that can fail and small helpers for the tests of the vault.
+//! A ledger that can fail, and helpers for the tests of the vault.
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::path::Path;
@@ -16,17 +16,17 @@ use gophership_vault::{
 };
 use uuid::Uuid;
 
-/// How a ledger answers.
+/// The ledger's reaction to commands.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Mood {
-    /// It does what it is asked.
+    /// It executes commands.
     #[default]
     Willing,
-    /// It refuses, and nothing is changed.
+    /// It refuses commands, and nothing is changed.
     Refusing,
-    /// It does what it is asked, and its answer is lost.
+    /// It executes commands, and its answers are lost.
     Unheard,
-    /// It takes nothing until the process is started again.
+    /// It accepts nothing until the process is started again.
     Dead,
 }
 
@@ -60,7 +60,7 @@ struct Faults {
 }
 
 impl Faults {
-    /// Counts a seal, and refuses it where no more are to be taken.
+    /// Counts a seal, and refuses it where the test allows no more.
     fn take_seal(&mut self, sealed: Option<SegmentId>) -> Result<(), LedgerError> {
         match &mut self.seals_left {
             Some(0) if sealed.is_some() => return Mood::Refusing.answer("seal", sealed),
@@ -71,7 +71,7 @@ impl Faults {
     }
 }
 
-/// A catalogue in memory that outlives the vaults that use it, and what the test has go wrong before it is asked.
+/// A catalogue in memory that outlives the vaults that use it, with the faults that a test sets before it is asked.
 pub(crate) struct FaultyLedger {
     catalogue: Arc<dyn Catalogue>,
     ledger: Arc<dyn Ledger>,
@@ -102,7 +102,7 @@ impl FaultyLedger {
         }
     }
 
-    /// The ledger of another node of the cluster, as node 1 has sealed these segments, with copies on both.
+    /// The ledger of another node of the cluster, in which node 1 has sealed these segments, with copies on both nodes.
     pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
         let first = Self::default();
         let storage = |n: u32| Uuid::from_u128(n.into());
@@ -151,17 +151,17 @@ impl FaultyLedger {
         self.known().into_iter().find(|k| k.id().index == index)
     }
 
-    /// From now on it does not let go of this one.
+    /// Makes it refuse to release this segment from now on.
     pub(crate) fn hold(&self, id: SegmentId) {
         self.faults.lock().unwrap().held = Some(id);
     }
 
-    /// Takes so many more seals, and then refuses them until it is told otherwise.
+    /// Accepts this many more seals, and then refuses them until told otherwise.
     pub(crate) fn seal_only(&self, seals: Option<u32>) {
         self.faults.lock().unwrap().seals_left = seals;
     }
 
-    /// Every roll that it was asked for: the segment that it sealed, and the one that it opened.
+    /// Every roll that was submitted: the segment that it sealed, and the one that it opened.
     pub(crate) fn rolls(&self) -> Vec<(Option<SegmentId>, SegmentId)> {
         self.rolls.lock().unwrap().clone()
     }
@@ -177,7 +177,7 @@ impl FaultyLedger {
         }
     }
 
-    /// Takes over from `other` that segment `index` of shard 0 is open.
+    /// Takes the record of the open segment `index` of shard 0 from `other`.
     pub(crate) fn take_open(&self, other: &Self, index: SegmentIndex) {
         let Some(KnownSegment::Open(open)) = other.records_of(index) else {
             panic!("segment {index} is not open there");
@@ -186,7 +186,8 @@ impl FaultyLedger {
         self.ledger.roll(None, &open).unwrap();
     }
 
-    /// Has the catalogue asked, unless the test says that it does not answer. The vault never asks for what it refuses.
+    /// Submits a command to the catalogue, unless the test says that it does not answer. The vault never submits a
+    /// command that it refuses.
     fn ask(
         &self,
         command: &'static str,
@@ -299,7 +300,7 @@ pub(crate) fn meta(at: u64) -> EntryMeta {
     }
 }
 
-/// Appends, waiting for a file where the next one is not ready.
+/// Appends an entry, and waits for a file where the next one is not ready.
 pub(crate) fn append(writer: &mut ShardWriter, at: u64, payload: &[u8]) -> Lsn {
     append_as(writer, &meta(at), payload)
 }
@@ -329,7 +330,7 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Everything a shard holds, and what is missing.
+/// Everything that a shard holds, and the missing stretches.
 pub(crate) fn read(vault: &Vault, shard: u16) -> (Vec<StoredEntry>, Vec<ScanFault>) {
     let mut entries = Vec::new();
     let mut faults = Vec::new();

@@ -63,7 +63,7 @@ fn add(letters: &[DeadLetter]) -> Command {
     }
 }
 
-fn drop_letters(name: &str, letters: &[EntryKey]) -> Command {
+fn drop_letters(name: &str, letters: &[EntryId]) -> Command {
     Command::DropDeadLetters {
         exporter: name.to_owned(),
         letters: letters.to_vec(),
@@ -188,7 +188,7 @@ fn a_cursor_from_before_a_seek_does_not_undo_it() {
     let sought = state.clone();
     say(&mut state, &[commit(&[cursor("a", 1, 0, lsn(3, 2))])]);
     assert_eq!(state, sought);
-    // What the same command says of another exporter still counts.
+    // The cursor of another exporter in the same command still counts.
     say(
         &mut state,
         &[commit(&[cursor("a", 1, 0, lsn(3, 2)), cursor("b", 1, 0, lsn(1, 1))])],
@@ -207,7 +207,7 @@ fn a_seek_said_again_does_not_undo_what_was_exported_since() {
         &[again.clone(), commit(&[cursor("a", 2, 0, lsn(1, 1))]), again],
     );
     assert_eq!(done(&state, "a", 0), Some(lsn(1, 1)));
-    // A later one to the same place is another.
+    // A later seek to the same position is another seek.
     say(&mut state, &[seek("a", &[(0, None)], 21)]);
     assert_eq!(done(&state, "a", 0), None);
     assert_eq!(state.exporter("a").unwrap().generation.get(), 3);
@@ -290,7 +290,7 @@ fn dead_letters_above_the_limit_are_refused_as_a_whole_and_each_is_a_row_of_its_
 
     let (_, changes) = decide(&state, &add(&[letter("a", id, 1), letter("a", id, limit)])).unwrap();
     assert_eq!(changes, [Change::DeadLetter(letter("a", id, limit))]);
-    // Those that are known take no more room.
+    // Dead letters that are on record take no more room.
     say(&mut state, &[add(&letters(1..limit + 1)), add(&letters(5..9))]);
     assert_eq!(state.dead_letter_count("a"), DEAD_LETTERS_MAX);
 }
@@ -389,7 +389,7 @@ fn i3_a_segment_that_is_dropped_takes_its_dead_letters_along_and_is_counted_apar
     let counts = state.counts();
     assert_eq!((counts.trimmed, counts.trimmed_dropped), (1, 1));
 
-    // One that turns out to hold no entry holds no dead letter either.
+    // A segment that turns out to hold no entry holds no dead letter either.
     say(&mut state, &[trim(next, TrimReason::Empty)]);
     assert_eq!(state.dead_letter_count("b"), 0);
     assert_eq!((state.counts().trimmed, state.counts().trimmed_dropped), (2, 1));

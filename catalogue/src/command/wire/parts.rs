@@ -1,16 +1,16 @@
-//! What several kinds of commands, or lists in them, are made of.
+//! Fields that several kinds of commands, or lists in them, share.
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
 
-use crate::exporter::{DeadLetter, EntryKey, ExportCursor, Generation, LetterCause};
+use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::row::export::{CAUSE_MALFORMED, CAUSE_REFUSED};
 use crate::row::segment;
 use crate::wire::{Reader, WireError, Writer};
 
-/// The version of segment rows whose *open* and *seal* version 1 of a command has.
+/// The version of segment rows whose *open* and *seal* version 1 of a command uses.
 const SEGMENT_LAYOUT: u8 = 2;
 
 const RESULT_DONE: u8 = 1;
@@ -101,11 +101,11 @@ pub(super) fn read_target(v: &mut Reader<'_>) -> Result<(ShardId, Option<Lsn>), 
     Ok((v.shard()?, v.lsn_or_none()?))
 }
 
-pub(super) fn write_entry(w: Writer, (node, shard, lsn): &EntryKey) -> Writer {
+pub(super) fn write_entry(w: Writer, (node, shard, lsn): &EntryId) -> Writer {
     w.u32(node.get()).u16(shard.get()).u64(lsn.get())
 }
 
-pub(super) fn read_entry(v: &mut Reader<'_>) -> Result<EntryKey, WireError> {
+pub(super) fn read_entry(v: &mut Reader<'_>) -> Result<EntryId, WireError> {
     Ok((v.node()?, v.shard()?, v.lsn()?))
 }
 

@@ -11,7 +11,7 @@ use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::testkit::{command, cursor, entry, letter, lsn, node, open_record, seal_record, segment, uuid};
 
-/// Requests of every kind, with what may be absent both there and not, and of every actor.
+/// Requests of every kind, with optional fields both present and absent, and of every actor.
 fn golden_requests() -> Vec<Request> {
     let mut commands = about_segments();
     commands.extend(about_nodes_and_jobs());

@@ -60,7 +60,7 @@ fn pages_of_any_size_are_the_whole_list_in_order() {
 fn a_page_goes_on_behind_a_dead_letter_that_is_gone() {
     let id = segment(1, 0, 1);
     let state = holding([letter("b", id, 1), letter("b", id, 3)]);
-    let behind = |exporter, after: (&str, EntryKey)| -> Vec<u32> {
+    let behind = |exporter, after: (&str, EntryId)| -> Vec<u32> {
         let page = state.dead_letters(exporter, Some(after), 9);
         page.map(|l| l.lsn.number().get()).collect()
     };

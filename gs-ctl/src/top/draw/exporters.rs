@@ -9,7 +9,7 @@ use ratatui::widgets::{Cell, Row, Table};
 use super::super::figures::ExporterFigures;
 use crate::out::human;
 
-/// Draws as many as there is room for, and says how many there are besides.
+/// Draws as many exporters as there is room for, and the number of the others.
 pub(super) fn draw(frame: &mut Frame, exporters: &[ExporterFigures], now: u64, area: Rect) {
     if exporters.is_empty() {
         frame.render_widget(Line::raw("no exporters").dim(), area);

@@ -1,4 +1,4 @@
-//! The readings, as gauges: full is the limit.
+//! The readings as gauges, where a full gauge is the limit.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -13,10 +13,10 @@ use crate::view::zone::raw_text;
 
 const NAME: usize = 15;
 const VALUE: usize = 5;
-/// As read; shown where there is room.
+/// Width of the raw reading, which is shown where there is room.
 const RAW: usize = 9;
 
-/// Draws them, as many as there is room for.
+/// Draws as many readings as there is room for.
 pub(super) fn draw(frame: &mut Frame, zone: Option<&ZoneView>, area: Rect) {
     let mut lines = vec![Line::raw("PRESSURE").bold()];
     match zone {
@@ -44,9 +44,9 @@ fn line(reading: &ReadingView, zone: &ZoneView, width: usize) -> Line<'static> {
     ])
 }
 
-/// What the reading by itself calls for.
+/// The colour of the zone that this reading alone would cause.
 fn colour(reading: &ReadingView, value: f64, zone: &ZoneView) -> Color {
-    // Limits of 0 are of a node that does not tell them.
+    // A limit of 0 comes from a node that does not report its limits.
     let over = |limit: f64| limit > 0.0 && value >= limit;
     if over(zone.red_at) && reading.can_cause_red {
         Color::Red

@@ -1,4 +1,4 @@
-//! What came in, how fast it was acknowledged, and what room there is.
+//! Rates of ingest, latencies of acknowledgement, and the use of memory and disk.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -9,7 +9,7 @@ use ratatui::widgets::Paragraph;
 use super::super::figures::{Figures, IntervalFigures};
 use crate::out::human;
 
-/// Draws one figure a line.
+/// Draws one figure on each line.
 pub(super) fn draw(frame: &mut Frame, figures: &Figures, now: u64, area: Rect) {
     let of = |f: fn(&IntervalFigures) -> String| figures.interval.as_ref().map_or_else(|| "-".to_owned(), f);
     let lines = vec![
@@ -65,7 +65,7 @@ fn ack(interval: &IntervalFigures) -> String {
 
 fn room(figures: &Figures) -> Line<'static> {
     let disk = &figures.disk;
-    // The tier is of the worse of both.
+    // The tier follows the worse of both.
     let own = disk.used_bytes as f64 * disk.filesystem_size_bytes as f64;
     let all = disk.filesystem_used_bytes as f64 * disk.limit_bytes as f64;
     let fill = if all > own {
@@ -88,7 +88,7 @@ fn room(figures: &Figures) -> Line<'static> {
     }
 }
 
-/// The policy, and what has come of it.
+/// The policy for a full disk, and its effects so far.
 fn on_full(figures: &Figures) -> Line<'static> {
     let disk = &figures.disk;
     let policy = disk.on_full.as_deref().unwrap_or("-");

@@ -40,7 +40,7 @@ fn text(terminal: &Terminal<TestBackend>) -> String {
     out
 }
 
-/// Holds a screen against its file; with `BLESS` set it writes the file.
+/// Compares a screen with its file; with `BLESS` set it writes the file.
 fn holds(name: &str, screen: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/top/draw/{name}.txt"));
     if std::env::var_os("BLESS").is_some() {
@@ -85,7 +85,7 @@ fn the_zone_has_its_colour_and_so_has_each_reading() {
     let terminal = terminal(&watched(1), 80, 24);
     let buffer = terminal.backend().buffer();
     assert_eq!(buffer[(1, 1)].bg, Color::Yellow);
-    // 0.42, 0.95, 0.03 of its limit, and 1.3 of what cannot cause Red.
+    // 0.42, 0.95 and 0.03 of their limits, and 1.3 of a reading that cannot cause Red.
     let colours: Vec<Color> = [3, 4, 6].map(|y| buffer[(16, y)].fg).to_vec();
     assert_eq!(colours, [Color::Green, Color::Red, Color::Yellow]);
 }

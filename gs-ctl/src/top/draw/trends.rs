@@ -1,4 +1,4 @@
-//! The last minutes of what matters most, as sparklines; a dot where nothing is known.
+//! The last minutes of the most important figures, as sparklines; a dot where a value is unknown.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,10 +13,10 @@ use crate::out::human;
 const NAME: u16 = 11;
 const PEAK: u16 = 16;
 
-/// A figure's name, values, colour, and how one is shown.
+/// A figure's name, values, colour, and the function that formats one.
 type Trend<'a> = (&'static str, &'a History, Color, fn(u64) -> String);
 
-/// Draws four, each `rows` high, the newest value at the right.
+/// Draws four trends, each `rows` high, the newest value at the right.
 pub(super) fn draw(frame: &mut Frame, watch: &Watch, rows: u16, area: Rect) {
     let trends: [Trend<'_>; 4] = [
         ("records/s", &watch.records, Color::Cyan, human::count),
@@ -35,7 +35,7 @@ pub(super) fn draw(frame: &mut Frame, watch: &Watch, rows: u16, area: Rect) {
         if let Some(most) = values.iter().flatten().max() {
             frame.render_widget(Line::raw(format!(" peak {}", text(*most))).dim(), peak);
         }
-        // The newest stands at the right, and older ones move to the left.
+        // The newest value is at the right, and older ones move to the left.
         let taken = u16::try_from(values.len()).unwrap_or(line.width).min(line.width);
         let line = Rect {
             x: line.x + (line.width - taken),

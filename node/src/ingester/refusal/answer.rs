@@ -1,8 +1,9 @@
-//! The answers: a gRPC status with trailers, or an HTTP status with a body.
+//! Answers of refusals: a gRPC status with trailers, or an HTTP status with a body.
 //!
-//! Invariants:
-//! - I1: a reason that passes by itself invites a retry, in every form clients know; no other does.
-//! - I2: refusing for a reason without detail formats and encodes nothing: its answer is made once, at the first refusal.
+//! **Invariants**:
+//! - I1: a temporary reason invites a retry, in every form that clients know; no other reason does.
+//! - I2: a refusal for a reason without detail formats and encodes nothing: its answer is made once, at the first
+//!   refusal.
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -16,7 +17,7 @@ const GRPC_RETRY_INFO: HeaderName = HeaderName::from_static("google.rpc.retryinf
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 impl Refusal {
-    /// The trailers, which are headers too, of the gRPC answer without a message.
+    /// The headers of a gRPC answer without a message, which are also its trailers.
     #[cold]
     pub(in crate::ingester) fn to_grpc(self) -> Response<ReplyBody> {
         if matches!(self, Self::ContentType | Self::Method | Self::NotHttp2) {
@@ -57,7 +58,7 @@ impl Refusal {
         response
     }
 
-    /// The answer to what is not gRPC, on the gRPC port.
+    /// The answer on the gRPC port to a request that is not gRPC.
     fn to_text(self) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::from(bytes::Bytes::from_static(self.message().as_bytes())));
         *response.status_mut() = self.codes().1;

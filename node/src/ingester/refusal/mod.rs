@@ -1,7 +1,7 @@
-//! Why a request is refused, and what its client is told.
+//! Refusals of requests: reasons, and answers to their clients.
 //!
 //! - `reason`: the closed set of reasons.
-//! - `wording`: what each says, and by which codes.
+//! - `wording`: text and codes of each.
 //! - `table`: the encoded forms, made once.
 //! - `answer`: the answers that are sent.
 

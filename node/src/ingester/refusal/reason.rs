@@ -1,4 +1,4 @@
-//! The closed set of reasons, which is the metric's label set too.
+//! The closed set of reasons for a refusal, which is also the metric's label set.
 
 use gophership_proto::otlp::json::{JsonFault, JsonReason};
 use gophership_proto::otlp::malformed::{SkimError, SkimErrorKind};
@@ -15,38 +15,38 @@ const NO_JSON_FAULT: JsonFault = JsonFault {
     column: 0,
 };
 
-/// Why a request is refused.
+/// A reason for which a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The memory budget is taken.
     Budget,
-    /// More was sent than the core can take in soon.
+    /// More was sent than the core can soon take.
     Busy,
     /// The disk is at its limit.
     DiskFull,
     /// No WAL file was ready in time.
     NoSpare,
-    /// The entry was not durable in time, or too many wait. Whether it will be is unknown.
+    /// The entry was not durable in time, or too many entries wait. It is unknown whether this one will be durable.
     Stalled,
-    /// A sync failed: the node takes nothing any more.
+    /// A sync failed: the node takes no more messages.
     Failed,
     /// The message is larger than `ingest.max_message`.
     TooLarge,
-    /// It would be, inflated.
+    /// The message is larger than `ingest.max_message` once it is inflated.
     InflatesTooLarge,
     /// The message was not complete in time.
     ReadTimeout,
     /// The payload is not an `ExportLogsServiceRequest`.
     Malformed(SkimError),
-    /// The payload is not that in JSON.
+    /// The payload is not an `ExportLogsServiceRequest` in JSON.
     MalformedJson(JsonFault),
     /// The compressed bytes are damaged.
     NotInflatable,
-    /// A compression that is not known here.
+    /// The compression is unknown.
     UnknownCompression,
-    /// A gRPC message says that it is compressed, and no header says how.
+    /// A gRPC message has its compressed flag set, and no header names the compression.
     NoCompressionNamed,
-    /// A gRPC message with a flag that does not exist.
+    /// A gRPC message has a flag that does not exist.
     BadFlag,
     /// The body ends before the message does.
     Truncated,
@@ -54,29 +54,29 @@ pub enum Refusal {
     NoMessage,
     /// There is more than one message.
     ExtraMessage,
-    /// The content is of a type that is not known here.
+    /// The content type is unknown.
     ContentType,
-    /// Traces, metrics or profiles.
+    /// The request is of traces, metrics or profiles.
     LogsOnly,
-    /// A path that is not served.
+    /// The path is not served.
     UnknownPath,
-    /// A method other than POST.
+    /// The method is not POST.
     Method,
-    /// HTTP/1.1 on the gRPC port.
+    /// The request is HTTP/1.1, on the gRPC port.
     NotHttp2,
-    /// The head of a request of HTTP/1.1 is larger than what is read of one.
+    /// The head of an HTTP/1.1 request is larger than the limit.
     HeadTooLarge,
-    /// The head of a request of HTTP/1.1 cannot be read.
+    /// The head of an HTTP/1.1 request cannot be read.
     BadHead,
-    /// A web page of an origin that is not allowed.
+    /// A web page's origin is not allowed.
     Origin,
 }
 
 impl Refusal {
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = 26;
 
-    /// Every reason, in the order of [`Self::index`]. Those with a detail have an empty one.
+    /// Every reason, in the order of [`Self::index`]. Reasons with a detail have an empty one here.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Budget,
         Self::Busy,
@@ -106,7 +106,7 @@ impl Refusal {
         Self::Origin,
     ];
 
-    /// The reason's place among all.
+    /// The reason's index in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -139,7 +139,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it says more than its wording, so that its answer is made each time.
+    /// True where it has a detail beyond its wording, so that its answer is made each time.
     pub(super) const fn has_detail(self) -> bool {
         matches!(self, Self::Malformed(_) | Self::MalformedJson(_))
     }

@@ -23,7 +23,7 @@ pub(super) struct Answer {
 
 pub(super) const RETRY_AFTER_VALUE: HeaderValue = HeaderValue::from_static(decimal(RETRY_DELAY_SECONDS));
 
-/// One digit: more would be longer than clients wait at all.
+/// The delay as one digit: longer ones would exceed the time that clients wait at all.
 const fn decimal(seconds: u8) -> &'static str {
     const DIGITS: &str = "0123456789";
     assert!(seconds > 0 && seconds < 10);

@@ -9,7 +9,7 @@ use prost::Message;
 use super::*;
 use crate::ingester::reply::ReplyBody;
 
-/// google.rpc.Status, written down a second time.
+/// google.rpc.Status, declared independently of the code.
 #[derive(Clone, PartialEq, Message)]
 struct Status {
     #[prost(int32, tag = "1")]

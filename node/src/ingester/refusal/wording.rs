@@ -1,4 +1,4 @@
-//! What each refusal says, and by which codes.
+//! Texts and codes of refusals.
 
 use std::fmt;
 
@@ -65,13 +65,13 @@ impl Refusal {
         }
     }
 
-    /// Whether the reason passes by itself, so that the client is invited to try again.
+    /// True for a reason that passes by itself, so that the client is invited to retry.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
         matches!(self.codes().0, Code::Unavailable)
     }
 
-    /// The code of gRPC and the status of HTTP.
+    /// The gRPC code and the HTTP status.
     pub(super) const fn codes(self) -> (Code, StatusCode) {
         use StatusCode as Http;
         match self {
@@ -94,7 +94,7 @@ impl Refusal {
         }
     }
 
-    /// Plain ASCII without `%`, so that it needs no escape in a header or in JSON.
+    /// The text: plain ASCII without `%`, so that it needs no escape in a header or in JSON.
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::Budget => "the memory budget is taken: try again",
@@ -116,7 +116,8 @@ impl Refusal {
             Self::NoMessage => "a request has one message, and this one has none",
             Self::ExtraMessage => "a request has one message, and this one has more",
             Self::ContentType => {
-                "unknown content-type: OTLP/gRPC is application/grpc, OTLP/HTTP is application/x-protobuf or application/json"
+                "unknown content-type: OTLP/gRPC is application/grpc, OTLP/HTTP is application/x-protobuf or \
+                 application/json"
             }
             Self::LogsOnly => "this node takes logs only",
             Self::UnknownPath => "not served here: logs go to POST /v1/logs",

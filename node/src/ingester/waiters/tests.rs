@@ -6,7 +6,7 @@ use gophership_vault::ids::{EntryNumber, SegmentIndex};
 
 use super::*;
 
-/// Counts how often it is woken.
+/// A waker that counts its calls.
 #[derive(Default)]
 struct Bells(AtomicU32);
 
@@ -20,23 +20,23 @@ fn lsn(number: u32) -> Lsn {
     Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap())
 }
 
-fn poll(ack: &mut Ack, bells: &Arc<Bells>) -> Poll<Result<(), Refusal>> {
-    Pin::new(ack).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bells))))
+fn poll(ack: &mut Ack, notifies: &Arc<Bells>) -> Poll<Result<(), Refusal>> {
+    Pin::new(ack).poll(&mut Context::from_waker(&Waker::from(Arc::clone(notifies))))
 }
 
 #[test]
 fn i1_a_waiter_is_released_when_the_watermark_reaches_it_and_not_before() {
     let waiters = Rc::new(Waiters::new());
-    let bells = Arc::new(Bells::default());
+    let notifies = Arc::new(Bells::default());
     let mut acks: Vec<Ack> = (1..=3).map(|n| waiters.must_wait(lsn(n))).collect();
     for ack in &mut acks {
-        assert_eq!(poll(ack, &bells), Poll::Pending);
+        assert_eq!(poll(ack, &notifies), Poll::Pending);
     }
     waiters.must_release(lsn(2), |_| ());
-    assert_eq!(bells.0.load(Ordering::Relaxed), 2);
-    assert_eq!(poll(&mut acks[0], &bells), Poll::Ready(Ok(())));
-    assert_eq!(poll(&mut acks[1], &bells), Poll::Ready(Ok(())));
-    assert_eq!(poll(&mut acks[2], &bells), Poll::Pending);
+    assert_eq!(notifies.0.load(Ordering::Relaxed), 2);
+    assert_eq!(poll(&mut acks[0], &notifies), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut acks[1], &notifies), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut acks[2], &notifies), Poll::Pending);
     assert_eq!(waiters.len(), 1);
 }
 
@@ -51,30 +51,30 @@ fn a_waiter_that_was_never_polled_learns_of_its_release() {
 #[test]
 fn a_failed_shard_releases_all_with_an_error() {
     let waiters = Rc::new(Waiters::new());
-    let bells = Arc::default();
+    let notifies = Arc::default();
     let (mut first, mut second) = (waiters.must_wait(lsn(1)), waiters.must_wait(lsn(2)));
     waiters.must_release(lsn(1), |_| ());
     waiters.fail();
-    assert_eq!(poll(&mut first, &bells), Poll::Ready(Ok(())));
-    assert_eq!(poll(&mut second, &bells), Poll::Ready(Err(Refusal::Failed)));
+    assert_eq!(poll(&mut first, &notifies), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut second, &notifies), Poll::Ready(Err(Refusal::Failed)));
     assert_eq!(waiters.len(), 0);
 }
 
 #[test]
 fn who_waits_too_long_is_released_with_an_error_and_the_others_go_on_waiting() {
     let waiters = Rc::new(Waiters::new());
-    let bells = Arc::default();
+    let notifies = Arc::default();
     let mut old = waiters.must_wait(lsn(1));
     waiters.tick(2);
     let mut young = waiters.must_wait(lsn(2));
     waiters.tick(2);
-    assert_eq!((poll(&mut old, &bells), waiters.oldest()), (Poll::Pending, Some(2)));
+    assert_eq!((poll(&mut old, &notifies), waiters.oldest()), (Poll::Pending, Some(2)));
     waiters.tick(2);
-    assert_eq!(poll(&mut old, &bells), Poll::Ready(Err(Refusal::Stalled)));
-    assert_eq!(poll(&mut young, &bells), Poll::Pending);
+    assert_eq!(poll(&mut old, &notifies), Poll::Ready(Err(Refusal::Stalled)));
+    assert_eq!(poll(&mut young, &notifies), Poll::Pending);
     waiters.must_release(lsn(2), |_| ());
     assert_eq!(
-        (poll(&mut young, &bells), waiters.oldest()),
+        (poll(&mut young, &notifies), waiters.oldest()),
         (Poll::Ready(Ok(())), None)
     );
 }
@@ -112,12 +112,12 @@ fn i2_dropped_waiters_leave_no_slot_behind() {
 #[test]
 fn i2_a_dropped_waiter_lets_go_of_its_waker_at_once() {
     let waiters = Rc::new(Waiters::new());
-    let bells = Arc::new(Bells::default());
+    let notifies = Arc::new(Bells::default());
     let mut ack = waiters.must_wait(lsn(1));
-    assert_eq!(poll(&mut ack, &bells), Poll::Pending);
-    assert_eq!(Arc::strong_count(&bells), 2);
+    assert_eq!(poll(&mut ack, &notifies), Poll::Pending);
+    assert_eq!(Arc::strong_count(&notifies), 2);
     drop(ack);
-    assert_eq!((Arc::strong_count(&bells), waiters.len()), (1, 1));
+    assert_eq!((Arc::strong_count(&notifies), waiters.len()), (1, 1));
 }
 
 #[test]

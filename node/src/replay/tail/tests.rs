@@ -11,7 +11,7 @@ async fn tail(control: &mut TestControl, last_entries: u32) -> Streaming<TailChu
     asked.unwrap().into_inner()
 }
 
-/// What is shown and what is left out, until both are so many together.
+/// Reads until the entries shown and those left out together are `entries`; returns both.
 async fn until(chunks: &mut Streaming<TailChunk>, entries: usize) -> (Vec<Vec<u8>>, u64) {
     let (mut shown, mut left_out) = (Vec::new(), 0);
     let began = Instant::now();
@@ -43,7 +43,7 @@ async fn a_tail_shows_the_last_that_were_there_and_then_what_comes() {
     let mut three = tail(&mut control, 3).await;
     let mut all = tail(&mut control, 50).await;
     let mut none = tail(&mut control, 0).await;
-    // Over the end of the segment that the first boot left.
+    // This spans the end of the segment that the first boot left.
     assert_eq!(
         until(&mut three, 3).await.0,
         (4..=6).map(|n| payload(n, 50)).collect::<Vec<_>>()

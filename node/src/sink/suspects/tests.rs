@@ -1,16 +1,16 @@
-//! Which answer, how often, which neighbour since: by table.
+//! Convictions, by tables of answers, their number, and the neighbours since.
 
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 
 use super::*;
 
-fn entry(number: u32) -> EntryKey {
+fn entry(number: u32) -> EntryId {
     let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::new(number).unwrap());
     (NodeId::FIRST, ShardId::new(0), lsn)
 }
 
-/// Plays what happened: a digit is an entry at which the sink failed alone, `+` a neighbour that it took, a capital the suspect that it took after all (`A` is 1).
-/// Gives the numbers of those that were convicted, in order.
+/// Plays a sequence of events: a digit is an entry at which the sink failed alone, `+` a neighbour that it accepted, a
+/// capital the suspect that it accepted after all (`A` is 1). Returns the numbers of the convicted entries, in order.
 fn convicted(story: &str) -> Vec<u32> {
     let mut suspects = Suspects::default();
     let mut found = Vec::new();

@@ -37,13 +37,13 @@ fn i1_each_reading_is_the_worst_of_all_workers_scaled_to_its_limit() {
     let start = Instant::now();
     let (mut sensor, cell) = sensor(root.path(), &[&a, &b, &absent], start);
     let at = Duration::from_millis;
-    let told = |oldest, backlog| Told {
+    let readings = |oldest, backlog| WorkerReadings {
         oldest_unsynced: at(oldest),
         backlog,
     };
-    a.must_publish(at(100), told(400, 0.3));
+    a.must_publish(at(100), readings(400, 0.3));
     a.must_note_late(at(20));
-    b.must_publish(at(100), told(300, 0.6));
+    b.must_publish(at(100), readings(300, 0.6));
     b.must_note_late(at(50));
     assert_eq!(sensor.sense(INPUTS, start + at(105)), Zone::Green);
     let expected = Readings {
@@ -109,21 +109,21 @@ fn the_machines_pressure_is_read_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_looks_each_ten_milliseconds() {
+async fn it_senses_each_ten_milliseconds() {
     let root = tempfile::tempdir().unwrap();
     let start = tokio::time::Instant::now().into_std();
     let (sensor, cell) = sensor(root.path(), &[], start);
-    let mut looks = 0;
+    let mut senses = 0;
     let run = sensor.run(|| {
-        looks += 1;
+        senses += 1;
         Inputs {
-            held_bytes: if looks > 50 { 95 } else { 0 },
+            held_bytes: if senses > 50 { 95 } else { 0 },
             ..INPUTS
         }
     });
     assert!(tokio::time::timeout(SENSE_INTERVAL * 50, run).await.is_err());
-    assert!((50..=51).contains(&looks), "{looks}");
-    assert_eq!(cell.changes().map(|(_, _, count)| count).sum::<u64>(), looks / 51);
+    assert!((50..=51).contains(&senses), "{senses}");
+    assert_eq!(cell.changes().map(|(_, _, count)| count).sum::<u64>(), senses / 51);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! gzip members around deflate (RFC 1952), with deflate state that is reused.
 //!
-//! Not here: deflate itself (flate2).
+//! **Not here**: deflate itself (flate2).
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -13,7 +13,7 @@ const FLAG_NAME: u8 = 0x08;
 const FLAG_COMMENT: u8 = 0x10;
 const FLAGS_RESERVED: u8 = 0xe0;
 
-/// Decodes gzip files.
+/// A decoder of gzip files.
 pub(super) struct Decoder {
     deflate: Decompress,
 }
@@ -47,14 +47,14 @@ impl Decoder {
             let status = if out.len() < out.capacity() {
                 self.deflate.decompress_vec(rest, out, FlushDecompress::None)
             } else {
-                // The limit is reached. There is room for one more byte here, to see whether there is one.
+                // The limit is reached. One more byte of room here shows whether any output is left.
                 let status = self.deflate.decompress(rest, &mut [0], FlushDecompress::None);
                 if self.deflate.total_out() > written {
                     return Err(InflateError::TooLarge { limit });
                 }
                 status
             };
-            // Never more than was given, so it fits.
+            // No more was read than was given, so it fits.
             *rest = &rest[(self.deflate.total_in() - read) as usize..];
             let progress = self.deflate.total_in() > read || self.deflate.total_out() > written;
             match status {
@@ -80,7 +80,7 @@ fn skip_zero_terminated(rest: &mut &[u8]) -> Result<(), InflateError> {
 
 fn skip_header(rest: &mut &[u8]) -> Result<(), InflateError> {
     let header = *rest;
-    // Byte by byte, so that garbage is called corrupt however short it is.
+    // The bytes are compared one by one, so that garbage is called corrupt however short it is.
     for expected in [0x1f, 0x8b, DEFLATE] {
         if take(rest, 1)? != [expected] {
             return Err(InflateError::Corrupt);
@@ -90,7 +90,7 @@ fn skip_header(rest: &mut &[u8]) -> Result<(), InflateError> {
     if flags & FLAGS_RESERVED != 0 {
         return Err(InflateError::Corrupt);
     }
-    // Time, compression level and operating system.
+    // Modification time, compression level and operating system.
     take(rest, 6)?;
     if flags & FLAG_EXTRA != 0 {
         let len = take(rest, 2)?;

@@ -17,7 +17,7 @@ fn zstd(data: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(data, 3).unwrap()
 }
 
-/// As a client does that does not know the size beforehand: without a content size.
+/// Compresses without a content size, as a client does that does not know the size beforehand.
 fn zstd_streamed(data: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
     encoder.write_all(data).unwrap();
@@ -25,7 +25,7 @@ fn zstd_streamed(data: &[u8]) -> Vec<u8> {
 }
 
 fn sample(len: usize) -> Vec<u8> {
-    // Neither constant nor noise.
+    // Compressible data that is neither constant nor noise.
     (0..len).map(|i| (i * i / 97 % 251) as u8).collect()
 }
 
@@ -86,7 +86,7 @@ fn i1_a_bomb_ends_at_the_limit() {
             inflate(compression, &compressed, LIMIT),
             Err(InflateError::TooLarge { limit: LIMIT })
         );
-        // Also one of many small parts.
+        // The second bomb has many small members.
         let parts = compress(&bomb[..LIMIT / 2]).repeat(3);
         assert_eq!(
             inflate(compression, &parts, LIMIT),
@@ -191,7 +191,7 @@ fn optional_parts_of_a_gzip_header_are_read_over() {
         Ok(&b"content"[..])
     );
 
-    // Now with a CRC of the header too.
+    // The header now has a CRC of its own.
     let header_len = 10 + 2 + 3 + 5 + 8;
     compressed[3] |= 0x02;
     let crc = (crc32fast::hash(&compressed[..header_len]) as u16).to_le_bytes();

@@ -1,11 +1,12 @@
-//! Why a text is not OTLP/JSON, and where: small and without a byte of the text, so that it can be an answer.
+//! A reason for which a text is not OTLP/JSON, and its position: small and without a byte of the text, so that it can
+//! be sent as an answer.
 
 use std::fmt;
 
 /// A fault of a text that should be OTLP/JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonFault {
-    /// What is wrong.
+    /// The kind of fault.
     pub reason: JsonReason,
     /// The innermost known field around it; `None` at the top.
     pub field: Option<&'static str>,
@@ -22,13 +23,13 @@ pub enum JsonReason {
     Syntax,
     /// The text ends inside a value.
     EndsEarly,
-    /// The value is not what the field holds, which is this.
+    /// The field holds another type; the text names the type that it should hold.
     Wanted(&'static str),
     /// The number does not fit the field.
     OutOfRange,
-    /// More messages in one another than protobuf allows.
+    /// Messages nest deeper than protobuf allows.
     TooDeep,
-    /// There is no record, and there are names where records belong that OTLP logs do not have.
+    /// The request has no record, and has unknown names at levels where records belong.
     NothingKnown,
 }
 

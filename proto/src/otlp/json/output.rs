@@ -1,4 +1,4 @@
-//! The protobuf while it is made from JSON, what was met on the way, and the verdict.
+//! The protobuf as it is made from JSON, notes on what was met on the way, and the verdict.
 
 use serde::de::Error;
 use serde_json::error::Category;
@@ -7,12 +7,12 @@ use super::JsonError;
 use super::fault::{JsonFault, JsonReason};
 use super::schema::Field;
 
-/// What was read and is not, or not as it was, in the protobuf.
+/// Counts of what the protobuf leaves out or changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Converted {
     /// Strings that were not Unicode: each bad byte or lone surrogate became U+FFFD.
     pub not_unicode: u32,
-    /// Fields with names that OTLP does not have: ignored with their values.
+    /// Fields with names that OTLP does not have, which were ignored together with their values.
     pub unknown_fields: u32,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Output<'a> {
     pub(super) records: u64,
     /// Unknown fields that may have held records.
     pub(super) unknown_above_records: u64,
-    /// What is wrong, where serde_json cannot know it.
+    /// The fault, where serde_json cannot know it.
     reason: Option<JsonReason>,
     /// The innermost field with a fault.
     pub(super) field: Option<&'static Field>,
@@ -94,7 +94,7 @@ impl<'a> Output<'a> {
             self.bytes.extend_from_slice(chunk.valid().as_bytes());
             let bad = match text[valid..] {
                 [] => break,
-                // A surrogate, as an escape of JSON gives it.
+                // A surrogate, as an escape in JSON produces it.
                 [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
                 _ => chunk.invalid().len(),
             };

@@ -1,13 +1,14 @@
 //! OTLP/JSON to protobuf, in one pass over the text.
 //!
-//! Invariants:
-//! - I1 The protobuf is never longer than its JSON but for U+FFFD, nor than the limit, and nothing else is kept: every
-//!   field's JSON name and punctuation are longer than its protobuf key and length.
-//! - I2 What is written passes the skim, and what nests as deep as the skim allows is written. (Unknown values may nest
-//!   as they like: serde_json passes over them without recursion.)
-//! - I3 A string that is not Unicode costs itself and not the request.
+//! **Invariants**:
+//! - I1: Apart from U+FFFD the protobuf is never longer than its JSON, and it is never longer than the limit; nothing
+//!   else is kept. (Each field's JSON name and punctuation are longer than its protobuf key and length.)
+//! - I2: The output passes the skim, and input that nests as deep as the skim allows is accepted. (Unknown values may
+//!   nest to any depth: serde_json skips them without recursion.)
+//! - I3: A string that is not Unicode costs that string and not the request.
 //!
-//! Not here: the fields (`schema`), scalars in strings (`scalar`), the verdict (`output`), faults in words (`fault`).
+//! **Not here**: the fields (`schema`), scalars in strings (`scalar`), the verdict (`output`), faults in words
+//! (`fault`).
 
 use std::fmt;
 
@@ -20,22 +21,22 @@ use super::output::{Converted, Output};
 use super::scalar::{decode_base64, decode_hex, integral, parse_double, parse_integer, severity};
 use super::schema::{Field, Kind, Message, REQUEST};
 
-/// Names that begin so are never OTLP's: what they hold is somebody's note, and no record is lost with it.
+/// Prefix of names that are never OTLP's: their values are notes of somebody's own, and no record is lost with them.
 const EXTENSION: &[u8] = b"x-";
 
-/// Replaces the content of `out` by the protobuf form, of `limit` bytes at most, of the `ExportLogsServiceRequest` in
-/// `json`.
+/// Replaces the content of `out` with the protobuf form of the `ExportLogsServiceRequest` in `json`, of at most `limit`
+/// bytes.
 ///
-/// As OTLP demands: unknown fields ignored, ids in hexadecimal, enums as numbers. As proto3's JSON mapping demands:
-/// names in lowerCamelCase or as in the `.proto` files, 64-bit integers as strings or numbers, "NaN" and the infinities
-/// as strings, a null stands for a field's default. Beyond both, as the Collector does: the names of severities, null in
-/// a list, which stands for a default element, and strings that are not Unicode. A name that occurs twice in an object is
-/// merged as protobuf merges repeated fields. No text at all is an empty request.
+/// OTLP demands: unknown fields ignored, ids in hexadecimal, enums as numbers. proto3's JSON mapping demands: names in
+/// lowerCamelCase or as in the `.proto` files, 64-bit integers as strings or numbers, "NaN" and the infinities as
+/// strings, a null for a field's default. Beyond both, as the Collector does, this accepts the names of severities, a
+/// null in a list, which stands for a default element, and strings that are not Unicode. A name that occurs twice in an
+/// object is merged as protobuf merges repeated fields. An empty text is an empty request.
 ///
 /// # Errors
 ///
-/// What is not JSON, a value of the wrong type or out of its range, nesting beyond protobuf's, and a request in which
-/// nothing was understood: without a record, but with unknown names where records belong. `out` is then empty.
+/// The text is not JSON; a value has the wrong type or is out of its range; messages nest beyond protobuf's limit; or
+/// nothing was understood: there is no record, but unknown names stand where records belong. `out` is then empty.
 pub fn to_protobuf(json: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<Converted, JsonError> {
     out.clear();
     if json.is_empty() {
@@ -58,10 +59,10 @@ pub fn to_protobuf(json: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<Conve
     result
 }
 
-/// An object, written as the fields of `message`.
+/// A visitor that writes an object as the fields of `message`.
 struct MessageBody<'o, 'a> {
     message: &'static Message,
-    /// Messages that may nest below it.
+    /// Levels of messages that may still nest below it.
     depth_left: u32,
     out: &'o mut Output<'a>,
 }
@@ -96,7 +97,7 @@ impl<'de> Visitor<'de> for MessageBody<'_, '_> {
                     continue;
                 }
             };
-            // A member of a oneof is there even with its default value; elsewhere a default is left out.
+            // A member of a oneof is written even with its default value; elsewhere a default is left out.
             let value = Value {
                 field,
                 keep_default: self.message.oneof,
@@ -154,7 +155,7 @@ impl Visitor<'_> for FieldName {
     }
 }
 
-/// A list, written as one field for each element.
+/// A visitor that writes a list as one field for each element.
 struct List<'o, 'a>(Value<'o, 'a>);
 
 impl<'de> DeserializeSeed<'de> for List<'_, '_> {
@@ -193,12 +194,12 @@ impl<'de> Visitor<'de> for List<'_, '_> {
     }
 }
 
-/// One value, written as one field.
+/// A visitor that writes one value as one field.
 struct Value<'o, 'a> {
     field: &'static Field,
-    /// Write the field even where its value is the default, which otherwise goes without saying.
+    /// True where the field is written even with its default value, which is otherwise left out.
     keep_default: bool,
-    /// Messages that may nest below the one with the field.
+    /// Levels of messages that may still nest below the message with this field.
     depth_left: u32,
     out: &'o mut Output<'a>,
 }
@@ -218,7 +219,7 @@ impl<'a> Value<'_, 'a> {
         let start = self.out.bytes.len();
         fill(self.out)?;
         let end = self.out.bytes.len();
-        // The length is known only now: written behind the content, then moved before it.
+        // The length is known only now: it is written behind the content, then moved before it.
         put_varint((end - start) as u64, self.out.bytes);
         let length_bytes = self.out.bytes.len() - end;
         self.out.bytes[start..].rotate_right(length_bytes);
@@ -260,7 +261,8 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.field.kind {
-            // As bytes, which need not be Unicode; but serde_json gives those of a string only, hence null apart.
+            // Read as bytes, since it need not be Unicode. serde_json gives bytes for a string only, so null is handled
+            // apart.
             Kind::String => deserializer.deserialize_option(self),
             _ => deserializer.deserialize_any(self),
         }
@@ -286,7 +288,7 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
         if !self.field.repeated {
             return Ok(());
         }
-        // OTLP's only lists are of strings and of messages: an empty element.
+        // OTLP's lists hold strings or messages only, so a null is an empty element.
         self.out.records += u64::from(self.field.is_record());
         self.put_delimited(|_| Ok(()))
     }
@@ -369,7 +371,7 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
             return Err(self.out.fail(JsonReason::TooDeep));
         };
         self.out.records += u64::from(self.field.is_record());
-        // Written even where empty: a message that is there differs from one that is not.
+        // Written even where it is empty: a message that is present differs from one that is absent.
         self.put_delimited(|out| {
             MessageBody {
                 message,

@@ -1,16 +1,17 @@
-//! Scalars as OTLP/JSON writes them in strings.
+//! Scalars that OTLP/JSON writes as strings.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// proto3's JSON mapping lets a receiver take either alphabet, padded or not.
+/// base64 as proto3's JSON mapping lets a receiver accept it: either alphabet, padded or not.
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
-/// proto3 takes 1e3 and 5.0 for integers. What is beyond an i128 becomes its end, which is out of any field's range.
+/// The integer in a floating-point number: proto3 accepts 1e3 and 5.0 as integers. A value beyond the range of an i128
+/// becomes that range's end, which no field can hold.
 pub(super) fn integral(value: f64) -> Option<i128> {
     (value.fract() == 0.0).then_some(value as i128)
 }
@@ -24,7 +25,7 @@ pub(super) fn parse_double(text: &str) -> Option<f64> {
         "NaN" => Some(f64::NAN),
         "Infinity" => Some(f64::INFINITY),
         "-Infinity" => Some(f64::NEG_INFINITY),
-        // Rust would also take "inf" and "nan", and read 1e999 as infinite.
+        // Rust would also accept "inf" and "nan", and read 1e999 as infinite.
         _ => text.parse().ok().filter(|number: &f64| number.is_finite()),
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Source: opentelemetry-proto 1.x as of crate 0.33.1 (the `.proto` files in `proto/proto/opentelemetry`).
 //!
-//! Not here: the skim has the same messages as code, for speed.
+//! **Not here**: the skim has the same messages as code, for speed.
 
 use super::super::wire::{DELIMITED, FIXED32, FIXED64, VARINT};
 
 /// A protobuf message.
 pub(super) struct Message {
     pub(super) fields: &'static [Field],
-    /// Whether all its fields are the members of one `oneof`.
+    /// True where all its fields are the members of one `oneof`.
     pub(super) oneof: bool,
-    /// Whether log records are somewhere below it.
+    /// True where log records occur somewhere below it.
     pub(super) above_records: bool,
 }
 
@@ -25,12 +25,12 @@ pub(super) struct Field {
     pub(super) repeated: bool,
 }
 
-/// What a field holds.
+/// The type of a field's value.
 pub(super) enum Kind {
     String,
-    /// Bytes, in JSON as base64.
+    /// Bytes, written in JSON as base64.
     Base64,
-    /// Bytes, in JSON as hexadecimal digits.
+    /// Bytes, written in JSON as hexadecimal digits.
     Hex,
     Bool,
     Int32,
@@ -44,7 +44,7 @@ pub(super) enum Kind {
 }
 
 impl Field {
-    /// Its number and its wire type, as they stand before its value.
+    /// The field's key: its number and wire type, as they stand before its value.
     pub(super) fn key(&self) -> u32 {
         let wire_type = match self.kind {
             Kind::String | Kind::Base64 | Kind::Hex | Kind::Message(_) => DELIMITED,
@@ -55,17 +55,17 @@ impl Field {
         self.tag << 3 | wire_type
     }
 
-    /// Whether `name` is this field's, in lowerCamelCase or as the `.proto` file has it.
+    /// True where `name` is this field's name, in lowerCamelCase or as in the `.proto` file.
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
         self.name.as_bytes() == name || is_original(name, self.name)
     }
 
-    /// Whether each value of it is a log record.
+    /// True where each of its values is a log record.
     pub(super) fn is_record(&self) -> bool {
         matches!(self.kind, Kind::Message(message) if std::ptr::eq(message, &LOG_RECORD))
     }
 
-    /// What JSON must hold for it, in words.
+    /// The type that JSON must hold for it, in words.
     pub(super) fn wanted(&self) -> &'static str {
         match self.kind {
             Kind::String if self.repeated => "a list of strings",
@@ -82,7 +82,7 @@ impl Field {
     }
 }
 
-/// Whether `name` in snake_case is `camel` in lowerCamelCase.
+/// True where `name` in snake_case is `camel` in lowerCamelCase.
 fn is_original(name: &[u8], camel: &str) -> bool {
     let mut name = name.iter().copied();
     camel.bytes().all(|byte| {

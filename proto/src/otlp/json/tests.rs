@@ -70,7 +70,7 @@ fn the_examples_of_otlp_read_as_the_generated_types_read_them() {
     for example in [EXAMPLE, EXAMPLE_EVENTS] {
         let expected: ExportLogsServiceRequest = serde_json::from_str(example).unwrap();
         assert_eq!(request(example), expected);
-        // The same bytes, too: fields in the order of the text, nothing that goes without saying.
+        // The bytes are equal too: fields stand in the order of the text, and defaults are left out.
         assert!(!expected.resource_logs[0].scope_logs[0].log_records.is_empty());
     }
 }
@@ -462,7 +462,7 @@ fn a_field_that_comes_twice_is_written_as_prost_reads_it() {
     );
     assert_eq!(request(&line(&payload)), expected);
 
-    // A body whose value is set thrice: an array of one, an array of another, which merge; or with an int between.
+    // A body whose value is set three times: two arrays of one element, which merge, unless an int stands between them.
     let array = [0x2a, 2, 0x0a, 0];
     for (value, elements) in [
         ([array, array].concat(), 2),

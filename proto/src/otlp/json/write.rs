@@ -1,6 +1,6 @@
 //! A payload as one line of OTLP/JSON, as the Collector's file exporter writes it.
 //!
-//! Not here: the fields (`schema`).
+//! **Not here**: the fields (`schema`).
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ use super::schema::{Field, Kind, Message, REQUEST};
 ///
 /// The payload is not OTLP. `out` is then as before.
 pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Result<(), WriteError> {
-    // The skim bounds the depth, and proves that what follows finds only what it expects.
+    // The skim bounds the depth, and proves that the code below finds only what it expects.
     must_skim(payload, 0)?;
     let start = out.len();
     match serde_json::to_writer(&mut *out, &Line { payload, entry }) {
@@ -39,8 +39,8 @@ pub fn write_line(payload: &[u8], entry: Option<&str>, out: &mut Vec<u8>) -> Res
     }
 }
 
-/// The bytes of each string of `payload`, an `ExportLogsServiceRequest` in protobuf, that is not UTF-8. A payload that is
-/// not OTLP has none.
+/// The bytes of each string in `payload`, an `ExportLogsServiceRequest` in protobuf, that is not UTF-8. A payload that
+/// is not OTLP has none.
 #[must_use]
 pub fn strings_not_utf8(payload: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
@@ -144,8 +144,9 @@ impl<'a> MessageBody<'a> {
         Ok(())
     }
 
-    /// The value of a field that is there once: the last one, but messages merge, which is to concatenate their bytes;
-    /// and another member of a oneof takes it away. A default value goes without saying, except in a oneof.
+    /// The value of a field that occurs once. Of several occurrences the last counts, except that messages merge, which
+    /// is to concatenate their bytes; another member of the oneof after it takes the value away. `None` for a default
+    /// value, which is left out, unless it is in a oneof.
     fn single<E: Error>(&self, field: &Field) -> Result<Option<Raw<'a>>, E> {
         let mut value: Option<Raw<'a>> = None;
         let mut fields = self.fields();
@@ -239,7 +240,7 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// JSON has no number for these.
+/// JSON has no number for these values.
 fn serialize_double<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_nan() {
         serializer.serialize_str("NaN")

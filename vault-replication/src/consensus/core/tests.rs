@@ -17,9 +17,14 @@ struct Files {
 
 impl Files {
     fn new() -> Self {
+        Self::with(&state_of_one())
+    }
+
+    /// The files of a node whose catalogue begins with `state`.
+    fn with(state: &State) -> Self {
         let (disk, folder) = (FaultyDisk::default(), tempfile::tempdir().unwrap());
         let path = folder.path().join("catalogue.redb");
-        disk.create(&path, &identity(1), &state_of_one()).unwrap();
+        disk.create(&path, &identity(1), state).unwrap();
         Self { disk, folder }
     }
 
@@ -29,7 +34,7 @@ impl Files {
     }
 }
 
-/// What a node that never fails would hold.
+/// The model: the state of a node that never fails.
 #[derive(Clone, Debug)]
 struct Model {
     vote: Option<Vote>,
@@ -66,6 +71,8 @@ enum Step {
     Apply(usize),
     /// Cuts off what is applied, but for so many entries.
     Purge(u64),
+    /// Gets a snapshot of what a leader has that applied this behind the log.
+    Install(Command),
 }
 
 impl Step {
@@ -115,11 +122,22 @@ impl Step {
                     None => Do::Nothing,
                 }
             }
+            Self::Install(command) => {
+                let last = id(term, 1, model.next_index());
+                let leader = Files::with(&model.state);
+                let core = leader.open().unwrap();
+                core.apply(&[entry(last, command.clone())]).unwrap();
+                let (meta, file) = core.build_snapshot().unwrap();
+                let _outcome = apply(&mut model.state, &command);
+                model.log.clear();
+                (model.purged, model.applied) = (Some(last), Some(last));
+                Do::Install(meta, file, leader)
+            }
         }
     }
 }
 
-/// What a node is told to do.
+/// An instruction to a node.
 enum Do {
     Nothing,
     Vote(Vote),
@@ -127,6 +145,8 @@ enum Do {
     Truncate(LogId),
     Apply(Vec<Entry>),
     Purge(LogId),
+    /// The files of the leader are there as long as its snapshot is used.
+    Install(SnapshotMeta, SnapshotFile, Files),
 }
 
 impl Do {
@@ -142,7 +162,19 @@ impl Do {
                 Ok(())
             }
             Self::Purge(upto) => core.purge(*upto),
+            Self::Install(meta, file, _) => {
+                core.install(meta, file)?;
+                core.purge(meta.last_log_id.unwrap())
+            }
         }
+    }
+}
+
+/// What openraft does first with a log that ends before the state.
+fn begin(core: &Core) {
+    let (last, applied) = (core.log().borrow().last, core.applied().borrow().last);
+    if last < applied {
+        core.purge(applied.unwrap()).unwrap();
     }
 }
 
@@ -183,6 +215,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..4usize).prop_map(Step::Truncate),
         3 => (1..6usize).prop_map(Step::Apply),
         1 => (0..4u64).prop_map(Step::Purge),
+        1 => command().prop_map(Step::Install),
     ]
 }
 
@@ -241,6 +274,7 @@ proptest! {
                     files.disk.fault(Fault::Nothing);
                 }
                 core = files.open().map_err(|e| TestCaseError::fail(e.to_string()))?;
+                begin(&core);
                 if done.is_err() && difference(&core, &model).is_some() {
                     model = before;
                 }
@@ -354,8 +388,8 @@ fn i4_an_older_copy_is_refused_for_what_it_lacks() {
 
 #[test]
 fn a_snapshot_replaces_the_whole_state() {
-    let (from, to) = (Files::new(), Files::new());
-    let (from, to) = (from.open().unwrap(), to.open().unwrap());
+    let (leader, follower) = (Files::new(), Files::new());
+    let (from, to) = (leader.open().unwrap(), follower.open().unwrap());
     from.append(&[entry(id(1, 1, 0), setting("1")), entry(id(1, 1, 1), setting("2"))])
         .unwrap();
     from.apply(&from.entries(0, 2, usize::MAX).unwrap()).unwrap();
@@ -368,6 +402,8 @@ fn a_snapshot_replaces_the_whole_state() {
     to.append(&[entry(id(1, 1, 0), exporter)]).unwrap();
     to.apply(&to.entries(0, 1, usize::MAX).unwrap()).unwrap();
     to.install(&meta, &file).unwrap();
+    to.end();
+    let to = follower.open().unwrap();
     let state_of = |core: &Core| {
         let mut state = None;
         core.read(&mut |s| state = Some(bytes(s)));

@@ -10,7 +10,7 @@ fn id(index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(1, 1), index)
 }
 
-/// What the leader 1 says, with these voters and what they have.
+/// The metrics of leader 1 with these voters and their positions.
 fn leading(last: u64, matched: &[(u64, Option<u64>)]) -> Metrics {
     let mut metrics = Metrics::new_initial(1);
     let voters: BTreeSet<u64> = matched.iter().map(|(node, _)| *node).chain([1]).collect();

@@ -1,10 +1,14 @@
 //! Our values as messages of the peers' port, and back.
 //!
-//! - here: what all of them share: numbers, segments, headers, digests. `tail`: the tail stream. `report`: what is held of
-//!   a segment. `end`: what a recovery decided, and the copy made of it. `entries`: fetched entries.
+//! - here: what all of them share: numbers, segments, headers, digests. `tail`: the tail stream. `report`: what is
+//! held of a segment. `end`: what a recovery decided, and the copy made of it. `entries`: fetched entries.
 //!
-//! **Invariants.** I1: what is read is a value that its type allows, or an error; nothing that a peer sends makes a
-//! constructor of ours panic. I2: every list has its bound. I3: a value that is written and read is the same.
+//! **Invariants**:
+//! - I1: what is read is a value that its type allows, or an error; nothing that a peer sends makes a constructor of
+//!   ours panic.
+//! - I2: every list has its bound.
+//! - I3: a value that is written and read is the same.
+//!
 //! **Not here**: who sent it, and what it may say (`identity.rs`, the services).
 
 pub mod end;

@@ -1,5 +1,7 @@
 //! The messages of the tail stream.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gophership_proto::peer::v1;
 use gophership_proto::peer::v1::tail_request::Request;
@@ -55,15 +57,24 @@ impl SentFrame {
     }
 }
 
-impl From<OwnedFrame> for SentFrame {
-    fn from(frame: OwnedFrame) -> Self {
+/// The bytes of a frame that several streams send.
+struct Block(Arc<OwnedFrame>);
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+impl From<Arc<OwnedFrame>> for SentFrame {
+    fn from(frame: Arc<OwnedFrame>) -> Self {
         Self {
             id: frame.id,
             epoch: frame.epoch,
             frame_no: frame.frame_no,
             last_lsn: frame.last_lsn,
             crc: frame.crc,
-            bytes: frame.bytes.into(),
+            bytes: Bytes::from_owner(Block(frame)),
         }
     }
 }

@@ -73,7 +73,7 @@ impl On {
     }
 }
 
-/// A replica that has so many entries, each in a frame of its own.
+/// The answer of a replica that has `entries` entries, each in a frame of its own.
 fn has_frames(entries: u32) -> TailAnswer {
     TailAnswer::Has(EntryNumber::new(entries).map(|last| Held { last, frames: entries }))
 }
@@ -296,4 +296,34 @@ fn i5_a_replica_that_is_away_keeps_a_bounded_number_of_sealed_segments() {
     }
     let kept: Vec<u32> = sender.segments.iter().map(|segment| segment.index.get()).collect();
     assert_eq!(kept, (101 - TAIL_SEALED_MAX as u32..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_frame_is_wanted_while_the_replica_has_little_to_do() {
+    let mut on = On::begun(0);
+    assert!(!on.sender.wants_frame(), "one is being read");
+    on.sent(1, 1);
+    assert!(on.sender.wants_frame());
+    on.step(SenderEvent::Written(lsn(1, 2)));
+    on.sent(1, 2);
+    assert!(!on.sender.wants_frame(), "two are on their way");
+    on.answer(1, TailAnswer::Synced(number(1)));
+    assert!(on.sender.wants_frame());
+    on.step(SenderEvent::Disconnected(StreamId::new(2)));
+    assert!(!on.sender.wants_frame());
+}
+
+#[test]
+fn a_stream_may_begin_when_the_next_segment_is_written_and_the_end_of_this_one_is_not_known() {
+    let mut on = On::begun(0);
+    on.step(SenderEvent::Written(lsn(1, 6)));
+    on.step(SenderEvent::Opened(index(2)));
+    on.step(SenderEvent::Written(lsn(2, 1)));
+    assert_eq!(on.connect(), [SenderAction::Begin(index(1))]);
+    let told = on.answer(1, has_frames(4));
+    assert_eq!(
+        told[1..],
+        [read(1, 4, 4)],
+        "the replica has no more than was written: {told:?}"
+    );
 }

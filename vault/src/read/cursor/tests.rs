@@ -6,7 +6,7 @@ fn lsn(index: u32, number: u32) -> Lsn {
     Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(number).unwrap())
 }
 
-/// Has a cursor that reads from 2:3 to 2:9 give these entries.
+/// Asserts the order of entries: a cursor that reads from 2:3 to 2:9 gives these.
 fn give(lsns: &[(u32, u32)]) {
     let dir = tempfile::tempdir().unwrap();
     let parts = CursorParts {

@@ -22,7 +22,7 @@ fn node(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
 }
 
-/// Entries as they were written: the CRC of each tells its number.
+/// Entries as they were written: the CRC of each is derived from its number.
 fn written(numbers: &[u32]) -> Numbers {
     numbers.iter().map(|n| (*n, n * 1000)).collect()
 }
@@ -294,7 +294,7 @@ fn a_report_of_another_file_is_a_bug_of_the_caller() {
     let _ = decide(&[nothing(3), other], synced_to(0));
 }
 
-/// What is left of the holes of a WAL file alone when what its cut still has is put back.
+/// The holes of a WAL file alone that remain when the entries that its cut still has are put back.
 fn without(judged: &[Hole], copies: &Numbers) -> Vec<(u32, HoleReason)> {
     each_of(judged)
         .into_iter()
@@ -322,8 +322,8 @@ fn some_durable() -> impl Strategy<Value = Durable> {
 }
 
 proptest! {
-    /// The holes of one report are those of its WAL file, judged alone, less what its cut has; and the gaps before what
-    /// only the cut has.
+    /// The holes of one report are those of its WAL file, decided alone, less the entries that its cut has, and the
+    /// gaps before entries that only the cut has.
     #[test]
     fn with_one_report_the_wal_file_is_judged_alone(
         wal in some_numbers(),
@@ -349,8 +349,7 @@ proptest! {
         prop_assert_eq!(plan.is_empty(), wal.is_empty() && open.is_empty() && !any_lost(&alone));
     }
 
-    /// Whatever is damaged where, the union is kept, each entry from a file that has it, and no number of it is
-    /// missing.
+    /// Wherever the damage is, the union is kept, each entry from a file that has it, and no number of it is missing.
     #[test]
     fn i1_what_any_report_holds_is_kept(
         held in prop::collection::vec(some_numbers(), 1..5),

@@ -42,7 +42,7 @@ fn at(number: u32) -> Lsn {
     Lsn::at(header().id.index, EntryNumber::new(number).unwrap())
 }
 
-/// The file, and where each entry or mark begins.
+/// A file, and the offset at which each entry or mark begins.
 struct Built {
     bytes: Vec<u8>,
     starts: Vec<usize>,
@@ -54,17 +54,17 @@ fn build() -> Built {
     build_behind(None)
 }
 
-/// The same behind a mark that bears the last entry of an earlier segment.
+/// The file of [`build`] behind a mark that bears the last entry of an earlier segment.
 fn build_behind(before: Option<Lsn>) -> Built {
-    let seal = WalSeal::new(header().uuid);
+    let entry_crc = EntryCrc::new(header().uuid);
     let mut bytes = vec![0u8; SIZE];
     let page = header().encode();
     bytes[..page.len()].copy_from_slice(&page);
     bytes[SIZE - page.len()..].copy_from_slice(&page);
     let (mut end, mut starts) = (PAGE as usize, Vec::new());
     let mut put = |lsn: Lsn, durable: Option<Lsn>, state: EntryState, payload: &[u8]| {
-        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn, durable, &meta(state), seal.tag());
-        let crc = seal.crc(&raw, std::iter::once(payload));
+        let mut raw = WalEntryHeader::encode(payload.len() as u32, lsn, durable, &meta(state), entry_crc.tag());
+        let crc = entry_crc.crc(&raw, std::iter::once(payload));
         raw[..4].copy_from_slice(&crc.to_le_bytes());
         bytes[end..end + WAL_ENTRY_HEADER].copy_from_slice(&raw);
         bytes[end + WAL_ENTRY_HEADER..][..payload.len()].copy_from_slice(payload);
@@ -131,7 +131,7 @@ fn a_mark_at_the_beginning_says_where_the_segment_before_ended() {
     assert_eq!(found.end, built.end as u64);
     assert_eq!(found.marks.get(&before(2).index()), Some(&before(2).number()));
 
-    // Damaged it is a bad range, and costs no entry; a mark of a later segment is none.
+    // A damaged mark is a bad range, and costs no entry; a mark of a later segment is not valid.
     let mut torn = built.bytes.clone();
     torn[built.starts[0] + 9] ^= 1;
     for bytes in [torn, build_behind(Some(before(4))).bytes] {
@@ -147,7 +147,7 @@ fn i1_any_flipped_bit_costs_at_most_the_entry_it_is_in() {
     let file = file_of(&built.bytes);
     let (_, whole) = scan_file(&file);
     for byte in PAGE as usize..built.end {
-        // Which entry or mark it is in: 1 2 3 idle 4 5 idle
+        // Index of the entry or mark that holds the byte: 1 2 3 idle 4 5 idle
         let hit = built.starts.partition_point(|start| *start <= byte) - 1;
         let number = [Some(1), Some(2), Some(3), None, Some(4), Some(5), None][hit];
         for bit in 0..8 {
@@ -158,7 +158,7 @@ fn i1_any_flipped_bit_costs_at_most_the_entry_it_is_in() {
             let lost = number.filter(|_| !padding);
             let wanted: Found = whole.iter().filter(|(n, _)| Some(*n) != lost).cloned().collect();
             assert_eq!(entries, wanted, "byte {byte} bit {bit}");
-            // The last idle mark may go unseen: nothing stands behind it.
+            // The last idle mark may be overlooked: nothing stands behind it.
             let unseen = padding || hit == built.starts.len() - 1;
             assert_eq!(found.bad.is_empty(), unseen, "byte {byte} bit {bit}");
             if let Some(bad) = found.bad.first() {
@@ -179,8 +179,8 @@ fn bytes_behind_the_last_entry_cost_nothing_whatever_they_are() {
     let built = build();
     let (_, whole) = scan_file(&file_of(&built.bytes));
     let mut bytes = built.bytes.clone();
-    // An older use of the file: the same entries under another uuid, and noise that carries the tag.
-    let tag = WalSeal::new(header().uuid).tag().to_le_bytes();
+    // Bytes of an older use of the file: the same entries under another uuid, and noise that carries the tag.
+    let tag = EntryCrc::new(header().uuid).tag().to_le_bytes();
     for at in (built.end..SIZE - PAGE as usize).step_by(8) {
         bytes[at..at + 4].copy_from_slice(&(at as u32).to_le_bytes());
         bytes[at + 4..at + 8].copy_from_slice(&tag);

@@ -1,10 +1,10 @@
-//! What protobuf's own parsers take, or would, and a strict reader of JSON does not.
+//! Texts that protobuf's own parsers accept, or would, and that a strict reader of JSON does not.
 
 use super::super::super::wire::{DELIMITED, RECURSION_LIMIT};
 use super::super::schema::{Kind, Message as Schema, REQUEST};
 use super::*;
 
-/// What `json`, which need not be text, becomes, and what was met on the way.
+/// Converts `json`, which need not be text: the request and the counts of what was changed.
 fn converted(json: &[u8]) -> (ExportLogsServiceRequest, Converted) {
     let mut out = Vec::new();
     let converted = to_protobuf(json, LIMIT, &mut out).unwrap();
@@ -27,7 +27,7 @@ fn original(camel: &str) -> String {
         .collect()
 }
 
-/// All names of fields at and below `message`.
+/// Collects the names of all fields at and below `message`.
 fn names(message: &'static Schema, found: &mut Vec<&'static str>) {
     for field in message.fields {
         if !found.contains(&field.name) {
@@ -167,14 +167,14 @@ fn a_request_in_which_nothing_was_understood_is_refused() {
     ] {
         assert_eq!(fault(json).reason, JsonReason::NothingKnown, "{json}");
     }
-    // Something was: what is unknown beside it is only counted, as OTLP asks.
+    // Some of it was understood: unknown names beside that are only counted, as OTLP demands.
     for (json, unknown) in [
         (
             r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}],"resourceSpans":[]}"#,
             1,
         ),
         (r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[null]}],"new":1}]}"#, 1),
-        // No record, and nothing that could have been one.
+        // There is no record, and nothing that could have been one.
         (
             r#"{"resourceLogs":[{"resource":{"new":1},"scopeLogs":[{"scope":{"new":{}}}]}]}"#,
             2,
@@ -261,7 +261,7 @@ fn a_fault_names_the_field_and_what_it_must_hold() {
     }
 }
 
-/// `levels` of values in one another below a record's body: JSON and protobuf.
+/// `levels` of values nested in one another below a record's body, as JSON and as protobuf.
 fn nested(levels: usize, list: bool) -> (String, Vec<u8>) {
     let (open, close) = if list {
         (r#"{"kvlistValue":{"values":[{"value":"#, "}]}}")

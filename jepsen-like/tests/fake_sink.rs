@@ -1,4 +1,4 @@
-//! The recording sink against clients of this process: what each mode answers, and what is recorded.
+//! The recording sink against clients in this process: the answers of each mode, and the records.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -64,7 +64,7 @@ async fn what_an_open_loop_offers_is_recorded_once_with_equal_bytes_and_in_order
         found.lost.is_empty() && found.phantoms.is_empty() && found.duplicates.is_empty(),
         "{found:?}"
     );
-    // Nothing of the header: the open loop is no exporter.
+    // The open loop is no exporter, so it sends no such header.
     assert_eq!(sink.summary().miscounted, 120);
 }
 

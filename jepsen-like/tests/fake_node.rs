@@ -1,4 +1,5 @@
-//! Client, load generator and checker together, against a straw node in this process that keeps its promises or does not.
+//! Client, load generator and checker together, against a fake node in this process that keeps its promises or breaks
+//! them.
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
@@ -18,18 +19,18 @@ use jepsen_like::load::{LoadSpec, Pace, Retry, Workload};
 use jepsen_like::payload::{PayloadHash, Sizes};
 use tokio::net::TcpListener;
 
-/// What the straw node does with a request, by its number.
+/// The reaction of the fake node to a request, by its number.
 #[derive(Clone, Copy, PartialEq)]
 enum Deed {
-    /// Stores it and says so.
+    /// Stores it and acknowledges it.
     Keep,
-    /// Says no, with a RetryInfo.
+    /// Refuses it, with a RetryInfo.
     Refuse,
-    /// Stores it and lets the connection go.
+    /// Stores it and closes the connection.
     KeepAndHangUp,
-    /// Says that it stored it, and did not.
+    /// Acknowledges it without storing it.
     Forget,
-    /// Stores it twice.
+    /// Stores it twice and acknowledges it.
     KeepTwice,
 }
 
@@ -97,7 +98,7 @@ async fn answer(
         .unwrap())
 }
 
-async fn straw_node(deed: fn(u64) -> Deed) -> (SocketAddr, Store) {
+async fn fake_node(deed: fn(u64) -> Deed) -> (SocketAddr, Store) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let store = Store::default();
@@ -114,7 +115,7 @@ async fn straw_node(deed: fn(u64) -> Deed) -> (SocketAddr, Store) {
 }
 
 async fn run(pace: Pace, retry: Retry, deed: fn(u64) -> Deed) -> (Tally, Verdict) {
-    let (address, store) = straw_node(deed).await;
+    let (address, store) = fake_node(deed).await;
     let spec = LoadSpec {
         connections: 3,
         pace,

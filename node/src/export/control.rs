@@ -1,13 +1,13 @@
-//! What an operator has told an exporter, as its lanes see it.
+//! The control of an exporter by its operator, as its lanes see it.
 
 use std::time::Duration;
 
 use gophership_catalogue::exporter::Generation;
 use tokio::sync::watch;
 
-/// The orders in force.
+/// The state that an operator has set for an exporter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Orders {
+pub(super) struct Control {
     pub(super) paused: bool,
     /// Raised by a seek.
     pub(super) generation: Generation,
@@ -16,28 +16,28 @@ pub(super) struct Orders {
     pub(super) stop: bool,
 }
 
-/// A lane's ear.
+/// The receiver of a lane, which sees each change of that state.
 #[derive(Clone)]
-pub(super) struct Ear(watch::Receiver<Orders>);
+pub(super) struct ControlReceiver(watch::Receiver<Control>);
 
-impl Ear {
-    pub(super) fn new(orders: watch::Receiver<Orders>) -> Self {
-        Self(orders)
+impl ControlReceiver {
+    pub(super) fn new(control: watch::Receiver<Control>) -> Self {
+        Self(control)
     }
 
-    pub(super) fn now(&mut self) -> Orders {
+    pub(super) fn now(&mut self) -> Control {
         *self.0.borrow_and_update()
     }
 
-    /// Waits, and says whether new orders came before the time was over.
+    /// Waits for `limit` at most. Returns whether the state changed before that.
     pub(super) async fn wait(&mut self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.changed()).await.is_ok()
     }
 
-    /// Waits for new orders.
+    /// Waits for a change.
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // Whoever could give any is gone: the lane is about to be dropped.
+            // The sender is gone: the lane is about to be dropped.
             std::future::pending::<()>().await;
         }
     }
