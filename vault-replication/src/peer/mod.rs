@@ -4,7 +4,7 @@
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
 //! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
-//! the work is given.
+//!   the work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!

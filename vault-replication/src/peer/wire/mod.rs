@@ -1,7 +1,7 @@
 //! Our values as messages of the peers' port, and back.
 //!
 //! - here: what all of them share: numbers, segments, headers, digests. `tail`: the tail stream. `report`: what is
-//! held of a segment. `end`: what a recovery decided, and the copy made of it. `entries`: fetched entries.
+//!   held of a segment. `end`: what a recovery decided, and the copy made of it. `entries`: fetched entries.
 //!
 //! **Invariants**:
 //! - I1: what is read is a value that its type allows, or an error; nothing that a peer sends makes a constructor of
