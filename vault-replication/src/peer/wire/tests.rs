@@ -153,8 +153,12 @@ fn entries(id: SegmentId, numbers: std::ops::RangeInclusive<u32>) -> Vec<StoredE
             max_event_ns: 2,
             record_count: n,
             tenant: TenantId::new(n),
-            encoding: if n % 2 == 0 { Encoding::Zstd } else { Encoding::Identity },
-            state: if n % 2 == 0 {
+            encoding: if n.is_multiple_of(2) {
+                Encoding::Zstd
+            } else {
+                Encoding::Identity
+            },
+            state: if n.is_multiple_of(2) {
                 EntryState::DEFERRED
             } else {
                 EntryState::NOT_UTF8
