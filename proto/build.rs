@@ -1,13 +1,34 @@
-//! Generates the control service, OTLP's messages and the descriptors for reflection, without protoc.
+//! Generates the control service, OTLP's messages, the descriptors for reflection and the peers' services, without protoc.
+
+#[cfg(any(feature = "control", feature = "peer"))]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    #[cfg(feature = "control")]
+    control()?;
+    #[cfg(feature = "peer")]
+    peer()?;
+    Ok(())
+}
+
+#[cfg(not(any(feature = "control", feature = "peer")))]
+fn main() {}
+
+#[cfg(feature = "peer")]
+fn peer() -> Result<(), Box<dyn std::error::Error>> {
+    tonic_prost_build::configure()
+        // Frames, payloads and pieces of files are handed on, not copied.
+        .bytes(".gophership.peer.v1")
+        .compile_fds(protox::compile(["peer.proto"], ["proto"])?)?;
+    Ok(())
+}
 
 #[cfg(feature = "control")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn control() -> Result<(), Box<dyn std::error::Error>> {
     use tonic_prost_build::FileDescriptorSet;
 
     const CONTROL: &str = "control.proto";
     const OTLP_LOGS: &str = "opentelemetry/proto/collector/logs/v1/logs_service.proto";
 
-    println!("cargo::rerun-if-changed=proto");
     let mut all = protox::compile([CONTROL, OTLP_LOGS], ["proto"])?;
     let (control, otlp) = all.file.iter().cloned().partition(|file| file.name() == CONTROL);
     tonic_prost_build::configure()
@@ -25,6 +46,3 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out_dir.join("descriptors.bin"), prost::Message::encode_to_vec(&all))?;
     Ok(())
 }
-
-#[cfg(not(feature = "control"))]
-fn main() {}

@@ -4,6 +4,7 @@
 //! - [`tail`]: the copying of a segment to its replicas while it is written.
 //! - [`recovery`]: the sealing of a segment whose owner is gone.
 //! - [`decide`]: the decisions of both, as pure functions.
+//! - [`peer`]: how nodes talk to each other over a network.
 //!
 //! The engines of `tail` and `recovery` are state machines without sockets, files or clocks of their own; drivers feed
 //! them, and so does the simulation.
@@ -11,6 +12,7 @@
 pub mod consensus;
 pub mod decide;
 pub mod limits;
+pub mod peer;
 pub mod recovery;
 pub mod tail;
 #[cfg(test)]

@@ -31,7 +31,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    fn from_u8(value: u8) -> Option<Self> {
+    /// From the stored value; `None` for one that is unknown.
+    pub fn from_u8(value: u8) -> Option<Self> {
         match value {
             0 => Some(Self::Identity),
             1 => Some(Self::Gzip),
@@ -62,6 +63,16 @@ impl EntryState {
 
     fn from_u8(value: u8) -> Option<Self> {
         (value & !Self::KNOWN == 0).then_some(Self(value))
+    }
+
+    /// The state of an entry with these bits; `None` where one of them is unknown, or no entry has it.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        Self::from_u8(bits).filter(|state| !state.contains(Self::IDLE))
+    }
+
+    /// Its bits.
+    pub fn bits(self) -> u8 {
+        self.0
     }
 
     /// True where all bits of `other` are set.

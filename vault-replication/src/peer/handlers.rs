@@ -1,0 +1,65 @@
+//! Those to whom the server gives what peers ask for.
+
+use std::sync::Arc;
+
+use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
+use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
+
+use super::wire::tail::TailMessage;
+use crate::consensus::network::PeerReceiver;
+use crate::tail::{StreamId, TailAnswer};
+
+/// Takes the tail streams of peers. Its calls may block, and come from threads for such calls.
+pub trait TailHandler: Send + Sync + 'static {
+    /// Takes all that came on a stream of a log since the last call, in order, and gives the answers for it. The calls
+    /// of one stream come one after the other; every message is about a segment of that log, of which the caller is the
+    /// owner, and each segment began on that stream.
+    fn take(&self, log: LogId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)>;
+
+    /// Notes that a stream is gone. No call for it follows.
+    fn disconnected(&self, log: LogId, stream: StreamId);
+}
+
+/// Takes part in recoveries that peers lead. Its calls may block, come from threads for such calls, and may come together.
+pub trait RecoveryHandler: Send + Sync + 'static {
+    /// Fences a segment for a recovery, and reports what is held of it.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a later recovery is obeyed; a file cannot be read, written or synced.
+    fn fence(&self, from: NodeId, id: SegmentId, number: RecoveryNumber) -> Result<HeldReport, VaultError>;
+
+    /// Makes the copy of a segment anew, as a recovery decided.
+    ///
+    /// # Errors
+    /// As [`RecoveryHandler::fence`]; an entry cannot be had.
+    fn rebuild(
+        &self,
+        from: NodeId,
+        header: SegmentHeader,
+        number: RecoveryNumber,
+        end: SegmentEnd,
+    ) -> Result<CompleteCopy, VaultError>;
+
+    /// Gives the entries `first..=last` of a segment to `take`, in order, until that is false.
+    ///
+    /// # Errors
+    /// One of them is not here, or cannot be read.
+    fn entries(
+        &self,
+        id: SegmentId,
+        first: EntryNumber,
+        last: EntryNumber,
+        take: &mut dyn FnMut(StoredEntry) -> bool,
+    ) -> Result<(), VaultError>;
+}
+
+/// All of them.
+#[derive(Clone)]
+pub struct Handlers {
+    /// Messages of consensus.
+    pub consensus: Arc<dyn PeerReceiver>,
+    /// Tail streams.
+    pub tail: Arc<dyn TailHandler>,
+    /// Recoveries.
+    pub recovery: Arc<dyn RecoveryHandler>,
+}

@@ -1,0 +1,37 @@
+//! The peers' port: how the nodes of a cluster talk to each other, over gRPC and TLS 1.3 with certificates on both
+//! sides.
+//!
+//! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
+//! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
+//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
+//!   the work is given.
+//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
+//! - `wire`: our values as messages. `limits`: the bounds.
+//!
+//! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
+//! its *number* is what the catalogue granted to that name.
+
+mod client;
+mod connect;
+mod consensus_service;
+mod error;
+mod handlers;
+mod identity;
+pub mod limits;
+mod listen;
+mod recovery_client;
+mod recovery_service;
+mod server;
+mod tail_client;
+mod tail_service;
+mod tls;
+mod transport;
+pub mod wire;
+
+pub use client::{PeerClient, PeerHello};
+pub use error::{PeerError, PeerStartError};
+pub use handlers::{Handlers, RecoveryHandler, TailHandler};
+pub use identity::{LocalNode, PeerList};
+pub use server::{PeerServer, PeerSetup};
+pub use tail_client::{TailAnswers, TailFrames};
+pub use tls::{PeerCertificate, PeerSecurity, PeerTls};
