@@ -53,7 +53,7 @@ impl TailHandler for Copies {
             let answer = match message {
                 TailMessage::Begin(stream, header) => Some(receiver.begin(stream, &header)),
                 TailMessage::Frame(frame) => receiver.frame(stream, frame.borrow()),
-                TailMessage::Complete(id, digest) => receiver.complete(stream, id, digest),
+                TailMessage::Complete(id, digest) => Some(receiver.complete(stream, id, digest)),
             };
             answers.extend(answer.map(|answer| (id, answer)));
         }
