@@ -1,7 +1,10 @@
-//! When the log is cut, and how much of it: by its entries and by its bytes.
+//! The cutting of the log: its moments and its extent, by entries and by bytes.
 //!
-//! **Invariants.** I1: nothing is cut that a snapshot does not have. I2: the newest entries stay, as many as fit the
-//! limits of what is kept, so that a follower that was away for a moment needs no snapshot.
+//! **Invariants**:
+//! - I1: only entries that a snapshot has are cut.
+//! - I2: the newest entries stay, as many as fit the limits, so that a follower that was away for a moment needs no
+//!   snapshot.
+//!
 //! **Not here**: the snapshot's file (`snapshot.rs`).
 
 use std::sync::Arc;
@@ -42,7 +45,7 @@ impl LogLimits {
     }
 }
 
-/// The last entry to be cut off, from the sizes of the newest entries.
+/// A search for the last entry to be cut off, by the sizes of the newest entries.
 struct Cut {
     limits: LogLimits,
     entries: u64,
@@ -60,7 +63,7 @@ impl Cut {
         }
     }
 
-    /// Takes the next older entry; `false` says that it is the first that goes.
+    /// Takes the next older entry; returns false where that is the first that goes.
     fn take(&mut self, index: u64, bytes: u64) -> bool {
         self.entries += 1;
         self.bytes += bytes;

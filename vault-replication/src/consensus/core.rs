@@ -1,11 +1,17 @@
-//! What a node keeps of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
+//! A node's part of the cluster's catalogue: log, vote and state in `catalogue.redb`, the mark beside it.
 //!
-//! **Owns** the file, the state in memory that equals it, and the mark. **Invariants.** I1: nothing is promised before
-//! it is durable and the mark says so. I2: what readers see is durable. I3: an entry's effect, and that it was
-//! applied, are one commit. I4: a catalogue that is behind the mark is refused. I5: a full disk ends nothing: what was
-//! asked for is tried again until there is room, and meanwhile nobody is answered. I6: after the end nothing more is
-//! read or written.
-//! **Not here**: the state's half (`core/state.rs`), what is found at the start (`core/kept.rs`), and openraft's
+//! **Owns**: the file, the state in memory that equals it, and the mark.
+//!
+//! **Invariants**:
+//! - I1: a promise is given only when it is durable and in the mark.
+//! - I2: readers see only durable state.
+//! - I3: an entry's effect, and the note that it was applied, are one commit.
+//! - I4: a catalogue that is behind the mark is refused.
+//! - I5: a full disk ends nothing: the operation is tried again until there is room, and meanwhile nothing is
+//!   answered.
+//! - I6: after the end nothing more is read or written.
+//!
+//! **Not here**: the state's half (`core/state.rs`), what a file has at the start (`core/kept.rs`), and openraft's
 //! traits over both (`log_store.rs`, `state_machine.rs`).
 
 use std::collections::HashMap;
@@ -38,14 +44,14 @@ const PURGED: &str = "purged";
 const BOOT: &str = "boot";
 pub(crate) const MEMBERSHIP: &str = "membership";
 
-/// How far the state is.
+/// The position of the state: the last entry applied, and the membership.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) last: Option<LogId>,
     pub(crate) membership: StoredMembership,
 }
 
-/// The log: the newest entry that was cut off, the newest there is or was, and its size.
+/// The log: the newest entry that was cut off, the newest entry there is or was, and its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LogStatus {
     pub(crate) purged: Option<LogId>,
@@ -68,7 +74,7 @@ pub(crate) struct Core {
     current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
     /// From here on openraft cuts off what the state does not have only for a snapshot on its way into the state.
     live: AtomicBool,
-    /// It is about to end: nobody waits for room any more.
+    /// True once it is about to end: no call waits for room any more.
     ending: AtomicBool,
     ended: AtomicBool,
 }
@@ -76,7 +82,7 @@ pub(crate) struct Core {
 struct Inner {
     store: Store,
     mark: MarkFile,
-    /// The durable state and what the commit under way adds to it.
+    /// The durable state, together with the changes of the commit under way.
     ahead: State,
     log: LogStatus,
 }
@@ -88,16 +94,16 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    /// Opens the catalogue of a node that takes part in a cluster, and begins to keep its mark where it is the first
-    /// time.
+    /// Opens the catalogue of a node that takes part in a cluster. At the first time it begins to keep the mark.
     ///
     /// # Errors
+    ///
     /// The file is damaged, in use, of another version or storage, or an older copy.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
         Self::over(Store::open(path)?, identity)
     }
 
-    /// The same over a store that is open.
+    /// Opens the catalogue over a store that is open already.
     fn over(
         (mut store, stored, state): (Store, Identity, State),
         identity: &Identity,
@@ -166,7 +172,7 @@ impl Core {
         Ok(slowest)
     }
 
-    /// Says that the end is near: whoever waits for room on a full disk gives up.
+    /// Notes that the end is near: calls that wait for room on a full disk give up.
     pub(crate) fn set_ending(&self) {
         self.ending.store(true, Ordering::Release);
     }
@@ -175,7 +181,7 @@ impl Core {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// Ends: whatever is under way comes to its end, and the file is closed.
+    /// Ends: operations under way finish, and the file is closed.
     pub(crate) fn end(&self) {
         self.set_ending();
         self.ended.store(true, Ordering::Release);
@@ -218,7 +224,7 @@ impl Core {
         }
     }
 
-    /// Opens the file again after a failed commit, and takes what it holds for the truth.
+    /// Opens the file again after a failed commit, and takes its content for the truth.
     fn reopen(&self, inner: &mut Inner) -> Result<(), CatalogueError> {
         if inner.store.is_open() {
             return Ok(());
@@ -235,7 +241,7 @@ impl Core {
         Ok(())
     }
 
-    /// The file as it is now, for a reader that keeps nobody waiting.
+    /// The present content of the file, for a reader that keeps no commit waiting.
     fn view(&self) -> Result<StoreView, CatalogueError> {
         self.write(|inner| inner.store.view())
     }
@@ -248,7 +254,7 @@ impl Core {
         *self.voted()
     }
 
-    /// The log as it is on the disk. Nobody who looks at it waits for the disk.
+    /// The state of the log on the disk. Reading it does not wait for the disk.
     pub(crate) fn log(&self) -> watch::Receiver<LogStatus> {
         self.log.subscribe()
     }
@@ -295,7 +301,7 @@ impl Core {
         })
     }
 
-    /// Removes the entries from this one on: another leader has others in their place.
+    /// Removes the entries from this one on: another leader has replaced them.
     pub(crate) fn truncate(&self, since: LogId) -> Result<(), CatalogueError> {
         self.write(|inner| {
             let before = since.index.checked_sub(1);
@@ -304,7 +310,7 @@ impl Core {
                 None => None,
             };
             let last = left.map(|entry| entry.log_id).max(inner.log.purged);
-            // The other way round a crash between the two would leave a file that is behind its mark.
+            // In the other order a crash between the two would leave a file that is behind its mark.
             let applied = self.applied.borrow().last;
             inner.promise(|mark| mark.last = last.max(applied))?;
             inner.store.write(|txn| txn.remove_entries(since.index..))?;
@@ -332,7 +338,7 @@ impl Core {
         })
     }
 
-    /// The bytes of the entries, the newest first, until `each` says that it is enough.
+    /// Calls `each` with the bytes of the entries, the newest first, until it returns true.
     pub(crate) fn entry_sizes_from_newest(&self, each: impl FnMut(u64, u64) -> bool) -> Result<(), CatalogueError> {
         self.view()?.entry_sizes_from_newest(each)
     }
@@ -347,7 +353,7 @@ pub(crate) fn stopped(why: &str) -> CatalogueError {
 }
 
 impl Inner {
-    /// Writes the mark before anybody is told what it says.
+    /// Writes the mark before any node is told its content.
     fn promise(&mut self, change: impl FnOnce(&mut Mark)) -> Result<(), CatalogueError> {
         let said = self.mark.get();
         let mut mark = said;
@@ -355,7 +361,7 @@ impl Inner {
         if mark == said { Ok(()) } else { self.mark.set(mark) }
     }
 
-    /// The same log with the size that it has in the file.
+    /// The log's state with the size that it has in the file.
     fn measured(&self, log: LogStatus) -> Result<LogStatus, CatalogueError> {
         let extent = self.store.view()?.log_extent()?;
         Ok(LogStatus {

@@ -1,10 +1,13 @@
-//! When a voter stands for election: not before a majority says that nobody leads.
+//! The moment at which a voter stands for election: not before a majority says that no node leads.
 //!
 //! openraft's own elections are off: a voter that starts, or was cut off, would depose a leader that is well. Here it
-//! first asks all voters (a *pre-vote*), who answer by what they heard.
+//! first asks all voters (a *pre-vote*), which answer by the time since they heard a leader.
 //!
-//! **Invariants.** I1: a voter stands only after a majority of each set of voters, itself included, has heard no
-//! leader for the lease and has no newer entry. I2: an only voter stands at once.
+//! **Invariants**:
+//! - I1: a voter stands only after a majority of each set of voters, itself included, has heard no leader for the lease
+//!   and has no newer entry.
+//! - I2: a sole voter stands at once.
+//!
 //! **Not here**: the election itself, which is openraft's.
 
 use std::collections::BTreeSet;
@@ -20,7 +23,7 @@ use super::network::ask;
 use super::node::RaftNode;
 use super::raft_types::LogId;
 
-/// Says that `granted` is a majority of each set of voters.
+/// True where `granted` is a majority of each set of voters.
 pub(crate) fn is_majority(sets: &[BTreeSet<u64>], granted: &BTreeSet<u64>) -> bool {
     let majority = |set: &BTreeSet<u64>| set.intersection(granted).count() * 2 > set.len();
     !sets.is_empty() && sets.iter().all(majority)

@@ -1,8 +1,13 @@
 //! The file `raft.mark`: the newest promise of a node, beside the catalogue that keeps it.
 //!
-//! **Owns** the file. **Invariants.** I1: a mark that was written is synced. I2: a torn write leaves the mark before
-//! it, of which nobody was told more. I3: after a failed sync nothing more is written.
-//! **Not here**: when it is written (`core.rs`). Bytes: `docs/formats.md`.
+//! **Owns**: the file.
+//!
+//! **Invariants**:
+//! - I1: a mark that was written is synced.
+//! - I2: a torn write leaves the mark before it, and nothing newer was promised to anybody.
+//! - I3: after a failed sync nothing more is written.
+//!
+//! **Not here**: the moments of its writes (`core.rs`). Bytes: `docs/formats.md`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,19 +29,20 @@ const SLOT_BYTES: usize = 4096;
 /// Magic, version, sequence, boot, vote, last log id.
 const BODY_BYTES: usize = 4 + 1 + 8 + 8 + (1 + 17) + (1 + 24);
 
-/// What a node has promised to its cluster.
+/// The promises of a node to its cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Mark {
     /// The number of times that its catalogue was opened.
     pub(crate) boot: u64,
     /// The leader that it voted for, or follows.
     pub(crate) vote: Option<Vote>,
-    /// The newest entry that it said it has.
+    /// The newest entry that it has confirmed.
     pub(crate) last: Option<LogId>,
 }
 
 impl Mark {
-    /// The part in which a catalogue that holds `held` is behind this mark, as texts: what it has, what was promised.
+    /// The part in which a catalogue that holds `held` is behind this mark, as texts: the held value, the promised
+    /// value.
     pub(crate) fn behind(&self, held: &Self) -> Option<(String, String)> {
         let text = |what: &str, value: Option<String>| format!("{what} {}", value.unwrap_or_else(|| "none".to_owned()));
         if held.boot < self.boot {
@@ -78,13 +84,13 @@ impl MarkFile {
             let mut slot = [0; SLOT_BYTES];
             match file.read_exact_at(&mut slot, at as u64) {
                 Ok(()) => {}
-                // What was cut off fails its checksum.
+                // A mark that was cut off fails its checksum.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(e) => return Err(failed("read", path, e)),
             }
             slots.push(read_slot(&slot));
         }
-        // One of a version that is not known here is newer than the other, whatever that says.
+        // A mark of an unknown version is newer than the other, whatever that says.
         if let Some(Err(unknown @ WireError::Unknown { .. })) =
             slots.iter().find(|slot| matches!(slot, Err(WireError::Unknown { .. })))
         {

@@ -1,11 +1,14 @@
-//! How a cluster grows and shrinks, and how a leader leaves.
+//! Growth and shrinking of a cluster, and the departure of a leader.
 //!
-//! A node joins as a learner, follows until it has caught up, and then may vote. Every step is asked of the leader.
+//! A node joins as a learner, follows until it has caught up, and then may vote. The leader is asked for every step.
 //!
-//! **Invariants.** I1: one, three or five vote. I2: who is made a voter has caught up. I3: a leader does not vote
-//! itself out: it hands over first, or the cluster would be without one for an election. I4: nobody joins before the
-//! log begins behind a snapshot (`bootstrap.rs`).
-//! **Not here**: which nodes should vote; what is known of a node in the catalogue.
+//! **Invariants**:
+//! - I1: one, three or five nodes vote.
+//! - I2: a node that is made a voter has caught up.
+//! - I3: a leader does not vote itself out: it hands over first, or the cluster would be without one for an election.
+//! - I4: no node joins before the log begins behind a snapshot (`bootstrap.rs`).
+//!
+//! **Not here**: the choice of voters; the catalogue's record of a node.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +28,7 @@ use super::node::{Metrics, RaftNode, fatal};
 use super::raft_catalogue::RaftCatalogue;
 use super::raft_types::{Member, TypeConfig};
 
-/// A change of the cluster's members was not made.
+/// The reason for which the cluster's members were not changed.
 #[derive(Clone, Debug, Error)]
 pub enum MembershipError {
     /// Another node leads.
@@ -34,7 +37,7 @@ pub enum MembershipError {
         /// The leader, if one is known.
         leader: Option<u64>,
     },
-    /// Their number makes no majority safer than a smaller one.
+    /// A number of voters whose majority is no safer than that of a smaller number.
     #[error("{wanted} nodes cannot vote: one, three or five do")]
     Voters {
         /// Their number.
@@ -77,7 +80,7 @@ pub enum MembershipError {
     /// Another change is under way.
     #[error("another change of the members is under way: try again")]
     InProgress,
-    /// Nobody could take over.
+    /// No voter could take over.
     #[error("no other voter took over: {why}")]
     NobodyTookOver {
         /// The reason.
@@ -101,9 +104,10 @@ impl RaftCatalogue {
         self.block_on(self.node.add_learner(node, member))
     }
 
-    /// Makes these the voters, after all of them have caught up; those who voted before follow from then on.
+    /// Makes these the voters, after all of them have caught up; former voters follow from then on.
     ///
     /// # Errors
+    ///
     /// See [`MembershipError`].
     pub fn set_voters(&self, voters: &BTreeSet<u64>) -> Result<(), MembershipError> {
         self.block_on(self.node.set_voters(voters))

@@ -1,8 +1,11 @@
 //! The messages of consensus between two nodes, and their answers.
 //!
-//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error. I3: a number of a
-//! kind is never reused.
-//! **Not here**: who sends them when. Bytes: `docs/formats.md`.
+//! **Invariants**:
+//! - I1: reading back written bytes yields the same message.
+//! - I2: any other bytes are an error.
+//! - I3: a number of a kind is never reused.
+//!
+//! **Not here**: their senders and moments. Bytes: `docs/formats.md`.
 
 use gophership_catalogue::WireError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
@@ -13,7 +16,7 @@ use super::wire::{Reader, Writer, read_entry, read_versioned, versioned, write_e
 /// A message to a peer.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// Entries of the leader's log, or none: it lives.
+    /// Entries of the leader's log, or none as a heartbeat.
     Append(AppendEntriesRequest<TypeConfig>),
     /// A candidate asks for a vote.
     Vote(VoteRequest<u64>),
@@ -43,13 +46,13 @@ pub(crate) enum Answer {
     NotLeader,
     /// Everything up to this entry was answered before.
     ReadIndex(Option<LogId>),
-    /// Nobody leads, as far as the peer knows, and the candidate has all that it has; or one of the two is not so.
+    /// True where the peer knows no leader, and the candidate's log is as new as its own.
     PreVote {
         granted: bool,
     },
     /// It was done.
     Done,
-    /// It failed, or it is unknown what became of it.
+    /// The request failed, or its result is unknown.
     Failed(String),
 }
 

@@ -1,17 +1,16 @@
 //! The catalogue over Raft: every node of a cluster has all of it, and a command takes effect when most voters have it.
 //!
-//! - `raft_types`: the types that openraft is told. `wire`: the bytes of those that are stored or sent.
-//! - `core`: what a node keeps in `catalogue.redb`: log, vote, state. `mark`: the file beside it that says what was
-//!   promised.
-//! - `log_store`, `state_machine`: the same as openraft's storage. `snapshot`: the state as a file. `compaction`: when
-//!   the log is cut.
-//! - `node`: openraft and what stands round it. `network`: how messages leave; `message`: what they say;
-//!   `peer_service`: what a node does with those that come.
-//! - `raft_catalogue`: the catalogue for everyone above. `timing`, `election`: when a voter stands for election.
-//! - `bootstrap`, `membership`: how a cluster begins, grows and shrinks. `status`: what an operator is shown.
+//! - `raft_types`: the types for openraft. `wire`: the bytes of those that are stored or sent.
+//! - `core`: a node's part in `catalogue.redb`: log, vote, state. `mark`: the file beside it with the node's promises.
+//! - `log_store`, `state_machine`: openraft's storage over `core`. `snapshot`: the state as a file. `compaction`: the
+//!   cutting of the log.
+//! - `node`: openraft and the tasks beside it. `network`: the sending of messages. `message`: their content.
+//!   `peer_service`: the handling of received ones.
+//! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
+//! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `status`: the view for an operator.
 //!
 //! This is the only folder that names openraft. **Key terms.** A *voter* counts for majorities, a *learner* only
-//! follows. The *mark* is the newest promise of a node. A write is *unknown* when nobody said what became of it.
+//! follows. The *mark* is the newest promise of a node. A write is *unknown* when no node has reported its result.
 
 pub mod bootstrap;
 pub mod compaction;

@@ -1,9 +1,13 @@
-//! One node's part in consensus: openraft over the node's own storage and transport, and what the others say of a
-//! leader.
+//! One node's part in consensus: openraft over the node's own storage and transport, and the operations that other
+//! files need of a leader.
 //!
-//! **Owns** openraft's handle and the tasks beside it. **Invariants.** I1: every call into openraft has a time limit.
-//! I2: a command is called refused or taken only if the log said so; all else is unknown.
-//! **Not here**: when it stands for election (`election.rs`); what it answers to peers (`peer_service.rs`).
+//! **Owns**: openraft's handle and the tasks beside it.
+//!
+//! **Invariants**:
+//! - I1: every call into openraft has a time limit.
+//! - I2: a command is reported as refused or accepted only if the log said so; every other result is unknown.
+//!
+//! **Not here**: the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,7 +32,7 @@ use super::state_machine::StateMachine;
 use super::timing::Timing;
 use super::{compaction, election};
 
-/// What a node needs to take part.
+/// The inputs of a node's part.
 #[derive(Clone, Debug)]
 pub struct RaftConfig {
     /// The path of `catalogue.redb`, which is there.
@@ -39,7 +43,7 @@ pub struct RaftConfig {
     pub election_floor: Duration,
     /// The time after which a write is unknown, and a read index is given up.
     pub answer_timeout: Duration,
-    /// When the log is cut.
+    /// The bounds at which the log is cut.
     pub log_limits: LogLimits,
 }
 
@@ -67,7 +71,7 @@ pub(crate) struct RaftNode {
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
     heard: Mutex<Instant>,
-    /// It leads and takes no commands: another is to take over with all there is.
+    /// True where it leads and takes no commands, because another voter with all entries is to take over.
     hands_over: AtomicBool,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -78,7 +82,7 @@ impl std::fmt::Debug for RaftNode {
     }
 }
 
-/// The one who takes commands.
+/// The node that takes commands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Leader {
     Myself,
@@ -129,7 +133,7 @@ impl RaftNode {
         Ok(node)
     }
 
-    /// Ends without a word to its peers.
+    /// Ends without a message to its peers.
     pub(crate) async fn end(&self) {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
@@ -162,12 +166,12 @@ impl RaftNode {
         metrics.state == ServerState::Leader && metrics.millis_since_quorum_ack.is_some_and(fresh)
     }
 
-    /// Takes no commands from here on, as long as it leads, or takes them again.
+    /// Sets whether it refuses commands while it leads.
     pub(crate) fn set_hands_over(&self, hands_over: bool) {
         self.hands_over.store(hands_over, Ordering::Release);
     }
 
-    /// What openraft says of itself now.
+    /// The present metrics of openraft.
     pub(crate) fn metrics(&self) -> Metrics {
         self.raft.metrics().borrow().clone()
     }
@@ -199,7 +203,7 @@ impl RaftNode {
         self.metrics().running_state.map_err(|e| fatal(&e))
     }
 
-    /// Waits until `found` finds something in what openraft says of itself; gives up after `within`.
+    /// Waits until `found` finds something in openraft's metrics; gives up after `within`.
     pub(crate) async fn wait_for<T>(
         &self,
         within: Duration,
@@ -229,7 +233,7 @@ impl RaftNode {
     pub(crate) async fn write(&self, proposal: Proposal) -> Result<Outcome, CatalogueError> {
         match self.limited("a write", self.raft.client_write(proposal)).await? {
             Ok(written) => Ok(written.data.expect("a command is answered with its outcome")),
-            // An entry that is cut off answers so too, and may be there all the same.
+            // An entry that is cut off has this answer too, and may nevertheless be there.
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
                 Err(unknown("the leader changed meanwhile"))
             }
@@ -266,10 +270,10 @@ fn openraft_config(timing: &Timing) -> Config {
         election_timeout_max: ms(timing.election_max),
         install_snapshot_timeout: ms(SNAPSHOT_TIMEOUT_BASE),
         max_payload_entries: APPEND_ENTRIES_MAX,
-        // `compaction.rs` says when, and how much.
+        // `compaction.rs` decides when, and how much.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        // `election.rs` says when.
+        // `election.rs` decides when.
         enable_elect: false,
         ..Config::default()
     };
@@ -278,7 +282,7 @@ fn openraft_config(timing: &Timing) -> Config {
         .expect("the times are in order, whatever was measured")
 }
 
-/// What the end of openraft on this node means.
+/// The error for an end of openraft on this node.
 pub(crate) fn fatal(e: &Fatal<u64>) -> CatalogueError {
     stopped(&e.to_string())
 }

@@ -1,9 +1,12 @@
-//! What a node does with the messages of its peers.
+//! The handling of messages from peers.
 //!
-//! **Invariants.** I1: a message that cannot be read, or in which a node speaks for another, is answered with an error
-//! and changes nothing. I2: a snapshot is given to openraft only when its file is whole. I3: a node that does not lead
-//! takes no command.
-//! **Not here**: who sends what when; the transport, which makes sure of the sender.
+//! **Invariants**:
+//! - I1: a message that cannot be read, or in which a node speaks for another, is answered with an error and changes
+//!   nothing.
+//! - I2: a snapshot is given to openraft only when its file is complete.
+//! - I3: a node that does not lead takes no command.
+//!
+//! **Not here**: the senders and moments of messages; the transport, which verifies the sender.
 
 use std::fs::File;
 use std::io::Write;
@@ -50,7 +53,7 @@ impl PeerReceiver for RaftNode {
     }
 }
 
-/// Says that the message names its sender where it names one: a node takes no leader's or candidate's place.
+/// True where the message names its sender, if it names one: a node cannot take the place of a leader or candidate.
 fn speaks_for_itself(from: u64, message: &Message) -> bool {
     match message {
         Message::Append(rpc) => rpc.vote.leader_id.node_id == from,
@@ -110,7 +113,7 @@ impl RaftNode {
         if self.leader() != Leader::Myself {
             return Ok(Answer::NotLeader);
         }
-        // What no node can apply would end all of them.
+        // A command that no node can apply would end all of them.
         if proposal.request.len() > REQUEST_BYTES_MAX {
             return Err(unknown(&format!("a command has {} bytes", proposal.request.len())));
         }

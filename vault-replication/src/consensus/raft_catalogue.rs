@@ -1,11 +1,13 @@
 //! The catalogue of a cluster, as everyone above a catalogue uses it.
 //!
-//! A command goes through the leader's log, from whichever node it comes, and is answered by this node's own state
-//! once it is applied there. So what was answered is seen here, and a refusal needs no form on the wire.
+//! A command goes through the leader's log, from whichever node it comes, and is answered by this node's own state once
+//! it is applied there. So what was answered is seen here, and a refusal needs no form on the wire.
 //!
-//! **Invariants.** I1: a command is answered only when its effect is durable and seen here. I2: one that is not
-//! answered in time is unknown, and is never submitted a second time by this node itself. I3: a read after
-//! [`Catalogue::catch_up`] shows all that anybody was answered before.
+//! **Invariants**:
+//! - I1: a command is answered only when its effect is durable and seen here.
+//! - I2: one that is not answered in time is unknown, and is never submitted a second time by this node itself.
+//! - I3: a read after [`Catalogue::catch_up`] shows all that anybody was answered before.
+//!
 //! **Not here**: what a command does (the catalogue's `apply`).
 
 use std::future::Future;
@@ -55,12 +57,12 @@ impl RaftCatalogue {
         Arc::clone(&self.node) as Arc<dyn PeerReceiver>
     }
 
-    /// What an operator is shown.
+    /// The view for an operator.
     pub fn status(&self) -> ConsensusStatus {
         ConsensusStatus::of(&self.node)
     }
 
-    /// Ends without a word to the peers; hand over first. The file is closed when it returns.
+    /// Ends without a message to the peers; hand over first. The file is closed when it returns.
     pub fn end(&self) {
         self.block_on(self.node.end());
     }
@@ -90,7 +92,7 @@ impl RaftNode {
                             return outcome
                                 .map_err(|_| unknown("it is in the log, and was not applied here by itself"));
                         }
-                        // Neither has taken anything of it.
+                        // Neither has accepted anything of it.
                         Ok(Answer::NotLeader) => why = format!("node {} does not lead", peer.node),
                         Err(TransportError::Unreachable { .. }) => {
                             why = format!("node {} cannot be reached", peer.node)
@@ -105,7 +107,7 @@ impl RaftNode {
         }
     }
 
-    /// Waits until this node has applied all that anybody was answered before.
+    /// Waits until this node has applied everything that was answered to anybody before.
     async fn catch_up(&self) -> Result<(), CatalogueError> {
         let deadline = Instant::now() + self.answer_timeout;
         let index = loop {

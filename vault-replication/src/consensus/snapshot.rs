@@ -1,8 +1,13 @@
 //! The state as a file: how it is built, sent and checked. Rows go through it one by one.
 //!
-//! **Owns** the files in `<data>/raft-snapshots/`, which last as long as somebody uses them, and no longer than the
-//! process. **Invariants.** I1: what is built is of one commit, however many follow meanwhile. I2: no row of a file is
-//! installed whose digest does not match. I3: no length is taken on trust.
+//! **Owns**: the files in `<data>/raft-snapshots/`, which last as long as somebody uses them, and no longer than the
+//! process.
+//!
+//! **Invariants**:
+//! - I1: what is built is of one commit, however many follow meanwhile.
+//! - I2: no row of a file is installed whose digest does not match.
+//! - I3: no length is taken on trust.
+//!
 //! **Not here**: the transaction that installs one (`core.rs`). Bytes: `docs/formats.md`.
 
 use std::fs::{self, File};

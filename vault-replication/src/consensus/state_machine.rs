@@ -1,7 +1,9 @@
 //! openraft's state machine over [`Core`]: the catalogue's pure transition, one commit for each batch.
 //!
-//! **Invariants.** I1: an entry is answered when its effect is durable. I2: there is one answer for each entry,
-//! whatever it carries.
+//! **Invariants**:
+//! - I1: an entry is answered when its effect is durable.
+//! - I2: there is one answer for each entry, whatever it carries.
+//!
 //! **Not here**: what a command does (the catalogue's `apply`); the snapshot's file (`snapshot.rs`).
 
 use std::sync::Arc;

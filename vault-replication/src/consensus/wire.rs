@@ -1,7 +1,9 @@
-//! The bytes of what consensus stores and sends, as `docs/formats.md` has them.
+//! The bytes that consensus stores and sends, as in `docs/formats.md`.
 //!
-//! **Invariants.** I1: reading what was written gives the same. I2: any other bytes are an error, never a panic and
-//! never a guess; no length is taken on trust. I3: an entry is read only under the index that it was written under.
+//! **Invariants**:
+//! - I1: reading back written bytes yields the same value.
+//! - I2: any other bytes are an error, never a panic and never a guess; every length is checked before it is used.
+//! - I3: an entry is read only under the index that it was written under.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
-//! What a catalogue's file says of the log and the state when it is opened, and how it stands to the mark.
+//! The log and the state as a catalogue's file has them when it is opened, and how the file stands to the mark.
 //!
-//! **Invariant** I1: a file that has less than the mark says is refused, and the way out is named.
-//! **Not here**: what is written into them (`core.rs`).
+//! **Invariant** I1: a file that has less than the mark says is refused, and the error names the way out.
+//!
+//! **Not here**: what is written into the file (`core.rs`).
 
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub(super) fn from_wire(path: &Path, e: &WireError) -> CatalogueError {
     }
 }
 
-/// What a catalogue's file says of the log and the state.
+/// The log and the state as a catalogue's file has them.
 pub(super) struct Kept {
     pub(super) boot: Option<u64>,
     pub(super) vote: Option<Vote>,
@@ -73,7 +74,7 @@ impl Kept {
         })
     }
 
-    /// What the file would have had to promise, at most.
+    /// The mark that the file can have promised at most.
     pub(super) fn mark(&self) -> Mark {
         Mark {
             boot: self.boot.unwrap_or(0),

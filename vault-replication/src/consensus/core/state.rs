@@ -1,7 +1,10 @@
-//! The state's half of [`Core`]: what is read, applied, sent as a snapshot and replaced by one.
+//! The state's half of [`Core`]: readers, the application of entries, and snapshots in both directions.
 //!
-//! **Invariants.** I1: what readers see is durable. I2: an entry's effect, and that it was applied, are one commit.
-//! I3: no entry is left out, and none is applied twice.
+//! **Invariants**:
+//! - I1: readers see only durable state.
+//! - I2: an entry's effect, and the note that it was applied, are one commit.
+//! - I3: every entry is applied, once, in order.
+//!
 //! **Not here**: the log, and the commit itself (`core.rs`).
 
 use std::sync::atomic::Ordering;
@@ -31,7 +34,7 @@ impl Core {
     pub(crate) fn expect(&self, ticket: Uuid) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever gave up left its ticket.
+        // Callers that gave up have left their tickets.
         tickets.retain(|_, waiting| !waiting.is_closed());
         tickets.insert(ticket, sender);
         receiver
@@ -53,7 +56,7 @@ impl Core {
             let mut now = self.applied.borrow().clone();
             let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
             for (entry, command) in entries.iter().zip(&commands) {
-                // An entry that is left out would make this state another than that of the other nodes.
+                // A missing entry would make this state differ from that of the other nodes.
                 assert!(
                     !self.live.load(Ordering::Acquire)
                         || now.last.is_none_or(|last| last.index + 1 == entry.log_id.index),
@@ -87,7 +90,7 @@ impl Core {
             if let (Some((ticket, _)), Some(outcome)) = (command, outcome)
                 && let Some(waiting) = tickets.remove(&ticket)
             {
-                // Nobody waits any more: the command was called unknown.
+                // The caller has gone: the command was reported as unknown.
                 let _gave_up = waiting.send(outcome.clone());
             }
         }
@@ -106,7 +109,7 @@ impl Core {
                     *self.current() = Some(built.clone());
                     return Ok(built);
                 }
-                // A failure here would end all of consensus on this node, and nobody waits for this.
+                // A failure here would end all of consensus on this node, and no caller waits for this.
                 Err(e) if !self.is_ending() => {
                     tracing::warn!(error = %e, "consensus.snapshot.build_failed");
                     drop((view, file));
@@ -129,12 +132,12 @@ impl Core {
         self.snapshots.new_file()
     }
 
-    /// Says that openraft has read all that it begins with.
+    /// Notes that openraft has read everything that it begins with.
     pub(crate) fn set_live(&self) {
         self.live.store(true, Ordering::Release);
     }
 
-    /// Says that a cut up to `upto` must wait for a snapshot that is being installed.
+    /// True where a cut up to `upto` must wait for a snapshot that is being installed.
     pub(crate) fn awaits_install(&self, upto: LogId) -> bool {
         self.live.load(Ordering::Acquire) && self.applied.borrow().last < Some(upto)
     }
