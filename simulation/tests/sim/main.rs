@@ -2,12 +2,11 @@
 //! real files of copies; everything else is simulated, in one thread. The same seed gives the same trace.
 //!
 //! - `world`: hosts, time, and what happens next. `network`, `disk`, `consensus`, `wal`: what is simulated.
-//! - `owner`, `replica`, `leader`: the drivers of the engines.
+//! - `owner`, `replica`, `leader`: the drivers of the engines; `bug`: rules that they break on purpose, for the oracle.
 //! - `faults`: what goes wrong, and when; `load`: the clients.
 //! - `oracle`: the promises; `trace`: what happened; `shrink`: fewer faults that still break a promise.
 //!
-//! `GS_SIM_SEEDS=10000` runs so many seeds, from `GS_SIM_FROM` on; `GS_SIM_SEED=7` runs one and prints its trace. Seeds
-//! that once broke a promise are in `tests/regressions`.
+//! `GS_SIM_SEEDS=10000` runs so many seeds, from `GS_SIM_FROM` on; `GS_SIM_SEED=7` runs one and prints its trace.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod bug;
