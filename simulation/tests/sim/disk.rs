@@ -213,12 +213,6 @@ impl Disks {
         self.hosts[host].durable(path)
     }
 
-    /// The file that a name of a host stands for: its inode, and the bytes that survive a power cut.
-    pub(crate) fn file(&self, host: usize, path: &Path) -> Option<(u64, u64)> {
-        let inode = fs::metadata(path).ok()?.ino();
-        Some((inode, self.hosts[host].durable(path)))
-    }
-
     /// The folder of a host.
     pub(crate) fn folder(&self, host: usize) -> &Path {
         &self.hosts[host].folder

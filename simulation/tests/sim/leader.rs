@@ -47,8 +47,6 @@ enum Body {
     Report(SegmentId, RecoveryNumber, HeldReport),
     Copy(OpenRecord, RecoveryNumber, SegmentEnd),
     Copied(SegmentId, RecoveryNumber, CompleteCopy, NodeId),
-    /// This node cannot report.
-    Mute(SegmentId, RecoveryNumber, NodeId),
     /// A higher number was promised, by this node.
     Stale(SegmentId, RecoveryNumber, NodeId, RecoveryNumber),
 }
@@ -324,11 +322,6 @@ impl World {
                     }
                 }
             }
-            Body::Mute(id, number, node) => {
-                if self.is_number(to, id, Some(number)) {
-                    self.lead_step(to, id, LeaderEvent::CannotReport(node));
-                }
-            }
             Body::Stale(id, number, node, promised) => {
                 if self.is_number(to, id, Some(number)) {
                     self.lead_step(to, id, LeaderEvent::Refused { node, promised });
@@ -391,10 +384,8 @@ impl World {
                 self.note(format_args!("{host} has promised {promised} of {id}, not {number}"));
                 self.reply(host, leader, Body::Stale(id, number_asked, node, promised));
             }
-            Err(_) => {
-                self.note(format_args!("{host} cannot report {id}"));
-                self.reply(host, leader, Body::Mute(id, number_asked, node));
-            }
+            // It is asked again.
+            Err(_) => self.note(format_args!("{host} cannot report {id}")),
         }
     }
 

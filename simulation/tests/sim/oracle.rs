@@ -7,10 +7,8 @@
 //! not sealed is on as many disks as the faults leave. At the end: all is sealed, and holders still have what they are
 //! listed with.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gophership_catalogue::command::{Command, Outcome};
 use gophership_catalogue::segment::SegmentRecord;
@@ -36,8 +34,6 @@ pub(crate) struct Oracle {
     sealed: BTreeMap<SegmentId, BTreeSet<u32>>,
     /// The recovery that sealed a segment; `None` for its owner.
     sealed_by: BTreeMap<SegmentId, Option<RecoveryNumber>>,
-    /// The blocks of files, by inode and durable bytes, until a bit flips: a file grows and is not written over.
-    blocks: RefCell<BTreeMap<(u64, u64), Vec<RangeInclusive<u32>>>>,
     /// Copies in which a bit was flipped.
     flipped: BTreeSet<(usize, SegmentId)>,
     /// Hosts that lost what they had synced, or part of it.
@@ -51,7 +47,6 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// A bit of a host's file of a segment was flipped.
     pub(crate) fn remember_flip(&mut self, host: usize, id: SegmentId) {
-        self.blocks.borrow_mut().clear();
         self.destroyed.insert(host);
         self.flipped.insert((host, id));
     }
@@ -154,14 +149,15 @@ impl World {
 
     fn copy_has(&self, host: usize, id: SegmentId, number: u32) -> bool {
         self.copy_files(host, id).iter().any(|path| {
-            let Some((inode, durable)) = self.disks.borrow().file(host, path) else {
+            let durable = self.disks.borrow().durable(host, path);
+            if durable == 0 {
                 return false;
-            };
-            let mut known = self.oracle.blocks.borrow_mut();
-            let spans = known
-                .entry((inode, durable))
-                .or_insert_with(|| durable_blocks(path, id, durable));
-            spans.iter().any(|span| span.contains(&number))
+            }
+            let rows = blocks(path, id).map(|(rows, _)| rows).unwrap_or_default();
+            rows.iter().any(|row| {
+                let spans = (row.first.get()..=row.last.get()).contains(&number);
+                spans && row.offset + row.stored_bytes <= durable
+            })
         })
     }
 
@@ -351,13 +347,6 @@ impl World {
             }
         }
     }
-}
-
-/// The numbers in each block of a file that survives a power cut.
-fn durable_blocks(path: &Path, id: SegmentId, durable: u64) -> Vec<RangeInclusive<u32>> {
-    let rows = blocks(path, id).map(|(rows, _)| rows).unwrap_or_default();
-    let survives = rows.iter().filter(|row| row.offset + row.stored_bytes <= durable);
-    survives.map(|row| row.first.get()..=row.last.get()).collect()
 }
 
 fn segment(node: NodeId, shard: ShardId, index: u32) -> Option<SegmentId> {
