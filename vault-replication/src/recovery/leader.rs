@@ -296,7 +296,8 @@ impl RecoveryLeader {
     /// counted.
     fn targets(&self) -> BTreeSet<NodeId> {
         let takes_copies = |node: &NodeId| !self.mute.contains(node) && self.alive.get(node).copied().unwrap_or(false);
-        let of_set = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
+        let is_of_use = |node: &NodeId| self.alive.contains_key(node) && !self.mute.contains(node);
+        let of_set = holders_to_ask(&self.open).filter(is_of_use);
         let mut targets: BTreeSet<NodeId> = of_set.collect();
         let mut counted = targets.iter().filter(|node| takes_copies(node)).count();
         for node in self.alive.keys().filter(|node| takes_copies(node)) {
