@@ -1,11 +1,11 @@
 //! One node with one exporter for each way in which a sink can answer: each answer is handled as it should be, and no
 //! sink delays acks or the other exporters.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::exported::{DEBT_PATIENCE, judge_sink};
 use super::{Plan, Run};
-use crate::ctl::{ExporterView, ctl_json, exporters, is_paid, wait_exporters};
+use crate::ctl::{ExporterView, ctl_json, is_paid, wait_exporters};
 use crate::history::{History, Outcome};
 use crate::node::{ExporterSetup, NodeSetup};
 use crate::offer::{OfferSpec, Pattern, Summary, offer};
@@ -72,6 +72,7 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
         records: 20,
         ..OfferSpec::new(node.grpc, pattern)
     };
+    let began = Instant::now();
     let offered = offer(spec, || {}).await?;
     let history = offered.history();
     eprintln!("{}", Summary::new(&pattern, &offered, &[], Duration::ZERO));
@@ -96,22 +97,30 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
         run.report
             .fail("ok", "a sink that takes all does not get all while others misbehave");
     }
-    judge_answers(&mut run, &setup, &sinks, length).await?;
+    judge_answers(&mut run, &setup, &sinks, began).await?;
     heal(&mut run, &setup, &sinks, &history).await?;
     node.kill().await?;
     Ok(run.report)
 }
 
 /// Compares the state of each exporter with the answers of its sink.
-async fn judge_answers(run: &mut Run, setup: &NodeSetup, sinks: &[Case], length: Duration) -> anyhow::Result<()> {
-    let views = exporters(setup).await?;
-    for (name, mode, _, sink) in sinks {
-        let view = views.iter().find(|view| view.name == *name);
-        let seen = view.map_or_else(
+async fn judge_answers(run: &mut Run, setup: &NodeSetup, sinks: &[Case], began: Instant) -> anyhow::Result<()> {
+    let judge_one = |views: &[ExporterView], name: &str, mode: Mode| {
+        let view = views.iter().find(|view| view.name == name);
+        view.map_or_else(
             || Err("not in the list of exporters".to_owned()),
-            |view| judge_answer(*mode, view),
-        );
-        if let Err(what) = seen {
+            |view| judge_answer(mode, view),
+        )
+    };
+    // On a slow machine an exporter may not have met every answer of its sink yet.
+    let all_show = |views: &[ExporterView]| {
+        let mut each = sinks.iter();
+        each.all(|(name, mode, ..)| judge_one(views, name, *mode).is_ok())
+    };
+    let (views, _) = wait_exporters(setup, DEBT_PATIENCE, all_show).await?;
+    let length = began.elapsed();
+    for (name, mode, _, sink) in sinks {
+        if let Err(what) = judge_one(&views, name, *mode) {
             run.report.fail(name, what);
         }
         // Each lane may retry once in each delay; the first attempts of all lanes come at once.
