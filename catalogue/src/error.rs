@@ -135,7 +135,7 @@ pub enum CatalogueError {
     },
     /// The catalogue is one node's part of a cluster's.
     #[error(
-        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of          its cluster"
+        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of its cluster"
     )]
     OfCluster {
         /// The catalogue's file.
@@ -143,7 +143,7 @@ pub enum CatalogueError {
     },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its          promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from          the cluster and let it join again as a new one, with an empty data folder"
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from the cluster and let it join again as a new one, with an empty data folder"
     )]
     OlderCopy {
         /// The catalogue's file.

@@ -148,7 +148,7 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
-    /// What is counted of them.
+    /// The counts of the segments, kept as they change.
     tally: Tally,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
@@ -270,7 +270,7 @@ impl State {
         self.tally.newest_seal_ns(node, shard)
     }
 
-    /// How many there are of what. It costs the same however many segments there are.
+    /// The counts of records by kind. They cost the same however many segments there are.
     pub fn counts(&self) -> Counts {
         let mut c = Counts {
             nodes: self.nodes.len() as u64,

@@ -46,7 +46,7 @@ pub enum Pace {
 pub enum Retry {
     /// A new payload.
     Fresh,
-    /// The same payload again.
+    /// The payload that was sent before.
     Same,
 }
 

@@ -635,7 +635,7 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
     Ok(())
 }
 
-/// What was trimmed as released was needed by nobody.
+/// Checks that every segment which was trimmed as released was owed to no exporter.
 fn trimmed_as_released(before: &State, id: SegmentId, after: &State) -> Result<(), TestCaseError> {
     let Some(SegmentRecord::Sealed(seal)) = before.segment(id) else {
         return Ok(());

@@ -8,7 +8,7 @@ use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 
 use crate::segment::SegmentRecord;
 
-/// See the module.
+/// Counts of the segments in a state, kept as the table changes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tally {
     pub(super) open: u64,
@@ -59,7 +59,7 @@ impl Tally {
         self.recovering.len() as u64
     }
 
-    /// When the oldest recovery under way began.
+    /// The time at which the oldest recovery under way began.
     pub(super) fn oldest_recovering_ns(&self) -> Option<u64> {
         self.recovering.first().map(|(since_ns, _)| *since_ns)
     }

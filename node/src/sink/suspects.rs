@@ -64,7 +64,7 @@ pub(super) struct Suspects {
 pub(super) enum FailurePause {
     /// No pause: pieces are being halved, of a batch that was sent often enough.
     None,
-    /// The same pause each time.
+    /// A pause of constant length.
     Steady(Duration),
     /// A longer pause each time.
     Growing,

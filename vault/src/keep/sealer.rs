@@ -36,7 +36,7 @@ const TRIM_TURN: Duration = Duration::from_secs(1);
 /// Interval at which the clock is kept in the ledger: a crash sets it back by this much at most.
 const CLOCK_KEEP: Duration = Duration::from_secs(300);
 
-/// See the module.
+/// The thread that puts on record what happens to segments.
 pub(crate) struct Sealer {
     pub(super) parts: KeepParts,
     pub(super) shards: Vec<KeptShard>,
