@@ -1,4 +1,5 @@
-//! Generates the control service, OTLP's messages, the descriptors for reflection and the peers' services, without protoc.
+//! Generates the control service, OTLP's messages, the descriptors for reflection and the peers' services, without
+//! protoc.
 
 #[cfg(any(feature = "control", feature = "peer"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {

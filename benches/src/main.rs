@@ -1,5 +1,6 @@
-//! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside fdatasync, seal, scan, and how appends
-//! scale over threads; what sensing and zones cost; and what a node costs at rest. Prints a table; figures are for comparing with each other.
+//! What the vault costs beside the bare thing under it, in one run on one machine: append beside memcpy, commit beside
+//! fdatasync, seal, scan, and how appends scale over threads; what sensing and zones cost; and what a node costs at
+//! rest. Prints a table; figures are for comparing with each other.
 
 mod append;
 mod commit;

@@ -176,7 +176,8 @@ pub enum Command {
         /// The names of all of them.
         names: Vec<String>,
     },
-    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for it must have ended.
+    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for
+    /// it must have ended.
     ForgetExporter {
         /// The exporter's name.
         exporter: String,

@@ -1,7 +1,8 @@
 //! The record of an exporter: its pause, its cursor in each shard, and the entries that it could not deliver.
 //!
-//! **Invariants.** I1: a cursor goes back by a seek only. I2: a cursor from before the latest seek changes nothing, since it is of an older
-//! generation. I3: a dead letter's segment is not trimmed, unless its entry was copied or the dead letter went with it.
+//! **Invariants.** I1: a cursor goes back by a seek only. I2: a cursor from before the latest seek changes nothing,
+//! since it is of an older generation. I3: a dead letter's segment is not trimmed, unless its entry was copied or the
+//! dead letter went with it.
 //! **Not here**: which exporters are configured, of which the state keeps the names.
 
 use std::fmt;

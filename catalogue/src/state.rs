@@ -1,10 +1,11 @@
 //! The state of the catalogue, and the application of decided changes.
 //!
-//! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes back. I2: an index below
-//! it that is not in the table is gone, so that the state is as large as what is kept and not as what ever was. I3: equal histories
-//! give equal rows, byte for byte.
-//! I4: what is derived of the segments (`state/tally.rs`) is what a walk over them gives.
-//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`), the bytes of a row (`row.rs`).
+//! **Owns** the tables. **Invariants.** I1: a shard's `next_index` is above every index it ever had and never goes
+//! back. I2: an index below it that is not in the table is gone, so that the state is as large as what is kept and not
+//! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
+//! (`state/tally.rs`) is what a walk over them gives.
+//! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
+//! the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
 //! A node's segments on disk, and the threads that maintain them.
 //!
-//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.** I1: ingest waits only for one fresh WAL file per
-//! shard; what earlier epochs left is recovered behind it. I2: an epoch never appends to a file of an earlier one.
+//! **Owns** the threads: per shard a syncer and a cutter, one sealer, one housekeeper, one recovery. **Invariants.**
+//! I1: ingest waits only for one fresh WAL file per shard; what earlier epochs left is recovered behind it. I2: an
+//! epoch never appends to a file of an earlier one.
 //!
 //! **Invariants**:
 //! - I1: ingest waits only for one fresh WAL file per shard; files that earlier boots left are recovered behind it.

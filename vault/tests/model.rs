@@ -1,5 +1,6 @@
-//! The vault against a model: whatever is appended, closed, crashed and reopened, with a file operation failing at any place (feature `failpoints`) or
-//! the catalogue refusing or fencing it, everything that was acknowledged is there, in order and bit-identical, and nothing else than what was appended.
+//! The vault against a model: whatever is appended, closed, crashed and reopened, with a file operation failing at any
+//! place (feature `failpoints`) or the catalogue refusing or fencing it, everything that was acknowledged is there, in
+//! order and bit-identical, and nothing else than what was appended.
 #![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
 
 mod support;
@@ -40,7 +41,8 @@ enum Op {
     Arm(Fault),
     /// Another boot takes over: the vault finds out sooner or later, and takes an epoch of its own.
     Fence,
-    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is given.
+    /// Ends the vault, cleanly or not, and opens it again, with a fault that is there from the start where one is
+    /// given.
     Reopen {
         clean: bool,
         fault: Option<Fault>,

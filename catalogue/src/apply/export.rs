@@ -1,7 +1,8 @@
 //! The transition for exporters, their cursors and their dead letters.
 //!
-//! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a seek only. I3: a
-//! segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed as released was released.
+//! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a
+//! seek only. I3: a segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed
+//! as released was released.
 
 use std::collections::{BTreeMap, BTreeSet};
 

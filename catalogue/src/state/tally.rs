@@ -1,4 +1,5 @@
-//! Counts over the table of segments, kept while that changes, so that neither a look at the state nor a seal walks over them.
+//! Counts over the table of segments, kept while that changes, so that neither a look at the state nor a seal walks
+//! over them.
 //!
 //! **Invariant** I1: it is what a walk over the table would give, at every change.
 

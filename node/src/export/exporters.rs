@@ -281,7 +281,8 @@ impl Exporters {
     /// Removes the record of an exporter that is not configured: its cursors and dead letters. It blocks.
     ///
     /// # Errors
-    /// None had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not take it, as where it is configured.
+    /// None had this name, it owes entries or has dead letters and `accept_loss` is not set, or the catalogue does not
+    /// take it, as where it is configured.
     pub fn forget(&self, name: &str, accept_loss: bool, by: &str) -> Result<Forgotten, ExportError> {
         let (configured, known, letters) = self.catalogue.read(|state| {
             let known = state.exporter(name).is_some();

@@ -20,7 +20,8 @@ pub trait TailHandler: Send + Sync + 'static {
     fn disconnected(&self, log: LogId, stream: StreamId);
 }
 
-/// Takes part in recoveries that peers lead. Its calls may block, come from threads for such calls, and may come together.
+/// Takes part in recoveries that peers lead. Its calls may block, come from threads for such calls, and may come
+/// together.
 pub trait RecoveryHandler: Send + Sync + 'static {
     /// Fences a segment for a recovery, and reports what is held of it.
     ///

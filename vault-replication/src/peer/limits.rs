@@ -7,8 +7,8 @@ use crate::consensus::limits::MESSAGE_BYTES_MAX;
 /// Bytes of a message of consensus on the wire.
 pub const CONSENSUS_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1024;
 
-/// Bytes of a message of the tail stream and of recovery beside the payload of one entry: what LZ4 adds to a payload that
-/// cannot be compressed is less than the 255th part, and the rest is what surrounds it.
+/// Bytes of a message of the tail stream and of recovery beside the payload of one entry: what LZ4 adds to a payload
+/// that cannot be compressed is less than the 255th part, and the rest is what surrounds it.
 pub(crate) const AROUND_PAYLOAD_BYTES: usize = 2 << 20;
 
 /// Calls of consensus of one peer at once.

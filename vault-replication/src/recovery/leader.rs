@@ -37,8 +37,8 @@ pub enum LeaderEvent {
     Began(RecoveryNumber),
     /// A node promised to obey this recovery, and reports what it has.
     Reported(HeldReport),
-    /// A node can be reached, and cannot report: its disk does not let it, or it obeys a recovery that there never was. It
-    /// is asked again at each retry, and not waited for.
+    /// A node can be reached, and cannot report: its disk does not let it, or it obeys a recovery that there never was.
+    /// It is asked again at each retry, and not waited for.
     CannotReport(NodeId),
     /// A node has the segment as it was decided, synced and verified.
     Copied {

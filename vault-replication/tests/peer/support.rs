@@ -173,8 +173,8 @@ impl RecoveryHandler for Nothing {
     }
 }
 
-/// Answers a message with its sender and itself; a file with its sender, its message, its pieces and its bytes. It never
-/// answers `never`.
+/// Answers a message with its sender and itself; a file with its sender, its message, its pieces and its bytes. It
+/// never answers `never`.
 #[derive(Debug)]
 pub(crate) struct Echo;
 

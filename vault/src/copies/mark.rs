@@ -2,8 +2,8 @@
 //! from one that was lost.
 //!
 //! **Invariants**:
-//! - I1: it is written after the sync, and not synced itself: what a power cut leaves is an older mark or none, so that it
-//!   never says too much.
+//! - I1: it is written after the sync, and not synced itself: what a power cut leaves is an older mark or none, so that
+//!   it never says too much.
 //! - I2: one that is damaged counts as none.
 
 use std::fs;

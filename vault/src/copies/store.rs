@@ -100,8 +100,8 @@ impl CopyStore {
         promised(&self.data, id)
     }
 
-    /// Reports what is here of a segment, synced, and changes nothing: good blocks are reported behind a bad one, too. The
-    /// copy must not be open.
+    /// Reports what is here of a segment, synced, and changes nothing: good blocks are reported behind a bad one, too.
+    /// The copy must not be open.
     ///
     /// # Errors
     ///

@@ -1,9 +1,11 @@
 //! Maintenance of files over time.
 //!
-//! - `sealer`: the thread that puts on record what happens to segments; it may wait for the ledger. `spares`: WAL files kept ready. `trim`: what is released, or
-//!   dropped to make room, and put on record as trimmed; `retention` says which.
+//! - `sealer`: the thread that puts on record what happens to segments; it may wait for the ledger. `spares`: WAL files
+//!   kept ready. `trim`: what is released, or dropped to make room, and put on record as trimmed; `retention` says
+//!   which.
 //! - `renewal`: a new epoch where the vault finds its own fenced.
-//! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `to_unlink`, `unlink`: trimmed segments, and the removal of their files.
+//! - `housekeeper`: the thread that watches the disk and removes files; it never waits for the ledger. `to_unlink`,
+//!   `unlink`: trimmed segments, and the removal of their files.
 //! - `disk_tier`: how full the disk is. `ballast`: space held back for starts and removals.
 //! - `vault_clock`: the clock that retention and expiry go by. `parts`: what all of them share.
 //!

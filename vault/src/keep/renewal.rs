@@ -6,7 +6,8 @@
 //! 3. *Recovered*: once writer and cutter of every shard have left the old files, these are recovered as at a start.
 //!
 //! **Invariants.** I1: nothing of an epoch is acknowledged once the vault knows that it is fenced. I2: what a fenced
-//! epoch left is closed by the recovery alone. I3: a file is recovered only when its writer and its cutter have left it.
+//! epoch left is closed by the recovery alone. I3: a file is recovered only when its writer and its cutter have left
+//! it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

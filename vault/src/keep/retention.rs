@@ -99,8 +99,8 @@ impl TrimRules<'_> {
         self.disk.bytes_above(DISK_EVICT_PERCENT, 0)
     }
 
-    /// Bytes that segments should give back though nobody released them: ahead of the refusal, so that nobody is refused
-    /// while there is something to drop.
+    /// Bytes that segments should give back though nobody released them: ahead of the refusal, so that nobody is
+    /// refused while there is something to drop.
     pub(crate) fn far_too_much(&self) -> u64 {
         match self.on_full {
             OnFull::DropOldest => {
@@ -117,8 +117,8 @@ impl TrimRules<'_> {
     }
 }
 
-/// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`]: the
-/// released ones where none is to be dropped.
+/// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`]:
+/// the released ones where none is to be dropped.
 pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
     let is_released = |s: &SealRecord| match rules.release {
         Release::AtRetention => rules.is_over(s),

@@ -157,7 +157,8 @@ impl Sealer {
         }
     }
 
-    /// A fenced epoch is left for a new one. A catalogue that takes nothing any more until the process is started again would leave the node to refuse for ever. A folder sync that failed is not tried again.
+    /// A fenced epoch is left for a new one. A catalogue that takes nothing any more until the process is started again
+    /// would leave the node to refuse for ever. A folder sync that failed is not tried again.
     fn after_failure(&mut self, error: &VaultError) {
         let is_final = match error {
             VaultError::Ledger(error) if error.disposition == Disposition::Fenced => return self.fence(),

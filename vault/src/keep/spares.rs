@@ -67,8 +67,8 @@ impl KeptShard {
         copies.holders(digest, own)
     }
 
-    /// Leaves every file of a fenced epoch whose segment is not sealed, the one in use and those that are ready included.
-    /// Gives their segments.
+    /// Leaves every file of a fenced epoch whose segment is not sealed, the one in use and those that are ready
+    /// included. Gives their segments.
     pub(super) fn leave_all(&mut self, node: NodeId) -> Vec<SegmentId> {
         let shard = self.shared.id;
         let unopened = self.unopened.take().map(|file| file.spare.wal.header.id.index);

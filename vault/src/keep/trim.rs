@@ -87,8 +87,8 @@ impl Sealer {
         (!plan.is_empty()).then_some(bytes)
     }
 
-    /// The sealed segments that may be in the plan, oldest first. Nothing is asked about the others: most are neither old
-    /// enough nor in the way, or some reader is not there yet. A segment waits for those before it in its log.
+    /// The sealed segments that may be in the plan, oldest first. Nothing is asked about the others: most are neither
+    /// old enough nor in the way, or some reader is not there yet. A segment waits for those before it in its log.
     fn candidates(&self, rules: &TrimRules<'_>) -> Vec<SealRecord> {
         let holdings = &self.parts.holdings;
         match rules.release {

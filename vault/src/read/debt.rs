@@ -1,5 +1,5 @@
-//! Debt: the part of a log that lies behind a position. Sums over chunks of segments are kept, so that the debt of a reader that is far
-//! behind costs a step for each chunk and not for each segment.
+//! Debt: the part of a log that lies behind a position. Sums over chunks of segments are kept, so that the debt of a
+//! reader that is far behind costs a step for each chunk and not for each segment.
 //!
 //! **Invariant** I1: the sum of a chunk is that of its slots, at every change.
 
@@ -15,7 +15,8 @@ const CHUNK: u32 = 256;
 /// The entries of a shard that lie behind a position: a reader's debt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Debt {
-    /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it holds: no debt means that nothing is owed.
+    /// Entries. A segment that is being recovered or cannot be read now counts as one, until it is known how many it
+    /// holds: no debt means that nothing is owed.
     pub entries: u64,
     /// Their payload bytes; those of a segment that is read half are estimated.
     pub bytes: u64,

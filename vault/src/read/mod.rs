@@ -1,6 +1,7 @@
 //! Reading what is stored.
 //!
-//! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies behind a position.
+//! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies
+//!   behind a position.
 //! - `cursor`: the one reader, of WAL files and segments alike.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.

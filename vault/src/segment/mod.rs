@@ -1,6 +1,7 @@
 //! The segment file: a valid `.lz4` file whose metadata stands in skippable frames. Layout in `docs/formats.md`.
 //!
-//! - `cutter`: the thread that makes a segment of a WAL file while that is being written; `seal_queue`: what it and others tell the sealer.
+//! - `cutter`: the thread that makes a segment of a WAL file while that is being written; `seal_queue`: what it and
+//!   others tell the sealer.
 //! - `block`: some 256 KiB of entries, compressed by `lz4`; `frame`: the skippable frames around them.
 //! - `header`, `footer`: what the file says of itself and of its blocks.
 //! - `merge`: frames of a tail stream, which may be small, become full blocks.

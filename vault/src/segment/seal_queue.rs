@@ -1,4 +1,5 @@
-//! The queue of a vault's sealer: what is told of segments by their cutters, by those who hold copies, and by the end of the vault.
+//! The queue of a vault's sealer: what is told of segments by their cutters, by those who hold copies, and by the end
+//! of the vault.
 
 use std::sync::Arc;
 

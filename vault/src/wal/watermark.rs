@@ -62,8 +62,8 @@ impl Watermark {
         self.failure.get().map(String::as_str)
     }
 
-    /// The epoch of the shard's writer, where that is fenced: what was appended and is past [`Self::acked`] will never be
-    /// acknowledged, and nothing is taken until [`crate::ShardWriter::must_renew`] says so.
+    /// The epoch of the shard's writer, where that is fenced: what was appended and is past [`Self::acked`] will never
+    /// be acknowledged, and nothing is taken until [`crate::ShardWriter::must_renew`] says so.
     pub fn fenced(&self) -> Option<Epoch> {
         Epoch::new(self.fenced.load(Ordering::Acquire))
     }

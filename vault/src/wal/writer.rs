@@ -270,9 +270,9 @@ impl ShardWriter {
         }
     }
 
-    /// Goes on in a file of a new epoch, where the one of this writer is fenced; says whether it did, and is to be called
-    /// again where the shard's notify says so and it did not. Whoever waits for an entry that was appended before must
-    /// have been refused by then: the watermark will pass it, and it counts for nothing.
+    /// Goes on in a file of a new epoch, where the one of this writer is fenced; says whether it did, and is to be
+    /// called again where the shard's notify says so and it did not. Whoever waits for an entry that was appended
+    /// before must have been refused by then: the watermark will pass it, and it counts for nothing.
     #[cold]
     pub fn must_renew(&mut self) -> bool {
         let Some(fenced) = self.shared.watermark.fenced() else {
