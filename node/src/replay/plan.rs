@@ -1,16 +1,24 @@
-//! The plan of a replay: the last entry to read of each shard, and the segments dropped before it began. It is fixed
-//! when a replay starts, so that the replay ends however fast entries come in.
+//! The plan of a replay: the last entry to read of each log, and the segments dropped before it began. It is fixed when
+//! a replay starts, so that the replay ends however fast entries come in.
+//!
+//! In a cluster each node says how far its own logs go (`peers.rs`); of a node that cannot be asked the catalogue says it.
+
+use std::collections::BTreeMap;
 
 use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
 use serde::{Deserialize, Serialize};
 
-/// One shard of a replay.
+/// One log of a replay.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
+    /// The node that wrote the log, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<NodeId>,
     pub(super) shard: ShardId,
     /// The last entry that belongs to it.
     pub(super) until: Lsn,
@@ -22,6 +30,16 @@ pub(crate) struct Part {
     pub(super) dropped: Option<Dropped>,
 }
 
+impl Part {
+    /// The log. `node` is the one that reads it.
+    pub(super) fn log(&self, node: NodeId) -> LogId {
+        LogId {
+            node: self.owner.unwrap_or(node),
+            shard: self.shard,
+        }
+    }
+}
+
 /// Segments of a shard that were dropped to make room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Dropped {
@@ -31,8 +49,8 @@ pub(super) struct Dropped {
     pub(super) entries: u64,
 }
 
-/// The parts that hold everything of this time range that is acknowledged now.
-pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
+/// The parts of this node's own logs that hold everything of this time range that is acknowledged now.
+pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.own_segments();
     let part = |shard: ShardId| {
@@ -52,6 +70,7 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
             .map(|(id, _)| id.index);
         let held = runs(held);
         Some(Part {
+            owner: None,
             shard,
             until,
             held,
@@ -61,14 +80,43 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
     vault.shards().into_iter().filter_map(part).collect()
 }
 
+/// The parts of the logs of a node that cannot be asked, by what is on record: its sealed segments, of which others have
+/// copies, and those that a recovery is still to seal.
+pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) -> Vec<Part> {
+    let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SegmentIndex>)> = BTreeMap::new();
+    for record in state.segments().filter(|record| record.id().node == owner) {
+        let id = record.id();
+        let (last, held) = logs.entry(id.shard).or_insert((id.index, Vec::new()));
+        *last = id.index.max(*last);
+        if let KnownSegment::Sealed(seal) = record.known()
+            && overlaps(&seal, range)
+        {
+            held.push(id.index);
+        }
+    }
+    let part = |(shard, (last, held)): (ShardId, (SegmentIndex, Vec<SegmentIndex>))| Part {
+        owner: Some(owner),
+        shard,
+        until: Lsn::last_of(last),
+        held: runs(held.into_iter()),
+        dropped: None,
+    };
+    logs.into_iter().map(part).collect()
+}
+
 /// True where a segment up to the last entry certainly holds something of this time range.
 fn holds(state: &SegmentState, range: TimeRange) -> bool {
     match state {
-        SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
+        SegmentState::Sealed(record) => overlaps(record, range),
         SegmentState::Open => range == TimeRange::ALL,
         // A segment under recovery may prove empty.
         SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => false,
     }
+}
+
+/// True where a sealed segment holds something of this time range.
+pub(super) fn overlaps(record: &SealRecord, range: TimeRange) -> bool {
+    record.stats.event.is_some_and(|event| event.overlaps(range))
 }
 
 /// Segments of a shard that were dropped and may have held something of this time range. Those that retention would

@@ -3,9 +3,11 @@
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
+//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`: what it
+//!   answers; `handlers`: to whom
 //!   the work is given.
-//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
+//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`: the
+//!   rest.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
@@ -21,6 +23,8 @@ pub mod limits;
 mod listen;
 mod recovery_client;
 mod recovery_service;
+mod replay_client;
+mod replay_service;
 mod server;
 mod tail_client;
 mod tail_service;
@@ -30,7 +34,7 @@ pub mod wire;
 
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
-pub use handlers::{Handlers, RecoveryHandler, TailHandler};
+pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler};
 pub use identity::{LocalNode, PeerList};
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};
