@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::decided::{TakeEntry, write_decided};
 use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::ReplicaSegment;
@@ -23,10 +24,9 @@ use crate::ledger::SegmentStats;
 use crate::read::cursor::StoredEntry;
 use crate::read::quarantine::Quarantine;
 use crate::recover::{Durable, HeldReport, SegmentEnd};
-use crate::segment::block::BlockBuilder;
+use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
-use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
 
 /// The copies in a data folder.
@@ -48,8 +48,9 @@ pub struct CompleteCopy {
     pub digest: [u8; 32],
 }
 
-/// A function that fetches entries of a segment from another node, in order.
-pub type FetchEntries<'a> = &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber) -> Result<Vec<StoredEntry>, VaultError>;
+/// A function that fetches entries of a segment from another node, and gives them to a function in order.
+pub type FetchEntries<'a> =
+    &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber, TakeEntry<'_>) -> Result<(), VaultError>;
 
 impl CopyStore {
     pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, bytes: Arc<AtomicU64>) -> Self {
@@ -155,42 +156,43 @@ impl CopyStore {
         Ok(report)
     }
 
-    /// The entries `first..=last` of a copy.
+    /// Gives the entries `first..=last` of a copy to `take`, in order. A copy that is made anew meanwhile has them too.
     ///
     /// # Errors
-    /// One of them is not here, or cannot be read.
+    /// One of them is not here, or cannot be read; those of `take`.
     pub fn entries(
         &self,
         id: SegmentId,
         first: EntryNumber,
         last: EntryNumber,
-    ) -> Result<Vec<StoredEntry>, VaultError> {
+        take: TakeEntry<'_>,
+    ) -> Result<(), VaultError> {
         let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
-        let mut found = Vec::new();
+        let mut next = Some(first);
         for i in 0..reader.blocks().len() {
             let row = reader.blocks()[i];
             if row.last < first || last < row.first {
                 continue;
             }
             let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
-            let wanted = (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number()));
-            found.extend(wanted.map(|e| StoredEntry {
-                node: id.node,
-                shard: id.shard,
-                lsn: block.header(e).lsn,
-                meta: block.header(e).meta,
-                payload: block.payload(e).to_vec(),
-            }));
+            for e in 0..block.len() {
+                let number = block.header(e).lsn.number();
+                if Some(number) != next || number > last {
+                    continue;
+                }
+                next = number.checked_next();
+                take(stored_entry(id, &block, e))?;
+            }
         }
-        if found.len() as u64 == u64::from(last.get() - first.get()) + 1 {
-            Ok(found)
+        if next == last.checked_next() {
+            Ok(())
         } else {
             Err(self.damaged(id, 0))
         }
     }
 
     /// Makes the copy anew by the decision of recovery `number`, from the entries of `end` that are here and on the
-    /// other nodes. The copy must not be open.
+    /// other nodes. The copy must not be open, and is made by one call at a time.
     ///
     /// # Errors
     ///
@@ -207,32 +209,18 @@ impl CopyStore {
         promise(&self.data, id, number)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
-        file_io::remove(&tmp)?;
-        let mut file = SegmentWriter::create(&tmp, header.clone())?;
-        let mut builder = BlockBuilder::new();
-        for kept in &end.keep {
-            let entries = if kept.holder == self.node {
-                self.entries(id, kept.first, kept.last)?
+        let own = self.reader(id)?.and_then(|reader| reader.header().cloned());
+        let own = own.filter(|own| own.file_uuid == header.file_uuid);
+        let header = own.unwrap_or_else(|| header.clone());
+        let finished = write_decided(&tmp, header, end, &mut |range, take| {
+            if range.holder == self.node {
+                self.entries(id, range.first, range.last, take)
             } else {
-                fetch(kept.holder, kept.first, kept.last)?
-            };
-            let numbers = entries.iter().map(|entry| entry.lsn.number().get());
-            if !numbers.eq(kept.first.get()..=kept.last.get()) {
-                return Err(self.damaged(id, 0));
+                fetch(range.holder, range.first, range.last, take)
             }
-            for entry in entries {
-                builder.add(entry.lsn, &entry.meta, &entry.payload);
-                if builder.is_full()
-                    && let Some(block) = builder.cut(None)
-                {
-                    file.append(&block)?;
-                }
-            }
-        }
-        if let Some(block) = builder.cut(None) {
-            file.append(&block)?;
-        }
-        let finished = file.finish(end.holes.clone())?;
+        })?;
+        // It took its time, and another recovery may have begun.
+        promise(&self.data, id, number)?;
         file_io::rename(&tmp, &whole)?;
         file_io::remove(&open_path(&self.data, id))?;
         remove_mark(&self.data, id)?;
@@ -266,5 +254,17 @@ impl CopyStore {
             offset,
             what: "a copy does not have an entry that it was reported with",
         }
+    }
+}
+
+/// An entry of a block, with its own bytes.
+pub(crate) fn stored_entry(id: SegmentId, block: &DecodedBlock, at: usize) -> StoredEntry {
+    let header = block.header(at);
+    StoredEntry {
+        node: id.node,
+        shard: id.shard,
+        lsn: header.lsn,
+        meta: header.meta,
+        payload: block.payload(at).to_vec(),
     }
 }
