@@ -8,7 +8,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Refusal, Reply};
 use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
 use gophership_vault::ledger::{OpenRecord, SealRecord};
-use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, StoredEntry, VaultError};
+use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, StoredEntry, TakeEntry, VaultError};
 use gophership_vault_replication::recovery::leader::{LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
 use uuid::Uuid;
 
@@ -417,12 +417,12 @@ impl World {
         }
         let (header, obeyed) = (header_of(&open), self.obeyed(host, id, number));
         let rebuild = |process: &mut Process| {
-            let mut fetch = |_, first, _| {
+            let mut fetch = |_, first, _, take: TakeEntry<'_>| {
                 let found = fetched
                     .iter()
                     .position(|(at, _)| *at == first)
                     .expect("all of it was fetched");
-                Ok(std::mem::take(&mut fetched[found].1))
+                std::mem::take(&mut fetched[found].1).into_iter().try_for_each(take)
             };
             process.receiver.rebuild(&header, obeyed, &end, &mut fetch)
         };
@@ -475,7 +475,15 @@ impl World {
                 });
             return Some(entries.collect());
         }
-        self.run(other, |process| process.store.entries(id, first, last))?.ok()
+        let read = |process: &mut Process| {
+            let mut found = Vec::new();
+            let mut take = |entry| {
+                found.push(entry);
+                true
+            };
+            process.store.read_entries(id, first, last, &mut take).map(|()| found)
+        };
+        self.run(other, read)?.ok()
     }
 
     /// The catalogue answered a command of a leader.

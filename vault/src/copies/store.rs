@@ -23,7 +23,7 @@ use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
 use crate::ledger::SegmentStats;
 use crate::read::cursor::StoredEntry;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{Durable, HeldReport, SegmentEnd};
+use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
 use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
@@ -156,16 +156,17 @@ impl CopyStore {
         Ok(report)
     }
 
-    /// Gives the entries `first..=last` of a copy to `take`, in order. A copy that is made anew meanwhile has them too.
+    /// Gives the entries `first..=last` of a copy to `take`, in order, until that is false. One block is in memory. A
+    /// copy that is made anew meanwhile has them too.
     ///
     /// # Errors
-    /// One of them is not here, or cannot be read; those of `take`.
-    pub fn entries(
+    /// One of them is not here, or cannot be read; those before it were given.
+    pub fn read_entries(
         &self,
         id: SegmentId,
         first: EntryNumber,
         last: EntryNumber,
-        take: TakeEntry<'_>,
+        take: &mut dyn FnMut(StoredEntry) -> bool,
     ) -> Result<(), VaultError> {
         let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
         let mut next = Some(first);
@@ -175,19 +176,20 @@ impl CopyStore {
                 continue;
             }
             let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
-            for e in 0..block.len() {
+            for e in (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number())) {
                 let number = block.header(e).lsn.number();
-                if Some(number) != next || number > last {
-                    continue;
+                if next != Some(number) {
+                    return Err(self.damaged(id, row.offset));
                 }
                 next = number.checked_next();
-                take(stored_entry(id, &block, e))?;
+                if !take(stored_entry(id, &block, e)) {
+                    return Ok(());
+                }
             }
         }
-        if next == last.checked_next() {
-            Ok(())
-        } else {
-            Err(self.damaged(id, 0))
+        match next {
+            Some(missing) if missing <= last => Err(self.damaged(id, 0)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -214,7 +216,7 @@ impl CopyStore {
         let header = own.unwrap_or_else(|| header.clone());
         let finished = write_decided(&tmp, header, end, &mut |range, take| {
             if range.holder == self.node {
-                self.entries(id, range.first, range.last, take)
+                self.take_entries(id, range, take)
             } else {
                 fetch(range.holder, range.first, range.last, take)
             }
@@ -228,6 +230,16 @@ impl CopyStore {
             stats: finished.stats,
             digest: finished.digest,
         })
+    }
+
+    /// Gives the entries of a range to a function that may fail.
+    fn take_entries(&self, id: SegmentId, range: &HeldRange, take: TakeEntry<'_>) -> Result<(), VaultError> {
+        let mut taken = Ok(());
+        self.read_entries(id, range.first, range.last, &mut |entry| {
+            taken = take(entry);
+            taken.is_ok()
+        })?;
+        taken
     }
 
     /// The file that has most of a copy: the complete one, or the frames.
