@@ -47,6 +47,8 @@ enum Body {
     Report(SegmentId, RecoveryNumber, HeldReport),
     Copy(OpenRecord, RecoveryNumber, SegmentEnd),
     Copied(SegmentId, RecoveryNumber, CompleteCopy, NodeId),
+    /// This node cannot make its copy.
+    CannotCopy(SegmentId, RecoveryNumber, NodeId),
     /// A higher number was promised, by this node.
     Stale(SegmentId, RecoveryNumber, NodeId, RecoveryNumber),
 }
@@ -322,6 +324,11 @@ impl World {
                     }
                 }
             }
+            Body::CannotCopy(id, number, node) => {
+                if self.is_number(to, id, Some(number)) {
+                    self.lead_step(to, id, LeaderEvent::CannotCopy(node));
+                }
+            }
             Body::Stale(id, number, node, promised) => {
                 if self.is_number(to, id, Some(number)) {
                     self.lead_step(to, id, LeaderEvent::Refused { node, promised });
@@ -408,7 +415,8 @@ impl World {
                 continue;
             }
             let Some(entries) = self.fetch(host, kept.holder, id, kept.first, kept.last) else {
-                return self.note(format_args!("{host} cannot fetch {id} from {}", kept.holder));
+                self.note(format_args!("{host} cannot fetch {id} from {}", kept.holder));
+                return self.reply(host, leader, Body::CannotCopy(id, number, me));
             };
             fetched.push((kept.first, entries));
             if owns && kept.holder == me {
@@ -438,7 +446,10 @@ impl World {
                 ));
                 self.reply(host, leader, Body::Stale(id, number, me, promised));
             }
-            Err(_) => self.note(format_args!("{host} cannot copy {id}")),
+            Err(_) => {
+                self.note(format_args!("{host} cannot copy {id}"));
+                self.reply(host, leader, Body::CannotCopy(id, number, me));
+            }
         }
     }
 

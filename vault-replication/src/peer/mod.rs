@@ -6,6 +6,7 @@
 //! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
 //!   the work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
+//! - `heartbeats`: hellos to all peers, and which of them are alive.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
@@ -16,6 +17,7 @@ mod connect;
 mod consensus_service;
 mod error;
 mod handlers;
+mod heartbeats;
 mod identity;
 pub mod limits;
 mod listen;
@@ -31,6 +33,7 @@ pub mod wire;
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
 pub use handlers::{Handlers, RecoveryHandler, TailHandler};
+pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};

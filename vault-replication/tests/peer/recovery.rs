@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
-use gophership_vault::{CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, TakeEntry, VaultError, segment_end};
+use gophership_vault::{
+    CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, TakeEntry, VaultError, segment_end,
+};
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, PeerServer, RecoveryHandler};
 use gophership_vault_replication::tail::{TailAnswer, TailRefusal};
@@ -144,9 +146,7 @@ fn three_stores_end_with_one_copy_of_what_any_of_them_had() {
             held.push(entry);
             true
         };
-        stores[0]
-            .read_entries(id, number(20), number(50), &mut hold)
-            .unwrap();
+        stores[0].read_entries(id, number(20), number(50), &mut hold).unwrap();
         assert_eq!(fetched, held);
         // What a node does not have all of is an error, and so is an answer that a node cannot give.
         let range = (number(50), number(61));

@@ -211,10 +211,7 @@ impl CopyStore {
         promise(&self.data, id, number)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
-        let own = self.reader(id)?.and_then(|reader| reader.header().cloned());
-        let own = own.filter(|own| own.file_uuid == header.file_uuid);
-        let header = own.unwrap_or_else(|| header.clone());
-        let finished = write_decided(&tmp, header, end, &mut |range, take| {
+        let finished = write_decided(&tmp, header.clone(), end, &mut |range, take| {
             if range.holder == self.node {
                 self.take_entries(id, range, take)
             } else {
