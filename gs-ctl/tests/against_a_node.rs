@@ -150,6 +150,7 @@ fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<dyn Catalogue>) {
         retention: Duration::from_secs(3600),
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();

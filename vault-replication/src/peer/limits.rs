@@ -71,6 +71,9 @@ pub const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time for a copy to be made anew, which reads and writes a whole segment and fetches it from others.
 pub const REBUILD_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Hellos that a peer leaves without an answer before it counts as dead.
+pub const HELLOS_BEFORE_DEAD: u32 = 5;
+
 /// The time that calls have to end when a server is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,7 @@
 //!   the work is given.
 //! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`: the
 //!   rest.
+//! - `heartbeats`: hellos to all peers, and which of them are alive.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
@@ -18,6 +19,7 @@ mod connect;
 mod consensus_service;
 mod error;
 mod handlers;
+mod heartbeats;
 mod identity;
 pub mod limits;
 mod listen;
@@ -35,7 +37,9 @@ pub mod wire;
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
 pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler};
+pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
+pub use replay_client::ReplayReading;
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};
 pub use tls::{PeerCertificate, PeerSecurity, PeerTls};
