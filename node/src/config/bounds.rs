@@ -50,6 +50,15 @@ pub(super) const SPARES_MAX: u16 = 16;
 
 /// The longest `node.name`: a certificate's DNS name.
 pub(super) const NAME_BYTES_MAX: usize = 253;
+/// The longest `node.failure_domain`.
+pub(super) const LABEL_BYTES_MAX: usize = 128;
+
+/// The most peers of a cluster.
+pub(super) const PEERS_MAX: usize = 64;
+/// The fewest copies of a segment: those that an acknowledgement needs.
+pub(super) const REPLICAS_MIN: u16 = 2;
+/// The most copies of a segment: the nodes of a replica set.
+pub(super) const REPLICAS_MAX: u16 = 7;
 
 /// Exporters of a node.
 pub(super) const EXPORTERS_MAX: usize = 16;

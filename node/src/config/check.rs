@@ -6,6 +6,7 @@ use gophership_vault::start_bytes;
 
 use super::bounds;
 use super::fault::Problem;
+use super::keys::PEERS;
 use super::reader::Reader;
 use super::settings::{Config, Listener};
 use super::units::show_size;
@@ -15,6 +16,7 @@ use crate::machine::Machine;
 pub(super) fn check(reader: &mut Reader<'_>, machine: &Machine) {
     let config = reader.config.clone();
     listeners(reader, &config);
+    cluster(reader, &config);
     segment(reader, &config);
     disk(reader, &config, machine);
     memory(reader, &config, machine);
@@ -41,13 +43,23 @@ macro_rules! listener_keys {
 }
 
 fn listeners(reader: &mut Reader<'_>, config: &Config) {
-    let all: [(ListenerKeys, &Listener); 3] = [
+    let mut all: Vec<(ListenerKeys, &Listener)> = vec![
         (listener_keys!("listeners.otlp_grpc"), &config.listeners.otlp_grpc),
         (listener_keys!("listeners.otlp_http"), &config.listeners.otlp_http),
         (listener_keys!("listeners.admin"), &config.listeners.admin),
     ];
+    let peer = config.listeners.peer.as_ref();
+    all.extend(peer.map(|peer| (listener_keys!("listeners.peer"), peer)));
     for (at, (keys, listener)) in all.iter().enumerate() {
+        let is_peer = peer.is_some_and(|peer| std::ptr::eq(peer, *listener));
         match &listener.tls {
+            None if is_peer && !(listener.is_loopback() && listener.insecure) => {
+                reader.rule(
+                    keys.address,
+                    &[keys.cert, keys.key, keys.insecure],
+                    Problem::PlaintextPeers,
+                );
+            }
             None if !listener.is_loopback() && !listener.insecure => {
                 reader.rule(
                     keys.address,
@@ -85,6 +97,60 @@ fn same_socket(left: &Listener, right: &Listener) -> bool {
         || left.ip().is_unspecified()
         || right.ip().is_unspecified();
     left.port() != 0 && left.port() == right.port() && overlap
+}
+
+/// Checks the settings of a node of a cluster against each other, and that a single node has none of them.
+fn cluster(reader: &mut Reader<'_>, config: &Config) {
+    const PEER: &str = "listeners.peer";
+    let Some(cluster) = &config.cluster else {
+        if config.listeners.peer.is_some() {
+            reader.rule(PEER, &[], Problem::OnlyInCluster);
+        }
+        if config.node.failure_domain.is_some() {
+            reader.rule("node.failure_domain", &[], Problem::OnlyInCluster);
+        }
+        return;
+    };
+    let missing = |accepted: &str| Problem::Missing {
+        accepted: accepted.into(),
+    };
+    if cluster.name.is_empty() {
+        reader.rule(
+            "cluster.name",
+            &[],
+            missing("a name for the cluster, the same on all its nodes"),
+        );
+    }
+    match config.listeners.peer.as_ref().map(|peer| &peer.tls) {
+        None => reader.rule(
+            PEER,
+            &[],
+            missing("an address with tls, or with insecure: true on loopback"),
+        ),
+        Some(Some(tls)) if tls.client_ca.is_none() => reader.rule(
+            "listeners.peer.tls.client_ca",
+            &[],
+            missing("a PEM file: the authorities of the peers' certificates"),
+        ),
+        Some(_) => {}
+    }
+    if cluster.peers.is_empty() {
+        return reader.rule(
+            PEERS,
+            &[],
+            missing("the nodes of the cluster, each with name and address"),
+        );
+    }
+    if cluster.peer(&config.node.name).is_none() {
+        let names: Vec<&str> = cluster.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let names = names.join(", ");
+        reader.rule("node.name", &[PEERS], Problem::NotAPeer { names });
+    }
+    let found = cluster.peers.len();
+    if usize::from(cluster.replicas) > found {
+        let needed = cluster.replicas;
+        reader.rule("cluster.replicas", &[PEERS], Problem::TooFewPeers { needed, found });
+    }
 }
 
 fn segment(reader: &mut Reader<'_>, config: &Config) {

@@ -28,7 +28,7 @@ const AN_EXPORTER: &str = "a mapping with name, and otlp_grpc or otlp_http";
 const HEADER_NAMES: &str = "header names that neither HTTP, gRPC nor OTLP need for themselves";
 
 /// The parts of a mapping that were found beside the values that were read.
-struct Level<'t> {
+pub(super) struct Level<'t> {
     /// Its sections that are set, with the places of their names.
     sections: Vec<(&'t str, Place, &'t Tree)>,
     /// Its keys that are set, with or without a fault.
@@ -37,11 +37,16 @@ struct Level<'t> {
 }
 
 impl Level<'_> {
-    fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         self.set
             .iter()
             .find(|(known, _)| *known == key)
             .map(|(_, place)| *place)
+    }
+
+    /// The place of a key that is set, without a fault.
+    pub(super) fn good(&self, key: &str) -> Option<Place> {
+        self.place_of(key).filter(|_| !self.faulty.contains(key))
     }
 }
 
@@ -219,7 +224,7 @@ impl Reader<'_> {
     }
 
     /// Reads the plain keys of a mapping into `into`; returns the sections among its children.
-    fn mapping<'t, R>(
+    pub(super) fn mapping<'t, R>(
         &mut self,
         path: &str,
         tree: &'t Tree,
@@ -297,11 +302,11 @@ impl Reader<'_> {
         false
     }
 
-    fn missing(&mut self, path: &str, place: Place, accepted: String) {
+    pub(super) fn missing(&mut self, path: &str, place: Place, accepted: String) {
         self.fault_in_file(path, place, Problem::Missing { accepted });
     }
 
-    fn fault_in_file(&mut self, path: &str, place: Place, problem: Problem) {
+    pub(super) fn fault_in_file(&mut self, path: &str, place: Place, problem: Problem) {
         self.fault(path, Origin::File(place), None, problem);
     }
 }

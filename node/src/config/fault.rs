@@ -236,6 +236,37 @@ pub enum Problem {
         /// The path of the other listener.
         other: &'static str,
     },
+    /// Two peers at one address.
+    #[error("is the address of {other} already; accepted: another port or host")]
+    PeerAddressTaken {
+        /// The path of the other peer.
+        other: String,
+    },
+    /// Plaintext between peers.
+    #[error(
+        "has no TLS; accepted: `tls` with cert, key and client_ca, or `insecure: true` on a loopback address (peers \
+         talk without TLS on one machine only)"
+    )]
+    PlaintextPeers,
+    /// A setting of a cluster's node on a single one.
+    #[error("is set, but `cluster` is not; accepted: both or neither")]
+    OnlyInCluster,
+    /// A node that its own list of peers does not have.
+    #[error("is no name in cluster.peers ({names}); accepted: one of them")]
+    NotAPeer {
+        /// The names of the list.
+        names: String,
+    },
+    /// More copies than nodes, or too few nodes.
+    #[error(
+        "needs {needed} peers, and cluster.peers has {found}; accepted: fewer replicas (2 at least), or more peers"
+    )]
+    TooFewPeers {
+        /// Nodes needed.
+        needed: u16,
+        /// Nodes in the list.
+        found: usize,
+    },
     /// A segment size that is not whole pages.
     #[error("is not a multiple of {step}; accepted: whole pages, such as {nearest}")]
     NotWholePages {

@@ -25,6 +25,10 @@ pub(super) type At<R, T> = fn(&mut R) -> &mut T;
 pub(super) enum Field<R = Config> {
     /// A name that can stand in a certificate.
     Name(At<R, String>),
+    /// A word that is optional.
+    OptionalLabel(At<R, Option<String>>),
+    /// A host and a port.
+    HostAddress(At<R, String>),
     /// A file or folder.
     Path(At<R, PathBuf>),
     /// A file that is optional.
@@ -80,6 +84,11 @@ impl<R> Field<R> {
     pub(super) fn read(self, config: &mut R, text: &str) -> Result<(), Refused> {
         match self {
             Self::Name(at) => *at(config) = name(text)?.into(),
+            Self::OptionalLabel(at) => {
+                let label = label(text)?;
+                *at(config) = Some(label);
+            }
+            Self::HostAddress(at) => *at(config) = host_address(text)?,
             Self::Path(at) => *at(config) = path(text)?,
             Self::OptionalPath(at) => {
                 let file = path(text)?;
@@ -133,7 +142,8 @@ impl<R> Field<R> {
     pub(super) fn show(self, config: &mut R) -> Option<String> {
         let shown_path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
-            Self::Name(at) => Some(at(config).clone()),
+            Self::Name(at) | Self::HostAddress(at) => Some(at(config).clone()).filter(|text| !text.is_empty()),
+            Self::OptionalLabel(at) => at(config).clone(),
             Self::Path(at) => Some(shown_path(at(config))).filter(|path| !path.is_empty()),
             Self::OptionalPath(at) => at(config).as_ref().map(shown_path),
             Self::Address(at) => Some(at(config).to_string()),
@@ -178,6 +188,8 @@ impl<R> Field<R> {
                 "letters, digits, `-`, `_` and `.`, starting and ending with a letter or digit, at most {} bytes",
                 bounds::NAME_BYTES_MAX
             ),
+            Self::OptionalLabel(_) => format!("visible ASCII, at most {} bytes", bounds::LABEL_BYTES_MAX),
+            Self::HostAddress(_) => "HOST:PORT, the host a DNS name or an IP address, such as node-2:9097".into(),
             Self::Path(_) | Self::OptionalPath(_) => "a path".into(),
             Self::Address(_) => "an IP address and a port, such as 127.0.0.1:4317, 0.0.0.0:4317 or [::]:4317".into(),
             Self::Flag(_) => "true or false".into(),
@@ -213,6 +225,8 @@ impl<R> Field<R> {
     pub(super) fn is_text(self) -> bool {
         match self {
             Self::Name(_)
+            | Self::OptionalLabel(_)
+            | Self::HostAddress(_)
             | Self::Path(_)
             | Self::OptionalPath(_)
             | Self::Address(_)
@@ -243,6 +257,23 @@ fn name(text: &str) -> Result<&str, Refused> {
         && edge(text.bytes().next())
         && edge(text.bytes().next_back());
     if good { Ok(text) } else { Err(Refused) }
+}
+
+fn label(text: &str) -> Result<String, Refused> {
+    let good = (1..=bounds::LABEL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if good { Ok(text.into()) } else { Err(Refused) }
+}
+
+/// Reads a host and a port, with which a connection can be made.
+fn host_address(text: &str) -> Result<String, Refused> {
+    let (host, port) = text.rsplit_once(':').ok_or(Refused)?;
+    if count::<u16>(port).is_none_or(|port| port == 0) {
+        return Err(Refused);
+    }
+    if text.parse::<SocketAddr>().is_err() {
+        rustls_pki_types::DnsName::try_from(host).map_err(|_| Refused)?;
+    }
+    Ok(text.into())
 }
 
 fn path(text: &str) -> Result<PathBuf, Refused> {

@@ -10,8 +10,9 @@
 use std::time::Duration;
 
 use super::bounds;
+use super::cluster::{Cluster, ClusterPeer};
 use super::field::Field;
-use super::settings::{Config, OnFull, TlsFiles};
+use super::settings::{Config, Listener, OnFull, TlsFiles};
 
 /// One key, of the configuration or of an element of a list.
 pub(super) struct Key<R = Config> {
@@ -27,6 +28,8 @@ pub(super) struct Section {
     pub(super) doc: &'static str,
     /// For an optional section: the function that notes its presence.
     pub(super) open: Option<fn(&mut Config)>,
+    /// For an optional section of which some keys have defaults: the function that says that it is absent.
+    pub(super) absent: Option<fn(&Config) -> bool>,
 }
 
 impl Key {
@@ -66,7 +69,12 @@ pub(super) const fn key<R>(path: &'static str, doc: &'static str, field: Field<R
 }
 
 const fn section(path: &'static str, doc: &'static str) -> Section {
-    Section { path, doc, open: None }
+    Section {
+        path,
+        doc,
+        open: None,
+        absent: None,
+    }
 }
 
 const fn tls_section(path: &'static str, open: fn(&mut Config)) -> Section {
@@ -74,6 +82,7 @@ const fn tls_section(path: &'static str, open: fn(&mut Config)) -> Section {
         path,
         doc: TLS,
         open: Some(open),
+        absent: None,
     }
 }
 
@@ -104,6 +113,13 @@ pub(super) static SECTIONS: &[Section] = &[
     tls_section("listeners.otlp_http.tls", |c| open_tls(&mut c.listeners.otlp_http.tls)),
     section("listeners.admin", "Metrics, health and status."),
     tls_section("listeners.admin.tls", |c| open_tls(&mut c.listeners.admin.tls)),
+    Section {
+        path: "listeners.peer",
+        doc: "The other nodes of the cluster. Needed with `cluster`.",
+        open: Some(|c| _ = peer(c)),
+        absent: Some(|c| c.listeners.peer.is_none()),
+    },
+    tls_section("listeners.peer.tls", |c| open_tls(&mut peer(c).tls)),
     section("ingest", "The way from a socket to the write-ahead log."),
     section("memory", "The memory that messages may take."),
     section("vault", "The log on disk."),
@@ -113,10 +129,48 @@ pub(super) static SECTIONS: &[Section] = &[
          list; ${env:NAME} does.",
     ),
     section("zones", "How much work beyond durability the node allows itself."),
+    Section {
+        path: "cluster",
+        doc: "The cluster that the node belongs to. Absent: it is a single node.",
+        open: Some(|c| _ = cluster(c)),
+        absent: Some(|c| c.cluster.is_none()),
+    },
+    section(
+        PEERS,
+        "The nodes of the cluster, this one among them. No GS_ variable reaches into the list; ${env:NAME} does.",
+    ),
 ];
 
-/// The one key that is a list. Its elements have the keys of `exporter_keys.rs`, and no variable reaches into them.
+/// A key that is a list. Its elements have the keys of `exporter_keys.rs`, and no variable reaches into them.
 pub(super) const EXPORT: &str = "export";
+
+/// A key that is a list. Its elements have the keys of [`PEER_KEYS`], and no variable reaches into them.
+pub(super) const PEERS: &str = "cluster.peers";
+
+/// The keys of a peer.
+pub(super) static PEER_KEYS: &[Key<ClusterPeer>] = &[
+    key(
+        "name",
+        "The peer's node.name, which its certificate carries.",
+        Field::Name(|p| &mut p.name),
+    ),
+    key(
+        "address",
+        "Host and port at which it is reached.",
+        Field::HostAddress(|p| &mut p.address),
+    ),
+];
+
+const PEER_PORT: u16 = 9097;
+
+fn peer(config: &mut Config) -> &mut Listener {
+    let peer = &mut config.listeners.peer;
+    peer.get_or_insert_with(|| Listener::loopback(PEER_PORT))
+}
+
+fn cluster(config: &mut Config) -> &mut Cluster {
+    config.cluster.get_or_insert_default()
+}
 
 fn open_tls(tls: &mut Option<TlsFiles>) {
     tls.get_or_insert_default();
@@ -133,6 +187,12 @@ pub(super) static KEYS: &[Key] = &[
         "node.data_dir",
         "The folder of everything that the node keeps; relative to the working directory.",
         Field::Path(|c| &mut c.node.data_dir),
+    ),
+    key(
+        "node.failure_domain",
+        "In a cluster: the part of the site that fails as a whole, such as a rack or a zone. Copies are spread over \
+         different ones. Absent: node.name.",
+        Field::OptionalLabel(|c| &mut c.node.failure_domain),
     ),
     key(
         "node.shutdown_delay",
@@ -214,6 +274,31 @@ pub(super) static KEYS: &[Key] = &[
         "listeners.admin.insecure",
         INSECURE,
         Field::Flag(|c| &mut c.listeners.admin.insecure),
+    ),
+    key(
+        "listeners.peer.address",
+        "IP address and port. `tls` is needed, or `insecure: true` on a loopback address.",
+        Field::Address(|c| &mut peer(c).address),
+    ),
+    key(
+        "listeners.peer.tls.cert",
+        "PEM file: the certificate chain, the node's own certificate first. It carries node.name, and serves both ends.",
+        Field::Path(|c| &mut peer(c).tls.get_or_insert_default().cert),
+    ),
+    key(
+        "listeners.peer.tls.key",
+        KEY,
+        Field::Path(|c| &mut peer(c).tls.get_or_insert_default().key),
+    ),
+    key(
+        "listeners.peer.tls.client_ca",
+        "PEM file: the authorities of the peers' certificates.",
+        Field::OptionalPath(|c| &mut peer(c).tls.get_or_insert_default().client_ca),
+    ),
+    key(
+        "listeners.peer.insecure",
+        "Talk to peers without TLS, on loopback addresses.",
+        Field::Flag(|c| &mut peer(c).insecure),
     ),
     key(
         "ingest.shards",
@@ -305,5 +390,29 @@ pub(super) static KEYS: &[Key] = &[
         "zones.sense_every",
         "Messages of a worker after which it looks at its limits again.",
         Field::Number(|c| &mut c.zones.sense_every, 1, bounds::SENSE_EVERY_MAX),
+    ),
+    key(
+        "cluster.name",
+        "The cluster's name. It is noted in the data folder, so that no folder gets into another cluster.",
+        Field::Name(|c| &mut cluster(c).name),
+    ),
+    key(
+        "cluster.replicas",
+        "Copies of each segment, on as many nodes; at most the number of peers.",
+        Field::Count(|c| &mut cluster(c).replicas, bounds::REPLICAS_MIN, bounds::REPLICAS_MAX),
+    ),
+    key(
+        "cluster.ack_timeout",
+        "The time within which another node must have synced what is to be acknowledged; later it is refused.",
+        Field::Time(
+            |c| &mut cluster(c).ack_timeout,
+            millis(100 * MILLISECOND),
+            millis(MINUTE),
+        ),
+    ),
+    key(
+        "cluster.dead_after",
+        "The silence after which a node counts as dead, and others recover what it left.",
+        Field::Time(|c| &mut cluster(c).dead_after, millis(SECOND), millis(10 * MINUTE)),
     ),
 ];

@@ -2,15 +2,16 @@
 //!
 //! Start with [`settings::Config`] for the settings, and with [`load`] for their sources.
 //!
-//! - `settings`, `export`, `origins`, `choice`: the settings as typed values, and their defaults.
+//! - `settings`, `cluster`, `export`, `origins`, `choice`: the settings as typed values, and their defaults.
 //! - `keys`, `exporter_keys`: the tables of keys. `field`, `units`: the kinds of values. `bounds`: limits.
-//! - `load`: file, environment and rules together. `tree`: YAML. `environment`: variables. `reader`, `exporters`: from
-//!   both to settings. `check`: rules between keys. `suggest`: "did you mean". `fault`: the faults.
+//! - `load`: file, environment and rules together. `tree`: YAML. `environment`: variables. `reader`, `exporters`,
+//!   `peers`: from both to settings. `check`: rules between keys. `suggest`: "did you mean". `fault`: the faults.
 //! - `footprint`, `print`, `schema`: answers of `gophership config`.
 
 mod bounds;
 mod check;
 mod choice;
+mod cluster;
 mod environment;
 mod export;
 mod exporter_keys;
@@ -21,6 +22,7 @@ mod footprint;
 mod keys;
 mod load;
 mod origins;
+mod peers;
 mod print;
 mod reader;
 mod schema;
@@ -32,6 +34,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::{Cluster, ClusterPeer};
 pub use environment::Environment;
 pub use export::{Compression, Endpoint, Export, ExportKind, ExportStart, ExportTarget, ExportTls, Secret};
 pub use fault::{Fault, Faults, Finding, Origin, Place, Problem};

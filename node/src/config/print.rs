@@ -3,13 +3,14 @@
 //! **Invariants**:
 //! - I1: the printed text is read back as the same configuration, but for the values of headers: they are secrets and
 //!   shown as `***`.
-//! - I2: every key is there; one that is not set is a comment.
+//! - I2: every key is there; one that is not set is a comment. A section that is absent as a whole is one comment.
 //!
 //! **Not here**: reading (`reader.rs`).
 
+use super::cluster::ClusterPeer;
 use super::export::{Export, ExportTarget, ExportTls, Secret};
 use super::exporter_keys::{EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TARGETS, TLS, TLS_DOC, TLS_KEYS};
-use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
+use super::keys::{EXPORT, KEYS, Key, PEER_KEYS, PEERS, SECTIONS, children};
 use super::settings::Config;
 
 /// Writes every key, defaults included; without a newline at the end.
@@ -26,7 +27,11 @@ pub fn print(config: &Config) -> String {
 pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     let (mut old, mut new) = (old.clone(), new.clone());
     let differs = |key: &&Key| key.field.show(&mut old) != key.field.show(&mut new);
-    KEYS.iter().filter(differs).map(|key| key.path).collect()
+    let mut changed: Vec<_> = KEYS.iter().filter(differs).map(|key| key.path).collect();
+    if old.cluster.map(|cluster| cluster.peers) != new.cluster.map(|cluster| cluster.peers) {
+        changed.push(PEERS);
+    }
+    changed
 }
 
 fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
@@ -41,19 +46,27 @@ fn section(config: &mut Config, path: &str, depth: usize, text: &mut String) {
             value(config, key, name, &indent, text);
             continue;
         }
+        let described = SECTIONS.iter().find(|section| section.path == below);
+        let doc = described.map_or("", |section| section.doc);
+        if described
+            .and_then(|section| section.absent)
+            .is_some_and(|absent| absent(config))
+        {
+            unset(name, doc, &indent, text);
+            continue;
+        }
         let mut inner = String::new();
         if below == EXPORT {
             exporters(&config.export, &mut inner);
+        } else if below == PEERS {
+            let cluster = config.cluster.as_ref();
+            peers(cluster.map_or(&[], |cluster| &cluster.peers), &mut inner);
         } else {
             section(config, &below, depth + 1, &mut inner);
         }
         if inner.is_empty() {
             continue;
         }
-        let doc = SECTIONS
-            .iter()
-            .find(|section| section.path == below)
-            .map_or("", |section| section.doc);
         text.push_str(&format!("{indent}# {doc}\n{indent}{name}:{inner}"));
     }
     // A separator after the colon.
@@ -84,6 +97,16 @@ fn unset(name: &str, doc: &str, indent: &str, text: &mut String) {
 
 fn quoted(text: &str) -> String {
     serde_json::Value::String(text.into()).to_string()
+}
+
+fn peers(list: &[ClusterPeer], text: &mut String) {
+    text.push('\n');
+    for peer in list {
+        text.push_str("    -\n");
+        for key in PEER_KEYS {
+            value(&mut peer.clone(), key, key.path, "      ", text);
+        }
+    }
 }
 
 fn exporters(list: &[Export], text: &mut String) {

@@ -6,14 +6,14 @@
 //! - I1: a fault never ends the reading: everything else is still read and checked.
 //! - I2: a key with a fault keeps its default and is remembered, so that no rule between keys is applied to it.
 //!
-//! **Not here**: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`), the list `export`
-//! (`exporters.rs`).
+//! **Not here**: YAML (`tree.rs`), kinds of values (`field.rs`), rules between keys (`check.rs`), the lists `export`
+//! (`exporters.rs`) and `cluster.peers` (`peers.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::{Environment, Variable};
 use super::fault::{Fault, Finding, Origin, Place, Problem};
-use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
+use super::keys::{EXPORT, KEYS, Key, PEERS, SECTIONS, children};
 use super::settings::Config;
 use super::suggest;
 use super::tree::{Tree, Value};
@@ -81,6 +81,8 @@ impl<'a> Reader<'a> {
                 self.value(key, child);
             } else if below == EXPORT {
                 self.exporters(child);
+            } else if below == PEERS {
+                self.peers(child);
             } else if SECTIONS.iter().any(|section| section.path == below) {
                 self.section(&below, child);
             } else {
@@ -222,6 +224,11 @@ impl<'a> Reader<'a> {
             None,
             Problem::UnknownVariable { suggestion },
         );
+    }
+
+    /// Remembers that a key, which is a list, has a fault.
+    pub(super) fn set_faulty(&mut self, path: &'static str) {
+        self.faulty.insert(path);
     }
 
     /// Adds the fault of a rule between keys, unless one of the keys that it depends on is faulty itself (I2).

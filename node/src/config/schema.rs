@@ -6,12 +6,13 @@
 use serde_json::{Map, Value, json};
 
 use super::bounds;
+use super::cluster::ClusterPeer;
 use super::export::{Export, ExportKind};
 use super::exporter_keys::{
     EXPORTER_KEYS, HEADERS, HEADERS_DOC, TARGET_KEYS, TARGETS, TLS, TLS_DOC, TLS_KEYS, no_target,
 };
 use super::field::Field;
-use super::keys::{EXPORT, KEYS, Key, SECTIONS, children};
+use super::keys::{EXPORT, KEYS, Key, PEER_KEYS, PEERS, SECTIONS, children};
 use super::settings::Config;
 
 /// A text with a reference; `config check` checks the result of its expansion.
@@ -43,6 +44,8 @@ fn section(path: &str, doc: &str) -> Value {
                     .map_or("", |section| section.doc);
                 if below == EXPORT {
                     exporters(doc)
+                } else if below == PEERS {
+                    peers(doc)
                 } else {
                     section(&below, doc)
                 }
@@ -82,6 +85,13 @@ fn exporters(doc: &str) -> Value {
     json!({ "description": doc, "type": ["array", "null"], "maxItems": bounds::EXPORTERS_MAX, "items": exporter })
 }
 
+fn peers(doc: &str) -> Value {
+    let mut peer = object("A node of the cluster.", table(PEER_KEYS, &mut ClusterPeer::default()));
+    peer["type"] = "object".into();
+    peer["required"] = json!(["name", "address"]);
+    json!({ "description": doc, "type": ["array", "null"], "maxItems": bounds::PEERS_MAX, "items": peer })
+}
+
 /// The plain keys of an element of a list; `defaults` is an element in which nothing is set.
 fn table<R>(keys: &[Key<R>], defaults: &mut R) -> Map<String, Value> {
     keys.iter()
@@ -97,6 +107,8 @@ fn value<R>(key: &Key<R>, defaults: &mut R) -> Value {
     let zero = json!({ "const": 0 });
     let mut any = match key.field {
         Field::Name(_) => vec![text("[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")],
+        Field::OptionalLabel(_) => vec![text("[!-~]{1,128}")],
+        Field::HostAddress(_) => vec![text(r"[A-Za-z0-9_.-]+:[0-9]+|\[[0-9A-Fa-f:.%]+\]:[0-9]+")],
         Field::Path(_) | Field::OptionalPath(_) => vec![text(".+")],
         Field::Address(_) => vec![text(r"[0-9.]+:[0-9]+|\[[0-9A-Fa-f:.%]+\]:[0-9]+")],
         Field::Flag(_) => vec![json!({ "type": "boolean" }), text("true|false")],
@@ -140,6 +152,8 @@ fn default_of<R>(key: &Key<R>, defaults: &mut R) -> Option<Value> {
         Field::Count(..) | Field::Number(..) => shown.parse::<u64>().map_or(Value::String(shown), Value::from),
         Field::Fraction(..) => shown.parse::<f64>().map_or(Value::String(shown), Value::from),
         Field::Name(_)
+        | Field::OptionalLabel(_)
+        | Field::HostAddress(_)
         | Field::Path(_)
         | Field::OptionalPath(_)
         | Field::Address(_)

@@ -17,6 +17,7 @@ use gophership_vault::start_bytes;
 
 use super::bounds;
 use super::choice::choice;
+use super::cluster::Cluster;
 use super::export::Export;
 use super::origins::Origins;
 use crate::machine::Machine;
@@ -38,6 +39,8 @@ pub struct Config {
     pub export: Vec<Export>,
     /// The thresholds of the zones.
     pub zones: Zones,
+    /// The cluster that the node belongs to; `None` for a single node.
+    pub cluster: Option<Cluster>,
 }
 
 /// A value that is either fixed or derived from the machine and the other settings.
@@ -57,6 +60,8 @@ pub struct Node {
     pub name: String,
     /// The folder of all files of the node; relative to the working directory.
     pub data_dir: PathBuf,
+    /// The part of the site that fails as a whole, in a cluster; see [`Config::failure_domain`].
+    pub failure_domain: Option<String>,
     /// The time between "not ready" and the end of ingest; see [`Config::shutdown_delay`].
     pub shutdown_delay: Auto<Duration>,
 }
@@ -72,6 +77,8 @@ pub struct Listeners {
     pub cors: Origins,
     /// Metrics, health, status.
     pub admin: Listener,
+    /// The other nodes of the cluster; set where the node has a cluster.
+    pub peer: Option<Listener>,
 }
 
 /// One network port.
@@ -81,7 +88,7 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS, or none where the address is loopback or `insecure` is set.
     pub tls: Option<TlsFiles>,
-    /// True where the operator accepts plaintext on an address that is not loopback.
+    /// True where the operator accepts plaintext: on an address that is not loopback, and for peers on loopback.
     pub insecure: bool,
 }
 
@@ -172,13 +179,14 @@ impl Default for Node {
         Self {
             name: "node-1".into(),
             data_dir: PathBuf::from("./data"),
+            failure_domain: None,
             shutdown_delay: Auto::Auto,
         }
     }
 }
 
 impl Listener {
-    fn loopback(port: u16) -> Self {
+    pub(super) fn loopback(port: u16) -> Self {
         Self {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
             tls: None,
@@ -200,19 +208,21 @@ impl Default for Listeners {
             otlp_http: Listener::loopback(4318),
             cors: Origins::default(),
             admin: Listener::loopback(9091),
+            peer: None,
         }
     }
 }
 
 impl Listeners {
     /// Every listener with its path in the configuration.
-    #[must_use]
-    pub fn all(&self) -> [(&'static str, &Listener); 3] {
-        [
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Listener)> {
+        let always = [
             ("listeners.otlp_grpc", &self.otlp_grpc),
             ("listeners.otlp_http", &self.otlp_http),
             ("listeners.admin", &self.admin),
-        ]
+        ];
+        let peer = self.peer.as_ref().map(|peer| ("listeners.peer", peer));
+        always.into_iter().chain(peer)
     }
 }
 
@@ -316,9 +326,15 @@ impl Config {
     pub fn shutdown_delay(&self) -> Duration {
         match self.node.shutdown_delay {
             Auto::Fixed(delay) => delay,
-            Auto::Auto if self.listeners.all().iter().all(|(_, listener)| listener.is_loopback()) => Duration::ZERO,
+            Auto::Auto if self.listeners.all().all(|(_, listener)| listener.is_loopback()) => Duration::ZERO,
             Auto::Auto => Duration::from_secs(5),
         }
+    }
+
+    /// The failure domain of the node: copies of a segment are spread over different ones.
+    #[must_use]
+    pub fn failure_domain(&self) -> &str {
+        self.node.failure_domain.as_deref().unwrap_or(&self.node.name)
     }
 
     /// Bytes of WAL files that are written in advance: one in use and the spares, for each shard.

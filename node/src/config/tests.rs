@@ -55,8 +55,8 @@ const ONE_FAULT: &[(&str, &str, &str)] = &[
     ("hello", "", "is a section"),
     // Names.
     (
-        "cluster: {name: prod}",
-        "cluster",
+        "archive: {url: none}",
+        "archive",
         "is not a key; accepted here: node, listeners",
     ),
     (
@@ -570,32 +570,147 @@ fn the_shutdown_delay_is_zero_only_where_no_balancer_can_be() {
     assert_eq!(delay("node: {shutdown_delay: 7s}"), Duration::from_secs(7));
 }
 
+/// A node of a cluster of three, with more keys of `cluster` and of `listeners.peer`.
+fn in_cluster(cluster: &str, peer: &str) -> String {
+    let peers: Vec<String> = (1..4)
+        .map(|n| format!("{{name: node-{n}, address: 'host-{n}:9097'}}"))
+        .collect();
+    format!(
+        "cluster: {{name: prod, peers: [{}] {cluster}}}\nlisteners: {{peer: {{insecure: true {peer}}}}}",
+        peers.join(", ")
+    )
+}
+
+#[test]
+fn a_node_of_a_cluster_is_itself_the_domain_that_fails() {
+    let config = read(&in_cluster("", "")).expect("good");
+    assert_eq!(config.failure_domain(), "node-1");
+    let cluster = config.cluster.expect("a cluster");
+    assert_eq!((cluster.name.as_str(), cluster.replicas), ("prod", 3));
+    assert_eq!(
+        cluster.peer("NODE-2").map(|peer| peer.address.as_str()),
+        Some("host-2:9097")
+    );
+    let named = read(&(in_cluster("", "") + "\nnode: {failure_domain: rack/7}")).expect("good");
+    assert_eq!(named.failure_domain(), "rack/7");
+}
+
+#[test]
+fn faults_of_a_cluster_are_reported_at_once() {
+    let peers = |list: &str| format!("cluster: {{name: prod, peers: {list}}}\nlisteners: {{peer: {{insecure: true}}}}");
+    let table: Vec<(String, &[(&str, &str)])> = vec![
+        (
+            "cluster: {ack_timeout: 1ms, replicas: 1}".into(),
+            &[
+                ("cluster.ack_timeout", "from 100ms to 1m"),
+                ("cluster.replicas", "from 2 to 7"),
+                ("cluster.name", "is missing"),
+                ("listeners.peer", "is missing; accepted: an address with tls"),
+                ("cluster.peers", "is missing; accepted: the nodes of the cluster"),
+            ],
+        ),
+        (
+            peers("[{name: a, address: 'h:1'}, {name: b, address: 'h:2'}]"),
+            &[
+                ("node.name", "\"node-1\" is no name in cluster.peers (a, b)"),
+                ("cluster.replicas", "needs 3 peers, and cluster.peers has 2"),
+            ],
+        ),
+        (
+            peers(
+                "[{name: A, address: 'h:0'}, {name: a, address: 'h:2'}, {name: localhost, address: 'h:2'}, \
+                 {name: 10.0.0.1}, {name: x_, address: h}, {name: z, adress: 'h:3'}, b]",
+            ),
+            &[
+                (
+                    "cluster.peers[0].address",
+                    "\"h:0\" is not accepted; accepted: HOST:PORT",
+                ),
+                ("cluster.peers[1].name", "is the name of cluster.peers[0]"),
+                ("cluster.peers[2].name", "not localhost"),
+                ("cluster.peers[2].address", "is the address of cluster.peers[1]"),
+                ("cluster.peers[3].address", "is missing"),
+                ("cluster.peers[3].name", "a DNS name"),
+                ("cluster.peers[4].address", "\"h\" is not accepted"),
+                ("cluster.peers[5].adress", "did you mean `address`?"),
+                ("cluster.peers[5].address", "is missing"),
+                ("cluster.peers[6]", "is a section"),
+            ],
+        ),
+        (peers("{}"), &[("cluster.peers", "is a list")]),
+        (
+            in_cluster("", ", address: '10.0.0.1:9097'"),
+            &[("listeners.peer.address", "peers talk without TLS on one machine only")],
+        ),
+        (
+            in_cluster("", ", tls: {cert: c, key: k, client_ca: a}"),
+            &[("listeners.peer.insecure", "beside `tls`")],
+        ),
+        (
+            in_cluster("", ", address: '127.0.0.1:4317'").replace("insecure: true", "tls: {cert: c, key: k}"),
+            &[
+                ("listeners.peer.address", "is taken by listeners.otlp_grpc.address"),
+                ("listeners.peer.tls.client_ca", "is missing"),
+            ],
+        ),
+        (
+            in_cluster("", "").replace("insecure: true", "address: '127.0.0.1:1'"),
+            &[("listeners.peer.address", "has no TLS")],
+        ),
+        (
+            "node: {failure_domain: a}\nlisteners: {peer: {insecure: true}}".into(),
+            &[
+                ("node.failure_domain", "is set, but `cluster` is not"),
+                ("listeners.peer", "is set, but `cluster` is not"),
+            ],
+        ),
+    ];
+    for (text, wanted) in table {
+        let mut found = faults(&text, &[]);
+        for (path, part) in wanted {
+            let at = found.iter().position(|(at, fault)| at == path && fault.contains(part));
+            let at = at.unwrap_or_else(|| panic!("{path} {part}: {found:#?}"));
+            found.remove(at);
+        }
+        assert!(found.is_empty(), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn another_list_of_peers_is_a_changed_key() {
+    let (one, other) = (in_cluster("", ""), in_cluster("", "").replace("host-2", "host-4"));
+    let [one, other] = [one, other].map(|text| read(&text).expect("good"));
+    assert_eq!(changed_keys(&one, &other), ["cluster.peers"]);
+}
+
 /// A configuration in which no key has its default.
 fn everything_set() -> String {
     let listener = |port: u16, client_ca: &str| {
         format!("{{ address: '10.1.2.3:{port}', tls: {{ cert: 'c{port}', key: 'k \"q\" \\{port}'{client_ca} }} }}")
     };
     format!(
-        "node: {{ name: other, data_dir: '/d: #x', shutdown_delay: 1500ms }}
-listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {} }}
+        "node: {{ name: other, data_dir: '/d: #x', failure_domain: eu/1, shutdown_delay: 1500ms }}
+listeners: {{ otlp_grpc: {}, otlp_http: {}, admin: {}, peer: {} }}
 ingest: {{ shards: 2, max_message: 3000001, read_timeout: 1500ms, max_connection_age: 61s }}
 memory: {{ budget: 100000001 }}
 vault: {{ segment_size: 16MiB, segment_age: 90s, spares: 3, disk_limit: 12345678901, retention: 0, any_filesystem: true, on_full: drop_oldest }}
 zones: {{ yellow: 0.123, red: 1, sense_every: 7 }}
+cluster: {{ name: prod, peers: [{{ name: other, address: 'other.gs:9097' }}, {{ name: b, address: '[::1]:1' }}], replicas: 2, ack_timeout: 3s, dead_after: 6s }}
 export:
 - {{ name: a-1, otlp_grpc: {{ endpoint: 'https://[2001:db8::1]:4317', tls: {{ ca: c, cert: e, key: k, server_name: s.example }}, compression: zstd, timeout: 1500ms }}, batch_bytes: 2000, start: oldest, expire: 3d, into_self: true }}
 - {{ name: b_2, otlp_http: {{ endpoint: 'http://b:1/x?y=z', compression: none, insecure: true }} }}
 ",
         listener(1, ", client_ca: a1"),
         listener(2, ", client_ca: a2"),
-        listener(3, "")
+        listener(3, ""),
+        listener(4, ", client_ca: a4")
     )
 }
 
 #[test]
 fn every_key_is_printed_whether_or_not_it_is_set() {
-    let exporter = "export: [{name: a, otlp_http: {endpoint: 'http://127.0.0.1:1'}}]";
-    let printed = print(&read(exporter).expect("good"));
+    let text = "export: [{name: a, otlp_http: {endpoint: 'http://127.0.0.1:1'}}]\n".to_owned() + &in_cluster("", "");
+    let printed = print(&read(&text).expect("good"));
     let count = |name: &str| {
         let line = |line: &&str| line.trim_start_matches([' ', '#']).starts_with(&format!("{name}:"));
         printed.lines().filter(line).count()
@@ -614,6 +729,7 @@ fn what_is_printed_is_read_back() {
     for text in [
         String::new(),
         everything_set(),
+        in_cluster("", ""),
         "listeners: {admin: {insecure: true, address: '0.0.0.0:1'}}".into(),
     ] {
         let config = read(&text).expect("good");
@@ -664,7 +780,9 @@ fn the_schema_takes_what_is_printed_and_refuses_what_is_refused() {
         assert!(errors.is_empty(), "{errors:?}");
     }
     let refused = [
-        "cluster: {name: prod}",
+        "cluster: {names: prod}",
+        "cluster: {peers: [{name: a}]}",
+        "cluster: {peers: [{name: a, address: 'b'}]}",
         "vault: {segment_siez: 1MiB}",
         "node: {name: 'a b'}",
         "ingest: {max_message: 4M}",

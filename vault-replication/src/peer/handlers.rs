@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
+use tokio::sync::watch;
 
 use super::wire::tail::TailMessage;
 use crate::consensus::network::PeerReceiver;
@@ -15,6 +16,12 @@ pub trait TailHandler: Send + Sync + 'static {
     /// of one stream come one after the other; every message is about a segment of that log, of which the caller is the
     /// owner, and each segment began on that stream.
     fn take(&self, log: LogId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)>;
+
+    /// Changes when a stream of a log may have an answer that no message asked for: [`Self::take`] is called then, with
+    /// no message. `None` where that never happens. It is asked for before the stream's first messages are taken.
+    fn unasked(&self, _log: LogId) -> Option<watch::Receiver<()>> {
+        None
+    }
 
     /// Notes that a stream is gone. No call for it follows.
     fn disconnected(&self, log: LogId, stream: StreamId);

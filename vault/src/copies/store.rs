@@ -165,27 +165,54 @@ impl CopyStore {
         first: EntryNumber,
         last: EntryNumber,
     ) -> Result<Vec<StoredEntry>, VaultError> {
-        let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
         let mut found = Vec::new();
+        self.read_entries(id, first, last, &mut |entry| {
+            found.push(entry);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Gives the entries `first..=last` of a copy to `take`, in order, until that is false. One block is in memory.
+    ///
+    /// # Errors
+    /// One of them is not here, or cannot be read; those before it were given.
+    pub fn read_entries(
+        &self,
+        id: SegmentId,
+        first: EntryNumber,
+        last: EntryNumber,
+        take: &mut dyn FnMut(StoredEntry) -> bool,
+    ) -> Result<(), VaultError> {
+        let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
+        let mut next = Some(first);
         for i in 0..reader.blocks().len() {
             let row = reader.blocks()[i];
             if row.last < first || last < row.first {
                 continue;
             }
             let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
-            let wanted = (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number()));
-            found.extend(wanted.map(|e| StoredEntry {
-                node: id.node,
-                shard: id.shard,
-                lsn: block.header(e).lsn,
-                meta: block.header(e).meta,
-                payload: block.payload(e).to_vec(),
-            }));
+            for e in (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number())) {
+                let header = block.header(e);
+                if next != Some(header.lsn.number()) {
+                    return Err(self.damaged(id, row.offset));
+                }
+                next = header.lsn.number().checked_next();
+                let entry = StoredEntry {
+                    node: id.node,
+                    shard: id.shard,
+                    lsn: header.lsn,
+                    meta: header.meta,
+                    payload: block.payload(e).to_vec(),
+                };
+                if !take(entry) {
+                    return Ok(());
+                }
+            }
         }
-        if found.len() as u64 == u64::from(last.get() - first.get()) + 1 {
-            Ok(found)
-        } else {
-            Err(self.damaged(id, 0))
+        match next {
+            Some(missing) if missing <= last => Err(self.damaged(id, 0)),
+            Some(_) | None => Ok(()),
         }
     }
 
