@@ -1,7 +1,7 @@
 //! Queries about the nodes that may hold bytes of a segment.
 //!
 //! **Invariants**:
-//! - I1: no query costs more than a look-up.
+//! - I1: no query walks over all segments.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +33,19 @@ impl State {
             },
         };
         named.iter().chain(left).chain([id.node]).collect()
+    }
+
+    /// The segments of other nodes that are on record as trimmed, of which `node` may still hold a copy, and whose owner
+    /// has confirmed that it holds nothing more: nobody writes them any more, and the copies may go. The cost follows
+    /// from the segments of which somebody has still to confirm.
+    pub fn copies_to_remove(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
+        let left = self.leftovers.iter();
+        left.filter(move |(id, left)| left.contains(&node) && !left.contains(&id.node) && self.is_trimmed(**id))
+            .map(|(id, _)| *id)
+    }
+
+    fn is_trimmed(&self, id: SegmentId) -> bool {
+        matches!(self.segment(id), Some(SegmentRecord::Trimmed { .. }))
     }
 
     /// The nodes that may hold bytes of a segment and that its own record does not name.

@@ -1,9 +1,13 @@
-//! The plan of a replay: the last entry to read of each shard, and the segments dropped before it began. It is fixed
-//! when a replay starts, so that the replay ends however fast entries come in.
+//! The plan of a replay: the last entry to read of each shard, and the segments dropped before it began; in a cluster
+//! the node that reads each sealed segment. It is fixed when a replay starts, so that the replay ends however fast
+//! entries come in.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
 use serde::{Deserialize, Serialize};
@@ -59,6 +63,43 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
         })
     };
     vault.shards().into_iter().filter_map(part).collect()
+}
+
+/// The nodes of a cluster that read its sealed segments for a replay.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Readers {
+    /// The segments that each node reads, in order; each segment is in one list.
+    pub(crate) by_node: BTreeMap<NodeId, Vec<SegmentId>>,
+    /// The segments that no live node holds.
+    pub(crate) unread: Vec<SegmentId>,
+}
+
+/// Chooses the one node that reads each of these segments, where they hold something of this time range: the owner
+/// where it is alive and holds the segment, else the live holder with the lowest number.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "a replay runs on one node until jobs are distributed")
+)]
+pub(crate) fn readers<'a>(
+    sealed: impl IntoIterator<Item = &'a SealRecord>,
+    live: &BTreeSet<NodeId>,
+    range: TimeRange,
+) -> Readers {
+    let mut readers = Readers::default();
+    for seal in sealed {
+        if !seal.stats.event.is_some_and(|event| event.overlaps(range)) {
+            continue;
+        }
+        let mut holders = seal.holders.iter().filter(|node| live.contains(node));
+        // Holders come in order.
+        let first = holders.next();
+        let owner = Some(seal.id.node).filter(|owner| first == Some(*owner) || holders.any(|node| node == *owner));
+        match owner.or(first) {
+            Some(node) => readers.by_node.entry(node).or_default().push(seal.id),
+            None => readers.unread.push(seal.id),
+        }
+    }
+    readers
 }
 
 /// True where a segment up to the last entry certainly holds something of this time range.
@@ -133,7 +174,63 @@ fn share(of: TimeRange, range: TimeRange) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use gophership_vault::NodeSet;
+    use gophership_vault::ids::Epoch;
+    use gophership_vault::ledger::SegmentStats;
+
     use super::*;
+
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    /// Segment `index` of node 2, with these holders and event times.
+    fn sealed(index: u32, holders: &[u32], event: Option<TimeRange>) -> SealRecord {
+        SealRecord {
+            id: SegmentId {
+                node: node(2),
+                shard: ShardId::new(0),
+                index: SegmentIndex::new(index).unwrap(),
+            },
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                event,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+        }
+    }
+
+    #[test]
+    fn each_segment_is_read_by_its_owner_or_else_by_the_lowest_live_holder() {
+        let range = |min, max| TimeRange { min, max };
+        let asked = range(10, 20);
+        for (holders, live, reader) in [
+            (&[1, 2, 3][..], &[1, 2, 3][..], Some(2)),
+            (&[1, 2, 3], &[1, 3], Some(1)),
+            (&[1, 2, 3], &[3], Some(3)),
+            (&[1, 2, 3], &[4], None),
+            (&[1, 3], &[1, 2, 3], Some(1)),
+            (&[2], &[2], Some(2)),
+            (&[2], &[], None),
+        ] {
+            let seal = sealed(1, holders, Some(range(20, 30)));
+            let live: BTreeSet<NodeId> = live.iter().map(|n| node(*n)).collect();
+            let chosen = readers([&seal], &live, asked);
+            let by_node: Vec<_> = chosen.by_node.into_iter().collect();
+            let expected: Vec<_> = reader.map(|n| (node(n), vec![seal.id])).into_iter().collect();
+            assert_eq!(by_node, expected, "{holders:?} {live:?}");
+            assert_eq!(chosen.unread.len(), usize::from(reader.is_none()));
+        }
+        let none = [
+            sealed(1, &[2], None),
+            sealed(2, &[2], Some(range(21, 30))),
+            sealed(3, &[], None),
+        ];
+        assert_eq!(readers(&none, &BTreeSet::from([node(2)]), asked), Readers::default());
+    }
 
     #[test]
     fn shares_table() {

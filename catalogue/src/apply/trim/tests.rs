@@ -68,10 +68,21 @@ fn i1_a_replica_without_the_whole_file_stays_on_record_and_confirms_as_the_holde
     assert_eq!(holding(&state), [1, 2, 3], "node 3 may have frames");
     let before = bytes(&state).len();
     say(&mut state, &[trim(TrimReason::Retention)]);
-    for (by, left) in [(2, &[1, 3][..]), (2, &[1, 3]), (4, &[1, 3]), (1, &[3])] {
+    for (by, left, removed_by_3) in [
+        (2, &[1, 3][..], false),
+        (2, &[1, 3], false),
+        (4, &[1, 3], false),
+        (1, &[3], true),
+    ] {
         say(&mut state, &[unlinked_on(by)]);
         assert_eq!(holding(&state), left, "after node {by}");
         assert_eq!(state.segment_state(id()), SegmentState::Trimmed);
+        let removes = |n| state.copies_to_remove(node(n)).any(|to_remove| to_remove == id());
+        assert_eq!(
+            [1, 2, 3].map(removes),
+            [false, false, removed_by_3],
+            "before the owner has confirmed it may write the segment"
+        );
     }
     say(&mut state, &[unlinked_on(3)]);
     assert_eq!(state.segment_state(id()), SegmentState::Gone);
