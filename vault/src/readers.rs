@@ -30,6 +30,7 @@ impl Vault {
         let inner = &self.inner;
         let parts = CursorParts {
             data: inner.data.path().to_path_buf(),
+            node: inner.parts.node,
             holdings: Arc::clone(&inner.parts.holdings),
             quarantine: Arc::clone(&inner.parts.quarantine),
         };
