@@ -14,6 +14,10 @@ pub(crate) enum SealRequest {
     Cut(ShardId, Box<CutSegment>),
     /// A node has all of a segment, synced and verified, with this digest.
     Holder(SegmentId, NodeId, [u8; 32]),
+    /// A node that had all of a segment may have less of it.
+    NoHolder(SegmentId, NodeId),
+    /// A recovery has taken a segment over.
+    Fenced(SegmentId),
     /// Do what there is, and end.
     Stop,
 }
