@@ -26,7 +26,9 @@ pub struct Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Peers")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobPosition;
+use gophership_vault::StoredEntry;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::TimeRange;
-use gophership_vault::StoredEntry;
 use tokio::sync::mpsc;
 
 use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES, FAILED_LAST_TRIES};

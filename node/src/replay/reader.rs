@@ -70,9 +70,8 @@ fn stretches(part: &Part, is_foreign: bool) -> Vec<(Option<Lsn>, Lsn)> {
     if !is_foreign {
         return vec![(None, part.until)];
     }
-    let run = |(first, last): &(SegmentIndex, SegmentIndex)| {
-        (Some(Lsn::at(*first, EntryNumber::FIRST)), Lsn::last_of(*last))
-    };
+    let run =
+        |(first, last): &(SegmentIndex, SegmentIndex)| (Some(Lsn::at(*first, EntryNumber::FIRST)), Lsn::last_of(*last));
     part.held.iter().map(run).collect()
 }
 

@@ -172,7 +172,10 @@ impl OfPeer<'_> {
         };
         let part = serde_json::to_vec(part).expect("a part of a plan has a form in JSON");
         let runtime = &self.peers.runtime;
-        let begun = self.peers.client.replay_read(node, &member, &part, self.reading.range, self.done);
+        let begun = self
+            .peers
+            .client
+            .replay_read(node, &member, &part, self.reading.range, self.done);
         let mut found = match runtime.block_on(begun) {
             Ok(found) => found,
             Err(error) => return Attempt::Waits(error.to_string()),
@@ -251,7 +254,9 @@ impl OfPeer<'_> {
         let vault = &self.source.vault;
         if matches!(vault.segment_state(seal.id), Some(SegmentState::Sealed(_))) {
             let (stop, vault) = (Arc::clone(&self.reading.stop), vault.clone());
-            let read = reader::read(&vault, &one, range, None, move || stop(), &mut |found| self.hand_on(found, each));
+            let read = reader::read(&vault, &one, range, None, move || stop(), &mut |found| {
+                self.hand_on(found, each)
+            });
             return Attempt::Over(read);
         }
         let own = vault.identity().node_id;

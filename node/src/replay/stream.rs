@@ -13,9 +13,9 @@ use futures_util::stream::{self, Stream};
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
 use gophership_somatic::Job;
+use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryState};
 use gophership_vault::ids::Lsn;
-use gophership_vault::StoredEntry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::ReplayError;

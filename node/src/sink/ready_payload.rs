@@ -7,8 +7,8 @@ use bytes::Bytes;
 use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
-use gophership_vault::ids::LogId;
 use gophership_vault::entry::{Encoding, EntryState};
+use gophership_vault::ids::LogId;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 

@@ -30,6 +30,7 @@ pub(crate) mod snapshot;
 pub(crate) mod state_machine;
 pub mod status;
 pub mod timing;
+pub mod touched;
 pub(crate) mod wire;
 
 #[cfg(any(test, feature = "testkit"))]
@@ -39,3 +40,4 @@ pub mod testkit;
 
 pub use node::RaftConfig;
 pub use raft_catalogue::RaftCatalogue;
+pub use touched::Touched;

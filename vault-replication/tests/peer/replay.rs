@@ -100,7 +100,10 @@ fn a_log_is_read_as_the_peer_finds_it() {
         let plan = client.replay_plan(node(1), &member, time, PATIENCE).await.unwrap();
         assert_eq!(plan, [b"one".to_vec(), b"two".to_vec()]);
         let done = Some(entries()[4].lsn);
-        let mut reading = client.replay_read(node(1), &member, &plan[1], time, done).await.unwrap();
+        let mut reading = client
+            .replay_read(node(1), &member, &plan[1], time, done)
+            .await
+            .unwrap();
         let mut found = Vec::new();
         while let Some(some) = reading.next().await.unwrap() {
             found.extend(some);
@@ -121,7 +124,10 @@ fn a_log_that_could_not_be_read_to_its_end_ends_with_an_error() {
         let (_reads, handlers, _told) = reads(true);
         let (server, member) = serve(&setup(1, &authority), handlers);
         let client = PeerClient::new(setup(2, &authority));
-        let mut reading = client.replay_read(node(1), &member, b"", TimeRange::ALL, None).await.unwrap();
+        let mut reading = client
+            .replay_read(node(1), &member, b"", TimeRange::ALL, None)
+            .await
+            .unwrap();
         let error = loop {
             match reading.next().await {
                 Ok(Some(_)) => {}
@@ -129,7 +135,10 @@ fn a_log_that_could_not_be_read_to_its_end_ends_with_an_error() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(&error, PeerError::Unanswered { why, .. } if why == "the disk"), "{error}");
+        assert!(
+            matches!(&error, PeerError::Unanswered { why, .. } if why == "the disk"),
+            "{error}"
+        );
         server.stop().await;
     });
 }
@@ -141,7 +150,10 @@ fn a_reading_that_nobody_takes_is_given_up() {
         let (_reads, handlers, mut told) = reads(false);
         let (server, member) = serve(&setup(1, &authority), handlers);
         let client = PeerClient::new(setup(2, &authority));
-        let mut reading = client.replay_read(node(1), &member, ENDLESS, TimeRange::ALL, None).await.unwrap();
+        let mut reading = client
+            .replay_read(node(1), &member, ENDLESS, TimeRange::ALL, None)
+            .await
+            .unwrap();
         reading.next().await.unwrap();
         drop(reading);
         soon("the end of the reading", told.recv()).await;
