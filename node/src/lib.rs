@@ -4,6 +4,7 @@ pub mod admin;
 pub mod buffer;
 pub mod certs;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod control;

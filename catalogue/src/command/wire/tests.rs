@@ -9,7 +9,9 @@ use super::*;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
-use crate::testkit::{command, configure, cursor, entry, letter, lsn, node, open_record, seal_record, segment, uuid};
+use crate::testkit::{
+    command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
+};
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
 fn golden_requests() -> Vec<Request> {
@@ -189,6 +191,18 @@ fn golden_configured() -> Vec<Request> {
     vec![request(&[]), request(&["Grün", "otlp"])]
 }
 
+/// Requests of the kind that clusters brought.
+fn golden_described() -> Vec<Request> {
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    vec![
+        request(describe(2, "node-2", None)),
+        request(describe(0x0304, "Grün", Some(2))),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -199,7 +213,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 3] {
+fn golden_files() -> [(&'static str, Vec<Request>); 4] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -209,6 +223,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 3] {
         (
             include_str!("../../../testdata/v1/commands_configured.txt"),
             golden_configured(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_described.txt"),
+            golden_described(),
         ),
     ]
 }
@@ -316,7 +334,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..27u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn i2_any_bytes_are_read_without_panic(kind in 0..28u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = Request::decode(&[&[FORMAT, ACTOR_NODE, kind, VERSION], bytes.as_slice()].concat());
         let _read = Request::decode(&bytes);
     }
@@ -325,7 +343,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_configured.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_described.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_configured())).unwrap();
+    std::fs::write(path, as_text(&golden_described())).unwrap();
 }

@@ -1,0 +1,17 @@
+//! A node of a cluster: what the daemon composes of `vault-replication`.
+//!
+//! - `certificates`: the certificate for peers, from files. `setup`: the configuration as that crate takes it.
+//! - `enter`: from a configuration and a data folder to a member of the cluster. `candidate_control`: the control socket
+//!   until then. `keep`: a member's standing tasks: it describes itself, and lets peers and consensus follow the
+//!   catalogue.
+
+mod candidate_control;
+mod certificates;
+mod enter;
+mod keep;
+mod setup;
+
+pub use certificates::PeerCertificates;
+pub use enter::{Membership, enter};
+pub use keep::{describe, keep};
+pub use setup::join_setup;
