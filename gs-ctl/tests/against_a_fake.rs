@@ -23,7 +23,7 @@ fn json(fake: &Fake, words: &[&str]) -> Value {
 /// The committed schema of what these words answer.
 fn schema_of(words: &[&str]) -> &'static str {
     match words {
-        ["status", ..] | ["cluster", "status", ..] => "status",
+        ["status", ..] => "status",
         ["exporter", "list", ..] => "exporter-list",
         ["exporter", "forget", ..] => "exporter-forget",
         ["exporter", ..] => "exporter",
@@ -41,9 +41,8 @@ fn schema_of(words: &[&str]) -> &'static str {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 14] = [
+    let commands: [(&[&str], &str, &str); 13] = [
         (&["status"], "Zone", "zone:"),
-        (&["cluster", "status"], "Zone", "zone:"),
         (&["exporter", "list"], "NAME", "exporters:"),
         (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
         (

@@ -72,6 +72,7 @@ impl Node {
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),
+            cluster: None,
             ingest: Arc::new(|| IngestSnapshot {
                 shards: Vec::new(),
                 refused: Vec::new(),
@@ -270,6 +271,8 @@ fn what_a_real_node_answers_is_as_the_schemas_say() {
     let sink = format!("file:{}", out.display());
     for (schema, words) in [
         ("status", &["status"][..]),
+        ("cluster-status", &["cluster", "status"]),
+        ("node-list", &["node", "list"]),
         ("segment-list", &["segment", "list"]),
         ("segment-describe", &["segment", "describe", &sealed]),
         ("segment-verify", &["segment", "verify", &sealed]),

@@ -59,6 +59,7 @@ pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
 pub use data_dir::{DataDir, Identity};
 pub use disposition::Disposition;
 pub use error::{AppendError, AppendFault, FrameFault, OpenError, VaultError};
+pub use file_io::write_whole;
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};

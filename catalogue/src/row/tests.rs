@@ -6,8 +6,8 @@ use crate::command::Command;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobPosition, JobResult};
 use crate::testkit::{
-    bytes, configure, cursor, entry, exporter, history, letter, lsn, node, open, register, seal_record, segment, up,
-    uuid,
+    bytes, configure, cursor, describe, entry, exporter, history, letter, lsn, node, open, register, seal_record,
+    segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
@@ -371,6 +371,20 @@ pub(crate) fn golden_leftovers() -> State {
     state
 }
 
+/// That, with the facts of nodes, one of which has taken the name of another.
+pub(crate) fn golden_described() -> State {
+    let mut state = golden_configured();
+    for command in [
+        describe(1, "node-1", None),
+        describe(2, "Grün", None),
+        describe(3, "grün", None),
+        describe(3, "Grün", Some(2)),
+    ] {
+        let _outcome = apply(&mut state, &command);
+    }
+    state
+}
+
 /// The state as a catalogue from before versions left it.
 fn unversioned(mut state: State) -> State {
     state.counters.settings_version = 0;
@@ -384,7 +398,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 10] {
+fn golden() -> [(State, &'static str); 11] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -401,6 +415,7 @@ fn golden() -> [(State, &'static str); 10] {
             golden_configured(),
             include_str!("../../testdata/v1/rows_configured.txt"),
         ),
+        (golden_described(), include_str!("../../testdata/v1/rows_described.txt")),
         (golden_leftovers(), include_str!("../../testdata/v1/rows_leftovers.txt")),
     ]
 }

@@ -38,6 +38,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::SealRecovered => seal_recovered(v),
         Kind::ReplicaAdded => replica_added(v),
         Kind::ConfigureExporters => configure_exporters(v),
+        Kind::DescribeNode => describe_node(v),
         Kind::UnlinkedOn => unlinked_on(v),
     }
 }
@@ -225,5 +226,15 @@ fn unlinked_on(v: &mut Reader<'_>) -> Read {
     Ok(Command::UnlinkedOn {
         node: v.node()?,
         segments: v.list(Reader::segment)?,
+    })
+}
+
+fn describe_node(v: &mut Reader<'_>) -> Read {
+    Ok(Command::DescribeNode {
+        node: v.node()?,
+        name: v.text()?,
+        address: v.text()?,
+        failure_domain: v.text()?,
+        replaces: v.option(Reader::node)?,
     })
 }

@@ -9,7 +9,9 @@ use super::*;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
-use crate::testkit::{command, configure, cursor, entry, letter, lsn, node, open_record, seal_record, segment, uuid};
+use crate::testkit::{
+    command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
+};
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
 fn golden_requests() -> Vec<Request> {
@@ -204,6 +206,18 @@ fn golden_leftovers() -> Vec<Request> {
     ]
 }
 
+/// Requests of the kind that clusters brought.
+fn golden_described() -> Vec<Request> {
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    vec![
+        request(describe(2, "node-2", None)),
+        request(describe(0x0304, "Grün", Some(2))),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -228,6 +242,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 4] {
         (
             include_str!("../../../testdata/v1/commands_leftovers.txt"),
             golden_leftovers(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_described.txt"),
+            golden_described(),
         ),
     ]
 }
