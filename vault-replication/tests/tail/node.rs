@@ -179,10 +179,8 @@ impl Cluster {
         let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![seam]).unwrap();
         let complete = Arc::<Mutex<Vec<SegmentId>>>::default();
         let told = Arc::clone(&complete);
-        let copies = Arc::new(Copies::new(
-            vault.copies(),
-            Box::new(move |id| told.lock().unwrap().push(id)),
-        ));
+        let completed = Arc::new(move |id| told.lock().unwrap().push(id));
+        let copies = Arc::new(Copies::new(vault.copies(), completed).unwrap());
         let handlers = Handlers {
             tail: Arc::new(Gated(Arc::clone(&copies), Arc::clone(gate))),
             ..nothing()
