@@ -318,7 +318,7 @@ impl Stream {
             SenderAction::Fenced(index) => {
                 let id = self.id(index);
                 tracing::warn!(segment = %id, peer_id = %peer, "tail.segment.fenced");
-                vault.segment_fenced(id);
+                vault.fenced(id);
             }
             SenderAction::Differs(index) => {
                 let id = self.id(index);

@@ -11,7 +11,8 @@ use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId, TenantId};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::{
-    AppendError, DataDir, NodeSet, OnFull, Release, ReplicaSet, ShardWriter, Vault, VaultOptions, verify_segment,
+    AppendError, DataDir, NodeSet, OnFull, RecoveryBy, Release, ReplicaSet, ShardWriter, Vault, VaultOptions,
+    verify_segment,
 };
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::copies::Copies;
@@ -174,6 +175,7 @@ impl Cluster {
             retention: Duration::from_secs(3600),
             release: Release::AtRetention,
             on_full: OnFull::Refuse,
+            recovery: RecoveryBy::Itself,
         };
         let ledger = Arc::new(SealsToStreams::new(catalogue.ledger(), Arc::clone(&streams)));
         let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![seam]).unwrap();

@@ -91,9 +91,9 @@ impl Sealer {
                     false
                 }
                 Ok(SealRequest::Fenced(id)) => {
-                    // One that is sealed, or of an earlier epoch, is nothing to this one.
+                    // One that is left or sealed is fenced for good.
                     let writes = |kept: &KeptShard| kept.shared.id == id.shard && kept.copies.contains_key(&id.index);
-                    if self.shards.iter().any(writes) {
+                    if id.node == self.parts.node && self.shards.iter().any(writes) {
                         self.fence();
                     }
                     false

@@ -16,7 +16,7 @@ pub(crate) enum SealRequest {
     Holder(SegmentId, NodeId, [u8; 32]),
     /// A node that had all of a segment may have less of it.
     NoHolder(SegmentId, NodeId),
-    /// A recovery has taken a segment over.
+    /// A segment is fenced on another node, or a recovery of it has reached this one.
     Fenced(SegmentId),
     /// Do what there is, and end.
     Stop,
