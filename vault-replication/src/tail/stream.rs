@@ -136,7 +136,7 @@ impl Stream {
 
     async fn connect(&mut self) -> Result<(TailFrames, TailAnswers), String> {
         let peer = self.peer;
-        let member = (self.shared.members)(peer);
+        let member = (self.shared.members)().remove(&peer);
         let member = member.ok_or_else(|| format!("no address of node {peer} is known"))?;
         let client = self.shared.client.clone();
         let begun = async move { client.tail(peer, &member, TAIL_CONNECT_TIMEOUT).await };

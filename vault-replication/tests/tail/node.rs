@@ -197,10 +197,7 @@ impl Cluster {
             vault: vault.clone(),
             catalogue: Arc::clone(&catalogue),
             client: PeerClient::new(Arc::clone(&home.setup)),
-            members: Arc::new(move |node| {
-                let members = members.lock().unwrap_or_else(PoisonError::into_inner);
-                members.get(&node).cloned()
-            }),
+            members: Arc::new(move || members.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             runtime: self.runtime.handle().clone(),
         });
         Node {
