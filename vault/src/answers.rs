@@ -3,7 +3,8 @@
 //! **Invariants**:
 //! - I1: a peer that may have less than it answered for counts for less at once, in acknowledgements and in seals.
 //!
-//! **Not here**: the streams that bring the answers; marks (`wal::watermark`); holders and seals (`keep`).
+//! **Not here**: the streams that bring the answers; marks (`wal::watermark`); holders and seals (`keep`); fences
+//! (`recover::take_part`).
 
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, ShardId};
 use crate::segment::seal_queue::SealRequest;
@@ -30,13 +31,6 @@ impl Vault {
     /// counts as a holder when the segment is sealed.
     pub fn copy_completed(&self, id: SegmentId, node: NodeId, digest: [u8; 32]) {
         self.tell_sealer(SealRequest::Holder(id, node, digest));
-    }
-
-    /// Notes that a recovery has taken a segment over. Where this vault still writes it, it takes a new epoch.
-    pub fn segment_fenced(&self, id: SegmentId) {
-        if id.node == self.inner.parts.node {
-            self.tell_sealer(SealRequest::Fenced(id));
-        }
     }
 
     fn mark(&self, shard: ShardId) -> Option<&Watermark> {

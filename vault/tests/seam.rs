@@ -860,9 +860,9 @@ fn an_owner_without_traffic_takes_a_new_epoch_when_it_hears_that_a_recovery_has_
         index: SegmentIndex::new(900).unwrap(),
         ..header.id
     };
-    owner.vault.segment_fenced(other);
-    owner.vault.segment_fenced(unknown);
-    owner.vault.segment_fenced(header.id);
+    owner.vault.fenced(other);
+    owner.vault.fenced(unknown);
+    owner.vault.fenced(header.id);
     wait("a new epoch", || owner.vault.epoch() > epoch);
     let renewed = owner.vault.epoch();
     assert_eq!(Some(renewed), epoch.checked_next(), "once");
@@ -871,7 +871,7 @@ fn an_owner_without_traffic_takes_a_new_epoch_when_it_hears_that_a_recovery_has_
         mark.fenced().is_none()
     });
     // It comes again, for a segment of the epoch before.
-    owner.vault.segment_fenced(header.id);
+    owner.vault.fenced(header.id);
     // More than was ready: the sealer, which heard of it before, made files meanwhile.
     let last = owner.append(10, 400);
     assert!(last.index().get() > first.index().get() + 4);

@@ -65,6 +65,10 @@ impl Ledger for SealsToStreams {
         self.ledger.mark_lost(id)
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        self.ledger.holds_copy(id, digest)
+    }
+
     fn clock(&self) -> Option<ClockMark> {
         self.ledger.clock()
     }

@@ -136,7 +136,7 @@ impl Stream {
 
     async fn connect(&mut self) -> Result<(TailFrames, TailAnswers), String> {
         let peer = self.peer;
-        let member = (self.shared.members)(peer);
+        let member = (self.shared.members)().remove(&peer);
         let member = member.ok_or_else(|| format!("no address of node {peer} is known"))?;
         let client = self.shared.client.clone();
         let begun = async move { client.tail(peer, &member, TAIL_CONNECT_TIMEOUT).await };
@@ -318,7 +318,7 @@ impl Stream {
             SenderAction::Fenced(index) => {
                 let id = self.id(index);
                 tracing::warn!(segment = %id, peer_id = %peer, "tail.segment.fenced");
-                vault.segment_fenced(id);
+                vault.fenced(id);
             }
             SenderAction::Differs(index) => {
                 let id = self.id(index);

@@ -25,11 +25,7 @@ use tokio::task::JoinHandle;
 use super::StreamId;
 use super::live::LiveTail;
 use super::stream::Stream;
-use crate::consensus::raft_types::Member;
-use crate::peer::PeerClient;
-
-/// The name and address of a node, where they are known. It must not block for long.
-pub type Members = Arc<dyn Fn(NodeId) -> Option<Member> + Send + Sync>;
+use crate::peer::{Members, PeerClient};
 
 /// What streams need once the vault is open.
 pub struct StreamsSetup {

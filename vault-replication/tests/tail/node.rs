@@ -11,7 +11,8 @@ use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId, TenantId};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::{
-    AppendError, DataDir, NodeSet, OnFull, Release, ReplicaSet, ShardWriter, Vault, VaultOptions, verify_segment,
+    AppendError, DataDir, NodeSet, OnFull, RecoveryBy, Release, ReplicaSet, ShardWriter, Vault, VaultOptions,
+    verify_segment,
 };
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::copies::Copies;
@@ -174,15 +175,14 @@ impl Cluster {
             retention: Duration::from_secs(3600),
             release: Release::AtRetention,
             on_full: OnFull::Refuse,
+            recovery: RecoveryBy::Itself,
         };
         let ledger = Arc::new(SealsToStreams::new(catalogue.ledger(), Arc::clone(&streams)));
         let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![seam]).unwrap();
         let complete = Arc::<Mutex<Vec<SegmentId>>>::default();
         let told = Arc::clone(&complete);
-        let copies = Arc::new(Copies::new(
-            vault.copies(),
-            Box::new(move |id| told.lock().unwrap().push(id)),
-        ));
+        let completed = Arc::new(move |id| told.lock().unwrap().push(id));
+        let copies = Arc::new(Copies::new(vault.copies(), completed).unwrap());
         let handlers = Handlers {
             tail: Arc::new(Gated(Arc::clone(&copies), Arc::clone(gate))),
             ..nothing()
@@ -197,10 +197,7 @@ impl Cluster {
             vault: vault.clone(),
             catalogue: Arc::clone(&catalogue),
             client: PeerClient::new(Arc::clone(&home.setup)),
-            members: Arc::new(move |node| {
-                let members = members.lock().unwrap_or_else(PoisonError::into_inner);
-                members.get(&node).cloned()
-            }),
+            members: Arc::new(move || members.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             runtime: self.runtime.handle().clone(),
         });
         Node {

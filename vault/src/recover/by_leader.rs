@@ -244,7 +244,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
         .stats
         .last_lsn
         .map(Lsn::number)
-        .zip(segment_end(&[held.clone()]).ok())
+        .zip(segment_end(std::slice::from_ref(&held)).ok())
     else {
         return Ok(false);
     };
