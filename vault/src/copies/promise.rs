@@ -64,6 +64,15 @@ pub(crate) fn promise(data: &Path, id: SegmentId, number: RecoveryNumber) -> Res
     Ok(())
 }
 
+/// Removes the promise about a segment of which no bytes are anywhere any more.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub(crate) fn remove_promise(data: &Path, id: SegmentId) -> Result<(), VaultError> {
+    file_io::remove(&promise_path(data, id))
+}
+
 fn encode(id: SegmentId, number: RecoveryNumber) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN);
     bytes.extend_from_slice(&MAGIC);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::copies::promise::remove_promise;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
@@ -69,6 +70,10 @@ pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
 fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
     file_io::remove(&segment_path(&parts.data, id))?;
     file_io::remove(&open_path(&parts.data, id))?;
+    if id.node == parts.node {
+        // No recovery of it can begin any more.
+        remove_promise(&parts.data, id)?;
+    }
     let wal = wal_path(&parts.data, id);
     wal.try_exists()
         .map(|exists| !exists)
