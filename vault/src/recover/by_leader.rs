@@ -107,7 +107,8 @@ pub(crate) fn wait_for_leader(
     }
 }
 
-/// The segments to wait for, in order: those with a WAL file, and open ones without.
+/// The segments to wait for, in order: those with a WAL file, and without one those that are open, or sealed as empty
+/// and not trimmed yet.
 fn waited_for(parts: &KeepParts, left: Vec<LeftWal>, known: &[KnownSegment]) -> Vec<Left> {
     let mut all: BTreeMap<SegmentId, Left> = BTreeMap::new();
     let new = |id, epoch, wal| Left {
@@ -120,9 +121,14 @@ fn waited_for(parts: &KeepParts, left: Vec<LeftWal>, known: &[KnownSegment]) -> 
     for wal in left {
         all.insert(wal.id, new(wal.id, wal.recorded_epoch(), Some(wal)));
     }
-    for open in known.iter().filter(|known| matches!(known, KnownSegment::Open(_))) {
-        let id = open.id();
-        if id.node == parts.node {
+    for segment in known {
+        let is_unsettled = match segment {
+            KnownSegment::Open(_) => true,
+            KnownSegment::Sealed(record) => record.stats.entries == 0,
+            KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => false,
+        };
+        let id = segment.id();
+        if id.node == parts.node && is_unsettled {
             all.entry(id).or_insert_with(|| new(id, None, None));
         }
     }

@@ -11,6 +11,7 @@ use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
+use crate::options::RecoveryBy;
 use crate::read::slot::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
@@ -92,6 +93,10 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
             continue;
         }
         let slot = match segment {
+            // Its file is perhaps not what was sealed: that is found out behind the start.
+            KnownSegment::Sealed(_) if parts.recovery == RecoveryBy::Leader && left.iter().any(|l| l.id == id) => {
+                Slot::Recovering
+            }
             KnownSegment::Sealed(record) => Slot::Sealed(*record),
             KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => Slot::Recovering,
             KnownSegment::Open(_) => {
