@@ -268,6 +268,39 @@ fn a_file_with_another_content_than_was_sealed_does_not_count() {
 }
 
 #[test]
+fn a_sealed_file_that_rots_is_made_anew_from_the_wal_file_while_that_is_there() {
+    for wal_is_there in [true, false] {
+        let (dir, ledger) = (tempfile::tempdir().unwrap(), Arc::default());
+        let (vault, writers, left) = left_by_a_boot(dir.path(), &ledger);
+        let number_of = ledger.begin_recovery(left[0]);
+        let report = vault.fence_own(left[0], number_of).unwrap();
+        let end = segment_end(std::slice::from_ref(&report)).unwrap();
+        let copy = rebuild(&vault, left[0], number_of, &end).unwrap();
+        let (file, wal) = (vault.segment_file(left[0]), wal_of(dir.path(), left[0]));
+        vault.close(writers);
+        ledger.seal_recovered(left[0], number_of, &copy, &[1]);
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        if !wal_is_there {
+            let bytes = fs::read(&wal).unwrap();
+            fs::write(&wal, vec![0; bytes.len()]).unwrap();
+        }
+        let (vault, writers) = open(dir.path(), &ledger, &led());
+        wait("the segment to be settled", || {
+            matches!(state(&vault, left[0]), Some(SegmentState::Sealed(_)))
+        });
+        assert_eq!(
+            vault.verify(left[0], &mut |_, _| {}).unwrap().ok,
+            wal_is_there,
+            "the file is made anew where it can be, and is served as it is where not"
+        );
+        vault.close(writers);
+    }
+}
+
+#[test]
 fn i1_a_recovery_that_reaches_a_live_writer_ends_its_epoch_and_reports_all_that_was_acknowledged() {
     let (dir, ledger) = (tempfile::tempdir().unwrap(), Arc::default());
     let (vault, mut writers) = open(dir.path(), &ledger, &led());

@@ -206,7 +206,7 @@ pub(super) fn copy(
 /// The meaning of an error of a peer: it obeys a later recovery, or could not do it. One that did not answer may have
 /// done it, and is asked again.
 fn of_peer(node: NodeId, error: &PeerError, could_not: LeaderEvent) -> LeaderEvent {
-    tracing::info!(peer_id = node.get(), %error, "segment.recovery.not_done");
+    tracing::debug!(peer_id = node.get(), %error, "segment.recovery.not_done");
     match error {
         PeerError::StaleRecovery { promised, .. } => LeaderEvent::Refused {
             node,
@@ -222,7 +222,7 @@ fn of_peer(node: NodeId, error: &PeerError, could_not: LeaderEvent) -> LeaderEve
 
 /// As [`of_peer`], of this node itself.
 fn of_local(node: NodeId, error: &VaultError, could_not: LeaderEvent) -> LeaderEvent {
-    tracing::info!(peer_id = node.get(), %error, "segment.recovery.not_done");
+    tracing::debug!(peer_id = node.get(), %error, "segment.recovery.not_done");
     match error {
         VaultError::StaleRecovery { promised, .. } => LeaderEvent::Refused {
             node,
