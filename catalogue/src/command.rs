@@ -98,8 +98,15 @@ pub enum Command {
         /// The reason.
         why: TrimReason,
     },
-    /// Records that no file of these trimmed segments is on disk any more.
+    /// Records that no file of these trimmed segments is on their owners' disks any more. Logs of before have it.
     Unlinked {
+        /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
+        segments: Vec<SegmentId>,
+    },
+    /// Records that a node holds nothing of these trimmed segments any more, its own or copies of others'.
+    UnlinkedOn {
+        /// The node.
+        node: NodeId,
         /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
         segments: Vec<SegmentId>,
     },
@@ -248,11 +255,12 @@ pub enum Kind {
     SealRecovered = 22,
     ReplicaAdded = 23,
     ConfigureExporters = 24,
+    UnlinkedOn = 26,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -277,6 +285,7 @@ impl Kind {
         Self::SealRecovered,
         Self::ReplicaAdded,
         Self::ConfigureExporters,
+        Self::UnlinkedOn,
     ];
 
     /// The kind of a stored number.
@@ -311,6 +320,7 @@ impl Kind {
             Self::SealRecovered => "seal_recovered",
             Self::ReplicaAdded => "replica_added",
             Self::ConfigureExporters => "configure_exporters",
+            Self::UnlinkedOn => "unlinked_on",
         }
     }
 }
@@ -343,6 +353,7 @@ impl Command {
             Self::SealRecovered { .. } => Kind::SealRecovered,
             Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
+            Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
         }
     }
 }

@@ -54,7 +54,7 @@ impl Ledger for CatalogueLedger {
         let node = self.0.identity().node_id;
         self.0.read(|s| {
             s.segments()
-                .filter(|r| r.id().node == node || r.names(node))
+                .filter(|r| s.holding(r.id()).contains(&node))
                 .map(SegmentRecord::known)
                 .collect()
         })
@@ -84,8 +84,8 @@ impl Ledger for CatalogueLedger {
 
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         let Some(first) = segments.first() else { return Ok(()) };
-        let segments = segments.to_vec();
-        self.submit("unlinked", Some(*first), Command::Unlinked { segments })
+        let (node, segments) = (self.0.identity().node_id, segments.to_vec());
+        self.submit("unlinked", Some(*first), Command::UnlinkedOn { node, segments })
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {

@@ -68,6 +68,7 @@ impl Node {
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
             on_full: "refuse",
+            peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),

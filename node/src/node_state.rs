@@ -115,7 +115,7 @@ impl NodeState {
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()
             .map(ShardId::new);
-        let full = (running.vault.tier() == DiskTier::Refuse).then(|| running.vault.status().disk);
+        let full = (running.vault.tier() >= DiskTier::Refuse).then(|| running.vault.status().disk);
         readiness(
             phase,
             running.vault.failure(),

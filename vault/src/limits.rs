@@ -58,6 +58,8 @@ pub const DISK_EVICT_PERCENT: u64 = 80;
 pub const DISK_DROP_PERCENT: u64 = 88;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;
+/// The share of the disk limit, in percent, at which copies of other nodes' segments are refused, too.
+pub const DISK_REFUSE_REPLICAS_PERCENT: u64 = 95;
 
 const _: () = assert!(SEGMENT_SIZE_MIN.is_multiple_of(PAGE) && SEGMENT_SIZE_MAX.is_multiple_of(PAGE));
 const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
@@ -65,7 +67,7 @@ const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
 const _: () = assert!(TAIL_ENTRY_MAX <= TAIL_BYTES);
 const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
-const _: () = assert!(DISK_REFUSE_PERCENT < 100);
+const _: () = assert!(DISK_REFUSE_PERCENT < DISK_REFUSE_REPLICAS_PERCENT && DISK_REFUSE_REPLICAS_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);
 /// Limit of nodes in one set: the holders of a segment, which may be more than any replica set has.
 pub const SET_NODES_MAX: usize = 7;

@@ -2,16 +2,16 @@
 //! behind ingest.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::copies::shared::CopyShared;
 use crate::data_dir::{DataDir, Identity};
 use crate::error::OpenError;
-use crate::ids::{Epoch, SegmentId, ShardId};
+use crate::ids::{Epoch, NodeId, SegmentId, ShardId};
 use crate::keep::ballast::{Ballast, available, start_bytes};
-use crate::keep::disk_tier::DiskTier;
 use crate::keep::housekeeper::Housekeeper;
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::Sealer;
@@ -158,6 +158,10 @@ fn keep_parts(
     } = data.identity();
     let path = data.path().to_path_buf();
     let kept_bytes = options.disk_limit / 100 * KEPT_ENTRIES_PERCENT;
+    let copies = CopyShared {
+        to_unlink: Arc::new(ToUnlink::of(node_id, trimmed(known))),
+        ..CopyShared::default()
+    };
     Ok(KeepParts {
         node: node_id,
         plan: WalPlan {
@@ -176,20 +180,21 @@ fn keep_parts(
         quarantine: Arc::new(Quarantine::open(&path)?),
         kept_entries: Arc::new(KeptEntries::open(&path, cluster_id, epoch, kept_bytes)?),
         counts: Arc::default(),
-        tier: Arc::new(AtomicU8::new(DiskTier::Normal as u8)),
-        clock: start_clock(&*ledger, known, options.retention),
+        tier: Arc::clone(&copies.tier),
+        clock: start_clock(&*ledger, last_seal(node_id, known), options.retention),
         ledger,
         recovery_is_short: Arc::default(),
-        to_unlink: Arc::new(ToUnlink::of(trimmed(known))),
+        to_unlink: Arc::clone(&copies.to_unlink),
         own: Arc::default(),
+        copies,
         data: path,
     })
 }
 
 /// Starts the vault's clock. The credit that this uses is spent on record before anything goes by the clock; where that
 /// cannot be recorded, none is used.
-fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration) -> VaultClock {
-    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal(known), retention);
+fn start_clock(ledger: &dyn Ledger, last_seal: Option<u64>, retention: Duration) -> VaultClock {
+    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal, retention);
     let clock = started(now_unix_nano());
     match ledger.keep_clock(clock.mark()) {
         Ok(()) => clock,
@@ -200,10 +205,10 @@ fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration)
     }
 }
 
-/// Time at which the last segment was sealed that is still held.
-fn last_seal(known: &[KnownSegment]) -> Option<u64> {
+/// Time at which the last own segment was sealed that is still held. Others were sealed by the clocks of other nodes.
+fn last_seal(node: NodeId, known: &[KnownSegment]) -> Option<u64> {
     let sealed = known.iter().filter_map(|segment| match segment {
-        KnownSegment::Sealed(record) => Some(record.sealed_ns),
+        KnownSegment::Sealed(record) => Some(record.sealed_ns).filter(|_| record.id.node == node),
         KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
     });
     sealed.max()

@@ -124,6 +124,7 @@ impl TestNode {
         let context = NodeContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
+            peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: own.to_vec(),

@@ -20,10 +20,13 @@ pub const TAIL_STREAMS_MAX: usize = 128;
 /// Calls of recovery of one peer at once. Each has a thread.
 pub const RECOVERY_CALLS_MAX: usize = 16;
 
+/// Calls of replays of one peer at once: one for each log that it reads here. Each has a thread.
+pub const REPLAY_CALLS_MAX: usize = 64;
+
 /// Streams of one connection at once.
 pub const CONNECTION_STREAMS_MAX: u32 = 128;
 
-/// Connections of one peer at once: it uses three, and those of its last boot may still be there.
+/// Connections of one peer at once: it uses four, and those of its last boot may still be there.
 pub const CONNECTIONS_MAX: usize = 16;
 
 /// Connections without TLS at once. Nothing tells whose they are.

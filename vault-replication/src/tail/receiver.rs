@@ -255,6 +255,8 @@ fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
                 TailRefusal::Differs
             }
             FrameFault::Broken
+            | FrameFault::Trimmed
+            | FrameFault::DiskFull
             | FrameFault::OtherSegment
             | FrameFault::Crc
             | FrameFault::Damaged

@@ -24,7 +24,7 @@ const LEN: usize = 4 + 4 + 2 + 2 + 4 + 8 + 4;
 /// The number of a recovery of a segment. Each that begins has a higher one than those before; 0 is before the first.
 pub type RecoveryNumber = u64;
 
-fn promise_path(data: &Path, id: SegmentId) -> PathBuf {
+pub(crate) fn promise_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.promise", id.index))
 }
 
@@ -62,15 +62,6 @@ pub(crate) fn promise(data: &Path, id: SegmentId, number: RecoveryNumber) -> Res
         file_io::write_whole(&promise_path(data, id), &encode(id, number))?;
     }
     Ok(())
-}
-
-/// Removes the promise about a segment of which no bytes are anywhere any more.
-///
-/// # Errors
-///
-/// It cannot be removed.
-pub(crate) fn remove_promise(data: &Path, id: SegmentId) -> Result<(), VaultError> {
-    file_io::remove(&promise_path(data, id))
 }
 
 fn encode(id: SegmentId, number: RecoveryNumber) -> Vec<u8> {

@@ -11,12 +11,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::decided::{TakeEntry, write_decided};
 use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::ReplicaSegment;
+use super::shared::CopyShared;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
@@ -35,8 +35,7 @@ pub struct CopyStore {
     pub(super) data: PathBuf,
     pub(super) node: NodeId,
     pub(super) quarantine: Arc<Quarantine>,
-    /// Bytes of all copies that are not complete.
-    pub(super) bytes: Arc<AtomicU64>,
+    pub(super) shared: CopyShared,
 }
 
 /// A copy that is complete, synced and verified.
@@ -53,12 +52,12 @@ pub type FetchEntries<'a> =
     &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber, TakeEntry<'_>) -> Result<(), VaultError>;
 
 impl CopyStore {
-    pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, bytes: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, shared: CopyShared) -> Self {
         Self {
             data,
             node,
             quarantine,
-            bytes,
+            shared,
         }
     }
 
@@ -68,7 +67,7 @@ impl CopyStore {
     /// The folder cannot be read.
     pub fn in_folder(data: &Path, node: NodeId) -> Result<Self, VaultError> {
         let quarantine = Arc::new(Quarantine::open(data)?);
-        Ok(Self::new(data.to_path_buf(), node, quarantine, Arc::default()))
+        Ok(Self::new(data.to_path_buf(), node, quarantine, CopyShared::default()))
     }
 
     /// Begins a copy of a segment that another node writes, or continues an existing one: its frames are read back,
@@ -76,9 +75,11 @@ impl CopyStore {
     ///
     /// # Errors
     ///
-    /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
+    /// [`VaultError::FrameRefused`] when a copy of another boot is here, the segment is trimmed, or the disk is too full
+    /// for copies; the files cannot be read or written.
     pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
         assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
+        self.shared.takes(header.id, 0)?;
         ReplicaSegment::open(self.clone(), header)
     }
 
@@ -198,8 +199,8 @@ impl CopyStore {
     ///
     /// # Errors
     ///
-    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be obtained; a file operation
-    /// failed. The earlier copy is then still here.
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be obtained; the segment is
+    /// trimmed, or the disk too full for copies; a file operation failed. The earlier copy is then still here.
     pub fn rebuild(
         &self,
         header: &SegmentHeader,
@@ -209,6 +210,7 @@ impl CopyStore {
     ) -> Result<CompleteCopy, VaultError> {
         let id = header.id;
         promise(&self.data, id, number)?;
+        self.shared.takes(id, 0)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
         let finished = write_decided(&tmp, header.clone(), end, &mut |range, take| {
@@ -220,7 +222,8 @@ impl CopyStore {
         })?;
         // It took its time, and another recovery may have begun.
         promise(&self.data, id, number)?;
-        file_io::rename(&tmp, &whole)?;
+        self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
+        self.shared.used.set(id, finished.stats.stored_bytes);
         file_io::remove(&open_path(&self.data, id))?;
         remove_mark(&self.data, id)?;
         Ok(CompleteCopy {

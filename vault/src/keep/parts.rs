@@ -10,6 +10,7 @@ use super::disk_tier::DiskTier;
 use super::retention::{OnFull, Release};
 use super::to_unlink::ToUnlink;
 use super::vault_clock::VaultClock;
+use crate::copies::shared::CopyShared;
 use crate::ids::NodeId;
 use crate::ledger::Ledger;
 use crate::options::RecoveryBy;
@@ -33,8 +34,6 @@ pub(crate) struct KeepCounts {
     pub(crate) wal_recycled: AtomicU64,
     /// Bytes of WAL files on disk, spares and files under recovery included.
     pub(crate) wal_bytes: AtomicU64,
-    /// Bytes of copies that are not complete.
-    pub(crate) copy_bytes: Arc<AtomicU64>,
     pub(crate) own_bytes: AtomicU64,
     pub(crate) filesystem_used: AtomicU64,
     pub(crate) filesystem_size: AtomicU64,
@@ -64,6 +63,7 @@ pub(crate) struct KeepParts {
     pub(crate) recovery_is_short: Arc<AtomicBool>,
     pub(crate) to_unlink: Arc<ToUnlink>,
     pub(crate) own: Arc<OwnRecoveries>,
+    pub(crate) copies: CopyShared,
 }
 
 impl KeepParts {

@@ -186,9 +186,13 @@ impl Holdings {
         }
     }
 
-    /// The sealed segments whose files could not be opened.
-    pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
-        self.lock().unreadable.iter().copied().collect()
+    /// The records of sealed segments whose files could not be opened.
+    pub(crate) fn unreadable_sealed(&self) -> Vec<SealRecord> {
+        let slots = self.lock();
+        let unreadable = slots.unreadable.iter();
+        unreadable
+            .filter_map(|id| slots.by_id.get(id)?.sealed().copied())
+            .collect()
     }
 
     /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.

@@ -38,6 +38,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::SealRecovered => seal_recovered(v),
         Kind::ReplicaAdded => replica_added(v),
         Kind::ConfigureExporters => configure_exporters(v),
+        Kind::UnlinkedOn => unlinked_on(v),
     }
 }
 
@@ -217,5 +218,12 @@ fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
 fn configure_exporters(v: &mut Reader<'_>) -> Read {
     Ok(Command::ConfigureExporters {
         names: v.list(Reader::text)?,
+    })
+}
+
+fn unlinked_on(v: &mut Reader<'_>) -> Read {
+    Ok(Command::UnlinkedOn {
+        node: v.node()?,
+        segments: v.list(Reader::segment)?,
     })
 }
