@@ -11,7 +11,6 @@ use std::sync::mpsc::Sender;
 use gophership_catalogue::{Actor, CatalogueError, Command, Reply};
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{OpenRecord, SealRecord};
-use gophership_vault::time::now_unix_nano;
 use gophership_vault::{RecoveryNumber, SegmentEnd, SegmentHeader, VaultError};
 use uuid::Uuid;
 
@@ -89,7 +88,7 @@ pub(super) fn begin(parts: &Arc<Parts>, id: SegmentId, request: Uuid, done: Done
     let command = Command::BeginRecovery {
         id,
         request,
-        at_ns: now_unix_nano(),
+        at_ns: (parts.clock_ns)(),
     };
     submit(parts, command, move |reply| match reply {
         Some(Reply::Recovering(number)) => done.with(LeaderEvent::Began(number)),
@@ -106,7 +105,7 @@ pub(super) fn seal(parts: &Arc<Parts>, open: &OpenRecord, number: RecoveryNumber
         epoch: open.epoch,
         stats: ending.stats,
         digest: ending.digest,
-        sealed_ns: now_unix_nano(),
+        sealed_ns: (parts.clock_ns)(),
         holders: ending.holders,
     };
     submit(parts, Command::SealRecovered { seal, number }, move |reply| {

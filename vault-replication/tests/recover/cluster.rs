@@ -28,6 +28,7 @@ impl Cluster {
             authority: Authority::new(),
             members: Arc::default(),
             copies: Arc::default(),
+            deaf: Arc::default(),
         };
         let folders: Vec<_> = (1..=3).map(|_| tempfile::tempdir().unwrap()).collect();
         let storages: Vec<_> = (1..=3).map(|n| make(n, folders[n as usize - 1].path())).collect();
@@ -55,7 +56,8 @@ impl Cluster {
         self.folders[n as usize - 1].path().to_owned()
     }
 
-    fn run(&mut self, n: u32) {
+    /// Opens the vault of a node whose consensus runs.
+    pub(crate) fn run(&mut self, n: u32) {
         let path = self.path(n);
         self.nodes[n as usize - 1].as_mut().unwrap().run(&path, &self.shared);
     }
@@ -89,9 +91,14 @@ impl Cluster {
 
     /// Starts a node again from its folder.
     pub(crate) fn restart(&mut self, n: u32) {
+        self.start(n);
+        self.run(n);
+    }
+
+    /// Starts the consensus of a node again, and nothing else.
+    pub(crate) fn start(&mut self, n: u32) {
         let path = self.path(n);
         self.nodes[n as usize - 1] = Some(Node::start(n, &path, &self.shared));
-        self.run(n);
     }
 
     /// The records of the segments of a node, as another node sees them.

@@ -1,6 +1,6 @@
 //! A node: its catalogue, its vault, its copies, its part in recoveries, and the recoveries that it leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) authority: Authority,
     pub(crate) members: Arc<Mutex<BTreeMap<NodeId, Member>>>,
     pub(crate) copies: AllCopies,
+    /// The nodes that get no frames.
+    pub(crate) deaf: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 /// A handler that is there only once the vault is open.
@@ -177,6 +179,7 @@ impl Node {
             epoch,
             all: Arc::clone(&shared.copies),
             watermark: Arc::clone(&watermark),
+            deaf: Arc::clone(&shared.deaf),
         };
         let seam = ShardSeam {
             notify: Box::new(|| {}),
@@ -200,7 +203,7 @@ impl Node {
         ));
         assert!(self.recovery.0.set(Arc::clone(&local)).is_ok(), "it runs once");
         let heartbeats = Arc::new(Heartbeats::start(client.clone(), members(), DEAD_AFTER, runtime));
-        let consensus = Arc::clone(&self.catalogue);
+        let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());
         let recoveries = Recoveries::start(Parts {
             node: node(self.n),
             catalogue,
@@ -209,6 +212,7 @@ impl Node {
             members: members(),
             heartbeats: Arc::clone(&heartbeats),
             local,
+            clock_ns: Box::new(move || clock.clock_ns()),
             runtime: runtime.clone(),
         });
         self.running = Some(Running {
@@ -250,7 +254,11 @@ impl Node {
             encoding: Encoding::Identity,
             state: EntryState::PLAIN,
         };
-        let append = || writer.must_append(&meta, payload.len(), std::iter::once(payload)).ok();
+        let append = || {
+            // Where its epoch is fenced it goes on in a later one.
+            writer.must_renew();
+            writer.must_append(&meta, payload.len(), std::iter::once(payload)).ok()
+        };
         let lsn = eventually("an append", append);
         let watermark = writer.watermark();
         eventually("an acknowledgement", || (watermark.acked() >= Some(lsn)).then_some(()));

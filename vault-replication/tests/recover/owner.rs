@@ -1,10 +1,13 @@
 //! An owner that is gone for good, and one that comes back.
 
 use gophership_catalogue::segment::{SegmentRecord, SegmentState};
+use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_vault::ids::{EntryNumber, SegmentId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::verify_segment;
+use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::consensus::testkit::eventually;
+use gophership_vault_replication::recovery::leader::Waiting;
 
 use crate::cluster::Cluster;
 use crate::support::*;
@@ -66,9 +69,11 @@ fn what_a_lost_owner_acknowledged_is_sealed_with_copies_on_the_others() {
     let mut cluster = Cluster::new();
     // It leads, too: another node must be elected first.
     let owner = cluster.leader();
-    let sent = payloads(1..=60);
-    let id = store(&mut cluster, owner, &sent);
-    let others = others(owner);
+    let (sent, others) = (payloads(1..=60), others(owner));
+    store(&mut cluster, owner, &sent[..25]);
+    // One replica lacks the rest, and has to fetch it from the other.
+    cluster.shared.deaf.lock().unwrap().insert(node(others[1]));
+    let id = store(&mut cluster, owner, &sent[25..]);
     cluster.kill(owner);
     let seal = sealed(&cluster, id, others[0]);
     assert_eq!(
@@ -131,5 +136,68 @@ fn an_owner_that_returns_is_the_report_and_has_all_of_its_log() {
         full.all(|seal| seal.holders.contains(node(owner))).then_some(())
     });
     assert!(cluster.node(owner).vault().quarantined().is_empty());
+    cluster.end();
+}
+
+#[test]
+fn a_recovery_that_needs_a_report_shows_that_and_goes_on_when_it_comes() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let [owner, silent] = others(leader)[..] else {
+        panic!("there are three")
+    };
+    let sent = payloads(1..=10);
+    let id = store(&mut cluster, owner, &sent);
+    cluster.kill(owner);
+    // Its consensus runs, and its vault is not open: it cannot report.
+    cluster.kill(silent);
+    cluster.start(silent);
+    let recoveries = |cluster: &Cluster| cluster.node(leader).running.as_ref().unwrap().recoveries.list();
+    let left = eventually("the recovery to be shown", || {
+        // The other one may have been elected, and nobody recovers anything there.
+        if cluster.node(silent).catalogue.status().role == Role::Leader {
+            let _refused = cluster.node(silent).catalogue.hand_over();
+        }
+        let shown = recoveries(&cluster).into_iter().find(|view| view.segment == id)?;
+        matches!(&shown.waits, Waiting::Reports(missing) if missing.reports == 1).then_some(shown)
+    });
+    assert!(left.number.is_some(), "{left:?}");
+    let is_recovering = |record| matches!(record, Some(SegmentRecord::Recovering { .. }));
+    assert!(
+        is_recovering(cluster.record(id, leader)),
+        "nothing is sealed by one report"
+    );
+    cluster.run(silent);
+    let seal = sealed(&cluster, id, leader);
+    for on in [leader, silent] {
+        assert_eq!(copied(&cluster, on, &seal), sent);
+    }
+    eventually("the list to be empty", || recoveries(&cluster).is_empty().then_some(()));
+    cluster.end();
+}
+
+#[test]
+fn a_live_owner_that_a_recovery_reaches_goes_on_in_a_new_epoch() {
+    let mut cluster = Cluster::new();
+    let owner = others(cluster.leader())[0];
+    let sent = payloads(1..=20);
+    let id = store(&mut cluster, owner, &sent);
+    let before = cluster.node(owner).vault().epoch();
+    // A leader that had not heard the owner for a while began it.
+    let catalogue = std::sync::Arc::clone(&cluster.node(owner).catalogue);
+    let begin = Command::BeginRecovery {
+        id,
+        request: uuid::Uuid::new_v4(),
+        at_ns: 1,
+    };
+    eventually("the begin", || catalogue.submit(Actor::Node, begin.clone()).ok());
+    sealed(&cluster, id, owner);
+    let more = payloads(21..=30);
+    let next = store(&mut cluster, owner, &more);
+    assert!(next.index > id.index && cluster.node(owner).vault().epoch() > before);
+    eventually("the recovery to be over", || {
+        (cluster.node(owner).vault().status().recovering_segments == 0).then_some(())
+    });
+    assert_eq!(cluster.node(owner).own_log(), [sent, more].concat());
     cluster.end();
 }

@@ -1,6 +1,6 @@
 //! The copies of an owner's frames on other nodes, made in its cutter's thread. The streams are tested elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
@@ -19,12 +19,16 @@ pub(crate) struct ToReplicas {
     pub(crate) epoch: Epoch,
     pub(crate) all: AllCopies,
     pub(crate) watermark: Arc<OnceLock<Arc<Watermark>>>,
+    /// The nodes that get nothing.
+    pub(crate) deaf: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 impl ToReplicas {
     fn send(&self, id: SegmentId, message: &TailMessage) {
         let others: Vec<_> = self.all.lock().unwrap().clone().into_iter().collect();
-        for (node, copies) in others.into_iter().filter(|(node, _)| *node != self.own) {
+        let deaf = self.deaf.lock().unwrap().clone();
+        let hears = |node: &NodeId| *node != self.own && !deaf.contains(node);
+        for (node, copies) in others.into_iter().filter(|(node, _)| hears(node)) {
             let answers = copies.take(id.log(), StreamId::new(self.epoch, 1), vec![message.clone()]);
             for (of, answer) in answers {
                 if let (TailAnswer::Synced(last), Some(watermark)) = (answer, self.watermark.get()) {
