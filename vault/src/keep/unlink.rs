@@ -84,6 +84,8 @@ fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
         parts.copies.used.forget(id);
         return Ok(true);
     }
+    // No recovery of it can begin any more.
+    file_io::remove(&promise_path(&parts.data, id))?;
     let wal = wal_path(&parts.data, id);
     wal.try_exists()
         .map(|exists| !exists)
