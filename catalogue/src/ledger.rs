@@ -77,6 +77,11 @@ impl Ledger for CatalogueLedger {
         self.submit("seal", Some(seal.id), Command::Seal { seal: *seal })
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        let node = self.0.identity().node_id;
+        self.submit("replica added", Some(id), Command::ReplicaAdded { id, node, digest })
+    }
+
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         let Some(first) = segments.first() else { return Ok(()) };
         let (node, segments) = (self.0.identity().node_id, segments.to_vec());

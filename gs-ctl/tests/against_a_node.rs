@@ -68,6 +68,7 @@ impl Node {
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
             on_full: "refuse",
+            peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),
@@ -149,6 +150,7 @@ fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<dyn Catalogue>) {
         retention: Duration::from_secs(3600),
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();

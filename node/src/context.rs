@@ -9,6 +9,7 @@ use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
 
+use crate::cluster::Peers;
 use crate::export::Exporters;
 use crate::stochastic::Environment;
 
@@ -19,6 +20,8 @@ pub struct NodeContext {
     pub vault: Vault,
     /// The node's catalogue.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The other nodes of the cluster; `None` on a single node.
+    pub peers: Option<Arc<Peers>>,
     /// `node.name`.
     pub node_name: String,
     /// Start of this boot, nanoseconds since the Unix epoch.

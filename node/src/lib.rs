@@ -3,7 +3,9 @@
 pub mod admin;
 pub mod buffer;
 pub mod certs;
+mod children;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod control;

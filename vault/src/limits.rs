@@ -1,5 +1,7 @@
 //! Every bound of the vault, in one place.
 
+use std::time::Duration;
+
 /// Bytes of a page: the unit of WAL headers and of aligned reads.
 pub const PAGE: u64 = 4096;
 /// The smallest WAL file.
@@ -45,6 +47,8 @@ pub const CLOCK_CREDIT_EARNED: u64 = 8;
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
 /// Trimmed segments of which the ledger is told at once that nothing of them is on disk any more.
 pub const UNLINKED_MAX: usize = 10_000;
+/// The time that the report of a segment waits for its writer to leave it.
+pub const FENCE_WAIT: Duration = Duration::from_secs(20);
 /// The share of the disk limit, in percent, that copies of dead letters may take.
 pub const KEPT_ENTRIES_PERCENT: u64 = 5;
 /// The share of the disk limit, in percent, from which released segments are trimmed before their retention is over.

@@ -19,10 +19,12 @@ use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger};
 use crate::limits::KEPT_ENTRIES_PERCENT;
-use crate::options::VaultOptions;
+use crate::options::{RecoveryBy, VaultOptions};
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{LeftWal, adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
+use crate::recover::{
+    LeftWal, adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now, wait_for_leader,
+};
 use crate::seam::ShardSeam;
 use crate::start::{RecoveryEnd, Start, check, spawn};
 use crate::time::now_unix_nano;
@@ -54,11 +56,11 @@ impl Vault {
         let parts = keep_parts(&data, options, epoch, ledger, &known)?;
         let left = list_left(&parts.data, parts.node, &known)?;
         announce(&parts, &left, &known);
-        let left = if available(&parts.data) < start_bytes(options.shards, options.segment_size) {
+        let is_short = available(&parts.data) < start_bytes(options.shards, options.segment_size);
+        let left = match options.recovery {
             // Files that earlier boots left give up their space first.
-            recover_now(&parts, left)
-        } else {
-            left
+            RecoveryBy::Itself if is_short => recover_now(&parts, left),
+            RecoveryBy::Itself | RecoveryBy::Leader => left,
         };
         let (sealer, seal_requests) = channel();
         let mut start = Start {
@@ -124,11 +126,21 @@ impl Inner {
         let (parts, stop) = (self.parts.clone(), Arc::clone(&self.stopping));
         self.spawn("recovery", move || {
             let end = RecoveryEnd(Arc::clone(&parts.holdings));
-            recover_all(&parts, left, &|| stop.load(Ordering::Acquire), || {
-                adopt_sealed(&parts, &known);
-                compare_with_record(&parts);
-                drop(end);
-            });
+            let stopping = || stop.load(Ordering::Acquire);
+            match parts.recovery {
+                RecoveryBy::Itself => recover_all(&parts, left, &stopping, || {
+                    adopt_sealed(&parts, &known);
+                    compare_with_record(&parts);
+                    drop(end);
+                }),
+                RecoveryBy::Leader => {
+                    // What is on no record was never opened: no other node has anything of it.
+                    let (recorded, unrecorded) = left.into_iter().partition(|wal: &LeftWal| wal.known.is_some());
+                    drop(recover_now(&parts, unrecorded));
+                    wait_for_leader(&parts, recorded, &known, &stopping, || compare_with_record(&parts));
+                    drop(end);
+                }
+            }
         })
     }
 }
@@ -162,6 +174,7 @@ fn keep_parts(
         retention: options.retention,
         release: options.release.clone(),
         on_full: options.on_full,
+        recovery: options.recovery,
         ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
         holdings: Arc::default(),
         quarantine: Arc::new(Quarantine::open(&path)?),
@@ -173,6 +186,7 @@ fn keep_parts(
         recovery_is_short: Arc::default(),
         to_unlink: Arc::clone(&copies.to_unlink),
         copies,
+        own: Arc::default(),
         data: path,
     })
 }

@@ -62,6 +62,11 @@ impl Vault {
         self.segments().into_iter().filter(|(id, _)| id.node == node).collect()
     }
 
+    /// The state of a segment that is held here.
+    pub fn segment_state(&self, id: SegmentId) -> Option<SegmentState> {
+        self.inner.parts.holdings.get(id).map(state_of)
+    }
+
     /// True where a segment is held here, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
         self.inner.parts.holdings.get(id).is_some()

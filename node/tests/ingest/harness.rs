@@ -94,6 +94,7 @@ impl Server {
             retention: Duration::from_secs(600),
             release: gophership_vault::Release::AtRetention,
             on_full: gophership_vault::OnFull::Refuse,
+            recovery: gophership_vault::RecoveryBy::Itself,
         };
         let notifies: Vec<WatermarkNotify> = (0..settings.shards).map(|_| WatermarkNotify::default()).collect();
         let seams = notifies

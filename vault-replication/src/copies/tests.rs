@@ -3,7 +3,7 @@ use std::thread;
 
 use gophership_vault::Tenant;
 use gophership_vault::ids::{ClusterId, Epoch, SegmentIndex, ShardId};
-use gophership_vault::{HeldRange, HeldReport, segment_end};
+use gophership_vault::{HeldRange, HeldReport, TakeEntry, segment_end};
 use uuid::Uuid;
 
 use super::*;
@@ -67,7 +67,7 @@ fn i4_a_complete_copy_is_told_of_once_its_file_is_in_place() {
     // A recovery makes another one.
     let other = self::header(1, 2);
     let end = gophership_vault::SegmentEnd::default();
-    copies.rebuild(&other, 1, &end, &mut |_, _, _| Ok(Vec::new())).unwrap();
+    copies.rebuild(&other, 1, &end, &mut |_, _, _, _| Ok(())).unwrap();
     assert_eq!(*lock(&complete), [id, other.id]);
 }
 
@@ -97,7 +97,7 @@ fn i3_a_copy_is_read_and_its_log_goes_on_while_a_recovery_waits_for_another_node
     let (_folder, copies, _) = copies();
     let (old, new) = (header(1, 1), header(1, 2));
     let (asked, fetches) = channel();
-    let (answer, answers) = channel::<Vec<StoredEntry>>();
+    let (answer, answers) = channel::<()>();
     let report = |holder: u32| HeldReport {
         file_uuid: Some(FILE),
         entries: crate::testkit::entries(&[1]),
@@ -109,15 +109,17 @@ fn i3_a_copy_is_read_and_its_log_goes_on_while_a_recovery_waits_for_another_node
         [HeldRange {
             first: number(1),
             last: number(1),
-            holder: node(3)
+            holder: node(3),
+            crc: crc32fast::hash(&100u32.to_le_bytes()),
         }]
     );
     let recovering = {
         let (copies, old) = (Arc::clone(&copies), old.clone());
         thread::spawn(move || {
-            let mut fetch = |_, _, _| {
+            let mut fetch = |_, _, _, _: TakeEntry<'_>| {
                 asked.send(()).unwrap();
-                Ok(answers.recv().unwrap())
+                answers.recv().unwrap();
+                Ok(())
             };
             copies.rebuild(&old, 1, &end, &mut fetch)
         })
@@ -132,7 +134,7 @@ fn i3_a_copy_is_read_and_its_log_goes_on_while_a_recovery_waits_for_another_node
     assert_eq!(begin(&copies, STREAM, &old), [(old.id, fenced)]);
     // Nothing of it is here: the answer is an error, and comes at once.
     assert!(copies.entries(old.id, number(1), number(1), &mut |_| true).is_err());
-    answer.send(Vec::new()).unwrap();
+    answer.send(()).unwrap();
     assert!(recovering.join().unwrap().is_err(), "what was promised did not come");
 }
 
@@ -146,7 +148,7 @@ fn i2_a_later_recovery_waits_for_the_one_that_makes_the_copy() {
     thread::scope(|scope| {
         let held = lock(&one);
         let fences = scope.spawn(|| *lock(&later) = Some(copies.fence(header.id, 2).unwrap()));
-        let makes = scope.spawn(|| copies.rebuild(&header, 1, &end, &mut |_, _, _| Ok(Vec::new())));
+        let makes = scope.spawn(|| copies.rebuild(&header, 1, &end, &mut |_, _, _, _| Ok(())));
         drop(held);
         fences.join().unwrap();
         // Either it came first, and is in the report, or it is refused.

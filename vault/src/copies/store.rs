@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::decided::{TakeEntry, write_decided};
 use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::ReplicaSegment;
@@ -22,11 +23,10 @@ use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
 use crate::ledger::SegmentStats;
 use crate::read::cursor::StoredEntry;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{Durable, HeldReport, SegmentEnd};
-use crate::segment::block::BlockBuilder;
+use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
+use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
-use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
 
 /// The copies in a data folder.
@@ -47,8 +47,9 @@ pub struct CompleteCopy {
     pub digest: [u8; 32],
 }
 
-/// A function that fetches entries of a segment from another node, in order.
-pub type FetchEntries<'a> = &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber) -> Result<Vec<StoredEntry>, VaultError>;
+/// A function that fetches entries of a segment from another node, and gives them to a function in order.
+pub type FetchEntries<'a> =
+    &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber, TakeEntry<'_>) -> Result<(), VaultError>;
 
 impl CopyStore {
     pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, shared: CopyShared) -> Self {
@@ -156,25 +157,8 @@ impl CopyStore {
         Ok(report)
     }
 
-    /// The entries `first..=last` of a copy.
-    ///
-    /// # Errors
-    /// One of them is not here, or cannot be read.
-    pub fn entries(
-        &self,
-        id: SegmentId,
-        first: EntryNumber,
-        last: EntryNumber,
-    ) -> Result<Vec<StoredEntry>, VaultError> {
-        let mut found = Vec::new();
-        self.read_entries(id, first, last, &mut |entry| {
-            found.push(entry);
-            true
-        })?;
-        Ok(found)
-    }
-
-    /// Gives the entries `first..=last` of a copy to `take`, in order, until that is false. One block is in memory.
+    /// Gives the entries `first..=last` of a copy to `take`, in order, until that is false. One block is in memory. A
+    /// copy that is made anew meanwhile has them too.
     ///
     /// # Errors
     /// One of them is not here, or cannot be read; those before it were given.
@@ -194,19 +178,12 @@ impl CopyStore {
             }
             let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
             for e in (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number())) {
-                let header = block.header(e);
-                if next != Some(header.lsn.number()) {
+                let number = block.header(e).lsn.number();
+                if next != Some(number) {
                     return Err(self.damaged(id, row.offset));
                 }
-                next = header.lsn.number().checked_next();
-                let entry = StoredEntry {
-                    node: id.node,
-                    shard: id.shard,
-                    lsn: header.lsn,
-                    meta: header.meta,
-                    payload: block.payload(e).to_vec(),
-                };
-                if !take(entry) {
+                next = number.checked_next();
+                if !take(stored_entry(id, &block, e)) {
                     return Ok(());
                 }
             }
@@ -218,7 +195,7 @@ impl CopyStore {
     }
 
     /// Makes the copy anew by the decision of recovery `number`, from the entries of `end` that are here and on the
-    /// other nodes. The copy must not be open.
+    /// other nodes. The copy must not be open, and is made by one call at a time.
     ///
     /// # Errors
     ///
@@ -236,32 +213,15 @@ impl CopyStore {
         self.shared.takes(id, 0)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
-        file_io::remove(&tmp)?;
-        let mut file = SegmentWriter::create(&tmp, header.clone())?;
-        let mut builder = BlockBuilder::new();
-        for kept in &end.keep {
-            let entries = if kept.holder == self.node {
-                self.entries(id, kept.first, kept.last)?
+        let finished = write_decided(&tmp, header.clone(), end, &mut |range, take| {
+            if range.holder == self.node {
+                self.take_entries(id, range, take)
             } else {
-                fetch(kept.holder, kept.first, kept.last)?
-            };
-            let numbers = entries.iter().map(|entry| entry.lsn.number().get());
-            if !numbers.eq(kept.first.get()..=kept.last.get()) {
-                return Err(self.damaged(id, 0));
+                fetch(range.holder, range.first, range.last, take)
             }
-            for entry in entries {
-                builder.add(entry.lsn, &entry.meta, &entry.payload);
-                if builder.is_full()
-                    && let Some(block) = builder.cut(None)
-                {
-                    file.append(&block)?;
-                }
-            }
-        }
-        if let Some(block) = builder.cut(None) {
-            file.append(&block)?;
-        }
-        let finished = file.finish(end.holes.clone())?;
+        })?;
+        // It took its time, and another recovery may have begun.
+        promise(&self.data, id, number)?;
         self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
         self.shared.used.set(id, finished.stats.stored_bytes);
         file_io::remove(&open_path(&self.data, id))?;
@@ -270,6 +230,16 @@ impl CopyStore {
             stats: finished.stats,
             digest: finished.digest,
         })
+    }
+
+    /// Gives the entries of a range to a function that may fail.
+    fn take_entries(&self, id: SegmentId, range: &HeldRange, take: TakeEntry<'_>) -> Result<(), VaultError> {
+        let mut taken = Ok(());
+        self.read_entries(id, range.first, range.last, &mut |entry| {
+            taken = take(entry);
+            taken.is_ok()
+        })?;
+        taken
     }
 
     /// The file that has most of a copy: the complete one, or the frames.
@@ -296,5 +266,17 @@ impl CopyStore {
             offset,
             what: "a copy does not have an entry that it was reported with",
         }
+    }
+}
+
+/// An entry of a block, with its own bytes.
+pub(crate) fn stored_entry(id: SegmentId, block: &DecodedBlock, at: usize) -> StoredEntry {
+    let header = block.header(at);
+    StoredEntry {
+        node: id.node,
+        shard: id.shard,
+        lsn: header.lsn,
+        meta: header.meta,
+        payload: block.payload(at).to_vec(),
     }
 }

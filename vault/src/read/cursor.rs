@@ -52,6 +52,17 @@ pub struct StoredEntry {
     pub payload: Vec<u8>,
 }
 
+impl StoredEntry {
+    /// The segment that it is in.
+    pub fn segment(&self) -> SegmentId {
+        let log = LogId {
+            node: self.node,
+            shard: self.shard,
+        };
+        log.segment(self.lsn.index())
+    }
+}
+
 /// A stretch of a shard that could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScanFault {

@@ -265,6 +265,16 @@ impl Holdings {
         if let Some(Slot::Live(_)) = slots.by_id.get(&id) {
             slots.insert(id, Slot::Recovering);
         }
+        drop(slots);
+        self.changed.notify_all();
+    }
+
+    /// Waits until this process writes a segment no more, at most for `within`; says whether it does not.
+    pub(crate) fn is_left(&self, id: SegmentId, within: Duration) -> bool {
+        let slots = self.lock();
+        let writes = |slots: &mut Slots| matches!(slots.by_id.get(&id), Some(Slot::Live(_)));
+        let waited = self.changed.wait_timeout_while(slots, within, writes);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Says that nobody recovers anything any more.

@@ -104,7 +104,12 @@ fn ends() -> impl Strategy<Value = SegmentEnd> {
                 1 => HoleReason::UnsyncedTail,
                 _ => {
                     let holder = node_of(holder);
-                    end.keep.push(HeldRange { first, last, holder });
+                    end.keep.push(HeldRange {
+                        first,
+                        last,
+                        holder,
+                        crc: !len,
+                    });
                     continue;
                 }
             };
@@ -323,6 +328,7 @@ fn i1_i2_an_end_that_leaves_a_number_out_or_has_it_twice_is_refused() {
             first: *first,
             last: *last,
             holder: 2,
+            crc: 3,
         });
         let holes = holes.iter().map(|(first, last)| v1::Hole {
             first: *first,
