@@ -185,8 +185,8 @@ fn keep_parts(
         ledger,
         recovery_is_short: Arc::default(),
         to_unlink: Arc::clone(&copies.to_unlink),
-        copies,
         own: Arc::default(),
+        copies,
         data: path,
     })
 }

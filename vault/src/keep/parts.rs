@@ -62,8 +62,8 @@ pub(crate) struct KeepParts {
     /// True where the recovery waits for room.
     pub(crate) recovery_is_short: Arc<AtomicBool>,
     pub(crate) to_unlink: Arc<ToUnlink>,
-    pub(crate) copies: CopyShared,
     pub(crate) own: Arc<OwnRecoveries>,
+    pub(crate) copies: CopyShared,
 }
 
 impl KeepParts {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
@@ -64,7 +66,7 @@ impl StoredEntry {
 }
 
 /// A stretch of a shard that could not be read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScanFault {
     /// The segment.
     pub segment: SegmentId,
