@@ -22,6 +22,7 @@ pub(crate) fn open(dir: &Path, shards: u16) -> anyhow::Result<(Vault, Vec<ShardW
         retention: Duration::from_secs(86_400),
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
     let data = DataDir::open(dir, true)?;

@@ -6,27 +6,26 @@
 //! - I3: a node's epoch, a shard's `next_index` and a job's position never go back.
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
-//! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`).
+//! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`),
+//! and the end of a segment (`apply/trim.rs`).
 
 use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{NodeId, SegmentId};
-use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord};
 use gophership_vault::limits::SET_NODES_MAX;
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
-use crate::dropped::DroppedRange;
-use crate::limits::{
-    DROPPED_RANGES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX, UNLINKED_MAX,
-};
+use crate::limits::{SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::refusal::Refusal;
-use crate::segment::{RecoveryId, Rule, SegmentRecord, SegmentState, Step, rule};
+use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
 mod job;
 mod node;
+mod trim;
 
 /// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
 /// before.
@@ -62,8 +61,9 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::Seal { seal } => seal_segment(state, seal, None),
         Command::SealRecovered { seal, number } => seal_segment(state, seal, Some(*number)),
         Command::ReplicaAdded { id, node, digest } => replica_added(state, *id, *node, digest),
-        Command::Trim { id, why } => trim_segment(state, *id, *why),
-        Command::Unlinked { segments } => unlinked(state, segments),
+        Command::Trim { id, why } => trim::trim_segment(state, *id, *why),
+        Command::Unlinked { segments } => trim::unlinked(state, segments, |id| id.node),
+        Command::UnlinkedOn { node, segments } => trim::unlinked(state, segments, |_| *node),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
@@ -287,7 +287,9 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
         sealed_ns: bounded_seal_ns(state, seal),
         ..*seal
     };
-    Ok((Reply::Done, vec![Change::Segment(SegmentRecord::Sealed(stands))]))
+    let mut changes = vec![Change::Segment(SegmentRecord::Sealed(stands))];
+    changes.extend(trim::not_holding_all(state, seal));
+    Ok((Reply::Done, changes))
 }
 
 /// Adds a holder to a sealed segment. A command about a segment that has been trimmed since changes nothing.
@@ -314,8 +316,12 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
         size: seal.holders.len() + 1,
         limit: SET_NODES_MAX,
     })?;
-    let record = SegmentRecord::Sealed(SealRecord { holders, ..*seal });
-    Ok((Reply::Done, vec![Change::Segment(record)]))
+    let mut changes = vec![Change::Segment(SegmentRecord::Sealed(SealRecord { holders, ..*seal }))];
+    let mut left = state.leftovers_of(id);
+    if left.remove(&node) {
+        changes.push(trim::leftovers(id, left));
+    }
+    Ok((Reply::Done, changes))
 }
 
 /// The time of a seal within its bounds, since retention goes by it, and the node's clock goes on from it at its next
@@ -326,72 +332,6 @@ fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
     let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
     let newest = state.newest_seal_ns(seal.id.node, seal.id.shard);
     seal.sealed_ns.min(latest).max(newest.unwrap_or(0))
-}
-
-fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Decision {
-    let step = match why {
-        TrimReason::Empty => Step::TrimEmpty,
-        TrimReason::Retention => Step::TrimRetention,
-        TrimReason::Dropped => Step::TrimDropped,
-    };
-    if rule_for(state, id, step)? == Rule::Same {
-        return unchanged(Reply::Done);
-    }
-    // Its owner's disk may be an older copy: whether a segment with replicas is empty is found out by asking them.
-    let open = state
-        .segment(id)
-        .filter(|segment| segment.state() == SegmentState::Open);
-    if open.is_some_and(|open| open.ack_copies() > 1) {
-        let from = SegmentState::Open;
-        return Err(Refusal::Transition { id, from, step });
-    }
-    let mut shard = state.shard(id.node, id.shard);
-    match (why, state.segment(id)) {
-        (TrimReason::Empty, Some(SegmentRecord::Sealed(seal))) if seal.stats.entries > 0 => {
-            return Err(Refusal::NotEmpty {
-                id,
-                entries: seal.stats.entries,
-            });
-        }
-        (TrimReason::Empty, _) => shard.trimmed_empty += 1,
-        (TrimReason::Retention, segment) => {
-            if let Some(SegmentRecord::Sealed(seal)) = segment {
-                export::released(state, seal)?;
-            }
-            shard.trimmed_retention += 1;
-        }
-        (TrimReason::Dropped, _) => shard.trimmed_dropped += 1,
-    }
-    let trimmed = Change::Segment(SegmentRecord::Trimmed { id, why });
-    let mut changes = vec![Change::Shard((id.node, id.shard), shard), trimmed];
-    if let (TrimReason::Dropped, Some(SegmentRecord::Sealed(seal))) = (why, state.segment(id)) {
-        changes.extend(drop_on_record(state, DroppedRange::of(seal)));
-    }
-    changes.extend(export::letters_gone(state, id));
-    Ok((Reply::Done, changes))
-}
-
-/// Puts a dropped segment on record; beyond their bound the two oldest records of the shard are merged.
-fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
-    let mut all: Vec<DroppedRange> = state.dropped(new.node, new.shard).copied().chain([new]).collect();
-    all.sort_by_key(DroppedRange::key);
-    let mut changes = vec![Change::Dropped(new)];
-    if all.len() > DROPPED_RANGES_MAX {
-        changes.push(Change::Dropped(all[0].with(&all[1])));
-        changes.push(Change::DroppedGone(all[1].key()));
-    }
-    changes
-}
-
-fn unlinked(state: &State, segments: &[SegmentId]) -> Decision {
-    within("a command's list of removed segments", segments.len(), UNLINKED_MAX)?;
-    let mut changes = Vec::new();
-    for id in segments {
-        if let Rule::To(_) = rule_for(state, *id, Step::Unlinked)? {
-            changes.push(Change::SegmentGone(*id));
-        }
-    }
-    Ok((Reply::Done, changes))
 }
 
 fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {

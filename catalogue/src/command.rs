@@ -111,8 +111,15 @@ pub enum Command {
         /// The reason.
         why: TrimReason,
     },
-    /// Records that no file of these trimmed segments is on disk any more.
+    /// Records that no file of these trimmed segments is on their owners' disks any more. Logs of before have it.
     Unlinked {
+        /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
+        segments: Vec<SegmentId>,
+    },
+    /// Records that a node holds nothing of these trimmed segments any more, its own or copies of others'.
+    UnlinkedOn {
+        /// The node.
+        node: NodeId,
         /// The segments, of which there is a bound ([`crate::limits::UNLINKED_MAX`]).
         segments: Vec<SegmentId>,
     },
@@ -262,11 +269,12 @@ pub enum Kind {
     ReplicaAdded = 23,
     ConfigureExporters = 24,
     DescribeNode = 25,
+    UnlinkedOn = 26,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -292,6 +300,7 @@ impl Kind {
         Self::ReplicaAdded,
         Self::ConfigureExporters,
         Self::DescribeNode,
+        Self::UnlinkedOn,
     ];
 
     /// The kind of a stored number.
@@ -327,6 +336,7 @@ impl Kind {
             Self::ReplicaAdded => "replica_added",
             Self::ConfigureExporters => "configure_exporters",
             Self::DescribeNode => "describe_node",
+            Self::UnlinkedOn => "unlinked_on",
         }
     }
 }
@@ -360,6 +370,7 @@ impl Command {
             Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
             Self::DescribeNode { .. } => Kind::DescribeNode,
+            Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
         }
     }
 }

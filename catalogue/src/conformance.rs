@@ -114,7 +114,12 @@ fn one_of_each_kind() -> Vec<Command> {
             at_ns: 6,
         },
         Command::Trim { id: id(1), why },
-        Command::Unlinked { segments: vec![id(1)] },
+        Command::UnlinkedOn {
+            node: node(1),
+            segments: vec![id(1)],
+        },
+        Command::Trim { id: id(4), why },
+        Command::Unlinked { segments: vec![id(4)] },
         Command::KeepClock {
             node: node(1),
             mark: ClockMark {

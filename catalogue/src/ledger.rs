@@ -54,7 +54,7 @@ impl Ledger for CatalogueLedger {
         let node = self.0.identity().node_id;
         self.0.read(|s| {
             s.segments()
-                .filter(|r| r.id().node == node || r.names(node))
+                .filter(|r| s.holding(r.id()).contains(&node))
                 .map(SegmentRecord::known)
                 .collect()
         })
@@ -77,10 +77,15 @@ impl Ledger for CatalogueLedger {
         self.submit("seal", Some(seal.id), Command::Seal { seal: *seal })
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        let node = self.0.identity().node_id;
+        self.submit("replica added", Some(id), Command::ReplicaAdded { id, node, digest })
+    }
+
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         let Some(first) = segments.first() else { return Ok(()) };
-        let segments = segments.to_vec();
-        self.submit("unlinked", Some(*first), Command::Unlinked { segments })
+        let (node, segments) = (self.0.identity().node_id, segments.to_vec());
+        self.submit("unlinked", Some(*first), Command::UnlinkedOn { node, segments })
     }
 
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {

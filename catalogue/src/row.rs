@@ -51,6 +51,7 @@ const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
 const KIND_CONFIGURED: u8 = 12;
 const KIND_FACTS: u8 = 13;
+const KIND_LEFTOVERS: u8 = 14;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -100,6 +101,8 @@ pub fn row_of(change: &Change) -> Row {
         ),
         Change::Segment(segment) => (segment_key(segment.id()), Some(segment::write_segment(segment))),
         Change::SegmentGone(id) => (segment_key(*id), None),
+        Change::Leftovers(id, nodes) => (leftovers_key(*id), Some(segment::write_leftovers(nodes))),
+        Change::LeftoversGone(id) => (leftovers_key(*id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
@@ -152,14 +155,8 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         }),
         KIND_NODE => Change::Node(read_node(k.node_be()?, version, &mut v)?),
         KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(version, &mut v)?),
-        KIND_SEGMENT => {
-            let id = SegmentId {
-                node: k.node_be()?,
-                shard: k.shard_be()?,
-                index: k.index_be()?,
-            };
-            Change::Segment(segment::read_segment(id, version, &mut v)?)
-        }
+        KIND_SEGMENT => Change::Segment(segment::read_segment(read_id(&mut k)?, version, &mut v)?),
+        KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
             job::read_job(&mut v)?,
@@ -222,10 +219,26 @@ fn key(kind: u8) -> Writer {
 }
 
 fn segment_key(id: SegmentId) -> Writer {
-    key(KIND_SEGMENT)
+    key_of(KIND_SEGMENT, id)
+}
+
+fn leftovers_key(id: SegmentId) -> Writer {
+    key_of(KIND_LEFTOVERS, id)
+}
+
+fn key_of(kind: u8, id: SegmentId) -> Writer {
+    key(kind)
         .u32_be(id.node.get())
         .u16_be(id.shard.get())
         .u32_be(id.index.get())
+}
+
+fn read_id(k: &mut Reader<'_>) -> Result<SegmentId, WireError> {
+    Ok(SegmentId {
+        node: k.node_be()?,
+        shard: k.shard_be()?,
+        index: k.index_be()?,
+    })
 }
 
 fn dropped_key((node, shard, first): DroppedKey) -> Writer {

@@ -14,7 +14,7 @@
 use std::fmt;
 
 use gophership_vault::RecoveryNumber;
-use gophership_vault::ids::{Epoch, NodeId, SegmentId};
+use gophership_vault::ids::{Epoch, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
 use uuid::Uuid;
 
@@ -94,15 +94,6 @@ impl SegmentRecord {
             Self::Sealed(seal) => Some(seal.epoch),
             Self::Trimmed { .. } => None,
             Self::Lost { was, .. } => was.epoch(),
-        }
-    }
-
-    /// True where `node` is a replica of it, or holds a complete copy.
-    pub fn names(&self, node: NodeId) -> bool {
-        match self {
-            Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.peers().contains(node),
-            Self::Sealed(seal) => seal.holders.contains(node),
-            Self::Trimmed { .. } | Self::Lost { .. } => false,
         }
     }
 
@@ -197,7 +188,7 @@ pub enum Step {
     TrimRetention,
     /// `Trim`, of a segment that was not released
     TrimDropped,
-    /// `Unlinked`
+    /// `Unlinked` and `UnlinkedOn`
     Unlinked,
     /// `MarkLost`
     MarkLost,
@@ -258,6 +249,7 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         // A segment that is being recovered is known to be empty once its recovery has sealed it.
         (Open | Sealed, Step::TrimEmpty) => To(Trimmed),
         (Sealed, Step::TrimRetention | Step::TrimDropped) => To(Trimmed),
+        // It stays trimmed until the last node that may hold bytes of it has confirmed.
         (Trimmed, Step::Unlinked) => To(Gone),
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
         // It stays sealed, and gains a holder.

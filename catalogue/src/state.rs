@@ -5,7 +5,7 @@
 //! as what ever was. I3: equal histories give equal rows, byte for byte. I4: what is derived of the segments
 //! (`state/tally.rs`) is what a walk over them gives.
 //! **Not here**: which change follows from a command (`apply.rs`), what is asked about exporters (`state/export.rs`),
-//! the bytes of a row (`row.rs`).
+//! which nodes hold a segment (`state/holding.rs`), the bytes of a row (`row.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,7 @@ use crate::segment::{SegmentRecord, SegmentState};
 use self::tally::Tally;
 
 mod export;
+mod holding;
 mod tally;
 
 /// The next number of each kind that the catalogue grants; `None` when they are used up.
@@ -85,6 +86,10 @@ pub enum Change {
     Segment(SegmentRecord),
     /// Removes a segment's record.
     SegmentGone(SegmentId),
+    /// Sets the nodes that may hold bytes of a segment which its record does not name.
+    Leftovers(SegmentId, BTreeSet<NodeId>),
+    /// No such node is left.
+    LeftoversGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -154,6 +159,9 @@ pub struct State {
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
     /// The counts of the segments, kept as they change.
     tally: Tally,
+    /// Of a sealed segment the nodes that may hold a part of it; of a trimmed one all that have not confirmed that they
+    /// hold nothing more. Without an entry: none, and the owner.
+    pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -180,6 +188,7 @@ impl Default for State {
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
             tally: Tally::default(),
+            leftovers: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -333,6 +342,8 @@ impl State {
                     self.tally.remove(&before);
                 }
             }
+            Change::Leftovers(id, nodes) => drop(self.leftovers.insert(id, nodes)),
+            Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
@@ -366,5 +377,10 @@ impl State {
             .chain(self.dropped.values().copied().map(Change::Dropped))
             .chain(self.configured.iter().cloned().map(Change::Configured))
             .chain(self.facts.iter().map(|(id, facts)| Change::Facts(*id, facts.clone())))
+            .chain(
+                self.leftovers
+                    .iter()
+                    .map(|(id, nodes)| Change::Leftovers(*id, nodes.clone())),
+            )
     }
 }

@@ -257,6 +257,9 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
         3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
+        6 => (1..5u32, prop::collection::vec(ids(), 0..3)).prop_map(|(n, segments)| Command::UnlinkedOn {
+            node: node(n), segments
+        }),
         1 => (1..3u32, 0..9u64, 0..9u64).prop_map(|(n, now_ns, credit_ns)| Command::KeepClock {
             node: node(n), mark: ClockMark { now_ns, credit_ns }
         }),

@@ -50,6 +50,7 @@ fn start(path: &Path) -> Result<Node, CatalogueError> {
         retention: Duration::from_secs(3600),
         release: Release::AtRetention,
         on_full: OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();

@@ -68,6 +68,7 @@ impl Node {
             throttle: Throttle::new(Arc::new(ZoneCell::new(Instant::now()))),
             max_message: 1 << 20,
             on_full: "refuse",
+            peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),
@@ -150,6 +151,7 @@ fn open(path: &Path) -> (Vault, Vec<ShardWriter>, Arc<dyn Catalogue>) {
         retention: Duration::from_secs(3600),
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let seams = vec![ShardSeam::alone(Box::new(|| {}))];
     let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();
@@ -255,7 +257,21 @@ fn status_is_a_table_for_people_and_data_for_programs() {
         ),
         (&"test".into(), &false.into(), &(1u64 << 20).into())
     );
-    assert_eq!(node.ctl(&["cluster", "status", "-o", "json"]).code, 0);
+    let cluster = node.ctl(&["cluster", "status"]);
+    assert!(
+        cluster.out.contains("a single node") && cluster.out.contains("with 1 of 1 copies"),
+        "{}",
+        cluster.out
+    );
+    for words in [
+        &["raft", "status"][..],
+        &["cluster", "provision"],
+        &["cluster", "provision", "--abort"],
+    ] {
+        let refused = node.ctl(words);
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{words:?}");
+        assert!(refused.err.contains("single node"), "{words:?}: {}", refused.err);
+    }
     let yaml = node.ctl(&["status", "-o", "yaml"]).out;
     assert!(yaml.contains("\n  budget_bytes: 1048576\n"), "{yaml}");
     node.end();

@@ -198,7 +198,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dev => {
             let config = config::load(None, &Environment::of_process(), &Machine::detect())?;
             logging::init()?;
-            dev::dev(&config)?;
+            dev::one(&config)?;
         }
         Command::Demo(demo) => demo::run(demo.lose_one)?,
         Command::Config { command } => configuration(&command)?,

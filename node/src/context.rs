@@ -10,6 +10,7 @@ use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
 use gophership_vault_replication::consensus::RaftCatalogue;
 
+use crate::cluster::Peers;
 use crate::export::Exporters;
 use crate::stochastic::Environment;
 
@@ -20,6 +21,8 @@ pub struct NodeContext {
     pub vault: Vault,
     /// The node's catalogue.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The other nodes of the cluster; `None` on a single node.
+    pub peers: Option<Arc<Peers>>,
     /// `node.name`.
     pub node_name: String,
     /// Start of this boot, nanoseconds since the Unix epoch.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod buffer;
 pub mod certs;
+mod children;
 pub mod cli;
 pub mod cluster;
 pub mod config;

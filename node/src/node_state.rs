@@ -49,6 +49,8 @@ pub struct NodeState {
     pub name: String,
     /// Start of the process, nanoseconds since the Unix epoch.
     pub started_ns: u64,
+    /// Limit of the wait for copies on peers; `None` on a single node.
+    pub ack_timeout: Option<Duration>,
     phase: AtomicU8,
     stalled: AtomicU32,
     running: OnceLock<Running>,
@@ -57,10 +59,11 @@ pub struct NodeState {
 
 impl NodeState {
     /// A node that is starting.
-    pub fn new(name: String) -> Arc<Self> {
+    pub fn new(name: String, ack_timeout: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             name,
             started_ns: now_unix_nano(),
+            ack_timeout,
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
             running: OnceLock::new(),
@@ -107,13 +110,20 @@ impl NodeState {
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
-            return readiness(Phase::Starting, None, None, None);
+            // Nothing runs yet: it starts, or waits for its cluster.
+            return readiness(phase, None, None, None, false);
         };
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()
             .map(ShardId::new);
-        let full = (running.vault.tier() == DiskTier::Refuse).then(|| running.vault.status().disk);
-        readiness(phase, running.vault.failure(), full, stalled)
+        let full = (running.vault.tier() >= DiskTier::Refuse).then(|| running.vault.status().disk);
+        readiness(
+            phase,
+            running.vault.failure(),
+            full,
+            stalled,
+            self.ack_timeout.is_some(),
+        )
     }
 
     /// The state of ingest.

@@ -25,6 +25,8 @@ pub enum Phase {
     Serving = 1,
     /// It answers the requests that it has read, and ends.
     Draining = 2,
+    /// It belongs to no cluster yet, and waits for an operator or for peers.
+    Unprovisioned = 3,
 }
 
 impl Phase {
@@ -33,6 +35,7 @@ impl Phase {
         match value {
             0 => Self::Starting,
             1 => Self::Serving,
+            3 => Self::Unprovisioned,
             _ => Self::Draining,
         }
     }
@@ -45,12 +48,16 @@ pub enum NotReady {
     Starting,
     /// It was told to end.
     Draining,
+    /// It belongs to no cluster yet.
+    Unprovisioned,
     /// A sync failed; it is about to end.
     Failed(String),
     /// The disk is at its limit.
     DiskFull(DiskUse),
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
+    /// Appends wait for copies on other nodes, and the watermark does not move.
+    TooFewCopies(ShardId),
 }
 
 impl fmt::Display for NotReady {
@@ -58,11 +65,17 @@ impl fmt::Display for NotReady {
         match self {
             Self::Starting => f.write_str("starting"),
             Self::Draining => f.write_str("draining"),
+            Self::Unprovisioned => f.write_str("not provisioned: run gs-ctl cluster provision on one node"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Stalled(shard) => write!(
                 f,
                 "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"
+            ),
+            Self::TooFewCopies(shard) => write!(
+                f,
+                "appends to shard {shard} wait, and too few nodes sync a copy: are this node's peers up, and does it \
+                 reach them? Until then it takes no logs"
             ),
         }
     }
@@ -93,7 +106,8 @@ fn disk_words(disk: &DiskUse) -> String {
     )
 }
 
-/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest.
+/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest, and `has_peers` says that an
+/// acknowledgement waits for copies on other nodes.
 ///
 /// # Errors
 ///
@@ -103,13 +117,16 @@ pub fn readiness(
     failure: Option<String>,
     full: Option<DiskUse>,
     stalled: Option<ShardId>,
+    has_peers: bool,
 ) -> Result<(), NotReady> {
     match phase {
         Phase::Starting => Err(NotReady::Starting),
         Phase::Draining => Err(NotReady::Draining),
+        Phase::Unprovisioned => Err(NotReady::Unprovisioned),
         Phase::Serving => match (failure, full, stalled) {
             (Some(why), _, _) => Err(NotReady::Failed(why)),
             (None, Some(disk), _) => Err(NotReady::DiskFull(disk)),
+            (None, None, Some(shard)) if has_peers => Err(NotReady::TooFewCopies(shard)),
             (None, None, Some(shard)) => Err(NotReady::Stalled(shard)),
             (None, None, None) => Ok(()),
         },
@@ -117,13 +134,22 @@ pub fn readiness(
 }
 
 /// A watch for shards whose appends wait while the watermark does not move.
-#[derive(Default)]
 pub struct StallWatch {
+    /// The longest such time that is none.
+    limit: Duration,
     /// For each shard its watermark, and the time since which that has not moved with work waiting.
     shards: Vec<(Option<Lsn>, Option<Instant>)>,
 }
 
 impl StallWatch {
+    /// A watch that has seen nothing yet.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            shards: Vec::new(),
+        }
+    }
+
     /// Checks every shard's (id, written, acked); returns the first that has stalled.
     pub fn check(
         &mut self,
@@ -140,7 +166,7 @@ impl StallWatch {
                 (*before, *since) = (acked, None);
             } else {
                 let since = *since.get_or_insert(now);
-                if now.duration_since(since) >= STALL {
+                if now.duration_since(since) >= self.limit {
                     stalled = stalled.or(Some(id));
                 }
             }
@@ -185,29 +211,41 @@ mod tests {
     #[test]
     fn the_first_reason_that_matters_is_given() {
         let shard = Some(ShardId::new(1));
-        assert_eq!(readiness(Phase::Serving, None, None, None), Ok(()));
-        assert_eq!(readiness(Phase::Starting, None, None, None), Err(NotReady::Starting));
+        assert_eq!(readiness(Phase::Serving, None, None, None, false), Ok(()));
         assert_eq!(
-            readiness(Phase::Draining, Some("x".into()), Some(FULL), shard),
+            readiness(Phase::Starting, None, None, None, false),
+            Err(NotReady::Starting)
+        );
+        assert_eq!(
+            readiness(Phase::Unprovisioned, None, None, None, true),
+            Err(NotReady::Unprovisioned)
+        );
+        assert_eq!(Phase::from_u8(Phase::Unprovisioned as u8), Phase::Unprovisioned);
+        assert_eq!(
+            readiness(Phase::Draining, Some("x".into()), Some(FULL), shard, false),
             Err(NotReady::Draining)
         );
         assert_eq!(
-            readiness(Phase::Serving, Some("x".into()), Some(FULL), shard),
+            readiness(Phase::Serving, Some("x".into()), Some(FULL), shard, false),
             Err(NotReady::Failed("x".into()))
         );
         assert_eq!(
-            readiness(Phase::Serving, None, Some(FULL), shard),
+            readiness(Phase::Serving, None, Some(FULL), shard, true),
             Err(NotReady::DiskFull(FULL))
         );
         assert_eq!(
-            readiness(Phase::Serving, None, None, shard),
+            readiness(Phase::Serving, None, None, shard, false),
             Err(NotReady::Stalled(ShardId::new(1)))
+        );
+        assert_eq!(
+            readiness(Phase::Serving, None, None, shard, true),
+            Err(NotReady::TooFewCopies(ShardId::new(1)))
         );
     }
 
     #[test]
     fn a_shard_has_stalled_when_work_waits_and_its_mark_stands_for_long_enough() {
-        let mut watch = StallWatch::default();
+        let mut watch = StallWatch::new(STALL);
         let start = Instant::now();
         let mut check = |secs, written, acked| {
             watch.check(

@@ -2,6 +2,7 @@
 //!
 //! - [`consensus`]: the catalogue over Raft.
 //! - [`tail`]: the copying of a segment to its replicas while it is written.
+//! - [`copies`]: the copies that a node keeps of segments of other nodes.
 //! - [`recovery`]: the sealing of a segment whose owner is gone.
 //! - [`decide`]: the decisions of both, as pure functions.
 //! - [`join`]: how nodes become a cluster, and how one joins it.
@@ -11,6 +12,7 @@
 //! them, and so does the simulation.
 
 pub mod consensus;
+pub mod copies;
 pub mod decide;
 pub mod join;
 pub mod limits;

@@ -1,5 +1,7 @@
 //! The bounds of this crate.
 
+use std::time::Duration;
+
 use gophership_vault::limits::SET_NODES_MAX;
 
 /// Frames of one shard that may be on their way to a replica without an answer: 32 of at most 256 KiB of payload each
@@ -25,5 +27,24 @@ pub const ACK_COPIES: usize = 2;
 
 /// Copies that a segment has at most, the owner's included.
 pub const COPIES_MAX: usize = SET_NODES_MAX + 1;
+
+/// Recoveries that a leader leads at once. Each holds the reports of all who have something of its segment: 4 bytes for
+/// an entry.
+pub const RECOVERIES_MAX: usize = 8;
+
+/// The time after which a recovery that waits for reports gives its place to another one.
+pub const RECOVERY_TURN: Duration = Duration::from_secs(30);
+
+/// The interval at which a leader looks at its recoveries, and repeats what was not answered.
+pub const RECOVERY_LOOK: Duration = Duration::from_secs(1);
+
+/// The time between two walks over all segments while nothing changes that would leave one.
+pub const RECOVERY_WALK: Duration = Duration::from_secs(30);
+
+/// The pause before a recovery that could not be carried out is begun anew: the first, and the longest.
+pub const RECOVERY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The number of times that a holder that came late is put on record, while the answer is unknown.
+pub const HOLDER_TRIES: u32 = 5;
 
 const _: () = assert!(ACK_COPIES <= COPIES_MAX);

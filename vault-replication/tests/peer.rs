@@ -7,6 +7,8 @@ mod consensus;
 mod recovery;
 #[path = "peer/refusals.rs"]
 mod refusals;
+#[path = "peer/replay.rs"]
+mod replay;
 #[path = "peer/segment.rs"]
 mod segment;
 #[path = "peer/support.rs"]

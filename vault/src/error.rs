@@ -76,6 +76,9 @@ pub enum VaultError {
     /// The segment can be read, so there is no reason to give it up.
     #[error("segment {0} can be read, or is being recovered: there is nothing to give up")]
     NotUnreadable(SegmentId),
+    /// The segment is another node's, and this one holds a copy.
+    #[error("segment {0} is another node's: its owner alone gives it up")]
+    NotOwn(SegmentId),
     /// A frame from a segment's owner was refused.
     #[error("frame {frame_no} of segment {id} was not taken: {why}")]
     FrameRefused {
@@ -134,6 +137,12 @@ pub enum FrameFault {
     /// Nothing follows what is here.
     #[error("the copy is complete without it")]
     Complete,
+    /// The copy is about to be removed, or was.
+    #[error("the segment is trimmed")]
+    Trimmed,
+    /// The rest of the disk is for the catalogue and for removals.
+    #[error("the disk is too full for copies")]
+    DiskFull,
 }
 
 impl VaultError {
@@ -143,10 +152,15 @@ impl VaultError {
             Self::Io { source, .. } if is_full(source) || is_short(source) => Disposition::Overloaded,
             Self::Io { .. } | Self::FolderSync { .. } => Disposition::Fatal,
             Self::Damaged { .. } | Self::Unreadable { .. } => Disposition::Corrupt,
+            Self::FrameRefused {
+                why: FrameFault::DiskFull,
+                ..
+            } => Disposition::Overloaded,
             Self::Format { .. }
             | Self::OfAnotherKind { .. }
             | Self::NoSuchSegment(_)
             | Self::NotUnreadable(_)
+            | Self::NotOwn(_)
             | Self::FrameRefused { .. }
             | Self::StaleRecovery { .. } => Disposition::Invalid,
             Self::NotSealed(_) => Disposition::Retry,

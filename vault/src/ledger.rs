@@ -179,6 +179,13 @@ pub trait Ledger: Send + Sync {
     /// The command is refused, or its answer is unknown; the WAL file must stay.
     fn seal_segment(&self, seal: &SealRecord) -> Result<(), LedgerError>;
 
+    /// Records that this node has a complete copy of a sealed segment, synced and verified, with this digest.
+    ///
+    /// # Errors
+    ///
+    /// The command is refused, or its answer is unknown; it may be repeated.
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError>;
+
     /// Records that a segment's bytes are about to be removed.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub mod time;
 mod vault;
 mod wal;
 
+pub use copies::decided::TakeEntry;
 pub use copies::promise::RecoveryNumber;
 pub use copies::replica::{ReplicaAck, ReplicaReport, ReplicaSegment};
 pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
@@ -61,7 +62,7 @@ pub use file_io::write_whole;
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};
-pub use options::VaultOptions;
+pub use options::{RecoveryBy, VaultOptions};
 pub use read::cursor::{ScanFault, ShardCursor, StoredEntry};
 pub use read::debt::Debt;
 pub use read::dump;

@@ -1,5 +1,7 @@
 //! Every bound of the vault, in one place.
 
+use std::time::Duration;
+
 /// Bytes of a page: the unit of WAL headers and of aligned reads.
 pub const PAGE: u64 = 4096;
 /// The smallest WAL file.
@@ -45,6 +47,8 @@ pub const CLOCK_CREDIT_EARNED: u64 = 8;
 pub const START_BESIDE_SEGMENTS: u64 = 1024 * 1024;
 /// Trimmed segments of which the ledger is told at once that nothing of them is on disk any more.
 pub const UNLINKED_MAX: usize = 10_000;
+/// The time that the report of a segment waits for its writer to leave it.
+pub const FENCE_WAIT: Duration = Duration::from_secs(20);
 /// The share of the disk limit, in percent, that copies of dead letters may take.
 pub const KEPT_ENTRIES_PERCENT: u64 = 5;
 /// The share of the disk limit, in percent, from which released segments are trimmed before their retention is over.
@@ -54,6 +58,8 @@ pub const DISK_EVICT_PERCENT: u64 = 80;
 pub const DISK_DROP_PERCENT: u64 = 88;
 /// The share of the disk limit, in percent, at which ingest is refused.
 pub const DISK_REFUSE_PERCENT: u64 = 90;
+/// The share of the disk limit, in percent, at which copies of other nodes' segments are refused, too.
+pub const DISK_REFUSE_REPLICAS_PERCENT: u64 = 95;
 
 const _: () = assert!(SEGMENT_SIZE_MIN.is_multiple_of(PAGE) && SEGMENT_SIZE_MAX.is_multiple_of(PAGE));
 const _: () = assert!(SEGMENT_SIZE_MIN > 2 * PAGE);
@@ -61,7 +67,7 @@ const _: () = assert!(SEGMENT_SIZE_MAX <= u32::MAX as u64);
 const _: () = assert!(TAIL_ENTRY_MAX <= TAIL_BYTES);
 const _: () = assert!(BLOCK_BYTES <= LZ4_BLOCK_BYTES);
 const _: () = assert!(DISK_EVICT_PERCENT < DISK_DROP_PERCENT && DISK_DROP_PERCENT < DISK_REFUSE_PERCENT);
-const _: () = assert!(DISK_REFUSE_PERCENT < 100);
+const _: () = assert!(DISK_REFUSE_PERCENT < DISK_REFUSE_REPLICAS_PERCENT && DISK_REFUSE_REPLICAS_PERCENT < 100);
 const _: () = assert!(80 + 96 * TENANTS_MAX <= PAGE as usize - 4);
 /// Limit of nodes in one set: the holders of a segment, which may be more than any replica set has.
 pub const SET_NODES_MAX: usize = 7;

@@ -2,16 +2,16 @@
 //! behind ingest.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::copies::shared::CopyShared;
 use crate::data_dir::{DataDir, Identity};
 use crate::error::OpenError;
-use crate::ids::{Epoch, SegmentId, ShardId};
+use crate::ids::{Epoch, NodeId, SegmentId, ShardId};
 use crate::keep::ballast::{Ballast, available, start_bytes};
-use crate::keep::disk_tier::DiskTier;
 use crate::keep::housekeeper::Housekeeper;
 use crate::keep::parts::KeepParts;
 use crate::keep::sealer::Sealer;
@@ -19,10 +19,12 @@ use crate::keep::to_unlink::ToUnlink;
 use crate::keep::vault_clock::VaultClock;
 use crate::ledger::{KnownSegment, Ledger};
 use crate::limits::KEPT_ENTRIES_PERCENT;
-use crate::options::VaultOptions;
+use crate::options::{RecoveryBy, VaultOptions};
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{LeftWal, adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now};
+use crate::recover::{
+    LeftWal, adopt_sealed, announce, compare_with_record, list_left, recover_all, recover_now, wait_for_leader,
+};
 use crate::seam::ShardSeam;
 use crate::start::{RecoveryEnd, Start, check, spawn};
 use crate::time::now_unix_nano;
@@ -54,11 +56,11 @@ impl Vault {
         let parts = keep_parts(&data, options, epoch, ledger, &known)?;
         let left = list_left(&parts.data, parts.node, &known)?;
         announce(&parts, &left, &known);
-        let left = if available(&parts.data) < start_bytes(options.shards, options.segment_size) {
+        let is_short = available(&parts.data) < start_bytes(options.shards, options.segment_size);
+        let left = match options.recovery {
             // Files that earlier boots left give up their space first.
-            recover_now(&parts, left)
-        } else {
-            left
+            RecoveryBy::Itself if is_short => recover_now(&parts, left),
+            RecoveryBy::Itself | RecoveryBy::Leader => left,
         };
         let (sealer, seal_requests) = channel();
         let mut start = Start {
@@ -124,11 +126,21 @@ impl Inner {
         let (parts, stop) = (self.parts.clone(), Arc::clone(&self.stopping));
         self.spawn("recovery", move || {
             let end = RecoveryEnd(Arc::clone(&parts.holdings));
-            recover_all(&parts, left, &|| stop.load(Ordering::Acquire), || {
-                adopt_sealed(&parts, &known);
-                compare_with_record(&parts);
-                drop(end);
-            });
+            let stopping = || stop.load(Ordering::Acquire);
+            match parts.recovery {
+                RecoveryBy::Itself => recover_all(&parts, left, &stopping, || {
+                    adopt_sealed(&parts, &known);
+                    compare_with_record(&parts);
+                    drop(end);
+                }),
+                RecoveryBy::Leader => {
+                    // What is on no record was never opened: no other node has anything of it.
+                    let (recorded, unrecorded) = left.into_iter().partition(|wal: &LeftWal| wal.known.is_some());
+                    drop(recover_now(&parts, unrecorded));
+                    wait_for_leader(&parts, recorded, &known, &stopping, || compare_with_record(&parts));
+                    drop(end);
+                }
+            }
         })
     }
 }
@@ -146,6 +158,10 @@ fn keep_parts(
     } = data.identity();
     let path = data.path().to_path_buf();
     let kept_bytes = options.disk_limit / 100 * KEPT_ENTRIES_PERCENT;
+    let copies = CopyShared {
+        to_unlink: Arc::new(ToUnlink::of(node_id, trimmed(known))),
+        ..CopyShared::default()
+    };
     Ok(KeepParts {
         node: node_id,
         plan: WalPlan {
@@ -158,24 +174,27 @@ fn keep_parts(
         retention: options.retention,
         release: options.release.clone(),
         on_full: options.on_full,
+        recovery: options.recovery,
         ballast: Arc::new(Ballast::of(&path, options.shards, options.segment_size)),
         holdings: Arc::default(),
         quarantine: Arc::new(Quarantine::open(&path)?),
         kept_entries: Arc::new(KeptEntries::open(&path, cluster_id, epoch, kept_bytes)?),
         counts: Arc::default(),
-        tier: Arc::new(AtomicU8::new(DiskTier::Normal as u8)),
-        clock: start_clock(&*ledger, known, options.retention),
+        tier: Arc::clone(&copies.tier),
+        clock: start_clock(&*ledger, last_seal(node_id, known), options.retention),
         ledger,
         recovery_is_short: Arc::default(),
-        to_unlink: Arc::new(ToUnlink::of(trimmed(known))),
+        to_unlink: Arc::clone(&copies.to_unlink),
+        own: Arc::default(),
+        copies,
         data: path,
     })
 }
 
 /// Starts the vault's clock. The credit that this uses is spent on record before anything goes by the clock; where that
 /// cannot be recorded, none is used.
-fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration) -> VaultClock {
-    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal(known), retention);
+fn start_clock(ledger: &dyn Ledger, last_seal: Option<u64>, retention: Duration) -> VaultClock {
+    let started = |wall_ns| VaultClock::start(wall_ns, ledger.clock(), last_seal, retention);
     let clock = started(now_unix_nano());
     match ledger.keep_clock(clock.mark()) {
         Ok(()) => clock,
@@ -186,10 +205,10 @@ fn start_clock(ledger: &dyn Ledger, known: &[KnownSegment], retention: Duration)
     }
 }
 
-/// Time at which the last segment was sealed that is still held.
-fn last_seal(known: &[KnownSegment]) -> Option<u64> {
+/// Time at which the last own segment was sealed that is still held. Others were sealed by the clocks of other nodes.
+fn last_seal(node: NodeId, known: &[KnownSegment]) -> Option<u64> {
     let sealed = known.iter().filter_map(|segment| match segment {
-        KnownSegment::Sealed(record) => Some(record.sealed_ns),
+        KnownSegment::Sealed(record) => Some(record.sealed_ns).filter(|_| record.id.node == node),
         KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
     });
     sealed.max()

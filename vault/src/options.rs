@@ -23,4 +23,16 @@ pub struct VaultOptions {
     pub release: Release,
     /// The reaction to a disk that is full of segments which are not released.
     pub on_full: OnFull,
+    /// The one who ends the segments that earlier epochs left.
+    pub recovery: RecoveryBy,
+}
+
+/// The one who ends the segments that earlier epochs left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoveryBy {
+    /// The vault itself, by its own files: no other node has anything of them.
+    Itself,
+    /// The leader of its cluster, by the reports of all that hold something. The files stay as they are until the
+    /// segment is on record as sealed.
+    Leader,
 }

@@ -30,6 +30,7 @@ impl Vault {
         let inner = &self.inner;
         let parts = CursorParts {
             data: inner.data.path().to_path_buf(),
+            node: inner.parts.node,
             holdings: Arc::clone(&inner.parts.holdings),
             quarantine: Arc::clone(&inner.parts.quarantine),
         };
@@ -39,7 +40,12 @@ impl Vault {
     /// Reads a log over all times, for a reader that must wait for nothing and miss nothing that it could read later:
     /// see [`ShardCursor::waits`].
     pub fn follower(&self, shard: ShardId, from: Option<Lsn>) -> ShardCursor {
-        let mut cursor = self.cursor(shard, from, TimeRange::ALL);
+        self.follower_of(self.own_log(shard), from)
+    }
+
+    /// Reads the local copies of any node's log, as [`Self::follower`] does an own log.
+    pub fn follower_of(&self, log: LogId, from: Option<Lsn>) -> ShardCursor {
+        let mut cursor = self.cursor_of(log, from, TimeRange::ALL);
         cursor.follow();
         cursor
     }

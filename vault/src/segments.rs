@@ -6,6 +6,7 @@ use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::ids::{LogId, SegmentId, SegmentIndex, ShardId};
 use crate::ledger::SealRecord;
+use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
 use crate::segment::block::BlockRow;
@@ -61,6 +62,11 @@ impl Vault {
         self.segments().into_iter().filter(|(id, _)| id.node == node).collect()
     }
 
+    /// The state of a segment that is held here.
+    pub fn segment_state(&self, id: SegmentId) -> Option<SegmentState> {
+        self.inner.parts.holdings.get(id).map(state_of)
+    }
+
     /// True where a segment is held here, in whatever state.
     pub fn has_segment(&self, id: SegmentId) -> bool {
         self.inner.parts.holdings.get(id).is_some()
@@ -87,9 +93,13 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// The segment is not held here, it can be read, or the ledger refused the command.
+    /// The segment is not held here, it is a copy of another node's, it can be read, or the ledger refused the command.
     pub fn give_up(&self, id: SegmentId) -> Result<(), VaultError> {
         let inner = &self.inner;
+        // Others may hold good copies: this one says nothing about the segment.
+        if id.node != inner.parts.node {
+            return Err(VaultError::NotOwn(id));
+        }
         match inner.parts.holdings.get(id) {
             Some(Slot::Unreadable { .. }) => {
                 inner.parts.ledger.mark_lost(id)?;
@@ -157,7 +167,15 @@ impl Vault {
         let record = self.sealed(id)?;
         let path = self.segment_file(id);
         let opened = verify_segment(&path, id, Some(record.digest), progress);
-        self.inner.parts.holdings.opened(id, opened.as_ref().map(|_| ()));
+        // A copy of another content than the seal names can be opened, and is nevertheless not the segment.
+        let sealed = opened
+            .is_ok()
+            .then(|| open_sealed(self.inner.data.path(), self.inner.parts.node, &record));
+        let shown = match (&opened, &sealed) {
+            (Err(error), _) | (Ok(_), Some(Err(error))) => Err(error),
+            (Ok(_), Some(Ok(_)) | None) => Ok(()),
+        };
+        self.inner.parts.holdings.opened(id, shown);
         let report = opened.map_err(|error| {
             if error.disposition() == Disposition::Overloaded {
                 return error;

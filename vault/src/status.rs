@@ -50,6 +50,8 @@ pub struct VaultStatus {
     /// Segments that were dropped since the start although they were not released, their entries, and the bytes of
     /// their files.
     pub dropped_since_start: (u64, u64, u64),
+    /// Entries of earlier epochs that this node had since the start and no recovery kept: nobody was answered for them.
+    pub unacknowledged_since_start: u64,
     /// Bytes of the ballast.
     pub ballast_bytes: u64,
     /// Segments sealed since the start, recovered ones included.
@@ -97,6 +99,7 @@ impl Vault {
             sealed_bytes: totals.sealed_bytes,
             trimmed_since_start: counts.trimmed.load(Ordering::Relaxed),
             dropped_since_start: counts.dropped.each_ref().map(|n| n.load(Ordering::Relaxed)).into(),
+            unacknowledged_since_start: counts.unacknowledged.load(Ordering::Relaxed),
             ballast_bytes: counts.ballast_bytes.load(Ordering::Relaxed),
             sealed_since_start: counts.sealed.load(Ordering::Relaxed),
             wal_files: (

@@ -60,6 +60,10 @@ impl Ledger for Silent {
         self.pass().trim_segment(id, why)
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        self.pass().holds_copy(id, digest)
+    }
+
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         self.pass().unlinked(segments)
     }

@@ -99,6 +99,7 @@ fn measure(entries: u64, allocate_in_writer: bool, allocate_in_notify: bool) -> 
         retention: Duration::ZERO,
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
         ..options(1)
     };
     let measuring = Arc::new(AtomicBool::new(false));

@@ -1,12 +1,15 @@
 use std::collections::HashSet;
 
 use gophership_vault::ids::ShardId;
+use gophership_vault::ledger::TrimReason;
 use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
 use crate::job::{JobId, JobPosition, JobResult};
-use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX};
+use crate::limits::{
+    DROPPED_RANGES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX,
+};
 use crate::node::NodeState;
 use crate::segment::SegmentState;
 use crate::state::Counts;

@@ -114,6 +114,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::Seal { seal } => parts::write_seal(w, seal),
         Command::Trim { id, why } => w.segment(*id).u8(reason_code(*why)),
         Command::Unlinked { segments } => w.list(segments, |w, id| w.segment(*id)),
+        Command::UnlinkedOn { node, segments } => w.u32(node.get()).list(segments, |w, id| w.segment(*id)),
         Command::KeepClock { node, mark } => w.u32(node.get()).u64(mark.now_ns).u64(mark.credit_ns),
         Command::CreateJob { request, spec, at_ns } => w.uuid(*request).text(spec).u64(*at_ns),
         Command::JobProgress { job, positions } => w.u64(job.get()).list(positions, parts::write_position),

@@ -4,12 +4,14 @@
 //! - I1: a record is written in the oldest version that has all of it, so that a single node's rows are what they
 //!   always were.
 
-use gophership_vault::ids::{FileUuid, Lsn, SegmentId};
+use std::collections::BTreeSet;
+
+use gophership_vault::ids::{FileUuid, Lsn, NodeId, SegmentId};
 use gophership_vault::ledger::{FormerSegment, OpenRecord, SealRecord, SegmentStats, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
-use super::{HAS_EVENT, VERSION};
+use super::{HAS_EVENT, VERSION, value};
 use crate::segment::{RecoveryId, SegmentRecord};
 use crate::wire::{Reader, WireError, Writer};
 
@@ -180,6 +182,27 @@ fn read_nodes(v: &mut Reader<'_>) -> Result<NodeSet, WireError> {
             return Err(v.damaged("its nodes are not in order"));
         }
         nodes = nodes.with(node).ok_or_else(|| v.damaged("it names too many nodes"))?;
+    }
+    Ok(nodes)
+}
+
+/// The value of the row of the nodes that may hold bytes of a segment beside those that its record names.
+pub(super) fn write_leftovers(nodes: &BTreeSet<NodeId>) -> Writer {
+    let count = u8::try_from(nodes.len()).expect("an owner, its replicas and the holders are few");
+    nodes.iter().fold(value().u8(count), |w, node| w.u32(node.get()))
+}
+
+pub(super) fn read_leftovers(v: &mut Reader<'_>) -> Result<BTreeSet<NodeId>, WireError> {
+    let mut nodes = BTreeSet::new();
+    for _ in 0..v.u8()? {
+        let node = v.node()?;
+        if nodes.last() >= Some(&node) {
+            return Err(v.damaged("its nodes are not in order"));
+        }
+        nodes.insert(node);
+    }
+    if nodes.is_empty() {
+        return Err(v.damaged("it names no node"));
     }
     Ok(nodes)
 }

@@ -261,6 +261,8 @@ pub(crate) fn golden_replicas() -> State {
     ] {
         apply(&mut state, &command).unwrap();
     }
+    // A catalogue of before did not note who has a part of a segment.
+    state.leftovers.clear();
     state
 }
 
@@ -339,7 +341,15 @@ pub(crate) fn golden_configured() -> State {
 
 /// That, with the facts of nodes, one of which has taken the name of another.
 pub(crate) fn golden_described() -> State {
-    let mut state = golden_configured();
+    described(golden_configured())
+}
+
+/// A state with every kind of row.
+fn golden_both() -> State {
+    described(golden_leftovers())
+}
+
+fn described(mut state: State) -> State {
     for command in [
         describe(1, "node-1", None),
         describe(2, "Grün", None),
@@ -347,6 +357,38 @@ pub(crate) fn golden_described() -> State {
         describe(3, "Grün", Some(2)),
     ] {
         let _outcome = apply(&mut state, &command);
+    }
+    state
+}
+
+/// That, with a node that may have a part of a sealed segment, and a trimmed segment of which two nodes have something.
+pub(crate) fn golden_leftovers() -> State {
+    let mut state = golden_configured();
+    let id = |index| segment(2, 0, index);
+    let opened = |index| Command::Roll {
+        seal: None,
+        open: OpenRecord {
+            replicas: ReplicaSet::new(nodes(&[1, 3]), 2).unwrap(),
+            ..crate::testkit::open_record(id(index), 1)
+        },
+        at_ns: 5,
+    };
+    let sealed = |index| Command::Seal {
+        seal: SealRecord {
+            holders: nodes(&[1, 2]),
+            ..seal_record(id(index), 1, 2)
+        },
+    };
+    let trim = Command::Trim {
+        id: id(4),
+        why: TrimReason::Dropped,
+    };
+    let gone = Command::UnlinkedOn {
+        node: node(2),
+        segments: vec![id(4)],
+    };
+    for command in [opened(3), sealed(3), opened(4), sealed(4), trim, gone] {
+        apply(&mut state, &command).unwrap();
     }
     state
 }
@@ -364,7 +406,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 10] {
+fn golden() -> [(State, &'static str); 11] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -382,6 +424,7 @@ fn golden() -> [(State, &'static str); 10] {
             include_str!("../../testdata/v1/rows_configured.txt"),
         ),
         (golden_described(), include_str!("../../testdata/v1/rows_described.txt")),
+        (golden_leftovers(), include_str!("../../testdata/v1/rows_leftovers.txt")),
     ]
 }
 
@@ -474,13 +517,13 @@ fn nodes_out_of_order_and_a_set_that_can_never_acknowledge_are_damage() {
 
 #[test]
 fn rows_sort_as_their_records_do() {
-    let rows = bytes(&golden_described());
+    let rows = bytes(&golden_both());
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
 }
 
 #[test]
 fn i2_a_row_cut_short_or_too_long_is_damaged() {
-    for (key, value) in bytes(&golden_described()) {
+    for (key, value) in bytes(&golden_both()) {
         for len in 0..value.len() {
             assert!(
                 matches!(change_of(&key, &value[..len]), Err(WireError::Damaged { .. })),
@@ -499,7 +542,7 @@ fn i2_a_row_cut_short_or_too_long_is_damaged() {
 
 #[test]
 fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
-    let rows = bytes(&golden_described());
+    let rows = bytes(&golden_both());
     let unknown = |key: &[u8], value: &[u8], what: &str| match change_of(key, value) {
         Err(WireError::Unknown { what: said, .. }) => assert_eq!(said, what),
         other => panic!("{other:?}"),
@@ -527,7 +570,7 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
 
 #[test]
 fn i2_a_name_without_its_end_is_damaged() {
-    for (key, value) in bytes(&golden_configured()) {
+    for (key, value) in bytes(&golden_leftovers()) {
         if matches!(key[0], KIND_EXPORTER | KIND_CURSOR | KIND_DEAD_LETTER | KIND_CONFIGURED) {
             let endless: Vec<u8> = key.into_iter().filter(|b| *b != 0).collect();
             assert!(matches!(change_of(&endless, &value), Err(WireError::Damaged { .. })));
@@ -555,7 +598,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..15u8, key in prop::collection::vec(any::<u8>(), 0..20),
+    fn i2_any_bytes_are_read_without_panic(kind in 0..17u8, key in prop::collection::vec(any::<u8>(), 0..20),
                                            value in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = change_of(&[&[kind], key.as_slice()].concat(), &[&[VERSION], value.as_slice()].concat());
     }

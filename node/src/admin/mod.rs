@@ -90,7 +90,7 @@ mod tests {
     use crate::control::testkit::TestNode;
 
     async fn status(source: &StatusSource) -> (StatusCode, Value) {
-        let router = router(NodeState::new("test".to_owned()), Arc::clone(source));
+        let router = router(NodeState::new("test".to_owned(), None), Arc::clone(source));
         let request = Request::get("/api/v1/status").body(Body::empty()).expect("a request");
         let answer = router.oneshot(request).await.expect("an answer");
         let code = answer.status();

@@ -47,6 +47,7 @@ impl TestNode {
             retention: Duration::from_secs(3600),
             release: gophership_vault::Release::AtRetention,
             on_full: gophership_vault::OnFull::Refuse,
+            recovery: gophership_vault::RecoveryBy::Itself,
         };
         let seams = (0..shards).map(|_| ShardSeam::alone(Box::new(|| {}))).collect();
         let (vault, writers) = Vault::open(data, &options, epoch, catalogue.ledger(), seams).unwrap();
@@ -123,6 +124,7 @@ impl TestNode {
         let context = NodeContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
+            peers: None,
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: own.to_vec(),

@@ -1,6 +1,6 @@
 //! OTLP load over gRPC: a few connections that each send a batch, wait for the answer, and record both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +42,8 @@ pub(crate) struct Outcomes {
     pub(crate) sent: HashMap<Hash, Sent>,
     /// Time from send to acknowledgement of each batch.
     pub(crate) latencies: Vec<Duration>,
+    /// Times of the acknowledgements, those of one client after the other.
+    pub(crate) acked_at: Vec<Instant>,
     pub(crate) acked_bytes: u64,
 }
 
@@ -53,7 +55,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(node: SocketAddr) -> Self {
+    /// Starts clients that send to these nodes in turn. One that is not answered well goes on with the next node.
+    pub(crate) fn start(nodes: &[SocketAddr]) -> Self {
         let mut load = Self {
             stop: Arc::default(),
             acks: Arc::default(),
@@ -63,7 +66,7 @@ impl Load {
             let client = Client {
                 number,
                 next: 0,
-                node,
+                nodes: nodes.iter().copied().cycle().skip(number).take(nodes.len()).collect(),
                 stop: Arc::clone(&load.stop),
                 acks: Arc::clone(&load.acks),
                 seen: Outcomes::default(),
@@ -84,6 +87,7 @@ impl Load {
         for seen in self.clients.join_all().await {
             all.sent.extend(seen.sent);
             all.latencies.extend(seen.latencies);
+            all.acked_at.extend(seen.acked_at);
             all.acked_bytes += seen.acked_bytes;
         }
         all
@@ -93,7 +97,8 @@ impl Load {
 struct Client {
     number: usize,
     next: u64,
-    node: SocketAddr,
+    /// The nodes, the one that is sent to first.
+    nodes: VecDeque<SocketAddr>,
     stop: Arc<AtomicBool>,
     acks: Arc<AtomicU64>,
     seen: Outcomes,
@@ -102,10 +107,11 @@ struct Client {
 impl Client {
     async fn run(mut self) -> Outcomes {
         while !self.stopped() {
-            match LogsServiceClient::connect(format!("http://{}", self.node)).await {
+            match LogsServiceClient::connect(format!("http://{}", self.nodes[0])).await {
                 Ok(client) => self.send_until_broken(client).await,
                 Err(_) => tokio::time::sleep(RECONNECT).await,
             }
+            self.nodes.rotate_left(1);
         }
         self.seen
     }
@@ -134,6 +140,7 @@ impl Client {
                 return;
             };
             self.seen.latencies.push(began.elapsed());
+            self.seen.acked_at.push(Instant::now());
             self.seen.acked_bytes += payload.len() as u64;
             self.seen.sent.insert(
                 hash,

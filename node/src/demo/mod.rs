@@ -3,19 +3,18 @@
 //!
 //! **Owns**: the sequence and its temporary folder.
 //!
-//! **Not here**: the node (a child process of the same binary).
+//! **Not here**: the nodes, child processes of the same binary (`children`).
 //!
-//! - `story`: the steps in order. `child`: the node. `load`: its clients. `sink`: its sink.
+//! - `one_node`: the steps in order. `load`: the clients. `sink`: the node's sink.
 //! - `exported`, `replayed`: the results. `verdict`: the comparison.
 //! - `report`: the table that is printed.
 
-mod child;
 mod exported;
 mod load;
+mod one_node;
 mod replayed;
 mod report;
 mod sink;
-mod story;
 mod verdict;
 
 use std::path::Path;
@@ -23,7 +22,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use gophership_vault::limits::DISK_EVICT_PERCENT;
 
-use story::Story;
+use one_node::Story;
 
 /// The most bytes that the demo writes.
 const WRITES_MAX: u64 = 512 << 20;
@@ -44,7 +43,7 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
         .tempdir()
         .context("cannot make a temporary folder")?;
     check_room(dir.path())?;
-    let story = runtime.block_on(story::tell(dir.path(), lose_one))?;
+    let story = runtime.block_on(one_node::tell(dir.path(), lose_one))?;
     report::print(&story);
     judge(&story)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::story::Story;
+use super::one_node::Story;
 
 /// Prints the results.
 pub(crate) fn print(story: &Story) {

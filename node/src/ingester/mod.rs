@@ -41,5 +41,5 @@ pub use connection::Protocol;
 pub use cores::core_of;
 pub use counters::{LATENCY_BUCKETS, Published, Snapshot, latency_bucket_bound};
 pub use refusal::Refusal;
-pub use state::{IngestLimits, Load};
+pub use state::{AckLimit, IngestLimits, Load};
 pub use worker::{SensesSetup, WatermarkNotify, Worker, WorkerDoor, WorkerError, WorkerSetup};

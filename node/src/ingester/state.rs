@@ -20,8 +20,8 @@ use super::waiters::Waiters;
 use crate::buffer::{Permit, Pool, Rings, Slice};
 use crate::config::Origins;
 use crate::limits::{
-    HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX, POOLED_FRAMES_MAX,
-    POOLED_LISTS, REQUEST_BYTES, TICK,
+    ACK_TIMEOUT, HTTP2_WINDOW_MAX, HTTP2_WINDOW_MIN, HTTP2_WINDOWS_PER_BUDGET, POOLED_BUFFERS, POOLED_BYTES_MAX,
+    POOLED_FRAMES_MAX, POOLED_LISTS, REQUEST_BYTES, TICK,
 };
 use crate::stochastic::{Senses, WorkerReadings};
 
@@ -36,6 +36,40 @@ pub struct IngestLimits {
     pub max_connection_age: Duration,
     /// Origins of web pages that may send logs over HTTP.
     pub origins: Origins,
+    /// The limit of the wait for an acknowledgement.
+    pub acks: AckLimit,
+}
+
+/// The limit of the wait for an acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AckLimit {
+    /// The longest wait.
+    pub within: Duration,
+    /// The refusal of an entry that waited for longer, and of all that come after it until it is acknowledged.
+    pub refusal: Refusal,
+}
+
+impl AckLimit {
+    /// The limit of a single node, where an acknowledgement waits for the node's own disk.
+    pub const ALONE: Self = Self {
+        within: ACK_TIMEOUT,
+        refusal: Refusal::Stalled,
+    };
+
+    /// The limit of a node of a cluster, where an acknowledgement waits for peers, too.
+    #[must_use]
+    pub const fn replicated(within: Duration) -> Self {
+        Self {
+            within,
+            refusal: Refusal::TooFewCopies,
+        }
+    }
+
+    /// The limit in ticks of a worker.
+    pub(super) fn ticks(self) -> u32 {
+        let ticks = self.within.as_millis().div_ceil(TICK.as_millis());
+        u32::try_from(ticks).unwrap_or(u32::MAX)
+    }
 }
 
 /// The load of a worker, by which the acceptor gives the next connection to the least busy.

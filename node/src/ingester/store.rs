@@ -105,6 +105,9 @@ fn must_store(state: &WorkerState, message: &Message<'_>, form: Form) -> Result<
     if !state.waiters.must_have_room() {
         return Err(Refusal::Stalled);
     }
+    if state.waiters.must_be_overdue() {
+        return Err(state.limits.acks.refusal);
+    }
     if form == Form::PLAIN {
         return must_append(state, message.len(), message.must_parts(), must_describe);
     }

@@ -59,6 +59,8 @@ struct Inner {
     slots: Vec<Slot>,
     free: Option<u32>,
     now: Tick,
+    /// The newest entry whose waiter was refused for its age, while the watermark has not reached it.
+    overdue: Option<Lsn>,
 }
 
 /// The waiters of one shard.
@@ -75,6 +77,7 @@ impl Waiters {
                 slots: Vec::with_capacity(WAITERS_READY),
                 free: None,
                 now: Tick::default(),
+                overdue: None,
             }),
         }
     }
@@ -82,6 +85,11 @@ impl Waiters {
     /// True where one more entry may wait.
     pub(super) fn must_have_room(&self) -> bool {
         self.inner.borrow().queue.len() < WAITERS_MAX
+    }
+
+    /// True where an entry waited for too long and is still not acknowledged: what is appended now would wait, too.
+    pub(super) fn must_be_overdue(&self) -> bool {
+        self.inner.borrow().overdue.is_some()
     }
 
     /// Number of entries that wait, those whose client is gone included.
@@ -107,6 +115,7 @@ impl Waiters {
 
     /// Releases all entries up to `acked`, and calls `each` with each of them.
     pub(super) fn must_release(&self, acked: Lsn, mut each: impl FnMut(Lsn)) {
+        self.inner.borrow_mut().overdue.take_if(|overdue| *overdue <= acked);
         self.release_while(Ok(()), |queued, _| {
             let released = queued.lsn <= acked;
             if released {
@@ -121,13 +130,23 @@ impl Waiters {
         self.release_while(Err(why), |_, _| true);
     }
 
-    /// Moves the clock on, and releases with an error the entries that have waited for more than `ticks_max`.
-    pub(super) fn tick(&self, ticks_max: u32) {
+    /// Moves the clock on, and releases with `why` the entries that have waited for more than `ticks_max`.
+    pub(super) fn tick(&self, ticks_max: u32, why: Refusal) {
         {
             let mut inner = self.inner.borrow_mut();
             inner.now = inner.now.next();
         }
-        self.release_while(Err(Refusal::Stalled), |queued, now| now.since(queued.since) > ticks_max);
+        let mut overdue = None;
+        self.release_while(Err(why), |queued, now| {
+            let waited_too_long = now.since(queued.since) > ticks_max;
+            if waited_too_long {
+                overdue = Some(queued.lsn);
+            }
+            waited_too_long
+        });
+        if overdue.is_some() {
+            self.inner.borrow_mut().overdue = overdue;
+        }
     }
 
     /// Ticks for which the oldest entry has waited; `None` when none waits.

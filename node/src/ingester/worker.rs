@@ -32,7 +32,7 @@ use super::counters::{Counters, Published};
 use super::refusal::Refusal;
 use super::state::{IngestLimits, Load, Sensing, WorkerState};
 use crate::buffer::{Budget, Rings, Slice};
-use crate::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
+use crate::limits::{DRAIN_TIMEOUT, HAND_OVER_QUEUE, LOG_INTERVAL, REST_AFTER_TICKS, REST_TICK, TICK};
 use crate::stochastic::{Senses, WorkerSlot};
 
 /// A notification from a shard's sync thread to its worker that the watermark has moved.
@@ -336,8 +336,8 @@ fn hand_over(state: &WorkerState, release: impl FnOnce(&mut dyn FnMut(Lsn))) {
 
 /// Does the periodic work that belongs to no request.
 async fn tick(state: Rc<WorkerState>) {
-    const ACK_TICKS: u32 = (ACK_TIMEOUT.as_millis() / TICK.as_millis()) as u32;
     const LOG_TICKS: u32 = (LOG_INTERVAL.as_millis() / TICK.as_millis()) as u32;
+    let acks = state.limits.acks;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut logged = [0; Refusal::COUNT];
@@ -357,7 +357,7 @@ async fn tick(state: Rc<WorkerState>) {
         (ticked, worked) = (now, busy);
         state.writer.borrow_mut().must_tick();
         release_once(&state);
-        state.waiters.tick(ACK_TICKS);
+        state.waiters.tick(acks.ticks(), acks.refusal);
         state.slice.rebalance();
         state.scratch.borrow_mut().tick();
         let oldest = state.oldest_unsynced();

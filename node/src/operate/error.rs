@@ -116,7 +116,7 @@ impl OperateError {
 fn of_vault(error: &VaultError) -> Kind {
     match error {
         VaultError::NoSuchSegment(_) => Kind::NotFound,
-        VaultError::NotSealed(_) | VaultError::NotUnreadable(_) => Kind::Precondition,
+        VaultError::NotSealed(_) | VaultError::NotUnreadable(_) | VaultError::NotOwn(_) => Kind::Precondition,
         VaultError::Io { .. }
         | VaultError::FolderSync { .. }
         | VaultError::Damaged { .. }

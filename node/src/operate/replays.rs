@@ -69,15 +69,7 @@ impl Operator {
         let permit = self.streams.permit()?;
         tracing::info!(by, "replay.stream.begin");
         let estimate = self.jobs.estimate(&spec);
-        let stream = replay::stream(
-            self.context.vault.clone(),
-            self.context.catalogue.as_ref(),
-            &spec,
-            estimate,
-            permit,
-            self.stop.clone(),
-            self.context.throttle.clone(),
-        );
+        let stream = replay::stream(&self.context, &spec, estimate, permit, self.stop.clone());
         Ok(stream.map_err(OperateError::from))
     }
 

@@ -187,7 +187,7 @@ fn sealed(record: &SealRecord) -> v1::SegmentSummary {
         event: stats.event.map(time_range),
         sealed_unix_nano: record.sealed_ns,
         digest: record.digest.to_vec(),
-        replicas: vec![record.id.node.get()],
+        replicas: record.holders.iter().map(|node| node.get()).collect(),
         bad_ranges: 0,
     }
 }

@@ -97,6 +97,7 @@ fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
         DiskTier::Normal => v1::DiskTier::Normal,
         DiskTier::Evict => v1::DiskTier::Evict,
         DiskTier::Refuse => v1::DiskTier::RefuseIngest,
+        DiskTier::RefuseReplicas => v1::DiskTier::RefuseReplicas,
     };
     v1::DiskStatus {
         used_bytes: vault.disk.own,

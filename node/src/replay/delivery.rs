@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 
 use gophership_catalogue::exporter::EntryId;
 use gophership_catalogue::job::JobPosition;
+use gophership_vault::StoredEntry;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::mpsc;
 
 use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES, FAILED_LAST_TRIES};
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
-use super::reader::{self, Found};
+use super::reader::Found;
+use super::source::{Reading, Source};
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
@@ -40,7 +41,7 @@ const RULES: Rules = Rules {
 
 /// One shard of a job.
 pub(super) struct Delivery {
-    pub(super) vault: Vault,
+    pub(super) source: Source,
     pub(super) part: Part,
     pub(super) range: TimeRange,
     pub(super) pace: Arc<Pace>,
@@ -86,29 +87,28 @@ impl Delivery {
     }
 
     fn shard(&self) -> (NodeId, ShardId) {
-        (self.vault.identity().node_id, self.part.shard)
+        let log = self.part.log(self.source.vault.identity().node_id);
+        (log.node, log.shard)
     }
 
     /// Starts the reading, on a thread that may block. It ends when its receiver is dropped.
     fn read_ahead(&self) -> mpsc::Receiver<Found> {
         let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD);
-        let (vault, part, range) = (self.vault.clone(), self.part.clone(), self.range);
+        let (source, part, range) = (self.source.clone(), self.part.clone(), self.range);
         let done = self.progress.position(self.shard());
         tokio::task::spawn_blocking(move || {
             // This is the end of the thread, whether the reading was broken off or not.
             let probe = sender.clone();
-            let stop = move || probe.is_closed();
-            let _ = reader::read(
-                &vault,
-                &part,
+            let reading = Reading {
+                part: &part,
                 range,
-                done.map(|d| d.done_lsn),
-                stop,
-                &mut |found| match sender.blocking_send(found) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                },
-            );
+                done: done.map(|d| d.done_lsn),
+                stop: Arc::new(move || probe.is_closed()),
+            };
+            let _ = source.read(&reading, &mut |found| match sender.blocking_send(found) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            });
         });
         receiver
     }
@@ -221,7 +221,7 @@ impl Host for Delivery {
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         // A replay does not wait for a file.
-        let stored = read_again(&self.vault, entry).await.ok().flatten();
+        let stored = read_again(&self.source.vault, entry).await.ok().flatten();
         Ok(stored.and_then(|stored| self.decoder.item(stored, self.max_message).ok()))
     }
 }

@@ -6,13 +6,13 @@
 //! - I2: an interruption of a job (the node's end, a cancellation) leaves its position on record.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use gophership_catalogue::command::Command;
+use gophership_catalogue::command::{Command, Refusal};
 use gophership_catalogue::job::{JobId, JobPosition, JobResult};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Disposition};
 use gophership_somatic::Throttle;
-use gophership_vault::Vault;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use super::limits::COMMIT_INTERVAL;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{Progress, shortened};
+use super::source::Source;
 use super::spec::Spec;
 use crate::export::Exporters;
 use crate::flag::raised;
@@ -39,13 +40,16 @@ pub(super) struct Order {
     /// Payload bytes that the job was expected to read when it was created; 0 in a record of an older version.
     #[serde(default)]
     pub(super) bytes_total_estimate: u64,
+    /// The node that runs it; in a record of an older version, the only one there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) runner: Option<NodeId>,
 }
 
 /// A job under way.
 pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) order: Order,
-    pub(super) vault: Vault,
+    pub(super) source: Source,
     pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) exporters: Arc<Exporters>,
     pub(super) progress: Arc<Progress>,
@@ -64,13 +68,15 @@ impl Job {
         let mut kept = self.progress.positions();
         let Some(ended) = self.deliver(&mut kept).await else {
             // Aborted senders move nothing any more.
-            self.keep_position(&mut kept).await;
+            let _ended = self.keep_position(&mut kept).await;
             if *self.stop.borrow() {
                 tracing::info!(job = %self.id, "replay.job.interrupted");
             }
             return;
         };
-        self.keep_position(&mut kept).await;
+        if self.keep_position(&mut kept).await.is_break() {
+            return;
+        }
         let result = match (ended, self.progress.not_delivered()) {
             (Err(why), _) => JobResult::Failed(shortened(&why)),
             (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!(
@@ -98,7 +104,7 @@ impl Job {
             tokio::select! {
                 () = raised(&mut stop) => break None,
                 () = raised(&mut cancel) => break None,
-                _ = commit.tick() => self.keep_position(kept).await,
+                _ = commit.tick() => if self.keep_position(kept).await.is_break() { break None },
                 joined = senders.join_next() => match joined {
                     None => break Some(Ok(())),
                     Some(Ok(Ok(()))) => {}
@@ -120,7 +126,7 @@ impl Job {
         let mut senders = JoinSet::new();
         for part in &self.order.parts {
             let delivery = Delivery {
-                vault: self.vault.clone(),
+                source: self.source.clone(),
                 part: part.clone(),
                 range: spec.range(),
                 pace: Arc::clone(&pace),
@@ -138,10 +144,11 @@ impl Job {
 
     /// Puts the position on record, if it moved. A position that could not be committed is only behind: the entries
     /// after it are sent again.
-    async fn keep_position(&self, kept: &mut Positions) {
+    /// Breaks where the job has ended meanwhile.
+    async fn keep_position(&self, kept: &mut Positions) -> ControlFlow<()> {
         let now = self.progress.positions();
         if now == *kept {
-            return;
+            return ControlFlow::Continue(());
         }
         let positions = now
             .iter()
@@ -155,8 +162,11 @@ impl Job {
             .await
         {
             Ok(()) => *kept = now,
+            // An operator cancelled it through another node.
+            Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => return ControlFlow::Break(()),
             Err(error) => tracing::warn!(job = %self.id, %error, "replay.position.not_kept"),
         }
+        ControlFlow::Continue(())
     }
 
     /// Puts the end on record, with retries where those may help.

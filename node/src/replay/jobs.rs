@@ -10,6 +10,7 @@ use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::error::ReplayError;
@@ -17,6 +18,7 @@ use super::job::{Job, Order, submit};
 use super::limits::JOBS_MAX;
 use super::plan;
 use super::progress::Progress;
+use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
 use crate::context::NodeContext;
@@ -62,7 +64,7 @@ impl Jobs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resumes the jobs that an earlier boot left.
+    /// Resumes the jobs that an earlier boot of this node left.
     pub(crate) fn resume(self: &Arc<Self>) {
         let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
             state
@@ -72,7 +74,9 @@ impl Jobs {
                 .collect()
         });
         for (id, record) in left {
+            let own = self.context.vault.identity().node_id;
             match serde_json::from_str::<Order>(&record.spec) {
+                Ok(order) if order.runner.is_some_and(|runner| runner != own) => {}
                 Ok(order) => {
                     tracing::info!(job = %id, sink = %order.spec.sink_name(), "replay.job.resumed");
                     self.launch(id, order, Progress::from(record.positions));
@@ -106,11 +110,14 @@ impl Jobs {
         if self.running().len() >= JOBS_MAX {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
-        let parts = plan::parts(&self.context.vault, self.context.catalogue.as_ref(), spec.range());
+        let (source, range) = (Source::of(&self.context), spec.range());
+        let parts = spawn_blocking(move || source.parts(range)).await;
+        let parts = parts.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
         let order = Order {
             bytes_total_estimate: self.estimate(&spec),
             spec,
             parts,
+            runner: Some(self.context.vault.identity().node_id),
         };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
@@ -164,7 +171,7 @@ impl Jobs {
         let job = Job {
             id,
             order,
-            vault: self.context.vault.clone(),
+            source: Source::of(&self.context),
             catalogue: Arc::clone(&self.context.catalogue),
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),

@@ -37,6 +37,10 @@ pub(super) const EXHAUSTED_TRIES: u32 = 10;
 pub(super) const FAILED_LAST_TRIES: u32 = 10;
 /// Limit of bytes of the authorities that a replay brings along: they are kept with its job.
 pub(super) const CA_PEM_BYTES_MAX: usize = 32 * 1024;
+/// Time within which a peer must say how far its logs go; after it the plan goes by what is on record.
+pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a log is read on of which no node could read more.
+pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Time within which a sink must answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

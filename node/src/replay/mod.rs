@@ -1,7 +1,8 @@
 //! Replay: everything that the vault holds of a time range, in order within each shard, bit for bit, to a sink or to
 //! the client that asks.
 //!
-//! - `spec`: the request, checked. `plan`: the end of each shard's reading. `reader`: the reading.
+//! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local
+//!   files. `source`: the reading of all nodes' logs; `for_peers`: its other end.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate.
@@ -11,6 +12,7 @@
 
 mod delivery;
 mod error;
+mod for_peers;
 mod job;
 mod jobs;
 mod limits;
@@ -18,11 +20,13 @@ mod pace;
 mod plan;
 mod progress;
 mod reader;
+mod source;
 mod spec;
 mod stream;
 mod tail;
 
 pub(crate) use error::ReplayError;
+pub(crate) use for_peers::ForPeers;
 pub(crate) use jobs::Jobs;
 pub(crate) use spec::Spec;
 pub(crate) use stream::{Streams, lsn_shown, stream};

@@ -1,16 +1,24 @@
-//! The plan of a replay: the last entry to read of each shard, and the segments dropped before it began. It is fixed
-//! when a replay starts, so that the replay ends however fast entries come in.
+//! The plan of a replay: the last entry to read of each log, and the segments dropped before it began. It is fixed when
+//! a replay starts, so that the replay ends however fast entries come in.
+//!
+//! In a cluster each node says how far its own logs go (`peers.rs`); of a node that cannot be asked the catalogue says it.
+
+use std::collections::BTreeMap;
 
 use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
-use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
+use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{SegmentState, Vault};
 use serde::{Deserialize, Serialize};
 
-/// One shard of a replay.
+/// One log of a replay.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
+    /// The node that wrote the log, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<NodeId>,
     pub(super) shard: ShardId,
     /// The last entry that belongs to it.
     pub(super) until: Lsn,
@@ -22,6 +30,16 @@ pub(crate) struct Part {
     pub(super) dropped: Option<Dropped>,
 }
 
+impl Part {
+    /// The log. `node` is the one that reads it.
+    pub(super) fn log(&self, node: NodeId) -> LogId {
+        LogId {
+            node: self.owner.unwrap_or(node),
+            shard: self.shard,
+        }
+    }
+}
+
 /// Segments of a shard that were dropped to make room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Dropped {
@@ -31,8 +49,8 @@ pub(super) struct Dropped {
     pub(super) entries: u64,
 }
 
-/// The parts that hold everything of this time range that is acknowledged now.
-pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
+/// The parts of this node's own logs that hold everything of this time range that is acknowledged now.
+pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) -> Vec<Part> {
     let status = vault.status();
     let segments = vault.own_segments();
     let part = |shard: ShardId| {
@@ -52,6 +70,7 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
             .map(|(id, _)| id.index);
         let held = runs(held);
         Some(Part {
+            owner: None,
             shard,
             until,
             held,
@@ -61,14 +80,43 @@ pub(super) fn parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRange) 
     vault.shards().into_iter().filter_map(part).collect()
 }
 
+/// The parts of the logs of a node that cannot be asked, by what is on record: its sealed segments, of which others have
+/// copies, and those that a recovery is still to seal.
+pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) -> Vec<Part> {
+    let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SegmentIndex>)> = BTreeMap::new();
+    for record in state.segments().filter(|record| record.id().node == owner) {
+        let id = record.id();
+        let (last, held) = logs.entry(id.shard).or_insert((id.index, Vec::new()));
+        *last = id.index.max(*last);
+        if let KnownSegment::Sealed(seal) = record.known()
+            && overlaps(&seal, range)
+        {
+            held.push(id.index);
+        }
+    }
+    let part = |(shard, (last, held)): (ShardId, (SegmentIndex, Vec<SegmentIndex>))| Part {
+        owner: Some(owner),
+        shard,
+        until: Lsn::last_of(last),
+        held: runs(held.into_iter()),
+        dropped: None,
+    };
+    logs.into_iter().map(part).collect()
+}
+
 /// True where a segment up to the last entry certainly holds something of this time range.
 fn holds(state: &SegmentState, range: TimeRange) -> bool {
     match state {
-        SegmentState::Sealed(record) => record.stats.event.is_some_and(|event| event.overlaps(range)),
+        SegmentState::Sealed(record) => overlaps(record, range),
         SegmentState::Open => range == TimeRange::ALL,
         // A segment under recovery may prove empty.
         SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => false,
     }
+}
+
+/// True where a sealed segment holds something of this time range.
+pub(super) fn overlaps(record: &SealRecord, range: TimeRange) -> bool {
+    record.stats.event.is_some_and(|event| event.overlaps(range))
 }
 
 /// Segments of a shard that were dropped and may have held something of this time range. Those that retention would
@@ -133,7 +181,63 @@ fn share(of: TimeRange, range: TimeRange) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use gophership_vault::NodeSet;
+    use gophership_vault::ids::Epoch;
+    use gophership_vault::ledger::SegmentStats;
+
     use super::*;
+
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    /// Segment `index` of node 2, with these holders and event times.
+    fn sealed(index: u32, holders: &[u32], event: Option<TimeRange>) -> SealRecord {
+        SealRecord {
+            id: SegmentId {
+                node: node(2),
+                shard: ShardId::new(0),
+                index: SegmentIndex::new(index).unwrap(),
+            },
+            epoch: Epoch::FIRST,
+            stats: SegmentStats {
+                event,
+                ..SegmentStats::default()
+            },
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
+        }
+    }
+
+    #[test]
+    fn each_segment_is_read_by_its_owner_or_else_by_the_lowest_live_holder() {
+        let range = |min, max| TimeRange { min, max };
+        let asked = range(10, 20);
+        for (holders, live, reader) in [
+            (&[1, 2, 3][..], &[1, 2, 3][..], Some(2)),
+            (&[1, 2, 3], &[1, 3], Some(1)),
+            (&[1, 2, 3], &[3], Some(3)),
+            (&[1, 2, 3], &[4], None),
+            (&[1, 3], &[1, 2, 3], Some(1)),
+            (&[2], &[2], Some(2)),
+            (&[2], &[], None),
+        ] {
+            let seal = sealed(1, holders, Some(range(20, 30)));
+            let live: BTreeSet<NodeId> = live.iter().map(|n| node(*n)).collect();
+            let chosen = readers([&seal], &live, asked);
+            let by_node: Vec<_> = chosen.by_node.into_iter().collect();
+            let expected: Vec<_> = reader.map(|n| (node(n), vec![seal.id])).into_iter().collect();
+            assert_eq!(by_node, expected, "{holders:?} {live:?}");
+            assert_eq!(chosen.unread.len(), usize::from(reader.is_none()));
+        }
+        let none = [
+            sealed(1, &[2], None),
+            sealed(2, &[2], Some(range(21, 30))),
+            sealed(3, &[], None),
+        ];
+        assert_eq!(readers(&none, &BTreeSet::from([node(2)]), asked), Readers::default());
+    }
 
     #[test]
     fn shares_table() {

@@ -1,4 +1,4 @@
-//! Reads one shard of a replay, on a thread that may wait: for the disk, and for the recovery of segments that earlier
+//! Reads one log of a replay, on a thread that may wait: for the disk, and for the recovery of segments that earlier
 //! boots left.
 //!
 //! **Invariants**:
@@ -6,8 +6,9 @@
 //! - I2: missing entries are reported, whether their bytes are found bad now or were when their segment was sealed.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use gophership_vault::ids::{Lsn, SegmentId, SegmentIndex, ShardId};
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 
@@ -32,30 +33,46 @@ pub(super) fn read(
     stop: impl Fn() -> bool + Send + Sync + 'static,
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    let log = part.log(vault.identity().node_id);
     if let Some(dropped) = part.dropped {
-        each(Found::Dropped(segment_of(vault, part.shard, dropped.first), dropped))?;
+        each(Found::Dropped(log.segment(dropped.first), dropped))?;
     }
     let mut planned = planned(part, done).peekable();
     let mut trimmed_before = |index: Option<SegmentIndex>, each: &mut dyn FnMut(Found) -> ControlFlow<()>| {
         while let Some(passed) = planned.next_if(|planned| index.is_none_or(|index| *planned < index)) {
-            if !vault.holds(part.shard, passed) {
-                each(Found::Fault(trimmed(vault, part.shard, passed)))?;
+            if !vault.has_segment(log.segment(passed)) {
+                each(Found::Fault(trimmed(log.segment(passed))))?;
             }
         }
         planned.next_if(|planned| index == Some(*planned));
         ControlFlow::Continue(())
     };
-    for found in vault.cursor(part.shard, None, range).stop_when(stop) {
-        let index = match &found {
-            Ok(entry) if entry.lsn > part.until => break,
-            Ok(entry) => entry.lsn.index(),
-            Err(fault) if fault.segment.index > part.until.index() => break,
-            Err(fault) => fault.segment.index,
-        };
-        trimmed_before(Some(index), each)?;
-        each(found.map_or_else(Found::Fault, Found::Entry))?;
+    let stop = Arc::new(stop);
+    for (from, until) in stretches(part, log.node != vault.identity().node_id) {
+        let stop = Arc::clone(&stop);
+        for found in vault.cursor_of(log, from, range).stop_when(move || stop()) {
+            let index = match &found {
+                Ok(entry) if entry.lsn > until => break,
+                Ok(entry) => entry.lsn.index(),
+                Err(fault) if fault.segment.index > until.index() => break,
+                Err(fault) => fault.segment.index,
+            };
+            trimmed_before(Some(index), each)?;
+            each(found.map_or_else(Found::Fault, Found::Entry))?;
+        }
     }
     trimmed_before(None, each)
+}
+
+/// The stretches of a log that are read, from (its beginning where `None`) and to: all of an own log up to the end of
+/// the plan, and of another node's log the planned segments only, since other nodes read the rest.
+fn stretches(part: &Part, is_foreign: bool) -> Vec<(Option<Lsn>, Lsn)> {
+    if !is_foreign {
+        return vec![(None, part.until)];
+    }
+    let run =
+        |(first, last): &(SegmentIndex, SegmentIndex)| (Some(Lsn::at(*first, EntryNumber::FIRST)), Lsn::last_of(*last));
+    part.held.iter().map(run).collect()
 }
 
 /// The segments that are still to be read.
@@ -66,19 +83,11 @@ fn planned(part: &Part, done: Option<Lsn>) -> impl Iterator<Item = SegmentIndex>
     all.filter(move |index| done.is_none_or(|done| done.index() <= *index))
 }
 
-fn trimmed(vault: &Vault, shard: ShardId, index: SegmentIndex) -> ScanFault {
+fn trimmed(segment: SegmentId) -> ScanFault {
     ScanFault {
-        segment: segment_of(vault, shard, index),
+        segment,
         numbers: None,
         what: "it was trimmed before it was read to its end, and may have held entries of this time".to_owned(),
-    }
-}
-
-fn segment_of(vault: &Vault, shard: ShardId, index: SegmentIndex) -> SegmentId {
-    SegmentId {
-        node: vault.identity().node_id,
-        shard,
-        index,
     }
 }
 

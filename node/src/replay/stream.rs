@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
-use gophership_catalogue::Catalogue;
 use gophership_proto::control::REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1;
-use gophership_somatic::{Job, Throttle};
+use gophership_somatic::Job;
+use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryState};
 use gophership_vault::ids::Lsn;
-use gophership_vault::{StoredEntry, Vault};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::ReplayError;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX, TAILS_MAX};
 use super::pace::Pace;
-use super::plan;
 use super::progress::Missing;
 use super::reader::{self, Found};
+use super::source::{Reading, Source};
 use super::spec::Spec;
+use crate::context::NodeContext;
 use crate::flag::raised;
 
 type Message = Result<v1::ReplayChunk, ReplayError>;
@@ -64,17 +64,15 @@ impl Streams {
 
 /// Streams the replay of `spec`. A client that goes away ends the reading.
 pub(crate) fn stream(
-    vault: Vault,
-    catalogue: &dyn Catalogue,
+    context: &NodeContext,
     spec: &Spec,
     bytes_total_estimate: u64,
     permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
-    throttle: Throttle,
 ) -> impl Stream<Item = Message> + use<> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let range = spec.range();
-    let parts = plan::parts(&vault, catalogue, range);
+    let (source, throttle) = (Source::of(context), context.throttle.clone());
     let pace = Pace::new(spec.rate_bytes_per_second);
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
@@ -88,10 +86,15 @@ pub(crate) fn stream(
             end: v1::ReplayEnd::default(),
             missing: Missing::default(),
         };
-        for part in parts {
+        for part in source.parts(range) {
             let probe = chunker.sender.clone();
-            let stop = move || probe.is_closed();
-            if reader::read(&vault, &part, range, None, stop, &mut |found| chunker.take(found)).is_break() {
+            let reading = Reading {
+                part: &part,
+                range,
+                done: None,
+                stop: Arc::new(move || probe.is_closed()),
+            };
+            if source.read(&reading, &mut |found| chunker.take(found)).is_break() {
                 return;
             }
         }

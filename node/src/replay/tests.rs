@@ -478,6 +478,7 @@ fn what_was_trimmed_before_its_turn_is_missing() {
     let shard = ShardId::new(0);
     let missing = |held: &[(u32, u32)], done: Option<Lsn>| {
         let part = Part {
+            owner: None,
             shard,
             until: Lsn::last_of(index(90)),
             dropped: None,

@@ -13,7 +13,7 @@ use tonic::service::Routes;
 use crate::buffer::{Budget, Rings};
 use crate::config::Config;
 use crate::export::Exporters;
-use crate::ingester::{self, IngestLimits, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
+use crate::ingester::{self, AckLimit, IngestLimits, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
 use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
 
 /// Ingest, running.
@@ -106,6 +106,7 @@ fn start_workers(
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
         origins: config.listeners.cors.clone(),
+        acks: AckLimit::ALONE,
     };
     let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {

@@ -75,7 +75,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let mut signals = Signals::new()?;
     let ports = Ports::open(&config.listeners)?;
     let certificates = ports.certificates();
-    let node = NodeState::new(config.node.name.clone());
+    let node = NodeState::new(config.node.name.clone(), None);
     node.set_tls(certificates.clone());
     let started = start(config, machine, ports, &node).await?;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use gophership_catalogue::{Catalogue, LocalCatalogue};
-use gophership_vault::{DataDir, OnFull, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
+use gophership_vault::{DataDir, OnFull, RecoveryBy, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use uuid::Uuid;
 
 use crate::config::{self, Config};
@@ -73,6 +73,7 @@ fn vault_options(config: &Config, shards: u16, cursors: &Arc<Cursors>) -> VaultO
             config::OnFull::Refuse => OnFull::Refuse,
             config::OnFull::DropOldest => OnFull::DropOldest,
         },
+        recovery: RecoveryBy::Itself,
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn context(
     Ok(NodeContext {
         vault: running.vault.clone(),
         catalogue: Arc::clone(&running.catalogue),
+        peers: None,
         node_name: node.name.clone(),
         started_unix_nano: node.started_ns,
         own_addresses: own_addresses(config),

@@ -9,7 +9,7 @@ use tonic_health::server::HealthReporter;
 use super::signals::{Signal, Signals};
 use super::surfaces::tell_health;
 use crate::node_state::NodeState;
-use crate::readiness::StallWatch;
+use crate::readiness::{STALL, StallWatch};
 use crate::reload::Reloader;
 
 /// Interval at which certificates that expire soon are warned about.
@@ -33,7 +33,7 @@ pub(super) async fn watch_over(
 ) -> End {
     let mut lookups = tokio::time::interval(CHECK_INTERVAL);
     let mut days = tokio::time::interval(DAY);
-    let mut stalls = StallWatch::default();
+    let mut stalls = StallWatch::new(node.ack_timeout.unwrap_or(STALL));
     let mut healthy = None;
     loop {
         tokio::select! {

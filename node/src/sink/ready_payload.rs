@@ -8,6 +8,7 @@ use gophership_catalogue::exporter::EntryId;
 use gophership_proto::otlp::inflate::{Compression, InflateError, Inflater};
 use gophership_proto::otlp::skim::must_skim;
 use gophership_vault::entry::{Encoding, EntryState};
+use gophership_vault::ids::LogId;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
@@ -27,10 +28,7 @@ pub(crate) struct ReadyPayload {
 ///
 /// The reason for which it cannot be read now; it may be readable later.
 pub(crate) fn read_entry(vault: &Vault, (node, shard, lsn): EntryId) -> Result<Option<StoredEntry>, String> {
-    if node != vault.identity().node_id {
-        return Ok(None);
-    }
-    let mut cursor = vault.follower(shard, Some(lsn));
+    let mut cursor = vault.follower_of(LogId { node, shard }, Some(lsn));
     // The cursor first reports what it met when it opened the segment.
     let found = cursor
         .by_ref()

@@ -43,7 +43,8 @@ async fn two_provision_at_once_and_one_with_data_becomes_the_first_of_one_cluste
     for node in &nodes {
         assert_eq!(node.identity().cluster_id, before.cluster_id);
         until("what was there is seen", async || {
-            node.read(|state| state.setting("of").is_some_and(|s| s.value == "node-2")).then_some(())
+            node.read(|state| state.setting("of").is_some_and(|s| s.value == "node-2"))
+                .then_some(())
         })
         .await;
     }
@@ -53,8 +54,13 @@ async fn two_provision_at_once_and_one_with_data_becomes_the_first_of_one_cluste
     assert_eq!(ids, [1, 2, 3]);
     until_all_vote(&nodes.iter().collect::<Vec<_>>(), &[1, 2, 3]).await;
     for (n, node) in nodes.iter().enumerate() {
-        let facts = nodes[0].read(|state| state.facts(node.identity().node_id).cloned()).unwrap();
-        assert_eq!((facts.name, facts.failure_domain), (format!("node-{}", n + 1), format!("rack-{}", n + 1)));
+        let facts = nodes[0]
+            .read(|state| state.facts(node.identity().node_id).cloned())
+            .unwrap();
+        assert_eq!(
+            (facts.name, facts.failure_domain),
+            (format!("node-{}", n + 1), format!("rack-{}", n + 1))
+        );
     }
 
     let nodes = wiped_node_joins_anew(&site, nodes).await;
@@ -77,7 +83,9 @@ async fn wiped_node_joins_anew(site: &Site, mut nodes: Vec<Node>) -> Vec<Node> {
         (moved(&nodes[0]) == Some(id(4)) && moved(&third) == Some(id(4))).then_some(())
     })
     .await;
-    let mut wanted: Vec<u64> = [&nodes[0], &nodes[1], &third].map(|node| u64::from(node.identity().node_id.get())).into();
+    let mut wanted: Vec<u64> = [&nodes[0], &nodes[1], &third]
+        .map(|node| u64::from(node.identity().node_id.get()))
+        .into();
     wanted.sort_unstable();
     until_all_vote(&[&nodes[0], &nodes[1], &third], &wanted).await;
     until("the old number leaves", async || {
@@ -85,14 +93,20 @@ async fn wiped_node_joins_anew(site: &Site, mut nodes: Vec<Node>) -> Vec<Node> {
         (!members.contains_key(&u64::from(old.node_id.get()))).then_some(())
     })
     .await;
-    assert!(nodes[0].read(|state| state.node(old.node_id).is_some()), "its record stays");
+    assert!(
+        nodes[0].read(|state| state.node(old.node_id).is_some()),
+        "its record stays"
+    );
 
     third.stop().await;
     let put_aside = site.folder(3).with_extension("new");
     fs::rename(site.folder(3), &put_aside).unwrap();
     fs::rename(&aside, site.folder(3)).unwrap();
     let error = site.start(3).error().await;
-    assert!(error.contains("node-3 has joined anew as node 4") && error.contains("empty"), "{error}");
+    assert!(
+        error.contains("node-3 has joined anew as node 4") && error.contains("empty"),
+        "{error}"
+    );
     fs::rename(site.folder(3), &aside).unwrap();
     fs::rename(&put_aside, site.folder(3)).unwrap();
     nodes.push(site.start(3).member().await);
@@ -113,7 +127,10 @@ async fn all_restart(site: &Site, nodes: Vec<Node>) {
     assert_eq!(nodes.iter().map(Node::identity).collect::<Vec<_>>(), ids);
     let leader = until("a leader is known to all", async || {
         let known: Vec<_> = nodes.iter().map(|node| node.consensus().leader).collect();
-        known.iter().all(|leader| leader.is_some() && *leader == known[0]).then_some(known[0])
+        known
+            .iter()
+            .all(|leader| leader.is_some() && *leader == known[0])
+            .then_some(known[0])
     });
     assert!(leader.await.is_some());
     for node in nodes {

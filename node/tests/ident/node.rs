@@ -13,7 +13,8 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterReply, ProvisionClusterRequest,
 };
-use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::time::TimeRange;
 use gophership_vault::{
     CompleteCopy, DataDir, HeldReport, Identity, SegmentEnd, SegmentHeader, StoredEntry, VaultError,
 };
@@ -22,7 +23,8 @@ use gophership_vault_replication::consensus::status::ConsensusStatus;
 use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
-    Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, TailHandler,
+    Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, ReplayFound,
+    ReplayHandler, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
@@ -72,7 +74,9 @@ impl Site {
 
     pub(crate) fn config(&self, n: usize) -> Config {
         let address = |n: usize| self.listeners[n - 1].local_addr().unwrap();
-        let peers: Vec<String> = (1..=3).map(|n| format!("{{name: node-{n}, address: '{}'}}", address(n))).collect();
+        let peers: Vec<String> = (1..=3)
+            .map(|n| format!("{{name: node-{n}, address: '{}'}}", address(n)))
+            .collect();
         let text = format!(
             "node: {{name: node-{n}, data_dir: {:?}, failure_domain: rack-{n}}}
 listeners: {{peer: {{address: '{}', insecure: true}}}}
@@ -127,7 +131,9 @@ pub(crate) struct Starting {
 impl Starting {
     /// The member that it becomes.
     pub(crate) async fn member(self) -> Node {
-        let entered = tokio::time::timeout(PATIENCE, self.entered).await.expect("it enters the cluster");
+        let entered = tokio::time::timeout(PATIENCE, self.entered)
+            .await
+            .expect("it enters the cluster");
         Node {
             member: entered.unwrap().unwrap(),
             stop: self.stop,
@@ -148,7 +154,10 @@ impl Starting {
         self.entered.abort();
         let _cancelled = self.entered.await;
         // The thread that makes the folder lets go of it by itself.
-        until("the folder is let go", async || DataDir::check(&self.folder, true, Some("prod")).ok()).await;
+        until("the folder is let go", async || {
+            DataDir::check(&self.folder, true, Some("prod")).ok()
+        })
+        .await;
     }
 
     pub(crate) async fn provision(&self) -> Result<ProvisionClusterReply, Status> {
@@ -156,12 +165,18 @@ impl Starting {
     }
 
     pub(crate) async fn status(&self) -> ClusterStatusReply {
-        let answer = control(&self.folder).await.cluster_status(ClusterStatusRequest {}).await;
+        let answer = control(&self.folder)
+            .await
+            .cluster_status(ClusterStatusRequest {})
+            .await;
         answer.unwrap().into_inner()
     }
 
     pub(crate) async fn abort(&self) -> Result<bool, Status> {
-        let answer = control(&self.folder).await.abort_provision(AbortProvisionRequest {}).await;
+        let answer = control(&self.folder)
+            .await
+            .abort_provision(AbortProvisionRequest {})
+            .await;
         Ok(answer?.into_inner().forgotten)
     }
 }
@@ -180,7 +195,10 @@ async fn control(folder: &Path) -> ClusterClient<Channel> {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
-        Endpoint::from_static("http://gophership").connect_with_connector(dial).await.ok()
+        Endpoint::from_static("http://gophership")
+            .connect_with_connector(dial)
+            .await
+            .ok()
     });
     ClusterClient::new(channel.await)
 }
@@ -270,6 +288,7 @@ async fn serve(
         consensus: catalogue.receiver(),
         tail: Arc::new(Nothing),
         recovery: Arc::new(Nothing),
+        replay: Arc::new(Nothing),
     };
     let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join)?;
     let keeping = tokio::spawn(keep(Arc::clone(&catalogue), Arc::clone(&setup), peers, stopped));
@@ -289,7 +308,7 @@ async fn serve(
     })
 }
 
-/// A handler of streams and recoveries, of which there are none here.
+/// A handler of streams, recoveries and replays, of which there are none here.
 struct Nothing;
 
 impl TailHandler for Nothing {
@@ -305,6 +324,22 @@ fn no() -> VaultError {
         what: "read",
         path: "nothing".into(),
         source: std::io::ErrorKind::NotFound.into(),
+    }
+}
+
+impl ReplayHandler for Nothing {
+    fn plan(&self, _: TimeRange) -> Result<Vec<Vec<u8>>, String> {
+        Ok(Vec::new())
+    }
+
+    fn read(
+        &self,
+        _: &[u8],
+        _: TimeRange,
+        _: Option<Lsn>,
+        _: &mut dyn FnMut(ReplayFound) -> bool,
+    ) -> Result<(), String> {
+        Ok(())
     }
 }
 

@@ -18,7 +18,10 @@ async fn several_nodes_with_data_are_refused_by_name() {
     }
     for node in &starting {
         let refused = node.provision().await.unwrap_err().message().to_owned();
-        assert!(refused.contains("node-1 and node-3") || refused.contains("node-3 and node-1"), "{refused}");
+        assert!(
+            refused.contains("node-1 and node-3") || refused.contains("node-3 and node-1"),
+            "{refused}"
+        );
         assert!(refused.contains("empty node.data_dir"), "{refused}");
     }
     for node in starting {
@@ -32,7 +35,10 @@ async fn one_invitation_is_accepted_until_it_is_forgotten() {
     // Node 2 is alone, and keeps its own invitation.
     let second = site.start(2);
     let alone = second.provision().await.unwrap_err().message().to_owned();
-    assert!(alone.contains("1 of 3 nodes accepted the invitation, and 2 must"), "{alone}");
+    assert!(
+        alone.contains("1 of 3 nodes accepted the invitation, and 2 must"),
+        "{alone}"
+    );
     second.give_up().await;
     assert!(site.folder(2).join("invitation.json").exists(), "it is kept");
 
@@ -44,7 +50,10 @@ async fn one_invitation_is_accepted_until_it_is_forgotten() {
     let first = site.start(1);
     first.status().await;
     let refused = first.provision().await.unwrap_err().message().to_owned();
-    assert!(refused.contains("node-2 has accepted the invitation of node-2"), "{refused}");
+    assert!(
+        refused.contains("node-2 has accepted the invitation of node-2"),
+        "{refused}"
+    );
     assert!(refused.contains("--abort on node-2"), "{refused}");
 
     assert!(second.abort().await.unwrap());
@@ -59,7 +68,10 @@ async fn one_invitation_is_accepted_until_it_is_forgotten() {
     // A node with data of its own joins nobody, and says how it could.
     site.make_single(3);
     let error = site.start(3).error().await;
-    assert!(error.contains("has data of its own") && error.contains("empty node.data_dir"), "{error}");
+    assert!(
+        error.contains("has data of its own") && error.contains("empty node.data_dir"),
+        "{error}"
+    );
 
     // The folder of a member is no single node's any more, and no other cluster's.
     second.stop().await;

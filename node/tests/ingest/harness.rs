@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gophership::buffer::{Budget, Rings};
 use gophership::config::Origins;
 use gophership::ingester::{
-    self, IngestLimits, Port, Protocol, SensesSetup, Snapshot, WatermarkNotify, Worker, WorkerSetup,
+    self, AckLimit, IngestLimits, Port, Protocol, SensesSetup, Snapshot, WatermarkNotify, Worker, WorkerSetup,
 };
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::tls::ServerTls;
@@ -16,7 +16,7 @@ use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_somatic::{Override, Zone, ZoneCell};
 use gophership_vault::entry::EntryMeta;
 use gophership_vault::time::TimeRange;
-use gophership_vault::{DataDir, ShardSeam, Vault, VaultOptions};
+use gophership_vault::{DataDir, ReplicaSet, ShardSeam, ShardWriter, Vault, VaultOptions, Watermark};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// The rings that every worker hands over to.
     pub(crate) rings: Rings,
+    /// The nodes that take part in acknowledgements. The others are played by the test.
+    pub(crate) replicas: ReplicaSet,
     /// The zone that is forced, if any.
     pub(crate) zone: Option<Zone>,
 }
@@ -49,10 +51,12 @@ impl Default for Settings {
                 read_timeout: Duration::from_secs(60),
                 max_connection_age: Duration::from_secs(600),
                 origins: Origins::default(),
+                acks: AckLimit::ALONE,
             },
             routes: Routes::default(),
             tls: None,
             rings: Rings::default(),
+            replicas: ReplicaSet::ALONE,
             zone: None,
         }
     }
@@ -65,6 +69,8 @@ pub(crate) struct Server {
     pub(crate) budget: Arc<Budget>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     vault: Vault,
+    /// The watermark of each shard.
+    pub(crate) marks: Vec<Arc<Watermark>>,
     workers: Vec<Worker>,
     close: watch::Sender<bool>,
     drain: watch::Sender<bool>,
@@ -88,13 +94,18 @@ impl Server {
             retention: Duration::from_secs(600),
             release: gophership_vault::Release::AtRetention,
             on_full: gophership_vault::OnFull::Refuse,
+            recovery: gophership_vault::RecoveryBy::Itself,
         };
         let notifies: Vec<WatermarkNotify> = (0..settings.shards).map(|_| WatermarkNotify::default()).collect();
         let seams = notifies
             .iter()
-            .map(|notify| ShardSeam::alone(notify.sender()))
+            .map(|notify| ShardSeam {
+                placement: Box::new(move |_| settings.replicas),
+                ..ShardSeam::alone(notify.sender())
+            })
             .collect();
         let (vault, writers) = Vault::open(dir, &options, epoch, catalogue.ledger(), seams).unwrap();
+        let marks = writers.iter().map(ShardWriter::watermark).collect();
         let budget = Budget::new(settings.budget, usize::from(settings.shards));
         let (drain, draining) = watch::channel(false);
         let zone = Arc::new(ZoneCell::new(Instant::now()));
@@ -163,6 +174,7 @@ impl Server {
             budget,
             catalogue,
             vault,
+            marks,
             workers,
             close,
             drain,

@@ -12,6 +12,7 @@ mod connections;
 mod fence;
 mod grpc;
 mod http;
+mod replicas;
 mod tls;
 mod zones;
 

@@ -133,6 +133,10 @@ impl Ledger for Gated {
         self.submit(|ledger| ledger.trim_segment(id, why))
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        self.submit(|ledger| ledger.holds_copy(id, digest))
+    }
+
     fn unlinked(&self, segments: &[SegmentId]) -> Result<(), LedgerError> {
         self.submit(|ledger| ledger.unlinked(segments))
     }
@@ -194,6 +198,7 @@ impl Store {
             retention: settings.retention,
             release: Release::By(Arc::clone(&cursors) as _),
             on_full: settings.on_full,
+            recovery: gophership_vault::RecoveryBy::Itself,
         };
         let seam = ShardSeam {
             sink: settings.small_blocks.then(|| Box::new(Nowhere) as Box<dyn BlockSink>),

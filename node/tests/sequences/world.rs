@@ -213,7 +213,7 @@ impl World {
         self.settings.retention = RETENTION;
         let vault = &self.node().store.vault;
         wait("the tier of a full disk", || {
-            disk_limit > 1 || vault.tier() == DiskTier::Refuse
+            disk_limit > 1 || vault.tier() >= DiskTier::Refuse
         })
     }
 
@@ -230,7 +230,7 @@ impl World {
             let mut answer = Err(AppendError::NoSpare);
             wait("room for an entry", || {
                 answer = writer.must_append(&meta, payload.len(), std::iter::once(&payload[..]));
-                let is_full = vault.tier() == DiskTier::Refuse;
+                let is_full = vault.tier() >= DiskTier::Refuse;
                 !matches!(answer, Err(AppendError::NoSpare | AppendError::DiskFull)) || is_full || gate::is_frozen()
             })?;
             let lsn = match answer {

@@ -8,7 +8,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Refusal, Reply};
 use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
 use gophership_vault::ledger::{OpenRecord, SealRecord};
-use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, StoredEntry, VaultError};
+use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, StoredEntry, TakeEntry, VaultError};
 use gophership_vault_replication::recovery::leader::{LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
 use uuid::Uuid;
 
@@ -47,6 +47,8 @@ enum Body {
     Report(SegmentId, RecoveryNumber, HeldReport),
     Copy(OpenRecord, RecoveryNumber, SegmentEnd),
     Copied(SegmentId, RecoveryNumber, CompleteCopy, NodeId),
+    /// This node cannot make its copy.
+    CannotCopy(SegmentId, RecoveryNumber, NodeId),
     /// A higher number was promised, by this node.
     Stale(SegmentId, RecoveryNumber, NodeId, RecoveryNumber),
 }
@@ -322,6 +324,11 @@ impl World {
                     }
                 }
             }
+            Body::CannotCopy(id, number, node) => {
+                if self.is_number(to, id, Some(number)) {
+                    self.lead_step(to, id, LeaderEvent::CannotCopy(node));
+                }
+            }
             Body::Stale(id, number, node, promised) => {
                 if self.is_number(to, id, Some(number)) {
                     self.lead_step(to, id, LeaderEvent::Refused { node, promised });
@@ -408,7 +415,8 @@ impl World {
                 continue;
             }
             let Some(entries) = self.fetch(host, kept.holder, id, kept.first, kept.last) else {
-                return self.note(format_args!("{host} cannot fetch {id} from {}", kept.holder));
+                self.note(format_args!("{host} cannot fetch {id} from {}", kept.holder));
+                return self.reply(host, leader, Body::CannotCopy(id, number, me));
             };
             fetched.push((kept.first, entries));
             if owns && kept.holder == me {
@@ -417,12 +425,12 @@ impl World {
         }
         let (header, obeyed) = (header_of(&open), self.obeyed(host, id, number));
         let rebuild = |process: &mut Process| {
-            let mut fetch = |_, first, _| {
+            let mut fetch = |_, first, _, take: TakeEntry<'_>| {
                 let found = fetched
                     .iter()
                     .position(|(at, _)| *at == first)
                     .expect("all of it was fetched");
-                Ok(std::mem::take(&mut fetched[found].1))
+                std::mem::take(&mut fetched[found].1).into_iter().try_for_each(take)
             };
             process.receiver.rebuild(&header, obeyed, &end, &mut fetch)
         };
@@ -438,7 +446,10 @@ impl World {
                 ));
                 self.reply(host, leader, Body::Stale(id, number, me, promised));
             }
-            Err(_) => self.note(format_args!("{host} cannot copy {id}")),
+            Err(_) => {
+                self.note(format_args!("{host} cannot copy {id}"));
+                self.reply(host, leader, Body::CannotCopy(id, number, me));
+            }
         }
     }
 
@@ -475,7 +486,15 @@ impl World {
                 });
             return Some(entries.collect());
         }
-        self.run(other, |process| process.store.entries(id, first, last))?.ok()
+        let read = |process: &mut Process| {
+            let mut found = Vec::new();
+            let mut take = |entry| {
+                found.push(entry);
+                true
+            };
+            process.store.read_entries(id, first, last, &mut take).map(|()| found)
+        };
+        self.run(other, read)?.ok()
     }
 
     /// The catalogue answered a command of a leader.

@@ -248,11 +248,12 @@ impl World {
         }
     }
 
-    /// Streams of a boot have ascending numbers.
+    /// Streams of a boot have ascending numbers, and later boots have later epochs.
     fn next_stream(&mut self, host: usize) -> StreamId {
         let process = self.hosts[host].process.as_mut().expect("it connects, so it runs");
         process.streams += 1;
-        StreamId::new(process.streams)
+        let epoch = process.epoch.expect("it has shards, so it has an epoch");
+        StreamId::new(epoch, process.streams)
     }
 
     /// Tells a sender what happened, and does what it says.

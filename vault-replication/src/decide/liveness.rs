@@ -68,6 +68,11 @@ impl Liveness {
         }
     }
 
+    /// Notes that a peer is to be listened to from `now` on. One that is new counts as heard then.
+    pub fn expect(&mut self, peer: NodeId, now: Duration) {
+        self.peers.entry(peer).or_insert(Peer::Alive { heard: now });
+    }
+
     /// Notes that a peer was heard at `now`. A peer that is new is alive.
     pub fn heard(&mut self, peer: NodeId, now: Duration) {
         let dead_after = self.dead_after;
@@ -183,7 +188,17 @@ mod tests {
     fn peers_come_and_go() {
         let mut liveness = Liveness::new([], DEAD_AFTER, at(0));
         assert!(!liveness.is_alive(node(2)), "it is not known");
-        liveness.heard(node(2), at(1));
+        liveness.expect(node(2), at(1));
+        assert!(liveness.is_alive(node(2)), "it is new");
+        (500..=5_000).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        liveness.expect(node(2), at(5_001));
+        assert_eq!(
+            liveness.look(at(5_500)),
+            [Change::Dead(node(2))],
+            "it is not new any more"
+        );
+        liveness.forget(node(2));
+        liveness.heard(node(2), at(6_000));
         assert!(liveness.is_alive(node(2)));
         liveness.forget(node(2));
         assert!(!liveness.is_alive(node(2)));

@@ -4,20 +4,26 @@
 //! everything that was acknowledged. The synced position is on record on other nodes, too: the frames that replicas
 //! hold carry it. A disk that was put back from an older copy lacks entries up to that position.
 
-use gophership_vault::HeldReport;
 use gophership_vault::ids::EntryNumber;
 use gophership_vault::ledger::OpenRecord;
+use gophership_vault::{Durable, HeldReport};
 
-/// True where the owner's report has every entry that its owner had synced, up to `recorded`: the highest entry that
-/// any replica knows it to have synced. Otherwise the owner counts as absent: what it has is kept, and replicas are
-/// needed.
-pub fn suffices(open: &OpenRecord, owner: &HeldReport, recorded: Option<EntryNumber>) -> bool {
-    let end = owner.durable.end.filter(|_| owner.durable.all);
-    let synced = owner.durable.to.max(end).max(recorded);
+/// True where the owner's report has every entry that its owner had synced, by its own marks and by what replicas
+/// know: `recorded`, the union of the marks in their copies, and `last`, the last entry that one of them has. Otherwise
+/// the owner counts as absent: what it has is kept, and replicas are needed.
+///
+/// Where a replica knows that all of the segment was synced, the owner must know where the segment ended: the file in
+/// which it went on says so. One who does not have that file has an older disk.
+pub fn suffices(open: &OpenRecord, owner: &HeldReport, recorded: Durable, last: Option<EntryNumber>) -> bool {
+    let durable = owner.durable.and(&recorded);
+    let of_all = durable.end.max(last).filter(|_| durable.all);
+    let synced = durable.to.max(of_all);
+    let knows_the_end = !recorded.all || owner.durable.end.is_some();
     owner.holder == open.id.node
         && owner.file_uuid == Some(open.file_uuid)
         && !owner.is_damaged
         && owner.unread.is_none()
+        && knows_the_end
         && synced.is_none_or(|synced| owner.entries.has_all(EntryNumber::FIRST, synced))
 }
 
@@ -25,6 +31,12 @@ pub fn suffices(open: &OpenRecord, owner: &HeldReport, recorded: Option<EntryNum
 mod tests {
     use super::*;
     use crate::testkit::{entries, number, opened, report};
+
+    fn case_with_end(of: &HeldReport, end: u32) -> HeldReport {
+        let mut report = of.clone();
+        report.durable.end = EntryNumber::new(end);
+        report
+    }
 
     #[test]
     fn table() {
@@ -78,13 +90,33 @@ mod tests {
                 true,
             ),
         ] {
-            assert_eq!(suffices(&open, &report, EntryNumber::new(recorded)), enough, "{what}");
+            let recorded = Durable {
+                to: EntryNumber::new(recorded),
+                ..Durable::default()
+            };
+            assert_eq!(suffices(&open, &report, recorded, None), enough, "{what}");
+        }
+        let all = Durable {
+            all: true,
+            ..Durable::default()
+        };
+        let ends_at = |end| case_with_end(&whole, end);
+        for (what, report, last, enough) in [
+            ("all was synced, and it does not know the end", whole.clone(), 3, false),
+            ("all was synced, and it has all", ends_at(3), 3, true),
+            ("all was synced, and it lacks the end", ends_at(4), 3, false),
+            ("all was synced, and a replica has more", ends_at(3), 4, false),
+        ] {
+            assert_eq!(suffices(&open, &report, all, EntryNumber::new(last)), enough, "{what}");
         }
         let of_replica = HeldReport {
             holder: open.replicas.peers().iter().next().unwrap(),
             ..whole
         };
-        assert!(!suffices(&open, &of_replica, None), "a replica's copy is no WAL file");
+        assert!(
+            !suffices(&open, &of_replica, Durable::default(), None),
+            "a replica's copy is no WAL file"
+        );
         assert_eq!(number(3).get(), 3);
     }
 }

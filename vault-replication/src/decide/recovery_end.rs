@@ -39,12 +39,11 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
     let peers = open.replicas.peers();
     let is_of_file = |report: &&HeldReport| report.file_uuid == Some(open.file_uuid);
     let of_peers = || reports.iter().filter(|report| peers.contains(report.holder));
-    let recorded = of_peers()
-        .filter(is_of_file)
-        .filter_map(|report| report.durable.to)
-        .max();
+    let of_file = || of_peers().filter(is_of_file);
+    let recorded = of_file().fold(Durable::default(), |all, report| all.and(&report.durable));
+    let last = of_file().filter_map(HeldReport::last).max();
     let owner = reports.iter().find(|report| report.holder == open.id.node);
-    let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded));
+    let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded, last));
     let whole = of_peers()
         .filter(|report| !report.is_damaged && report.file_uuid.is_none_or(|file| file == open.file_uuid))
         .count();
@@ -61,13 +60,13 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
             reports: reports_missing,
         });
     }
-    let mut of_file: Vec<HeldReport> = reports.iter().filter(is_of_file).cloned().collect();
+    let mut united: Vec<HeldReport> = reports.iter().filter(is_of_file).cloned().collect();
     // The owner's file comes first: entries that several have are taken from there, without a copy.
-    of_file.sort_by_key(|report| (report.holder != open.id.node, report.holder));
+    united.sort_by_key(|report| (report.holder != open.id.node, report.holder));
     if !owner.is_some_and(|owner| is_of_file(&owner)) {
-        forget_what_only_the_owner_had(&mut of_file);
+        forget_what_only_the_owner_had(&mut united);
     }
-    match segment_end(&of_file) {
+    match segment_end(&united) {
         Ok(end) => Verdict::Ends(end),
         Err(conflict) => Verdict::Contradicts(conflict),
     }
@@ -78,8 +77,10 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
 fn forget_what_only_the_owner_had(reports: &mut [HeldReport]) {
     let last: Option<EntryNumber> = reports.iter().filter_map(HeldReport::last).max();
     for report in reports {
+        let Durable { to, all, .. } = report.durable;
         report.durable = Durable {
-            to: report.durable.to.min(last),
+            // Where all of it was synced, so was what replicas have, and what is missing before that.
+            to: if all { last } else { to.min(last) },
             ..Durable::default()
         };
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::time::TimeRange;
 use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
+use tokio::sync::watch;
 
 use super::wire::tail::TailMessage;
 use crate::consensus::network::PeerReceiver;
@@ -15,6 +17,12 @@ pub trait TailHandler: Send + Sync + 'static {
     /// of one stream come one after the other; every message is about a segment of that log, of which the caller is the
     /// owner, and each segment began on that stream.
     fn take(&self, log: LogId, stream: StreamId, messages: Vec<TailMessage>) -> Vec<(SegmentId, TailAnswer)>;
+
+    /// Changes when a stream of a log may have an answer that no message asked for: [`Self::take`] is called then, with
+    /// no message. `None` where that never happens. It is asked for before the stream's first messages are taken.
+    fn unasked(&self, _log: LogId) -> Option<watch::Receiver<()>> {
+        None
+    }
 
     /// Notes that a stream is gone. No call for it follows.
     fn disconnected(&self, log: LogId, stream: StreamId);
@@ -54,6 +62,36 @@ pub trait RecoveryHandler: Send + Sync + 'static {
     ) -> Result<(), VaultError>;
 }
 
+/// Something that was found while a log was read for a replay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplayFound {
+    /// An entry.
+    Entry(StoredEntry),
+    /// What is missing, in the words of whoever reads logs.
+    Missing(Vec<u8>),
+}
+
+/// Reads logs for replays that peers run. Its calls may block, come from threads for such calls, and may come together.
+pub trait ReplayHandler: Send + Sync + 'static {
+    /// The logs that this node writes, each with its present end, in the words of whoever reads logs.
+    ///
+    /// # Errors
+    /// The reason for which none can be read now.
+    fn plan(&self, time: TimeRange) -> Result<Vec<Vec<u8>>, String>;
+
+    /// Reads a part of a plan behind `done`, in order, and gives what it finds to `take`, until that is false.
+    ///
+    /// # Errors
+    /// The reason for which it cannot be read now.
+    fn read(
+        &self,
+        part: &[u8],
+        time: TimeRange,
+        done: Option<Lsn>,
+        take: &mut dyn FnMut(ReplayFound) -> bool,
+    ) -> Result<(), String>;
+}
+
 /// All of them.
 #[derive(Clone)]
 pub struct Handlers {
@@ -63,4 +101,6 @@ pub struct Handlers {
     pub tail: Arc<dyn TailHandler>,
     /// Recoveries.
     pub recovery: Arc<dyn RecoveryHandler>,
+    /// Replays.
+    pub replay: Arc<dyn ReplayHandler>,
 }

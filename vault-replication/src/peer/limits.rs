@@ -20,10 +20,13 @@ pub const TAIL_STREAMS_MAX: usize = 128;
 /// Calls of recovery of one peer at once. Each has a thread.
 pub const RECOVERY_CALLS_MAX: usize = 16;
 
+/// Calls of replays of one peer at once: one for each log that it reads here. Each has a thread.
+pub const REPLAY_CALLS_MAX: usize = 64;
+
 /// Streams of one connection at once.
 pub const CONNECTION_STREAMS_MAX: u32 = 128;
 
-/// Connections of one peer at once: it uses three, and those of its last boot may still be there.
+/// Connections of one peer at once: it uses four, and those of its last boot may still be there.
 pub const CONNECTIONS_MAX: usize = 16;
 
 /// Connections without TLS at once. Nothing tells whose they are.
@@ -67,6 +70,9 @@ pub const FENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time for a copy to be made anew, which reads and writes a whole segment and fetches it from others.
 pub const REBUILD_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Hellos that a peer leaves without an answer before it counts as dead.
+pub const HELLOS_BEFORE_DEAD: u32 = 5;
 
 /// The time that calls have to end when a server is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);

@@ -3,9 +3,12 @@
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`: what it answers; `handlers`: to whom
+//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`: what it
+//!   answers; `handlers`: to whom
 //!   the work is given.
-//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`: the rest.
+//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`: the
+//!   rest.
+//! - `heartbeats`: hellos to all peers, and which of them are alive.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
@@ -16,11 +19,14 @@ mod connect;
 mod consensus_service;
 mod error;
 mod handlers;
+mod heartbeats;
 pub(crate) mod identity;
 pub mod limits;
 pub(crate) mod listen;
 mod recovery_client;
 mod recovery_service;
+mod replay_client;
+mod replay_service;
 pub(crate) mod server;
 mod tail_client;
 mod tail_service;
@@ -30,8 +36,10 @@ pub mod wire;
 
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
-pub use handlers::{Handlers, RecoveryHandler, TailHandler};
+pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler};
+pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
+pub use replay_client::ReplayReading;
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};
 pub use tls::{PeerCertificate, PeerSecurity, PeerTls};

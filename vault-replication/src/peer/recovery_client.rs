@@ -83,7 +83,8 @@ impl PeerClient {
         copy_from_wire(made.await?).map_err(odd)
     }
 
-    /// Fetches the entries `first..=last` of a segment from a peer, and gives them to `take` in order, some at a time.
+    /// Fetches the entries `first..=last` of a segment from a peer, and gives them to `take` in order, some at a time,
+    /// until that is false.
     ///
     /// # Errors
     /// The peer does not have them all, or did not answer.
@@ -93,7 +94,7 @@ impl PeerClient {
         member: &Member,
         id: SegmentId,
         (first, last): (EntryNumber, EntryNumber),
-        mut take: impl FnMut(Vec<StoredEntry>),
+        mut take: impl FnMut(Vec<StoredEntry>) -> bool,
     ) -> Result<(), PeerError> {
         let request = v1::FetchRequest {
             segment: Some(segment_to_wire(id)),
@@ -108,7 +109,9 @@ impl PeerClient {
         let mut parts = begun.map_err(|status| error_of(to, &status))?.into_inner();
         let mut entries = EntryReader::new(id, first, last);
         while let Some(part) = next(to, &mut parts).await? {
-            take(entries.add(part).map_err(odd)?);
+            if !take(entries.add(part).map_err(odd)?) {
+                return Ok(());
+            }
         }
         entries.end().map_err(odd)
     }

@@ -9,7 +9,7 @@
 //!   waits for it.
 //! - I4: a server that is stopped ends every call and stream.
 //!
-//! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`).
+//! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`, `replay_service.rs`).
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gophership_proto::peer::v1::consensus_server::ConsensusServer;
 use gophership_proto::peer::v1::recovery_server::RecoveryServer;
+use gophership_proto::peer::v1::replay_server::ReplayServer;
 use gophership_proto::peer::v1::tail_server::TailServer;
 use gophership_vault::ids::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -30,10 +31,11 @@ use super::handlers::Handlers;
 use super::identity::{Ends, LocalNode, PeerList, caller};
 use super::limits::{
     AROUND_PAYLOAD_BYTES, CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, CONSENSUS_CALLS_MAX,
-    KEEPALIVE, RECOVERY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES, TAIL_STREAMS_MAX,
+    KEEPALIVE, RECOVERY_CALLS_MAX, REPLAY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES, TAIL_STREAMS_MAX,
 };
 use super::listen::{self, Certified};
 use super::recovery_service::RecoveryService;
+use super::replay_service::ReplayService;
 use super::tail_service::TailService;
 use super::tls::PeerSecurity;
 use crate::join::JoinService;
@@ -74,6 +76,7 @@ pub(super) enum CallKind {
     Consensus,
     Tail,
     Recovery,
+    Replay,
 }
 
 impl CallKind {
@@ -82,6 +85,7 @@ impl CallKind {
             Self::Consensus => CONSENSUS_CALLS_MAX,
             Self::Tail => TAIL_STREAMS_MAX,
             Self::Recovery => RECOVERY_CALLS_MAX,
+            Self::Replay => REPLAY_CALLS_MAX,
         }
     }
 }
@@ -212,6 +216,7 @@ impl PeerServer {
         let consensus = ConsensusServer::new(ConsensusService(Arc::clone(&shared)));
         let tail = TailServer::new(TailService(Arc::clone(&shared)));
         let recovery = RecoveryServer::new(RecoveryService(Arc::clone(&shared)));
+        let replay = ReplayServer::new(ReplayService(Arc::clone(&shared)));
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -221,6 +226,7 @@ impl PeerServer {
             .add_service(consensus.max_decoding_message_size(CONSENSUS_BYTES_MAX))
             .add_service(tail.max_decoding_message_size(bytes_max))
             .add_service(recovery.max_decoding_message_size(bytes_max))
+            .add_service(replay)
             .add_optional_service(join.map(JoinService::server))
             .serve_with_incoming_shutdown(
                 futures_util::stream::poll_fn(move |cx| accepted.poll_recv(cx)),

@@ -17,7 +17,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use gophership_proto::peer::v1;
 use gophership_proto::peer::v1::tail_server::Tail;
 use gophership_vault::ids::{ClusterId, LogId, NodeId, SegmentId};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::handlers::TailHandler;
@@ -27,6 +27,9 @@ use super::wire::WireError;
 use super::wire::tail::{TailMessage, answer_to_wire};
 use crate::limits::TAIL_COPIES_MAX;
 use crate::tail::StreamId;
+
+/// A stream of a log, and the messages of it that came together.
+type Batch = ((LogId, StreamId), Vec<TailMessage>);
 
 pub(super) struct TailService(pub(super) Arc<Shared>);
 
@@ -78,8 +81,9 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Waits for a message, and takes all that are there with it. `None` when the owner has ended the stream.
-    async fn batch(&mut self) -> Result<Option<((LogId, StreamId), Vec<TailMessage>)>, Status> {
+    /// Waits for a message, and takes all that are there with it. `None` when the owner has ended the stream. Nothing is
+    /// lost where the wait is given up.
+    async fn batch(&mut self) -> Result<Option<Batch>, Status> {
         let mut batch = Vec::new();
         while batch.len() < TAIL_BATCH_MAX {
             let next = match batch.is_empty() {
@@ -122,7 +126,7 @@ impl Inbound {
                 return Err(WireError::Missing("the begin of a segment"));
             }
             TailMessage::Frame(_) => {}
-            TailMessage::Complete(..) => {
+            TailMessage::Complete(..) | TailMessage::Leave(_) => {
                 self.begun.remove(&id);
             }
         }
@@ -132,6 +136,17 @@ impl Inbound {
 
 fn odd(e: &WireError) -> Status {
     Status::invalid_argument(e.to_string())
+}
+
+/// Completes when there may be an answer that no message asked for; never before the first message.
+async fn unasked(changes: &mut Option<watch::Receiver<()>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    // A handler that is gone has none.
+    std::future::pending().await
 }
 
 /// A stream that is being served.
@@ -146,7 +161,11 @@ struct Served {
 impl Served {
     /// Serves the stream to its end. What the handler does is never left halfway: only waiting ends with the server.
     async fn run(&mut self, answers: &mpsc::Sender<Result<v1::TailResponse, Status>>) -> Result<(), Status> {
-        while let Some(((log, stream), batch)) = self.shared.until_stopped(self.inbound.batch()).await? {
+        let mut changes = None;
+        while let Some(((log, stream), batch)) = self.next(&mut changes).await? {
+            if changes.is_none() {
+                changes = self.handler.unasked(log);
+            }
             let handler = Arc::clone(&self.handler);
             let permit = self
                 .permit
@@ -161,6 +180,20 @@ impl Served {
             }
         }
         Ok(())
+    }
+
+    /// Waits for what the handler is to be called for: messages, or an answer that it has without one.
+    async fn next(&mut self, changes: &mut Option<watch::Receiver<()>>) -> Result<Option<Batch>, Status> {
+        let Self { inbound, shared, .. } = self;
+        let stream = inbound.stream;
+        shared
+            .until_stopped(async {
+                tokio::select! {
+                    batch = inbound.batch() => batch,
+                    () = unasked(changes) => Ok(stream.map(|stream| (stream, Vec::new()))),
+                }
+            })
+            .await
     }
 
     /// Tells the handler that the stream is gone.

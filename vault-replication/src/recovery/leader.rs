@@ -10,6 +10,7 @@
 //! - I2: the end of the segment is decided once.
 //! - I3: it is sealed only with as many equal copies as an acknowledgement needs.
 //! - I4: a leader that learns of a higher number ends.
+//! - I5: one whose decision cannot be carried out ends, so that another can decide by new reports.
 //!
 //! **Not here**: the check of the reports (`decide::recovery_end`); the liveness of nodes; the holders' part.
 
@@ -47,6 +48,8 @@ pub enum LeaderEvent {
         /// Its copy.
         copy: CompleteCopy,
     },
+    /// A node can be reached, and cannot make its copy now: an entry cannot be had, or its disk does not let it.
+    CannotCopy(NodeId),
     /// A node obeys no recovery below a number, and this one is below it.
     Refused {
         /// The node.
@@ -121,6 +124,8 @@ enum Stage {
         number: RecoveryNumber,
         end: SegmentEnd,
         copies: BTreeMap<NodeId, CompleteCopy>,
+        /// The nodes that said that they cannot make one.
+        failed: BTreeSet<NodeId>,
     },
     Sealing {
         number: RecoveryNumber,
@@ -178,6 +183,11 @@ impl RecoveryLeader {
                 }
             }
             LeaderEvent::Copied { node, copy } => self.copied(node, copy, &mut actions),
+            LeaderEvent::CannotCopy(node) => {
+                if let Stage::Copying { failed, .. } = &mut self.stage {
+                    failed.insert(node);
+                }
+            }
             // It is of no use to this recovery, nor to any other, and says nothing about who leads.
             LeaderEvent::Refused { node, promised } if promised == RecoveryNumber::MAX => {
                 self.mute.insert(node);
@@ -201,6 +211,10 @@ impl RecoveryLeader {
             LeaderEvent::Retry => self.retry(&mut actions),
         }
         self.decide(&mut actions);
+        if self.is_hopeless() {
+            self.stage = Stage::Over { ending: None };
+            actions.push(LeaderAction::End);
+        }
         actions
     }
 
@@ -287,8 +301,21 @@ impl RecoveryLeader {
             number,
             end,
             copies: BTreeMap::new(),
+            failed: BTreeSet::new(),
         };
         self.ask_for_copies(actions);
+    }
+
+    /// True where every node that is to have a copy has answered, they are too few, and one of them could not make it:
+    /// the node that an entry is to come from may be gone, and others may have that entry. Only a new recovery, with new
+    /// reports, finds out.
+    fn is_hopeless(&self) -> bool {
+        let Stage::Copying { copies, failed, .. } = &self.stage else {
+            return false;
+        };
+        let targets = self.targets();
+        let has_answered = |node: &NodeId| copies.contains_key(node) || failed.contains(node);
+        targets.iter().all(has_answered) && targets.iter().any(|node| failed.contains(node))
     }
 
     /// The nodes that are to have a copy: those of the segment's set that can be reached, and as many others as are
@@ -310,7 +337,10 @@ impl RecoveryLeader {
     }
 
     fn ask_for_copies(&self, actions: &mut Vec<LeaderAction>) {
-        let Stage::Copying { number, end, copies } = &self.stage else {
+        let Stage::Copying {
+            number, end, copies, ..
+        } = &self.stage
+        else {
             return;
         };
         let missing = self.targets().into_iter().filter(|node| !copies.contains_key(node));
@@ -319,8 +349,11 @@ impl RecoveryLeader {
 
     fn copied(&mut self, node: NodeId, copy: CompleteCopy, actions: &mut Vec<LeaderAction>) {
         match &mut self.stage {
-            Stage::Copying { number, copies, .. } => {
+            Stage::Copying {
+                number, copies, failed, ..
+            } => {
                 let number = *number;
+                failed.remove(&node);
                 copies.insert(node, copy);
                 if let Some(ending) = enough(copies, self.open.replicas.ack_copies()) {
                     self.stage = Stage::Sealing {

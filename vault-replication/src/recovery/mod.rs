@@ -2,8 +2,15 @@
 //! nodes, seal it.
 //!
 //! - `leader`: the node that recovers a segment, as a state machine.
+//! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes and
+//!   of the catalogue.
+//! - `participant`: a node that is asked.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.
 
 pub mod leader;
+mod led;
+pub mod participant;
+pub mod recoveries;
+mod requests;

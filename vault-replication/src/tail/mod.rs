@@ -2,7 +2,7 @@
 //!
 //! - `sender`: the owner's end of one shard's stream to one replica.
 //! - `live`: what the owner's cutter has just cut, for the senders of a shard.
-//! - `receiver`: the replica's end.
+//! - `receiver`: the replica's end, for the segments of one owner.
 //!
 //! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
 //! A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment is
@@ -13,21 +13,31 @@ pub mod live;
 pub mod receiver;
 pub mod sender;
 
-use gophership_vault::ids::EntryNumber;
+use gophership_vault::ids::{EntryNumber, Epoch};
 
-/// The number of a stream from an owner to a replica. A later one of the same boot of the owner has a higher number.
+/// The id of a stream from an owner to a replica. A later one has a higher id: numbers begin anew when the owner is
+/// started, and its epoch is a later one then.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct StreamId(u64);
+pub struct StreamId {
+    /// Compared first.
+    epoch: Epoch,
+    number: u64,
+}
 
 impl StreamId {
-    /// The stream of this number.
-    pub fn new(number: u64) -> Self {
-        Self(number)
+    /// The stream of this number that the owner began in this epoch.
+    pub fn new(epoch: Epoch, number: u64) -> Self {
+        Self { epoch, number }
     }
 
-    /// The number.
-    pub fn get(self) -> u64 {
-        self.0
+    /// The epoch of the owner when it began the stream.
+    pub fn epoch(self) -> Epoch {
+        self.epoch
+    }
+
+    /// The number among the streams that this process of the owner began.
+    pub fn number(self) -> u64 {
+        self.number
     }
 }
 

@@ -7,17 +7,20 @@
 //! - I2: what is answered is synced.
 //! - I3: a copy that a recovery asked for is closed, and stays closed to its owner.
 //! - I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out what is there.
-//! - I5: the copies that are open are bounded.
+//! - I5: the copies that are open are bounded, and one that its owner leaves is closed.
+//! - I6: every stream of a log learns at once that a recovery has fenced a segment of the log.
 //!
 //! **Not here**: the stream itself; what a frame must be (the vault's `ReplicaSegment`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentId};
 use gophership_vault::{
     CompleteCopy, CopyStore, FetchEntries, FrameFault, HeldReport, RecoveryNumber, ReplicaAck, ReplicaSegment,
     SegmentEnd, SegmentHeader, TailFrame, VaultError,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Held, StreamId, TailAnswer, TailRefusal};
 use crate::limits::TAIL_COPIES_MAX;
@@ -28,34 +31,53 @@ struct OpenCopy {
     copy: ReplicaSegment,
     /// The last entry that was answered on this stream.
     answered: Option<EntryNumber>,
+    /// Its place among the copies that may be open.
+    _place: OwnedSemaphorePermit,
 }
 
-/// The copies of a node that streams write. The calls are made one after the other.
+/// The copies of a node that streams write, of one log or of several. The calls are made one after the other.
 pub struct TailReceiver {
     store: CopyStore,
     open: BTreeMap<SegmentId, OpenCopy>,
+    /// The streams that have begun and are not gone.
+    streams: BTreeSet<(LogId, StreamId)>,
+    /// Answers that no message asked for.
+    unasked: Vec<(StreamId, SegmentId, TailAnswer)>,
+    places: Arc<Semaphore>,
 }
 
 impl TailReceiver {
     /// A receiver of the copies in this store.
     pub fn new(store: CopyStore) -> Self {
+        Self::with_places(store, Arc::new(Semaphore::new(TAIL_COPIES_MAX)))
+    }
+
+    /// A receiver that shares the places for open copies with other receivers of the same store.
+    pub fn with_places(store: CopyStore, places: Arc<Semaphore>) -> Self {
         Self {
             store,
             open: BTreeMap::new(),
+            streams: BTreeSet::new(),
+            unasked: Vec::new(),
+            places,
         }
     }
 
     /// Begins a segment on a stream, and answers with the part of it that is here.
     pub fn begin(&mut self, stream: StreamId, header: &SegmentHeader) -> TailAnswer {
         let id = header.id;
+        self.streams.insert((id.log(), stream));
         if self.open.get(&id).is_some_and(|open| open.stream > stream) {
             // Its owner does not listen to this stream any more.
             return TailAnswer::Refused(TailRefusal::Failed);
         }
         // It is opened anew: frames that the older stream wrote and did not sync may be there or not.
         self.open.remove(&id);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(segment = %id, "tail.copy.no_place");
+            return TailAnswer::Refused(TailRefusal::Failed);
+        };
         let opened = match self.store.promised(id) {
-            Ok(0) if self.open.len() >= TAIL_COPIES_MAX => return TailAnswer::Refused(TailRefusal::Failed),
             Ok(0) => self.store.open(header.clone()),
             Ok(_) => return TailAnswer::Refused(TailRefusal::Fenced),
             Err(error) => Err(error),
@@ -67,7 +89,13 @@ impl TailReceiver {
                     frames: ack.frame_no + 1,
                 });
                 let answered = held.map(|held| held.last);
-                self.open.insert(id, OpenCopy { stream, copy, answered });
+                let open = OpenCopy {
+                    stream,
+                    copy,
+                    answered,
+                    _place: place,
+                };
+                self.open.insert(id, open);
                 TailAnswer::Has(held)
             }
             Err(error) => TailAnswer::Refused(refusal(id, &error)),
@@ -130,6 +158,20 @@ impl TailReceiver {
         }
     }
 
+    /// Closes the copy of a segment of which its owner sends nothing more. What is here of it stays.
+    pub fn leave(&mut self, stream: StreamId, id: SegmentId) {
+        if self.open.get(&id).is_some_and(|open| open.stream == stream) {
+            self.open.remove(&id);
+        }
+    }
+
+    /// Gives the answers for a stream that no message asked for, once.
+    pub fn unasked(&mut self, log: LogId, stream: StreamId) -> Vec<(SegmentId, TailAnswer)> {
+        let is_its = |(of, id, _): &mut (StreamId, SegmentId, TailAnswer)| *of == stream && id.log() == log;
+        let its = self.unasked.extract_if(.., is_its);
+        its.map(|(_, id, answer)| (id, answer)).collect()
+    }
+
     /// The answer to a stream that does not write a segment's copy, so that its owner does not wait for one: a recovery
     /// took the copy over, or a newer stream did.
     fn closed(&self, id: SegmentId) -> TailAnswer {
@@ -144,16 +186,39 @@ impl TailReceiver {
     /// Closes the copies that a log's stream wrote: it is gone. Streams of other logs may have the same number.
     pub fn disconnected(&mut self, log: LogId, stream: StreamId) {
         self.open.retain(|id, open| id.log() != log || open.stream != stream);
+        self.unasked.retain(|(of, id, _)| id.log() != log || *of != stream);
+        self.streams.remove(&(log, stream));
     }
 
-    /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports
-    /// what is here, synced.
+    /// Closes every copy, each of which a new stream opens again. Who panicked in the midst of one left it as it is on
+    /// the disk.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+    }
+
+    /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`. The copy is
+    /// closed when this returns.
     ///
     /// # Errors
-    /// [`VaultError::StaleRecovery`] when a higher number was promised; a file cannot be read, written or synced.
-    pub fn fence(&mut self, id: SegmentId, number: RecoveryNumber) -> Result<HeldReport, VaultError> {
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; the promise cannot be written.
+    pub fn promise(&mut self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
         self.store.fence(id, number)?;
         self.open.remove(&id);
+        for (_, stream) in self.streams.iter().filter(|(log, _)| *log == id.log()) {
+            let fenced = (*stream, id, TailAnswer::Refused(TailRefusal::Fenced));
+            if !self.unasked.contains(&fenced) {
+                self.unasked.push(fenced);
+            }
+        }
+        Ok(())
+    }
+
+    /// Promises as [`Self::promise`] does, and reports what is here, synced.
+    ///
+    /// # Errors
+    /// As [`Self::promise`]; a file cannot be read or synced.
+    pub fn fence(&mut self, id: SegmentId, number: RecoveryNumber) -> Result<HeldReport, VaultError> {
+        self.promise(id, number)?;
         self.store.report(id)
     }
 
@@ -190,6 +255,8 @@ fn refusal(id: SegmentId, error: &VaultError) -> TailRefusal {
                 TailRefusal::Differs
             }
             FrameFault::Broken
+            | FrameFault::Trimmed
+            | FrameFault::DiskFull
             | FrameFault::OtherSegment
             | FrameFault::Crc
             | FrameFault::Damaged
@@ -231,7 +298,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
         let mut receiver = TailReceiver::new(store);
-        let (stream, [first, second]) = (StreamId::new(1), [header(1), header(2)]);
+        let (stream, [first, second]) = (StreamId::new(Epoch::FIRST, 1), [header(1), header(2)]);
         for header in [&first, &second] {
             assert_eq!(receiver.begin(stream, header), TailAnswer::Has(None));
         }
@@ -246,15 +313,36 @@ mod tests {
     }
 
     #[test]
+    fn the_late_end_of_a_stream_of_an_earlier_boot_leaves_those_of_the_next_one_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
+        let mut receiver = TailReceiver::new(store);
+        // A boot numbers its streams from the same number on as the one before it.
+        let [before, now] = [1, 2].map(|epoch| StreamId::new(Epoch::new(epoch).unwrap(), 1));
+        let header = header(1);
+        assert_eq!(receiver.begin(before, &header), TailAnswer::Has(None));
+        assert_eq!(receiver.begin(now, &header), TailAnswer::Has(None));
+        let failed = TailAnswer::Refused(TailRefusal::Failed);
+        assert_eq!(
+            receiver.begin(before, &header),
+            failed,
+            "an earlier boot takes nothing over"
+        );
+        receiver.disconnected(header.id.log(), before);
+        let empty = empty_digest();
+        assert_eq!(receiver.complete(now, header.id, empty), TailAnswer::Completed(empty));
+    }
+
+    #[test]
     fn what_comes_for_a_fenced_copy_is_refused_as_such() {
         let folder = tempfile::tempdir().unwrap();
         let store = CopyStore::in_folder(folder.path(), NodeId::new(9).unwrap()).unwrap();
         let mut receiver = TailReceiver::new(store);
-        let (stream, header) = (StreamId::new(1), header(1));
+        let (stream, header) = (StreamId::new(Epoch::FIRST, 1), header(1));
         receiver.begin(stream, &header);
         assert!(!receiver.fence(header.id, 1).unwrap().is_damaged);
         let fenced = TailAnswer::Refused(TailRefusal::Fenced);
         assert_eq!(receiver.complete(stream, header.id, empty_digest()), fenced);
-        assert_eq!(receiver.begin(StreamId::new(2), &header), fenced);
+        assert_eq!(receiver.begin(StreamId::new(Epoch::FIRST, 2), &header), fenced);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use gophership_vault::ids::{EntryNumber, NodeId, SegmentId};
-use gophership_vault::{CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, VaultError, segment_end};
+use gophership_vault::{
+    CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, TakeEntry, VaultError, segment_end,
+};
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, PeerServer, RecoveryHandler};
 use gophership_vault_replication::tail::{TailAnswer, TailRefusal};
@@ -34,16 +36,20 @@ impl RecoveryHandler for Part {
         number: u64,
         end: SegmentEnd,
     ) -> Result<CompleteCopy, VaultError> {
-        let mut fetch = |holder, first, last| {
+        let mut fetch = |holder, first, last, take: TakeEntry<'_>| {
             let member = self.members.lock().unwrap()[&holder].clone();
-            let mut all = Vec::new();
-            let take = |some: Vec<StoredEntry>| all.extend(some);
-            let fetched = self.client.fetch(holder, &member, header.id, (first, last), take);
+            let mut taken = Ok(());
+            let all = |some: Vec<StoredEntry>| {
+                taken = some.into_iter().try_for_each(&mut *take);
+                taken.is_ok()
+            };
+            let fetched = self.client.fetch(holder, &member, header.id, (first, last), all);
             let fetched = self.runtime.block_on(fetched);
-            fetched.map(|()| all).map_err(|e| VaultError::Unreadable {
+            fetched.map_err(|e| VaultError::Unreadable {
                 id: header.id,
                 why: e.to_string(),
-            })
+            })?;
+            taken
         };
         let mut receiver = self.copies.receiver.lock().unwrap();
         receiver.rebuild(&header, number, &end, &mut fetch)
@@ -56,9 +62,7 @@ impl RecoveryHandler for Part {
         last: EntryNumber,
         take: &mut dyn FnMut(StoredEntry) -> bool,
     ) -> Result<(), VaultError> {
-        let mut entries = self.copies.store.entries(id, first, last)?.into_iter();
-        entries.all(take);
-        Ok(())
+        self.copies.store.read_entries(id, first, last, take)
     }
 }
 
@@ -131,13 +135,22 @@ fn three_stores_end_with_one_copy_of_what_any_of_them_had() {
         let mut fetched = Vec::new();
         let range = (number(20), number(50));
         owner
-            .fetch(node(4), &member(4), id, range, |some| fetched.extend(some))
+            .fetch(node(4), &member(4), id, range, |some| {
+                fetched.extend(some);
+                true
+            })
             .await
             .unwrap();
-        assert_eq!(fetched, stores[0].entries(id, number(20), number(50)).unwrap());
+        let mut held = Vec::new();
+        let mut hold = |entry| {
+            held.push(entry);
+            true
+        };
+        stores[0].read_entries(id, number(20), number(50), &mut hold).unwrap();
+        assert_eq!(fetched, held);
         // What a node does not have all of is an error, and so is an answer that a node cannot give.
         let range = (number(50), number(61));
-        let more = owner.fetch(node(4), &member(4), id, range, |_| {}).await.unwrap_err();
+        let more = owner.fetch(node(4), &member(4), id, range, |_| true).await.unwrap_err();
         assert!(matches!(more, PeerError::Failed { .. }), "{more}");
         let stale = owner.fence(node(4), &member(4), id, 1).await.unwrap_err();
         assert_eq!(

@@ -60,6 +60,7 @@ pub(crate) fn write(entries: usize) -> Segment {
         retention: Duration::from_secs(3600),
         release: Release::AtRetention,
         on_full: OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     };
     let tap = Tap::default();
     let replicas = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();

@@ -4,14 +4,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership_vault::ids::{ClusterId, EntryNumber, LogId, NodeId, SegmentId};
+use gophership_vault::ids::{ClusterId, EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::time::TimeRange;
 use gophership_vault::{CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
 use gophership_vault_replication::consensus::network::{PeerReceiver, Pending};
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
     Handlers, LocalNode, PeerCertificate, PeerClient, PeerError, PeerHello, PeerList, PeerSecurity, PeerServer,
-    PeerSetup, PeerTls, RecoveryHandler, TailHandler,
+    PeerSetup, PeerTls, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -134,6 +135,23 @@ pub(crate) fn nothing() -> Handlers {
         consensus: Arc::new(Echo),
         tail: Arc::new(Nothing),
         recovery: Arc::new(Nothing),
+        replay: Arc::new(Nothing),
+    }
+}
+
+impl ReplayHandler for Nothing {
+    fn plan(&self, _time: TimeRange) -> Result<Vec<Vec<u8>>, String> {
+        Ok(Vec::new())
+    }
+
+    fn read(
+        &self,
+        _part: &[u8],
+        _time: TimeRange,
+        _done: Option<Lsn>,
+        _take: &mut dyn FnMut(ReplayFound) -> bool,
+    ) -> Result<(), String> {
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use gophership_vault::CopyStore;
-use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
+use gophership_vault::ids::{Epoch, LogId, NodeId, SegmentId, ShardId};
 use gophership_vault_replication::peer::wire::tail::{SentFrame, TailMessage};
 use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, TailAnswers, TailFrames, TailHandler};
 use gophership_vault_replication::tail::receiver::TailReceiver;
@@ -54,6 +54,10 @@ impl TailHandler for Copies {
                 TailMessage::Begin(stream, header) => Some(receiver.begin(stream, &header)),
                 TailMessage::Frame(frame) => receiver.frame(stream, frame.borrow()),
                 TailMessage::Complete(id, digest) => Some(receiver.complete(stream, id, digest)),
+                TailMessage::Leave(id) => {
+                    receiver.leave(stream, id);
+                    None
+                }
             };
             answers.extend(answer.map(|answer| (id, answer)));
         }
@@ -65,6 +69,10 @@ impl TailHandler for Copies {
         self.receiver.lock().unwrap().disconnected(log, stream);
         self.gone.lock().unwrap().push((log.node, stream));
     }
+}
+
+fn stream_id(number: u64) -> StreamId {
+    StreamId::new(Epoch::FIRST, number)
 }
 
 /// One stream of node 1.
@@ -84,7 +92,7 @@ impl Stream {
         let (frames, answers) = client.tail(node(to.0), to.1, PATIENCE).await.unwrap();
         let mut stream_of = Self { frames, answers };
         stream_of
-            .send(&TailMessage::Begin(StreamId::new(stream), segment.header.clone()))
+            .send(&TailMessage::Begin(stream_id(stream), segment.header.clone()))
             .await;
         let (id, answer) = stream_of.answer().await.unwrap().unwrap();
         assert_eq!(id, segment.header.id);
@@ -169,7 +177,7 @@ fn a_stream_that_is_cut_goes_on_from_what_the_replica_has() {
         drop(stream.frames);
         assert_eq!(soon("the end", stream.answers.next()).await, Ok(None));
         soon("the end there", async {
-            while *copies.gone.lock().unwrap() != [(node(1), StreamId::new(1)), (node(1), StreamId::new(2))] {
+            while *copies.gone.lock().unwrap() != [(node(1), stream_id(1)), (node(1), stream_id(2))] {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         })
@@ -193,14 +201,14 @@ fn an_owner_speaks_of_its_own_segments_on_a_stream_of_one_number() {
         let other = PeerClient::new(setup(3, &authority));
         let (mut well, answer) = Stream::begin(&owner, (2, &member), 1, &segment).await;
         assert_eq!(answer, TailAnswer::Has(None));
-        let begin = |stream| TailMessage::Begin(StreamId::new(stream), segment.header.clone());
+        let begin = |stream| TailMessage::Begin(stream_id(stream), segment.header.clone());
         let frame = TailMessage::Frame(segment.frames[0].clone());
         let mut of_another_cluster = segment.header.clone();
         of_another_cluster.cluster_id.0 = uuid::Uuid::nil();
-        let of_another_cluster = TailMessage::Begin(StreamId::new(5), of_another_cluster);
+        let of_another_cluster = TailMessage::Begin(stream_id(5), of_another_cluster);
         let mut of_another_log = segment.header.clone();
         of_another_log.id.shard = ShardId::new(7);
-        let of_another_log = TailMessage::Begin(StreamId::new(5), of_another_log);
+        let of_another_log = TailMessage::Begin(stream_id(5), of_another_log);
         let mut large = segment.frames[0].clone();
         large.bytes = vec![0; 4 << 20].into();
         for (says, client, messages) in [
@@ -251,7 +259,7 @@ fn a_server_that_is_stopped_ends_its_streams() {
         stream.copy(&segment.frames).await;
         server.stop().await;
         while let Ok(Some(_)) = stream.answer().await {}
-        assert_eq!(*copies.gone.lock().unwrap(), [(node(1), StreamId::new(1))]);
+        assert_eq!(*copies.gone.lock().unwrap(), [(node(1), stream_id(1))]);
         assert!(client.hello(node(2), &member, PATIENCE).await.is_err());
     });
 }

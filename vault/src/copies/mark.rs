@@ -19,7 +19,7 @@ const MAGIC: [u8; 4] = *b"GSM1";
 /// Magic, number of the entry, CRC32 of both.
 const LEN: usize = 12;
 
-fn mark_path(data: &Path, id: SegmentId) -> PathBuf {
+pub(crate) fn mark_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.mark", id.index))
 }
 

@@ -24,7 +24,7 @@ const LEN: usize = 4 + 4 + 2 + 2 + 4 + 8 + 4;
 /// The number of a recovery of a segment. Each that begins has a higher one than those before; 0 is before the first.
 pub type RecoveryNumber = u64;
 
-fn promise_path(data: &Path, id: SegmentId) -> PathBuf {
+pub(crate) fn promise_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.promise", id.index))
 }
 

@@ -13,7 +13,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::mark::{read_mark, remove_mark, write_mark};
 use super::promise::{RecoveryNumber, promise, promised};
@@ -75,7 +74,6 @@ pub struct ReplicaSegment {
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
     broken: bool,
-    bytes: CopyBytes,
 }
 
 /// The file of a copy.
@@ -87,25 +85,6 @@ enum CopyFile {
     Complete(Option<ReplicaAck>),
 }
 
-/// Counts the bytes of one copy as used while it is not complete.
-struct CopyBytes {
-    own: u64,
-    all: Arc<AtomicU64>,
-}
-
-impl CopyBytes {
-    fn add(&mut self, bytes: u64) {
-        self.own += bytes;
-        self.all.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for CopyBytes {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.own, Ordering::Relaxed);
-    }
-}
-
 impl Vault {
     /// The copies that this vault keeps of segments which other nodes write.
     pub fn copies(&self) -> CopyStore {
@@ -114,7 +93,7 @@ impl Vault {
             parts.data.clone(),
             parts.node,
             Arc::clone(&parts.quarantine),
-            Arc::clone(&parts.counts.copy_bytes),
+            parts.copies.clone(),
         )
     }
 
@@ -131,10 +110,6 @@ impl ReplicaSegment {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
         let mut replica = Self {
-            bytes: CopyBytes {
-                own: 0,
-                all: Arc::clone(&parts.bytes),
-            },
             // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
             parts,
@@ -161,6 +136,11 @@ impl ReplicaSegment {
         };
         let tmp = file_io::with_suffix(&path, ".new");
         file_io::remove(&tmp)?;
+        replica
+            .parts
+            .shared
+            .used
+            .set(replica.header.id, replica.header.encode().len() as u64);
         replica.file = CopyFile::Open(Box::new(SegmentWriter::create(&tmp, replica.header.clone())?));
         for bytes in kept {
             replica.take(&bytes, crc32fast::hash(&bytes))?;
@@ -168,7 +148,10 @@ impl ReplicaSegment {
         if let CopyFile::Open(file) = &replica.file {
             file.sync()?;
         }
-        file_io::rename(&tmp, &path)?;
+        replica
+            .parts
+            .shared
+            .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
         replica.marked = read_mark(&replica.parts.data, replica.header.id);
         replica.mark();
@@ -180,8 +163,8 @@ impl ReplicaSegment {
     ///
     /// # Errors
     ///
-    /// [`VaultError::FrameRefused`] when the segment is fenced, or when the frame is not the next one, is damaged, or
-    /// differs from the one that is here; a file operation failed.
+    /// [`VaultError::FrameRefused`] when the segment is fenced or trimmed, when the disk is too full for copies, or when
+    /// the frame is not the next one, is damaged, or differs from the one that is here; a file operation failed.
     pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
         if self.broken {
             return Err(self.refused(frame.frame_no, FrameFault::Broken));
@@ -201,6 +184,7 @@ impl ReplicaSegment {
                 Some(_) | None => Err(self.refused(frame.frame_no, FrameFault::Complete)),
             };
         }
+        self.parts.shared.takes(self.header.id, frame.frame_no)?;
         match self.taken.get(frame.frame_no as usize) {
             Some(taken) if taken.crc == frame.crc => return Ok(()),
             Some(_) => {
@@ -236,7 +220,9 @@ impl ReplicaSegment {
     /// Notes how far the copy is synced, where that is further than what was noted before.
     fn mark(&mut self) {
         let synced = self.last_ack().map(|ack| ack.last_lsn.number());
-        if let Some(last) = synced.filter(|_| synced > self.marked) {
+        // A copy whose files are removed leaves none behind.
+        let is_there = || open_path(&self.parts.data, self.header.id).exists();
+        if let Some(last) = synced.filter(|_| synced > self.marked && is_there()) {
             write_mark(&self.parts.data, self.header.id, last);
             self.marked = synced;
         }
@@ -277,14 +263,16 @@ impl ReplicaSegment {
         let id = self.header.id;
         let (open, whole) = (open_path(&self.parts.data, id), segment_path(&self.parts.data, id));
         let digest = *self.digest.finalize().as_bytes();
+        let shared = &self.parts.shared;
         let file = match self.file {
             CopyFile::Open(file) => file,
             CopyFile::Complete(last) => return Ok(last.map_or(digest, |last| last.digest)),
         };
         if file.has_full_blocks() {
-            file.finish(Vec::new())?;
+            let finished = file.finish(Vec::new())?;
             // `finish` returns the path under which the file was created; since then it is named `.open`.
-            file_io::rename(&open, &whole)?;
+            shared.put_in_place(id, &open, &whole, &open)?;
+            shared.used.set(id, finished.stats.stored_bytes);
             remove_mark(&self.parts.data, id)?;
             return Ok(digest);
         }
@@ -297,7 +285,8 @@ impl ReplicaSegment {
                 what: "the frames of a copy are not what was taken",
             });
         }
-        file_io::rename(&merged.path, &whole)?;
+        shared.put_in_place(id, &merged.path, &whole, &open)?;
+        shared.used.set(id, merged.stats.stored_bytes);
         file_io::remove(&open)?;
         remove_mark(&self.parts.data, id)?;
         Ok(digest)
@@ -345,7 +334,7 @@ impl ReplicaSegment {
             stats,
             chained: digest,
         })?;
-        self.bytes.add(bytes.len() as u64);
+        self.parts.shared.used.add(self.header.id, bytes.len() as u64);
         self.digest = hasher;
         self.owner_synced = self.owner_synced.max(block.frame.owner_synced);
         let last_lsn = block.header(block.len() - 1).lsn;

@@ -11,22 +11,22 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use super::decided::{TakeEntry, write_decided};
 use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::ReplicaSegment;
+use super::shared::CopyShared;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
 use crate::ledger::SegmentStats;
 use crate::read::cursor::StoredEntry;
 use crate::read::quarantine::Quarantine;
-use crate::recover::{Durable, HeldReport, SegmentEnd};
-use crate::segment::block::BlockBuilder;
+use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
+use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
-use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
 
 /// The copies in a data folder.
@@ -35,8 +35,7 @@ pub struct CopyStore {
     pub(super) data: PathBuf,
     pub(super) node: NodeId,
     pub(super) quarantine: Arc<Quarantine>,
-    /// Bytes of all copies that are not complete.
-    pub(super) bytes: Arc<AtomicU64>,
+    pub(super) shared: CopyShared,
 }
 
 /// A copy that is complete, synced and verified.
@@ -48,16 +47,17 @@ pub struct CompleteCopy {
     pub digest: [u8; 32],
 }
 
-/// A function that fetches entries of a segment from another node, in order.
-pub type FetchEntries<'a> = &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber) -> Result<Vec<StoredEntry>, VaultError>;
+/// A function that fetches entries of a segment from another node, and gives them to a function in order.
+pub type FetchEntries<'a> =
+    &'a mut dyn FnMut(NodeId, EntryNumber, EntryNumber, TakeEntry<'_>) -> Result<(), VaultError>;
 
 impl CopyStore {
-    pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, bytes: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(data: PathBuf, node: NodeId, quarantine: Arc<Quarantine>, shared: CopyShared) -> Self {
         Self {
             data,
             node,
             quarantine,
-            bytes,
+            shared,
         }
     }
 
@@ -67,7 +67,7 @@ impl CopyStore {
     /// The folder cannot be read.
     pub fn in_folder(data: &Path, node: NodeId) -> Result<Self, VaultError> {
         let quarantine = Arc::new(Quarantine::open(data)?);
-        Ok(Self::new(data.to_path_buf(), node, quarantine, Arc::default()))
+        Ok(Self::new(data.to_path_buf(), node, quarantine, CopyShared::default()))
     }
 
     /// Begins a copy of a segment that another node writes, or continues an existing one: its frames are read back,
@@ -75,9 +75,11 @@ impl CopyStore {
     ///
     /// # Errors
     ///
-    /// [`VaultError::FrameRefused`] when a copy of another boot is here; the files cannot be read or written.
+    /// [`VaultError::FrameRefused`] when a copy of another boot is here, the segment is trimmed, or the disk is too full
+    /// for copies; the files cannot be read or written.
     pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
         assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
+        self.shared.takes(header.id, 0)?;
         ReplicaSegment::open(self.clone(), header)
     }
 
@@ -155,47 +157,50 @@ impl CopyStore {
         Ok(report)
     }
 
-    /// The entries `first..=last` of a copy.
+    /// Gives the entries `first..=last` of a copy to `take`, in order, until that is false. One block is in memory. A
+    /// copy that is made anew meanwhile has them too.
     ///
     /// # Errors
-    /// One of them is not here, or cannot be read.
-    pub fn entries(
+    /// One of them is not here, or cannot be read; those before it were given.
+    pub fn read_entries(
         &self,
         id: SegmentId,
         first: EntryNumber,
         last: EntryNumber,
-    ) -> Result<Vec<StoredEntry>, VaultError> {
+        take: &mut dyn FnMut(StoredEntry) -> bool,
+    ) -> Result<(), VaultError> {
         let mut reader = self.reader(id)?.ok_or_else(|| self.damaged(id, 0))?;
-        let mut found = Vec::new();
+        let mut next = Some(first);
         for i in 0..reader.blocks().len() {
             let row = reader.blocks()[i];
             if row.last < first || last < row.first {
                 continue;
             }
             let block = reader.block(i).map_err(|fault| self.damaged(id, fault.offset))?;
-            let wanted = (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number()));
-            found.extend(wanted.map(|e| StoredEntry {
-                node: id.node,
-                shard: id.shard,
-                lsn: block.header(e).lsn,
-                meta: block.header(e).meta,
-                payload: block.payload(e).to_vec(),
-            }));
+            for e in (0..block.len()).filter(|e| (first..=last).contains(&block.header(*e).lsn.number())) {
+                let number = block.header(e).lsn.number();
+                if next != Some(number) {
+                    return Err(self.damaged(id, row.offset));
+                }
+                next = number.checked_next();
+                if !take(stored_entry(id, &block, e)) {
+                    return Ok(());
+                }
+            }
         }
-        if found.len() as u64 == u64::from(last.get() - first.get()) + 1 {
-            Ok(found)
-        } else {
-            Err(self.damaged(id, 0))
+        match next {
+            Some(missing) if missing <= last => Err(self.damaged(id, 0)),
+            Some(_) | None => Ok(()),
         }
     }
 
     /// Makes the copy anew by the decision of recovery `number`, from the entries of `end` that are here and on the
-    /// other nodes. The copy must not be open.
+    /// other nodes. The copy must not be open, and is made by one call at a time.
     ///
     /// # Errors
     ///
-    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be obtained; a file operation
-    /// failed. The earlier copy is then still here.
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; an entry cannot be obtained; the segment is
+    /// trimmed, or the disk too full for copies; a file operation failed. The earlier copy is then still here.
     pub fn rebuild(
         &self,
         header: &SegmentHeader,
@@ -205,41 +210,36 @@ impl CopyStore {
     ) -> Result<CompleteCopy, VaultError> {
         let id = header.id;
         promise(&self.data, id, number)?;
+        self.shared.takes(id, 0)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
-        file_io::remove(&tmp)?;
-        let mut file = SegmentWriter::create(&tmp, header.clone())?;
-        let mut builder = BlockBuilder::new();
-        for kept in &end.keep {
-            let entries = if kept.holder == self.node {
-                self.entries(id, kept.first, kept.last)?
+        let finished = write_decided(&tmp, header.clone(), end, &mut |range, take| {
+            if range.holder == self.node {
+                self.take_entries(id, range, take)
             } else {
-                fetch(kept.holder, kept.first, kept.last)?
-            };
-            let numbers = entries.iter().map(|entry| entry.lsn.number().get());
-            if !numbers.eq(kept.first.get()..=kept.last.get()) {
-                return Err(self.damaged(id, 0));
+                fetch(range.holder, range.first, range.last, take)
             }
-            for entry in entries {
-                builder.add(entry.lsn, &entry.meta, &entry.payload);
-                if builder.is_full()
-                    && let Some(block) = builder.cut(None)
-                {
-                    file.append(&block)?;
-                }
-            }
-        }
-        if let Some(block) = builder.cut(None) {
-            file.append(&block)?;
-        }
-        let finished = file.finish(end.holes.clone())?;
-        file_io::rename(&tmp, &whole)?;
+        })?;
+        // It took its time, and another recovery may have begun.
+        promise(&self.data, id, number)?;
+        self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
+        self.shared.used.set(id, finished.stats.stored_bytes);
         file_io::remove(&open_path(&self.data, id))?;
         remove_mark(&self.data, id)?;
         Ok(CompleteCopy {
             stats: finished.stats,
             digest: finished.digest,
         })
+    }
+
+    /// Gives the entries of a range to a function that may fail.
+    fn take_entries(&self, id: SegmentId, range: &HeldRange, take: TakeEntry<'_>) -> Result<(), VaultError> {
+        let mut taken = Ok(());
+        self.read_entries(id, range.first, range.last, &mut |entry| {
+            taken = take(entry);
+            taken.is_ok()
+        })?;
+        taken
     }
 
     /// The file that has most of a copy: the complete one, or the frames.
@@ -266,5 +266,17 @@ impl CopyStore {
             offset,
             what: "a copy does not have an entry that it was reported with",
         }
+    }
+}
+
+/// An entry of a block, with its own bytes.
+pub(crate) fn stored_entry(id: SegmentId, block: &DecodedBlock, at: usize) -> StoredEntry {
+    let header = block.header(at);
+    StoredEntry {
+        node: id.node,
+        shard: id.shard,
+        lsn: header.lsn,
+        meta: header.meta,
+        payload: block.payload(at).to_vec(),
     }
 }

@@ -1,6 +1,6 @@
 //! The fill of the disk in tiers: a pure function over bytes.
 
-use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
+use crate::limits::{DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT, DISK_REFUSE_REPLICAS_PERCENT};
 
 /// The operations that the fill of the disk allows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -12,6 +12,8 @@ pub enum DiskTier {
     Evict = 1,
     /// Ingest is refused.
     Refuse = 2,
+    /// Copies of other nodes' segments are refused, too.
+    RefuseReplicas = 3,
 }
 
 impl DiskTier {
@@ -19,7 +21,8 @@ impl DiskTier {
         match value {
             0 => Self::Normal,
             1 => Self::Evict,
-            _ => Self::Refuse,
+            2 => Self::Refuse,
+            _ => Self::RefuseReplicas,
         }
     }
 
@@ -29,6 +32,7 @@ impl DiskTier {
             Self::Normal => "normal",
             Self::Evict => "evict",
             Self::Refuse => "refuse",
+            Self::RefuseReplicas => "refuse_replicas",
         }
     }
 }
@@ -71,7 +75,9 @@ pub(crate) fn disk_tier(disk: &DiskUse) -> DiskTier {
         }
     };
     let fill = percent(disk.own, disk.limit).max(percent(disk.filesystem_used, disk.filesystem_size));
-    if fill >= u128::from(DISK_REFUSE_PERCENT) {
+    if fill >= u128::from(DISK_REFUSE_REPLICAS_PERCENT) {
+        DiskTier::RefuseReplicas
+    } else if fill >= u128::from(DISK_REFUSE_PERCENT) {
         DiskTier::Refuse
     } else if fill >= u128::from(DISK_EVICT_PERCENT) {
         DiskTier::Evict
@@ -98,6 +104,8 @@ mod tests {
         assert_eq!(tier(80, 0), DiskTier::Evict);
         assert_eq!(tier(0, 89), DiskTier::Evict);
         assert_eq!(tier(90, 0), DiskTier::Refuse);
-        assert_eq!(tier(0, 100), DiskTier::Refuse);
+        assert_eq!(tier(94, 94), DiskTier::Refuse);
+        assert_eq!(tier(95, 0), DiskTier::RefuseReplicas);
+        assert_eq!(tier(0, 100), DiskTier::RefuseReplicas);
     }
 }

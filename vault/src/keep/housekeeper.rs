@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use super::disk_tier::{DiskTier, DiskUse, disk_tier};
 use super::parts::KeepParts;
 use super::unlink::remove_files;
-use crate::segment::reader::SegmentReader;
-use crate::segment::segment_path;
+use crate::read::open_sealed::open_sealed;
 use crate::wal::shard::ShardShared;
 
 /// Interval between two turns.
@@ -57,9 +56,9 @@ impl Housekeeper {
     /// Tries files again that could not be opened: a file that was put back is shown as readable, even where nobody
     /// reads it.
     fn try_unreadable(&self) {
-        for id in self.parts.holdings.unreadable_sealed() {
-            let opened = SegmentReader::open(&segment_path(&self.parts.data, id), id, false);
-            self.parts.holdings.opened(id, opened.as_ref().map(|_| ()));
+        for seal in self.parts.holdings.unreadable_sealed() {
+            let opened = open_sealed(&self.parts.data, self.parts.node, &seal);
+            self.parts.holdings.opened(seal.id, opened.as_ref().map(|_| ()));
         }
     }
 }
@@ -71,7 +70,7 @@ pub(crate) fn measure_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
     let ballast = parts.ballast.bytes();
     parts.counts.ballast_bytes.store(ballast, Ordering::Relaxed);
     let kept = parts.quarantine.bytes() + parts.kept_entries.bytes();
-    let copies = parts.counts.copy_bytes.load(Ordering::Relaxed);
+    let copies = parts.copies.used.total();
     let own = segments + open + copies + parts.counts.wal_bytes.load(Ordering::Relaxed) + kept + ballast;
     let mut disk = DiskUse {
         own,
@@ -102,7 +101,7 @@ pub(crate) fn measure_disk<'a>(parts: &KeepParts, shards: impl Iterator<Item = &
         let (used, size) = (disk.filesystem_used, disk.filesystem_size);
         let limit = parts.disk_limit;
         // Eviction is the daily work of a node with a long retention, so it is not logged.
-        if tier.max(before) == DiskTier::Refuse {
+        if tier.max(before) >= DiskTier::Refuse {
             tracing::warn!(
                 from,
                 to,

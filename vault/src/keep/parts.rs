@@ -10,11 +10,14 @@ use super::disk_tier::DiskTier;
 use super::retention::{OnFull, Release};
 use super::to_unlink::ToUnlink;
 use super::vault_clock::VaultClock;
+use crate::copies::shared::CopyShared;
 use crate::ids::NodeId;
 use crate::ledger::Ledger;
+use crate::options::RecoveryBy;
 use crate::read::holdings::Holdings;
 use crate::read::kept_entries::KeptEntries;
 use crate::read::quarantine::Quarantine;
+use crate::recover::OwnRecoveries;
 use crate::wal::file::WalPlan;
 
 /// Counts for status and metrics.
@@ -24,13 +27,13 @@ pub(crate) struct KeepCounts {
     pub(crate) trimmed: AtomicU64,
     /// Segments, entries and bytes of files that were dropped unreleased.
     pub(crate) dropped: [AtomicU64; 3],
+    /// Entries that a recovery left out, since nobody was answered for them.
+    pub(crate) unacknowledged: AtomicU64,
     pub(crate) ballast_bytes: AtomicU64,
     pub(crate) wal_made: AtomicU64,
     pub(crate) wal_recycled: AtomicU64,
     /// Bytes of WAL files on disk, spares and files under recovery included.
     pub(crate) wal_bytes: AtomicU64,
-    /// Bytes of copies that are not complete.
-    pub(crate) copy_bytes: Arc<AtomicU64>,
     pub(crate) own_bytes: AtomicU64,
     pub(crate) filesystem_used: AtomicU64,
     pub(crate) filesystem_size: AtomicU64,
@@ -47,6 +50,7 @@ pub(crate) struct KeepParts {
     pub(crate) retention: Duration,
     pub(crate) release: Release,
     pub(crate) on_full: OnFull,
+    pub(crate) recovery: RecoveryBy,
     pub(crate) ballast: Arc<Ballast>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) holdings: Arc<Holdings>,
@@ -58,6 +62,8 @@ pub(crate) struct KeepParts {
     /// True where the recovery waits for room.
     pub(crate) recovery_is_short: Arc<AtomicBool>,
     pub(crate) to_unlink: Arc<ToUnlink>,
+    pub(crate) own: Arc<OwnRecoveries>,
+    pub(crate) copies: CopyShared,
 }
 
 impl KeepParts {

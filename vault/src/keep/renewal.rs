@@ -19,8 +19,9 @@ use crate::disposition::Disposition;
 use crate::error::OpenError;
 use crate::ids::SegmentId;
 use crate::ledger::KnownSegment;
+use crate::options::RecoveryBy;
 use crate::read::slot::Slot;
-use crate::recover::{list_left, recover_all};
+use crate::recover::{list_left, recover_all, wait_for_leader};
 use crate::start::{RecoveryEnd, join, spawn};
 
 /// The state of a vault between a fenced epoch and the next.
@@ -119,14 +120,17 @@ impl Sealer {
     /// Has what fenced epochs left recovered.
     fn recover_left(&mut self) -> Result<(), OpenError> {
         let parts = self.parts.clone();
-        let known = parts.ledger.known();
+        let mut known = parts.ledger.known();
         let mut files = list_left(&parts.data, parts.node, &known)?;
         files.retain(|file| self.renewal.left.contains(&file.id));
         let marks = self.shards.iter().map(|kept| Arc::clone(&kept.shared.watermark));
         let stopping = Arc::clone(&self.renewal.stopping);
-        for segment in known.iter().filter(|segment| self.renewal.left.contains(&segment.id())) {
+        known.retain(|segment| self.renewal.left.contains(&segment.id()));
+        for segment in &known {
             let id = segment.id();
             match segment {
+                // It may have been sealed without this node.
+                KnownSegment::Sealed(_) if parts.recovery == RecoveryBy::Leader => {}
                 // The answer to the seal was lost.
                 KnownSegment::Sealed(record) => parts.holdings.set(id, Slot::Sealed(*record)),
                 KnownSegment::Open(_) if files.iter().all(|file| file.id != id) => {
@@ -137,7 +141,14 @@ impl Sealer {
         }
         let recovery = spawn("recovery", marks.collect(), move || {
             let end = RecoveryEnd(Arc::clone(&parts.holdings));
-            recover_all(&parts, files, &|| stopping.load(Ordering::Acquire), || drop(end));
+            let stopping = || stopping.load(Ordering::Acquire);
+            match parts.recovery {
+                RecoveryBy::Itself => recover_all(&parts, files, &stopping, || drop(end)),
+                RecoveryBy::Leader => {
+                    wait_for_leader(&parts, files, &known, &stopping, || {});
+                    drop(end);
+                }
+            }
         })?;
         self.renewal.recoveries.retain(|thread| !thread.is_finished());
         self.renewal.recoveries.push(recovery);

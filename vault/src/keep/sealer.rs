@@ -84,6 +84,14 @@ impl Sealer {
                     }
                     false
                 }
+                Ok(SealRequest::Fenced(id)) => {
+                    // One that is left or sealed is fenced for good.
+                    let writes = |kept: &KeptShard| kept.shared.id == id.shard && kept.copies.contains_key(&id.index);
+                    if id.node == self.parts.node && self.shards.iter().any(writes) {
+                        self.fence();
+                    }
+                    false
+                }
                 Ok(SealRequest::Stop) | Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => false,
             };

@@ -1,10 +1,14 @@
 //! The files of trimmed segments: removed, and confirmed to the ledger once their names are durably gone.
 //!
+//! Own segments and copies of other nodes' go the same way.
+//!
 //! **Invariants**:
 //! - I1: the record of a trim stays until no file of the segment can come back, not even after a power cut.
 
 use std::collections::BTreeSet;
 
+use crate::copies::mark::mark_path;
+use crate::copies::promise::promise_path;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
@@ -67,8 +71,19 @@ pub(crate) fn confirm_gone(parts: &KeepParts) -> Result<(), VaultError> {
 
 /// Removes a trimmed segment's files; returns whether nothing of it is left.
 fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
-    file_io::remove(&segment_path(&parts.data, id))?;
-    file_io::remove(&open_path(&parts.data, id))?;
+    let (whole, open) = (segment_path(&parts.data, id), open_path(&parts.data, id));
+    file_io::remove(&whole)?;
+    file_io::remove(&open)?;
+    if id.node != parts.node {
+        for unfinished in [whole, open] {
+            file_io::remove(&file_io::with_suffix(&unfinished, ".new"))?;
+        }
+        file_io::remove(&mark_path(&parts.data, id))?;
+        // Last: it keeps the segment's owner out.
+        file_io::remove(&promise_path(&parts.data, id))?;
+        parts.copies.used.forget(id);
+        return Ok(true);
+    }
     let wal = wal_path(&parts.data, id);
     wal.try_exists()
         .map(|exists| !exists)

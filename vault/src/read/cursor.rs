@@ -17,11 +17,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
 use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::read::holdings::Holdings;
+use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::{Quarantine, Quarantined};
 use crate::read::slot::Slot;
 use crate::segment::block::DecodedBlock;
@@ -51,8 +54,19 @@ pub struct StoredEntry {
     pub payload: Vec<u8>,
 }
 
+impl StoredEntry {
+    /// The segment that it is in.
+    pub fn segment(&self) -> SegmentId {
+        let log = LogId {
+            node: self.node,
+            shard: self.shard,
+        };
+        log.segment(self.lsn.index())
+    }
+}
+
 /// A stretch of a shard that could not be read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScanFault {
     /// The segment.
     pub segment: SegmentId,
@@ -66,6 +80,7 @@ pub struct ScanFault {
 #[derive(Clone)]
 pub(crate) struct CursorParts {
     pub(crate) data: PathBuf,
+    pub(crate) node: NodeId,
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) quarantine: Arc<Quarantine>,
 }
@@ -215,7 +230,7 @@ impl ShardCursor {
             Slot::Sealed(record)
             | Slot::Unreadable {
                 sealed: Some(record), ..
-            } => match SegmentReader::open(&segment_path(&self.parts.data, id), id, false) {
+            } => match open_sealed(&self.parts.data, self.parts.node, &record) {
                 Ok(mut reader) => {
                     self.parts.holdings.opened(id, Ok(()));
                     reader.must_end_with(record.stats.last_lsn);

@@ -186,9 +186,13 @@ impl Holdings {
         }
     }
 
-    /// The sealed segments whose files could not be opened.
-    pub(crate) fn unreadable_sealed(&self) -> Vec<SegmentId> {
-        self.lock().unreadable.iter().copied().collect()
+    /// The records of sealed segments whose files could not be opened.
+    pub(crate) fn unreadable_sealed(&self) -> Vec<SealRecord> {
+        let slots = self.lock();
+        let unreadable = slots.unreadable.iter();
+        unreadable
+            .filter_map(|id| slots.by_id.get(id)?.sealed().copied())
+            .collect()
     }
 
     /// Shows a segment as unreadable, if it still counts as sealed: it may have been trimmed meanwhile.
@@ -261,6 +265,16 @@ impl Holdings {
         if let Some(Slot::Live(_)) = slots.by_id.get(&id) {
             slots.insert(id, Slot::Recovering);
         }
+        drop(slots);
+        self.changed.notify_all();
+    }
+
+    /// Waits until this process writes a segment no more, at most for `within`; says whether it does not.
+    pub(crate) fn is_left(&self, id: SegmentId, within: Duration) -> bool {
+        let slots = self.lock();
+        let writes = |slots: &mut Slots| matches!(slots.by_id.get(&id), Some(Slot::Live(_)));
+        let waited = self.changed.wait_timeout_while(slots, within, writes);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Says that nobody recovers anything any more.

@@ -15,5 +15,6 @@ pub mod dump;
 pub(crate) mod frames;
 pub(crate) mod holdings;
 pub(crate) mod kept_entries;
+pub(crate) mod open_sealed;
 pub(crate) mod quarantine;
 pub(crate) mod slot;

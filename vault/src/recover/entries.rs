@@ -54,8 +54,39 @@ impl Entries {
 
     /// True where all of `first..=last` are present.
     pub fn has_all(&self, first: EntryNumber, last: EntryNumber) -> bool {
+        self.run_of(first, last).is_some()
+    }
+
+    /// The [`RangeCrc`] of `first..=last`; `None` where not all of them are present.
+    pub fn crc(&self, first: EntryNumber, last: EntryNumber) -> Option<u32> {
+        let run = self.run_of(first, last)?;
+        let at = |number: EntryNumber| (number.get() - run.first.get()) as usize;
+        let mut crc = RangeCrc::default();
+        run.crcs[at(first)..=at(last)].iter().for_each(|of| crc.add(*of));
+        Some(crc.get())
+    }
+
+    /// The run that has all of `first..=last`.
+    fn run_of(&self, first: EntryNumber, last: EntryNumber) -> Option<&Run> {
         let after = self.0.partition_point(|run| run.first <= first);
-        after.checked_sub(1).is_some_and(|i| last <= self.0[i].last)
+        let run = self.0.get(after.checked_sub(1)?)?;
+        (last <= run.last).then_some(run)
+    }
+}
+
+/// CRC32 over the CRCs of entries with consecutive numbers, little-endian, in order: what a report said of them, in
+/// four bytes.
+#[derive(Clone, Default)]
+pub(crate) struct RangeCrc(crc32fast::Hasher);
+
+impl RangeCrc {
+    /// Adds the next entry, by its CRC in a segment file.
+    pub(crate) fn add(&mut self, crc: u32) {
+        self.0.update(&crc.to_le_bytes());
+    }
+
+    pub(crate) fn get(self) -> u32 {
+        self.0.finalize()
     }
 }
 
@@ -100,6 +131,9 @@ mod tests {
             assert_eq!(of.has_all(number(first), number(last)), all, "{first}..={last}");
         }
         assert!(!Entries::default().has_all(number(1), number(1)));
+        let of_two = crc32fast::hash(&[7, 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(of.crc(number(6), number(7)), Some(of_two));
+        assert_eq!(of.crc(number(2), number(5)), None);
     }
 
     #[test]

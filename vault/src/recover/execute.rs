@@ -82,7 +82,7 @@ fn set_aside(parts: &KeepParts, report: &SegmentReport, plan: &Plan) -> Result<(
 }
 
 /// Quarantines the damaged bytes of the WAL file, and logs those that were never synced.
-fn quarantine_damage(
+pub(super) fn quarantine_damage(
     parts: &KeepParts,
     left: &LeftWal,
     reader: &mut DiskReader,

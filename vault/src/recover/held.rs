@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::decide::is_whole;
 use super::entries::Entries;
 use super::marks::Durable;
-use super::union::{Difference, unite};
+use super::union::{Difference, Kept, unite};
 use super::unsynced_tail::judge_missing;
 use crate::ids::{EntryNumber, FileUuid, NodeId};
 use crate::segment::footer::Hole;
@@ -64,6 +64,8 @@ pub struct HeldRange {
     pub last: EntryNumber,
     /// The node.
     pub holder: NodeId,
+    /// CRC32 over the CRCs of the entries, as the node reported them: whoever gets them later checks them by this.
+    pub crc: u32,
 }
 
 /// The content of a segment, and its holders.
@@ -122,10 +124,16 @@ pub fn segment_end(reports: &[HeldReport]) -> Result<SegmentEnd, Conflict> {
         is_whole(&present, &holes),
         "every number up to the end is kept or missing"
     );
+    let crc_of = |kept: &Kept<NodeId>| {
+        let mut of_holder = reports.iter().filter(|report| report.holder == kept.from);
+        let crc = of_holder.find_map(|report| report.entries.crc(kept.first, kept.last));
+        crc.expect("what is kept of a holder is in its report")
+    };
     let keep = kept.into_iter().map(|kept| HeldRange {
         first: kept.first,
         last: kept.last,
         holder: kept.from,
+        crc: crc_of(&kept),
     });
     Ok(SegmentEnd {
         keep: keep.collect(),
@@ -175,6 +183,9 @@ mod tests {
         ];
         let end = segment_end(&reports).unwrap();
         assert_eq!(plain(&end), (vec![(1, 1, 1), (2, 2, 2), (4, 4, 1)], vec![(3, 3, Void)]));
+        let crc = |of: u32| crc32fast::hash(&of.to_le_bytes());
+        let crcs: Vec<u32> = end.keep.iter().map(|kept| kept.crc).collect();
+        assert_eq!(crcs, [crc(10), crc(20), crc(40)], "as the chosen holder reported them");
         let end = segment_end(&[report(2, &[(1, 10)], 1), report(3, &[(3, 30)], 4)]).unwrap();
         assert_eq!(
             plain(&end),

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use crate::copies::sealed::show_copy;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
@@ -16,7 +17,7 @@ use crate::segment::segment_path;
 use crate::wal::scan::read_header;
 
 /// The reason shown for a segment file that is on no record.
-const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the catalogue?): take it in with `gophership catalogue rebuild`, \
+pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the catalogue?): take it in with `gophership catalogue rebuild`, \
      or move the file out of the data folder";
 
 /// A WAL file that an earlier boot left.
@@ -88,11 +89,19 @@ pub(super) fn wal_files(data: &Path, node: NodeId) -> Result<Vec<(PathBuf, Optio
 pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegment]) {
     for segment in known {
         let id = segment.id();
-        if id.node != parts.node && !matches!(segment, KnownSegment::Sealed(_)) {
+        let is_own = id.node == parts.node;
+        // Of another node's segment that is not sealed there are frames at most, which are not read.
+        if !is_own && matches!(segment, KnownSegment::Open(_)) {
             continue;
         }
+        let is_here = || segment_path(&parts.data, id).exists();
         let slot = match segment {
-            KnownSegment::Sealed(record) => Slot::Sealed(*record),
+            // A replica that was late has a part of it at most; one that is no holder may have all of it.
+            KnownSegment::Sealed(record) if is_own || record.holders.contains(parts.node) || is_here() => {
+                Slot::Sealed(*record)
+            }
+            KnownSegment::Sealed(_) => continue,
+            KnownSegment::Lost(_) if !is_own && !is_here() => continue,
             KnownSegment::Open(_) if left.iter().any(|l| l.id == id) => Slot::Recovering,
             KnownSegment::Open(_) => {
                 tracing::error!(segment = %id, error = "the segment is on record as open, and its WAL file is gone; \
@@ -107,15 +116,20 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
     for wal in left.iter().filter(|wal| wal.known.is_none()) {
         parts.holdings.set(wal.id, Slot::Recovering);
     }
-    announce_unknown(parts);
+    announce_unknown(parts, known);
     let bytes: u64 = left.iter().map(|l| l.bytes).sum();
     parts.counts.wal_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Logs the sealed segments whose file is gone. Nothing is removed.
+/// Logs the sealed segments whose file is gone, and the copies that are not what was sealed. Nothing is removed.
 pub(crate) fn compare_with_record(parts: &KeepParts) {
     for (id, slot) in parts.holdings.all() {
-        let Slot::Sealed(_) = slot else { continue };
+        let Slot::Sealed(record) = slot else { continue };
+        if id.node != parts.node {
+            // An error is shown; without descriptors each reader checks for itself.
+            let _ = show_copy(parts, &record);
+            continue;
+        }
         let why = match segment_path(&parts.data, id).try_exists() {
             Ok(true) => continue,
             Ok(false) => "its segment file is gone".to_owned(),
@@ -127,13 +141,23 @@ pub(crate) fn compare_with_record(parts: &KeepParts) {
     }
 }
 
-/// Shows the segment files that are on no record.
-fn announce_unknown(parts: &KeepParts) {
+/// Shows the segment files that are on no record, and counts the bytes of copies that are not shown as sealed.
+fn announce_unknown(parts: &KeepParts, known: &[KnownSegment]) {
     for (path, id) in segment_files(&parts.data) {
-        // A segment of another node that this one is copying is on no record yet.
         let is_own = id.node == parts.node;
-        let is_segment = path.extension().is_some_and(|x| x == "seg" || x == "open" && is_own);
-        if !is_segment || parts.holdings.get(id).is_some() || parts.to_unlink.has(id) {
+        let has = |extension| path.extension().is_some_and(|x| x == extension);
+        let slot = parts.holdings.get(id);
+        let counts_as_sealed = has("seg") && slot.as_ref().is_some_and(|slot| slot.sealed().is_some());
+        if !is_own && (has("open") || has("seg")) && !counts_as_sealed {
+            parts.copies.used.add(id, path.metadata().map_or(0, |file| file.len()));
+        }
+        // Frames of another node's segment may be on no record yet.
+        let is_segment = has("seg") || has("open") && is_own;
+        if !is_segment || slot.is_some() || parts.to_unlink.has(id) {
+            continue;
+        }
+        // A complete copy waits for the seal of its segment.
+        if !is_own && known.iter().any(|segment| segment.id() == id) {
             continue;
         }
         tracing::error!(path = %path.display(), error = NOT_ON_RECORD, "segment.file.unknown");

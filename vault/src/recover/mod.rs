@@ -12,6 +12,8 @@
 //!   synced).
 //! - `held`: reports of several nodes on a segment, and the end of the segment by their reports.
 //! - `execute`: executes the decision: quarantine, seal, removal. `recut`: cuts the segment anew.
+//! - `own`: the same files as the leader of a cluster sees them. `take_part`: what this node does in the recovery that
+//!   the leader leads. `by_leader`: the wait for it, and its consequences here.
 //! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
 //!   files alone.
 //!
@@ -20,6 +22,7 @@
 //! synced.
 
 mod adopt;
+mod by_leader;
 mod cuts;
 mod decide;
 mod entries;
@@ -29,17 +32,22 @@ mod held;
 mod inventory;
 mod left;
 pub(crate) mod marks;
+mod own;
 mod patience;
 mod recovery;
 mod recut;
 mod report;
+mod take_part;
 mod union;
 pub(crate) mod unsynced_tail;
 
 pub(crate) use adopt::adopt_sealed;
+pub(crate) use by_leader::wait_for_leader;
+pub(crate) use entries::RangeCrc;
 pub use entries::{Entries, Run};
 pub use held::{Conflict, HeldRange, HeldReport, SegmentEnd, segment_end};
 pub use inventory::{Inventory, take_inventory};
 pub(crate) use left::{LeftWal, announce, compare_with_record, highest_epoch, list_left, segment_files};
 pub use marks::Durable;
 pub(crate) use recovery::{recover_all, recover_now};
+pub(crate) use take_part::OwnRecoveries;

@@ -34,7 +34,7 @@ use super::execute::execute;
 use super::left::LeftWal;
 use super::marks::BootMarks;
 use super::patience::{Patience, RETRY};
-use super::report::{SegmentReport, report_wal};
+use super::report::{SegmentReport, WalReport, report_wal};
 
 /// Time between two attempts at a file that could not be read.
 const UNREAD_RETRY: Duration = Duration::from_secs(5);
@@ -154,7 +154,7 @@ fn recover_shard(parts: &KeepParts, tasks: &mut Vec<Task>, patience: &Patience<'
         }
         let is_needed = task.epoch().is_some_and(|epoch| boots_to_do.contains(&epoch));
         match task.progress {
-            Progress::Done if !is_needed && remove_wal(parts, &task) => continue,
+            Progress::Done if !is_needed && remove_done(parts, &task) => continue,
             Progress::ToDo | Progress::Failed => boots_to_do.extend(task.epoch()),
             Progress::Done | Progress::GivenUp => {}
         }
@@ -237,28 +237,37 @@ fn needs_nothing(parts: &KeepParts, wal: &LeftWal) -> bool {
     }
 }
 
-/// Removes a file, and the frames that were cut of it for replicas; says whether it went. One of which pages could not
-/// be read is kept in quarantine: the disk may give them another time.
-fn remove_wal(parts: &KeepParts, task: &Task) -> bool {
-    let wal = &task.wal;
-    let report = task.report.as_ref().and_then(|report| report.wal.as_ref());
-    let removed = if report.is_some_and(|report| report.misses_pages) {
+/// Removes a file whose segment needs nothing more, and the frames that were cut of it for replicas. One of which pages
+/// could not be read is kept in quarantine: the disk may give them another time.
+///
+/// # Errors
+///
+/// It could not be removed.
+pub(super) fn remove_wal(parts: &KeepParts, wal: &LeftWal, report: Option<&WalReport>) -> Result<(), VaultError> {
+    if report.is_some_and(|report| report.misses_pages) {
         let why = "the disk did not give all of its pages when it was recovered".to_owned();
         let reason = Quarantined::new(&wal.path, 0, wal.bytes, wal.id, None, why);
-        parts.quarantine.keep_file(reason)
+        parts.quarantine.keep_file(reason)?;
     } else {
-        file_io::remove(&wal.path)
-    };
-    if let Err(error) = removed.and_then(|()| file_io::remove(&open_path(&parts.data, wal.id))) {
-        tracing::warn!(segment = %wal.id, %error, "wal.file.leftover");
-        return false;
+        file_io::remove(&wal.path)?;
     }
+    file_io::remove(&open_path(&parts.data, wal.id))?;
     let before = parts.counts.wal_bytes.fetch_sub(wal.bytes, Ordering::Relaxed);
     assert!(
         before >= wal.bytes,
         "the bytes of every WAL file are counted before it goes"
     );
-    true
+    Ok(())
+}
+
+/// Removes the file of a task; says whether it went.
+fn remove_done(parts: &KeepParts, task: &Task) -> bool {
+    let report = task.report.as_ref().and_then(|report| report.wal.as_ref());
+    let removed = remove_wal(parts, &task.wal, report);
+    if let Err(error) = &removed {
+        tracing::warn!(segment = %task.wal.id, %error, "wal.file.leftover");
+    }
+    removed.is_ok()
 }
 
 /// Recovers one file, and waits for temporary faults to pass: a full disk, the ledger.

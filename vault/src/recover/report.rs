@@ -159,7 +159,11 @@ fn crc_in_segment(entry: &WalEntryHeader, payload: &[u8]) -> u32 {
 }
 
 /// The file's header, and `true`; or, where both of its pages are damaged, the ledger's values, and `false`.
-fn header_of(parts: &KeepParts, wal: &LeftWal, reader: &mut DiskReader) -> Result<(WalHeader, bool), VaultError> {
+pub(super) fn header_of(
+    parts: &KeepParts,
+    wal: &LeftWal,
+    reader: &mut DiskReader,
+) -> Result<(WalHeader, bool), VaultError> {
     let open = match wal.known {
         Some(KnownSegment::Open(open)) => Some(open),
         Some(KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) | None => None,

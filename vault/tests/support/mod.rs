@@ -238,6 +238,10 @@ impl Ledger for FaultyLedger {
         self.ask("seal", Some(seal.id), |ledger| ledger.seal_segment(seal))
     }
 
+    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
+        self.ask("replica added", Some(id), |ledger| ledger.holds_copy(id, digest))
+    }
+
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
         if self.faults.lock().unwrap().held == Some(id) {
             return Mood::Refusing.answer("trim", Some(id));
@@ -284,6 +288,7 @@ pub(crate) fn options(shards: u16) -> VaultOptions {
         retention: Duration::from_secs(3600),
         release: gophership_vault::Release::AtRetention,
         on_full: gophership_vault::OnFull::Refuse,
+        recovery: gophership_vault::RecoveryBy::Itself,
     }
 }
 

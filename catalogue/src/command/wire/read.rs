@@ -39,6 +39,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::ReplicaAdded => replica_added(v),
         Kind::ConfigureExporters => configure_exporters(v),
         Kind::DescribeNode => describe_node(v),
+        Kind::UnlinkedOn => unlinked_on(v),
     }
 }
 
@@ -228,5 +229,12 @@ fn describe_node(v: &mut Reader<'_>) -> Read {
         address: v.text()?,
         failure_domain: v.text()?,
         replaces: v.option(Reader::node)?,
+    })
+}
+
+fn unlinked_on(v: &mut Reader<'_>) -> Read {
+    Ok(Command::UnlinkedOn {
+        node: v.node()?,
+        segments: v.list(Reader::segment)?,
     })
 }

@@ -72,11 +72,14 @@ pub enum Refusal {
     Origin,
     /// A newer epoch of the node fenced the one that took the entry; the node takes a new one.
     Fenced,
+    /// In a cluster: the entry, or one before it, was not synced on enough nodes in time. It is unknown whether it will
+    /// be.
+    TooFewCopies,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 27;
+    pub const COUNT: usize = 28;
 
     /// Every reason, in the order of [`Self::index`]. Reasons with a detail have an empty one here.
     pub const ALL: [Self; Self::COUNT] = [
@@ -107,6 +110,7 @@ impl Refusal {
         Self::BadHead,
         Self::Origin,
         Self::Fenced,
+        Self::TooFewCopies,
     ];
 
     /// The reason's index in [`Self::ALL`].
@@ -140,6 +144,7 @@ impl Refusal {
             Self::BadHead => 24,
             Self::Origin => 25,
             Self::Fenced => 26,
+            Self::TooFewCopies => 27,
         }
     }
 

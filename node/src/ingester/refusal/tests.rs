@@ -42,7 +42,7 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 7] = [
+const TEMPORARY: [Refusal; 8] = [
     Refusal::Budget,
     Refusal::Busy,
     Refusal::DiskFull,
@@ -50,6 +50,7 @@ const TEMPORARY: [Refusal; 7] = [
     Refusal::Stalled,
     Refusal::Failed,
     Refusal::Fenced,
+    Refusal::TooFewCopies,
 ];
 
 fn header<'h>(response: &'h Response<ReplyBody>, name: &str) -> Option<&'h str> {

@@ -63,6 +63,7 @@ impl Refusal {
             Self::BadHead => "bad_head",
             Self::Origin => "origin",
             Self::Fenced => "fenced",
+            Self::TooFewCopies => "too_few_copies",
         }
     }
 
@@ -82,7 +83,8 @@ impl Refusal {
             | Self::NoSpare
             | Self::Stalled
             | Self::Failed
-            | Self::Fenced => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
+            | Self::Fenced
+            | Self::TooFewCopies => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::TooLarge | Self::InflatesTooLarge => (Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE),
             Self::ReadTimeout => (Code::DeadlineExceeded, Http::REQUEST_TIMEOUT),
             Self::Malformed(_) | Self::MalformedJson(_) | Self::NotInflatable | Self::Truncated | Self::BadHead => {
@@ -134,6 +136,9 @@ impl Refusal {
             Self::BadHead => "this is not HTTP/1.1",
             Self::Origin => "pages of this origin may not send logs: it is not in listeners.otlp_http.cors",
             Self::Fenced => "this node takes a new epoch, since a newer one fenced it: try again",
+            Self::TooFewCopies => {
+                "too few nodes synced a copy within cluster.ack_timeout; whether more will is unknown: try again"
+            }
         }
     }
 }

@@ -65,18 +65,34 @@ fn who_waits_too_long_is_released_with_an_error_and_the_others_go_on_waiting() {
     let waiters = Rc::new(Waiters::new());
     let notifies = Arc::default();
     let mut old = waiters.must_wait(lsn(1));
-    waiters.tick(2);
+    waiters.tick(2, Refusal::Stalled);
     let mut young = waiters.must_wait(lsn(2));
-    waiters.tick(2);
+    waiters.tick(2, Refusal::Stalled);
     assert_eq!((poll(&mut old, &notifies), waiters.oldest()), (Poll::Pending, Some(2)));
-    waiters.tick(2);
+    waiters.tick(2, Refusal::Stalled);
     assert_eq!(poll(&mut old, &notifies), Poll::Ready(Err(Refusal::Stalled)));
     assert_eq!(poll(&mut young, &notifies), Poll::Pending);
+    assert!(waiters.must_be_overdue());
     waiters.must_release(lsn(2), |_| ());
+    assert!(!waiters.must_be_overdue());
     assert_eq!(
         (poll(&mut young, &notifies), waiters.oldest()),
         (Poll::Ready(Ok(())), None)
     );
+}
+
+#[test]
+fn what_was_refused_for_its_age_is_overdue_until_the_watermark_reaches_it() {
+    let waiters = Rc::new(Waiters::new());
+    let _refused: Vec<Ack> = (1..=3).map(|n| waiters.must_wait(lsn(n))).collect();
+    waiters.tick(0, Refusal::TooFewCopies);
+    waiters.must_release(lsn(2), |_| ());
+    assert!(waiters.must_be_overdue());
+    // A tick without a refusal changes nothing.
+    waiters.tick(0, Refusal::TooFewCopies);
+    assert!(waiters.must_be_overdue());
+    waiters.must_release(lsn(3), |_| ());
+    assert!(!waiters.must_be_overdue());
 }
 
 #[test]

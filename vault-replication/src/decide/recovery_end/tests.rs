@@ -152,6 +152,22 @@ fn what_an_absent_owner_alone_had_synced_is_no_loss_and_a_gap_is() {
 }
 
 #[test]
+fn what_replicas_lack_of_a_segment_that_was_synced_whole_is_a_loss() {
+    let open = opened(1, &[2, 3]);
+    let mut whole = report(2, &[1, 4], 0);
+    whole.durable.all = true;
+    let verdict = recovery_end(&open, &[whole.clone(), nothing(3)], NodeSet::EMPTY);
+    let Verdict::Ends(end) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(end.holes.len(), 1);
+    assert_eq!(end.holes[0].reason, HoleReason::Quarantined);
+    // An owner that does not know of the file in which it went on has an older disk.
+    let verdict = recovery_end(&open, &[whole, report(1, &[1, 2, 3, 4], 4)], NodeSet::EMPTY);
+    assert_eq!(plain(verdict), Err(1));
+}
+
+#[test]
 fn a_hole_in_an_unsynced_tail_of_the_owner_is_void_unless_a_replica_has_it() {
     let open = opened(1, &[2, 3]);
     let owner = report(1, &[1, 3], 1);

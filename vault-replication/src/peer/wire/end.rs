@@ -47,6 +47,7 @@ fn kept_to_wire(kept: &HeldRange) -> v1::HeldRange {
         first: kept.first.get(),
         last: kept.last.get(),
         holder: kept.holder.get(),
+        crc: kept.crc,
     }
 }
 
@@ -107,7 +108,12 @@ impl EndReader {
             let (first, last) = range("a range to keep", kept.first, kept.last)?;
             let holder = node("the holder of a range", kept.holder)?;
             follows(self.end.keep.last().map(|kept| kept.last), first)?;
-            self.end.keep.push(HeldRange { first, last, holder });
+            self.end.keep.push(HeldRange {
+                first,
+                last,
+                holder,
+                crc: kept.crc,
+            });
         }
         for hole in ranges.holes {
             let (first, last) = range("a hole", hole.first, hole.last)?;

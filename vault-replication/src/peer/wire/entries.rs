@@ -22,6 +22,18 @@ pub(crate) fn entry_to_wire(entry: StoredEntry) -> v1::Entry {
     }
 }
 
+/// An entry of a segment.
+pub(crate) fn entry_from_wire(id: SegmentId, entry: v1::Entry) -> Wire<StoredEntry> {
+    let of = number("an entry's number", entry.number)?;
+    Ok(StoredEntry {
+        node: id.node,
+        shard: id.shard,
+        lsn: Lsn::at(id.index, of),
+        meta: meta(&entry)?,
+        payload: entry.payload.into(),
+    })
+}
+
 /// Entries that are being read: those of a range, each once, in order.
 pub(crate) struct EntryReader {
     id: SegmentId,
@@ -53,13 +65,7 @@ impl EntryReader {
             return Err(WireError::Disorder("entries"));
         }
         self.next = of.checked_next();
-        Ok(StoredEntry {
-            node: self.id.node,
-            shard: self.id.shard,
-            lsn: Lsn::at(self.id.index, of),
-            meta: meta(&entry)?,
-            payload: entry.payload.into(),
-        })
+        entry_from_wire(self.id, entry)
     }
 
     /// Checks that all of them came.

@@ -24,6 +24,8 @@ pub enum TailMessage {
     Frame(SentFrame),
     /// Nothing follows in a segment; this is the digest over all of it.
     Complete(SegmentId, [u8; 32]),
+    /// The owner sends nothing more of a segment, complete or not.
+    Leave(SegmentId),
 }
 
 /// A frame on its way.
@@ -85,15 +87,16 @@ impl TailMessage {
         match self {
             Self::Begin(_, header) => header.id,
             Self::Frame(frame) => frame.id,
-            Self::Complete(id, _) => *id,
+            Self::Complete(id, _) | Self::Leave(id) => *id,
         }
     }
 
     pub(crate) fn to_wire(&self) -> v1::TailRequest {
         let request = match self {
             Self::Begin(stream, header) => Request::Begin(v1::TailBegin {
-                stream: stream.get(),
+                stream: stream.number(),
                 header: Some(header_to_wire(header)),
+                stream_epoch: stream.epoch().get(),
             }),
             Self::Frame(frame) => Request::Frame(v1::TailFrame {
                 segment: Some(segment_to_wire(frame.id)),
@@ -107,13 +110,19 @@ impl TailMessage {
                 segment: Some(segment_to_wire(*id)),
                 digest: digest_bytes(*digest),
             }),
+            Self::Leave(id) => Request::Leave(v1::TailLeave {
+                segment: Some(segment_to_wire(*id)),
+            }),
         };
         v1::TailRequest { request: Some(request) }
     }
 
     pub(crate) fn from_wire(of: v1::TailRequest) -> Wire<Self> {
         Ok(match required("a message of the tail stream", of.request)? {
-            Request::Begin(begin) => Self::Begin(StreamId::new(begin.stream), header(begin.header)?),
+            Request::Begin(begin) => {
+                let stream = StreamId::new(epoch(begin.stream_epoch)?, begin.stream);
+                Self::Begin(stream, header(begin.header)?)
+            }
             Request::Frame(frame) => {
                 let id = segment(frame.segment)?;
                 // No frame has the last number there is, so that the next one's number is one.
@@ -130,6 +139,7 @@ impl TailMessage {
                 })
             }
             Request::Complete(complete) => Self::Complete(segment(complete.segment)?, digest(&complete.digest)?),
+            Request::Leave(leave) => Self::Leave(segment(leave.segment)?),
         })
     }
 }

@@ -47,8 +47,10 @@ fn headers() -> impl Strategy<Value = SegmentHeader> {
 }
 
 fn messages() -> impl Strategy<Value = TailMessage> {
-    let begin = (any::<u64>(), headers());
-    let begin = begin.prop_map(|(stream, header)| TailMessage::Begin(StreamId::new(stream), header));
+    let begin = (1..=u64::MAX, any::<u64>(), headers());
+    let begin = begin.prop_map(|(epoch, stream, header)| {
+        TailMessage::Begin(StreamId::new(Epoch::new(epoch).unwrap(), stream), header)
+    });
     let bytes = prop::collection::vec(any::<u8>(), 0..50);
     let frame = (ids(), 1..=u64::MAX, 0..u32::MAX, numbers(), any::<u32>(), bytes);
     let frame = frame.prop_map(|(id, epoch, frame_no, last, crc, bytes)| {
@@ -62,7 +64,8 @@ fn messages() -> impl Strategy<Value = TailMessage> {
         })
     });
     let complete = (ids(), any::<[u8; 32]>()).prop_map(|(id, digest)| TailMessage::Complete(id, digest));
-    prop_oneof![begin, frame, complete]
+    let leave = ids().prop_map(TailMessage::Leave);
+    prop_oneof![begin, frame, complete, leave]
 }
 
 fn answers() -> impl Strategy<Value = TailAnswer> {
@@ -101,7 +104,12 @@ fn ends() -> impl Strategy<Value = SegmentEnd> {
                 1 => HoleReason::UnsyncedTail,
                 _ => {
                     let holder = node_of(holder);
-                    end.keep.push(HeldRange { first, last, holder });
+                    end.keep.push(HeldRange {
+                        first,
+                        last,
+                        holder,
+                        crc: !len,
+                    });
                     continue;
                 }
             };
@@ -320,6 +328,7 @@ fn i1_i2_an_end_that_leaves_a_number_out_or_has_it_twice_is_refused() {
             first: *first,
             last: *last,
             holder: 2,
+            crc: 3,
         });
         let holes = holes.iter().map(|(first, last)| v1::Hole {
             first: *first,

@@ -207,3 +207,18 @@ fn a_node_with_a_damaged_promise_is_done_without_and_ends_no_recovery() {
     let (mut overtaken, _) = begun(&[1, 2, 3]);
     assert_eq!(overtaken.step(refused(5)), [LeaderAction::End], "i4");
 }
+
+#[test]
+fn i5_a_recovery_ends_when_all_have_answered_and_too_few_could_make_a_copy() {
+    let (mut leader, _) = begun(&[2, 3]);
+    leader.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    leader.step(LeaderEvent::Reported(report(3, &[1], 1)));
+    assert_eq!(leader.step(LeaderEvent::CannotCopy(node(3))), [], "node 2 may make one");
+    assert_eq!(leader.step(alive(9)), []);
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [2, 3]);
+    assert_eq!(leader.step(LeaderEvent::Gone(node(3))), []);
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [2, 9]);
+    assert_eq!(leader.step(copied(2, DIGEST)), []);
+    assert_eq!(leader.step(LeaderEvent::CannotCopy(node(9))), [LeaderAction::End]);
+    assert_eq!(leader.waiting(), Waiting::Nothing);
+}

@@ -1,3 +1,5 @@
+use gophership_vault::ids::Epoch;
+
 use super::*;
 
 const DIGEST: [u8; 32] = [7; 32];
@@ -8,6 +10,10 @@ fn index(n: u32) -> SegmentIndex {
 
 fn number(n: u32) -> EntryNumber {
     EntryNumber::new(n).unwrap()
+}
+
+fn stream(number: u64) -> StreamId {
+    StreamId::new(Epoch::FIRST, number)
 }
 
 fn lsn(segment: u32, n: u32) -> Lsn {
@@ -45,12 +51,12 @@ impl On {
 
     fn connect(&mut self) -> Vec<SenderAction> {
         self.stream += 1;
-        self.step(SenderEvent::Connected(StreamId::new(self.stream)))
+        self.step(SenderEvent::Connected(stream(self.stream)))
     }
 
     fn answer(&mut self, segment: u32, answer: TailAnswer) -> Vec<SenderAction> {
         self.step(SenderEvent::Answered {
-            stream: StreamId::new(self.stream),
+            stream: stream(self.stream),
             index: index(segment),
             answer,
         })
@@ -58,7 +64,7 @@ impl On {
 
     fn sent(&mut self, segment: u32, last: u32) -> Vec<SenderAction> {
         self.step(SenderEvent::Sent {
-            stream: StreamId::new(self.stream),
+            stream: stream(self.stream),
             index: index(segment),
             last: number(last),
         })
@@ -106,7 +112,7 @@ fn a_frame_that_cannot_be_read_is_asked_for_again() {
     let mut on = On::begun(0);
     on.sent(1, 1);
     on.step(SenderEvent::Written(lsn(1, 2)));
-    let again = on.step(SenderEvent::NotRead(StreamId::new(2)));
+    let again = on.step(SenderEvent::NotRead(stream(2)));
     assert_eq!(again, [read(1, 1, 1)]);
 }
 
@@ -124,7 +130,7 @@ fn i2_what_an_older_stream_says_changes_nothing() {
     let mut on = On::begun(0);
     on.sent(1, 1);
     let old = |answer| SenderEvent::Answered {
-        stream: StreamId::new(2),
+        stream: stream(2),
         index: index(1),
         answer,
     };
@@ -136,7 +142,7 @@ fn i2_what_an_older_stream_says_changes_nothing() {
     ] {
         assert_eq!(on.step(old(answer)), []);
     }
-    let disconnected = on.step(SenderEvent::Disconnected(StreamId::new(2)));
+    let disconnected = on.step(SenderEvent::Disconnected(stream(2)));
     assert_eq!(disconnected, []);
     let told = on.answer(1, TailAnswer::Has(None));
     let restarted = SenderAction::Restarted {
@@ -199,7 +205,7 @@ fn a_segment_is_completed_once_all_of_it_was_sent_and_the_next_one_does_not_wait
 #[test]
 fn an_empty_segment_is_completed_without_a_frame() {
     let mut on = On::begun(0);
-    on.step(SenderEvent::Disconnected(StreamId::new(2)));
+    on.step(SenderEvent::Disconnected(stream(2)));
     let mut on = On {
         sender: TailSender::new(),
         stream: 1,
@@ -309,7 +315,7 @@ fn a_frame_is_wanted_while_the_replica_has_little_to_do() {
     assert!(!on.sender.wants_frame(), "two are on their way");
     on.answer(1, TailAnswer::Synced(number(1)));
     assert!(on.sender.wants_frame());
-    on.step(SenderEvent::Disconnected(StreamId::new(2)));
+    on.step(SenderEvent::Disconnected(stream(2)));
     assert!(!on.sender.wants_frame());
 }
 
@@ -331,7 +337,7 @@ fn a_stream_may_begin_when_the_next_segment_is_written_and_the_end_of_this_one_i
 #[test]
 fn a_frame_is_wanted_before_the_first_segment_and_behind_a_refused_one() {
     let mut sender = TailSender::new();
-    sender.step(SenderEvent::Connected(StreamId::new(1)));
+    sender.step(SenderEvent::Connected(stream(1)));
     assert!(sender.wants_frame());
     let mut on = On::begun(0);
     on.sent(1, 1);

@@ -11,6 +11,7 @@ fn give(lsns: &[(u32, u32)]) {
     let dir = tempfile::tempdir().unwrap();
     let parts = CursorParts {
         data: dir.path().to_path_buf(),
+        node: NodeId::FIRST,
         holdings: Arc::new(Holdings::default()),
         quarantine: Arc::new(Quarantine::open(dir.path()).unwrap()),
     };

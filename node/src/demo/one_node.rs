@@ -1,14 +1,15 @@
-//! The steps of the demonstration in order, and their results.
+//! The demonstration with one node: its steps in order, and their results.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::child::{self, Child};
 use super::exported::{self, Seen};
 use super::load::{Load, Outcomes};
 use super::replayed;
 use super::sink::Sink;
 use super::verdict::{self, Verdict};
+use crate::children::{Addresses, Child, NodePlan};
 
 /// Number of times that the node is killed.
 const KILLS: usize = 2;
@@ -49,13 +50,14 @@ pub(crate) struct Kill {
 /// Runs all steps. With `lose_one`, hides an acknowledged entry from the comparison.
 pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     let mut sink = Sink::new()?;
-    let plan = child::Plan::new(dir, sink.address)?;
+    let plan = NodePlan::alone(dir, "demo", Addresses::free()?);
+    plan.write(&[], &rest(sink.address))?;
     sink.live()?;
-    eprintln!("a node on {}, its data in {}", plan.grpc, plan.data.display());
+    eprintln!("a node on {}, its data in {}", plan.addresses.grpc, plan.data.display());
     let mut node = started(&plan).await?;
     let began = Instant::now();
-    let load = Load::start(plan.grpc);
-    let socket = plan.data.join("gophership.sock");
+    let load = Load::start(&[plan.addresses.grpc]);
+    let socket = plan.socket();
     let (seen_enough, told) = tokio::sync::oneshot::channel();
     let watched = tokio::spawn(exported::watch(socket.clone(), told));
     tokio::time::sleep(RUN / 2).await;
@@ -106,6 +108,14 @@ pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
     })
 }
 
+/// The configuration beside the node's addresses: everything is sent on to the sink.
+fn rest(sink: SocketAddr) -> String {
+    format!(
+        "vault: {{ segment_size: 16MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
+         export:\n  - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest }}\n"
+    )
+}
+
 /// Replays everything and compares it with the batches that were sent.
 async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::Result<Replay> {
     eprintln!("replaying everything, and comparing by hash");
@@ -121,7 +131,7 @@ async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::R
 }
 
 /// Starts the node on a thread that may block, so that the load goes on meanwhile.
-async fn started(plan: &child::Plan) -> anyhow::Result<Child> {
+async fn started(plan: &NodePlan) -> anyhow::Result<Child> {
     let plan = plan.clone();
     tokio::task::spawn_blocking(move || Child::start(&plan)).await?
 }

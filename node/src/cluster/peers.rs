@@ -1,0 +1,59 @@
+//! The other nodes of the cluster, as a node's own parts reach them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gophership_catalogue::Catalogue;
+use gophership_vault::ids::NodeId;
+use gophership_vault_replication::consensus::raft_types::Member;
+use gophership_vault_replication::peer::PeerClient;
+use tokio::runtime::Handle;
+
+/// Says whether a node was heard lately.
+pub type IsAlive = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+
+/// The other nodes of the cluster.
+pub struct Peers {
+    /// Calls to them.
+    pub client: PeerClient,
+    /// The runtime on which calls run.
+    pub runtime: Handle,
+    /// The record of nodes.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The liveness of nodes.
+    pub is_alive: IsAlive,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peers {
+    /// The numbers of the other nodes on record.
+    pub fn others(&self) -> Vec<NodeId> {
+        let own = self.catalogue.identity().node_id;
+        let all = |state: &gophership_catalogue::State| state.nodes().map(|node| node.id).collect::<Vec<_>>();
+        let mut others = self.catalogue.read(all);
+        others.retain(|node| *node != own);
+        others
+    }
+
+    /// The name and address of a node.
+    pub fn member(&self, node: NodeId) -> Option<Member> {
+        member(&*self.catalogue, node)
+    }
+}
+
+/// The name and address that a node has described itself with.
+pub fn member(catalogue: &dyn Catalogue, node: NodeId) -> Option<Member> {
+    catalogue.read(|state| {
+        state.facts(node).map(|facts| Member {
+            name: facts.name.clone(),
+            address: facts.address.clone(),
+        })
+    })
+}

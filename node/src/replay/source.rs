@@ -1,0 +1,291 @@
+//! The source of a replay: this node's vault, and the other nodes of its cluster.
+//!
+//! A log is read by the node that writes it, up to the end that it named. When that node is gone, its sealed segments
+//! are read from their copies, here or on another node, once a recovery has sealed the last of them.
+//!
+//! **Invariants**:
+//! - I1: entries of a log come in order, each once, from however many nodes they are read.
+//! - I2: a log is read to the end of its plan; while nobody can read on, the reading waits.
+//!
+//! **Not here**: the reading of local files (`reader`).
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread;
+
+use gophership_catalogue::Catalogue;
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::ledger::{KnownSegment, SealRecord};
+use gophership_vault::time::TimeRange;
+use gophership_vault::{ScanFault, SegmentState, Vault};
+use gophership_vault_replication::peer::ReplayFound;
+
+use super::for_peers::missing_from;
+use super::limits::{PEER_PLAN_TIMEOUT, PEER_RETRY_INTERVAL};
+use super::plan::{self, Part};
+use super::reader::{self, Found};
+use crate::cluster::Peers;
+use crate::context::NodeContext;
+
+/// Everything that a replay reads from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) vault: Vault,
+    pub(super) catalogue: Arc<dyn Catalogue>,
+    pub(super) peers: Option<Arc<Peers>>,
+}
+
+/// The reading of one log.
+pub(super) struct Reading<'a> {
+    pub(super) part: &'a Part,
+    pub(super) range: TimeRange,
+    /// The last entry that is done with.
+    pub(super) done: Option<Lsn>,
+    /// Says that nobody wants anything more.
+    pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Source {
+    pub(super) fn of(context: &NodeContext) -> Self {
+        Self {
+            vault: context.vault.clone(),
+            catalogue: Arc::clone(&context.catalogue),
+            peers: context.peers.clone(),
+        }
+    }
+
+    /// The parts that hold everything of this time range that is acknowledged now, on any node. It may wait for peers,
+    /// for a bounded time.
+    pub(super) fn parts(&self, range: TimeRange) -> Vec<Part> {
+        let mut parts = plan::own_parts(&self.vault, &*self.catalogue, range);
+        let Some(peers) = &self.peers else { return parts };
+        for node in peers.others() {
+            match ask_for_parts(peers, node, range) {
+                Ok(of_peer) => parts.extend(of_peer),
+                Err(why) => {
+                    tracing::warn!(peer = %node, error = why, "replay.plan.by_record");
+                    let on_record = |state: &_| plan::parts_on_record(state, node, range);
+                    parts.extend(self.catalogue.read(on_record));
+                }
+            }
+        }
+        parts
+    }
+
+    /// Reads a log, and hands every result to `each` until that breaks, or until `stop` says so during a wait.
+    pub(super) fn read(
+        &self,
+        reading: &Reading<'_>,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Reading { part, range, done, .. } = *reading;
+        match (part.owner, &self.peers) {
+            (Some(owner), Some(peers)) => OfPeer {
+                source: self,
+                peers,
+                reading,
+                log: part.log(owner),
+                owner,
+                done,
+                missing: BTreeSet::new(),
+            }
+            .read(each),
+            (Some(_), None) | (None, _) => {
+                let stop = Arc::clone(&reading.stop);
+                reader::read(&self.vault, part, range, done, move || stop(), each)
+            }
+        }
+    }
+}
+
+fn ask_for_parts(peers: &Peers, node: NodeId, range: TimeRange) -> Result<Vec<Part>, String> {
+    if !(peers.is_alive)(node) {
+        return Err("it was not heard lately".to_owned());
+    }
+    let member = peers.member(node).ok_or("it has not described itself")?;
+    let plan = peers.client.replay_plan(node, &member, range, PEER_PLAN_TIMEOUT);
+    let plan = peers.runtime.block_on(plan).map_err(|e| e.to_string())?;
+    let part = |part: Vec<u8>| {
+        let part: Part = serde_json::from_slice(&part).map_err(|e| e.to_string())?;
+        Ok(Part {
+            owner: Some(node),
+            ..part
+        })
+    };
+    plan.into_iter().map(part).collect()
+}
+
+/// The reading of another node's log.
+struct OfPeer<'a> {
+    source: &'a Source,
+    peers: &'a Peers,
+    reading: &'a Reading<'a>,
+    log: LogId,
+    owner: NodeId,
+    /// The last entry that was handed on.
+    done: Option<Lsn>,
+    /// What is missing and was handed on.
+    missing: BTreeSet<String>,
+}
+
+/// The end of an attempt.
+enum Attempt {
+    /// All was read, or nobody wants more.
+    Over(ControlFlow<()>),
+    /// It cannot go on now.
+    Waits(String),
+}
+
+impl OfPeer<'_> {
+    fn read(mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut told = String::new();
+        loop {
+            let attempt = if (self.peers.is_alive)(self.owner) {
+                let part = Part {
+                    owner: None,
+                    ..self.reading.part.clone()
+                };
+                self.at(self.owner, &part, each)
+            } else {
+                self.from_copies(each)
+            };
+            match attempt {
+                Attempt::Over(flow) => return flow,
+                Attempt::Waits(why) if why != told => {
+                    tracing::warn!(log = %self.log, error = why, "replay.read.waits");
+                    told = why;
+                }
+                Attempt::Waits(_) => {}
+            }
+            if (self.reading.stop)() {
+                return ControlFlow::Continue(());
+            }
+            thread::sleep(PEER_RETRY_INTERVAL);
+        }
+    }
+
+    /// Has a node read a part.
+    fn at(&mut self, node: NodeId, part: &Part, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+        let Some(member) = self.peers.member(node) else {
+            return Attempt::Waits(format!("node {node} has not described itself"));
+        };
+        let part = serde_json::to_vec(part).expect("a part of a plan has a form in JSON");
+        let runtime = &self.peers.runtime;
+        let begun = self
+            .peers
+            .client
+            .replay_read(node, &member, &part, self.reading.range, self.done);
+        let mut found = match runtime.block_on(begun) {
+            Ok(found) => found,
+            Err(error) => return Attempt::Waits(error.to_string()),
+        };
+        loop {
+            let some = match runtime.block_on(found.next()) {
+                Ok(Some(some)) => some,
+                Ok(None) => return Attempt::Over(ControlFlow::Continue(())),
+                Err(error) => return Attempt::Waits(error.to_string()),
+            };
+            for found in some {
+                let found = match found {
+                    ReplayFound::Entry(entry) => Found::Entry(entry),
+                    ReplayFound::Missing(missing) => match missing_from(&missing) {
+                        Ok(found) => found,
+                        Err(error) => return Attempt::Waits(format!("node {node} is of another version: {error}")),
+                    },
+                };
+                if self.hand_on(found, each).is_break() {
+                    return Attempt::Over(ControlFlow::Break(()));
+                }
+            }
+        }
+    }
+
+    /// Reads the segments of an owner that is gone, from copies.
+    fn from_copies(&mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+        let (log, last) = (self.log, self.reading.part.until.index());
+        let on_record = self.source.catalogue.read_latest(|state| {
+            let segments = state.segments_of(log.node, log.shard).map(|record| record.known());
+            segments.filter(|known| known.id().index <= last).collect::<Vec<_>>()
+        });
+        let on_record = match on_record {
+            Ok(on_record) => on_record,
+            Err(error) => return Attempt::Waits(error.to_string()),
+        };
+        for known in &on_record {
+            let done = self.done.map(Lsn::index);
+            let attempt = match known {
+                _ if done > Some(known.id().index) => continue,
+                KnownSegment::Sealed(seal) => self.copy(seal, each),
+                KnownSegment::Open(open) => {
+                    return Attempt::Waits(format!("the recovery of segment {} is not done", open.id));
+                }
+                KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, "an operator gave it up"), each)),
+                KnownSegment::Trimmed(id) if self.is_planned(*id) => {
+                    Attempt::Over(self.hand_on(gone(*id, "it was trimmed before it was read to its end"), each))
+                }
+                KnownSegment::Trimmed(_) => continue,
+            };
+            if !matches!(attempt, Attempt::Over(ControlFlow::Continue(()))) {
+                return attempt;
+            }
+        }
+        Attempt::Over(ControlFlow::Continue(()))
+    }
+
+    fn is_planned(&self, id: SegmentId) -> bool {
+        let held = &self.reading.part.held;
+        held.iter().any(|(first, last)| (*first..=*last).contains(&id.index))
+    }
+
+    /// Reads one sealed segment from a copy.
+    fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+        let Reading { part, range, .. } = *self.reading;
+        if !plan::overlaps(seal, range) {
+            return Attempt::Over(ControlFlow::Continue(()));
+        }
+        let one = Part {
+            owner: Some(self.owner),
+            until: part.until.min(Lsn::last_of(seal.id.index)),
+            held: vec![(seal.id.index, seal.id.index)],
+            dropped: None,
+            ..part.clone()
+        };
+        let vault = &self.source.vault;
+        if matches!(vault.segment_state(seal.id), Some(SegmentState::Sealed(_))) {
+            let (stop, vault) = (Arc::clone(&self.reading.stop), vault.clone());
+            let read = reader::read(&vault, &one, range, None, move || stop(), &mut |found| {
+                self.hand_on(found, each)
+            });
+            return Attempt::Over(read);
+        }
+        let own = vault.identity().node_id;
+        let holders = seal.holders.iter().filter(|node| *node != own);
+        match holders.into_iter().find(|node| (self.peers.is_alive)(*node)) {
+            Some(holder) => self.at(holder, &one, each),
+            None => Attempt::Waits(format!("no node that holds segment {} was heard lately", seal.id)),
+        }
+    }
+
+    /// Hands on what was found, unless it was handed on before.
+    fn hand_on(&mut self, found: Found, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+        match &found {
+            Found::Entry(entry) if Some(entry.lsn) <= self.done || entry.lsn > self.reading.part.until => {
+                return ControlFlow::Continue(());
+            }
+            Found::Entry(entry) => self.done = Some(entry.lsn),
+            Found::Fault(fault) if !self.missing.insert(reader::describe(fault)) => return ControlFlow::Continue(()),
+            Found::Dropped(first, _) if !self.missing.insert(first.to_string()) => return ControlFlow::Continue(()),
+            Found::Fault(_) | Found::Dropped(..) => {}
+        }
+        each(found)
+    }
+}
+
+fn gone(segment: SegmentId, why: &str) -> Found {
+    Found::Fault(ScanFault {
+        segment,
+        numbers: None,
+        what: format!("{why}, and may have held entries of this time"),
+    })
+}

@@ -1,0 +1,198 @@
+//! Says hello to each peer at an interval, and so knows which peers are alive.
+//!
+//! **Owns**: a task, and what each peer said last.
+//!
+//! **Invariants**:
+//! - I1: a peer is dead only when it was silent for `dead_after` while this node listened: not before it has listened
+//!   for so long, and not while this node was stopped itself.
+//! - I2: a peer that does not answer delays no other.
+//!
+//! **Not here**: the decision (`decide::liveness`), and what is done about a dead peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gophership_vault::ids::{Epoch, NodeId};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::client::{PeerClient, PeerHello};
+use super::limits::HELLOS_BEFORE_DEAD;
+use crate::consensus::raft_types::Member;
+use crate::decide::liveness::{Change, Liveness};
+
+/// The members of the cluster at present, by number, this node included or not.
+pub type Members = Arc<dyn Fn() -> BTreeMap<NodeId, Member> + Send + Sync>;
+
+/// The knowledge about a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerLife {
+    /// The peer.
+    pub node: NodeId,
+    /// False once it was silent for too long.
+    pub is_alive: bool,
+    /// The time since it was heard last; `None` where it never was since this node began to listen.
+    pub heard: Option<Duration>,
+    /// Its boot number, as it said last; `None` where it has none.
+    pub epoch: Option<Epoch>,
+    /// The name of its process, as it said last.
+    pub boot: Option<Uuid>,
+}
+
+/// What is known, and who is asked at present.
+struct State {
+    liveness: Liveness,
+    said: BTreeMap<NodeId, (Instant, PeerHello)>,
+    peers: BTreeSet<NodeId>,
+    asked: BTreeSet<NodeId>,
+}
+
+struct Shared {
+    client: PeerClient,
+    members: Members,
+    dead_after: Duration,
+    begun: Instant,
+    state: Mutex<State>,
+}
+
+/// Hellos to all peers.
+pub struct Heartbeats {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Heartbeats {
+    /// Begins to say hello, on `runtime`. A peer that is silent for longer than `dead_after` is dead.
+    pub fn start(client: PeerClient, members: Members, dead_after: Duration, runtime: &Handle) -> Self {
+        let own = client.setup.local.node;
+        let peers: BTreeSet<NodeId> = members().into_keys().filter(|node| *node != own).collect();
+        let shared = Arc::new(Shared {
+            client,
+            members,
+            dead_after,
+            begun: Instant::now(),
+            state: Mutex::new(State {
+                liveness: Liveness::new(peers.iter().copied(), dead_after, Duration::ZERO),
+                said: BTreeMap::new(),
+                peers,
+                asked: BTreeSet::new(),
+            }),
+        });
+        let task = runtime.spawn(run(Arc::clone(&shared)));
+        Self { shared, task }
+    }
+
+    /// True where a node is this one, or a peer that is alive.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        node == self.shared.own() || self.shared.state().liveness.is_alive(node)
+    }
+
+    /// True where a node is not alive, and was listened for long enough. One that is no member is dead.
+    pub fn is_dead(&self, node: NodeId) -> bool {
+        !self.is_alive(node) && self.shared.begun.elapsed() > self.shared.dead_after
+    }
+
+    /// The knowledge about each peer, by number.
+    pub fn peers(&self) -> Vec<PeerLife> {
+        let state = self.shared.state();
+        let life = |node: &NodeId| {
+            let said = state.said.get(node);
+            PeerLife {
+                node: *node,
+                is_alive: state.liveness.is_alive(*node),
+                heard: said.map(|(at, _)| at.elapsed()),
+                epoch: said.and_then(|(_, hello)| hello.epoch),
+                boot: said.map(|(_, hello)| hello.boot),
+            }
+        };
+        state.peers.iter().map(life).collect()
+    }
+
+    /// Says no more hello.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Heartbeats {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn own(&self) -> NodeId {
+        self.client.setup.local.node
+    }
+
+    /// Locks the state, which is whole at every point.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the list of peers as it is now, and gives those to whom hello is to be said.
+    fn to_ask(&self) -> Vec<(NodeId, Member)> {
+        let mut members = (self.members)();
+        members.remove(&self.own());
+        let mut state = self.state();
+        let now = self.begun.elapsed();
+        let State {
+            liveness, said, peers, ..
+        } = &mut *state;
+        for gone in peers.iter().filter(|node| !members.contains_key(node)) {
+            liveness.forget(*gone);
+            said.remove(gone);
+        }
+        members.keys().for_each(|node| liveness.expect(*node, now));
+        *peers = members.keys().copied().collect();
+        let free = members.into_iter().filter(|(node, _)| state.asked.insert(*node));
+        free.collect()
+    }
+
+    /// Says hello to a peer.
+    async fn hello(self: Arc<Self>, node: NodeId, member: Member) {
+        let said = self.client.hello(node, &member, self.dead_after / 2).await;
+        let mut state = self.state();
+        state.asked.remove(&node);
+        match said {
+            Ok(hello) if state.peers.contains(&node) => {
+                let before = state.said.insert(node, (Instant::now(), hello));
+                state.liveness.heard(node, self.begun.elapsed());
+                if before.is_none_or(|(_, before)| before != hello) {
+                    tracing::info!(
+                        peer_id = node.get(),
+                        epoch = hello.epoch.map(Epoch::get),
+                        "peer.hello.new"
+                    );
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(peer_id = node.get(), %error, "peer.hello.failed"),
+        }
+    }
+
+    fn look(&self) {
+        let changes = self.state().liveness.look(self.begun.elapsed());
+        for change in changes {
+            match change {
+                Change::Alive(node) => tracing::info!(peer_id = node.get(), "peer.alive"),
+                Change::Dead(node) => tracing::warn!(peer_id = node.get(), "peer.dead: it was silent for too long"),
+            }
+        }
+    }
+}
+
+async fn run(shared: Arc<Shared>) {
+    let mut beats = tokio::time::interval(shared.dead_after / HELLOS_BEFORE_DEAD);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        for (node, member) in shared.to_ask() {
+            tokio::spawn(Arc::clone(&shared).hello(node, member));
+        }
+        shared.look();
+    }
+}

@@ -1,0 +1,299 @@
+//! Recovers the segments that their owners left, while this node leads the cluster.
+//!
+//! **Owns**: a thread that looks at the catalogue and drives one engine for each segment.
+//!
+//! **Invariants**:
+//! - I1: nothing is begun, and nothing goes on, while another node leads.
+//! - I2: the recoveries at once are bounded, and one that waits for reports gives its place to others in turn.
+//! - I3: one that could not be carried out is begun anew, after a pause that grows.
+//!
+//! **Not here**: one recovery (`led`); the part of this node as a holder (`participant`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use gophership_catalogue::node::{NodeRecord, NodeState};
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Catalogue, State};
+use gophership_vault::RecoveryNumber;
+use gophership_vault::ids::{Epoch, NodeId, SegmentId};
+use gophership_vault::ledger::OpenRecord;
+use tokio::runtime::Handle;
+
+use super::leader::Waiting;
+use super::led::Led;
+use super::requests::{Answered, Told};
+use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
+use crate::peer::{Heartbeats, Members, PeerClient, RecoveryHandler};
+
+/// Says whether this node leads the cluster.
+pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// The parts of its node that recoveries need.
+pub struct Parts {
+    /// This node.
+    pub node: NodeId,
+    /// The catalogue of the cluster.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// Says whether this node leads.
+    pub leads: Leads,
+    /// Calls to other nodes.
+    pub client: PeerClient,
+    /// The members of the cluster.
+    pub members: Members,
+    /// Which of them are alive.
+    pub heartbeats: Arc<Heartbeats>,
+    /// This node as a holder.
+    pub local: Arc<dyn RecoveryHandler>,
+    /// The runtime on which requests run.
+    pub runtime: Handle,
+}
+
+/// A recovery that this node leads, for an operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveryView {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The number of its recovery, once the catalogue has granted it.
+    pub number: Option<RecoveryNumber>,
+    /// The time since this node began it.
+    pub since: Duration,
+    /// The thing that it waits for.
+    pub waits: Waiting,
+}
+
+/// The recoveries that this node leads.
+pub struct Recoveries {
+    views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
+    stop: Sender<Told>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recoveries {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let (stop, told) = channel();
+        let views = Arc::<Mutex<Vec<(Instant, RecoveryView)>>>::default();
+        let lead = Lead::new(parts, Arc::clone(&views), &stop);
+        let thread = thread::Builder::new().name("recoveries".to_owned());
+        let thread = thread.spawn(move || lead.run(&told))?;
+        Ok(Self {
+            views,
+            stop,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// The recoveries that this node leads at present, by segment.
+    pub fn list(&self) -> Vec<RecoveryView> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = |(begun, view): &(Instant, RecoveryView)| RecoveryView {
+            since: begun.elapsed(),
+            ..view.clone()
+        };
+        views.iter().map(present).collect()
+    }
+
+    /// Ends. What other nodes were asked for may still be done there.
+    pub fn stop(&self) {
+        // A thread that is gone has ended.
+        let _gone = self.stop.send(Told::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("segment.recovery.panicked");
+        }
+    }
+}
+
+impl Drop for Recoveries {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The pause before a recovery is begun anew.
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+/// The facts on which it depends which segments are left, as they were at the last walk over all of them.
+struct Walked {
+    at: Instant,
+    nodes: Vec<(NodeId, Option<Epoch>, bool)>,
+    /// True where more were left than could be begun.
+    more: bool,
+}
+
+/// The thread that leads.
+struct Lead {
+    parts: Arc<Parts>,
+    views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>,
+    told: Sender<Told>,
+    led: BTreeMap<SegmentId, Led>,
+    paused: BTreeMap<SegmentId, Pause>,
+    walked: Option<Walked>,
+}
+
+impl Lead {
+    fn new(parts: Parts, views: Arc<Mutex<Vec<(Instant, RecoveryView)>>>, told: &Sender<Told>) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            views,
+            told: told.clone(),
+            led: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            walked: None,
+        }
+    }
+
+    fn run(mut self, told: &Receiver<Told>) {
+        let mut looks = Instant::now();
+        loop {
+            match told.recv_timeout(looks.saturating_duration_since(Instant::now())) {
+                Ok(Told::Answered(answered)) => self.answered(answered),
+                Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    looks = Instant::now() + RECOVERY_LOOK;
+                }
+            }
+            self.sweep();
+            self.show();
+        }
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let led = self.led.get_mut(&answered.id);
+        if let Some(led) = led.filter(|led| led.request == answered.recovery) {
+            led.answered(&self.parts, &self.told, answered);
+        }
+    }
+
+    fn look(&mut self) {
+        if !(self.parts.leads)() {
+            self.led.clear();
+            self.paused.clear();
+            self.walked = None;
+            return;
+        }
+        let nodes: Vec<NodeRecord> = self.parts.catalogue.read(|state| state.nodes().copied().collect());
+        let alive = self.alive(&nodes);
+        for (id, led) in &mut self.led {
+            let record = self.parts.catalogue.read(|state| state.segment(*id).copied());
+            led.look(&self.parts, &self.told, record.as_ref(), &alive);
+        }
+        self.sweep();
+        let is_dead = |node: NodeId| self.parts.heartbeats.is_dead(node);
+        let facts = nodes.iter().map(|node| (node.id, node.epoch(), is_dead(node.id)));
+        self.walk(facts.collect());
+    }
+
+    /// The nodes that can be reached, and whether each may hold segments.
+    fn alive(&self, nodes: &[NodeRecord]) -> BTreeMap<NodeId, bool> {
+        let mut reached: BTreeSet<NodeId> = (self.parts.members)().into_keys().collect();
+        reached.insert(self.parts.node);
+        reached.retain(|node| self.parts.heartbeats.is_alive(*node));
+        let takes_copies = |node: NodeId| {
+            let mut records = nodes.iter().filter(|record| record.id == node);
+            records.any(|record| record.state == NodeState::Active)
+        };
+        reached.into_iter().map(|node| (node, takes_copies(node))).collect()
+    }
+
+    /// Finds the segments that are left, where that may have changed, and begins to recover them.
+    fn walk(&mut self, nodes: Vec<(NodeId, Option<Epoch>, bool)>) {
+        let is_new = |walked: &Walked| walked.nodes != nodes || walked.more || walked.at.elapsed() > RECOVERY_WALK;
+        if !self.walked.as_ref().is_none_or(is_new) && self.paused.is_empty() {
+            return;
+        }
+        let left = self.parts.catalogue.read(|state| left(state, &nodes, self.parts.node));
+        self.paused.retain(|id, _| left.iter().any(|(open, _)| open.id == *id));
+        let mut more = false;
+        for (open, opened_ns) in left {
+            let waits = self
+                .paused
+                .get(&open.id)
+                .is_some_and(|pause| pause.until > Instant::now());
+            if waits || self.led.contains_key(&open.id) {
+                continue;
+            }
+            if self.led.values().filter(|led| !led.has_ended).count() >= RECOVERIES_MAX {
+                more = true;
+                break;
+            }
+            let led = Led::begin(&self.parts, &self.told, open, opened_ns);
+            self.led.insert(open.id, led);
+        }
+        if more {
+            self.make_room();
+        }
+        let at = Instant::now();
+        self.walked = Some(Walked { at, nodes, more });
+    }
+
+    /// Ends the oldest recovery that has had its turn and only waits for others.
+    fn make_room(&mut self) {
+        let waits = |led: &Led| matches!(led.waiting(), Waiting::Reports(_) | Waiting::Contradiction(_));
+        let had_its_turn = |led: &&mut Led| !led.has_ended && led.begun.elapsed() > RECOVERY_TURN && waits(led);
+        let oldest = self.led.values_mut().filter(had_its_turn).min_by_key(|led| led.begun);
+        if let Some(oldest) = oldest {
+            oldest.give_up(&self.parts, &self.told);
+        }
+    }
+
+    /// Removes the recoveries that have ended.
+    fn sweep(&mut self) {
+        let ended: Vec<SegmentId> = self.led.values().filter(|led| led.has_ended).map(Led::id).collect();
+        for id in ended {
+            let Some(led) = self.led.get(&id) else { continue };
+            if !led.has_sealed {
+                self.led.remove(&id);
+                let length = self.paused.get(&id).map_or(RECOVERY_PAUSE.0, |pause| pause.length * 2);
+                let length = length.min(RECOVERY_PAUSE.1);
+                let until = Instant::now() + length;
+                self.paused.insert(id, Pause { until, length });
+            } else if led.is_done() {
+                self.led.remove(&id);
+                self.paused.remove(&id);
+            }
+        }
+    }
+
+    fn show(&self) {
+        let running = self.led.values().filter(|led| !led.has_ended);
+        let view = |led: &Led| {
+            let view = RecoveryView {
+                segment: led.id(),
+                number: led.number,
+                since: Duration::ZERO,
+                waits: led.waiting(),
+            };
+            (led.begun, view)
+        };
+        *self.views.lock().unwrap_or_else(PoisonError::into_inner) = running.map(view).collect();
+    }
+}
+
+/// The segments that nobody writes any more and nobody has sealed, and when each was opened: their recovery was begun,
+/// their owner is dead, or it goes on in a newer epoch. This node itself is not dead.
+fn left(state: &State, nodes: &[(NodeId, Option<Epoch>, bool)], own: NodeId) -> Vec<(OpenRecord, u64)> {
+    let is_left = |open: &OpenRecord| {
+        let owner = nodes.iter().find(|(node, ..)| *node == open.id.node);
+        owner.is_none_or(|(node, newest, is_dead)| *newest > Some(open.epoch) || (*is_dead && *node != own))
+    };
+    let of_record = |record: &SegmentRecord| match record {
+        SegmentRecord::Recovering { open, opened_ns, .. } => Some((*open, *opened_ns)),
+        SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
+        SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
+    };
+    state.segments().filter_map(of_record).collect()
+}

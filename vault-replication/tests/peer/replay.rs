@@ -1,0 +1,162 @@
+//! Logs of a peer, read for a replay.
+
+use std::sync::{Arc, Mutex};
+
+use gophership_vault::StoredEntry;
+use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
+use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId, TenantId};
+use gophership_vault::time::TimeRange;
+use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, ReplayFound, ReplayHandler};
+use tokio::sync::mpsc;
+
+use crate::support::*;
+
+/// Entries of a peer, as many as are sent in several parts and over two segments.
+fn entries() -> Vec<StoredEntry> {
+    let entry = |n: u32| StoredEntry {
+        node: node(1),
+        shard: ShardId::new(3),
+        lsn: Lsn::at(
+            SegmentIndex::new(1 + n / 150).unwrap(),
+            EntryNumber::new(1 + n % 150).unwrap(),
+        ),
+        meta: EntryMeta {
+            received_ns: n.into(),
+            min_event_ns: 7,
+            max_event_ns: 8,
+            record_count: n,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        },
+        payload: vec![n as u8; 16 << 10],
+    };
+    (0..300).map(entry).collect()
+}
+
+/// The part of a plan whose reading never ends by itself.
+const ENDLESS: &[u8] = b"endless";
+
+struct Reads {
+    /// What was asked for: the part, the time, the position.
+    asked: Mutex<Vec<(Vec<u8>, TimeRange, Option<Lsn>)>>,
+    fails: bool,
+    /// Told when a reading was given up because nobody takes what it finds.
+    given_up: mpsc::UnboundedSender<()>,
+}
+
+impl ReplayHandler for Reads {
+    fn plan(&self, time: TimeRange) -> Result<Vec<Vec<u8>>, String> {
+        assert_eq!(time, TimeRange { min: 1, max: 9 });
+        Ok(vec![b"one".to_vec(), b"two".to_vec()])
+    }
+
+    fn read(
+        &self,
+        part: &[u8],
+        time: TimeRange,
+        done: Option<Lsn>,
+        take: &mut dyn FnMut(ReplayFound) -> bool,
+    ) -> Result<(), String> {
+        self.asked.lock().unwrap().push((part.to_vec(), time, done));
+        let times = if part == ENDLESS { usize::MAX } else { 1 };
+        for entry in std::iter::repeat_n(entries(), times).flatten() {
+            if !take(ReplayFound::Entry(entry)) {
+                let _ = self.given_up.send(());
+                return Ok(());
+            }
+        }
+        let all = take(ReplayFound::Missing(b"a hole".to_vec()));
+        assert!(all || self.fails);
+        if self.fails {
+            return Err("the disk".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn reads(fails: bool) -> (Arc<Reads>, Handlers, mpsc::UnboundedReceiver<()>) {
+    let (given_up, told) = mpsc::unbounded_channel();
+    let reads = Arc::new(Reads {
+        asked: Mutex::default(),
+        fails,
+        given_up,
+    });
+    let handlers = Handlers {
+        replay: Arc::clone(&reads) as Arc<dyn ReplayHandler>,
+        ..nothing()
+    };
+    (reads, handlers, told)
+}
+
+#[test]
+fn a_log_is_read_as_the_peer_finds_it() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (reads, handlers, _told) = reads(false);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let time = TimeRange { min: 1, max: 9 };
+        let plan = client.replay_plan(node(1), &member, time, PATIENCE).await.unwrap();
+        assert_eq!(plan, [b"one".to_vec(), b"two".to_vec()]);
+        let done = Some(entries()[4].lsn);
+        let mut reading = client
+            .replay_read(node(1), &member, &plan[1], time, done)
+            .await
+            .unwrap();
+        let mut found = Vec::new();
+        while let Some(some) = reading.next().await.unwrap() {
+            found.extend(some);
+        }
+        let missing = found.pop();
+        assert_eq!(missing, Some(ReplayFound::Missing(b"a hole".to_vec())));
+        let all: Vec<ReplayFound> = entries().into_iter().map(ReplayFound::Entry).collect();
+        assert!(found == all, "{} of {}", found.len(), all.len());
+        assert_eq!(*reads.asked.lock().unwrap(), [(b"two".to_vec(), time, done)]);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_log_that_could_not_be_read_to_its_end_ends_with_an_error() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (_reads, handlers, _told) = reads(true);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let mut reading = client
+            .replay_read(node(1), &member, b"", TimeRange::ALL, None)
+            .await
+            .unwrap();
+        let error = loop {
+            match reading.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a log that was not read to its end has one"),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(&error, PeerError::Unanswered { why, .. } if why == "the disk"),
+            "{error}"
+        );
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_reading_that_nobody_takes_is_given_up() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (_reads, handlers, mut told) = reads(false);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let mut reading = client
+            .replay_read(node(1), &member, ENDLESS, TimeRange::ALL, None)
+            .await
+            .unwrap();
+        reading.next().await.unwrap();
+        drop(reading);
+        soon("the end of the reading", told.recv()).await;
+        server.stop().await;
+    });
+}

@@ -1,0 +1,197 @@
+//! The part of a vault in recoveries of its own segments that the leader of its cluster leads.
+//!
+//! 1. The vault promises to obey no lower recovery, stops the writer of the segment where it still has one, and reports
+//!    what its disk holds.
+//! 2. It makes the segment's file as it was decided. The WAL file stays.
+//! 3. It gives entries to the other nodes that do so.
+//!
+//! **Invariants**:
+//! - I1: once a report is given nothing more of the segment is acknowledged.
+//! - I2: a file is put in place only by the highest recovery that was promised, and only while the segment is not on
+//!   record as sealed.
+//! - I3: a segment's file is made by one thread at a time.
+//!
+//! **Not here**: the end of it, when the segment is on record as sealed (`by_leader`).
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::held::{HeldReport, SegmentEnd};
+use super::own::{own_entries, own_wal, report_own};
+use super::report::header_of;
+use crate::copies::decided::{TakeEntry, write_decided};
+use crate::copies::promise::{RecoveryNumber, promise};
+use crate::copies::store::{CompleteCopy, FetchEntries};
+use crate::error::VaultError;
+use crate::file_io::{self, DiskReader};
+use crate::ids::{EntryNumber, SegmentId};
+use crate::keep::parts::KeepParts;
+use crate::limits::FENCE_WAIT;
+use crate::read::slot::Slot;
+use crate::segment::header::SegmentHeader;
+use crate::segment::seal_queue::SealRequest;
+use crate::segment::segment_path;
+use crate::vault::Vault;
+
+/// The recoveries of this node's own segments that are under way here.
+#[derive(Default)]
+pub(crate) struct OwnRecoveries {
+    /// Held while a promise is made, and while a file is put in place by one.
+    promises: Mutex<()>,
+    /// The segments whose file is being made.
+    making: Mutex<BTreeSet<SegmentId>>,
+}
+
+/// The right of one thread to make a segment's file, until it is dropped.
+pub(super) struct Making<'a>(&'a OwnRecoveries, SegmentId);
+
+impl OwnRecoveries {
+    /// Gives the right to make a segment's file.
+    ///
+    /// # Errors
+    /// Another thread has it.
+    pub(super) fn make(&self, id: SegmentId) -> Result<Making<'_>, VaultError> {
+        if self.making().insert(id) {
+            Ok(Making(self, id))
+        } else {
+            let why = "its file is being made".to_owned();
+            Err(VaultError::Unreadable { id, why })
+        }
+    }
+
+    fn making(&self) -> MutexGuard<'_, BTreeSet<SegmentId>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.making().remove(&self.1);
+    }
+}
+
+impl Vault {
+    /// Notes that a segment of this node is fenced on another node: the vault takes a new epoch, if it still writes the
+    /// segment.
+    pub fn fenced(&self, id: SegmentId) {
+        // A sealer that is gone has ended with its vault.
+        let _ = self.inner.sealer.send(SealRequest::Fenced(id));
+    }
+
+    /// Promises to obey no recovery of a segment of this node below `number`, leaves the segment where this process
+    /// still writes it, and reports what is here of it, synced.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; a file cannot be read or synced; the segment
+    /// could not be left in time.
+    ///
+    /// # Panics
+    /// The segment is another node's.
+    pub fn fence_own(&self, id: SegmentId, number: RecoveryNumber) -> Result<HeldReport, VaultError> {
+        let parts = &self.inner.parts;
+        assert!(
+            id.node == parts.node,
+            "other nodes' segments are in the store of copies"
+        );
+        {
+            let _promising = parts.own.promises.lock().unwrap_or_else(PoisonError::into_inner);
+            promise(&parts.data, id, number)?;
+        }
+        if matches!(parts.holdings.get(id), Some(Slot::Live(_))) {
+            self.fenced(id);
+            if !parts.holdings.is_left(id, FENCE_WAIT) {
+                let why = "this process still writes it".to_owned();
+                return Err(VaultError::Unreadable { id, why });
+            }
+        }
+        let report = report_own(parts, id)?;
+        Ok(report.map_or_else(|| HeldReport::nothing(parts.node), |report| report.held()))
+    }
+
+    /// Makes the file of a segment of this node by the decision of recovery `number`. Its WAL file stays until the
+    /// segment is on record as sealed.
+    ///
+    /// # Errors
+    /// [`VaultError::StaleRecovery`] when a higher number was promised; the segment is sealed, or its file is being
+    /// made; an entry cannot be obtained; a file operation failed.
+    pub fn rebuild_own(
+        &self,
+        header: &SegmentHeader,
+        number: RecoveryNumber,
+        end: &SegmentEnd,
+        fetch: FetchEntries<'_>,
+    ) -> Result<CompleteCopy, VaultError> {
+        let (parts, id) = (&self.inner.parts, header.id);
+        assert!(
+            id.node == parts.node,
+            "other nodes' segments are in the store of copies"
+        );
+        let _making = parts.own.make(id)?;
+        drop(self.check_right(id, number)?);
+        let header = own_header(parts, id)?.unwrap_or_else(|| header.clone());
+        let whole = segment_path(&parts.data, id);
+        file_io::create_dir(file_io::parent(&whole))?;
+        let finished = write_decided(
+            &file_io::with_suffix(&whole, ".new"),
+            header,
+            end,
+            &mut |range, take| {
+                if range.holder == parts.node {
+                    own_entries(parts, id, range.first, range.last, take)
+                } else {
+                    fetch(range.holder, range.first, range.last, take)
+                }
+            },
+        )?;
+        // It took its time, and another recovery may have begun.
+        let _promising = self.check_right(id, number)?;
+        file_io::rename(&finished.path, &whole)?;
+        Ok(CompleteCopy {
+            stats: finished.stats,
+            digest: finished.digest,
+        })
+    }
+
+    /// Checks that recovery `number` may put a segment's file in place; no other promise is made meanwhile.
+    fn check_right(&self, id: SegmentId, number: RecoveryNumber) -> Result<MutexGuard<'_, ()>, VaultError> {
+        let parts = &self.inner.parts;
+        let promising = parts.own.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        promise(&parts.data, id, number)?;
+        match parts.holdings.get(id) {
+            Some(Slot::Recovering | Slot::Unreadable { sealed: None, .. }) => Ok(promising),
+            Some(Slot::Live(_)) => Err(VaultError::Unreadable {
+                id,
+                why: "this process still writes it".to_owned(),
+            }),
+            Some(Slot::Sealed(_) | Slot::Unreadable { sealed: Some(_), .. } | Slot::Lost) | None => {
+                let why = "it needs no recovery".to_owned();
+                Err(VaultError::Unreadable { id, why })
+            }
+        }
+    }
+
+    /// Gives the entries `first..=last` of a segment of this node that is being recovered to `take`, in order.
+    ///
+    /// # Errors
+    /// One of them is not here, or cannot be read; those of `take`.
+    pub fn own_entries(
+        &self,
+        id: SegmentId,
+        first: EntryNumber,
+        last: EntryNumber,
+        take: TakeEntry<'_>,
+    ) -> Result<(), VaultError> {
+        own_entries(&self.inner.parts, id, first, last, take)
+    }
+}
+
+/// The header of a segment's file by its WAL file.
+pub(super) fn own_header(parts: &KeepParts, id: SegmentId) -> Result<Option<SegmentHeader>, VaultError> {
+    let known = parts.ledger.known().into_iter().find(|known| known.id() == id);
+    let Some(wal) = own_wal(parts, id, known)? else {
+        return Ok(None);
+    };
+    let mut reader = DiskReader::direct(&wal.path)?;
+    let header = header_of(parts, &wal, &mut reader);
+    Ok(header.ok().map(|(header, _)| SegmentHeader::of_wal(&header)))
+}
