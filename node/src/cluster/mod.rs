@@ -6,6 +6,7 @@
 //!   catalogue.
 //! - `member`: the node from its admission to its end. `late`: its answers to peers before it has a vault. `place`: the
 //!   replicas of its segments. `follow`: its files follow the catalogue.
+//! - `provision`: the wish to provision, told to a node of this machine.
 //! - `peers`: the other nodes, as this node's own parts reach them.
 
 mod candidate_control;
@@ -17,6 +18,7 @@ mod late;
 mod member;
 mod peers;
 mod place;
+mod provision;
 mod setup;
 
 pub use certificates::PeerCertificates;
@@ -24,4 +26,5 @@ pub use enter::{Membership, enter};
 pub use keep::{describe, keep};
 pub(crate) use member::{Joined, Member, join, until_answered};
 pub use peers::{IsAlive, Peers, member};
+pub use provision::provision;
 pub use setup::join_setup;

@@ -13,7 +13,8 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterReply, ProvisionClusterRequest,
 };
-use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::time::TimeRange;
 use gophership_vault::{
     CompleteCopy, DataDir, HeldReport, Identity, SegmentEnd, SegmentHeader, StoredEntry, VaultError,
 };
@@ -22,7 +23,8 @@ use gophership_vault_replication::consensus::status::ConsensusStatus;
 use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
-    Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, TailHandler,
+    Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, ReplayFound,
+    ReplayHandler, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
@@ -286,6 +288,7 @@ async fn serve(
         consensus: catalogue.receiver(),
         tail: Arc::new(Nothing),
         recovery: Arc::new(Nothing),
+        replay: Arc::new(Nothing),
     };
     let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join)?;
     let keeping = tokio::spawn(keep(Arc::clone(&catalogue), Arc::clone(&setup), peers, stopped));
@@ -305,7 +308,7 @@ async fn serve(
     })
 }
 
-/// A handler of streams and recoveries, of which there are none here.
+/// A handler of streams, recoveries and replays, of which there are none here.
 struct Nothing;
 
 impl TailHandler for Nothing {
@@ -321,6 +324,22 @@ fn no() -> VaultError {
         what: "read",
         path: "nothing".into(),
         source: std::io::ErrorKind::NotFound.into(),
+    }
+}
+
+impl ReplayHandler for Nothing {
+    fn plan(&self, _: TimeRange) -> Result<Vec<Vec<u8>>, String> {
+        Ok(Vec::new())
+    }
+
+    fn read(
+        &self,
+        _: &[u8],
+        _: TimeRange,
+        _: Option<Lsn>,
+        _: &mut dyn FnMut(ReplayFound) -> bool,
+    ) -> Result<(), String> {
+        Ok(())
     }
 }
 

@@ -222,13 +222,6 @@ fn configure_exporters(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn unlinked_on(v: &mut Reader<'_>) -> Read {
-    Ok(Command::UnlinkedOn {
-        node: v.node()?,
-        segments: v.list(Reader::segment)?,
-    })
-}
-
 fn describe_node(v: &mut Reader<'_>) -> Read {
     Ok(Command::DescribeNode {
         node: v.node()?,
@@ -236,5 +229,12 @@ fn describe_node(v: &mut Reader<'_>) -> Read {
         address: v.text()?,
         failure_domain: v.text()?,
         replaces: v.option(Reader::node)?,
+    })
+}
+
+fn unlinked_on(v: &mut Reader<'_>) -> Read {
+    Ok(Command::UnlinkedOn {
+        node: v.node()?,
+        segments: v.list(Reader::segment)?,
     })
 }
