@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use crate::cluster::PeerCertificates;
 use crate::config::{self, Config, Environment, Export};
 use crate::export::Exporters;
 use crate::machine::Machine;
@@ -38,6 +39,8 @@ pub(crate) struct Reloader {
     pub(crate) running: Config,
     pub(crate) exporters: Arc<Exporters>,
     pub(crate) certificates: Vec<Arc<ServerTls>>,
+    /// The certificate for peers, where the node has peers and they talk over TLS.
+    pub(crate) peer_certificates: Option<Arc<PeerCertificates>>,
     /// Addresses at which the node takes OTLP.
     pub(crate) own: Vec<SocketAddr>,
     /// Held by the reload under way.
@@ -53,6 +56,16 @@ impl Reloader {
                 Ok(()) => tracing::info!(listener = tls.listener(), "tls.reload.done"),
                 Err(error) => tracing::error!(listener = tls.listener(), %error, "tls.reload.failed"),
             }
+        }
+        const PEER: &str = "listeners.peer";
+        match self
+            .peer_certificates
+            .as_ref()
+            .map(|certificates| certificates.reload())
+        {
+            Some(Ok(())) => tracing::info!(listener = PEER, "tls.reload.done"),
+            Some(Err(error)) => tracing::error!(listener = PEER, %error, "tls.reload.failed"),
+            None => {}
         }
         let this = Arc::clone(&self);
         let loaded = spawn_blocking(move || this.load()).await;

@@ -108,7 +108,10 @@ pub(crate) async fn join(
     let join = join_setup(config, &settings, security.clone());
     let membership = enter(config, &join, &listener, waiting).await?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(RUNTIME_THREADS).enable_all().thread_name("cluster");
+    let runtime = runtime
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .thread_name("cluster");
     let runtime = runtime.build().context("cannot start the cluster's runtime")?;
     let identity = membership.data.identity();
     let setup = Arc::new(PeerSetup {
@@ -136,10 +139,19 @@ pub(crate) async fn join(
         PeerServer::start_open(listener, Arc::clone(&setup), handlers, admits).context("listeners.peer")?
     };
     let (stop, stopped) = watch::channel(false);
-    let keeping = runtime.spawn(keep(Arc::clone(&consensus), Arc::clone(&join), Arc::clone(&setup), stopped));
+    let keeping = runtime.spawn(keep(
+        Arc::clone(&consensus),
+        Arc::clone(&join),
+        Arc::clone(&setup),
+        stopped,
+    ));
     let addresses = addresses(&consensus);
     let heartbeats = Heartbeats::start(client.clone(), addresses, settings.dead_after, runtime.handle());
-    let described = runtime.spawn(describe_as(Arc::clone(&consensus), join, config.failure_domain().to_owned()));
+    let described = runtime.spawn(describe_as(
+        Arc::clone(&consensus),
+        join,
+        config.failure_domain().to_owned(),
+    ));
     described.await.context("describing the node panicked")??;
     Ok(Joined {
         data: Some(membership.data),

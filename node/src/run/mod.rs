@@ -84,6 +84,7 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         running: config.clone(),
         exporters: Arc::clone(&started.shutdown.exporters),
         certificates,
+        peer_certificates: None,
         own: own_addresses(config),
         turn: Mutex::default(),
     });
