@@ -39,7 +39,7 @@ pub(crate) struct Reloader {
     pub(crate) running: Config,
     pub(crate) exporters: Arc<Exporters>,
     pub(crate) certificates: Vec<Arc<ServerTls>>,
-    /// The certificate for peers, where the node has peers and they talk over TLS.
+    /// That of the port for peers.
     pub(crate) peer_certificates: Option<Arc<PeerCertificates>>,
     /// Addresses at which the node takes OTLP.
     pub(crate) own: Vec<SocketAddr>,
@@ -57,15 +57,11 @@ impl Reloader {
                 Err(error) => tracing::error!(listener = tls.listener(), %error, "tls.reload.failed"),
             }
         }
-        const PEER: &str = "listeners.peer";
-        match self
-            .peer_certificates
-            .as_ref()
-            .map(|certificates| certificates.reload())
-        {
-            Some(Ok(())) => tracing::info!(listener = PEER, "tls.reload.done"),
-            Some(Err(error)) => tracing::error!(listener = PEER, %error, "tls.reload.failed"),
-            None => {}
+        if let Some(peer) = &self.peer_certificates {
+            match peer.reload() {
+                Ok(()) => tracing::info!(listener = "listeners.peer", "tls.reload.done"),
+                Err(error) => tracing::error!(listener = "listeners.peer", %error, "tls.reload.failed"),
+            }
         }
         let this = Arc::clone(&self);
         let loaded = spawn_blocking(move || this.load()).await;
