@@ -32,8 +32,8 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, configure, cursor, entry, epoch, exporter, letter, lsn, node, open, open_record, register,
-    seal_record, segment, up, uuid,
+    bytes, command, configure, cursor, describe, entry, epoch, exporter, letter, lsn, node, open, open_record,
+    register, seal_record, segment, up, uuid,
 };
 
 /// Makes the catalogues that the suite runs over.
@@ -84,6 +84,7 @@ fn one_of_each_kind() -> Vec<Command> {
     vec![
         register(2),
         up(1, 1),
+        describe(1, "node-1", None),
         Command::SetNodeState {
             node: node(1),
             state: crate::node::NodeState::Draining,

@@ -33,6 +33,9 @@ use crate::peer::{Heartbeats, Members, PeerClient, RecoveryHandler};
 /// Says whether this node leads the cluster.
 pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
 
+/// A clock, in nanoseconds since the Unix epoch.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// The parts of its node that recoveries need.
 pub struct Parts {
     /// This node.
@@ -49,6 +52,8 @@ pub struct Parts {
     pub heartbeats: Arc<Heartbeats>,
     /// This node as a holder.
     pub local: Arc<dyn RecoveryHandler>,
+    /// The clock of this node's vault, by which segments are sealed; nanoseconds since the Unix epoch.
+    pub clock_ns: Clock,
     /// The runtime on which requests run.
     pub runtime: Handle,
 }

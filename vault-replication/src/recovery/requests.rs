@@ -11,7 +11,6 @@ use std::sync::mpsc::Sender;
 use gophership_catalogue::{Actor, CatalogueError, Command, Reply};
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{OpenRecord, SealRecord};
-use gophership_vault::time::now_unix_nano;
 use gophership_vault::{RecoveryNumber, SegmentEnd, SegmentHeader, VaultError};
 use uuid::Uuid;
 
@@ -89,7 +88,7 @@ pub(super) fn begin(parts: &Arc<Parts>, id: SegmentId, request: Uuid, done: Done
     let command = Command::BeginRecovery {
         id,
         request,
-        at_ns: now_unix_nano(),
+        at_ns: (parts.clock_ns)(),
     };
     submit(parts, command, move |reply| match reply {
         Some(Reply::Recovering(number)) => done.with(LeaderEvent::Began(number)),
@@ -106,7 +105,7 @@ pub(super) fn seal(parts: &Arc<Parts>, open: &OpenRecord, number: RecoveryNumber
         epoch: open.epoch,
         stats: ending.stats,
         digest: ending.digest,
-        sealed_ns: now_unix_nano(),
+        sealed_ns: (parts.clock_ns)(),
         holders: ending.holders,
     };
     submit(parts, Command::SealRecovered { seal, number }, move |reply| {
@@ -206,7 +205,7 @@ pub(super) fn copy(
 /// The meaning of an error of a peer: it obeys a later recovery, or could not do it. One that did not answer may have
 /// done it, and is asked again.
 fn of_peer(node: NodeId, error: &PeerError, could_not: LeaderEvent) -> LeaderEvent {
-    tracing::info!(peer_id = node.get(), %error, "segment.recovery.not_done");
+    tracing::debug!(peer_id = node.get(), %error, "segment.recovery.not_done");
     match error {
         PeerError::StaleRecovery { promised, .. } => LeaderEvent::Refused {
             node,
@@ -222,7 +221,7 @@ fn of_peer(node: NodeId, error: &PeerError, could_not: LeaderEvent) -> LeaderEve
 
 /// As [`of_peer`], of this node itself.
 fn of_local(node: NodeId, error: &VaultError, could_not: LeaderEvent) -> LeaderEvent {
-    tracing::info!(peer_id = node.get(), %error, "segment.recovery.not_done");
+    tracing::debug!(peer_id = node.get(), %error, "segment.recovery.not_done");
     match error {
         VaultError::StaleRecovery { promised, .. } => LeaderEvent::Refused {
             node,

@@ -21,7 +21,7 @@ use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::ledger::{LedgerError, SealRecord};
+use crate::ledger::{KnownSegment, LedgerError, SealRecord};
 use crate::read::slot::Slot;
 use crate::segment::seal_queue::{CutSegment, SealRequest};
 use crate::segment::{open_path, segment_path};
@@ -84,6 +84,12 @@ impl Sealer {
                     }
                     false
                 }
+                Ok(SealRequest::NoHolder(id, node)) => {
+                    if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == id.shard) {
+                        kept.forget_holder(id.index, node);
+                    }
+                    false
+                }
                 Ok(SealRequest::Fenced(id)) => {
                     // One that is left or sealed is fenced for good.
                     let writes = |kept: &KeptShard| kept.shared.id == id.shard && kept.copies.contains_key(&id.index);
@@ -124,7 +130,11 @@ impl Sealer {
             }
             if let Err(error) = self.seal(i) {
                 tracing::warn!(shard = %self.shards[i].shared.id, %error, "segment.seal.failed");
-                self.after_failure(&error);
+                if self.is_overtaken(&error) {
+                    self.fence();
+                } else {
+                    self.after_failure(&error);
+                }
             }
             if !stopping
                 && !self.renewal.is_wanted()
@@ -163,6 +173,20 @@ impl Sealer {
             Some(fenced) if !kept.shared.is_drained(fenced) => Ok(()),
             Some(_) | None => keep_spares(&self.parts, kept),
         }
+    }
+
+    /// True where a seal is refused because a recovery has ended the segment meanwhile: it is sealed with another content,
+    /// or trimmed. No attempt will ever succeed.
+    fn is_overtaken(&self, error: &VaultError) -> bool {
+        let VaultError::Ledger(error) = error else { return false };
+        let Some(id) = error.id.filter(|_| error.disposition == Disposition::Invalid) else {
+            return false;
+        };
+        let is_open = |known: &KnownSegment| known.id() == id && matches!(known, KnownSegment::Open(_));
+        let mine = self.shards.iter().find(|kept| kept.shared.id == id.shard);
+        let seals = mine.and_then(|kept| kept.to_seal.front());
+        let is_sealed = seals.is_some_and(|cut| cut.segment.header.id == id);
+        is_sealed && !self.parts.ledger.known().iter().any(is_open)
     }
 
     /// A fenced epoch is left for a new one. A catalogue that takes nothing any more until the process is started again
@@ -230,6 +254,7 @@ impl Sealer {
             // The disk holds one more segment: a fast writer fills the rest of it before the next measurement.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];
+            kept.shared.watermark.segment_sealed(index);
             kept.copies.remove(&index);
             if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
                 kept.reusable.push(UsedWal {

@@ -166,14 +166,24 @@ impl Quarantine {
         self.held().contains_key(&name_of(GIVEN_UP, segment, 0))
     }
 
-    /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine.
+    /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine. It takes the place
+    /// of no other file.
     ///
     /// # Errors
     ///
     /// The file could not be moved; it is still where it was.
     pub(crate) fn keep_file(&self, reason: Quarantined) -> Result<(), VaultError> {
         let s = reason.segment;
-        let name = format!("file-{}-{}-{}", s.node, s.shard, s.index);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = format!("file-{}-{}-{}", s.node, s.shard, s.index);
+        let mut name = first.clone();
+        for copy in 2u32.. {
+            let is_free = |ending: &str| self.dir.join(format!("{name}.{ending}")).symlink_metadata().is_err();
+            if is_free("bin") && is_free("reason.json") {
+                break;
+            }
+            name = format!("{first}-{copy}");
+        }
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;
         file_io::write_whole(&self.dir.join(format!("{name}.reason.json")), &json)?;
@@ -197,6 +207,29 @@ impl Quarantine {
 mod tests {
     use super::*;
     use crate::ids::{NodeId, SegmentIndex, ShardId};
+
+    #[test]
+    fn a_file_takes_the_place_of_no_other_of_its_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine::open(dir.path()).unwrap();
+        let segment = SegmentId {
+            node: NodeId::FIRST,
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        };
+        let path = dir.path().join("file");
+        for content in ["first", "second", "third"] {
+            fs::write(&path, content).unwrap();
+            let reason = Quarantined::new(&path, 0, 5, segment, None, content.to_owned());
+            quarantine.keep_file(reason).unwrap();
+        }
+        let kept = file_io::list(&dir.path().join("quarantine")).unwrap();
+        let kept = kept.iter().filter(|path| path.extension().is_some_and(|x| x == "bin"));
+        let mut contents: Vec<String> = kept.map(|path| fs::read_to_string(path).unwrap()).collect();
+        contents.sort();
+        assert_eq!(contents, ["first", "second", "third"]);
+        assert_eq!(Quarantine::open(dir.path()).unwrap().all().len(), 3);
+    }
 
     #[test]
     fn a_time_is_written_as_a_string_and_read_as_a_number_too() {

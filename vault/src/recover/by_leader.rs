@@ -30,6 +30,7 @@ use crate::ledger::{KnownSegment, SealRecord, TrimReason};
 use crate::read::quarantine::Quarantined;
 use crate::read::slot::Slot;
 use crate::segment::footer::Hole;
+use crate::segment::reader::SegmentReader;
 use crate::segment::segment_path;
 use crate::segment::verify::verify_segment;
 
@@ -107,7 +108,8 @@ pub(crate) fn wait_for_leader(
     }
 }
 
-/// The segments to wait for, in order: those with a WAL file, and open ones without.
+/// The segments to wait for, in order: those with a WAL file, and without one those that are open, or sealed as empty
+/// and not trimmed yet.
 fn waited_for(parts: &KeepParts, left: Vec<LeftWal>, known: &[KnownSegment]) -> Vec<Left> {
     let mut all: BTreeMap<SegmentId, Left> = BTreeMap::new();
     let new = |id, epoch, wal| Left {
@@ -120,9 +122,14 @@ fn waited_for(parts: &KeepParts, left: Vec<LeftWal>, known: &[KnownSegment]) -> 
     for wal in left {
         all.insert(wal.id, new(wal.id, wal.recorded_epoch(), Some(wal)));
     }
-    for open in known.iter().filter(|known| matches!(known, KnownSegment::Open(_))) {
-        let id = open.id();
-        if id.node == parts.node {
+    for segment in known {
+        let is_unsettled = match segment {
+            KnownSegment::Open(_) => true,
+            KnownSegment::Sealed(record) => record.stats.entries == 0,
+            KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => false,
+        };
+        let id = segment.id();
+        if id.node == parts.node && is_unsettled {
             all.entry(id).or_insert_with(|| new(id, None, None));
         }
     }
@@ -166,9 +173,15 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
     let _making = parts.own.make(id)?;
     let path = segment_path(&parts.data, id);
     let exists = path.try_exists().map_err(VaultError::io("look at", &path))?;
-    let is_here = exists && is_sealed(&path, &record);
+    let is_here = exists && is_whole(&path, &record);
     if !is_here && !cut_sealed(parts, left, &record)? {
-        return not_here(parts, left, &record);
+        return if exists && is_of_seal(&path, &record) {
+            // Damage costs the blocks that it hits. What may mend them stays.
+            parts.holdings.set(id, Slot::Sealed(record));
+            Ok(State::Kept)
+        } else {
+            not_here(parts, left, &record)
+        };
     }
     tell_of_dropped(parts, left, &record);
     if !record.holders.contains(parts.node) {
@@ -182,9 +195,15 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
 }
 
 /// Says that all of a file can be read, and is what was sealed.
-fn is_sealed(path: &Path, record: &SealRecord) -> bool {
+fn is_whole(path: &Path, record: &SealRecord) -> bool {
     let verified = verify_segment(path, record.id, Some(record.digest), &mut |_, _| {});
     verified.is_ok_and(|report| report.ok)
+}
+
+/// Says that a file is the one that was sealed, by its footer alone.
+fn is_of_seal(path: &Path, record: &SealRecord) -> bool {
+    let segment = SegmentReader::open(path, record.id, true);
+    segment.is_ok_and(|segment| segment.footer().is_some_and(|footer| footer.digest == record.digest))
 }
 
 /// The segment was sealed with what this disk does not have. Its readers wait for a copy of another node. A WAL file
@@ -244,7 +263,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
         .stats
         .last_lsn
         .map(Lsn::number)
-        .zip(segment_end(&[held.clone()]).ok())
+        .zip(segment_end(std::slice::from_ref(&held)).ok())
     else {
         return Ok(false);
     };

@@ -12,6 +12,7 @@ use crate::file_io;
 use crate::ids::{Epoch, NodeId, SegmentId, SegmentIndex, ShardId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
+use crate::options::RecoveryBy;
 use crate::read::slot::Slot;
 use crate::segment::segment_path;
 use crate::wal::scan::read_header;
@@ -96,6 +97,10 @@ pub(crate) fn announce(parts: &KeepParts, left: &[LeftWal], known: &[KnownSegmen
         }
         let is_here = || segment_path(&parts.data, id).exists();
         let slot = match segment {
+            // Its file is perhaps not what was sealed: that is found out behind the start.
+            KnownSegment::Sealed(_) if parts.recovery == RecoveryBy::Leader && left.iter().any(|l| l.id == id) => {
+                Slot::Recovering
+            }
             // A replica that was late has a part of it at most; one that is no holder may have all of it.
             KnownSegment::Sealed(record) if is_own || record.holders.contains(parts.node) || is_here() => {
                 Slot::Sealed(*record)

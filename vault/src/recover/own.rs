@@ -25,7 +25,7 @@ use crate::copies::store::stored_entry;
 use crate::disposition::Disposition;
 use crate::error::VaultError;
 use crate::file_io::{self, DiskReader};
-use crate::ids::{EntryNumber, FileUuid, SegmentId};
+use crate::ids::{EntryNumber, Epoch, FileUuid, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
 use crate::read::cursor::StoredEntry;
@@ -51,19 +51,17 @@ pub(super) fn report_own(parts: &KeepParts, id: SegmentId) -> Result<Option<OwnR
         Some(wal) => report_synced(parts, &wal)?,
         None => None,
     };
-    let mut files = match (reported, known) {
+    let mut files = match (reported, identity(parts, id, known)) {
         (Some(files), _) => files,
-        (None, Some(KnownSegment::Open(open))) => SegmentReport {
+        (None, Some((epoch, file_uuid))) => SegmentReport {
             holder: parts.node,
             id,
-            epoch: open.epoch,
-            file_uuid: open.file_uuid,
+            epoch,
+            file_uuid,
             wal: None,
             cuts: Vec::new(),
         },
-        (None, Some(KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) | None) => {
-            return Ok(None);
-        }
+        (None, None) => return Ok(None),
     };
     files.cuts = report_cuts(&parts.data, &files);
     let durable = durable_of(parts, &files)?;
@@ -93,9 +91,25 @@ pub(super) fn own_wal(
     }
 }
 
-/// Syncs a WAL file and reports it; `None` where it is not the one on record.
+/// The epoch that wrote a segment, and the WAL file that it wrote to: by its record, or by its file where it is sealed.
+fn identity(parts: &KeepParts, id: SegmentId, known: Option<KnownSegment>) -> Option<(Epoch, FileUuid)> {
+    match known? {
+        KnownSegment::Open(open) => Some((open.epoch, open.file_uuid)),
+        KnownSegment::Sealed(_) => {
+            let segment = SegmentReader::open(&HeldFile::Sealed.path(&parts.data, id), id, false).ok()?;
+            segment.header().map(|header| (header.epoch, header.file_uuid))
+        }
+        KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
+    }
+}
+
+/// Syncs a WAL file and reports it; `None` where it is not the one on record, or is gone.
 fn report_synced(parts: &KeepParts, wal: &LeftWal) -> Result<Option<SegmentReport>, VaultError> {
-    let file = File::open(&wal.path).map_err(VaultError::io("open", &wal.path))?;
+    let file = match File::open(&wal.path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(VaultError::io("open", &wal.path)(e)),
+    };
     file_io::sync_data(&file, &wal.path)?;
     match report_wal(parts, wal, &Patience::None) {
         Ok(report) => Ok(Some(report)),
@@ -174,14 +188,10 @@ pub(super) fn own_entries(
     take: TakeEntry<'_>,
 ) -> Result<(), VaultError> {
     let known = parts.ledger.known().into_iter().find(|known| known.id() == id);
-    let of_record = match known {
-        Some(KnownSegment::Open(open)) => Some(open.file_uuid),
-        Some(KnownSegment::Sealed(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_)) | None => None,
-    };
     let mut range = Range {
         parts,
         id,
-        file_uuid: of_record,
+        file_uuid: identity(parts, id, known).map(|(_, file_uuid)| file_uuid),
         next: Some(first),
         last,
     };

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, State};
+use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, Reply, State};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{ClusterId, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{ClockMark, KnownSegment, Ledger, LedgerError, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
-    DataDir, Disposition, Identity, NodeSet, ReplicaSet, ScanFault, SegmentState, ShardSeam, ShardWriter, StoredEntry,
-    Vault, VaultOptions,
+    CompleteCopy, DataDir, Disposition, Identity, NodeSet, ReplicaSet, ScanFault, SegmentState, ShardSeam, ShardWriter,
+    StoredEntry, Vault, VaultOptions,
 };
 use uuid::Uuid;
 
@@ -60,6 +60,8 @@ struct Faults {
     /// How it answers where a new epoch is asked for.
     epochs: Mood,
     epochs_asked: u32,
+    /// It passes on what the catalogue refuses for good: a leader has ended what the vault still has open.
+    is_led: bool,
 }
 
 impl Faults {
@@ -173,6 +175,36 @@ impl FaultyLedger {
         self.faults.lock().unwrap().epochs = mood;
     }
 
+    /// Begins a recovery of a segment, as the leader of a cluster does.
+    pub(crate) fn begin_recovery(&self, id: SegmentId) -> u64 {
+        self.faults.lock().unwrap().is_led = true;
+        let begin = Command::BeginRecovery {
+            id,
+            request: Uuid::new_v4(),
+            at_ns: 1,
+        };
+        match self.catalogue.submit(Actor::Node, begin).unwrap() {
+            Reply::Recovering(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Seals a segment by a recovery, with a copy on these nodes.
+    pub(crate) fn seal_recovered(&self, id: SegmentId, number: u64, copy: &CompleteCopy, holders: &[u32]) {
+        let epoch = self.catalogue.read(|state| state.segment(id).unwrap().epoch().unwrap());
+        let holders = holders.iter().map(|n| NodeId::new(*n).unwrap());
+        let seal = SealRecord {
+            id,
+            epoch,
+            stats: copy.stats,
+            digest: copy.digest,
+            sealed_ns: gophership_vault::time::now_unix_nano(),
+            holders: NodeSet::from_nodes(holders).unwrap(),
+        };
+        let command = Command::SealRecovered { seal, number };
+        self.catalogue.submit(Actor::Node, command).unwrap();
+    }
+
     /// How often a new epoch was asked for.
     pub(crate) fn epochs_asked(&self) -> u32 {
         self.faults.lock().unwrap().epochs_asked
@@ -238,6 +270,7 @@ impl FaultyLedger {
         if !mood.changes_nothing() {
             match ask(self.ledger.as_ref()) {
                 Err(fenced) if fenced.disposition == Disposition::Fenced => return Err(fenced),
+                Err(refused) if self.faults.lock().unwrap().is_led => return Err(refused),
                 other => other.expect("the vault asks for what is allowed"),
             }
         }

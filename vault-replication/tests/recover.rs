@@ -1,0 +1,14 @@
+//! Recovery of a dead owner over loopback: three nodes with vaults, consensus and a peers' port each.
+#![allow(clippy::unwrap_used)]
+
+#[path = "recover/cluster.rs"]
+mod cluster;
+#[path = "recover/node.rs"]
+mod node;
+#[path = "recover/owner.rs"]
+mod owner;
+#[path = "recover/replicas.rs"]
+mod replicas;
+#[allow(dead_code)] // the tests of the peers' port use the rest
+#[path = "peer/support.rs"]
+mod support;

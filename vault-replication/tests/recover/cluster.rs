@@ -1,0 +1,128 @@
+//! Three nodes.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_vault::ids::SegmentId;
+use gophership_vault_replication::consensus::status::Role;
+use gophership_vault_replication::consensus::testkit::eventually;
+
+use crate::node::{Node, Shared, make};
+use crate::support::*;
+
+pub(crate) struct Cluster {
+    pub(crate) shared: Shared,
+    folders: Vec<tempfile::TempDir>,
+    /// By number less one; `None` while it is down.
+    nodes: Vec<Option<Node>>,
+}
+
+impl Cluster {
+    /// Three nodes that run.
+    pub(crate) fn new() -> Self {
+        let shared = Shared {
+            runtime: runtime(),
+            authority: Authority::new(),
+            members: Arc::default(),
+            copies: Arc::default(),
+            deaf: Arc::default(),
+        };
+        let folders: Vec<_> = (1..=3).map(|_| tempfile::tempdir().unwrap()).collect();
+        let storages: Vec<_> = (1..=3).map(|n| make(n, folders[n as usize - 1].path())).collect();
+        let nodes = (1..=3).map(|n| Some(Node::start(n, folders[n as usize - 1].path(), &shared)));
+        let nodes = nodes.collect();
+        let mut cluster = Self { shared, folders, nodes };
+        let members = cluster.shared.members.lock().unwrap().clone();
+        let first = Arc::clone(&cluster.node(1).catalogue);
+        first.initialize(members[&node(1)].clone()).unwrap();
+        for n in [2, 3] {
+            let joining = &members[&node(n)];
+            eventually("a join", || first.add_learner(n.into(), joining.clone()).ok());
+            let register = Command::RegisterNode {
+                storage_uuid: storages[n as usize - 1],
+                at_ns: 1,
+            };
+            eventually("a node id", || first.submit(Actor::Node, register.clone()).ok());
+        }
+        eventually("the voters", || first.set_voters(&BTreeSet::from([1, 2, 3])).ok());
+        (1..=3).for_each(|n| cluster.run(n));
+        cluster
+    }
+
+    fn path(&self, n: u32) -> PathBuf {
+        self.folders[n as usize - 1].path().to_owned()
+    }
+
+    /// Opens the vault of a node whose consensus runs.
+    pub(crate) fn run(&mut self, n: u32) {
+        let path = self.path(n);
+        self.nodes[n as usize - 1].as_mut().unwrap().run(&path, &self.shared);
+    }
+
+    pub(crate) fn node(&self, n: u32) -> &Node {
+        self.nodes[n as usize - 1].as_ref().unwrap()
+    }
+
+    pub(crate) fn node_mut(&mut self, n: u32) -> &mut Node {
+        self.nodes[n as usize - 1].as_mut().unwrap()
+    }
+
+    /// The nodes that are up.
+    pub(crate) fn up(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    /// The number of the node that leads.
+    pub(crate) fn leader(&self) -> u32 {
+        eventually("a leader", || {
+            let mut up = self.up();
+            up.find(|node| node.catalogue.status().role == Role::Leader)
+                .map(|node| node.n)
+        })
+    }
+
+    /// Ends a node without a word.
+    pub(crate) fn kill(&mut self, n: u32) {
+        self.nodes[n as usize - 1].take().unwrap().kill(&self.shared);
+    }
+
+    /// Starts a node again from its folder.
+    pub(crate) fn restart(&mut self, n: u32) {
+        self.start(n);
+        self.run(n);
+    }
+
+    /// Starts the consensus of a node again, and nothing else.
+    pub(crate) fn start(&mut self, n: u32) {
+        let path = self.path(n);
+        self.nodes[n as usize - 1] = Some(Node::start(n, &path, &self.shared));
+    }
+
+    /// The records of the segments of a node, as another node sees them.
+    pub(crate) fn records(&self, owner: u32, as_seen_by: u32) -> Vec<SegmentRecord> {
+        let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
+        catalogue.read(|state| {
+            state
+                .segments()
+                .filter(|of| of.id().node == node(owner))
+                .copied()
+                .collect()
+        })
+    }
+
+    /// The record of a segment, as a node sees it.
+    pub(crate) fn record(&self, id: SegmentId, as_seen_by: u32) -> Option<SegmentRecord> {
+        let catalogue: &dyn Catalogue = &*self.node(as_seen_by).catalogue;
+        catalogue.read(|state| state.segment(id).copied())
+    }
+
+    /// Ends all.
+    pub(crate) fn end(mut self) {
+        for node in self.nodes.iter_mut().filter_map(Option::take) {
+            node.kill(&self.shared);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! An owner that is gone for good, and one that comes back.
+
+use gophership_catalogue::segment::{SegmentRecord, SegmentState};
+use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_vault::ids::{EntryNumber, SegmentId};
+use gophership_vault::ledger::SealRecord;
+use gophership_vault::verify_segment;
+use gophership_vault_replication::consensus::status::Role;
+use gophership_vault_replication::consensus::testkit::eventually;
+use gophership_vault_replication::recovery::leader::Waiting;
+
+use crate::cluster::Cluster;
+use crate::support::*;
+
+fn payloads(numbers: std::ops::RangeInclusive<u32>) -> Vec<Vec<u8>> {
+    numbers
+        .map(|n| format!("entry {n} ").repeat(n as usize % 40 + 1).into_bytes())
+        .collect()
+}
+
+/// Has an owner store entries, and gives the segment that they are in.
+fn store(cluster: &mut Cluster, owner: u32, payloads: &[Vec<u8>]) -> SegmentId {
+    let lsns: Vec<_> = payloads
+        .iter()
+        .map(|payload| cluster.node_mut(owner).store(payload))
+        .collect();
+    assert!(
+        lsns.iter().all(|lsn| lsn.index() == lsns[0].index()),
+        "one segment has room for all"
+    );
+    let segments = cluster.node(owner).vault().own_segments();
+    let mut ids = segments.into_iter().map(|(id, _)| id);
+    ids.find(|id| id.index == lsns[0].index()).unwrap()
+}
+
+/// Waits until a segment is on record as sealed.
+fn sealed(cluster: &Cluster, id: SegmentId, as_seen_by: u32) -> SealRecord {
+    eventually("a seal", || match cluster.record(id, as_seen_by) {
+        Some(SegmentRecord::Sealed(seal)) => Some(seal),
+        _ => None,
+    })
+}
+
+/// The payloads of a copy.
+fn copied(cluster: &Cluster, on: u32, seal: &SealRecord) -> Vec<Vec<u8>> {
+    let vault = cluster.node(on).vault();
+    let mut found = Vec::new();
+    let last = seal.stats.last_lsn.unwrap().number();
+    let mut take = |entry: gophership_vault::StoredEntry| {
+        found.push(entry.payload);
+        true
+    };
+    vault
+        .copies()
+        .read_entries(seal.id, EntryNumber::FIRST, last, &mut take)
+        .unwrap();
+    let verified = verify_segment(&vault.segment_file(seal.id), seal.id, Some(seal.digest), &mut |_, _| {});
+    assert!(verified.unwrap().ok, "node {on} has what was sealed");
+    found
+}
+
+/// The nodes other than this one.
+fn others(n: u32) -> Vec<u32> {
+    (1..=3).filter(|other| *other != n).collect()
+}
+
+#[test]
+fn what_a_lost_owner_acknowledged_is_sealed_with_copies_on_the_others() {
+    let mut cluster = Cluster::new();
+    // It leads, too: another node must be elected first.
+    let owner = cluster.leader();
+    let (sent, others) = (payloads(1..=60), others(owner));
+    store(&mut cluster, owner, &sent[..25]);
+    // One replica lacks the rest, and has to fetch it from the other.
+    cluster.shared.deaf.lock().unwrap().insert(node(others[1]));
+    let id = store(&mut cluster, owner, &sent[25..]);
+    cluster.kill(owner);
+    let seal = sealed(&cluster, id, others[0]);
+    assert_eq!(
+        seal.holders.iter().collect::<Vec<_>>(),
+        [node(others[0]), node(others[1])]
+    );
+    for on in &others {
+        assert_eq!(copied(&cluster, *on, &seal), sent);
+    }
+    // The spares, which nobody ever wrote to, are ended too.
+    eventually("the end of all that it had open", || {
+        let records = cluster.records(owner, others[0]);
+        let ended = |record: &SegmentRecord| record.state() == SegmentState::Sealed;
+        records.iter().all(ended).then_some(())
+    });
+    let dead = |n: &u32| {
+        let peers = cluster.node(*n).running.as_ref().unwrap().heartbeats.peers();
+        peers.iter().any(|peer| peer.node == node(owner) && !peer.is_alive)
+    };
+    assert!(others.iter().all(dead));
+    cluster.end();
+}
+
+#[test]
+fn an_owner_that_returns_is_the_report_and_has_all_of_its_log() {
+    let mut cluster = Cluster::new();
+    let owner = others(cluster.leader())[0];
+    let sent = payloads(1..=40);
+    let id = store(&mut cluster, owner, &sent);
+    // It is back before it is missed. Its new epoch leaves the old segments.
+    cluster.kill(owner);
+    cluster.restart(owner);
+    let more = payloads(41..=50);
+    store(&mut cluster, owner, &more);
+    sealed(&cluster, id, owner);
+    let all = [sent, more].concat();
+    eventually("the recovery to be over", || {
+        (cluster.node(owner).vault().status().recovering_segments == 0).then_some(())
+    });
+    assert_eq!(cluster.node(owner).own_log(), all);
+    // This time its segment is sealed without it.
+    cluster.kill(owner);
+    let others = others(owner);
+    let open = cluster.records(owner, others[0]).into_iter();
+    let open: Vec<_> = open.filter(|record| record.state() != SegmentState::Trimmed).collect();
+    for record in open {
+        sealed(&cluster, record.id(), others[0]);
+    }
+    cluster.restart(owner);
+    eventually("the recovery to be over", || {
+        (cluster.node(owner).vault().status().recovering_segments == 0).then_some(())
+    });
+    assert_eq!(cluster.node(owner).own_log(), all);
+    eventually("the owner to be on record as a holder", || {
+        let records = cluster.records(owner, owner).into_iter();
+        let mut full = records.filter_map(|record| match record {
+            SegmentRecord::Sealed(seal) if seal.stats.entries > 0 => Some(seal),
+            _ => None,
+        });
+        full.all(|seal| seal.holders.contains(node(owner))).then_some(())
+    });
+    assert!(cluster.node(owner).vault().quarantined().is_empty());
+    cluster.end();
+}
+
+#[test]
+fn a_recovery_that_needs_a_report_shows_that_and_goes_on_when_it_comes() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let [owner, silent] = others(leader)[..] else {
+        panic!("there are three")
+    };
+    let sent = payloads(1..=10);
+    let id = store(&mut cluster, owner, &sent);
+    cluster.kill(owner);
+    // Its consensus runs, and its vault is not open: it cannot report.
+    cluster.kill(silent);
+    cluster.start(silent);
+    let recoveries = |cluster: &Cluster| cluster.node(leader).running.as_ref().unwrap().recoveries.list();
+    let left = eventually("the recovery to be shown", || {
+        // The other one may have been elected, and nobody recovers anything there.
+        if cluster.node(silent).catalogue.status().role == Role::Leader {
+            let _refused = cluster.node(silent).catalogue.hand_over();
+        }
+        let shown = recoveries(&cluster).into_iter().find(|view| view.segment == id)?;
+        matches!(&shown.waits, Waiting::Reports(missing) if missing.reports == 1).then_some(shown)
+    });
+    assert!(left.number.is_some(), "{left:?}");
+    let is_recovering = |record| matches!(record, Some(SegmentRecord::Recovering { .. }));
+    assert!(
+        is_recovering(cluster.record(id, leader)),
+        "nothing is sealed by one report"
+    );
+    cluster.run(silent);
+    let seal = sealed(&cluster, id, leader);
+    for on in [leader, silent] {
+        assert_eq!(copied(&cluster, on, &seal), sent);
+    }
+    eventually("the list to be empty", || recoveries(&cluster).is_empty().then_some(()));
+    cluster.end();
+}
+
+#[test]
+fn a_live_owner_that_a_recovery_reaches_goes_on_in_a_new_epoch() {
+    let mut cluster = Cluster::new();
+    let owner = others(cluster.leader())[0];
+    let sent = payloads(1..=20);
+    let id = store(&mut cluster, owner, &sent);
+    let before = cluster.node(owner).vault().epoch();
+    // A leader that had not heard the owner for a while began it.
+    let catalogue = std::sync::Arc::clone(&cluster.node(owner).catalogue);
+    let begin = Command::BeginRecovery {
+        id,
+        request: uuid::Uuid::new_v4(),
+        at_ns: 1,
+    };
+    eventually("the begin", || catalogue.submit(Actor::Node, begin.clone()).ok());
+    sealed(&cluster, id, owner);
+    let more = payloads(21..=30);
+    let next = store(&mut cluster, owner, &more);
+    assert!(next.index > id.index && cluster.node(owner).vault().epoch() > before);
+    eventually("the recovery to be over", || {
+        (cluster.node(owner).vault().status().recovering_segments == 0).then_some(())
+    });
+    assert_eq!(cluster.node(owner).own_log(), [sent, more].concat());
+    cluster.end();
+}
