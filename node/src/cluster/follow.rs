@@ -40,7 +40,10 @@ impl Follower {
                 let touched = catalogue.follow(LOOK_INTERVAL);
                 let mut all = left;
                 catalogue.view(&mut |state| all.extend(touched.segments(state)));
-                left = all.into_iter().filter(|id| !follow(&catalogue, &vault, &streams, *id)).collect();
+                left = all
+                    .into_iter()
+                    .filter(|id| !follow(&catalogue, &vault, &streams, *id))
+                    .collect();
             }
         })?;
         Ok(Self { stop, thread })
@@ -71,18 +74,16 @@ fn follow(catalogue: &RaftCatalogue, vault: &Vault, streams: &TailStreams, id: S
     let own = vault.identity().node_id;
     let mut due = Due::Nothing;
     catalogue.view(&mut |state| {
-        due = state.segment(id).map_or(Due::Nothing, |record| {
-            due_of(record, own, || state.left_on(id))
-        });
+        due = state
+            .segment(id)
+            .map_or(Due::Nothing, |record| due_of(record, own, || state.left_on(id)));
     });
     match due {
         Due::Nothing => {}
         Due::Sealed(seal) => streams.sealed(seal.id, seal.holders),
         Due::Copy(seal) => match vault.segment_state(id) {
             Some(SegmentState::Sealed(_)) => {}
-            Some(
-                SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost,
-            )
+            Some(SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost)
             | None => match vault.copy_sealed(&seal) {
                 Ok(()) => {}
                 Err(error) => return error.disposition() != Disposition::Overloaded,

@@ -71,10 +71,13 @@ impl LateRecovery {
     }
 
     fn participant(&self, id: SegmentId) -> Result<&Participant, VaultError> {
-        self.0.get().map(|participant| &**participant).ok_or_else(|| VaultError::Unreadable {
-            id,
-            why: "the node is starting".to_owned(),
-        })
+        self.0
+            .get()
+            .map(|participant| &**participant)
+            .ok_or_else(|| VaultError::Unreadable {
+                id,
+                why: "the node is starting".to_owned(),
+            })
     }
 }
 

@@ -39,8 +39,9 @@ use uuid::Uuid;
 use super::follow::Follower;
 use super::late::{LateRecovery, LateTail};
 use super::place::{has_other, replica_set};
-use super::{Membership, Peers, describe, enter, join_setup, keep, member};
+use super::{Membership, Peers, describe, enter, join_setup, keep};
 use crate::config::{Cluster, Config};
+use crate::context::ClusterContext;
 use crate::ingester::WatermarkNotify;
 use crate::limits::CLUSTER_RETRY_INTERVAL;
 use crate::replay::ForPeers;
@@ -108,7 +109,10 @@ pub(crate) async fn join(
     let join = join_setup(config, &settings, security.clone());
     let membership = enter(config, &join, &listener, waiting).await?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(RUNTIME_THREADS).enable_all().thread_name("cluster");
+    let runtime = runtime
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .thread_name("cluster");
     let runtime = runtime.build().context("cannot start the cluster's runtime")?;
     let identity = membership.data.identity();
     let setup = Arc::new(PeerSetup {
@@ -136,10 +140,19 @@ pub(crate) async fn join(
         PeerServer::start_open(listener, Arc::clone(&setup), handlers, admits).context("listeners.peer")?
     };
     let (stop, stopped) = watch::channel(false);
-    let keeping = runtime.spawn(keep(Arc::clone(&consensus), Arc::clone(&join), Arc::clone(&setup), stopped));
+    let keeping = runtime.spawn(keep(
+        Arc::clone(&consensus),
+        Arc::clone(&join),
+        Arc::clone(&setup),
+        stopped,
+    ));
     let addresses = addresses(&consensus);
     let heartbeats = Heartbeats::start(client.clone(), addresses, settings.dead_after, runtime.handle());
-    let described = runtime.spawn(describe_as(Arc::clone(&consensus), join, config.failure_domain().to_owned()));
+    let described = runtime.spawn(describe_as(
+        Arc::clone(&consensus),
+        join,
+        config.failure_domain().to_owned(),
+    ));
     described.await.context("describing the node panicked")??;
     Ok(Joined {
         data: Some(membership.data),
@@ -284,7 +297,8 @@ impl Joined {
             is_alive,
         });
         // A complete copy is shown when its seal, or its place in that, is on record.
-        let copies = Arc::new(Copies::new(vault.copies(), Box::new(|_| ())));
+        let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
+        let copies = Arc::new(copies);
         let addresses = addresses(&consensus);
         let (handle, copied) = (runtime.handle().clone(), Arc::clone(&copies));
         let participant = Participant::new(vault.clone(), copied, client.clone(), Arc::clone(&addresses), handle);
@@ -292,15 +306,14 @@ impl Joined {
         late.recovery.begin(Arc::clone(&participant));
         late.tail.begin(copies);
         late.replay.begin(vault.clone(), Arc::clone(&catalogue));
-        let of = Arc::clone(&catalogue);
         streams.start(StreamsSetup {
             vault: vault.clone(),
             catalogue: Arc::clone(&catalogue),
             client: client.clone(),
-            members: Arc::new(move |node| member(&*of, node)),
+            members: Arc::clone(&addresses),
             runtime: runtime.handle().clone(),
         });
-        let leads = Arc::clone(&consensus);
+        let (leads, clock) = (Arc::clone(&consensus), vault.clone());
         let recoveries = Recoveries::start(Parts {
             node,
             catalogue,
@@ -308,6 +321,7 @@ impl Joined {
             client,
             members: addresses,
             heartbeats: Arc::clone(&heartbeats),
+            clock_ns: Box::new(move || clock.clock_ns()),
             local: participant as Arc<dyn RecoveryHandler>,
             runtime: runtime.handle().clone(),
         });
@@ -353,6 +367,15 @@ pub(crate) fn until_answered<T>(
 }
 
 impl Member {
+    /// The parts that an operator's verbs use.
+    pub(crate) fn context(&self) -> ClusterContext {
+        ClusterContext {
+            name: self.settings.name.clone(),
+            replicas: self.settings.replicas,
+            consensus: Arc::clone(&self.consensus),
+        }
+    }
+
     /// Lets another node lead, if this one does. It blocks until that is done, or cannot be.
     pub(crate) async fn hand_over(&self) {
         let consensus = Arc::clone(&self.consensus);

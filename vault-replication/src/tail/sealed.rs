@@ -45,10 +45,6 @@ impl Ledger for SealsToStreams {
         Ok(())
     }
 
-    fn holds_copy(&self, id: SegmentId, digest: [u8; 32]) -> Result<(), LedgerError> {
-        self.ledger.holds_copy(id, digest)
-    }
-
     fn trim_segment(&self, id: SegmentId, why: TrimReason) -> Result<(), LedgerError> {
         self.ledger.trim_segment(id, why)
     }
