@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use super::execute::quarantine_damage;
@@ -263,7 +264,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
         .stats
         .last_lsn
         .map(Lsn::number)
-        .zip(segment_end(&[held.clone()]).ok())
+        .zip(segment_end(slice::from_ref(&held)).ok())
     else {
         return Ok(false);
     };
