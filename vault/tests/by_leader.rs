@@ -173,6 +173,9 @@ fn what_a_boot_left_waits_for_the_leader_while_entries_are_taken() {
     wait("the empty ones to be trimmed", || {
         left[1..].iter().all(|id| state(&vault, *id).is_none())
     });
+    // It looks again and again meanwhile.
+    let before = ledger.reads();
+    wait("further looks", || ledger.reads() > before + left.len() as u64);
     assert!(
         files.iter().all(|file| file.exists()),
         "an older one may need its marks"
