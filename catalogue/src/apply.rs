@@ -6,24 +6,25 @@
 //! - I3: a node's epoch, a shard's `next_index` and a job's position never go back.
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
-//! **Not here**: commands about exporters (`apply/export.rs`), replay jobs (`apply/job.rs`), and the end of a segment
-//! (`apply/trim.rs`).
+//! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`),
+//! and the end of a segment (`apply/trim.rs`).
 
 use gophership_vault::RecoveryNumber;
-use gophership_vault::ids::{Epoch, NodeId, SegmentId};
+use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord};
 use gophership_vault::limits::SET_NODES_MAX;
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
 use crate::limits::{SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
-use crate::node::{Boot, NodeRecord, NodeState};
+use crate::node::{NodeFacts, NodeRecord};
 use crate::refusal::Refusal;
 use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
 mod job;
+mod node;
 mod trim;
 
 /// The result for a command that was accepted: its answer, and its changes. No change means that it was submitted
@@ -46,15 +47,15 @@ pub fn apply(state: &mut State, command: &Command) -> Outcome {
 /// The command is refused.
 pub fn decide(state: &State, command: &Command) -> Decision {
     match command {
-        Command::RegisterNode { storage_uuid, at_ns } => register_node(state, *storage_uuid, *at_ns),
+        Command::RegisterNode { storage_uuid, at_ns } => node::register(state, *storage_uuid, *at_ns),
         Command::NodeUp {
             node,
             storage_uuid,
             boot_uuid,
             seen,
             at_ns,
-        } => node_up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
-        Command::SetNodeState { node, state: to, seen } => set_node_state(state, *node, *to, *seen),
+        } => node::up(state, *node, *storage_uuid, *boot_uuid, *seen, *at_ns),
+        Command::SetNodeState { node, state: to, seen } => node::set_state(state, *node, *to, *seen),
         Command::Roll { seal, open, at_ns } => roll(state, seal.as_ref(), open, *at_ns),
         Command::BeginRecovery { id, request, at_ns } => begin_recovery(state, *id, *request, *at_ns),
         Command::Seal { seal } => seal_segment(state, seal, None),
@@ -90,6 +91,21 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => export::seek_exporter(state, exporter, *node, shards, *at_ns),
         Command::AddDeadLetters { letters } => export::add_dead_letters(state, letters),
         Command::DropDeadLetters { exporter, letters } => export::drop_dead_letters(state, exporter, letters),
+        Command::DescribeNode {
+            node,
+            name,
+            address,
+            failure_domain,
+            replaces,
+        } => {
+            let facts = NodeFacts {
+                name: name.clone(),
+                address: address.clone(),
+                failure_domain: failure_domain.clone(),
+                moved_to: None,
+            };
+            node::describe(state, *node, facts, *replaces)
+        }
         Command::ConfigureExporters { names } => export::configure_exporters(state, names),
     }
 }
@@ -110,65 +126,6 @@ fn node_of(state: &State, node: NodeId) -> Result<NodeRecord, Refusal> {
     state.node(node).copied().ok_or(Refusal::UnknownNode { node })
 }
 
-fn register_node(state: &State, storage_uuid: Uuid, at_ns: u64) -> Decision {
-    if let Some(node) = state.nodes().find(|n| n.storage_uuid == storage_uuid) {
-        return unchanged(Reply::Registered(node.id));
-    }
-    let id = state
-        .counters
-        .next_node
-        .ok_or(Refusal::NumbersUsedUp { what: "node" })?;
-    let node = NodeRecord {
-        id,
-        storage_uuid,
-        state: NodeState::Active,
-        registered_ns: at_ns,
-        boot: None,
-        version: 0,
-    };
-    let counters = Counters {
-        next_node: id.checked_next(),
-        ..state.counters
-    };
-    Ok((
-        Reply::Registered(id),
-        vec![Change::Counters(counters), Change::Node(node)],
-    ))
-}
-
-fn node_up(
-    state: &State,
-    node: NodeId,
-    storage_uuid: Uuid,
-    boot_uuid: Uuid,
-    seen: Option<Epoch>,
-    at_ns: u64,
-) -> Decision {
-    let record = node_of(state, node)?;
-    if record.storage_uuid != storage_uuid {
-        return Err(Refusal::OtherStorage {
-            node,
-            registered: record.storage_uuid,
-            given: storage_uuid,
-        });
-    }
-    let latest = match record.boot {
-        Some(boot) if boot.boot_uuid == boot_uuid => return unchanged(Reply::Up(boot.epoch)),
-        Some(boot) => seen.max(Some(boot.epoch)),
-        None => seen,
-    };
-    let epoch = match latest {
-        Some(latest) => latest.checked_next().ok_or(Refusal::NumbersUsedUp { what: "epoch" })?,
-        None => Epoch::FIRST,
-    };
-    let boot = Some(Boot {
-        epoch,
-        boot_uuid,
-        up_ns: at_ns,
-    });
-    Ok((Reply::Up(epoch), vec![Change::Node(NodeRecord { boot, ..record })]))
-}
-
 /// Refuses a command that was made on the basis of another version than the present one.
 fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> Result<(), Refusal> {
     match seen {
@@ -179,21 +136,6 @@ fn not_stale(what: impl FnOnce() -> String, seen: Option<u64>, version: u64) -> 
         }),
         Some(_) | None => Ok(()),
     }
-}
-
-fn set_node_state(state: &State, node: NodeId, to: NodeState, seen: Option<u64>) -> Decision {
-    let record = node_of(state, node)?;
-    // A command that was submitted before, and changed the version then, comes here too.
-    if record.state == to {
-        return unchanged(Reply::Done);
-    }
-    not_stale(|| format!("node {node}"), seen, record.version)?;
-    let changed = NodeRecord {
-        state: to,
-        version: record.version + 1,
-        ..record
-    };
-    Ok((Reply::Done, vec![Change::Node(changed)]))
 }
 
 /// The rule of the table of transitions, and the record where there is one.
@@ -226,6 +168,10 @@ fn open_segment(state: &State, open: &OpenRecord, at_ns: u64) -> Decision {
     let OpenRecord { id, epoch, .. } = *open;
     if open.replicas.peers().contains(id.node) {
         return Err(Refusal::OwnReplica { id });
+    }
+    // That an acknowledgement needs no more copies than there are is a property of every `ReplicaSet`.
+    for peer in open.replicas.peers().iter() {
+        node_of(state, peer)?;
     }
     let current = node_of(state, id.node)?.epoch();
     match current {

@@ -40,6 +40,19 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Sets the facts of a node. Of two nodes only one has a name.
+    DescribeNode {
+        /// The node.
+        node: NodeId,
+        /// Its name, compared as that of a host, without regard to case.
+        name: String,
+        /// Host and port at which its peers reach it.
+        address: String,
+        /// The part of the site that fails as a whole.
+        failure_domain: String,
+        /// The node that had the name, which is known to be gone. It keeps its record, and has the name no more.
+        replaces: Option<NodeId>,
+    },
     /// Sets the participation of a node.
     SetNodeState {
         /// The node.
@@ -255,12 +268,13 @@ pub enum Kind {
     SealRecovered = 22,
     ReplicaAdded = 23,
     ConfigureExporters = 24,
+    DescribeNode = 25,
     UnlinkedOn = 26,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -285,6 +299,7 @@ impl Kind {
         Self::SealRecovered,
         Self::ReplicaAdded,
         Self::ConfigureExporters,
+        Self::DescribeNode,
         Self::UnlinkedOn,
     ];
 
@@ -320,6 +335,7 @@ impl Kind {
             Self::SealRecovered => "seal_recovered",
             Self::ReplicaAdded => "replica_added",
             Self::ConfigureExporters => "configure_exporters",
+            Self::DescribeNode => "describe_node",
             Self::UnlinkedOn => "unlinked_on",
         }
     }
@@ -353,6 +369,7 @@ impl Command {
             Self::SealRecovered { .. } => Kind::SealRecovered,
             Self::ReplicaAdded { .. } => Kind::ReplicaAdded,
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
+            Self::DescribeNode { .. } => Kind::DescribeNode,
             Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
         }
     }

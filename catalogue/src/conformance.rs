@@ -17,8 +17,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use gophership_vault::ids::{ClusterId, FileUuid, ShardId};
-use gophership_vault::ledger::{ClockMark, KnownSegment, OpenRecord, TrimReason};
-use gophership_vault::{Identity, ReplicaSet};
+use gophership_vault::ledger::{ClockMark, KnownSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::{Identity, NodeSet, ReplicaSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -32,8 +32,8 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, configure, cursor, entry, epoch, exporter, letter, lsn, node, open, open_record, register,
-    seal_record, segment, up, uuid,
+    bytes, command, configure, cursor, describe, entry, epoch, exporter, letter, lsn, node, open, open_record,
+    register, seal_record, segment, up, uuid,
 };
 
 /// Makes the catalogues that the suite runs over.
@@ -66,6 +66,7 @@ pub fn run(fixture: &mut dyn Fixture) {
     epochs_never_go_back(fixture);
     indexes_never_go_back(fixture);
     the_ledger_answers_for_its_node_alone(fixture);
+    the_ledger_answers_for_copies_until_its_node_has_confirmed(fixture);
     any_history_leaves_the_rows_of_the_pure_transition(fixture);
 }
 
@@ -83,6 +84,7 @@ fn one_of_each_kind() -> Vec<Command> {
     vec![
         register(2),
         up(1, 1),
+        describe(1, "node-1", None),
         Command::SetNodeState {
             node: node(1),
             state: crate::node::NodeState::Draining,
@@ -408,6 +410,60 @@ fn the_ledger_answers_for_its_node_alone(fixture: &mut dyn Fixture) {
     ledger.keep_clock(mark(9)).unwrap();
     ledger.keep_clock(mark(8)).unwrap();
     assert_eq!(ledger.clock(), Some(mark(9)));
+}
+
+fn the_ledger_answers_for_copies_until_its_node_has_confirmed(fixture: &mut dyn Fixture) {
+    let mut catalogue = fixture.create();
+    let id = |index| segment(2, 0, index);
+    let opened = |index| Command::Roll {
+        seal: None,
+        open: OpenRecord {
+            replicas: ReplicaSet::new(NodeSet::from_nodes([node(1), node(3)]).unwrap(), 2).unwrap(),
+            ..open_record(id(index), 1)
+        },
+        at_ns: 5,
+    };
+    let seal = |index, holders: [u32; 2]| SealRecord {
+        holders: NodeSet::from_nodes(holders.map(node)).unwrap(),
+        ..seal_record(id(index), 1, 2)
+    };
+    let (first, late) = (seal(1, [1, 2]), seal(2, [2, 3]));
+    let why = TrimReason::Retention;
+    for command in [
+        register(2),
+        register(3),
+        up(2, 2),
+        opened(1),
+        opened(2),
+        Command::Seal { seal: first },
+        Command::Seal { seal: late },
+        open(segment(2, 0, 3), 1),
+    ] {
+        catalogue.submit(Actor::Node, command).unwrap();
+    }
+    let known = catalogue.ledger().known();
+    let both = [KnownSegment::Sealed(first), KnownSegment::Sealed(late)];
+    assert_eq!(known, both, "this node may have a part of the second");
+    for id in [id(1), id(2)] {
+        catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
+    }
+    let trimmed = [KnownSegment::Trimmed(id(1)), KnownSegment::Trimmed(id(2))];
+    assert_eq!(catalogue.ledger().known(), trimmed);
+    catalogue.ledger().unlinked(&[id(1)]).unwrap();
+    catalogue = fixture.reopen(catalogue);
+    assert_eq!(catalogue.ledger().known(), trimmed[1..]);
+    assert_eq!(catalogue.read(|s| s.segment_state(id(1))), SegmentState::Trimmed);
+    let by_owner = Command::UnlinkedOn {
+        node: node(2),
+        segments: vec![id(1), id(2)],
+    };
+    catalogue.submit(Actor::Vault, by_owner).unwrap();
+    catalogue = fixture.reopen(catalogue);
+    assert_eq!(catalogue.read(|s| s.segment_state(id(1))), SegmentState::Gone);
+    assert_eq!(
+        catalogue.read(|s| s.copies_to_remove(node(1)).collect::<Vec<_>>()),
+        [id(2)]
+    );
 }
 
 fn any_history_leaves_the_rows_of_the_pure_transition(fixture: &mut dyn Fixture) {

@@ -35,6 +35,7 @@ pub use command::{Command, Outcome, Refusal, Reply, Request};
 pub use error::{CatalogueError, Disposition};
 pub use local::LocalCatalogue;
 pub use memory::MemoryCatalogue;
+pub use node::NodeFacts;
 pub use state::{Counts, State};
 pub use wire::WireError;
 

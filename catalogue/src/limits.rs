@@ -3,6 +3,9 @@
 //! **Invariants**:
 //! - I1: whatever commands are submitted, a stored row stays below [`ROW_BYTES_MAX`].
 
+/// Bytes of a node's name, address and failure domain, each.
+pub const NODE_FACT_BYTES_MAX: usize = 256;
+
 /// Limit of the time by which a seal may lie ahead of the clock that its node kept last, nanoseconds: a day. An honest
 /// vault keeps its clock every few minutes; this is the time for which it may run on while the catalogue accepts
 /// nothing.

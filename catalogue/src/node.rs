@@ -66,6 +66,19 @@ pub struct NodeRecord {
     pub version: u64,
 }
 
+/// What is known of a node beside its record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeFacts {
+    /// The name that its certificate carries.
+    pub name: String,
+    /// Host and port at which its peers reach it.
+    pub address: String,
+    /// The part of the site that fails as a whole.
+    pub failure_domain: String,
+    /// The node that has the name now: this one's storage was wiped, and joined anew under that number.
+    pub moved_to: Option<NodeId>,
+}
+
 impl NodeRecord {
     /// The epoch that may open segments.
     pub fn epoch(&self) -> Option<Epoch> {

@@ -31,6 +31,34 @@ pub enum Refusal {
         /// The storage in the command.
         given: Uuid,
     },
+    /// Another node has the name.
+    #[error(
+        "{name:?} is the name of node {holder}: give this node another name, or wait until node {holder} is known to \
+         be gone"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The node that has it.
+        holder: NodeId,
+    },
+    /// The node's name has moved to a node that joined in its place.
+    #[error(
+        "node {node} has joined anew as node {moved_to}, which has its name: start it with an empty node.data_dir, or \
+         with that of node {moved_to}"
+    )]
+    NameMoved {
+        /// The node.
+        node: NodeId,
+        /// The node that has the name.
+        moved_to: NodeId,
+    },
+    /// No node would take entries any more.
+    #[error("node {node} is the last one that is Active: make another one Active first")]
+    LastActive {
+        /// The node.
+        node: NodeId,
+    },
     /// A newer boot of the node took over.
     #[error("segment {id} cannot be opened by epoch {epoch}: a newer boot of its node has epoch {current}")]
     Fenced {
@@ -258,6 +286,9 @@ impl Refusal {
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }
+            | Self::NameTaken { .. }
+            | Self::NameMoved { .. }
+            | Self::LastActive { .. }
             | Self::EpochNotGranted { .. }
             | Self::OwnReplica { .. }
             | Self::NotEarlier { .. }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::job::JobId;
-use crate::node::{Boot, NodeRecord, NodeState};
+use crate::node::{Boot, NodeFacts, NodeRecord, NodeState};
 use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
@@ -50,6 +50,7 @@ const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
 const KIND_CONFIGURED: u8 = 12;
+const KIND_FACTS: u8 = 13;
 const KIND_LEFTOVERS: u8 = 14;
 
 const HAS_EVENT: u8 = 0x02;
@@ -93,6 +94,7 @@ pub fn row_of(change: &Change) -> Row {
     let (key, value) = match change {
         Change::Counters(counters) => (key(KIND_COUNTERS), Some(write_counters(*counters))),
         Change::Node(node) => (key(KIND_NODE).u32_be(node.id.get()), Some(write_node(node))),
+        Change::Facts(node, facts) => (key(KIND_FACTS).u32_be(node.get()), Some(write_facts(facts))),
         Change::Shard((node, shard), record) => (
             key(KIND_SHARD).u32_be(node.get()).u16_be(shard.get()),
             Some(write_shard(record)),
@@ -178,6 +180,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
             },
         ),
         KIND_DROPPED => Change::Dropped(read_dropped(&mut k, &mut v)?),
+        KIND_FACTS => Change::Facts(k.node_be()?, read_facts(&mut v)?),
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
         KIND_CONFIGURED => Change::Configured(k.name()?),
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
@@ -295,6 +298,23 @@ fn read_node(id: NodeId, version: u8, v: &mut Reader<'_>) -> Result<NodeRecord, 
         registered_ns,
         boot,
         version: read_version(version, v)?,
+    })
+}
+
+fn write_facts(facts: &NodeFacts) -> Writer {
+    let w = value()
+        .text(&facts.name)
+        .text(&facts.address)
+        .text(&facts.failure_domain);
+    w.u32(facts.moved_to.map_or(0, NodeId::get))
+}
+
+fn read_facts(v: &mut Reader<'_>) -> Result<NodeFacts, WireError> {
+    Ok(NodeFacts {
+        name: v.text()?,
+        address: v.text()?,
+        failure_domain: v.text()?,
+        moved_to: NodeId::new(v.u32()?),
     })
 }
 

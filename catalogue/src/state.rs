@@ -15,7 +15,7 @@ use gophership_vault::ledger::ClockMark;
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState};
-use crate::node::NodeRecord;
+use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{SegmentRecord, SegmentState};
 
 use self::tally::Tally;
@@ -76,6 +76,8 @@ pub enum Change {
     Counters(Counters),
     /// Sets a node's record.
     Node(NodeRecord),
+    /// Sets a node's facts.
+    Facts(NodeId, NodeFacts),
     /// Sets a shard's record.
     Shard((NodeId, ShardId), ShardRecord),
     /// Sets a node's vault clock.
@@ -152,6 +154,7 @@ pub struct Counts {
 pub struct State {
     pub(crate) counters: Counters,
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    pub(crate) facts: BTreeMap<NodeId, NodeFacts>,
     pub(crate) shards: BTreeMap<(NodeId, ShardId), ShardRecord>,
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
     /// The counts of the segments, kept as they change.
@@ -181,6 +184,7 @@ impl Default for State {
                 settings_version: 0,
             },
             nodes: BTreeMap::new(),
+            facts: BTreeMap::new(),
             shards: BTreeMap::new(),
             segments: BTreeMap::new(),
             tally: Tally::default(),
@@ -208,6 +212,22 @@ impl State {
         self.nodes.values()
     }
 
+    /// The facts of a node that has described itself.
+    pub fn facts(&self, id: NodeId) -> Option<&NodeFacts> {
+        self.facts.get(&id)
+    }
+
+    /// The facts of all nodes that have described themselves, by number.
+    pub fn all_facts(&self) -> impl Iterator<Item = (NodeId, &NodeFacts)> {
+        self.facts.iter().map(|(id, facts)| (*id, facts))
+    }
+
+    /// The node that has this name. Names are compared as those of hosts, without regard to case.
+    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+        let has = |facts: &NodeFacts| facts.moved_to.is_none() && facts.name.eq_ignore_ascii_case(name);
+        self.all_facts().find(|(_, facts)| has(facts)).map(|(id, _)| id)
+    }
+
     /// The record of a shard, without its segments.
     pub fn shard(&self, node: NodeId, shard: ShardId) -> ShardRecord {
         self.shards.get(&(node, shard)).copied().unwrap_or(ShardRecord::NEW)
@@ -221,6 +241,11 @@ impl State {
     /// The record of a segment that is neither unopened nor gone.
     pub fn segment(&self, id: SegmentId) -> Option<&SegmentRecord> {
         self.segments.get(&id)
+    }
+
+    /// The nodes that may still have files of a trimmed segment.
+    pub fn left_on(&self, id: SegmentId) -> BTreeSet<NodeId> {
+        self.leftovers.get(&id).cloned().unwrap_or_else(|| [id.node].into())
     }
 
     /// All segments that are neither unopened nor gone, in order.
@@ -309,6 +334,7 @@ impl State {
         match change {
             Change::Counters(counters) => self.counters = counters,
             Change::Node(node) => drop(self.nodes.insert(node.id, node)),
+            Change::Facts(id, facts) => drop(self.facts.insert(id, facts)),
             Change::Shard(key, shard) => drop(self.shards.insert(key, shard)),
             Change::Segment(segment) => {
                 if let Some(before) = self.segments.insert(segment.id(), segment) {
@@ -355,6 +381,7 @@ impl State {
             .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
             .chain(self.dropped.values().copied().map(Change::Dropped))
             .chain(self.configured.iter().cloned().map(Change::Configured))
+            .chain(self.facts.iter().map(|(id, facts)| Change::Facts(*id, facts.clone())))
             .chain(
                 self.leftovers
                     .iter()

@@ -105,6 +105,16 @@ pub fn exporter(name: &str) -> Command {
     }
 }
 
+pub fn describe(n: u32, name: &str, replaces: Option<u32>) -> Command {
+    Command::DescribeNode {
+        node: node(n),
+        name: name.to_owned(),
+        address: format!("{name}:9097"),
+        failure_domain: "rack/1".to_owned(),
+        replaces: replaces.map(node),
+    }
+}
+
 pub fn configure(names: &[&str]) -> Command {
     Command::ConfigureExporters {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -226,6 +236,7 @@ pub fn command() -> impl Strategy<Value = Command> {
             node: node(n), storage_uuid: uuid(s), boot_uuid: uuid(b), seen: None, at_ns
         }),
         2 => (1..3u32, 1..4u8).prop_map(|(n, b)| up(n, b)),
+        2 => (1..4u32, text.clone(), prop::option::of(1..4u32)).prop_map(|(n, name, r)| describe(n, &name, r)),
         1 => (1..3u32, any::<bool>(), seen()).prop_map(|(n, d, seen)| Command::SetNodeState {
             node: node(n), state: if d { NodeState::Draining } else { NodeState::Active }, seen
         }),

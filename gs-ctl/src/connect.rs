@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
+use gophership_proto::control::v1::cluster_client;
 use gophership_proto::control::v1::control_client::ControlClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -12,6 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 use crate::out::outcome::Failure;
 
 pub(crate) type Client = ControlClient<Channel>;
+
+/// Calls about the cluster, which a node without one answers, too.
+pub(crate) type ClusterClient = cluster_client::ClusterClient<Channel>;
 
 /// Places of a node's control socket where none is named: in the default data folder, and in that of a service.
 const PLACES: [&str; 2] = ["./data/gophership.sock", "/var/lib/gophership/gophership.sock"];
@@ -40,6 +44,15 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
 
 /// Connects to the node whose control socket is `path`.
 pub(crate) async fn connect(path: &Path) -> Result<Client, Failure> {
+    Ok(ControlClient::new(channel(path).await?).max_decoding_message_size(MAX_REPLAY_CHUNK_BYTES))
+}
+
+/// As [`connect`], for calls about the cluster.
+pub(crate) async fn connect_cluster(path: &Path) -> Result<ClusterClient, Failure> {
+    Ok(cluster_client::ClusterClient::new(channel(path).await?))
+}
+
+async fn channel(path: &Path) -> Result<Channel, Failure> {
     let stream = UnixStream::connect(path).await.map_err(|e| unreachable(path, &e))?;
     // There is one connection only: if it breaks, the command is over.
     let mut stream = Some(stream);
@@ -53,9 +66,7 @@ pub(crate) async fn connect(path: &Path) -> Result<Client, Failure> {
     let channel = Endpoint::from_static("http://gophership")
         .connect_with_connector(dial)
         .await;
-    let channel =
-        channel.map_err(|e| Failure::Unreachable(format!("{} does not answer as a node does: {e}", path.display())))?;
-    Ok(ControlClient::new(channel).max_decoding_message_size(MAX_REPLAY_CHUNK_BYTES))
+    channel.map_err(|e| Failure::Unreachable(format!("{} does not answer as a node does: {e}", path.display())))
 }
 
 fn unreachable(path: &Path, error: &io::Error) -> Failure {

@@ -23,7 +23,11 @@ fn json(fake: &Fake, words: &[&str]) -> Value {
 /// The committed schema of what these words answer.
 fn schema_of(words: &[&str]) -> &'static str {
     match words {
-        ["status", ..] | ["cluster", "status", ..] => "status",
+        ["status", ..] => "status",
+        ["cluster", "status", ..] => "cluster-status",
+        ["cluster", "provision", ..] => "cluster-provision",
+        ["node", "list", ..] => "node-list",
+        ["raft", "status", ..] => "raft-status",
         ["exporter", "list", ..] => "exporter-list",
         ["exporter", "forget", ..] => "exporter-forget",
         ["exporter", ..] => "exporter",
@@ -41,9 +45,12 @@ fn schema_of(words: &[&str]) -> &'static str {
 #[test]
 fn every_command_answers_in_every_format_on_stdout() {
     let (_dir, fake) = fake();
-    let commands: [(&[&str], &str, &str); 14] = [
+    let commands: [(&[&str], &str, &str); 17] = [
         (&["status"], "Zone", "zone:"),
-        (&["cluster", "status"], "Zone", "zone:"),
+        (&["cluster", "status"], "node 1", "under_replicated_segments: 12"),
+        (&["cluster", "provision", "--abort"], "forgotten", "forgotten: true"),
+        (&["node", "list"], "RAFT", "nodes:"),
+        (&["raft", "status"], "MATCHED", "members:"),
         (&["exporter", "list"], "NAME", "exporters:"),
         (&["exporter", "pause", "backend"], "paused", "state: \"paused\""),
         (
@@ -94,6 +101,30 @@ fn every_command_answers_in_every_format_on_stdout() {
         assert_eq!((yaml.code, yaml.err.as_str()), (0, ""), "{words:?}");
         assert!(yaml.out.contains(in_yaml), "{words:?}: {}", yaml.out);
     }
+    fake.end();
+}
+
+#[test]
+fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
+    let (_dir, fake) = fake();
+    let table = fake.ctl(&["cluster", "status"]).out;
+    for line in [
+        "Cluster           prod",
+        "Acks              with 2 of 3 copies",
+        "UNDER-REPLICATED  12 segments with fewer copies than 3",
+        "RECOVERING        2 segments, the oldest for ",
+        " 1  node-1  active      leader       7  2023-11-14T22:13:20Z  rack-1  10.0.0.1:9097",
+        " 3  node-3  moved to 4  none ",
+    ] {
+        assert!(table.contains(line), "{line:?} in\n{table}");
+    }
+    let raft = fake.ctl(&["raft", "status"]).out;
+    assert!(raft.contains(" 4  node-3  no           -  10.0.0.3:9097"), "{raft}");
+    let first = fake.ctl(&["cluster", "provision"]);
+    assert!(first.out.contains("begins; the others join"), "{}", first.out);
+    let again = fake.ctl(&["cluster", "provision"]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+    assert!(again.out.contains("is there already"), "{}", again.out);
     fake.end();
 }
 

@@ -72,6 +72,7 @@ impl Node {
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: Vec::new(),
+            cluster: None,
             ingest: Arc::new(|| IngestSnapshot {
                 shards: Vec::new(),
                 refused: Vec::new(),
@@ -256,7 +257,21 @@ fn status_is_a_table_for_people_and_data_for_programs() {
         ),
         (&"test".into(), &false.into(), &(1u64 << 20).into())
     );
-    assert_eq!(node.ctl(&["cluster", "status", "-o", "json"]).code, 0);
+    let cluster = node.ctl(&["cluster", "status"]);
+    assert!(
+        cluster.out.contains("a single node") && cluster.out.contains("with 1 of 1 copies"),
+        "{}",
+        cluster.out
+    );
+    for words in [
+        &["raft", "status"][..],
+        &["cluster", "provision"],
+        &["cluster", "provision", "--abort"],
+    ] {
+        let refused = node.ctl(words);
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{words:?}");
+        assert!(refused.err.contains("single node"), "{words:?}: {}", refused.err);
+    }
     let yaml = node.ctl(&["status", "-o", "yaml"]).out;
     assert!(yaml.contains("\n  budget_bytes: 1048576\n"), "{yaml}");
     node.end();
@@ -270,6 +285,8 @@ fn what_a_real_node_answers_is_as_the_schemas_say() {
     let sink = format!("file:{}", out.display());
     for (schema, words) in [
         ("status", &["status"][..]),
+        ("cluster-status", &["cluster", "status"]),
+        ("node-list", &["node", "list"]),
         ("segment-list", &["segment", "list"]),
         ("segment-describe", &["segment", "describe", &sealed]),
         ("segment-verify", &["segment", "verify", &sealed]),

@@ -8,6 +8,7 @@ use gophership_catalogue::Catalogue;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
+use gophership_vault_replication::consensus::RaftCatalogue;
 
 use crate::cluster::Peers;
 use crate::export::Exporters;
@@ -28,6 +29,8 @@ pub struct NodeContext {
     pub started_unix_nano: u64,
     /// Addresses at which the node takes OTLP, so that a replay is not sent there by mistake.
     pub own_addresses: Vec<SocketAddr>,
+    /// The cluster that the node is a member of; `None` for a single node.
+    pub cluster: Option<ClusterContext>,
     /// The node's exporters.
     pub exporters: Arc<Exporters>,
     /// The throttle of the jobs behind the ack.
@@ -44,6 +47,17 @@ pub struct NodeContext {
     pub on_full: &'static str,
     /// Returns the state of ingest. It must not wait.
     pub ingest: Arc<dyn Fn() -> IngestSnapshot + Send + Sync>,
+}
+
+/// The cluster of a member.
+#[derive(Clone)]
+pub struct ClusterContext {
+    /// `cluster.name`.
+    pub name: String,
+    /// `cluster.replicas`.
+    pub replicas: u16,
+    /// The node's part in consensus.
+    pub consensus: Arc<RaftCatalogue>,
 }
 
 /// Counts of one ingest worker since the boot.

@@ -116,6 +116,9 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(10);
 /// Time in which a line that repeats is logged once, with a count.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pause before the cluster is asked again at the start.
+pub const CLUSTER_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
 const _: () = assert!(HTTP2_WINDOW_MIN <= HTTP2_WINDOW_MAX);
 const _: () = assert!(HTTP2_FRAME_BYTES <= HTTP2_WINDOW_MIN / HTTP2_STREAMS_PER_WINDOW);
 const _: () = assert!(FRAME_KEPT_MIN <= HTTP2_FRAME_BYTES as usize);

@@ -110,7 +110,8 @@ impl NodeState {
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
-            return readiness(Phase::Starting, None, None, None, false);
+            // Nothing runs yet: it starts, or waits for its cluster.
+            return readiness(phase, None, None, None, false);
         };
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()

@@ -88,9 +88,17 @@ fn existing(path: &Path) -> PathBuf {
         .to_path_buf()
 }
 
+fn cluster_of(config: &Config) -> Option<&str> {
+    config.cluster.as_ref().map(|cluster| cluster.name.as_str())
+}
+
 fn is_running(config: &Config) -> bool {
     let data = &config.node.data_dir;
-    data.is_dir() && matches!(DataDir::check(data, true), Err(OpenError::InUse { .. }))
+    data.is_dir()
+        && matches!(
+            DataDir::check(data, true, cluster_of(config)),
+            Err(OpenError::InUse { .. })
+        )
 }
 
 fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
@@ -124,9 +132,11 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
         ));
         return found;
     }
-    match DataDir::check(&nearest, config.vault.any_filesystem) {
+    match DataDir::check(&nearest, config.vault.any_filesystem, cluster_of(config)) {
         // A node runs there, or in a folder above.
         Ok(None) | Err(OpenError::InUse { .. }) => {}
+        // The catalogue of a member has another form than a single node's.
+        Ok(Some(_)) if config.cluster.is_some() => {}
         Ok(Some(identity)) => {
             let catalogue = LocalCatalogue::check(&nearest.join("catalogue.redb"), identity);
             found.extend(catalogue.err().map(|error| finding(PATH, error.to_string())));

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use crate::cluster::PeerCertificates;
 use crate::config::{self, Config, Environment, Export};
 use crate::export::Exporters;
 use crate::machine::Machine;
@@ -38,6 +39,8 @@ pub(crate) struct Reloader {
     pub(crate) running: Config,
     pub(crate) exporters: Arc<Exporters>,
     pub(crate) certificates: Vec<Arc<ServerTls>>,
+    /// That of the port for peers.
+    pub(crate) peer_certificates: Option<Arc<PeerCertificates>>,
     /// Addresses at which the node takes OTLP.
     pub(crate) own: Vec<SocketAddr>,
     /// Held by the reload under way.
@@ -52,6 +55,12 @@ impl Reloader {
             match tls.reload() {
                 Ok(()) => tracing::info!(listener = tls.listener(), "tls.reload.done"),
                 Err(error) => tracing::error!(listener = tls.listener(), %error, "tls.reload.failed"),
+            }
+        }
+        if let Some(peer) = &self.peer_certificates {
+            match peer.reload() {
+                Ok(()) => tracing::info!(listener = "listeners.peer", "tls.reload.done"),
+                Err(error) => tracing::error!(listener = "listeners.peer", %error, "tls.reload.failed"),
             }
         }
         let this = Arc::clone(&self);

@@ -1,7 +1,8 @@
 //! All copies that this node keeps of segments which other nodes write: their streams write them, and recoveries fence
 //! them, report them and make them anew.
 //!
-//! **Owns**: a receiver for each log of which a stream ever came, behind a lock of its own.
+//! **Owns**: a receiver for each log of which a stream ever came, behind a lock of its own; the thread that completes
+//! copies.
 //!
 //! **Invariants**:
 //! - I1: a log whose disk or stream is slow holds up no other log.
@@ -9,13 +10,18 @@
 //!   meanwhile.
 //! - I3: nothing waits for another node while it holds a log's lock, so that two nodes may make copies of each other's
 //!   entries.
-//! - I4: whoever shows copies is told of each that is complete.
+//! - I4: a log goes on while a copy of it is completed, which reads and writes all of that. A recovery waits for it.
+//! - I5: whoever shows copies is told of each that is complete.
 //!
 //! **Not here**: what is written and answered (`tail::receiver`); segments that this node writes, which are in its
 //! vault.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use gophership_vault::ids::{EntryNumber, LogId, SegmentId};
 use gophership_vault::{
@@ -27,17 +33,19 @@ use tokio::sync::{Semaphore, watch};
 use crate::limits::TAIL_COPIES_MAX;
 use crate::peer::TailHandler;
 use crate::peer::wire::tail::TailMessage;
-use crate::tail::receiver::TailReceiver;
-use crate::tail::{StreamId, TailAnswer};
+use crate::tail::receiver::{Completion, TailReceiver};
+use crate::tail::{StreamId, TailAnswer, TailRefusal};
 
 /// Called with each copy that has become complete, or is found to be so again. It must not block for long.
-pub type Completed = Box<dyn Fn(SegmentId) + Send + Sync>;
+pub type Completed = Arc<dyn Fn(SegmentId) + Send + Sync>;
 
 /// The copies of one log.
 struct Log {
     receiver: Mutex<TailReceiver>,
     /// Changes when its streams have an answer that no message asked for.
     unasked: watch::Sender<()>,
+    /// Told of each completion that has ended.
+    completed: Condvar,
 }
 
 /// The copies of a node.
@@ -50,18 +58,28 @@ pub struct Copies {
     /// Places for copies that streams have open.
     places: Arc<Semaphore>,
     completed: Completed,
+    /// Copies for the thread that completes them, which ends when this is closed.
+    completer: Sender<(Arc<Log>, Completion)>,
 }
 
 impl Copies {
     /// The copies in this store. `completed` is called with each that becomes complete.
-    pub fn new(store: CopyStore, completed: Completed) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The thread that completes copies cannot be started.
+    pub fn new(store: CopyStore, completed: Completed) -> io::Result<Self> {
+        let (completer, ended) = channel();
+        let tell = Arc::clone(&completed);
+        let thread = thread::Builder::new().name("copies".to_owned());
+        thread.spawn(move || complete_all(&ended, &tell))?;
+        Ok(Self {
             store,
             logs: Mutex::default(),
             recovered: Mutex::default(),
             places: Arc::new(Semaphore::new(TAIL_COPIES_MAX)),
             completed,
-        }
+            completer,
+        })
     }
 
     /// Promises to take nothing more of a segment from its owner and to obey no recovery below `number`, and reports
@@ -123,7 +141,9 @@ impl Copies {
 
     fn promise(&self, id: SegmentId, number: RecoveryNumber) -> Result<(), VaultError> {
         let log = self.log(id.log());
-        log.receiver().promise(id, number)?;
+        let mut receiver = log.until_completed(log.receiver(), id);
+        receiver.promise(id, number)?;
+        drop(receiver);
         log.unasked.send_replace(());
         Ok(())
     }
@@ -133,6 +153,7 @@ impl Copies {
             Arc::new(Log {
                 receiver: Mutex::new(TailReceiver::with_places(self.store.clone(), Arc::clone(&self.places))),
                 unasked: watch::channel(()).0,
+                completed: Condvar::new(),
             })
         };
         Arc::clone(lock(&self.logs).entry(log).or_insert_with(new))
@@ -156,6 +177,36 @@ impl Log {
             receiver
         })
     }
+
+    /// Waits while a copy is being completed.
+    fn until_completed<'a>(
+        &self,
+        mut receiver: MutexGuard<'a, TailReceiver>,
+        id: SegmentId,
+    ) -> MutexGuard<'a, TailReceiver> {
+        while receiver.is_completing(id) {
+            receiver = self.completed.wait(receiver).unwrap_or_else(PoisonError::into_inner);
+        }
+        receiver
+    }
+}
+
+/// Completes copies, one after the other, until nobody ends any more.
+fn complete_all(ended: &Receiver<(Arc<Log>, Completion)>, tell: &Completed) {
+    for (log, completion) in ended {
+        let (stream, id) = (completion.stream(), completion.id());
+        let done = catch_unwind(AssertUnwindSafe(|| completion.run())).unwrap_or_else(|_| {
+            tracing::error!(segment = %id, "copies.completer.panicked");
+            (stream, id, TailAnswer::Refused(TailRefusal::Failed))
+        });
+        let (.., answer) = done;
+        if matches!(answer, TailAnswer::Completed(_)) {
+            tell(id);
+        }
+        log.receiver().completed(done);
+        log.completed.notify_all();
+        log.unasked.send_replace(());
+    }
 }
 
 /// Locks what is whole at every point, whoever panicked.
@@ -171,9 +222,21 @@ impl TailHandler for Copies {
         for message in messages {
             let id = message.segment();
             let answer = match message {
-                TailMessage::Begin(stream, header) => Some(receiver.begin(stream, &header)),
+                TailMessage::Begin(stream, header) => {
+                    receiver = of.until_completed(receiver, id);
+                    Some(receiver.begin(stream, &header))
+                }
                 TailMessage::Frame(frame) => receiver.frame(stream, frame.borrow()),
-                TailMessage::Complete(id, digest) => Some(receiver.complete(stream, id, digest)),
+                TailMessage::Complete(id, digest) => match receiver.ends(stream, id, digest) {
+                    Ok(completion) => {
+                        if let Err(SendError((_, completion))) = self.completer.send((Arc::clone(&of), completion)) {
+                            // Its thread is gone, which it never is.
+                            receiver.completed(completion.run());
+                        }
+                        None
+                    }
+                    Err(answer) => Some(answer),
+                },
                 TailMessage::Leave(id) => {
                     receiver.leave(stream, id);
                     None
@@ -185,12 +248,6 @@ impl TailHandler for Copies {
         let synced = receiver.sync().into_iter().filter(|(of, ..)| *of == stream);
         answers.extend(synced.map(|(_, id, answer)| (id, answer)));
         answers.extend(receiver.unasked(log, stream));
-        drop(receiver);
-        for (id, answer) in &answers {
-            if matches!(answer, TailAnswer::Completed(_)) {
-                (self.completed)(*id);
-            }
-        }
         answers
     }
 

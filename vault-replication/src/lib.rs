@@ -5,6 +5,7 @@
 //! - [`copies`]: the copies that a node keeps of segments of other nodes.
 //! - [`recovery`]: the sealing of a segment whose owner is gone.
 //! - [`decide`]: the decisions of both, as pure functions.
+//! - [`join`]: how nodes become a cluster, and how one joins it.
 //! - [`peer`]: how nodes talk to each other over a network.
 //!
 //! The engines of `tail` and `recovery` are state machines without sockets, files or clocks of their own; drivers feed
@@ -13,6 +14,7 @@
 pub mod consensus;
 pub mod copies;
 pub mod decide;
+pub mod join;
 pub mod limits;
 pub mod peer;
 pub mod recovery;

@@ -22,6 +22,14 @@ pub const TAIL_SEALED_MAX: usize = 16;
 /// Copies that streams may have open at once on a node: each has a file open, and a few bytes for every frame.
 pub const TAIL_COPIES_MAX: usize = 256;
 
+/// The time for a tail stream to begin.
+pub const TAIL_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shortest and the longest pause before a tail stream is begun again, or a segment is tried again.
+pub const TAIL_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// See [`TAIL_BACKOFF_MIN`].
+pub const TAIL_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
 /// Copies that are synced before an entry is acknowledged, the owner's included.
 pub const ACK_COPIES: usize = 2;
 

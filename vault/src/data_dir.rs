@@ -3,6 +3,7 @@
 //! **Invariants**:
 //! - I1: a directory is used by one process at a time.
 //! - I2: marker, WAL and segments carry the same storage_uuid, or the directory is refused.
+//! - I3: a directory that belongs to a cluster is opened by a node of this cluster only.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read};
@@ -40,16 +41,35 @@ struct Marker {
     cluster_id: ClusterId,
     node_id: NodeId,
     storage_uuid: Uuid,
+    /// The name of the cluster that the directory belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+}
+
+impl Marker {
+    fn identity(&self) -> Identity {
+        Identity {
+            cluster_id: self.cluster_id,
+            node_id: self.node_id,
+            storage_uuid: self.storage_uuid,
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), VaultError> {
+        let json = serde_json::to_vec(self).map_err(|e| VaultError::io("describe", path)(io::Error::other(e)))?;
+        file_io::write_whole(path, &json)
+    }
 }
 
 /// A data directory that this process holds, until it is dropped.
 pub struct DataDir {
     path: PathBuf,
     identity: Identity,
+    cluster: Option<String>,
     fresh: bool,
     /// The files that hold the locks: the folder, since the marker is replaced when a directory is made, and the
     /// marker.
-    _locked: [File; 2],
+    locked: [File; 2],
 }
 
 impl DataDir {
@@ -75,6 +95,30 @@ impl DataDir {
         any_filesystem: bool,
         admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
     ) -> Result<Self, OpenError> {
+        Self::open_as(path, any_filesystem, None, admit)
+    }
+
+    /// Opens the data directory of a node of the cluster with this name. One that is there may not belong to it yet
+    /// ([`Self::cluster`]); one that is made belongs to it from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_or_join`].
+    pub fn open_in_cluster(
+        path: &Path,
+        any_filesystem: bool,
+        cluster: &str,
+        admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
+    ) -> Result<Self, OpenError> {
+        Self::open_as(path, any_filesystem, Some(cluster), admit)
+    }
+
+    fn open_as(
+        path: &Path,
+        any_filesystem: bool,
+        cluster: Option<&str>,
+        admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
+    ) -> Result<Self, OpenError> {
         file_io::create_dir(path)?;
         close_to_others(path)?;
         check_filesystem(path, any_filesystem)?;
@@ -83,26 +127,53 @@ impl DataDir {
         lock(&folder, path)?;
         let fresh = !marker_path.exists();
         if fresh {
-            make(path, &marker_path, admit)?;
+            make(path, &marker_path, cluster, admit)?;
         }
         let mut file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
         lock(&file, &marker_path)?;
-        let identity = identity_of(path, &mut file, &marker_path)?;
+        let marker = marker_of(path, &mut file, &marker_path)?;
+        check_cluster(&marker_path, marker.cluster.as_deref(), cluster)?;
         Ok(Self {
             path: path.to_path_buf(),
-            identity,
+            identity: marker.identity(),
+            cluster: marker.cluster,
             fresh,
-            _locked: [folder, file],
+            locked: [folder, file],
         })
     }
 
-    /// Checks that the directory could be opened, and changes nothing. `existing` is the directory, or the nearest
-    /// existing one above it. Returns the identity of the directory, where it has one.
+    /// Notes in the directory that it belongs to the cluster with this name.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`].
-    pub fn check(existing: &Path, any_filesystem: bool) -> Result<Option<Identity>, OpenError> {
+    /// It belongs to another one, or cannot be written.
+    pub fn enter_cluster(&mut self, cluster: &str) -> Result<(), OpenError> {
+        let marker_path = self.path.join("node.json");
+        check_cluster(&marker_path, self.cluster.as_deref(), Some(cluster))?;
+        let marker = Marker {
+            format: FORMAT,
+            cluster_id: self.identity.cluster_id,
+            node_id: self.identity.node_id,
+            storage_uuid: self.identity.storage_uuid,
+            cluster: Some(cluster.to_owned()),
+        };
+        marker.write(&marker_path)?;
+        // It is another file now; the lock of the folder kept others out meanwhile.
+        let file = File::open(&marker_path).map_err(VaultError::io("open", &marker_path))?;
+        lock(&file, &marker_path)?;
+        self.locked[1] = file;
+        self.cluster = marker.cluster;
+        Ok(())
+    }
+
+    /// Checks that the directory could be opened, and changes nothing. `existing` is the directory, or the nearest
+    /// existing one above it, and `cluster` the name of the node's cluster. Returns the identity of the directory, where
+    /// it has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`] and [`Self::open_in_cluster`].
+    pub fn check(existing: &Path, any_filesystem: bool, cluster: Option<&str>) -> Result<Option<Identity>, OpenError> {
         check_filesystem(existing, any_filesystem)?;
         let folder = File::open(existing).map_err(VaultError::io("open", existing))?;
         match folder.try_lock_shared() {
@@ -116,7 +187,11 @@ impl DataDir {
         }
         let marker_path = existing.join("node.json");
         match File::open(&marker_path) {
-            Ok(mut file) => identity_of(existing, &mut file, &marker_path).map(Some),
+            Ok(mut file) => {
+                let marker = marker_of(existing, &mut file, &marker_path)?;
+                check_cluster(&marker_path, marker.cluster.as_deref(), cluster)?;
+                Ok(Some(marker.identity()))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => refuse_data(existing).map(|()| None),
             Err(e) => Err(VaultError::io("open", &marker_path)(e).into()),
         }
@@ -149,6 +224,11 @@ impl DataDir {
     /// The identity of the directory.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The name of the cluster that it belongs to; `None` for that of a single node.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 
     /// True where this call made it.
@@ -184,14 +264,34 @@ fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The identity of the directory, by its marker and the stamps of its folders.
-fn identity_of(path: &Path, marker: &mut File, marker_path: &Path) -> Result<Identity, OpenError> {
-    let identity = read_marker(marker, marker_path)?;
+/// The marker of the directory, which the stamps of its folders confirm.
+fn marker_of(path: &Path, marker: &mut File, marker_path: &Path) -> Result<Marker, OpenError> {
+    let marker = read_marker(marker, marker_path)?;
     for name in DATA {
-        check_stamp(&path.join(name), identity.storage_uuid)?;
+        check_stamp(&path.join(name), marker.storage_uuid)?;
     }
     check_layout(&path.join("wal"))?;
-    Ok(identity)
+    Ok(marker)
+}
+
+/// Refuses a directory of one cluster for a node of another, or of none. One of a single node may become a cluster's.
+fn check_cluster(marker_path: &Path, its: Option<&str>, nodes: Option<&str>) -> Result<(), OpenError> {
+    let refuse = |what: String, remedy| {
+        let path = marker_path.to_path_buf();
+        Err(OpenError::Identity { path, what, remedy })
+    };
+    match (its, nodes) {
+        (None, _) => Ok(()),
+        (Some(its), Some(nodes)) if its == nodes => Ok(()),
+        (Some(its), Some(nodes)) => refuse(
+            format!("the folder belongs to cluster {its:?}, and cluster.name is {nodes:?}"),
+            "Set cluster.name to the cluster of the folder, or start with an empty node.data_dir",
+        ),
+        (Some(its), None) => refuse(
+            format!("the folder belongs to cluster {its:?}, and the configuration has no `cluster`"),
+            "Put `cluster` back into the configuration, or start with an empty node.data_dir",
+        ),
+    }
 }
 
 /// Refuses a directory that holds data and no marker.
@@ -220,6 +320,7 @@ fn refuse_data(path: &Path) -> Result<(), OpenError> {
 fn make(
     path: &Path,
     marker_path: &Path,
+    cluster: Option<&str>,
     admit: impl FnOnce(Uuid) -> Result<(ClusterId, NodeId), OpenError>,
 ) -> Result<(), OpenError> {
     refuse_data(path)?;
@@ -238,13 +339,12 @@ fn make(
         cluster_id,
         node_id,
         storage_uuid,
+        cluster: cluster.map(str::to_owned),
     };
-    let json = serde_json::to_vec(&marker).map_err(|e| VaultError::io("describe", marker_path)(io::Error::other(e)))?;
-    file_io::write_whole(marker_path, &json)?;
-    Ok(())
+    Ok(marker.write(marker_path)?)
 }
 
-fn read_marker(file: &mut File, path: &Path) -> Result<Identity, OpenError> {
+fn read_marker(file: &mut File, path: &Path) -> Result<Marker, OpenError> {
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(VaultError::io("read", path))?;
     let marker: Marker = serde_json::from_str(&text).map_err(|e| OpenError::Identity {
@@ -260,11 +360,7 @@ fn read_marker(file: &mut File, path: &Path) -> Result<Identity, OpenError> {
         }
         .into());
     }
-    Ok(Identity {
-        cluster_id: marker.cluster_id,
-        node_id: marker.node_id,
-        storage_uuid: marker.storage_uuid,
-    })
+    Ok(marker)
 }
 
 fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
@@ -413,6 +509,46 @@ mod tests {
         assert!(matches!(support(0x6969), Support::Refused("NFS")));
         assert!(matches!(support(0x5846_5342), Support::Full));
         assert!(matches!(support(0x0102_1994), Support::Warned(_)));
+    }
+
+    #[test]
+    fn i3_a_folder_of_a_cluster_is_opened_by_a_node_of_this_cluster_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let granted = |_| Ok((ClusterId(Uuid::from_bytes([7; 16])), NodeId::FIRST));
+        let joined = DataDir::open_in_cluster(dir.path(), true, "prod", granted).unwrap();
+        assert_eq!(joined.cluster(), Some("prod"));
+        drop(joined);
+        let refusals = [
+            (
+                DataDir::open_in_cluster(dir.path(), true, "test", granted),
+                "cluster.name is \"test\"",
+            ),
+            (DataDir::open(dir.path(), true), "the configuration has no `cluster`"),
+            (DataDir::open_or_join(dir.path(), true, granted), "has no `cluster`"),
+        ];
+        for (opened, why) in refusals {
+            let error = opened.err().expect("opened").to_string();
+            assert!(error.contains(why) && error.contains("\"prod\""), "{error}");
+        }
+        assert!(DataDir::check(dir.path(), true, None).is_err());
+        assert!(DataDir::check(dir.path(), true, Some("prod")).unwrap().is_some());
+        assert!(DataDir::open_in_cluster(dir.path(), true, "prod", granted).is_ok());
+    }
+
+    #[test]
+    fn i3_a_single_nodes_folder_enters_one_cluster_and_stays_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = DataDir::open(dir.path(), true).unwrap().identity();
+        let nobody = |_| panic!("it has an identity");
+        let mut data = DataDir::open_in_cluster(dir.path(), true, "prod", nobody).unwrap();
+        assert_eq!((data.cluster(), data.identity()), (None, identity));
+        data.enter_cluster("prod").unwrap();
+        assert!(data.enter_cluster("test").is_err());
+        let again = DataDir::open_in_cluster(dir.path(), true, "prod", nobody);
+        assert!(matches!(again, Err(OpenError::InUse { .. })));
+        drop(data);
+        let data = DataDir::open_in_cluster(dir.path(), true, "prod", nobody).unwrap();
+        assert_eq!((data.cluster(), data.identity()), (Some("prod"), identity));
     }
 
     #[test]

@@ -223,6 +223,12 @@ pub enum OpenError {
         /// The remedy.
         remedy: &'static str,
     },
+    /// A cluster did not admit the storage.
+    #[error("{why}")]
+    NotAdmitted {
+        /// The reason, and the remedy.
+        why: String,
+    },
     /// A setting that cannot work.
     #[error("{name} = {value} cannot work: {why}")]
     Setting {

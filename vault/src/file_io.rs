@@ -79,7 +79,11 @@ pub(crate) fn remove(path: &Path) -> Result<(), VaultError> {
 }
 
 /// Writes a small file whole: temporary name, sync, rename, sync of the folder.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+///
+/// # Errors
+///
+/// The file or its folder cannot be written or synced.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
     let tmp = with_suffix(path, ".tmp");
     let mut file = create(&tmp)?;
     file.write_all(bytes).map_err(VaultError::io("write", &tmp))?;

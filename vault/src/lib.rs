@@ -12,12 +12,13 @@
 //! - `read`: cursors, holdings, quarantine. `recover`: files that earlier boots left.
 //! - `copies`: segments that another node writes.
 //!
-//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`) and answers queries (`status`,
-//! `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`] one payload with its
+//! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes what peers answer (`answers`) and
+//! answers queries (`status`, `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`] one payload with its
 //! description.
 //!
 //! Stored formats: `docs/formats.md`.
 
+mod answers;
 mod copies;
 mod data_dir;
 mod disposition;
@@ -58,6 +59,7 @@ pub use copies::store::{CompleteCopy, CopyStore, FetchEntries};
 pub use data_dir::{DataDir, Identity};
 pub use disposition::Disposition;
 pub use error::{AppendError, AppendFault, FrameFault, OpenError, VaultError};
+pub use file_io::write_whole;
 pub use keep::ballast::start_bytes;
 pub use keep::disk_tier::{DiskTier, DiskUse};
 pub use keep::retention::{OnFull, Readers, Release};

@@ -159,6 +159,11 @@ pub fn segment_ended(mark: &Watermark, index: SegmentIndex, last: u32) {
     mark.segment_ended(index, last);
 }
 
+/// [`Watermark`]: a segment is on record as sealed.
+pub fn segment_sealed(mark: &Watermark, index: SegmentIndex) {
+    mark.segment_sealed(index);
+}
+
 /// [`Watermark`]: this node has synced everything up to there.
 pub fn own_synced(mark: &Watermark, lsn: Lsn) {
     mark.own_synced(lsn);

@@ -7,10 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use gophership_catalogue::Command;
+use gophership_catalogue::segment::SegmentState as OnRecord;
 use gophership_vault::ids::{LogId, NodeId, SegmentId};
-use gophership_vault::ledger::{Ledger, SealRecord};
+use gophership_vault::ledger::{Ledger, SealRecord, TrimReason};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{DataDir, SegmentState, ShardSeam, ShardWriter, Vault};
+use gophership_vault::{
+    DataDir, DiskTier, FrameFault, SegmentHeader, SegmentState, ShardSeam, ShardWriter, Vault, VaultError, VaultOptions,
+};
 use support::*;
 
 fn node(n: u32) -> NodeId {
@@ -157,5 +161,218 @@ fn a_copy_is_trimmed_by_no_retention_of_this_node() {
             .iter()
             .all(|record| dir.path().join(file_of(record.id)).exists())
     );
+    vault.close(writers);
+}
+
+/// The vault of node 2 with these options.
+fn open_with(dir: &Path, ledger: &Arc<FaultyLedger>, options: &VaultOptions) -> (Vault, Vec<ShardWriter>) {
+    let data = DataDir::open(dir, true).unwrap();
+    let seams = vec![ShardSeam::alone(Box::new(|| {}))];
+    let shared: Arc<dyn Ledger> = Arc::clone(ledger) as _;
+    Vault::open(data, options, ledger.next_epoch(), shared, seams).unwrap()
+}
+
+/// A folder that is node 2's.
+fn folder_of_second() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[]));
+    vault.close(writers);
+    dir
+}
+
+fn state_of(vault: &Vault, id: SegmentId) -> Option<SegmentState> {
+    let found = vault.segments().into_iter().find(|(at, _)| *at == id);
+    found.map(|(_, state)| state)
+}
+
+fn is_unreadable(vault: &Vault, id: SegmentId) -> bool {
+    matches!(state_of(vault, id), Some(SegmentState::Unreadable(_)))
+}
+
+fn trim(ledger: &FaultyLedger, id: SegmentId) {
+    let why = TrimReason::Retention;
+    ledger.submit(Command::Trim { id, why });
+}
+
+fn confirmed_by_owner(ledger: &FaultyLedger, id: SegmentId) {
+    let (node, segments) = (id.node, vec![id]);
+    ledger.submit(Command::UnlinkedOn { node, segments });
+}
+
+fn to_remove(ledger: &FaultyLedger) -> Vec<SegmentId> {
+    ledger.read(|state| state.copies_to_remove(node(2)).collect())
+}
+
+/// The files below `segments/` that are named after a segment.
+fn files_of(dir: &Path, id: SegmentId) -> Vec<String> {
+    let folder = dir.join(file_of(id)).parent().unwrap().to_owned();
+    let names = fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let prefix = format!("{:012}.", id.index);
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_copy_with_another_digest_is_kept_and_shown_and_never_read() {
+    let dir = folder_of_second();
+    let (_, records, payloads) = with_copies(dir.path());
+    let mut other = records[1];
+    other.digest[7] ^= 1;
+    let ledger = FaultyLedger::of_node(node(2), &[records[0], other]);
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    let entries = records[0].stats.entries as usize;
+    let log = records[0].id.log();
+    // At once, and after the look at all copies.
+    assert_eq!(read_log(&vault, log), (payloads[..entries].to_vec(), 1));
+    wait("the copy to be shown", || is_unreadable(&vault, other.id));
+    assert_eq!(read_log(&vault, log), (payloads[..entries].to_vec(), 1));
+    assert!(!vault.verify(other.id, &mut |_, _| {}).unwrap().ok);
+    assert!(
+        is_unreadable(&vault, other.id),
+        "it can be opened, and is not what was sealed"
+    );
+    assert!(dir.path().join(file_of(other.id)).exists());
+    assert!(matches!(vault.give_up(other.id), Err(VaultError::NotOwn(id)) if id == other.id));
+    vault.close(writers);
+}
+
+#[test]
+fn a_copy_is_shown_while_the_vault_runs_once_its_segment_is_sealed() {
+    let (dir, elsewhere) = (folder_of_second(), tempfile::tempdir().unwrap());
+    let (_, records, payloads) = with_copies(elsewhere.path());
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[]));
+    let log = records[0].id.log();
+    assert!(vault.copy_sealed(&records[0]).is_err(), "its file is not here");
+    assert!(is_unreadable(&vault, records[0].id));
+    for record in &records {
+        let to = dir.path().join(file_of(record.id));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(elsewhere.path().join(file_of(record.id)), to).unwrap();
+        let mut other = *record;
+        other.digest = [0; 32];
+        assert!(vault.copy_sealed(&other).is_err());
+        assert!(is_unreadable(&vault, record.id));
+        vault.copy_sealed(record).unwrap();
+    }
+    assert_eq!(read_log(&vault, log), (payloads, 0));
+    let bytes: u64 = records.iter().map(|record| record.stats.stored_bytes).sum();
+    assert_eq!(vault.status().sealed_bytes, bytes);
+    vault.close(writers);
+}
+
+#[test]
+fn a_complete_copy_of_what_is_not_sealed_and_a_file_on_no_record_are_not_read() {
+    let dir = folder_of_second();
+    let (_, records, _) = with_copies(dir.path());
+    let ledger = FaultyLedger::of_node(node(2), &records[..1]);
+    let open = FaultyLedger::open_of_first(&ledger, records[1].id);
+    let (vault, writers) = open_second(dir.path(), &open);
+    assert_eq!(state_of(&vault, records[1].id), None, "it waits for the seal");
+    vault.close(writers);
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    assert!(is_unreadable(&vault, records[1].id), "it is on no record");
+    assert_eq!(read_log(&vault, records[0].id.log()).1, 1);
+    vault.close(writers);
+    assert!(dir.path().join(file_of(records[1].id)).exists());
+}
+
+#[test]
+fn what_is_trimmed_goes_with_all_that_belongs_to_it_once_its_owner_has_confirmed() {
+    let dir = folder_of_second();
+    let (ledger, records, _) = with_copies(dir.path());
+    let (gone, stays) = (records[0].id, records[1].id);
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    let header: SegmentHeader = vault.describe(gone).unwrap().header.unwrap();
+    vault.copies().fence(gone, 3).unwrap();
+    vault.copies().fence(stays, 3).unwrap();
+    vault.close(writers);
+    let folder = dir.path().join(file_of(gone)).parent().unwrap().to_owned();
+    for name in ["open", "mark", "open.new", "seg.new"] {
+        fs::write(folder.join(format!("{:012}.{name}", gone.index)), b"x").unwrap();
+    }
+    // The node is away when the segment is trimmed, and comes back before its owner has removed it.
+    trim(&ledger, gone);
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    assert_eq!(state_of(&vault, gone), None, "it is on record");
+    assert_eq!(to_remove(&ledger), []);
+    let refused = vault.copies().open(header).map(drop);
+    let trimmed = FrameFault::Trimmed;
+    assert!(matches!(refused, Err(VaultError::FrameRefused { why, .. }) if why == trimmed));
+    assert_eq!(
+        vault.copies().promised(gone).unwrap(),
+        3,
+        "its owner may still write it"
+    );
+    vault.close(writers);
+    assert_eq!(files_of(dir.path(), gone).len(), 6);
+
+    confirmed_by_owner(&ledger, gone);
+    let (vault, writers) = open_second(dir.path(), &ledger);
+    assert_eq!(to_remove(&ledger), [gone]);
+    vault.trimmed(to_remove(&ledger));
+    wait("the confirmation", || {
+        ledger.read(|state| state.segment_state(gone)) == OnRecord::Gone
+    });
+    assert_eq!(files_of(dir.path(), gone), Vec::<String>::new());
+    assert_eq!(files_of(dir.path(), stays).len(), 2, "the file and the promise");
+
+    // A vault that runs.
+    trim(&ledger, stays);
+    confirmed_by_owner(&ledger, stays);
+    assert!(vault.has_segment(stays));
+    vault.trimmed(to_remove(&ledger));
+    assert!(!vault.has_segment(stays));
+    vault.copy_sealed(&records[1]).unwrap();
+    assert!(!vault.has_segment(stays), "news of the seal came late");
+    wait("the confirmation", || {
+        ledger.read(|state| state.segment_state(stays)) == OnRecord::Gone
+    });
+    assert_eq!(files_of(dir.path(), stays), Vec::<String>::new());
+    vault.close(writers);
+}
+
+#[test]
+fn copies_fill_the_disk_which_takes_none_from_95_percent_on() {
+    const BYTES: u64 = 1 << 30;
+    let dir = folder_of_second();
+    let (ledger, records, _) = with_copies(dir.path());
+    let frames = dir
+        .path()
+        .join(file_of(records[1].id))
+        .with_file_name("000000000099.open");
+    fs::File::create(frames).unwrap().set_len(BYTES).unwrap();
+    for (percent, tier) in [(97, DiskTier::RefuseReplicas), (92, DiskTier::Refuse)] {
+        let options = VaultOptions {
+            disk_limit: BYTES * 100 / percent,
+            ..options(1)
+        };
+        let (vault, writers) = open_with(dir.path(), &ledger, &options);
+        wait("the look at the disk", || vault.status().disk.own >= BYTES);
+        wait("the tier", || vault.tier() == tier);
+        let mut header: SegmentHeader = vault.describe(records[0].id).unwrap().header.unwrap();
+        header.id.index = header.id.index.checked_next().unwrap().checked_next().unwrap();
+        let opened = vault.copies().open(header).map(drop);
+        match tier {
+            DiskTier::RefuseReplicas => {
+                let full = FrameFault::DiskFull;
+                assert!(matches!(opened, Err(VaultError::FrameRefused { why, .. }) if why == full));
+            }
+            DiskTier::Normal | DiskTier::Evict | DiskTier::Refuse => opened.unwrap(),
+        }
+        vault.close(writers);
+    }
+}
+
+#[test]
+fn the_clock_of_a_vault_does_not_follow_the_seals_of_other_nodes() {
+    const AHEAD: u64 = 10 * 365 * 24 * 3_600 * 1_000_000_000;
+    let dir = folder_of_second();
+    let (_, records, _) = with_copies(dir.path());
+    let mut late = records[0];
+    late.sealed_ns += AHEAD;
+    let (vault, writers) = open_second(dir.path(), &FaultyLedger::of_node(node(2), &[late]));
+    assert!(vault.clock_ns() < late.sealed_ns);
     vault.close(writers);
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
+use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
     BlockSink, DataDir, NodeSet, Placement, ReplicaAck, ReplicaSegment, ReplicaSet, SegmentHeader, ShardSeam,
@@ -197,6 +197,17 @@ impl Peer {
 
     /// A peer that gets only the segments for which `takes` returns true.
     fn start_with(home: &PeerHome, owner: &Owner, takes: fn(SegmentId) -> bool) -> Self {
+        Self::start_and_complete(home, owner, takes, |_| true)
+    }
+
+    /// A peer that gets the segments for which `takes` returns true, and whose owner counts it as a holder of those for
+    /// which `counts` does.
+    fn start_and_complete(
+        home: &PeerHome,
+        owner: &Owner,
+        takes: fn(SegmentId) -> bool,
+        counts: fn(SegmentId) -> bool,
+    ) -> Self {
         let (stream, stop) = (owner.tap.join(), Arc::new(OnceLock::new()));
         let (mark, owner) = (owner.mark(), owner.vault.clone());
         let (stopped, answered) = (Arc::clone(&stop), Arc::<Mutex<Option<Lsn>>>::default());
@@ -231,7 +242,9 @@ impl Peer {
                             answer(node, open.get_mut(&id).unwrap(), &mark, &answers);
                             written.remove(&id);
                             let digest = open.remove(&id).unwrap().complete().unwrap();
-                            owner.copy_completed(id, node, digest);
+                            if counts(id) {
+                                owner.copy_completed(id, node, digest);
+                            }
                             done.insert(id, digest);
                         }
                     }
@@ -769,7 +782,8 @@ fn the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge
     let mut owner = owner_with(Box::new(placement), &options(1));
     let homes = [PeerHome::new(2), PeerHome::new(3)];
     // Node 2 is in the set of every second segment, and gets them all.
-    let second = Peer::start(&homes[0], &owner);
+    let in_its_set = |id: SegmentId| id.index.get().is_multiple_of(2);
+    let second = Peer::start_and_complete(&homes[0], &owner, |_| true, in_its_set);
     let last = owner.append(0, 300);
     assert!(last.index().get() > 3);
     owner.wait_durable(last);
@@ -780,6 +794,88 @@ fn the_set_changes_at_a_roll_and_a_peer_of_the_next_segment_does_not_acknowledge
     assert_eq!(payloads(&owner.vault, 0).len(), 300);
     second.stop();
     third.stop();
+    owner.close();
+}
+
+#[test]
+fn a_segment_that_is_sealed_with_a_holder_outside_its_set_is_acknowledged() {
+    let mut owner = owner(set(&[3], 2), &options(1));
+    let home = PeerHome::new(2);
+    let substitute = Peer::start(&home, &owner);
+    let last = owner.append(0, 300);
+    owner.wait_durable(last);
+    wait("seals", || sealed(&owner.vault).len() as u32 + 1 == last.index().get());
+    wait("the acknowledgements", || {
+        owner.mark().acked().map(Lsn::index) >= sealed(&owner.vault).last().map(|seal| seal.id.index)
+    });
+    // Of the open one the set has nothing.
+    assert!(owner.mark().acked().map(Lsn::index) < Some(last.index()));
+    substitute.stop();
+    owner.close();
+}
+
+#[test]
+fn a_peer_that_begins_a_segment_anew_is_no_holder_until_it_completes_it_again() {
+    let mut owner = owner(set(&[2, 3], 2), &options(1));
+    let last = owner.append(0, 10);
+    owner.wait_durable(last);
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == last)
+    });
+    let home = PeerHome::new(2);
+    let (vault, writers) = home.open();
+    let header = owner.tap.header();
+    let mut copy = vault.copies().open(header.clone()).unwrap();
+    take(&mut copy, &owner.tap.frames());
+    let digest = copy.complete().unwrap();
+    let [lost, whole] = [2, 3].map(|n| NodeId::new(n).unwrap());
+    // Its disk loses the copy after it said that it has it, and before the seal.
+    owner.vault.copy_completed(header.id, lost, digest);
+    owner.vault.copy_restarted(header.id, lost, None);
+    owner.vault.copy_completed(header.id, whole, digest);
+    owner.vault.seal_open(None);
+    wait("the seal", || {
+        owner.writers[0].must_tick();
+        !sealed(&owner.vault).is_empty()
+    });
+    let holders = sealed(&owner.vault)[0].holders;
+    assert_eq!(holders.iter().map(NodeId::get).collect::<Vec<_>>(), [1, 3]);
+    vault.close(writers);
+    owner.close();
+}
+
+#[test]
+fn an_owner_without_traffic_takes_a_new_epoch_when_it_hears_that_a_recovery_has_its_segment() {
+    let mut owner = owner(set(&[2], 2), &options(1));
+    let first = owner.append(0, 10);
+    owner.wait_durable(first);
+    let epoch = owner.vault.epoch();
+    let (header, mark) = (owner.tap.header(), owner.mark());
+    // A segment of another owner, and one that it does not write, are nothing to it.
+    let other = SegmentId {
+        node: NodeId::new(2).unwrap(),
+        ..header.id
+    };
+    let unknown = SegmentId {
+        index: SegmentIndex::new(900).unwrap(),
+        ..header.id
+    };
+    owner.vault.fenced(other);
+    owner.vault.fenced(unknown);
+    owner.vault.fenced(header.id);
+    wait("a new epoch", || owner.vault.epoch() > epoch);
+    let renewed = owner.vault.epoch();
+    assert_eq!(Some(renewed), epoch.checked_next(), "once");
+    wait("the writer to go on", || {
+        owner.writers[0].must_renew();
+        mark.fenced().is_none()
+    });
+    // It comes again, for a segment of the epoch before.
+    owner.vault.fenced(header.id);
+    // More than was ready: the sealer, which heard of it before, made files meanwhile.
+    let last = owner.append(10, 400);
+    assert!(last.index().get() > first.index().get() + 4);
+    assert_eq!(owner.vault.epoch(), renewed);
     owner.close();
 }
 

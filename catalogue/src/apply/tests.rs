@@ -10,6 +10,7 @@ use crate::job::{JobId, JobPosition, JobResult};
 use crate::limits::{
     DROPPED_RANGES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX,
 };
+use crate::node::NodeState;
 use crate::segment::SegmentState;
 use crate::state::Counts;
 use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
@@ -462,6 +463,7 @@ fn what_is_too_long_or_too_many_is_refused() {
 #[test]
 fn what_was_decided_by_an_older_version_is_refused_and_both_versions_are_named() {
     let mut state = booted();
+    say(&mut state, &[register(2)]);
     let set = |value: Option<&str>, seen| Command::SetConfig {
         key: "k".to_owned(),
         value: value.map(str::to_owned),
@@ -779,6 +781,7 @@ fn a_seal_needs_as_many_holders_as_an_acknowledgement_needs_copies() {
     let id = segment(1, 0, 1);
     let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
     let mut state = booted();
+    say(&mut state, &[register(2), register(3)]);
     let open = opening(id, of_two);
     let roll = Command::Roll {
         seal: None,
@@ -896,6 +899,7 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
     let id = segment(1, 0, 1);
     let of_two = ReplicaSet::new(NodeSet::from_nodes([node(2), node(3)]).unwrap(), 2).unwrap();
     let mut state = booted();
+    say(&mut state, &[register(2), register(3)]);
     let roll = Command::Roll {
         seal: None,
         open: opening(id, of_two),

@@ -147,6 +147,16 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         }
         Command::AddDeadLetters { letters } => w.list(letters, parts::write_letter),
         Command::DropDeadLetters { exporter, letters } => w.text(exporter).list(letters, parts::write_entry),
+        Command::DescribeNode {
+            node,
+            name,
+            address,
+            failure_domain,
+            replaces,
+        } => {
+            let w = w.u32(node.get()).text(name).text(address).text(failure_domain);
+            w.option(*replaces, |w, node| w.u32(node.get()))
+        }
         Command::ConfigureExporters { names } => w.list(names, |w, name| w.text(name)),
     }
 }

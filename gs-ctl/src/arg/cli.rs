@@ -52,6 +52,12 @@ pub(crate) enum Command {
     /// The cluster; a single node answers as a cluster of one
     #[command(subcommand)]
     Cluster(Cluster),
+    /// The nodes of the cluster
+    #[command(subcommand)]
+    Node(Node),
+    /// Consensus, by which the nodes of a cluster keep one catalogue
+    #[command(subcommand)]
+    Raft(Raft),
     /// Watch the node: zone, rates, latencies, debt, exporters. Lines instead of a screen where stdout is no terminal
     Top(Top),
     /// Watch records as they are received and durable, until Ctrl-C
@@ -94,7 +100,26 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
-    /// Show the state of the cluster
+    /// Show the state of the cluster, as the node that answers sees it
+    Status,
+    /// Make one cluster of the nodes of the configuration, once they all run. The first is the one with data, of which
+    /// there may be one; the others join by themselves. Where the cluster is there already, it stays as it is
+    Provision {
+        /// Let this node forget the invitation that it has accepted, so that it accepts another
+        #[arg(long)]
+        abort: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// List the nodes: state, boot, part in consensus, failure domain, address
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Raft {
+    /// Show consensus, as the node that answers sees it
     Status,
 }
 

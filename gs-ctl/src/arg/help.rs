@@ -10,6 +10,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("status", &["gs-ctl status", "gs-ctl status -o json | jq .debt"]),
     ("cluster status", &["gs-ctl cluster status"]),
     (
+        "cluster provision",
+        &["gs-ctl cluster provision", "gs-ctl cluster provision --abort"],
+    ),
+    ("node list", &["gs-ctl node list"]),
+    ("raft status", &["gs-ctl raft status"]),
+    (
         "top",
         &[
             "gs-ctl top",

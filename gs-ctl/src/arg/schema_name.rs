@@ -4,6 +4,10 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum SchemaName {
     Status,
+    ClusterStatus,
+    ClusterProvision,
+    NodeList,
+    RaftStatus,
     Top,
     ExporterList,
     Exporter,

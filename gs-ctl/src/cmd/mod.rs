@@ -1,12 +1,14 @@
 //! The commands, one file each.
 //!
 //! - `status`, `tail`: the whole node, and the records that it receives.
+//! - `cluster`: the cluster, its nodes, and consensus.
 //! - `exporter`, `dead_letter`: exporters, and the entries that their sinks refused.
 //! - `segment_list`, `segment_describe`, `segment_verify`, `wal_dump`: files, shown by a node or read here.
 //! - `replay`, `replay_start`, `replay_watch`: replay jobs; the start of one; its progress.
 //! - `zone_override`: an override of the zone, set or cleared.
 //! - `schema`: the JSON Schemas of all answers.
 
+mod cluster;
 mod dead_letter;
 mod exporter;
 mod replay;
@@ -23,7 +25,7 @@ mod zone_override;
 
 use anyhow::Context;
 
-use crate::arg::cli::{Cli, Cluster, Command, Global, Replay, Segment, Wal};
+use crate::arg::cli::{Cli, Command, Global, Replay, Segment, Wal};
 use crate::arg::help;
 use crate::connect;
 use crate::out::outcome::Outcome;
@@ -49,6 +51,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Segment(Segment::Verify { file: Some(file), .. }) => segment_verify::verify_file(&file, global.format),
         asked @ (Command::Status
         | Command::Cluster(_)
+        | Command::Node(_)
+        | Command::Raft(_)
         | Command::Top(_)
         | Command::Tail(_)
         | Command::Exporter(_)
@@ -75,9 +79,21 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
     }
     let format = global.format;
     let socket = connect::find(global.socket.as_deref())?;
+    let command = match command {
+        Command::Cluster(asked) => {
+            return cluster::cluster(&mut connect::connect_cluster(&socket).await?, asked, format).await;
+        }
+        Command::Node(asked) => {
+            return cluster::node(&mut connect::connect_cluster(&socket).await?, asked, format).await;
+        }
+        Command::Raft(asked) => {
+            return cluster::raft(&mut connect::connect_cluster(&socket).await?, asked, format).await;
+        }
+        other => other,
+    };
     let mut node = connect::connect(&socket).await?;
     match command {
-        Command::Status | Command::Cluster(Cluster::Status) => status::status(&mut node, format).await,
+        Command::Status => status::status(&mut node, format).await,
         Command::Top(asked) => top::top(node, &socket, &asked, format).await,
         Command::Tail(asked) => tail::tail(&mut node, &asked, format).await,
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
@@ -94,11 +110,14 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         }) => segment_verify::verify(&mut node, segment, format).await,
         Command::Replay(asked) => replay::replay(&mut node, asked, format).await,
         Command::Segment(Segment::Verify { segment: None, .. })
+        | Command::Cluster(_)
+        | Command::Node(_)
+        | Command::Raft(_)
         | Command::Wal(_)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema { .. } => {
-            unreachable!("answered without a node")
+            unreachable!("answered before")
         }
     }
 }

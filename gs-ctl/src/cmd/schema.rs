@@ -18,6 +18,7 @@ use crate::arg::schema_name::SchemaName;
 use crate::out::outcome::Outcome;
 use crate::out::output::write_stdout;
 use crate::top::Line;
+use crate::view::cluster::{ClusterView, NodeList, ProvisionView, RaftView};
 use crate::view::exporters::ExporterList;
 use crate::view::jobs::{JobList, JobView};
 use crate::view::letters::LetterList;
@@ -26,6 +27,10 @@ use crate::view::letters::LetterList;
 fn named(name: SchemaName) -> (String, Value) {
     let schema = match name {
         SchemaName::Status => schema::<StatusView>,
+        SchemaName::ClusterStatus => schema::<ClusterView>,
+        SchemaName::ClusterProvision => schema::<ProvisionView>,
+        SchemaName::NodeList => schema::<NodeList>,
+        SchemaName::RaftStatus => schema::<RaftView>,
         SchemaName::Top => schema::<Line<'static>>,
         SchemaName::ExporterList => schema::<ExporterList>,
         SchemaName::Exporter => schema::<ExporterView>,

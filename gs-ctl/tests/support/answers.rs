@@ -187,3 +187,56 @@ pub(crate) fn letters() -> Vec<DeadLetter> {
         letter("lake", 7, true),
     ]
 }
+
+/// A cluster of three nodes, one of which joined anew.
+pub(crate) fn cluster() -> ClusterStatusReply {
+    let node = |id: u32, name: u32, role: &str| ClusterNode {
+        id,
+        name: format!("node-{name}"),
+        address: format!("10.0.0.{name}:9097"),
+        failure_domain: format!("rack-{name}"),
+        state: "active".to_owned(),
+        epoch: 7,
+        up_unix_nano: BEGAN,
+        role: role.to_owned(),
+        ..ClusterNode::default()
+    };
+    let member = |id: u64, matched| RaftMember {
+        id,
+        name: format!("node-{}", id.min(3)),
+        address: format!("10.0.0.{}:9097", id.min(3)),
+        votes: id != 4,
+        matched,
+    };
+    let moved = ClusterNode {
+        moved_to: 4,
+        ..node(3, 3, "none")
+    };
+    ClusterStatusReply {
+        name: "prod".to_owned(),
+        cluster_id: "5f1d7a84-0f0e-4c2f-9a59-5e3b3f9d2c11".to_owned(),
+        node_name: "node-1".to_owned(),
+        node: 1,
+        unprovisioned: None,
+        nodes: vec![node(1, 1, "leader"), node(2, 2, "voter"), moved, node(4, 3, "learner")],
+        replicas: 3,
+        ack_copies: 2,
+        sealed_segments: 1200,
+        under_replicated_segments: 12,
+        recovering_segments: 2,
+        oldest_recovering_unix_nano: BEGAN,
+        debt: None,
+        raft: Some(RaftStatus {
+            role: "leader".to_owned(),
+            leader: Some(1),
+            term: 5,
+            last_log: Some(99),
+            applied: Some(98),
+            purged: None,
+            log_entries: 60,
+            log_bytes: 4096,
+            unheard_seconds: 0.25,
+            members: vec![member(1, Some(99)), member(2, Some(97)), member(4, None)],
+        }),
+    }
+}

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use futures_util::stream;
+use gophership_proto::control::v1::cluster_server::{Cluster, ClusterServer};
 use gophership_proto::control::v1::control_server::{Control, ControlServer};
 use gophership_proto::control::v1::*;
 use tokio::net::UnixListener;
@@ -43,6 +44,7 @@ impl Fake {
         let listener = StdListener::bind(socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         let service = ControlServer::new(Service(Arc::clone(&state)));
+        let cluster = ClusterServer::new(Service(Arc::clone(&state)));
         runtime.spawn(async move {
             let listener = UnixListener::from_std(listener).unwrap();
             let connections = stream::unfold(listener, |listener| async move {
@@ -51,6 +53,7 @@ impl Fake {
             });
             Server::builder()
                 .add_service(service)
+                .add_service(cluster)
                 .serve_with_incoming(connections)
                 .await
         });
@@ -98,6 +101,30 @@ impl Service {
 
 fn no<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("not by the fake"))
+}
+
+/// A cluster of three, of which node 3 was wiped and came back as node 4; provisioned before the second time it is
+/// asked for.
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn cluster_status(&self, _: Request<ClusterStatusRequest>) -> Result<Response<ClusterStatusReply>, Status> {
+        Ok(Response::new(answers::cluster()))
+    }
+
+    async fn provision(&self, _: Request<ProvisionClusterRequest>) -> Result<Response<ProvisionClusterReply>, Status> {
+        Ok(Response::new(ProvisionClusterReply {
+            cluster_id: answers::cluster().cluster_id,
+            node: "node-1".to_owned(),
+            already: self.0.polls.fetch_add(1, Ordering::Relaxed) > 0,
+        }))
+    }
+
+    async fn abort_provision(
+        &self,
+        _: Request<AbortProvisionRequest>,
+    ) -> Result<Response<AbortProvisionReply>, Status> {
+        Ok(Response::new(AbortProvisionReply { forgotten: true }))
+    }
 }
 
 #[tonic::async_trait]

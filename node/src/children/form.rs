@@ -6,6 +6,7 @@ use anyhow::bail;
 use tokio::task::spawn_blocking;
 
 use super::{Child, NodePlan};
+use crate::cluster::provision;
 use crate::health;
 
 /// Time within which a cluster must be there.
@@ -26,7 +27,7 @@ pub(crate) async fn form(plans: &[NodePlan], children: &mut [Option<Child>]) -> 
             child.check()?;
         }
         if !provisioned {
-            match provision(&plans[0]).await {
+            match provision(&plans[0].data).await {
                 Ok(()) => provisioned = true,
                 Err(error) => why = format!("{error:#}"),
             }

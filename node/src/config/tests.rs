@@ -496,7 +496,7 @@ fn the_environment_overrides_the_file() {
 
 #[test]
 fn an_override_that_sets_nothing_is_a_fault() {
-    let found = faults("", &[("GS_NODE_NAM", "x"), ("GS_CLUSTER_NAME", "x")]);
+    let found = faults("", &[("GS_NODE_NAM", "x"), ("GS_ARCHIVE_URL", "x")]);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         found
@@ -506,7 +506,7 @@ fn an_override_that_sets_nothing_is_a_fault() {
     assert!(
         found
             .iter()
-            .any(|(path, text)| path == "GS_CLUSTER_NAME" && !text.contains("did you mean"))
+            .any(|(path, text)| path == "GS_ARCHIVE_URL" && !text.contains("did you mean"))
     );
 }
 
@@ -631,6 +631,7 @@ fn faults_of_a_cluster_are_reported_at_once() {
                 ("cluster.peers[2].address", "is the address of cluster.peers[1]"),
                 ("cluster.peers[3].address", "is missing"),
                 ("cluster.peers[3].name", "a DNS name"),
+                ("cluster.peers[4].name", "ending with a letter or digit"),
                 ("cluster.peers[4].address", "\"h\" is not accepted"),
                 ("cluster.peers[5].adress", "did you mean `address`?"),
                 ("cluster.peers[5].address", "is missing"),

@@ -3,17 +3,20 @@
 //! Call [`listen`] when the data folder is locked, and run [`serve`] on any runtime but an ingest worker's.
 //!
 //! - `socket`: the socket, and the check of its peers. `serve`: the server.
-//! - `service`: the calls. `convert`: requests into values, errors into statuses. `limits`: the bounds.
+//! - `service`, `cluster`: the calls. `convert`: requests into values, errors into statuses. `limits`: the bounds.
 //!
 //! **Not here**: the work of the calls (`crate::operate`).
 
+mod cluster;
 mod convert;
 mod limits;
 mod serve;
 mod service;
 mod socket;
 
+pub(crate) use limits::SHUTDOWN_GRACE;
 pub use serve::serve;
+pub(crate) use socket::connections;
 pub use socket::{ControlSocketError, SOCKET_NAME, SOCKET_PATH_BYTES_MAX, listen};
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use gophership_proto::control::v1::cluster_server::ClusterServer;
 use gophership_proto::control::v1::control_server::ControlServer;
 use tokio::net::UnixListener;
 use tonic::transport::Server;
 
+use super::cluster::ClusterCalls;
 use super::limits::SHUTDOWN_GRACE;
 use super::service::ControlService;
 use super::socket;
@@ -36,6 +38,7 @@ pub async fn serve(
     let until = Arc::clone(&operator);
     let server = Server::builder()
         .add_service(ControlServer::new(service))
+        .add_service(ClusterServer::new(ClusterCalls::new(Arc::clone(&operator))))
         .serve_with_incoming_shutdown(socket::connections(listener), async move { until.stopped().await });
     let mut server = std::pin::pin!(server);
     let served = tokio::select! {

@@ -81,7 +81,7 @@ pub fn listen(data: &Path) -> Result<StdListener, ControlSocketError> {
 }
 
 /// Connections of users who may talk to the node. The stream never ends.
-pub(super) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
+pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     let own = rustix::process::geteuid().as_raw();
     stream::unfold(listener, move |listener| async move {
         loop {

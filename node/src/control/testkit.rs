@@ -128,6 +128,7 @@ impl TestNode {
             node_name: "test".to_owned(),
             started_unix_nano: 1,
             own_addresses: own.to_vec(),
+            cluster: None,
             exporters,
             throttle: Throttle::new(Arc::clone(&zone)),
             zone,

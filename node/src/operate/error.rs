@@ -39,6 +39,12 @@ pub(crate) enum OperateError {
         /// The segment.
         segment: SegmentId,
     },
+    /// A single node is asked to provision.
+    #[error("this is a single node: set `cluster` in its configuration, and start it again")]
+    Single,
+    /// A member is asked to forget its invitation.
+    #[error("this node is a member of its cluster: there is no invitation to forget")]
+    Member,
     /// No shard with this number takes entries.
     #[error("there is no shard {shard} that takes entries")]
     NoSuchShard {
@@ -98,7 +104,7 @@ impl OperateError {
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
-            Self::ForgetLoses { .. } => Kind::Precondition,
+            Self::ForgetLoses { .. } | Self::Single | Self::Member => Kind::Precondition,
             Self::NoSuchShard { .. } => Kind::NotFound,
             Self::NotSealedYet { .. } | Self::Stopping { .. } => Kind::Unavailable,
             Self::TooManyVerifications => Kind::Overloaded,

@@ -4,12 +4,13 @@
 //! are plain values too: one surface sends them, another shows them as JSON. Nothing here knows of gRPC or of HTTP.
 //!
 //! - `operator`: [`Operator`], which takes a permit for each call and runs its verb.
-//! - `status`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
+//! - `status`, `cluster`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
 //! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
 
 mod blocking;
+mod cluster;
 mod error;
 mod exporters;
 mod letters;
@@ -22,6 +23,7 @@ mod status;
 mod verify;
 mod zone;
 
+pub(crate) use cluster::provisioned_shown;
 pub(crate) use error::{Kind, OperateError};
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;

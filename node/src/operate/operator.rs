@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::blocking::Blocking;
 use super::error::OperateError;
 use super::verify::{self, Verifies};
-use super::{exporters, letters, segments, status, zone};
+use super::{cluster, exporters, letters, segments, status, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -91,6 +91,29 @@ impl Operator {
 
     pub(crate) async fn status(&self) -> Result<v1::StatusReply, OperateError> {
         self.urgent(status::status).await
+    }
+
+    pub(crate) async fn cluster_status(&self) -> Result<v1::ClusterStatusReply, OperateError> {
+        self.urgent(cluster::status).await
+    }
+
+    /// A member has been provisioned, and says so; a single node cannot be.
+    pub(crate) fn provision(&self) -> Result<v1::ProvisionClusterReply, OperateError> {
+        match &self.context.cluster {
+            Some(_) => Ok(v1::ProvisionClusterReply {
+                cluster_id: self.context.vault.identity().cluster_id.0.to_string(),
+                node: self.context.node_name.clone(),
+                already: true,
+            }),
+            None => Err(OperateError::Single),
+        }
+    }
+
+    pub(crate) fn abort_provision(&self) -> OperateError {
+        match &self.context.cluster {
+            Some(_) => OperateError::Member,
+            None => OperateError::Single,
+        }
     }
 
     pub(crate) async fn set_override(

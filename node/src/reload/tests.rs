@@ -59,6 +59,7 @@ async fn exporters_come_change_and_go_and_what_else_changed_is_named() {
         running,
         exporters: Arc::clone(&exporters),
         certificates: Vec::new(),
+        peer_certificates: None,
         own: vec![third.address],
         turn: tokio::sync::Mutex::default(),
     });

@@ -181,63 +181,7 @@ fn share(of: TimeRange, range: TimeRange) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::NodeSet;
-    use gophership_vault::ids::Epoch;
-    use gophership_vault::ledger::SegmentStats;
-
     use super::*;
-
-    fn node(n: u32) -> NodeId {
-        NodeId::new(n).unwrap()
-    }
-
-    /// Segment `index` of node 2, with these holders and event times.
-    fn sealed(index: u32, holders: &[u32], event: Option<TimeRange>) -> SealRecord {
-        SealRecord {
-            id: SegmentId {
-                node: node(2),
-                shard: ShardId::new(0),
-                index: SegmentIndex::new(index).unwrap(),
-            },
-            epoch: Epoch::FIRST,
-            stats: SegmentStats {
-                event,
-                ..SegmentStats::default()
-            },
-            digest: [0; 32],
-            sealed_ns: 1,
-            holders: NodeSet::from_nodes(holders.iter().map(|n| node(*n))).unwrap(),
-        }
-    }
-
-    #[test]
-    fn each_segment_is_read_by_its_owner_or_else_by_the_lowest_live_holder() {
-        let range = |min, max| TimeRange { min, max };
-        let asked = range(10, 20);
-        for (holders, live, reader) in [
-            (&[1, 2, 3][..], &[1, 2, 3][..], Some(2)),
-            (&[1, 2, 3], &[1, 3], Some(1)),
-            (&[1, 2, 3], &[3], Some(3)),
-            (&[1, 2, 3], &[4], None),
-            (&[1, 3], &[1, 2, 3], Some(1)),
-            (&[2], &[2], Some(2)),
-            (&[2], &[], None),
-        ] {
-            let seal = sealed(1, holders, Some(range(20, 30)));
-            let live: BTreeSet<NodeId> = live.iter().map(|n| node(*n)).collect();
-            let chosen = readers([&seal], &live, asked);
-            let by_node: Vec<_> = chosen.by_node.into_iter().collect();
-            let expected: Vec<_> = reader.map(|n| (node(n), vec![seal.id])).into_iter().collect();
-            assert_eq!(by_node, expected, "{holders:?} {live:?}");
-            assert_eq!(chosen.unread.len(), usize::from(reader.is_none()));
-        }
-        let none = [
-            sealed(1, &[2], None),
-            sealed(2, &[2], Some(range(21, 30))),
-            sealed(3, &[], None),
-        ];
-        assert_eq!(readers(&none, &BTreeSet::from([node(2)]), asked), Readers::default());
-    }
 
     #[test]
     fn shares_table() {

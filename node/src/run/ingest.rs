@@ -106,7 +106,10 @@ fn start_workers(
         read_timeout: config.ingest.read_timeout,
         max_connection_age: config.ingest.max_connection_age,
         origins: config.listeners.cors.clone(),
-        acks: AckLimit::ALONE,
+        acks: match &config.cluster {
+            None => AckLimit::ALONE,
+            Some(cluster) => AckLimit::replicated(cluster.ack_timeout),
+        },
     };
     let start = |(number, end): (usize, ShardEnd)| {
         let setup = WorkerSetup {

@@ -75,15 +75,25 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
     let mut signals = Signals::new()?;
     let ports = Ports::open(&config.listeners)?;
     let certificates = ports.certificates();
-    let node = NodeState::new(config.node.name.clone(), None);
+    let peer_certificates = ports.peer_certificates();
+    let ack_timeout = config.cluster.as_ref().map(|cluster| cluster.ack_timeout);
+    let node = NodeState::new(config.node.name.clone(), ack_timeout);
     node.set_tls(certificates.clone());
-    let started = start(config, machine, ports, &node).await?;
+    let started = tokio::select! {
+        started = start(config, machine, ports, &node) => started?,
+        // It has taken nothing yet. A node of a cluster may wait for others for long.
+        () = signals.end() => {
+            tracing::info!("node.start.interrupted");
+            std::process::exit(0);
+        }
+    };
 
     let reloader = Arc::new(Reloader {
         file: file.map(Path::to_owned),
         running: config.clone(),
         exporters: Arc::clone(&started.shutdown.exporters),
         certificates,
+        peer_certificates,
         own: own_addresses(config),
         turn: Mutex::default(),
     });
@@ -108,7 +118,7 @@ struct Started {
 }
 
 async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<NodeState>) -> anyhow::Result<Started> {
-    let (otlp, admin) = ports.apart();
+    let (otlp, admin, peer) = ports.apart();
     let (stop, stopped) = channel(false);
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
@@ -119,7 +129,14 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         cursors,
         vault,
         writers,
-    } = store::open(config, shards, &notifies).await?;
+        member,
+    } = match peer {
+        None => store::open(config, shards, &notifies).await?,
+        Some(peer) => {
+            let waiting = || node.set_phase(Phase::Unprovisioned);
+            store::open_in_cluster(config, peer, shards, &notifies, waiting).await?
+        }
+    };
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
@@ -145,7 +162,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         environment: Arc::clone(&ingest.environment),
         workers: ingest.workers.iter().map(Worker::counters).collect(),
     };
-    let context = surfaces::context(config, node, &running, throttle)?;
+    let context = surfaces::context(config, node, &running, throttle, member.as_ref())?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, &stopped)?;
     let (close, closed) = channel(false);
@@ -159,6 +176,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         zone,
         exporters,
         vault,
+        member,
         close,
         accepting,
         stop,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::cluster::PeerCertificates;
 use crate::config::{Listener, Listeners};
 use crate::ingester::{self, Port, Protocol};
 use crate::tls::{Protocols, ServerTls};
@@ -20,6 +21,14 @@ pub(super) struct Ports {
     grpc: Opened,
     http: Opened,
     pub(super) admin: Opened,
+    /// That of the cluster's nodes, where there is a cluster.
+    peer: Option<PeerPort>,
+}
+
+/// The port for peers, which is open, with its certificate.
+pub(super) struct PeerPort {
+    pub(super) listener: TcpListener,
+    pub(super) certificates: Option<Arc<PeerCertificates>>,
 }
 
 impl Ports {
@@ -28,6 +37,7 @@ impl Ports {
             grpc: open("listeners.otlp_grpc", &listeners.otlp_grpc, Protocols::Http2)?,
             http: open("listeners.otlp_http", &listeners.otlp_http, Protocols::Http)?,
             admin: open("listeners.admin", &listeners.admin, Protocols::Http)?,
+            peer: listeners.peer.as_ref().map(open_for_peers).transpose()?,
         })
     }
 
@@ -37,16 +47,28 @@ impl Ports {
         all.into_iter().flatten().cloned().collect()
     }
 
-    /// The ports that take OTLP, and the admin port.
-    pub(super) fn apart(self) -> (Vec<Port>, Opened) {
+    /// The certificate for peers, where there is one.
+    pub(super) fn peer_certificates(&self) -> Option<Arc<PeerCertificates>> {
+        self.peer.as_ref().and_then(|peer| peer.certificates.clone())
+    }
+
+    /// The ports that take OTLP, the admin port, and that for peers.
+    pub(super) fn apart(self) -> (Vec<Port>, Opened, Option<PeerPort>) {
         let port = |opened: Opened, protocol| Port {
             listener: opened.listener,
             protocol,
             tls: opened.tls,
         };
         let otlp = vec![port(self.grpc, Protocol::Grpc), port(self.http, Protocol::Http)];
-        (otlp, self.admin)
+        (otlp, self.admin, self.peer)
     }
+}
+
+fn open_for_peers(listener: &Listener) -> anyhow::Result<PeerPort> {
+    Ok(PeerPort {
+        certificates: PeerCertificates::open(listener).context("listeners.peer.tls")?,
+        listener: ingester::listen(listener.address).context("listeners.peer.address")?,
+    })
 }
 
 fn open(name: &'static str, listener: &Listener, protocols: Protocols) -> anyhow::Result<Opened> {

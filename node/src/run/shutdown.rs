@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::ingest::Ingest;
 use super::signals::Signals;
 use crate::admin::AdminError;
+use crate::cluster::Member;
 use crate::export::Exporters;
 use crate::ingester::Worker;
 
@@ -25,6 +26,7 @@ pub(super) struct Shutdown {
     pub(super) zone: Arc<ZoneCell>,
     pub(super) exporters: Arc<Exporters>,
     pub(super) vault: Vault,
+    pub(super) member: Option<Member>,
     /// Closes the ports that take OTLP.
     pub(super) close: watch::Sender<bool>,
     pub(super) accepting: JoinHandle<std::io::Result<()>>,
@@ -42,6 +44,10 @@ impl Shutdown {
     ///
     /// A part ended before its time, or a sync had failed.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if let Some(member) = &self.member {
+            // While requests are still answered, so that the others are without a leader for no time.
+            member.hand_over().await;
+        }
         self.close.send_replace(true);
         self.ingest.drain.send_replace(true);
         let workers = self.ingest.workers;
@@ -59,6 +65,11 @@ impl Shutdown {
         let (controlled, served, accepted) = (self.control.await, self.admin.await, self.accepting.await);
         let failure = self.vault.failure();
         let vault = self.vault;
+        // It holds the vault, and must be gone before the data folder is free.
+        if let Some(member) = self.member {
+            member.stop_streams().await;
+            member.end().await;
+        }
         tokio::task::spawn_blocking(move || vault.close(writers))
             .await
             .context("the vault did not close")?;

@@ -8,6 +8,8 @@ use gophership_catalogue::{Catalogue, LocalCatalogue};
 use gophership_vault::{DataDir, OnFull, RecoveryBy, Release, ShardSeam, ShardWriter, Vault, VaultOptions};
 use uuid::Uuid;
 
+use super::ports::PeerPort;
+use crate::cluster::{self, Joined, Member, PeerCertificates, until_answered};
 use crate::config::{self, Config};
 use crate::export::{Cursors, configure};
 use crate::ingester::WatermarkNotify;
@@ -19,6 +21,55 @@ pub(super) struct Store {
     pub(super) cursors: Arc<Cursors>,
     pub(super) vault: Vault,
     pub(super) writers: Vec<ShardWriter>,
+    /// The node's part in its cluster.
+    pub(super) member: Option<Member>,
+}
+
+/// Opens the store of a node of a cluster, once it is a member and has its epoch. `waiting` is called where an operator
+/// or peers must make it a member.
+pub(super) async fn open_in_cluster(
+    config: &Config,
+    peer: PeerPort,
+    shards: u16,
+    notifies: &[WatermarkNotify],
+    waiting: impl FnOnce(),
+) -> anyhow::Result<Store> {
+    let security = PeerCertificates::security(peer.certificates.as_ref());
+    let joined = cluster::join(config, peer.listener, security, shards, waiting).await?;
+    let (config, notifies) = (config.clone(), notifies.to_vec());
+    tokio::task::spawn_blocking(move || open_of_member(&config, joined, shards, &notifies))
+        .await
+        .context("opening the store panicked")?
+}
+
+fn open_of_member(
+    config: &Config,
+    mut joined: Joined,
+    shards: u16,
+    notifies: &[WatermarkNotify],
+) -> anyhow::Result<Store> {
+    let data = joined.take_data();
+    data.make_room(shards, config.vault.segment_size)?;
+    let data_path = data.path().to_path_buf();
+    let catalogue = joined.catalogue();
+    let epoch = joined.wait_for_epoch(data.highest_epoch()?)?;
+    // Before the vault releases anything.
+    until_answered("the exporters", || configure(catalogue.as_ref(), &config.export))?;
+    let cursors = Cursors::new(Arc::clone(&catalogue));
+    let options = VaultOptions {
+        recovery: RecoveryBy::Leader,
+        ..vault_options(config, shards, &cursors)
+    };
+    let (vault, writers) = Vault::open(data, &options, epoch, joined.ledger(), joined.seams(notifies))?;
+    let member = joined.begin(&vault)?;
+    Ok(Store {
+        data_path,
+        catalogue,
+        cursors,
+        vault,
+        writers,
+        member: Some(member),
+    })
 }
 
 /// Opens the store on a thread that may block, so that probes are answered meanwhile.
@@ -57,6 +108,7 @@ fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> any
         cursors,
         vault,
         writers,
+        member: None,
     })
 }
 

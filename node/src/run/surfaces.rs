@@ -15,6 +15,7 @@ use super::exporters::own_addresses;
 use super::ingest::thresholds;
 use super::ports::Opened;
 use crate::admin::{self, AdminError};
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::context::NodeContext;
 use crate::control;
@@ -59,15 +60,17 @@ pub(super) fn context(
     node: &Arc<NodeState>,
     running: &Running,
     throttle: Throttle,
+    member: Option<&Member>,
 ) -> anyhow::Result<NodeContext> {
     let seen = Arc::clone(node);
     Ok(NodeContext {
         vault: running.vault.clone(),
         catalogue: Arc::clone(&running.catalogue),
-        peers: None,
+        peers: member.map(|member| Arc::clone(&member.peers)),
         node_name: node.name.clone(),
         started_unix_nano: node.started_ns,
         own_addresses: own_addresses(config),
+        cluster: member.map(Member::context),
         exporters: Arc::clone(&running.exporters),
         throttle,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,

@@ -159,9 +159,12 @@ fn half_fenced(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
     let mut faults = vec![(0, Fault::Elect { host: leader }), (5, Fault::Suspect { host })];
     faults.extend(cut(host, 900).map(|cut| (1, cut)));
     faults.extend(cut(late, 200 + rng.below(200)).map(|cut| (1, cut)));
-    for host in [one, other] {
-        let down = 5 + rng.below(20);
-        faults.push((80 + rng.below(120), Fault::Kill { host, down }));
+    for replica in [one, other] {
+        let (dies, down) = (80 + rng.below(110), 5 + rng.below(20));
+        // The owner would hear of the fence from it, too.
+        let (from, to, ms) = (replica, host, dies);
+        faults.push((1, Fault::OneWay { from, to, ms }));
+        faults.push((dies, Fault::Kill { host: replica, down }));
     }
     let timed = faults.into_iter().map(|(after, fault)| Timed { at: at + after, fault });
     timed.collect()

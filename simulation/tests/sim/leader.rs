@@ -376,6 +376,7 @@ impl World {
             let Some(report) = self.run(host, |process| process.receiver.fence(id, number)) else {
                 return;
             };
+            self.answer_unasked(host);
             report
         };
         match report {

@@ -26,6 +26,7 @@ pub(crate) enum Up {
         frame: Frame,
     },
     Complete(SegmentId, [u8; 32]),
+    Leave(SegmentId),
 }
 
 /// From a replica to an owner.

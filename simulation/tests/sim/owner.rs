@@ -11,7 +11,7 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Refusal, Reply};
 use gophership_vault::ids::{EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{OpenRecord, SealRecord};
-use gophership_vault::testkit::{content, frame, own_synced, segment_ended, segment_opened, watermark};
+use gophership_vault::testkit::{content, frame, own_synced, segment_ended, segment_opened, segment_sealed, watermark};
 use gophership_vault::{NodeSet, ReplicaSet, Watermark};
 use gophership_vault_replication::tail::sender::{SenderAction, SenderEvent, TailSender};
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
@@ -26,6 +26,8 @@ use crate::world::{Event, World};
 pub(crate) const TICK: u64 = 20;
 /// Age at which a segment is rolled that cannot be acknowledged.
 const STUCK: u64 = 250;
+/// Time after which what failed is tried again.
+const RETRY: u64 = 15;
 /// Age at which an owner gives up a segment that its set can never hold.
 const HOPELESS: u64 = 1500;
 
@@ -319,6 +321,10 @@ impl World {
                 let has = has.map(|number| Lsn::at(index, number));
                 if let Some(at) = self.shard(host, shard) {
                     at.mark.peer_restarted(node, index, has);
+                    if let Some(own) = at.own.get_mut(&index) {
+                        let others = own.holders.iter().filter(|holder| *holder != node);
+                        own.holders = NodeSet::from_nodes(others).expect("a set without one of its nodes is a set");
+                    }
                 }
             }
             SenderAction::Holder { index, digest } => {
@@ -342,6 +348,21 @@ impl World {
                 self.note(format_args!("{host}: the copy of {id} on {node} differs"));
                 self.judge_difference(id, node);
             }
+            SenderAction::Leave(index) => {
+                let id = id(index);
+                if let Some(link) = link {
+                    self.send_up(link, Up::Leave(id));
+                }
+            }
+            SenderAction::Failed { index, failures } => {
+                let id = id(index);
+                self.note(format_args!(
+                    "{host}: {node} gets nothing of {id} now, failure {failures}"
+                ));
+                let at = self.now + RETRY * u64::from(failures.min(4));
+                let boot = self.hosts[host].boot;
+                self.at(at, Event::Retry(host, boot, shard, node));
+            }
             SenderAction::Reconnect => {
                 if let Some(link) = link {
                     self.break_link(link);
@@ -349,6 +370,11 @@ impl World {
                 }
             }
         }
+    }
+
+    /// An owner tries again what failed.
+    pub(crate) fn retry(&mut self, host: usize, shard: ShardId, node: NodeId) {
+        self.step(host, shard, node, SenderEvent::Retry);
     }
 
     /// A frame was read, or cannot be read now.
@@ -738,9 +764,10 @@ impl World {
             return;
         };
         let holders = seal.holders;
-        let Some(own) = self.shard(host, shard).and_then(|at| at.own.remove(&index)) else {
-            return;
-        };
+        let Some(at) = self.shard(host, shard) else { return };
+        segment_sealed(&at.mark, index);
+        let Some(own) = at.own.remove(&index) else { return };
+        self.acknowledge(host, shard);
         for node in own.open.replicas.peers().iter() {
             let counted = holders.contains(node);
             self.step(host, shard, node, SenderEvent::Sealed { index, counted });

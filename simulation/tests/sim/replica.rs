@@ -54,9 +54,31 @@ impl World {
                 self.note(format_args!("{host} completes {id}: {answer:?}"));
                 (id.index, Some(answer))
             }
+            Up::Leave(id) => {
+                self.run(host, |process| process.receiver.leave(stream, id));
+                return;
+            }
         };
         if let Some(answer) = answer {
             self.send_down(link, Down { index, answer });
+        }
+    }
+
+    /// The streams of a host get the answers that no message of theirs asked for.
+    pub(crate) fn answer_unasked(&mut self, host: usize) {
+        let boot = self.hosts[host].boot;
+        let links = self.network.links.iter();
+        let here = links.filter(|(_, link)| link.replica == (host, boot) && link.replica_open);
+        let here: Vec<_> = here.map(|(id, link)| (*id, link.log, link.stream)).collect();
+        for (link, log, stream) in here {
+            let Some(process) = &mut self.hosts[host].process else {
+                return;
+            };
+            for (id, answer) in process.receiver.unasked(log, stream) {
+                self.note(format_args!("{host} says of {id}: {answer:?}"));
+                let index = id.index;
+                self.send_down(link, Down { index, answer });
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     OwnerTick(usize, u64),
     OwnSync(usize, u64, ShardId, Epoch),
     Read(Box<Read>),
+    /// An owner tries again what failed on its way to a peer of a shard.
+    Retry(usize, u64, ShardId, NodeId),
     Up(LinkId),
     Down(LinkId),
     OwnerEnd(LinkId),
@@ -266,6 +268,7 @@ impl World {
         match event {
             Event::OwnerTick(host, _)
             | Event::OwnSync(host, ..)
+            | Event::Retry(host, ..)
             | Event::ReplicaSync(host, _)
             | Event::Load(host)
             | Event::Apply(host, _)
@@ -307,6 +310,7 @@ impl World {
                 self.own_sync(host, shard, epoch)
             }
             Event::Read(read) if self.hosts[read.host].runs(read.boot) => self.frame_read(&read),
+            Event::Retry(host, boot, shard, node) if self.hosts[host].runs(boot) => self.retry(host, shard, node),
             Event::Up(link) => self.arrive_up(link),
             Event::Down(link) => self.arrive_down(link),
             Event::OwnerEnd(link) => self.owner_end(link),
@@ -345,6 +349,7 @@ impl World {
             // Of a process that runs no more.
             Event::OwnSync(..)
             | Event::Read(_)
+            | Event::Retry(..)
             | Event::ReplicaSync(..)
             | Event::Answer(..)
             | Event::Lead(..)

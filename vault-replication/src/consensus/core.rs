@@ -31,6 +31,7 @@ use super::limits::{FULL_DISK_PAUSE, TIMED_COMMITS};
 use super::mark::{Mark, MarkFile};
 use super::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
 use super::snapshot::{SnapshotFile, SnapshotFolder};
+use super::touched::Touched;
 use super::wire::{stored_entry, versioned};
 use kept::{Kept, entries, open_mark};
 
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     inner: Mutex<Inner>,
     state: RwLock<State>,
     applied: watch::Sender<Applied>,
+    touched: Mutex<Touched>,
     log: watch::Sender<LogStatus>,
     vote: Mutex<Option<Vote>>,
     tickets: Mutex<HashMap<Uuid, oneshot::Sender<Outcome>>>,
@@ -128,6 +130,8 @@ impl Core {
             identity: *identity,
             state: RwLock::new(state.clone()),
             applied: watch::Sender::new(kept.applied),
+            // Nobody has seen any of it.
+            touched: Mutex::new(Touched::All),
             log: watch::Sender::new(kept.log),
             vote: Mutex::new(kept.vote),
             inner: Mutex::new(Inner {

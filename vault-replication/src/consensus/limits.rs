@@ -66,3 +66,6 @@ pub const MEMBER_TEXT_BYTES_MAX: usize = 256;
 pub const PROMOTE_LAG_MAX: u64 = 16;
 
 const _: () = assert!(LOG_ENTRIES_KEPT < LOG_ENTRIES_MAX && LOG_BYTES_KEPT < LOG_BYTES_MAX);
+
+/// Segments whose changes are told apart; more of them count as all.
+pub const TOUCHED_MAX: usize = 16 * 1024;

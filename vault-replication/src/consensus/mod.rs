@@ -7,7 +7,8 @@
 //! - `node`: openraft and the tasks beside it. `network`: the sending of messages. `message`: their content.
 //!   `peer_service`: the handling of received ones.
 //! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
-//! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `status`: the view for an operator.
+//! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `tend`: the leader's standing task,
+//!   which lets the members follow the catalogue. `status`: the view for an operator.
 //!
 //! This is the only folder that names openraft. **Key terms.** A *voter* counts for majorities, a *learner* only
 //! follows. The *mark* is the newest promise of a node. A write is *unknown* when no node has reported its result.
@@ -29,7 +30,9 @@ pub mod raft_types;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
 pub mod status;
+mod tend;
 pub mod timing;
+pub mod touched;
 pub(crate) mod wire;
 
 #[cfg(any(test, feature = "testkit"))]
@@ -39,3 +42,4 @@ pub mod testkit;
 
 pub use node::RaftConfig;
 pub use raft_catalogue::RaftCatalogue;
+pub use touched::Touched;

@@ -27,6 +27,7 @@ use super::network::{PeerReceiver, PeerTransport, TransportError, ask};
 use super::node::{Leader, RaftConfig, RaftNode, unknown};
 use super::raft_types::{LogId, Proposal};
 use super::status::ConsensusStatus;
+use super::touched::Touched;
 
 /// This node's catalogue of its cluster. Its methods block, and are called from threads of no runtime.
 #[derive(Debug)]
@@ -55,6 +56,18 @@ impl RaftCatalogue {
     /// Takes the messages of peers.
     pub fn receiver(&self) -> Arc<dyn PeerReceiver> {
         Arc::clone(&self.node) as Arc<dyn PeerReceiver>
+    }
+
+    /// Waits until something was applied since the last call, or for `within`, and takes the segments whose records have
+    /// changed. One caller follows them.
+    pub fn follow(&self, within: Duration) -> Touched {
+        let mut applied = self.node.core.applied();
+        let unchanged = |touched: &Touched| *touched == Touched::default();
+        // The receiver was made first: what is applied from here on changes it.
+        if unchanged(&self.node.core.touched()) {
+            let _moved = self.block_on(async { tokio::time::timeout(within, applied.changed()).await });
+        }
+        self.node.core.touched().take()
     }
 
     /// The view for an operator.

@@ -1,5 +1,6 @@
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use gophership_vault::Tenant;
 use gophership_vault::ids::{ClusterId, Epoch, SegmentIndex, ShardId};
@@ -37,8 +38,8 @@ fn copies() -> (tempfile::TempDir, Arc<Copies>, Arc<Mutex<Vec<SegmentId>>>) {
     let store = CopyStore::in_folder(folder.path(), node(9)).unwrap();
     let complete = Arc::<Mutex<Vec<SegmentId>>>::default();
     let seen = Arc::clone(&complete);
-    let copies = Copies::new(store, Box::new(move |id| lock(&seen).push(id)));
-    (folder, Arc::new(copies), complete)
+    let copies = Copies::new(store, Arc::new(move |id| lock(&seen).push(id)));
+    (folder, Arc::new(copies.unwrap()), complete)
 }
 
 fn begin(copies: &Copies, n: u64, header: &SegmentHeader) -> Vec<(SegmentId, TailAnswer)> {
@@ -54,14 +55,20 @@ fn empty_digest() -> [u8; 32] {
 }
 
 #[test]
-fn i4_a_complete_copy_is_told_of_once_its_file_is_in_place() {
+fn i5_a_complete_copy_is_told_of_once_its_file_is_in_place() {
     let (_folder, copies, complete) = copies();
     let header = header(1, 1);
     let id = header.id;
     assert_eq!(begin(&copies, STREAM, &header), [(id, TailAnswer::Has(None))]);
     assert_eq!(*lock(&complete), []);
     let completes = vec![TailMessage::Complete(id, empty_digest())];
-    let answers = copies.take(id.log(), stream(STREAM), completes);
+    let mut answers = copies.take(id.log(), stream(STREAM), completes);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while answers.is_empty() {
+        assert!(Instant::now() < deadline, "it is never complete");
+        thread::sleep(Duration::from_millis(1));
+        answers = copies.take(id.log(), stream(STREAM), Vec::new());
+    }
     assert_eq!(answers, [(id, TailAnswer::Completed(empty_digest()))]);
     assert_eq!(*lock(&complete), [id]);
     // A recovery makes another one.
@@ -136,6 +143,49 @@ fn i3_a_copy_is_read_and_its_log_goes_on_while_a_recovery_waits_for_another_node
     assert!(copies.entries(old.id, number(1), number(1), &mut |_| true).is_err());
     answer.send(()).unwrap();
     assert!(recovering.join().unwrap().is_err(), "what was promised did not come");
+}
+
+#[test]
+fn i4_the_log_goes_on_while_a_copy_is_completed_and_a_fence_and_a_new_stream_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CopyStore::in_folder(folder.path(), node(9)).unwrap();
+    // Whoever is told of a complete copy holds the completion up.
+    let (told, completes) = channel();
+    let (go_on, goes_on) = channel::<()>();
+    let (told, goes_on) = (Mutex::new(told), Mutex::new(goes_on));
+    let held = Arc::new(move |id| {
+        lock(&told).send(id).unwrap();
+        lock(&goes_on).recv().unwrap();
+    });
+    let copies = Copies::new(store, held).unwrap();
+    let (first, next) = (header(1, 1), header(1, 2));
+    let log = first.id.log();
+    begin(&copies, STREAM, &first);
+    let ended = vec![TailMessage::Complete(first.id, empty_digest())];
+    assert_eq!(copies.take(log, stream(STREAM), ended), []);
+    assert_eq!(completes.recv().unwrap(), first.id);
+    assert_eq!(begin(&copies, STREAM, &next), [(next.id, TailAnswer::Has(None))]);
+    let (done, ends) = channel();
+    thread::scope(|scope| {
+        let (copies, first, fenced, begun) = (&copies, &first, done.clone(), done);
+        scope.spawn(move || {
+            copies.fence(first.id, 1).unwrap();
+            fenced.send(()).unwrap();
+        });
+        scope.spawn(move || {
+            begin(copies, STREAM + 1, first);
+            begun.send(()).unwrap();
+        });
+        // The completion has not ended before this.
+        let early = ends.try_recv().is_ok();
+        go_on.send(()).unwrap();
+        ends.iter().take(2).for_each(drop);
+        assert!(!early);
+    });
+    let answers = copies.take(log, stream(STREAM), Vec::new());
+    let completed = (first.id, TailAnswer::Completed(empty_digest()));
+    let fenced = (first.id, TailAnswer::Refused(TailRefusal::Fenced));
+    assert_eq!(answers, [completed, fenced]);
 }
 
 #[test]

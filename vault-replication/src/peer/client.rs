@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::connect::{NoConnection, connect};
 use super::error::PeerError;
+use super::identity::Ends;
 use super::limits::{CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, KEEPALIVE, NAME_BYTES_MAX, STREAM_WINDOW_BYTES};
 use super::server::PeerSetup;
 use super::wire::{Wire, WireError, at_most, node, uuid};
@@ -143,15 +144,8 @@ pub(super) fn late(node: NodeId, within: Duration) -> PeerError {
 /// What a status means.
 pub(super) fn error_of(node: NodeId, status: &Status) -> PeerError {
     let why = status.message().to_owned();
-    let mut source = status.source();
-    while let Some(error) = source {
-        if let Some(none) = error.downcast_ref::<NoConnection>() {
-            return PeerError::Unreachable {
-                node,
-                why: none.to_string(),
-            };
-        }
-        source = error.source();
+    if let Some(why) = no_connection(status) {
+        return PeerError::Unreachable { node, why };
     }
     match status.code() {
         Code::PermissionDenied => PeerError::Refused { node, why },
@@ -166,10 +160,23 @@ pub(super) fn error_of(node: NodeId, status: &Status) -> PeerError {
     }
 }
 
+/// The reason for which there was no connection, where that is what a status means.
+pub(crate) fn no_connection(status: &Status) -> Option<String> {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if let Some(none) = error.downcast_ref::<NoConnection>() {
+            return Some(none.to_string());
+        }
+        source = error.source();
+    }
+    None
+}
+
 impl Links {
     fn new(setup: &Arc<PeerSetup>, member: &Member) -> Self {
         let bytes_max = setup.message_bytes_max();
-        let channel = || channel(setup, member);
+        let ends = Arc::clone(setup) as Arc<dyn Ends>;
+        let channel = || channel(&ends, member);
         Self {
             member: member.clone(),
             consensus: ConsensusClient::new(channel()).max_decoding_message_size(CONSENSUS_BYTES_MAX),
@@ -181,7 +188,7 @@ impl Links {
 }
 
 /// A connection, made when it is used.
-fn channel(setup: &Arc<PeerSetup>, member: &Member) -> Channel {
+pub(crate) fn channel(setup: &Arc<dyn Ends>, member: &Member) -> Channel {
     let (setup, member) = (Arc::clone(setup), member.clone());
     // The connector knows where it goes.
     Endpoint::from_static("http://peer")

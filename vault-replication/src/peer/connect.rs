@@ -15,35 +15,34 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::identity::names_of;
+use super::identity::{Ends, names_of};
 use super::limits::CONNECT_TIMEOUT;
-use super::server::PeerSetup;
 use super::tls::PeerSecurity;
 use crate::consensus::raft_types::Member;
 
 /// Bytes both ways.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// There is no connection to a peer.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub(super) struct NoConnection(pub(super) String);
+pub(crate) struct NoConnection(pub(crate) String);
 
 /// Connects to the peer `to`.
-pub(super) async fn connect(setup: Arc<PeerSetup>, to: Member) -> Result<TokioIo<Box<dyn Duplex>>, NoConnection> {
-    let made = tokio::time::timeout(CONNECT_TIMEOUT, try_connect(&setup, &to)).await;
+pub(crate) async fn connect(setup: Arc<dyn Ends>, to: Member) -> Result<TokioIo<Box<dyn Duplex>>, NoConnection> {
+    let made = tokio::time::timeout(CONNECT_TIMEOUT, try_connect(&*setup, &to)).await;
     let made = made.unwrap_or_else(|_| Err(format!("no connection within {CONNECT_TIMEOUT:?}")));
     made.map(TokioIo::new)
         .map_err(|why| NoConnection(format!("{} at {}: {why}", to.name, to.address)))
 }
 
-async fn try_connect(setup: &PeerSetup, to: &Member) -> Result<Box<dyn Duplex>, String> {
+async fn try_connect(setup: &dyn Ends, to: &Member) -> Result<Box<dyn Duplex>, String> {
     let stream = TcpStream::connect(&to.address).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let address: SocketAddr = stream.peer_addr().map_err(|e| e.to_string())?;
-    let tls = match &setup.security {
+    let tls = match setup.security() {
         PeerSecurity::Tls(tls) => tls,
         PeerSecurity::Plain if address.ip().is_loopback() => return Ok(Box::new(stream)),
         PeerSecurity::Plain => return Err("peers talk without TLS on loopback only".to_owned()),
@@ -53,7 +52,7 @@ async fn try_connect(setup: &PeerSetup, to: &Member) -> Result<Box<dyn Duplex>, 
     let stream = stream.map_err(|e| format!("TLS: {e}"))?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let names = names_of(shown.ok_or("it showed no certificate")?)?;
-    let name = setup.list.one_of(&names)?;
+    let name = setup.list().one_of(&names)?;
     if name.eq_ignore_ascii_case(&to.name) {
         Ok(Box::new(stream))
     } else {

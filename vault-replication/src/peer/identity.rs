@@ -22,6 +22,8 @@ use tonic::{Request, Status};
 use uuid::Uuid;
 use x509_parser::extensions::GeneralName;
 
+use super::tls::PeerSecurity;
+
 const CLUSTER: &str = "gs-cluster";
 const FROM_NAME: &str = "gs-from-name";
 const FROM_NODE: &str = "gs-from-node";
@@ -109,7 +111,7 @@ impl PeerList {
     ///
     /// # Errors
     /// None or several of them are in the list.
-    pub(super) fn one_of(&self, names: &[String]) -> Result<String, String> {
+    pub(crate) fn one_of(&self, names: &[String]) -> Result<String, String> {
         let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut of_list: Vec<&String> = names.iter().filter(|name| list.contains_key(*name)).collect();
         of_list.dedup();
@@ -118,6 +120,12 @@ impl PeerList {
             [] => Err(format!("none of the names {names:?} is that of a peer")),
             _ => Err(format!("a certificate names one node, and this one names {of_list:?}")),
         }
+    }
+
+    /// Says that the name is in the list.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        list.contains_key(&name.to_ascii_lowercase())
     }
 
     /// Says that `name` may speak for `node`.
@@ -133,6 +141,14 @@ impl PeerList {
             Some(None) => Ok(()),
         }
     }
+}
+
+/// What a connection needs to know of either end.
+pub(crate) trait Ends: Send + Sync + 'static {
+    /// The peers that are let in.
+    fn list(&self) -> &PeerList;
+    /// Certificates.
+    fn security(&self) -> &PeerSecurity;
 }
 
 /// The names of hosts that a certificate is for, without doubles.

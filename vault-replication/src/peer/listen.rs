@@ -18,14 +18,13 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
 use super::connect::Duplex;
-use super::identity::names_of;
+use super::identity::{Ends, names_of};
 use super::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PLAIN_CONNECTIONS_MAX};
-use super::server::PeerSetup;
 use super::tls::PeerSecurity;
 
 /// What a connection is known by: the peer's name, or nothing where there is no TLS.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Certified(pub(super) Option<Arc<str>>);
+pub(crate) struct Certified(pub(crate) Option<Arc<str>>);
 
 /// The connections of each peer.
 type Seats = Arc<Mutex<HashMap<Certified, usize>>>;
@@ -62,7 +61,7 @@ impl Drop for Seat {
 }
 
 /// A connection of a peer.
-pub(super) struct PeerStream {
+pub(crate) struct PeerStream {
     stream: Box<dyn Duplex>,
     certified: Certified,
     _seat: Seat,
@@ -97,9 +96,9 @@ impl AsyncWrite for PeerStream {
 }
 
 /// Takes connections and hands on those of peers, until it is stopped.
-pub(super) async fn run(
+pub(crate) async fn run(
     listener: TcpListener,
-    setup: Arc<PeerSetup>,
+    setup: Arc<dyn Ends>,
     to: mpsc::Sender<io::Result<PeerStream>>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -119,7 +118,7 @@ pub(super) async fn run(
             };
             let (setup, seats, to) = (Arc::clone(&setup), Arc::clone(&seats), to.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, admit(stream, &setup, &seats)).await {
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, admit(stream, &*setup, &seats)).await {
                     // It is gone where the server has stopped meanwhile.
                     Ok(Ok(stream)) => drop(to.send(Ok(stream)).await),
                     Ok(Err(why)) => tracing::warn!(%peer, error = %why, "peer.connection.refused"),
@@ -136,16 +135,16 @@ pub(super) async fn run(
 }
 
 /// The connection, if it is one of a peer.
-async fn admit(stream: TcpStream, setup: &PeerSetup, seats: &Seats) -> Result<PeerStream, String> {
+async fn admit(stream: TcpStream, setup: &dyn Ends, seats: &Seats) -> Result<PeerStream, String> {
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    let (stream, certified): (Box<dyn Duplex>, _) = match &setup.security {
+    let (stream, certified): (Box<dyn Duplex>, _) = match setup.security() {
         PeerSecurity::Plain => (Box::new(stream), Certified(None)),
         PeerSecurity::Tls(tls) => {
             let stream = TlsAcceptor::from(tls.server()).accept(stream).await;
             let stream = stream.map_err(|e| format!("TLS: {e}"))?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let names = names_of(shown.ok_or("it showed no certificate")?)?;
-            let name = setup.list.one_of(&names)?;
+            let name = setup.list().one_of(&names)?;
             (Box::new(stream), Certified(Some(name.into())))
         }
     };

@@ -14,20 +14,20 @@
 //! **Key terms.** A *peer* is another node of the cluster. Its *name* is in its certificate and in this node's list;
 //! its *number* is what the catalogue granted to that name.
 
-mod client;
+pub(crate) mod client;
 mod connect;
 mod consensus_service;
 mod error;
 mod handlers;
 mod heartbeats;
-mod identity;
+pub(crate) mod identity;
 pub mod limits;
-mod listen;
+pub(crate) mod listen;
 mod recovery_client;
 mod recovery_service;
 mod replay_client;
 mod replay_service;
-mod server;
+pub(crate) mod server;
 mod tail_client;
 mod tail_service;
 mod tls;

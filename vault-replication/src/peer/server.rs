@@ -28,7 +28,7 @@ use tonic::{Request, Status};
 use super::consensus_service::ConsensusService;
 use super::error::PeerStartError;
 use super::handlers::Handlers;
-use super::identity::{LocalNode, PeerList, caller};
+use super::identity::{Ends, LocalNode, PeerList, caller};
 use super::limits::{
     AROUND_PAYLOAD_BYTES, CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, CONSENSUS_CALLS_MAX,
     KEEPALIVE, RECOVERY_CALLS_MAX, REPLAY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES, TAIL_STREAMS_MAX,
@@ -38,6 +38,7 @@ use super::recovery_service::RecoveryService;
 use super::replay_service::ReplayService;
 use super::tail_service::TailService;
 use super::tls::PeerSecurity;
+use crate::join::JoinService;
 
 /// What both ends of the peers' port go by.
 #[derive(Debug)]
@@ -50,6 +51,16 @@ pub struct PeerSetup {
     pub security: PeerSecurity,
     /// Bytes of the largest payload that any node of the cluster takes.
     pub payload_bytes_max: usize,
+}
+
+impl Ends for PeerSetup {
+    fn list(&self) -> &PeerList {
+        &self.list
+    }
+
+    fn security(&self) -> &PeerSecurity {
+        &self.security
+    }
 }
 
 impl PeerSetup {
@@ -141,6 +152,19 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.map_err(|e| Status::internal(format!("a call ended with a panic: {e}")))
 }
 
+/// A listener that is ready for use.
+pub(crate) fn prepared(
+    listener: TcpListener,
+    security: &PeerSecurity,
+) -> Result<(SocketAddr, tokio::net::TcpListener), PeerStartError> {
+    let address = listener.local_addr()?;
+    if matches!(security, PeerSecurity::Plain) && !address.ip().is_loopback() {
+        return Err(PeerStartError::PlainOffLoopback { address });
+    }
+    listener.set_nonblocking(true)?;
+    Ok((address, tokio::net::TcpListener::from_std(listener)?))
+}
+
 /// The peers' port, served. It ends with [`PeerServer::stop`], or when it is dropped.
 #[derive(Debug)]
 pub struct PeerServer {
@@ -155,15 +179,33 @@ impl PeerServer {
     /// # Errors
     /// [`PeerStartError::PlainOffLoopback`]; the listener cannot be used.
     pub fn start(listener: TcpListener, setup: Arc<PeerSetup>, handlers: Handlers) -> Result<Self, PeerStartError> {
-        let address = listener.local_addr()?;
-        if matches!(setup.security, PeerSecurity::Plain) && !address.ip().is_loopback() {
-            return Err(PeerStartError::PlainOffLoopback { address });
-        }
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Self::start_with(listener, setup, handlers, None)
+    }
+
+    /// As [`PeerServer::start`], and nodes that have no number yet may join.
+    ///
+    /// # Errors
+    /// As [`PeerServer::start`].
+    pub fn start_open(
+        listener: TcpListener,
+        setup: Arc<PeerSetup>,
+        handlers: Handlers,
+        join: JoinService,
+    ) -> Result<Self, PeerStartError> {
+        Self::start_with(listener, setup, handlers, Some(join))
+    }
+
+    fn start_with(
+        listener: TcpListener,
+        setup: Arc<PeerSetup>,
+        handlers: Handlers,
+        join: Option<JoinService>,
+    ) -> Result<Self, PeerStartError> {
+        let (address, listener) = prepared(listener, &setup.security)?;
         let (stop, stopped) = watch::channel(false);
         let (streams, mut accepted) = mpsc::channel(SEND_QUEUE);
-        tokio::spawn(listen::run(listener, Arc::clone(&setup), streams, stopped.clone()));
+        let ends = Arc::clone(&setup) as Arc<dyn Ends>;
+        tokio::spawn(listen::run(listener, ends, streams, stopped.clone()));
         let bytes_max = setup.message_bytes_max();
         let shared = Arc::new(Shared {
             setup,
@@ -185,6 +227,7 @@ impl PeerServer {
             .add_service(tail.max_decoding_message_size(bytes_max))
             .add_service(recovery.max_decoding_message_size(bytes_max))
             .add_service(replay)
+            .add_optional_service(join.map(JoinService::server))
             .serve_with_incoming_shutdown(
                 futures_util::stream::poll_fn(move |cx| accepted.poll_recv(cx)),
                 shared.stopped(),

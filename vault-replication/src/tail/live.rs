@@ -1,17 +1,23 @@
 //! The frames that the owner's cutter has just cut of one shard, for the streams to replicas that follow closely.
 //!
-//! **Owns**: the newest frames, and how far each segment has come. **Invariants.** I1: the frames kept are bounded by
-//! bytes; a replica that needs an older one reads it from the disk. I2: the cutter never waits for a stream. I3: a
-//! segment is told of until its seal is on record and every stream has heard of it.
+//! **Owns**: the newest frames, the replicas of each segment, and how far each has come.
+//!
+//! **Invariants**:
+//! - I1: the frames kept are bounded by bytes; a replica that needs an older one reads it from the disk.
+//! - I2: the cutter never waits for a stream.
+//! - I3: a segment is told of until its seal is on record, and some sealed ones longer. A stream hears of each that is
+//!   forgotten, whatever it knew of it.
+//! - I4: what a fenced epoch left is forgotten once the next epoch writes: a recovery seals it.
 //!
 //! **Not here**: what a replica is sent next (`sender`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::{BlockSink, NodeSet, OwnedFrame, SegmentHeader, TailFrame};
+use tokio::sync::watch;
 
 use super::sender::SenderEvent;
 use crate::limits::{TAIL_LIVE_BYTES, TAIL_SEALED_MAX};
@@ -27,11 +33,15 @@ struct Shared {
     newest: Mutex<Newest>,
     wants_frame: AtomicBool,
     changed: Changed,
+    /// The nodes that get entries of any segment here.
+    peers: watch::Sender<BTreeSet<NodeId>>,
 }
 
 #[derive(Default)]
 struct Newest {
     segments: BTreeMap<SegmentIndex, Known>,
+    /// The replicas of segments that have not begun.
+    placed: BTreeMap<SegmentIndex, NodeSet>,
     written: Option<Lsn>,
     frames: VecDeque<Arc<OwnedFrame>>,
     bytes: usize,
@@ -41,6 +51,8 @@ struct Newest {
 #[derive(Clone)]
 struct Known {
     header: SegmentHeader,
+    /// The nodes that get its entries.
+    peers: NodeSet,
     end: Option<(Option<EntryNumber>, [u8; 32])>,
     /// Its holders on record; `None` while it is not sealed.
     holders: Option<NodeSet>,
@@ -68,7 +80,20 @@ impl LiveTail {
             newest: Mutex::default(),
             wants_frame: AtomicBool::new(false),
             changed,
+            peers: watch::channel(BTreeSet::new()).0,
         }))
+    }
+
+    /// The nodes that get entries of any segment here, as they change.
+    pub fn peers(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.0.peers.subscribe()
+    }
+
+    /// Notes which nodes get the entries of a segment that may begin later.
+    pub fn placed(&self, index: SegmentIndex, peers: NodeSet) {
+        let mut newest = self.newest();
+        newest.placed.insert(index, peers);
+        self.tell_peers(newest);
     }
 
     /// The end that the shard's cutter writes to.
@@ -104,17 +129,25 @@ impl LiveTail {
         (found.first_lsn == first && found.frame_no == frame_no).then(|| Arc::clone(found))
     }
 
-    /// The events that a stream to `peer` has not seen yet, in their order. `is_replica` says of a segment that the
-    /// peer gets its entries.
-    pub fn news(&self, told: &mut Told, peer: NodeId, is_replica: impl Fn(SegmentId) -> bool) -> Vec<SenderEvent> {
+    /// The events that a stream to `peer` has not seen yet, in their order. A segment of which the peer is a holder on
+    /// record is none of its events, unless the stream knows it already.
+    pub fn news(&self, told: &mut Told, peer: NodeId) -> Vec<SenderEvent> {
         let newest = self.newest();
         let mut news = Vec::new();
+        told.segments.retain(|index, _| {
+            let kept = newest.segments.contains_key(index);
+            if !kept {
+                news.push(SenderEvent::Dropped(*index));
+            }
+            kept
+        });
         for (index, known) in &newest.segments {
             let before = told.segments.get(index).copied();
             let is_new = before.is_none() && told.newest < Some(*index);
             if is_new {
                 told.newest = Some(*index);
-                if !is_replica(known.header.id) {
+                let counts = known.holders.is_some_and(|holders| holders.contains(peer));
+                if !known.peers.contains(peer) || counts {
                     continue;
                 }
                 news.push(SenderEvent::Opened(*index));
@@ -136,7 +169,6 @@ impl LiveTail {
             }
             told.segments.insert(*index, stage);
         }
-        told.segments.retain(|index, _| newest.segments.contains_key(index));
         if newest.written != told.written
             && let Some(written) = newest.written
         {
@@ -154,6 +186,17 @@ impl LiveTail {
         let old = newest.segments.iter().filter(|(_, known)| known.holders.is_some());
         let old: Vec<SegmentIndex> = old.map(|(index, _)| *index).take(too_many).collect();
         old.iter().for_each(|index| drop(newest.segments.remove(index)));
+        self.tell_peers(newest);
+    }
+
+    fn tell_peers(&self, newest: MutexGuard<'_, Newest>) {
+        let sets = newest.segments.values().map(|known| &known.peers);
+        let peers: BTreeSet<NodeId> = sets.chain(newest.placed.values()).flat_map(NodeSet::iter).collect();
+        self.0.peers.send_if_modified(|known| {
+            let changes = *known != peers;
+            *known = peers;
+            changes
+        });
     }
 
     /// It is whole at every point, whoever panicked.
@@ -172,13 +215,23 @@ impl BlockSink for Cut {
 
     fn begin(&mut self, header: &SegmentHeader) {
         let mut newest = self.0.newest();
+        let index = header.id.index;
         // A segment that is cut again after a failure has the same frames.
-        newest.segments.entry(header.id.index).or_insert_with(|| Known {
-            header: header.clone(),
-            end: None,
-            holders: None,
-        });
-        drop(newest);
+        if !newest.segments.contains_key(&index) {
+            let peers = newest.placed.get(&index).copied().unwrap_or_default();
+            // Those before it that never began are of a fenced epoch.
+            newest.placed.retain(|placed, _| *placed > index);
+            let is_left = |known: &Known| known.holders.is_none() && known.header.epoch < header.epoch;
+            newest.segments.retain(|_, known| !is_left(known));
+            let known = Known {
+                header: header.clone(),
+                peers,
+                end: None,
+                holders: None,
+            };
+            newest.segments.insert(index, known);
+        }
+        self.0.tell_peers(newest);
         (self.0.0.changed)();
     }
 

@@ -2,16 +2,22 @@
 //!
 //! - `sender`: the owner's end of one shard's stream to one replica.
 //! - `live`: what the owner's cutter has just cut, for the senders of a shard.
-//! - `receiver`: the replica's end, for the segments of one owner.
+//! - `receiver`: the replica's end.
+//! - `streams`: all streams of an owner; `stream`: one of them, which does what its sender says; `backoff`: its pauses.
+//! - `sealed`: a ledger through which the streams learn of seals.
 //!
 //! Terms: a *frame* is a run of entries in order, compressed, with a CRC and the digest over all entries up to its end.
 //! A *stream* is one connection from an owner to a replica; a new one takes the place of the one before. A segment is
 //! *ended* when its owner writes nothing more to it, and *complete* on a replica that has all of it, synced and with
 //! the owner's digest.
 
+mod backoff;
 pub mod live;
 pub mod receiver;
+pub mod sealed;
 pub mod sender;
+mod stream;
+pub mod streams;
 
 use gophership_vault::ids::{EntryNumber, Epoch};
 

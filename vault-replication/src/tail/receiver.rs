@@ -8,7 +8,9 @@
 //! - I3: a copy that a recovery asked for is closed, and stays closed to its owner.
 //! - I4: a copy whose write or sync failed is closed; a new stream opens it again and finds out what is there.
 //! - I5: the copies that are open are bounded, and one that its owner leaves is closed.
-//! - I6: every stream of a log learns at once that a recovery has fenced a segment of the log.
+//! - I6: a copy that is being completed is written by nobody else. It is completed without the receiver, since that
+//!   reads and writes all of it.
+//! - I7: every stream of a log learns at once that a recovery has fenced a segment of the log.
 //!
 //! **Not here**: the stream itself; what a frame must be (the vault's `ReplicaSegment`).
 
@@ -35,10 +37,42 @@ struct OpenCopy {
     _place: OwnedSemaphorePermit,
 }
 
+/// A copy that has all of its segment, and is to be completed. Until [`TailReceiver::completed`] is told, its segment is
+/// begun on no stream.
+pub struct Completion {
+    stream: StreamId,
+    id: SegmentId,
+    copy: ReplicaSegment,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Completion {
+    /// The segment.
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// The stream that ended it.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Completes the copy, and gives the answer for its stream.
+    pub fn run(self) -> (StreamId, SegmentId, TailAnswer) {
+        let answer = match self.copy.complete() {
+            Ok(digest) => TailAnswer::Completed(digest),
+            Err(error) => TailAnswer::Refused(refusal(self.id, &error)),
+        };
+        (self.stream, self.id, answer)
+    }
+}
+
 /// The copies of a node that streams write, of one log or of several. The calls are made one after the other.
 pub struct TailReceiver {
     store: CopyStore,
     open: BTreeMap<SegmentId, OpenCopy>,
+    /// The copies that are being completed.
+    completing: BTreeSet<SegmentId>,
     /// The streams that have begun and are not gone.
     streams: BTreeSet<(LogId, StreamId)>,
     /// Answers that no message asked for.
@@ -57,6 +91,7 @@ impl TailReceiver {
         Self {
             store,
             open: BTreeMap::new(),
+            completing: BTreeSet::new(),
             streams: BTreeSet::new(),
             unasked: Vec::new(),
             places,
@@ -67,8 +102,8 @@ impl TailReceiver {
     pub fn begin(&mut self, stream: StreamId, header: &SegmentHeader) -> TailAnswer {
         let id = header.id;
         self.streams.insert((id.log(), stream));
-        if self.open.get(&id).is_some_and(|open| open.stream > stream) {
-            // Its owner does not listen to this stream any more.
+        if self.completing.contains(&id) || self.open.get(&id).is_some_and(|open| open.stream > stream) {
+            // In the second case its owner does not listen to this stream any more.
             return TailAnswer::Refused(TailRefusal::Failed);
         }
         // It is opened anew: frames that the older stream wrote and did not sync may be there or not.
@@ -134,28 +169,53 @@ impl TailReceiver {
 
     /// Completes a segment, whose owner says that nothing follows and that this is the digest over all of it.
     pub fn complete(&mut self, stream: StreamId, id: SegmentId, digest: [u8; 32]) -> TailAnswer {
+        match self.ends(stream, id, digest) {
+            Ok(completion) => {
+                let (_, _, answer) = completion.run();
+                self.completing.remove(&id);
+                answer
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    /// Ends a segment, whose owner says that nothing follows and that this is the digest over all of it: it is synced,
+    /// and can be completed.
+    ///
+    /// # Errors
+    /// The answer, where the copy cannot be completed.
+    pub fn ends(&mut self, stream: StreamId, id: SegmentId, digest: [u8; 32]) -> Result<Completion, TailAnswer> {
         if self.open.get(&id).is_none_or(|open| open.stream != stream) {
-            return self.closed(id);
+            return Err(self.closed(id));
         }
-        let Some(mut open) = self.open.remove(&id) else {
-            return self.closed(id);
+        let Some(OpenCopy { mut copy, _place, .. }) = self.open.remove(&id) else {
+            return Err(self.closed(id));
         };
-        let completed = open.copy.sync().and_then(|ack| {
-            let ours = ack.map_or_else(empty_digest, |ack| ack.digest);
-            if ours == digest {
-                open.copy.complete().map(Some)
-            } else {
-                Ok(None)
-            }
-        });
-        match completed {
-            Ok(Some(digest)) => TailAnswer::Completed(digest),
-            Ok(None) => {
-                tracing::error!(segment = %id, "tail.copy.differs");
-                TailAnswer::Refused(TailRefusal::Differs)
-            }
-            Err(error) => TailAnswer::Refused(refusal(id, &error)),
+        let synced = copy.sync().map_err(|e| TailAnswer::Refused(refusal(id, &e)))?;
+        if synced.map_or_else(empty_digest, |ack| ack.digest) != digest {
+            tracing::error!(segment = %id, "tail.copy.differs");
+            return Err(TailAnswer::Refused(TailRefusal::Differs));
         }
+        self.completing.insert(id);
+        Ok(Completion {
+            stream,
+            id,
+            copy,
+            _place,
+        })
+    }
+
+    /// Notes that a copy is complete, or could not be completed; [`Self::unasked`] has the answer for its stream.
+    pub fn completed(&mut self, (stream, id, answer): (StreamId, SegmentId, TailAnswer)) {
+        self.completing.remove(&id);
+        if self.streams.contains(&(id.log(), stream)) {
+            self.unasked.push((stream, id, answer));
+        }
+    }
+
+    /// True while a copy is being completed.
+    pub fn is_completing(&self, id: SegmentId) -> bool {
+        self.completing.contains(&id)
     }
 
     /// Closes the copy of a segment of which its owner sends nothing more. What is here of it stays.

@@ -11,8 +11,12 @@
 //! - I2: an answer moves a mark only as far as entries were sent on this stream, or were confirmed by the replica at
 //!   the stream's beginning.
 //! - I3: the number of unanswered frames is bounded.
-//! - I4: after a refusal nothing more of that segment is sent.
-//! - I5: the list of segments is bounded; a segment that falls off it is sealed, and is repaired by other means.
+//! - I4: after a refusal nothing more of that segment is sent on that stream.
+//! - I5: the list of segments is bounded; a segment that falls off it is sealed, and is repaired by other means. The
+//!   replica is told, and closes its copy.
+//! - I6: a segment that cannot be read or written holds up none behind it, and is tried again only when the driver, who
+//!   knows the time, says so.
+//! - I7: a replica whose stream begins anew is asked again for every segment that is not sealed, complete ones too.
 //!
 //! **Not here**: marks and acknowledgements (the vault's `Watermark`); reading and sending.
 
@@ -63,6 +67,8 @@ pub enum SenderEvent {
     },
     /// The frame that was asked for cannot be read now.
     NotRead(StreamId),
+    /// It is time to try again what [`SenderAction::Failed`] told of.
+    Retry,
     /// The replica answered about a segment.
     Answered {
         /// The stream.
@@ -123,7 +129,18 @@ pub enum SenderAction {
     /// The replica's copy differs from the frames that were sent, by its own answer or by its digest: an operator must
     /// look.
     Differs(SegmentIndex),
-    /// End the stream, and begin a new one: an answer on it makes no sense, or a copy could not be written.
+    /// Tell the replica that nothing more of a segment is sent, although it is not complete there.
+    Leave(SegmentIndex),
+    /// A frame of a segment could not be read, or the replica cannot write its copy: nothing more of it is sent before
+    /// [`SenderEvent::Retry`], which is to come after a time that grows with the failures in a row.
+    Failed {
+        /// The segment.
+        index: SegmentIndex,
+        /// The failures of the segment since the replica last synced something of it.
+        failures: u32,
+    },
+    /// End the stream, and begin a new one: an answer on it makes no sense, or a copy that could not be written is to
+    /// be tried again.
     Reconnect,
 }
 
@@ -139,6 +156,8 @@ struct Segment {
     /// The digest that the replica completed it with.
     completed: Option<[u8; 32]>,
     sealed: bool,
+    /// Failures since the replica last synced something of it.
+    failures: u32,
 }
 
 /// The progress of one segment on the present stream.
@@ -150,10 +169,14 @@ enum Stage {
     Asked,
     /// Its frames are sent.
     Sending { sent: Option<EntryNumber>, frames: u32 },
+    /// Its next frame could not be read.
+    Unread { sent: Option<EntryNumber>, frames: u32 },
     /// All of it was sent, and so was its end.
     Finishing { sent: Option<EntryNumber> },
     /// The replica has all of it.
     Complete,
+    /// The replica cannot write its copy now.
+    Failed,
     /// The replica takes nothing of it.
     Refused,
 }
@@ -167,14 +190,19 @@ pub struct TailSender {
     stream: Option<StreamId>,
     /// The last entries of frames that are not answered, oldest first.
     unanswered: VecDeque<Lsn>,
-    /// A frame is being read.
-    reading: bool,
+    /// The segment of which a frame is being read.
+    reading: Option<SegmentIndex>,
 }
 
 impl TailSender {
     /// A sender of a shard that has no segment yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The present stream.
+    pub fn stream(&self) -> Option<StreamId> {
+        self.stream
     }
 
     /// The number of frames that are not answered.
@@ -188,10 +216,10 @@ impl TailSender {
         let is_up_to_date = |segment: &Segment| match segment.stage {
             Stage::Sending { sent, .. } => sent >= segment.readable(),
             Stage::Complete | Stage::Finishing { .. } | Stage::Refused => true,
-            Stage::Waiting | Stage::Asked => false,
+            Stage::Waiting | Stage::Asked | Stage::Unread { .. } | Stage::Failed => false,
         };
         self.stream.is_some()
-            && !self.reading
+            && self.reading.is_none()
             && self.unanswered.len() < TAIL_FRAMES_AHEAD
             && self.segments.back().is_none_or(is_up_to_date)
     }
@@ -236,8 +264,9 @@ impl TailSender {
             }
             SenderEvent::Sealed { index, counted } => self.sealed(index, counted, actions),
             SenderEvent::Dropped(index) => {
-                self.unanswered.retain(|lsn| lsn.index() != index);
-                self.segments.retain(|segment| segment.index != index);
+                if let Some(at) = self.segments.iter().position(|segment| segment.index == index) {
+                    self.remove(at, actions);
+                }
             }
             SenderEvent::Connected(stream) => {
                 assert!(self.stream < Some(stream), "a new stream has a higher number");
@@ -251,7 +280,8 @@ impl TailSender {
             // A late answer of an older stream is outdated by the replica's answer on this one.
             SenderEvent::NotRead(stream) | SenderEvent::Sent { stream, .. } | SenderEvent::Answered { stream, .. }
                 if self.stream != Some(stream) => {}
-            SenderEvent::NotRead(_) => self.reading = false,
+            SenderEvent::NotRead(_) => self.not_read(actions),
+            SenderEvent::Retry => self.retry(actions),
             SenderEvent::Sent { index, last, .. } => self.sent_frame(index, last),
             SenderEvent::Answered { index, answer, .. } => match answer {
                 TailAnswer::Has(held) => self.has(index, held, actions),
@@ -268,21 +298,64 @@ impl TailSender {
 
     fn reset(&mut self, stream: Option<StreamId>) {
         self.stream = stream;
-        self.reading = false;
+        self.reading = None;
         self.unanswered.clear();
         for segment in &mut self.segments {
-            segment.stage = match segment.stage {
-                Stage::Complete => Stage::Complete,
-                // A copy that could not be written may be whole again; the others are refused again.
-                Stage::Waiting | Stage::Asked | Stage::Sending { .. } | Stage::Finishing { .. } | Stage::Refused => {
-                    Stage::Waiting
-                }
-            };
+            // A copy that could not be written may be whole again, and one that was complete may be damaged; what was
+            // refused is refused again.
+            segment.stage = Stage::Waiting;
+            segment.completed = None;
+        }
+    }
+
+    fn not_read(&mut self, actions: &mut Vec<SenderAction>) {
+        let Some(segment) = self.reading.take().and_then(|index| self.find(index)) else {
+            return;
+        };
+        // It was refused meanwhile.
+        let Stage::Sending { sent, frames } = segment.stage else {
+            return;
+        };
+        segment.stage = Stage::Unread { sent, frames };
+        actions.push(segment.failed());
+    }
+
+    fn retry(&mut self, actions: &mut Vec<SenderAction>) {
+        let mut refused = false;
+        for segment in &mut self.segments {
+            match segment.stage {
+                Stage::Unread { sent, frames } => segment.stage = Stage::Sending { sent, frames },
+                // What was on its way to that copy is still being refused on this stream.
+                Stage::Failed => refused = true,
+                Stage::Waiting
+                | Stage::Asked
+                | Stage::Sending { .. }
+                | Stage::Finishing { .. }
+                | Stage::Complete
+                | Stage::Refused => {}
+            }
+        }
+        if refused {
+            actions.push(SenderAction::Reconnect);
+        }
+    }
+
+    /// Takes a segment from the list, and has the replica close its copy where that is open.
+    fn remove(&mut self, at: usize, actions: &mut Vec<SenderAction>) {
+        let Some(segment) = self.segments.remove(at) else {
+            return;
+        };
+        self.unanswered.retain(|lsn| lsn.index() != segment.index);
+        match segment.stage {
+            Stage::Asked | Stage::Sending { .. } | Stage::Unread { .. } => {
+                actions.push(SenderAction::Leave(segment.index));
+            }
+            Stage::Waiting | Stage::Finishing { .. } | Stage::Complete | Stage::Failed | Stage::Refused => {}
         }
     }
 
     fn sent_frame(&mut self, index: SegmentIndex, last: EntryNumber) {
-        self.reading = false;
+        self.reading = None;
         let Some(segment) = self.segments.iter_mut().find(|segment| segment.index == index) else {
             return;
         };
@@ -323,6 +396,7 @@ impl TailSender {
             actions.push(SenderAction::Reconnect);
             return;
         }
+        segment.failures = 0;
         self.unanswered
             .retain(|unanswered| unanswered.index() != index || *unanswered > lsn);
         actions.push(SenderAction::Mark(lsn));
@@ -345,6 +419,7 @@ impl TailSender {
         }
         segment.stage = Stage::Complete;
         segment.completed = Some(digest);
+        segment.failures = 0;
         let sealed = segment.sealed;
         self.unanswered.retain(|unanswered| unanswered.index() != index);
         if let Some(last) = last {
@@ -360,16 +435,25 @@ impl TailSender {
 
     fn refused(&mut self, index: SegmentIndex, why: TailRefusal, actions: &mut Vec<SenderAction>) {
         self.unanswered.retain(|unanswered| unanswered.index() != index);
-        let Some(segment) = self.find(index) else { return };
+        let Some(segment) = self.find(index) else {
+            // A recovery may fence what the replica has not seen yet.
+            if why == TailRefusal::Fenced {
+                actions.push(SenderAction::Fenced(index));
+            }
+            return;
+        };
         // What was on its way behind the first refusal is refused, too.
-        if segment.stage == Stage::Refused {
+        if matches!(segment.stage, Stage::Refused | Stage::Failed) {
             return;
         }
         segment.stage = Stage::Refused;
         actions.push(match why {
             TailRefusal::Fenced => SenderAction::Fenced(index),
             TailRefusal::Differs => SenderAction::Differs(index),
-            TailRefusal::Failed => SenderAction::Reconnect,
+            TailRefusal::Failed => {
+                segment.stage = Stage::Failed;
+                segment.failed()
+            }
         });
     }
 
@@ -385,9 +469,8 @@ impl TailSender {
         let behind = self.segments.iter().filter(|segment| segment.sealed).count();
         if behind > TAIL_SEALED_MAX
             && let Some(at) = self.segments.iter().position(|segment| segment.sealed)
-            && let Some(oldest) = self.segments.remove(at)
         {
-            self.unanswered.retain(|unanswered| unanswered.index() != oldest.index);
+            self.remove(at, actions);
         }
     }
 
@@ -399,12 +482,12 @@ impl TailSender {
 
     /// Goes on with the oldest segment that something is still to be sent of.
     fn advance(&mut self, actions: &mut Vec<SenderAction>) {
-        if self.stream.is_none() || self.reading || actions.contains(&SenderAction::Reconnect) {
+        if self.stream.is_none() || self.reading.is_some() || actions.contains(&SenderAction::Reconnect) {
             return;
         }
         for segment in &mut self.segments {
             match segment.stage {
-                Stage::Complete | Stage::Refused | Stage::Finishing { .. } => {}
+                Stage::Complete | Stage::Finishing { .. } | Stage::Unread { .. } | Stage::Failed | Stage::Refused => {}
                 Stage::Waiting => {
                     segment.stage = Stage::Asked;
                     actions.push(SenderAction::Begin(segment.index));
@@ -413,8 +496,8 @@ impl TailSender {
                 Stage::Asked => return,
                 Stage::Sending { sent, frames } if sent < segment.readable() => {
                     if self.unanswered.len() < TAIL_FRAMES_MAX {
-                        self.reading = true;
                         let index = segment.index;
+                        self.reading = Some(index);
                         actions.push(SenderAction::Read {
                             index,
                             after: sent,
@@ -446,15 +529,25 @@ impl Segment {
             end: None,
             completed: None,
             sealed: false,
+            failures: 0,
+        }
+    }
+
+    /// Counts a failure.
+    fn failed(&mut self) -> SenderAction {
+        self.failures = self.failures.saturating_add(1);
+        SenderAction::Failed {
+            index: self.index,
+            failures: self.failures,
         }
     }
 
     /// The last entry that was sent, or that the replica had before.
     fn sent(&self) -> Option<EntryNumber> {
         match self.stage {
-            Stage::Sending { sent, .. } | Stage::Finishing { sent } => sent,
+            Stage::Sending { sent, .. } | Stage::Unread { sent, .. } | Stage::Finishing { sent } => sent,
             Stage::Complete => self.end.and_then(|(last, _)| last),
-            Stage::Waiting | Stage::Asked | Stage::Refused => None,
+            Stage::Waiting | Stage::Asked | Stage::Failed | Stage::Refused => None,
         }
     }
 

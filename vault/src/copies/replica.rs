@@ -19,7 +19,7 @@ use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
-use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex};
+use crate::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex};
 use crate::read::quarantine::Quarantined;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
 use crate::segment::cutter::TailFrame;
@@ -27,7 +27,6 @@ use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
 use crate::segment::merge::merge;
 use crate::segment::reader::{SegmentFault, SegmentReader};
-use crate::segment::seal_queue::SealRequest;
 use crate::segment::verify::verify_segment;
 use crate::segment::writer::SegmentWriter;
 use crate::segment::{open_path, segment_path};
@@ -95,13 +94,6 @@ impl Vault {
             Arc::clone(&parts.quarantine),
             parts.copies.clone(),
         )
-    }
-
-    /// Notes that a node has all of a segment that this node writes, synced and verified, with this digest: that node
-    /// counts as a holder when the segment is sealed.
-    pub fn copy_completed(&self, id: SegmentId, node: NodeId, digest: [u8; 32]) {
-        // A sealer that is gone has ended with its vault.
-        let _ = self.inner.sealer.send(SealRequest::Holder(id, node, digest));
     }
 }
 

@@ -88,15 +88,81 @@ impl CopyShared {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::ids::{NodeId, SegmentIndex, ShardId};
+    use crate::copies::store::CopyStore;
+    use crate::disposition::Disposition;
+    use crate::entry::{Encoding, EntryMeta, EntryState};
+    use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentIndex, ShardId, TenantId};
+    use crate::segment::block::{BlockBuilder, BuiltBlock};
+    use crate::segment::cutter::TailFrame;
+    use crate::segment::header::SegmentHeader;
+    use crate::segment::{open_path, segment_path};
+    use crate::wal::header::Tenant;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            id: SegmentId {
+                node: NodeId::FIRST,
+                shard: ShardId::new(0),
+                index: SegmentIndex::FIRST,
+            },
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(Uuid::from_u128(1)),
+            cluster_id: ClusterId(Uuid::nil()),
+            created_ns: 1,
+            tenants: vec![Tenant::default_tenant()],
+        }
+    }
+
+    fn block() -> (BuiltBlock, Lsn) {
+        let meta = EntryMeta {
+            received_ns: 1,
+            min_event_ns: 1,
+            max_event_ns: 1,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let lsn = Lsn::at(SegmentIndex::FIRST, EntryNumber::FIRST);
+        let mut builder = BlockBuilder::new();
+        builder.add(lsn, &meta, b"an entry");
+        (builder.cut(None).unwrap(), lsn)
+    }
+
+    fn frame(block: &BuiltBlock, last_lsn: Lsn) -> TailFrame<'_> {
+        TailFrame {
+            id: header().id,
+            epoch: Epoch::FIRST,
+            frame_no: 0,
+            bytes: &block.bytes,
+            crc: crc32fast::hash(&block.bytes),
+            last_lsn,
+        }
+    }
+
+    fn store(dir: &Path) -> CopyStore {
+        CopyStore::in_folder(dir, NodeId::new(2).unwrap()).unwrap()
+    }
+
+    fn fault<T>(result: Result<T, VaultError>) -> (FrameFault, Disposition) {
+        match result {
+            Err(VaultError::FrameRefused { id, frame_no, why }) => {
+                let disposition = VaultError::FrameRefused { id, frame_no, why }.disposition();
+                (why, disposition)
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it is taken"),
+        }
+    }
 
     #[test]
     fn i1_what_is_set_replaces_and_what_is_forgotten_counts_no_more() {
         let id = |index| SegmentId {
-            node: NodeId::FIRST,
-            shard: ShardId::new(0),
             index: SegmentIndex::new(index).unwrap(),
+            ..header().id
         };
         let used = CopyUse::default();
         used.set(id(1), 10);
@@ -107,5 +173,58 @@ mod tests {
         used.forget(id(2));
         used.forget(id(3));
         assert_eq!(used.total(), 7);
+    }
+
+    #[test]
+    fn i1_a_copy_counts_what_its_file_has_open_closed_opened_again_and_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, (block, lsn)) = (store(dir.path()), block());
+        let len = |path: &Path| path.metadata().unwrap().len();
+        let open = open_path(dir.path(), header().id);
+        let mut copy = store.open(header()).unwrap();
+        copy.append(frame(&block, lsn)).unwrap();
+        copy.sync().unwrap();
+        assert_eq!(store.shared.used.total(), len(&open));
+        drop(copy);
+        assert_eq!(store.shared.used.total(), len(&open), "its file is there all the same");
+        let copy = store.open(header()).unwrap();
+        assert_eq!(store.shared.used.total(), len(&open), "no frame counts twice");
+        copy.complete().unwrap();
+        assert_eq!(store.shared.used.total(), len(&segment_path(dir.path(), header().id)));
+    }
+
+    #[test]
+    fn i2_no_file_of_a_trimmed_segment_gets_its_name_and_no_frame_is_taken() {
+        for confirmed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, (block, lsn)) = (store(dir.path()), block());
+            let mut copy = store.open(header()).unwrap();
+            copy.append(frame(&block, lsn)).unwrap();
+            if confirmed {
+                std::fs::remove_file(open_path(dir.path(), header().id)).unwrap();
+            } else {
+                store.shared.to_unlink.add(header().id);
+                assert_eq!(fault(copy.append(frame(&block, lsn))).0, FrameFault::Trimmed);
+                assert_eq!(fault(store.open(header())).0, FrameFault::Trimmed);
+            }
+            copy.sync().unwrap();
+            assert_eq!(fault(copy.complete()).0, FrameFault::Trimmed, "{confirmed}");
+            assert!(!segment_path(dir.path(), header().id).exists());
+        }
+    }
+
+    #[test]
+    fn a_disk_too_full_for_copies_takes_none_for_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, (block, lsn)) = (store(dir.path()), block());
+        let be = |tier| store.shared.tier.store(tier as u8, Ordering::Relaxed);
+        be(DiskTier::Refuse);
+        let mut copy = store.open(header()).unwrap();
+        be(DiskTier::RefuseReplicas);
+        let full = (FrameFault::DiskFull, Disposition::Overloaded);
+        assert_eq!(fault(copy.append(frame(&block, lsn))), full);
+        assert_eq!(fault(store.open(header())), full);
+        be(DiskTier::Evict);
+        copy.append(frame(&block, lsn)).unwrap();
     }
 }

@@ -84,6 +84,12 @@ impl Sealer {
                     }
                     false
                 }
+                Ok(SealRequest::NoHolder(id, node)) => {
+                    if let Some(kept) = self.shards.iter_mut().find(|s| s.shared.id == id.shard) {
+                        kept.forget_holder(id.index, node);
+                    }
+                    false
+                }
                 Ok(SealRequest::Fenced(id)) => {
                     // One that is left or sealed is fenced for good.
                     let writes = |kept: &KeptShard| kept.shared.id == id.shard && kept.copies.contains_key(&id.index);
@@ -248,6 +254,7 @@ impl Sealer {
             // The disk holds one more segment: a fast writer fills the rest of it before the next measurement.
             self.trimmed_at = None;
             let kept = &mut self.shards[i];
+            kept.shared.watermark.segment_sealed(index);
             kept.copies.remove(&index);
             if let Some(CutSegment { wal, map, .. }) = kept.to_seal.pop_front() {
                 kept.reusable.push(UsedWal {

@@ -58,6 +58,13 @@ impl KeptShard {
         }
     }
 
+    /// Notes that a node has perhaps not all of a segment any more.
+    pub(super) fn forget_holder(&mut self, index: SegmentIndex, node: NodeId) {
+        if let Some(copies) = self.copies.get_mut(&index) {
+            copies.complete.retain(|(known, _)| *known != node);
+        }
+    }
+
     /// The nodes that hold all of a segment whose digest is this, this node among them; `None` where a seal needs more.
     pub(super) fn holders(&self, index: SegmentIndex, digest: [u8; 32], own: NodeId) -> Option<NodeSet> {
         let copies = self.copies.get(&index)?;

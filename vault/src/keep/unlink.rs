@@ -74,20 +74,16 @@ fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
     let (whole, open) = (segment_path(&parts.data, id), open_path(&parts.data, id));
     file_io::remove(&whole)?;
     file_io::remove(&open)?;
-    if id.node != parts.node {
-        for unfinished in [whole, open] {
-            file_io::remove(&file_io::with_suffix(&unfinished, ".new"))?;
-        }
-        file_io::remove(&mark_path(&parts.data, id))?;
-        // Last: it keeps the segment's owner out.
-        file_io::remove(&promise_path(&parts.data, id))?;
-        parts.copies.used.forget(id);
-        return Ok(true);
-    }
-    // No recovery of it can begin any more.
-    file_io::remove(&promise_path(&parts.data, id))?;
     let wal = wal_path(&parts.data, id);
-    wal.try_exists()
-        .map(|exists| !exists)
-        .map_err(VaultError::io("look at", &wal))
+    if wal.try_exists().map_err(VaultError::io("look at", &wal))? {
+        return Ok(false);
+    }
+    for unfinished in [whole, open] {
+        file_io::remove(&file_io::with_suffix(&unfinished, ".new"))?;
+    }
+    file_io::remove(&mark_path(&parts.data, id))?;
+    // Last: it keeps the segment's owner out.
+    file_io::remove(&promise_path(&parts.data, id))?;
+    parts.copies.used.forget(id);
+    Ok(true)
 }

@@ -14,6 +14,8 @@ pub(crate) enum SealRequest {
     Cut(ShardId, Box<CutSegment>),
     /// A node has all of a segment, synced and verified, with this digest.
     Holder(SegmentId, NodeId, [u8; 32]),
+    /// A node that had all of a segment may have less of it.
+    NoHolder(SegmentId, NodeId),
     /// A segment is fenced on another node, or a recovery of it has reached this one.
     Fenced(SegmentId),
     /// Do what there is, and end.

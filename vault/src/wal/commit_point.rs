@@ -20,6 +20,8 @@ pub struct SegmentMarks {
     /// Marks of peers, in the order of `replicas.peers()`, which never changes.
     peers: [u32; SET_NODES_MAX],
     end: Option<u32>,
+    /// Enough holders of all of it are on record, whatever the marks of peers are.
+    sealed: bool,
 }
 
 impl SegmentMarks {
@@ -31,6 +33,7 @@ impl SegmentMarks {
             own: 0,
             peers: [0; SET_NODES_MAX],
             end: None,
+            sealed: false,
         }
     }
 
@@ -76,8 +79,21 @@ impl SegmentMarks {
         self.end = Some(last);
     }
 
+    /// Notes that the segment is on record as sealed, with as many holders as an acknowledgement needs.
+    pub fn sealed(&mut self) {
+        self.sealed = true;
+    }
+
+    /// True where it is sealed, and its owner has synced all of it: nothing can make it less any more.
+    pub fn is_done(&self) -> bool {
+        self.sealed && self.is_complete()
+    }
+
     /// The last entry that enough holders have synced.
     pub fn committed(&self) -> u32 {
+        if self.sealed {
+            return self.own;
+        }
         let Some(needed) = self.replicas.ack_copies().checked_sub(2) else {
             return self.own;
         };
@@ -223,6 +239,23 @@ mod tests {
         let mut second = segment(2, &[(3, 9)], 2, 9, None);
         second.peer_synced(node(2), 9);
         assert_eq!(point(&[first, second]), (1, 5));
+    }
+
+    #[test]
+    fn the_holders_of_a_sealed_segment_are_those_on_record_and_not_those_with_a_mark() {
+        let mut first = segment(1, &[(2, 7)], 2, 7, Some(7));
+        let second = segment(2, &[(2, 3)], 2, 3, None);
+        // The peer lost what it had answered for.
+        first.peer_restarted(node(2), 2);
+        assert_eq!(point(&[first, second]), (1, 2));
+        assert!(!first.is_done());
+        first.sealed();
+        assert!(first.is_done());
+        assert_eq!(point(&[first, second]), (2, 3));
+        // The owner's own sync comes behind the seal.
+        let mut early = segment(1, &[(2, 7)], 2, 5, None);
+        early.sealed();
+        assert_eq!((early.committed(), early.is_done()), (5, false));
     }
 
     #[test]

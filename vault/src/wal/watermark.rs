@@ -21,7 +21,7 @@ pub type Notify = Box<dyn Fn() + Send + Sync>;
 pub struct Watermark {
     acked: AtomicU64,
     own: AtomicU64,
-    /// Segments of this epoch, oldest first, without those of which enough holders have everything.
+    /// Segments of this epoch, oldest first, without those that are sealed.
     open: Mutex<VecDeque<SegmentMarks>>,
     failure: OnceLock<String>,
     /// The epoch that is fenced, until the writer has left its files; 0 for none.
@@ -131,14 +131,19 @@ impl Watermark {
         self.note(segment, |marks| marks.peer_restarted(node, number));
     }
 
+    /// Notes that a segment is on record as sealed. Its marks count no more.
+    pub(crate) fn segment_sealed(&self, index: SegmentIndex) {
+        self.note(index, SegmentMarks::sealed);
+    }
+
     pub(crate) fn fail(&self, why: String) {
         if self.failure.set(why).is_ok() {
             self.notify();
         }
     }
 
-    /// Changes a segment's marks, and moves the watermark as far as they allow. A segment that enough holders have
-    /// completely needs no marks any more.
+    /// Changes a segment's marks, and moves the watermark as far as they allow. A segment keeps its marks until it is
+    /// sealed: one that a peer loses again before holds up those behind it.
     fn note(&self, index: SegmentIndex, change: impl FnOnce(&mut SegmentMarks)) {
         let mut open = self.open();
         let Some(marks) = open.iter_mut().find(|marks| marks.index() == index) else {
@@ -149,7 +154,7 @@ impl Watermark {
             return;
         }
         let point = lsn_or_zero(commit_point(&*open));
-        while open.len() > 1 && open.front().is_some_and(SegmentMarks::is_complete) {
+        while open.len() > 1 && open.front().is_some_and(SegmentMarks::is_done) {
             open.pop_front();
         }
         let before = self.acked.fetch_max(point, Ordering::AcqRel);
@@ -206,6 +211,31 @@ mod tests {
         mark.peer_synced(node(3), at(1, 5));
         mark.peer_synced(node(2), at(2, 3));
         assert_eq!(mark.acked(), Some(at(2, 3)));
+    }
+
+    #[test]
+    fn i2_a_peer_that_loses_the_end_of_a_segment_holds_up_those_behind_it_until_that_is_sealed() {
+        let mark = Watermark::new(Box::new(|| {}));
+        let (first, second) = (SegmentIndex::new(1).unwrap(), SegmentIndex::new(2).unwrap());
+        mark.segment_opened(first, two_of(&[2, 3]));
+        mark.segment_opened(second, two_of(&[2, 3]));
+        mark.own_synced(at(1, 5));
+        mark.segment_ended(first, 5);
+        mark.peer_synced(node(2), at(1, 5));
+        mark.own_synced(at(2, 9));
+        mark.peer_synced(node(2), at(2, 1));
+        assert_eq!(mark.acked(), Some(at(2, 1)));
+        mark.peer_restarted(node(2), first, Some(at(1, 3)));
+        mark.peer_synced(node(2), at(2, 4));
+        assert_eq!(mark.acked(), Some(at(2, 1)), "one copy of the first segment's end");
+        mark.peer_synced(node(3), at(1, 5));
+        assert_eq!(mark.acked(), Some(at(2, 4)));
+        mark.peer_restarted(node(3), first, None);
+        mark.peer_synced(node(2), at(2, 5));
+        assert_eq!(mark.acked(), Some(at(2, 4)));
+        mark.segment_sealed(first);
+        assert_eq!(mark.acked(), Some(at(2, 5)), "its holders are on record");
+        assert_eq!(mark.open().len(), 1);
     }
 
     #[test]

@@ -143,6 +143,33 @@ impl FaultyLedger {
         Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))
     }
 
+    /// The same ledger, in which node 1 has opened one more segment, with node 2 as its replica.
+    pub(crate) fn open_of_first(ledger: &Arc<Self>, id: SegmentId) -> Arc<Self> {
+        let copy = ledger.copy();
+        let epoch = copy.read(|state| state.node(id.node).and_then(|node| node.epoch()).unwrap());
+        let open = OpenRecord {
+            id,
+            epoch,
+            file_uuid: FileUuid(Uuid::from_bytes([9; 16])),
+            replicas: ReplicaSet::new(NodeSet::of(NodeId::new(2).unwrap()), 2).unwrap(),
+        };
+        copy.submit(Command::Roll {
+            seal: None,
+            open,
+            at_ns: 5,
+        });
+        copy
+    }
+
+    /// Submits a command as another node of the cluster does.
+    pub(crate) fn submit(&self, command: Command) {
+        self.catalogue.submit(Actor::Node, command).unwrap();
+    }
+
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        self.catalogue.read(f)
+    }
+
     pub(crate) fn be(&self, mood: Mood) {
         self.faults.lock().unwrap().mood = mood;
     }

@@ -38,6 +38,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::SealRecovered => seal_recovered(v),
         Kind::ReplicaAdded => replica_added(v),
         Kind::ConfigureExporters => configure_exporters(v),
+        Kind::DescribeNode => describe_node(v),
         Kind::UnlinkedOn => unlinked_on(v),
     }
 }
@@ -218,6 +219,16 @@ fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
 fn configure_exporters(v: &mut Reader<'_>) -> Read {
     Ok(Command::ConfigureExporters {
         names: v.list(Reader::text)?,
+    })
+}
+
+fn describe_node(v: &mut Reader<'_>) -> Read {
+    Ok(Command::DescribeNode {
+        node: v.node()?,
+        name: v.text()?,
+        address: v.text()?,
+        failure_domain: v.text()?,
+        replaces: v.option(Reader::node)?,
     })
 }
 

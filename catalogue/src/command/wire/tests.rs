@@ -9,7 +9,9 @@ use super::*;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobPosition, JobResult};
 use crate::node::NodeState;
-use crate::testkit::{command, configure, cursor, entry, letter, lsn, node, open_record, seal_record, segment, uuid};
+use crate::testkit::{
+    command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
+};
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
 fn golden_requests() -> Vec<Request> {
@@ -189,6 +191,18 @@ fn golden_configured() -> Vec<Request> {
     vec![request(&[]), request(&["Grün", "otlp"])]
 }
 
+/// Requests of the kind that clusters brought.
+fn golden_described() -> Vec<Request> {
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    vec![
+        request(describe(2, "node-2", None)),
+        request(describe(0x0304, "Grün", Some(2))),
+    ]
+}
+
 /// Requests of the kind by which each node confirms for itself what is gone.
 fn golden_leftovers() -> Vec<Request> {
     let request = |segments| Request {
@@ -214,7 +228,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 4] {
+fn golden_files() -> [(&'static str, Vec<Request>); 5] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -224,6 +238,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 4] {
         (
             include_str!("../../../testdata/v1/commands_configured.txt"),
             golden_configured(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_described.txt"),
+            golden_described(),
         ),
         (
             include_str!("../../../testdata/v1/commands_leftovers.txt"),
@@ -336,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn i2_any_bytes_are_read_without_panic(kind in 0..29u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn i2_any_bytes_are_read_without_panic(kind in 0..30u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = Request::decode(&[&[FORMAT, ACTOR_NODE, kind, VERSION], bytes.as_slice()].concat());
         let _read = Request::decode(&bytes);
     }
@@ -345,7 +363,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_leftovers.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_described.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_leftovers())).unwrap();
+    std::fs::write(path, as_text(&golden_described())).unwrap();
 }

@@ -22,12 +22,19 @@ use super::{Applied, Core, MEMBERSHIP};
 use crate::consensus::limits::FULL_DISK_PAUSE;
 use crate::consensus::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership};
 use crate::consensus::snapshot::{self, SnapshotFile};
+use crate::consensus::touched::Touched;
 use crate::consensus::wire::{Writer, versioned};
 
 impl Core {
     /// Calls `f` with the durable state.
     pub(crate) fn read(&self, f: &mut dyn FnMut(&State)) {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The segments whose records have changed since they were taken last. They are noted after readers see the change,
+    /// so that whoever takes them before it reads the state misses none.
+    pub(crate) fn touched(&self) -> MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A receiver of the outcome of the command with this ticket, once it is applied here.
@@ -79,9 +86,12 @@ impl Core {
                 txn.put_rows(changes.iter().map(row_of))?;
                 keep_applied(txn, &now)
             })?;
+            let mut touched = Touched::default();
+            changes.iter().for_each(|change| touched.note(change));
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             changes.into_iter().for_each(|change| state.install(change));
             drop(state);
+            self.touched().add(touched);
             self.applied.send_replace(now);
             Ok(outcomes)
         })?;
@@ -164,6 +174,7 @@ impl Core {
                 keep_applied(txn, &now)
             })?;
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+            *self.touched() = Touched::All;
             inner.ahead = state;
             inner.promise(|mark| mark.last = mark.last.max(now.last))?;
             self.applied.send_replace(now.clone());

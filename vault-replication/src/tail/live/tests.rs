@@ -45,6 +45,12 @@ fn live() -> (LiveTail, Box<dyn BlockSink>) {
     (live, sink)
 }
 
+/// Begins a segment of these replicas.
+fn begin(live: &LiveTail, sink: &mut dyn BlockSink, segment: u32, peers: &[u32]) {
+    live.placed(index(segment), nodes(peers));
+    sink.begin(&header(segment));
+}
+
 #[test]
 fn i1_the_newest_frames_are_kept_and_are_found_by_the_entry_before_them() {
     let (live, mut sink) = live();
@@ -80,18 +86,18 @@ fn a_frame_that_is_cut_again_is_kept_once() {
 fn a_stream_is_told_everything_once_and_in_order() {
     let (live, mut sink) = live();
     let mut told = Told::default();
-    let mut news = || live.news(&mut told, node(2), |id| id.index != index(2));
+    let mut news = || live.news(&mut told, node(2));
     assert_eq!(news(), []);
-    sink.begin(&header(1));
+    begin(&live, &mut *sink, 1, &[2, 3]);
     cut(&mut *sink, 1, 0, 2, 10);
     let written = |segment, n| SenderEvent::Written(Lsn::at(index(segment), number(n)));
     assert_eq!(news(), [SenderEvent::Opened(index(1)), written(1, 2)]);
     assert_eq!(news(), []);
     sink.complete(header(1).id, Some(Lsn::at(index(1), number(2))), DIGEST);
-    sink.begin(&header(2));
+    begin(&live, &mut *sink, 2, &[3]);
     cut(&mut *sink, 2, 0, 1, 10);
     sink.complete(header(2).id, None, DIGEST);
-    sink.begin(&header(3));
+    begin(&live, &mut *sink, 3, &[2, 3]);
     let ended = SenderEvent::Ended {
         index: index(1),
         last: Some(number(2)),
@@ -106,9 +112,55 @@ fn a_stream_is_told_everything_once_and_in_order() {
         counted: false,
     };
     assert_eq!(news(), [sealed]);
-    // One that comes late is told the same, as it stands.
-    let late = live.news(&mut Told::default(), node(3), |_| true);
-    assert_eq!(late.len(), 3 + 3 + 1 + 1, "{late:?}");
+    // One that comes late is told the same, as it stands, but for the segment that it holds.
+    let late = live.news(&mut Told::default(), node(3));
+    assert_eq!(late.len(), 3 + 1 + 1, "{late:?}");
+}
+
+#[test]
+fn i3_a_stream_hears_of_a_segment_that_is_forgotten_before_it_heard_of_its_seal() {
+    let (live, mut sink) = live();
+    let mut told = Told::default();
+    begin(&live, &mut *sink, 1, &[2]);
+    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Opened(index(1))]);
+    sink.complete(header(1).id, None, DIGEST);
+    let last = 2 * TAIL_SEALED_MAX as u32 + 2;
+    for n in 2..=last {
+        begin(&live, &mut *sink, n, &[3]);
+        sink.complete(header(n).id, None, DIGEST);
+    }
+    for n in 1..=last {
+        live.sealed(index(n), nodes(&[1, 3]));
+    }
+    assert_eq!(live.header(index(1)), None);
+    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(1))]);
+    assert_eq!(live.news(&mut told, node(2)), []);
+}
+
+#[test]
+fn i4_what_a_fenced_epoch_left_is_forgotten_once_the_next_one_writes() {
+    let (live, mut sink) = live();
+    let mut told = Told::default();
+    for n in 1..=2 {
+        begin(&live, &mut *sink, n, &[2]);
+    }
+    live.placed(index(3), nodes(&[4]));
+    live.sealed(index(1), nodes(&[1, 3]));
+    live.news(&mut told, node(2));
+    live.placed(index(7), nodes(&[3]));
+    let peers = live.peers();
+    assert_eq!(*peers.borrow(), [2, 3, 4].map(node).into());
+    let next = SegmentHeader {
+        epoch: Epoch::FIRST.checked_next().unwrap(),
+        ..header(7)
+    };
+    sink.begin(&next);
+    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(2))]);
+    assert_eq!(*peers.borrow(), [2, 3].map(node).into(), "segment 1 is still sent");
+    assert_eq!(
+        live.news(&mut Told::default(), node(3)),
+        [SenderEvent::Opened(index(7))]
+    );
 }
 
 #[test]

@@ -84,6 +84,14 @@ fn has_frames(entries: u32) -> TailAnswer {
     TailAnswer::Has(EntryNumber::new(entries).map(|last| Held { last, frames: entries }))
 }
 
+/// A segment failed so often in a row.
+fn failed(segment: u32, failures: u32) -> SenderAction {
+    SenderAction::Failed {
+        index: index(segment),
+        failures,
+    }
+}
+
 /// Reads frame `frame_no`, which follows entry `after`.
 fn read(segment: u32, after: u32, frame_no: u32) -> SenderAction {
     SenderAction::Read {
@@ -112,8 +120,92 @@ fn a_frame_that_cannot_be_read_is_asked_for_again() {
     let mut on = On::begun(0);
     on.sent(1, 1);
     on.step(SenderEvent::Written(lsn(1, 2)));
-    let again = on.step(SenderEvent::NotRead(stream(2)));
-    assert_eq!(again, [read(1, 1, 1)]);
+    assert_eq!(on.step(SenderEvent::NotRead(stream(2))), [failed(1, 1)]);
+    // What is on its way is answered meanwhile.
+    assert_eq!(on.step(SenderEvent::Written(lsn(1, 3))), []);
+    assert_eq!(on.step(SenderEvent::Retry), [read(1, 1, 1)]);
+    assert_eq!(
+        on.step(SenderEvent::NotRead(stream(2))),
+        [failed(1, 2)],
+        "its second in a row"
+    );
+    assert_eq!(
+        on.answer(1, TailAnswer::Synced(number(1))),
+        [SenderAction::Mark(lsn(1, 1))]
+    );
+    assert_eq!(on.step(SenderEvent::Retry), [read(1, 1, 1)]);
+    assert_eq!(on.step(SenderEvent::NotRead(stream(2))), [failed(1, 1)]);
+}
+
+#[test]
+fn i6_a_segment_that_cannot_be_read_or_written_holds_up_none_behind_it() {
+    for unread in [true, false] {
+        let mut on = On::begun(0);
+        on.step(SenderEvent::Opened(index(2)));
+        on.ended(1, 1);
+        on.step(SenderEvent::Written(lsn(2, 1)));
+        let told = if unread {
+            on.step(SenderEvent::NotRead(stream(2)))
+        } else {
+            on.sent(1, 1);
+            on.answer(1, TailAnswer::Refused(TailRefusal::Failed))
+        };
+        let begins = SenderAction::Begin(index(2));
+        if unread {
+            assert_eq!(told, [failed(1, 1), begins]);
+        } else {
+            // The next one was begun when all of it was sent.
+            assert_eq!(told, [failed(1, 1)]);
+        }
+        let restarted = SenderAction::Restarted {
+            index: index(2),
+            has: None,
+        };
+        assert_eq!(on.answer(2, TailAnswer::Has(None)), [restarted, read(2, 0, 0)]);
+        on.sent(2, 1);
+        assert_eq!(
+            on.answer(2, TailAnswer::Synced(number(1))),
+            [SenderAction::Mark(lsn(2, 1))]
+        );
+        let again = if unread { read(1, 0, 0) } else { SenderAction::Reconnect };
+        assert_eq!(on.step(SenderEvent::Retry), [again]);
+    }
+}
+
+#[test]
+fn i5_the_replica_closes_its_copy_of_a_segment_that_falls_off_the_list() {
+    let leave = [SenderAction::Leave(index(1))];
+    let mut on = On::begun(0);
+    assert_eq!(on.step(SenderEvent::Dropped(index(1))), leave);
+    let mut on = On::begun(0);
+    let mut left = Vec::new();
+    for n in 1..=TAIL_SEALED_MAX as u32 + 1 {
+        if n > 1 {
+            on.step(SenderEvent::Opened(index(n)));
+        }
+        on.ended(n, 2);
+        left = on.step(SenderEvent::Sealed {
+            index: index(n),
+            counted: false,
+        });
+    }
+    assert_eq!(left, leave);
+    // One that the replica has completed, or does not know, is closed there.
+    let mut on = On::begun(1);
+    on.ended(1, 1);
+    on.step(SenderEvent::Opened(index(2)));
+    on.answer(1, TailAnswer::Completed(DIGEST));
+    assert_eq!(on.step(SenderEvent::Dropped(index(1))), []);
+    on.step(SenderEvent::Opened(index(3)));
+    assert_eq!(on.step(SenderEvent::Dropped(index(3))), []);
+}
+
+#[test]
+fn a_fence_of_a_segment_that_the_replica_has_not_seen_is_told() {
+    let mut on = On::begun(0);
+    let fenced = TailAnswer::Refused(TailRefusal::Fenced);
+    assert_eq!(on.answer(9, fenced), [SenderAction::Fenced(index(9))]);
+    assert_eq!(on.answer(1, fenced), [SenderAction::Fenced(index(1))]);
 }
 
 #[test]
@@ -195,11 +287,16 @@ fn a_segment_is_completed_once_all_of_it_was_sent_and_the_next_one_does_not_wait
         digest: DIGEST,
     };
     assert_eq!(told, [SenderAction::Mark(lsn(1, 2)), holder]);
-    assert_eq!(
-        on.connect(),
-        [SenderAction::Begin(index(2))],
-        "what is complete is not begun again"
-    );
+    // The copy may be damaged by now: its seal counts on what the replica says of it on the newest stream.
+    assert_eq!(on.connect(), [SenderAction::Begin(index(1))]);
+    let told = on.answer(1, has_frames(2));
+    let restarted = SenderAction::Restarted {
+        index: index(1),
+        has: Some(number(2)),
+    };
+    assert_eq!(told, [restarted, complete, SenderAction::Begin(index(2))]);
+    let told = on.answer(1, TailAnswer::Completed(DIGEST));
+    assert_eq!(told, [SenderAction::Mark(lsn(1, 2)), holder]);
 }
 
 #[test]
@@ -276,8 +373,9 @@ fn i4_a_refused_segment_is_sent_no_more_and_the_next_one_is() {
         assert_eq!(on.sender.unanswered(), 0);
     }
     let mut on = On::begun(0);
-    let failed = on.answer(1, TailAnswer::Refused(TailRefusal::Failed));
-    assert_eq!(failed, [SenderAction::Reconnect]);
+    let told = on.answer(1, TailAnswer::Refused(TailRefusal::Failed));
+    assert_eq!(told, [failed(1, 1)]);
+    assert_eq!(on.step(SenderEvent::Retry), [SenderAction::Reconnect]);
     assert_eq!(
         on.connect(),
         [SenderAction::Begin(index(1))],

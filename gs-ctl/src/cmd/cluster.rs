@@ -1,0 +1,71 @@
+//! `gs-ctl cluster`, `gs-ctl node` and `gs-ctl raft`.
+
+use gophership_proto::control::v1::{
+    AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterRequest,
+};
+
+use crate::arg::cli::{Cluster, Node, Raft};
+use crate::arg::format::Format;
+use crate::connect::ClusterClient;
+use crate::out::outcome::{Failure, Outcome, refused};
+use crate::out::output::print;
+use crate::view::cluster::{ClusterView, NodeList, ProvisionView, RaftView};
+
+/// Runs `cluster status` or `cluster provision`.
+pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {
+    match asked {
+        Cluster::Status => print(&ClusterView::from(status(node).await?), format)?,
+        Cluster::Provision { abort: false } => {
+            let answer = node.provision(ProvisionClusterRequest {}).await;
+            let done = answer.map_err(|e| refused(&e))?.into_inner();
+            let shown = ProvisionView {
+                cluster_id: Some(done.cluster_id),
+                node: Some(done.node),
+                already: done.already,
+                forgotten: false,
+            };
+            print(&shown, format)?;
+        }
+        Cluster::Provision { abort: true } => {
+            let answer = node.abort_provision(AbortProvisionRequest {}).await;
+            let shown = ProvisionView {
+                cluster_id: None,
+                node: None,
+                already: false,
+                forgotten: answer.map_err(|e| refused(&e))?.into_inner().forgotten,
+            };
+            print(&shown, format)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Lists the nodes.
+pub(crate) async fn node(node: &mut ClusterClient, asked: Node, format: Format) -> anyhow::Result<Outcome> {
+    let Node::List = asked;
+    print(&NodeList::from(provisioned(node).await?), format)?;
+    Ok(Outcome::Done)
+}
+
+/// Shows consensus.
+pub(crate) async fn raft(node: &mut ClusterClient, asked: Raft, format: Format) -> anyhow::Result<Outcome> {
+    let Raft::Status = asked;
+    let single = || Failure::Refused("a single node keeps its catalogue alone: there is no consensus".to_owned());
+    let shown = RaftView::of(provisioned(node).await?).ok_or_else(single)?;
+    print(&shown, format)?;
+    Ok(Outcome::Done)
+}
+
+async fn status(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
+    let answer = node.cluster_status(ClusterStatusRequest {}).await;
+    Ok(answer.map_err(|e| refused(&e))?.into_inner())
+}
+
+async fn provisioned(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
+    let status = status(node).await?;
+    if status.unprovisioned.is_some() {
+        let why = "the node belongs to no cluster yet: run gs-ctl cluster provision on one node";
+        return Err(Failure::Refused(why.to_owned()));
+    }
+    Ok(status)
+}

@@ -1,0 +1,102 @@
+//! The standing tasks of a member.
+//!
+//! **Invariants**:
+//! - I1: a node whose name has another number on record does not go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
+use gophership_vault_replication::consensus::RaftCatalogue;
+use gophership_vault_replication::join::{JoinClient, JoinSetup, known_peers};
+use gophership_vault_replication::peer::PeerSetup;
+use tokio::sync::watch;
+
+/// Interval at which peers and consensus are made to follow the catalogue.
+const KEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Puts the facts of this node on record, as soon as the cluster can take them.
+///
+/// # Errors
+///
+/// The node has another number on record: its name has moved to a storage that joined in its place, or another node
+/// has it.
+pub async fn describe(
+    catalogue: &Arc<RaftCatalogue>,
+    setup: &Arc<JoinSetup>,
+    failure_domain: &str,
+) -> anyhow::Result<()> {
+    let node = catalogue.identity().node_id;
+    let own = setup
+        .peers
+        .iter()
+        .find(|peer| peer.name.eq_ignore_ascii_case(&setup.name));
+    let address = own.map(|own| own.address.clone()).unwrap_or_default();
+    loop {
+        let command = Command::DescribeNode {
+            node,
+            name: setup.name.clone(),
+            address: address.clone(),
+            failure_domain: failure_domain.to_owned(),
+            replaces: None,
+        };
+        let asked = Arc::clone(catalogue);
+        let done = tokio::task::spawn_blocking(move || asked.submit(Actor::Node, command));
+        match done.await.context("describing the node panicked")? {
+            Ok(_) => return Ok(()),
+            Err(CatalogueError::Refused(refusal)) => return Err(refusal.into()),
+            Err(error) => tracing::info!(%error, "cluster.node.not_described"),
+        }
+        // Members do not talk to a node whose name has moved, which therefore hears of no refusal.
+        let client = JoinClient::new(Arc::clone(setup));
+        for peer in setup
+            .peers
+            .iter()
+            .filter(|peer| !peer.name.eq_ignore_ascii_case(&setup.name))
+        {
+            let Ok(who) = client.who(peer).await else { continue };
+            if let Some(other) = who.caller.filter(|other| *other != node) {
+                bail!(
+                    "this folder is node {node}'s, and {} has joined anew as node {other}: start with an empty \
+                     node.data_dir, or with that of node {other}",
+                    setup.name
+                );
+            }
+        }
+        tokio::time::sleep(KEEP_INTERVAL).await;
+    }
+}
+
+/// Lets the list of peers follow the catalogue, and on the leader the members of consensus, until `stopped`.
+pub async fn keep(
+    catalogue: Arc<RaftCatalogue>,
+    join: Arc<JoinSetup>,
+    peers: Arc<PeerSetup>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut failed = String::new();
+    loop {
+        let (catalogue, join, peers) = (Arc::clone(&catalogue), Arc::clone(&join), Arc::clone(&peers));
+        let round = tokio::task::spawn_blocking(move || {
+            let mut known = Vec::new();
+            catalogue.view(&mut |state| known = known_peers(&join.peers, state));
+            peers.list.replace(known);
+            catalogue.tend().map_err(|e| e.to_string())
+        });
+        match round.await.unwrap_or_else(|e| Err(e.to_string())) {
+            Ok(true) => continue,
+            Ok(false) => failed.clear(),
+            Err(error) => {
+                if error != failed {
+                    tracing::warn!(error, "cluster.members.not_changed");
+                    failed = error;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(KEEP_INTERVAL) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}

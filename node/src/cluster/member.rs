@@ -1,0 +1,424 @@
+//! A member of a cluster, from its admission to its end: consensus, the peers' port, and what is built on them.
+//!
+//! It begins in two steps, since the vault needs an epoch from the cluster, and peers need the vault: a [`Joined`] node
+//! takes part in consensus, and a [`Member`] has a vault.
+//!
+//! **Owns**: a runtime of its own, so that heartbeats wait for nothing else, and the parts that run on it.
+//!
+//! **Invariants**:
+//! - I1: the peers' port is served before anything waits for the cluster.
+//! - I2: nothing of the vault is held once it has ended.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::Context;
+use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
+use gophership_vault::ids::{Epoch, NodeId, ShardId};
+use gophership_vault::ledger::Ledger;
+use gophership_vault::{DataDir, ShardSeam, Vault};
+use gophership_vault_replication::consensus::RaftCatalogue;
+use gophership_vault_replication::consensus::network::PeerTransport;
+use gophership_vault_replication::consensus::raft_types::Member as Address;
+use gophership_vault_replication::consensus::status::Role;
+use gophership_vault_replication::copies::Copies;
+use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin, known_peers};
+use gophership_vault_replication::peer::{
+    Handlers, Heartbeats, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler,
+};
+use gophership_vault_replication::recovery::participant::Participant;
+use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::tail::sealed::SealsToStreams;
+use gophership_vault_replication::tail::streams::{StreamsSetup, TailStreams};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
+
+use super::follow::Follower;
+use super::late::{LateRecovery, LateTail};
+use super::place::{has_other, replica_set};
+use super::{Membership, Peers, describe, enter, join_setup, keep};
+use crate::config::{Cluster, Config};
+use crate::context::ClusterContext;
+use crate::ingester::WatermarkNotify;
+use crate::limits::CLUSTER_RETRY_INTERVAL;
+use crate::replay::ForPeers;
+
+/// Threads of the cluster's runtime: one may be busy with a large message while the other answers a heartbeat.
+const RUNTIME_THREADS: usize = 2;
+
+/// A node that takes part in consensus and has no vault yet.
+pub(crate) struct Joined {
+    /// The data folder, until the vault has it.
+    data: Option<DataDir>,
+    settings: Cluster,
+    runtime: Runtime,
+    setup: Arc<PeerSetup>,
+    client: PeerClient,
+    consensus: Arc<RaftCatalogue>,
+    server: PeerServer,
+    heartbeats: Arc<Heartbeats>,
+    streams: Arc<TailStreams>,
+    late: Late,
+    stop: watch::Sender<bool>,
+    keeping: JoinHandle<()>,
+}
+
+/// The handlers of peers' calls, which begin with the vault.
+#[derive(Clone, Default)]
+struct Late {
+    tail: Arc<LateTail>,
+    recovery: Arc<LateRecovery>,
+    replay: Arc<ForPeers>,
+}
+
+/// A node of a cluster, with a vault.
+pub(crate) struct Member {
+    /// The cluster's settings.
+    pub(crate) settings: Cluster,
+    /// The node's part in consensus.
+    pub(crate) consensus: Arc<RaftCatalogue>,
+    /// The other nodes.
+    pub(crate) peers: Arc<Peers>,
+    /// Which of them are alive.
+    pub(crate) heartbeats: Arc<Heartbeats>,
+    runtime: Runtime,
+    server: PeerServer,
+    streams: Arc<TailStreams>,
+    recoveries: Recoveries,
+    follower: Follower,
+    stop: watch::Sender<bool>,
+    keeping: JoinHandle<()>,
+}
+
+/// Makes the node a member of its cluster, which may wait for an operator and for peers. `waiting` is called where it
+/// does.
+///
+/// # Errors
+/// The folder belongs elsewhere; a file, a certificate or the port cannot be used; the node's name has moved on.
+pub(crate) async fn join(
+    config: &Config,
+    listener: TcpListener,
+    security: PeerSecurity,
+    shards: u16,
+    waiting: impl FnOnce(),
+) -> anyhow::Result<Joined> {
+    let settings = config.cluster.clone().context("the configuration has no cluster")?;
+    let join = join_setup(config, &settings, security.clone());
+    let membership = enter(config, &join, &listener, waiting).await?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .thread_name("cluster");
+    let runtime = runtime.build().context("cannot start the cluster's runtime")?;
+    let identity = membership.data.identity();
+    let setup = Arc::new(PeerSetup {
+        local: LocalNode::new(identity.cluster_id, identity.node_id, &config.node.name, Uuid::new_v4()),
+        list: PeerList::default(),
+        security,
+        payload_bytes_max: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+    });
+    let client = PeerClient::new(Arc::clone(&setup));
+    let (membership, consensus) = open_catalogue(membership, &join, &client, &runtime).await?;
+    let mut known = Vec::new();
+    consensus.view(&mut |state| known = known_peers(&join.peers, state));
+    setup.list.replace(known);
+    let late = Late::default();
+    let handlers = Handlers {
+        consensus: consensus.receiver(),
+        tail: Arc::clone(&late.tail) as _,
+        recovery: Arc::clone(&late.recovery) as _,
+        replay: Arc::clone(&late.replay) as _,
+    };
+    let admits = MemberJoin::new(Arc::clone(&join), Arc::clone(&consensus) as _, client.clone());
+    let admits = JoinService::new(Arc::clone(&join), admits);
+    let server = {
+        let _on_it = runtime.enter();
+        PeerServer::start_open(listener, Arc::clone(&setup), handlers, admits).context("listeners.peer")?
+    };
+    let (stop, stopped) = watch::channel(false);
+    let keeping = runtime.spawn(keep(
+        Arc::clone(&consensus),
+        Arc::clone(&join),
+        Arc::clone(&setup),
+        stopped,
+    ));
+    let addresses = addresses(&consensus);
+    let heartbeats = Heartbeats::start(client.clone(), addresses, settings.dead_after, runtime.handle());
+    let described = runtime.spawn(describe_as(
+        Arc::clone(&consensus),
+        join,
+        config.failure_domain().to_owned(),
+    ));
+    described.await.context("describing the node panicked")??;
+    Ok(Joined {
+        data: Some(membership.data),
+        settings,
+        runtime,
+        setup,
+        client,
+        consensus,
+        server,
+        heartbeats: Arc::new(heartbeats),
+        streams: Arc::new(TailStreams::new(shards)),
+        late,
+        stop,
+        keeping,
+    })
+}
+
+async fn open_catalogue(
+    membership: Membership,
+    join: &Arc<JoinSetup>,
+    client: &PeerClient,
+    runtime: &Runtime,
+) -> anyhow::Result<(Membership, Arc<RaftCatalogue>)> {
+    let (join, transport, handle) = (Arc::clone(join), client.clone(), runtime.handle().clone());
+    let opened = spawn_blocking(move || {
+        let transport = Arc::new(transport) as Arc<dyn PeerTransport>;
+        let catalogue = membership.open_catalogue(&join, transport, &handle)?;
+        anyhow::Ok((membership, Arc::new(catalogue)))
+    });
+    opened.await.context("opening the catalogue panicked")?
+}
+
+async fn describe_as(
+    consensus: Arc<RaftCatalogue>,
+    join: Arc<JoinSetup>,
+    failure_domain: String,
+) -> anyhow::Result<()> {
+    describe(&consensus, &join, &failure_domain).await
+}
+
+/// The names and addresses of the nodes that have their name.
+fn addresses(consensus: &Arc<RaftCatalogue>) -> Arc<dyn Fn() -> BTreeMap<NodeId, Address> + Send + Sync> {
+    let consensus = Arc::clone(consensus);
+    Arc::new(move || {
+        let mut all = BTreeMap::new();
+        consensus.view(&mut |state| {
+            let present = state.all_facts().filter(|(_, facts)| facts.moved_to.is_none());
+            all = present
+                .map(|(node, facts)| {
+                    let address = Address {
+                        name: facts.name.clone(),
+                        address: facts.address.clone(),
+                    };
+                    (node, address)
+                })
+                .collect();
+        });
+        all
+    })
+}
+
+impl Joined {
+    /// The data folder, once.
+    pub(crate) fn take_data(&mut self) -> DataDir {
+        self.data.take().expect("the folder is taken once")
+    }
+
+    /// The catalogue.
+    pub(crate) fn catalogue(&self) -> Arc<dyn Catalogue> {
+        Arc::clone(&self.consensus) as _
+    }
+
+    /// Waits until the cluster has a node that may hold copies, and grants this boot its epoch.
+    ///
+    /// # Errors
+    /// The cluster refuses it.
+    pub(crate) fn wait_for_epoch(&self, seen: Option<Epoch>) -> anyhow::Result<Epoch> {
+        let boot = self.setup.local.boot;
+        let epoch = until_answered("an epoch", || self.consensus.node_up(boot, seen))?;
+        self.setup.local.set_epoch(epoch);
+        let own = self.consensus.identity().node_id;
+        let mut told = false;
+        loop {
+            let mut found = false;
+            self.consensus.view(&mut |state| found = has_other(state, own));
+            if found {
+                return Ok(epoch);
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!("cluster.peer.awaited: an acknowledgement needs a second node");
+            }
+            std::thread::sleep(CLUSTER_RETRY_INTERVAL);
+        }
+    }
+
+    /// The seams of the shards.
+    pub(crate) fn seams(&self, notifies: &[WatermarkNotify]) -> Vec<ShardSeam> {
+        let seam = |(number, notify): (usize, &WatermarkNotify)| {
+            let (consensus, heartbeats) = (Arc::clone(&self.consensus), Arc::clone(&self.heartbeats));
+            let replicas = self.settings.replicas;
+            let placement = move |id| replica_set(&*consensus, &|node| heartbeats.is_alive(node), replicas, id);
+            let shard = ShardId::new(u16::try_from(number).expect("shards are numbered in 16 bits"));
+            self.streams.seam(shard, notify.sender(), Box::new(placement))
+        };
+        notifies.iter().enumerate().map(seam).collect()
+    }
+
+    /// The vault's view of the catalogue.
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        let ledger = self.catalogue().ledger();
+        Arc::new(SealsToStreams::new(ledger, Arc::clone(&self.streams)))
+    }
+
+    /// Begins to copy, to hold copies, and to recover.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub(crate) fn begin(self, vault: &Vault) -> anyhow::Result<Member> {
+        let Self {
+            settings,
+            runtime,
+            client,
+            consensus,
+            server,
+            heartbeats,
+            streams,
+            late,
+            stop,
+            keeping,
+            ..
+        } = self;
+        let node = vault.identity().node_id;
+        let catalogue: Arc<dyn Catalogue> = Arc::clone(&consensus) as _;
+        let is_alive = {
+            let heartbeats = Arc::clone(&heartbeats);
+            Arc::new(move |node| heartbeats.is_alive(node))
+        };
+        let peers = Arc::new(Peers {
+            client: client.clone(),
+            runtime: runtime.handle().clone(),
+            catalogue: Arc::clone(&catalogue),
+            is_alive,
+        });
+        // A complete copy is shown when its seal, or its place in that, is on record.
+        let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
+        let copies = Arc::new(copies);
+        let addresses = addresses(&consensus);
+        let (handle, copied) = (runtime.handle().clone(), Arc::clone(&copies));
+        let participant = Participant::new(vault.clone(), copied, client.clone(), Arc::clone(&addresses), handle);
+        let participant = Arc::new(participant);
+        late.recovery.begin(Arc::clone(&participant));
+        late.tail.begin(copies);
+        late.replay.begin(vault.clone(), Arc::clone(&catalogue));
+        streams.start(StreamsSetup {
+            vault: vault.clone(),
+            catalogue: Arc::clone(&catalogue),
+            client: client.clone(),
+            members: Arc::clone(&addresses),
+            runtime: runtime.handle().clone(),
+        });
+        let (leads, clock) = (Arc::clone(&consensus), vault.clone());
+        let recoveries = Recoveries::start(Parts {
+            node,
+            catalogue,
+            leads: Box::new(move || leads.status().role == Role::Leader),
+            client,
+            members: addresses,
+            heartbeats: Arc::clone(&heartbeats),
+            clock_ns: Box::new(move || clock.clock_ns()),
+            local: participant as Arc<dyn RecoveryHandler>,
+            runtime: runtime.handle().clone(),
+        });
+        let follower = Follower::start(Arc::clone(&consensus), vault.clone(), Arc::clone(&streams));
+        Ok(Member {
+            settings,
+            consensus,
+            peers,
+            heartbeats,
+            runtime,
+            server,
+            streams,
+            recoveries: recoveries.context("cannot start the thread of recoveries")?,
+            follower: follower.context("cannot start the thread that follows the catalogue")?,
+            stop,
+            keeping,
+        })
+    }
+}
+
+/// Asks the cluster until it answers.
+///
+/// # Errors
+/// It answered with an error that stays.
+pub(crate) fn until_answered<T>(
+    what: &'static str,
+    mut ask: impl FnMut() -> Result<T, CatalogueError>,
+) -> Result<T, CatalogueError> {
+    let mut told = String::new();
+    loop {
+        match ask() {
+            Err(error) if error.disposition() == Disposition::Retry => {
+                let why = error.to_string();
+                if why != told {
+                    tracing::info!(what, error = why, "cluster.answer.awaited");
+                    told = why;
+                }
+                std::thread::sleep(CLUSTER_RETRY_INTERVAL);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+impl Member {
+    /// The parts that an operator's verbs use.
+    pub(crate) fn context(&self) -> ClusterContext {
+        ClusterContext {
+            name: self.settings.name.clone(),
+            replicas: self.settings.replicas,
+            consensus: Arc::clone(&self.consensus),
+        }
+    }
+
+    /// Lets another node lead, if this one does. It blocks until that is done, or cannot be.
+    pub(crate) async fn hand_over(&self) {
+        let consensus = Arc::clone(&self.consensus);
+        match spawn_blocking(move || consensus.hand_over()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cluster.leader.not_handed_over"),
+            Err(error) => tracing::error!(%error, "cluster.leader.panicked"),
+        }
+    }
+
+    /// Ends the streams, so that the vault can be closed. Nothing is acknowledged any more.
+    pub(crate) async fn stop_streams(&self) {
+        self.streams.stop().await;
+    }
+
+    /// Ends everything. The vault must still be open, and is free afterwards.
+    pub(crate) async fn end(self) {
+        let Self {
+            consensus,
+            heartbeats,
+            runtime,
+            server,
+            recoveries,
+            follower,
+            stop,
+            keeping,
+            ..
+        } = self;
+        stop.send_replace(true);
+        let ended = spawn_blocking(move || {
+            recoveries.stop();
+            follower.stop();
+        });
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "cluster.end.panicked");
+        }
+        heartbeats.stop();
+        server.stop().await;
+        keeping.abort();
+        let ended = spawn_blocking(move || consensus.end());
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "cluster.end.panicked");
+        }
+        runtime.shutdown_background();
+    }
+}

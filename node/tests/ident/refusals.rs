@@ -1,0 +1,85 @@
+//! What does not become a cluster, each with the way out.
+
+use std::fs;
+
+use gophership_vault::DataDir;
+
+use super::node::Site;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_nodes_with_data_are_refused_by_name() {
+    let site = Site::new();
+    site.make_single(1);
+    site.make_single(3);
+    let starting: Vec<_> = (1..=3).map(|n| site.start(n)).collect();
+    // All must answer: a node that is not up yet has no data that anybody knows of.
+    for node in &starting {
+        node.status().await;
+    }
+    for node in &starting {
+        let refused = node.provision().await.unwrap_err().message().to_owned();
+        assert!(
+            refused.contains("node-1 and node-3") || refused.contains("node-3 and node-1"),
+            "{refused}"
+        );
+        assert!(refused.contains("empty node.data_dir"), "{refused}");
+    }
+    for node in starting {
+        node.give_up().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_invitation_is_accepted_until_it_is_forgotten() {
+    let site = Site::new();
+    // Node 2 is alone, and keeps its own invitation.
+    let second = site.start(2);
+    let alone = second.provision().await.unwrap_err().message().to_owned();
+    assert!(
+        alone.contains("1 of 3 nodes accepted the invitation, and 2 must"),
+        "{alone}"
+    );
+    second.give_up().await;
+    assert!(site.folder(2).join("invitation.json").exists(), "it is kept");
+
+    let second = site.start(2);
+    let invited = second.status().await.unprovisioned.unwrap();
+    assert_eq!(invited.invited_by, "node-2");
+    // With data at node 1 the first is node 1, whose invitation node 2 does not accept beside its own.
+    let identity = site.make_single(1);
+    let first = site.start(1);
+    first.status().await;
+    let refused = first.provision().await.unwrap_err().message().to_owned();
+    assert!(
+        refused.contains("node-2 has accepted the invitation of node-2"),
+        "{refused}"
+    );
+    assert!(refused.contains("--abort on node-2"), "{refused}");
+
+    assert!(second.abort().await.unwrap());
+    assert!(!second.abort().await.unwrap());
+    assert!(!site.folder(2).join("invitation.json").exists());
+    let done = second.provision().await.unwrap();
+    assert_eq!(done.cluster_id, identity.cluster_id.0.to_string());
+    let (first, second) = (first.member().await, second.member().await);
+    assert_eq!(first.identity(), identity);
+    assert_eq!(second.identity().cluster_id, identity.cluster_id);
+
+    // A node with data of its own joins nobody, and says how it could.
+    site.make_single(3);
+    let error = site.start(3).error().await;
+    assert!(
+        error.contains("has data of its own") && error.contains("empty node.data_dir"),
+        "{error}"
+    );
+
+    // The folder of a member is no single node's any more, and no other cluster's.
+    second.stop().await;
+    let single = DataDir::open(&site.folder(2), true).err().expect("refused").to_string();
+    assert!(single.contains("belongs to cluster \"prod\""), "{single}");
+    let lost = site.folder(2).join("catalogue.redb");
+    fs::remove_file(&lost).unwrap();
+    let error = site.start(2).error().await;
+    assert!(error.contains("catalogue.redb is gone"), "{error}");
+    first.stop().await;
+}

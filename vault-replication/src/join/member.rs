@@ -1,0 +1,168 @@
+//! A member of a cluster, as nodes that are not see it: it admits empty storages.
+//!
+//! Any member does: its commands go through the leader's log. That the new node is told of the log, and when it votes,
+//! is the leader's work (`consensus/tend.rs`), which goes by the facts in the catalogue.
+//!
+//! **Invariants**:
+//! - I1: one storage gets one number, however often it asks.
+//! - I2: a name that a live node has is given to nobody.
+
+use std::sync::Arc;
+
+use gophership_catalogue::{Actor, Catalogue, Command, NodeFacts, Reply, State};
+use gophership_vault::ids::{ClusterId, NodeId};
+use gophership_vault::time::now_unix_nano;
+use uuid::Uuid;
+
+use super::candidate::blocking;
+use super::error::JoinError;
+use super::invitation::Invitation;
+use super::limits::HEARD_TIMEOUT;
+use super::plan::{Provisioned, Standing, Who};
+use super::service::JoinHandler;
+use super::setup::JoinSetup;
+use crate::consensus::network::Pending;
+use crate::consensus::raft_types::Member;
+use crate::peer::PeerClient;
+
+/// The peers of the configuration, each with the number that its name has on record: what a
+/// [`PeerList`](crate::peer::PeerList) goes by.
+pub fn known_peers(peers: &[Member], state: &State) -> Vec<(String, Option<NodeId>)> {
+    let known = |peer: &Member| (peer.name.clone(), state.node_named(&peer.name));
+    peers.iter().map(known).collect()
+}
+
+/// A member that admits others.
+pub struct MemberJoin {
+    setup: Arc<JoinSetup>,
+    catalogue: Arc<dyn Catalogue>,
+    peers: PeerClient,
+}
+
+/// The node that has a name.
+struct Holder {
+    node: NodeId,
+    storage: Option<Uuid>,
+    facts: NodeFacts,
+}
+
+impl MemberJoin {
+    /// The member with this catalogue.
+    pub fn new(setup: Arc<JoinSetup>, catalogue: Arc<dyn Catalogue>, peers: PeerClient) -> Arc<Self> {
+        Arc::new(Self {
+            setup,
+            catalogue,
+            peers,
+        })
+    }
+
+    async fn holder(self: &Arc<Self>, name: &str) -> Result<Option<Holder>, JoinError> {
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let read = move |state: &State| {
+            let node = state.node_named(&name)?;
+            Some(Holder {
+                node,
+                storage: state.node(node).map(|record| record.storage_uuid),
+                facts: state.facts(node)?.clone(),
+            })
+        };
+        blocking(move || Ok(this.catalogue.read_latest(read)?)).await
+    }
+
+    /// The node whose name a storage may take; `None` where nobody has it.
+    async fn replaced(&self, holder: Option<Holder>) -> Result<Option<NodeId>, JoinError> {
+        let Some(Holder { node, facts, .. }) = holder else {
+            return Ok(None);
+        };
+        let member = Member {
+            name: facts.name.clone(),
+            address: facts.address.clone(),
+        };
+        match self.peers.hello(node, &member, HEARD_TIMEOUT).await {
+            Ok(_) => Err(JoinError::NameHeld {
+                name: facts.name,
+                holder: node,
+                address: facts.address,
+            }),
+            Err(error) => {
+                tracing::warn!(node_id = %node, name = facts.name, %error, "join.name.free");
+                Ok(Some(node))
+            }
+        }
+    }
+
+    fn register(&self, storage: Uuid) -> Result<NodeId, JoinError> {
+        let command = Command::RegisterNode {
+            storage_uuid: storage,
+            at_ns: now_unix_nano(),
+        };
+        match self.catalogue.submit(Actor::Node, command)? {
+            Reply::Registered(node) => Ok(node),
+            other @ (Reply::Done | Reply::Up(_) | Reply::Job(_) | Reply::Recovering(_)) => {
+                unreachable!("RegisterNode is answered with a node, not {other:?}")
+            }
+        }
+    }
+}
+
+impl JoinHandler for MemberJoin {
+    fn who(&self, caller: &str) -> Who {
+        let identity = self.catalogue.identity();
+        Who {
+            standing: Standing::Member {
+                cluster: identity.cluster_id,
+                node: identity.node_id,
+            },
+            invitation: None,
+            caller: self.catalogue.read(|state| state.node_named(caller)),
+        }
+    }
+
+    fn invite(self: Arc<Self>, _: Invitation) -> Pending<'static, Result<(), JoinError>> {
+        let (name, cluster) = (self.setup.name.clone(), self.catalogue.identity().cluster_id);
+        Box::pin(async move { Err(JoinError::IsMember { name, cluster }) })
+    }
+
+    fn begin(self: Arc<Self>) -> Pending<'static, Result<Provisioned, JoinError>> {
+        let there = Provisioned {
+            cluster: self.catalogue.identity().cluster_id,
+            first: self.setup.name.clone(),
+            already: true,
+        };
+        Box::pin(async move { Ok(there) })
+    }
+
+    fn admit(
+        self: Arc<Self>,
+        caller: String,
+        storage: Uuid,
+        failure_domain: String,
+    ) -> Pending<'static, Result<(ClusterId, NodeId), JoinError>> {
+        Box::pin(async move {
+            let cluster = self.catalogue.identity().cluster_id;
+            let holder = self.holder(&caller).await?;
+            if let Some(holder) = holder.as_ref().filter(|holder| holder.storage == Some(storage)) {
+                return Ok((cluster, holder.node));
+            }
+            let replaces = self.replaced(holder).await?;
+            let Some(address) = self.setup.peer(&caller).map(|peer| peer.address.clone()) else {
+                unreachable!("the service answers names of the list only")
+            };
+            let node = blocking(move || {
+                let node = self.register(storage)?;
+                let command = Command::DescribeNode {
+                    node,
+                    name: caller,
+                    address,
+                    failure_domain,
+                    replaces,
+                };
+                self.catalogue.submit(Actor::Node, command)?;
+                Ok(node)
+            })
+            .await?;
+            tracing::info!(node_id = %node, ?replaces, "join.node.admitted");
+            Ok((cluster, node))
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! This node and its peers, as the configuration names them.
+
+use crate::consensus::raft_types::Member;
+use crate::peer::identity::Ends;
+use crate::peer::{PeerList, PeerSecurity};
+
+/// What provisioning and joining go by.
+#[derive(Debug)]
+pub struct JoinSetup {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The name of this node.
+    pub name: String,
+    /// All nodes of the configuration, this one among them.
+    pub peers: Vec<Member>,
+    /// Certificates.
+    pub security: PeerSecurity,
+    list: PeerList,
+}
+
+impl JoinSetup {
+    /// A setup of these parts.
+    pub fn new(cluster: &str, name: &str, peers: Vec<Member>, security: PeerSecurity) -> Self {
+        let list = PeerList::new(peers.iter().map(|peer| (peer.name.clone(), None)));
+        Self {
+            cluster: cluster.to_owned(),
+            name: name.to_owned(),
+            peers,
+            security,
+            list,
+        }
+    }
+
+    /// The peers but for this node.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Member> {
+        self.peers
+            .iter()
+            .filter(|peer| !peer.name.eq_ignore_ascii_case(&self.name))
+    }
+
+    /// The peer with this name.
+    pub(super) fn peer(&self, name: &str) -> Option<&Member> {
+        self.peers.iter().find(|peer| peer.name.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Ends for JoinSetup {
+    fn list(&self) -> &PeerList {
+        &self.list
+    }
+
+    fn security(&self) -> &PeerSecurity {
+        &self.security
+    }
+}

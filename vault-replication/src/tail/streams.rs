@@ -1,0 +1,284 @@
+//! The tail streams of an owner: one for each of its shards to each node that gets its entries.
+//!
+//! It begins before the vault is opened, since the vault's cutters write to it, and sends once it is started.
+//!
+//! **Owns**: what is newest of each shard, and the tasks that send it.
+//!
+//! **Invariants**:
+//! - I1: a replica set is known here before its segment takes entries.
+//! - I2: the streams of all shards to a peer go over one connection.
+//! - I3: nothing of the vault is held once the streams are stopped.
+//!
+//! **Not here**: one stream (`stream`); the choice of replicas (`decide::placement`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gophership_catalogue::Catalogue;
+use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
+use gophership_vault::{NodeSet, Notify, Placement, ShardSeam, Vault};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::StreamId;
+use super::live::LiveTail;
+use super::stream::Stream;
+use crate::peer::{Members, PeerClient};
+
+/// What streams need once the vault is open.
+pub struct StreamsSetup {
+    /// The vault whose segments are sent.
+    pub vault: Vault,
+    /// The record of holders.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// Calls to peers.
+    pub client: PeerClient,
+    /// The peers.
+    pub members: Members,
+    /// The runtime on which they run.
+    pub runtime: Handle,
+}
+
+/// A stream as an operator sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StreamStatus {
+    /// There is a stream.
+    pub is_connected: bool,
+    /// The reason for which the last one ended, or none could be begun.
+    pub error: Option<String>,
+    /// Copies that were found to be no copies of their segments.
+    pub differs: u64,
+}
+
+/// A shard.
+struct Shard {
+    live: LiveTail,
+    changed: Arc<watch::Sender<()>>,
+}
+
+/// The tail streams of a node.
+pub struct TailStreams {
+    /// By their numbers.
+    shards: Vec<Shard>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl TailStreams {
+    /// The streams of so many shards, in which nothing was cut yet.
+    pub fn new(shards: u16) -> Self {
+        let shards = (0..shards).map(|_| {
+            let changed = Arc::new(watch::channel(()).0);
+            let of = Arc::clone(&changed);
+            let live = LiveTail::new(Box::new(move || {
+                of.send_replace(());
+            }));
+            Shard { live, changed }
+        });
+        Self {
+            shards: shards.collect(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// The seam of a shard whose segments have these replicas, and whose blocks go to the streams.
+    ///
+    /// # Panics
+    /// There is no such shard.
+    pub fn seam(&self, shard: ShardId, notify: Notify, mut placement: Placement) -> ShardSeam {
+        let live = self.shards[usize::from(shard.get())].live.clone();
+        let sink = live.sink();
+        ShardSeam {
+            notify,
+            placement: Box::new(move |id| {
+                let replicas = placement(id);
+                live.placed(id.index, replicas.peers());
+                replicas
+            }),
+            sink: Some(sink),
+        }
+    }
+
+    /// Begins to send. Once is enough.
+    pub fn start(&self, setup: StreamsSetup) {
+        let StreamsSetup {
+            vault,
+            catalogue,
+            client,
+            members,
+            runtime,
+        } = setup;
+        let node = vault.identity().node_id;
+        let shared = Arc::new(Shared {
+            vault,
+            catalogue,
+            client,
+            members,
+            streams: AtomicU64::new(0),
+            status: Mutex::default(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        for (number, shard) in self.shards.iter().enumerate() {
+            let log = LogId {
+                node,
+                shard: ShardId::new(number as u16),
+            };
+            let (live, changed) = (shard.live.clone(), shard.changed.subscribe());
+            tasks.push(runtime.spawn(keep(Arc::clone(&shared), log, live, changed, stopped.clone())));
+        }
+        let running = Running { shared, stop, tasks };
+        assert!(self.running().replace(running).is_none(), "streams are started once");
+    }
+
+    /// Notes that a segment is on record as sealed, with these holders.
+    pub fn sealed(&self, id: SegmentId, holders: NodeSet) {
+        if let Some(shard) = self.shards.get(usize::from(id.shard.get())) {
+            shard.live.sealed(id.index, holders);
+        }
+    }
+
+    /// Each shard and peer with their stream.
+    pub fn status(&self) -> BTreeMap<(ShardId, NodeId), StreamStatus> {
+        let running = self.running();
+        let shared = running.as_ref().map(|running| Arc::clone(&running.shared));
+        shared.map_or_else(BTreeMap::new, |shared| shared.status().clone())
+    }
+
+    /// Ends every stream, and waits until none has the vault any more.
+    pub async fn stop(&self) {
+        let Some(running) = self.running().take() else { return };
+        running.stop.send_replace(true);
+        for task in running.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "tail.streams.panicked");
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a stream of a shard to each node that gets its entries, until it is stopped.
+async fn keep(
+    shared: Arc<Shared>,
+    log: LogId,
+    live: LiveTail,
+    changed: watch::Receiver<()>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let wants = Arc::new(Wants::of(live.clone()));
+    let mut peers = live.peers();
+    let mut streams: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<()>)> = BTreeMap::new();
+    loop {
+        let wanted = peers.borrow_and_update().clone();
+        let gone: Vec<NodeId> = streams.keys().copied().filter(|node| !wanted.contains(node)).collect();
+        for node in gone {
+            end(streams.remove(&node)).await;
+        }
+        for peer in wanted {
+            streams.entry(peer).or_insert_with(|| {
+                let (end, ended) = watch::channel(false);
+                let (shared, live, wants) = (Arc::clone(&shared), live.clone(), Arc::clone(&wants));
+                let stream = Stream::new(shared, log, peer, live, wants, changed.clone());
+                (end, tokio::spawn(stream.run(ended)))
+            });
+        }
+        tokio::select! {
+            // Streams whose owner is gone are stopped.
+            _ = stop.wait_for(|stopped| *stopped) => break,
+            changed = peers.changed() => if changed.is_err() { break },
+        }
+    }
+    for (_, stream) in streams {
+        end(Some(stream)).await;
+    }
+}
+
+async fn end(stream: Option<(watch::Sender<bool>, JoinHandle<()>)>) {
+    let Some((stop, task)) = stream else { return };
+    stop.send_replace(true);
+    if let Err(error) = task.await {
+        tracing::error!(%error, "tail.stream.panicked");
+    }
+}
+
+/// What all streams of a node share.
+pub(super) struct Shared {
+    pub(super) vault: Vault,
+    pub(super) catalogue: Arc<dyn Catalogue>,
+    pub(super) client: PeerClient,
+    pub(super) members: Members,
+    /// The number of streams that were begun.
+    streams: AtomicU64,
+    status: Mutex<BTreeMap<(ShardId, NodeId), StreamStatus>>,
+}
+
+impl Shared {
+    /// The id of the next stream: above that of every one before.
+    pub(super) fn next_stream(&self) -> StreamId {
+        let number = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
+        StreamId::new(self.vault.epoch(), number)
+    }
+
+    pub(super) fn connected(&self, shard: ShardId, peer: NodeId) {
+        let mut status = self.status();
+        let status = status.entry((shard, peer)).or_default();
+        (status.is_connected, status.error) = (true, None);
+    }
+
+    pub(super) fn disconnected(&self, shard: ShardId, peer: NodeId, why: String) {
+        let mut status = self.status();
+        let status = status.entry((shard, peer)).or_default();
+        (status.is_connected, status.error) = (false, Some(why));
+    }
+
+    pub(super) fn differs(&self, shard: ShardId, peer: NodeId) {
+        self.status().entry((shard, peer)).or_default().differs += 1;
+    }
+
+    pub(super) fn forget(&self, shard: ShardId, peer: NodeId) {
+        self.status().remove(&(shard, peer));
+    }
+
+    fn status(&self) -> MutexGuard<'_, BTreeMap<(ShardId, NodeId), StreamStatus>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The replicas of a shard that wait for a frame.
+pub(super) struct Wants {
+    live: LiveTail,
+    nodes: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Wants {
+    fn of(live: LiveTail) -> Self {
+        Self {
+            live,
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// Notes whether a node waits. True where it is the first that does, so that the cutter is to be woken.
+    pub(super) fn set(&self, node: NodeId, waits: bool) -> bool {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = nodes.is_empty();
+        if waits {
+            nodes.insert(node);
+        } else {
+            nodes.remove(&node);
+        }
+        self.live.set_wants_frame(!nodes.is_empty());
+        none && waits
+    }
+}
