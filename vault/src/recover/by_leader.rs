@@ -165,10 +165,10 @@ fn settle(parts: &KeepParts, left: &Left, record: Option<KnownSegment>) -> Resul
 fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<State, VaultError> {
     let id = record.id;
     if record.stats.entries == 0 {
-        tell_of_dropped(parts, left, &record);
         parts.ledger.trim_segment(id, TrimReason::Empty)?;
         parts.to_unlink.add(id);
         parts.holdings.remove(id);
+        tell_of_dropped(parts, left, &record);
         return Ok(State::Settled);
     }
     let _making = parts.own.make(id)?;
@@ -184,10 +184,10 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
             not_here(parts, left, &record)
         };
     }
-    tell_of_dropped(parts, left, &record);
     if !record.holders.contains(parts.node) {
         parts.ledger.holds_copy(id, record.digest)?;
     }
+    tell_of_dropped(parts, left, &record);
     let holders = record.holders.with(parts.node).unwrap_or(record.holders);
     parts.holdings.set(id, Slot::Sealed(SealRecord { holders, ..record }));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
