@@ -80,6 +80,12 @@ struct ClusterNodeView {
     up_unix_nano: Option<u64>,
     /// Its part in consensus: `leader`, `voter`, `learner` or `none`; null where there is no consensus.
     role: Option<String>,
+    /// True where the node that answers is it, or heard it lately.
+    alive: bool,
+    /// Time since it was heard; null where it never was.
+    unheard_seconds: Option<f64>,
+    /// Its segments that are not sealed: taking entries, ready to, or under recovery.
+    unsealed_segments: u64,
 }
 
 /// Consensus, as the node that answers sees it.
@@ -153,6 +159,9 @@ impl From<v1::ClusterNode> for ClusterNodeView {
             epoch: Some(node.epoch).filter(|epoch| *epoch > 0),
             up_unix_nano: some_time(node.up_unix_nano),
             role: some(node.role),
+            alive: node.alive,
+            unheard_seconds: node.unheard_seconds,
+            unsealed_segments: node.unsealed_segments,
         }
     }
 }
@@ -225,7 +234,16 @@ fn number(of: Option<u64>) -> String {
 
 fn node_table(nodes: &[ClusterNodeView]) -> String {
     let mut table = Table::new(&[
-        ">ID", "NAME", "STATE", "RAFT", ">EPOCH", "UP SINCE", "DOMAIN", "ADDRESS",
+        ">ID",
+        "NAME",
+        "STATE",
+        "ALIVE",
+        "RAFT",
+        ">EPOCH",
+        ">UNSEALED",
+        "UP SINCE",
+        "DOMAIN",
+        "ADDRESS",
     ]);
     for node in nodes {
         let state = match node.moved_to {
@@ -236,8 +254,14 @@ fn node_table(nodes: &[ClusterNodeView]) -> String {
             node.id.to_string(),
             text(node.name.as_deref()),
             state,
+            match (node.alive, node.unheard_seconds) {
+                (true, _) => "yes".to_owned(),
+                (false, Some(seconds)) => format!("NO, for {seconds:.0} s"),
+                (false, None) => "NO".to_owned(),
+            },
             text(node.role.as_deref()),
             number(node.epoch),
+            node.unsealed_segments.to_string(),
             node.up_unix_nano.map_or_else(|| "-".to_owned(), human::time),
             text(node.failure_domain.as_deref()),
             text(node.address.as_deref()),

@@ -199,6 +199,9 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         epoch: 7,
         up_unix_nano: BEGAN,
         role: role.to_owned(),
+        alive: name < 3,
+        unheard_seconds: (id > 1).then_some(f64::from(id) * 4.5),
+        unsealed_segments: 3,
         ..ClusterNode::default()
     };
     let member = |id: u64, matched| RaftMember {

@@ -148,7 +148,7 @@ impl OfPeer<'_> {
                 };
                 self.at(self.owner, &part, each)
             } else {
-                self.from_copies(each)
+                self.read_copies(each)
             };
             match attempt {
                 Attempt::Over(flow) => return flow,
@@ -202,7 +202,7 @@ impl OfPeer<'_> {
     }
 
     /// Reads the segments of an owner that is gone, from copies.
-    fn from_copies(&mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+    fn read_copies(&mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
         let (log, last) = (self.log, self.reading.part.until.index());
         let on_record = self.source.catalogue.read_latest(|state| {
             let segments = state.segments_of(log.node, log.shard).map(|record| record.known());
