@@ -453,11 +453,11 @@ fn the_ledger_answers_for_copies_until_its_node_has_confirmed(fixture: &mut dyn 
     catalogue = fixture.reopen(catalogue);
     assert_eq!(catalogue.ledger().known(), trimmed[1..]);
     assert_eq!(catalogue.read(|s| s.segment_state(id(1))), SegmentState::Trimmed);
-    let by_owner = Command::UnlinkedOn {
-        node: node(2),
-        segments: vec![id(1), id(2)],
-    };
-    catalogue.submit(Actor::Vault, by_owner).unwrap();
+    for (by, segments) in [(3, vec![id(1)]), (2, vec![id(1), id(2)])] {
+        let node = node(by);
+        let confirmed = Command::UnlinkedOn { node, segments };
+        catalogue.submit(Actor::Vault, confirmed).unwrap();
+    }
     catalogue = fixture.reopen(catalogue);
     assert_eq!(catalogue.read(|s| s.segment_state(id(1))), SegmentState::Gone);
     assert_eq!(

@@ -33,9 +33,10 @@ enum Command {
     /// Run a node until SIGTERM. Without a file it listens on loopback and keeps its data in ./data. SIGHUP takes
     /// changed exporters and certificates into use
     Run(ConfigFile),
-    /// Run a node to try things out, on loopback
-    Dev,
-    /// Show what GopherShip does: accept real OTLP load, kill the node, start it again, compare every acknowledged byte
+    /// Run a node, or a cluster of several, to try things out, on loopback
+    Dev(Dev),
+    /// Show what GopherShip does: a cluster accepts real OTLP load, one node is killed and its disk deleted, and every
+    /// acknowledged byte is compared
     Demo(Demo),
     /// Check, print or describe the configuration
     Config {
@@ -89,7 +90,20 @@ enum CatalogueCommand {
 }
 
 #[derive(Debug, Args)]
+struct Dev {
+    /// Number of nodes. One node runs in this process, with its data in ./data; several are child processes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    nodes: u16,
+    /// The folder of a cluster's data, configurations and logs. A cluster that is there goes on
+    #[arg(long, value_name = "DIR", default_value = "cluster")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct Demo {
+    /// Number of nodes. With one, the node is killed and started again, and its sink dies and returns
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=5))]
+    nodes: u16,
     /// Lose one acknowledged entry on purpose, to see that the comparison finds it
     #[arg(long, hide = true)]
     lose_one: bool,
@@ -143,8 +157,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "GS_NODE_DATA_DIR=/srv/gophership gophership run",
         ],
     ),
-    ("dev", &["gophership dev"]),
-    ("demo", &["gophership demo"]),
+    ("dev", &["gophership dev", "gophership dev --nodes 3"]),
+    ("demo", &["gophership demo", "gophership demo --nodes 1"]),
     (
         "catalogue rebuild",
         &["gophership catalogue rebuild --config node.yaml"],
@@ -195,12 +209,13 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             logging::init()?;
             run::run(&config, file.file.as_deref())?;
         }
-        Command::Dev => {
+        Command::Dev(asked) if asked.nodes > 1 => dev::several(asked.nodes, &asked.dir)?,
+        Command::Dev(_) => {
             let config = config::load(None, &Environment::of_process(), &Machine::detect())?;
             logging::init()?;
             dev::one(&config)?;
         }
-        Command::Demo(demo) => demo::run(demo.lose_one)?,
+        Command::Demo(demo) => demo::run(demo.nodes, demo.lose_one)?,
         Command::Config { command } => configuration(&command)?,
         Command::Catalogue {
             command: CatalogueCommand::Rebuild(file),

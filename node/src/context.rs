@@ -9,6 +9,7 @@ use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
 use gophership_vault_replication::consensus::RaftCatalogue;
+use gophership_vault_replication::peer::Heartbeats;
 
 use crate::cluster::Peers;
 use crate::export::Exporters;
@@ -58,6 +59,8 @@ pub struct ClusterContext {
     pub replicas: u16,
     /// The node's part in consensus.
     pub consensus: Arc<RaftCatalogue>,
+    /// The liveness of its nodes.
+    pub heartbeats: Arc<Heartbeats>,
 }
 
 /// Counts of one ingest worker since the boot.

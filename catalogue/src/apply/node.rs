@@ -79,8 +79,9 @@ pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option
         return unchanged(Reply::Done);
     }
     not_stale(|| format!("node {node}"), seen, record.version)?;
-    let others = || state.nodes().filter(|other| other.id != node);
-    if to == NodeState::Draining && !others().any(|other| other.state == NodeState::Active) {
+    let moved = |other: NodeId| state.facts(other).is_some_and(|facts| facts.moved_to.is_some());
+    let takes = |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !moved(other.id);
+    if to == NodeState::Draining && !state.nodes().any(takes) {
         return Err(Refusal::LastActive { node });
     }
     let changed = NodeRecord {
@@ -196,6 +197,18 @@ mod tests {
         let last = apply(&mut state, &to(2, NodeState::Draining));
         assert_eq!(last, Err(Refusal::LastActive { node: node(2) }));
         apply(&mut state, &to(1, NodeState::Active)).unwrap();
+        // One that joined anew under another number takes nothing under its old one.
+        for command in [
+            register(3),
+            describe(1, "a", None),
+            describe(3, "a", Some(1)),
+            to(3, NodeState::Draining),
+        ] {
+            apply(&mut state, &command).unwrap();
+        }
+        let last = apply(&mut state, &to(2, NodeState::Draining));
+        assert_eq!(last, Err(Refusal::LastActive { node: node(2) }));
+        apply(&mut state, &to(3, NodeState::Active)).unwrap();
         assert_eq!(apply(&mut state, &to(2, NodeState::Draining)), Ok(Reply::Done));
     }
 

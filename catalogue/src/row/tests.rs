@@ -516,6 +516,22 @@ fn nodes_out_of_order_and_a_set_that_can_never_acknowledge_are_damage() {
 }
 
 #[test]
+fn leftovers_out_of_order_or_of_no_node_are_damage() {
+    let is_leftovers = |(key, _): &(Vec<u8>, Vec<u8>)| key[0] == KIND_LEFTOVERS;
+    let (key, value) = bytes(&golden_leftovers()).into_iter().rfind(is_leftovers).unwrap();
+    assert_eq!(value, [1, 2, 1, 0, 0, 0, 3, 0, 0, 0]);
+    for (at, byte) in [(2, 3), (2, 4), (6, 1), (6, 0)] {
+        let mut damaged = value.clone();
+        damaged[at] = byte;
+        assert!(
+            matches!(change_of(&key, &damaged), Err(WireError::Damaged { .. })),
+            "{at} {byte}"
+        );
+    }
+    assert!(matches!(change_of(&key, &[1, 0]), Err(WireError::Damaged { .. })));
+}
+
+#[test]
 fn rows_sort_as_their_records_do() {
     let rows = bytes(&golden_both());
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));

@@ -112,7 +112,10 @@ impl NodePlan {
         } = self.addresses;
         let cluster = match cluster {
             [] => String::new(),
-            nodes => format!("  peer: {{ address: \"{peer}\" }}\n{}", cluster_of(nodes)),
+            nodes => format!(
+                "  peer: {{ address: \"{peer}\", insecure: true }}\n{}",
+                cluster_of(nodes)
+            ),
         };
         let text = format!(
             "node: {{ name: {}, data_dir: {:?}, shutdown_delay: 0s }}\n\

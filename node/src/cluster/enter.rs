@@ -54,11 +54,7 @@ impl Membership {
     ) -> Result<RaftCatalogue, CatalogueError> {
         let config = RaftConfig::new(self.data.path().join(CATALOGUE), self.data.identity());
         let catalogue = RaftCatalogue::open(&config, transport, runtime)?;
-        let own = setup
-            .peers
-            .iter()
-            .find(|peer| peer.name.eq_ignore_ascii_case(&setup.name));
-        if let Some(own) = own.filter(|_| self.begins) {
+        if let Some(own) = setup.own().filter(|_| self.begins) {
             catalogue.initialize(own.clone())?;
         }
         Ok(catalogue)

@@ -28,11 +28,7 @@ pub async fn describe(
     failure_domain: &str,
 ) -> anyhow::Result<()> {
     let node = catalogue.identity().node_id;
-    let own = setup
-        .peers
-        .iter()
-        .find(|peer| peer.name.eq_ignore_ascii_case(&setup.name));
-    let address = own.map(|own| own.address.clone()).unwrap_or_default();
+    let address = setup.own().map(|own| own.address.clone()).unwrap_or_default();
     loop {
         let command = Command::DescribeNode {
             node,
@@ -50,11 +46,7 @@ pub async fn describe(
         }
         // Members do not talk to a node whose name has moved, which therefore hears of no refusal.
         let client = JoinClient::new(Arc::clone(setup));
-        for peer in setup
-            .peers
-            .iter()
-            .filter(|peer| !peer.name.eq_ignore_ascii_case(&setup.name))
-        {
+        for peer in setup.others() {
             let Ok(who) = client.who(peer).await else { continue };
             if let Some(other) = who.caller.filter(|other| *other != node) {
                 bail!(

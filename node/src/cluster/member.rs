@@ -373,6 +373,7 @@ impl Member {
             name: self.settings.name.clone(),
             replicas: self.settings.replicas,
             consensus: Arc::clone(&self.consensus),
+            heartbeats: Arc::clone(&self.heartbeats),
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! **Not here**: the nodes, child processes of the same binary (`children`).
 //!
-//! - `one_node`: the steps in order. `load`: the clients. `sink`: the node's sink.
+//! - `one_node`, `three_nodes`: the steps in order. `load`: the clients. `sink`: the node's sink.
 //! - `exported`, `replayed`: the results. `verdict`: the comparison.
 //! - `report`: the table that is printed.
 
@@ -15,6 +15,7 @@ mod one_node;
 mod replayed;
 mod report;
 mod sink;
+mod three_nodes;
 mod verdict;
 
 use std::path::Path;
@@ -22,18 +23,19 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use gophership_vault::limits::DISK_EVICT_PERCENT;
 
-use one_node::Story;
+use verdict::Verdict;
 
 /// The most bytes that the demo writes.
 const WRITES_MAX: u64 = 512 << 20;
 
-/// Runs the demonstration. With `lose_one`, one acknowledged entry is hidden from the comparison, which must then fail.
+/// Runs the demonstration, with one node or with a cluster of several. With `lose_one`, one acknowledged entry is hidden
+/// from the comparison, which must then fail.
 ///
 /// # Errors
 ///
-/// The node did not come up, an acknowledged record is missing or invented, or no kill fell between two
-/// acknowledgements.
-pub fn run(lose_one: bool) -> anyhow::Result<()> {
+/// A node did not come up, an acknowledged record is missing or invented, or nothing was acknowledged before and after a
+/// kill.
+pub fn run(nodes: u16, lose_one: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,9 +45,19 @@ pub fn run(lose_one: bool) -> anyhow::Result<()> {
         .tempdir()
         .context("cannot make a temporary folder")?;
     check_room(dir.path())?;
-    let story = runtime.block_on(one_node::tell(dir.path(), lose_one))?;
-    report::print(&story);
-    judge(&story)
+    if nodes == 1 {
+        let story = runtime.block_on(one_node::tell(dir.path(), lose_one))?;
+        report::print(&report::of_one(&story));
+        return judge_one(&story);
+    }
+    let told = runtime.block_on(three_nodes::tell(dir.path(), nodes.into(), lose_one));
+    if told.is_err() {
+        // The logs say why.
+        eprintln!("the nodes' files are kept in {}", dir.keep().display());
+    }
+    let story = told?;
+    report::print(&report::of_three(&story));
+    judge_three(&story)
 }
 
 /// Refuses a disk that is so full that a node would give up entries that it has sent on before their retention is over:
@@ -71,14 +83,27 @@ fn is_too_full(used: u64, size: u64) -> bool {
     u128::from(used + WRITES_MAX) * 100 > u128::from(size) * u128::from(DISK_EVICT_PERCENT)
 }
 
-fn judge(story: &Story) -> anyhow::Result<()> {
-    let v = &story.replay.verdict;
-    if v.missing > 0 {
-        bail!("{} acknowledged batches are missing", v.missing);
+fn judge_replay(verdict: &Verdict) -> anyhow::Result<()> {
+    if verdict.missing > 0 {
+        bail!("{} acknowledged batches are missing", verdict.missing);
     }
-    if v.phantoms > 0 {
-        bail!("{} replayed batches were never sent", v.phantoms);
+    if verdict.phantoms > 0 {
+        bail!("{} replayed batches were never sent", verdict.phantoms);
     }
+    Ok(())
+}
+
+fn judge_three(story: &three_nodes::Story) -> anyhow::Result<()> {
+    judge_replay(&story.replay.verdict)?;
+    if story.acks_before == 0 || story.acks_after == 0 {
+        bail!("nothing was acknowledged before the kill or after it, so this run proves nothing: run it again");
+    }
+    println!("every acknowledged record was replayed from the survivors, bit for bit; none that was never sent");
+    Ok(())
+}
+
+fn judge_one(story: &one_node::Story) -> anyhow::Result<()> {
+    judge_replay(&story.replay.verdict)?;
     let d = &story.delivered;
     if d.missing > 0 || d.phantoms > 0 {
         bail!(

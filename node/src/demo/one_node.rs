@@ -117,7 +117,7 @@ fn rest(sink: SocketAddr) -> String {
 }
 
 /// Replays everything and compares it with the batches that were sent.
-async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::Result<Replay> {
+pub(super) async fn replay(socket: &Path, outcomes: &Outcomes, lose_one: bool) -> anyhow::Result<Replay> {
     eprintln!("replaying everything, and comparing by hash");
     let began = Instant::now();
     let mut replayed = replayed::everything(socket).await?;

@@ -2,31 +2,77 @@
 
 use std::time::Duration;
 
-use super::one_node::Story;
+use super::load::Outcomes;
+use super::one_node::Replay;
+use super::{one_node, three_nodes};
+
+/// A row of the table.
+pub(crate) type Line = (&'static str, String);
 
 /// Prints the results.
-pub(crate) fn print(story: &Story) {
-    for (name, value) in rows(story) {
+pub(crate) fn print(rows: &[Line]) {
+    for (name, value) in rows {
         println!("{name:<34} {value}");
     }
 }
 
-fn rows(story: &Story) -> Vec<(&'static str, String)> {
-    let mut rows = sent(story);
-    rows.extend(compared(story));
+/// The results with one node.
+pub(crate) fn of_one(story: &one_node::Story) -> Vec<Line> {
+    let mut rows = acknowledged(&story.outcomes, &story.replay, story.load_time, "kills included");
+    let ready = story.kills.iter().map(|k| format!("{} ms", k.ready_again.as_millis()));
+    let ready: Vec<String> = ready.collect();
+    let kills = format!("{} times, ready again after {}", story.kills.len(), ready.join(" and "));
+    rows.push(("kill -9", kills));
+    rows.push(unknown(&story.replay));
+    rows.extend(replayed(&story.replay));
     rows.extend(exported(story));
     rows
 }
 
-fn sent(story: &Story) -> Vec<(&'static str, String)> {
-    let v = &story.replay.verdict;
-    let seconds = story.load_time.as_secs_f64();
-    let mut latencies = story.outcomes.latencies.clone();
+/// The results with a cluster.
+pub(crate) fn of_three(story: &three_nodes::Story) -> Vec<Line> {
+    let formed = format!(
+        "{} nodes, {:.1} s after their start",
+        story.nodes,
+        story.formed_after.as_secs_f64()
+    );
+    let mut rows = vec![("a cluster", formed)];
+    rows.extend(acknowledged(
+        &story.outcomes,
+        &story.replay,
+        story.load_time,
+        "the loss included",
+    ));
+    let led = if story.led { ", which led the cluster" } else { "" };
+    let lost = format!("{}{led}: kill -9, and its folder deleted", story.lost_name);
+    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+    rows.extend([
+        ("lost", lost),
+        ("longest time without an ack", seconds(story.longest_gap)),
+        ("found dead after", seconds(story.detected_after)),
+        (
+            "recovered after",
+            format!(
+                "{}, {} segments",
+                seconds(story.recovered_after),
+                story.recovered_segments
+            ),
+        ),
+    ]);
+    rows.push(unknown(&story.replay));
+    rows.extend(replayed(&story.replay));
+    rows
+}
+
+fn acknowledged(outcomes: &Outcomes, replay: &Replay, load_time: Duration, note: &str) -> Vec<Line> {
+    let v = &replay.verdict;
+    let seconds = load_time.as_secs_f64();
+    let mut latencies = outcomes.latencies.clone();
     latencies.sort_unstable();
     let rates = format!(
-        "{:.0} records/s, {:.1} MiB/s, kills included",
+        "{:.0} records/s, {:.1} MiB/s, {note}",
         v.acked_records as f64 / seconds,
-        mib(story.outcomes.acked_bytes) / seconds
+        mib(outcomes.acked_bytes) / seconds
     );
     let latency = format!(
         "p50 {}  p99 {}  longest {}",
@@ -34,9 +80,6 @@ fn sent(story: &Story) -> Vec<(&'static str, String)> {
         at(&latencies, 99.0),
         at(&latencies, 100.0)
     );
-    let ready = story.kills.iter().map(|k| format!("{} ms", k.ready_again.as_millis()));
-    let ready: Vec<String> = ready.collect();
-    let kills = format!("{} times, ready again after {}", story.kills.len(), ready.join(" and "));
     vec![
         (
             "acknowledged",
@@ -44,21 +87,24 @@ fn sent(story: &Story) -> Vec<(&'static str, String)> {
         ),
         ("", rates),
         ("time to a durable acknowledgement", latency),
-        ("kill -9", kills),
-        (
-            "answer unknown (in flight then)",
-            format!("{} batches, of which {} were stored", v.unknown, v.unknown_stored),
-        ),
     ]
 }
 
-fn compared(story: &Story) -> Vec<(&'static str, String)> {
-    let v = &story.replay.verdict;
+fn unknown(replay: &Replay) -> Line {
+    let v = &replay.verdict;
+    (
+        "answer unknown (in flight then)",
+        format!("{} batches, of which {} were stored", v.unknown, v.unknown_stored),
+    )
+}
+
+fn replayed(replay: &Replay) -> Vec<Line> {
+    let v = &replay.verdict;
     let replayed = format!(
         "{} records in {} batches, {:.0} MiB/s",
         v.replayed_records,
         v.replayed,
-        mib(story.replay.bytes) / story.replay.time.as_secs_f64()
+        mib(replay.bytes) / replay.time.as_secs_f64()
     );
     vec![
         ("replayed", replayed),
@@ -68,7 +114,7 @@ fn compared(story: &Story) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn exported(story: &Story) -> Vec<(&'static str, String)> {
+fn exported(story: &one_node::Story) -> Vec<Line> {
     let dead = format!(
         "{:.1} s; the debt grew to {:.0} MiB, {} pivots from the live path to the vault",
         story.sink_down.as_secs_f64(),

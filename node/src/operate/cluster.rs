@@ -1,5 +1,7 @@
 //! The cluster as this node sees it. A single node is a cluster of one.
 
+use std::collections::BTreeMap;
+
 use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
@@ -20,6 +22,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let seen = context
         .catalogue
         .read(|state| seen(state, replicas, consensus.as_ref()));
+    let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
         name: cluster.map(|cluster| cluster.name.clone()).unwrap_or_default(),
@@ -37,6 +40,11 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         raft: consensus.as_ref().map(raft),
         unprovisioned: None,
     };
+    for node in &mut reply.nodes {
+        let heard = life.iter().find(|life| life.node.get() == node.id);
+        node.alive = node.id == reply.node || heard.is_some_and(|life| life.is_alive);
+        node.unheard_seconds = heard.and_then(|life| life.heard).map(|since| since.as_secs_f64());
+    }
     if cluster.is_none() {
         // A single node has not described itself: it is what it is.
         for node in reply.nodes.iter_mut().filter(|node| node.id == reply.node) {
@@ -73,6 +81,12 @@ fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>) -> Se
 }
 
 fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {
+    let mut unsealed: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for segment in state.segments() {
+        if let SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } = segment {
+            *unsealed.entry(open.id.node).or_default() += 1;
+        }
+    }
     let shown = |record: &gophership_catalogue::node::NodeRecord| {
         let facts = state.facts(record.id).cloned();
         let moved_to = facts.as_ref().and_then(|facts| facts.moved_to);
@@ -91,6 +105,9 @@ fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterN
             role: consensus
                 .map(|seen| role_of(seen, record.id).to_owned())
                 .unwrap_or_default(),
+            alive: false,
+            unheard_seconds: None,
+            unsealed_segments: unsealed.get(&record.id).copied().unwrap_or(0),
         }
     };
     state.nodes().map(shown).collect()

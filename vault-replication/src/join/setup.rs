@@ -19,12 +19,13 @@ pub struct JoinSetup {
 }
 
 impl JoinSetup {
-    /// A setup of these parts.
+    /// A setup of these parts. The node has its name as the list spells it, so that all nodes order the names alike.
     pub fn new(cluster: &str, name: &str, peers: Vec<Member>, security: PeerSecurity) -> Self {
         let list = PeerList::new(peers.iter().map(|peer| (peer.name.clone(), None)));
+        let listed = peers.iter().find(|peer| peer.name.eq_ignore_ascii_case(name));
         Self {
             cluster: cluster.to_owned(),
-            name: name.to_owned(),
+            name: listed.map_or(name, |peer| &peer.name).to_owned(),
             peers,
             security,
             list,
@@ -32,10 +33,13 @@ impl JoinSetup {
     }
 
     /// The peers but for this node.
-    pub(super) fn others(&self) -> impl Iterator<Item = &Member> {
-        self.peers
-            .iter()
-            .filter(|peer| !peer.name.eq_ignore_ascii_case(&self.name))
+    pub fn others(&self) -> impl Iterator<Item = &Member> {
+        self.peers.iter().filter(|peer| peer.name != self.name)
+    }
+
+    /// This node, as its peers reach it.
+    pub fn own(&self) -> Option<&Member> {
+        self.peers.iter().find(|peer| peer.name == self.name)
     }
 
     /// The peer with this name.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use super::execute::quarantine_damage;
@@ -164,10 +165,10 @@ fn settle(parts: &KeepParts, left: &Left, record: Option<KnownSegment>) -> Resul
 fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<State, VaultError> {
     let id = record.id;
     if record.stats.entries == 0 {
-        tell_of_dropped(parts, left, &record);
         parts.ledger.trim_segment(id, TrimReason::Empty)?;
         parts.to_unlink.add(id);
         parts.holdings.remove(id);
+        tell_of_dropped(parts, left, &record);
         return Ok(State::Settled);
     }
     let _making = parts.own.make(id)?;
@@ -183,10 +184,10 @@ fn settle_sealed(parts: &KeepParts, left: &Left, record: SealRecord) -> Result<S
             not_here(parts, left, &record)
         };
     }
-    tell_of_dropped(parts, left, &record);
     if !record.holders.contains(parts.node) {
         parts.ledger.holds_copy(id, record.digest)?;
     }
+    tell_of_dropped(parts, left, &record);
     let holders = record.holders.with(parts.node).unwrap_or(record.holders);
     parts.holdings.set(id, Slot::Sealed(SealRecord { holders, ..record }));
     parts.counts.sealed.fetch_add(1, Ordering::Relaxed);
@@ -263,7 +264,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
         .stats
         .last_lsn
         .map(Lsn::number)
-        .zip(segment_end(std::slice::from_ref(&held)).ok())
+        .zip(segment_end(slice::from_ref(&held)).ok())
     else {
         return Ok(false);
     };

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,8 @@ pub(crate) struct FaultyLedger {
     ledger: Arc<dyn Ledger>,
     faults: Mutex<Faults>,
     rolls: Mutex<Vec<(Option<SegmentId>, SegmentId)>>,
+    /// How often it was asked for all records.
+    reads: AtomicU64,
 }
 
 impl Default for FaultyLedger {
@@ -104,6 +107,7 @@ impl FaultyLedger {
             ledger,
             faults: Mutex::default(),
             rolls: Mutex::default(),
+            reads: AtomicU64::new(0),
         }
     }
 
@@ -205,6 +209,11 @@ impl FaultyLedger {
         self.catalogue.submit(Actor::Node, command).unwrap();
     }
 
+    /// How often it was asked for all records.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// How often a new epoch was asked for.
     pub(crate) fn epochs_asked(&self) -> u32 {
         self.faults.lock().unwrap().epochs_asked
@@ -280,6 +289,7 @@ impl FaultyLedger {
 
 impl Ledger for FaultyLedger {
     fn known(&self) -> Vec<KnownSegment> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.ledger.known()
     }
 
