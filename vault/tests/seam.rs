@@ -15,8 +15,8 @@ use std::time::Duration;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{
-    BlockSink, DataDir, NodeSet, Placement, ReplicaAck, ReplicaSegment, ReplicaSet, SegmentHeader, ShardSeam,
-    ShardWriter, TailFrame, Vault, VaultError, VaultOptions, Watermark, verify_segment,
+    BlockSink, DataDir, NodeSet, Placement, RecoveryBy, ReplicaAck, ReplicaSegment, ReplicaSet, SegmentHeader,
+    ShardSeam, ShardWriter, TailFrame, Vault, VaultError, VaultOptions, Watermark, verify_segment,
 };
 use support::*;
 
@@ -846,9 +846,16 @@ fn a_peer_that_begins_a_segment_anew_is_no_holder_until_it_completes_it_again() 
 
 #[test]
 fn an_owner_without_traffic_takes_a_new_epoch_when_it_hears_that_a_recovery_has_its_segment() {
-    let mut owner = owner(set(&[2], 2), &options(1));
+    let by_leader = VaultOptions {
+        recovery: RecoveryBy::Leader,
+        ..options(1)
+    };
+    let mut owner = owner(set(&[2], 2), &by_leader);
     let first = owner.append(0, 10);
     owner.wait_durable(first);
+    wait("its frames", || {
+        owner.tap.frames().last().is_some_and(|f| f.last_lsn == first)
+    });
     let epoch = owner.vault.epoch();
     let (header, mark) = (owner.tap.header(), owner.mark());
     // A segment of another owner, and one that it does not write, are nothing to it.

@@ -192,21 +192,38 @@ fn i4_the_log_goes_on_while_a_copy_is_completed_and_a_fence_and_a_new_stream_wai
 fn i2_a_later_recovery_waits_for_the_one_that_makes_the_copy() {
     let (_folder, copies, complete) = copies();
     let header = header(1, 1);
-    let end = gophership_vault::SegmentEnd::default();
-    let later = Mutex::new(None);
-    let one = copies.recovering(header.id);
+    let end = gophership_vault::SegmentEnd {
+        keep: vec![HeldRange {
+            first: number(1),
+            last: number(1),
+            holder: node(3),
+            crc: 0,
+        }],
+        holes: Vec::new(),
+    };
+    let (asked, fetches) = channel();
+    let (go_on, goes_on) = channel::<()>();
+    let (done, fenced) = channel();
     thread::scope(|scope| {
-        let held = lock(&one);
-        let fences = scope.spawn(|| *lock(&later) = Some(copies.fence(header.id, 2).unwrap()));
-        let makes = scope.spawn(|| copies.rebuild(&header, 1, &end, &mut |_, _, _, _| Ok(())));
-        drop(held);
-        fences.join().unwrap();
-        // Either it came first, and is in the report, or it is refused.
-        let made = makes.join().unwrap().is_ok();
-        let reported = lock(&later).as_ref().unwrap().file_uuid.is_some();
-        assert_eq!((made, reported), (made, made));
-        assert_eq!(lock(&complete).is_empty(), !made);
+        let (copies, header) = (&copies, &header);
+        let makes = scope.spawn(move || {
+            let mut fetch = |_, _, _, _: TakeEntry<'_>| {
+                asked.send(()).unwrap();
+                goes_on.recv().unwrap();
+                Ok(())
+            };
+            copies.rebuild(header, 1, &end, &mut fetch)
+        });
+        fetches.recv().unwrap();
+        scope.spawn(move || done.send(copies.fence(header.id, 2).map(|report| report.file_uuid.is_none())));
+        // One that does not wait is done long before.
+        let early = fenced.recv_timeout(Duration::from_millis(300));
+        go_on.send(()).unwrap();
+        assert!(early.is_err(), "it was promised and reported in the midst of the other");
+        assert!(makes.join().unwrap().is_err(), "the entry did not come");
+        assert!(fenced.recv().unwrap().unwrap());
     });
+    assert_eq!(*lock(&complete), []);
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Cluster {
             retention: Duration::from_secs(3600),
             release: Release::AtRetention,
             on_full: OnFull::Refuse,
-            recovery: RecoveryBy::Itself,
+            recovery: RecoveryBy::Leader,
         };
         let ledger = Arc::new(SealsToStreams::new(catalogue.ledger(), Arc::clone(&streams)));
         let (vault, writers) = Vault::open(data, &options, epoch, ledger, vec![seam]).unwrap();
