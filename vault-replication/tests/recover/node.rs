@@ -190,7 +190,7 @@ impl Node {
         let ledger = catalogue.ledger();
         let (vault, writers) = Vault::open(data, &options(), epoch, ledger, vec![seam]).unwrap();
         watermark.get_or_init(|| writers[0].watermark());
-        let copies = Arc::new(Copies::new(vault.copies(), Box::new(|_| {})));
+        let copies = Arc::new(Copies::new(vault.copies(), Arc::new(|_| {})).unwrap());
         shared.copies.lock().unwrap().insert(node(self.n), Arc::clone(&copies));
         let (client, runtime) = (PeerClient::new(Arc::clone(&self.setup)), shared.runtime.handle());
         let members = || Arc::clone(&self.members);
