@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, SegmentId, TenantId};
 use gophership_vault::{
@@ -50,6 +50,11 @@ pub(crate) fn write(entries: usize) -> Segment {
     let data = DataDir::open_or_join(folder.path(), true, |_| Ok((CLUSTER, node(1)))).unwrap();
     let catalogue = LocalCatalogue::open(&folder.path().join("catalogue.redb"), data.identity()).unwrap();
     let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
+    for _ in 2..=3 {
+        let storage_uuid = Uuid::new_v4();
+        let register = Command::RegisterNode { storage_uuid, at_ns: 1 };
+        catalogue.submit(Actor::Node, register).unwrap();
+    }
     let epoch = catalogue.node_up(Uuid::new_v4(), None).unwrap();
     let options = VaultOptions {
         shards: 1,

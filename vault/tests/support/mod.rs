@@ -111,17 +111,22 @@ impl FaultyLedger {
         }
     }
 
-    /// The ledger of another node of the cluster, in which node 1 has sealed these segments, with copies on both nodes.
-    pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
+    /// The ledger of node 1 in a cluster of the nodes up to this one.
+    pub(crate) fn with_peers(last: u32) -> Self {
         let first = Self::default();
-        let storage = |n: u32| Uuid::from_u128(n.into());
-        for n in 2..=node.get() {
+        for n in 2..=last {
             let register = Command::RegisterNode {
-                storage_uuid: storage(n),
+                storage_uuid: Uuid::from_u128(n.into()),
                 at_ns: 1,
             };
             first.catalogue.submit(Actor::Node, register).unwrap();
         }
+        first
+    }
+
+    /// The ledger of another node of the cluster, in which node 1 has sealed these segments, with copies on both nodes.
+    pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
+        let first = Self::with_peers(node.get());
         let epoch = first.next_epoch();
         for record in sealed {
             let open = OpenRecord {
@@ -137,7 +142,7 @@ impl FaultyLedger {
         let state = first.catalogue.read(State::clone);
         let identity = Identity {
             node_id: node,
-            storage_uuid: storage(node.get()),
+            storage_uuid: Uuid::from_u128(node.get().into()),
             ..first.catalogue.identity()
         };
         Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))
