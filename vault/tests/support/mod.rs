@@ -94,8 +94,20 @@ impl Default for FaultyLedger {
             node_id: NodeId::FIRST,
             storage_uuid: Uuid::nil(),
         };
-        Self::over(MemoryCatalogue::new(identity))
+        let ledger = Self::over(MemoryCatalogue::new(identity));
+        // The nodes that the tests' replica sets name.
+        for n in 2..=4 {
+            ledger.submit(Command::RegisterNode {
+                storage_uuid: storage(n),
+                at_ns: 1,
+            });
+        }
+        ledger
     }
+}
+
+fn storage(node: u32) -> Uuid {
+    Uuid::from_u128(node.into())
 }
 
 impl FaultyLedger {
@@ -114,19 +126,6 @@ impl FaultyLedger {
     /// The ledger of node 1 in a cluster of the nodes up to this one.
     pub(crate) fn with_peers(last: u32) -> Self {
         let first = Self::default();
-        for n in 2..=last {
-            let register = Command::RegisterNode {
-                storage_uuid: Uuid::from_u128(n.into()),
-                at_ns: 1,
-            };
-            first.catalogue.submit(Actor::Node, register).unwrap();
-        }
-        first
-    }
-
-    /// The ledger of another node of the cluster, in which node 1 has sealed these segments, with copies on both nodes.
-    pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
-        let first = Self::with_peers(node.get());
         let epoch = first.next_epoch();
         for record in sealed {
             let open = OpenRecord {
