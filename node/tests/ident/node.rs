@@ -24,7 +24,7 @@ use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
     Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, ReplayFound,
-    ReplayHandler, TailHandler,
+    ReplayHandler, ReplayReading, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
