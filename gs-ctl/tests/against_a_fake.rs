@@ -113,8 +113,8 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Acks              with 2 of 3 copies",
         "UNDER-REPLICATED  12 segments with fewer copies than 3",
         "RECOVERING        2 segments, the oldest for ",
-        " 1  node-1  active      leader       7  2023-11-14T22:13:20Z  rack-1  10.0.0.1:9097",
-        " 3  node-3  moved to 4  none ",
+        " 1  node-1  active      yes           leader       7         3  2023-11-14T22:13:20Z  rack-1  10.0.0.1:9097",
+        " 3  node-3  moved to 4  NO, for 14 s  none ",
     ] {
         assert!(table.contains(line), "{line:?} in\n{table}");
     }

@@ -91,7 +91,7 @@ fn filter() -> Result<EnvFilter, LoggingError> {
         })
 }
 
-/// The directives of a filter, with `info` for every target that it does not name.
+/// The directives of a filter, with `info` for every target that it does not name, and `error` for openraft.
 ///
 /// A word alone must be a level: the parser would take it for a target, and so a mistyped level would silence
 /// everything.
@@ -111,6 +111,10 @@ fn directives(filter: &str) -> Result<String, String> {
     }
     if !all.iter().any(|directive| is_level(directive)) {
         all.insert(0, "info");
+        // It tells each of its steps, and warns of what is no fault. What an operator needs is logged by our own code.
+        if !all.iter().any(|directive| directive.starts_with("openraft")) {
+            all.insert(1, "openraft=error");
+        }
     }
     Ok(all.join(","))
 }

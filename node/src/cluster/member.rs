@@ -7,7 +7,7 @@
 //!
 //! **Invariants**:
 //! - I1: the peers' port is served before anything waits for the cluster.
-//! - I2: nothing of the vault is held once it has ended.
+//! - I2: consensus ends last: what ends before it may have something to put on record.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -395,7 +395,7 @@ impl Member {
         self.streams.stop().await;
     }
 
-    /// Ends everything. The vault must still be open, and is free afterwards.
+    /// Ends everything, once the vault is closed.
     pub(crate) async fn end(self) {
         let Self {
             consensus,

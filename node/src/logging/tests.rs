@@ -155,13 +155,17 @@ fn lines_that_were_asked_for_are_given_in_full() {
 #[test]
 fn a_filter_is_levels_and_targets_and_leaves_the_rest_at_info() {
     for (filter, expected) in [
-        ("", Ok("info")),
+        ("", Ok("info,openraft=error")),
         ("debug", Ok("debug")),
         ("WARN", Ok("WARN")),
         ("off", Ok("off")),
-        ("gophership::export=debug", Ok("info,gophership::export=debug")),
+        (
+            "gophership::export=debug",
+            Ok("info,openraft=error,gophership::export=debug"),
+        ),
         ("warn, h2=trace,", Ok("warn,h2=trace")),
-        ("[span{field=1}]=debug", Ok("info,[span{field=1}]=debug")),
+        ("[span{field=1}]=debug", Ok("info,openraft=error,[span{field=1}]=debug")),
+        ("openraft=info", Ok("info,openraft=info")),
         ("dbug", Err("\"dbug\" is no level")),
         ("info,gophership", Err("\"gophership\" is no level")),
         ("gophership=dbug", Err("\"gophership=dbug\" is not target=level")),

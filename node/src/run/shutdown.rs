@@ -65,14 +65,16 @@ impl Shutdown {
         let (controlled, served, accepted) = (self.control.await, self.admin.await, self.accepting.await);
         let failure = self.vault.failure();
         let vault = self.vault;
-        // It holds the vault, and must be gone before the data folder is free.
-        if let Some(member) = self.member {
+        if let Some(member) = &self.member {
             member.stop_streams().await;
-            member.end().await;
         }
         tokio::task::spawn_blocking(move || vault.close(writers))
             .await
             .context("the vault did not close")?;
+        // The vault has told the catalogue what it had to.
+        if let Some(member) = self.member {
+            member.end().await;
+        }
         controlled
             .context("the control service panicked")?
             .context("the control socket")?;
