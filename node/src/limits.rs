@@ -116,6 +116,9 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(10);
 /// Time in which a line that repeats is logged once, with a count.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Longest time for which a node that stops waits for another one to lead.
+pub const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Pause before the cluster is asked again at the start.
 pub const CLUSTER_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -291,7 +291,7 @@ fn owner(replicas: ReplicaSet, options: &VaultOptions) -> Owner {
 
 fn owner_with(placement: Placement, options: &VaultOptions) -> Owner {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::new(FaultyLedger::with_peers(3));
+    let ledger = Arc::new(FaultyLedger::default());
     let tap = Tap::default();
     let seam = ShardSeam {
         notify: Box::new(|| {}),

@@ -43,7 +43,7 @@ use super::{Membership, Peers, describe, enter, join_setup, keep};
 use crate::config::{Cluster, Config};
 use crate::context::ClusterContext;
 use crate::ingester::WatermarkNotify;
-use crate::limits::CLUSTER_RETRY_INTERVAL;
+use crate::limits::{CLUSTER_RETRY_INTERVAL, HAND_OVER_LIMIT};
 use crate::replay::ForPeers;
 
 /// Threads of the cluster's runtime: one may be busy with a large message while the other answers a heartbeat.
@@ -377,13 +377,16 @@ impl Member {
         }
     }
 
-    /// Lets another node lead, if this one does. It blocks until that is done, or cannot be.
+    /// Lets another node lead, if this one does. It waits until that is done, or cannot be, for a bounded time: where all
+    /// nodes stop together there is nobody to take over.
     pub(crate) async fn hand_over(&self) {
         let consensus = Arc::clone(&self.consensus);
-        match spawn_blocking(move || consensus.hand_over()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "cluster.leader.not_handed_over"),
-            Err(error) => tracing::error!(%error, "cluster.leader.panicked"),
+        let handed = tokio::time::timeout(HAND_OVER_LIMIT, spawn_blocking(move || consensus.hand_over()));
+        match handed.await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "cluster.leader.not_handed_over"),
+            Ok(Err(error)) => tracing::error!(%error, "cluster.leader.panicked"),
+            Err(_) => tracing::warn!(limit = ?HAND_OVER_LIMIT, "cluster.leader.not_handed_over"),
         }
     }
 

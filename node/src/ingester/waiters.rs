@@ -125,8 +125,9 @@ impl Waiters {
         });
     }
 
-    /// Releases all that are left with a refusal: they will never be acknowledged.
+    /// Releases all that are left with a refusal: they will never be acknowledged. What comes after them may be.
     pub(super) fn fail(&self, why: Refusal) {
+        self.inner.borrow_mut().overdue = None;
         self.release_while(Err(why), |_, _| true);
     }
 

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use gophership_catalogue::Catalogue;
-use gophership_vault::ids::{Lsn, SegmentId};
+use gophership_vault::ids::SegmentId;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, Vault};
-use gophership_vault_replication::peer::{ReplayFound, ReplayHandler};
+use gophership_vault_replication::peer::{ReplayFound, ReplayHandler, ReplayReading};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Dropped, Part};
@@ -60,16 +60,19 @@ impl ReplayHandler for ForPeers {
         parts.collect::<Result<_, _>>().map_err(|e| e.to_string())
     }
 
-    fn read(
-        &self,
-        part: &[u8],
-        time: TimeRange,
-        done: Option<Lsn>,
-        take: &mut dyn FnMut(ReplayFound) -> bool,
-    ) -> Result<(), String> {
+    fn read(&self, reading: ReplayReading<'_>, take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
+        let ReplayReading {
+            part,
+            time,
+            done,
+            wanted,
+        } = reading;
         let (vault, _) = self.parts()?;
         let part: Part = serde_json::from_slice(part).map_err(|e| format!("another version made the plan: {e}"))?;
-        let _given_up = reader::read(vault, &part, time, done, || false, &mut |found| {
+        if let Some(missing) = reader::copy_not_here(vault, &part) {
+            return Err(format!("its copy of segment {missing} cannot be read yet"));
+        }
+        let _given_up = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
             let found = match found {
                 Found::Entry(entry) if Some(entry.lsn) <= done => return ControlFlow::Continue(()),
                 Found::Entry(entry) => ReplayFound::Entry(entry),

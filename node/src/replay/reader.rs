@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex};
 use gophership_vault::time::TimeRange;
-use gophership_vault::{ScanFault, StoredEntry, Vault};
+use gophership_vault::{ScanFault, SegmentState, StoredEntry, Vault};
 
 use super::plan::{Dropped, Part};
 
@@ -73,6 +73,17 @@ fn stretches(part: &Part, is_foreign: bool) -> Vec<(Option<Lsn>, Lsn)> {
     let run =
         |(first, last): &(SegmentIndex, SegmentIndex)| (Some(Lsn::at(*first, EntryNumber::FIRST)), Lsn::last_of(*last));
     part.held.iter().map(run).collect()
+}
+
+/// A planned segment of another node's log of which no copy can be read here.
+pub(super) fn copy_not_here(vault: &Vault, part: &Part) -> Option<SegmentId> {
+    let own = vault.identity().node_id;
+    let log = part.log(own);
+    if log.node == own {
+        return None;
+    }
+    let mut segments = planned(part, None).map(|index| log.segment(index));
+    segments.find(|id| !matches!(vault.segment_state(*id), Some(SegmentState::Sealed(_))))
 }
 
 /// The segments that are still to be read.

@@ -89,6 +89,7 @@ impl Source {
                 owner,
                 done,
                 missing: BTreeSet::new(),
+                attempts: 0,
             }
             .read(each),
             (Some(_), None) | (None, _) => {
@@ -127,6 +128,8 @@ struct OfPeer<'a> {
     done: Option<Lsn>,
     /// What is missing and was handed on.
     missing: BTreeSet<String>,
+    /// The number of attempts, by which the holders take turns.
+    attempts: usize,
 }
 
 /// The end of an attempt.
@@ -141,6 +144,7 @@ impl OfPeer<'_> {
     fn read(mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut told = String::new();
         loop {
+            self.attempts += 1;
             let attempt = if (self.peers.is_alive)(self.owner) {
                 let part = Part {
                     owner: None,
@@ -181,10 +185,14 @@ impl OfPeer<'_> {
             Err(error) => return Attempt::Waits(error.to_string()),
         };
         loop {
-            let some = match runtime.block_on(found.next()) {
-                Ok(Some(some)) => some,
-                Ok(None) => return Attempt::Over(ControlFlow::Continue(())),
-                Err(error) => return Attempt::Waits(error.to_string()),
+            let next = async { tokio::time::timeout(PEER_RETRY_INTERVAL, found.next()).await };
+            let some = match runtime.block_on(next) {
+                Ok(Ok(Some(some))) => some,
+                Ok(Ok(None)) => return Attempt::Over(ControlFlow::Continue(())),
+                Ok(Err(error)) => return Attempt::Waits(error.to_string()),
+                // The peer may wait for long, for a recovery.
+                Err(_) if (self.reading.stop)() => return Attempt::Over(ControlFlow::Continue(())),
+                Err(_) => continue,
             };
             for found in some {
                 let found = match found {
@@ -260,10 +268,14 @@ impl OfPeer<'_> {
             return Attempt::Over(read);
         }
         let own = vault.identity().node_id;
-        let holders = seal.holders.iter().filter(|node| *node != own);
-        match holders.into_iter().find(|node| (self.peers.is_alive)(*node)) {
-            Some(holder) => self.at(holder, &one, each),
-            None => Attempt::Waits(format!("no node that holds segment {} was heard lately", seal.id)),
+        let holders = seal
+            .holders
+            .iter()
+            .filter(|node| *node != own && (self.peers.is_alive)(*node));
+        let holders: Vec<NodeId> = holders.collect();
+        match holders.len() {
+            1.. => self.at(holders[self.attempts % holders.len()], &one, each),
+            0 => Attempt::Waits(format!("no node that holds segment {} was heard lately", seal.id)),
         }
     }
 

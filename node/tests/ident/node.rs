@@ -13,7 +13,7 @@ use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterReply, ProvisionClusterRequest,
 };
-use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{
     CompleteCopy, DataDir, HeldReport, Identity, SegmentEnd, SegmentHeader, StoredEntry, VaultError,
@@ -24,7 +24,7 @@ use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
     Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, ReplayFound,
-    ReplayHandler, TailHandler,
+    ReplayHandler, ReplayReading, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
@@ -332,13 +332,7 @@ impl ReplayHandler for Nothing {
         Ok(Vec::new())
     }
 
-    fn read(
-        &self,
-        _: &[u8],
-        _: TimeRange,
-        _: Option<Lsn>,
-        _: &mut dyn FnMut(ReplayFound) -> bool,
-    ) -> Result<(), String> {
+    fn read(&self, _: ReplayReading<'_>, _: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
         Ok(())
     }
 }

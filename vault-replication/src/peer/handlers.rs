@@ -71,6 +71,18 @@ pub enum ReplayFound {
     Missing(Vec<u8>),
 }
 
+/// The reading of one log for a peer.
+pub struct ReplayReading<'a> {
+    /// A part of a plan.
+    pub part: &'a [u8],
+    /// The time range.
+    pub time: TimeRange,
+    /// The last entry that the peer has.
+    pub done: Option<Lsn>,
+    /// False once the peer is gone.
+    pub wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
 /// Reads logs for replays that peers run. Its calls may block, come from threads for such calls, and may come together.
 pub trait ReplayHandler: Send + Sync + 'static {
     /// The logs that this node writes, each with its present end, in the words of whoever reads logs.
@@ -79,17 +91,12 @@ pub trait ReplayHandler: Send + Sync + 'static {
     /// The reason for which none can be read now.
     fn plan(&self, time: TimeRange) -> Result<Vec<Vec<u8>>, String>;
 
-    /// Reads a part of a plan behind `done`, in order, and gives what it finds to `take`, until that is false.
+    /// Reads a part of a plan behind its `done`, in order, and gives what it finds to `take`, until that is false. Where
+    /// it must wait, it ends when nobody wants more.
     ///
     /// # Errors
     /// The reason for which it cannot be read now.
-    fn read(
-        &self,
-        part: &[u8],
-        time: TimeRange,
-        done: Option<Lsn>,
-        take: &mut dyn FnMut(ReplayFound) -> bool,
-    ) -> Result<(), String>;
+    fn read(&self, reading: ReplayReading<'_>, take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String>;
 }
 
 /// All of them.

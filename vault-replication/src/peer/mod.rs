@@ -36,10 +36,10 @@ pub mod wire;
 
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
-pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler};
+pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, ReplayReading, TailHandler};
 pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
-pub use replay_client::ReplayReading;
+pub use replay_client::ReplayFinds;
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};
 pub use tls::{PeerCertificate, PeerSecurity, PeerTls};

@@ -22,7 +22,7 @@ use crate::consensus::raft_types::Member;
 
 /// A log of a peer that is being read.
 #[derive(Debug)]
-pub struct ReplayReading {
+pub struct ReplayFinds {
     from: NodeId,
     found: Streaming<v1::ReplayFound>,
 }
@@ -57,7 +57,7 @@ impl PeerClient {
         part: &[u8],
         time: TimeRange,
         done: Option<Lsn>,
-    ) -> Result<ReplayReading, PeerError> {
+    ) -> Result<ReplayFinds, PeerError> {
         let request = v1::ReplayReadRequest {
             part: part.to_vec().into(),
             time: Some(time_to_wire(time)),
@@ -68,11 +68,11 @@ impl PeerClient {
         let begun = tokio::time::timeout(STALL_TIMEOUT, replay.read(call)).await;
         let begun = begun.map_err(|_| late(to, STALL_TIMEOUT))?;
         let found = begun.map_err(|status| error_of(to, &status))?.into_inner();
-        Ok(ReplayReading { from: to, found })
+        Ok(ReplayFinds { from: to, found })
     }
 }
 
-impl ReplayReading {
+impl ReplayFinds {
     /// Waits for what the peer finds next, some at a time. `None` at the end of the log. A peer may search for long
     /// without a find, so there is no limit of the wait: a connection that is gone ends it.
     ///

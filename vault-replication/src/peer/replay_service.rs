@@ -17,7 +17,7 @@ use gophership_vault::time::TimeRange;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use super::handlers::ReplayFound;
+use super::handlers::{ReplayFound, ReplayReading};
 use super::limits::{FETCH_PART_BYTES, FETCH_PART_ENTRIES, SEND_QUEUE};
 use super::server::{Admitted, CallKind, Shared, blocking};
 use super::wire::entries::entry_to_wire;
@@ -47,15 +47,31 @@ impl Replay for ReplayService {
         let request = request.into_inner();
         let done = Lsn::from_u64(request.done);
         let handler = Arc::clone(&self.0.handlers.replay);
-        let (sender, mut found) = mpsc::channel(SEND_QUEUE);
+        let (sender, found) = mpsc::channel(SEND_QUEUE);
         tokio::task::spawn_blocking(move || {
+            let caller = sender.clone();
+            let wanted = Arc::new(move || !caller.is_closed());
             let mut parts = Parts::new(sender);
-            let read = handler.read(&request.part, time(request.time), done, &mut |found| parts.take(found));
+            let reading = ReplayReading {
+                part: &request.part,
+                time: time(request.time),
+                done,
+                wanted,
+            };
+            let read = handler.read(reading, &mut |found| parts.take(found));
             parts.end(read);
             drop(permit);
         });
-        let found = stream::poll_fn(move |cx| found.poll_recv(cx));
-        Ok(Response::new(found.take_until(self.0.stopped()).boxed()))
+        let stop = Box::pin(self.0.stopped());
+        let found = stream::unfold(Some((found, stop)), |state| async {
+            let (mut found, mut stop) = state?;
+            tokio::select! {
+                next = found.recv() => next.map(|next| (next, Some((found, stop)))),
+                // An end without an error would say that all was read.
+                () = &mut stop => Some((Err(Status::unavailable("the node is stopping")), None)),
+            }
+        });
+        Ok(Response::new(found.boxed()))
     }
 }
 

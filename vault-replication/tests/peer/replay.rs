@@ -1,12 +1,13 @@
 //! Logs of a peer, read for a replay.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId, TenantId};
 use gophership_vault::time::TimeRange;
-use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, ReplayFound, ReplayHandler};
+use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, ReplayFound, ReplayHandler, ReplayReading};
 use tokio::sync::mpsc;
 
 use crate::support::*;
@@ -36,10 +37,14 @@ fn entries() -> Vec<StoredEntry> {
 
 /// The part of a plan whose reading never ends by itself.
 const ENDLESS: &[u8] = b"endless";
+/// The part of a plan whose reading waits for something that does not come.
+const WAITS: &[u8] = b"waits";
+
+/// A reading that was asked for: the part, the time, the position.
+type Asked = (Vec<u8>, TimeRange, Option<Lsn>);
 
 struct Reads {
-    /// What was asked for: the part, the time, the position.
-    asked: Mutex<Vec<(Vec<u8>, TimeRange, Option<Lsn>)>>,
+    asked: Mutex<Vec<Asked>>,
     fails: bool,
     /// Told when a reading was given up because nobody takes what it finds.
     given_up: mpsc::UnboundedSender<()>,
@@ -51,14 +56,21 @@ impl ReplayHandler for Reads {
         Ok(vec![b"one".to_vec(), b"two".to_vec()])
     }
 
-    fn read(
-        &self,
-        part: &[u8],
-        time: TimeRange,
-        done: Option<Lsn>,
-        take: &mut dyn FnMut(ReplayFound) -> bool,
-    ) -> Result<(), String> {
+    fn read(&self, reading: ReplayReading<'_>, take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
+        let ReplayReading {
+            part,
+            time,
+            done,
+            wanted,
+        } = reading;
         self.asked.lock().unwrap().push((part.to_vec(), time, done));
+        if part == WAITS {
+            while wanted() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let _ = self.given_up.send(());
+            return Ok(());
+        }
         let times = if part == ENDLESS { usize::MAX } else { 1 };
         for entry in std::iter::repeat_n(entries(), times).flatten() {
             if !take(ReplayFound::Entry(entry)) {
@@ -158,5 +170,46 @@ fn a_reading_that_nobody_takes_is_given_up() {
         drop(reading);
         soon("the end of the reading", told.recv()).await;
         server.stop().await;
+    });
+}
+
+#[test]
+fn a_reading_that_waits_ends_when_its_caller_is_gone() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (_reads, handlers, mut told) = reads(false);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let reading = client
+            .replay_read(node(1), &member, WAITS, TimeRange::ALL, None)
+            .await
+            .unwrap();
+        drop(reading);
+        soon("the end of the reading", told.recv()).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_peer_that_stops_ends_a_reading_with_an_error() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (_reads, handlers, _told) = reads(false);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let mut reading = client
+            .replay_read(node(1), &member, ENDLESS, TimeRange::ALL, None)
+            .await
+            .unwrap();
+        reading.next().await.unwrap();
+        let stopping = tokio::spawn(server.stop());
+        let end = loop {
+            match reading.next().await {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(end.is_err(), "a log that was not read to its end has one: {end:?}");
+        stopping.await.unwrap();
     });
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership_vault::ids::{ClusterId, EntryNumber, LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::ids::{ClusterId, EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{CompleteCopy, HeldReport, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
 use gophership_vault_replication::consensus::network::{PeerReceiver, Pending};
@@ -12,7 +12,7 @@ use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
     Handlers, LocalNode, PeerCertificate, PeerClient, PeerError, PeerHello, PeerList, PeerSecurity, PeerServer,
-    PeerSetup, PeerTls, RecoveryHandler, ReplayFound, ReplayHandler, TailHandler,
+    PeerSetup, PeerTls, RecoveryHandler, ReplayFound, ReplayHandler, ReplayReading, TailHandler,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -144,13 +144,7 @@ impl ReplayHandler for Nothing {
         Ok(Vec::new())
     }
 
-    fn read(
-        &self,
-        _part: &[u8],
-        _time: TimeRange,
-        _done: Option<Lsn>,
-        _take: &mut dyn FnMut(ReplayFound) -> bool,
-    ) -> Result<(), String> {
+    fn read(&self, _: ReplayReading<'_>, _take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
         Ok(())
     }
 }

@@ -123,8 +123,8 @@ impl FaultyLedger {
         }
     }
 
-    /// The ledger of node 1 in a cluster of the nodes up to this one.
-    pub(crate) fn with_peers(last: u32) -> Self {
+    /// The ledger of another node of the cluster, in which node 1 has sealed these segments, with copies on both nodes.
+    pub(crate) fn of_node(node: NodeId, sealed: &[SealRecord]) -> Arc<Self> {
         let first = Self::default();
         let epoch = first.next_epoch();
         for record in sealed {
@@ -141,7 +141,7 @@ impl FaultyLedger {
         let state = first.catalogue.read(State::clone);
         let identity = Identity {
             node_id: node,
-            storage_uuid: Uuid::from_u128(node.get().into()),
+            storage_uuid: storage(node.get()),
             ..first.catalogue.identity()
         };
         Arc::new(Self::over(MemoryCatalogue::with_state(identity, state)))

@@ -96,6 +96,16 @@ fn what_was_refused_for_its_age_is_overdue_until_the_watermark_reaches_it() {
 }
 
 #[test]
+fn what_was_overdue_in_an_epoch_that_was_fenced_holds_up_nothing_of_the_next() {
+    let waiters = Rc::new(Waiters::new());
+    let _refused = waiters.must_wait(lsn(1));
+    waiters.tick(0, Refusal::TooFewCopies);
+    assert!(waiters.must_be_overdue());
+    waiters.fail(Refusal::Fenced);
+    assert!(!waiters.must_be_overdue());
+}
+
+#[test]
 fn i2_dropped_waiters_leave_no_slot_behind() {
     let waiters = Rc::new(Waiters::new());
     let mut number = 0;
