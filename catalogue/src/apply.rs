@@ -9,10 +9,10 @@
 //! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`),
 //! and the end of a segment (`apply/trim.rs`).
 
-use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord};
 use gophership_vault::limits::SET_NODES_MAX;
+use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
@@ -347,12 +347,28 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
         (Rule::To(_), Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. })) => {
             FormerSegment::Open(*open)
         }
-        (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => FormerSegment::Sealed(*seal),
+        (Rule::To(_), Some(SegmentRecord::Sealed(seal))) => {
+            let holders = other_holders(state, seal);
+            if !holders.is_empty() {
+                return Err(Refusal::HeldByOthers { id, holders });
+            }
+            FormerSegment::Sealed(*seal)
+        }
         (Rule::To(_), _) => FormerSegment::Unrecorded(id),
         (Rule::Same | Rule::Refuse, _) => return unchanged(Reply::Done),
     };
     let lost = SegmentRecord::Lost { was, lost_ns: at_ns };
     Ok((Reply::Done, vec![Change::Segment(lost)]))
+}
+
+/// The holders of a segment beside its owner. One whose storage was wiped, and joined anew, has lost it.
+fn other_holders(state: &State, seal: &SealRecord) -> NodeSet {
+    let is_wiped = |node: NodeId| state.facts(node).is_some_and(|facts| facts.moved_to.is_some());
+    let others = seal
+        .holders
+        .iter()
+        .filter(|node| *node != seal.id.node && !is_wiped(*node));
+    NodeSet::from_nodes(others).expect("they are some of a set's")
 }
 
 fn set_config(state: &State, key: &str, value: Option<&str>, seen: Option<u64>, at_ns: u64) -> Decision {

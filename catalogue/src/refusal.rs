@@ -1,7 +1,7 @@
 //! Reasons for which the catalogue refuses a command, in words for the operator, with the remedy for the caller.
 
-use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, Lsn, NodeId, SegmentId};
+use gophership_vault::{NodeSet, RecoveryNumber};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -155,6 +155,14 @@ pub enum Refusal {
         /// Number of entries in it.
         entries: u64,
     },
+    /// A segment of which other nodes have good copies is given up.
+    #[error("segment {id} is not given up: nodes {holders:?} have it, and its owner fetches it from them")]
+    HeldByOthers {
+        /// The segment.
+        id: SegmentId,
+        /// The other nodes that hold it.
+        holders: NodeSet,
+    },
     /// The caller decided on the basis of another version than the present one.
     #[error("{what} is at version {version} by now, and the command was made from version {seen}: look at it again")]
     Stale {
@@ -298,6 +306,7 @@ impl Refusal {
             | Self::OtherWriter { .. }
             | Self::LsnOutside { .. }
             | Self::NotEmpty { .. }
+            | Self::HeldByOthers { .. }
             | Self::Stale { .. }
             | Self::UnknownJob { .. }
             | Self::JobEnded { .. }

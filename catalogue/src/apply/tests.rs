@@ -1,8 +1,8 @@
 use std::collections::HashSet;
 
+use gophership_vault::ReplicaSet;
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::TrimReason;
-use gophership_vault::{NodeSet, ReplicaSet};
 use proptest::prelude::*;
 
 use super::*;
@@ -923,4 +923,41 @@ fn a_segment_with_replicas_ends_as_empty_by_a_recovery_alone() {
     };
     say(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }, trim]);
     assert_eq!(state.segment_state(id), SegmentState::Trimmed);
+}
+
+#[test]
+fn a_sealed_segment_that_another_node_holds_is_given_up_only_when_that_node_was_wiped() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Sealed);
+    say(&mut state, &[register(2), register(3)]);
+    let digest = seal_record(id, 1, 2).digest;
+    say(
+        &mut state,
+        &[Command::ReplicaAdded {
+            id,
+            node: node(2),
+            digest,
+        }],
+    );
+    let lost = Command::MarkLost { id, at_ns: 9 };
+    let before = state.clone();
+    let refused = apply(&mut state, &lost).unwrap_err();
+    assert_eq!(
+        refused,
+        Refusal::HeldByOthers {
+            id,
+            holders: NodeSet::of(node(2))
+        }
+    );
+    assert!(refused.to_string().contains("nodes {2} have it"), "{refused}");
+    assert_eq!(state, before);
+    let describe = |n, replaces| Command::DescribeNode {
+        node: node(n),
+        name: "b".to_owned(),
+        address: "b:1".to_owned(),
+        failure_domain: String::new(),
+        replaces,
+    };
+    say(&mut state, &[describe(2, None), describe(3, Some(node(2))), lost]);
+    assert_eq!(state.segment_state(id), SegmentState::Lost);
 }

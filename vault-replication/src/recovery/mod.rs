@@ -5,6 +5,7 @@
 //! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes and
 //!   of the catalogue.
 //! - `participant`: a node that is asked.
+//! - `refetch`: what a recovery sealed with more than its owner has left is fetched by the owner.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.
@@ -13,4 +14,5 @@ pub mod leader;
 mod led;
 pub mod participant;
 pub mod recoveries;
+pub mod refetch;
 mod requests;

@@ -14,8 +14,9 @@ use gophership_vault::{
 };
 use tokio::runtime::Handle;
 
+use crate::consensus::raft_types::Member;
 use crate::copies::Copies;
-use crate::peer::{Members, PeerClient, RecoveryHandler};
+use crate::peer::{Members, PeerClient, PeerError, RecoveryHandler};
 
 /// A node as those who lead recoveries use it.
 pub struct Participant {
@@ -42,26 +43,53 @@ impl Participant {
         id.node == self.vault.identity().node_id
     }
 
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The report of another node on a segment that is on record as sealed.
+    pub(super) fn report_of(&self, holder: NodeId, id: SegmentId) -> Result<HeldReport, VaultError> {
+        let member = self.member(holder, id)?;
+        let ask = |number| self.runtime.block_on(self.client.fence(holder, &member, id, number));
+        // A report is given for the number that the node obeys already, or for the first one. It says so.
+        let report = match ask(0) {
+            Err(PeerError::StaleRecovery { promised, .. }) => ask(promised.max(1)),
+            answer => answer,
+        };
+        report.map_err(|error| VaultError::Unreadable {
+            id,
+            why: error.to_string(),
+        })
+    }
+
+    fn member(&self, node: NodeId, id: SegmentId) -> Result<Member, VaultError> {
+        let member = (self.members)().remove(&node);
+        member.ok_or_else(|| VaultError::Unreadable {
+            id,
+            why: format!("node {node}, which has a part of it, is no member"),
+        })
+    }
+
     /// Fetches a range of entries of a segment from another node.
-    fn fetch(
+    pub(super) fn fetch(
         &self,
         from: NodeId,
         id: SegmentId,
         range: (EntryNumber, EntryNumber),
         take: TakeEntry<'_>,
     ) -> Result<(), VaultError> {
-        let unreadable = |why| VaultError::Unreadable { id, why };
-        let member = (self.members)().remove(&from);
-        let member = member.ok_or_else(|| unreadable(format!("node {from}, which has a part of it, is no member")))?;
+        let member = self.member(from, id)?;
         let mut taken = Ok(());
         let all = |some: Vec<StoredEntry>| {
             taken = some.into_iter().try_for_each(&mut *take);
             taken.is_ok()
         };
         let fetched = self.client.fetch(from, &member, id, range, all);
-        self.runtime
-            .block_on(fetched)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let fetched = self.runtime.block_on(fetched);
+        fetched.map_err(|error| VaultError::Unreadable {
+            id,
+            why: error.to_string(),
+        })?;
         taken
     }
 }

@@ -115,6 +115,15 @@ impl LiveTail {
         (self.0.changed)();
     }
 
+    /// Forgets a segment that is on record as trimmed: it can be read no more.
+    pub fn trimmed(&self, index: SegmentIndex) {
+        let mut newest = self.newest();
+        newest.segments.remove(&index);
+        newest.placed.remove(&index);
+        self.tell_peers(newest);
+        (self.0.changed)();
+    }
+
     /// The header of a segment.
     pub fn header(&self, index: SegmentIndex) -> Option<SegmentHeader> {
         self.newest().segments.get(&index).map(|known| known.header.clone())

@@ -145,6 +145,13 @@ impl TailStreams {
         }
     }
 
+    /// Notes that a segment is on record as trimmed, so that no replica is sent any more of it.
+    pub fn trimmed(&self, id: SegmentId) {
+        if let Some(shard) = self.shards.get(usize::from(id.shard.get())) {
+            shard.live.trimmed(id.index);
+        }
+    }
+
     /// Each shard and peer with their stream.
     pub fn status(&self) -> BTreeMap<(ShardId, NodeId), StreamStatus> {
         let running = self.running();

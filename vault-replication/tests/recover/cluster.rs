@@ -52,7 +52,7 @@ impl Cluster {
         cluster
     }
 
-    fn path(&self, n: u32) -> PathBuf {
+    pub(crate) fn path(&self, n: u32) -> PathBuf {
         self.folders[n as usize - 1].path().to_owned()
     }
 

@@ -27,6 +27,7 @@ use gophership_vault_replication::peer::{
 };
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::refetch::Refetch;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -101,6 +102,7 @@ pub(crate) struct Running {
     pub(crate) vault: Vault,
     pub(crate) writers: Vec<ShardWriter>,
     pub(crate) recoveries: Recoveries,
+    refetch: Refetch,
     pub(crate) heartbeats: Arc<Heartbeats>,
 }
 
@@ -194,13 +196,10 @@ impl Node {
         shared.copies.lock().unwrap().insert(node(self.n), Arc::clone(&copies));
         let (client, runtime) = (PeerClient::new(Arc::clone(&self.setup)), shared.runtime.handle());
         let members = || Arc::clone(&self.members);
-        let local: Arc<dyn RecoveryHandler> = Arc::new(Participant::new(
-            vault.clone(),
-            copies,
-            client.clone(),
-            members(),
-            runtime.clone(),
-        ));
+        let participant = Participant::new(vault.clone(), copies, client.clone(), members(), runtime.clone());
+        let participant = Arc::new(participant);
+        let refetch = Refetch::start(Arc::clone(&participant)).unwrap();
+        let local: Arc<dyn RecoveryHandler> = participant;
         assert!(self.recovery.0.set(Arc::clone(&local)).is_ok(), "it runs once");
         let heartbeats = Arc::new(Heartbeats::start(client.clone(), members(), DEAD_AFTER, runtime));
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());
@@ -219,6 +218,7 @@ impl Node {
             vault,
             writers,
             recoveries: recoveries.unwrap(),
+            refetch,
             heartbeats,
         });
     }
@@ -232,6 +232,7 @@ impl Node {
         self.catalogue.end();
         if let Some(running) = self.running.take() {
             running.recoveries.stop();
+            running.refetch.stop();
             running.heartbeats.stop();
             running.vault.close(running.writers);
         }

@@ -201,3 +201,44 @@ fn a_live_owner_that_a_recovery_reaches_goes_on_in_a_new_epoch() {
     assert_eq!(cluster.node(owner).own_log(), [sent, more].concat());
     cluster.end();
 }
+
+#[test]
+fn an_owner_that_lost_power_fetches_the_segment_that_was_sealed_with_more_than_it_has_left() {
+    let mut cluster = Cluster::new();
+    let owner = others(cluster.leader())[0];
+    let sent = payloads(1..=40);
+    let id = store(&mut cluster, owner, &sent);
+    cluster.kill(owner);
+    let others = others(owner);
+    let seal = sealed(&cluster, id, others[0]);
+    assert_eq!((seal.stats.entries, seal.holders.contains(node(owner))), (40, false));
+    // The last entries had left before they were synced here, and the power cut took them.
+    let folder = cluster.path(owner);
+    let wal = folder.join(format!(
+        "wal/{:010}/{:04}/{:012}.wal",
+        id.node,
+        id.shard.get(),
+        id.index
+    ));
+    let mut bytes = std::fs::read(&wal).unwrap();
+    let lost = bytes.windows(sent[37].len()).position(|at| at == sent[37]).unwrap();
+    bytes[lost..].fill(0);
+    std::fs::write(&wal, bytes).unwrap();
+    let cuts = folder.join(format!("segments/{:010}/{:04}", id.node, id.shard.get()));
+    if cuts.exists() {
+        std::fs::remove_dir_all(&cuts).unwrap();
+    }
+    cluster.restart(owner);
+    let record = eventually("the owner to be on record as a holder", || {
+        match cluster.record(id, owner) {
+            Some(SegmentRecord::Sealed(seal)) => seal.holders.contains(node(owner)).then_some(seal),
+            _ => None,
+        }
+    });
+    assert_eq!(cluster.node(owner).own_log(), sent);
+    let file = cluster.node(owner).vault().segment_file(id);
+    let verified = verify_segment(&file, id, Some(record.digest), &mut |_, _| {});
+    assert!(verified.unwrap().ok);
+    assert!(cluster.node(owner).vault().missing_segments().is_empty());
+    cluster.end();
+}

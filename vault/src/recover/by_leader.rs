@@ -285,7 +285,7 @@ fn cut_sealed(parts: &KeepParts, left: &Left, record: &SealRecord) -> Result<boo
 }
 
 /// The part of an end up to the number `last`.
-fn cut_off(held: &HeldReport, end: SegmentEnd, last: EntryNumber) -> SegmentEnd {
+pub(super) fn cut_off(held: &HeldReport, end: SegmentEnd, last: EntryNumber) -> SegmentEnd {
     let mut cut = SegmentEnd::default();
     for mut range in end.keep.into_iter().filter(|range| range.first <= last) {
         if range.last > last {

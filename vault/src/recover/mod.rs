@@ -14,6 +14,7 @@
 //! - `execute`: executes the decision: quarantine, seal, removal. `recut`: cuts the segment anew.
 //! - `own`: the same files as the leader of a cluster sees them. `take_part`: what this node does in the recovery that
 //!   the leader leads. `by_leader`: the wait for it, and its consequences here.
+//!   `restore`: the file of a sealed segment, from what another node has of it.
 //! - `adopt`: segment files that are complete although the record does not say so. `inventory`: records made from the
 //!   files alone.
 //!
@@ -37,6 +38,7 @@ mod patience;
 mod recovery;
 mod recut;
 mod report;
+mod restore;
 mod take_part;
 mod union;
 pub(crate) mod unsynced_tail;

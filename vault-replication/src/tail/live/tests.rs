@@ -195,3 +195,18 @@ fn whoever_sends_is_called_for_everything_new() {
     live.set_wants_frame(true);
     assert!(sink.wants_frame());
 }
+
+#[test]
+fn a_trimmed_segment_is_dropped_by_the_streams_that_know_it_and_is_offered_to_no_later_one() {
+    let (live, mut sink) = live();
+    begin(&live, &mut *sink, 1, &[2]);
+    sink.complete(header(1).id, Some(Lsn::at(index(1), number(2))), DIGEST);
+    begin(&live, &mut *sink, 2, &[3]);
+    live.sealed(index(1), nodes(&[1, 3]));
+    let mut told = Told::default();
+    assert_eq!(live.news(&mut told, node(2)).len(), 3, "it is behind");
+    live.trimmed(index(1));
+    assert_eq!(live.news(&mut told, node(2)), [SenderEvent::Dropped(index(1))]);
+    assert_eq!(live.news(&mut Told::default(), node(2)), []);
+    assert_eq!(live.peers().borrow().iter().copied().collect::<Vec<_>>(), [node(3)]);
+}

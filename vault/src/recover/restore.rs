@@ -1,0 +1,130 @@
+//! Files of this node's own sealed segments that are not here, made anew from what another holder has.
+//!
+//! **Invariants**:
+//! - I1: a file is put in place only with the digest on record, and only while its segment is neither trimmed nor given
+//!   up.
+//! - I2: a number that the other holder lacks is shown as lost: nothing here says that it was never acknowledged.
+//!
+//! **Not here**: the requests to other nodes, which are the caller's.
+
+use std::slice;
+
+use super::by_leader::cut_off;
+use super::held::{HeldReport, segment_end};
+use super::marks::Durable;
+use super::take_part::own_header;
+use crate::copies::decided::write_decided;
+use crate::copies::store::FetchEntries;
+use crate::error::VaultError;
+use crate::file_io;
+use crate::keep::parts::KeepParts;
+use crate::ledger::{KnownSegment, LedgerError, SealRecord, SegmentStats};
+use crate::read::slot::Slot;
+use crate::segment::header::SegmentHeader;
+use crate::segment::segment_path;
+use crate::vault::Vault;
+use crate::wal::header::Tenant;
+
+impl Vault {
+    /// The records, as they stand, of this node's sealed segments that cannot be read and have no file here.
+    pub fn missing_segments(&self) -> Vec<SealRecord> {
+        let parts = &self.inner.parts;
+        let mut missing = parts.holdings.unreadable_sealed();
+        missing.retain(|seal| seal.id.node == parts.node && has_no_file(parts, seal));
+        if missing.is_empty() {
+            return missing;
+        }
+        // Holders may have come since the segment was found to be missing.
+        let known = parts.ledger.known().into_iter().filter_map(|known| match known {
+            KnownSegment::Sealed(seal) => Some(seal),
+            KnownSegment::Open(_) | KnownSegment::Trimmed(_) | KnownSegment::Lost(_) => None,
+        });
+        known.filter(|seal| missing.iter().any(|of| of.id == seal.id)).collect()
+    }
+
+    /// Makes the file of a segment of [`Self::missing_segments`] anew from what a holder reports and gives by `fetch`.
+    /// It can be read from then on.
+    ///
+    /// # Errors
+    /// The holder's entries are not those that were sealed, or cannot be obtained; the file is being made; a file
+    /// operation failed.
+    pub fn restore_sealed(
+        &self,
+        seal: &SealRecord,
+        mut report: HeldReport,
+        fetch: FetchEntries<'_>,
+    ) -> Result<(), VaultError> {
+        let (parts, id, holder) = (&self.inner.parts, seal.id, report.holder);
+        let differs = || VaultError::Unreadable {
+            id,
+            why: format!("node {holder} does not have what was sealed"),
+        };
+        let last = seal.stats.last_lsn.ok_or_else(differs)?.number();
+        report.durable = Durable {
+            to: Some(last),
+            ..Durable::default()
+        };
+        let end = segment_end(slice::from_ref(&report)).map_err(|_| differs())?;
+        let end = cut_off(&report, end, last);
+        let _making = parts.own.make(id)?;
+        let header = SegmentHeader {
+            id,
+            epoch: seal.epoch,
+            file_uuid: report.file_uuid.ok_or_else(differs)?,
+            cluster_id: self.identity().cluster_id,
+            created_ns: 0,
+            tenants: vec![Tenant::default_tenant()],
+        };
+        let header = own_header(parts, id)?.unwrap_or(header);
+        let whole = segment_path(&parts.data, id);
+        file_io::create_dir(file_io::parent(&whole))?;
+        let tmp = file_io::with_suffix(&whole, ".new");
+        let made = write_decided(&tmp, header, &end, &mut |range, take| {
+            fetch(range.holder, range.first, range.last, take)
+        })?;
+        if made.digest != seal.digest {
+            file_io::remove(&tmp)?;
+            return Err(differs());
+        }
+        let stored_bytes = made.stats.stored_bytes;
+        let placed = parts.to_unlink.unless_trimmed(id, || {
+            let Some(Slot::Unreadable { sealed: Some(_), .. }) = parts.holdings.get(id) else {
+                return Ok::<bool, VaultError>(false);
+            };
+            file_io::rename(&tmp, &whole)?;
+            let stats = SegmentStats {
+                stored_bytes,
+                ..seal.stats
+            };
+            let holders = seal.holders.with(parts.node).unwrap_or(seal.holders);
+            parts.holdings.set(
+                id,
+                Slot::Sealed(SealRecord {
+                    stats,
+                    holders,
+                    ..*seal
+                }),
+            );
+            Ok(true)
+        });
+        if placed.transpose()? == Some(true) {
+            tracing::info!(segment = %id, peer_id = %holder, "segment.restored");
+            Ok(())
+        } else {
+            file_io::remove(&tmp)
+        }
+    }
+
+    /// Puts this node on record as a holder of a segment whose file was made anew.
+    ///
+    /// # Errors
+    /// The command is refused, or its answer is unknown; it may be repeated.
+    pub fn restored(&self, seal: &SealRecord) -> Result<(), LedgerError> {
+        self.inner.parts.ledger.holds_copy(seal.id, seal.digest)
+    }
+}
+
+fn has_no_file(parts: &KeepParts, seal: &SealRecord) -> bool {
+    // One that cannot be looked at is not known to be gone.
+    matches!(segment_path(&parts.data, seal.id).try_exists(), Ok(false))
+}
