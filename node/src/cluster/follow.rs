@@ -67,6 +67,8 @@ enum Due {
     Copy(SealRecord),
     /// A copy can go.
     Trimmed,
+    /// An own segment is trimmed: nobody is sent it any more.
+    OwnTrimmed,
 }
 
 /// Follows one record. False where it must be tried again.
@@ -90,6 +92,7 @@ fn follow(catalogue: &RaftCatalogue, vault: &Vault, streams: &TailStreams, id: S
             },
         },
         Due::Trimmed => vault.trimmed([id]),
+        Due::OwnTrimmed => streams.trimmed(id),
     }
     true
 }
@@ -99,7 +102,8 @@ fn due_of(record: &SegmentRecord, own: NodeId, left_on: impl FnOnce() -> BTreeSe
     match record {
         SegmentRecord::Sealed(seal) if is_own => Due::Sealed(*seal),
         SegmentRecord::Sealed(seal) if seal.holders.contains(own) => Due::Copy(*seal),
-        SegmentRecord::Trimmed { id, .. } if !is_own => {
+        SegmentRecord::Trimmed { .. } if is_own => Due::OwnTrimmed,
+        SegmentRecord::Trimmed { id, .. } => {
             let left = left_on();
             // The owner confirms first: until then it may still send.
             if left.contains(&own) && !left.contains(&id.node) {
@@ -111,7 +115,6 @@ fn due_of(record: &SegmentRecord, own: NodeId, left_on: impl FnOnce() -> BTreeSe
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Sealed(_)
-        | SegmentRecord::Trimmed { .. }
         | SegmentRecord::Lost { .. } => Due::Nothing,
     }
 }

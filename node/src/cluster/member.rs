@@ -29,6 +29,7 @@ use gophership_vault_replication::peer::{
 };
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
+use gophership_vault_replication::recovery::refetch::Refetch;
 use gophership_vault_replication::tail::sealed::SealsToStreams;
 use gophership_vault_replication::tail::streams::{StreamsSetup, TailStreams};
 use tokio::runtime::Runtime;
@@ -88,6 +89,7 @@ pub(crate) struct Member {
     server: PeerServer,
     streams: Arc<TailStreams>,
     recoveries: Recoveries,
+    refetch: Refetch,
     follower: Follower,
     stop: watch::Sender<bool>,
     keeping: JoinHandle<()>,
@@ -314,6 +316,7 @@ impl Joined {
             runtime: runtime.handle().clone(),
         });
         let (leads, clock) = (Arc::clone(&consensus), vault.clone());
+        let refetch = Refetch::start(Arc::clone(&participant)).context("cannot start the thread that fetches")?;
         let recoveries = Recoveries::start(Parts {
             node,
             catalogue,
@@ -334,6 +337,7 @@ impl Joined {
             runtime,
             server,
             streams,
+            refetch,
             recoveries: recoveries.context("cannot start the thread of recoveries")?,
             follower: follower.context("cannot start the thread that follows the catalogue")?,
             stop,
@@ -403,6 +407,7 @@ impl Member {
             runtime,
             server,
             recoveries,
+            refetch,
             follower,
             stop,
             keeping,
@@ -411,6 +416,7 @@ impl Member {
         stop.send_replace(true);
         let ended = spawn_blocking(move || {
             recoveries.stop();
+            refetch.stop();
             follower.stop();
         });
         if let Err(error) = ended.await {
