@@ -53,7 +53,7 @@ pub const RECOVERY_WALK: Duration = Duration::from_secs(30);
 pub const RECOVERY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The interval at which a node looks for segments of its own that are sealed and not here, and asks for them again.
-pub const REFETCH_INTERVAL: Duration = Duration::from_secs(1);
+pub const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The number of times that a holder that came late is put on record, while the answer is unknown.
 pub const HOLDER_TRIES: u32 = 5;
