@@ -284,7 +284,7 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
         return Err(Refusal::TooFewHolders { id, holders, needed });
     }
     let stands = SealRecord {
-        sealed_ns: bounded_seal_ns(state, seal),
+        sealed_ns: bounded_seal_ns(state, seal, recovery.is_some()),
         ..*seal
     };
     let mut changes = vec![Change::Segment(SegmentRecord::Sealed(stands))];
@@ -326,12 +326,14 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
 
 /// The time of a seal within its bounds, since retention goes by it, and the node's clock goes on from it at its next
 /// start. It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept
-/// last.
-fn bounded_seal_ns(state: &State, seal: &SealRecord) -> u64 {
-    let kept = state.clock(seal.id.node);
-    let latest = kept.map_or(u64::MAX, |mark| mark.now_ns.saturating_add(SEAL_AHEAD_MAX_NS));
+/// last. A recovery gives the time of another node, whose clock may be behind: its seal is not before the kept clock
+/// either, since retention would remove the segment too early.
+fn bounded_seal_ns(state: &State, seal: &SealRecord, is_recovered: bool) -> u64 {
+    let kept = state.clock(seal.id.node).map(|mark| mark.now_ns);
+    let latest = kept.map_or(u64::MAX, |kept| kept.saturating_add(SEAL_AHEAD_MAX_NS));
     let newest = state.newest_seal_ns(seal.id.node, seal.id.shard);
-    seal.sealed_ns.min(latest).max(newest.unwrap_or(0))
+    let earliest = newest.max(kept.filter(|_| is_recovered));
+    seal.sealed_ns.min(latest).max(earliest.unwrap_or(0))
 }
 
 fn keep_clock(state: &State, node: NodeId, mark: ClockMark) -> Decision {

@@ -371,6 +371,47 @@ fn a_sealer_that_a_recovery_has_overtaken_takes_a_new_epoch_instead_of_asking_fo
 }
 
 #[test]
+fn a_file_that_never_went_on_record_goes_after_a_renewal_and_stops_no_reader() {
+    let (dir, ledger) = (tempfile::tempdir().unwrap(), Arc::<FaultyLedger>::default());
+    let (vault, mut writers) = open(dir.path(), &ledger, &led());
+    store(&mut writers[0], 1..=3);
+    wait("the spares", || vault.own_segments().len() == 3);
+    let (id, before) = (vault.own_segments()[0].0, vault.epoch());
+    // A seal is pending, and the file that is to go on record with it is made.
+    ledger.be(Mood::Refusing);
+    vault.seal_open(None);
+    let spare = SegmentId {
+        index: gophership_vault::ids::SegmentIndex::new(4).unwrap(),
+        ..id
+    };
+    wait("a file that is on no record", || {
+        writers[0].must_tick();
+        wal_of(dir.path(), spare).exists()
+    });
+    assert_eq!(ledger.records_of(spare.index), None);
+    let number = ledger.begin_recovery(id);
+    ledger.be(Mood::Willing);
+    wait("a new epoch", || {
+        writers[0].must_renew();
+        vault.epoch() > before && writers[0].watermark().fenced().is_none()
+    });
+    assert_eq!(ledger.records_of(spare.index), None);
+    let report = vault.fence_own(id, number).unwrap();
+    let end = segment_end(std::slice::from_ref(&report)).unwrap();
+    let copy = rebuild(&vault, id, number, &end).unwrap();
+    ledger.seal_recovered(id, number, &copy, &[1]);
+    for other in left(&ledger, &vault) {
+        recover(&ledger, &vault, other);
+    }
+    store(&mut writers[0], 4..=5);
+    wait_recovered(&vault);
+    assert_eq!(state(&vault, spare), None, "it never took an entry");
+    wait("the file to go", || !wal_of(dir.path(), spare).exists());
+    assert_eq!(payloads(&vault, 0), all(1..=5));
+    vault.close(writers);
+}
+
+#[test]
 fn an_entry_that_the_file_has_lost_is_reported_and_given_from_what_was_cut_from_it() {
     let (dir, ledger) = (tempfile::tempdir().unwrap(), Arc::default());
     let frames = Arc::default();

@@ -577,6 +577,40 @@ fn a_damaged_copy_keeps_what_is_before_the_damage_and_the_damage_as_evidence() {
 }
 
 #[test]
+fn a_complete_copy_that_is_found_damaged_is_reported_as_such_until_all_of_it_is_here_again() {
+    let (header, frames) = some_frames();
+    let folder = tempfile::tempdir().unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(folder.path(), NodeId::new(2).unwrap()).unwrap();
+    let path = folder.path().join(file_name(header.id));
+    // Its header, an entry, and its footer, without which nobody knows where it ended.
+    for (what, knows_end) in [("header", true), ("entry", true), ("footer", false)] {
+        let mut copy = copies.open(header.clone()).unwrap();
+        take(&mut copy, &frames);
+        copy.complete().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = match what {
+            "header" => 20,
+            "entry" => bytes.len() / 3,
+            _ => bytes.len() - 6,
+        };
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).unwrap();
+        drop(copies.open(header.clone()).unwrap());
+        assert!(!path.exists(), "{what}: it is begun anew");
+        let is_damaged = || copies.report(header.id).unwrap().is_damaged;
+        assert!(is_damaged(), "{what}: nothing is here");
+        let mut copy = copies.open(header.clone()).unwrap();
+        take(&mut copy, &frames[..1]);
+        assert!(is_damaged(), "{what}: its start is here");
+        take(&mut copy, &frames);
+        assert_eq!(is_damaged(), !knows_end, "{what}: every frame is here");
+        copy.complete().unwrap();
+        assert!(!is_damaged(), "{what}: it is complete");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_copy_of_another_boot_is_not_written_over() {
     let (header, frames) = some_frames();
     let (other, _) = some_frames();

@@ -561,6 +561,38 @@ fn a_seal_lies_not_before_another_of_its_shard_and_not_far_ahead_of_the_kept_clo
     }
 }
 
+#[test]
+fn a_recovered_seal_lies_not_before_the_clock_that_the_owner_kept() {
+    // The clock as it was kept, the given time, the resulting time.
+    for (kept, given, stands) in [
+        (None, 40, 40),
+        (Some(100), 40, 100),
+        (Some(100), 150, 150),
+        (Some(100), 101 + SEAL_AHEAD_MAX_NS, 100 + SEAL_AHEAD_MAX_NS),
+    ] {
+        let id = segment(1, 0, 1);
+        let mut state = with_segment(SegmentState::Open);
+        if let Some(now_ns) = kept {
+            let mark = ClockMark { now_ns, credit_ns: 0 };
+            say(&mut state, &[Command::KeepClock { node: node(1), mark }]);
+        }
+        let begin = Command::BeginRecovery {
+            id,
+            request: Uuid::nil(),
+            at_ns: 6,
+        };
+        let seal = SealRecord {
+            sealed_ns: given,
+            ..seal_record(id, 1, 2)
+        };
+        say(&mut state, &[begin, Command::SealRecovered { seal, number: 1 }]);
+        match state.segment(id) {
+            Some(SegmentRecord::Sealed(seal)) => assert_eq!(seal.sealed_ns, stands, "{kept:?} {given}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// The counts of a state as a walk over its segments gives them.
 fn counted(state: &State) -> Counts {
     let mut counts = Counts {

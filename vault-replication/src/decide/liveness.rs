@@ -68,6 +68,16 @@ impl Liveness {
         }
     }
 
+    /// Says that nothing was heard of a peer for so long that it is dead. One that was heard since is not silent, though it
+    /// may not be alive yet. One that is not known is.
+    pub fn is_silent(&self, peer: NodeId, now: Duration) -> bool {
+        match self.peers.get(&peer) {
+            Some(Peer::Alive { .. }) => false,
+            Some(Peer::Dead { run }) => run.is_none_or(|run| now.saturating_sub(run.last) > self.dead_after),
+            None => true,
+        }
+    }
+
     /// Notes that a peer is to be listened to from `now` on. One that is new counts as heard then.
     pub fn expect(&mut self, peer: NodeId, now: Duration) {
         self.peers.entry(peer).or_insert(Peer::Alive { heard: now });
@@ -182,6 +192,24 @@ mod tests {
         assert!(looks.into_iter().all(|ms| liveness.look(at(ms)).is_empty()));
         assert_eq!(liveness.look(at(65_001)), [Change::Dead(node(2))]);
         assert!(liveness.is_alive(node(3)));
+    }
+
+    #[test]
+    fn a_dead_peer_is_silent_until_it_is_heard_and_again_when_it_is_not_heard_for_long() {
+        let mut liveness = Liveness::new([node(2)], DEAD_AFTER, at(0));
+        let look = |liveness: &mut Liveness, from: u64, to: u64| {
+            (from..=to).step_by(500).for_each(|ms| drop(liveness.look(at(ms))));
+        };
+        assert!(!liveness.is_silent(node(2), at(5_000)));
+        look(&mut liveness, 500, 5_500);
+        assert!(liveness.is_silent(node(2), at(5_500)));
+        liveness.heard(node(2), at(6_000));
+        look(&mut liveness, 6_000, 11_000);
+        for (now, is_silent) in [(6_000, false), (11_000, false), (11_001, true)] {
+            assert_eq!(liveness.is_silent(node(2), at(now)), is_silent, "{now}");
+        }
+        assert!(!liveness.is_alive(node(2)), "one hello makes it no target");
+        assert!(liveness.is_silent(node(3), at(0)), "it is not known");
     }
 
     #[test]

@@ -90,9 +90,14 @@ impl Heartbeats {
         node == self.shared.own() || self.shared.state().liveness.is_alive(node)
     }
 
-    /// True where a node is not alive, and was listened for long enough. One that is no member is dead.
-    pub fn is_dead(&self, node: NodeId) -> bool {
-        !self.is_alive(node) && self.shared.begun.elapsed() > self.shared.dead_after
+    /// True where nothing was heard of a node while it was listened for long enough; one that is no member is not heard.
+    /// `up_for` is the time since its present epoch was seen: a node that has just started is not dead before it can be
+    /// heard.
+    pub fn is_dead(&self, node: NodeId, up_for: Duration) -> bool {
+        let listened = self.shared.begun.elapsed();
+        node != self.shared.own()
+            && listened.min(up_for) > self.shared.dead_after
+            && self.shared.state().liveness.is_silent(node, listened)
     }
 
     /// The knowledge about each peer, by number.

@@ -320,18 +320,23 @@ impl RecoveryLeader {
 
     /// The nodes that are to have a copy: those of the segment's set that can be reached, and as many others as are
     /// missing. Those of the set that have no room for more are asked, since they may have the copy already, and not
-    /// counted.
+    /// counted. One that could not make its copy is asked again, and not counted either.
     fn targets(&self) -> BTreeSet<NodeId> {
         let takes_copies = |node: &NodeId| !self.mute.contains(node) && self.alive.get(node).copied().unwrap_or(false);
+        let has_failed = |node: &NodeId| match &self.stage {
+            Stage::Copying { failed, .. } => failed.contains(node),
+            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over { .. } => false,
+        };
+        let is_counted = |node: &NodeId| takes_copies(node) && !has_failed(node);
         let is_of_use = |node: &NodeId| self.alive.contains_key(node) && !self.mute.contains(node);
         let of_set = holders_to_ask(&self.open).filter(is_of_use);
         let mut targets: BTreeSet<NodeId> = of_set.collect();
-        let mut counted = targets.iter().filter(|node| takes_copies(node)).count();
+        let mut counted = targets.iter().filter(|node| is_counted(node)).count();
         for node in self.alive.keys().filter(|node| takes_copies(node)) {
             if counted >= self.open.replicas.ack_copies() {
                 break;
             }
-            counted += usize::from(targets.insert(*node));
+            counted += usize::from(targets.insert(*node) && is_counted(node));
         }
         targets
     }

@@ -138,6 +138,21 @@ struct Walked {
     more: bool,
 }
 
+/// When the present epoch of each node was seen first.
+#[derive(Default)]
+struct Boots(BTreeMap<NodeId, (Option<Epoch>, Instant)>);
+
+impl Boots {
+    /// Notes the epoch of a node at `now`, and gives the time since it was seen first.
+    fn up_for(&mut self, node: NodeId, epoch: Option<Epoch>, now: Instant) -> Duration {
+        let seen = self.0.entry(node).or_insert((epoch, now));
+        if seen.0 != epoch {
+            *seen = (epoch, now);
+        }
+        now.saturating_duration_since(seen.1)
+    }
+}
+
 /// The thread that leads.
 struct Lead {
     parts: Arc<Parts>,
@@ -146,6 +161,7 @@ struct Lead {
     led: BTreeMap<SegmentId, Led>,
     paused: BTreeMap<SegmentId, Pause>,
     walked: Option<Walked>,
+    boots: Boots,
 }
 
 impl Lead {
@@ -157,6 +173,7 @@ impl Lead {
             led: BTreeMap::new(),
             paused: BTreeMap::new(),
             walked: None,
+            boots: Boots::default(),
         }
     }
 
@@ -184,22 +201,28 @@ impl Lead {
     }
 
     fn look(&mut self) {
+        let nodes: Vec<NodeRecord> = self.parts.catalogue.read(|state| state.nodes().copied().collect());
+        let now = Instant::now();
+        // Noted by followers, too: one that is elected need not begin to wait.
+        let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
+        let mut facts = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let is_dead = heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now));
+            facts.push((node.id, node.epoch(), is_dead));
+        }
         if !(self.parts.leads)() {
             self.led.clear();
             self.paused.clear();
             self.walked = None;
             return;
         }
-        let nodes: Vec<NodeRecord> = self.parts.catalogue.read(|state| state.nodes().copied().collect());
         let alive = self.alive(&nodes);
         for (id, led) in &mut self.led {
             let record = self.parts.catalogue.read(|state| state.segment(*id).copied());
             led.look(&self.parts, &self.told, record.as_ref(), &alive);
         }
         self.sweep();
-        let is_dead = |node: NodeId| self.parts.heartbeats.is_dead(node);
-        let facts = nodes.iter().map(|node| (node.id, node.epoch(), is_dead(node.id)));
-        self.walk(facts.collect());
+        self.walk(facts);
     }
 
     /// The nodes that can be reached, and whether each may hold segments.
@@ -301,4 +324,32 @@ fn left(state: &State, nodes: &[(NodeId, Option<Epoch>, bool)], own: NodeId) -> 
         SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => None,
     };
     state.segments().filter_map(of_record).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::node;
+
+    #[test]
+    fn a_node_counts_as_up_from_when_its_epoch_was_seen_first() {
+        let (mut boots, begun) = (Boots::default(), Instant::now());
+        let epoch = |n| Some(Epoch::new(n).unwrap());
+        for (second, n, seen, up_for) in [
+            (0, 2, None, 0),
+            (4, 2, None, 4),
+            (5, 2, epoch(1), 0),
+            (5, 3, epoch(1), 0),
+            (9, 2, epoch(1), 4),
+            (10, 2, epoch(2), 0),
+            (12, 3, epoch(1), 7),
+        ] {
+            let now = begun + Duration::from_secs(second);
+            assert_eq!(
+                boots.up_for(node(n), seen, now),
+                Duration::from_secs(up_for),
+                "{second}"
+            );
+        }
+    }
 }

@@ -140,6 +140,33 @@ fn an_owner_that_returns_is_the_report_and_has_all_of_its_log() {
 }
 
 #[test]
+fn an_owner_that_was_away_for_long_keeps_the_epoch_that_it_returns_with() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let [owner, other] = others(leader)[..] else {
+        panic!("there are three")
+    };
+    let sent = payloads(1..=10);
+    let id = store(&mut cluster, owner, &sent);
+    cluster.kill(owner);
+    sealed(&cluster, id, other);
+    cluster.restart(owner);
+    let epoch = cluster.node(owner).vault().epoch();
+    let next = store(&mut cluster, owner, &payloads(11..=20));
+    let is_alive = |on: u32| {
+        let peers = cluster.node(on).running.as_ref().unwrap().heartbeats.peers();
+        peers.iter().any(|peer| peer.node == node(owner) && peer.is_alive)
+    };
+    eventually("it to be alive again", || {
+        (is_alive(leader) && is_alive(other)).then_some(())
+    });
+    let is_open = matches!(cluster.record(next, leader), Some(SegmentRecord::Open { .. }));
+    assert!(is_open, "{:?}", cluster.record(next, leader));
+    assert_eq!(cluster.node(owner).vault().epoch(), epoch);
+    cluster.end();
+}
+
+#[test]
 fn a_recovery_that_needs_a_report_shows_that_and_goes_on_when_it_comes() {
     let mut cluster = Cluster::new();
     let leader = cluster.leader();

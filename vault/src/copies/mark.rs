@@ -5,6 +5,7 @@
 //! - I1: it is written after the sync, and not synced itself: what a power cut leaves is an older mark or none, so that
 //!   it never says too much.
 //! - I2: one that is damaged counts as none.
+//! - I3: the mark of a complete copy that is found damaged is synced before that copy goes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::entry::u32_at;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{EntryNumber, SegmentId};
+use crate::ids::{EntryNumber, Lsn, SegmentId};
 use crate::segment::segment_dir;
 
 const MAGIC: [u8; 4] = *b"GSM1";
@@ -29,6 +30,16 @@ pub(super) fn write_mark(data: &Path, id: SegmentId, last: EntryNumber) {
     if let Err(error) = fs::write(&path, encode(last)) {
         tracing::warn!(segment = %id, path = %path.display(), %error, "copy.mark.not_written");
     }
+}
+
+/// Notes that a copy was complete and has been lost: up to its last entry, or for good where that is not known. The mark
+/// is synced when this returns.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn write_lost(data: &Path, id: SegmentId, last: Option<EntryNumber>) -> Result<(), VaultError> {
+    let last = last.unwrap_or(Lsn::LAST.number());
+    file_io::write_whole(&mark_path(data, id), &encode(last))
 }
 
 /// The last entry that was noted; `None` where there is no mark.

@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mark::{read_mark, remove_mark, write_mark};
+use super::mark::{read_mark, remove_mark, write_lost, write_mark};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
@@ -343,7 +343,7 @@ impl ReplicaSegment {
 }
 
 /// The complete copy that is here. A damaged one is kept as evidence, and the segment begun anew: its owner still has
-/// it, or it would not ask for a copy.
+/// it, or it would not ask for a copy. Until all of it is here again a recovery must know that something was lost.
 fn complete_copy(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Option<CopyFile>, VaultError> {
     let id = header.id;
     let reader = SegmentReader::open(path, id, true)?;
@@ -358,6 +358,10 @@ fn complete_copy(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resu
             digest: footer.digest,
         });
         return Ok(Some(CopyFile::Complete(last)));
+    }
+    match reader.footer() {
+        Some(footer) if footer.stats.last_lsn.is_none() => {}
+        footer => write_lost(&parts.data, id, footer.and_then(|f| f.stats.last_lsn).map(Lsn::number))?,
     }
     let why = "a complete copy is damaged".to_owned();
     parts

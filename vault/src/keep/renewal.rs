@@ -21,7 +21,7 @@ use crate::ids::SegmentId;
 use crate::ledger::KnownSegment;
 use crate::options::RecoveryBy;
 use crate::read::slot::Slot;
-use crate::recover::{list_left, recover_all, wait_for_leader};
+use crate::recover::{LeftWal, list_left, recover_all, recover_now, wait_for_leader};
 use crate::start::{RecoveryEnd, join, spawn};
 
 /// The state of a vault between a fenced epoch and the next.
@@ -145,7 +145,10 @@ impl Sealer {
             match parts.recovery {
                 RecoveryBy::Itself => recover_all(&parts, files, &stopping, || drop(end)),
                 RecoveryBy::Leader => {
-                    wait_for_leader(&parts, files, &known, &stopping, || {});
+                    // A file that was made and never went on record took no entry: no leader ends its segment.
+                    let (recorded, unrecorded) = files.into_iter().partition(|wal: &LeftWal| wal.known.is_some());
+                    drop(recover_now(&parts, unrecorded));
+                    wait_for_leader(&parts, recorded, &known, &stopping, || {});
                     drop(end);
                 }
             }

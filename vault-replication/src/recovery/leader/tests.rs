@@ -215,10 +215,25 @@ fn i5_a_recovery_ends_when_all_have_answered_and_too_few_could_make_a_copy() {
     leader.step(LeaderEvent::Reported(report(3, &[1], 1)));
     assert_eq!(leader.step(LeaderEvent::CannotCopy(node(3))), [], "node 2 may make one");
     assert_eq!(leader.step(alive(9)), []);
-    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [2, 3]);
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [2, 3, 9]);
     assert_eq!(leader.step(LeaderEvent::Gone(node(3))), []);
     assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [2, 9]);
     assert_eq!(leader.step(copied(2, DIGEST)), []);
     assert_eq!(leader.step(LeaderEvent::CannotCopy(node(9))), [LeaderAction::End]);
     assert_eq!(leader.waiting(), Waiting::Nothing);
+}
+
+#[test]
+fn another_node_is_asked_where_one_of_the_set_cannot_make_its_copy() {
+    let (mut leader, _) = begun(&[2, 3, 8, 9]);
+    leader.step(LeaderEvent::Reported(report(2, &[1], 1)));
+    let actions = leader.step(LeaderEvent::Reported(report(3, &[1], 1)));
+    assert_eq!(copies_asked(&actions), [2, 3]);
+    assert_eq!(leader.step(copied(2, DIGEST)), []);
+    // Their disks are full.
+    assert_eq!(leader.step(LeaderEvent::CannotCopy(node(3))), [], "node 8 may make one");
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [3, 8]);
+    assert_eq!(leader.step(LeaderEvent::CannotCopy(node(8))), [], "node 9 may make one");
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::Retry)), [3, 8, 9]);
+    assert!(matches!(leader.step(copied(9, DIGEST))[..], [LeaderAction::Seal(4, _)]));
 }
