@@ -12,7 +12,7 @@ use gophership::ingester::{
 };
 use gophership::limits::CONNECTIONS_MAX;
 use gophership::tls::ServerTls;
-use gophership_catalogue::{Catalogue, LocalCatalogue};
+use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
 use gophership_somatic::{Override, Zone, ZoneCell};
 use gophership_vault::entry::EntryMeta;
 use gophership_vault::time::TimeRange;
@@ -84,6 +84,13 @@ impl Server {
         let dir = DataDir::open(&data.path().join("data"), true).unwrap();
         let catalogue = LocalCatalogue::open(&dir.path().join("catalogue.redb"), dir.identity()).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
+        for peer in settings.replicas.peers().iter() {
+            let register = Command::RegisterNode {
+                storage_uuid: uuid::Uuid::from_u128(peer.get().into()),
+                at_ns: 1,
+            };
+            catalogue.submit(Actor::Node, register).unwrap();
+        }
         let epoch = catalogue.node_up(uuid::Uuid::new_v4(), None).unwrap();
         let options = VaultOptions {
             shards: settings.shards,
