@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::{Actor, Catalogue, Command};
@@ -10,7 +11,7 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::consensus::testkit::eventually;
 
-use crate::node::{Node, Shared, make};
+use crate::node::{ELECTION_FLOOR, Node, Shared, make};
 use crate::support::*;
 
 pub(crate) struct Cluster {
@@ -32,7 +33,7 @@ impl Cluster {
         };
         let folders: Vec<_> = (1..=3).map(|_| tempfile::tempdir().unwrap()).collect();
         let storages: Vec<_> = (1..=3).map(|n| make(n, folders[n as usize - 1].path())).collect();
-        let nodes = (1..=3).map(|n| Some(Node::start(n, folders[n as usize - 1].path(), &shared)));
+        let nodes = (1..=3).map(|n| Some(Node::start(n, folders[n as usize - 1].path(), &shared, ELECTION_FLOOR)));
         let nodes = nodes.collect();
         let mut cluster = Self { shared, folders, nodes };
         let members = cluster.shared.members.lock().unwrap().clone();
@@ -97,8 +98,17 @@ impl Cluster {
 
     /// Starts the consensus of a node again, and nothing else.
     pub(crate) fn start(&mut self, n: u32) {
+        self.start_with(n, ELECTION_FLOOR);
+    }
+
+    /// Starts a node that never stands for election.
+    pub(crate) fn start_as_follower(&mut self, n: u32) {
+        self.start_with(n, Duration::from_secs(3600));
+    }
+
+    fn start_with(&mut self, n: u32, election_floor: Duration) {
         let path = self.path(n);
-        self.nodes[n as usize - 1] = Some(Node::start(n, &path, &self.shared));
+        self.nodes[n as usize - 1] = Some(Node::start(n, &path, &self.shared, election_floor));
     }
 
     /// The records of the segments of a node, as another node sees them.

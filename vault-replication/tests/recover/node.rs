@@ -35,6 +35,8 @@ use crate::replicas::{AllCopies, ToReplicas};
 use crate::support::*;
 
 const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// The time after which a node stands for election. A busy machine is not to make the nodes take turns.
+pub(crate) const ELECTION_FLOOR: Duration = Duration::from_secs(2);
 
 /// What all nodes of a test share.
 pub(crate) struct Shared {
@@ -126,7 +128,7 @@ pub(crate) fn make(n: u32, folder: &Path) -> Uuid {
 
 impl Node {
     /// Starts consensus and the port, at the address that the node had before or at a new one.
-    pub(crate) fn start(n: u32, folder: &Path, shared: &Shared) -> Self {
+    pub(crate) fn start(n: u32, folder: &Path, shared: &Shared, election_floor: Duration) -> Self {
         let certificate = tls(shared.authority.certify(&[&name(n), "localhost"]));
         let setup = setup_as(n, &name(n), CLUSTER, certificate);
         let before = shared.members.lock().unwrap().get(&node(n)).cloned();
@@ -140,7 +142,7 @@ impl Node {
         let config = RaftConfig {
             path: folder.join("catalogue.redb"),
             identity: data.identity(),
-            election_floor: Duration::from_millis(400),
+            election_floor,
             answer_timeout: Duration::from_secs(20),
             log_limits: LogLimits::default(),
         };
