@@ -5,12 +5,13 @@ use crate::apply::apply;
 use crate::command::Command;
 use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobPosition, JobResult};
+use crate::segment::SegmentRecord;
 use crate::testkit::{
     bytes, configure, cursor, describe, entry, exporter, history, letter, lsn, node, open, register, seal_record,
     segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
-use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
 use gophership_vault::{NodeSet, ReplicaSet};
 
 fn read(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<State, WireError> {
@@ -253,14 +254,18 @@ pub(crate) fn golden_replicas() -> State {
         Command::Seal {
             seal: sealed(base + 5, &[2, 3, u32::MAX]),
         },
-        Command::MarkLost {
-            id: segment(1, 0, base + 5),
-            at_ns: 82,
-        },
         opened(base + 6, ReplicaSet::new(nodes(&[2]), 1).unwrap()),
     ] {
         apply(&mut state, &command).unwrap();
     }
+    // A catalogue of before let a segment be given up that other nodes have.
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(segment(1, 0, base + 5)).copied() else {
+        panic!("it is sealed")
+    };
+    state.install(Change::Segment(SegmentRecord::Lost {
+        was: FormerSegment::Sealed(seal),
+        lost_ns: 82,
+    }));
     // A catalogue of before did not note who has a part of a segment.
     state.leftovers.clear();
     state
