@@ -57,7 +57,7 @@ impl Entries {
         self.run_of(first, last).is_some()
     }
 
-    /// The [`RangeCrc`] of `first..=last`; `None` where not all of them are present.
+    /// The `RangeCrc` of `first..=last`; `None` where not all of them are present.
     pub fn crc(&self, first: EntryNumber, last: EntryNumber) -> Option<u32> {
         let run = self.run_of(first, last)?;
         let at = |number: EntryNumber| (number.get() - run.first.get()) as usize;
