@@ -243,11 +243,6 @@ impl State {
         self.segments.get(&id)
     }
 
-    /// The nodes that may still have files of a trimmed segment.
-    pub fn left_on(&self, id: SegmentId) -> BTreeSet<NodeId> {
-        self.leftovers.get(&id).cloned().unwrap_or_else(|| [id.node].into())
-    }
-
     /// All segments that are neither unopened nor gone, in order.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentRecord> {
         self.segments.values()

@@ -256,6 +256,8 @@ fn node_table(nodes: &[ClusterNodeView]) -> String {
             state,
             match (node.alive, node.unheard_seconds) {
                 (true, _) => "yes".to_owned(),
+                // It counts as alive once it was heard for a while.
+                (false, Some(seconds)) if seconds < 1.0 => "returning".to_owned(),
                 (false, Some(seconds)) => format!("NO, for {seconds:.0} s"),
                 (false, None) => "NO".to_owned(),
             },

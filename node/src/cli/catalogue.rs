@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gophership_catalogue::local::{Rebuilt, rebuild as rebuild_catalogue};
 use gophership_vault::ids::SegmentId;
 use gophership_vault::ledger::KnownSegment;
@@ -24,8 +24,15 @@ pub(super) struct Report {
 ///
 /// # Errors
 ///
-/// The node runs, its data directory is incomplete, or the new catalogue cannot be written.
+/// The node is one of a cluster or runs, its data directory is incomplete, or the new catalogue cannot be written.
 pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
+    if config.cluster.is_some() {
+        bail!(
+            "the catalogue of a cluster's node is not made anew: the other nodes have it. Start this node with an empty \
+             node.data_dir, with which it joins anew; keep the old folder until `gs-ctl cluster status` of another node \
+             shows nothing as recovering"
+        );
+    }
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
     let inventory = take_inventory(&data, now_unix_nano()).context("cannot list the data folder")?;
     let path = data.path().join("catalogue.redb");

@@ -58,7 +58,8 @@ impl Follower {
     }
 }
 
-/// What is to be done about a segment here.
+/// The action that a segment's record asks of this node.
+#[derive(PartialEq, Eq, Debug)]
 enum Due {
     Nothing,
     /// An own segment is sealed.
@@ -78,7 +79,7 @@ fn follow(catalogue: &RaftCatalogue, vault: &Vault, streams: &TailStreams, id: S
     catalogue.view(&mut |state| {
         due = state
             .segment(id)
-            .map_or(Due::Nothing, |record| due_of(record, own, || state.left_on(id)));
+            .map_or(Due::Nothing, |record| due_of(record, own, || state.holding(id)));
     });
     match due {
         Due::Nothing => {}
@@ -97,14 +98,15 @@ fn follow(catalogue: &RaftCatalogue, vault: &Vault, streams: &TailStreams, id: S
     true
 }
 
-fn due_of(record: &SegmentRecord, own: NodeId, left_on: impl FnOnce() -> BTreeSet<NodeId>) -> Due {
+/// Decides what is due. `holding` gives the nodes that may have bytes of the segment.
+fn due_of(record: &SegmentRecord, own: NodeId, holding: impl FnOnce() -> BTreeSet<NodeId>) -> Due {
     let is_own = record.id().node == own;
     match record {
         SegmentRecord::Sealed(seal) if is_own => Due::Sealed(*seal),
         SegmentRecord::Sealed(seal) if seal.holders.contains(own) => Due::Copy(*seal),
         SegmentRecord::Trimmed { .. } if is_own => Due::OwnTrimmed,
         SegmentRecord::Trimmed { id, .. } => {
-            let left = left_on();
+            let left = holding();
             // The owner confirms first: until then it may still send.
             if left.contains(&own) && !left.contains(&id.node) {
                 Due::Trimmed
@@ -116,5 +118,53 @@ fn due_of(record: &SegmentRecord, own: NodeId, left_on: impl FnOnce() -> BTreeSe
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Sealed(_)
         | SegmentRecord::Lost { .. } => Due::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::NodeSet;
+    use gophership_vault::ids::{Epoch, SegmentIndex, ShardId};
+    use gophership_vault::ledger::{SegmentStats, TrimReason};
+
+    use super::*;
+
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).expect("numbers begin with 1")
+    }
+
+    fn id() -> SegmentId {
+        SegmentId {
+            node: node(1),
+            shard: ShardId::new(0),
+            index: SegmentIndex::FIRST,
+        }
+    }
+
+    #[test]
+    fn a_copy_is_shown_by_its_holders_and_goes_after_its_owner_has_confirmed() {
+        let seal = SealRecord {
+            id: id(),
+            epoch: Epoch::new(1).expect("epochs begin with 1"),
+            stats: SegmentStats::default(),
+            digest: [0; 32],
+            sealed_ns: 1,
+            holders: NodeSet::from_nodes([node(1), node(2)]).expect("a set has room for two"),
+        };
+        let sealed = SegmentRecord::Sealed(seal);
+        let due = |record: &SegmentRecord, own, left: &[u32]| {
+            due_of(record, node(own), || left.iter().map(|n| node(*n)).collect())
+        };
+        assert_eq!(due(&sealed, 1, &[]), Due::Sealed(seal));
+        assert_eq!(due(&sealed, 2, &[]), Due::Copy(seal));
+        assert_eq!(due(&sealed, 3, &[]), Due::Nothing, "it is no holder");
+        let trimmed = SegmentRecord::Trimmed {
+            id: id(),
+            why: TrimReason::Retention,
+        };
+        assert_eq!(due(&trimmed, 1, &[1, 2]), Due::OwnTrimmed);
+        assert_eq!(due(&trimmed, 2, &[1, 2]), Due::Nothing, "its owner may still send");
+        assert_eq!(due(&trimmed, 2, &[2]), Due::Trimmed);
+        assert_eq!(due(&trimmed, 3, &[2]), Due::Nothing);
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! **Invariants**:
 //! - I1: the peers' port is served before anything waits for the cluster.
-//! - I2: consensus ends last: what ends before it may have something to put on record.
+//! - I2: consensus ends last where it has a leader: what ends before it may have something to put on record.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -288,15 +288,12 @@ impl Joined {
         } = self;
         let node = vault.identity().node_id;
         let catalogue: Arc<dyn Catalogue> = Arc::clone(&consensus) as _;
-        let is_alive = {
-            let heartbeats = Arc::clone(&heartbeats);
-            Arc::new(move |node| heartbeats.is_alive(node))
-        };
+        let heard = Arc::clone(&heartbeats);
         let peers = Arc::new(Peers {
             client: client.clone(),
             runtime: runtime.handle().clone(),
             catalogue: Arc::clone(&catalogue),
-            is_alive,
+            is_alive: Arc::new(move |node| heard.is_alive(node)),
         });
         // A complete copy is shown when its seal, or its place in that, is on record.
         let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
@@ -399,7 +396,13 @@ impl Member {
         self.streams.stop().await;
     }
 
-    /// Ends everything, once the vault is closed.
+    /// True where commands are answered, as far as this node knows.
+    pub(crate) fn has_leader(&self) -> bool {
+        let status = self.consensus.status();
+        status.leader.is_some() && status.unheard < self.settings.dead_after
+    }
+
+    /// Ends everything.
     pub(crate) async fn end(self) {
         let Self {
             consensus,

@@ -25,6 +25,6 @@ pub use certificates::PeerCertificates;
 pub use enter::{Membership, enter};
 pub use keep::{describe, keep};
 pub(crate) use member::{Joined, Member, join, until_answered};
-pub use peers::{IsAlive, Peers, member};
+pub use peers::{IsAlive, Peers};
 pub use provision::provision;
 pub use setup::join_setup;

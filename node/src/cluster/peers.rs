@@ -44,16 +44,11 @@ impl Peers {
 
     /// The name and address of a node.
     pub fn member(&self, node: NodeId) -> Option<Member> {
-        member(&*self.catalogue, node)
-    }
-}
-
-/// The name and address that a node has described itself with.
-pub fn member(catalogue: &dyn Catalogue, node: NodeId) -> Option<Member> {
-    catalogue.read(|state| {
-        state.facts(node).map(|facts| Member {
-            name: facts.name.clone(),
-            address: facts.address.clone(),
+        self.catalogue.read(|state| {
+            state.facts(node).map(|facts| Member {
+                name: facts.name.clone(),
+                address: facts.address.clone(),
+            })
         })
-    })
+    }
 }

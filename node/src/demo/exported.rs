@@ -8,7 +8,7 @@ use anyhow::bail;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{Exporter, StatusRequest};
 
-use super::replayed::connect;
+use crate::control::connect;
 
 /// Interval of the queries.
 const QUERY_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,16 +1,14 @@
 //! Everything that a node holds, by hash, read over its control socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::control_client::ControlClient;
 use gophership_proto::control::v1::{ReplaySource, ReplaySpec};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::load::Hash;
+use crate::control::connect;
 
 /// An entry that was replayed.
 pub(crate) struct Replayed {
@@ -40,17 +38,4 @@ pub(crate) async fn everything(socket: &Path) -> anyhow::Result<Vec<Replayed>> {
         }));
     }
     Ok(out)
-}
-
-pub(super) async fn connect(socket: &Path) -> anyhow::Result<Channel> {
-    let path: PathBuf = socket.to_path_buf();
-    let dial = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The name is never looked up: every connection goes to the socket.
-    let channel = Endpoint::from_static("http://gophership")
-        .connect_with_connector(dial)
-        .await;
-    channel.with_context(|| format!("cannot reach the node at {}", socket.display()))
 }

@@ -11,8 +11,8 @@ use gophership_proto::control::v1::{ClusterNode, ClusterStatusRequest};
 
 use super::load::{Load, Outcomes};
 use super::one_node::{Replay, replay};
-use super::replayed::connect;
 use crate::children::{Addresses, Child, DEAD_AFTER_SECONDS, NodePlan, form};
+use crate::control::connect;
 
 /// Time for which the load runs before the kill, and after it.
 const RUN: Duration = Duration::from_millis(3000);
@@ -84,24 +84,7 @@ pub(crate) async fn tell(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Re
     fs::remove_dir_all(&plans[LOST].data).context("cannot delete the folder of the lost node")?;
     eprintln!("{lost_name} was killed after {acks_before} acknowledged batches, and its folder deleted");
 
-    let (mut detected_after, mut recovered_after) = (None, None);
-    while recovered_after.is_none() || killed.elapsed() < RUN {
-        if let Some(seen) = node_of(&survivor, &lost_name).await {
-            if !seen.alive {
-                detected_after.get_or_insert(killed.elapsed());
-            }
-            if detected_after.is_some() && seen.unsealed_segments == 0 {
-                recovered_after.get_or_insert(killed.elapsed());
-            }
-        }
-        if killed.elapsed() > PATIENCE {
-            bail!(
-                "the segments of {lost_name} were not recovered within {PATIENCE:?}: see the logs in {}",
-                dir.display()
-            );
-        }
-        tokio::time::sleep(QUERY_INTERVAL).await;
-    }
+    let (detected_after, recovered_after) = recovered(&survivor, &lost_name, killed, dir).await?;
     eprintln!("the segments of {lost_name} are recovered");
     let acks_then = load.acks();
     tokio::time::sleep(RUN / 2).await;
@@ -125,11 +108,38 @@ pub(crate) async fn tell(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Re
         acks_after,
         led: before.role == "leader",
         longest_gap,
-        detected_after: detected_after.unwrap_or_default(),
-        recovered_after: recovered_after.unwrap_or_default(),
+        detected_after,
+        recovered_after,
         recovered_segments: before.unsealed_segments,
         replay,
     })
+}
+
+/// Waits until the lost node's segments are sealed, and for as long as the load is to run at least. Returns the times from
+/// the kill until it was found dead and until then.
+async fn recovered(survivor: &Path, lost: &str, killed: Instant, dir: &Path) -> anyhow::Result<(Duration, Duration)> {
+    let mut detected_after = None;
+    loop {
+        if let Some(seen) = node_of(survivor, lost).await {
+            if !seen.alive {
+                detected_after.get_or_insert(killed.elapsed());
+            }
+            if let Some(detected_after) = detected_after
+                && seen.unsealed_segments == 0
+            {
+                let recovered_after = killed.elapsed();
+                tokio::time::sleep(RUN.saturating_sub(recovered_after)).await;
+                return Ok((detected_after, recovered_after));
+            }
+        }
+        if killed.elapsed() > PATIENCE {
+            bail!(
+                "the segments of {lost} were not recovered within {PATIENCE:?}: see the logs in {}",
+                dir.display()
+            );
+        }
+        tokio::time::sleep(QUERY_INTERVAL).await;
+    }
 }
 
 /// A node as another one sees it, if that answers.

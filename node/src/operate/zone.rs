@@ -5,6 +5,7 @@ use std::time::Instant;
 use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1;
 use gophership_somatic::{Override, Sense, Thresholds, Zone, ZoneCell};
+use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,15 @@ use super::error::OperateError;
 use crate::context::NodeContext;
 use crate::stochastic::{Environment, Pressure, full};
 
-/// The name under which the catalogue keeps an override.
-const SETTING: &str = "zone.override";
+/// The name under which the catalogue keeps the override of a node. Each node of a cluster has a zone of its own; a
+/// single node has the number of a first one.
+fn setting(node: NodeId) -> String {
+    if node == NodeId::FIRST {
+        "zone.override".to_owned()
+    } else {
+        format!("zone.override.{node}")
+    }
+}
 
 /// An override as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -26,7 +34,8 @@ struct Kept {
 
 /// Forces the zone again that was forced when the node was stopped.
 pub(crate) fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &ZoneCell) {
-    let kept = catalogue.read(|state| state.setting(SETTING).map(|s| s.value.clone()));
+    let setting = setting(catalogue.identity().node_id);
+    let kept = catalogue.read(|state| state.setting(&setting).map(|s| s.value.clone()));
     let Some(kept) = kept else { return };
     let read = serde_json::from_str::<Kept>(&kept).ok();
     let forced = read.and_then(|k| {
@@ -40,7 +49,7 @@ pub(crate) fn restore(catalogue: &dyn gophership_catalogue::Catalogue, cell: &Zo
     });
     match forced {
         Some(forced) => cell.force(forced, Instant::now()),
-        None => tracing::warn!(setting = SETTING, value = kept, "zone.override.unreadable"),
+        None => tracing::warn!(setting, value = kept, "zone.override.unreadable"),
     }
 }
 
@@ -79,7 +88,7 @@ pub(super) fn clear(context: &NodeContext, by: &str) -> Result<v1::ZoneStatus, O
 
 fn keep(context: &NodeContext, value: Option<String>, by: &str) -> Result<(), OperateError> {
     let command = Command::SetConfig {
-        key: SETTING.to_owned(),
+        key: setting(context.vault.identity().node_id),
         value,
         at_ns: now_unix_nano(),
         seen: None,
@@ -154,5 +163,18 @@ fn zone(zone: Zone) -> v1::Zone {
         Zone::Green => v1::Zone::Green,
         Zone::Yellow => v1::Zone::Yellow,
         Zone::Red => v1::Zone::Red,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_keeps_an_override_of_its_own_and_a_single_node_that_of_before() {
+        let node = |n| NodeId::new(n).expect("numbers begin with 1");
+        assert_eq!(setting(node(1)), "zone.override");
+        assert_ne!(setting(node(2)), setting(node(1)));
+        assert_ne!(setting(node(2)), setting(node(3)));
     }
 }

@@ -104,6 +104,8 @@ impl Delivery {
                 range,
                 done: done.map(|d| d.done_lsn),
                 stop: Arc::new(move || probe.is_closed()),
+                // A job waits, and its operator cancels it.
+                patience: None,
             };
             let _ = source.read(&reading, &mut |found| match sender.blocking_send(found) {
                 Ok(()) => ControlFlow::Continue(()),

@@ -39,6 +39,9 @@ pub(super) const FAILED_LAST_TRIES: u32 = 10;
 pub(super) const CA_PEM_BYTES_MAX: usize = 32 * 1024;
 /// Time within which a peer must say how far its logs go; after it the plan goes by what is on record.
 pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait of a replay to the client for another node's log without a find: longer than a lost owner's recovery takes
+/// while a majority of the nodes is there.
+pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before a log is read on of which no node could read more.
 pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Time within which a sink must answer.

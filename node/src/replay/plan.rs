@@ -1,7 +1,8 @@
 //! The plan of a replay: the last entry to read of each log, and the segments dropped before it began. It is fixed when
 //! a replay starts, so that the replay ends however fast entries come in.
 //!
-//! In a cluster each node says how far its own logs go (`peers.rs`); of a node that cannot be asked the catalogue says it.
+//! In a cluster each node says how far its own logs go (`source.rs`); of a node that cannot be asked the catalogue says
+//! it.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,8 @@
 //!
 //! **Invariants**:
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.
-//! - I2: a log is read to the end of its plan; while nobody can read on, the reading waits.
+//! - I2: a log is read to the end of its plan, or what is missing is said. While nobody can read on, the reading waits,
+//!   where its caller does.
 //!
 //! **Not here**: the reading of local files (`reader`).
 
@@ -13,9 +14,10 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use gophership_catalogue::Catalogue;
-use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId};
+use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, SegmentIndex};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, SegmentState, Vault};
@@ -44,6 +46,8 @@ pub(super) struct Reading<'a> {
     pub(super) done: Option<Lsn>,
     /// Says that nobody wants anything more.
     pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The longest wait for another node's log without a find; without a limit where `None`.
+    pub(super) patience: Option<Duration>,
 }
 
 impl Source {
@@ -90,6 +94,7 @@ impl Source {
                 done,
                 missing: BTreeSet::new(),
                 attempts: 0,
+                found: Instant::now(),
             }
             .read(each),
             (Some(_), None) | (None, _) => {
@@ -130,6 +135,8 @@ struct OfPeer<'a> {
     missing: BTreeSet<String>,
     /// The number of attempts, by which the holders take turns.
     attempts: usize,
+    /// The time of the last find.
+    found: Instant,
 }
 
 /// The end of an attempt.
@@ -156,6 +163,13 @@ impl OfPeer<'_> {
             };
             match attempt {
                 Attempt::Over(flow) => return flow,
+                Attempt::Waits(why) if self.is_out_of_patience() => {
+                    let from = self.done.map_or(SegmentIndex::FIRST, Lsn::index);
+                    return each(gone(
+                        self.log.segment(from),
+                        &format!("nobody can read on from here: {why}"),
+                    ));
+                }
                 Attempt::Waits(why) if why != told => {
                     tracing::warn!(log = %self.log, error = why, "replay.read.waits");
                     told = why;
@@ -192,6 +206,9 @@ impl OfPeer<'_> {
                 Ok(Err(error)) => return Attempt::Waits(error.to_string()),
                 // The peer may wait for long, for a recovery.
                 Err(_) if (self.reading.stop)() => return Attempt::Over(ControlFlow::Continue(())),
+                Err(_) if self.is_out_of_patience() => {
+                    return Attempt::Waits(format!("node {node} waits for a recovery"));
+                }
                 Err(_) => continue,
             };
             for found in some {
@@ -207,6 +224,11 @@ impl OfPeer<'_> {
                 }
             }
         }
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        let patience = self.reading.patience;
+        patience.is_some_and(|patience| self.found.elapsed() > patience)
     }
 
     /// Reads the segments of an owner that is gone, from copies.
@@ -290,6 +312,7 @@ impl OfPeer<'_> {
             Found::Dropped(first, _) if !self.missing.insert(first.to_string()) => return ControlFlow::Continue(()),
             Found::Fault(_) | Found::Dropped(..) => {}
         }
+        self.found = Instant::now();
         each(found)
     }
 }
@@ -301,3 +324,6 @@ fn gone(segment: SegmentId, why: &str) -> Found {
         what: format!("{why}, and may have held entries of this time"),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use gophership_vault::ids::Lsn;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::ReplayError;
-use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, STREAMS_MAX, TAILS_MAX};
+use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_MAX, TAILS_MAX};
 use super::pace::Pace;
 use super::progress::Missing;
 use super::reader::{self, Found};
@@ -93,8 +93,11 @@ pub(crate) fn stream(
                 range,
                 done: None,
                 stop: Arc::new(move || probe.is_closed()),
+                patience: Some(PEER_PATIENCE),
             };
-            if source.read(&reading, &mut |found| chunker.take(found)).is_break() {
+            let read = source.read(&reading, &mut |found| chunker.take(found));
+            // The next log may have to be waited for.
+            if read.is_break() || chunker.flush().is_break() {
                 return;
             }
         }

@@ -48,6 +48,8 @@ impl Shutdown {
             // While requests are still answered, so that the others are without a leader for no time.
             member.hand_over().await;
         }
+        // Without one every command would be waited for.
+        let has_leader = self.member.as_ref().is_some_and(Member::has_leader);
         self.close.send_replace(true);
         self.ingest.drain.send_replace(true);
         let workers = self.ingest.workers;
@@ -68,11 +70,15 @@ impl Shutdown {
         if let Some(member) = &self.member {
             member.stop_streams().await;
         }
+        let mut member = self.member;
+        if !has_leader && let Some(member) = member.take() {
+            member.end().await;
+        }
         tokio::task::spawn_blocking(move || vault.close(writers))
             .await
             .context("the vault did not close")?;
         // The vault has told the catalogue what it had to.
-        if let Some(member) = self.member {
+        if let Some(member) = member {
             member.end().await;
         }
         controlled

@@ -1,7 +1,8 @@
 //! Calls to peers.
 //!
 //! **Owns**: the connections to each peer: one for consensus and liveness, one for the tail streams, one for
-//! recoveries, one for replays, so that what is large delays no heartbeat. Each is made when it is used and made again when it is lost.
+//! recoveries, one for replays, so that what is large delays no heartbeat. Each is made when it is used and made again
+//! when it is lost.
 //!
 //! **Invariants**:
 //! - I1: every call has a time limit.
