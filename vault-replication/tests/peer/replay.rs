@@ -1,7 +1,7 @@
 //! Logs of a peer, read for a replay.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
@@ -65,10 +65,13 @@ impl ReplayHandler for Reads {
         } = reading;
         self.asked.lock().unwrap().push((part.to_vec(), time, done));
         if part == WAITS {
-            while wanted() {
+            let begun = Instant::now();
+            while wanted() && begun.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let _ = self.given_up.send(());
+            if !wanted() {
+                let _ = self.given_up.send(());
+            }
             return Ok(());
         }
         let times = if part == ENDLESS { usize::MAX } else { 1 };
