@@ -15,10 +15,11 @@ use crate::mount::FileSystem;
 use crate::node::Binaries;
 use crate::offer_cli::{self, OfferOptions};
 use crate::report::Report;
+use crate::scenario::cluster::cut::Cut;
 use crate::scenario::overload::Overload;
 use crate::scenario::power_cut::Expect;
 use crate::scenario::{
-    Plan, bad_sector, bit_flip, clean_restart, dead_sink, disk_full, disk_tiers, export_kill, full_disk_start,
+    Plan, bad_sector, bit_flip, clean_restart, cluster, dead_sink, disk_full, disk_tiers, export_kill, full_disk_start,
     kill_loop, overload, power_cut, ready_time, sink_answers, sync_error,
 };
 use crate::sink_cli::{self, SinkOptions};
@@ -81,6 +82,9 @@ enum Command {
     BitFlip(Options),
     /// Let reads of a stored file fail. Needs strace
     BadSector(Options),
+    /// Faults of a cluster of several nodes
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     #[command(flatten)]
     Export(ExportCommand),
     /// Offer load to a node at a rate of its own, whatever is answered, and print how late answers are
@@ -140,6 +144,53 @@ enum ExportCommand {
     },
     /// The vault fills behind a dead sink: refusals, or the oldest goes
     DiskTiers(Options),
+}
+
+/// Scenarios of several nodes.
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// kill -9 of one node, now and then of all, under load
+    Kill(ClusterOptions),
+    /// Stop a node for a while, and let it go on (SIGSTOP, SIGCONT)
+    Pause {
+        #[command(flatten)]
+        options: ClusterOptions,
+        /// Seconds for which it is stopped
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
+    /// Kill a node, delete its data, start it again
+    Wipe(ClusterOptions),
+    /// Kill all nodes but one, and bring them back one by one
+    Alone(ClusterOptions),
+    /// Cut the power of all nodes at once. Needs root
+    PowerCut {
+        #[command(flatten)]
+        options: ClusterOptions,
+        /// The file system of the data
+        #[arg(long, value_enum, default_value_t = FileSystem::Xfs)]
+        filesystem: FileSystem,
+    },
+    /// Cut the links between nodes, and let them lose packets. Needs root, ip and nft
+    Cut {
+        #[command(flatten)]
+        options: ClusterOptions,
+        /// The cuts, one for each round in turn; all of them without it
+        #[arg(long = "cut", value_enum, value_name = "CUT")]
+        cuts: Vec<Cut>,
+        /// Seconds for which links are cut at most
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
+        seconds: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ClusterOptions {
+    #[command(flatten)]
+    options: Options,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=9))]
+    nodes: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -202,6 +253,14 @@ impl Options {
     }
 }
 
+impl Cli {
+    /// True where the command needs a network of its own, which must be there before the first thread
+    /// ([`crate::network::isolate`]).
+    pub fn needs_network(&self) -> bool {
+        matches!(self.command, Command::Cluster(ClusterCommand::Cut { .. }))
+    }
+}
+
 /// Runs the command. SIGINT and SIGTERM end it with everything cleaned up.
 ///
 /// # Errors
@@ -253,6 +312,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::BitFlip(options) => finish(&options, bit_flip::run(&options.plan()?).await?),
         Command::BadSector(options) => finish(&options, bad_sector::run(&options.plan()?).await?),
         Command::ReadyTime(options) => finish(&options, ready_time::run(&options.plan()?).await?),
+        Command::Cluster(command) => execute_cluster(command).await,
         Command::Export(command) => execute_export(command).await,
         Command::Sink(options) => {
             sink_cli::run(&options).await?;
@@ -267,6 +327,40 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn execute_cluster(command: ClusterCommand) -> anyhow::Result<ExitCode> {
+    let with = |options: &ClusterOptions| anyhow::Ok((options.options.plan()?, usize::from(options.nodes)));
+    let (options, report) = match command {
+        ClusterCommand::Kill(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::kill::run(&plan, nodes).await?)
+        }
+        ClusterCommand::Pause { options, seconds } => {
+            let (plan, nodes) = with(&options)?;
+            let length = Duration::from_secs(seconds.into());
+            (options, cluster::pause::run(&plan, nodes, length).await?)
+        }
+        ClusterCommand::Wipe(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::wipe::run(&plan, nodes).await?)
+        }
+        ClusterCommand::Alone(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::alone::run(&plan, nodes).await?)
+        }
+        ClusterCommand::PowerCut { options, filesystem } => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::power::run(&plan, nodes, filesystem).await?)
+        }
+        ClusterCommand::Cut { options, cuts, seconds } => {
+            let (plan, nodes) = with(&options)?;
+            let cuts = if cuts.is_empty() { Cut::value_variants() } else { &cuts };
+            let lengths = 1000..u64::from(seconds) * 1000;
+            (options, cluster::cut::run(&plan, nodes, cuts, lengths).await?)
+        }
+    };
+    finish(&options.options, report)
 }
 
 async fn execute_export(command: ExportCommand) -> anyhow::Result<ExitCode> {

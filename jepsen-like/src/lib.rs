@@ -6,8 +6,9 @@
 //!   a fixed rate.
 //! - [`sink`]: the receiver of a node's exporters, which behaves as well or badly as a scenario wants.
 //! - [`history`], [`check`]: what clients saw, and the pure function that compares it with what a replay returned.
-//! - [`node`], [`replay`], [`ctl`]: the processes under test.
-//! - [`workdir`], [`mount`], [`fs_shutdown`], [`damage`]: folders, file systems and ways to break them.
+//! - [`node`], [`cluster`], [`replay`], [`ctl`]: the processes under test.
+//! - [`workdir`], [`mount`], [`fs_shutdown`], [`damage`], [`network`]: folders, file systems, links, and ways to break
+//!   them.
 //! - [`scenario`]: one file for each kind of fault. [`report`]: the findings of a run.
 //!
 //! **Not here**: any code of the node or the vault. [`damage`] has a small parser of its own for stored files.
@@ -15,6 +16,7 @@
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod ctl;
 pub mod damage;
 pub mod fingerprint;
@@ -22,6 +24,7 @@ pub mod fs_shutdown;
 pub mod history;
 pub mod load;
 pub mod mount;
+pub mod network;
 pub mod node;
 pub mod offer;
 pub mod offer_cli;
@@ -32,4 +35,5 @@ mod retry_info;
 pub mod scenario;
 pub mod sink;
 pub mod sink_cli;
+mod tool;
 pub mod workdir;

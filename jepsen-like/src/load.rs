@@ -142,8 +142,14 @@ impl Workload {
         self.shared.now()
     }
 
-    /// Starts all connections.
+    /// Starts all connections to one node.
     pub fn start(&mut self, address: SocketAddr) -> Running {
+        self.start_at(&[address])
+    }
+
+    /// Starts all connections, over these nodes in turn. A connection that ends goes to the next node, as behind a load
+    /// balancer.
+    pub fn start_at(&mut self, addresses: &[SocketAddr]) -> Running {
         let (stop, stopped) = watch::channel(false);
         let sent = Arc::new(AtomicU64::new(0));
         let tasks = self.connections.drain(..).map(|connection| {
@@ -155,7 +161,7 @@ impl Workload {
                 stopped: stopped.clone(),
                 attempts: Vec::new(),
             };
-            tokio::spawn(task.run(address))
+            tokio::spawn(task.run(addresses.to_vec()))
         });
         Running {
             tasks: tasks.collect(),
@@ -223,9 +229,14 @@ struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    async fn run(mut self, address: SocketAddr) -> (Connection, Vec<Attempt>) {
+    async fn run(mut self, addresses: Vec<SocketAddr>) -> (Connection, Vec<Attempt>) {
+        let mut turn = addresses
+            .iter()
+            .cycle()
+            .skip(self.connection.index as usize % addresses.len());
         while !*self.stopped.borrow() {
-            match Link::connect(address).await {
+            let address = turn.next().expect("there is an address");
+            match Link::connect(*address).await {
                 Ok((link, _guard)) => self.use_link(&link).await,
                 Err(_) => self.pause(RECONNECT_PAUSE).await,
             }

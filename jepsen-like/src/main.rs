@@ -4,14 +4,20 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use jepsen_like::cli::{Cli, dispatch};
+use jepsen_like::network;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match dispatch(Cli::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("jepsen-like: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = if cli.needs_network() {
+        network::isolate()
+    } else {
+        Ok(())
+    };
+    let done = done
+        .and_then(|()| Ok(tokio::runtime::Runtime::new()?))
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+    done.unwrap_or_else(|error| {
+        eprintln!("jepsen-like: {error:#}");
+        ExitCode::from(2)
+    })
 }

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::ensure;
 use rustix::process::geteuid;
+
+use crate::tool::run;
 
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -134,14 +136,4 @@ pub fn mounts_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut below: Vec<_> = places.filter(|place| place.starts_with(folder)).collect();
     below.reverse();
     Ok(below)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}: is it installed?"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }

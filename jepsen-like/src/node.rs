@@ -1,6 +1,6 @@
 //! The node under test: a real process that is started, watched and ended.
 //!
-//! **Owns**: [`Binaries`], [`NodeSetup`], [`ExporterSetup`], [`Node`].
+//! **Owns**: [`Binaries`], [`NodeSetup`], [`ExporterSetup`], [`Node`]. Nodes that belong together: `cluster.rs`.
 //!
 //! **Invariants**:
 //! - I1: a node is ended when its value is dropped.
@@ -23,6 +23,10 @@ use tokio::process::{Child, Command};
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(2);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// Ports for OTLP over gRPC, OTLP over HTTP, and the admin API.
+const USUAL_PORTS: [u16; 3] = [4317, 4318, 9091];
+/// Port for peers.
+pub const PEER_PORT: u16 = 9097;
 
 /// The programs under test.
 #[derive(Clone, Debug)]
@@ -98,11 +102,31 @@ impl ExporterSetup {
     }
 }
 
+/// The addresses of a node.
+#[derive(Clone, Debug)]
+pub enum Listen {
+    /// On loopback, at ports that are free at each start.
+    FreePorts,
+    /// At the usual ports of this address, as a member of a cluster.
+    At {
+        /// The address.
+        address: Ipv4Addr,
+        /// The section `cluster` of the configuration, in one line.
+        cluster: String,
+        /// The keys of `listeners.peer` beside its address.
+        peer_security: String,
+    },
+}
+
 /// Everything that a node needs to start, again and again on the same data.
 #[derive(Clone, Debug)]
 pub struct NodeSetup {
     /// The programs.
     pub binaries: Binaries,
+    /// `node.name`.
+    pub name: String,
+    /// Its addresses.
+    pub listen: Listen,
     /// Folder of its configuration, log and other files.
     pub folder: PathBuf,
     /// Folder of its data.
@@ -123,8 +147,8 @@ pub struct NodeSetup {
     pub budget: u64,
     /// `export`.
     pub exporters: Vec<ExporterSetup>,
-    /// A tracer's command line, put before the node's.
-    pub tracer: Vec<String>,
+    /// The command line of a program that starts the node, such as a tracer, put before the node's.
+    pub launcher: Vec<String>,
 }
 
 impl NodeSetup {
@@ -132,6 +156,8 @@ impl NodeSetup {
     pub fn new(binaries: Binaries, folder: &Path, data: &Path) -> Self {
         Self {
             binaries,
+            name: "jepsen".to_owned(),
+            listen: Listen::FreePorts,
             folder: folder.to_owned(),
             data: data.to_owned(),
             shards: 2,
@@ -142,19 +168,31 @@ impl NodeSetup {
             max_message: 512 << 10,
             budget: 64 << 20,
             exporters: Vec::new(),
-            tracer: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 
-    fn config(&self, ports: [u16; 3]) -> String {
-        let [grpc, http, admin] = ports;
+    fn config(&self, at: &Addresses) -> String {
+        let (security, peer) = match &self.listen {
+            Listen::FreePorts => ("", String::new()),
+            Listen::At {
+                address,
+                cluster,
+                peer_security,
+            } => (
+                ", insecure: true",
+                format!("  peer: {{ address: \"{address}:{PEER_PORT}\", {peer_security} }}\ncluster: {cluster}\n"),
+            ),
+        };
+        let Addresses { grpc, http, admin } = at;
         let mut config = format!(
-            "node: {{ name: jepsen, data_dir: {:?}, shutdown_delay: 0s }}\n\
-             listeners:\n  otlp_grpc: {{ address: \"127.0.0.1:{grpc}\" }}\n  otlp_http: {{ address: \"127.0.0.1:{http}\" }}\n  \
-             admin: {{ address: \"127.0.0.1:{admin}\" }}\n\
+            "node: {{ name: {}, data_dir: {:?}, shutdown_delay: 0s }}\n\
+             listeners:\n  otlp_grpc: {{ address: \"{grpc}\"{security} }}\n  otlp_http: {{ address: \"{http}\"{security} }}\n  \
+             admin: {{ address: \"{admin}\"{security} }}\n{peer}\
              ingest: {{ shards: {}, max_message: {}KiB }}\n\
              memory: {{ budget: {}MiB }}\n\
              vault: {{ segment_size: {}KiB, spares: 1, disk_limit: {}KiB, retention: {}s{} }}\n",
+            self.name,
             self.data,
             self.shards,
             self.max_message >> 10,
@@ -173,6 +211,27 @@ impl NodeSetup {
         config
     }
 
+    fn addresses(&self) -> anyhow::Result<Addresses> {
+        let (address, [grpc, http, admin]) = match self.listen {
+            Listen::FreePorts => (Ipv4Addr::LOCALHOST, free_ports()?),
+            Listen::At { address, .. } => (address, USUAL_PORTS),
+        };
+        let at = |port| SocketAddr::from((address, port));
+        Ok(Addresses {
+            grpc: at(grpc),
+            http: at(http),
+            admin: at(admin),
+        })
+    }
+
+    /// The address for OTLP over gRPC, where it is the same at each start.
+    pub fn grpc_at(&self) -> Option<SocketAddr> {
+        match self.listen {
+            Listen::FreePorts => None,
+            Listen::At { address, .. } => Some(SocketAddr::from((address, USUAL_PORTS[0]))),
+        }
+    }
+
     /// The Unix socket at which `gs-ctl` finds the node.
     pub fn socket(&self) -> PathBuf {
         self.data.join("gophership.sock")
@@ -184,14 +243,14 @@ impl NodeSetup {
     ///
     /// The process cannot be started.
     pub fn start(&self) -> anyhow::Result<Node> {
-        let ports = free_ports()?;
+        let addresses = self.addresses()?;
         let config = self.folder.join("node.yaml");
-        fs::write(&config, self.config(ports))?;
+        fs::write(&config, self.config(&addresses))?;
         let log = self.folder.join("node.log");
         let out = OpenOptions::new().create(true).append(true).open(&log)?;
         let log_start = out.metadata()?.len();
         let mut words = self
-            .tracer
+            .launcher
             .iter()
             .map(PathBuf::from)
             .chain([self.binaries.node.clone()]);
@@ -207,12 +266,11 @@ impl NodeSetup {
             .kill_on_drop(true);
         let started = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Node {
             child,
             started,
-            grpc: at(ports[0]),
-            admin: at(ports[2]),
+            grpc: addresses.grpc,
+            admin: addresses.admin,
             log,
             log_start,
         })
@@ -228,6 +286,13 @@ impl NodeSetup {
         let ready = node.wait_ready().await?;
         Ok((node, ready))
     }
+}
+
+/// The addresses of one start.
+struct Addresses {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
 }
 
 /// True for an environment variable that would change a node's settings, or send its exports through a proxy.
@@ -294,6 +359,16 @@ impl Node {
         self.child.id()
     }
 
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(kill_process(pid.context("the node has ended already")?, signal)?)
+    }
+
     /// Ends the node with `kill -9`.
     ///
     /// # Errors
@@ -310,8 +385,7 @@ impl Node {
     ///
     /// The process does not end in time, or not with exit code 0.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<()> {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        kill_process(pid.context("the node has ended already")?, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let status = self
             .wait_end(patience)
             .await?

@@ -2,11 +2,13 @@
 //!
 //! - Processes: `kill_loop`, `clean_restart`, `ready_time`. Power: `power_cut`. Syncs: `sync_error`.
 //! - Disks: `disk_full`, `full_disk_start`, `disk_tiers`, `bit_flip`, `bad_sector`; `stored` finds files to damage.
+//! - Clusters: `cluster`, a folder.
 //! - Exporters: `overload`, `dead_sink`, `export_kill`, `sink_answers`; `exported` is what they share.
 
 pub mod bad_sector;
 pub mod bit_flip;
 pub mod clean_restart;
+pub mod cluster;
 pub mod dead_sink;
 pub mod disk_full;
 pub mod disk_tiers;

@@ -80,13 +80,13 @@ async fn judge(
     let name = format!("{kind} {number}");
     let trace = run.work.path().join("trace");
     fs::write(&trace, "")?;
-    let tracer = if when.is_empty() {
+    let launcher = if when.is_empty() {
         Vec::new()
     } else {
         tracer(file, &trace, when)
     };
     let (node, ready) = NodeSetup {
-        tracer,
+        launcher,
         ..setup.clone()
     }
     .start_ready()

@@ -73,7 +73,7 @@ pub async fn run(plan: &Plan, overload: &Overload) -> anyhow::Result<Report> {
         max_message: 4 << 20,
         disk_limit: DISK_LIMIT,
         exporters: vec![exporter_to(&sink)],
-        tracer: overload.node_cpus.as_ref().map(taskset).unwrap_or_default(),
+        launcher: overload.node_cpus.as_ref().map(taskset).unwrap_or_default(),
         ..run.setup(plan)
     };
     let best = match overload.best {
@@ -107,7 +107,7 @@ async fn calibrate(plan: &Plan, run: &Run, setup: &NodeSetup, connections: u32) 
     fs::create_dir_all(&folder)?;
     let setup = NodeSetup {
         exporters: Vec::new(),
-        tracer: setup.tracer.clone(),
+        launcher: setup.launcher.clone(),
         shards: setup.shards,
         budget: setup.budget,
         segment_bytes: setup.segment_bytes,

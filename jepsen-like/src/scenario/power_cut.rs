@@ -42,7 +42,7 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
         ..NodeSetup::new(plan.binaries.clone(), run.work.path(), &disk.path().join("data"))
     };
     if expect == Expect::LossBySkippedSyncs {
-        setup.tracer = sync_skipper(&setup, &run.work.path().join("trace"));
+        setup.launcher = sync_skipper(&setup, &run.work.path().join("trace"));
     }
     let (mut node, _) = setup.start_ready().await?;
     for number in 1..=plan.rounds {
@@ -108,7 +108,7 @@ fn sync_skipper(setup: &NodeSetup, trace: &Path) -> Vec<String> {
 /// forgets that an inode waits for its log when the log item is aborted just as when it is on the disk
 /// (`xfs_inode_item_unpin`, then `xfs_fsync_flush_log`, Linux 6.18). So an ack that came after the call began is one
 /// that no client would have received.
-async fn cut(mountpoint: &Path) -> anyhow::Result<Instant> {
+pub(super) async fn cut(mountpoint: &Path) -> anyhow::Result<Instant> {
     let mountpoint = mountpoint.to_owned();
     Ok(tokio::task::spawn_blocking(move || {
         let began = Instant::now();

@@ -45,7 +45,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
         };
         run.begin_round();
         let traced = NodeSetup {
-            tracer: tracer(&trace, when),
+            launcher: tracer(&trace, when),
             ..setup.clone()
         };
         let mut node = traced.start()?;
