@@ -25,6 +25,13 @@ fi
 "$jepsen" export-kill --rounds "$(rounds 1 3)"
 "$jepsen" sink-answers --seconds 15
 "$jepsen" disk-tiers
+"$jepsen" cluster kill --rounds "$(rounds 5 20)"
+"$jepsen" cluster wipe --rounds 1
+"$jepsen" cluster alone --rounds "$(rounds 1 3)"
+if [ "$length" = long ]; then
+    "$jepsen" cluster kill --nodes 5 --rounds 10
+    "$jepsen" cluster pause --rounds 6
+fi
 if command -v strace >/dev/null; then
     "$jepsen" sync-error --rounds "$(rounds 2 5)"
     "$jepsen" bad-sector --rounds 1
@@ -34,10 +41,21 @@ fi
 if [ "$(id -u)" = 0 ]; then
     "$jepsen" power-cut --rounds "$(rounds 8 20)"
     "$jepsen" disk-full --by filler --rounds 1
+    "$jepsen" cluster power-cut --rounds "$(rounds 2 10)"
+    if command -v nft >/dev/null; then
+        if [ "$length" = long ]; then
+            "$jepsen" cluster cut --rounds 27
+            "$jepsen" cluster cut --nodes 5 --rounds 9
+        else
+            "$jepsen" cluster cut --rounds 4 --seconds 8 --cut leader --cut deaf-leader --cut mute --cut loss
+        fi
+    else
+        skip "cut links need nft"
+    fi
     if [ "$length" = long ]; then
         "$jepsen" power-cut --rounds 3 --skip-syncs
         "$jepsen" power-cut --rounds 30 --expect-loss --node "$target/release/gophership-acks-early"
     fi
 else
-    skip "power cuts and full file systems need root"
+    skip "power cuts, full file systems and cut links need root"
 fi

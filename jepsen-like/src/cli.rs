@@ -356,7 +356,7 @@ async fn execute_cluster(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Cut { options, cuts, seconds } => {
             let (plan, nodes) = with(&options)?;
             let cuts = if cuts.is_empty() { Cut::value_variants() } else { &cuts };
-            let lengths = 1000..u64::from(seconds) * 1000;
+            let lengths = u64::from(seconds) * 300..u64::from(seconds) * 1000;
             (options, cluster::cut::run(&plan, nodes, cuts, lengths).await?)
         }
     };

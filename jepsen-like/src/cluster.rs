@@ -291,8 +291,8 @@ impl Cluster {
             if let Some(status) = node.wait_end(Duration::ZERO).await? {
                 bail!("{name} ended ({status}); its log:\n{}", node.log_tail()?);
             }
-            if !node.is_ready().await {
-                missing.push(format!("{name} is not ready"));
+            if let Some(why) = node.unready().await {
+                missing.push(format!("{name} is not ready ({why})"));
                 continue;
             }
             match view(&slot.setup).await {

@@ -304,7 +304,12 @@ impl ConnectionTask {
 
     /// Records an answer. Returns whether the link can go on.
     async fn take(&mut self, done: Result<(Payload, Attempt), tokio::task::JoinError>) -> bool {
-        let (payload, attempt) = done.expect("sending does not panic and is not cancelled");
+        let (payload, attempt) = match done {
+            Ok(done) => done,
+            // The harness ends.
+            Err(error) if error.is_cancelled() => return false,
+            Err(error) => panic!("sending does not panic: {error}"),
+        };
         self.attempts.push(attempt);
         match attempt.outcome {
             Outcome::Acked => {

@@ -350,8 +350,17 @@ impl Node {
 
     /// True where `/readyz` says yes.
     pub async fn is_ready(&self) -> bool {
-        let answer = tokio::time::timeout(ANSWER_PATIENCE, readyz(self.admin)).await;
-        answer.is_ok_and(|status| status.is_ok_and(|line| line.starts_with("HTTP/1.1 200")))
+        self.unready().await.is_none()
+    }
+
+    /// The reason for which the node says that it is not ready, or does not answer; `None` where it is.
+    pub async fn unready(&self) -> Option<String> {
+        match tokio::time::timeout(ANSWER_PATIENCE, readyz(self.admin)).await {
+            Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200") => None,
+            Ok(Ok(answer)) => Some(answer.split("\r\n\r\n").nth(1).unwrap_or(&answer).trim().to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("/readyz does not answer".to_owned()),
+        }
     }
 
     /// The process id while it runs. A tracer that does not become the node gives its own id.

@@ -8,8 +8,8 @@ use jepsen_like::load::Retry;
 use jepsen_like::node::Binaries;
 use jepsen_like::report::Report;
 use jepsen_like::scenario::{
-    Plan, bad_sector, bit_flip, clean_restart, dead_sink, disk_full, disk_tiers, export_kill, kill_loop, sink_answers,
-    sync_error,
+    Plan, bad_sector, bit_flip, clean_restart, cluster, dead_sink, disk_full, disk_tiers, export_kill, kill_loop,
+    sink_answers, sync_error,
 };
 
 fn plan(rounds: u32) -> Plan {
@@ -57,6 +57,11 @@ async fn a_failed_sync_is_never_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_read_costs_nothing_but_itself() {
     assert_passed(&bad_sector::run(&plan(1)).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_one_node_of_three_loses_nothing() {
+    assert_passed(&cluster::kill::run(&plan(2), 3).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -907,10 +907,13 @@ fn an_owner_without_traffic_takes_a_new_epoch_when_it_hears_that_a_recovery_has_
     wait("a new epoch", || owner.vault.epoch() > epoch);
     let renewed = owner.vault.epoch();
     assert_eq!(Some(renewed), epoch.checked_next(), "once");
+    let waits = |vault: &Vault| vault.marks().iter().any(|(_, written, acked)| acked < written);
+    assert!(waits(&owner.vault), "nothing was acknowledged");
     wait("the writer to go on", || {
         owner.writers[0].must_renew();
         mark.fenced().is_none()
     });
+    assert!(!waits(&owner.vault), "what is left of the old epoch waits for nothing");
     // It comes again, for a segment of the epoch before.
     owner.vault.fenced(header.id);
     // More than was ready: the sealer, which heard of it before, made files meanwhile.

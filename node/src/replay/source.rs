@@ -6,10 +6,11 @@
 //! **Invariants**:
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.
 //! - I2: a log is read to the end of its plan, or what is missing is said. While nobody can read on, the reading waits,
-//!   where its caller does.
+//!   where its caller does; a caller with limited patience gets what can be read behind it.
 //!
 //! **Not here**: the reading of local files (`reader`).
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -46,8 +47,26 @@ pub(super) struct Reading<'a> {
     pub(super) done: Option<Lsn>,
     /// Says that nobody wants anything more.
     pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The longest wait for another node's log without a find; without a limit where `None`.
-    pub(super) patience: Option<Duration>,
+    /// The patience of the replay; without a limit where `None`.
+    pub(super) patience: Option<&'a Patience>,
+}
+
+/// The waits of a replay for logs of other nodes.
+pub(super) struct Patience {
+    /// The longest wait without a find.
+    limit: Duration,
+    /// True once one was in vain: nobody is waited for any more who is not there, since the rest would be missing as
+    /// well after as long a wait for each.
+    vain: Cell<bool>,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            vain: Cell::new(false),
+        }
+    }
 }
 
 impl Source {
@@ -92,6 +111,7 @@ impl Source {
                 log: part.log(owner),
                 owner,
                 done,
+                given_up: None,
                 missing: BTreeSet::new(),
                 attempts: 0,
                 found: Instant::now(),
@@ -131,6 +151,8 @@ struct OfPeer<'a> {
     owner: NodeId,
     /// The last entry that was handed on.
     done: Option<Lsn>,
+    /// The last segment that was waited for in vain.
+    given_up: Option<SegmentIndex>,
     /// What is missing and was handed on.
     missing: BTreeSet<String>,
     /// The number of attempts, by which the holders take turns.
@@ -144,7 +166,35 @@ enum Attempt {
     /// All was read, or nobody wants more.
     Over(ControlFlow<()>),
     /// It cannot go on now.
-    Waits(String),
+    Waits(Wait),
+}
+
+/// The reason for a wait.
+struct Wait {
+    why: String,
+    /// The segment that cannot be read, where it is not the whole log.
+    segment: Option<SegmentIndex>,
+    /// True where no node is there that could be asked.
+    nobody: bool,
+}
+
+impl Wait {
+    /// For a node that was asked.
+    fn asked(why: impl ToString) -> Self {
+        Self {
+            why: why.to_string(),
+            segment: None,
+            nobody: false,
+        }
+    }
+
+    fn nobody(segment: Option<SegmentIndex>, why: impl ToString) -> Self {
+        Self {
+            segment,
+            nobody: true,
+            ..Self::asked(why)
+        }
+    }
 }
 
 impl OfPeer<'_> {
@@ -163,16 +213,15 @@ impl OfPeer<'_> {
             };
             match attempt {
                 Attempt::Over(flow) => return flow,
-                Attempt::Waits(why) if self.is_out_of_patience() => {
-                    let from = self.done.map_or(SegmentIndex::FIRST, Lsn::index);
-                    return each(gone(
-                        self.log.segment(from),
-                        &format!("nobody can read on from here: {why}"),
-                    ));
+                Attempt::Waits(wait) if self.is_out_of_patience(wait.nobody) => {
+                    if !self.give_up(&wait, each)? {
+                        return ControlFlow::Continue(());
+                    }
+                    continue;
                 }
-                Attempt::Waits(why) if why != told => {
-                    tracing::warn!(log = %self.log, error = why, "replay.read.waits");
-                    told = why;
+                Attempt::Waits(wait) if wait.why != told => {
+                    tracing::warn!(log = %self.log, error = wait.why, "replay.read.waits");
+                    told = wait.why;
                 }
                 Attempt::Waits(_) => {}
             }
@@ -183,10 +232,30 @@ impl OfPeer<'_> {
         }
     }
 
+    /// Names what was waited for in vain. True where something behind it may be read.
+    fn give_up(&mut self, wait: &Wait, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<(), bool> {
+        let was_vain = self
+            .reading
+            .patience
+            .is_some_and(|patience| patience.vain.replace(true));
+        let by_record = wait.nobody && !was_vain;
+        if wait.segment.is_none() && by_record {
+            return ControlFlow::Continue(true);
+        }
+        let from = self.done.map_or(SegmentIndex::FIRST, Lsn::index);
+        let (segment, what) = match wait.segment {
+            Some(segment) => (segment, "nobody can read it"),
+            None => (from, "nobody can read on from here"),
+        };
+        self.given_up = wait.segment;
+        self.hand_on(gone(self.log.segment(segment), &format!("{what}: {}", wait.why)), each)?;
+        ControlFlow::Continue(wait.segment.is_some())
+    }
+
     /// Has a node read a part.
     fn at(&mut self, node: NodeId, part: &Part, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
         let Some(member) = self.peers.member(node) else {
-            return Attempt::Waits(format!("node {node} has not described itself"));
+            return Attempt::Waits(Wait::asked(format!("node {node} has not described itself")));
         };
         let part = serde_json::to_vec(part).expect("a part of a plan has a form in JSON");
         let runtime = &self.peers.runtime;
@@ -196,18 +265,18 @@ impl OfPeer<'_> {
             .replay_read(node, &member, &part, self.reading.range, self.done);
         let mut found = match runtime.block_on(begun) {
             Ok(found) => found,
-            Err(error) => return Attempt::Waits(error.to_string()),
+            Err(error) => return Attempt::Waits(Wait::asked(error)),
         };
         loop {
             let next = async { tokio::time::timeout(PEER_RETRY_INTERVAL, found.next()).await };
             let some = match runtime.block_on(next) {
                 Ok(Ok(Some(some))) => some,
                 Ok(Ok(None)) => return Attempt::Over(ControlFlow::Continue(())),
-                Ok(Err(error)) => return Attempt::Waits(error.to_string()),
+                Ok(Err(error)) => return Attempt::Waits(Wait::asked(error)),
                 // The peer may wait for long, for a recovery.
                 Err(_) if (self.reading.stop)() => return Attempt::Over(ControlFlow::Continue(())),
-                Err(_) if self.is_out_of_patience() => {
-                    return Attempt::Waits(format!("node {node} waits for a recovery"));
+                Err(_) if self.is_out_of_patience(false) => {
+                    return Attempt::Waits(Wait::asked(format!("node {node} waits for a recovery")));
                 }
                 Err(_) => continue,
             };
@@ -216,7 +285,10 @@ impl OfPeer<'_> {
                     ReplayFound::Entry(entry) => Found::Entry(entry),
                     ReplayFound::Missing(missing) => match missing_from(&missing) {
                         Ok(found) => found,
-                        Err(error) => return Attempt::Waits(format!("node {node} is of another version: {error}")),
+                        Err(error) => {
+                            let why = format!("node {node} is of another version: {error}");
+                            return Attempt::Waits(Wait::asked(why));
+                        }
                     },
                 };
                 if self.hand_on(found, each).is_break() {
@@ -226,29 +298,35 @@ impl OfPeer<'_> {
         }
     }
 
-    fn is_out_of_patience(&self) -> bool {
-        let patience = self.reading.patience;
-        patience.is_some_and(|patience| self.found.elapsed() > patience)
+    fn is_out_of_patience(&self, nobody: bool) -> bool {
+        self.reading.patience.is_some_and(|patience| {
+            let is_given_up = nobody && patience.vain.get();
+            is_given_up || self.found.elapsed() > patience.limit
+        })
     }
 
     /// Reads the segments of an owner that is gone, from copies.
     fn read_copies(&mut self, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
         let (log, last) = (self.log, self.reading.part.until.index());
-        let on_record = self.source.catalogue.read_latest(|state| {
+        let catalogue = &self.source.catalogue;
+        // Without a majority the record that is here says what there is to be read, if not all of it.
+        if !self.reading.patience.is_some_and(|patience| patience.vain.get())
+            && let Err(error) = catalogue.catch_up()
+        {
+            return Attempt::Waits(Wait::nobody(None, error));
+        }
+        let on_record = catalogue.read(|state| {
             let segments = state.segments_of(log.node, log.shard).map(|record| record.known());
             segments.filter(|known| known.id().index <= last).collect::<Vec<_>>()
         });
-        let on_record = match on_record {
-            Ok(on_record) => on_record,
-            Err(error) => return Attempt::Waits(error.to_string()),
-        };
         for known in &on_record {
-            let done = self.done.map(Lsn::index);
+            let (done, index) = (self.done.map(Lsn::index), known.id().index);
             let attempt = match known {
-                _ if done > Some(known.id().index) => continue,
+                _ if done > Some(index) || self.given_up >= Some(index) => continue,
                 KnownSegment::Sealed(seal) => self.copy(seal, each),
                 KnownSegment::Open(open) => {
-                    return Attempt::Waits(format!("the recovery of segment {} is not done", open.id));
+                    let why = format!("the recovery of segment {} is not done", open.id);
+                    return Attempt::Waits(Wait::nobody(Some(index), why));
                 }
                 KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, "an operator gave it up"), each)),
                 KnownSegment::Trimmed(id) if self.is_planned(*id) => {
@@ -296,8 +374,17 @@ impl OfPeer<'_> {
             .filter(|node| *node != own && (self.peers.is_alive)(*node));
         let holders: Vec<NodeId> = holders.collect();
         match holders.len() {
-            1.. => self.at(holders[self.attempts % holders.len()], &one, each),
-            0 => Attempt::Waits(format!("no node that holds segment {} was heard lately", seal.id)),
+            1.. => match self.at(holders[self.attempts % holders.len()], &one, each) {
+                Attempt::Waits(wait) => Attempt::Waits(Wait {
+                    segment: Some(seal.id.index),
+                    ..wait
+                }),
+                over @ Attempt::Over(_) => over,
+            },
+            0 => {
+                let why = format!("no node that holds segment {} was heard lately", seal.id);
+                Attempt::Waits(Wait::nobody(Some(seal.id.index), why))
+            }
         }
     }
 

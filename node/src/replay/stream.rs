@@ -23,7 +23,7 @@ use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_M
 use super::pace::Pace;
 use super::progress::Missing;
 use super::reader::{self, Found};
-use super::source::{Reading, Source};
+use super::source::{Patience, Reading, Source};
 use super::spec::Spec;
 use crate::context::NodeContext;
 use crate::flag::raised;
@@ -86,6 +86,7 @@ pub(crate) fn stream(
             end: v1::ReplayEnd::default(),
             missing: Missing::default(),
         };
+        let patience = Patience::new(PEER_PATIENCE);
         for part in source.parts(range) {
             let probe = chunker.sender.clone();
             let reading = Reading {
@@ -93,7 +94,7 @@ pub(crate) fn stream(
                 range,
                 done: None,
                 stop: Arc::new(move || probe.is_closed()),
-                patience: Some(PEER_PATIENCE),
+                patience: Some(&patience),
             };
             let read = source.read(&reading, &mut |found| chunker.take(found));
             // The next log may have to be waited for.

@@ -29,6 +29,8 @@ pub(crate) struct ShardShared {
     synced: AtomicU32,
     /// How many the writer had left when it last left a fenced epoch.
     renewed: AtomicU32,
+    /// Index of the file in which it went on after that.
+    renewed_in: AtomicU32,
     /// The fenced epoch of which the writer has no spare any more, or 0.
     drained: AtomicU64,
     /// Index of the newest file that an operator wants sealed, or 0.
@@ -55,6 +57,7 @@ impl ShardShared {
             left: AtomicU32::new(0),
             synced: AtomicU32::new(0),
             renewed: AtomicU32::new(0),
+            renewed_in: AtomicU32::new(0),
             drained: AtomicU64::new(0),
             seal_asked: AtomicU32::new(0),
             open_bytes: AtomicU64::new(0),
@@ -71,6 +74,12 @@ impl ShardShared {
 
     pub(crate) fn written(&self) -> Option<Lsn> {
         Lsn::from_u64(self.written.load(Ordering::Acquire))
+    }
+
+    /// The last entry appended, unless it is of a fenced epoch that the writer has left: it will never be acknowledged.
+    pub(crate) fn written_of_epoch(&self) -> Option<Lsn> {
+        let first = self.renewed_in.load(Ordering::Acquire);
+        self.written().filter(|lsn| lsn.index().get() >= first)
     }
 
     /// Has every append wake the cutter from now on.
@@ -141,6 +150,7 @@ impl ShardShared {
     /// Notes that the writer has left the last file of a fenced epoch.
     pub(crate) fn renewed(&self, fenced: Epoch) {
         self.renewed.store(self.left_files(), Ordering::Release);
+        self.renewed_in.store(self.current().get(), Ordering::Release);
         self.watermark.renewed(fenced);
     }
 

@@ -50,7 +50,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         for other in &others[1..] {
             run.cluster.start(*other)?;
         }
-        run.end(fault, name.clone(), true).await?;
+        run.end(fault, name.clone(), |seen| seen.dead > 0).await?;
         let silent = |outcome| matches!(outcome, Outcome::Refused { retry_info: false, .. });
         let attempts = &run.run.workload.history.attempts[run.run.round_from..];
         let silent = attempts.iter().filter(|attempt| silent(attempt.outcome)).count();

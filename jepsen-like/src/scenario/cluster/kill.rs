@@ -17,6 +17,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         let fault = run.begin().await?;
         let moment = run.run.moment(0..1500);
         tokio::time::sleep(moment).await;
+        let acked_before = fault.load.acks();
         let victim = run.any();
         let was_leader = run.cluster.leader().await? == victim;
         // Back before the others take it for dead, or after they recovered its segments.
@@ -34,8 +35,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
             let role = if was_leader { ", leader" } else { "" };
             format!("kill {number} of {}{role}", victim + 1)
         };
-        let acked_before = fault.load.acks();
-        run.end(fault, name, acked_before > 0).await?;
+        run.end(fault, name, |_| acked_before > 0).await?;
     }
     run.finish().await
 }

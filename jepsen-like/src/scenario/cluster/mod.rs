@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +28,8 @@ use crate::report::{Report, Round};
 
 /// Longest wait for load to be answered.
 const ACKS_PATIENCE: Duration = Duration::from_secs(120);
+/// Acks that show that load is answered.
+const ACKS: u64 = 20;
 const POLL: Duration = Duration::from_millis(20);
 /// Interval at which the state of the cluster is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -94,7 +97,7 @@ impl ClusterRun {
         self.run.begin_round();
         let watch = Watch::start((0..self.cluster.len()).map(|i| self.cluster.setup(i).clone()).collect());
         let load = self.run.workload.start_at(&self.cluster.addresses());
-        wait_acks(&load, 20).await;
+        ensure!(wait_acks(&load, ACKS).await, "no acks after {ACKS_PATIENCE:?}");
         Ok(Fault {
             load,
             watch,
@@ -103,9 +106,12 @@ impl ClusterRun {
     }
 
     /// Waits until the cluster is whole, ends the load, replays all through one node, and adds the round to the report.
-    async fn end(&mut self, fault: Fault, name: String, covered: bool) -> anyhow::Result<()> {
+    /// `covered` says whether the fault was as planned.
+    async fn end(&mut self, fault: Fault, name: String, covered: impl FnOnce(Seen) -> bool) -> anyhow::Result<()> {
         let whole = self.cluster.wait_whole().await?;
-        wait_acks(&fault.load, fault.load.acks() + 20).await;
+        if !wait_acks(&fault.load, fault.load.acks() + ACKS).await {
+            self.run.report.fail(&name, "no acks although the cluster is whole");
+        }
         self.run.workload.finish(fault.load).await?;
         // What the last of the load began may still be on its way to the catalogue.
         self.cluster.wait_whole().await?;
@@ -121,7 +127,7 @@ impl ClusterRun {
         write!(note, ", replayed through {}", through + 1)?;
         let round = Round {
             name,
-            covered,
+            covered: covered(seen),
             ready_ms: millis(whole),
             power_went: fault.power_went,
             note,

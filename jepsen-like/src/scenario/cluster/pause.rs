@@ -25,7 +25,8 @@ pub async fn run(plan: &Plan, nodes: usize, length: Duration) -> anyhow::Result<
         run.cluster.signal(victim, Signal::CONT)?;
         let role = if was_leader { ", leader" } else { "" };
         let name = format!("pause {number} of {}{role}", victim + 1);
-        run.end(fault, name, acked_meanwhile > 0).await?;
+        run.end(fault, name, |seen| acked_meanwhile > 0 && seen.dead > 0)
+            .await?;
     }
     run.finish().await
 }

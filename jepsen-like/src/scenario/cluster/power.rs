@@ -49,7 +49,7 @@ pub async fn run(plan: &Plan, nodes: usize, kind: FileSystem) -> anyhow::Result<
             run.disks[i].remount()?;
             run.cluster.start(i)?;
         }
-        run.end(fault, format!("power cut {number}"), acked > 0).await?;
+        run.end(fault, format!("power cut {number}"), |_| acked > 0).await?;
     }
     run.finish().await
 }

@@ -30,7 +30,8 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         run.cluster.start(victim)?;
         let role = if was_leader { ", leader" } else { "" };
         let name = format!("wipe {number} of {}{role}", victim + 1);
-        run.end(fault, name, acked_meanwhile > 0).await?;
+        run.end(fault, name, |seen| acked_meanwhile > 0 && seen.dead > 0)
+            .await?;
     }
     run.finish().await
 }
