@@ -46,6 +46,7 @@ if [ "$(id -u)" = 0 ]; then
         if [ "$length" = long ]; then
             "$jepsen" cluster cut --rounds 27
             "$jepsen" cluster cut --nodes 5 --rounds 9
+            "$jepsen" cluster mixed --rounds 30
         else
             "$jepsen" cluster cut --rounds 4 --seconds 8 --cut leader --cut deaf-leader --cut mute --cut loss
         fi

@@ -182,6 +182,8 @@ enum ClusterCommand {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
         seconds: u32,
     },
+    /// Kill and pause nodes and cut links, several at a time in a random order. Needs root, ip and nft
+    Mixed(ClusterOptions),
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +193,9 @@ struct ClusterOptions {
     /// Nodes of the cluster
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=9))]
     nodes: u16,
+    /// Pass only if something acknowledged was lost: the control, against nodes that are built to lose
+    #[arg(long)]
+    expect_loss: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -257,7 +262,10 @@ impl Cli {
     /// True where the command needs a network of its own, which must be there before the first thread
     /// ([`crate::network::isolate`]).
     pub fn needs_network(&self) -> bool {
-        matches!(self.command, Command::Cluster(ClusterCommand::Cut { .. }))
+        matches!(
+            self.command,
+            Command::Cluster(ClusterCommand::Cut { .. } | ClusterCommand::Mixed(_))
+        )
     }
 }
 
@@ -330,7 +338,11 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn execute_cluster(command: ClusterCommand) -> anyhow::Result<ExitCode> {
-    let with = |options: &ClusterOptions| anyhow::Ok((options.options.plan()?, usize::from(options.nodes)));
+    let with = |options: &ClusterOptions| {
+        let mut plan = options.options.plan()?;
+        plan.expect_loss = options.expect_loss;
+        anyhow::Ok((plan, usize::from(options.nodes)))
+    };
     let (options, report) = match command {
         ClusterCommand::Kill(options) => {
             let (plan, nodes) = with(&options)?;
@@ -352,6 +364,10 @@ async fn execute_cluster(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::PowerCut { options, filesystem } => {
             let (plan, nodes) = with(&options)?;
             (options, cluster::power::run(&plan, nodes, filesystem).await?)
+        }
+        ClusterCommand::Mixed(options) => {
+            let (plan, nodes) = with(&options)?;
+            (options, cluster::mixed::run(&plan, nodes).await?)
         }
         ClusterCommand::Cut { options, cuts, seconds } => {
             let (plan, nodes) = with(&options)?;

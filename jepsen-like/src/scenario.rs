@@ -55,6 +55,8 @@ pub struct Plan {
     pub load: LoadSpec,
     /// True where the run's folder is kept.
     pub keep: bool,
+    /// True where a loss must be seen: the control, against nodes that are built to lose.
+    pub expect_loss: bool,
 }
 
 impl Plan {
@@ -75,6 +77,7 @@ impl Plan {
             rounds,
             load,
             keep: false,
+            expect_loss: false,
         }
     }
 }
@@ -96,7 +99,10 @@ impl Run {
             work: Workdir::new(name, plan.keep)?,
             workload: Workload::new(plan.load, plan.seed),
             rng: StdRng::seed_from_u64(!plan.seed),
-            report: Report::new(name, plan.seed),
+            report: Report {
+                expect_loss: plan.expect_loss,
+                ..Report::new(name, plan.seed)
+            },
             round_from: 0,
         })
     }

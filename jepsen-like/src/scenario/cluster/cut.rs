@@ -77,8 +77,8 @@ pub async fn run(plan: &Plan, nodes: usize, cuts: &[Cut], lengths: std::ops::Ran
     run.finish().await
 }
 
-/// The directed links that a cut takes.
-fn links(run: &mut ClusterRun, cut: Cut, leader: usize) -> Vec<(usize, usize)> {
+/// The directed links that a cut takes. `leader` is the node that leads, or any other that is to take its place.
+pub(super) fn links(run: &mut ClusterRun, cut: Cut, leader: usize) -> Vec<(usize, usize)> {
     let all: Vec<usize> = (0..run.cluster.len()).collect();
     let followers: Vec<usize> = all.iter().copied().filter(|i| *i != leader).collect();
     let follower = *followers.choose(&mut run.run.rng).expect("a cluster has several nodes");

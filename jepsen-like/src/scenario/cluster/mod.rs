@@ -1,11 +1,12 @@
 //! Faults of a cluster, and the code that they share: load over all nodes, a fault in the middle of it, the cluster
 //! whole again, and everything replayed through one node.
 //!
-//! - Processes: `kill`, `pause`, `wipe`, `alone`. Power: `power`. Links: `cut`.
+//! - Processes: `kill`, `pause`, `wipe`, `alone`. Power: `power`. Links: `cut`. Several of these at a time: `mixed`.
 
 pub mod alone;
 pub mod cut;
 pub mod kill;
+pub mod mixed;
 pub mod pause;
 pub mod power;
 pub mod wipe;
