@@ -143,7 +143,7 @@ pub enum CatalogueError {
     },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from the cluster and let it join again as a new one, with an empty data folder"
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty one: it joins again as a new one, and the others give it what it needs"
     )]
     OlderCopy {
         /// The catalogue's file.
