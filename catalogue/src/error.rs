@@ -83,7 +83,7 @@ pub enum CatalogueError {
     #[error(
         "the catalogue {path} is damaged: {why}. It has what this node has promised to its cluster, so the node does not start. \
          Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty \
-         one: it joins again as a new one, and the others give it what it needs"
+         one: it joins again as a new one"
     )]
     CorruptPart {
         /// The catalogue's file.
@@ -155,7 +155,7 @@ pub enum CatalogueError {
     },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty one: it joins again as a new one, and the others give it what it needs"
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty one: it joins again as a new one"
     )]
     OlderCopy {
         /// The catalogue's file.

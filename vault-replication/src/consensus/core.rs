@@ -207,6 +207,7 @@ impl Core {
     /// Ends: operations under way finish, and the file is closed.
     pub(crate) fn end(&self) {
         self.set_ending();
+        self.keep_forgotten();
         self.ended.store(true, Ordering::Release);
         self.locked().store.close();
     }

@@ -25,7 +25,6 @@ use tokio::task::JoinHandle;
 
 use super::compaction::LogLimits;
 use super::core::{Core, stopped};
-use super::heard::Word;
 use super::limits::{ANSWER_TIMEOUT, APPEND_ENTRIES_MAX, ELECTION_TIMEOUT_FLOOR, SNAPSHOT_TIMEOUT_BASE};
 use super::log_store::LogStore;
 use super::message::{Answer, Message};
@@ -146,25 +145,18 @@ impl RaftNode {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.end_part().await;
+        let core = Arc::clone(&self.core);
+        let _closed = tokio::task::spawn_blocking(move || core.end()).await;
+    }
+
+    /// Ends its part in consensus.
+    pub(crate) async fn end_part(&self) {
         self.core.set_ending();
         let ended = tokio::time::timeout(SNAPSHOT_TIMEOUT_BASE, self.raft.shutdown()).await;
         if let Ok(Err(e)) = &ended {
             tracing::warn!(error = %e, "consensus.node.end_failed");
         }
-        let core = Arc::clone(&self.core);
-        let _closed = tokio::task::spawn_blocking(move || core.end()).await;
-    }
-
-    /// Ends its part in consensus, and keeps it from one after another start: its peers know of promises that it does
-    /// not.
-    pub(crate) async fn end_part(&self, forgotten: Word) {
-        let core = Arc::clone(&self.core);
-        let noted = tokio::task::spawn_blocking(move || core.keep_forgotten(forgotten)).await;
-        if let Err(e) = noted.unwrap_or_else(|e| Err(stopped(&e.to_string()))) {
-            tracing::warn!(error = %e, "consensus.promise.not_noted");
-        }
-        self.core.set_ending();
-        let _ended = tokio::time::timeout(SNAPSHOT_TIMEOUT_BASE, self.raft.shutdown()).await;
     }
 
     /// Notes that the leader was heard just now.

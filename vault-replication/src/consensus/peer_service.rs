@@ -5,6 +5,7 @@
 //!   nothing.
 //! - I2: a snapshot is given to openraft only when its file is complete.
 //! - I3: a node that does not lead takes no command.
+//! - I4: what a message says of its receiver is read before the rest of it.
 //!
 //! **Not here**: the senders and moments of messages; the transport, which verifies the sender.
 
@@ -203,7 +204,8 @@ mod tests {
     /// The answer of node 1 to bytes that come from node `from`.
     fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
         let catalogue = cluster.node(1);
-        Answer::decode(&catalogue.block_on(catalogue.node.receive(from, message))).unwrap()
+        let answer = catalogue.block_on(catalogue.node.receive(from, message));
+        Answer::decode(split_word(&answer).unwrap().1).unwrap()
     }
 
     #[test]
@@ -234,6 +236,22 @@ mod tests {
             (after.term, after.last, after.role),
             (before.term, before.last, before.role)
         );
+    }
+
+    #[test]
+    fn a_node_that_has_just_started_promises_nothing_before_it_has_heard_its_peers() {
+        let mut cluster = Cluster::of(5);
+        (1..=5).for_each(|node| cluster.kill(node));
+        cluster.start(1).unwrap();
+        let before = cluster.node(1).node.core.vote();
+        // With one other there is no majority, however long it waits.
+        let vote = Message::Vote(VoteRequest::new(Vote::new(99, 3), None));
+        let answer = say_to(&cluster, 3, vote.encode());
+        assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        assert_eq!(cluster.node(1).node.core.vote(), before);
+        cluster.start(2).unwrap();
+        cluster.start(3).unwrap();
+        cluster.leader();
     }
 
     #[test]

@@ -21,6 +21,9 @@ use super::heard::Word;
 use super::message::Message;
 use super::node::RaftNode;
 
+/// Interval at which silent peers are asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How a node stands to its peers.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Standing {
@@ -52,19 +55,15 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
         let silent = sets.iter().flatten().copied();
         let silent: BTreeSet<u64> = silent.filter(|id| *id != node.id && !heard.contains(id)).collect();
         ask(&node, silent).await;
-        tokio::time::sleep(node.timing.heartbeat.min(ASK_INTERVAL)).await;
+        tokio::time::sleep(ASK_INTERVAL).await;
     }
     node.core.vouch();
     let mut standing = node.core.standing();
     let forgetful = standing.wait_for(|standing| matches!(standing, Standing::Forgetful(..)));
-    let word = match forgetful.await.as_deref() {
-        Ok(Standing::Forgetful(word, _)) => *word,
-        Ok(Standing::New | Standing::Vouched) | Err(_) => return,
-    };
-    node.end_part(word).await;
+    if forgetful.await.is_ok() {
+        node.end_part().await;
+    }
 }
-
-const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Asks these peers. What they have heard is in any answer.
 async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) {

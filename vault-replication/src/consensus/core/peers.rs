@@ -73,16 +73,22 @@ impl Core {
         });
     }
 
-    /// Leaves a mark by which the next start refuses the catalogue, without a peer.
-    pub(crate) fn keep_forgotten(&self, word: Word) -> Result<(), CatalogueError> {
-        self.write(|inner| {
+    /// Notes what this node had forgotten in its mark, so that the next start refuses the catalogue without a peer.
+    pub(super) fn keep_forgotten(&self) {
+        let Standing::Forgetful(word, _) = *self.standing.borrow() else {
+            return;
+        };
+        let kept = self.write(|inner| {
             inner.promise(|mark| {
                 if mark.vote < Some(word.vote) {
                     mark.vote = Some(word.vote);
                 }
                 mark.last = mark.last.max(word.last);
             })
-        })
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "consensus.promise.not_noted");
+        }
     }
 
     /// How this node stands to its peers.
