@@ -41,6 +41,9 @@ pub const ELECTION_TIMEOUT_FLOOR: Duration = Duration::from_secs(1);
 /// The number of times that the time of an append fits in the shortest election timeout.
 pub const APPENDS_PER_ELECTION_TIMEOUT: u32 = 10;
 
+/// The longest time that peers have to say what they heard of a node that starts.
+pub const WORD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Commits that are timed at a start.
 pub const TIMED_COMMITS: u32 = 5;
 

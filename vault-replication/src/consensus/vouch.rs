@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::election::is_majority;
 use super::heard::Word;
+use super::limits::WORD_PATIENCE;
 use super::message::Message;
 use super::node::RaftNode;
 
@@ -45,7 +46,7 @@ fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: b
 
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
-    let (began, patience) = (Instant::now(), node.timing.election_max);
+    let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
     loop {
         let sets = node.voters();
         let heard = node.core.heard_from();
@@ -71,7 +72,7 @@ async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) {
     for peer in peers.into_iter().filter_map(|id| node.member(id)) {
         let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
         asked.spawn(async move {
-            let within = node.timing.heartbeat;
+            let within = node.timing.heartbeat.min(WORD_PATIENCE);
             node.ask(&peer, &Message::PreVote { last }, within).await.is_ok()
         });
     }
