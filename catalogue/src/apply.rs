@@ -276,7 +276,7 @@ fn seal_segment(state: &State, seal: &SealRecord, recovery: Option<RecoveryNumbe
     }
     // Where a recovery found no entries, there is nothing to copy.
     let needed = match state.segment(id) {
-        Some(record) if recovery.is_none() || seal.stats.entries > 0 => record.ack_copies(),
+        Some(record) if recovery.is_none() || seal.stats.entries > 0 => record.seal_copies(),
         Some(_) | None => 0,
     };
     if seal.holders.len() < needed {

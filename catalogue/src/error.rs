@@ -79,6 +79,18 @@ pub enum CatalogueError {
         /// The damage, in words.
         why: String,
     },
+    /// The file of one node's part of a cluster's catalogue is damaged.
+    #[error(
+        "the catalogue {path} is damaged: {why}. It has what this node has promised to its cluster, so the node does not start. \
+         Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty \
+         one: it joins again as a new one"
+    )]
+    CorruptPart {
+        /// The catalogue's file.
+        path: PathBuf,
+        /// The damage, in words.
+        why: String,
+    },
     /// The file was written by a version that this one does not know.
     #[error(
         "the catalogue {path} was written by another version: {why}. Use the version that wrote it, or a newer one"
@@ -143,7 +155,7 @@ pub enum CatalogueError {
     },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it does not start. Put the newest {path} back; if it is gone, remove this node from the cluster and let it join again as a new one, with an empty data folder"
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty one: it joins again as a new one"
     )]
     OlderCopy {
         /// The catalogue's file.
@@ -173,7 +185,7 @@ impl CatalogueError {
             Self::Refused(refusal) => refusal.disposition(),
             Self::Commit { .. } | Self::Unknown { .. } | Self::NoLeader { .. } => Disposition::Retry,
             Self::DiskFull { .. } => Disposition::Overloaded,
-            Self::Corrupt { .. } => Disposition::Corrupt,
+            Self::Corrupt { .. } | Self::CorruptPart { .. } => Disposition::Corrupt,
             Self::Io { .. }
             | Self::Store { .. }
             | Self::SyncFailed { .. }

@@ -98,9 +98,9 @@ impl SegmentRecord {
     }
 
     /// The number of copies that a seal of it needs.
-    pub fn ack_copies(&self) -> usize {
+    pub fn seal_copies(&self) -> usize {
         match self {
-            Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.ack_copies(),
+            Self::Open { open, .. } | Self::Recovering { open, .. } => open.replicas.seal_copies(),
             Self::Sealed(_) | Self::Trimmed { .. } | Self::Lost { .. } => 1,
         }
     }

@@ -102,6 +102,14 @@ impl ReplicaSet {
     pub fn ack_copies(&self) -> usize {
         usize::from(self.ack_copies)
     }
+
+    /// The number of nodes that have all of a segment, synced, before it is sealed: as many as an acknowledgement needs.
+    pub fn seal_copies(&self) -> usize {
+        if cfg!(feature = "mutant-seal-with-one-holder") {
+            return 1;
+        }
+        self.ack_copies()
+    }
 }
 
 #[cfg(test)]

@@ -29,10 +29,9 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
         return unchanged(Reply::Done);
     }
     // Its owner's disk may be an older copy: whether a segment with replicas is empty is found out by asking them.
-    let open = state
-        .segment(id)
-        .filter(|segment| segment.state() == SegmentState::Open);
-    if open.is_some_and(|open| open.ack_copies() > 1) {
+    if let Some(SegmentRecord::Open { open, .. }) = state.segment(id)
+        && open.replicas.ack_copies() > 1
+    {
         let from = SegmentState::Open;
         return Err(Refusal::Transition { id, from, step });
     }

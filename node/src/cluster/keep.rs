@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command};
+use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, Disposition};
 use gophership_vault_replication::consensus::RaftCatalogue;
 use gophership_vault_replication::join::{JoinClient, JoinSetup, known_peers};
 use gophership_vault_replication::peer::PeerSetup;
@@ -21,7 +21,7 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The node has another number on record: its name has moved to a storage that joined in its place, or another node
-/// has it.
+/// has it. Or it takes part in the cluster no more.
 pub async fn describe(
     catalogue: &Arc<RaftCatalogue>,
     setup: &Arc<JoinSetup>,
@@ -42,6 +42,9 @@ pub async fn describe(
         match done.await.context("describing the node panicked")? {
             Ok(_) => return Ok(()),
             Err(CatalogueError::Refused(refusal)) => return Err(refusal.into()),
+            Err(error) if matches!(error.disposition(), Disposition::Fatal | Disposition::Corrupt) => {
+                return Err(error.into());
+            }
             Err(error) => tracing::info!(%error, "cluster.node.not_described"),
         }
         // Members do not talk to a node whose name has moved, which therefore hears of no refusal.

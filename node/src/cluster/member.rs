@@ -396,6 +396,11 @@ impl Member {
         self.streams.stop().await;
     }
 
+    /// The reason for which the node takes part in consensus no more, if so.
+    pub(crate) fn failure(&self) -> Option<CatalogueError> {
+        self.consensus.failure()
+    }
+
     /// True where commands are answered, as far as this node knows.
     pub(crate) fn has_leader(&self) -> bool {
         let status = self.consensus.status();

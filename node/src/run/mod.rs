@@ -98,7 +98,15 @@ async fn keep(config: &Config, file: Option<&Path>, machine: &Machine) -> anyhow
         turn: Mutex::default(),
     });
     let Started { shutdown, health } = started;
-    let end = watch_over(&node, &shutdown.vault, &health, &mut signals, &reloader).await;
+    let end = watch_over(
+        &node,
+        &shutdown.vault,
+        shutdown.member.as_ref(),
+        &health,
+        &mut signals,
+        &reloader,
+    )
+    .await;
     node.set_phase(Phase::Draining);
     tell_health(&health, false).await;
     let delay = match end {

@@ -42,8 +42,9 @@ impl Shutdown {
     ///
     /// # Errors
     ///
-    /// A part ended before its time, or a sync had failed.
+    /// A part ended before its time, a sync had failed, or consensus had ended.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        let consensus = self.member.as_ref().and_then(Member::failure);
         if let Some(member) = &self.member {
             // While requests are still answered, so that the others are without a leader for no time.
             member.hand_over().await;
@@ -86,6 +87,9 @@ impl Shutdown {
             .context("the control socket")?;
         served.context("the admin service panicked")??;
         accepted.context("the acceptor panicked")?.context("the OTLP ports")?;
+        if let Some(why) = consensus {
+            bail!(why);
+        }
         match failure {
             None => {
                 tracing::info!("node.stop.done");

@@ -8,6 +8,7 @@ use tonic_health::server::HealthReporter;
 
 use super::signals::{Signal, Signals};
 use super::surfaces::tell_health;
+use crate::cluster::Member;
 use crate::node_state::NodeState;
 use crate::readiness::{STALL, StallWatch};
 use crate::reload::Reloader;
@@ -27,6 +28,7 @@ pub(super) enum End {
 pub(super) async fn watch_over(
     node: &NodeState,
     vault: &Vault,
+    member: Option<&Member>,
     health: &HealthReporter,
     signals: &mut Signals,
     reloader: &Arc<Reloader>,
@@ -50,7 +52,7 @@ pub(super) async fn watch_over(
                     tell_health(health, ready).await;
                     healthy = Some(ready);
                 }
-                if vault.failure().is_some() {
+                if vault.failure().is_some() || member.and_then(Member::failure).is_some() {
                     return End::Failed;
                 }
             }

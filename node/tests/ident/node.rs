@@ -140,6 +140,14 @@ impl Starting {
         }
     }
 
+    /// The member that it becomes, or the error with which it ends.
+    pub(crate) async fn outcome(self) -> Result<Node, String> {
+        let ended = tokio::time::timeout(PATIENCE, self.entered).await.expect("it ends");
+        let stop = self.stop;
+        let node = ended.unwrap().map(|member| Node { member, stop });
+        node.map_err(|error| format!("{error:#}"))
+    }
+
     /// The error with which it ends.
     pub(crate) async fn error(self) -> String {
         let ended = tokio::time::timeout(PATIENCE, self.entered).await.expect("it ends");
@@ -230,6 +238,31 @@ impl Node {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         let catalogue: Arc<dyn Catalogue> = Arc::clone(&self.member.catalogue) as _;
         catalogue.read(f)
+    }
+
+    /// Sets a key, as a command of the cluster.
+    pub(crate) async fn set(&self, key: &str, value: &str) {
+        until("a command that is taken", async || {
+            let set = Command::SetConfig {
+                key: key.to_owned(),
+                value: Some(value.to_owned()),
+                seen: None,
+                at_ns: 1,
+            };
+            let catalogue = Arc::clone(&self.member.catalogue);
+            let done = tokio::task::spawn_blocking(move || catalogue.submit(Actor::Node, set));
+            done.await.unwrap().ok()
+        })
+        .await;
+    }
+
+    /// Waits until a key has a value here.
+    pub(crate) async fn has(&self, key: &str, value: &str) {
+        until("a value that was set", async || {
+            self.read(|state| state.setting(key).is_some_and(|setting| setting.value == value))
+                .then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn consensus(&self) -> ConsensusStatus {

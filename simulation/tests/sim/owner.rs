@@ -601,7 +601,7 @@ impl World {
             if lies {
                 holders = holders.with(own.open.replicas.peers().iter().next()?)?;
             }
-            let enough = holders.len() >= own.open.replicas.ack_copies() || last.is_none();
+            let enough = holders.len() >= own.open.replicas.seal_copies() || last.is_none();
             enough.then_some((*index, digest, holders))
         });
         let Some((index, digest, holders)) = ready else { return };

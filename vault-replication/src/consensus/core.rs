@@ -9,12 +9,13 @@
 //! - I4: a catalogue that is behind the mark is refused.
 //! - I5: a full disk ends nothing: the operation is tried again until there is room, and meanwhile nothing is
 //!   answered.
-//! - I6: after the end nothing more is read or written.
+//! - I6: what peers have promised is noted with every commit.
+//! - I7: after the end nothing more is read or written.
 //!
 //! **Not here**: the state's half (`core/state.rs`), what a file has at the start (`core/kept.rs`), and openraft's
 //! traits over both (`log_store.rs`, `state_machine.rs`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,15 +28,18 @@ use gophership_vault::Identity;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::heard::Heard;
 use super::limits::{FULL_DISK_PAUSE, TIMED_COMMITS};
 use super::mark::{Mark, MarkFile};
 use super::raft_types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
 use super::snapshot::{SnapshotFile, SnapshotFolder};
 use super::touched::Touched;
+use super::vouch::Standing;
 use super::wire::{stored_entry, versioned};
 use kept::{Kept, entries, open_mark};
 
 mod kept;
+mod peers;
 mod state;
 
 pub(crate) use kept::read_kept;
@@ -43,6 +47,7 @@ pub(crate) use kept::read_kept;
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 const BOOT: &str = "boot";
+const HEARD: &str = "heard";
 pub(crate) const MEMBERSHIP: &str = "membership";
 
 /// The position of the state: the last entry applied, and the membership.
@@ -71,6 +76,12 @@ pub(crate) struct Core {
     touched: Mutex<Touched>,
     log: watch::Sender<LogStatus>,
     vote: Mutex<Option<Vote>>,
+    heard: Mutex<Heard>,
+    /// The peers of which a message or an answer came since the start.
+    heard_from: Mutex<BTreeSet<u64>>,
+    standing: watch::Sender<Standing>,
+    /// True once a snapshot could not be installed.
+    install_failed: AtomicBool,
     tickets: Mutex<HashMap<Uuid, oneshot::Sender<Outcome>>>,
     snapshots: SnapshotFolder,
     current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
@@ -102,7 +113,11 @@ impl Core {
     ///
     /// The file is damaged, in use, of another version or storage, or an older copy.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
-        Self::over(Store::open(path)?, identity)
+        let opened = Store::open(path).and_then(|opened| Self::over(opened, identity));
+        opened.map_err(|error| match error {
+            CatalogueError::Corrupt { path, why } => CatalogueError::CorruptPart { path, why },
+            other => other,
+        })
     }
 
     /// Opens the catalogue over a store that is open already.
@@ -134,6 +149,10 @@ impl Core {
             touched: Mutex::new(Touched::All),
             log: watch::Sender::new(kept.log),
             vote: Mutex::new(kept.vote),
+            heard: Mutex::new(kept.heard),
+            heard_from: Mutex::default(),
+            standing: watch::Sender::default(),
+            install_failed: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 store,
                 mark,
@@ -188,6 +207,7 @@ impl Core {
     /// Ends: operations under way finish, and the file is closed.
     pub(crate) fn end(&self) {
         self.set_ending();
+        self.keep_forgotten();
         self.ended.store(true, Ordering::Release);
         self.locked().store.close();
     }
@@ -270,7 +290,10 @@ impl Core {
 
     pub(crate) fn save_vote(&self, vote: &Vote) -> Result<(), CatalogueError> {
         self.write(|inner| {
-            inner.store.write(|txn| txn.keep(VOTE, &versioned(|w| w.vote(vote))))?;
+            inner.store.write(|txn| {
+                self.keep_heard(txn)?;
+                txn.keep(VOTE, &versioned(|w| w.vote(vote)))
+            })?;
             inner.promise(|mark| mark.vote = Some(*vote))?;
             *self.voted() = Some(*vote);
             Ok(())
@@ -289,6 +312,7 @@ impl Core {
         let stored: Vec<_> = entries.iter().map(|e| (e.log_id.index, stored_entry(e))).collect();
         self.write(|inner| {
             inner.store.write(|txn| {
+                self.keep_heard(txn)?;
                 stored
                     .iter()
                     .try_for_each(|(index, entry)| txn.put_entry(*index, entry))

@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::message::{Answer, Message};
-use super::network::ask;
 use super::node::RaftNode;
 use super::raft_types::LogId;
 
@@ -40,7 +39,7 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     loop {
         tokio::time::sleep(node.timing.heartbeat).await;
         let metrics = node.metrics();
-        if metrics.state == ServerState::Leader || metrics.running_state.is_err() {
+        if !node.core.takes_part() || metrics.state == ServerState::Leader || metrics.running_state.is_err() {
             continue;
         }
         let sets = metrics.membership_config.membership().get_joint_config().clone();
@@ -78,13 +77,9 @@ async fn pre_vote(node: &Arc<RaftNode>, sets: &[BTreeSet<u64>]) -> BTreeSet<u64>
     for peer in others.into_iter().filter_map(|id| node.peer(&metrics, id)) {
         let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
         asked.spawn(async move {
-            let answer = ask(
-                &*node.transport,
-                &peer,
-                &Message::PreVote { last },
-                node.timing.election_min,
-            )
-            .await;
+            let answer = node
+                .ask(&peer, &Message::PreVote { last }, node.timing.election_min)
+                .await;
             matches!(answer, Ok(Answer::PreVote { granted: true })).then_some(peer.node)
         });
     }

@@ -21,6 +21,7 @@ struct Wires {
     cut: HashSet<(u64, u64)>,
     mute: HashSet<(u64, u64)>,
     delay: Duration,
+    bytes_per_second: Option<u32>,
 }
 
 impl InProcessNetwork {
@@ -67,6 +68,11 @@ impl InProcessNetwork {
     pub fn set_delay(&self, delay: Duration) {
         self.wires().delay = delay;
     }
+
+    /// Lets every message take the time that a link of this rate needs for it.
+    pub fn set_rate(&self, bytes_per_second: u32) {
+        self.wires().bytes_per_second = Some(bytes_per_second);
+    }
 }
 
 fn set(ways: &mut HashSet<(u64, u64)>, way: (u64, u64), on: bool) {
@@ -84,9 +90,14 @@ struct InProcessTransport {
 }
 
 impl InProcessTransport {
-    /// The receiver at the other end, after the delay.
-    async fn reach(&self, to: u64) -> Result<Arc<dyn PeerReceiver>, TransportError> {
-        let delay = self.network.wires().delay;
+    /// The receiver at the other end, after the time that so many bytes take.
+    async fn reach(&self, to: u64, bytes: usize) -> Result<Arc<dyn PeerReceiver>, TransportError> {
+        let (delay, rate) = {
+            let wires = self.network.wires();
+            (wires.delay, wires.bytes_per_second)
+        };
+        let on_the_way = rate.map_or(0.0, |rate| bytes as f64 / f64::from(rate));
+        let delay = delay + Duration::from_secs_f64(on_the_way);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -119,7 +130,7 @@ impl PeerTransport for InProcessTransport {
         _within: Duration,
     ) -> Pending<'a, Result<Vec<u8>, TransportError>> {
         Box::pin(async move {
-            let receiver = self.reach(to.node).await?;
+            let receiver = self.reach(to.node, message.len()).await?;
             let answer = receiver.receive(self.from, message).await;
             self.back(to.node, answer)
         })
@@ -133,7 +144,7 @@ impl PeerTransport for InProcessTransport {
         _within: Duration,
     ) -> Pending<'a, Result<Vec<u8>, TransportError>> {
         Box::pin(async move {
-            let receiver = self.reach(to.node).await?;
+            let receiver = self.reach(to.node, message.len()).await?;
             let (sender, pieces) = mpsc::channel(4);
             let file = file.to_owned();
             let reading = tokio::task::spawn_blocking(move || -> std::io::Result<()> {

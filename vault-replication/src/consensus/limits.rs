@@ -8,6 +8,9 @@ pub const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries that are read, and sent to a follower, at once; one entry may be larger.
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of commands above which entries are sent beside the heartbeats, in as much time as they take.
+pub const APPEND_BYTES_BETWEEN_HEARTBEATS: usize = 64 << 10;
+
 /// Entries that are sent to a follower at once.
 pub const APPEND_ENTRIES_MAX: u64 = 256;
 
@@ -38,6 +41,9 @@ pub const ELECTION_TIMEOUT_FLOOR: Duration = Duration::from_secs(1);
 /// The number of times that the time of an append fits in the shortest election timeout.
 pub const APPENDS_PER_ELECTION_TIMEOUT: u32 = 10;
 
+/// The longest time that peers have to say what they heard of a node that starts.
+pub const WORD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Commits that are timed at a start.
 pub const TIMED_COMMITS: u32 = 5;
 
@@ -47,7 +53,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for a step of the cluster's life: an initialization, a change of members, a hand-over.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The time in which a snapshot is sent and installed, whatever its size.
+/// The time in which a snapshot is sent and installed, or a large append, whatever its size.
 pub const SNAPSHOT_TIMEOUT_BASE: Duration = Duration::from_secs(60);
 
 /// The time that is added for each MiB of it.

@@ -115,8 +115,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         while self.0.awaits_install(log_id) {
-            if self.0.is_ending() {
-                let why = AnyError::new(&stopped("it ends before a snapshot is installed"));
+            if self.0.is_ending() || self.0.has_install_failed() {
+                let why = AnyError::new(&stopped("a snapshot is not installed"));
                 return Err(StorageIOError::new(ErrorSubject::Log(log_id), ErrorVerb::Delete, why).into());
             }
             tokio::time::sleep(INSTALL_POLL).await;
@@ -130,21 +130,44 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::consensus::raft_types::SnapshotMeta;
     use crate::consensus::testkit::{identity, state_of_one};
     use crate::consensus::wire::tests::id;
+
+    fn core(folder: &Path, name: &str) -> Arc<Core> {
+        let folder = folder.join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("catalogue.redb");
+        gophership_catalogue::local::make_file(&path, &identity(1), &state_of_one()).unwrap();
+        Core::open(&path, &identity(1)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cut_does_not_wait_for_a_snapshot_that_could_not_be_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (leader, follower) = (core(folder.path(), "leader"), core(folder.path(), "follower"));
+        let (meta, file) = leader.build_snapshot().unwrap();
+        let another = SnapshotMeta {
+            last_log_id: Some(id(1, 1, 0)),
+            ..meta
+        };
+        follower.set_live();
+        let mut log = LogStore(Arc::clone(&follower));
+        let cut = tokio::spawn(async move { log.purge(id(1, 1, 0)).await });
+        tokio::time::sleep(INSTALL_POLL).await;
+        assert!(!cut.is_finished());
+        assert!(follower.install(&another, &file).is_err());
+        let ended = tokio::time::timeout(crate::consensus::testkit::PATIENCE, cut).await;
+        assert!(ended.expect("it waits for ever").unwrap().is_err());
+    }
 
     #[tokio::test]
     async fn i2_a_cut_behind_a_snapshot_waits_until_it_is_in_the_state() {
         let folder = tempfile::tempdir().unwrap();
-        let core = |name: &str| {
-            let folder = folder.path().join(name);
-            std::fs::create_dir(&folder).unwrap();
-            let path = folder.join("catalogue.redb");
-            gophership_catalogue::local::make_file(&path, &identity(1), &state_of_one()).unwrap();
-            Core::open(&path, &identity(1)).unwrap()
-        };
-        let (leader, follower) = (core("leader"), core("follower"));
+        let (leader, follower) = (core(folder.path(), "leader"), core(folder.path(), "follower"));
         let blank = Entry {
             log_id: id(1, 1, 0),
             payload: openraft::EntryPayload::Blank,

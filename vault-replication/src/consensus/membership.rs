@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::bootstrap::begins_with_a_snapshot;
 use super::limits::{CHANGE_TIMEOUT, MEMBER_TEXT_BYTES_MAX, PROMOTE_LAG_MAX};
 use super::message::{Answer, Message};
-use super::network::{Peer, ask};
+use super::network::Peer;
 use super::node::{Metrics, RaftNode, fatal};
 use super::raft_catalogue::RaftCatalogue;
 use super::raft_types::{Member, TypeConfig};
@@ -186,7 +186,7 @@ impl RaftNode {
     fn leading(&self) -> Result<Metrics, MembershipError> {
         self.check()?;
         let metrics = self.metrics();
-        if metrics.state == ServerState::Leader {
+        if metrics.state == ServerState::Leader && self.core.takes_part() {
             Ok(metrics)
         } else {
             let leader = metrics.current_leader.filter(|id| *id != self.id);
@@ -298,7 +298,7 @@ impl RaftNode {
         self.raft.runtime_config().heartbeat(false);
         let mut why = "nobody answered".to_owned();
         while Instant::now() < deadline {
-            match ask(&*self.transport, next, &Message::Elect, self.timing.election_min).await {
+            match self.ask(next, &Message::Elect, self.timing.election_min).await {
                 Ok(Answer::Done) => {}
                 Ok(other) => why = format!("node {} answered with {other:?}", next.node),
                 Err(e) => why = e.to_string(),

@@ -10,6 +10,7 @@
 use gophership_catalogue::WireError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 
+use super::heard::Word;
 use super::raft_types::{LogId, Proposal, TypeConfig, Vote};
 use super::wire::{Reader, Writer, read_entry, read_versioned, versioned, write_entry};
 
@@ -156,6 +157,28 @@ impl Answer {
         })
     }
 }
+
+/// A message or answer, behind what its sender has heard of the receiver.
+pub(crate) fn with_word(heard: Option<Word>, message: Vec<u8>) -> Vec<u8> {
+    match heard {
+        Some(word) => versioned(|w| w.u8(WITH_WORD).word(word).bytes(&message)),
+        None => message,
+    }
+}
+
+/// Takes apart what [`with_word`] made.
+pub(crate) fn split_word(bytes: &[u8]) -> Result<(Option<Word>, &[u8]), WireError> {
+    if bytes.get(1) != Some(&WITH_WORD) {
+        return Ok((None, bytes));
+    }
+    let mut v = Reader::new("a message of consensus", bytes);
+    v.version()?;
+    v.u8()?;
+    Ok((Some(v.word()?), v.rest()))
+}
+
+/// The kind of what begins with a word.
+const WITH_WORD: u8 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 //!   cutting of the log.
 //! - `node`: openraft and the tasks beside it. `network`: the sending of messages. `message`: their content.
 //!   `peer_service`: the handling of received ones.
+//! - `heard`: what a node has heard of its peers' promises. `vouch`: the moment from which one that started takes part.
 //! - `raft_catalogue`: the catalogue for the code above. `timing`, `election`: the times of elections.
 //! - `bootstrap`, `membership`: the beginning, growth and shrinking of a cluster. `tend`: the leader's standing task,
 //!   which lets the members follow the catalogue. `status`: the view for an operator.
@@ -17,6 +18,7 @@ pub mod bootstrap;
 pub mod compaction;
 pub(crate) mod core;
 pub(crate) mod election;
+pub(crate) mod heard;
 pub mod limits;
 pub(crate) mod log_store;
 pub(crate) mod mark;
@@ -33,6 +35,7 @@ pub mod status;
 mod tend;
 pub mod timing;
 pub mod touched;
+mod vouch;
 pub(crate) mod wire;
 
 #[cfg(any(test, feature = "testkit"))]

@@ -18,13 +18,16 @@ use openraft::error::{
 };
 use openraft::network::{RPCOption, RPCTypes, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{AnyError, OptionalSend};
+use openraft::{AnyError, EntryPayload, OptionalSend};
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use super::limits::{SNAPSHOT_TIMEOUT_BASE, SNAPSHOT_TIMEOUT_PER_MIB};
-use super::message::{Answer, Message};
-use super::raft_types::{Member, Snapshot, TypeConfig, Vote};
+use super::core::Core;
+use super::heard::Word;
+use super::limits::{APPEND_BYTES_BETWEEN_HEARTBEATS, SNAPSHOT_TIMEOUT_BASE, SNAPSHOT_TIMEOUT_PER_MIB};
+use super::message::{Answer, Message, split_word, with_word};
+use super::raft_types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
 
 /// A future that a transport or a receiver returns.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -90,13 +93,26 @@ pub trait PeerReceiver: Send + Sync + Debug + 'static {
 
 /// openraft's network over a transport.
 #[derive(Clone, Debug)]
-pub(crate) struct Network(pub(crate) Arc<dyn PeerTransport>);
+pub(crate) struct Network {
+    pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) core: Arc<Core>,
+}
 
 /// The connection to one peer.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    transport: Arc<dyn PeerTransport>,
+    network: Network,
     peer: Peer,
+    /// Large entries that are being sent.
+    large: Option<Large>,
+}
+
+/// Entries that take longer than the time between two heartbeats.
+#[derive(Debug)]
+struct Large {
+    of: (Vote, Option<LogId>, Option<LogId>),
+    /// The one task that sends them. It ends with this.
+    sending: JoinSet<Result<Vec<u8>, TransportError>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -104,7 +120,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         Connection {
-            transport: Arc::clone(&self.0),
+            network: self.clone(),
+            large: None,
             peer: Peer {
                 node: target,
                 member: node.clone(),
@@ -113,34 +130,53 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// Sends a message and reads the answer.
-pub(crate) async fn ask(
-    transport: &dyn PeerTransport,
-    to: &Peer,
-    message: &Message,
-    within: Duration,
-) -> Result<Answer, TransportError> {
-    let sent = transport.send(to, message.encode(), within);
-    let answer = tokio::time::timeout(within, sent).await;
-    read_answer(to, answer.unwrap_or_else(|_| Err(late(to, within))))
+impl Network {
+    /// Sends a message and reads the answer. Both carry what their sender has heard of the other.
+    pub(crate) async fn ask(&self, to: &Peer, message: &Message, within: Duration) -> Result<Answer, TransportError> {
+        let sent = self.transport.send(to, self.encode(to, message), within);
+        let answer = tokio::time::timeout(within, sent).await;
+        self.read_answer(to, answer.unwrap_or_else(|_| Err(late(to, within))))
+    }
+
+    fn encode(&self, to: &Peer, message: &Message) -> Vec<u8> {
+        with_word(self.core.heard_of(to.node), message.encode())
+    }
+
+    fn read_answer(&self, from: &Peer, answer: Result<Vec<u8>, TransportError>) -> Result<Answer, TransportError> {
+        let unanswered = |why: String| TransportError::Unanswered { node: from.node, why };
+        let answer = answer?;
+        let (word, answer) = split_word(&answer).map_err(|e| unanswered(e.to_string()))?;
+        self.core
+            .take_word(from.node, word)
+            .map_err(|e| unanswered(e.to_string()))?;
+        match Answer::decode(answer).map_err(|e| unanswered(e.to_string()))? {
+            Answer::Failed(why) => Err(unanswered(why)),
+            answer => Ok(answer),
+        }
+    }
 }
 
 fn late(to: &Peer, within: Duration) -> TransportError {
-    TransportError::Unanswered {
-        node: to.node,
-        why: format!("nothing came within {within:?}"),
-    }
+    lost(to, format!("nothing came within {within:?}"))
 }
 
-fn read_answer(to: &Peer, answer: Result<Vec<u8>, TransportError>) -> Result<Answer, TransportError> {
-    let answer = Answer::decode(&answer?).map_err(|e| TransportError::Unanswered {
-        node: to.node,
-        why: e.to_string(),
-    })?;
-    match answer {
-        Answer::Failed(why) => Err(TransportError::Unanswered { node: to.node, why }),
-        answer => Ok(answer),
-    }
+fn lost(to: &Peer, why: String) -> TransportError {
+    TransportError::Unanswered { node: to.node, why }
+}
+
+/// The time in which so many bytes are sent and taken.
+fn time_for(bytes: u64) -> Duration {
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    SNAPSHOT_TIMEOUT_BASE.saturating_add(SNAPSHOT_TIMEOUT_PER_MIB.saturating_mul(mib))
+}
+
+/// True where the entries may take longer than the time between two heartbeats.
+fn is_large(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
+    let bytes = |entry: &Entry| match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.request.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    rpc.entries.iter().map(bytes).sum::<usize>() > APPEND_BYTES_BETWEEN_HEARTBEATS
 }
 
 type Rpc<T> = Result<T, RPCError<u64, Member, RaftError<u64>>>;
@@ -148,7 +184,11 @@ type Rpc<T> = Result<T, RPCError<u64, Member, RaftError<u64>>>;
 impl Connection {
     async fn ask(&self, kind: RPCTypes, message: Message, option: &RPCOption) -> Rpc<Answer> {
         let within = option.hard_ttl();
-        let sent = self.transport.send(&self.peer, message.encode(), within);
+        self.check_part()?;
+        let sent = self
+            .network
+            .transport
+            .send(&self.peer, self.network.encode(&self.peer, &message), within);
         let Ok(answer) = tokio::time::timeout(within, sent).await else {
             return Err(RPCError::Timeout(Timeout {
                 action: kind,
@@ -158,7 +198,80 @@ impl Connection {
             }));
         };
         // All of them pause before the next try: a peer that is gone would be asked without end.
-        read_answer(&self.peer, answer).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
+        let answer = self.network.read_answer(&self.peer, answer);
+        answer.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
+    }
+
+    /// Sends large entries, and a heartbeat while they are on their way. openraft gives an append no more than the time
+    /// between two heartbeats, and asks for the same one again: that goes on with the sending that has begun.
+    async fn append_large(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        last: Option<LogId>,
+        option: &RPCOption,
+    ) -> Rpc<Answer> {
+        let heartbeat = AppendEntriesRequest {
+            vote: rpc.vote,
+            prev_log_id: rpc.prev_log_id,
+            entries: vec![],
+            leader_commit: rpc.leader_commit,
+        };
+        let of = (rpc.vote, rpc.prev_log_id, last);
+        let large = match self.large.take().filter(|large| large.of == of) {
+            Some(large) => large,
+            None => Large {
+                of,
+                sending: self.send_large(rpc)?,
+            },
+        };
+        // It is kept where this call ends meanwhile.
+        let sending = &mut self.large.insert(large).sending;
+        let sent = tokio::time::timeout(option.hard_ttl() / 2, sending.join_next()).await;
+        if let Ok(Some(sent)) = sent {
+            self.large = None;
+            let sent = sent.unwrap_or_else(|e| Err(lost(&self.peer, e.to_string())));
+            let answer = self.network.read_answer(&self.peer, sent);
+            return answer.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)));
+        }
+        let prev = heartbeat.prev_log_id;
+        let answer = self
+            .ask(RPCTypes::AppendEntries, Message::Append(heartbeat), option)
+            .await?;
+        Ok(match answer {
+            Answer::Append(AppendEntriesResponse::Success) => {
+                Answer::Append(AppendEntriesResponse::PartialSuccess(prev))
+            }
+            other => other,
+        })
+    }
+
+    fn send_large(
+        &self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<JoinSet<Result<Vec<u8>, TransportError>>, Unreachable> {
+        self.check_part()?;
+        let (transport, peer) = (Arc::clone(&self.network.transport), self.peer.clone());
+        let message = self.network.encode(&peer, &Message::Append(rpc));
+        let within = time_for(message.len() as u64);
+        let mut sending = JoinSet::new();
+        sending.spawn(async move {
+            let sent = tokio::time::timeout(within, transport.send(&peer, message, within));
+            sent.await.unwrap_or_else(|_| Err(late(&peer, within)))
+        });
+        Ok(sending)
+    }
+
+    /// Sends nothing for a node that does not know yet what it has promised.
+    fn check_part(&self) -> Result<(), Unreachable> {
+        if self.network.core.takes_part() {
+            return Ok(());
+        }
+        Err(Unreachable::new(&AnyError::error("this node does not take part yet")))
+    }
+
+    /// Notes that the peer follows this leader, and has its log up to here.
+    fn note(&self, vote: Vote, last: Option<LogId>) {
+        self.network.core.note_heard(self.peer.node, Word { vote, last });
     }
 
     fn odd(&self, answer: &Answer) -> AnyError {
@@ -172,15 +285,34 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<u64>> {
-        match self.ask(RPCTypes::AppendEntries, Message::Append(rpc), &option).await? {
-            Answer::Append(answer) => Ok(answer),
+        let (vote, prev) = (rpc.vote, rpc.prev_log_id);
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(prev);
+        let answer = if is_large(&rpc) {
+            self.append_large(rpc, last, &option).await?
+        } else {
+            self.large = None;
+            self.ask(RPCTypes::AppendEntries, Message::Append(rpc), &option).await?
+        };
+        match answer {
+            Answer::Append(answer) => {
+                match &answer {
+                    AppendEntriesResponse::Success => self.note(vote, last),
+                    AppendEntriesResponse::PartialSuccess(upto) => self.note(vote, *upto),
+                    AppendEntriesResponse::HigherVote(higher) => self.note(*higher, None),
+                    AppendEntriesResponse::Conflict => {}
+                }
+                Ok(answer)
+            }
             other => Err(RPCError::Network(NetworkError::new(&self.odd(&other)))),
         }
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Rpc<VoteResponse<u64>> {
         match self.ask(RPCTypes::Vote, Message::Vote(rpc), &option).await? {
-            Answer::Vote(answer) => Ok(answer),
+            Answer::Vote(answer) => {
+                self.note(answer.vote, None);
+                Ok(answer)
+            }
             other => Err(RPCError::Network(NetworkError::new(&self.odd(&other)))),
         }
     }
@@ -194,19 +326,28 @@ impl RaftNetwork<TypeConfig> for Connection {
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
         let file = snapshot.snapshot.path();
         let bytes = std::fs::metadata(file).map_or(0, |m| m.len());
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         // The limit that openraft gives is that of one piece.
-        let within = SNAPSHOT_TIMEOUT_BASE.saturating_add(SNAPSHOT_TIMEOUT_PER_MIB.saturating_mul(mib));
-        let message = Message::Snapshot { vote }.encode();
+        let within = time_for(bytes);
+        let message = self.network.encode(&self.peer, &Message::Snapshot { vote });
         let unreachable =
             |e: &(dyn std::error::Error + 'static)| StreamingError::Unreachable(Unreachable::new(&AnyError::error(e)));
-        let sent = self.transport.send_file(&self.peer, message, file, within);
+        self.check_part()?;
+        let sent = self.network.transport.send_file(&self.peer, message, file, within);
         let answer = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             answer = tokio::time::timeout(within, sent) => answer.unwrap_or_else(|_| Err(late(&self.peer, within))),
         };
-        match read_answer(&self.peer, answer).map_err(|e| unreachable(&e))? {
-            Answer::Snapshot { vote } => Ok(SnapshotResponse::new(vote)),
+        let answer = self.network.read_answer(&self.peer, answer);
+        match answer.map_err(|e| unreachable(&e))? {
+            Answer::Snapshot { vote: answered } => {
+                let last = if answered == vote {
+                    snapshot.meta.last_log_id
+                } else {
+                    None
+                };
+                self.note(answered, last);
+                Ok(SnapshotResponse::new(answered))
+            }
             other => Err(unreachable(&self.odd(&other))),
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! **Not here**: the moment at which it stands for election (`election.rs`); its answers to peers (`peer_service.rs`).
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +27,12 @@ use super::compaction::LogLimits;
 use super::core::{Core, stopped};
 use super::limits::{ANSWER_TIMEOUT, APPEND_ENTRIES_MAX, ELECTION_TIMEOUT_FLOOR, SNAPSHOT_TIMEOUT_BASE};
 use super::log_store::LogStore;
-use super::network::{Network, Peer, PeerTransport};
-use super::raft_types::{LogId, Member, Proposal, Raft};
+use super::message::{Answer, Message};
+use super::network::{Network, Peer, PeerTransport, TransportError};
+use super::raft_types::{LogId, Member, Membership, Proposal, Raft};
 use super::state_machine::StateMachine;
 use super::timing::Timing;
-use super::{compaction, election};
+use super::{compaction, election, vouch};
 
 /// The inputs of a node's part.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ pub(crate) struct RaftNode {
     pub(crate) id: u64,
     pub(crate) core: Arc<Core>,
     pub(crate) raft: Raft,
-    pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) network: Network,
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
     heard: Mutex<Instant>,
@@ -104,10 +106,14 @@ impl RaftNode {
         });
         let (core, timing) = opened.await.unwrap_or_else(|e| Err(stopped(&e.to_string())))?;
         let id = u64::from(config.identity.node_id.get());
+        let network = Network {
+            transport,
+            core: Arc::clone(&core),
+        };
         let raft = Raft::new(
             id,
             Arc::new(openraft_config(&timing)),
-            Network(Arc::clone(&transport)),
+            network.clone(),
             LogStore(Arc::clone(&core)),
             StateMachine(Arc::clone(&core)),
         );
@@ -117,7 +123,7 @@ impl RaftNode {
             id,
             raft,
             core,
-            transport,
+            network,
             timing,
             answer_timeout: config.answer_timeout,
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
@@ -126,6 +132,7 @@ impl RaftNode {
             tasks: Mutex::default(),
         });
         let tasks = vec![
+            tokio::spawn(vouch::run(Arc::clone(&node))),
             tokio::spawn(election::run(Arc::clone(&node))),
             tokio::spawn(compaction::run(Arc::clone(&node), config.log_limits)),
         ];
@@ -138,13 +145,18 @@ impl RaftNode {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.end_part().await;
+        let core = Arc::clone(&self.core);
+        let _closed = tokio::task::spawn_blocking(move || core.end()).await;
+    }
+
+    /// Ends its part in consensus.
+    pub(crate) async fn end_part(&self) {
         self.core.set_ending();
         let ended = tokio::time::timeout(SNAPSHOT_TIMEOUT_BASE, self.raft.shutdown()).await;
         if let Ok(Err(e)) = &ended {
             tracing::warn!(error = %e, "consensus.node.end_failed");
         }
-        let core = Arc::clone(&self.core);
-        let _closed = tokio::task::spawn_blocking(move || core.end()).await;
     }
 
     /// Notes that the leader was heard just now.
@@ -181,7 +193,10 @@ impl RaftNode {
         let metrics = self.metrics();
         match metrics.current_leader {
             Some(id) if id == self.id => {
-                if metrics.state == ServerState::Leader && !self.hands_over.load(Ordering::Acquire) {
+                if self.core.takes_part()
+                    && metrics.state == ServerState::Leader
+                    && !self.hands_over.load(Ordering::Acquire)
+                {
                     Leader::Myself
                 } else {
                     Leader::Nobody
@@ -198,8 +213,36 @@ impl RaftNode {
         Some(Peer { node, member })
     }
 
-    /// The end of openraft on this node, if it has come.
+    /// The sets of voters: two while they change.
+    pub(crate) fn voters(&self) -> Vec<BTreeSet<u64>> {
+        self.with_members(|membership| membership.get_joint_config().clone())
+    }
+
+    /// The member with this number, also before openraft has said who the members are.
+    pub(crate) fn member(&self, node: u64) -> Option<Peer> {
+        let member = self.with_members(|membership| membership.get_node(&node).cloned());
+        member.map(|member| Peer { node, member })
+    }
+
+    fn with_members<T>(&self, f: impl FnOnce(&Membership) -> T) -> T {
+        let metrics = self.metrics();
+        let applied = self.core.applied();
+        let applied = applied.borrow();
+        if *metrics.membership_config.log_id() < *applied.membership.log_id() {
+            f(applied.membership.membership())
+        } else {
+            f(metrics.membership_config.membership())
+        }
+    }
+
+    /// Sends a message to a peer and reads the answer.
+    pub(crate) async fn ask(&self, to: &Peer, message: &Message, within: Duration) -> Result<Answer, TransportError> {
+        self.network.ask(to, message, within).await
+    }
+
+    /// The end of consensus on this node, if it has come.
     pub(crate) fn check(&self) -> Result<(), CatalogueError> {
+        self.core.check_standing()?;
         self.metrics().running_state.map_err(|e| fatal(&e))
     }
 

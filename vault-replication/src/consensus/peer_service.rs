@@ -5,21 +5,23 @@
 //!   nothing.
 //! - I2: a snapshot is given to openraft only when its file is complete.
 //! - I3: a node that does not lead takes no command.
+//! - I4: what a message says of its receiver is read before the rest of it.
 //!
 //! **Not here**: the senders and moments of messages; the transport, which verifies the sender.
 
 use std::fs::File;
 use std::io::Write;
 
-use gophership_catalogue::{CatalogueError, Request};
+use gophership_catalogue::{CatalogueError, Request, WireError};
 use openraft::raft::AppendEntriesResponse;
 use tokio::sync::mpsc;
 
 use super::core::stopped;
 use super::election;
+use super::heard::Word;
 use super::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SNAPSHOT_TIMEOUT_BASE};
 use super::mark::failed;
-use super::message::{Answer, Message};
+use super::message::{Answer, Message, split_word, with_word};
 use super::network::{PeerReceiver, Pending};
 use super::node::{Leader, RaftNode, fatal, unknown};
 use super::raft_types::{Proposal, Snapshot, SnapshotMeta, Vote};
@@ -28,27 +30,24 @@ use super::snapshot::{self, SnapshotFile};
 impl PeerReceiver for RaftNode {
     fn receive(&self, from: u64, message: Vec<u8>) -> Pending<'_, Vec<u8>> {
         Box::pin(async move {
-            let answer = match read(&message) {
-                Ok(message) if speaks_for_itself(from, &message) => self.answer(from, message).await,
-                Ok(_) => Err(unknown(&format!("node {from} speaks for another"))),
+            let answer = match self.read(from, &message) {
+                Ok(message) => self.answer(from, message).await,
                 Err(e) => Err(e),
             };
-            say(answer)
+            self.say(from, answer)
         })
     }
 
     fn receive_file(&self, from: u64, message: Vec<u8>, file: mpsc::Receiver<Vec<u8>>) -> Pending<'_, Vec<u8>> {
         Box::pin(async move {
-            let answer = match read(&message) {
-                Ok(Message::Snapshot { vote }) if vote.leader_id.node_id == from => {
-                    self.take_snapshot(vote, file).await
-                }
+            let answer = match self.read(from, &message) {
+                Ok(Message::Snapshot { vote }) => self.take_snapshot(vote, file).await,
                 Ok(_) => Err(unknown(&format!(
                     "a file of node {from} came with a message that has none"
                 ))),
                 Err(e) => Err(e),
             };
-            say(answer)
+            self.say(from, answer)
         })
     }
 }
@@ -63,15 +62,51 @@ fn speaks_for_itself(from: u64, message: &Message) -> bool {
     }
 }
 
-fn read(message: &[u8]) -> Result<Message, CatalogueError> {
-    if message.len() > MESSAGE_BYTES_MAX {
-        return Err(unknown(&format!("a message has {} bytes", message.len())));
+/// The promise that a message of a node is.
+fn word_of(message: &Message) -> Option<Word> {
+    match message {
+        Message::Append(rpc) => Some(Word {
+            vote: rpc.vote,
+            last: rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id),
+        }),
+        Message::Vote(rpc) => Some(Word::of_vote(rpc.vote)),
+        Message::Snapshot { vote } => Some(Word::of_vote(*vote)),
+        Message::Submit(_) | Message::ReadIndex | Message::PreVote { .. } | Message::Elect => None,
     }
-    Message::decode(message).map_err(|e| unknown(&e.to_string()))
 }
 
-fn say(answer: Result<Answer, CatalogueError>) -> Vec<u8> {
-    answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode()
+impl RaftNode {
+    /// Reads a message, and notes the word that it carries, and the one that it is.
+    fn read(&self, from: u64, message: &[u8]) -> Result<Message, CatalogueError> {
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(unknown(&format!("a message has {} bytes", message.len())));
+        }
+        let odd = |e: WireError| unknown(&e.to_string());
+        let (heard, message) = split_word(message).map_err(odd)?;
+        let message = Message::decode(message).map_err(odd)?;
+        if !speaks_for_itself(from, &message) {
+            return Err(unknown(&format!("node {from} speaks for another")));
+        }
+        self.core.take_word(from, heard)?;
+        if let Some(word) = word_of(&message) {
+            self.core.note_heard(from, word);
+        }
+        let is_question = matches!(
+            message,
+            Message::PreVote { .. } | Message::Submit(_) | Message::ReadIndex
+        );
+        if !is_question && !self.core.takes_part() {
+            return Err(unknown(
+                "it has just started, and asks its peers first what they have heard of it",
+            ));
+        }
+        Ok(message)
+    }
+
+    fn say(&self, to: u64, answer: Result<Answer, CatalogueError>) -> Vec<u8> {
+        let answer = answer.unwrap_or_else(|e| Answer::Failed(e.to_string())).encode();
+        with_word(self.core.heard_of(to), answer)
+    }
 }
 
 impl RaftNode {
@@ -98,7 +133,8 @@ impl RaftNode {
             }),
             Message::PreVote { last } => {
                 let mine = self.core.log().borrow().last;
-                let granted = election::grants(self.unheard(), self.timing.election_max, mine, last);
+                let granted =
+                    self.core.takes_part() && election::grants(self.unheard(), self.timing.election_max, mine, last);
                 Ok(Answer::PreVote { granted })
             }
             Message::Elect => {
@@ -168,7 +204,8 @@ mod tests {
     /// The answer of node 1 to bytes that come from node `from`.
     fn say_to(cluster: &Cluster, from: u64, message: Vec<u8>) -> Answer {
         let catalogue = cluster.node(1);
-        Answer::decode(&catalogue.block_on(catalogue.node.receive(from, message))).unwrap()
+        let answer = catalogue.block_on(catalogue.node.receive(from, message));
+        Answer::decode(split_word(&answer).unwrap().1).unwrap()
     }
 
     #[test]
@@ -199,6 +236,22 @@ mod tests {
             (after.term, after.last, after.role),
             (before.term, before.last, before.role)
         );
+    }
+
+    #[test]
+    fn a_node_that_has_just_started_promises_nothing_before_it_has_heard_its_peers() {
+        let mut cluster = Cluster::of(5);
+        (1..=5).for_each(|node| cluster.kill(node));
+        cluster.start(1).unwrap();
+        let before = cluster.node(1).node.core.vote();
+        // With one other there is no majority, however long it waits.
+        let vote = Message::Vote(VoteRequest::new(Vote::new(99, 3), None));
+        let answer = say_to(&cluster, 3, vote.encode());
+        assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        assert_eq!(cluster.node(1).node.core.vote(), before);
+        cluster.start(2).unwrap();
+        cluster.start(3).unwrap();
+        cluster.leader();
     }
 
     #[test]

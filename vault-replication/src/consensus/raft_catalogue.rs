@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::core::stopped;
 use super::limits::REQUEST_BYTES_MAX;
 use super::message::{Answer, Message};
-use super::network::{PeerReceiver, PeerTransport, TransportError, ask};
+use super::network::{PeerReceiver, PeerTransport, TransportError};
 use super::node::{Leader, RaftConfig, RaftNode, unknown};
 use super::raft_types::{LogId, Proposal};
 use super::status::ConsensusStatus;
@@ -75,6 +75,12 @@ impl RaftCatalogue {
         ConsensusStatus::of(&self.node)
     }
 
+    /// The reason for which this node takes part in consensus no more, if so. The node has to end: nothing that it does
+    /// goes on record.
+    pub fn failure(&self) -> Option<CatalogueError> {
+        self.node.check().err()
+    }
+
     /// Ends without a message to the peers; hand over first. The file is closed when it returns.
     pub fn end(&self) {
         self.block_on(self.node.end());
@@ -97,7 +103,7 @@ impl RaftNode {
                 Leader::Other(peer) => {
                     let applied_here = self.core.expect(proposal.ticket);
                     let within = deadline.saturating_duration_since(Instant::now());
-                    match ask(&*self.transport, &peer, &Message::Submit(proposal.clone()), within).await {
+                    match self.ask(&peer, &Message::Submit(proposal.clone()), within).await {
                         Ok(Answer::Submitted) => {
                             let outcome = tokio::time::timeout_at(deadline, applied_here).await;
                             let outcome =
@@ -132,7 +138,7 @@ impl RaftNode {
                 },
                 Leader::Other(peer) => {
                     let within = deadline.saturating_duration_since(Instant::now());
-                    match ask(&*self.transport, &peer, &Message::ReadIndex, within).await {
+                    match self.ask(&peer, &Message::ReadIndex, within).await {
                         Ok(Answer::ReadIndex(index)) => break index,
                         Ok(other) => format!("node {} answered with {other:?}", peer.node),
                         Err(e) => e.to_string(),

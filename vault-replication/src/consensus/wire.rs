@@ -11,6 +11,7 @@ use gophership_catalogue::WireError;
 use openraft::{CommittedLeaderId, EntryPayload};
 use uuid::Uuid;
 
+use super::heard::Word;
 use super::limits::MEMBER_TEXT_BYTES_MAX;
 use super::raft_types::{Entry, LogId, Member, Membership, Proposal, StoredMembership, Vote};
 
@@ -68,6 +69,10 @@ impl Writer {
 
     pub(crate) fn log_id(self, id: LogId) -> Self {
         self.u64(id.leader_id.term).u64(id.leader_id.node_id).u64(id.index)
+    }
+
+    pub(crate) fn word(self, word: Word) -> Self {
+        self.vote(&word.vote).option(word.last, Self::log_id)
     }
 
     pub(crate) fn membership(self, membership: &Membership) -> Self {
@@ -197,6 +202,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn log_id(&mut self) -> Result<LogId, WireError> {
         let leader = CommittedLeaderId::new(self.u64()?, self.u64()?);
         Ok(LogId::new(leader, self.u64()?))
+    }
+
+    pub(crate) fn word(&mut self) -> Result<Word, WireError> {
+        let (vote, last) = (self.vote()?, self.option(Self::log_id)?);
+        Ok(Word { vote, last })
     }
 
     pub(crate) fn membership(&mut self) -> Result<Membership, WireError> {

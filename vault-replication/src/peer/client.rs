@@ -1,6 +1,6 @@
 //! Calls to peers.
 //!
-//! **Owns**: the connections to each peer: one for consensus and liveness, one for the tail streams, one for
+//! **Owns**: the connections to each peer: one for consensus and liveness, one for what is large of consensus, one for the tail streams, one for
 //! recoveries, one for replays, so that what is large delays no heartbeat. Each is made when it is used and made again
 //! when it is lost.
 //!
@@ -40,6 +40,8 @@ pub(super) struct Links {
     /// The peer as it was when they were made.
     member: Member,
     pub(super) consensus: ConsensusClient<Channel>,
+    /// Snapshots and large entries.
+    pub(super) bulk: ConsensusClient<Channel>,
     pub(super) tail: TailClient<Channel>,
     pub(super) recovery: RecoveryClient<Channel>,
     pub(super) replay: ReplayClient<Channel>,
@@ -181,6 +183,7 @@ impl Links {
         Self {
             member: member.clone(),
             consensus: ConsensusClient::new(channel()).max_decoding_message_size(CONSENSUS_BYTES_MAX),
+            bulk: ConsensusClient::new(channel()).max_decoding_message_size(CONSENSUS_BYTES_MAX),
             tail: TailClient::new(channel()).max_decoding_message_size(bytes_max),
             recovery: RecoveryClient::new(channel()).max_decoding_message_size(bytes_max),
             replay: ReplayClient::new(channel()).max_decoding_message_size(bytes_max),

@@ -26,7 +26,7 @@ pub const REPLAY_CALLS_MAX: usize = 64;
 /// Streams of one connection at once.
 pub const CONNECTION_STREAMS_MAX: u32 = 128;
 
-/// Connections of one peer at once: it uses four, and those of its last boot may still be there.
+/// Connections of one peer at once: it uses five, and those of its last boot may still be there.
 pub const CONNECTIONS_MAX: usize = 16;
 
 /// Connections without TLS at once. Nothing tells whose they are.

@@ -1,7 +1,6 @@
 //! Messages of consensus to peers.
 //!
 //! **Invariants**:
-//! - -
 //! - I1: a message is called unreachable only when the peer took nothing of it.
 
 use std::io::Read;
@@ -18,7 +17,7 @@ use tokio::sync::mpsc;
 use super::client::{PeerClient, limited};
 use super::error::PeerError;
 use super::limits::SEND_QUEUE;
-use crate::consensus::limits::SNAPSHOT_CHUNK_BYTES;
+use crate::consensus::limits::{APPEND_BYTES_BETWEEN_HEARTBEATS, SNAPSHOT_CHUNK_BYTES};
 use crate::consensus::network::{Peer, PeerTransport, Pending, TransportError};
 
 impl PeerTransport for PeerClient {
@@ -30,9 +29,14 @@ impl PeerTransport for PeerClient {
     ) -> Pending<'a, Result<Vec<u8>, TransportError>> {
         Box::pin(async move {
             let node = number(to)?;
+            let links = self.links(node, &to.member);
+            let mut consensus = if message.len() > APPEND_BYTES_BETWEEN_HEARTBEATS {
+                links.bulk
+            } else {
+                links.consensus
+            };
             let message = message.into();
             let call = self.setup.local.call(node, v1::ConsensusMessage { message });
-            let mut consensus = self.links(node, &to.member).consensus;
             let sent = limited(node, within, call, |call| async move { consensus.send(call).await });
             sent.await
                 .map(|answer| answer.answer.into())
@@ -54,14 +58,8 @@ impl PeerTransport for PeerClient {
             let reading = tokio::task::spawn_blocking(move || read(&file, message, &sender));
             let pieces = stream::poll_fn(move |cx| pieces.poll_recv(cx));
             let call = self.setup.local.call(node, pieces);
-            let mut consensus = self.links(node, &to.member).consensus;
-            let sent = limited(
-                node,
-                within,
-                call,
-                |call| async move { consensus.send_file(call).await },
-            )
-            .await;
+            let mut bulk = self.links(node, &to.member).bulk;
+            let sent = limited(node, within, call, |call| async move { bulk.send_file(call).await }).await;
             let lost = |why: String| TransportError::Unanswered { node: to.node, why };
             let answer = sent.map_err(|e| failed(to, &e))?;
             // The peer finds by the digest that a file ended early; the reason is known here only.

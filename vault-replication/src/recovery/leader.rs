@@ -360,7 +360,7 @@ impl RecoveryLeader {
                 let number = *number;
                 failed.remove(&node);
                 copies.insert(node, copy);
-                if let Some(ending) = enough(copies, self.open.replicas.ack_copies()) {
+                if let Some(ending) = enough(copies, self.open.replicas.seal_copies()) {
                     self.stage = Stage::Sealing {
                         number,
                         ending,

@@ -222,6 +222,24 @@ fn a_read_that_catches_up_sees_what_any_node_was_answered() {
 }
 
 #[test]
+fn a_command_that_takes_longer_than_an_election_arrives_once_and_deposes_nobody() {
+    let cluster = Cluster::of(3);
+    cluster.lead(1);
+    let (leader, before) = (cluster.catalogue(1), cluster.node(1).status());
+    // 5 s, and the longest election timeout is 0.8 s.
+    cluster.network.set_rate(400_000);
+    assert!(before.timing.election_max < Duration::from_secs(2));
+    // It goes through the log, and is too long for its effect.
+    let refused = leader.submit(Actor::Node, setting("k", &"x".repeat(2_000_000)));
+    assert!(matches!(refused, Err(CatalogueError::Refused(_))), "{refused:?}");
+    let after = cluster.node(1).status();
+    assert_eq!((after.role, after.term), (Role::Leader, before.term));
+    set(&leader, "k", "1");
+    let follower = cluster.catalogue(2);
+    eventually("the next entry on a follower", || value(&follower, "k"));
+}
+
+#[test]
 fn submitters_on_all_nodes_go_on_while_the_leader_changes() {
     let mut cluster = Cluster::new(SMALL, Duration::from_secs(20));
     cluster.begin();

@@ -1,7 +1,8 @@
 //! The disk of a node at its start: an older copy, damage, a file of another storage.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gophership_catalogue::{CatalogueError, LocalCatalogue};
@@ -44,11 +45,133 @@ fn an_older_copy_of_the_catalogue_is_refused_and_the_way_out_is_named() {
     assert!(matches!(failed, CatalogueError::OlderCopy { .. }), "{failed}");
     let said = failed.to_string();
     assert!(
-        said.contains("older copy") && said.contains("join again as a new one"),
+        said.contains("older copy") && said.contains("joins again as a new one"),
         "{said}"
     );
     // The others go on.
     set(&cluster.catalogue(1), "k", "2");
+}
+
+/// The files of a node's folder.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+fn put_back(files: &[(PathBuf, Vec<u8>)]) {
+    files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+}
+
+/// Waits until a node that was started has found that it promised more, and returns what it says.
+fn found_forgetful(cluster: &Cluster, node: u32) -> String {
+    let catalogue = cluster.catalogue(node);
+    eventually("the end of a node that forgot its promises", || {
+        let failed = catalogue.catch_up().err()?;
+        matches!(failed, CatalogueError::OlderCopy { .. }).then(|| failed.to_string())
+    })
+}
+
+#[test]
+fn a_folder_that_is_older_as_a_whole_is_contradicted_by_the_peers() {
+    let mut cluster = Cluster::of(3);
+    cluster.lead(1);
+    cluster.kill(2);
+    let older = files(cluster.folder(2));
+    cluster.start(2).unwrap();
+    set(&cluster.catalogue(1), "k", "1");
+    let follower = cluster.catalogue(2);
+    eventually("the entry on the follower", || value(&follower, "k"));
+    cluster.kill(2);
+    let newest = files(cluster.folder(2));
+    put_back(&older);
+    // Its own files agree with each other.
+    cluster.start(2).unwrap();
+    let said = found_forgetful(&cluster, 2);
+    assert!(said.contains("last entry") && said.contains("an empty one"), "{said}");
+    // It votes no more, and nobody needs to tell it a second time.
+    cluster.kill(2);
+    (1..=3)
+        .filter(|node| *node != 2)
+        .for_each(|node| cluster.network.set_cut(node, 2, true));
+    let failed = cluster.start(2).unwrap_err();
+    assert_eq!(failed.to_string(), said);
+    (1..=3)
+        .filter(|node| *node != 2)
+        .for_each(|node| cluster.network.set_cut(node, 2, false));
+    // The first way out that it names.
+    put_back(&newest);
+    cluster.start(2).unwrap();
+    let follower = cluster.catalogue(2);
+    eventually("a read index", || follower.catch_up().ok());
+    // It counts again.
+    cluster.kill(3);
+    set(&cluster.catalogue(1), "k", "2");
+}
+
+#[test]
+fn a_voter_that_forgot_its_vote_is_contradicted_by_the_one_that_it_voted_for_after_all_were_stopped() {
+    let mut cluster = Cluster::of(3);
+    cluster.lead(1);
+    set(&cluster.catalogue(1), "k", "1");
+    cluster.kill(3);
+    let older = files(cluster.folder(3));
+    cluster.start(3).unwrap();
+    // With the vote of node 3, since nobody else is there.
+    cluster.kill(1);
+    cluster.lead(2);
+    set(&cluster.catalogue(2), "k", "2");
+    let voter = cluster.catalogue(3);
+    eventually("the entry on the voter", || {
+        value(&voter, "k").filter(|value| value == "2")
+    });
+    cluster.kill(2);
+    cluster.kill(3);
+    put_back(&older);
+    // Node 1 knows of neither, and would take what node 3 has for the newest.
+    cluster.start(3).unwrap();
+    cluster.start(2).unwrap();
+    let said = found_forgetful(&cluster, 3);
+    assert!(said.contains("it has vote"), "{said}");
+    cluster.start(1).unwrap();
+    cluster.leader_among(&BTreeSet::from([1, 2]));
+    let catalogue = cluster.catalogue(1);
+    eventually("a read index", || catalogue.catch_up().ok());
+    assert_eq!(value(&catalogue, "k").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_leader_whose_folder_is_older_leads_nobody() {
+    let mut cluster = Cluster::of(3);
+    cluster.lead(1);
+    set(&cluster.catalogue(1), "k", "1");
+    cluster.kill(1);
+    let older = files(cluster.folder(1));
+    cluster.start(1).unwrap();
+    cluster.lead(1);
+    set(&cluster.catalogue(1), "k", "2");
+    // Nobody leads in its place while it is away.
+    cluster.kill(1);
+    put_back(&older);
+    cluster.start(1).unwrap();
+    let said = found_forgetful(&cluster, 1);
+    assert!(said.contains("older copy"), "{said}");
+    let next = cluster.leader_among(&BTreeSet::from([2, 3]));
+    let catalogue = cluster.catalogue(next);
+    eventually("a read index", || catalogue.catch_up().ok());
+    assert_eq!(value(&catalogue, "k").as_deref(), Some("2"));
+}
+
+#[test]
+fn with_one_voter_gone_for_good_the_others_may_start_again() {
+    let mut cluster = Cluster::of(3);
+    (1..=3).for_each(|node| cluster.kill(node));
+    cluster.start(1).unwrap();
+    let alone = cluster.catalogue(1);
+    assert!(alone.catch_up().is_err());
+    cluster.start(2).unwrap();
+    cluster.leader_among(&BTreeSet::from([1, 2]));
+    set(&alone, "k", "1");
 }
 
 #[test]
@@ -94,7 +217,7 @@ fn a_flipped_bit_is_refused_or_does_not_matter() {
                 assert_eq!(cluster.catalogue(1).read(|s| s.settings().count()), 50);
                 cluster.kill(1);
             }
-            Err(CatalogueError::Corrupt { .. }) => refused += 1,
+            Err(CatalogueError::CorruptPart { .. }) => refused += 1,
             Err(other) => panic!("{other}"),
         }
         // The next round begins with the same file, which is older than what this one promised.

@@ -121,7 +121,7 @@ impl SegmentCopies {
         let holders = same.fold(NodeSet::of(own), |holders, (node, _)| {
             holders.with(*node).unwrap_or(holders)
         });
-        (holders.len() >= self.replicas.ack_copies()).then_some(holders)
+        (holders.len() >= self.replicas.seal_copies()).then_some(holders)
     }
 }
 

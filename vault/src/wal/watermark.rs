@@ -150,6 +150,13 @@ impl Watermark {
             return;
         };
         change(marks);
+        #[cfg(feature = "mutant-mark-over-sets")]
+        {
+            let later = *marks;
+            open.iter_mut()
+                .filter(|marks| marks.index() < index)
+                .for_each(|marks| marks.keep_marks_of(&later));
+        }
         if self.failed() {
             return;
         }

@@ -9,7 +9,8 @@ use std::path::Path;
 use gophership_catalogue::local::{LAST_APPLIED, Store, StoreView};
 use gophership_catalogue::{CatalogueError, WireError};
 
-use super::{Applied, BOOT, LogStatus, MEMBERSHIP, PURGED, VOTE};
+use super::{Applied, BOOT, HEARD, LogStatus, MEMBERSHIP, PURGED, VOTE};
+use crate::consensus::heard::Heard;
 use crate::consensus::mark::{Mark, MarkFile};
 use crate::consensus::raft_types::{Entry, Vote};
 use crate::consensus::wire::{Reader, read_stored_entry, read_versioned};
@@ -46,6 +47,7 @@ pub(super) struct Kept {
     pub(super) vote: Option<Vote>,
     pub(super) log: LogStatus,
     pub(super) applied: Applied,
+    pub(super) heard: Heard,
 }
 
 impl Kept {
@@ -71,6 +73,7 @@ impl Kept {
                 bytes: extent.bytes,
             },
             applied,
+            heard: read_kept(&view, HEARD, Heard::read)?.unwrap_or_default(),
         })
     }
 

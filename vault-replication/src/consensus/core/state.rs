@@ -83,6 +83,7 @@ impl Core {
                 }));
             }
             inner.store.write(|txn| {
+                self.keep_heard(txn)?;
                 txn.put_rows(changes.iter().map(row_of))?;
                 keep_applied(txn, &now)
             })?;
@@ -152,8 +153,22 @@ impl Core {
         self.live.load(Ordering::Acquire) && self.applied.borrow().last < Some(upto)
     }
 
+    /// True once a snapshot could not be installed: no cut waits for it any more.
+    pub(crate) fn has_install_failed(&self) -> bool {
+        self.install_failed.load(Ordering::Acquire)
+    }
+
     /// Replaces the state by that of a snapshot.
     pub(crate) fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), CatalogueError> {
+        let installed = self.try_install(meta, file);
+        if let Err(error) = &installed {
+            tracing::error!(%error, "consensus.snapshot.install_failed");
+            self.install_failed.store(true, Ordering::Release);
+        }
+        installed
+    }
+
+    fn try_install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), CatalogueError> {
         let now = Applied {
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),

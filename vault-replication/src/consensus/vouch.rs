@@ -1,0 +1,103 @@
+//! The moment from which a node that has started takes part: not before its peers have said what they heard of it.
+//!
+//! Until then it answers no append and no vote, sends none, and takes no command: it may have an older copy of its
+//! folder, and not know what it has promised.
+//!
+//! **Invariants**:
+//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer.
+//! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
+//!
+//! **Not here**: what contradicts it (`heard.rs`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gophership_catalogue::CatalogueError;
+use tokio::task::JoinSet;
+
+use super::election::is_majority;
+use super::heard::Word;
+use super::limits::WORD_PATIENCE;
+use super::message::Message;
+use super::node::RaftNode;
+
+/// Interval at which silent peers are asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How a node stands to its peers.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Standing {
+    /// It has started, and not heard enough peers.
+    #[default]
+    New,
+    /// It takes part.
+    Vouched,
+    /// It has given this word, and does not know it.
+    Forgetful(Word, CatalogueError),
+}
+
+/// True where a node has heard enough of the voters.
+fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: bool) -> bool {
+    let with_own: BTreeSet<u64> = heard.iter().copied().chain([own]).collect();
+    let all = sets.iter().flatten().all(|voter| with_own.contains(voter));
+    all || (had_time && is_majority(sets, &with_own))
+}
+
+/// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
+pub(crate) async fn run(node: Arc<RaftNode>) {
+    let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
+    loop {
+        let sets = node.voters();
+        let heard = node.core.heard_from();
+        if suffices(&sets, node.id, &heard, began.elapsed() >= patience) {
+            break;
+        }
+        let silent = sets.iter().flatten().copied();
+        let silent: BTreeSet<u64> = silent.filter(|id| *id != node.id && !heard.contains(id)).collect();
+        ask(&node, silent).await;
+        tokio::time::sleep(ASK_INTERVAL).await;
+    }
+    node.core.vouch();
+    let mut standing = node.core.standing();
+    let forgetful = standing.wait_for(|standing| matches!(standing, Standing::Forgetful(..)));
+    if forgetful.await.is_ok() {
+        node.end_part().await;
+    }
+}
+
+/// Asks these peers. What they have heard is in any answer.
+async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) {
+    let mut asked = JoinSet::new();
+    for peer in peers.into_iter().filter_map(|id| node.member(id)) {
+        let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
+        asked.spawn(async move {
+            let within = node.timing.heartbeat.min(WORD_PATIENCE);
+            node.ask(&peer, &Message::PreVote { last }, within).await.is_ok()
+        });
+    }
+    asked.join_all().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_all_voters_or_after_some_time_a_majority() {
+        let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+        for (sets, heard, at_once, later) in [
+            (vec![], set(&[]), true, true),
+            (vec![set(&[1])], set(&[]), true, true),
+            (vec![set(&[1, 2, 3])], set(&[]), false, false),
+            (vec![set(&[1, 2, 3])], set(&[3]), false, true),
+            (vec![set(&[1, 2, 3])], set(&[2, 3]), true, true),
+            (vec![set(&[1, 2, 3, 4, 5])], set(&[2]), false, false),
+            (vec![set(&[1, 2, 3]), set(&[1, 4, 5])], set(&[2]), false, false),
+            (vec![set(&[1, 2, 3]), set(&[1, 4, 5])], set(&[2, 5]), false, true),
+        ] {
+            let found = [false, true].map(|had_time| suffices(&sets, 1, &heard, had_time));
+            assert_eq!(found, [at_once, later], "{sets:?} {heard:?}");
+        }
+    }
+}
