@@ -175,8 +175,12 @@ impl Node {
         let boot = Uuid::new_v4();
         let epoch = eventually("an epoch", || catalogue.node_up(boot, None).ok());
         self.setup.local.set_epoch(epoch);
-        let others = [1, 2, 3].into_iter().filter(|n| *n != self.n).map(node);
-        let replicas = ReplicaSet::new(NodeSet::from_nodes(others).unwrap(), 2).unwrap();
+        let (own, members) = (node(self.n), Arc::clone(&self.members));
+        // The first two of the others that are members.
+        let placement = move |_| {
+            let others = members().into_keys().filter(|node| *node != own).take(2);
+            ReplicaSet::new(NodeSet::from_nodes(others).unwrap(), 2).unwrap()
+        };
         let watermark = Arc::<OnceLock<_>>::default();
         let sink = ToReplicas {
             own: node(self.n),
@@ -187,7 +191,7 @@ impl Node {
         };
         let seam = ShardSeam {
             notify: Box::new(|| {}),
-            placement: Box::new(move |_| replicas),
+            placement: Box::new(placement),
             sink: Some(Box::new(sink)),
         };
         let data = eventually("the folder", || DataDir::open(folder, true).ok());
