@@ -104,6 +104,14 @@ pub enum Command {
         /// BLAKE3 over the entries of its copy.
         digest: [u8; 32],
     },
+    /// Records that a node is about to make a copy of a segment that is sealed or being recovered. Whatever comes of it,
+    /// the node stays on record until it has confirmed that it holds nothing more.
+    CopyPlanned {
+        /// The segment.
+        id: SegmentId,
+        /// The node.
+        node: NodeId,
+    },
     /// Records that a segment's bytes are about to be removed.
     Trim {
         /// The segment.
@@ -270,11 +278,12 @@ pub enum Kind {
     ConfigureExporters = 24,
     DescribeNode = 25,
     UnlinkedOn = 26,
+    CopyPlanned = 27,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -301,6 +310,7 @@ impl Kind {
         Self::ConfigureExporters,
         Self::DescribeNode,
         Self::UnlinkedOn,
+        Self::CopyPlanned,
     ];
 
     /// The kind of a stored number.
@@ -337,6 +347,7 @@ impl Kind {
             Self::ConfigureExporters => "configure_exporters",
             Self::DescribeNode => "describe_node",
             Self::UnlinkedOn => "unlinked_on",
+            Self::CopyPlanned => "copy_planned",
         }
     }
 }
@@ -371,6 +382,7 @@ impl Command {
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
             Self::DescribeNode { .. } => Kind::DescribeNode,
             Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
+            Self::CopyPlanned { .. } => Kind::CopyPlanned,
         }
     }
 }

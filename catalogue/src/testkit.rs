@@ -255,6 +255,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (ids(), 1..4u32, 0..3u8).prop_map(|(id, n, digest)| Command::ReplicaAdded {
             id, node: node(n), digest: [digest; 32]
         }),
+        2 => (ids(), 1..4u32).prop_map(|(id, n)| Command::CopyPlanned { id, node: node(n) }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
         3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
         6 => (1..5u32, prop::collection::vec(ids(), 0..3)).prop_map(|(n, segments)| Command::UnlinkedOn {

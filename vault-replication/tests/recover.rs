@@ -3,6 +3,8 @@
 
 #[path = "recover/cluster.rs"]
 mod cluster;
+#[path = "recover/lost.rs"]
+mod lost;
 #[path = "recover/node.rs"]
 mod node;
 #[path = "recover/owner.rs"]

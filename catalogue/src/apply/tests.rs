@@ -98,6 +98,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     node: node(1),
                     digest: seal_record(id, 1, 2).digest,
                 },
+                Step::PlanCopy => Command::CopyPlanned { id, node: node(1) },
             };
             let before = with_segment(from);
             let mut after = before.clone();

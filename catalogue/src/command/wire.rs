@@ -111,6 +111,7 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
+        Command::CopyPlanned { id, node } => w.segment(*id).u32(node.get()),
         Command::Seal { seal } => parts::write_seal(w, seal),
         Command::Trim { id, why } => w.segment(*id).u8(reason_code(*why)),
         Command::Unlinked { segments } => w.list(segments, |w, id| w.segment(*id)),

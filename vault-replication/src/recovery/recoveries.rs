@@ -211,9 +211,8 @@ impl Lead {
     }
 
     fn look(&mut self) {
-        let is_replaced = |state: &State, node| state.facts(node).is_some_and(|facts| facts.moved_to.is_some());
         let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
-            let all = state.nodes().map(|node| (*node, is_replaced(state, node.id)));
+            let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
             all.unzip()
         });
         let now = Instant::now();

@@ -10,7 +10,7 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::consensus::testkit::eventually;
 
-use crate::node::{ELECTION_FLOOR, Node, Shared, make};
+use crate::node::{ELECTION_FLOOR, Node, RETENTION, Shared, make};
 use crate::support::*;
 
 pub(crate) struct Cluster {
@@ -23,17 +23,18 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Three nodes that run.
     pub(crate) fn new() -> Self {
-        Self::of(3)
+        Self::of(3, RETENTION)
     }
 
-    /// So many nodes that run, and vote.
-    pub(crate) fn of(count: u32) -> Self {
+    /// So many nodes that run, and vote. What a lost node leaves is kept for `retention`.
+    pub(crate) fn of(count: u32, retention: Duration) -> Self {
         let shared = Shared {
             runtime: runtime(),
             authority: Authority::new(),
             members: Arc::default(),
             copies: Arc::default(),
             deaf: Arc::default(),
+            retention,
         };
         let folders: Vec<_> = (1..=count).map(|_| tempfile::tempdir().unwrap()).collect();
         let storages: Vec<_> = (1..=count).map(|n| make(n, folders[n as usize - 1].path())).collect();

@@ -4,12 +4,13 @@ use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault_replication::consensus::testkit::eventually;
 
 use crate::cluster::Cluster;
+use crate::node::RETENTION;
 use crate::owner::{copied, payloads, sealed, store};
 use crate::support::*;
 
 #[test]
 fn an_owner_whose_peers_were_replaced_goes_on_with_others_and_keeps_what_it_acknowledged() {
-    let mut cluster = Cluster::of(5);
+    let mut cluster = Cluster::of(5, RETENTION);
     let before = payloads(1..=20);
     let id = store(&mut cluster, 1, &before);
     let Some(SegmentRecord::Open { open, .. }) = cluster.record(id, 1) else {

@@ -40,6 +40,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::ConfigureExporters => configure_exporters(v),
         Kind::DescribeNode => describe_node(v),
         Kind::UnlinkedOn => unlinked_on(v),
+        Kind::CopyPlanned => copy_planned(v),
     }
 }
 
@@ -100,6 +101,13 @@ fn replica_added(v: &mut Reader<'_>) -> Read {
         id: v.segment()?,
         node: v.node()?,
         digest: v.array()?,
+    })
+}
+
+fn copy_planned(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CopyPlanned {
+        id: v.segment()?,
+        node: v.node()?,
     })
 }
 

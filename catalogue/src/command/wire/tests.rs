@@ -218,6 +218,18 @@ fn golden_leftovers() -> Vec<Request> {
     ]
 }
 
+/// Requests of the kind that puts a copy on record before it is made.
+fn golden_copies() -> Vec<Request> {
+    let command = Command::CopyPlanned {
+        id: segment(1, 3, 0x0102_0304),
+        node: node(0x0405),
+    };
+    vec![Request {
+        actor: Actor::Node,
+        command,
+    }]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -228,7 +240,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 5] {
+fn golden_files() -> [(&'static str, Vec<Request>); 6] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -246,6 +258,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 5] {
         (
             include_str!("../../../testdata/v1/commands_leftovers.txt"),
             golden_leftovers(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_copies.txt"),
+            golden_copies(),
         ),
     ]
 }
@@ -363,7 +379,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_described.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_copies.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_described())).unwrap();
+    std::fs::write(path, as_text(&golden_copies())).unwrap();
 }
