@@ -68,8 +68,14 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
-        Command::JobProgress { job, positions } => job::progress(state, *job, positions),
-        Command::FinishJob { job, result, at_ns } => job::finish(state, *job, result, *at_ns),
+        Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
+        Command::JobProgress { job, term, positions } => job::progress(state, *job, *term, positions),
+        Command::FinishJob {
+            job,
+            term,
+            result,
+            at_ns,
+        } => job::finish(state, *job, *term, result, *at_ns),
         Command::CancelJob { job, at_ns } => job::cancel(state, *job, *at_ns),
         Command::SetConfig {
             key,

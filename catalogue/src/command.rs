@@ -154,10 +154,21 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Lets a node run a replay job from now on, in place of one that is gone.
+    TakeJob {
+        /// The job.
+        job: JobId,
+        /// The node.
+        node: NodeId,
+        /// The term of the job that the node saw. If it has changed, the command is refused.
+        seen: u64,
+    },
     /// Moves the positions of a replay job. A position that lies behind the recorded one changes nothing.
     JobProgress {
         /// The job.
         job: JobId,
+        /// The term in which the caller runs it: 0 before the first takeover.
+        term: u64,
         /// The positions by shard.
         positions: Vec<(NodeId, ShardId, JobPosition)>,
     },
@@ -165,6 +176,8 @@ pub enum Command {
     FinishJob {
         /// The job.
         job: JobId,
+        /// The term in which the caller runs it: 0 before the first takeover.
+        term: u64,
         /// The result.
         result: JobResult,
         /// The present time, nanoseconds since the Unix epoch.
@@ -279,11 +292,12 @@ pub enum Kind {
     DescribeNode = 25,
     UnlinkedOn = 26,
     CopyPlanned = 27,
+    TakeJob = 28,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -311,6 +325,7 @@ impl Kind {
         Self::DescribeNode,
         Self::UnlinkedOn,
         Self::CopyPlanned,
+        Self::TakeJob,
     ];
 
     /// The kind of a stored number.
@@ -348,6 +363,7 @@ impl Kind {
             Self::DescribeNode => "describe_node",
             Self::UnlinkedOn => "unlinked_on",
             Self::CopyPlanned => "copy_planned",
+            Self::TakeJob => "take_job",
         }
     }
 }
@@ -383,6 +399,7 @@ impl Command {
             Self::DescribeNode { .. } => Kind::DescribeNode,
             Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
             Self::CopyPlanned { .. } => Kind::CopyPlanned,
+            Self::TakeJob { .. } => Kind::TakeJob,
         }
     }
 }

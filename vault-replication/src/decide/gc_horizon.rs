@@ -177,6 +177,7 @@ mod tests {
         };
         cluster.say(Command::JobProgress {
             job: JobId::FIRST,
+            term: 0,
             positions: vec![(node(1), ShardId::new(0), position)],
         });
         assert_eq!(due_after(&cluster, 50), [trim(1, TrimReason::Retention)]);
