@@ -112,8 +112,8 @@ fn a_leader_hands_over_to_a_voter_that_is_there() {
     for dead in [2, 3] {
         let mut cluster = Cluster::of(3);
         cluster.lead(1);
-        // It had all that the other one has.
         cluster.kill(dead);
+        set(&cluster.catalogue(1), "k", "1");
         cluster.node(1).hand_over().unwrap();
         let alive = BTreeSet::from([2, 3]).into_iter().find(|id| *id != dead).unwrap();
         eventually("the other to lead", || (cluster.leader() == alive).then_some(()));
