@@ -16,7 +16,7 @@ use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
-use crate::limits::{SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
+use crate::limits::{LEFTOVERS_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::refusal::Refusal;
 use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
@@ -61,14 +61,21 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::Seal { seal } => seal_segment(state, seal, None),
         Command::SealRecovered { seal, number } => seal_segment(state, seal, Some(*number)),
         Command::ReplicaAdded { id, node, digest } => replica_added(state, *id, *node, digest),
+        Command::CopyPlanned { id, node } => copy_planned(state, *id, *node),
         Command::Trim { id, why } => trim::trim_segment(state, *id, *why),
         Command::Unlinked { segments } => trim::unlinked(state, segments, |id| id.node),
         Command::UnlinkedOn { node, segments } => trim::unlinked(state, segments, |_| *node),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
-        Command::JobProgress { job, positions } => job::progress(state, *job, positions),
-        Command::FinishJob { job, result, at_ns } => job::finish(state, *job, result, *at_ns),
+        Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
+        Command::JobProgress { job, term, positions } => job::progress(state, *job, *term, positions),
+        Command::FinishJob {
+            job,
+            term,
+            result,
+            at_ns,
+        } => job::finish(state, *job, *term, result, *at_ns),
         Command::CancelJob { job, at_ns } => job::cancel(state, *job, *at_ns),
         Command::SetConfig {
             key,
@@ -324,6 +331,23 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
     Ok((Reply::Done, changes))
 }
 
+/// Notes that a node may have a part of a segment from now on.
+fn copy_planned(state: &State, id: SegmentId, node: NodeId) -> Decision {
+    node_of(state, node)?;
+    rule_for(state, id, Step::PlanCopy)?;
+    if state.holding(id).contains(&node) {
+        return unchanged(Reply::Done);
+    }
+    let mut left = state.leftovers_of(id);
+    left.insert(node);
+    within(
+        "the list of nodes that may have a part of a segment",
+        left.len(),
+        LEFTOVERS_MAX,
+    )?;
+    Ok((Reply::Done, vec![trim::leftovers(id, left)]))
+}
+
 /// The time of a seal within its bounds, since retention goes by it, and the node's clock goes on from it at its next
 /// start. It is not before another seal of the shard, and at most a bounded step ahead of the clock that the node kept
 /// last. A recovery gives the time of another node, whose clock may be behind: its seal is not before the kept clock
@@ -365,11 +389,10 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
 
 /// The holders of a segment beside its owner. One whose storage was wiped, and joined anew, has lost it.
 fn other_holders(state: &State, seal: &SealRecord) -> NodeSet {
-    let is_wiped = |node: NodeId| state.facts(node).is_some_and(|facts| facts.moved_to.is_some());
     let others = seal
         .holders
         .iter()
-        .filter(|node| *node != seal.id.node && !is_wiped(*node));
+        .filter(|node| *node != seal.id.node && !state.is_replaced(*node));
     NodeSet::from_nodes(others).expect("they are some of a set's")
 }
 

@@ -104,6 +104,14 @@ pub enum Command {
         /// BLAKE3 over the entries of its copy.
         digest: [u8; 32],
     },
+    /// Records that a node is about to make a copy of a segment that is sealed or being recovered. Whatever comes of it,
+    /// the node stays on record until it has confirmed that it holds nothing more.
+    CopyPlanned {
+        /// The segment.
+        id: SegmentId,
+        /// The node.
+        node: NodeId,
+    },
     /// Records that a segment's bytes are about to be removed.
     Trim {
         /// The segment.
@@ -146,10 +154,21 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
+    /// Lets a node run a replay job from now on, in place of one that is gone.
+    TakeJob {
+        /// The job.
+        job: JobId,
+        /// The node.
+        node: NodeId,
+        /// The term of the job that the node saw. If it has changed, the command is refused.
+        seen: u64,
+    },
     /// Moves the positions of a replay job. A position that lies behind the recorded one changes nothing.
     JobProgress {
         /// The job.
         job: JobId,
+        /// The term in which the caller runs it: 0 before the first takeover.
+        term: u64,
         /// The positions by shard.
         positions: Vec<(NodeId, ShardId, JobPosition)>,
     },
@@ -157,6 +176,8 @@ pub enum Command {
     FinishJob {
         /// The job.
         job: JobId,
+        /// The term in which the caller runs it: 0 before the first takeover.
+        term: u64,
         /// The result.
         result: JobResult,
         /// The present time, nanoseconds since the Unix epoch.
@@ -270,11 +291,13 @@ pub enum Kind {
     ConfigureExporters = 24,
     DescribeNode = 25,
     UnlinkedOn = 26,
+    CopyPlanned = 27,
+    TakeJob = 28,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -301,6 +324,8 @@ impl Kind {
         Self::ConfigureExporters,
         Self::DescribeNode,
         Self::UnlinkedOn,
+        Self::CopyPlanned,
+        Self::TakeJob,
     ];
 
     /// The kind of a stored number.
@@ -337,6 +362,8 @@ impl Kind {
             Self::ConfigureExporters => "configure_exporters",
             Self::DescribeNode => "describe_node",
             Self::UnlinkedOn => "unlinked_on",
+            Self::CopyPlanned => "copy_planned",
+            Self::TakeJob => "take_job",
         }
     }
 }
@@ -371,6 +398,8 @@ impl Command {
             Self::ConfigureExporters { .. } => Kind::ConfigureExporters,
             Self::DescribeNode { .. } => Kind::DescribeNode,
             Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
+            Self::CopyPlanned { .. } => Kind::CopyPlanned,
+            Self::TakeJob { .. } => Kind::TakeJob,
         }
     }
 }

@@ -136,6 +136,7 @@ fn one_of_each_kind() -> Vec<Command> {
         },
         Command::JobProgress {
             job: crate::job::JobId::FIRST,
+            term: 0,
             positions: vec![(
                 node(1),
                 ShardId::new(0),
@@ -149,6 +150,7 @@ fn one_of_each_kind() -> Vec<Command> {
         },
         Command::FinishJob {
             job: crate::job::JobId::FIRST,
+            term: 0,
             result: crate::job::JobResult::Done,
             at_ns: 10,
         },

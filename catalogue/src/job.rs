@@ -6,6 +6,7 @@
 //! - I1: a position never goes back.
 //! - I2: a job that has ended stays as it ended.
 //! - I3: a job number is never reused.
+//! - I4: a job's term never goes back, and only the runner of the latest one moves it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,6 +104,15 @@ pub struct JobPosition {
     pub bytes: u64,
 }
 
+/// A node that took a job over from the one that ran it before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Takeover {
+    /// The node that runs the job from then on.
+    pub node: NodeId,
+    /// Which takeover of the job it was, from 1. What an earlier runner says of the job is refused.
+    pub term: u64,
+}
+
 /// A replay job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobRecord {
@@ -116,4 +126,13 @@ pub struct JobRecord {
     pub state: JobState,
     /// Its position in each shard that it has touched.
     pub positions: BTreeMap<(NodeId, ShardId), JobPosition>,
+    /// The latest takeover; before the first one the node that its specification names runs it.
+    pub taken: Option<Takeover>,
+}
+
+impl JobRecord {
+    /// The number of times that the job was taken over.
+    pub fn term(&self) -> u64 {
+        self.taken.map_or(0, |taken| taken.term)
+    }
 }

@@ -53,6 +53,9 @@ pub const DEAD_LETTERS_MAX: usize = 10_000;
 /// Limit of dead letters of one exporter that proved malformed; further ones are not kept.
 pub const MALFORMED_LETTERS_MAX: usize = 1_000;
 
+/// Limit of nodes that may have a part of a segment which its record does not name: the count has one byte in its row.
+pub const LEFTOVERS_MAX: usize = 64;
+
 /// Limit of records of dropped segments of a shard; beyond it the two oldest are merged.
 pub const DROPPED_RANGES_MAX: usize = 64;
 

@@ -187,6 +187,16 @@ pub enum Refusal {
         /// Its state.
         state: &'static str,
     },
+    /// Another node runs the job by now.
+    #[error("replay job {job} was taken over: its term is {latest}, not {term}")]
+    JobTaken {
+        /// The job.
+        job: JobId,
+        /// The term of the one who speaks for it.
+        term: u64,
+        /// Its latest term.
+        latest: u64,
+    },
     /// The same request asked for another job before.
     #[error("replay job {job} was created by the same request with another specification")]
     JobDiffers {
@@ -290,7 +300,7 @@ impl Refusal {
     /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Fenced { .. } | Self::Recovered { .. } => Disposition::Fenced,
+            Self::Fenced { .. } | Self::Recovered { .. } | Self::JobTaken { .. } => Disposition::Fenced,
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }

@@ -145,6 +145,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_SHARD => SHARD_VERSION,
         KIND_SEGMENT => segment::SEGMENT_VERSION,
         KIND_DEAD_LETTER => DEAD_LETTER_VERSION,
+        KIND_JOB => job::JOB_VERSION,
         _ => VERSION,
     })?;
     let change = match kind {
@@ -159,7 +160,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
-            job::read_job(&mut v)?,
+            job::read_job(version, &mut v)?,
         ),
         KIND_SETTING => {
             let name = k.rest_str()?;

@@ -194,11 +194,13 @@ pub enum Step {
     MarkLost,
     /// `ReplicaAdded`
     AddReplica,
+    /// `CopyPlanned`
+    PlanCopy,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
@@ -208,6 +210,7 @@ impl Step {
         Self::Unlinked,
         Self::MarkLost,
         Self::AddReplica,
+        Self::PlanCopy,
     ];
 }
 
@@ -223,6 +226,7 @@ impl fmt::Display for Step {
             Self::Unlinked => "Unlinked",
             Self::MarkLost => "MarkLost",
             Self::AddReplica => "ReplicaAdded",
+            Self::PlanCopy => "CopyPlanned",
         })
     }
 }
@@ -254,6 +258,9 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
         // It stays sealed, and gains a holder.
         (Sealed, Step::AddReplica) => To(Sealed),
+        // It stays what it is, with one more node that may have a part of it.
+        (Recovering, Step::PlanCopy) => To(Recovering),
+        (Sealed, Step::PlanCopy) => To(Sealed),
 
         (Open, Step::Open)
         | (Recovering, Step::BeginRecovery)
@@ -270,15 +277,16 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
             | Step::TrimRetention
             | Step::TrimDropped
             | Step::Unlinked
-            | Step::AddReplica,
+            | Step::AddReplica
+            | Step::PlanCopy,
         )
-        | (Open, Step::TrimRetention | Step::TrimDropped | Step::Unlinked | Step::AddReplica)
+        | (Open, Step::TrimRetention | Step::TrimDropped | Step::Unlinked | Step::AddReplica | Step::PlanCopy)
         | (
             Recovering,
             Step::Open | Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped | Step::Unlinked | Step::AddReplica,
         )
         | (Sealed, Step::Open | Step::BeginRecovery | Step::Unlinked)
-        | (Trimmed | Gone, Step::Open | Step::BeginRecovery | Step::Seal)
+        | (Trimmed | Gone, Step::Open | Step::BeginRecovery | Step::Seal | Step::PlanCopy)
         | (Trimmed, Step::MarkLost)
         | (
             Lost,
@@ -289,7 +297,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
             | Step::TrimRetention
             | Step::TrimDropped
             | Step::Unlinked
-            | Step::AddReplica,
+            | Step::AddReplica
+            | Step::PlanCopy,
         ) => Refuse,
     }
 }
@@ -300,15 +309,15 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        //                      Open    BeginRecovery Seal TrimEmpty TrimRetention TrimDropped Unlinked MarkLost ReplicaAdded
+        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded, CopyPlanned
         let expected = "
-            Unopened   Open    -          -      -       -       -       -    Lost -
-            Open       same    Recovering Sealed Trimmed -       -       -    Lost -
-            Recovering -       same       Sealed -       -       -       -    Lost -
-            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed
-            Trimmed    -       -          -      same    same    same    Gone -    same
-            Gone       -       -          -      same    same    same    same Lost same
-            Lost       -       -          -      -       -       -       -    same -";
+            Unopened   Open    -          -      -       -       -       -    Lost -      -
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      -
+            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed
+            Trimmed    -       -          -      same    same    same    Gone -    same   -
+            Gone       -       -          -      same    same    same    same Lost same   -
+            Lost       -       -          -      -       -       -       -    same -      -";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -330,7 +339,8 @@ mod tests {
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
-                    assert!(rank(to) > rank(from) || step == Step::AddReplica, "{from} {step}");
+                    let stays = matches!(step, Step::AddReplica | Step::PlanCopy) && to == from;
+                    assert!(rank(to) > rank(from) || stays, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }
             }

@@ -159,8 +159,9 @@ pub struct State {
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
     /// The counts of the segments, kept as they change.
     tally: Tally,
-    /// Of a sealed segment the nodes that may hold a part of it; of a trimmed one all that have not confirmed that they
-    /// hold nothing more. Without an entry: none, and the owner.
+    /// Of a sealed segment, and of one under recovery, the nodes that may hold a part of it and that its record does not
+    /// name; of a trimmed one all that have not confirmed that they hold nothing more. Without an entry: none, and the
+    /// owner.
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
@@ -220,6 +221,12 @@ impl State {
     /// The facts of all nodes that have described themselves, by number.
     pub fn all_facts(&self) -> impl Iterator<Item = (NodeId, &NodeFacts)> {
         self.facts.iter().map(|(id, facts)| (*id, facts))
+    }
+
+    /// True where the name of a node has moved to another number: its storage was wiped and joined anew, so that it never
+    /// comes back, and what it had is gone.
+    pub fn is_replaced(&self, id: NodeId) -> bool {
+        self.facts(id).is_some_and(|facts| facts.moved_to.is_some())
     }
 
     /// The node that has this name. Names are compared as those of hosts, without regard to case.

@@ -255,6 +255,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (ids(), 1..4u32, 0..3u8).prop_map(|(id, n, digest)| Command::ReplicaAdded {
             id, node: node(n), digest: [digest; 32]
         }),
+        2 => (ids(), 1..4u32).prop_map(|(id, n)| Command::CopyPlanned { id, node: node(n) }),
         4 => (ids(), why()).prop_map(|(id, why)| Command::Trim { id, why }),
         3 => prop::collection::vec(ids(), 0..3).prop_map(|segments| Command::Unlinked { segments }),
         6 => (1..5u32, prop::collection::vec(ids(), 0..3)).prop_map(|(n, segments)| Command::UnlinkedOn {
@@ -268,10 +269,13 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
             request: uuid(r), spec, at_ns
         }),
-        2 => (jobs(), prop::collection::vec(position, 0..3)).prop_map(|(job, positions)| Command::JobProgress {
-            job, positions
-        }),
-        1 => (jobs(), result, at.clone()).prop_map(|(job, result, at_ns)| Command::FinishJob { job, result, at_ns }),
+        2 => (jobs(), prop::collection::vec(position, 0..3), 0..2u64).prop_map(
+            |(job, positions, term)| Command::JobProgress { job, term, positions }
+        ),
+        1 => (jobs(), 1..4u32, 0..2u64).prop_map(|(job, n, seen)| Command::TakeJob { job, node: node(n), seen }),
+        1 => (jobs(), result, at.clone(), 0..2u64).prop_map(
+            |(job, result, at_ns, term)| Command::FinishJob { job, term, result, at_ns }
+        ),
         1 => (jobs(), at.clone()).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(|(key, value, seen, at_ns)| Command::SetConfig {
             key, value, seen, at_ns

@@ -23,7 +23,8 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use gophership_vault::ids::{EntryNumber, LogId, SegmentId};
+use gophership_vault::ids::{ClusterId, EntryNumber, LogId, SegmentId};
+use gophership_vault::ledger::SealRecord;
 use gophership_vault::{
     CompleteCopy, CopyStore, FetchEntries, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry,
     VaultError,
@@ -117,6 +118,35 @@ impl Copies {
         self.promise(header.id, number)?;
         let copy = self.store.rebuild(header, number, end, fetch)?;
         (self.completed)(header.id);
+        Ok(copy)
+    }
+
+    /// True where the complete copy of a sealed segment is here, with the digest on record.
+    pub fn has_sealed(&self, seal: &SealRecord) -> bool {
+        self.store.has_sealed(seal)
+    }
+
+    /// Makes the copy of a sealed segment from what a holder reports. `fetch` may wait for other nodes.
+    ///
+    /// # Errors
+    /// As [`CopyStore::copy_sealed`].
+    ///
+    /// # Panics
+    /// The segment is one of this node's own.
+    pub fn copy_sealed(
+        &self,
+        seal: &SealRecord,
+        report: HeldReport,
+        cluster_id: ClusterId,
+        fetch: FetchEntries<'_>,
+    ) -> Result<CompleteCopy, VaultError> {
+        let one = self.recovering(seal.id);
+        let _one = lock(&one);
+        // From here on its stream writes nothing.
+        let number = self.store.promised(seal.id)?.max(1);
+        self.promise(seal.id, number)?;
+        let copy = self.store.copy_sealed(seal, report, cluster_id, fetch)?;
+        (self.completed)(seal.id);
         Ok(copy)
     }
 

@@ -58,4 +58,24 @@ pub const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of times that a holder that came late is put on record, while the answer is unknown.
 pub const HOLDER_TRIES: u32 = 5;
 
+/// The interval at which a leader looks for segments that nodes which are gone for good have left, and for copies that are
+/// missing.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Segments of nodes that are gone for good which are trimmed at one look.
+pub const LOST_TRIMS_MAX: usize = 256;
+
+/// Copies that are planned at one look.
+pub const REPAIRS_PLANNED_MAX: usize = 64;
+
+/// The interval at which a node looks for copies that it is to fetch.
+pub const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time after the seal for which the copies of a live owner's segment are its streams' business.
+pub const REPAIR_AFTER: Duration = Duration::from_secs(600);
+
+/// Payload bytes a second that a node fetches for repair: a part of what a disk writes, so that ingest and streams have
+/// the rest.
+pub const REPAIR_BYTES_PER_SECOND: u64 = 32 << 20;
+
 const _: () = assert!(ACK_COPIES <= COPIES_MAX);

@@ -3,12 +3,16 @@
 
 #[path = "recover/cluster.rs"]
 mod cluster;
+#[path = "recover/lost.rs"]
+mod lost;
 #[path = "recover/node.rs"]
 mod node;
 #[path = "recover/owner.rs"]
 mod owner;
 #[path = "recover/replicas.rs"]
 mod replicas;
+#[path = "recover/stranded.rs"]
+mod stranded;
 #[allow(dead_code)] // the tests of the peers' port use the rest
 #[path = "peer/support.rs"]
 mod support;

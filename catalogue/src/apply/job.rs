@@ -3,15 +3,16 @@
 //! **Invariants**:
 //! - I1: a job's position never goes back.
 //! - I2: a job that has ended stays as it ended.
+//! - I3: a runner from which a job was taken over moves it no more.
 
 use std::collections::BTreeMap;
 
 use gophership_vault::ids::{NodeId, ShardId};
 use uuid::Uuid;
 
-use super::{Decision, unchanged, within};
+use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
-use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
+use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState, Takeover};
 use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
 use crate::refusal::Refusal;
 use crate::state::{Change, Counters, State};
@@ -42,6 +43,7 @@ pub(super) fn create(state: &State, request: Uuid, spec: &str, at_ns: u64) -> De
         created_ns: at_ns,
         state: JobState::Running,
         positions: BTreeMap::new(),
+        taken: None,
     };
     changes.push(Change::Job(id, record));
     Ok((Reply::Job(id), changes))
@@ -51,14 +53,44 @@ fn job_of(state: &State, job: JobId) -> Result<&JobRecord, Refusal> {
     state.job(job).ok_or(Refusal::UnknownJob { job })
 }
 
-pub(super) fn progress(state: &State, job: JobId, positions: &[(NodeId, ShardId, JobPosition)]) -> Decision {
+/// The record of a job that is under way.
+fn running(state: &State, job: JobId) -> Result<&JobRecord, Refusal> {
     let known = job_of(state, job)?;
-    if known.state != JobState::Running {
-        return Err(Refusal::JobEnded {
+    match known.state {
+        JobState::Running => Ok(known),
+        JobState::Ended { .. } | JobState::Cancelled { .. } => Err(Refusal::JobEnded {
             job,
             state: known.state.name(),
-        });
+        }),
     }
+}
+
+/// Refuses a word about a job that is not of its latest term.
+fn of_term(job: JobId, known: &JobRecord, term: u64) -> Result<(), Refusal> {
+    let latest = known.term();
+    if term == latest {
+        Ok(())
+    } else {
+        Err(Refusal::JobTaken { job, term, latest })
+    }
+}
+
+pub(super) fn take(state: &State, job: JobId, node: NodeId, seen: u64) -> Decision {
+    node_of(state, node)?;
+    let known = running(state, job)?;
+    let term = seen.checked_add(1).ok_or(Refusal::NumbersUsedUp { what: "term" })?;
+    let taken = Some(Takeover { node, term });
+    if known.taken == taken {
+        return unchanged(Reply::Done);
+    }
+    of_term(job, known, seen)?;
+    let record = JobRecord { taken, ..known.clone() };
+    Ok((Reply::Done, vec![Change::Job(job, record)]))
+}
+
+pub(super) fn progress(state: &State, job: JobId, term: u64, positions: &[(NodeId, ShardId, JobPosition)]) -> Decision {
+    let known = running(state, job)?;
+    of_term(job, known, term)?;
     let mut record = known.clone();
     for (node, shard, position) in positions {
         let at = record.positions.entry((*node, *shard)).or_insert(*position);
@@ -73,13 +105,14 @@ pub(super) fn progress(state: &State, job: JobId, positions: &[(NodeId, ShardId,
     Ok((Reply::Done, vec![Change::Job(job, record)]))
 }
 
-pub(super) fn finish(state: &State, job: JobId, result: &JobResult, at_ns: u64) -> Decision {
+pub(super) fn finish(state: &State, job: JobId, term: u64, result: &JobResult, at_ns: u64) -> Decision {
     if let JobResult::Failed(reason) = result {
         within("the reason why a job failed", reason.len(), JOB_REASON_BYTES_MAX)?;
     }
     let known = job_of(state, job)?;
     match &known.state {
         JobState::Running => {
+            of_term(job, known, term)?;
             let ended = JobState::Ended {
                 result: result.clone(),
                 at_ns,

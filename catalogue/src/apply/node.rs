@@ -79,8 +79,8 @@ pub(super) fn set_state(state: &State, node: NodeId, to: NodeState, seen: Option
         return unchanged(Reply::Done);
     }
     not_stale(|| format!("node {node}"), seen, record.version)?;
-    let moved = |other: NodeId| state.facts(other).is_some_and(|facts| facts.moved_to.is_some());
-    let takes = |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !moved(other.id);
+    let takes =
+        |other: &NodeRecord| other.id != node && other.state == NodeState::Active && !state.is_replaced(other.id);
     if to == NodeState::Draining && !state.nodes().any(takes) {
         return Err(Refusal::LastActive { node });
     }

@@ -98,6 +98,7 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     node: node(1),
                     digest: seal_record(id, 1, 2).digest,
                 },
+                Step::PlanCopy => Command::CopyPlanned { id, node: node(1) },
             };
             let before = with_segment(from);
             let mut after = before.clone();
@@ -369,9 +370,77 @@ fn the_oldest_ended_job_makes_room_and_a_running_one_never_does() {
 }
 
 #[test]
+fn a_job_is_moved_by_the_node_that_took_it_over_last() {
+    let mut state = booted();
+    let create = Command::CreateJob {
+        request: uuid(1),
+        spec: "x".to_owned(),
+        at_ns: 1,
+    };
+    say(&mut state, &[create]);
+    let at = |entries| JobPosition {
+        done_lsn: lsn(1, entries),
+        entries,
+        records: entries,
+        bytes: entries,
+    };
+    let progress = |term, entries| Command::JobProgress {
+        job: job(1),
+        term,
+        positions: vec![(node(1), ShardId::new(0), at(entries))],
+    };
+    let take = |n, seen| Command::TakeJob {
+        job: job(1),
+        node: node(n),
+        seen,
+    };
+    let finish = |term| Command::FinishJob {
+        job: job(1),
+        term,
+        result: JobResult::Done,
+        at_ns: 3,
+    };
+    let taken = |term, latest| {
+        Err(Refusal::JobTaken {
+            job: job(1),
+            term,
+            latest,
+        })
+    };
+    assert_eq!(apply(&mut state, &progress(1, 1)), taken(1, 0));
+    say(&mut state, &[progress(0, 1)]);
+    for _ in 0..2 {
+        assert_eq!(apply(&mut state, &take(1, 0)), Ok(Reply::Done));
+        assert_eq!(state.job(job(1)).unwrap().term(), 1);
+    }
+    assert_eq!(
+        apply(&mut state, &take(9, 1)),
+        Err(Refusal::UnknownNode { node: node(9) })
+    );
+    assert_eq!(
+        apply(&mut state, &progress(0, 2)),
+        taken(0, 1),
+        "it was taken from that runner"
+    );
+    assert_eq!(apply(&mut state, &finish(0)), taken(0, 1));
+    say(&mut state, &[progress(1, 3)]);
+    assert_eq!(state.job(job(1)).unwrap().positions[&(node(1), ShardId::new(0))], at(3));
+    say(&mut state, &[finish(1)]);
+    let state_of = "Done";
+    assert_eq!(
+        apply(&mut state, &take(1, 1)),
+        Err(Refusal::JobEnded {
+            job: job(1),
+            state: state_of
+        })
+    );
+}
+
+#[test]
 fn an_ended_job_stays_as_it_ended() {
     let finish = |n, result: &JobResult| Command::FinishJob {
         job: job(n),
+        term: 0,
         result: result.clone(),
         at_ns: 3,
     };
@@ -389,6 +458,7 @@ fn an_ended_job_stays_as_it_ended() {
     assert_eq!(apply(&mut state, &finish(2, &JobResult::Done)), ended(2, "Cancelled"));
     let progress = Command::JobProgress {
         job: job(2),
+        term: 0,
         positions: vec![],
     };
     assert_eq!(apply(&mut state, &progress), ended(2, "Cancelled"));
@@ -422,9 +492,14 @@ fn what_is_too_long_or_too_many_is_refused() {
             spec: long(JOB_SPEC_BYTES_MAX + 1),
             at_ns: 1,
         },
-        Command::JobProgress { job: job(1), positions },
+        Command::JobProgress {
+            job: job(1),
+            term: 0,
+            positions,
+        },
         Command::FinishJob {
             job: job(1),
+            term: 0,
             result: failed,
             at_ns: 1,
         },

@@ -101,7 +101,8 @@ pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(Segmen
     Ok((Reply::Done, changes))
 }
 
-/// The leftovers that a seal leaves: replicas of the segment that do not have all of it.
+/// The leftovers that a seal leaves: replicas of the segment that do not have all of it, and nodes that were about to
+/// make a copy. What other recoveries made is on record by that.
 pub(super) fn not_holding_all(state: &State, seal: &SealRecord) -> Option<Change> {
     let replicas = match state.segment(seal.id) {
         Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. }) => open.replicas.peers(),
@@ -109,8 +110,10 @@ pub(super) fn not_holding_all(state: &State, seal: &SealRecord) -> Option<Change
             return None;
         }
     };
-    let left: BTreeSet<NodeId> = replicas.iter().filter(|node| !seal.holders.contains(*node)).collect();
-    (!left.is_empty()).then(|| leftovers(seal.id, left))
+    let before = state.leftovers_of(seal.id);
+    let may_hold = replicas.iter().chain(before.iter().copied());
+    let left: BTreeSet<NodeId> = may_hold.filter(|node| !seal.holders.contains(*node)).collect();
+    (left != before).then(|| leftovers(seal.id, left))
 }
 
 /// The change that sets the leftovers of a segment.

@@ -26,6 +26,8 @@ const FORMAT: u8 = 1;
 const VERSION: u8 = 1;
 /// The version of a recovery that was given a name.
 const NAMED_RECOVERY: u8 = 2;
+/// The version of a word about a job that was taken over.
+const WITH_TERM: u8 = 2;
 
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;
@@ -75,6 +77,7 @@ impl Request {
 fn newest(kind: Kind) -> u8 {
     match kind {
         Kind::BeginRecovery => NAMED_RECOVERY,
+        Kind::JobProgress | Kind::FinishJob => WITH_TERM,
         _ => VERSION,
     }
 }
@@ -83,6 +86,7 @@ fn newest(kind: Kind) -> u8 {
 fn version_of(command: &Command) -> u8 {
     match command {
         Command::BeginRecovery { request, .. } if !request.is_nil() => NAMED_RECOVERY,
+        Command::JobProgress { term, .. } | Command::FinishJob { term, .. } if *term > 0 => WITH_TERM,
         _ => VERSION,
     }
 }
@@ -111,14 +115,24 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
+        Command::CopyPlanned { id, node } => w.segment(*id).u32(node.get()),
         Command::Seal { seal } => parts::write_seal(w, seal),
         Command::Trim { id, why } => w.segment(*id).u8(reason_code(*why)),
         Command::Unlinked { segments } => w.list(segments, |w, id| w.segment(*id)),
         Command::UnlinkedOn { node, segments } => w.u32(node.get()).list(segments, |w, id| w.segment(*id)),
         Command::KeepClock { node, mark } => w.u32(node.get()).u64(mark.now_ns).u64(mark.credit_ns),
         Command::CreateJob { request, spec, at_ns } => w.uuid(*request).text(spec).u64(*at_ns),
-        Command::JobProgress { job, positions } => w.u64(job.get()).list(positions, parts::write_position),
-        Command::FinishJob { job, result, at_ns } => parts::write_result(w.u64(job.get()), result).u64(*at_ns),
+        Command::TakeJob { job, node, seen } => w.u64(job.get()).u32(node.get()).u64(*seen),
+        Command::JobProgress { job, term, positions } => {
+            let w = w.u64(job.get()).list(positions, parts::write_position);
+            write_term(w, *term)
+        }
+        Command::FinishJob {
+            job,
+            term,
+            result,
+            at_ns,
+        } => write_term(parts::write_result(w.u64(job.get()), result).u64(*at_ns), *term),
         Command::CancelJob { job, at_ns } => w.u64(job.get()).u64(*at_ns),
         Command::SetConfig {
             key,
@@ -159,6 +173,10 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         }
         Command::ConfigureExporters { names } => w.list(names, |w, name| w.text(name)),
     }
+}
+
+fn write_term(w: Writer, term: u64) -> Writer {
+    if term == 0 { w } else { w.u64(term) }
 }
 
 #[cfg(test)]

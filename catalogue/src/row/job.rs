@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::value;
-use crate::job::{JobPosition, JobRecord, JobResult, JobState};
+use crate::job::{JobPosition, JobRecord, JobResult, JobState, Takeover};
 use crate::wire::{Reader, WireError, Writer};
+
+/// The version of a row from the first takeover of the job.
+pub(super) const JOB_VERSION: u8 = 2;
 
 const JOB_RUNNING: u8 = 1;
 const JOB_DONE: u8 = 2;
@@ -24,7 +27,12 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
         } => (JOB_FAILED, *at_ns, reason.as_str()),
         JobState::Cancelled { at_ns } => (JOB_CANCELLED, *at_ns, ""),
     };
-    let mut w = value()
+    // A row of before takeovers stays as it is.
+    let begun = match job.taken {
+        Some(_) => Writer::default().u8(JOB_VERSION),
+        None => value(),
+    };
+    let mut w = begun
         .u8(state)
         .uuid(job.request)
         .u64(job.created_ns)
@@ -41,10 +49,13 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
             .u64(p.records)
             .u64(p.bytes);
     }
-    w
+    match job.taken {
+        Some(taken) => w.u32(taken.node.get()).u64(taken.term),
+        None => w,
+    }
 }
 
-pub(super) fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, WireError> {
+pub(super) fn read_job(version: u8, v: &mut Reader<'_>) -> Result<JobRecord, WireError> {
     let (state, request, created_ns, at_ns) = (v.u8()?, v.uuid()?, v.u64()?, v.u64()?);
     let (reason, spec) = (v.text()?, v.text()?);
     let state = match state {
@@ -74,7 +85,14 @@ pub(super) fn read_job(v: &mut Reader<'_>) -> Result<JobRecord, WireError> {
             },
         );
     }
+    let taken = if version < JOB_VERSION {
+        None
+    } else {
+        let (node, term) = (v.node()?, v.u64()?);
+        Some(Takeover { node, term })
+    };
     Ok(JobRecord {
+        taken,
         request,
         spec,
         created_ns,

@@ -75,15 +75,18 @@ pub(crate) fn golden_state() -> State {
         create(4, "y"),
         Command::JobProgress {
             job: job(1),
+            term: 0,
             positions: vec![(node(1), ShardId::new(3), position)],
         },
         Command::FinishJob {
             job: job(2),
+            term: 0,
             result: JobResult::Done,
             at_ns: 50,
         },
         Command::FinishJob {
             job: job(3),
+            term: 0,
             result: JobResult::Failed("sink gone".to_owned()),
             at_ns: 51,
         },
@@ -411,7 +414,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 11] {
+fn golden() -> [(State, &'static str); 12] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -430,7 +433,22 @@ fn golden() -> [(State, &'static str); 11] {
         ),
         (golden_described(), include_str!("../../testdata/v1/rows_described.txt")),
         (golden_leftovers(), include_str!("../../testdata/v1/rows_leftovers.txt")),
+        (golden_takeovers(), include_str!("../../testdata/v1/rows_takeovers.txt")),
     ]
+}
+
+/// That, with a job that was taken over.
+pub(crate) fn golden_takeovers() -> State {
+    let mut state = golden_leftovers();
+    let take = |n, seen| Command::TakeJob {
+        job: JobId::FIRST,
+        node: node(n),
+        seen,
+    };
+    for command in [take(2, 0), take(3, 1)] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
 }
 
 pub(crate) fn golden_identity() -> Identity {
@@ -570,7 +588,7 @@ fn i2_an_unknown_version_kind_or_state_is_said_to_be_unknown() {
     };
     for (key, value) in &rows {
         let next = match key[0] {
-            KIND_COUNTERS | KIND_NODE | KIND_SHARD | KIND_SETTING => 3,
+            KIND_COUNTERS | KIND_NODE | KIND_SHARD | KIND_SETTING | KIND_JOB => 3,
             KIND_DEAD_LETTER | KIND_SEGMENT => 4,
             _ => 2,
         };
@@ -628,7 +646,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_described.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_takeovers.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_described())).unwrap();
+    std::fs::write(newest, as_text(&golden_takeovers())).unwrap();
 }

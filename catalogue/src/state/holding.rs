@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{NodeId, SegmentId};
-use gophership_vault::ledger::FormerSegment;
+use gophership_vault::ledger::{FormerSegment, SealRecord};
 
 use super::State;
 use crate::segment::SegmentRecord;
@@ -33,6 +33,27 @@ impl State {
             },
         };
         named.iter().chain(left).chain([id.node]).collect()
+    }
+
+    /// The number of complete copies of a sealed segment, without those of nodes that never come back.
+    pub fn copies_left(&self, seal: &SealRecord) -> usize {
+        seal.holders.iter().filter(|node| !self.is_replaced(*node)).count()
+    }
+
+    /// The sealed segments of other nodes of which `node` may have a part, and is not on record as a holder. The cost
+    /// follows from the segments of which some node may have a part.
+    pub fn partly_held(&self, node: NodeId) -> impl Iterator<Item = &SealRecord> {
+        let left = self.leftovers.iter().filter(move |(_, left)| left.contains(&node));
+        left.filter_map(|(id, _)| match self.segment(*id) {
+            Some(SegmentRecord::Sealed(seal)) => Some(seal),
+            Some(
+                SegmentRecord::Open { .. }
+                | SegmentRecord::Recovering { .. }
+                | SegmentRecord::Trimmed { .. }
+                | SegmentRecord::Lost { .. },
+            )
+            | None => None,
+        })
     }
 
     /// The segments of other nodes that are on record as trimmed, of which `node` may still hold a copy, and whose owner

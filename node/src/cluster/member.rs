@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
@@ -30,6 +31,8 @@ use gophership_vault_replication::peer::{
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
 use gophership_vault_replication::recovery::refetch::Refetch;
+use gophership_vault_replication::recovery::repair::Repair;
+use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use gophership_vault_replication::tail::sealed::SealsToStreams;
 use gophership_vault_replication::tail::streams::{StreamsSetup, TailStreams};
 use tokio::runtime::Runtime;
@@ -90,6 +93,8 @@ pub(crate) struct Member {
     streams: Arc<TailStreams>,
     recoveries: Recoveries,
     refetch: Refetch,
+    repair: Repair,
+    upkeep: Upkeep,
     follower: Follower,
     stop: watch::Sender<bool>,
     keeping: JoinHandle<()>,
@@ -272,7 +277,7 @@ impl Joined {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) fn begin(self, vault: &Vault) -> anyhow::Result<Member> {
+    pub(crate) fn begin(self, vault: &Vault, retention: Duration) -> anyhow::Result<Member> {
         let Self {
             settings,
             runtime,
@@ -314,6 +319,20 @@ impl Joined {
         });
         let (leads, clock) = (Arc::clone(&consensus), vault.clone());
         let refetch = Refetch::start(Arc::clone(&participant)).context("cannot start the thread that fetches")?;
+        let repair = Repair::start(
+            Arc::clone(&participant),
+            Arc::clone(&catalogue),
+            settings.replicas.into(),
+        );
+        let (led, heard, kept) = (Arc::clone(&consensus), Arc::clone(&heartbeats), vault.clone());
+        let upkeep = Upkeep::start(UpkeepSetup {
+            catalogue: Arc::clone(&catalogue),
+            leads: Box::new(move || led.status().role == Role::Leader),
+            is_alive: Arc::new(move |node| heard.is_alive(node)),
+            clock_ns: Box::new(move || kept.clock_ns()),
+            replicas: settings.replicas.into(),
+            retention,
+        });
         let recoveries = Recoveries::start(Parts {
             node,
             catalogue,
@@ -335,6 +354,8 @@ impl Joined {
             server,
             streams,
             refetch,
+            repair: repair.context("cannot start the thread that repairs")?,
+            upkeep: upkeep.context("cannot start the thread that takes care of copies")?,
             recoveries: recoveries.context("cannot start the thread of recoveries")?,
             follower: follower.context("cannot start the thread that follows the catalogue")?,
             stop,
@@ -416,6 +437,8 @@ impl Member {
             server,
             recoveries,
             refetch,
+            repair,
+            upkeep,
             follower,
             stop,
             keeping,
@@ -425,6 +448,8 @@ impl Member {
         let ended = spawn_blocking(move || {
             recoveries.stop();
             refetch.stop();
+            repair.stop();
+            upkeep.stop();
             follower.stop();
         });
         if let Err(error) = ended.await {

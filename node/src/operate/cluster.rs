@@ -65,7 +65,7 @@ struct Seen {
 fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>) -> Seen {
     let counts = state.counts();
     let few = |segment: &&SegmentRecord| match segment {
-        SegmentRecord::Sealed(seal) => seal.stats.entries > 0 && seal.holders.len() < replicas as usize,
+        SegmentRecord::Sealed(seal) => seal.stats.entries > 0 && state.copies_left(seal) < replicas as usize,
         SegmentRecord::Open { .. }
         | SegmentRecord::Recovering { .. }
         | SegmentRecord::Trimmed { .. }

@@ -40,14 +40,28 @@ pub(super) struct Order {
     /// Payload bytes that the job was expected to read when it was created; 0 in a record of an older version.
     #[serde(default)]
     pub(super) bytes_total_estimate: u64,
-    /// The node that runs it; in a record of an older version, the only one there was.
+    /// The node that made it and runs it first; in a record of an older version, the only one there was. In `parts` its
+    /// own logs have no owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) runner: Option<NodeId>,
+}
+
+impl Order {
+    /// The order as `node` runs it: the same logs, with its own as those that have no owner.
+    pub(super) fn run_by(mut self, node: NodeId) -> Self {
+        let maker = self.runner.unwrap_or(node);
+        for part in &mut self.parts {
+            part.owner = Some(part.owner.unwrap_or(maker)).filter(|owner| *owner != node);
+        }
+        self
+    }
 }
 
 /// A job under way.
 pub(super) struct Job {
     pub(super) id: JobId,
+    /// The number of times that it was taken over: its runner's words count in this term only.
+    pub(super) term: u64,
     pub(super) order: Order,
     pub(super) source: Source,
     pub(super) catalogue: Arc<dyn Catalogue>,
@@ -144,7 +158,7 @@ impl Job {
 
     /// Puts the position on record, if it moved. A position that could not be committed is only behind: the entries
     /// after it are sent again.
-    /// Breaks where the job has ended meanwhile.
+    /// Breaks where the job has ended meanwhile, or another node runs it.
     async fn keep_position(&self, kept: &mut Positions) -> ControlFlow<()> {
         let now = self.progress.positions();
         if now == *kept {
@@ -157,13 +171,17 @@ impl Job {
         match self
             .submit(Command::JobProgress {
                 job: self.id,
+                term: self.term,
                 positions,
             })
             .await
         {
             Ok(()) => *kept = now,
-            // An operator cancelled it through another node.
-            Err(CatalogueError::Refused(Refusal::JobEnded { .. })) => return ControlFlow::Break(()),
+            // An operator cancelled it through another node, or that one took it over from this one.
+            Err(CatalogueError::Refused(refusal @ (Refusal::JobEnded { .. } | Refusal::JobTaken { .. }))) => {
+                tracing::info!(job = %self.id, %refusal, "replay.job.left");
+                return ControlFlow::Break(());
+            }
             Err(error) => tracing::warn!(job = %self.id, %error, "replay.position.not_kept"),
         }
         ControlFlow::Continue(())
@@ -173,6 +191,7 @@ impl Job {
     async fn finish(&mut self, result: JobResult) {
         let command = Command::FinishJob {
             job: self.id,
+            term: self.term,
             result,
             at_ns: now_unix_nano(),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gophership_catalogue::command::{Command, Refusal, Reply};
 use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
@@ -21,11 +22,12 @@ use super::progress::Progress;
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
+use super::takeover::{Due, due};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
 /// The handle of a job under way.
-struct Running {
+pub(super) struct Running {
     progress: Arc<Progress>,
     cancel: watch::Sender<bool>,
     /// A channel that is closed when the job has ended.
@@ -33,9 +35,9 @@ struct Running {
 }
 
 pub(crate) struct Jobs {
-    context: NodeContext,
+    pub(super) context: NodeContext,
     running: Mutex<HashMap<JobId, Running>>,
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Removes a job from the list when it ends, in whatever way.
@@ -60,11 +62,11 @@ impl Jobs {
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resumes the jobs that an earlier boot of this node left.
+    /// Resumes the jobs that an earlier boot of this node left, and takes over those of nodes that are gone from then on.
     pub(crate) fn resume(self: &Arc<Self>) {
         let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
             state
@@ -76,10 +78,10 @@ impl Jobs {
         for (id, record) in left {
             let own = self.context.vault.identity().node_id;
             match serde_json::from_str::<Order>(&record.spec) {
-                Ok(order) if order.runner.is_some_and(|runner| runner != own) => {}
+                Ok(order) if due(&record, &order, own, &|_| false) != Due::Resume => {}
                 Ok(order) => {
                     tracing::info!(job = %id, sink = %order.spec.sink_name(), "replay.job.resumed");
-                    self.launch(id, order, Progress::from(record.positions));
+                    self.launch(id, record.term(), order, Progress::from(record.positions));
                 }
                 Err(error) => {
                     tracing::error!(job = %id, %error, "replay.job.unreadable");
@@ -88,6 +90,7 @@ impl Jobs {
                     ));
                     let command = Command::FinishJob {
                         job: id,
+                        term: record.term(),
                         result,
                         at_ns: now_unix_nano(),
                     };
@@ -99,6 +102,11 @@ impl Jobs {
                     });
                 }
             }
+        }
+        if let Some(cluster) = &self.context.cluster {
+            let heartbeats = Arc::clone(&cluster.heartbeats);
+            let is_gone = move |node| heartbeats.is_dead(node, Duration::MAX);
+            tokio::spawn(Arc::clone(self).take_over(is_gone));
         }
     }
 
@@ -133,7 +141,7 @@ impl Jobs {
             }
         };
         tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
-        self.launch(id, order, Progress::default());
+        self.launch(id, 0, order, Progress::default());
         self.view(id)
     }
 
@@ -153,7 +161,7 @@ impl Jobs {
         }
     }
 
-    fn launch(self: &Arc<Self>, id: JobId, order: Order, progress: Progress) {
+    pub(super) fn launch(self: &Arc<Self>, id: JobId, term: u64, order: Order, progress: Progress) {
         let progress = Arc::new(progress);
         let (cancel, cancelled) = watch::channel(false);
         let (ending, ended) = watch::channel(());
@@ -170,7 +178,8 @@ impl Jobs {
         };
         let job = Job {
             id,
-            order,
+            term,
+            order: order.run_by(self.context.vault.identity().node_id),
             source: Source::of(&self.context),
             catalogue: Arc::clone(&self.context.catalogue),
             exporters: Arc::clone(&self.context.exporters),

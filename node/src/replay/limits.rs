@@ -30,6 +30,8 @@ pub(super) const FAULTS_NAMED: usize = 16;
 pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
 /// Interval at which a job's position is committed.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which a node looks for jobs whose runner is gone.
+pub(super) const TAKEOVER_INTERVAL: Duration = Duration::from_secs(2);
 /// Attempts at an entry for which a sink has no room, or which it finds too large: it does not say which.
 pub(super) const EXHAUSTED_TRIES: u32 = 10;
 /// Attempts at an entry at which a sink fails when no others follow that could show the fault's side: some minutes, in

@@ -5,7 +5,7 @@
 //!   files. `source`: the reading of all nodes' logs; `for_peers`: its other end.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
-//!   rate.
+//!   rate. `takeover`: jobs whose runner is gone.
 //! - `error`, `limits`: errors and bounds.
 //!
 //! **Not here**: the sinks themselves (`crate::sink`).
@@ -24,6 +24,7 @@ mod source;
 mod spec;
 mod stream;
 mod tail;
+mod takeover;
 
 pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;

@@ -2,20 +2,22 @@
 
 use std::ops::ControlFlow;
 
+use gophership_catalogue::job::{JobId, JobPosition};
 use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
     ListReplaysRequest, OtlpSink, OtlpTls, ReplayJobRef, ReplayProgress, ReplaySink, ReplaySpec, ReplayState,
 };
-use gophership_vault::ids::{Lsn, SegmentIndex, ShardId};
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentIndex, ShardId};
 use gophership_vault::ledger::TrimReason;
 use gophership_vault::time::TimeRange;
+use tokio::sync::watch;
 use tonic::Code;
 
-use super::Spec;
 use super::job::Order;
 use super::plan::Part;
 use super::reader::{self, Found};
+use super::{Jobs, Spec};
 use crate::certs::{self, Role};
 use crate::config::{Environment, TlsFiles, load_text};
 use crate::control::testkit::{TestControl, TestNode, payload};
@@ -461,6 +463,62 @@ async fn what_was_dropped_before_is_missing_of_its_time_and_of_no_other() {
     assert!(format!("{end:?}").contains("dropped unsent"), "{end:?}");
     control.stop().await;
     node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, payloads) = filled(dir.path(), 6);
+    let stub = Stub::grpc([]).await;
+    let control = node.serve(&[]).await;
+    let (own, other) = (node.vault.identity().node_id, NodeId::new(2).unwrap());
+    let (index, shard) = (SegmentIndex::new(1).unwrap(), ShardId::new(0));
+    let at = |number| Lsn::at(index, EntryNumber::new(number).unwrap());
+    // The other node planned it, and came to the third entry.
+    let order = Order {
+        spec: Spec::for_job(grpc(&stub)).unwrap(),
+        parts: vec![Part {
+            owner: Some(own),
+            shard,
+            until: at(6),
+            held: vec![(index, index)],
+            dropped: None,
+        }],
+        bytes_total_estimate: 0,
+        runner: Some(other),
+    };
+    let position = |count: u64| JobPosition {
+        done_lsn: at(u32::try_from(count).unwrap()),
+        entries: count,
+        records: count,
+        bytes: 100 * count,
+    };
+    let progress = |count| Command::JobProgress {
+        job: JobId::FIRST,
+        term: 0,
+        positions: vec![(own, shard, position(count))],
+    };
+    let create = Command::CreateJob {
+        request: uuid::Uuid::nil(),
+        spec: serde_json::to_string(&order).unwrap(),
+        at_ns: 1,
+    };
+    for command in [create, progress(3)] {
+        node.catalogue.submit(Actor::Node, command).unwrap();
+    }
+    let (_stop, stopped) = watch::channel(false);
+    let jobs = Jobs::new(control.context.clone(), stopped);
+    let record = || node.catalogue.read(|state| state.job(JobId::FIRST).cloned()).unwrap();
+    jobs.look(&|_| false).await;
+    assert_eq!(record().taken, None, "its runner lives");
+    jobs.look(&|node| node == other).await;
+    jobs.ended(JobId::FIRST).await;
+    let record = record();
+    assert_eq!(stub.taken(), payloads[3..], "{:?}", record.state);
+    assert_eq!((record.state.name(), record.term()), ("Done", 1));
+    assert_eq!(record.positions[&(own, shard)], position(6));
+    let late = node.catalogue.submit(Actor::Node, progress(4));
+    assert!(late.is_err(), "the first runner is heard no more: {late:?}");
 }
 
 #[test]

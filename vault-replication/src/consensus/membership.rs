@@ -10,6 +10,7 @@
 //!
 //! **Not here**: the choice of voters; the catalogue's record of a node.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -121,7 +122,8 @@ impl RaftCatalogue {
         self.block_on(self.node.remove_learner(node))
     }
 
-    /// Lets the voter that has most take over. A node that does not lead has nothing to do.
+    /// Lets the voter that has most take over, or the next one where it does not answer. A node that does not lead has
+    /// nothing to do.
     ///
     /// # Errors
     /// See [`MembershipError`]; then this node still leads, or nobody does for the time of an election.
@@ -157,12 +159,20 @@ fn behind(metrics: &Metrics, voters: &BTreeSet<u64>) -> Option<(u64, u64)> {
         .find(|(_, behind)| *behind > PROMOTE_LAG_MAX)
 }
 
-/// The voter that has most, this node apart.
-fn most_caught_up(metrics: &Metrics) -> Option<u64> {
-    let replication = metrics.replication.as_ref()?;
+/// The voters, this node apart.
+fn other_voters(metrics: &Metrics) -> impl Iterator<Item = u64> {
     let voters = metrics.membership_config.membership().voter_ids();
-    let others = voters.filter(|id| *id != metrics.id);
-    others.max_by_key(|id| replication.get(id).copied().flatten())
+    voters.filter(|id| *id != metrics.id)
+}
+
+/// The other voters that have answered this leader, those that have most first.
+fn successors(metrics: &Metrics) -> Vec<u64> {
+    let matched = |id: u64| metrics.replication.as_ref()?.get(&id).copied().flatten();
+    let mut answered: Vec<_> = other_voters(metrics)
+        .filter_map(|id| Some((matched(id)?, id)))
+        .collect();
+    answered.sort_by_key(|(matched, _)| Reverse(*matched));
+    answered.into_iter().map(|(_, id)| id).collect()
 }
 
 type Changed = Result<ClientWriteResponse<TypeConfig>, RaftError<u64, ClientWriteError<u64, Member>>>;
@@ -257,13 +267,29 @@ impl RaftNode {
     }
 
     async fn hand_over(&self) -> Result<(), MembershipError> {
-        let Ok(metrics) = self.leading() else { return Ok(()) };
-        match most_caught_up(&metrics) {
-            Some(next) => self.hand_over_to(next).await,
-            None => Err(MembershipError::NobodyTookOver {
-                why: "there is none".to_owned(),
-            }),
+        if self.leading().is_err() {
+            return Ok(());
         }
+        let deadline = Instant::now() + self.answer_timeout;
+        // A leader that has just begun has not heard the others yet.
+        let known = self.wait_for(self.answer_timeout, |m| {
+            let next = successors(m);
+            let waits = m.state == ServerState::Leader && next.is_empty() && other_voters(m).next().is_some();
+            (!waits).then_some(next)
+        });
+        let next = known.await?.unwrap_or_default();
+        let mut outcome = Err(MembershipError::NobodyTookOver {
+            why: "none has answered".to_owned(),
+        });
+        // What one has says nothing about whether it is still there.
+        for id in next.iter().cycle() {
+            outcome = self.hand_over_to(*id).await;
+            let goes_on = matches!(outcome, Err(MembershipError::NobodyTookOver { .. }));
+            if !goes_on || Instant::now() >= deadline {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Lets this voter take over.
@@ -298,7 +324,9 @@ impl RaftNode {
         self.raft.runtime_config().heartbeat(false);
         let mut why = "nobody answered".to_owned();
         while Instant::now() < deadline {
-            match self.ask(next, &Message::Elect, self.timing.election_min).await {
+let asked = self.ask(next, &Message::Elect, self.timing.election_min).await;
+            let answers = asked.is_ok();
+            match asked {
                 Ok(Answer::Done) => {}
                 Ok(other) => why = format!("node {} answered with {other:?}", next.node),
                 Err(e) => why = e.to_string(),
@@ -306,6 +334,9 @@ impl RaftNode {
             let other = |m: &Metrics| m.current_leader.is_some_and(|id| id != self.id).then_some(());
             if self.wait_for(self.timing.election_max, other).await?.is_some() {
                 return Ok(());
+            }
+            if !answers {
+                break;
             }
         }
         Err(MembershipError::NobodyTookOver { why })

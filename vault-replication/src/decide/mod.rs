@@ -3,9 +3,13 @@
 //! - `recovery_end`: whether the reports on a segment suffice, and where it ends by them.
 //! - `owner_return`: whether what its owner's disk still holds of a segment stands for all that it acknowledged.
 //! - `placement`: which nodes hold the copies of a new segment.
+//! - `gc_horizon`: what becomes of the segments of nodes that are gone for good.
+//! - `repair_plan`: which sealed segments get a further copy, and where.
 //! - `liveness`: which peers are alive, by when each was heard.
 
+pub mod gc_horizon;
 pub mod liveness;
 pub mod owner_return;
 pub mod placement;
 pub mod recovery_end;
+pub mod repair_plan;

@@ -165,7 +165,7 @@ impl Led {
             LeaderAction::Ask(node, number) => requests::ask(parts, id, node, number, done),
             LeaderAction::Copy(node, number, end) => {
                 let header = self.header(parts);
-                requests::copy(parts, header, node, number, end, done);
+                requests::copy(parts, &self.open, header, node, number, end, done);
             }
             LeaderAction::Seal(number, ending) => {
                 self.ending = Some(ending);

@@ -6,6 +6,7 @@
 //!   of the catalogue.
 //! - `participant`: a node that is asked.
 //! - `refetch`: what a recovery sealed with more than its owner has left is fetched by the owner.
+//! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it.
 //!
 //! Key terms: a recovery has a *number*, which the catalogue grants; holders promise to obey no lower one. Where
 //! several leaders recover one segment, only the one with the highest number can seal it.
@@ -15,4 +16,6 @@ mod led;
 pub mod participant;
 pub mod recoveries;
 pub mod refetch;
+pub mod repair;
 mod requests;
+pub mod upkeep;

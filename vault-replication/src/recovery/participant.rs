@@ -47,6 +47,10 @@ impl Participant {
         &self.vault
     }
 
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     /// The report of another node on a segment that is on record as sealed.
     pub(super) fn report_of(&self, holder: NodeId, id: SegmentId) -> Result<HeldReport, VaultError> {
         let member = self.member(holder, id)?;

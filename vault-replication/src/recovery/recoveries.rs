@@ -130,10 +130,20 @@ struct Pause {
     length: Duration,
 }
 
-/// The facts on which it depends which segments are left, as they were at the last walk over all of them.
+/// A node, as far as it depends on it which segments are left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seen {
+    node: NodeId,
+    epoch: Option<Epoch>,
+    is_dead: bool,
+    /// Its name has moved to another number: it never comes back.
+    is_replaced: bool,
+}
+
+/// The nodes as they were at the last walk over all segments.
 struct Walked {
     at: Instant,
-    nodes: Vec<(NodeId, Option<Epoch>, bool)>,
+    nodes: Vec<Seen>,
     /// True where more were left than could be begun.
     more: bool,
 }
@@ -201,15 +211,20 @@ impl Lead {
     }
 
     fn look(&mut self) {
-        let nodes: Vec<NodeRecord> = self.parts.catalogue.read(|state| state.nodes().copied().collect());
+        let (nodes, replaced): (Vec<NodeRecord>, Vec<bool>) = self.parts.catalogue.read(|state| {
+            let all = state.nodes().map(|node| (*node, state.is_replaced(node.id)));
+            all.unzip()
+        });
         let now = Instant::now();
         // Noted by followers, too: one that is elected need not begin to wait.
         let (boots, heartbeats) = (&mut self.boots, &self.parts.heartbeats);
-        let mut facts = Vec::with_capacity(nodes.len());
-        for node in &nodes {
-            let is_dead = heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now));
-            facts.push((node.id, node.epoch(), is_dead));
-        }
+        let see = |(node, is_replaced): (&NodeRecord, bool)| Seen {
+            node: node.id,
+            epoch: node.epoch(),
+            is_dead: heartbeats.is_dead(node.id, boots.up_for(node.id, node.epoch(), now)),
+            is_replaced,
+        };
+        let seen: Vec<Seen> = nodes.iter().zip(replaced).map(see).collect();
         if !(self.parts.leads)() {
             self.led.clear();
             self.paused.clear();
@@ -222,7 +237,7 @@ impl Lead {
             led.look(&self.parts, &self.told, record.as_ref(), &alive);
         }
         self.sweep();
-        self.walk(facts);
+        self.walk(seen);
     }
 
     /// The nodes that can be reached, and whether each may hold segments.
@@ -238,7 +253,7 @@ impl Lead {
     }
 
     /// Finds the segments that are left, where that may have changed, and begins to recover them.
-    fn walk(&mut self, nodes: Vec<(NodeId, Option<Epoch>, bool)>) {
+    fn walk(&mut self, nodes: Vec<Seen>) {
         let is_new = |walked: &Walked| walked.nodes != nodes || walked.more || walked.at.elapsed() > RECOVERY_WALK;
         if !self.walked.as_ref().is_none_or(is_new) && self.paused.is_empty() {
             return;
@@ -311,13 +326,10 @@ impl Lead {
     }
 }
 
-/// The segments that nobody writes any more and nobody has sealed, and when each was opened: their recovery was begun,
-/// their owner is dead, or it goes on in a newer epoch. This node itself is not dead.
-fn left(state: &State, nodes: &[(NodeId, Option<Epoch>, bool)], own: NodeId) -> Vec<(OpenRecord, u64)> {
-    let is_left = |open: &OpenRecord| {
-        let owner = nodes.iter().find(|(node, ..)| *node == open.id.node);
-        owner.is_none_or(|(node, newest, is_dead)| *newest > Some(open.epoch) || (*is_dead && *node != own))
-    };
+/// The segments that are to be recovered, and when each was opened: nobody writes them any more and nobody has sealed
+/// them, or nothing more can be acknowledged in them.
+fn left(state: &State, nodes: &[Seen], own: NodeId) -> Vec<(OpenRecord, u64)> {
+    let is_left = |open: &OpenRecord| is_ownerless(open, nodes, own) || is_stranded(open, nodes);
     let of_record = |record: &SegmentRecord| match record {
         SegmentRecord::Recovering { open, opened_ns, .. } => Some((*open, *opened_ns)),
         SegmentRecord::Open { open, opened_ns } => is_left(open).then_some((*open, *opened_ns)),
@@ -326,10 +338,63 @@ fn left(state: &State, nodes: &[(NodeId, Option<Epoch>, bool)], own: NodeId) -> 
     state.segments().filter_map(of_record).collect()
 }
 
+/// True where the owner of an open segment is dead, or goes on in a newer epoch. This node itself is not dead.
+fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
+    let owner = nodes.iter().find(|seen| seen.node == open.id.node);
+    owner.is_none_or(|owner| owner.epoch > Some(open.epoch) || (owner.is_dead && owner.node != own))
+}
+
+/// True where an open segment has too few living peers for an acknowledgement, and one of them never comes back. Its
+/// recovery rests on the owner's file, and gives the owner an epoch in which segments have other peers. Peers that are
+/// dead and not replaced are no reason: a new set might have the same ones.
+fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
+    let of_set = |seen: &&Seen| open.replicas.peers().contains(seen.node);
+    let alive = nodes
+        .iter()
+        .filter(of_set)
+        .filter(|seen| !seen.is_dead && !seen.is_replaced);
+    alive.count() + 1 < open.replicas.ack_copies() && nodes.iter().filter(of_set).any(|seen| seen.is_replaced)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::node;
+    use crate::testkit::{node, opened};
+
+    #[test]
+    fn a_segment_is_left_without_its_owner_or_without_peers_that_could_come_back() {
+        const ALIVE: u8 = 0;
+        const DEAD: u8 = 1;
+        const REPLACED: u8 = 2;
+        let open = opened(1, &[2, 3]);
+        for (what, nodes, expected) in [
+            ("all are alive", [ALIVE, ALIVE, ALIVE], (false, false)),
+            ("its owner is dead", [DEAD, ALIVE, ALIVE], (true, false)),
+            ("one peer was replaced", [ALIVE, REPLACED, ALIVE], (false, false)),
+            ("both peers are dead", [ALIVE, DEAD, DEAD], (false, false)),
+            ("both peers were replaced", [ALIVE, REPLACED, REPLACED], (false, true)),
+            (
+                "one was replaced and one is dead",
+                [ALIVE, DEAD, REPLACED],
+                (false, true),
+            ),
+        ] {
+            let mut nodes: Vec<Seen> = (1..)
+                .zip(nodes)
+                .map(|(n, is)| Seen {
+                    node: node(n),
+                    epoch: Some(open.epoch),
+                    is_dead: is == DEAD,
+                    is_replaced: is == REPLACED,
+                })
+                .collect();
+            let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));
+            assert_eq!(is_left(&nodes, 4), expected, "{what}");
+            assert!(!is_left(&nodes, 1).0, "{what}, as the owner sees it");
+            nodes[0].epoch = open.epoch.checked_next();
+            assert!(is_left(&nodes, 1).0, "{what}, and its owner goes on in a newer epoch");
+        }
+    }
 
     #[test]
     fn a_node_counts_as_up_from_when_its_epoch_was_seen_first() {

@@ -54,7 +54,7 @@ impl Refetch {
     }
 }
 
-fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
+pub(super) fn is_stopped(stopped: &Receiver<()>, within: Duration) -> bool {
     !matches!(stopped.recv_timeout(within), Err(RecvTimeoutError::Timeout))
 }
 

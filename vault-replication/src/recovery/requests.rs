@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::leader::{Ending, LeaderEvent};
 use super::recoveries::Parts;
+use crate::decide::recovery_end::holders_to_ask;
 use crate::limits::HOLDER_TRIES;
 use crate::peer::PeerError;
 
@@ -172,8 +173,28 @@ pub(super) fn ask(parts: &Arc<Parts>, id: SegmentId, node: NodeId, number: Recov
     });
 }
 
-/// Has a node make its copy.
+/// Has a node make its copy. One that the segment's record does not name is put on record first: its copy stays, whatever
+/// becomes of this recovery.
 pub(super) fn copy(
+    parts: &Arc<Parts>,
+    open: &OpenRecord,
+    header: SegmentHeader,
+    node: NodeId,
+    number: RecoveryNumber,
+    end: SegmentEnd,
+    done: Done,
+) {
+    if holders_to_ask(open).any(|named| named == node) {
+        return make_copy(parts, header, node, number, end, done);
+    }
+    let (shared, id) = (Arc::clone(parts), open.id);
+    submit(parts, Command::CopyPlanned { id, node }, move |reply| match reply {
+        Some(_) => make_copy(&shared, header, node, number, end, done),
+        None => done.with(LeaderEvent::CannotCopy(node)),
+    });
+}
+
+fn make_copy(
     parts: &Arc<Parts>,
     header: SegmentHeader,
     node: NodeId,

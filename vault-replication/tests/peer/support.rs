@@ -83,7 +83,7 @@ pub(crate) fn tls(certificate: PeerCertificate) -> PeerSecurity {
 pub(crate) fn setup_as(n: u32, name: &str, cluster: ClusterId, security: PeerSecurity) -> Arc<PeerSetup> {
     Arc::new(PeerSetup {
         local: LocalNode::new(cluster, node(n), name, Uuid::from_u128(n.into())),
-        list: PeerList::new((1..=4).map(|n| (self::name(n), Some(node(n))))),
+        list: PeerList::new((1..=5).map(|n| (self::name(n), Some(node(n))))),
         security,
         payload_bytes_max: 64 << 10,
     })

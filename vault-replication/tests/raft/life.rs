@@ -108,6 +108,19 @@ fn a_leader_that_hands_over_leaves_no_gap_and_loses_nothing() {
 }
 
 #[test]
+fn a_leader_hands_over_to_a_voter_that_is_there() {
+    for dead in [2, 3] {
+        let mut cluster = Cluster::of(3);
+        cluster.lead(1);
+        cluster.kill(dead);
+        set(&cluster.catalogue(1), "k", "1");
+        cluster.node(1).hand_over().unwrap();
+        let alive = BTreeSet::from([2, 3]).into_iter().find(|id| *id != dead).unwrap();
+        eventually("the other to lead", || (cluster.leader() == alive).then_some(()));
+    }
+}
+
+#[test]
 fn a_voter_that_starts_again_or_was_cut_off_deposes_nobody() {
     let mut cluster = Cluster::of(3);
     cluster.lead(1);

@@ -1,6 +1,5 @@
-//! Three nodes.
+//! The nodes of a test: three, or more.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use gophership_vault::ids::SegmentId;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::consensus::testkit::eventually;
 
-use crate::node::{ELECTION_FLOOR, Node, Shared, make};
+use crate::node::{ELECTION_FLOOR, Node, RETENTION, Shared, make};
 use crate::support::*;
 
 pub(crate) struct Cluster {
@@ -24,22 +23,28 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Three nodes that run.
     pub(crate) fn new() -> Self {
+        Self::of(3, RETENTION)
+    }
+
+    /// So many nodes that run, and vote. What a lost node leaves is kept for `retention`.
+    pub(crate) fn of(count: u32, retention: Duration) -> Self {
         let shared = Shared {
             runtime: runtime(),
             authority: Authority::new(),
             members: Arc::default(),
             copies: Arc::default(),
             deaf: Arc::default(),
+            retention,
         };
-        let folders: Vec<_> = (1..=3).map(|_| tempfile::tempdir().unwrap()).collect();
-        let storages: Vec<_> = (1..=3).map(|n| make(n, folders[n as usize - 1].path())).collect();
-        let nodes = (1..=3).map(|n| Some(Node::start(n, folders[n as usize - 1].path(), &shared, ELECTION_FLOOR)));
+        let folders: Vec<_> = (1..=count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let storages: Vec<_> = (1..=count).map(|n| make(n, folders[n as usize - 1].path())).collect();
+        let nodes = (1..=count).map(|n| Some(Node::start(n, folders[n as usize - 1].path(), &shared, ELECTION_FLOOR)));
         let nodes = nodes.collect();
         let mut cluster = Self { shared, folders, nodes };
         let members = cluster.shared.members.lock().unwrap().clone();
         let first = Arc::clone(&cluster.node(1).catalogue);
         first.initialize(members[&node(1)].clone()).unwrap();
-        for n in [2, 3] {
+        for n in 2..=count {
             let joining = &members[&node(n)];
             eventually("a join", || first.add_learner(n.into(), joining.clone()).ok());
             let register = Command::RegisterNode {
@@ -48,8 +53,10 @@ impl Cluster {
             };
             eventually("a node id", || first.submit(Actor::Node, register.clone()).ok());
         }
-        eventually("the voters", || first.set_voters(&BTreeSet::from([1, 2, 3])).ok());
-        (1..=3).for_each(|n| cluster.run(n));
+        eventually("the voters", || {
+            first.set_voters(&(1..=u64::from(count)).collect()).ok()
+        });
+        (1..=count).for_each(|n| cluster.run(n));
         cluster
     }
 
@@ -83,6 +90,22 @@ impl Cluster {
             up.find(|node| node.catalogue.status().role == Role::Leader)
                 .map(|node| node.n)
         })
+    }
+
+    /// Puts on record that the name of a node that is gone has moved to another one.
+    pub(crate) fn replace(&self, gone: u32, by: u32) {
+        self.shared.members.lock().unwrap().remove(&node(gone));
+        let describe = |n: u32, replaces: Option<u32>| Command::DescribeNode {
+            node: node(n),
+            name: format!("name-{gone}"),
+            address: String::new(),
+            failure_domain: String::new(),
+            replaces: replaces.map(node),
+        };
+        for command in [describe(gone, None), describe(by, Some(gone))] {
+            let catalogue = &self.node(by).catalogue;
+            eventually("a description", || catalogue.submit(Actor::Node, command.clone()).ok());
+        }
     }
 
     /// Ends a node without a word.

@@ -28,6 +28,8 @@ use gophership_vault_replication::peer::{
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
 use gophership_vault_replication::recovery::refetch::Refetch;
+use gophership_vault_replication::recovery::repair::Repair;
+use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -38,6 +40,11 @@ const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// The time after which a node stands for election. A busy machine is not to make the nodes take turns.
 pub(crate) const ELECTION_FLOOR: Duration = Duration::from_secs(2);
 
+/// The time for which segments are kept.
+pub(crate) const RETENTION: Duration = Duration::from_secs(3600);
+/// The number of copies that a segment is to have.
+const REPLICAS: usize = 3;
+
 /// What all nodes of a test share.
 pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
@@ -46,19 +53,35 @@ pub(crate) struct Shared {
     pub(crate) copies: AllCopies,
     /// The nodes that get no frames.
     pub(crate) deaf: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// The time for which the leader keeps what a lost node left.
+    pub(crate) retention: Duration,
 }
 
 /// A handler that is there only once the vault is open.
 #[derive(Default)]
-struct Late(OnceLock<Arc<dyn RecoveryHandler>>);
+struct Late(OnceLock<(Arc<dyn RecoveryHandler>, Arc<dyn Catalogue>)>);
 
 impl Late {
     fn get(&self) -> Result<&Arc<dyn RecoveryHandler>, VaultError> {
-        self.0.get().ok_or_else(|| VaultError::Io {
+        let running = self.0.get().map(|(handler, _)| handler);
+        running.ok_or_else(|| VaultError::Io {
             what: "use",
             path: "the vault".into(),
             source: std::io::ErrorKind::NotConnected.into(),
         })
+    }
+
+    /// Refuses to make a copy that is on no record.
+    fn is_on_record(&self, id: SegmentId) -> Result<(), VaultError> {
+        let on_record = self.0.get().is_some_and(|(_, catalogue)| {
+            let own = catalogue.identity().node_id;
+            catalogue.read(|state| state.holding(id).contains(&own))
+        });
+        let why = || VaultError::Unreadable {
+            id,
+            why: "the copy would be on no record".to_owned(),
+        };
+        on_record.then_some(()).ok_or_else(why)
     }
 }
 
@@ -74,6 +97,7 @@ impl RecoveryHandler for Late {
         number: u64,
         end: SegmentEnd,
     ) -> Result<CompleteCopy, VaultError> {
+        self.is_on_record(header.id)?;
         self.get()?.rebuild(from, header, number, end)
     }
 
@@ -105,6 +129,8 @@ pub(crate) struct Running {
     pub(crate) writers: Vec<ShardWriter>,
     pub(crate) recoveries: Recoveries,
     refetch: Refetch,
+    repair: Repair,
+    upkeep: Upkeep,
     pub(crate) heartbeats: Arc<Heartbeats>,
 }
 
@@ -175,8 +201,12 @@ impl Node {
         let boot = Uuid::new_v4();
         let epoch = eventually("an epoch", || catalogue.node_up(boot, None).ok());
         self.setup.local.set_epoch(epoch);
-        let others = [1, 2, 3].into_iter().filter(|n| *n != self.n).map(node);
-        let replicas = ReplicaSet::new(NodeSet::from_nodes(others).unwrap(), 2).unwrap();
+        let (own, members) = (node(self.n), Arc::clone(&self.members));
+        // The first two of the others that are members.
+        let placement = move |_| {
+            let others = members().into_keys().filter(|node| *node != own).take(2);
+            ReplicaSet::new(NodeSet::from_nodes(others).unwrap(), 2).unwrap()
+        };
         let watermark = Arc::<OnceLock<_>>::default();
         let sink = ToReplicas {
             own: node(self.n),
@@ -187,7 +217,7 @@ impl Node {
         };
         let seam = ShardSeam {
             notify: Box::new(|| {}),
-            placement: Box::new(move |_| replicas),
+            placement: Box::new(placement),
             sink: Some(Box::new(sink)),
         };
         let data = eventually("the folder", || DataDir::open(folder, true).ok());
@@ -201,9 +231,24 @@ impl Node {
         let participant = Participant::new(vault.clone(), copies, client.clone(), members(), runtime.clone());
         let participant = Arc::new(participant);
         let refetch = Refetch::start(Arc::clone(&participant)).unwrap();
-        let local: Arc<dyn RecoveryHandler> = participant;
-        assert!(self.recovery.0.set(Arc::clone(&local)).is_ok(), "it runs once");
+        let repair = Repair::start(Arc::clone(&participant), Arc::clone(&catalogue), REPLICAS).unwrap();
+        let set = self
+            .recovery
+            .0
+            .set((Arc::clone(&participant) as _, Arc::clone(&catalogue)));
+        assert!(set.is_ok(), "it runs once");
+        // The leader asks its own part as it asks the others.
+        let local = Arc::clone(&self.recovery) as Arc<dyn RecoveryHandler>;
         let heartbeats = Arc::new(Heartbeats::start(client.clone(), members(), DEAD_AFTER, runtime));
+        let (consensus, clock, heard) = (Arc::clone(&self.catalogue), vault.clone(), Arc::clone(&heartbeats));
+        let upkeep = Upkeep::start(UpkeepSetup {
+            catalogue: Arc::clone(&catalogue),
+            leads: Box::new(move || consensus.status().role == Role::Leader),
+            is_alive: Arc::new(move |node| heard.is_alive(node)),
+            clock_ns: Box::new(move || clock.clock_ns()),
+            replicas: REPLICAS,
+            retention: shared.retention,
+        });
         let (consensus, clock) = (Arc::clone(&self.catalogue), vault.clone());
         let recoveries = Recoveries::start(Parts {
             node: node(self.n),
@@ -221,6 +266,8 @@ impl Node {
             writers,
             recoveries: recoveries.unwrap(),
             refetch,
+            repair,
+            upkeep: upkeep.unwrap(),
             heartbeats,
         });
     }
@@ -235,6 +282,8 @@ impl Node {
         if let Some(running) = self.running.take() {
             running.recoveries.stop();
             running.refetch.stop();
+            running.repair.stop();
+            running.upkeep.stop();
             running.heartbeats.stop();
             running.vault.close(running.writers);
         }
@@ -283,7 +332,7 @@ fn options() -> VaultOptions {
         segment_age: Duration::from_secs(3600),
         spares: 2,
         disk_limit: 1 << 40,
-        retention: Duration::from_secs(3600),
+        retention: RETENTION,
         release: Release::AtRetention,
         on_full: OnFull::Refuse,
         recovery: RecoveryBy::Leader,

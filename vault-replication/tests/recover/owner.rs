@@ -11,14 +11,14 @@ use gophership_vault_replication::recovery::leader::Waiting;
 use crate::cluster::Cluster;
 use crate::support::*;
 
-fn payloads(numbers: std::ops::RangeInclusive<u32>) -> Vec<Vec<u8>> {
+pub(crate) fn payloads(numbers: std::ops::RangeInclusive<u32>) -> Vec<Vec<u8>> {
     numbers
         .map(|n| format!("entry {n} ").repeat(n as usize % 40 + 1).into_bytes())
         .collect()
 }
 
 /// Has an owner store entries, and gives the segment that they are in.
-fn store(cluster: &mut Cluster, owner: u32, payloads: &[Vec<u8>]) -> SegmentId {
+pub(crate) fn store(cluster: &mut Cluster, owner: u32, payloads: &[Vec<u8>]) -> SegmentId {
     let lsns: Vec<_> = payloads
         .iter()
         .map(|payload| cluster.node_mut(owner).store(payload))
@@ -33,7 +33,7 @@ fn store(cluster: &mut Cluster, owner: u32, payloads: &[Vec<u8>]) -> SegmentId {
 }
 
 /// Waits until a segment is on record as sealed.
-fn sealed(cluster: &Cluster, id: SegmentId, as_seen_by: u32) -> SealRecord {
+pub(crate) fn sealed(cluster: &Cluster, id: SegmentId, as_seen_by: u32) -> SealRecord {
     eventually("a seal", || match cluster.record(id, as_seen_by) {
         Some(SegmentRecord::Sealed(seal)) => Some(seal),
         _ => None,
@@ -41,7 +41,7 @@ fn sealed(cluster: &Cluster, id: SegmentId, as_seen_by: u32) -> SealRecord {
 }
 
 /// The payloads of a copy.
-fn copied(cluster: &Cluster, on: u32, seal: &SealRecord) -> Vec<Vec<u8>> {
+pub(crate) fn copied(cluster: &Cluster, on: u32, seal: &SealRecord) -> Vec<Vec<u8>> {
     let vault = cluster.node(on).vault();
     let mut found = Vec::new();
     let last = seal.stats.last_lsn.unwrap().number();

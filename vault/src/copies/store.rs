@@ -19,14 +19,17 @@ use super::replica::ReplicaSegment;
 use super::shared::CopyShared;
 use crate::error::VaultError;
 use crate::file_io;
-use crate::ids::{EntryNumber, Lsn, NodeId, SegmentId};
-use crate::ledger::SegmentStats;
+use crate::ids::{ClusterId, EntryNumber, Lsn, NodeId, SegmentId};
+use crate::ledger::{SealRecord, SegmentStats};
 use crate::read::cursor::StoredEntry;
+use crate::read::open_sealed::open_sealed;
 use crate::read::quarantine::Quarantine;
+use crate::recover::restore::{differs, sealed_content};
 use crate::recover::{Durable, HeldRange, HeldReport, SegmentEnd};
 use crate::segment::block::DecodedBlock;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;
+use crate::segment::writer::FinishedSegment;
 use crate::segment::{open_path, segment_path};
 
 /// The copies in a data folder.
@@ -210,18 +213,63 @@ impl CopyStore {
     ) -> Result<CompleteCopy, VaultError> {
         let id = header.id;
         promise(&self.data, id, number)?;
+        // It takes its time, and another recovery may begin meanwhile.
+        let promised = |_: &FinishedSegment| promise(&self.data, id, number);
+        self.make(header.clone(), end, fetch, promised)
+    }
+
+    /// True where the complete copy of a sealed segment is here, with the digest on record.
+    pub fn has_sealed(&self, seal: &SealRecord) -> bool {
+        open_sealed(&self.data, self.node, seal).is_ok()
+    }
+
+    /// Makes the copy of a sealed segment, in place of what is here of it, from what a holder reports and gives by
+    /// `fetch`. The copy must not be open, and is made by one call at a time.
+    ///
+    /// # Errors
+    /// The holder's entries are not those that were sealed, or cannot be obtained; the segment is trimmed, or the disk
+    /// too full for copies; a file operation failed. The earlier copy is then still here.
+    pub fn copy_sealed(
+        &self,
+        seal: &SealRecord,
+        report: HeldReport,
+        cluster_id: ClusterId,
+        fetch: FetchEntries<'_>,
+    ) -> Result<CompleteCopy, VaultError> {
+        let (id, holder) = (seal.id, report.holder);
+        let (header, end) = sealed_content(seal, report, cluster_id)?;
+        self.make(header, &end, fetch, |made| {
+            if made.digest == seal.digest {
+                Ok(())
+            } else {
+                Err(differs(id, holder))
+            }
+        })
+    }
+
+    /// Makes the complete copy of these entries, and puts it in place where `check` agrees.
+    fn make(
+        &self,
+        header: SegmentHeader,
+        end: &SegmentEnd,
+        fetch: FetchEntries<'_>,
+        check: impl FnOnce(&FinishedSegment) -> Result<(), VaultError>,
+    ) -> Result<CompleteCopy, VaultError> {
+        let id = header.id;
         self.shared.takes(id, 0)?;
         let whole = segment_path(&self.data, id);
         let tmp = file_io::with_suffix(&whole, ".new");
-        let finished = write_decided(&tmp, header.clone(), end, &mut |range, take| {
+        let finished = write_decided(&tmp, header, end, &mut |range, take| {
             if range.holder == self.node {
                 self.take_entries(id, range, take)
             } else {
                 fetch(range.holder, range.first, range.last, take)
             }
         })?;
-        // It took its time, and another recovery may have begun.
-        promise(&self.data, id, number)?;
+        if let Err(error) = check(&finished) {
+            file_io::remove(&tmp)?;
+            return Err(error);
+        }
         self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
         self.shared.used.set(id, finished.stats.stored_bytes);
         file_io::remove(&open_path(&self.data, id))?;

@@ -38,7 +38,7 @@ mod patience;
 mod recovery;
 mod recut;
 mod report;
-mod restore;
+pub(crate) mod restore;
 mod take_part;
 mod union;
 pub(crate) mod unsynced_tail;

@@ -1,4 +1,5 @@
-//! Files of this node's own sealed segments that are not here, made anew from what another holder has.
+//! Files of sealed segments that are not here, made anew from what another holder has: those of this node, and copies
+//! (`copies::store`).
 //!
 //! **Invariants**:
 //! - I1: a file is put in place only with the digest on record, and only while its segment is neither trimmed nor given
@@ -10,13 +11,14 @@
 use std::slice;
 
 use super::by_leader::cut_off;
-use super::held::{HeldReport, segment_end};
+use super::held::{HeldReport, SegmentEnd, segment_end};
 use super::marks::Durable;
 use super::take_part::own_header;
 use crate::copies::decided::write_decided;
 use crate::copies::store::FetchEntries;
 use crate::error::VaultError;
 use crate::file_io;
+use crate::ids::{ClusterId, NodeId, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::{KnownSegment, LedgerError, SealRecord, SegmentStats};
 use crate::read::slot::Slot;
@@ -51,30 +53,12 @@ impl Vault {
     pub fn restore_sealed(
         &self,
         seal: &SealRecord,
-        mut report: HeldReport,
+        report: HeldReport,
         fetch: FetchEntries<'_>,
     ) -> Result<(), VaultError> {
         let (parts, id, holder) = (&self.inner.parts, seal.id, report.holder);
-        let differs = || VaultError::Unreadable {
-            id,
-            why: format!("node {holder} does not have what was sealed"),
-        };
-        let last = seal.stats.last_lsn.ok_or_else(differs)?.number();
-        report.durable = Durable {
-            to: Some(last),
-            ..Durable::default()
-        };
-        let end = segment_end(slice::from_ref(&report)).map_err(|_| differs())?;
-        let end = cut_off(&report, end, last);
+        let (header, end) = sealed_content(seal, report, self.identity().cluster_id)?;
         let _making = parts.own.make(id)?;
-        let header = SegmentHeader {
-            id,
-            epoch: seal.epoch,
-            file_uuid: report.file_uuid.ok_or_else(differs)?,
-            cluster_id: self.identity().cluster_id,
-            created_ns: 0,
-            tenants: vec![Tenant::default_tenant()],
-        };
         let header = own_header(parts, id)?.unwrap_or(header);
         let whole = segment_path(&parts.data, id);
         file_io::create_dir(file_io::parent(&whole))?;
@@ -84,7 +68,7 @@ impl Vault {
         })?;
         if made.digest != seal.digest {
             file_io::remove(&tmp)?;
-            return Err(differs());
+            return Err(differs(id, holder));
         }
         let stored_bytes = made.stats.stored_bytes;
         let placed = parts.to_unlink.unless_trimmed(id, || {
@@ -121,6 +105,41 @@ impl Vault {
     /// The command is refused, or its answer is unknown; it may be repeated.
     pub fn restored(&self, seal: &SealRecord) -> Result<(), LedgerError> {
         self.inner.parts.ledger.holds_copy(seal.id, seal.digest)
+    }
+}
+
+/// The entries with which a segment was sealed, as one of its holders reports them, and the header of a file of them.
+///
+/// # Errors
+/// The holder does not have what was sealed.
+pub(crate) fn sealed_content(
+    seal: &SealRecord,
+    mut report: HeldReport,
+    cluster_id: ClusterId,
+) -> Result<(SegmentHeader, SegmentEnd), VaultError> {
+    let (id, holder) = (seal.id, report.holder);
+    let last = seal.stats.last_lsn.ok_or_else(|| differs(id, holder))?.number();
+    report.durable = Durable {
+        to: Some(last),
+        ..Durable::default()
+    };
+    let end = segment_end(slice::from_ref(&report)).map_err(|_| differs(id, holder))?;
+    let end = cut_off(&report, end, last);
+    let header = SegmentHeader {
+        id,
+        epoch: seal.epoch,
+        file_uuid: report.file_uuid.ok_or_else(|| differs(id, holder))?,
+        cluster_id,
+        created_ns: 0,
+        tenants: vec![Tenant::default_tenant()],
+    };
+    Ok((header, end))
+}
+
+pub(crate) fn differs(id: SegmentId, holder: NodeId) -> VaultError {
+    VaultError::Unreadable {
+        id,
+        why: format!("node {holder} does not have what was sealed"),
     }
 }
 

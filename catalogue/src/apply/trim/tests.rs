@@ -125,6 +125,66 @@ fn an_empty_segment_that_was_recovered_is_asked_of_all_its_replicas() {
 }
 
 #[test]
+fn i1_a_copy_is_on_record_before_it_is_made_and_until_it_is_gone() {
+    let mut state = opened();
+    let planned = Command::CopyPlanned {
+        id: id(),
+        node: node(4),
+    };
+    let refused = apply(&mut state, &planned);
+    assert!(
+        refused.is_err(),
+        "its owner writes it, and says who gets it: {refused:?}"
+    );
+    let begin = Command::BeginRecovery {
+        id: id(),
+        request: uuid(3),
+        at_ns: 6,
+    };
+    // Its leader ends, and the next one seals the segment without node 4.
+    let again = Command::BeginRecovery {
+        id: id(),
+        request: uuid(4),
+        at_ns: 7,
+    };
+    say(&mut state, &[begin, planned.clone(), planned.clone(), again]);
+    assert_eq!(holding(&state), [1, 2, 3, 4]);
+    let seal = SealRecord {
+        holders: NodeSet::from_nodes([node(2), node(3)]).unwrap(),
+        ..seal_record(id(), 1, 2)
+    };
+    say(&mut state, &[Command::SealRecovered { seal, number: 2 }]);
+    assert_eq!(holding(&state), [1, 2, 3, 4]);
+    let partly = |state: &State, n| state.partly_held(node(n)).map(|seal| seal.id).collect::<Vec<_>>();
+    assert_eq!(partly(&state, 4), [id()]);
+    assert_eq!(partly(&state, 2), []);
+    // What it made is what was sealed.
+    let added = Command::ReplicaAdded {
+        id: id(),
+        node: node(4),
+        digest: seal.digest,
+    };
+    let mut with_it = state.clone();
+    say(&mut with_it, &[added]);
+    assert_eq!(partly(&with_it, 4), []);
+    assert!(with_it.leftovers.is_empty());
+    // Or it is not, and goes with the rest.
+    say(
+        &mut state,
+        &[
+            trim(TrimReason::Retention),
+            unlinked_on(1),
+            unlinked_on(2),
+            unlinked_on(3),
+        ],
+    );
+    assert_eq!(holding(&state), [4]);
+    assert!(apply(&mut state, &planned).is_err(), "nothing more is copied of it");
+    say(&mut state, &[unlinked_on(4)]);
+    assert_eq!(state.segment_state(id()), SegmentState::Gone);
+}
+
+#[test]
 fn i2_a_confirmation_of_before_is_the_owners() {
     let mut state = sealed(&[1, 2, 3]);
     let of_before = Command::Unlinked { segments: vec![id()] };

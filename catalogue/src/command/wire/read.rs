@@ -4,7 +4,7 @@ use gophership_vault::ids::Epoch;
 
 use uuid::Uuid;
 
-use super::{NAMED_RECOVERY, parts};
+use super::{NAMED_RECOVERY, WITH_TERM, parts};
 use crate::command::{Command, Kind};
 use crate::row::segment::read_reason;
 use crate::wire::{Reader, WireError};
@@ -25,8 +25,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::KeepClock => keep_clock(v),
         Kind::MarkLost => mark_lost(v),
         Kind::CreateJob => create_job(v),
-        Kind::JobProgress => job_progress(v),
-        Kind::FinishJob => finish_job(v),
+        Kind::JobProgress => job_progress(version, v),
+        Kind::FinishJob => finish_job(version, v),
         Kind::CancelJob => cancel_job(v),
         Kind::SetConfig => set_config(v),
         Kind::SetExporter => set_exporter(v),
@@ -40,6 +40,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::ConfigureExporters => configure_exporters(v),
         Kind::DescribeNode => describe_node(v),
         Kind::UnlinkedOn => unlinked_on(v),
+        Kind::CopyPlanned => copy_planned(v),
+        Kind::TakeJob => take_job(v),
     }
 }
 
@@ -103,6 +105,13 @@ fn replica_added(v: &mut Reader<'_>) -> Read {
     })
 }
 
+fn copy_planned(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CopyPlanned {
+        id: v.segment()?,
+        node: v.node()?,
+    })
+}
+
 fn seal(v: &mut Reader<'_>) -> Read {
     Ok(Command::Seal {
         seal: parts::read_seal(v)?,
@@ -144,19 +153,33 @@ fn create_job(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn job_progress(v: &mut Reader<'_>) -> Read {
-    Ok(Command::JobProgress {
+fn take_job(v: &mut Reader<'_>) -> Read {
+    Ok(Command::TakeJob {
         job: parts::read_job(v)?,
-        positions: v.list(parts::read_position)?,
+        node: v.node()?,
+        seen: v.u64()?,
     })
 }
 
-fn finish_job(v: &mut Reader<'_>) -> Read {
+fn job_progress(version: u8, v: &mut Reader<'_>) -> Read {
+    Ok(Command::JobProgress {
+        job: parts::read_job(v)?,
+        positions: v.list(parts::read_position)?,
+        term: term(version, v)?,
+    })
+}
+
+fn finish_job(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::FinishJob {
         job: parts::read_job(v)?,
         result: parts::read_result(v)?,
         at_ns: v.u64()?,
+        term: term(version, v)?,
     })
+}
+
+fn term(version: u8, v: &mut Reader<'_>) -> Result<u64, WireError> {
+    if version < WITH_TERM { Ok(0) } else { v.u64() }
 }
 
 fn cancel_job(v: &mut Reader<'_>) -> Read {

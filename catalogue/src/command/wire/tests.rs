@@ -82,7 +82,12 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         seen,
         at_ns: 60,
     };
-    let finish = |result| Command::FinishJob { job, result, at_ns: 51 };
+    let finish = |result| Command::FinishJob {
+        job,
+        term: 0,
+        result,
+        at_ns: 51,
+    };
     vec![
         Command::RegisterNode {
             storage_uuid: uuid(1),
@@ -108,6 +113,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         },
         Command::JobProgress {
             job,
+            term: 0,
             positions: vec![(node(1), ShardId::new(3), position)],
         },
         finish(JobResult::Done),
@@ -218,6 +224,47 @@ fn golden_leftovers() -> Vec<Request> {
     ]
 }
 
+/// Requests of the kind that puts a copy on record before it is made.
+fn golden_copies() -> Vec<Request> {
+    let command = Command::CopyPlanned {
+        id: segment(1, 3, 0x0102_0304),
+        node: node(0x0405),
+    };
+    vec![Request {
+        actor: Actor::Node,
+        command,
+    }]
+}
+
+/// Requests about a job that was taken over.
+fn golden_takeovers() -> Vec<Request> {
+    let (job, term) = (JobId::new(0x0102).unwrap(), 0x0304);
+    let commands = [
+        Command::TakeJob {
+            job,
+            node: node(0x0405),
+            seen: 7,
+        },
+        Command::JobProgress {
+            job,
+            term,
+            positions: vec![],
+        },
+        Command::FinishJob {
+            job,
+            term,
+            result: JobResult::Done,
+            at_ns: 51,
+        },
+    ];
+    let actor = Actor::Node;
+    let requests = commands.map(|command| Request {
+        actor: actor.clone(),
+        command,
+    });
+    requests.into()
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -228,7 +275,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 5] {
+fn golden_files() -> [(&'static str, Vec<Request>); 7] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -246,6 +293,14 @@ fn golden_files() -> [(&'static str, Vec<Request>); 5] {
         (
             include_str!("../../../testdata/v1/commands_leftovers.txt"),
             golden_leftovers(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_copies.txt"),
+            golden_copies(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_takeovers.txt"),
+            golden_takeovers(),
         ),
     ]
 }
@@ -363,7 +418,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_described.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_takeovers.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_described())).unwrap();
+    std::fs::write(path, as_text(&golden_takeovers())).unwrap();
 }

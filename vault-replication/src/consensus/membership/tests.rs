@@ -59,11 +59,13 @@ fn i2_a_voter_to_be_lacks_no_more_than_it_may() {
 }
 
 #[test]
-fn the_one_that_has_most_takes_over() {
-    assert_eq!(
-        most_caught_up(&leading(9, &[(2, Some(7)), (3, Some(8)), (4, None)])),
-        Some(3)
-    );
-    assert_eq!(most_caught_up(&leading(9, &[(2, Some(8)), (3, Some(7))])), Some(2));
-    assert_eq!(most_caught_up(&leading(9, &[])), None);
+fn the_one_that_has_most_takes_over_and_none_that_has_not_answered() {
+    for (matched, expected) in [
+        (vec![(2, Some(7)), (3, Some(8)), (4, None)], vec![3, 2]),
+        (vec![(2, Some(8)), (3, Some(7))], vec![2, 3]),
+        (vec![(2, None), (3, None)], vec![]),
+        (vec![], vec![]),
+    ] {
+        assert_eq!(successors(&leading(9, &matched)), expected, "{matched:?}");
+    }
 }

@@ -1,0 +1,94 @@
+//! The leader's standing care of sealed segments: what nodes that are gone for good have left is trimmed and confirmed in
+//! their place, and copies that are missing are planned.
+//!
+//! **Owns**: a thread.
+//!
+//! **Invariants**:
+//! - I1: nothing is submitted while another node leads, nor by what an older state says.
+//!
+//! **Not here**: the decisions (`decide::gc_horizon`, `decide::repair_plan`); the fetch of a copy (`repair`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use gophership_catalogue::{Actor, Catalogue, CatalogueError};
+use gophership_vault::ids::NodeId;
+
+use super::recoveries::{Clock, Leads};
+use super::refetch::is_stopped;
+use crate::decide::gc_horizon::due_for_the_lost;
+use crate::decide::repair_plan::copies_to_plan;
+use crate::limits::UPKEEP_INTERVAL;
+
+/// What the care needs.
+pub struct UpkeepSetup {
+    /// The catalogue of the cluster.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// Says whether this node leads.
+    pub leads: Leads,
+    /// Says whether a node is alive.
+    pub is_alive: Arc<dyn Fn(NodeId) -> bool + Send + Sync>,
+    /// The clock of this node's vault, nanoseconds since the Unix epoch.
+    pub clock_ns: Clock,
+    /// The number of copies that a segment is to have.
+    pub replicas: usize,
+    /// The time for which a released segment is kept.
+    pub retention: Duration,
+}
+
+/// A thread that takes care of sealed segments while its node leads.
+pub struct Upkeep {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Upkeep {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(setup: UpkeepSetup) -> io::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
+            while !is_stopped(&stopped, UPKEEP_INTERVAL) {
+                if (setup.leads)()
+                    && let Err(error) = look(&setup)
+                {
+                    tracing::warn!(%error, "segment.upkeep.waiting");
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends. It blocks until the command that is waited for is answered, or late.
+    pub fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("segment.upkeep.panicked");
+        }
+    }
+}
+
+/// Submits what is due now.
+fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
+    let now_ns = (setup.clock_ns)();
+    let due = setup.catalogue.read_latest(|state| {
+        let mut due = due_for_the_lost(state, now_ns, setup.retention);
+        due.extend(copies_to_plan(state, setup.replicas, &*setup.is_alive));
+        due
+    })?;
+    for command in due {
+        tracing::info!(?command, "segment.upkeep.due");
+        match setup.catalogue.submit(Actor::Node, command) {
+            Ok(_) => {}
+            // The record has changed meanwhile.
+            Err(CatalogueError::Refused(refusal)) => tracing::info!(%refusal, "segment.upkeep.refused"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
