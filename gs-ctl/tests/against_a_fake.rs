@@ -133,7 +133,11 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
     ] {
         assert!(nodes.contains(line), "{line:?} in\n{nodes}");
     }
-    assert!(fake.ctl(&["cluster", "status", "-o", "wide"]).out.contains(nodes.as_str()));
+    assert!(
+        fake.ctl(&["cluster", "status", "-o", "wide"])
+            .out
+            .contains(nodes.as_str())
+    );
     let raft = fake.ctl(&["raft", "status"]).out;
     assert!(raft.contains(" 4  node-3  no           -  10.0.0.3:9097"), "{raft}");
     let first = fake.ctl(&["cluster", "provision"]);

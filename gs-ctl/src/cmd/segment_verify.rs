@@ -86,7 +86,10 @@ impl Answer for Verdict {
         let verdict = match (self.ok, unverified) {
             (false, _) => "DAMAGED".to_owned(),
             (true, 0) => "every byte is as it was sealed".to_owned(),
-            (true, few) => format!("{few} of {} copies NOT VERIFIED; the rest is as it was sealed", self.copies.len()),
+            (true, few) => format!(
+                "{few} of {} copies NOT VERIFIED; the rest is as it was sealed",
+                self.copies.len()
+            ),
         };
         let mut rows = vec![
             ("Segment", self.segment.clone()),
@@ -105,10 +108,19 @@ impl Answer for Verdict {
             ("Copy", format!("node {}: {found}", copy.node))
         }));
         let mut text = pairs(&rows);
-        let of_copies = self.copies.iter().flat_map(|copy| copy.faults.iter().map(move |fault| (Some(copy.node), fault)));
-        let of_file = self.faults.iter().map(|fault| (None, fault)).filter(|_| self.copies.is_empty());
+        let of_copies = self
+            .copies
+            .iter()
+            .flat_map(|copy| copy.faults.iter().map(move |fault| (Some(copy.node), fault)));
+        let of_file = self
+            .faults
+            .iter()
+            .map(|fault| (None, fault))
+            .filter(|_| self.copies.is_empty());
         for (node, fault) in of_copies.chain(of_file) {
-            let on = node.filter(|_| self.copies.len() > 1).map_or_else(String::new, |node| format!("node {node}, "));
+            let on = node
+                .filter(|_| self.copies.len() > 1)
+                .map_or_else(String::new, |node| format!("node {node}, "));
             text += &format!("Fault    {on}{}: {}\n", fault.r#where, fault.what);
         }
         text

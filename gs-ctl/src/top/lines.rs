@@ -128,7 +128,9 @@ fn plain(figures: &Figures, now: u64) -> String {
     ];
     // A value with a space in it would look like two.
     let words = words.into_iter().chain(of_cluster(figures));
-    let words: Vec<String> = words.map(|(name, value)| format!("{name}={}", value.replace(' ', ""))).collect();
+    let words: Vec<String> = words
+        .map(|(name, value)| format!("{name}={}", value.replace(' ', "")))
+        .collect();
     format!("{} {}\n", human::time(figures.at_unix_nano), words.join(" "))
 }
 
@@ -157,7 +159,14 @@ fn of_cluster(figures: &Figures) -> Vec<(&'static str, String)> {
     vec![
         ("unacked", human::count(copied.map(|shard| shard.unacked_entries).sum())),
         ("copies_behind", copies.join("+")),
-        ("nodes", if nodes.is_empty() { "-".to_owned() } else { nodes.join("+") }),
+        (
+            "nodes",
+            if nodes.is_empty() {
+                "-".to_owned()
+            } else {
+                nodes.join("+")
+            },
+        ),
     ]
 }
 

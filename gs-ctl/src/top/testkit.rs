@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::{
-    ClusterNode, ClusterStatusReply, DebtStatus, DiskStatus, DiskTier, Exporter, ExporterState, LatencyBucket, LatencyHistogram, LatencyStatus,
-    MemoryStatus, NodeReport, NodeStatus, Reading, RefusedCount, ReplicaStatus, ShardStatus, StatusReply, Zone, ZoneStatus,
+    ClusterNode, ClusterStatusReply, DebtStatus, DiskStatus, DiskTier, Exporter, ExporterState, LatencyBucket,
+    LatencyHistogram, LatencyStatus, MemoryStatus, NodeReport, NodeStatus, Reading, RefusedCount, ReplicaStatus,
+    ShardStatus, StatusReply, Zone, ZoneStatus,
 };
 
 use super::poll::{Poll, Sample};

@@ -152,7 +152,9 @@ impl Answer for NodeList {
 /// Entries and bytes that the copies on a node lack, and the age of the oldest, over the reports of all others.
 pub(crate) fn copies_behind(nodes: &[ClusterNodeView], id: u32) -> String {
     let reports = nodes.iter().filter_map(|node| node.report.as_ref());
-    let replicas = reports.flat_map(|report| &report.shards).flat_map(|shard| &shard.replicas);
+    let replicas = reports
+        .flat_map(|report| &report.shards)
+        .flat_map(|shard| &shard.replicas);
     let of_node: Vec<_> = replicas.filter(|replica| replica.node == id).collect();
     let bytes: u64 = of_node.iter().map(|replica| replica.behind_bytes).sum();
     let seconds = of_node.iter().map(|replica| replica.behind_seconds).fold(0.0, f64::max);
@@ -160,14 +162,28 @@ pub(crate) fn copies_behind(nodes: &[ClusterNodeView], id: u32) -> String {
         (0, _) => "-".to_owned(),
         // What is on its way at this moment is no lag.
         _ if seconds < 1.0 && of_node.iter().all(|replica| !replica.stuck) => "0".to_owned(),
-        (_, bytes) => format!("{}, {}", human::bytes(bytes), human::span(std::time::Duration::from_secs_f64(seconds))),
+        (_, bytes) => format!(
+            "{}, {}",
+            human::bytes(bytes),
+            human::span(std::time::Duration::from_secs_f64(seconds))
+        ),
     }
 }
 
 /// The nodes as `cluster status` shows them: what they do, not where they are.
 fn fares(nodes: &[ClusterNodeView]) -> String {
     let mut table = Table::new(&[
-        ">ID", "NAME", "ALIVE", "RAFT", "LOGS", "ZONE", ">UNACKED", ">DEBT", ">COPIES BEHIND", ">UNSEALED", "UP",
+        ">ID",
+        "NAME",
+        "ALIVE",
+        "RAFT",
+        "LOGS",
+        "ZONE",
+        ">UNACKED",
+        ">DEBT",
+        ">COPIES BEHIND",
+        ">UNSEALED",
+        "UP",
     ]);
     for node in nodes {
         let report = node.report.as_ref();
@@ -178,7 +194,11 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
         table.row(vec![
             node.id.to_string(),
             text(node.name.as_deref()),
-            if node.moved_to.is_some() { state(node) } else { alive(node) },
+            if node.moved_to.is_some() {
+                state(node)
+            } else {
+                alive(node)
+            },
             text(node.role.as_deref()),
             of(&|r| if r.ready { "takes" } else { "REFUSES" }.to_owned()),
             of(&|r| if r.zone == "red" { "RED" } else { r.zone }.to_owned()),
@@ -244,7 +264,10 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
     }
     vec![
         ("Leader", leader),
-        ("Acks", format!("with {} of {} copies", cluster.ack_copies, cluster.replicas)),
+        (
+            "Acks",
+            format!("with {} of {} copies", cluster.ack_copies, cluster.replicas),
+        ),
         ("Segments", segments),
     ]
 }
@@ -261,11 +284,18 @@ impl Answer for ClusterView {
             rows.extend(of_member(self));
             return format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes));
         };
-        let data = if waits.has_data { "that of a single node" } else { "none" };
+        let data = if waits.has_data {
+            "that of a single node"
+        } else {
+            "none"
+        };
         let mut rows = vec![
             ("Cluster", name),
             ("Answered by", by),
-            ("State", "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned()),
+            (
+                "State",
+                "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned(),
+            ),
             ("Data", data.to_owned()),
         ];
         if let Some(first) = &waits.invited_by {

@@ -69,7 +69,12 @@ async fn segments(State(source): State<StatusSource>, Query(page): Query<Page>) 
         Err(starting) => return starting,
     };
     let after = match page.after.as_deref().map(segment_id) {
-        Some(None) => return error(StatusCode::BAD_REQUEST, "after names no segment: it is NODE/SHARD/INDEX"),
+        Some(None) => {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "after names no segment: it is NODE/SHARD/INDEX",
+            );
+        }
         Some(Some(after)) => Some(after),
         None => None,
     };
@@ -142,9 +147,15 @@ mod tests {
         let source = StatusSource::default();
         let answers = [
             ("/api/v1/status", include_str!("../../../gs-ctl/schemas/status.json")),
-            ("/api/v1/cluster", include_str!("../../../gs-ctl/schemas/cluster-status.json")),
+            (
+                "/api/v1/cluster",
+                include_str!("../../../gs-ctl/schemas/cluster-status.json"),
+            ),
             ("/api/v1/nodes", include_str!("../../../gs-ctl/schemas/node-list.json")),
-            ("/api/v1/segments", include_str!("../../../gs-ctl/schemas/segment-list.json")),
+            (
+                "/api/v1/segments",
+                include_str!("../../../gs-ctl/schemas/segment-list.json"),
+            ),
         ];
         for (path, _) in answers {
             let (code, why) = get_json(&source, path).await;
@@ -169,7 +180,10 @@ mod tests {
         assert_eq!(shown["memory"]["budget_bytes"], 1000);
         let (_, shown) = get_json(&source, "/api/v1/segments?limit=1").await;
         let first = &shown["segments"][0];
-        assert_eq!((&first["segment"], &first["state"]), (&"1/0/1".into(), &"sealed".into()));
+        assert_eq!(
+            (&first["segment"], &first["state"]),
+            (&"1/0/1".into(), &"sealed".into())
+        );
         assert_eq!(first["holders"], json!([{"node": 1, "state": "has", "bad_ranges": 0}]));
         assert_eq!(shown["next"], "1/0/1");
         let (_, shown) = get_json(&source, "/api/v1/segments?after=1/0/1").await;
@@ -181,9 +195,14 @@ mod tests {
             assert_eq!(code, StatusCode::BAD_REQUEST, "{bad}");
         }
         // Nothing is changed through it.
-        let post = Request::post("/api/v1/segments").body(Body::empty()).expect("a request");
+        let post = Request::post("/api/v1/segments")
+            .body(Body::empty())
+            .expect("a request");
         let router = router(NodeState::new("test".to_owned(), None), Arc::clone(&source));
-        assert_eq!(router.oneshot(post).await.expect("an answer").status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(
+            router.oneshot(post).await.expect("an answer").status(),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
         drop(source);
         control.stop().await;
         node.close();

@@ -21,10 +21,10 @@ use crate::operate::Viewer;
 pub use serve::{AdminError, serve};
 
 /// The source of what is shown, set once the node's parts exist.
-pub type StatusSource = Arc<OnceLock<Viewer>>;
+pub(crate) type StatusSource = Arc<OnceLock<Viewer>>;
 
 /// The routes of the admin port.
-pub fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
+pub(crate) fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .route("/livez", get(livez))

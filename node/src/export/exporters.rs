@@ -185,7 +185,9 @@ impl Exporters {
             let mut changed = None;
             // What is read under this lock is not older than what an instruction at this node has set.
             r.control.send_if_modified(|control| {
-                let Some(record) = self.catalogue.read(|state| state.exporter(name).copied()) else { return false };
+                let Some(record) = self.catalogue.read(|state| state.exporter(name).copied()) else {
+                    return false;
+                };
                 let is_new = control.paused != record.paused || control.generation < record.generation;
                 if is_new {
                     control.paused = record.paused;

@@ -20,22 +20,31 @@ use crate::context::NodeContext;
 
 /// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports` what
 /// the others answered.
-pub(super) fn with_reports(mut own: v1::ClusterStatusReply, reports: Answers<v1::NodeReport>) -> v1::ClusterStatusReply {
+pub(super) fn with_reports(
+    mut own: v1::ClusterStatusReply,
+    reports: Answers<v1::NodeReport>,
+) -> v1::ClusterStatusReply {
     for (id, answer) in reports {
-        let Some(node) = own.nodes.iter_mut().find(|node| node.id == id.get()) else { continue };
+        let Some(node) = own.nodes.iter_mut().find(|node| node.id == id.get()) else {
+            continue;
+        };
         match answer {
             Ok(report) => node.report = Some(report),
             Err(why) => node.no_report = why,
         }
     }
     let Some(raft) = &own.raft else { return own };
-    let leader = raft.leader.and_then(|id| own.nodes.iter_mut().find(|node| u64::from(node.id) == id));
+    let leader = raft
+        .leader
+        .and_then(|id| own.nodes.iter_mut().find(|node| u64::from(node.id) == id));
     match leader {
         None => own.recoveries_unknown = "no node leads".to_owned(),
         Some(leader) => match &mut leader.report {
             Some(report) if report.leads => own.recoveries = std::mem::take(&mut report.recoveries),
             Some(_) => own.recoveries_unknown = format!("node {} does not lead any more", leader.id),
-            None => own.recoveries_unknown = format!("node {} leads, and gave no report: {}", leader.id, leader.no_report),
+            None => {
+                own.recoveries_unknown = format!("node {} leads, and gave no report: {}", leader.id, leader.no_report)
+            }
         },
     }
     own
@@ -43,7 +52,10 @@ pub(super) fn with_reports(mut own: v1::ClusterStatusReply, reports: Answers<v1:
 
 /// The other nodes that are to be asked for a report: those that have their name.
 pub(super) fn to_ask(own: &v1::ClusterStatusReply) -> BTreeMap<NodeId, ()> {
-    let others = own.nodes.iter().filter(|node| node.id != own.node && node.moved_to == 0);
+    let others = own
+        .nodes
+        .iter()
+        .filter(|node| node.id != own.node && node.moved_to == 0);
     others.filter_map(|node| Some((NodeId::new(node.id)?, ()))).collect()
 }
 
@@ -81,9 +93,14 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
             ),
             format!("start node {owner} or a node that held a copy, with their data"),
         ),
-        Waiting::Contradiction(Conflict { number, holders: [one, other] }) => (
+        Waiting::Contradiction(Conflict {
+            number,
+            holders: [one, other],
+        }) => (
             format!("an operator: nodes {one} and {other} have different entries of number {number}"),
-            format!("keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"),
+            format!(
+                "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
+            ),
         ),
         Waiting::Copies { needed, have } => (
             format!("{needed} complete copies; nodes that have one: {}", list(have)),
@@ -105,11 +122,11 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let cluster = context.cluster.as_ref();
     let consensus = cluster.map(|cluster| cluster.consensus.status());
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
-    let seen = context
-        .catalogue
-        .read(|state| seen(state, replicas, consensus.as_ref(), &|node| {
+    let seen = context.catalogue.read(|state| {
+        seen(state, replicas, consensus.as_ref(), &|node| {
             node == identity.node_id || cluster.is_some_and(|cluster| cluster.heartbeats.is_alive(node))
-        }));
+        })
+    });
     let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
@@ -160,12 +177,7 @@ struct Seen {
     oldest_recovering_ns: u64,
 }
 
-fn seen(
-    state: &State,
-    replicas: u32,
-    consensus: Option<&ConsensusStatus>,
-    is_alive: &dyn Fn(NodeId) -> bool,
-) -> Seen {
+fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>, is_alive: &dyn Fn(NodeId) -> bool) -> Seen {
     let counts = state.counts();
     let mut seen = Seen {
         nodes: nodes(state, consensus),
@@ -176,7 +188,11 @@ fn seen(
         recovering: counts.recovering,
         oldest_recovering_ns: counts.oldest_recovering_ns.unwrap_or(0),
     };
-    let alive: BTreeSet<NodeId> = state.nodes().map(|node| node.id).filter(|node| is_alive(*node)).collect();
+    let alive: BTreeSet<NodeId> = state
+        .nodes()
+        .map(|node| node.id)
+        .filter(|node| is_alive(*node))
+        .collect();
     for segment in state.segments() {
         let SegmentRecord::Sealed(seal) = segment else { continue };
         let copies = seal.holders.iter().filter(|node| alive.contains(node)).count();

@@ -29,10 +29,10 @@ mod viewer;
 mod zone;
 
 pub(crate) use cluster::provisioned_shown;
-pub(crate) use for_peers::ForPeers;
 pub(crate) use error::{Kind, OperateError};
+pub(crate) use for_peers::ForPeers;
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;
 pub(crate) use operator::Operator;
-pub use viewer::Viewer;
+pub(crate) use viewer::Viewer;
 pub(crate) use zone::restore as restore_override;

@@ -100,7 +100,9 @@ impl Operator {
         reason: String,
         by: String,
     ) -> Result<v1::ZoneStatus, OperateError> {
-        self.viewer.urgent(move |context| zone::set(context, zone, reason, by)).await?
+        self.viewer
+            .urgent(move |context| zone::set(context, zone, reason, by))
+            .await?
     }
 
     pub(crate) async fn clear_override(&self, by: String) -> Result<v1::ZoneStatus, OperateError> {

@@ -37,7 +37,10 @@ where
                 Err(why) => return (node, Err(why)),
             };
             let answer = answer.map_err(|error| format!("the question ended abruptly: {error}"));
-            (node, answer.and_then(|answer| answer.map_err(|error| error.to_string())))
+            (
+                node,
+                answer.and_then(|answer| answer.map_err(|error| error.to_string())),
+            )
         }
     });
     join_all(answers).await.into_iter().collect()

@@ -18,7 +18,7 @@ use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;
 
 /// A page of the list: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound). In a cluster
-/// it is the list on record, and `holders` is left empty; at a single node that of its files.
+/// it is the list on record, without holders; at a single node that of its files.
 pub(super) fn list(
     context: &NodeContext,
     shard: Option<ShardId>,
@@ -38,18 +38,27 @@ pub(super) fn list(
         })
     } else {
         let held = context.vault.segments();
-        let wanted: Vec<SegmentId> = held.iter().map(|(id, _)| *id).filter(|id| is_wanted(*id)).take(limit + 1).collect();
-        let mut segments = held_of(context, &wanted, &held);
-        segments.iter_mut().for_each(|row| {
-            let own = context.vault.identity().node_id;
-            row.holders = vec![holder(own, Some(row))];
-        });
-        segments
+        let wanted: Vec<SegmentId> = held
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| is_wanted(*id))
+            .take(limit + 1)
+            .collect();
+        with_own(context, held_of(context, &wanted, &held))
     };
     let is_last = segments.len() <= limit;
     segments.truncate(limit);
     let next = segments.last().filter(|_| !is_last).and_then(|last| last.segment);
     v1::ListSegmentsReply { segments, next }
+}
+
+/// Names a single node as the holder of what it holds.
+fn with_own(context: &NodeContext, mut segments: Vec<v1::SegmentSummary>) -> Vec<v1::SegmentSummary> {
+    let own = context.vault.identity().node_id;
+    segments
+        .iter_mut()
+        .for_each(|row| row.holders = vec![holder(own, Some(row))]);
+    segments
 }
 
 /// The questions about a page: to each node the segments that it is on record as holding.
@@ -86,7 +95,9 @@ pub(super) fn with_holders(page: &mut v1::ListSegmentsReply, answers: &Answers<v
             let found = of_node.get(&key(&id));
             let mut holder = holder(node, found);
             // One that is sealed is held by who has all of it.
-            let is_whole = |found: &v1::SegmentSummary| row.state() != v1::SegmentState::Sealed || found.state() != v1::SegmentState::Recovering;
+            let is_whole = |found: &v1::SegmentSummary| {
+                row.state() != v1::SegmentState::Sealed || found.state() != v1::SegmentState::Recovering
+            };
             if !found.is_none_or(is_whole) {
                 holder.set_state(v1::HolderState::Missing);
             }
@@ -115,7 +126,9 @@ fn holder(node: NodeId, found: Option<&v1::SegmentSummary>) -> v1::SegmentHolder
 
 /// Those of these segments that are held here.
 pub(super) fn held(context: &NodeContext, ids: &[SegmentId]) -> Vec<v1::SegmentSummary> {
-    let held = ids.iter().filter_map(|id| Some((*id, context.vault.segment_state(*id)?)));
+    let held = ids
+        .iter()
+        .filter_map(|id| Some((*id, context.vault.segment_state(*id)?)));
     held_of(context, ids, &held.collect::<Vec<_>>())
 }
 
@@ -170,7 +183,7 @@ pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply
             let found = context.catalogue.read(|state| state.segment(id).and_then(on_record));
             found.into_iter().collect()
         }
-        None => held(context, &[id]),
+        None => with_own(context, held(context, &[id])),
     };
     v1::ListSegmentsReply { segments, next: None }
 }

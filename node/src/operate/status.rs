@@ -89,7 +89,9 @@ pub(super) fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &Ingest
             .collect()
     };
     let all = vault.shards.iter().map(|s| v1::ShardStatus {
-        unacked_entries: s.written.map_or(0, |to| context.vault.debt_up_to(s.shard, s.acked, to).entries),
+        unacked_entries: s
+            .written
+            .map_or(0, |to| context.vault.debt_up_to(s.shard, s.acked, to).entries),
         replicas: replicas(s),
         ..self::shard(s, taken(s.shard))
     });
@@ -99,7 +101,9 @@ pub(super) fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &Ingest
 fn replica(vault: &Vault, shard: &ShardStatus, node: NodeId, stream: &StreamStatus) -> v1::ReplicaStatus {
     let (now, lag) = (Instant::now(), stream.lag.as_ref());
     let until = lag.and_then(|lag| Some(shard.written?.min(Lsn::last_of(lag.progress.newest))));
-    let lacks = lag.zip(until).map(|(lag, until)| vault.debt_up_to(shard.shard, lag.progress.synced, until));
+    let lacks = lag
+        .zip(until)
+        .map(|(lag, until)| vault.debt_up_to(shard.shard, lag.progress.synced, until));
     let lacks = lacks.unwrap_or_default();
     v1::ReplicaStatus {
         node: node.get(),

@@ -60,7 +60,9 @@ pub(super) fn every_copy(
             () = tell_every_copy(&context, id, permit, &sender) => {}
         }
     });
-    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+    stream::unfold(receiver, |mut receiver| async {
+        Some((receiver.recv().await?, receiver))
+    })
 }
 
 async fn tell_every_copy(
@@ -78,7 +80,10 @@ async fn tell_every_copy(
     for node in holders {
         let progress = match &context.peers {
             Some(peers) if node != own => copy_of(peers, node, id).await,
-            Some(_) | None => Ok(permit.take().map_or_else(|| stream::empty().boxed(), |permit| own_copy(context, id, permit).boxed())),
+            Some(_) | None => Ok(permit.take().map_or_else(
+                || stream::empty().boxed(),
+                |permit| own_copy(context, id, permit).boxed(),
+            )),
         };
         copies.push(match progress {
             Ok(progress) => match forward(node, progress, sender).await {

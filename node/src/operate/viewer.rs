@@ -19,7 +19,7 @@ use super::{cluster, peers, segments, status};
 use crate::context::NodeContext;
 
 /// The verbs that only show. Each surface has one, so that none takes the permits of another.
-pub struct Viewer {
+pub(crate) struct Viewer {
     pub(super) context: Arc<NodeContext>,
     /// Permits for calls that read and change things.
     blocking: Blocking,
@@ -29,8 +29,7 @@ pub struct Viewer {
 
 impl Viewer {
     /// Shows the node of this context.
-    #[must_use]
-    pub fn new(context: NodeContext) -> Self {
+    pub(crate) fn new(context: NodeContext) -> Self {
         Self {
             context: Arc::new(context),
             blocking: Blocking::new(),
@@ -63,7 +62,9 @@ impl Viewer {
     /// The cluster, with what its nodes say of themselves.
     pub(crate) async fn cluster_status(&self) -> Result<v1::ClusterStatusReply, OperateError> {
         let own = self.urgent(cluster::status).await?;
-        let Some(peers) = &self.context.peers else { return Ok(own) };
+        let Some(peers) = &self.context.peers else {
+            return Ok(own);
+        };
         let reports = peers::ask(peers, cluster::to_ask(&own), |client, node, member, ()| async move {
             client.report(node, &member, PEER_PATIENCE).await
         });
@@ -86,7 +87,9 @@ impl Viewer {
 
     /// Asks the nodes that are on record as holders of the segments of a page what they have.
     async fn add_holders(&self, page: &mut v1::ListSegmentsReply) -> Result<(), OperateError> {
-        let Some(peers) = &self.context.peers else { return Ok(()) };
+        let Some(peers) = &self.context.peers else {
+            return Ok(());
+        };
         let mut questions = segments::questions(page);
         let own = self.context.vault.identity().node_id;
         let of_own = questions.remove(&own);
@@ -111,7 +114,11 @@ impl Viewer {
         let (own, mut page) = self
             .call(move |context| (segments::describe_own(context, id), segments::one(context, id)))
             .await?;
-        let Some(peers) = &self.context.peers else { return own };
+        let Some(peers) = &self.context.peers else {
+            let mut detail = own?;
+            add_to(&mut detail, page);
+            return Ok(detail);
+        };
         let mut why = match own {
             Ok(mut detail) => {
                 self.add_holders(&mut page).await?;
@@ -144,7 +151,9 @@ impl Viewer {
 
 /// Adds to a segment's detail who holds it.
 fn add_to(detail: &mut v1::SegmentDetail, page: v1::ListSegmentsReply) {
-    let Some(row) = page.segments.into_iter().next() else { return };
+    let Some(row) = page.segments.into_iter().next() else {
+        return;
+    };
     if let Some(summary) = &mut detail.summary {
         (summary.replicas, summary.holders) = (row.replicas, row.holders);
     }

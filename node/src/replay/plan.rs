@@ -78,7 +78,11 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
         // What is not sealed came behind the newest that is.
         let newest = sealed.iter().map(|seal| seal.id.index).max();
         let open = TimeRange {
-            min: sealed.iter().filter_map(|seal| Some(seal.stats.event?.max)).max().unwrap_or(0),
+            min: sealed
+                .iter()
+                .filter_map(|seal| Some(seal.stats.event?.max))
+                .max()
+                .unwrap_or(0),
             max: now_unix_nano(),
         };
         let unsealed = vault.debt_up_to(shard, newest.map(Lsn::last_of), until).bytes;
@@ -177,9 +181,8 @@ fn sealed(state: &SegmentState) -> Option<&SealRecord> {
 /// An estimate of the payload bytes of sealed segments in the range. Entries count as spread evenly over their segment's
 /// time.
 fn estimate<'a>(sealed: impl IntoIterator<Item = &'a SealRecord>, range: TimeRange) -> u64 {
-    let in_range = |seal: &SealRecord| {
-        seal.stats.payload_bytes as f64 * seal.stats.event.map_or(0.0, |event| share(event, range))
-    };
+    let in_range =
+        |seal: &SealRecord| seal.stats.payload_bytes as f64 * seal.stats.event.map_or(0.0, |event| share(event, range));
     sealed.into_iter().map(in_range).sum::<f64>() as u64
 }
 

@@ -116,11 +116,17 @@ fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
                 recovery.segment, recovery.since_seconds, recovery.waits_for
             );
             let remedy = recovery.remedy.clone();
-            problem(what, remedy.unwrap_or_else(|| "nothing: it goes on by itself".to_owned()))
+            problem(
+                what,
+                remedy.unwrap_or_else(|| "nothing: it goes on by itself".to_owned()),
+            )
         })
         .collect();
     if let more @ 1.. = recoveries.len().saturating_sub(NAMED_MAX) {
-        found.push(problem(format!("{more} more segments are recovered"), "as above; -o json has all"));
+        found.push(problem(
+            format!("{more} more segments are recovered"),
+            "as above; -o json has all",
+        ));
     }
     found
 }
@@ -140,7 +146,10 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
     let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && !n.alive);
     let stuck = report.shards.iter().flat_map(|shard| {
         // That a node is down is said once.
-        let stuck = shard.replicas.iter().filter(|r| r.stuck && (r.differs > 0 || !is_down(r.node)));
+        let stuck = shard
+            .replicas
+            .iter()
+            .filter(|r| r.stuck && (r.differs > 0 || !is_down(r.node)));
         stuck.map(move |replica| (shard.shard, replica))
     });
     for (shard, replica) in stuck.take(NAMED_MAX) {
@@ -257,7 +266,10 @@ mod tests {
             told[3],
             "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these segments"
         );
-        assert!(told[4].starts_with("what recoveries wait for is not known: no node leads"), "{told:?}");
+        assert!(
+            told[4].starts_with("what recoveries wait for is not known: no node leads"),
+            "{told:?}"
+        );
         assert_eq!(told.len(), 5);
     }
 

@@ -39,7 +39,10 @@ impl Lag {
             (self.lacks, self.was) = (None, now.saturating_duration_since(since));
         }
         if self.lacks.is_none() {
-            self.lacks = progress.readable.filter(|_| progress.synced < progress.readable).map(|last| (last, now));
+            self.lacks = progress
+                .readable
+                .filter(|_| progress.synced < progress.readable)
+                .map(|last| (last, now));
         }
         if self.lacks.is_none() {
             // It starts to count when there is something again.

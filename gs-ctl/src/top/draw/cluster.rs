@@ -20,12 +20,20 @@ const SHARDS_MAX: usize = 4;
 /// Number of rows that it takes; 0 at a single node.
 pub(super) fn rows(figures: &Figures) -> u16 {
     let shards = copied(figures).len().min(SHARDS_MAX);
-    let nodes = if figures.nodes.is_empty() { 0 } else { 1 + figures.nodes.len().min(NODES_MAX) };
+    let nodes = if figures.nodes.is_empty() {
+        0
+    } else {
+        1 + figures.nodes.len().min(NODES_MAX)
+    };
     u16::try_from(shards + nodes).unwrap_or(u16::MAX)
 }
 
 fn copied(figures: &Figures) -> Vec<&ShardView> {
-    figures.shards.iter().filter(|shard| !shard.replicas.is_empty()).collect()
+    figures
+        .shards
+        .iter()
+        .filter(|shard| !shard.replicas.is_empty())
+        .collect()
 }
 
 pub(super) fn draw(frame: &mut Frame, figures: &Figures, area: Rect) {
@@ -67,7 +75,10 @@ fn nodes(frame: &mut Frame, figures: &[NodeFigures], area: Rect) {
     ])
     .bold();
     // The worst are never left out.
-    let mut shown: Vec<&NodeFigures> = figures.iter().filter(|figures| figures.node.moved_to.is_none()).collect();
+    let mut shown: Vec<&NodeFigures> = figures
+        .iter()
+        .filter(|figures| figures.node.moved_to.is_none())
+        .collect();
     shown.sort_by_key(|figures| figures.node.alive);
     shown.truncate(NODES_MAX);
     shown.sort_by_key(|figures| figures.node.id);
@@ -76,7 +87,10 @@ fn nodes(frame: &mut Frame, figures: &[NodeFigures], area: Rect) {
 }
 
 fn node(figures: &NodeFigures, all: &[ClusterNodeView]) -> Row<'static> {
-    let NodeFigures { node, records_per_second } = figures;
+    let NodeFigures {
+        node,
+        records_per_second,
+    } = figures;
     let name = human::cut(&node.called(), 14);
     let role = human::one_line(node.role.as_deref().unwrap_or("-"));
     let behind = copies_behind(all, node.id);
@@ -84,7 +98,15 @@ fn node(figures: &NodeFigures, all: &[ClusterNodeView]) -> Row<'static> {
         let dead = if node.alive { "NO REPORT" } else { "DEAD" };
         let blank = || Cell::new(right("-".to_owned()));
         let dead = Cell::new(dead.to_owned().red().bold());
-        return Row::new(vec![Cell::new(name.red()), dead, Cell::new("-"), blank(), blank(), blank(), Cell::new(behind)]);
+        return Row::new(vec![
+            Cell::new(name.red()),
+            dead,
+            Cell::new("-"),
+            blank(),
+            blank(),
+            blank(),
+            Cell::new(behind),
+        ]);
     };
     let zone = Text::styled(report.zone, Style::new().fg(zone_colour(report.zone)));
     let unacked = report.shards.iter().map(|shard| shard.unacked_entries).sum();
@@ -94,7 +116,11 @@ fn node(figures: &NodeFigures, all: &[ClusterNodeView]) -> Row<'static> {
         Cell::new(zone),
         Cell::new(right(records_per_second.map_or_else(|| "-".to_owned(), human::rate))),
         Cell::new(right(human::count(unacked))),
-        Cell::new(right(report.debt.map_or_else(|| "-".to_owned(), |debt| human::bytes(debt.bytes)))),
+        Cell::new(right(
+            report
+                .debt
+                .map_or_else(|| "-".to_owned(), |debt| human::bytes(debt.bytes)),
+        )),
         Cell::new(behind),
     ])
 }
@@ -102,11 +128,18 @@ fn node(figures: &NodeFigures, all: &[ClusterNodeView]) -> Row<'static> {
 fn shard_line(shard: &ShardView) -> Line<'static> {
     let mut line = vec![
         format!("shard {:<3}", shard.shard).bold(),
-        Span::raw(format!("acks waiting {:<7} copies", human::count(shard.unacked_entries))),
+        Span::raw(format!(
+            "acks waiting {:<7} copies",
+            human::count(shard.unacked_entries)
+        )),
     ];
     for replica in &shard.replicas {
         let text = format!("  node {}: {}", replica.node, copy(replica));
-        line.push(if replica.stuck { text.red().bold() } else { Span::raw(text) });
+        line.push(if replica.stuck {
+            text.red().bold()
+        } else {
+            Span::raw(text)
+        });
     }
     Line::from(line)
 }
