@@ -157,7 +157,7 @@ listeners:
   peer: {{ address: \"{}\", insecure: true }}
 cluster: {{ name: local, peers: [{}], replicas: 3, dead_after: 2s }}
 ingest: {{ shards: 1 }}
-vault: {{ segment_size: 1MiB, disk_limit: 1GiB, any_filesystem: true }}
+vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}
 export: [{{ name: backend, otlp_http: {{ endpoint: \"http://127.0.0.1:9\" }}, start: oldest }}]
 ",
             of[0],
@@ -183,7 +183,8 @@ export: [{{ name: backend, otlp_http: {{ endpoint: \"http://127.0.0.1:9\" }}, st
         }
     });
     until("the cluster", async || {
-        let channel = nodes[0].channel().await.ok_or("nobody listens")?;
+        let log = || fs::read_to_string(dir.join("node-1.log")).unwrap();
+        let channel = nodes[0].channel().await.ok_or_else(log)?;
         let made = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
         made.map(drop).map_err(|e| e.to_string())
     })

@@ -33,10 +33,10 @@ pub(super) fn with_reports(
             Err(why) => node.no_report = why,
         }
     }
-    let Some(raft) = &own.raft else { return own };
-    let leader = raft
-        .leader
-        .and_then(|id| own.nodes.iter_mut().find(|node| u64::from(node.id) == id));
+    if own.raft.is_none() {
+        return own;
+    }
+    let leader = own.nodes.iter_mut().find(|node| node.role == "leader");
     match leader {
         None => own.recoveries_unknown = "no node leads".to_owned(),
         Some(leader) => match &mut leader.report {
@@ -155,6 +155,10 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         node.unheard_seconds = heard.and_then(|life| life.heard).map(|since| since.as_secs_f64());
         if node.id == reply.node {
             node.report = Some(report(context));
+        }
+        // Consensus remembers who led last.
+        if node.role == "leader" && !node.alive {
+            "voter".clone_into(&mut node.role);
         }
     }
     if cluster.is_none() {

@@ -22,7 +22,7 @@ pub struct ClusterView {
     pub unprovisioned: Option<UnprovisionedView>,
     /// What is wrong, the worst first; empty where all is well.
     pub problems: Vec<ProblemView>,
-    /// The number of the node that leads consensus; null where none does, or there is no consensus.
+    /// The number of the node that leads consensus; null where none that is alive does, or there is no consensus.
     pub leader: Option<u64>,
     /// Copies of each segment that are wanted.
     pub replicas: u32,
@@ -198,6 +198,13 @@ impl From<v1::ClusterStatusReply> for ClusterView {
         let has_consensus = reply.raft.is_some();
         let recoveries_unknown = some_text(reply.recoveries_unknown);
         let recoveries = reply.recoveries.into_iter().map(RecoveryWaitView::from).collect();
+        let alive: Vec<u32> = reply
+            .nodes
+            .iter()
+            .filter(|node| node.alive)
+            .map(|node| node.id)
+            .collect();
+        let is_alive = |id: u64| alive.iter().any(|alive| u64::from(*alive) == id);
         let mut view = Self {
             name: some_text(reply.name),
             cluster_id: some_text(reply.cluster_id),
@@ -207,7 +214,8 @@ impl From<v1::ClusterStatusReply> for ClusterView {
                 invited_by: some_text(node.invited_by),
             }),
             problems: Vec::new(),
-            leader: reply.raft.and_then(|raft| raft.leader),
+            // Consensus remembers who led last.
+            leader: reply.raft.and_then(|raft| raft.leader).filter(|id| is_alive(*id)),
             replicas: reply.replicas,
             ack_copies: reply.ack_copies,
             sealed_segments: reply.sealed_segments,

@@ -143,9 +143,9 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
         let what = format!("{name} takes no logs: {why}");
         found.push(problem(what, format!("gs-ctl status on {name} says more")));
     }
-    let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && !n.alive);
+    let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
     let stuck = report.shards.iter().flat_map(|shard| {
-        // That a node is down is said once.
+        // That a node is down, or does not answer, is said once.
         let stuck = shard
             .replicas
             .iter()
@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn without_a_majority_that_comes_first_and_what_is_not_known_is_said() {
-        let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], None);
+        // Consensus remembers who led last.
+        let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], Some(2));
         (reply.under_replicated_segments, reply.unreachable_segments) = (5, 5);
         reply.recoveries_unknown = "no node leads".to_owned();
         let told = told(reply);
@@ -280,8 +281,8 @@ mod tests {
         (report.ready, report.not_ready_reason) = (false, "too few copies".to_owned());
         let replica = &mut report.shards[0].replicas[1];
         (replica.behind_entries, replica.still_seconds) = (7, 9.9);
-        reply.nodes[2].report = None;
-        reply.nodes[2].no_report = "nothing came".to_owned();
+        reply.nodes[0].report = None;
+        reply.nodes[0].no_report = "nothing came".to_owned();
         reply.recoveries = vec![RecoveryWait {
             segment: Some(SegmentRef {
                 node: 4,
@@ -294,14 +295,13 @@ mod tests {
         }];
         let mut expected = vec![
             "segment 4/0/7 is recovered for 61 s: it waits for 1 more report => start node-9",
+            "node-1 is alive and gave no report: nothing came => ask again; where it lasts, look at its log",
             "node-2 takes no logs: too few copies => gs-ctl status on node-2 says more",
-            "node-3 is alive and gave no report: nothing came => ask again; where it lasts, look at its log",
         ];
         assert_eq!(told(reply.clone()), expected);
         let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
         replica.still_seconds = 10.0;
-        expected.insert(
-            2,
+        expected.push(
             "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing => \
              look at the log and the disk of node-3",
         );

@@ -129,12 +129,12 @@ fn shard_line(shard: &ShardView) -> Line<'static> {
     let mut line = vec![
         format!("shard {:<3}", shard.shard).bold(),
         Span::raw(format!(
-            "acks waiting {:<7} copies",
+            "acks waiting {:<6} copies on",
             human::count(shard.unacked_entries)
         )),
     ];
     for replica in &shard.replicas {
-        let text = format!("  node {}: {}", replica.node, copy(replica));
+        let text = format!(" {}: {} ", replica.node, copy(replica));
         line.push(if replica.stuck {
             text.red().bold()
         } else {
