@@ -346,7 +346,7 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         let replicas = own.map_or(Vec::new(), |report| report.shards[0].replicas.clone());
         let is_stuck = |id| replicas.iter().any(|r| r.node == id && r.stuck && r.behind_entries > 0);
         let dead = told(&format!("node-3 (node {}) is not heard", ids[2]));
-        let few = told("have fewer than 3 live copies") && view.under_replicated_segments > 0;
+        let few = told("fewer than 3 live copies") && view.under_replicated_segments > 0;
         let known = view.recoveries.is_some();
         if dead && few && known && is_stuck(ids[2]) && !is_stuck(ids[1]) {
             Ok(())

@@ -111,3 +111,26 @@ pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) 
     print(&SegmentList { segments, next: None }, format)?;
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_holder_is_named_with_what_is_wrong_with_its_copy() {
+        let holder = |node, state, bad_ranges| HolderView {
+            node,
+            state,
+            bad_ranges,
+        };
+        let all = [
+            holder(1, "has", 0),
+            holder(2, "has", 3),
+            holder(3, "missing", 0),
+            holder(4, "unknown", 0),
+            holder(5, "unreadable", 1),
+        ];
+        assert_eq!(holders(&all), "1, 2 DAMAGED, 3 MISSING, 4 ?, 5 UNREADABLE");
+        assert_eq!(holders(&[]), "-");
+    }
+}

@@ -181,3 +181,53 @@ pub(crate) fn verify_file(path: &Path, format: Format) -> anyhow::Result<Outcome
     print(&verdict, format)?;
     Ok(verdict.outcome())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(node: u32, found: Option<bool>) -> CopyVerdict {
+        CopyVerdict {
+            node,
+            not_verified: if found.is_none() { "it was not heard lately" } else { "" }.to_owned(),
+            ok: found == Some(true),
+            bytes: 2048,
+            faults: Vec::from_iter((found == Some(false)).then(|| VerifyFault {
+                r#where: "offset 9, 1 bytes".to_owned(),
+                what: "a CRC".to_owned(),
+            })),
+            ..CopyVerdict::default()
+        }
+    }
+
+    fn verdict(copies: &[CopyVerdict]) -> Verdict {
+        let copies: Vec<CopyView> = copies.iter().cloned().map(CopyView::from).collect();
+        Verdict {
+            segment: "1/0/7".to_owned(),
+            ok: copies.iter().all(|copy| copy.ok != Some(false)),
+            bytes: 4096,
+            digest: String::new(),
+            faults: Vec::new(),
+            copies,
+        }
+    }
+
+    #[test]
+    fn a_damaged_copy_is_named_and_one_that_was_not_verified_is_no_success() {
+        let whole = verdict(&[copy(1, Some(true)), copy(2, Some(true))]);
+        assert_eq!(whole.outcome(), Outcome::Done);
+        let unknown = verdict(&[copy(1, Some(true)), copy(3, None)]);
+        assert_eq!(unknown.outcome(), Outcome::Failed);
+        let text = unknown.table();
+        assert!(text.contains("Verdict  1 of 2 copies NOT VERIFIED"), "{text}");
+        assert!(
+            text.contains("Copy     node 3: NOT VERIFIED: it was not heard lately\n"),
+            "{text}"
+        );
+        let damaged = verdict(&[copy(1, Some(true)), copy(2, Some(false)), copy(3, None)]);
+        assert_eq!(damaged.outcome(), Outcome::Damage);
+        let text = damaged.table();
+        assert!(text.contains("Copy     node 1: ok, 2.0 KiB\n"), "{text}");
+        assert!(text.contains("Fault    node 2, offset 9, 1 bytes: a CRC\n"), "{text}");
+    }
+}

@@ -288,7 +288,7 @@ fn recovery() -> RecoveryWait {
             index: 7,
         }),
         since_seconds: 61.0,
-        waits_for: "1 more reports of nodes that have a copy, or that of its owner, node 3".to_owned(),
+        waits_for: "1 more report of nodes that have a copy, or that of its owner, node 3".to_owned(),
         remedy: "start node 3".to_owned(),
     }
 }

@@ -198,7 +198,7 @@ impl Exporters {
                 is_new
             });
             if let Some(record) = changed {
-                tracing::info!(exporter = name, paused = record.paused, generation = %record.generation, "export.record.followed");
+                tracing::info!(exporter = name, paused = record.paused, "export.record.followed");
             }
         }
     }

@@ -88,8 +88,9 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
         ),
         Waiting::Reports(missing) => (
             format!(
-                "{} more reports of nodes that have a copy, or that of its owner, node {owner}",
-                missing.reports
+                "{} more report{} of nodes that have a copy, or that of its owner, node {owner}",
+                missing.reports,
+                if missing.reports == 1 { "" } else { "s" }
             ),
             format!("start node {owner} or a node that held a copy, with their data"),
         ),

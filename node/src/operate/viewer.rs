@@ -2,7 +2,9 @@
 //!
 //! **Invariants**:
 //! - I1: a call that may block runs on a thread that may, and only a few run at a time.
-//! - I2: calls that reveal a crisis and end it (status, override) have permits of their own.
+//! - I2: only a few questions to other nodes are under way at a time, so that clients of one surface leave room for
+//!   those of another.
+//! - I3: calls that reveal a crisis and end it (status, override) have permits of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +13,11 @@ use gophership_proto::control::v1;
 use gophership_vault::VaultError;
 use gophership_vault::ids::{SegmentId, ShardId};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::blocking::Blocking;
 use super::error::OperateError;
-use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE};
+use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
 use super::shown::{segment_id, segment_ref};
 use super::{cluster, peers, segments, status};
 use crate::context::NodeContext;
@@ -25,6 +29,8 @@ pub(crate) struct Viewer {
     blocking: Blocking,
     /// Permits of their own for the calls that reveal a crisis and end it.
     crisis: Blocking,
+    /// Permits for questions to other nodes.
+    asking: Semaphore,
 }
 
 impl Viewer {
@@ -34,6 +40,7 @@ impl Viewer {
             context: Arc::new(context),
             blocking: Blocking::new(),
             crisis: Blocking::new(),
+            asking: Semaphore::new(PEERS_ASKED_MAX),
         }
     }
 
@@ -55,6 +62,11 @@ impl Viewer {
         self.crisis.run(move || call(&context)).await
     }
 
+    /// A permit to ask other nodes, once one is free.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.asking.acquire().await.expect("the semaphore is never closed")
+    }
+
     pub(crate) async fn status(&self) -> Result<v1::StatusReply, OperateError> {
         self.urgent(status::status).await
     }
@@ -65,6 +77,7 @@ impl Viewer {
         let Some(peers) = &self.context.peers else {
             return Ok(own);
         };
+        let _turn = self.turn().await;
         let reports = peers::ask(peers, cluster::to_ask(&own), |client, node, member, ()| async move {
             client.report(node, &member, PEER_PATIENCE).await
         });
@@ -93,10 +106,12 @@ impl Viewer {
         let mut questions = segments::questions(page);
         let own = self.context.vault.identity().node_id;
         let of_own = questions.remove(&own);
+        let turn = self.turn().await;
         let mut answers = peers::ask(peers, questions, |client, node, member, named| async move {
             client.holdings(node, &member, named, PEER_PATIENCE).await
         })
         .await;
+        drop(turn);
         if let Some(named) = of_own {
             let held = move |context: &NodeContext| {
                 let ids: Vec<SegmentId> = named.into_iter().filter_map(segment_id).collect();
@@ -132,10 +147,13 @@ impl Viewer {
         let own = self.context.vault.identity().node_id;
         for node in segments::questions(&page).into_keys().filter(|node| *node != own) {
             let asked = BTreeMap::from([(node, segment_ref(id))]);
+            let turn = self.turn().await;
             let answers = peers::ask(peers, asked, |client, node, member, named| async move {
                 client.describe(node, &member, named, PEER_DESCRIBE_PATIENCE).await
             });
-            match answers.await.into_values().next() {
+            let answer = answers.await.into_values().next();
+            drop(turn);
+            match answer {
                 Some(Ok(mut detail)) => {
                     self.add_holders(&mut page).await?;
                     add_to(&mut detail, page);

@@ -73,7 +73,7 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
     let start = || format!("start {}", names.join(", "));
     let mut found = Vec::new();
     if cluster.unreachable_segments > 0 {
-        let what = format!("{} sealed segments have no live copy", cluster.unreachable_segments);
+        let what = format!("{} no live copy", sealed(cluster.unreachable_segments));
         let remedy = if down.is_empty() {
             "gs-ctl segment list names their holders: bring one back with its data".to_owned()
         } else {
@@ -81,24 +81,31 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
         };
         found.push(problem(what, remedy));
     }
-    let few = cluster.under_replicated_segments - cluster.unreachable_segments;
+    let few = cluster
+        .under_replicated_segments
+        .saturating_sub(cluster.unreachable_segments);
     if few > 0 {
         let of_these = match cluster.single_copy_segments {
             0 => String::new(),
             single => format!(", {single} of them just one: lose no further node"),
         };
-        let what = format!(
-            "{few} sealed segments have fewer than {} live copies{of_these}",
-            cluster.replicas
-        );
+        let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "copies that fall behind catch up by themselves; gs-ctl segment list shows who lacks them".to_owned()
+            "copies on their way complete by themselves (COPIES BEHIND); gs-ctl segment list shows who lacks which"
+                .to_owned()
         } else {
             start()
         };
         found.push(problem(what, remedy));
     }
     found
+}
+
+fn sealed(count: u64) -> String {
+    match count {
+        1 => "1 sealed segment has".to_owned(),
+        _ => format!("{count} sealed segments have"),
+    }
 }
 
 fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
