@@ -496,7 +496,7 @@ fn damage_has_an_exit_code_of_its_own_and_is_said() {
         Path::new("/nonexistent"),
         &["segment", "verify", "-o", "json", "--file", file.to_str().unwrap()],
     );
-    let of = |run: &support::Run| serde_json::from_str::<Value>(&run.out).unwrap();
+    let of = |run: &Run| serde_json::from_str::<Value>(&run.out).unwrap();
     let (mut by_node, without) = (of(&whole), of(&here));
     let copies = by_node["copies"].take();
     assert_eq!(

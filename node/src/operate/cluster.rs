@@ -99,9 +99,8 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
             holders: [one, other],
         }) => (
             format!("an operator: nodes {one} and {other} have different entries of number {number}"),
-            format!(
-                "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
-            ),
+            "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
+                .to_owned(),
         ),
         Waiting::Copies { needed, have } => (
             format!("{needed} complete copies; nodes that have one: {}", list(have)),
