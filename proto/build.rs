@@ -16,10 +16,14 @@ fn main() {}
 
 #[cfg(feature = "peer")]
 fn peer() -> Result<(), Box<dyn std::error::Error>> {
+    let mut peer = protox::compile(["peer.proto"], ["proto"])?;
+    // What it imports is generated once, for the control service.
+    peer.file.retain(|file| file.name() == "peer.proto");
     tonic_prost_build::configure()
         // Frames, payloads and pieces of files are handed on, not copied.
         .bytes(".gophership.peer.v1")
-        .compile_fds(protox::compile(["peer.proto"], ["proto"])?)?;
+        .extern_path(".gophership.control.v1", "crate::control::v1")
+        .compile_fds(peer)?;
     Ok(())
 }
 

@@ -109,15 +109,35 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
     let (_dir, fake) = fake();
     let table = fake.ctl(&["cluster", "status"]).out;
     for line in [
-        "Cluster           prod",
-        "Acks              with 2 of 3 copies",
-        "UNDER-REPLICATED  12 segments with fewer copies than 3",
-        "RECOVERING        2 segments, the oldest for ",
-        " 1  node-1  active      yes           leader       7         3  2023-11-14T22:13:20Z  rack-1  10.0.0.1:9097",
-        " 3  node-3  moved to 4  NO, for 14 s  none ",
+        "Cluster   prod, answered by node-1\n",
+        "Leader    node-1 (node 1)\n",
+        "Acks      with 2 of 3 copies\n",
+        "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING, the oldest for ",
+        "4 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data;",
+        "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start node-3\n",
+        "! segment 3/0/7 is recovered for 61 s: it waits for 1 more report of nodes that have a copy, or",
+        "! node-2 takes no logs: too few copies\n",
+        " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  ",
+        " 2  node-2  yes           voter    REFUSES  RED          0        -              0         3  ",
+        " 3  node-3  moved to 4    none     ?        ?            ?        ?              -         3  -\n",
+        " 4  node-3  NO, for 18 s  learner  ?        ?            ?        ?   8.0 MiB, 31 s         3  -\n",
     ] {
         assert!(table.contains(line), "{line:?} in\n{table}");
     }
+    let too_wide = table.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(too_wide, None, "{table}");
+    let nodes = fake.ctl(&["node", "list"]).out;
+    for line in [
+        " 1  node-1  active      yes           leader       7         3  2023-11-14T22:13:20Z  rack-1  10.0.0.1:9097",
+        " 3  node-3  moved to 4  NO, for 14 s  none ",
+    ] {
+        assert!(nodes.contains(line), "{line:?} in\n{nodes}");
+    }
+    assert!(
+        fake.ctl(&["cluster", "status", "-o", "wide"])
+            .out
+            .contains(nodes.as_str())
+    );
     let raft = fake.ctl(&["raft", "status"]).out;
     assert!(raft.contains(" 4  node-3  no           -  10.0.0.3:9097"), "{raft}");
     let first = fake.ctl(&["cluster", "provision"]);

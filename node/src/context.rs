@@ -9,7 +9,10 @@ use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::ShardId;
 use gophership_vault_replication::consensus::RaftCatalogue;
+use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::peer::Heartbeats;
+use gophership_vault_replication::recovery::recoveries::Recoveries;
+use gophership_vault_replication::tail::streams::TailStreams;
 
 use crate::cluster::Peers;
 use crate::export::Exporters;
@@ -61,6 +64,17 @@ pub struct ClusterContext {
     pub consensus: Arc<RaftCatalogue>,
     /// The liveness of its nodes.
     pub heartbeats: Arc<Heartbeats>,
+    /// The streams to the replicas of this node's segments.
+    pub streams: Arc<TailStreams>,
+    /// The recoveries that this node leads.
+    pub recoveries: Arc<Recoveries>,
+}
+
+impl ClusterContext {
+    /// True where this node leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.consensus.status().role == Role::Leader
+    }
 }
 
 /// Counts of one ingest worker since the boot.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use gophership_vault::ids::{Lsn, NodeId, SegmentId};
 use gophership_vault_replication::limits::TAIL_LIVE_BYTES;
+use gophership_vault_replication::tail::streams::StreamStatus;
 use node::{Cluster, Gate, holders};
 
 #[test]
@@ -86,6 +87,13 @@ fn a_peer_that_comes_back_catches_up_from_its_owners_disk() {
         status.values().all(|stream| stream.is_connected && stream.differs == 0),
         "{status:?}"
     );
+    let has_all = |stream: &StreamStatus| {
+        stream
+            .lag
+            .as_ref()
+            .is_some_and(|lag| lag.progress.synced == Some(later))
+    };
+    cluster.wait("streams that say so", || owner.streams.status().values().all(has_all));
     owner.stop();
     nodes.into_iter().flatten().chain([third]).for_each(node::Node::stop);
 }

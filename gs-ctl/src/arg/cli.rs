@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Consensus, by which the nodes of a cluster keep one catalogue
     #[command(subcommand)]
     Raft(Raft),
-    /// Watch the node: zone, rates, latencies, debt, exporters. Lines instead of a screen where stdout is no terminal
+    /// Watch the node: zone, rates, latencies, debt, exporters; in a cluster its copies and the other nodes. Lines instead of a screen where stdout is no terminal
     Top(Top),
     /// Watch records as they are received and durable, until Ctrl-C
     Tail(Tail),
@@ -100,7 +100,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
-    /// Show the state of the cluster, as the node that answers sees it
+    /// Show what is wrong with the cluster and what to do about it, and how each node fares. -o wide adds addresses
     Status,
     /// Make one cluster of the nodes of the configuration, once they all run. The first is the one with data, of which
     /// there may be one; the others join by themselves. Where the cluster is there already, it stays as it is
@@ -158,7 +158,7 @@ pub(crate) enum Exporter {
         /// The exporter's name in the configuration
         name: String,
     },
-    /// Send nothing more, over restarts too, until resumed
+    /// Send nothing more, over restarts too, until resumed. In a cluster all nodes follow
     Pause {
         /// The exporter's name in the configuration
         name: String,
@@ -271,13 +271,13 @@ fn reason(text: &str) -> Result<String, String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Segment {
-    /// List the node's segments
+    /// List the segments: in a cluster all that are on record, with the nodes that hold each and whether they have it
     List {
         /// Only this shard
         #[arg(long, value_name = "N")]
         shard: Option<u32>,
     },
-    /// Show one segment and its blocks
+    /// Show one segment, its holders and its blocks, from this node's file or from that of another holder
     Describe {
         /// node/shard/index, as the list shows it
         segment: SegmentName,
@@ -297,7 +297,8 @@ pub(crate) enum Segment {
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Read all of a segment from the disk and check every byte. Exit code 4 when something is damaged
+    /// Have every holder read all of its copy from the disk and check every byte. Exit code 4 when one is damaged, 1 when
+    /// one could not be verified
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// node/shard/index, as the list shows it

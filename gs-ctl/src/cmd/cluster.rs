@@ -3,13 +3,14 @@
 use gophership_proto::control::v1::{
     AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterRequest,
 };
+use gophership_proto::view::cluster::{ClusterView, NodeList};
 
 use crate::arg::cli::{Cluster, Node, Raft};
 use crate::arg::format::Format;
 use crate::connect::ClusterClient;
 use crate::out::outcome::{Failure, Outcome, refused};
 use crate::out::output::print;
-use crate::view::cluster::{ClusterView, NodeList, ProvisionView, RaftView};
+use crate::view::cluster::{ProvisionView, RaftView};
 
 /// Runs `cluster status` or `cluster provision`.
 pub(crate) async fn cluster(node: &mut ClusterClient, asked: Cluster, format: Format) -> anyhow::Result<Outcome> {

@@ -1,8 +1,10 @@
 //! `gs-ctl schema`: the JSON Schemas of the commands' answers with `-o json`.
 
 use clap::ValueEnum;
+use gophership_proto::view::cluster::{ClusterView, NodeList};
 use gophership_proto::view::exporter::ExporterView;
 use gophership_proto::view::schema;
+use gophership_proto::view::segment::SegmentList;
 use gophership_proto::view::status::StatusView;
 use gophership_proto::view::zone::ZoneView;
 use serde_json::Value;
@@ -11,14 +13,13 @@ use super::dead_letter::{Dropped, Replayed, Shown};
 use super::exporter::Forgotten;
 use super::replay_start::Summary;
 use super::segment_describe::DetailView;
-use super::segment_list::SegmentList;
 use super::segment_verify::Verdict;
 use super::wal_dump::DumpView;
 use crate::arg::schema_name::SchemaName;
 use crate::out::outcome::Outcome;
 use crate::out::output::write_stdout;
 use crate::top::Line;
-use crate::view::cluster::{ClusterView, NodeList, ProvisionView, RaftView};
+use crate::view::cluster::{ProvisionView, RaftView};
 use crate::view::exporters::ExporterList;
 use crate::view::jobs::{JobList, JobView};
 use crate::view::letters::LetterList;

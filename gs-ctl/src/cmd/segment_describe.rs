@@ -1,11 +1,12 @@
 //! `gs-ctl segment describe`.
 
 use gophership_proto::control::v1::{BlockDetail, SegmentDetail, SegmentRef, VoidRange, VoidReason};
+use gophership_proto::view::segment::{RangeView, SegmentView};
 use gophership_proto::view::some_time;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::segment_list::{RangeView, SegmentView};
+use super::segment_list::holders;
 use crate::arg::format::Format;
 use crate::arg::segment_name::SegmentName;
 use crate::connect::Client;
@@ -20,6 +21,8 @@ pub(super) struct DetailView {
     summary: SegmentView,
     format: u32,
     path: String,
+    /// The node that holds this file.
+    node: u32,
     file_uuid: Option<String>,
     cluster_id: Option<String>,
     created_unix_nano: Option<u64>,
@@ -70,6 +73,7 @@ impl From<SegmentDetail> for DetailView {
             summary: SegmentView::from(detail.summary.unwrap_or_default()),
             format: detail.format,
             path: detail.path,
+            node: detail.node,
             file_uuid: some(detail.file_uuid),
             cluster_id: some(detail.cluster_id),
             created_unix_nano: some_time(detail.created_unix_nano),
@@ -147,7 +151,8 @@ impl DetailView {
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
             ("Epoch", or_dash(s.epoch)),
-            ("File", self.path.clone()),
+            ("Holders", holders(&s.holders)),
+            ("File", format!("{} on node {}", self.path, self.node)),
             ("Format", self.format.to_string()),
             (
                 "Holds",

@@ -1,11 +1,8 @@
 //! `gs-ctl segment list`, and the commands that answer with such a list too: `segment forget` with one segment,
 //! `segment seal` with those that it sealed.
 
-use gophership_proto::control::v1::{
-    ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, TimeRange,
-};
-use schemars::JsonSchema;
-use serde::Serialize;
+use gophership_proto::control::v1::{ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef};
+use gophership_proto::view::segment::{HolderView, SegmentList, SegmentView};
 
 use crate::arg::format::Format;
 use crate::arg::segment_name::SegmentName;
@@ -15,89 +12,12 @@ use crate::out::outcome::{Outcome, refused};
 use crate::out::output::{Answer, print};
 use crate::out::table::{Table, or_dash};
 
-/// A segment, as lists show it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct SegmentView {
-    pub(crate) segment: String,
-    pub(crate) state: &'static str,
-    pub(crate) epoch: Option<u64>,
-    pub(crate) entries: Option<u64>,
-    pub(crate) records: Option<u64>,
-    deferred_entries: Option<u64>,
-    pub(crate) plain_bytes: Option<u64>,
-    pub(crate) stored_bytes: Option<u64>,
-    received: Option<RangeView>,
-    pub(crate) event: Option<RangeView>,
-    pub(crate) sealed_unix_nano: Option<u64>,
-    pub(crate) digest: Option<String>,
-    replicas: Vec<u32>,
-    pub(crate) bad_ranges: u32,
-}
-
-/// A span of time.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub(crate) struct RangeView {
-    pub(crate) first_unix_nano: u64,
-    pub(crate) last_unix_nano: u64,
-}
-
-impl From<TimeRange> for RangeView {
-    fn from(range: TimeRange) -> Self {
-        Self {
-            first_unix_nano: range.first_unix_nano,
-            last_unix_nano: range.last_unix_nano,
-        }
-    }
-}
-
-impl From<SegmentSummary> for SegmentView {
-    fn from(summary: SegmentSummary) -> Self {
-        let name = summary.segment.unwrap_or_default();
-        let sealed = summary.sealed_unix_nano > 0;
-        let known = |n: u64| sealed.then_some(n);
-        Self {
-            segment: format!("{}/{}/{}", name.node, name.shard, name.index),
-            state: state_name(summary.state()),
-            epoch: Some(summary.epoch).filter(|epoch| *epoch > 0),
-            // An open segment reports its entries once it has some.
-            entries: (sealed || summary.entries > 0).then_some(summary.entries),
-            records: known(summary.records),
-            deferred_entries: known(summary.deferred_entries),
-            plain_bytes: known(summary.plain_bytes),
-            stored_bytes: known(summary.stored_bytes),
-            received: summary.received.map(RangeView::from),
-            event: summary.event.map(RangeView::from),
-            sealed_unix_nano: known(summary.sealed_unix_nano),
-            digest: (!summary.digest.is_empty()).then(|| human::hex(&summary.digest)),
-            replicas: summary.replicas,
-            bad_ranges: summary.bad_ranges,
-        }
-    }
-}
-
-fn state_name(state: SegmentState) -> &'static str {
-    match state {
-        SegmentState::Unspecified => "unknown",
-        SegmentState::Open => "open",
-        SegmentState::Recovering => "recovering",
-        SegmentState::Sealed => "sealed",
-        SegmentState::Archived => "archived",
-        SegmentState::Trimmed => "trimmed",
-        SegmentState::Lost => "lost",
-        SegmentState::Unreadable => "unreadable",
-    }
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct SegmentList {
-    segments: Vec<SegmentView>,
-}
-
 impl Answer for SegmentList {
     fn table(&self) -> String {
         let mut table = Table::new(&[
             "SEGMENT",
             "STATE",
+            "HOLDERS",
             ">EPOCH",
             ">RECORDS",
             ">ENTRIES",
@@ -111,6 +31,7 @@ impl Answer for SegmentList {
             table.row(vec![
                 s.segment.clone(),
                 s.state.to_owned(),
+                holders(&s.holders),
                 or_dash(s.epoch),
                 or_dash(s.records.map(human::count)),
                 or_dash(s.entries.map(human::count)),
@@ -123,6 +44,18 @@ impl Answer for SegmentList {
         }
         table.text()
     }
+}
+
+/// The numbers of the holders, each with what is wrong with its copy.
+pub(super) fn holders(holders: &[HolderView]) -> String {
+    let holder = |holder: &HolderView| match (holder.state, holder.bad_ranges) {
+        ("has", 0) => holder.node.to_string(),
+        ("has", _) => format!("{} DAMAGED", holder.node),
+        ("unknown", _) => format!("{} ?", holder.node),
+        (state, _) => format!("{} {}", holder.node, state.to_uppercase()),
+    };
+    let holders: Vec<String> = holders.iter().map(holder).collect();
+    or_dash(Some(holders.join(", ")).filter(|all| !all.is_empty()))
 }
 
 /// Lists all pages.
@@ -141,7 +74,7 @@ pub(crate) async fn list(node: &mut Client, shard: Option<u32>, format: Format) 
             break;
         }
     }
-    print(&SegmentList { segments }, format)?;
+    print(&SegmentList { segments, next: None }, format)?;
     Ok(Outcome::Done)
 }
 
@@ -163,7 +96,7 @@ pub(crate) async fn forget(
     };
     let summary = node.forget_segment(asked).await.map_err(|e| refused(&e))?.into_inner();
     let segments = vec![SegmentView::from(summary)];
-    print(&SegmentList { segments }, format)?;
+    print(&SegmentList { segments, next: None }, format)?;
     Ok(Outcome::Done)
 }
 
@@ -175,6 +108,29 @@ pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) 
     if segments.is_empty() {
         eprintln!("gs-ctl: there was nothing to seal: every entry is in a sealed segment");
     }
-    print(&SegmentList { segments }, format)?;
+    print(&SegmentList { segments, next: None }, format)?;
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_holder_is_named_with_what_is_wrong_with_its_copy() {
+        let holder = |node, state, bad_ranges| HolderView {
+            node,
+            state,
+            bad_ranges,
+        };
+        let all = [
+            holder(1, "has", 0),
+            holder(2, "has", 3),
+            holder(3, "missing", 0),
+            holder(4, "unknown", 0),
+            holder(5, "unreadable", 1),
+        ];
+        assert_eq!(holders(&all), "1, 2 DAMAGED, 3 MISSING, 4 ?, 5 UNREADABLE");
+        assert_eq!(holders(&[]), "-");
+    }
 }

@@ -1,8 +1,8 @@
-//! `gs-ctl segment verify`: by the node that holds the segment, or here on a file.
+//! `gs-ctl segment verify`: by the nodes that hold the segment, or here on a file.
 
 use std::path::Path;
 
-use gophership_proto::control::v1::SegmentRef;
+use gophership_proto::control::v1::{CopyVerdict, SegmentRef, VerifyFault};
 use gophership_vault::dump;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,6 +23,22 @@ pub(super) struct Verdict {
     bytes: u64,
     digest: String,
     faults: Vec<FaultView>,
+    /// The copies, one for each holder; none where a file was verified without a node.
+    copies: Vec<CopyView>,
+}
+
+/// A holder's copy.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CopyView {
+    /// The holder.
+    node: u32,
+    /// True where everything checks out; null where it was not verified.
+    ok: Option<bool>,
+    /// The reason why it was not verified.
+    not_verified: Option<String>,
+    bytes: u64,
+    digest: Option<String>,
+    faults: Vec<FaultView>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -31,33 +47,87 @@ struct FaultView {
     what: String,
 }
 
+impl From<CopyVerdict> for CopyView {
+    fn from(copy: CopyVerdict) -> Self {
+        let is_verified = copy.not_verified.is_empty();
+        Self {
+            node: copy.node,
+            ok: is_verified.then_some(copy.ok),
+            bytes: copy.bytes,
+            digest: is_verified.then_some(copy.digest),
+            faults: copy.faults.into_iter().map(FaultView::from).collect(),
+            not_verified: (!is_verified).then_some(copy.not_verified),
+        }
+    }
+}
+
+impl From<VerifyFault> for FaultView {
+    fn from(fault: VerifyFault) -> Self {
+        Self {
+            r#where: fault.r#where,
+            what: fault.what,
+        }
+    }
+}
+
 impl Verdict {
     fn outcome(&self) -> Outcome {
-        if self.ok { Outcome::Done } else { Outcome::Damage }
+        match (self.ok, self.copies.iter().all(|copy| copy.ok.is_some())) {
+            (false, _) => Outcome::Damage,
+            (true, true) => Outcome::Done,
+            (true, false) => Outcome::Failed,
+        }
     }
 }
 
 impl Answer for Verdict {
     fn table(&self) -> String {
-        let verdict = if self.ok {
-            "every byte is as it was sealed"
-        } else {
-            "DAMAGED"
+        let unverified = self.copies.iter().filter(|copy| copy.ok.is_none()).count();
+        let verdict = match (self.ok, unverified) {
+            (false, _) => "DAMAGED".to_owned(),
+            (true, 0) => "every byte is as it was sealed".to_owned(),
+            (true, few) => format!(
+                "{few} of {} copies NOT VERIFIED; the rest is as it was sealed",
+                self.copies.len()
+            ),
         };
-        let mut text = pairs(&[
+        let mut rows = vec![
             ("Segment", self.segment.clone()),
-            ("Verdict", verdict.to_owned()),
+            ("Verdict", verdict),
             ("Read", human::bytes(self.bytes)),
             ("BLAKE3", self.digest.clone()),
-        ]);
-        for fault in &self.faults {
-            text += &format!("Fault    {}: {}\n", fault.r#where, fault.what);
+        ];
+        // One copy has said it all.
+        let copies = self.copies.iter().filter(|_| self.copies.len() > 1);
+        rows.extend(copies.map(|copy| {
+            let found = match (copy.ok, &copy.not_verified) {
+                (Some(true), _) => format!("ok, {}", human::bytes(copy.bytes)),
+                (Some(false), _) => format!("DAMAGED, BLAKE3 {}", copy.digest.as_deref().unwrap_or("-")),
+                (None, why) => format!("NOT VERIFIED: {}", human::one_line(why.as_deref().unwrap_or("-"))),
+            };
+            ("Copy", format!("node {}: {found}", copy.node))
+        }));
+        let mut text = pairs(&rows);
+        let of_copies = self
+            .copies
+            .iter()
+            .flat_map(|copy| copy.faults.iter().map(move |fault| (Some(copy.node), fault)));
+        let of_file = self
+            .faults
+            .iter()
+            .map(|fault| (None, fault))
+            .filter(|_| self.copies.is_empty());
+        for (node, fault) in of_copies.chain(of_file) {
+            let on = node
+                .filter(|_| self.copies.len() > 1)
+                .map_or_else(String::new, |node| format!("node {node}, "));
+            text += &format!("Fault    {on}{}: {}\n", fault.r#where, fault.what);
         }
         text
     }
 }
 
-/// Makes the node verify its copy.
+/// Has every holder verify its copy.
 pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format) -> anyhow::Result<Outcome> {
     let asked = SegmentRef {
         node: name.node,
@@ -72,10 +142,7 @@ pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format)
         if !report.waits_for.is_empty() {
             bar.line(&format!("waiting: {}", report.waits_for));
         }
-        faults.extend(report.faults.into_iter().map(|f| FaultView {
-            r#where: f.r#where,
-            what: f.what,
-        }));
+        faults.extend(report.faults.into_iter().map(FaultView::from));
         if report.finished {
             drop(bar);
             let segment = format!("{}/{}/{}", name.node, name.shard, name.index);
@@ -85,6 +152,7 @@ pub(crate) async fn verify(node: &mut Client, name: SegmentName, format: Format)
                 bytes: report.bytes_total,
                 digest: report.digest,
                 faults,
+                copies: report.copies.into_iter().map(CopyView::from).collect(),
             };
             print(&verdict, format)?;
             return Ok(verdict.outcome());
@@ -108,7 +176,58 @@ pub(crate) fn verify_file(path: &Path, format: Format) -> anyhow::Result<Outcome
         bytes: report.bytes,
         digest: human::hex(&report.digest),
         faults: faults.collect(),
+        copies: Vec::new(),
     };
     print(&verdict, format)?;
     Ok(verdict.outcome())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(node: u32, found: Option<bool>) -> CopyVerdict {
+        CopyVerdict {
+            node,
+            not_verified: if found.is_none() { "it was not heard lately" } else { "" }.to_owned(),
+            ok: found == Some(true),
+            bytes: 2048,
+            faults: Vec::from_iter((found == Some(false)).then(|| VerifyFault {
+                r#where: "offset 9, 1 bytes".to_owned(),
+                what: "a CRC".to_owned(),
+            })),
+            ..CopyVerdict::default()
+        }
+    }
+
+    fn verdict(copies: &[CopyVerdict]) -> Verdict {
+        let copies: Vec<CopyView> = copies.iter().cloned().map(CopyView::from).collect();
+        Verdict {
+            segment: "1/0/7".to_owned(),
+            ok: copies.iter().all(|copy| copy.ok != Some(false)),
+            bytes: 4096,
+            digest: String::new(),
+            faults: Vec::new(),
+            copies,
+        }
+    }
+
+    #[test]
+    fn a_damaged_copy_is_named_and_one_that_was_not_verified_is_no_success() {
+        let whole = verdict(&[copy(1, Some(true)), copy(2, Some(true))]);
+        assert_eq!(whole.outcome(), Outcome::Done);
+        let unknown = verdict(&[copy(1, Some(true)), copy(3, None)]);
+        assert_eq!(unknown.outcome(), Outcome::Failed);
+        let text = unknown.table();
+        assert!(text.contains("Verdict  1 of 2 copies NOT VERIFIED"), "{text}");
+        assert!(
+            text.contains("Copy     node 3: NOT VERIFIED: it was not heard lately\n"),
+            "{text}"
+        );
+        let damaged = verdict(&[copy(1, Some(true)), copy(2, Some(false)), copy(3, None)]);
+        assert_eq!(damaged.outcome(), Outcome::Damage);
+        let text = damaged.table();
+        assert!(text.contains("Copy     node 1: ok, 2.0 KiB\n"), "{text}");
+        assert!(text.contains("Fault    node 2, offset 9, 1 bytes: a CRC\n"), "{text}");
+    }
 }

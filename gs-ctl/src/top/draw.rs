@@ -1,5 +1,6 @@
 //! The screen: one frame of a watch. Made for 80 by 24; a smaller screen shows as much as fits, a larger one more.
 
+pub(super) mod cluster;
 mod exporters;
 mod pressure;
 mod rates;
@@ -32,13 +33,20 @@ pub(super) fn draw(frame: &mut Frame, watch: &Watch, interval: Duration, now: u6
             .map_or(u16::MAX, |n| n.saturating_add(1))
             .min(12),
     );
-    let trend = if frame.area().height >= TALL { 3 } else { 1 };
-    let [head, zone, silence, middle, trends, exporters, foot] = Layout::vertical([
+    let of_cluster = cluster::rows(figures);
+    // On a small screen the nodes take the room of the trends.
+    let trend = match (frame.area().height >= TALL, of_cluster) {
+        (true, _) => 3,
+        (false, 0) => 1,
+        (false, _) => 0,
+    };
+    let [head, zone, silence, middle, trends, nodes, exporters, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(silent),
         Constraint::Length(middle),
         Constraint::Length(4 * trend),
+        Constraint::Length(of_cluster),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
@@ -53,7 +61,10 @@ pub(super) fn draw(frame: &mut Frame, watch: &Watch, interval: Duration, now: u6
     }
     pressure::draw(frame, figures.zone.as_ref(), left);
     rates::draw(frame, figures, now, right);
-    trends::draw(frame, watch, trend, trends);
+    if trend > 0 {
+        trends::draw(frame, watch, trend, trends);
+    }
+    cluster::draw(frame, figures, nodes);
     exporters::draw(frame, &figures.exporters, now, exporters);
     frame.render_widget(foot_line(interval), foot);
 }

@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 
-use gophership_proto::control::v1::{LatencyHistogram, LatencyStatus, StatusReply};
+use gophership_proto::control::v1::{ClusterNode, LatencyHistogram, LatencyStatus, StatusReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::poll::Sample;
+use gophership_proto::view::cluster::ClusterNodeView;
 use gophership_proto::view::exporter::ExporterView;
 use gophership_proto::view::quantile::{Quantile, quantile};
-use gophership_proto::view::status::{DebtView, DiskView, MemoryView, NodeView};
+use gophership_proto::view::status::{DebtView, DiskView, MemoryView, NodeView, ShardView};
 use gophership_proto::view::zone::ZoneView;
 
 /// The node at a time, and what it did since the time before.
@@ -29,6 +30,19 @@ pub(crate) struct Figures {
     pub(super) debt: Option<DebtView>,
     pub(super) pivots: u64,
     pub(super) exporters: Vec<ExporterFigures>,
+    /// The shards of the node, each with the copies of what it takes in.
+    pub(super) shards: Vec<ShardView>,
+    /// The nodes of the cluster; none at a single node, and where they are not known.
+    pub(super) nodes: Vec<NodeFigures>,
+}
+
+/// A node of the cluster, and how fast it takes logs.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub(crate) struct NodeFigures {
+    /// Records that it acknowledged a second since the answer before.
+    pub(super) records_per_second: Option<f64>,
+    #[serde(flatten)]
+    pub(super) node: ClusterNodeView,
 }
 
 /// What came between two answers.
@@ -76,7 +90,30 @@ pub(super) fn figures(before: Option<&Sample>, now: &Sample) -> Figures {
         debt: status.debt.map(DebtView::from),
         pivots: status.pivots,
         exporters: exporters(between.as_ref(), status),
+        shards: status.shards.iter().cloned().map(ShardView::from).collect(),
+        nodes: nodes(before, now),
     }
+}
+
+fn nodes(before: Option<&Sample>, now: &Sample) -> Vec<NodeFigures> {
+    let of = |sample: &Sample| sample.cluster.clone().map_or_else(Vec::new, |cluster| cluster.nodes);
+    let records = |node: &ClusterNode| -> Option<u64> {
+        let shards = node.report.as_ref()?.shards.iter();
+        Some(shards.map(|shard| shard.accepted_records).sum())
+    };
+    let earlier = before.map(of).unwrap_or_default();
+    let seconds = before.and_then(|before| Some(now.at.checked_sub(before.at)?.as_secs_f64()));
+    let rate = |node: &ClusterNode| {
+        // Counters of another boot are not compared.
+        let before = earlier.iter().find(|n| n.id == node.id && n.epoch == node.epoch)?;
+        let taken = records(node)?.saturating_sub(records(before)?);
+        Some(taken as f64 / seconds.filter(|seconds| *seconds > 0.0)?)
+    };
+    let figures = of(now).into_iter().map(|node| NodeFigures {
+        records_per_second: rate(&node),
+        node: node.into(),
+    });
+    figures.collect()
 }
 
 /// Two answers of one boot at different times.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::figures::{ExporterFigures, Figures, IntervalFigures};
+use super::draw::cluster::copy;
+use super::figures::{ExporterFigures, Figures, IntervalFigures, NodeFigures};
 use super::poll::Poller;
 use super::stop::{Stop, seen};
 use super::watch::{Silence, Watch};
@@ -126,8 +127,47 @@ fn plain(figures: &Figures, now: u64) -> String {
         ("exporters", exporters(&figures.exporters)),
     ];
     // A value with a space in it would look like two.
-    let words = words.map(|(name, value)| format!("{name}={}", value.replace(' ', "")));
+    let words = words.into_iter().chain(of_cluster(figures));
+    let words: Vec<String> = words
+        .map(|(name, value)| format!("{name}={}", value.replace(' ', "")))
+        .collect();
     format!("{} {}\n", human::time(figures.at_unix_nano), words.join(" "))
+}
+
+/// What a member of a cluster has besides.
+fn of_cluster(figures: &Figures) -> Vec<(&'static str, String)> {
+    let copied = figures.shards.iter().filter(|shard| !shard.replicas.is_empty());
+    let copies = copied.clone().flat_map(|shard| {
+        let copies = shard.replicas.iter();
+        copies.map(move |replica| format!("{}>{}:{}", shard.shard, replica.node, copy(replica)))
+    });
+    let copies: Vec<String> = copies.collect();
+    if copies.is_empty() {
+        return Vec::new();
+    }
+    let node = |figures: &NodeFigures| {
+        let rate = figures.records_per_second.map_or_else(|| "-".to_owned(), human::rate);
+        let state = match (&figures.node.report, figures.node.alive) {
+            (Some(report), _) => format!("{}:{rate}/s", report.zone),
+            (None, true) => "no-report".to_owned(),
+            (None, false) => "DEAD".to_owned(),
+        };
+        format!("{}:{state}", human::one_line(&figures.node.called()))
+    };
+    let nodes = figures.nodes.iter().filter(|figures| figures.node.moved_to.is_none());
+    let nodes: Vec<String> = nodes.map(node).collect();
+    vec![
+        ("unacked", human::count(copied.map(|shard| shard.unacked_entries).sum())),
+        ("copies_behind", copies.join("+")),
+        (
+            "nodes",
+            if nodes.is_empty() {
+                "-".to_owned()
+            } else {
+                nodes.join("+")
+            },
+        ),
+    ]
 }
 
 fn zone(figures: &Figures) -> String {
@@ -178,7 +218,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::poll::Poll;
-    use super::super::testkit::{BEGAN, answer, busy, sample};
+    use super::super::testkit::{BEGAN, answer, busy, member, sample};
     use super::*;
 
     fn watched() -> Watch {
@@ -196,6 +236,16 @@ mod tests {
              refused/s=budget:12 ack_p50=1.0ms ack_p99=5.0ms append_p99=10µs memory=1.0GiB/25% disk=43%/normal/refuse \
              debt=100MiB/36s exporters=archive-lake:live:0B:48,000/s+backend:retrying:100MiB:0/s\n"
         );
+    }
+
+    #[test]
+    fn a_line_of_a_member_has_its_copies_and_the_nodes() {
+        let mut watch = Watch::new(member(1));
+        watch.take(Poll::Answer(member(2)));
+        let line = text(&watch, Format::Table, BEGAN).unwrap();
+        let ends = " unacked=24 copies_behind=0>2:0+0>3:480KiB/48sSTUCK+1>2:0+1>3:480KiB/48sSTUCK \
+                    nodes=node-1:green:48,210/s+node-2:no-report+node-3:DEAD\n";
+        assert!(line.ends_with(ends), "{line}");
     }
 
     #[test]

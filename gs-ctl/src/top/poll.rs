@@ -6,12 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gophership_proto::control::v1::{StatusReply, StatusRequest};
+use gophership_proto::control::v1::{ClusterStatusReply, ClusterStatusRequest, StatusReply, StatusRequest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::arg::when::now_unix_nano;
-use crate::connect::{Client, connect};
+use crate::connect::{Client, ClusterClient, connect, connect_cluster};
 use crate::out::outcome::{Failure, refused};
 
 /// Time after which an answer counts as missing.
@@ -24,6 +24,8 @@ pub(super) struct Sample {
     pub(super) at: Duration,
     pub(super) at_unix_nano: u64,
     pub(super) status: StatusReply,
+    /// The cluster; absent at a single node, and where it did not answer in time.
+    pub(super) cluster: Option<ClusterStatusReply>,
 }
 
 /// The result of one query.
@@ -47,6 +49,7 @@ impl Poller {
     pub(super) async fn start(node: Client, socket: PathBuf, every: Duration) -> Result<(Self, Box<Sample>), Failure> {
         let mut asker = Asker {
             node: Some(node),
+            cluster: None,
             socket,
             began: Instant::now(),
         };
@@ -79,6 +82,7 @@ async fn ask_on(mut asker: Asker, mut ticks: Interval, tell: mpsc::Sender<Poll>)
 
 struct Asker {
     node: Option<Client>,
+    cluster: Option<ClusterClient>,
     socket: PathBuf,
     began: Instant,
 }
@@ -90,11 +94,29 @@ impl Asker {
             Failure::Unreachable(format!("the node has not answered within {} s", ANSWER_TIME.as_secs()))
         })??;
         self.node = Some(node);
+        // A node whose shards are copied is a member.
+        let is_member = status.shards.iter().any(|shard| !shard.replicas.is_empty());
+        let cluster = match is_member {
+            true => timeout(ANSWER_TIME, self.ask_cluster()).await.ok().flatten(),
+            false => None,
+        };
         Ok(Sample {
             at: self.began.elapsed(),
             at_unix_nano: now_unix_nano(),
             status,
+            cluster,
         })
+    }
+
+    /// Queries the cluster. The connection is kept only with an answer.
+    async fn ask_cluster(&mut self) -> Option<ClusterStatusReply> {
+        let mut client = match self.cluster.take() {
+            Some(client) => client,
+            None => connect_cluster(&self.socket).await.ok()?,
+        };
+        let answer = client.cluster_status(ClusterStatusRequest {}).await.ok()?;
+        self.cluster = Some(client);
+        Some(answer.into_inner())
     }
 }
 

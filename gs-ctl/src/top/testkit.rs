@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use gophership_proto::control::v1::{
-    DebtStatus, DiskStatus, DiskTier, Exporter, ExporterState, LatencyBucket, LatencyHistogram, LatencyStatus,
-    MemoryStatus, NodeStatus, Reading, RefusedCount, ShardStatus, StatusReply, Zone, ZoneStatus,
+    ClusterNode, ClusterStatusReply, DebtStatus, DiskStatus, DiskTier, Exporter, ExporterState, LatencyBucket,
+    LatencyHistogram, LatencyStatus, MemoryStatus, NodeReport, NodeStatus, Reading, RefusedCount, ReplicaStatus,
+    ShardStatus, StatusReply, Zone, ZoneStatus,
 };
 
 use super::poll::{Poll, Sample};
@@ -18,7 +19,45 @@ pub(super) fn sample(second: u64, status: StatusReply) -> Box<Sample> {
         at: Duration::from_secs(second),
         at_unix_nano: BEGAN + second * SECOND,
         status,
+        cluster: None,
     })
+}
+
+/// The second second of a node whose cluster has lost node 3: 480 records of the copies there are behind.
+pub(super) fn member(second: u64) -> Box<Sample> {
+    let mut sample = sample(second, busy(second));
+    for shard in &mut sample.status.shards {
+        let replica = |node, connected, behind: u64| ReplicaStatus {
+            node,
+            connected,
+            behind_entries: behind,
+            behind_bytes: behind << 10,
+            behind_seconds: behind as f64 / 10.0,
+            ..ReplicaStatus::default()
+        };
+        shard.unacked_entries = 12;
+        shard.replicas = vec![replica(2, true, 0), replica(3, false, 480)];
+    }
+    let shards = sample.status.shards.clone();
+    let node = |id: u32, alive| ClusterNode {
+        id,
+        name: format!("node-{id}"),
+        role: if id == 1 { "leader" } else { "voter" }.to_owned(),
+        alive,
+        epoch: 7,
+        report: (id == 1).then(|| NodeReport {
+            ready: true,
+            zone: Zone::Green.into(),
+            shards: shards.clone(),
+            ..NodeReport::default()
+        }),
+        ..ClusterNode::default()
+    };
+    sample.cluster = Some(ClusterStatusReply {
+        nodes: vec![node(1, true), node(2, true), node(3, false)],
+        ..ClusterStatusReply::default()
+    });
+    sample
 }
 
 pub(super) fn answer(second: u64, status: StatusReply) -> Poll {

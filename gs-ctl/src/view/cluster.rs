@@ -1,8 +1,7 @@
-//! The cluster as it is shown: the whole, its nodes, and consensus.
+//! The cluster as people see it: the whole, its nodes, and consensus.
 
 use gophership_proto::control::v1;
-use gophership_proto::view::some_time;
-use gophership_proto::view::status::DebtView;
+use gophership_proto::view::cluster::{ClusterNodeView, ClusterView, NodeList};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,83 +9,6 @@ use crate::arg::when::now_unix_nano;
 use crate::out::human;
 use crate::out::output::Answer;
 use crate::out::table::{Table, pairs};
-use crate::view::exporters::debt_text;
-
-/// The cluster, as the node that answers sees it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ClusterView {
-    /// Its name in the configuration; null for a single node, which is a cluster of one.
-    name: Option<String>,
-    /// Its id; null where the node belongs to no cluster yet.
-    cluster_id: Option<String>,
-    /// The node that answers.
-    answered_by: String,
-    /// Set where that node belongs to no cluster yet.
-    unprovisioned: Option<UnprovisionedView>,
-    /// The number of the node that leads consensus; null where none does, or there is no consensus.
-    leader: Option<u64>,
-    /// Copies of each segment that are wanted.
-    replicas: u32,
-    /// Copies that an acknowledgement waits for.
-    ack_copies: u32,
-    /// Sealed segments.
-    sealed_segments: u64,
-    /// Sealed segments with fewer copies than are wanted.
-    under_replicated_segments: u64,
-    /// Segments whose end is being determined.
-    recovering_segments: u64,
-    /// Time since when the oldest of them is.
-    oldest_recovering_unix_nano: Option<u64>,
-    /// What is in the vault of the node that answers and not exported; null without exporters.
-    debt: Option<DebtView>,
-    /// The nodes on record.
-    nodes: Vec<ClusterNodeView>,
-}
-
-/// A node that belongs to no cluster yet.
-#[derive(Debug, Serialize, JsonSchema)]
-struct UnprovisionedView {
-    /// True where it has the data of a single node.
-    has_data: bool,
-    /// The node whose invitation it has accepted.
-    invited_by: Option<String>,
-}
-
-/// The nodes of a cluster.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct NodeList {
-    /// By number.
-    nodes: Vec<ClusterNodeView>,
-}
-
-/// A node of a cluster.
-#[derive(Debug, Serialize, JsonSchema)]
-struct ClusterNodeView {
-    /// Its number.
-    id: u32,
-    /// Its name; null before it described itself.
-    name: Option<String>,
-    /// Host and port for its peers.
-    address: Option<String>,
-    /// The part of the site that fails as a whole.
-    failure_domain: Option<String>,
-    /// `active` or `draining`.
-    state: String,
-    /// The number that its name has now, after its storage was wiped.
-    moved_to: Option<u32>,
-    /// Its boot.
-    epoch: Option<u64>,
-    /// Time of that boot.
-    up_unix_nano: Option<u64>,
-    /// Its part in consensus: `leader`, `voter`, `learner` or `none`; null where there is no consensus.
-    role: Option<String>,
-    /// True where the node that answers is it, or heard it lately.
-    alive: bool,
-    /// Time since it was heard; null where it never was.
-    unheard_seconds: Option<f64>,
-    /// Its segments that are not sealed: taking entries, ready to, or under recovery.
-    unsealed_segments: u64,
-}
 
 /// Consensus, as the node that answers sees it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -143,60 +65,6 @@ pub(crate) struct ProvisionView {
     pub(crate) forgotten: bool,
 }
 
-fn some(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-impl From<v1::ClusterNode> for ClusterNodeView {
-    fn from(node: v1::ClusterNode) -> Self {
-        Self {
-            id: node.id,
-            name: some(node.name),
-            address: some(node.address),
-            failure_domain: some(node.failure_domain),
-            state: node.state,
-            moved_to: Some(node.moved_to).filter(|id| *id > 0),
-            epoch: Some(node.epoch).filter(|epoch| *epoch > 0),
-            up_unix_nano: some_time(node.up_unix_nano),
-            role: some(node.role),
-            alive: node.alive,
-            unheard_seconds: node.unheard_seconds,
-            unsealed_segments: node.unsealed_segments,
-        }
-    }
-}
-
-impl From<v1::ClusterStatusReply> for NodeList {
-    fn from(reply: v1::ClusterStatusReply) -> Self {
-        Self {
-            nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
-        }
-    }
-}
-
-impl From<v1::ClusterStatusReply> for ClusterView {
-    fn from(reply: v1::ClusterStatusReply) -> Self {
-        Self {
-            name: some(reply.name),
-            cluster_id: some(reply.cluster_id),
-            answered_by: reply.node_name,
-            unprovisioned: reply.unprovisioned.map(|node| UnprovisionedView {
-                has_data: node.has_data,
-                invited_by: some(node.invited_by),
-            }),
-            leader: reply.raft.and_then(|raft| raft.leader),
-            replicas: reply.replicas,
-            ack_copies: reply.ack_copies,
-            sealed_segments: reply.sealed_segments,
-            under_replicated_segments: reply.under_replicated_segments,
-            recovering_segments: reply.recovering_segments,
-            oldest_recovering_unix_nano: some_time(reply.oldest_recovering_unix_nano),
-            debt: reply.debt.map(DebtView::from),
-            nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
-        }
-    }
-}
-
 impl RaftView {
     /// Consensus; `None` at a single node.
     pub(crate) fn of(reply: v1::ClusterStatusReply) -> Option<Self> {
@@ -232,84 +100,176 @@ fn number(of: Option<u64>) -> String {
     of.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
-fn node_table(nodes: &[ClusterNodeView]) -> String {
+fn alive(node: &ClusterNodeView) -> String {
+    match (node.alive, node.unheard_seconds) {
+        (true, _) => "yes".to_owned(),
+        // It counts as alive once it was heard for a while.
+        (false, Some(seconds)) if seconds < 1.0 => "returning".to_owned(),
+        (false, Some(seconds)) => format!("NO, for {seconds:.0} s"),
+        (false, None) => "NO".to_owned(),
+    }
+}
+
+fn state(node: &ClusterNodeView) -> String {
+    match node.moved_to {
+        Some(id) => format!("moved to {id}"),
+        None => human::one_line(&node.state),
+    }
+}
+
+impl Answer for NodeList {
+    fn table(&self) -> String {
+        let mut table = Table::new(&[
+            ">ID",
+            "NAME",
+            "STATE",
+            "ALIVE",
+            "RAFT",
+            ">EPOCH",
+            ">UNSEALED",
+            "UP SINCE",
+            "DOMAIN",
+            "ADDRESS",
+        ]);
+        for node in &self.nodes {
+            table.row(vec![
+                node.id.to_string(),
+                text(node.name.as_deref()),
+                state(node),
+                alive(node),
+                text(node.role.as_deref()),
+                number(node.epoch),
+                node.unsealed_segments.to_string(),
+                node.up_unix_nano.map_or_else(|| "-".to_owned(), human::time),
+                text(node.failure_domain.as_deref()),
+                text(node.address.as_deref()),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// Entries and bytes that the copies on a node lack, and the age of the oldest, over the reports of all others.
+pub(crate) fn copies_behind(nodes: &[ClusterNodeView], id: u32) -> String {
+    let reports = nodes.iter().filter_map(|node| node.report.as_ref());
+    let replicas = reports
+        .flat_map(|report| &report.shards)
+        .flat_map(|shard| &shard.replicas);
+    let of_node: Vec<_> = replicas.filter(|replica| replica.node == id).collect();
+    let bytes: u64 = of_node.iter().map(|replica| replica.behind_bytes).sum();
+    let seconds = of_node.iter().map(|replica| replica.behind_seconds).fold(0.0, f64::max);
+    match (of_node.len(), bytes) {
+        (0, _) => "-".to_owned(),
+        // What is on its way at this moment is no lag.
+        _ if seconds < 1.0 && of_node.iter().all(|replica| !replica.stuck) => "0".to_owned(),
+        (_, bytes) => format!(
+            "{}, {}",
+            human::bytes(bytes),
+            human::span(std::time::Duration::from_secs_f64(seconds))
+        ),
+    }
+}
+
+/// The nodes as `cluster status` shows them: what they do, not where they are.
+fn fares(nodes: &[ClusterNodeView]) -> String {
     let mut table = Table::new(&[
         ">ID",
         "NAME",
-        "STATE",
         "ALIVE",
         "RAFT",
-        ">EPOCH",
+        "LOGS",
+        "ZONE",
+        ">UNACKED",
+        ">DEBT",
+        ">COPIES BEHIND",
         ">UNSEALED",
-        "UP SINCE",
-        "DOMAIN",
-        "ADDRESS",
+        "UP",
     ]);
     for node in nodes {
-        let state = match node.moved_to {
-            Some(id) => format!("moved to {id}"),
-            None => human::one_line(&node.state),
+        let report = node.report.as_ref();
+        let of = |f: &dyn Fn(&gophership_proto::view::cluster::NodeReportView) -> String| {
+            report.map_or_else(|| "?".to_owned(), f)
         };
+        let up = report.and(node.up_unix_nano);
         table.row(vec![
             node.id.to_string(),
             text(node.name.as_deref()),
-            state,
-            match (node.alive, node.unheard_seconds) {
-                (true, _) => "yes".to_owned(),
-                // It counts as alive once it was heard for a while.
-                (false, Some(seconds)) if seconds < 1.0 => "returning".to_owned(),
-                (false, Some(seconds)) => format!("NO, for {seconds:.0} s"),
-                (false, None) => "NO".to_owned(),
+            if node.moved_to.is_some() {
+                state(node)
+            } else {
+                alive(node)
             },
             text(node.role.as_deref()),
-            number(node.epoch),
+            of(&|r| if r.ready { "takes" } else { "REFUSES" }.to_owned()),
+            of(&|r| if r.zone == "red" { "RED" } else { r.zone }.to_owned()),
+            of(&|r| human::count(r.shards.iter().map(|shard| shard.unacked_entries).sum())),
+            of(&|r| r.debt.map_or_else(|| "-".to_owned(), |debt| human::bytes(debt.bytes))),
+            copies_behind(nodes, node.id),
             node.unsealed_segments.to_string(),
-            node.up_unix_nano.map_or_else(|| "-".to_owned(), human::time),
-            text(node.failure_domain.as_deref()),
-            text(node.address.as_deref()),
+            human::age(up, now_unix_nano()),
         ]);
     }
     table.text()
 }
 
-impl Answer for NodeList {
-    fn table(&self) -> String {
-        node_table(&self.nodes)
+/// Lines of at most so many characters, each behind `indent`.
+fn wrapped(words: &str, indent: &str, width: usize) -> String {
+    let (mut out, mut line) = (String::new(), String::new());
+    for word in words.split(' ') {
+        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > width {
+            out += &format!("{indent}{line}\n");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
     }
+    out + &format!("{indent}{line}\n")
 }
 
-impl ClusterView {
-    fn of_member(&self) -> Vec<(&'static str, String)> {
-        let leader = match (self.leader, self.nodes.first().and_then(|node| node.role.as_ref())) {
-            (Some(leader), _) => format!("node {leader}"),
-            (None, Some(_)) => "NONE".to_owned(),
-            (None, None) => "the node itself".to_owned(),
-        };
-        let mut rows = vec![
-            ("Leader", leader),
-            ("Acks", format!("with {} of {} copies", self.ack_copies, self.replicas)),
-            ("Segments", format!("{} sealed", human::count(self.sealed_segments))),
-        ];
-        if self.under_replicated_segments > 0 {
-            let count = human::count(self.under_replicated_segments);
-            rows.push((
-                "UNDER-REPLICATED",
-                format!("{count} segments with fewer copies than {}", self.replicas),
-            ));
-        }
-        if self.recovering_segments > 0 {
-            let age = human::age(self.oldest_recovering_unix_nano, now_unix_nano());
-            let count = human::count(self.recovering_segments);
-            rows.push(("RECOVERING", format!("{count} segments, the oldest for {age}")));
-        }
-        if let Some(debt) = &self.debt {
-            rows.push((
-                "Debt here",
-                debt_text(debt.bytes, debt.entries, debt.oldest_unix_nano, now_unix_nano()),
-            ));
-        }
-        rows
+/// Width for which the screen is made.
+const WIDTH: usize = 100;
+
+fn problems(cluster: &ClusterView) -> String {
+    if cluster.problems.is_empty() {
+        return "Nothing is wrong.\n".to_owned();
     }
+    let mut out = format!("{} WRONG\n", cluster.problems.len());
+    for problem in &cluster.problems {
+        out += &wrapped(&human::one_line(&problem.what), "  ", WIDTH).replacen("  ", "! ", 1);
+        out += &wrapped(&format!("-> {}", human::one_line(&problem.remedy)), "    ", WIDTH);
+    }
+    out
+}
+
+fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
+    let has_consensus = cluster.nodes.iter().any(|node| node.role.is_some());
+    let leader = cluster.nodes.iter().find(|node| cluster.leader == Some(node.id.into()));
+    let leader = match (leader, cluster.leader) {
+        (Some(leader), _) => format!("{} (node {})", human::one_line(&leader.called()), leader.id),
+        (None, Some(id)) => format!("node {id}"),
+        (None, None) if has_consensus => "NONE".to_owned(),
+        (None, None) => "the node itself".to_owned(),
+    };
+    let mut segments = format!("{} sealed", human::count(cluster.sealed_segments));
+    if cluster.under_replicated_segments > 0 {
+        let (few, wanted) = (cluster.under_replicated_segments, cluster.replicas);
+        segments += &format!(", {} with fewer than {wanted} LIVE COPIES", human::count(few));
+    }
+    if cluster.recovering_segments > 0 {
+        let age = human::age(cluster.oldest_recovering_unix_nano, now_unix_nano());
+        let count = human::count(cluster.recovering_segments);
+        segments += &format!(", {count} RECOVERING, the oldest for {age}");
+    }
+    vec![
+        ("Leader", leader),
+        (
+            "Acks",
+            format!("with {} of {} copies", cluster.ack_copies, cluster.replicas),
+        ),
+        ("Segments", segments),
+    ]
 }
 
 impl Answer for ClusterView {
@@ -318,32 +278,38 @@ impl Answer for ClusterView {
             .name
             .as_deref()
             .map_or_else(|| "a single node".to_owned(), human::one_line);
+        let by = human::one_line(&self.answered_by);
+        let Some(waits) = &self.unprovisioned else {
+            let mut rows = vec![("Cluster", format!("{name}, answered by {by}"))];
+            rows.extend(of_member(self));
+            return format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes));
+        };
+        let data = if waits.has_data {
+            "that of a single node"
+        } else {
+            "none"
+        };
         let mut rows = vec![
             ("Cluster", name),
-            ("Id", text(self.cluster_id.as_deref())),
-            ("Answered by", human::one_line(&self.answered_by)),
+            ("Answered by", by),
+            (
+                "State",
+                "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned(),
+            ),
+            ("Data", data.to_owned()),
         ];
-        let Some(waits) = &self.unprovisioned else {
-            rows.extend(self.of_member());
-            return format!("{}\n{}", pairs(&rows), node_table(&self.nodes));
-        };
-        rows.push((
-            "State",
-            "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned(),
-        ));
-        rows.push((
-            "Data",
-            if waits.has_data {
-                "that of a single node"
-            } else {
-                "none"
-            }
-            .to_owned(),
-        ));
         if let Some(first) = &waits.invited_by {
             rows.push(("Invited by", human::one_line(first)));
         }
         pairs(&rows)
+    }
+
+    fn wide(&self) -> String {
+        let list = NodeList {
+            nodes: self.nodes.clone(),
+        };
+        let id = text(self.cluster_id.as_deref());
+        format!("{}\nId {id}\n{}", self.table(), list.table())
     }
 }
 

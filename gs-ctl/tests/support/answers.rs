@@ -202,6 +202,19 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         alive: name < 3,
         unheard_seconds: (id > 1).then_some(f64::from(id) * 4.5),
         unsealed_segments: 3,
+        report: (name < 3).then(|| NodeReport {
+            ready: name == 1,
+            not_ready_reason: if name == 1 { "" } else { "too few copies" }.to_owned(),
+            zone: if name == 1 { Zone::Green } else { Zone::Red }.into(),
+            disk_tier: DiskTier::Normal.into(),
+            debt: (name == 1).then_some(DebtStatus {
+                bytes: 5 << 30,
+                ..DebtStatus::default()
+            }),
+            shards: vec![copied_shard(name)],
+            leads: name == 1,
+            ..NodeReport::default()
+        }),
         ..ClusterNode::default()
     };
     let member = |id: u64, matched| RaftMember {
@@ -226,6 +239,10 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         ack_copies: 2,
         sealed_segments: 1200,
         under_replicated_segments: 12,
+        single_copy_segments: 2,
+        unreachable_segments: 0,
+        recoveries: vec![recovery()],
+        recoveries_unknown: String::new(),
         recovering_segments: 2,
         oldest_recovering_unix_nano: BEGAN,
         debt: None,
@@ -241,5 +258,37 @@ pub(crate) fn cluster() -> ClusterStatusReply {
             unheard_seconds: 0.25,
             members: vec![member(1, Some(99)), member(2, Some(97)), member(4, None)],
         }),
+    }
+}
+
+/// A shard of node 1 or 2, of which node 4 has not got everything.
+fn copied_shard(node: u32) -> ShardStatus {
+    let replica = |to: u32, behind: u64| ReplicaStatus {
+        node: to,
+        connected: behind == 0,
+        error: if behind == 0 { "" } else { "nobody is there" }.to_owned(),
+        behind_entries: behind,
+        behind_bytes: behind << 20,
+        behind_seconds: if behind == 0 { 0.0 } else { 31.0 },
+        still_seconds: 0.0,
+        differs: 0,
+    };
+    ShardStatus {
+        unacked_entries: if node == 1 { 12 } else { 0 },
+        replicas: vec![replica(3 - node, 0), replica(4, 4)],
+        ..ShardStatus::default()
+    }
+}
+
+fn recovery() -> RecoveryWait {
+    RecoveryWait {
+        segment: Some(SegmentRef {
+            node: 3,
+            shard: 0,
+            index: 7,
+        }),
+        since_seconds: 61.0,
+        waits_for: "1 more report of nodes that have a copy, or that of its owner, node 3".to_owned(),
+        remedy: "start node 3".to_owned(),
     }
 }

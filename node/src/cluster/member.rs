@@ -48,6 +48,7 @@ use crate::config::{Cluster, Config};
 use crate::context::ClusterContext;
 use crate::ingester::WatermarkNotify;
 use crate::limits::{CLUSTER_RETRY_INTERVAL, HAND_OVER_LIMIT};
+use crate::operate::ForPeers as OperateForPeers;
 use crate::replay::ForPeers;
 
 /// Threads of the cluster's runtime: one may be busy with a large message while the other answers a heartbeat.
@@ -76,6 +77,7 @@ struct Late {
     tail: Arc<LateTail>,
     recovery: Arc<LateRecovery>,
     replay: Arc<ForPeers>,
+    operate: Arc<OperateForPeers>,
 }
 
 /// A node of a cluster, with a vault.
@@ -90,8 +92,10 @@ pub(crate) struct Member {
     pub(crate) heartbeats: Arc<Heartbeats>,
     runtime: Runtime,
     server: PeerServer,
+    /// Answers what an operator asked of another node.
+    pub(crate) operate: Arc<OperateForPeers>,
     streams: Arc<TailStreams>,
-    recoveries: Recoveries,
+    recoveries: Arc<Recoveries>,
     refetch: Refetch,
     repair: Repair,
     upkeep: Upkeep,
@@ -144,7 +148,8 @@ pub(crate) async fn join(
     let admits = JoinService::new(Arc::clone(&join), admits);
     let server = {
         let _on_it = runtime.enter();
-        PeerServer::start_open(listener, Arc::clone(&setup), handlers, admits).context("listeners.peer")?
+        let operate = Arc::clone(&late.operate) as _;
+        PeerServer::start_open(listener, Arc::clone(&setup), handlers, admits, operate).context("listeners.peer")?
     };
     let (stop, stopped) = watch::channel(false);
     let keeping = runtime.spawn(keep(
@@ -352,11 +357,12 @@ impl Joined {
             heartbeats,
             runtime,
             server,
+            operate: late.operate,
             streams,
             refetch,
             repair: repair.context("cannot start the thread that repairs")?,
             upkeep: upkeep.context("cannot start the thread that takes care of copies")?,
-            recoveries: recoveries.context("cannot start the thread of recoveries")?,
+            recoveries: Arc::new(recoveries.context("cannot start the thread of recoveries")?),
             follower: follower.context("cannot start the thread that follows the catalogue")?,
             stop,
             keeping,
@@ -396,6 +402,8 @@ impl Member {
             replicas: self.settings.replicas,
             consensus: Arc::clone(&self.consensus),
             heartbeats: Arc::clone(&self.heartbeats),
+            streams: Arc::clone(&self.streams),
+            recoveries: Arc::clone(&self.recoveries),
         }
     }
 

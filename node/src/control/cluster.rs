@@ -23,7 +23,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Cluster for ClusterCalls {
     async fn cluster_status(&self, _: Request<v1::ClusterStatusRequest>) -> Answer<v1::ClusterStatusReply> {
-        Ok(Response::new(self.operator.cluster_status().await?))
+        Ok(Response::new(self.operator.viewer.cluster_status().await?))
     }
 
     async fn provision(&self, _: Request<v1::ProvisionClusterRequest>) -> Answer<v1::ProvisionClusterReply> {

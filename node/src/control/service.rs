@@ -43,19 +43,19 @@ impl Control for ControlService {
     type TailStream = Messages<v1::TailChunk>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Answer<v1::StatusReply> {
-        answer(self.operator.status().await)
+        answer(self.operator.viewer.status().await)
     }
 
     async fn list_segments(&self, request: Request<v1::ListSegmentsRequest>) -> Answer<v1::ListSegmentsReply> {
         let asked = request.into_inner();
         let shard = asked.shard.map(shard_id).transpose()?;
         let after = asked.after.map(segment_id).transpose()?;
-        answer(self.operator.list_segments(shard, after, asked.limit).await)
+        answer(self.operator.viewer.list_segments(shard, after, asked.limit).await)
     }
 
     async fn describe_segment(&self, request: Request<v1::SegmentRef>) -> Answer<v1::SegmentDetail> {
         let id = segment_id(request.into_inner())?;
-        answer(self.operator.describe_segment(id).await)
+        answer(self.operator.viewer.describe_segment(id).await)
     }
 
     async fn forget_segment(&self, request: Request<v1::ForgetSegmentRequest>) -> Answer<v1::SegmentSummary> {

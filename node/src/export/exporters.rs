@@ -155,20 +155,50 @@ impl Exporters {
             .reduce(f64::max)
     }
 
-    /// Commits the cursors until `stop` turns true, and then a last time.
+    /// Commits the cursors and follows the record until `stop` turns true, and then a last time.
     pub async fn keep_cursors(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let stopping = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
                 () = tokio::time::sleep(COMMIT_INTERVAL) => false,
             };
-            let cursors = Arc::clone(&self.cursors);
+            let exporters = Arc::clone(&self);
+            let keep = move || {
+                exporters.follow();
+                exporters.cursors.keep()
+            };
             // A panic in it shows in the log, and the next turn tries again.
-            if let Ok(Err(error)) = spawn_blocking(move || cursors.keep()).await {
+            if let Ok(Err(error)) = spawn_blocking(keep).await {
                 tracing::warn!(%error, "export.cursor.failed");
             }
             if stopping {
                 return;
+            }
+        }
+    }
+
+    /// Takes what is on record of the exporters, which an operator may have set at another node: a pause, and the
+    /// generation, without which cursors are not committed.
+    fn follow(&self) {
+        for r in &self.running() {
+            let name = &r.config.name;
+            let mut changed = None;
+            // What is read under this lock is not older than what an instruction at this node has set.
+            r.control.send_if_modified(|control| {
+                let Some(record) = self.catalogue.read(|state| state.exporter(name).copied()) else {
+                    return false;
+                };
+                let is_new = control.paused != record.paused || control.generation < record.generation;
+                if is_new {
+                    control.paused = record.paused;
+                    control.generation = control.generation.max(record.generation);
+                    control.nudge += 1;
+                    changed = Some(record);
+                }
+                is_new
+            });
+            if let Some(record) = changed {
+                tracing::info!(exporter = name, paused = record.paused, "export.record.followed");
             }
         }
     }

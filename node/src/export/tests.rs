@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
-use gophership_vault::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex, ShardId, TenantId};
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, SegmentId, SegmentIndex, ShardId, TenantId};
 use gophership_vault::ledger::{SealRecord, TrimReason};
 use gophership_vault::{Readers, SegmentState};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
 use tokio::sync::watch;
 use tonic::Code;
+use uuid::Uuid;
 
 use super::limits::LIVE_GAP;
 use super::source::Source;
@@ -468,6 +469,66 @@ async fn a_seek_sends_again_and_a_pause_outlives_a_restart() {
         0,
         "what was sought past is not sent"
     );
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_set_at_another_node_takes_effect_here_and_cursors_move_on_after_a_seek_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut node, _) = filled(dir.path(), 3);
+    let (other, storage) = (NodeId::new(2).unwrap(), Uuid::from_u128(2));
+    let at_ns = 1;
+    node.catalogue
+        .submit(
+            Actor::Node,
+            Command::RegisterNode {
+                storage_uuid: storage,
+                at_ns,
+            },
+        )
+        .unwrap();
+    let stub = Stub::http([]).await;
+    let running = Running::start(&node, &to(&stub, "a", ""));
+    running
+        .until("a", "all of it", |v| (v.sent_entries, v.debt_entries) == (3, 0))
+        .await;
+    let pause = |paused| Command::SetExporter {
+        exporter: "a".to_owned(),
+        paused,
+        at_ns,
+    };
+    node.catalogue
+        .submit(Actor::operator("another node"), pause(true))
+        .unwrap();
+    running.until("a", "the pause", |v| v.state == LaneState::Paused).await;
+    node.append(0, 4, &payload(4, 3000));
+    node.catalogue
+        .submit(Actor::operator("another node"), pause(false))
+        .unwrap();
+    running
+        .until("a", "what came meanwhile", |v| {
+            (v.sent_entries, v.debt_entries) == (4, 0)
+        })
+        .await;
+    let seek = Command::SeekExporter {
+        exporter: "a".to_owned(),
+        node: other,
+        shards: vec![(SHARD, None)],
+        at_ns,
+    };
+    node.catalogue.submit(Actor::operator("another node"), seek).unwrap();
+    let last = node.append(0, 5, &payload(5, 3000));
+    running
+        .until("a", "what comes behind", |v| v.sent_entries >= 5 && v.debt_entries == 0)
+        .await;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let own = node.vault.identity().node_id;
+    let kept = || node.catalogue.read(|state| state.cursor("a", own, SHARD));
+    while kept() != Some(last) {
+        assert!(Instant::now() < deadline, "the cursor stays at {:?}", kept());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     running.stop().await;
     node.close();
 }

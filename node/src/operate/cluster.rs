@@ -1,27 +1,132 @@
 //! The cluster as this node sees it. A single node is a cluster of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_vault::ids::NodeId;
+use gophership_vault::{Conflict, NodeSet};
 use gophership_vault_replication::consensus::status::{ConsensusStatus, MemberStatus, Role};
 use gophership_vault_replication::join::Provisioned;
 use gophership_vault_replication::limits::ACK_COPIES;
+use gophership_vault_replication::recovery::leader::Waiting;
+use gophership_vault_replication::recovery::recoveries::RecoveryView;
 
-use super::exporters;
+use super::peers::Answers;
+use super::shown::segment_ref;
+use super::{exporters, status, zone};
 use crate::context::NodeContext;
 
-/// The cluster of the node.
+/// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports` what
+/// the others answered.
+pub(super) fn with_reports(
+    mut own: v1::ClusterStatusReply,
+    reports: Answers<v1::NodeReport>,
+) -> v1::ClusterStatusReply {
+    for (id, answer) in reports {
+        let Some(node) = own.nodes.iter_mut().find(|node| node.id == id.get()) else {
+            continue;
+        };
+        match answer {
+            Ok(report) => node.report = Some(report),
+            Err(why) => node.no_report = why,
+        }
+    }
+    if own.raft.is_none() {
+        return own;
+    }
+    let leader = own.nodes.iter_mut().find(|node| node.role == "leader");
+    match leader {
+        None => own.recoveries_unknown = "no node leads".to_owned(),
+        Some(leader) => match &mut leader.report {
+            Some(report) if report.leads => own.recoveries = std::mem::take(&mut report.recoveries),
+            Some(_) => own.recoveries_unknown = format!("node {} does not lead any more", leader.id),
+            None => {
+                own.recoveries_unknown = format!("node {} leads, and gave no report: {}", leader.id, leader.no_report)
+            }
+        },
+    }
+    own
+}
+
+/// The other nodes that are to be asked for a report: those that have their name.
+pub(super) fn to_ask(own: &v1::ClusterStatusReply) -> BTreeMap<NodeId, ()> {
+    let others = own
+        .nodes
+        .iter()
+        .filter(|node| node.id != own.node && node.moved_to == 0);
+    others.filter_map(|node| Some((NodeId::new(node.id)?, ()))).collect()
+}
+
+/// What this node says of itself.
+pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
+    let (vault, ingest) = (context.vault.status(), (context.ingest)());
+    let leading = context.cluster.as_ref().filter(|cluster| cluster.leads());
+    let recoveries = leading.map(|cluster| cluster.recoveries.list()).unwrap_or_default();
+    v1::NodeReport {
+        ready: ingest.ready.is_ok(),
+        not_ready_reason: ingest.ready.clone().err().unwrap_or_default(),
+        zone: zone::zone(context.zone.zone()).into(),
+        debt: exporters::debt(context, &exporters::list(context)),
+        disk_tier: status::tier(vault.tier).into(),
+        shards: status::shards(context, &vault, &ingest),
+        leads: leading.is_some(),
+        recoveries: recoveries.iter().map(recovery).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
+    let list = |nodes: &NodeSet| nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(", ");
+    let owner = view.segment.node;
+    let (waits_for, remedy) = match &view.waits {
+        Waiting::Catalogue => ("the catalogue to record a step".to_owned(), String::new()),
+        Waiting::Reports(missing) if missing.reports == 0 => (
+            format!("the reports of nodes that were asked: {}", list(&missing.awaited)),
+            String::new(),
+        ),
+        Waiting::Reports(missing) => (
+            format!(
+                "{} more report{} of nodes that have a copy, or that of its owner, node {owner}",
+                missing.reports,
+                if missing.reports == 1 { "" } else { "s" }
+            ),
+            format!("start node {owner} or a node that held a copy, with their data"),
+        ),
+        Waiting::Contradiction(Conflict {
+            number,
+            holders: [one, other],
+        }) => (
+            format!("an operator: nodes {one} and {other} have different entries of number {number}"),
+            "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
+                .to_owned(),
+        ),
+        Waiting::Copies { needed, have } => (
+            format!("{needed} complete copies; nodes that have one: {}", list(have)),
+            "start a further node that may hold copies, if one is down; see its log otherwise".to_owned(),
+        ),
+        Waiting::Nothing => ("nothing: it is about to end".to_owned(), String::new()),
+    };
+    v1::RecoveryWait {
+        segment: Some(segment_ref(view.segment)),
+        since_seconds: view.since.as_secs_f64(),
+        waits_for,
+        remedy,
+    }
+}
+
+/// The cluster as this node sees it alone.
 pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let identity = context.vault.identity();
     let cluster = context.cluster.as_ref();
     let consensus = cluster.map(|cluster| cluster.consensus.status());
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
-    let seen = context
-        .catalogue
-        .read(|state| seen(state, replicas, consensus.as_ref()));
+    let seen = context.catalogue.read(|state| {
+        seen(state, replicas, consensus.as_ref(), &|node| {
+            node == identity.node_id || cluster.is_some_and(|cluster| cluster.heartbeats.is_alive(node))
+        })
+    });
     let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
@@ -33,17 +138,28 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
         sealed_segments: seen.sealed,
-        under_replicated_segments: seen.under_replicated,
+        under_replicated_segments: seen.few_copies,
+        single_copy_segments: seen.one_copy,
+        unreachable_segments: seen.no_copy,
         recovering_segments: seen.recovering,
         oldest_recovering_unix_nano: seen.oldest_recovering_ns,
         debt: exporters::debt(context, &views),
         raft: consensus.as_ref().map(raft),
         unprovisioned: None,
+        recoveries: Vec::new(),
+        recoveries_unknown: String::new(),
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);
         node.alive = node.id == reply.node || heard.is_some_and(|life| life.is_alive);
         node.unheard_seconds = heard.and_then(|life| life.heard).map(|since| since.as_secs_f64());
+        if node.id == reply.node {
+            node.report = Some(report(context));
+        }
+        // Consensus remembers who led last.
+        if node.role == "leader" && !node.alive {
+            "voter".clone_into(&mut node.role);
+        }
     }
     if cluster.is_none() {
         // A single node has not described itself: it is what it is.
@@ -57,27 +173,40 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
 struct Seen {
     nodes: Vec<v1::ClusterNode>,
     sealed: u64,
-    under_replicated: u64,
+    /// Sealed segments with fewer live copies than there should be; of these, with one, and with none.
+    few_copies: u64,
+    one_copy: u64,
+    no_copy: u64,
     recovering: u64,
     oldest_recovering_ns: u64,
 }
 
-fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>) -> Seen {
+fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>, is_alive: &dyn Fn(NodeId) -> bool) -> Seen {
     let counts = state.counts();
-    let few = |segment: &&SegmentRecord| match segment {
-        SegmentRecord::Sealed(seal) => seal.stats.entries > 0 && state.copies_left(seal) < replicas as usize,
-        SegmentRecord::Open { .. }
-        | SegmentRecord::Recovering { .. }
-        | SegmentRecord::Trimmed { .. }
-        | SegmentRecord::Lost { .. } => false,
-    };
-    Seen {
+    let mut seen = Seen {
         nodes: nodes(state, consensus),
         sealed: counts.sealed,
-        under_replicated: state.segments().filter(few).count() as u64,
+        few_copies: 0,
+        one_copy: 0,
+        no_copy: 0,
         recovering: counts.recovering,
         oldest_recovering_ns: counts.oldest_recovering_ns.unwrap_or(0),
+    };
+    let alive: BTreeSet<NodeId> = state
+        .nodes()
+        .map(|node| node.id)
+        .filter(|node| is_alive(*node))
+        .collect();
+    for segment in state.segments() {
+        let SegmentRecord::Sealed(seal) = segment else { continue };
+        let copies = seal.holders.iter().filter(|node| alive.contains(node)).count();
+        if seal.stats.entries > 0 && copies < replicas as usize {
+            seen.few_copies += 1;
+            seen.one_copy += u64::from(copies == 1);
+            seen.no_copy += u64::from(copies == 0);
+        }
     }
+    seen
 }
 
 fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {
@@ -108,6 +237,8 @@ fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterN
             alive: false,
             unheard_seconds: None,
             unsealed_segments: unsealed.get(&record.id).copied().unwrap_or(0),
+            report: None,
+            no_report: String::new(),
         }
     };
     state.nodes().map(shown).collect()

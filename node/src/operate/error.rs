@@ -3,6 +3,7 @@
 use gophership_catalogue::CatalogueError;
 use gophership_vault::ids::{SegmentId, ShardId};
 use gophership_vault::{Disposition, VaultError};
+use gophership_vault_replication::peer::PeerError;
 use thiserror::Error;
 use tokio::task::JoinError;
 
@@ -51,6 +52,14 @@ pub(crate) enum OperateError {
         /// The shard.
         shard: ShardId,
     },
+    /// No node that answers gives a segment's file.
+    #[error("no node that answers shows segment {segment}: {}", if .why.is_empty() { "it is on no record".to_owned() } else { .why.join("; ") })]
+    NoHolder {
+        /// The segment.
+        segment: SegmentId,
+        /// The reason of each.
+        why: Vec<String>,
+    },
     /// A seal takes longer than the call waits.
     #[error(
         "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
@@ -62,6 +71,9 @@ pub(crate) enum OperateError {
     /// Too many verifications are under way.
     #[error("{VERIFIES_MAX} verifications are under way, and there may be no more: wait for one to end, or end one")]
     TooManyVerifications,
+    /// Another node did not do it.
+    #[error(transparent)]
+    Peer(PeerError),
     /// A thread ended abruptly.
     #[error("the call ended abruptly: {0}")]
     Ended(JoinError),
@@ -105,8 +117,8 @@ impl OperateError {
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
             Self::ForgetLoses { .. } | Self::Single | Self::Member => Kind::Precondition,
-            Self::NoSuchShard { .. } => Kind::NotFound,
-            Self::NotSealedYet { .. } | Self::Stopping { .. } => Kind::Unavailable,
+            Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
+            Self::NotSealedYet { .. } | Self::Stopping { .. } | Self::Peer(_) => Kind::Unavailable,
             Self::TooManyVerifications => Kind::Overloaded,
             Self::Unwritable(_) | Self::Ended(_) | Self::VerificationEnded(_) => Kind::Internal,
         }

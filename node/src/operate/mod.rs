@@ -3,8 +3,10 @@
 //! Verbs take plain values: ids, names, times. They answer with the messages of [`gophership_proto::control`], which
 //! are plain values too: one surface sends them, another shows them as JSON. Nothing here knows of gRPC or of HTTP.
 //!
-//! - `operator`: [`Operator`], which takes a permit for each call and runs its verb.
+//! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does so
+//!   for those that only show.
 //! - `status`, `cluster`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
+//! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.
 //! - `error`: errors of verbs, and their kinds.
 //! - `blocking`, `limits`, `shown`: permits for calls that block, bounds, ids in the form of answers.
@@ -13,20 +15,24 @@ mod blocking;
 mod cluster;
 mod error;
 mod exporters;
+mod for_peers;
 mod letters;
 mod limits;
 mod operator;
+mod peers;
 mod replays;
 mod segments;
 mod shown;
 mod status;
 mod verify;
+mod viewer;
 mod zone;
 
 pub(crate) use cluster::provisioned_shown;
 pub(crate) use error::{Kind, OperateError};
+pub(crate) use for_peers::ForPeers;
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;
 pub(crate) use operator::Operator;
-pub(crate) use status::status;
+pub(crate) use viewer::Viewer;
 pub(crate) use zone::restore as restore_override;

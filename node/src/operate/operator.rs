@@ -1,8 +1,6 @@
 //! The verbs, each with a permit while it runs.
 //!
-//! **Invariants**:
-//! - I1: a call that may block runs on a thread that may, and only a few run at a time.
-//! - I2: calls that reveal a crisis and end it (status, override) have permits of their own.
+//! **Not here**: what is only shown, and the permits (`viewer`).
 
 use std::sync::Arc;
 
@@ -13,10 +11,10 @@ use gophership_somatic::Zone;
 use gophership_vault::ids::{SegmentId, ShardId};
 use tokio::sync::watch;
 
-use super::blocking::Blocking;
 use super::error::OperateError;
 use super::verify::{self, Verifies};
-use super::{cluster, exporters, letters, segments, status, zone};
+use super::viewer::Viewer;
+use super::{exporters, letters, segments, zone};
 use crate::context::NodeContext;
 use crate::export::{ReplayedLetters, SeekTo};
 use crate::flag::raised;
@@ -26,10 +24,8 @@ use crate::replay::{Jobs, Streams};
 pub(crate) struct Operator {
     pub(super) context: Arc<NodeContext>,
     pub(super) jobs: Arc<Jobs>,
-    /// Permits for calls that read and change things.
-    blocking: Blocking,
-    /// Permits of their own for the calls that reveal a crisis and end it.
-    crisis: Blocking,
+    /// What it shows.
+    pub(crate) viewer: Viewer,
     verifies: Verifies,
     pub(super) streams: Streams,
     pub(super) tails: Streams,
@@ -43,11 +39,11 @@ impl Operator {
         let (stopping, stop) = watch::channel(false);
         let jobs = Jobs::new(context.clone(), stop.clone());
         jobs.resume();
+        let viewer = Viewer::new(context);
         Arc::new(Self {
-            context: Arc::new(context),
+            context: Arc::clone(&viewer.context),
             jobs,
-            blocking: Blocking::new(),
-            crisis: Blocking::new(),
+            viewer,
             verifies: Verifies::new(),
             streams: Streams::replays(),
             tails: Streams::tails(),
@@ -76,25 +72,7 @@ impl Operator {
         &self,
         call: impl FnOnce(&NodeContext) -> T + Send + 'static,
     ) -> Result<T, OperateError> {
-        let context = Arc::clone(&self.context);
-        self.blocking.run(move || call(&context)).await
-    }
-
-    /// Runs a call that reveals a crisis or ends it.
-    async fn urgent<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&NodeContext) -> T + Send + 'static,
-    ) -> Result<T, OperateError> {
-        let context = Arc::clone(&self.context);
-        self.crisis.run(move || call(&context)).await
-    }
-
-    pub(crate) async fn status(&self) -> Result<v1::StatusReply, OperateError> {
-        self.urgent(status::status).await
-    }
-
-    pub(crate) async fn cluster_status(&self) -> Result<v1::ClusterStatusReply, OperateError> {
-        self.urgent(cluster::status).await
+        self.viewer.call(call).await
     }
 
     /// A member has been provisioned, and says so; a single node cannot be.
@@ -122,26 +100,13 @@ impl Operator {
         reason: String,
         by: String,
     ) -> Result<v1::ZoneStatus, OperateError> {
-        self.urgent(move |context| zone::set(context, zone, reason, by)).await?
+        self.viewer
+            .urgent(move |context| zone::set(context, zone, reason, by))
+            .await?
     }
 
     pub(crate) async fn clear_override(&self, by: String) -> Result<v1::ZoneStatus, OperateError> {
-        self.urgent(move |context| zone::clear(context, &by)).await?
-    }
-
-    /// A page of the segments: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound).
-    pub(crate) async fn list_segments(
-        &self,
-        shard: Option<ShardId>,
-        after: Option<SegmentId>,
-        limit: u32,
-    ) -> Result<v1::ListSegmentsReply, OperateError> {
-        self.call(move |context| segments::list(context, shard, after, limit))
-            .await
-    }
-
-    pub(crate) async fn describe_segment(&self, id: SegmentId) -> Result<v1::SegmentDetail, OperateError> {
-        self.call(move |context| segments::describe(context, id)).await?
+        self.viewer.urgent(move |context| zone::clear(context, &by)).await?
     }
 
     pub(crate) async fn forget_segment(
@@ -167,8 +132,7 @@ impl Operator {
         id: SegmentId,
     ) -> Result<impl Stream<Item = Result<v1::VerifyProgress, OperateError>> + use<>, OperateError> {
         let permit = self.verifies.permit()?;
-        let (vault, throttle) = (self.context.vault.clone(), self.context.throttle.clone());
-        Ok(verify::verify(vault, id, permit, throttle))
+        Ok(verify::every_copy(&self.context, id, permit))
     }
 
     pub(crate) async fn list_exporters(&self) -> Result<Vec<v1::Exporter>, OperateError> {

@@ -68,8 +68,7 @@ impl Operator {
         let spec = Spec::for_stream(spec)?;
         let permit = self.streams.permit()?;
         tracing::info!(by, "replay.stream.begin");
-        let estimate = self.jobs.estimate(&spec);
-        let stream = replay::stream(&self.context, &spec, estimate, permit, self.stop.clone());
+        let stream = replay::stream(&self.context, &spec, permit, self.stop.clone());
         Ok(stream.map_err(OperateError::from))
     }
 

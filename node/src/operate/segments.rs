@@ -1,18 +1,24 @@
 //! Verbs on segments: list, describe, seal, give up.
+//!
+//! In a cluster the list is that on record, and each node on record as a holder is asked what it has.
+
+use std::collections::BTreeMap;
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
-use gophership_vault::ids::{Lsn, SegmentId, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
 use tokio::time::Instant;
 
 use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
+use super::peers::Answers;
 use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;
 
-/// A page of the list: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound).
+/// A page of the list: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound). In a cluster
+/// it is the list on record, without holders; at a single node that of its files.
 pub(super) fn list(
     context: &NodeContext,
     shard: Option<ShardId>,
@@ -23,7 +29,111 @@ pub(super) fn list(
         0 => SEGMENTS_PER_PAGE,
         limit => limit.min(SEGMENTS_PER_PAGE),
     };
-    let all = context.vault.segments();
+    let is_wanted = |id: SegmentId| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < id);
+    let mut segments: Vec<v1::SegmentSummary> = if context.cluster.is_some() {
+        context.catalogue.read(|state| {
+            let wanted = state.segments().filter(|record| is_wanted(record.id()));
+            // The files of one that is trimmed may still be there, and nobody reads them.
+            wanted.filter_map(on_record).take(limit + 1).collect()
+        })
+    } else {
+        let held = context.vault.segments();
+        let wanted: Vec<SegmentId> = held
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| is_wanted(*id))
+            .take(limit + 1)
+            .collect();
+        with_own(context, held_of(context, &wanted, &held))
+    };
+    let is_last = segments.len() <= limit;
+    segments.truncate(limit);
+    let next = segments.last().filter(|_| !is_last).and_then(|last| last.segment);
+    v1::ListSegmentsReply { segments, next }
+}
+
+/// Names a single node as the holder of what it holds.
+fn with_own(context: &NodeContext, mut segments: Vec<v1::SegmentSummary>) -> Vec<v1::SegmentSummary> {
+    let own = context.vault.identity().node_id;
+    segments
+        .iter_mut()
+        .for_each(|row| row.holders = vec![holder(own, Some(row))]);
+    segments
+}
+
+/// The questions about a page: to each node the segments that it is on record as holding.
+pub(super) fn questions(page: &v1::ListSegmentsReply) -> BTreeMap<NodeId, Vec<v1::SegmentRef>> {
+    let mut questions: BTreeMap<NodeId, Vec<v1::SegmentRef>> = BTreeMap::new();
+    for row in &page.segments {
+        let holders = row.replicas.iter().filter_map(|node| NodeId::new(*node));
+        holders.for_each(|node| questions.entry(node).or_default().extend(row.segment));
+    }
+    questions
+}
+
+/// Adds to a page what its holders answered.
+pub(super) fn with_holders(page: &mut v1::ListSegmentsReply, answers: &Answers<v1::ListSegmentsReply>) {
+    let key = |id: &v1::SegmentRef| (id.node, id.shard, id.index);
+    let has = |reply: &v1::ListSegmentsReply| -> BTreeMap<_, v1::SegmentSummary> {
+        let rows = reply.segments.iter();
+        rows.filter_map(|row| Some((key(&row.segment?), row.clone()))).collect()
+    };
+    let answered: BTreeMap<NodeId, BTreeMap<_, _>> = answers
+        .iter()
+        .filter_map(|(node, answer)| Some((*node, has(answer.as_ref().ok()?))))
+        .collect();
+    for row in &mut page.segments {
+        let Some(id) = row.segment else { continue };
+        for node in row.replicas.iter().filter_map(|node| NodeId::new(*node)) {
+            let Some(of_node) = answered.get(&node) else {
+                row.holders.push(v1::SegmentHolder {
+                    node: node.get(),
+                    ..v1::SegmentHolder::default()
+                });
+                continue;
+            };
+            let found = of_node.get(&key(&id));
+            let mut holder = holder(node, found);
+            // One that is sealed is held by who has all of it.
+            let is_whole = |found: &v1::SegmentSummary| {
+                row.state() != v1::SegmentState::Sealed || found.state() != v1::SegmentState::Recovering
+            };
+            if !found.is_none_or(is_whole) {
+                holder.set_state(v1::HolderState::Missing);
+            }
+            row.bad_ranges += holder.bad_ranges;
+            if let Some(found) = found.filter(|_| row.state() != v1::SegmentState::Sealed) {
+                // Its owner knows more of it than the record does.
+                (row.state, row.entries) = (found.state, found.entries);
+            }
+            row.holders.push(holder);
+        }
+    }
+}
+
+fn holder(node: NodeId, found: Option<&v1::SegmentSummary>) -> v1::SegmentHolder {
+    let state = match found.map(v1::SegmentSummary::state) {
+        None => v1::HolderState::Missing,
+        Some(v1::SegmentState::Unreadable | v1::SegmentState::Lost) => v1::HolderState::Unreadable,
+        Some(_) => v1::HolderState::Has,
+    };
+    v1::SegmentHolder {
+        node: node.get(),
+        state: state.into(),
+        bad_ranges: found.map_or(0, |found| found.bad_ranges),
+    }
+}
+
+/// Those of these segments that are held here.
+pub(super) fn held(context: &NodeContext, ids: &[SegmentId]) -> Vec<v1::SegmentSummary> {
+    let held = ids
+        .iter()
+        .filter_map(|id| Some((*id, context.vault.segment_state(*id)?)));
+    held_of(context, ids, &held.collect::<Vec<_>>())
+}
+
+/// Those of `wanted` that are among the segments that are held here.
+fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, SegmentState)]) -> Vec<v1::SegmentSummary> {
     let written: Vec<(ShardId, Lsn)> = context
         .vault
         .status()
@@ -31,29 +141,55 @@ pub(super) fn list(
         .iter()
         .filter_map(|s| Some((s.shard, s.written?)))
         .collect();
+    let own = context.vault.identity().node_id;
     let quarantined = context.vault.quarantined();
-    let mut wanted = all
-        .iter()
-        .filter(|(id, _)| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < *id))
-        .peekable();
-    let mut segments = Vec::new();
-    while let Some((id, state)) = wanted.next_if(|_| segments.len() < limit) {
+    let held = held.iter().filter(|(id, _)| wanted.contains(id));
+    held.map(|(id, state)| {
         let mut row = summary(context, *id, state);
         row.bad_ranges += count(quarantined.iter().filter(|q| q.segment == *id).count());
-        if *state == SegmentState::Open {
+        if *state == SegmentState::Open && id.node == own {
             let last = written
                 .iter()
                 .find(|(shard, lsn)| *shard == id.shard && lsn.index() == id.index);
             row.entries = last.map_or(0, |(_, lsn)| lsn.number().get().into());
         }
-        segments.push(row);
-    }
-    let next = wanted.peek().and(segments.last()).and_then(|last| last.segment);
-    v1::ListSegmentsReply { segments, next }
+        row
+    })
+    .collect()
 }
 
-/// One segment, read from its file.
-pub(super) fn describe(context: &NodeContext, id: SegmentId) -> Result<v1::SegmentDetail, OperateError> {
+/// A segment as the catalogue has it; `None` where it is trimmed.
+fn on_record(record: &SegmentRecord) -> Option<v1::SegmentSummary> {
+    let state = match record {
+        SegmentRecord::Sealed(seal) => return Some(sealed(seal)),
+        SegmentRecord::Open { .. } => v1::SegmentState::Open,
+        SegmentRecord::Recovering { .. } => v1::SegmentState::Recovering,
+        SegmentRecord::Lost { .. } => v1::SegmentState::Lost,
+        SegmentRecord::Trimmed { .. } => return None,
+    };
+    Some(v1::SegmentSummary {
+        segment: Some(segment_ref(record.id())),
+        state: state.into(),
+        epoch: record.epoch().map_or(0, |epoch| epoch.get()),
+        replicas: vec![record.id().node.get()],
+        ..v1::SegmentSummary::default()
+    })
+}
+
+/// One segment as the catalogue has it, as a page of its own; at a single node from its files.
+pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply {
+    let segments = match context.cluster {
+        Some(_) => {
+            let found = context.catalogue.read(|state| state.segment(id).and_then(on_record));
+            found.into_iter().collect()
+        }
+        None => with_own(context, held(context, &[id])),
+    };
+    v1::ListSegmentsReply { segments, next: None }
+}
+
+/// One segment, read from this node's file.
+pub(super) fn describe_own(context: &NodeContext, id: SegmentId) -> Result<v1::SegmentDetail, OperateError> {
     let detail = context.vault.describe(id)?;
     let path = context.vault.segment_file(id).display().to_string();
     Ok(detail_of(context, id, detail, path))
@@ -101,6 +237,7 @@ fn detail_of(context: &NodeContext, id: SegmentId, detail: SegmentDetail, path: 
         voids: holes.iter().map(void).collect(),
         bad,
         path,
+        node: context.vault.identity().node_id.get(),
     }
 }
 
@@ -188,7 +325,7 @@ fn sealed(record: &SealRecord) -> v1::SegmentSummary {
         sealed_unix_nano: record.sealed_ns,
         digest: record.digest.to_vec(),
         replicas: record.holders.iter().map(|node| node.get()).collect(),
-        bad_ranges: 0,
+        ..v1::SegmentSummary::default()
     }
 }
 

@@ -1,7 +1,11 @@
 //! The status of the node, put together from the vault, the catalogue and ingest.
 
+use std::time::Instant;
+
 use gophership_proto::control::v1;
-use gophership_vault::{DiskTier, ShardStatus, VaultStatus};
+use gophership_vault::ids::{Lsn, NodeId};
+use gophership_vault::{DiskTier, ShardStatus, Vault, VaultStatus};
+use gophership_vault_replication::tail::streams::StreamStatus;
 
 use super::{exporters, zone};
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
@@ -9,7 +13,7 @@ use crate::replay::lsn_shown;
 
 /// The status of a node. It may wait for a lock, and not for long.
 #[must_use]
-pub(crate) fn status(context: &NodeContext) -> v1::StatusReply {
+pub(super) fn status(context: &NodeContext) -> v1::StatusReply {
     let identity = context.vault.identity();
     let vault = context.vault.status();
     let ingest = (context.ingest)();
@@ -30,7 +34,7 @@ pub(crate) fn status(context: &NodeContext) -> v1::StatusReply {
             not_ready_reason,
         }),
         zone: context.zone.zone().label().to_owned(),
-        shards: shards(&vault, &ingest),
+        shards: shards(context, &vault, &ingest),
         disk: Some(disk(&vault, context.on_full)),
         memory: Some(v1::MemoryStatus {
             budget_bytes: ingest.budget_bytes,
@@ -74,9 +78,43 @@ fn histogram(latencies: &Latencies) -> v1::LatencyHistogram {
     }
 }
 
-fn shards(vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
+pub(super) fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &IngestSnapshot) -> Vec<v1::ShardStatus> {
     let taken = |shard| ingest.shards.iter().find(|s| s.shard == shard);
-    vault.shards.iter().map(|s| shard(s, taken(s.shard))).collect()
+    let streams = context.cluster.as_ref().map(|cluster| cluster.streams.status());
+    let streams = streams.unwrap_or_default();
+    let replicas = |shard: &ShardStatus| {
+        let of_shard = streams.iter().filter(|((of, _), _)| *of == shard.shard);
+        of_shard
+            .map(|((_, node), stream)| replica(&context.vault, shard, *node, stream))
+            .collect()
+    };
+    let all = vault.shards.iter().map(|s| v1::ShardStatus {
+        unacked_entries: s
+            .written
+            .map_or(0, |to| context.vault.debt_up_to(s.shard, s.acked, to).entries),
+        replicas: replicas(s),
+        ..self::shard(s, taken(s.shard))
+    });
+    all.collect()
+}
+
+fn replica(vault: &Vault, shard: &ShardStatus, node: NodeId, stream: &StreamStatus) -> v1::ReplicaStatus {
+    let (now, lag) = (Instant::now(), stream.lag.as_ref());
+    let until = lag.and_then(|lag| Some(shard.written?.min(Lsn::last_of(lag.progress.newest))));
+    let lacks = lag
+        .zip(until)
+        .map(|(lag, until)| vault.debt_up_to(shard.shard, lag.progress.synced, until));
+    let lacks = lacks.unwrap_or_default();
+    v1::ReplicaStatus {
+        node: node.get(),
+        connected: stream.is_connected,
+        error: stream.error.clone().unwrap_or_default(),
+        behind_entries: lacks.entries,
+        behind_bytes: lacks.bytes,
+        behind_seconds: lag.map_or(0.0, |lag| lag.behind(now).as_secs_f64()),
+        still_seconds: lag.map_or(0.0, |lag| lag.still(now).as_secs_f64()),
+        differs: stream.differs,
+    }
 }
 
 fn shard(shard: &ShardStatus, taken: Option<&ShardIngest>) -> v1::ShardStatus {
@@ -89,22 +127,26 @@ fn shard(shard: &ShardStatus, taken: Option<&ShardIngest>) -> v1::ShardStatus {
         accepted_entries: taken.map_or(0, |t| t.entries),
         accepted_bytes: taken.map_or(0, |t| t.bytes),
         deferred_entries: taken.map_or(0, |t| t.deferred),
+        ..v1::ShardStatus::default()
     }
 }
 
-fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
-    let tier = match vault.tier {
+pub(super) fn tier(tier: DiskTier) -> v1::DiskTier {
+    match tier {
         DiskTier::Normal => v1::DiskTier::Normal,
         DiskTier::Evict => v1::DiskTier::Evict,
         DiskTier::Refuse => v1::DiskTier::RefuseIngest,
         DiskTier::RefuseReplicas => v1::DiskTier::RefuseReplicas,
-    };
+    }
+}
+
+fn disk(vault: &VaultStatus, on_full: &str) -> v1::DiskStatus {
     v1::DiskStatus {
         used_bytes: vault.disk.own,
         limit_bytes: vault.disk.limit,
         filesystem_used_bytes: vault.disk.filesystem_used,
         filesystem_size_bytes: vault.disk.filesystem_size,
-        tier: tier.into(),
+        tier: tier(vault.tier).into(),
         ballast_bytes: vault.ballast_bytes,
         on_full: on_full.to_owned(),
         dropped_segments: vault.dropped_since_start.0,

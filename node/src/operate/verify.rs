@@ -1,4 +1,4 @@
-//! Verification of a segment: a complete read of its file, reported as it goes.
+//! Verification of a segment: a complete read of its file by each of its holders, reported as it goes.
 //!
 //! **Invariants**:
 //! - I1: a verification that waits (for the zone, for a client that reads slowly) holds nothing that another call
@@ -7,16 +7,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
-use gophership_somatic::{Job, Throttle};
-use gophership_vault::ids::SegmentId;
-use gophership_vault::{SegmentFault, Vault, VerifyReport};
+use gophership_somatic::Job;
+use gophership_vault::ids::{NodeId, SegmentId};
+use gophership_vault::{SegmentFault, VerifyReport};
+use gophership_vault_replication::peer::PeerVerify;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::OperateError;
 use super::limits::VERIFIES_MAX;
+use super::peers;
+use super::shown::segment_ref;
+use crate::cluster::Peers;
+use crate::context::NodeContext;
 
 type Message = Result<v1::VerifyProgress, OperateError>;
 
@@ -40,14 +46,139 @@ impl Verifies {
     }
 }
 
-/// Verifies on a thread of its own, at the pace that the throttle allows. A slow client misses progress, never the
-/// result.
-pub(super) fn verify(
-    vault: Vault,
+/// Has every holder verify its copy, one after the other. A client that goes away ends it.
+pub(super) fn every_copy(
+    context: &Arc<NodeContext>,
     id: SegmentId,
     permit: OwnedSemaphorePermit,
-    throttle: Throttle,
-) -> impl Stream<Item = Message> {
+) -> impl Stream<Item = Message> + use<> {
+    let (sender, receiver) = mpsc::channel(1);
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = sender.closed() => {}
+            () = tell_every_copy(&context, id, permit, &sender) => {}
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async {
+        Some((receiver.recv().await?, receiver))
+    })
+}
+
+async fn tell_every_copy(
+    context: &Arc<NodeContext>,
+    id: SegmentId,
+    permit: OwnedSemaphorePermit,
+    sender: &mpsc::Sender<Message>,
+) {
+    let own = context.vault.identity().node_id;
+    let holders = context.catalogue.read(|state| match state.segment(id) {
+        Some(SegmentRecord::Sealed(seal)) => seal.holders.iter().collect(),
+        Some(_) | None => vec![id.node],
+    });
+    let (mut copies, mut permit) = (Vec::new(), Some(permit));
+    for node in holders {
+        let progress = match &context.peers {
+            Some(peers) if node != own => copy_of(peers, node, id).await,
+            Some(_) | None => Ok(permit.take().map_or_else(
+                || stream::empty().boxed(),
+                |permit| own_copy(context, id, permit).boxed(),
+            )),
+        };
+        copies.push(match progress {
+            Ok(progress) => match forward(node, progress, sender).await {
+                Ok(verdict) => verdict,
+                // A single node's error is that of the call.
+                Err(error) if context.peers.is_none() => return drop(sender.send(Err(error)).await),
+                Err(error) => not_verified(node, error.to_string()),
+            },
+            Err(why) => not_verified(node, why),
+        });
+    }
+    // A client that is gone wants no result.
+    let _gone = sender.send(together(id, copies)).await;
+}
+
+/// Passes on the progress of one copy, and gives its verdict.
+async fn forward(
+    node: NodeId,
+    mut progress: BoxStream<'static, Message>,
+    sender: &mpsc::Sender<Message>,
+) -> Result<v1::CopyVerdict, OperateError> {
+    while let Some(message) = progress.next().await {
+        let message = message?;
+        if message.finished {
+            return Ok(v1::CopyVerdict {
+                node: node.get(),
+                not_verified: String::new(),
+                ok: message.ok,
+                bytes: message.bytes_done,
+                digest: message.digest,
+                faults: message.faults,
+            });
+        }
+        let message = v1::VerifyProgress {
+            node: node.get(),
+            ..message
+        };
+        // A client that is gone ends this from outside.
+        let _gone = sender.send(Ok(message)).await;
+    }
+    Ok(not_verified(node, "it ended before its result".to_owned()))
+}
+
+fn not_verified(node: NodeId, why: String) -> v1::CopyVerdict {
+    v1::CopyVerdict {
+        node: node.get(),
+        not_verified: why,
+        ..v1::CopyVerdict::default()
+    }
+}
+
+/// The last message, of all copies. Where none was verified it says nothing about the segment.
+fn together(id: SegmentId, copies: Vec<v1::CopyVerdict>) -> Result<v1::VerifyProgress, OperateError> {
+    let verified: Vec<&v1::CopyVerdict> = copies.iter().filter(|copy| copy.not_verified.is_empty()).collect();
+    if verified.is_empty() {
+        let why = copies.into_iter().map(|copy| copy.not_verified).collect();
+        return Err(OperateError::NoHolder { segment: id, why });
+    }
+    let bytes = verified.iter().map(|copy| copy.bytes).sum();
+    // A digest that checked out is the same everywhere.
+    let shown = verified.iter().find(|copy| !copy.ok).or(verified.first());
+    Ok(v1::VerifyProgress {
+        bytes_done: bytes,
+        bytes_total: bytes,
+        faults: verified.iter().flat_map(|copy| copy.faults.clone()).collect(),
+        finished: true,
+        ok: verified.iter().all(|copy| copy.ok),
+        digest: shown.map(|copy| copy.digest.clone()).unwrap_or_default(),
+        copies,
+        ..v1::VerifyProgress::default()
+    })
+}
+
+/// The verification of another node's copy.
+async fn copy_of(peers: &Arc<Peers>, node: NodeId, id: SegmentId) -> Result<BoxStream<'static, Message>, String> {
+    let member = peers::member(peers, node)?;
+    let client = peers.client.clone();
+    let begun = async move { client.verify(node, &member, segment_ref(id)).await };
+    let begun = peers.runtime.spawn(begun).await.map_err(|error| error.to_string())?;
+    let verify = begun.map_err(|error| error.to_string())?;
+    let next = |mut verify: PeerVerify| async {
+        let message = verify.next().await.map_err(OperateError::Peer).transpose()?;
+        Some((message, verify))
+    };
+    Ok(stream::unfold(verify, next).boxed())
+}
+
+/// Verifies this node's copy on a thread of its own, at the pace that the throttle allows. A slow client misses
+/// progress, never the result.
+pub(super) fn own_copy(
+    context: &NodeContext,
+    id: SegmentId,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Message> + use<> {
+    let (vault, throttle) = (context.vault.clone(), context.throttle.clone());
     let (progress, shown) = watch::channel(v1::VerifyProgress::default());
     let runtime = Handle::current();
     let verifying = tokio::task::spawn_blocking(move || {
@@ -92,7 +223,7 @@ fn result(report: &VerifyReport) -> v1::VerifyProgress {
         finished: true,
         ok: report.ok,
         digest: hex(&report.digest),
-        waits_for: String::new(),
+        ..v1::VerifyProgress::default()
     }
 }
 

@@ -158,7 +158,7 @@ fn absent(sense: Sense, value: Option<f64>, environment: &Environment) -> String
     }
 }
 
-fn zone(zone: Zone) -> v1::Zone {
+pub(super) fn zone(zone: Zone) -> v1::Zone {
     match zone {
         Zone::Green => v1::Zone::Green,
         Zone::Yellow => v1::Zone::Yellow,

@@ -122,7 +122,7 @@ impl Jobs {
         let parts = spawn_blocking(move || source.parts(range)).await;
         let parts = parts.map_err(|e| ReplayError::Invalid(format!("planning it failed: {e}")))?;
         let order = Order {
-            bytes_total_estimate: self.estimate(&spec),
+            bytes_total_estimate: plan::bytes_of(&parts),
             spec,
             parts,
             runner: Some(self.context.vault.identity().node_id),
@@ -193,13 +193,6 @@ impl Jobs {
             let _leave = leave;
             job.run().await;
         });
-    }
-
-    /// An estimate of the payload bytes that a replay will read.
-    pub(crate) fn estimate(&self, spec: &Spec) -> u64 {
-        let taken: u64 = (self.context.ingest)().shards.iter().map(|s| s.bytes).sum();
-        let started = self.context.started_unix_nano;
-        plan::estimate(&self.context.vault, spec.range(), taken, started, now_unix_nano())
     }
 
     /// The present state of a job.

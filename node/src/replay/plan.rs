@@ -10,7 +10,7 @@ use gophership_catalogue::dropped::DroppedRange;
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentIndex, ShardId};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
-use gophership_vault::time::TimeRange;
+use gophership_vault::time::{TimeRange, now_unix_nano};
 use gophership_vault::{SegmentState, Vault};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub(crate) struct Part {
     /// Segments dropped unsent before it began that may have held something of the replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) dropped: Option<Dropped>,
+    /// An estimate of the payload bytes of the replay; 0 in a plan of an older version.
+    #[serde(default)]
+    pub(super) bytes: u64,
 }
 
 impl Part {
@@ -70,12 +73,26 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
             .filter(|(id, state)| id.shard == shard && id.index <= until.index() && holds(state, range))
             .map(|(id, _)| id.index);
         let held = runs(held);
+        let of_shard = segments.iter().filter(|(id, _)| id.shard == shard);
+        let sealed: Vec<&SealRecord> = of_shard.filter_map(|(_, state)| sealed(state)).collect();
+        // What is not sealed came behind the newest that is.
+        let newest = sealed.iter().map(|seal| seal.id.index).max();
+        let open = TimeRange {
+            min: sealed
+                .iter()
+                .filter_map(|seal| Some(seal.stats.event?.max))
+                .max()
+                .unwrap_or(0),
+            max: now_unix_nano(),
+        };
+        let unsealed = vault.debt_up_to(shard, newest.map(Lsn::last_of), until).bytes;
         Some(Part {
             owner: None,
             shard,
             until,
             held,
             dropped,
+            bytes: estimate(sealed, range) + (unsealed as f64 * share(open, range)) as u64,
         })
     };
     vault.shards().into_iter().filter_map(part).collect()
@@ -84,7 +101,7 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
 /// The parts of the logs of a node that cannot be asked, by what is on record: its sealed segments, of which others have
 /// copies, and those that a recovery is still to seal.
 pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) -> Vec<Part> {
-    let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SegmentIndex>)> = BTreeMap::new();
+    let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SealRecord>)> = BTreeMap::new();
     for record in state.segments().filter(|record| record.id().node == owner) {
         let id = record.id();
         let (last, held) = logs.entry(id.shard).or_insert((id.index, Vec::new()));
@@ -92,15 +109,16 @@ pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) ->
         if let KnownSegment::Sealed(seal) = record.known()
             && overlaps(&seal, range)
         {
-            held.push(id.index);
+            held.push(seal);
         }
     }
-    let part = |(shard, (last, held)): (ShardId, (SegmentIndex, Vec<SegmentIndex>))| Part {
+    let part = |(shard, (last, held)): (ShardId, (SegmentIndex, Vec<SealRecord>))| Part {
         owner: Some(owner),
         shard,
         until: Lsn::last_of(last),
-        held: runs(held.into_iter()),
+        held: runs(held.iter().map(|seal| seal.id.index)),
         dropped: None,
+        bytes: estimate(held.iter(), range),
     };
     logs.into_iter().map(part).collect()
 }
@@ -148,26 +166,24 @@ fn runs(indexes: impl Iterator<Item = SegmentIndex>) -> Vec<(SegmentIndex, Segme
     runs
 }
 
-/// An estimate of the payload bytes in the range: of sealed segments, and of the `taken` bytes of this boot that are
-/// not sealed. Entries count as spread evenly over their segment's time.
-pub(super) fn estimate(vault: &Vault, range: TimeRange, taken: u64, started_ns: u64, now_ns: u64) -> u64 {
-    let (mut in_range, mut of_this_boot, mut sealed_until) = (0.0, 0, started_ns);
-    for (_, state) in vault.own_segments() {
-        if let SegmentState::Sealed(record) = state {
-            let bytes = record.stats.payload_bytes;
-            if record.epoch == vault.epoch() {
-                of_this_boot += bytes;
-                sealed_until = sealed_until.max(record.stats.event.map_or(0, |event| event.max));
-            }
-            in_range += bytes as f64 * record.stats.event.map_or(0.0, |event| share(event, range));
-        }
+/// An estimate of the payload bytes of all parts.
+pub(super) fn bytes_of(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
+fn sealed(state: &SegmentState) -> Option<&SealRecord> {
+    match state {
+        SegmentState::Sealed(record) => Some(record),
+        SegmentState::Open | SegmentState::Recovering | SegmentState::Unreadable(_) | SegmentState::Lost => None,
     }
-    let open = TimeRange {
-        min: sealed_until,
-        max: now_ns.max(sealed_until),
-    };
-    in_range += taken.saturating_sub(of_this_boot) as f64 * share(open, range);
-    in_range as u64
+}
+
+/// An estimate of the payload bytes of sealed segments in the range. Entries count as spread evenly over their segment's
+/// time.
+fn estimate<'a>(sealed: impl IntoIterator<Item = &'a SealRecord>, range: TimeRange) -> u64 {
+    let in_range =
+        |seal: &SealRecord| seal.stats.payload_bytes as f64 * seal.stats.event.map_or(0.0, |event| share(event, range));
+    sealed.into_iter().map(in_range).sum::<f64>() as u64
 }
 
 /// The part of `of` that lies in `range`.

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::error::ReplayError;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_MAX, TAILS_MAX};
 use super::pace::Pace;
+use super::plan;
 use super::progress::Missing;
 use super::reader::{self, Found};
 use super::source::{Patience, Reading, Source};
@@ -66,7 +67,6 @@ impl Streams {
 pub(crate) fn stream(
     context: &NodeContext,
     spec: &Spec,
-    bytes_total_estimate: u64,
     permit: OwnedSemaphorePermit,
     stop: watch::Receiver<bool>,
 ) -> impl Stream<Item = Message> + use<> {
@@ -77,9 +77,10 @@ pub(crate) fn stream(
     let chunk_bytes = chunk_bytes(spec.rate_bytes_per_second);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        let parts = source.parts(range);
         let mut chunker = Chunker {
             sender,
-            bytes_total_estimate,
+            bytes_total_estimate: plan::bytes_of(&parts),
             chunk_bytes,
             entries: Vec::new(),
             bytes: 0,
@@ -87,7 +88,7 @@ pub(crate) fn stream(
             missing: Missing::default(),
         };
         let patience = Patience::new(PEER_PATIENCE);
-        for part in source.parts(range) {
+        for part in parts {
             let probe = chunker.sender.clone();
             let reading = Reading {
                 part: &part,

@@ -179,6 +179,7 @@ mod tests {
             until: Lsn::LAST,
             held: Vec::new(),
             dropped: None,
+            bytes: 0,
         };
         let order = Order {
             spec: Spec::for_stream(ReplaySpec::default()).unwrap(),

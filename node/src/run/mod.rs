@@ -172,7 +172,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     };
     let context = surfaces::context(config, node, &running, throttle, member.as_ref())?;
     node.set_running(running);
-    let control = surfaces::start_control(&data_path, context, &admin, &stopped)?;
+    let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
     let (close, closed) = channel(false);
     let doors = ingest.workers.iter().map(Worker::door).collect();
     let accepting = tokio::spawn(ingester::accept(otlp, doors, process::connections_max(), closed));

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::context::NodeContext;
 use crate::control;
 use crate::node_state::{NodeState, Running};
+use crate::operate::Viewer;
 
 /// The gRPC services whose health is reported.
 const HEALTH_OF: [&str; 2] = ["", "opentelemetry.proto.collector.logs.v1.LogsService"];
@@ -39,16 +40,20 @@ impl Admin {
     }
 }
 
-/// Serves control, and sets the admin port's source of status.
+/// Serves control, answers operators of other nodes, and sets the admin port's source of status.
 pub(super) fn start_control(
     data: &Path,
     context: NodeContext,
     admin: &Admin,
+    member: Option<&Member>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let socket = control::listen(data)?;
+    if let Some(member) = member {
+        member.operate.begin(context.clone());
+    }
     // It is set once, here.
-    let _ = admin.status.set(context.clone());
+    let _ = admin.status.set(Viewer::new(context.clone()));
     let mut until = stopped.clone();
     let shutdown = async move { drop(until.wait_for(|stop| *stop).await) };
     Ok(tokio::spawn(control::serve(socket, context, shutdown)))

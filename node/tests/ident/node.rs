@@ -11,7 +11,8 @@ use gophership::machine::Machine;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, State};
 use gophership_proto::control::v1::cluster_client::ClusterClient;
 use gophership_proto::control::v1::{
-    AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ProvisionClusterReply, ProvisionClusterRequest,
+    AbortProvisionRequest, ClusterStatusReply, ClusterStatusRequest, ListSegmentsReply, NodeReport,
+    ProvisionClusterReply, ProvisionClusterRequest, SegmentDetail,
 };
 use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::time::TimeRange;
@@ -23,8 +24,8 @@ use gophership_vault_replication::consensus::status::ConsensusStatus;
 use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
-    Handlers, LocalNode, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler, ReplayFound,
-    ReplayHandler, ReplayReading, TailHandler,
+    Handlers, LocalNode, OperateHandler, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler,
+    ReplayFound, ReplayHandler, ReplayReading, TailHandler, Verification,
 };
 use gophership_vault_replication::tail::{StreamId, TailAnswer};
 use hyper_util::rt::TokioIo;
@@ -323,7 +324,7 @@ async fn serve(
         recovery: Arc::new(Nothing),
         replay: Arc::new(Nothing),
     };
-    let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join)?;
+    let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join, Arc::new(Nothing))?;
     let keeping = tokio::spawn(keep(Arc::clone(&catalogue), Arc::clone(&setup), peers, stopped));
     if let Err(error) = describe(&catalogue, &setup, failure_domain).await {
         server.stop().await;
@@ -367,6 +368,24 @@ impl ReplayHandler for Nothing {
 
     fn read(&self, _: ReplayReading<'_>, _: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String> {
         Ok(())
+    }
+}
+
+impl OperateHandler for Nothing {
+    fn report(&self) -> Result<NodeReport, Status> {
+        Err(Status::unavailable("nothing"))
+    }
+
+    fn holdings(&self, _: &[SegmentId]) -> Result<ListSegmentsReply, Status> {
+        self.report().map(|_| ListSegmentsReply::default())
+    }
+
+    fn describe(&self, _: SegmentId) -> Result<SegmentDetail, Status> {
+        self.report().map(|_| SegmentDetail::default())
+    }
+
+    fn verify(&self, _: SegmentId) -> Result<Verification, Status> {
+        Err(Status::unavailable("nothing"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers as data: the shapes that `gs-ctl -o json` and the admin port's `/api/v1` give alike.
 //!
-//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]. Start with [`json()`], which
-//! says how times are written.
+//! The files: [`status`], with what it is made of: [`zone`], [`exporter`], [`quantile`]; [`cluster`], with its
+//! [`problems`]; [`segment`]. Start with [`json()`], which says how times are written.
 //!
 //! **Invariants**:
 //! - I1: a time is `NAME`, RFC 3339 with nanoseconds, and `NAME_unix_nano`, the same in digits as a string, since
@@ -10,8 +10,11 @@
 //!
 //! **Not here**: tables and words for people.
 
+pub mod cluster;
 pub mod exporter;
+pub mod problems;
 pub mod quantile;
+pub mod segment;
 pub mod status;
 pub mod zone;
 
@@ -20,7 +23,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::control::v1::Lsn;
+use crate::control::v1::{Lsn, SegmentRef};
 
 /// Suffix of the name of a time in nanoseconds since the Unix epoch.
 const TIME_SUFFIX: &str = "_unix_nano";
@@ -66,6 +69,17 @@ pub fn lsn(lsn: Lsn) -> String {
 #[must_use]
 pub fn some_time(unix_nano: u64) -> Option<u64> {
     (unix_nano > 0).then_some(unix_nano)
+}
+
+/// A segment's name: `NODE/SHARD/INDEX`.
+#[must_use]
+pub fn segment_name(segment: SegmentRef) -> String {
+    format!("{}/{}/{}", segment.node, segment.shard, segment.index)
+}
+
+/// A text of a message, in which an empty one means none.
+fn some_text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn with_times(value: Value) -> Value {

@@ -153,7 +153,7 @@ pub struct RefusedView {
 }
 
 /// One shard.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct ShardView {
     /// Its number.
     pub shard: u32,
@@ -171,6 +171,53 @@ pub struct ShardView {
     pub accepted_bytes: u64,
     /// Entries kept as received and not validated yet.
     pub deferred_entries: u64,
+    /// Entries written and not acknowledged yet.
+    pub unacked_entries: u64,
+    /// The nodes to which its entries are copied, by number; none on a single node.
+    pub replicas: Vec<ReplicaView>,
+}
+
+/// A node to which a shard's entries are copied while they come in.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ReplicaView {
+    /// Its number.
+    pub node: u32,
+    /// True where there is a stream to it.
+    pub connected: bool,
+    /// The reason for which there is none.
+    pub error: Option<String>,
+    /// Entries that it lacks.
+    pub behind_entries: u64,
+    /// Their payload bytes.
+    pub behind_bytes: u64,
+    /// The age, at least, of the oldest of them.
+    pub behind_seconds: f64,
+    /// The time for which it has synced nothing new though it is behind.
+    pub still_seconds: f64,
+    /// True where it is behind, and is stuck: it stands still, there is no stream to it, or a copy there is none.
+    pub stuck: bool,
+    /// Copies there that were found to be none of their segments.
+    pub differs: u64,
+}
+
+/// Seconds without progress after which a copy that is behind counts as stuck.
+const STUCK_SECONDS: f64 = 10.0;
+
+impl From<v1::ReplicaStatus> for ReplicaView {
+    fn from(replica: v1::ReplicaStatus) -> Self {
+        let stands_still = !replica.connected || replica.still_seconds >= STUCK_SECONDS;
+        Self {
+            node: replica.node,
+            connected: replica.connected,
+            error: (!replica.error.is_empty()).then_some(replica.error),
+            behind_entries: replica.behind_entries,
+            behind_bytes: replica.behind_bytes,
+            behind_seconds: replica.behind_seconds,
+            still_seconds: replica.still_seconds,
+            stuck: replica.differs > 0 || (replica.behind_entries > 0 && stands_still),
+            differs: replica.differs,
+        }
+    }
 }
 
 impl From<StatusReply> for StatusView {
@@ -285,11 +332,13 @@ impl From<v1::ShardStatus> for ShardView {
             accepted_entries: shard.accepted_entries,
             accepted_bytes: shard.accepted_bytes,
             deferred_entries: shard.deferred_entries,
+            unacked_entries: shard.unacked_entries,
+            replicas: shard.replicas.into_iter().map(ReplicaView::from).collect(),
         }
     }
 }
 
-fn tier_name(tier: DiskTier) -> &'static str {
+pub(super) fn tier_name(tier: DiskTier) -> &'static str {
     match tier {
         DiskTier::Unspecified => "unknown",
         DiskTier::Normal => "normal",

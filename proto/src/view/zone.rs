@@ -109,7 +109,7 @@ impl From<Reading> for ReadingView {
     }
 }
 
-fn zone_name(zone: Zone) -> &'static str {
+pub(super) fn zone_name(zone: Zone) -> &'static str {
     match zone {
         Zone::Unspecified => "unknown",
         Zone::Green => "green",

@@ -324,7 +324,7 @@ impl RaftNode {
         self.raft.runtime_config().heartbeat(false);
         let mut why = "nobody answered".to_owned();
         while Instant::now() < deadline {
-let asked = self.ask(next, &Message::Elect, self.timing.election_min).await;
+            let asked = self.ask(next, &Message::Elect, self.timing.election_min).await;
             let answers = asked.is_ok();
             match asked {
                 Ok(Answer::Done) => {}

@@ -1,8 +1,8 @@
 //! Calls to peers.
 //!
-//! **Owns**: the connections to each peer: one for consensus and liveness, one for what is large of consensus, one for the tail streams, one for
-//! recoveries, one for replays, so that what is large delays no heartbeat. Each is made when it is used and made again
-//! when it is lost.
+//! **Owns**: the connections to each peer: one for consensus and liveness, one for what is large of consensus, one for the
+//! tail streams, one for recoveries, one for replays, one for operators, so that what is large delays no heartbeat. Each
+//! is made when it is used and made again when it is lost.
 //!
 //! **Invariants**:
 //! - I1: every call has a time limit.
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use gophership_proto::peer::v1;
 use gophership_proto::peer::v1::consensus_client::ConsensusClient;
+use gophership_proto::peer::v1::operate_client::OperateClient;
 use gophership_proto::peer::v1::recovery_client::RecoveryClient;
 use gophership_proto::peer::v1::replay_client::ReplayClient;
 use gophership_proto::peer::v1::tail_client::TailClient;
@@ -45,6 +46,7 @@ pub(super) struct Links {
     pub(super) tail: TailClient<Channel>,
     pub(super) recovery: RecoveryClient<Channel>,
     pub(super) replay: ReplayClient<Channel>,
+    pub(super) operate: OperateClient<Channel>,
 }
 
 /// Calls to peers. Its clones are the same one. To be used on a runtime.
@@ -187,6 +189,7 @@ impl Links {
             tail: TailClient::new(channel()).max_decoding_message_size(bytes_max),
             recovery: RecoveryClient::new(channel()).max_decoding_message_size(bytes_max),
             replay: ReplayClient::new(channel()).max_decoding_message_size(bytes_max),
+            operate: OperateClient::new(channel()).max_decoding_message_size(bytes_max),
         }
     }
 }

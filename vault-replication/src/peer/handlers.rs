@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use gophership_proto::control::v1::{ListSegmentsReply, NodeReport, SegmentDetail, VerifyProgress};
 use gophership_vault::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId};
 use gophership_vault::time::TimeRange;
 use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
 use tokio::sync::watch;
+use tonic::Status;
 
 use super::wire::tail::TailMessage;
 use crate::consensus::network::PeerReceiver;
@@ -99,7 +101,37 @@ pub trait ReplayHandler: Send + Sync + 'static {
     fn read(&self, reading: ReplayReading<'_>, take: &mut dyn FnMut(ReplayFound) -> bool) -> Result<(), String>;
 }
 
-/// All of them.
+/// The messages of a verification.
+pub type Verification = futures_util::stream::BoxStream<'static, Result<VerifyProgress, Status>>;
+
+/// Answers what an operator asked of a peer. Its calls may block but for `verify`, and may come together.
+pub trait OperateHandler: Send + Sync + 'static {
+    /// What this node says of itself.
+    ///
+    /// # Errors
+    /// It cannot say now.
+    fn report(&self) -> Result<NodeReport, Status>;
+
+    /// Those of these segments that are held here.
+    ///
+    /// # Errors
+    /// It cannot say now.
+    fn holdings(&self, ids: &[SegmentId]) -> Result<ListSegmentsReply, Status>;
+
+    /// One segment, read from its file.
+    ///
+    /// # Errors
+    /// It is not held here, or cannot be read.
+    fn describe(&self, id: SegmentId) -> Result<SegmentDetail, Status>;
+
+    /// Verifies the copy that is held here. It is called on a runtime, and does not wait.
+    ///
+    /// # Errors
+    /// Too many are under way.
+    fn verify(&self, id: SegmentId) -> Result<Verification, Status>;
+}
+
+/// All that a node needs whatever it is.
 #[derive(Clone)]
 pub struct Handlers {
     /// Messages of consensus.

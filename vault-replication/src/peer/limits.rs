@@ -23,6 +23,13 @@ pub const RECOVERY_CALLS_MAX: usize = 16;
 /// Calls of replays of one peer at once: one for each log that it reads here. Each has a thread.
 pub const REPLAY_CALLS_MAX: usize = 64;
 
+/// Calls of one peer at once for what an operator asked there. Each has a thread for a moment; verifications have a bound
+/// of their own.
+pub const OPERATE_CALLS_MAX: usize = 16;
+
+/// Segments that one call may ask for.
+pub const HOLDINGS_MAX: usize = 1_000;
+
 /// Streams of one connection at once.
 pub const CONNECTION_STREAMS_MAX: u32 = 128;
 

@@ -3,11 +3,10 @@
 //!
 //! - `identity`: who is who: this node, its peers by name, and what each call must say of its caller.
 //! - `tls`: certificates. `connect`: a connection to a peer. `listen`: connections of peers.
-//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`: what it
-//!   answers; `handlers`: to whom
-//!   the work is given.
-//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`: the
-//!   rest.
+//! - `server`: the port. `consensus_service`, `tail_service`, `recovery_service`, `replay_service`, `operate_service`:
+//!   what it answers; `handlers`: to whom the work is given.
+//! - `client`: calls to peers. `transport`: messages of consensus; `tail_client`, `recovery_client`, `replay_client`,
+//!   `operate_client`: the rest.
 //! - `heartbeats`: hellos to all peers, and which of them are alive.
 //! - `wire`: our values as messages. `limits`: the bounds.
 //!
@@ -23,6 +22,8 @@ mod heartbeats;
 pub(crate) mod identity;
 pub mod limits;
 pub(crate) mod listen;
+mod operate_client;
+mod operate_service;
 mod recovery_client;
 mod recovery_service;
 mod replay_client;
@@ -36,9 +37,12 @@ pub mod wire;
 
 pub use client::{PeerClient, PeerHello};
 pub use error::{PeerError, PeerStartError};
-pub use handlers::{Handlers, RecoveryHandler, ReplayFound, ReplayHandler, ReplayReading, TailHandler};
+pub use handlers::{
+    Handlers, OperateHandler, RecoveryHandler, ReplayFound, ReplayHandler, ReplayReading, TailHandler, Verification,
+};
 pub use heartbeats::{Heartbeats, Members, PeerLife};
 pub use identity::{LocalNode, PeerList};
+pub use operate_client::PeerVerify;
 pub use replay_client::ReplayFinds;
 pub use server::{PeerServer, PeerSetup};
 pub use tail_client::{TailAnswers, TailFrames};

@@ -9,13 +9,15 @@
 //!   waits for it.
 //! - I4: a server that is stopped ends every call and stream.
 //!
-//! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`, `replay_service.rs`).
+//! **Not here**: what calls do (`consensus_service.rs`, `tail_service.rs`, `recovery_service.rs`, `replay_service.rs`,
+//! `operate_service.rs`).
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gophership_proto::peer::v1::consensus_server::ConsensusServer;
+use gophership_proto::peer::v1::operate_server::OperateServer;
 use gophership_proto::peer::v1::recovery_server::RecoveryServer;
 use gophership_proto::peer::v1::replay_server::ReplayServer;
 use gophership_proto::peer::v1::tail_server::TailServer;
@@ -27,13 +29,15 @@ use tonic::{Request, Status};
 
 use super::consensus_service::ConsensusService;
 use super::error::PeerStartError;
-use super::handlers::Handlers;
+use super::handlers::{Handlers, OperateHandler};
 use super::identity::{Ends, LocalNode, PeerList, caller};
 use super::limits::{
     AROUND_PAYLOAD_BYTES, CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, CONSENSUS_CALLS_MAX,
-    KEEPALIVE, RECOVERY_CALLS_MAX, REPLAY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES, TAIL_STREAMS_MAX,
+    KEEPALIVE, OPERATE_CALLS_MAX, RECOVERY_CALLS_MAX, REPLAY_CALLS_MAX, SEND_QUEUE, STOP_GRACE, STREAM_WINDOW_BYTES,
+    TAIL_STREAMS_MAX,
 };
 use super::listen::{self, Certified};
+use super::operate_service::OperateService;
 use super::recovery_service::RecoveryService;
 use super::replay_service::ReplayService;
 use super::tail_service::TailService;
@@ -77,6 +81,7 @@ pub(super) enum CallKind {
     Tail,
     Recovery,
     Replay,
+    Operate,
 }
 
 impl CallKind {
@@ -86,6 +91,7 @@ impl CallKind {
             Self::Tail => TAIL_STREAMS_MAX,
             Self::Recovery => RECOVERY_CALLS_MAX,
             Self::Replay => REPLAY_CALLS_MAX,
+            Self::Operate => OPERATE_CALLS_MAX,
         }
     }
 }
@@ -179,10 +185,10 @@ impl PeerServer {
     /// # Errors
     /// [`PeerStartError::PlainOffLoopback`]; the listener cannot be used.
     pub fn start(listener: TcpListener, setup: Arc<PeerSetup>, handlers: Handlers) -> Result<Self, PeerStartError> {
-        Self::start_with(listener, setup, handlers, None)
+        Self::start_with(listener, setup, handlers, None, None)
     }
 
-    /// As [`PeerServer::start`], and nodes that have no number yet may join.
+    /// As [`PeerServer::start`], and nodes that have no number yet may join, and operators of other nodes may ask.
     ///
     /// # Errors
     /// As [`PeerServer::start`].
@@ -191,8 +197,9 @@ impl PeerServer {
         setup: Arc<PeerSetup>,
         handlers: Handlers,
         join: JoinService,
+        operate: Arc<dyn OperateHandler>,
     ) -> Result<Self, PeerStartError> {
-        Self::start_with(listener, setup, handlers, Some(join))
+        Self::start_with(listener, setup, handlers, Some(join), Some(operate))
     }
 
     fn start_with(
@@ -200,6 +207,7 @@ impl PeerServer {
         setup: Arc<PeerSetup>,
         handlers: Handlers,
         join: Option<JoinService>,
+        operate: Option<Arc<dyn OperateHandler>>,
     ) -> Result<Self, PeerStartError> {
         let (address, listener) = prepared(listener, &setup.security)?;
         let (stop, stopped) = watch::channel(false);
@@ -217,6 +225,10 @@ impl PeerServer {
         let tail = TailServer::new(TailService(Arc::clone(&shared)));
         let recovery = RecoveryServer::new(RecoveryService(Arc::clone(&shared)));
         let replay = ReplayServer::new(ReplayService(Arc::clone(&shared)));
+        let operate = operate.map(|handler| {
+            let shared = Arc::clone(&shared);
+            OperateServer::new(OperateService { shared, handler })
+        });
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -227,6 +239,7 @@ impl PeerServer {
             .add_service(tail.max_decoding_message_size(bytes_max))
             .add_service(recovery.max_decoding_message_size(bytes_max))
             .add_service(replay)
+            .add_optional_service(operate)
             .add_optional_service(join.map(JoinService::server))
             .serve_with_incoming_shutdown(
                 futures_util::stream::poll_fn(move |cx| accepted.poll_recv(cx)),

@@ -12,6 +12,7 @@
 //! the owner's digest.
 
 mod backoff;
+pub mod lag;
 pub mod live;
 pub mod receiver;
 pub mod sealed;

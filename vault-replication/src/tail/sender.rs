@@ -151,6 +151,8 @@ struct Segment {
     stage: Stage,
     /// The entries up to here can be read.
     written: Option<EntryNumber>,
+    /// The last entry that the replica is known to have synced, on whatever stream.
+    synced: Option<EntryNumber>,
     /// The end, once there is one.
     end: Option<(Option<EntryNumber>, [u8; 32])>,
     /// The digest that the replica completed it with.
@@ -179,6 +181,17 @@ enum Stage {
     Failed,
     /// The replica takes nothing of it.
     Refused,
+}
+
+/// The progress of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The position up to which it has synced everything that it is sent; `None` before the first.
+    pub synced: Option<Lsn>,
+    /// The last entry that can be sent.
+    pub readable: Option<Lsn>,
+    /// The newest segment that it is sent.
+    pub newest: SegmentIndex,
 }
 
 /// The owner's end of one shard's stream to one replica.
@@ -230,6 +243,22 @@ impl TailSender {
         self.segments.iter().rev().find_map(|segment| {
             let sent = segment.sent()?;
             Some(Lsn::at(segment.index, sent))
+        })
+    }
+
+    /// The progress of the replica, as far as is known; `None` where it is sent nothing.
+    pub fn progress(&self) -> Option<Progress> {
+        let newest = self.segments.back()?;
+        let lacks = |segment: &&Segment| segment.synced < segment.readable();
+        let at = self.segments.iter().find(lacks).unwrap_or(newest);
+        let position = |segment: &Segment, number: Option<EntryNumber>| match number {
+            Some(number) => Some(Lsn::at(segment.index, number)),
+            None => Lsn::at(segment.index, EntryNumber::FIRST).before(),
+        };
+        Some(Progress {
+            synced: position(at, at.synced),
+            readable: position(newest, newest.readable()),
+            newest: newest.index,
         })
     }
 
@@ -386,6 +415,7 @@ impl TailSender {
         }
         let frames = held.map_or(0, |held| held.frames);
         segment.stage = Stage::Sending { sent: last, frames };
+        segment.synced = last;
         actions.push(SenderAction::Restarted { index, has: last });
     }
 
@@ -397,6 +427,7 @@ impl TailSender {
             return;
         }
         segment.failures = 0;
+        segment.synced = segment.synced.max(Some(last));
         self.unanswered
             .retain(|unanswered| unanswered.index() != index || *unanswered > lsn);
         actions.push(SenderAction::Mark(lsn));
@@ -526,6 +557,7 @@ impl Segment {
             index,
             stage: Stage::Waiting,
             written: None,
+            synced: None,
             end: None,
             completed: None,
             sealed: false,

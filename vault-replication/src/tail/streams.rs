@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use gophership_catalogue::Catalogue;
 use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
@@ -23,7 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::StreamId;
+use super::lag::Lag;
 use super::live::LiveTail;
+use super::sender::Progress;
 use super::stream::Stream;
 use crate::peer::{Members, PeerClient};
 
@@ -50,6 +53,8 @@ pub struct StreamStatus {
     pub error: Option<String>,
     /// Copies that were found to be no copies of their segments.
     pub differs: u64,
+    /// What the replica has; `None` before it was sent anything.
+    pub lag: Option<Lag>,
 }
 
 /// A shard.
@@ -247,6 +252,12 @@ impl Shared {
         let mut status = self.status();
         let status = status.entry((shard, peer)).or_default();
         (status.is_connected, status.error) = (false, Some(why));
+    }
+
+    pub(super) fn progress(&self, shard: ShardId, peer: NodeId, progress: Progress) {
+        let (mut status, now) = (self.status(), Instant::now());
+        let lag = &mut status.entry((shard, peer)).or_default().lag;
+        lag.get_or_insert_with(|| Lag::new(progress, now)).note(progress, now);
     }
 
     pub(super) fn differs(&self, shard: ShardId, peer: NodeId) {

@@ -8,7 +8,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::super::poll::Poll;
-use super::super::testkit::{BEGAN, answer, busy, sample};
+use super::super::testkit::{BEGAN, answer, busy, member, sample};
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -52,6 +52,14 @@ fn holds(name: &str, screen: &str) {
 #[test]
 fn everything_fits_on_80_by_24() {
     holds("80x24", &text(&terminal(&watched(90), 80, 24)));
+}
+
+#[test]
+fn a_member_shows_its_copies_and_a_line_for_each_node() {
+    let mut watch = Watch::new(member(1));
+    watch.take(Poll::Answer(member(2)));
+    holds("cluster-80x24", &text(&terminal(&watch, 80, 24)));
+    holds("cluster-120x40", &text(&terminal(&watch, 120, 40)));
 }
 
 #[test]

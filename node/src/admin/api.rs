@@ -1,0 +1,210 @@
+//! `/api/v1`: the answers of `gs-ctl -o json`, read-only.
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Json;
+use axum::routing::get;
+use gophership_proto::view;
+use gophership_proto::view::cluster::{ClusterView, NodeList};
+use gophership_proto::view::segment::SegmentList;
+use gophership_proto::view::status::StatusView;
+use gophership_vault::ids::{NodeId, SegmentId, SegmentIndex, ShardId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::StatusSource;
+use crate::operate::{OperateError, Viewer};
+
+type Answer = (StatusCode, Json<Value>);
+
+pub(super) fn routes(source: StatusSource) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/cluster", get(cluster))
+        .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/segments", get(segments))
+        .with_state(source)
+}
+
+/// The answer of `gs-ctl status -o json`.
+async fn status(State(source): State<StatusSource>) -> Answer {
+    match viewer(&source) {
+        Ok(viewer) => shown(viewer.status().await.map(StatusView::from)),
+        Err(starting) => starting,
+    }
+}
+
+/// The answer of `gs-ctl cluster status -o json`.
+async fn cluster(State(source): State<StatusSource>) -> Answer {
+    match viewer(&source) {
+        Ok(viewer) => shown(viewer.cluster_status().await.map(ClusterView::from)),
+        Err(starting) => starting,
+    }
+}
+
+/// The answer of `gs-ctl node list -o json`.
+async fn nodes(State(source): State<StatusSource>) -> Answer {
+    match viewer(&source) {
+        Ok(viewer) => shown(viewer.cluster_status().await.map(NodeList::from)),
+        Err(starting) => starting,
+    }
+}
+
+/// The part of the list that is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    shard: Option<u16>,
+    /// At most so many; 0 or none: as many as one answer has.
+    limit: Option<u32>,
+    /// `NODE/SHARD/INDEX`, as in `next` of the page before.
+    after: Option<String>,
+}
+
+/// A page of the answer of `gs-ctl segment list -o json`.
+async fn segments(State(source): State<StatusSource>, Query(page): Query<Page>) -> Answer {
+    let viewer = match viewer(&source) {
+        Ok(viewer) => viewer,
+        Err(starting) => return starting,
+    };
+    let after = match page.after.as_deref().map(segment_id) {
+        Some(None) => {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "after names no segment: it is NODE/SHARD/INDEX",
+            );
+        }
+        Some(Some(after)) => Some(after),
+        None => None,
+    };
+    let listed = viewer.list_segments(page.shard.map(ShardId::new), after, page.limit.unwrap_or(0));
+    shown(listed.await.map(SegmentList::from))
+}
+
+fn segment_id(name: &str) -> Option<SegmentId> {
+    let mut parts = name.split('/').map(|part| part.parse::<u32>().ok());
+    let mut next = || parts.next().flatten();
+    let id = SegmentId {
+        node: NodeId::new(next()?)?,
+        shard: ShardId::new(u16::try_from(next()?).ok()?),
+        index: SegmentIndex::new(next()?)?,
+    };
+    parts.next().is_none().then_some(id)
+}
+
+fn viewer(source: &StatusSource) -> Result<&Viewer, Answer> {
+    let starting = || error(StatusCode::SERVICE_UNAVAILABLE, "the node is starting");
+    source.get().ok_or_else(starting)
+}
+
+fn shown(answer: Result<impl Serialize, OperateError>) -> Answer {
+    let answer = match &answer {
+        Ok(answer) => view::json(answer).map_err(|e| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok(answer) => (StatusCode::OK, Json(answer)),
+        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+fn error(code: StatusCode, why: &str) -> Answer {
+    (code, Json(json!({ "error": why })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::admin::router;
+    use crate::control::testkit::{TestNode, payload};
+    use crate::node_state::NodeState;
+
+    async fn get_json(source: &StatusSource, path: &str) -> (StatusCode, Value) {
+        let router = router(NodeState::new("test".to_owned(), None), Arc::clone(source));
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let answer = router.oneshot(request).await.expect("an answer");
+        let code = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        (code, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn is_as(schema: &str, shown: &Value) {
+        let schema = serde_json::from_str(schema).expect("a schema");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let faults: Vec<String> = validator.iter_errors(shown).map(|e| e.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?} in {shown:#}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_shown_is_as_the_schemas_of_gs_ctl_say_once_there_is_something() {
+        let source = StatusSource::default();
+        let answers = [
+            ("/api/v1/status", include_str!("../../../gs-ctl/schemas/status.json")),
+            (
+                "/api/v1/cluster",
+                include_str!("../../../gs-ctl/schemas/cluster-status.json"),
+            ),
+            ("/api/v1/nodes", include_str!("../../../gs-ctl/schemas/node-list.json")),
+            (
+                "/api/v1/segments",
+                include_str!("../../../gs-ctl/schemas/segment-list.json"),
+            ),
+        ];
+        for (path, _) in answers {
+            let (code, why) = get_json(&source, path).await;
+            assert_eq!(
+                (code, &why["error"]),
+                (StatusCode::SERVICE_UNAVAILABLE, &"the node is starting".into()),
+                "{path}"
+            );
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut node = TestNode::open(dir.path(), 1);
+        node.append(0, 1, &payload(1, 100));
+        let node = node.reopen();
+        let control = node.serve(&[]).await;
+        assert!(source.set(Viewer::new(control.context.clone())).is_ok());
+        for (path, schema) in answers {
+            let (code, shown) = get_json(&source, path).await;
+            assert_eq!(code, StatusCode::OK, "{path}");
+            is_as(schema, &shown);
+        }
+        let (_, shown) = get_json(&source, "/api/v1/status").await;
+        assert_eq!(shown["memory"]["budget_bytes"], 1000);
+        let (_, shown) = get_json(&source, "/api/v1/segments?limit=1").await;
+        let first = &shown["segments"][0];
+        assert_eq!(
+            (&first["segment"], &first["state"]),
+            (&"1/0/1".into(), &"sealed".into())
+        );
+        assert_eq!(first["holders"], json!([{"node": 1, "state": "has", "bad_ranges": 0}]));
+        assert_eq!(shown["next"], "1/0/1");
+        let (_, shown) = get_json(&source, "/api/v1/segments?after=1/0/1").await;
+        let behind = shown["segments"].as_array().expect("a list");
+        assert!(behind.iter().all(|segment| segment["segment"] != "1/0/1"), "{shown:#}");
+        assert_eq!(shown["next"], Value::Null);
+        for bad in ["after=1/0", "after=0/0/1", "after=1/0/1/1", "limt=3"] {
+            let (code, _) = get_json(&source, &format!("/api/v1/segments?{bad}")).await;
+            assert_eq!(code, StatusCode::BAD_REQUEST, "{bad}");
+        }
+        // Nothing is changed through it.
+        let post = Request::post("/api/v1/segments")
+            .body(Body::empty())
+            .expect("a request");
+        let router = router(NodeState::new("test".to_owned(), None), Arc::clone(&source));
+        assert_eq!(
+            router.oneshot(post).await.expect("an answer").status(),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        drop(source);
+        control.stop().await;
+        node.close();
+    }
+}

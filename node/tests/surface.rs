@@ -1,0 +1,376 @@
+//! What an operator sees of a real cluster: three processes on loopback, one of which is killed.
+#![allow(clippy::unwrap_used)] // clippy sees only `#[test]` functions as tests
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use gophership_proto::control::v1::cluster_client::ClusterClient;
+use gophership_proto::control::v1::control_client::ControlClient;
+use gophership_proto::control::v1::{
+    ClusterStatusRequest, ExporterRef, ExporterState, HolderState, ListExportersRequest, ListSegmentsRequest,
+    ProvisionClusterRequest, ReplaySpec, SealSegmentsRequest, SegmentRef, SegmentState, SegmentSummary, VerifyProgress,
+};
+use gophership_proto::view::cluster::ClusterView;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// Generous: a condition that comes true at all does so long before.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for a condition, and says what was seen when it did not come.
+async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = tokio::time::Instant::now();
+    loop {
+        match found().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(began.elapsed() < PATIENCE, "{what} did not happen: {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+struct Node {
+    process: Child,
+    data: PathBuf,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _ended = self.process.wait();
+    }
+}
+
+impl Node {
+    async fn channel(&self) -> Option<Channel> {
+        let path = self.data.join("gophership.sock");
+        let dial = tower::service_fn(move |_: http::Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://node").connect_with_connector(dial).await;
+        channel.ok()
+    }
+
+    async fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel().await.unwrap())
+    }
+
+    /// The cluster, as a surface shows it.
+    async fn cluster(&self) -> Result<ClusterView, String> {
+        let channel = self.channel().await.ok_or("nobody listens")?;
+        let reply = ClusterClient::new(channel)
+            .cluster_status(ClusterStatusRequest {})
+            .await;
+        Ok(reply.map_err(|e| e.to_string())?.into_inner().into())
+    }
+
+    async fn segments(&self) -> Vec<SegmentSummary> {
+        let list = self.control().await.list_segments(ListSegmentsRequest::default()).await;
+        list.unwrap().into_inner().segments
+    }
+
+    async fn segment(&self, id: SegmentRef) -> SegmentSummary {
+        let mut all = self.segments().await.into_iter();
+        all.find(|row| row.segment == Some(id)).unwrap()
+    }
+
+    /// The last message of a verification.
+    async fn verified(&self, id: SegmentRef) -> VerifyProgress {
+        let mut progress = self.control().await.verify_segment(id).await.unwrap().into_inner();
+        let mut last = VerifyProgress::default();
+        while let Some(message) = progress.message().await.unwrap() {
+            last = message;
+        }
+        assert!(last.finished);
+        last
+    }
+
+    async fn exporter(&self) -> ExporterState {
+        let all = self
+            .control()
+            .await
+            .list_exporters(ListExportersRequest {})
+            .await
+            .unwrap();
+        all.into_inner().exporters[0].state()
+    }
+
+    /// The answer of the admin port.
+    fn shown(&self, path: &str) -> Value {
+        let (status, body) = http(self.admin, "GET", path, "");
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Sends records, one a request, and gives their payload bytes.
+    fn send(&self, records: u64) -> Vec<u16> {
+        let record =
+            |n| json!({"timeUnixNano": "1", "body": {"stringValue": format!("record {n} {}", "x".repeat(500))}});
+        let request = |n| json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record(n)]}]}]}).to_string();
+        (0..records)
+            .map(|n| http(self.http, "POST", "/v1/logs", &request(n)).0)
+            .collect()
+    }
+}
+
+fn http(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Starts three nodes with an exporter that has nobody to send to, and makes them a cluster.
+async fn cluster(dir: &Path) -> [Node; 3] {
+    let held: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<SocketAddr> = held.iter().map(|port| port.local_addr().unwrap()).collect();
+    let peers: Vec<String> = (0..3)
+        .map(|n| format!("{{ name: node-{}, address: \"{}\" }}", n + 1, ports[4 * n + 3]))
+        .collect();
+    drop(held);
+    let nodes = [0, 1, 2].map(|n: usize| {
+        let (name, of) = (format!("node-{}", n + 1), &ports[4 * n..4 * n + 4]);
+        let data = dir.join(&name);
+        let config = dir.join(format!("{name}.yaml"));
+        let text = format!(
+            "node: {{ name: {name}, data_dir: {data:?}, shutdown_delay: 0s }}
+listeners:
+  otlp_grpc: {{ address: \"{}\" }}
+  otlp_http: {{ address: \"{}\" }}
+  admin: {{ address: \"{}\" }}
+  peer: {{ address: \"{}\", insecure: true }}
+cluster: {{ name: local, peers: [{}], replicas: 3, dead_after: 2s }}
+ingest: {{ shards: 1 }}
+vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}
+export: [{{ name: backend, otlp_http: {{ endpoint: \"http://127.0.0.1:9\" }}, start: oldest }}]
+",
+            of[0],
+            of[1],
+            of[2],
+            of[3],
+            peers.join(", ")
+        );
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(dir.join(format!("{name}.log"))).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_gophership"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Node {
+            process,
+            data,
+            http: of[1],
+            admin: of[2],
+        }
+    });
+    until("the cluster", async || {
+        let log = || fs::read_to_string(dir.join("node-1.log")).unwrap();
+        let channel = nodes[0].channel().await.ok_or_else(log)?;
+        let made = ClusterClient::new(channel).provision(ProvisionClusterRequest {}).await;
+        made.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
+    for node in &nodes {
+        until("a cluster in which nothing is wrong", async || {
+            let cluster = node.cluster().await?;
+            let all = cluster.nodes.iter().filter(|node| node.report.is_some()).count();
+            if all == 3 && cluster.problems.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{cluster:?}"))
+            }
+        })
+        .await;
+    }
+    nodes
+}
+
+fn is_as(schema: &str, shown: &Value) {
+    let schema = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> = validator.iter_errors(shown).map(|e| e.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:?} in {shown:#}");
+}
+
+/// The states of a segment's holders, by node.
+fn holders(row: &SegmentSummary) -> Vec<(u32, HolderState)> {
+    row.holders.iter().map(|holder| (holder.node, holder.state())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, mut third] = cluster(dir.path()).await;
+    let id_of =
+        |view: &ClusterView, name: &str| view.nodes.iter().find(|n| n.name.as_deref() == Some(name)).unwrap().id;
+    let view = first.cluster().await.unwrap();
+    let ids = ["node-1", "node-2", "node-3"].map(|name| id_of(&view, name));
+
+    // A segment of the first node, with a copy on each.
+    assert_eq!(first.send(20), [200; 20]);
+    let sealed = first
+        .control()
+        .await
+        .seal_segments(SealSegmentsRequest::default())
+        .await;
+    let segment = sealed.unwrap().into_inner().segments[0].segment.unwrap();
+    assert_eq!(segment.node, ids[0]);
+    let mut everyone: Vec<_> = ids.iter().map(|id| (*id, HolderState::Has)).collect();
+    everyone.sort_unstable_by_key(|(id, _)| *id);
+    until("three copies", async || {
+        let seen = holders(&second.segment(segment).await);
+        if seen == everyone {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    let detail = third
+        .control()
+        .await
+        .describe_segment(segment)
+        .await
+        .unwrap()
+        .into_inner();
+    let row = detail.summary.unwrap();
+    assert_eq!(
+        (detail.node, row.entries, holders(&row)),
+        (ids[2], 20, everyone.clone())
+    );
+    let verdict = second.verified(segment).await;
+    assert!(
+        verdict.ok && verdict.copies.len() == 3 && verdict.copies.iter().all(|copy| copy.ok),
+        "{verdict:?}"
+    );
+
+    // One shape at every surface.
+    is_as(
+        include_str!("../../gs-ctl/schemas/cluster-status.json"),
+        &second.shown("/api/v1/cluster"),
+    );
+    is_as(
+        include_str!("../../gs-ctl/schemas/node-list.json"),
+        &second.shown("/api/v1/nodes"),
+    );
+    let listed = second.shown("/api/v1/segments");
+    is_as(include_str!("../../gs-ctl/schemas/segment-list.json"), &listed);
+    let name = format!("{}/{}/{}", segment.node, segment.shard, segment.index);
+    let rows = listed["segments"].as_array().unwrap();
+    let shown = rows.iter().find(|row| row["segment"] == *name).unwrap();
+    assert_eq!(shown["holders"].as_array().unwrap().len(), 3, "{shown:#}");
+
+    // The estimate of a replay at a node that took nothing counts what the others took.
+    let mut replay = second
+        .control()
+        .await
+        .stream_replay(ReplaySpec::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let chunk = replay.message().await.unwrap().unwrap();
+    assert!(chunk.bytes_total_estimate > 20 * 500, "{}", chunk.bytes_total_estimate);
+    drop(replay);
+
+    // A pause at one node takes effect at the others.
+    let pause = ExporterRef {
+        name: "backend".to_owned(),
+    };
+    first.control().await.pause_exporter(pause.clone()).await.unwrap();
+    for node in [&second, &third] {
+        until("the pause", async || match node.exporter().await {
+            ExporterState::Paused => Ok(()),
+            state => Err(format!("{state:?}")),
+        })
+        .await;
+    }
+    third.control().await.resume_exporter(pause).await.unwrap();
+    until("the end of the pause", async || match first.exporter().await {
+        ExporterState::Paused => Err("it is paused".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+
+    // A damaged copy is found wherever one asks.
+    let own = second
+        .control()
+        .await
+        .describe_segment(segment)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(own.node, ids[1]);
+    let file = PathBuf::from(own.path);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let verdict = first.verified(segment).await;
+    let damaged: Vec<u32> = verdict
+        .copies
+        .iter()
+        .filter(|copy| !copy.ok)
+        .map(|copy| copy.node)
+        .collect();
+    assert!(!verdict.ok && !verdict.faults.is_empty(), "{verdict:?}");
+    assert_eq!(damaged, [ids[1]]);
+
+    // One node is killed, while the others take on.
+    third.process.kill().unwrap();
+    third.process.wait().unwrap();
+    until("what is wrong", async || {
+        let _statuses = first.send(1);
+        let view = first.cluster().await?;
+        let told = |what: &str| view.problems.iter().any(|problem| problem.what.contains(what));
+        let own = view
+            .nodes
+            .iter()
+            .find(|node| node.id == ids[0])
+            .and_then(|node| node.report.as_ref());
+        let replicas = own.map_or(Vec::new(), |report| report.shards[0].replicas.clone());
+        let is_stuck = |id| replicas.iter().any(|r| r.node == id && r.stuck && r.behind_entries > 0);
+        let dead = told(&format!("node-3 (node {}) is not heard", ids[2]));
+        let few = told("fewer than 3 live copies") && view.under_replicated_segments > 0;
+        let known = view.recoveries.is_some();
+        if dead && few && known && is_stuck(ids[2]) && !is_stuck(ids[1]) {
+            Ok(())
+        } else {
+            Err(format!("{:?}, {replicas:?}", view.problems))
+        }
+    })
+    .await;
+    let row = second.segment(segment).await;
+    let of_third = holders(&row).into_iter().find(|(id, _)| *id == ids[2]).unwrap();
+    assert_eq!(
+        (row.state(), of_third.1),
+        (SegmentState::Sealed, HolderState::Unspecified)
+    );
+    let verdict = second.verified(segment).await;
+    let why = verdict
+        .copies
+        .iter()
+        .find(|copy| copy.node == ids[2])
+        .unwrap()
+        .not_verified
+        .as_str();
+    assert!(!why.is_empty(), "{verdict:?}");
+}

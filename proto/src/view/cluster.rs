@@ -1,0 +1,235 @@
+//! The cluster: the whole, and its nodes.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::problems::{ProblemView, problems};
+use super::status::{DebtView, ShardView, tier_name};
+use super::zone::zone_name;
+use super::{segment_name, some_text, some_time};
+use crate::control::v1;
+
+/// The cluster, as the node that answers sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ClusterView {
+    /// Its name in the configuration; null for a single node, which is a cluster of one.
+    pub name: Option<String>,
+    /// Its id; null where the node belongs to no cluster yet.
+    pub cluster_id: Option<String>,
+    /// The node that answers.
+    pub answered_by: String,
+    /// Set where that node belongs to no cluster yet.
+    pub unprovisioned: Option<UnprovisionedView>,
+    /// What is wrong, the worst first; empty where all is well.
+    pub problems: Vec<ProblemView>,
+    /// The number of the node that leads consensus; null where none that is alive does, or there is no consensus.
+    pub leader: Option<u64>,
+    /// Copies of each segment that are wanted.
+    pub replicas: u32,
+    /// Copies that an acknowledgement waits for.
+    pub ack_copies: u32,
+    /// Sealed segments.
+    pub sealed_segments: u64,
+    /// Sealed segments of which fewer live nodes hold a copy than are wanted.
+    pub under_replicated_segments: u64,
+    /// Those of them that one live node holds.
+    pub single_copy_segments: u64,
+    /// Those of them that no live node holds.
+    pub unreachable_segments: u64,
+    /// Segments whose end is being determined.
+    pub recovering_segments: u64,
+    /// Time since when the oldest of them is.
+    pub oldest_recovering_unix_nano: Option<u64>,
+    /// The recoveries that the leader drives, and what each waits for; null where they are not known.
+    pub recoveries: Option<Vec<RecoveryWaitView>>,
+    /// The reason for which they are not known.
+    pub recoveries_unknown: Option<String>,
+    /// What is in the vault of the node that answers and not exported; null without exporters.
+    pub debt: Option<DebtView>,
+    /// The nodes on record.
+    pub nodes: Vec<ClusterNodeView>,
+}
+
+/// A node that belongs to no cluster yet.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UnprovisionedView {
+    /// True where it has the data of a single node.
+    pub has_data: bool,
+    /// The node whose invitation it has accepted.
+    pub invited_by: Option<String>,
+}
+
+/// A recovery under way.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct RecoveryWaitView {
+    /// The segment: node, shard and index.
+    pub segment: String,
+    /// Time since the leader began it.
+    pub since_seconds: f64,
+    /// What it waits for.
+    pub waits_for: String,
+    /// What would end the wait; null where it ends by itself.
+    pub remedy: Option<String>,
+}
+
+/// The nodes of a cluster.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NodeList {
+    /// By number.
+    pub nodes: Vec<ClusterNodeView>,
+}
+
+/// A node of a cluster.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ClusterNodeView {
+    /// Its number.
+    pub id: u32,
+    /// Its name; null before it described itself.
+    pub name: Option<String>,
+    /// Host and port for its peers.
+    pub address: Option<String>,
+    /// The part of the site that fails as a whole.
+    pub failure_domain: Option<String>,
+    /// `active` or `draining`.
+    pub state: String,
+    /// The number that its name has now, after its storage was wiped.
+    pub moved_to: Option<u32>,
+    /// Its boot.
+    pub epoch: Option<u64>,
+    /// Time of that boot.
+    pub up_unix_nano: Option<u64>,
+    /// Its part in consensus: `leader`, `voter`, `learner` or `none`; null where there is no consensus.
+    pub role: Option<String>,
+    /// True where the node that answers is it, or heard it lately.
+    pub alive: bool,
+    /// Time since it was heard; null where it never was.
+    pub unheard_seconds: Option<f64>,
+    /// Its segments that are not sealed: taking entries, ready to, or under recovery.
+    pub unsealed_segments: u64,
+    /// What it says of itself; null where it was not reached.
+    pub report: Option<NodeReportView>,
+    /// The reason for which there is no report.
+    pub no_report: Option<String>,
+}
+
+/// What a node says of itself.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct NodeReportView {
+    /// Its program.
+    pub version: String,
+    /// True where it takes ingest.
+    pub ready: bool,
+    /// The reason why it does not.
+    pub not_ready_reason: Option<String>,
+    /// `green`, `yellow` or `red`.
+    pub zone: &'static str,
+    /// `normal`, `evict`, `refuse_ingest` or `refuse_replicas`.
+    pub disk_tier: &'static str,
+    /// What is in its vault and not exported; null without exporters.
+    pub debt: Option<DebtView>,
+    /// Its shards, each with the copies of what it takes in.
+    pub shards: Vec<ShardView>,
+}
+
+impl ClusterNodeView {
+    /// Its name, and its number where it has none.
+    #[must_use]
+    pub fn called(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("node {}", self.id))
+    }
+}
+
+impl From<v1::ClusterNode> for ClusterNodeView {
+    fn from(node: v1::ClusterNode) -> Self {
+        Self {
+            id: node.id,
+            name: some_text(node.name),
+            address: some_text(node.address),
+            failure_domain: some_text(node.failure_domain),
+            state: node.state,
+            moved_to: Some(node.moved_to).filter(|id| *id > 0),
+            epoch: Some(node.epoch).filter(|epoch| *epoch > 0),
+            up_unix_nano: some_time(node.up_unix_nano),
+            role: some_text(node.role),
+            alive: node.alive,
+            unheard_seconds: node.unheard_seconds,
+            unsealed_segments: node.unsealed_segments,
+            report: node.report.map(NodeReportView::from),
+            no_report: some_text(node.no_report),
+        }
+    }
+}
+
+impl From<v1::NodeReport> for NodeReportView {
+    fn from(report: v1::NodeReport) -> Self {
+        Self {
+            zone: zone_name(report.zone()),
+            disk_tier: tier_name(report.disk_tier()),
+            version: report.version,
+            ready: report.ready,
+            not_ready_reason: (!report.ready).then_some(report.not_ready_reason),
+            debt: report.debt.map(DebtView::from),
+            shards: report.shards.into_iter().map(ShardView::from).collect(),
+        }
+    }
+}
+
+impl From<v1::RecoveryWait> for RecoveryWaitView {
+    fn from(wait: v1::RecoveryWait) -> Self {
+        Self {
+            segment: segment_name(wait.segment.unwrap_or_default()),
+            since_seconds: wait.since_seconds,
+            waits_for: wait.waits_for,
+            remedy: some_text(wait.remedy),
+        }
+    }
+}
+
+impl From<v1::ClusterStatusReply> for NodeList {
+    fn from(reply: v1::ClusterStatusReply) -> Self {
+        Self {
+            nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
+        }
+    }
+}
+
+impl From<v1::ClusterStatusReply> for ClusterView {
+    fn from(reply: v1::ClusterStatusReply) -> Self {
+        let has_consensus = reply.raft.is_some();
+        let recoveries_unknown = some_text(reply.recoveries_unknown);
+        let recoveries = reply.recoveries.into_iter().map(RecoveryWaitView::from).collect();
+        let alive: Vec<u32> = reply
+            .nodes
+            .iter()
+            .filter(|node| node.alive)
+            .map(|node| node.id)
+            .collect();
+        let is_alive = |id: u64| alive.iter().any(|alive| u64::from(*alive) == id);
+        let mut view = Self {
+            name: some_text(reply.name),
+            cluster_id: some_text(reply.cluster_id),
+            answered_by: reply.node_name,
+            unprovisioned: reply.unprovisioned.map(|node| UnprovisionedView {
+                has_data: node.has_data,
+                invited_by: some_text(node.invited_by),
+            }),
+            problems: Vec::new(),
+            // Consensus remembers who led last.
+            leader: reply.raft.and_then(|raft| raft.leader).filter(|id| is_alive(*id)),
+            replicas: reply.replicas,
+            ack_copies: reply.ack_copies,
+            sealed_segments: reply.sealed_segments,
+            under_replicated_segments: reply.under_replicated_segments,
+            single_copy_segments: reply.single_copy_segments,
+            unreachable_segments: reply.unreachable_segments,
+            recovering_segments: reply.recovering_segments,
+            oldest_recovering_unix_nano: some_time(reply.oldest_recovering_unix_nano),
+            recoveries: recoveries_unknown.is_none().then_some(recoveries),
+            recoveries_unknown,
+            debt: reply.debt.map(DebtView::from),
+            nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
+        };
+        view.problems = problems(&view, has_consensus);
+        view
+    }
+}

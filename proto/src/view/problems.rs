@@ -1,0 +1,317 @@
+//! What is wrong with a cluster, the worst first, and what to do about it.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::cluster::{ClusterNodeView, ClusterView};
+
+/// Number of recoveries, and of stuck copies, that are named one by one.
+const NAMED_MAX: usize = 3;
+
+/// A problem.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ProblemView {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+fn problem(what: String, remedy: impl Into<String>) -> ProblemView {
+    let remedy = remedy.into();
+    ProblemView { what, remedy }
+}
+
+/// The problems of a cluster; none where the node that answers belongs to none yet.
+pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<ProblemView> {
+    // A node whose name has moved on is gone for good, and nobody waits for it.
+    let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
+    let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
+    let mut found = Vec::new();
+    found.extend(has_consensus.then(|| no_leader(cluster, &present)).flatten());
+    found.extend(down.iter().map(|node| is_down(node)));
+    found.extend(copies(cluster, &down));
+    found.extend(recoveries(cluster));
+    for node in present.iter().filter(|node| node.alive) {
+        of_node(node, cluster, &mut found);
+    }
+    found
+}
+
+fn no_leader(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<ProblemView> {
+    if cluster.leader.is_some() {
+        return None;
+    }
+    let votes = |node: &&&ClusterNodeView| matches!(node.role.as_deref(), Some("voter" | "leader"));
+    let voters = present.iter().filter(votes).count();
+    let alive = present.iter().filter(votes).filter(|node| node.alive).count();
+    let needed = voters / 2 + 1;
+    let what = format!("no node leads: {alive} of {voters} voters are alive, and {needed} are needed");
+    let remedy = if alive < needed {
+        "start the nodes that are down; no segment is opened, sealed or recovered until then"
+    } else {
+        "an election takes seconds; where it lasts, gs-ctl raft status on each node"
+    };
+    Some(problem(what, remedy))
+}
+
+fn is_down(node: &ClusterNodeView) -> ProblemView {
+    let for_how_long = match node.unheard_seconds {
+        Some(seconds) => format!("for {seconds:.0} s"),
+        None => "since the node that answers started".to_owned(),
+    };
+    let what = format!("{} (node {}) is not heard {for_how_long}", node.called(), node.id);
+    problem(
+        what,
+        "start it with its data; if its disk is lost, with an empty node.data_dir",
+    )
+}
+
+/// Sealed segments with too few copies on nodes that are alive.
+fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> {
+    let names: Vec<String> = down.iter().map(|node| node.called()).collect();
+    let start = || format!("start {}", names.join(", "));
+    let mut found = Vec::new();
+    if cluster.unreachable_segments > 0 {
+        let what = format!("{} no live copy", sealed(cluster.unreachable_segments));
+        let remedy = if down.is_empty() {
+            "gs-ctl segment list names their holders: bring one back with its data".to_owned()
+        } else {
+            format!("{} with their data: nothing else has these segments", start())
+        };
+        found.push(problem(what, remedy));
+    }
+    let few = cluster
+        .under_replicated_segments
+        .saturating_sub(cluster.unreachable_segments);
+    if few > 0 {
+        let of_these = match cluster.single_copy_segments {
+            0 => String::new(),
+            single => format!(", {single} of them just one: lose no further node"),
+        };
+        let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
+        let remedy = if down.is_empty() {
+            "copies on their way complete by themselves (COPIES BEHIND); gs-ctl segment list shows who lacks which"
+                .to_owned()
+        } else {
+            start()
+        };
+        found.push(problem(what, remedy));
+    }
+    found
+}
+
+fn sealed(count: u64) -> String {
+    match count {
+        1 => "1 sealed segment has".to_owned(),
+        _ => format!("{count} sealed segments have"),
+    }
+}
+
+fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
+    let Some(recoveries) = &cluster.recoveries else {
+        let why = cluster.recoveries_unknown.as_deref().unwrap_or_default();
+        let what = format!("what recoveries wait for is not known: {why}");
+        return vec![problem(what, "ask again, or ask the leader's own node")];
+    };
+    let mut found: Vec<ProblemView> = recoveries
+        .iter()
+        .take(NAMED_MAX)
+        .map(|recovery| {
+            let what = format!(
+                "segment {} is recovered for {:.0} s: it waits for {}",
+                recovery.segment, recovery.since_seconds, recovery.waits_for
+            );
+            let remedy = recovery.remedy.clone();
+            problem(
+                what,
+                remedy.unwrap_or_else(|| "nothing: it goes on by itself".to_owned()),
+            )
+        })
+        .collect();
+    if let more @ 1.. = recoveries.len().saturating_sub(NAMED_MAX) {
+        found.push(problem(
+            format!("{more} more segments are recovered"),
+            "as above; -o json has all",
+        ));
+    }
+    found
+}
+
+/// The problems that a node which is alive tells of itself.
+fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<ProblemView>) {
+    let name = node.called();
+    let Some(report) = &node.report else {
+        let why = node.no_report.as_deref().unwrap_or("it did not say why");
+        let what = format!("{name} is alive and gave no report: {why}");
+        return found.push(problem(what, "ask again; where it lasts, look at its log"));
+    };
+    if let Some(why) = &report.not_ready_reason {
+        let what = format!("{name} takes no logs: {why}");
+        found.push(problem(what, format!("gs-ctl status on {name} says more")));
+    }
+    let is_down = |id: u32| cluster.nodes.iter().any(|n| n.id == id && n.report.is_none());
+    let stuck = report.shards.iter().flat_map(|shard| {
+        // That a node is down, or does not answer, is said once.
+        let stuck = shard
+            .replicas
+            .iter()
+            .filter(|r| r.stuck && (r.differs > 0 || !is_down(r.node)));
+        stuck.map(move |replica| (shard.shard, replica))
+    });
+    for (shard, replica) in stuck.take(NAMED_MAX) {
+        let to = cluster.nodes.iter().find(|n| n.id == replica.node);
+        let to = to.map_or_else(|| format!("node {}", replica.node), ClusterNodeView::called);
+        found.push(if replica.differs > 0 {
+            problem(
+                format!("{to} has copies of {name} shard {shard} that are none of their segments"),
+                format!("look at the quarantine folder and the log of {to}, then gs-ctl segment verify"),
+            )
+        } else {
+            let why = replica.error.as_deref().unwrap_or("it answers, and syncs nothing");
+            problem(
+                format!(
+                    "copies of {name} shard {shard} on {to} stand still for {:.0} s, {} entries behind: {why}",
+                    replica.still_seconds, replica.behind_entries
+                ),
+                format!("look at the log and the disk of {to}"),
+            )
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::v1::{
+        ClusterNode, ClusterStatusReply, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentRef, ShardStatus,
+        Zone,
+    };
+
+    fn node(id: u32, alive: bool) -> ClusterNode {
+        let peers = (1..=3).filter(|peer| *peer != id);
+        let replica = |node| ReplicaStatus {
+            node,
+            connected: true,
+            ..ReplicaStatus::default()
+        };
+        ClusterNode {
+            id,
+            name: format!("node-{id}"),
+            state: "active".to_owned(),
+            role: "voter".to_owned(),
+            alive,
+            unheard_seconds: Some(14.2),
+            report: alive.then(|| NodeReport {
+                ready: true,
+                zone: Zone::Green.into(),
+                shards: vec![ShardStatus {
+                    replicas: peers.map(replica).collect(),
+                    ..ShardStatus::default()
+                }],
+                ..NodeReport::default()
+            }),
+            ..ClusterNode::default()
+        }
+    }
+
+    fn cluster(nodes: Vec<ClusterNode>, leader: Option<u64>) -> ClusterStatusReply {
+        ClusterStatusReply {
+            nodes,
+            replicas: 3,
+            ack_copies: 2,
+            raft: Some(RaftStatus {
+                leader,
+                ..RaftStatus::default()
+            }),
+            ..ClusterStatusReply::default()
+        }
+    }
+
+    fn told(reply: ClusterStatusReply) -> Vec<String> {
+        let problems = ClusterView::from(reply).problems.into_iter();
+        problems.map(|p| format!("{} => {}", p.what, p.remedy)).collect()
+    }
+
+    #[test]
+    fn a_healthy_cluster_has_none_and_a_moved_number_is_none() {
+        let mut reply = cluster((1..=3).map(|id| node(id, true)).collect(), Some(1));
+        assert_eq!(told(reply.clone()), [""; 0]);
+        reply.nodes.push(ClusterNode {
+            moved_to: 3,
+            ..node(4, false)
+        });
+        assert_eq!(told(reply), [""; 0]);
+    }
+
+    #[test]
+    fn a_dead_node_is_told_once_with_what_it_costs() {
+        let mut reply = cluster(vec![node(1, true), node(2, true), node(3, false)], Some(1));
+        for behind in &mut reply.nodes[0].report.as_mut().unwrap().shards[0].replicas {
+            (behind.connected, behind.behind_entries) = (behind.node != 3, 9);
+        }
+        (reply.under_replicated_segments, reply.single_copy_segments) = (12, 2);
+        assert_eq!(
+            told(reply),
+            [
+                "node-3 (node 3) is not heard for 14 s => start it with its data; if its disk is lost, with an empty \
+                 node.data_dir",
+                "12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node => start \
+                 node-3",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_majority_that_comes_first_and_what_is_not_known_is_said() {
+        // Consensus remembers who led last.
+        let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], Some(2));
+        (reply.under_replicated_segments, reply.unreachable_segments) = (5, 5);
+        reply.recoveries_unknown = "no node leads".to_owned();
+        let told = told(reply);
+        assert!(told[0].starts_with("no node leads: 1 of 3 voters are alive, and 2 are needed => start the"));
+        assert_eq!(
+            told[3],
+            "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these segments"
+        );
+        assert!(
+            told[4].starts_with("what recoveries wait for is not known: no node leads"),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 5);
+    }
+
+    #[test]
+    fn a_copy_that_stands_still_a_refusal_and_a_recovery_are_named() {
+        let mut reply = cluster((1..=3).map(|id| node(id, true)).collect(), Some(1));
+        let report = reply.nodes[1].report.as_mut().unwrap();
+        (report.ready, report.not_ready_reason) = (false, "too few copies".to_owned());
+        let replica = &mut report.shards[0].replicas[1];
+        (replica.behind_entries, replica.still_seconds) = (7, 9.9);
+        reply.nodes[0].report = None;
+        reply.nodes[0].no_report = "nothing came".to_owned();
+        reply.recoveries = vec![RecoveryWait {
+            segment: Some(SegmentRef {
+                node: 4,
+                shard: 0,
+                index: 7,
+            }),
+            since_seconds: 61.0,
+            waits_for: "1 more report".to_owned(),
+            remedy: "start node-9".to_owned(),
+        }];
+        let mut expected = vec![
+            "segment 4/0/7 is recovered for 61 s: it waits for 1 more report => start node-9",
+            "node-1 is alive and gave no report: nothing came => ask again; where it lasts, look at its log",
+            "node-2 takes no logs: too few copies => gs-ctl status on node-2 says more",
+        ];
+        assert_eq!(told(reply.clone()), expected);
+        let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
+        replica.still_seconds = 10.0;
+        expected.push(
+            "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing => \
+             look at the log and the disk of node-3",
+        );
+        assert_eq!(told(reply), expected);
+    }
+}

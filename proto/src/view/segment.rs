@@ -1,0 +1,144 @@
+//! Segments, as lists show them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::segment_name;
+use crate::control::v1::{HolderState, ListSegmentsReply, SegmentHolder, SegmentState, SegmentSummary, TimeRange};
+
+/// Segments, in the order of node, shard and index.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SegmentList {
+    /// The segments.
+    pub segments: Vec<SegmentView>,
+    /// The last segment of a page, where others follow: what to ask for those behind. Null on the last page.
+    pub next: Option<String>,
+}
+
+/// A segment, as lists show it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SegmentView {
+    /// Its name: the node that owns it, the shard, the index.
+    pub segment: String,
+    /// `open`, `recovering`, `sealed`, `lost` or `unreadable`.
+    pub state: &'static str,
+    /// The boot that wrote it.
+    pub epoch: Option<u64>,
+    /// Entries in it.
+    pub entries: Option<u64>,
+    /// Records in them, those of deferred entries not counted.
+    pub records: Option<u64>,
+    /// Entries kept as received.
+    pub deferred_entries: Option<u64>,
+    /// Payload bytes.
+    pub plain_bytes: Option<u64>,
+    /// Bytes of its file.
+    pub stored_bytes: Option<u64>,
+    /// Received times of its entries.
+    pub received: Option<RangeView>,
+    /// Event times of its records.
+    pub event: Option<RangeView>,
+    /// Time at which it was sealed.
+    pub sealed_unix_nano: Option<u64>,
+    /// BLAKE3 over its entries.
+    pub digest: Option<String>,
+    /// The nodes on record as holding it.
+    pub replicas: Vec<u32>,
+    /// The same nodes, and whether each has it; empty where that was not asked for.
+    pub holders: Vec<HolderView>,
+    /// Damaged stretches in all copies, as far as their nodes answered.
+    pub bad_ranges: u32,
+}
+
+/// A node on record as holding a segment.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct HolderView {
+    /// Its number.
+    pub node: u32,
+    /// `has`, `missing`, `unreadable`, or `unknown` where the node did not answer.
+    pub state: &'static str,
+    /// Damaged stretches in its copy.
+    pub bad_ranges: u32,
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct RangeView {
+    /// Least time.
+    pub first_unix_nano: u64,
+    /// Greatest time.
+    pub last_unix_nano: u64,
+}
+
+impl From<TimeRange> for RangeView {
+    fn from(range: TimeRange) -> Self {
+        Self {
+            first_unix_nano: range.first_unix_nano,
+            last_unix_nano: range.last_unix_nano,
+        }
+    }
+}
+
+impl From<SegmentHolder> for HolderView {
+    fn from(holder: SegmentHolder) -> Self {
+        let state = match holder.state() {
+            HolderState::Unspecified => "unknown",
+            HolderState::Has => "has",
+            HolderState::Missing => "missing",
+            HolderState::Unreadable => "unreadable",
+        };
+        Self {
+            node: holder.node,
+            state,
+            bad_ranges: holder.bad_ranges,
+        }
+    }
+}
+
+impl From<SegmentSummary> for SegmentView {
+    fn from(summary: SegmentSummary) -> Self {
+        let sealed = summary.sealed_unix_nano > 0;
+        let known = |n: u64| sealed.then_some(n);
+        let digest: String = summary.digest.iter().map(|b| format!("{b:02x}")).collect();
+        Self {
+            segment: segment_name(summary.segment.unwrap_or_default()),
+            state: state_name(summary.state()),
+            epoch: Some(summary.epoch).filter(|epoch| *epoch > 0),
+            // An open segment reports its entries once it has some.
+            entries: (sealed || summary.entries > 0).then_some(summary.entries),
+            records: known(summary.records),
+            deferred_entries: known(summary.deferred_entries),
+            plain_bytes: known(summary.plain_bytes),
+            stored_bytes: known(summary.stored_bytes),
+            received: summary.received.map(RangeView::from),
+            event: summary.event.map(RangeView::from),
+            sealed_unix_nano: known(summary.sealed_unix_nano),
+            digest: Some(digest).filter(|digest| !digest.is_empty()),
+            replicas: summary.replicas,
+            holders: summary.holders.into_iter().map(HolderView::from).collect(),
+            bad_ranges: summary.bad_ranges,
+        }
+    }
+}
+
+impl From<ListSegmentsReply> for SegmentList {
+    fn from(page: ListSegmentsReply) -> Self {
+        Self {
+            segments: page.segments.into_iter().map(SegmentView::from).collect(),
+            next: page.next.map(segment_name),
+        }
+    }
+}
+
+fn state_name(state: SegmentState) -> &'static str {
+    match state {
+        SegmentState::Unspecified => "unknown",
+        SegmentState::Open => "open",
+        SegmentState::Recovering => "recovering",
+        SegmentState::Sealed => "sealed",
+        SegmentState::Archived => "archived",
+        SegmentState::Trimmed => "trimmed",
+        SegmentState::Lost => "lost",
+        SegmentState::Unreadable => "unreadable",
+    }
+}

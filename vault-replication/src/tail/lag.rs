@@ -1,0 +1,100 @@
+//! How far a replica is behind, in time, by what its stream knew when. Pure: the caller knows the time.
+
+use std::time::{Duration, Instant};
+
+use super::sender::Progress;
+use gophership_vault::ids::Lsn;
+
+/// The lag of a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lag {
+    /// The progress that was noted last.
+    pub progress: Progress,
+    /// The time at which it last synced something new.
+    moved: Instant,
+    /// An entry that was there at this time, and is not synced yet.
+    lacks: Option<(Lsn, Instant)>,
+    /// The age that such an entry had when it was synced last.
+    was: Duration,
+}
+
+impl Lag {
+    pub(super) fn new(progress: Progress, now: Instant) -> Self {
+        Self {
+            progress,
+            moved: now,
+            lacks: None,
+            was: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn note(&mut self, progress: Progress, now: Instant) {
+        if progress.synced != self.progress.synced {
+            self.moved = now;
+        }
+        self.progress = progress;
+        if let Some((lacked, since)) = self.lacks
+            && progress.synced >= Some(lacked)
+        {
+            (self.lacks, self.was) = (None, now.saturating_duration_since(since));
+        }
+        if self.lacks.is_none() {
+            self.lacks = progress
+                .readable
+                .filter(|_| progress.synced < progress.readable)
+                .map(|last| (last, now));
+        }
+        if self.lacks.is_none() {
+            // It starts to count when there is something again.
+            (self.moved, self.was) = (now, Duration::ZERO);
+        }
+    }
+
+    /// The age, at least, of the oldest entry that the replica lacks.
+    pub fn behind(&self, now: Instant) -> Duration {
+        let lacks = |(_, since): (Lsn, Instant)| now.saturating_duration_since(since).max(self.was);
+        self.lacks.map_or(Duration::ZERO, lacks)
+    }
+
+    /// The time for which the replica has synced nothing new though it lacks something.
+    pub fn still(&self, now: Instant) -> Duration {
+        let still = |_| now.saturating_duration_since(self.moved);
+        self.lacks.map_or(Duration::ZERO, still)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{EntryNumber, SegmentIndex};
+
+    use super::*;
+
+    #[test]
+    fn a_lag_grows_while_something_is_lacking_and_stillness_while_nothing_is_synced() {
+        let (begun, index) = (Instant::now(), SegmentIndex::FIRST);
+        let at = |number| EntryNumber::new(number).map(|number| Lsn::at(index, number));
+        let progress = |synced, readable| Progress {
+            synced: at(synced),
+            readable: at(readable),
+            newest: index,
+        };
+        let second = |n| begun + Duration::from_secs(n);
+        let mut lag = Lag::new(progress(0, 0), begun);
+        for (now, synced, readable, behind, still) in [
+            (1, 0, 0, 0, 0),
+            (5, 0, 9, 0, 0),
+            (8, 0, 20, 3, 3),
+            (9, 5, 30, 4, 0),
+            (11, 9, 40, 6, 0),
+            (12, 9, 40, 6, 1),
+            (19, 30, 40, 8, 0),
+            (20, 40, 40, 0, 0),
+            (90, 40, 40, 0, 0),
+            (91, 40, 41, 0, 0),
+        ] {
+            lag.note(progress(synced, readable), second(now));
+            let shown = (lag.behind(second(now)).as_secs(), lag.still(second(now)).as_secs());
+            assert_eq!(shown, (behind, still), "at {now}");
+        }
+    }
+}
