@@ -542,7 +542,6 @@ fn what_was_trimmed_before_its_turn_is_missing() {
             until: Lsn::last_of(index(90)),
             dropped: None,
             bytes: 0,
-            bytes: 0,
             held: held.iter().map(|(first, last)| (index(*first), index(*last))).collect(),
         };
         let (mut entries, mut missing) = (0, Vec::new());
