@@ -120,7 +120,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  ",
         " 2  node-2  yes           voter    REFUSES  RED          0        -              0         3  ",
         " 3  node-3  moved to 4    none     ?        ?            ?        ?              -         3  -\n",
-        " 4  node-3  NO, for 18 s  learner  ?        ?            ?        ?   8.0 MiB, 31 s         3  -\n",
+        " 4  node-3  NO, for 18 s  learner  ?        ?            ?        ?  8.0 MiB, 31 s         3  -\n",
     ] {
         assert!(table.contains(line), "{line:?} in\n{table}");
     }

@@ -10,7 +10,7 @@ use gophership_vault::ids::Lsn;
 pub struct Lag {
     /// The progress that was noted last.
     pub progress: Progress,
-    /// The time at which it last synced something new.
+    /// The time at which it last synced something new, or lacked nothing.
     moved: Instant,
     /// An entry that was there at this time, and is not synced yet.
     lacks: Option<(Lsn, Instant)>,
@@ -39,14 +39,13 @@ impl Lag {
             (self.lacks, self.was) = (None, now.saturating_duration_since(since));
         }
         if self.lacks.is_none() {
-            self.lacks = progress
-                .readable
-                .filter(|_| progress.synced < progress.readable)
-                .map(|last| (last, now));
+            // It lacked nothing until now.
+            self.moved = now;
+            let lacked = progress.readable.filter(|_| progress.synced < progress.readable);
+            self.lacks = lacked.map(|last| (last, now));
         }
         if self.lacks.is_none() {
-            // It starts to count when there is something again.
-            (self.moved, self.was) = (now, Duration::ZERO);
+            self.was = Duration::ZERO;
         }
     }
 

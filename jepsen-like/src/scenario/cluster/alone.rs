@@ -25,7 +25,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         let fault = run.begin().await?;
         let last = run.any();
         let name = format!("{number}: {} is alone", last + 1);
-        let others: Vec<usize> = (0..run.cluster.len()).filter(|i| *i != last).collect();
+        let others: Vec<usize> = (0..run.cluster.count()).filter(|i| *i != last).collect();
         for other in &others {
             run.cluster.kill(*other).await?;
         }

@@ -79,7 +79,7 @@ pub async fn run(plan: &Plan, nodes: usize, cuts: &[Cut], lengths: std::ops::Ran
 
 /// The directed links that a cut takes. `leader` is the node that leads, or any other that is to take its place.
 pub(super) fn links(run: &mut ClusterRun, cut: Cut, leader: usize) -> Vec<(usize, usize)> {
-    let all: Vec<usize> = (0..run.cluster.len()).collect();
+    let all: Vec<usize> = (0..run.cluster.count()).collect();
     let followers: Vec<usize> = all.iter().copied().filter(|i| *i != leader).collect();
     let follower = *followers.choose(&mut run.run.rng).expect("a cluster has several nodes");
     let any = run.any();

@@ -24,7 +24,7 @@ pub async fn run(plan: &Plan, nodes: usize) -> anyhow::Result<Report> {
         let away = run.run.moment(0..6000);
         let name = if number % ALL_EVERY == 0 {
             run.cluster.kill_all().await?;
-            for i in 0..run.cluster.len() {
+            for i in 0..run.cluster.count() {
                 run.cluster.start(i)?;
             }
             format!("kill {number} of all")

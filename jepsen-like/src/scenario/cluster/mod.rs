@@ -90,13 +90,13 @@ impl ClusterRun {
 
     /// A random node.
     fn any(&mut self) -> usize {
-        self.run.rng.random_range(0..self.cluster.len())
+        self.run.rng.random_range(0..self.cluster.count())
     }
 
     /// Starts load over all nodes, and waits until it is answered.
     async fn begin(&mut self) -> anyhow::Result<Fault> {
         self.run.begin_round();
-        let watch = Watch::start((0..self.cluster.len()).map(|i| self.cluster.setup(i).clone()).collect());
+        let watch = Watch::start((0..self.cluster.count()).map(|i| self.cluster.setup(i).clone()).collect());
         let load = self.run.workload.start_at(&self.cluster.addresses());
         ensure!(wait_acks(&load, ACKS).await, "no acks after {ACKS_PATIENCE:?}");
         Ok(Fault {
