@@ -695,7 +695,7 @@ fn a_report_says_how_far_the_owner_had_synced_and_not_how_far_its_replica_did() 
 }
 
 #[test]
-fn small_frames_become_full_blocks_and_full_ones_stay_as_they_came() {
+fn small_frames_become_full_blocks_and_large_ones_stay_as_they_came() {
     let (header, frames) = some_frames();
     assert!(frames.len() > 2);
     let home = PeerHome::new(2);
@@ -718,8 +718,8 @@ fn small_frames_become_full_blocks_and_full_ones_stay_as_they_came() {
     let mut owner = owner(set(&[2], 2), &large);
     let home = PeerHome::new(2);
     let peer = Peer::start(&home, &owner);
-    for n in 0..9 {
-        append(&mut owner.writers[0], n, &payload(n, 300_000));
+    for n in 0..30 {
+        append(&mut owner.writers[0], n, &payload(n, 100_000));
     }
     wait("sealing", || sealed(&owner.vault).len() >= 2);
     wait_complete(&owner, home.path());
@@ -731,6 +731,11 @@ fn small_frames_become_full_blocks_and_full_ones_stay_as_they_came() {
             here == std::fs::read(owner.dir.path().join(&name)).unwrap(),
             "{name} is the owner's file, byte for byte"
         );
+        let frames = owner.tap.frames().into_iter().filter(|frame| frame.id == record.id);
+        for frame in frames {
+            let is_there = here.windows(frame.bytes.len()).any(|part| part == frame.bytes);
+            assert!(is_there, "{name}: frame {} is a block", frame.frame_no);
+        }
     }
     owner.close();
 }

@@ -247,7 +247,7 @@ impl ReplicaSegment {
         })
     }
 
-    /// Completes the copy: full blocks, footer, sync, final name. Returns the digest over all of it.
+    /// Completes the copy: large blocks, footer, sync, final name. Returns the digest over all of it.
     ///
     /// # Errors
     ///
@@ -264,7 +264,7 @@ impl ReplicaSegment {
             CopyFile::Open(file) => file,
             CopyFile::Complete(last) => return Ok(last.map_or(digest, |last| last.digest)),
         };
-        if file.has_full_blocks() {
+        if file.has_large_blocks() {
             let finished = file.finish(Vec::new())?;
             // `finish` returns the path under which the file was created; since then it is named `.open`.
             shared.put_in_place(id, &open, &whole, &open)?;

@@ -56,7 +56,7 @@ pub struct TailFrame<'a> {
 /// The receiver of a shard's blocks beside its own file. The cutter calls it, and it must not block for long.
 ///
 /// A block is a frame of the tail stream, and may be cut before it is full. A file with such blocks is cut anew into
-/// full ones when the segment is complete.
+/// full ones when the segment is complete, unless they are large all the same.
 pub trait BlockSink: Send {
     /// True where a replica waits for more, so that a block is cut before it is full. The code that makes it true wakes
     /// the cutter by [`Vault::wake_cutter`](crate::Vault::wake_cutter).
@@ -205,14 +205,14 @@ impl Cutter {
         self.forgotten = self.offset - self.offset % PAGE as usize;
     }
 
-    /// Ends the segment's file. Where its blocks are not full another file replaces it; the frames stay for replicas
+    /// Ends the segment's file. Where its blocks are small another file replaces it; the frames stay for replicas
     /// that do not have them yet, until the segment is on record as sealed.
     fn finish(&mut self) -> Result<FinishedSegment, VaultError> {
         let file = match self.file.take() {
             Some(file) => file,
             None => self.create()?,
         };
-        if file.has_full_blocks() {
+        if file.has_large_blocks() {
             return file.finish(Vec::new());
         }
         let header = SegmentHeader::of_wal(&self.wal.header);

@@ -15,7 +15,7 @@ use super::header::SegmentHeader;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ledger::SegmentStats;
-use crate::limits::{PAGE, WRITEBACK_BYTES};
+use crate::limits::{BLOCK_BYTES, BLOCK_LARGE_BYTES, PAGE, WRITEBACK_BYTES};
 
 /// A segment file that is being written.
 pub(crate) struct SegmentWriter {
@@ -90,10 +90,19 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// True where every block but the last is full, as those of a segment are that was never sent to replicas.
-    pub(crate) fn has_full_blocks(&self) -> bool {
-        let but_last = self.rows.len().saturating_sub(1);
-        self.rows[..but_last].iter().all(BlockRow::is_full)
+    /// True where the blocks before the last are large on average, so that merging them would gain little. Those of a
+    /// segment that was never sent to replicas are all full.
+    pub(crate) fn has_large_blocks(&self) -> bool {
+        let before = &self.rows[..self.rows.len().saturating_sub(1)];
+        let counts_as = |row: &BlockRow| {
+            if row.is_full() {
+                BLOCK_BYTES as u64
+            } else {
+                row.payload_bytes
+            }
+        };
+        let bytes: u64 = before.iter().map(counts_as).sum();
+        bytes >= (before.len() * BLOCK_LARGE_BYTES) as u64
     }
 
     /// Bytes written so far.

@@ -96,7 +96,11 @@ impl ClusterRun {
     /// Starts load over all nodes, and waits until it is answered.
     async fn begin(&mut self) -> anyhow::Result<Fault> {
         self.run.begin_round();
-        let watch = Watch::start((0..self.cluster.count()).map(|i| self.cluster.setup(i).clone()).collect());
+        let watch = Watch::start(
+            (0..self.cluster.count())
+                .map(|i| self.cluster.setup(i).clone())
+                .collect(),
+        );
         let load = self.run.workload.start_at(&self.cluster.addresses());
         ensure!(wait_acks(&load, ACKS).await, "no acks after {ACKS_PATIENCE:?}");
         Ok(Fault {
