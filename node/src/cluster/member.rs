@@ -331,6 +331,7 @@ impl Joined {
         );
         let (led, heard, kept) = (Arc::clone(&consensus), Arc::clone(&heartbeats), vault.clone());
         let upkeep = Upkeep::start(UpkeepSetup {
+            node,
             catalogue: Arc::clone(&catalogue),
             leads: Box::new(move || led.status().role == Role::Leader),
             is_alive: Arc::new(move |node| heard.is_alive(node)),

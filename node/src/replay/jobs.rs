@@ -40,16 +40,23 @@ pub(crate) struct Jobs {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// Removes a job from the list when it ends, in whatever way.
+/// Removes a job from the list when it ends, in whatever way. A later run of the job stays there.
 struct Leave {
     jobs: Arc<Jobs>,
     id: JobId,
+    progress: Arc<Progress>,
     _ended: watch::Sender<()>,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.jobs.running().remove(&self.id);
+        let mut running = self.jobs.running();
+        if running
+            .get(&self.id)
+            .is_some_and(|run| Arc::ptr_eq(&run.progress, &self.progress))
+        {
+            running.remove(&self.id);
+        }
     }
 }
 
@@ -174,6 +181,7 @@ impl Jobs {
         let leave = Leave {
             jobs: Arc::clone(self),
             id,
+            progress: Arc::clone(&progress),
             _ended: ending,
         };
         let job = Job {

@@ -87,7 +87,7 @@ pub(super) fn copy_not_here(vault: &Vault, part: &Part) -> Option<SegmentId> {
 }
 
 /// The segments that are still to be read.
-fn planned(part: &Part, done: Option<Lsn>) -> impl Iterator<Item = SegmentIndex> {
+pub(super) fn planned(part: &Part, done: Option<Lsn>) -> impl Iterator<Item = SegmentIndex> {
     let all = part.held.iter().flat_map(|(first, last)| {
         std::iter::successors(Some(*first), |index| index.checked_next()).take_while(|index| index <= last)
     });

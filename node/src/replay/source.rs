@@ -319,6 +319,20 @@ impl OfPeer<'_> {
             let segments = state.segments_of(log.node, log.shard).map(|record| record.known());
             segments.filter(|known| known.id().index <= last).collect::<Vec<_>>()
         });
+        if let Some(dropped) = self.reading.part.dropped
+            && self
+                .hand_on(Found::Dropped(log.segment(dropped.first), dropped), each)
+                .is_break()
+        {
+            return Attempt::Over(ControlFlow::Break(()));
+        }
+        // What was trimmed on every disk has no record any more.
+        let is_known = |index| on_record.iter().any(|known| known.id().index == index);
+        for index in reader::planned(self.reading.part, self.done).filter(|index| !is_known(*index)) {
+            if self.hand_on(gone(log.segment(index), TRIMMED), each).is_break() {
+                return Attempt::Over(ControlFlow::Break(()));
+            }
+        }
         for known in &on_record {
             let (done, index) = (self.done.map(Lsn::index), known.id().index);
             let attempt = match known {
@@ -330,7 +344,7 @@ impl OfPeer<'_> {
                 }
                 KnownSegment::Lost(id) => Attempt::Over(self.hand_on(gone(*id, "an operator gave it up"), each)),
                 KnownSegment::Trimmed(id) if self.is_planned(*id) => {
-                    Attempt::Over(self.hand_on(gone(*id, "it was trimmed before it was read to its end"), each))
+                    Attempt::Over(self.hand_on(gone(*id, TRIMMED), each))
                 }
                 KnownSegment::Trimmed(_) => continue,
             };
@@ -403,6 +417,8 @@ impl OfPeer<'_> {
         each(found)
     }
 }
+
+const TRIMMED: &str = "it was trimmed before it was read to its end";
 
 fn gone(segment: SegmentId, why: &str) -> Found {
     Found::Fault(ScanFault {

@@ -5,6 +5,7 @@
 //! - I1: a segment is trimmed only once it is released, its retention is over, and no replay that runs may need it. An
 //!   empty one needs none of these.
 //! - I2: nothing is said for a node that may come back.
+//! - I3: no single clock ends a retention.
 //!
 //! **Not here**: the removal of files (the vault of each holder, by the record).
 
@@ -20,8 +21,9 @@ use gophership_vault::limits::UNLINKED_MAX;
 use crate::limits::LOST_TRIMS_MAX;
 
 /// The commands that are due for nodes whose name has moved to another number, oldest segments first, of which there is
-/// a bound. `now_ns` is the time on the vault's clock, in nanoseconds since the Unix epoch.
-pub fn due_for_the_lost(state: &State, now_ns: u64, retention: Duration) -> Vec<Command> {
+/// a bound. `own_ns` is the time on the clock of node `own`'s vault, in nanoseconds since the Unix epoch.
+pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Duration) -> Vec<Command> {
+    let now_ns = agreed_time(state, own, own_ns);
     let lost: Vec<NodeId> = state
         .nodes()
         .map(|node| node.id)
@@ -41,6 +43,21 @@ pub fn due_for_the_lost(state: &State, now_ns: u64, retention: Duration) -> Vec<
     let mut due: Vec<Command> = trims.take(LOST_TRIMS_MAX).collect();
     due.extend(lost.into_iter().filter_map(|node| confirmation_for(state, node)));
     due
+}
+
+/// The time that at least two nodes have reached, by their clocks on record; 0 where this one is the only one with a clock.
+/// One that runs wild deletes nothing, and one that is away holds up nothing.
+fn agreed_time(state: &State, own: NodeId, own_ns: u64) -> u64 {
+    let others = state
+        .nodes()
+        .map(|node| node.id)
+        .filter(|node| *node != own && !state.is_replaced(*node));
+    let clocks = others
+        .filter_map(|node| Some(state.clock(node)?.now_ns))
+        .chain([own_ns]);
+    let mut clocks: Vec<u64> = clocks.collect();
+    clocks.sort_unstable_by(|a, b| b.cmp(a));
+    clocks.get(1).copied().unwrap_or(0)
 }
 
 /// The trim of a sealed segment, where it is due.
@@ -84,6 +101,7 @@ mod tests {
     use gophership_catalogue::exporter::{ExportCursor, Generation};
     use gophership_catalogue::job::{JobId, JobPosition};
     use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
+    use gophership_vault::ledger::ClockMark;
     use uuid::Uuid;
 
     use super::*;
@@ -93,7 +111,7 @@ mod tests {
 
     /// What is due a while after the seal.
     fn due_after(cluster: &Cluster, ns: u64) -> Vec<Command> {
-        due_for_the_lost(&cluster.0, SEALED + ns, Duration::from_nanos(50))
+        due_for_the_lost(&cluster.0, node(3), SEALED + ns, Duration::from_nanos(50))
     }
 
     fn trim(index: u32, why: TrimReason) -> Command {
@@ -112,7 +130,27 @@ mod tests {
         cluster.seal(1, 1, &[1, 2, 3], SEALED);
         assert_eq!(due_after(&cluster, 50), [], "its owner may come back");
         cluster.replace(1, 4);
+        cluster.say(clock(2, u64::MAX));
         cluster
+    }
+
+    fn clock(n: u32, now_ns: u64) -> Command {
+        let mark = ClockMark { now_ns, credit_ns: 0 };
+        Command::KeepClock { node: node(n), mark }
+    }
+
+    #[test]
+    fn i3_one_clock_that_runs_wild_ends_no_retention_and_one_that_stands_holds_up_none() {
+        let mut cluster = Cluster::of(4);
+        cluster.seal(1, 1, &[1, 2, 3], SEALED);
+        cluster.replace(1, 4);
+        assert_eq!(due_after(&cluster, 1 << 60), [], "nobody else has a clock");
+        cluster.say(clock(2, SEALED + 49));
+        assert_eq!(due_after(&cluster, 1 << 60), []);
+        cluster.say(clock(2, SEALED + 50));
+        assert_eq!(due_after(&cluster, 49), []);
+        cluster.say(clock(4, 1));
+        assert_eq!(due_after(&cluster, 1 << 60), [trim(1, TrimReason::Retention)]);
     }
 
     #[test]

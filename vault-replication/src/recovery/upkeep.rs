@@ -31,6 +31,8 @@ pub struct UpkeepSetup {
     pub leads: Leads,
     /// Says whether a node is alive.
     pub is_alive: Arc<dyn Fn(NodeId) -> bool + Send + Sync>,
+    /// This node.
+    pub node: NodeId,
     /// The clock of this node's vault, nanoseconds since the Unix epoch.
     pub clock_ns: Clock,
     /// The number of copies that a segment is to have.
@@ -77,7 +79,7 @@ impl Upkeep {
 fn look(setup: &UpkeepSetup) -> Result<(), CatalogueError> {
     let now_ns = (setup.clock_ns)();
     let due = setup.catalogue.read_latest(|state| {
-        let mut due = due_for_the_lost(state, now_ns, setup.retention);
+        let mut due = due_for_the_lost(state, setup.node, now_ns, setup.retention);
         due.extend(copies_to_plan(state, setup.replicas, &*setup.is_alive));
         due
     })?;

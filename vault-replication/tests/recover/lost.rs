@@ -6,7 +6,7 @@ use gophership_catalogue::segment::{SegmentRecord, SegmentState};
 use gophership_catalogue::{Actor, Catalogue, Command};
 use gophership_vault::TakeEntry;
 use gophership_vault::ids::SegmentId;
-use gophership_vault::ledger::SealRecord;
+use gophership_vault::ledger::{ClockMark, SealRecord};
 use gophership_vault_replication::consensus::testkit::eventually;
 
 use crate::cluster::Cluster;
@@ -85,6 +85,19 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
     });
     sealed(&cluster, id, 2);
     catalogue.submit(Actor::Node, configure(Vec::new())).unwrap();
+    // A node records its clock each five minutes.
+    for node in cluster.up() {
+        let vault = node.vault();
+        let mark = ClockMark {
+            now_ns: vault.clock_ns(),
+            credit_ns: 0,
+        };
+        let keep = Command::KeepClock {
+            node: vault.identity().node_id,
+            mark,
+        };
+        catalogue.submit(Actor::Vault, keep).unwrap();
+    }
     eventually("the end of its records", || {
         for node in cluster.up() {
             let own = node.vault().identity().node_id;

@@ -242,6 +242,7 @@ impl Node {
         let heartbeats = Arc::new(Heartbeats::start(client.clone(), members(), DEAD_AFTER, runtime));
         let (consensus, clock, heard) = (Arc::clone(&self.catalogue), vault.clone(), Arc::clone(&heartbeats));
         let upkeep = Upkeep::start(UpkeepSetup {
+            node: node(self.n),
             catalogue: Arc::clone(&catalogue),
             leads: Box::new(move || consensus.status().role == Role::Leader),
             is_alive: Arc::new(move |node| heard.is_alive(node)),

@@ -48,14 +48,8 @@ fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
     lost
 }
 
-#[test]
-fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_ends() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut node = TestNode::open(dir.path(), 1);
-    for n in 1..=3 {
-        node.append(0, n, &payload(n, 100));
-    }
-    let lost = with_a_lost_peer(&node);
+/// The source of a node whose peers are all gone.
+fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let identity = node.vault.identity();
     let setup = PeerSetup {
@@ -74,6 +68,18 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
             is_alive: Arc::new(|_| false),
         })),
     };
+    (source, runtime)
+}
+
+#[test]
+fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    for n in 1..=3 {
+        node.append(0, n, &payload(n, 100));
+    }
+    let lost = with_a_lost_peer(&node);
+    let (source, _runtime) = without_peers(&node);
     let begun = Instant::now();
     let (mut entries, mut missing) = (0, Vec::new());
     let mut patience = Patience::new(Duration::from_millis(10));
@@ -105,4 +111,45 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
     assert_eq!(segments, lost, "{missing:?}");
     let says_why = |fault: &ScanFault| fault.what.contains("nobody can read it: the recovery of segment");
     assert!(missing.iter().all(says_why), "{missing:?}");
+}
+
+#[test]
+fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = TestNode::open(dir.path(), 1);
+    let lost = with_a_lost_peer(&node);
+    let (source, _runtime) = without_peers(&node);
+    let index = |n| SegmentIndex::new(n).unwrap();
+    let dropped = plan::Dropped {
+        first: index(30),
+        last: index(31),
+        entries: 7,
+    };
+    let part = Part {
+        owner: Some(lost[0].node),
+        shard: lost[0].shard,
+        until: Lsn::last_of(index(40)),
+        held: vec![(index(1), index(1)), (index(20), index(21))],
+        dropped: Some(dropped),
+        bytes: 0,
+    };
+    let patience = Patience::new(Duration::from_millis(10));
+    let reading = Reading {
+        part: &part,
+        range: TimeRange::ALL,
+        done: None,
+        stop: Arc::new(|| false),
+        patience: Some(&patience),
+    };
+    let mut found = Vec::new();
+    let read = source.read(&reading, &mut |what| {
+        match what {
+            Found::Fault(fault) => found.push(fault.segment.index.get()),
+            Found::Dropped(first, _) => found.push(first.index.get()),
+            Found::Entry(entry) => panic!("{} is there", entry.lsn),
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(read.is_continue());
+    assert_eq!(found, [30, 20, 21, 1]);
 }
