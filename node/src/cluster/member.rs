@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,12 +55,31 @@ use crate::replay::ForPeers;
 /// Threads of the cluster's runtime: one may be busy with a large message while the other answers a heartbeat.
 const RUNTIME_THREADS: usize = 2;
 
+/// The cluster's runtime. When it is dropped it ends without a wait, since a task may drop it.
+struct ClusterRuntime(Option<Runtime>);
+
+impl Deref for ClusterRuntime {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for ClusterRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A node that takes part in consensus and has no vault yet.
 pub(crate) struct Joined {
     /// The data folder, until the vault has it.
     data: Option<DataDir>,
     settings: Cluster,
-    runtime: Runtime,
+    runtime: ClusterRuntime,
     setup: Arc<PeerSetup>,
     client: PeerClient,
     consensus: Arc<RaftCatalogue>,
@@ -90,7 +110,7 @@ pub(crate) struct Member {
     pub(crate) peers: Arc<Peers>,
     /// Which of them are alive.
     pub(crate) heartbeats: Arc<Heartbeats>,
-    runtime: Runtime,
+    runtime: ClusterRuntime,
     server: PeerServer,
     /// Answers what an operator asked of another node.
     pub(crate) operate: Arc<OperateForPeers>,
@@ -125,6 +145,7 @@ pub(crate) async fn join(
         .enable_all()
         .thread_name("cluster");
     let runtime = runtime.build().context("cannot start the cluster's runtime")?;
+    let runtime = ClusterRuntime(Some(runtime));
     let identity = membership.data.identity();
     let setup = Arc::new(PeerSetup {
         local: LocalNode::new(identity.cluster_id, identity.node_id, &config.node.name, Uuid::new_v4()),
@@ -471,6 +492,6 @@ impl Member {
         if let Err(error) = ended.await {
             tracing::error!(%error, "cluster.end.panicked");
         }
-        runtime.shutdown_background();
+        drop(runtime);
     }
 }

@@ -344,16 +344,20 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
     owner.is_none_or(|owner| owner.epoch > Some(open.epoch) || (owner.is_dead && owner.node != own))
 }
 
-/// True where an open segment has too few living peers for an acknowledgement, and one of them never comes back. Its
-/// recovery rests on the owner's file, and gives the owner an epoch in which segments have other peers. Peers that are
-/// dead and not replaced are no reason: a new set might have the same ones.
+/// True where an open segment has too few living peers for an acknowledgement, and others would have more: one of its
+/// peers never comes back, or a node lives that is none of them. Its recovery rests on the owner's file, and gives the
+/// owner an epoch in which segments have other peers. Where no further node lives, peers that are dead and not replaced
+/// are no reason: a new set would have the same ones.
 fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
-    let of_set = |seen: &&Seen| open.replicas.peers().contains(seen.node);
-    let alive = nodes
-        .iter()
-        .filter(of_set)
-        .filter(|seen| !seen.is_dead && !seen.is_replaced);
-    alive.count() + 1 < open.replicas.ack_copies() && nodes.iter().filter(of_set).any(|seen| seen.is_replaced)
+    let (mut peers, mut others, mut replaced) = (0, 0, false);
+    for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
+        let is_peer = open.replicas.peers().contains(seen.node);
+        let lives = !seen.is_dead && !seen.is_replaced && seen.epoch.is_some();
+        replaced |= is_peer && seen.is_replaced;
+        peers += usize::from(is_peer && lives);
+        others += usize::from(!is_peer && lives);
+    }
+    peers + 1 < open.replicas.ack_copies() && (replaced || others > 0)
 }
 
 #[cfg(test)]
@@ -366,16 +370,29 @@ mod tests {
         const ALIVE: u8 = 0;
         const DEAD: u8 = 1;
         const REPLACED: u8 = 2;
+        const NEVER_UP: u8 = 3;
         let open = opened(1, &[2, 3]);
         for (what, nodes, expected) in [
-            ("all are alive", [ALIVE, ALIVE, ALIVE], (false, false)),
-            ("its owner is dead", [DEAD, ALIVE, ALIVE], (true, false)),
-            ("one peer was replaced", [ALIVE, REPLACED, ALIVE], (false, false)),
-            ("both peers are dead", [ALIVE, DEAD, DEAD], (false, false)),
-            ("both peers were replaced", [ALIVE, REPLACED, REPLACED], (false, true)),
+            ("all are alive", &[ALIVE, ALIVE, ALIVE][..], (false, false)),
+            ("its owner is dead", &[DEAD, ALIVE, ALIVE], (true, false)),
+            ("one peer was replaced", &[ALIVE, REPLACED, ALIVE], (false, false)),
+            ("both peers are dead", &[ALIVE, DEAD, DEAD], (false, false)),
+            ("and a fourth as well", &[ALIVE, DEAD, DEAD, DEAD], (false, false)),
+            (
+                "and a fourth was never up",
+                &[ALIVE, DEAD, DEAD, NEVER_UP],
+                (false, false),
+            ),
+            ("and a fourth lives", &[ALIVE, DEAD, DEAD, ALIVE], (false, true)),
+            (
+                "one peer and a fourth live",
+                &[ALIVE, ALIVE, DEAD, ALIVE],
+                (false, false),
+            ),
+            ("both peers were replaced", &[ALIVE, REPLACED, REPLACED], (false, true)),
             (
                 "one was replaced and one is dead",
-                [ALIVE, DEAD, REPLACED],
+                &[ALIVE, DEAD, REPLACED],
                 (false, true),
             ),
         ] {
@@ -383,9 +400,9 @@ mod tests {
                 .zip(nodes)
                 .map(|(n, is)| Seen {
                     node: node(n),
-                    epoch: Some(open.epoch),
-                    is_dead: is == DEAD,
-                    is_replaced: is == REPLACED,
+                    epoch: (*is != NEVER_UP).then_some(open.epoch),
+                    is_dead: *is == DEAD,
+                    is_replaced: *is == REPLACED,
                 })
                 .collect();
             let is_left = |nodes: &[Seen], own| (is_ownerless(&open, nodes, node(own)), is_stranded(&open, nodes));

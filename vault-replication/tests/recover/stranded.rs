@@ -1,4 +1,4 @@
-//! Segments whose peers never come back.
+//! Segments whose peers are gone.
 
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault_replication::consensus::testkit::eventually;
@@ -10,6 +10,15 @@ use crate::support::*;
 
 #[test]
 fn an_owner_whose_peers_were_replaced_goes_on_with_others_and_keeps_what_it_acknowledged() {
+    goes_on_without_its_peers(true);
+}
+
+#[test]
+fn an_owner_whose_peers_are_dead_goes_on_with_others_that_live() {
+    goes_on_without_its_peers(false);
+}
+
+fn goes_on_without_its_peers(replaced: bool) {
     let mut cluster = Cluster::of(5, RETENTION);
     let before = payloads(1..=20);
     let id = store(&mut cluster, 1, &before);
@@ -20,7 +29,12 @@ fn an_owner_whose_peers_were_replaced_goes_on_with_others_and_keeps_what_it_ackn
     let epoch = cluster.node(1).vault().epoch();
     for (gone, by) in [(2, 4), (3, 5)] {
         cluster.kill(gone);
-        cluster.replace(gone, by);
+        if replaced {
+            cluster.replace(gone, by);
+        } else {
+            // Its owner places nothing there any more.
+            cluster.shared.members.lock().unwrap().remove(&node(gone));
+        }
     }
     // Nothing more could be acknowledged in the segment.
     eventually("a new epoch", || {
