@@ -49,7 +49,7 @@ pub(crate) fn time(unix_nano: impl Into<Option<u64>>) -> String {
     }
 }
 
-/// A span of time, in its two largest units.
+/// A span of time, in its two largest units; from 100 days on in days.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
@@ -57,6 +57,7 @@ pub(crate) fn span(span: Duration) -> String {
         (0, 0, 0, s) => format!("{s} s"),
         (0, 0, m, s) => format!("{m} min {s} s"),
         (0, h, m, _) => format!("{h} h {m} min"),
+        (d @ 100.., ..) => format!("{d} d"),
         (d, h, _, _) => format!("{d} d {h} h"),
     }
 }
@@ -202,6 +203,8 @@ mod tests {
             (61, "1 min 1 s"),
             (3_660, "1 h 1 min"),
             (90_000, "1 d 1 h"),
+            (99 * 86_400 + 86_399, "99 d 23 h"),
+            (100 * 86_400 + 86_399, "100 d"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }
