@@ -367,3 +367,62 @@ fn bad_range(bad: &Quarantined) -> v1::BadRange {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_on_record_is_shown_with_what_it_says_of_its_own_copy() {
+        let id = v1::SegmentRef {
+            node: 1,
+            shard: 0,
+            index: 7,
+        };
+        let row = |state: v1::SegmentState| {
+            let mut row = v1::SegmentSummary {
+                segment: Some(id),
+                replicas: vec![1, 2, 3, 4, 5],
+                bad_ranges: 1,
+                ..v1::SegmentSummary::default()
+            };
+            row.set_state(state);
+            row
+        };
+        let reply = |segments| v1::ListSegmentsReply {
+            segments,
+            ..v1::ListSegmentsReply::default()
+        };
+        let node = |n| NodeId::new(n).unwrap();
+        let answers = Answers::from([
+            (node(1), Ok(reply(vec![row(v1::SegmentState::Sealed)]))),
+            (node(2), Ok(reply(vec![row(v1::SegmentState::Recovering)]))),
+            (node(3), Ok(reply(vec![row(v1::SegmentState::Unreadable)]))),
+            (node(4), Ok(reply(Vec::new()))),
+            (node(5), Err("it was not heard lately".to_owned())),
+        ]);
+        let mut page = reply(vec![v1::SegmentSummary {
+            bad_ranges: 0,
+            ..row(v1::SegmentState::Sealed)
+        }]);
+        with_holders(&mut page, &answers);
+        let shown = &page.segments[0];
+        let states: Vec<_> = shown
+            .holders
+            .iter()
+            .map(|holder| (holder.node, holder.state()))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (1, v1::HolderState::Has),
+                (2, v1::HolderState::Missing),
+                (3, v1::HolderState::Unreadable),
+                (4, v1::HolderState::Missing),
+                (5, v1::HolderState::Unspecified),
+            ],
+            "a copy that is not complete is none"
+        );
+        assert_eq!((shown.state(), shown.bad_ranges), (v1::SegmentState::Sealed, 3));
+    }
+}
