@@ -23,13 +23,13 @@ pub mod sink_answers;
 mod stored;
 pub mod sync_error;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::check::{Replayed, check};
-use crate::load::{LoadSpec, Pace, Retry, Workload};
+use crate::load::{LoadSpec, Pace, Retry, Running, Workload};
 use crate::node::{Binaries, NodeSetup};
 use crate::payload::Sizes;
 use crate::replay::replay;
@@ -38,6 +38,9 @@ use crate::workdir::Workdir;
 
 /// Time within which a node must end after SIGTERM.
 const STOP_PATIENCE: Duration = Duration::from_secs(35);
+
+/// Acks before a fault at most: half of what a phase of load can get, by its bytes and the mean size of its payloads.
+const ACKS_BEFORE_FAULT: u64 = 700;
 
 /// Exit code by which `gs-ctl` reports damage or missing entries.
 const DAMAGE: i32 = 4;
@@ -115,6 +118,16 @@ impl Run {
     /// A random moment for a fault.
     fn moment(&mut self, millis: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.rng.random_range(millis))
+    }
+
+    /// Waits for a random moment in a phase of load: within so many milliseconds, and before the load has sent all that it
+    /// may, which a fast machine does sooner.
+    async fn wait_moment(&mut self, load: &Running, millis: std::ops::Range<u64>) {
+        let (length, acks) = (self.moment(millis), self.rng.random_range(1..ACKS_BEFORE_FAULT));
+        let began = Instant::now();
+        while began.elapsed() < length && load.acks() < acks {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn begin_round(&mut self) {

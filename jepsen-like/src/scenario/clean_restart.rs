@@ -15,7 +15,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     for number in 1..=plan.rounds {
         run.begin_round();
         let load = run.workload.start(node.grpc);
-        tokio::time::sleep(run.moment(300..1000)).await;
+        run.wait_moment(&load, 300..1000).await;
         let stopped = node.stop(STOP_PATIENCE).await;
         run.workload.finish(load).await?;
         if let Err(error) = stopped {

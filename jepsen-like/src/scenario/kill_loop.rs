@@ -17,7 +17,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     for number in 1..=plan.rounds {
         run.begin_round();
         let load = run.workload.start(node.grpc);
-        tokio::time::sleep(run.moment(50..1000)).await;
+        run.wait_moment(&load, 50..1000).await;
         node.kill().await?;
         run.workload.finish(load).await?;
         let (next, ready) = setup.start_ready().await?;

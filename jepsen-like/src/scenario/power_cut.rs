@@ -48,7 +48,7 @@ pub async fn run(plan: &Plan, kind: FileSystem, expect: Expect) -> anyhow::Resul
     for number in 1..=plan.rounds {
         run.begin_round();
         let load = run.workload.start(node.grpc);
-        tokio::time::sleep(run.moment(50..1000)).await;
+        run.wait_moment(&load, 50..1000).await;
         let began = cut(disk.path()).await?;
         let power_went = run.workload.now() - u64::try_from(began.elapsed().as_nanos())?;
         load.stop();
