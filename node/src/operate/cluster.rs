@@ -59,7 +59,7 @@ pub(super) fn to_ask(own: &v1::ClusterStatusReply) -> BTreeMap<NodeId, ()> {
     others.filter_map(|node| Some((NodeId::new(node.id)?, ()))).collect()
 }
 
-/// What this node says of itself.
+/// The state of this node, as it reports it to those who ask.
 pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
     let (vault, ingest) = (context.vault.status(), (context.ingest)());
     let leading = context.cluster.as_ref().filter(|cluster| cluster.leads());

@@ -21,7 +21,7 @@ use super::limits::{JOBS_MAX, TAKEOVER_INTERVAL};
 use super::progress::Progress;
 use crate::flag::raised;
 
-/// What a node is to do about a job that it does not run at present.
+/// The action that is due for a job that a node does not run at present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Due {
     /// It ran the job before it was started again, and goes on with it.

@@ -13,7 +13,7 @@ use crate::network::{LOSS_PERCENT, Network};
 pub enum Cut {
     /// The leader hears nobody, and nobody hears it.
     Leader,
-    /// The same of a node that does not lead.
+    /// A node that does not lead hears nobody, and nobody hears it.
     Owner,
     /// A node hears the others, and they do not hear it.
     Mute,

@@ -53,7 +53,7 @@ struct Fault {
     power_went: Option<u64>,
 }
 
-/// What was seen of the cluster during a round.
+/// The state of the cluster at its worst during a round.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     recovering: Duration,
