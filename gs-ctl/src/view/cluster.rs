@@ -272,6 +272,38 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A node that takes no logs yet: what it waits for, and what the others say.
+fn not_yet(cluster: &ClusterView) -> String {
+    let mut out = String::new();
+    if let Some(own) = &cluster.unprovisioned {
+        let data = if own.has_data { "that of a single node" } else { "none" };
+        let mut rows = vec![("Data", data.to_owned())];
+        rows.extend(
+            own.invited_by
+                .iter()
+                .map(|first| ("Invited by", human::one_line(first))),
+        );
+        out += &pairs(&rows);
+    }
+    let Some(waiting) = &cluster.waiting else {
+        return out + "It is starting: ask again.\n";
+    };
+    let age = human::age(Some(waiting.since_unix_nano), now_unix_nano());
+    let what = format!("WAITS, for {age} so far, for {}", human::one_line(&waiting.what));
+    out += &wrapped(&what, "  ", WIDTH).replacen("  ", "! ", 1);
+    out += &wrapped(&format!("-> {}", human::one_line(&waiting.remedy)), "    ", WIDTH);
+    out.push('\n');
+    let mut table = Table::new(&["PEER", "ADDRESS", "SAYS"]);
+    for peer in &waiting.peers {
+        table.row(vec![
+            human::one_line(&peer.name),
+            human::one_line(&peer.address),
+            text(peer.said.as_deref()),
+        ]);
+    }
+    out + &table.text()
+}
+
 impl Answer for ClusterView {
     fn table(&self) -> String {
         let name = self
@@ -279,32 +311,18 @@ impl Answer for ClusterView {
             .as_deref()
             .map_or_else(|| "a single node".to_owned(), human::one_line);
         let by = human::one_line(&self.answered_by);
-        let Some(waits) = &self.unprovisioned else {
-            let mut rows = vec![("Cluster", format!("{name}, answered by {by}"))];
-            rows.extend(of_member(self));
-            return format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes));
-        };
-        let data = if waits.has_data {
-            "that of a single node"
-        } else {
-            "none"
-        };
-        let mut rows = vec![
-            ("Cluster", name),
-            ("Answered by", by),
-            (
-                "State",
-                "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned(),
-            ),
-            ("Data", data.to_owned()),
-        ];
-        if let Some(first) = &waits.invited_by {
-            rows.push(("Invited by", human::one_line(first)));
+        let mut rows = vec![("Cluster", format!("{name}, answered by {by}"))];
+        if self.nodes.is_empty() {
+            return pairs(&rows) + &not_yet(self);
         }
-        pairs(&rows)
+        rows.extend(of_member(self));
+        format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes))
     }
 
     fn wide(&self) -> String {
+        if self.nodes.is_empty() {
+            return self.table();
+        }
         let list = NodeList {
             nodes: self.nodes.clone(),
         };

@@ -29,8 +29,8 @@ pub(crate) fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
         .route("/metrics", get(scrape))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(node)
-        .merge(api::routes(status))
+        .with_state(Arc::clone(&node))
+        .merge(api::routes(node, status))
 }
 
 async fn scrape(State(node): State<Arc<NodeState>>) -> Response {

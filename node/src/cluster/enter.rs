@@ -1,8 +1,7 @@
 //! From a configuration with `cluster` and a data folder to a member of the cluster.
 //!
 //! A folder that belongs to the cluster is opened. Another one makes the node a candidate, which waits until it is
-//! provisioned or admitted; meanwhile the peers' port answers the calls of joining, and the control socket those of an
-//! operator.
+//! provisioned or admitted; meanwhile the peers' port answers the calls of joining.
 //!
 //! **Invariants**:
 //! - I1: the folder is locked while the node waits, and a storage asks for one number only.
@@ -24,10 +23,10 @@ use gophership_vault_replication::consensus::network::PeerTransport;
 use gophership_vault_replication::consensus::{RaftCatalogue, RaftConfig};
 use gophership_vault_replication::join::{Candidate, Invitation, JoinPort, JoinService, JoinSetup, Settled, Standing};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::candidate_control;
+use super::early::Early;
 use crate::config::Config;
 
 const CATALOGUE: &str = "catalogue.redb";
@@ -74,21 +73,17 @@ struct Opening {
     done: tokio::task::JoinHandle<anyhow::Result<DataDir>>,
 }
 
-/// Ends once the node belongs to its cluster. `waiting` is called where it has to wait for an operator or for peers.
-/// Dropping the future gives the wait up.
+/// Ends once the node belongs to its cluster. `early` shows what it waits for. Dropping the future gives the wait up.
 ///
 /// # Errors
 ///
 /// The folder belongs elsewhere, or has data of its own while the others have a cluster; a port or a file cannot be
 /// used.
-pub async fn enter(
-    config: &Config,
-    setup: &Arc<JoinSetup>,
-    listener: &TcpListener,
-    waiting: impl FnOnce(),
-) -> anyhow::Result<Membership> {
-    let folder = config.node.data_dir.clone();
-    let (data, standing, opening) = match find(config, setup).await? {
+pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> anyhow::Result<Membership> {
+    let (folder, setup) = (config.node.data_dir.clone(), &early.setup);
+    let found = find(config, setup).await?;
+    early.listen(&folder)?;
+    let (data, standing, opening) = match found {
         Found::Folder(data) if data.cluster().is_some() => return member(data, setup),
         Found::Folder(data) => {
             let Identity {
@@ -106,13 +101,13 @@ pub async fn enter(
         (None, Some(opening)) => opening.storage,
         (None, None) => unreachable!("a folder is there or is being made"),
     };
-    let candidate = Candidate::new(Arc::clone(setup), folder.clone(), standing, config.failure_domain())?;
-    waiting();
+    let candidate = Candidate::new(Arc::clone(setup), folder, standing, config.failure_domain())?;
+    early.awaited.is_candidate(Arc::clone(&candidate));
     tracing::warn!(
         cluster = setup.cluster,
         "cluster.membership.none: run gs-ctl cluster provision on one node"
     );
-    let settled = serve(&candidate, setup, listener, &folder, storage).await?;
+    let settled = serve(&candidate, setup, listener, storage).await?;
     match (data, opening) {
         (Some(mut data), _) => {
             data.enter_cluster(&setup.cluster)?;
@@ -133,20 +128,13 @@ async fn serve(
     candidate: &Arc<Candidate>,
     setup: &Arc<JoinSetup>,
     listener: &TcpListener,
-    folder: &Path,
     storage: Uuid,
 ) -> anyhow::Result<Settled> {
     let service = JoinService::new(Arc::clone(setup), Arc::clone(candidate) as _);
     let listener = listener.try_clone().context("listeners.peer.address")?;
     let port = JoinPort::start(listener, Arc::clone(setup), service).context("listeners.peer")?;
-    let (stop, stopped) = watch::channel(false);
-    let socket = crate::control::listen(folder)?;
-    let control = candidate_control::serve(socket, Arc::clone(candidate), Arc::clone(setup), stopped);
-    let control = tokio::spawn(control);
     let settled = candidate.settle(storage).await;
-    stop.send_replace(true);
     port.stop().await;
-    control.await.context("the control socket panicked")??;
     Ok(settled?)
 }
 

@@ -38,8 +38,10 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         [(build, 1.0)],
     );
     tls::tls(&mut out, node.tls());
+    let workers = node.running().map_or(&[][..], |running| &running.workers);
+    let workers: Vec<_> = workers.iter().map(|w| w.snapshot()).collect();
+    ingester::refused(&mut out, &node.refused(&workers));
     if let Some(running) = node.running() {
-        let workers: Vec<_> = running.workers.iter().map(|w| w.snapshot()).collect();
         ingester::ingester(&mut out, &workers);
         ingester::budget(&mut out, &running.budget);
         vault::vault(&mut out, &running.vault.status());

@@ -146,6 +146,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         debt: exporters::debt(context, &views),
         raft: consensus.as_ref().map(raft),
         unprovisioned: None,
+        waiting: None,
         recoveries: Vec::new(),
         recoveries_unknown: String::new(),
     };

@@ -20,6 +20,8 @@ pub struct ClusterView {
     pub answered_by: String,
     /// Set where that node belongs to no cluster yet.
     pub unprovisioned: Option<UnprovisionedView>,
+    /// Set while that node waits for its cluster before it takes logs. What follows is not known then.
+    pub waiting: Option<WaitingView>,
     /// What is wrong, the worst first; empty where all is well.
     pub problems: Vec<ProblemView>,
     /// The number of the node that leads consensus; null where none that is alive does, or there is no consensus.
@@ -57,6 +59,46 @@ pub struct UnprovisionedView {
     pub has_data: bool,
     /// The node whose invitation it has accepted.
     pub invited_by: Option<String>,
+}
+
+/// What a node waits for before it takes logs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WaitingView {
+    /// What it waits for.
+    pub what: String,
+    /// What would end the wait.
+    pub remedy: String,
+    /// Time since when it waits for that.
+    pub since_unix_nano: u64,
+    /// The other nodes of the configuration, by name.
+    pub peers: Vec<PeerAnswerView>,
+}
+
+/// What another node of the configuration said of itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PeerAnswerView {
+    /// Its name.
+    pub name: String,
+    /// Host and port at which it was asked.
+    pub address: String,
+    /// What it is, or the reason for which it did not answer; null before its first answer.
+    pub said: Option<String>,
+}
+
+impl From<v1::Waiting> for WaitingView {
+    fn from(waiting: v1::Waiting) -> Self {
+        let peers = waiting.peers.into_iter().map(|peer| PeerAnswerView {
+            name: peer.name,
+            address: peer.address,
+            said: some_text(peer.said),
+        });
+        Self {
+            what: waiting.what,
+            remedy: waiting.remedy,
+            since_unix_nano: waiting.since_unix_nano,
+            peers: peers.collect(),
+        }
+    }
 }
 
 /// A recovery under way.
@@ -213,6 +255,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
                 has_data: node.has_data,
                 invited_by: some_text(node.invited_by),
             }),
+            waiting: reply.waiting.map(WaitingView::from),
             problems: Vec::new(),
             // Consensus remembers who led last.
             leader: reply.raft.and_then(|raft| raft.leader).filter(|id| is_alive(*id)),
