@@ -17,7 +17,7 @@ use gophership_vault::{DiskTier, Vault};
 
 use crate::buffer::Budget;
 use crate::cluster::Awaited;
-use crate::context::{IngestSnapshot, Latencies, ShardIngest};
+use crate::context::{ClusterContext, IngestSnapshot, Latencies, ShardIngest};
 use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
@@ -32,6 +32,8 @@ pub struct Running {
     pub vault: Vault,
     /// The catalogue.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The cluster that the node is a member of; `None` for a single node.
+    pub cluster: Option<ClusterContext>,
     /// The memory budget.
     pub budget: Arc<Budget>,
     /// The exporters.

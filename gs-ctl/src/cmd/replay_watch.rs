@@ -13,6 +13,8 @@ use crate::out::progress::Bar;
 
 /// Interval of lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
+/// Longest time without a line where nothing changes.
+const SAME_LINE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time to wait for a message before the clock is checked again.
 const MESSAGE_WAIT: Duration = Duration::from_millis(500);
 
@@ -35,8 +37,10 @@ pub(super) struct Watch {
     timeout: Option<Duration>,
     progress: Progress,
     moved: Instant,
-    /// Time of the last line, and the progress then.
+    /// Time at which a line was due last, and the progress then.
     line: (Instant, Progress),
+    /// The last line that was printed, and its time.
+    printed: (Instant, String),
 }
 
 impl Watch {
@@ -51,6 +55,7 @@ impl Watch {
             progress: Progress::default(),
             moved: now,
             line: (now, Progress::default()),
+            printed: (now, String::new()),
         }
     }
 
@@ -67,7 +72,11 @@ impl Watch {
                 "" if progress == self.line.1 => waits_for(node).await,
                 remark => remark.to_owned(),
             };
-            eprintln!("{}", line(&self.name, progress, &waits));
+            let line = line(&self.name, progress, &waits);
+            if line != self.printed.1 || now - self.printed.0 >= SAME_LINE_INTERVAL {
+                eprintln!("{line}");
+                self.printed = (now, line);
+            }
             self.line = (now, progress);
         }
         self.timeout.is_some_and(|timeout| now - self.moved >= timeout)

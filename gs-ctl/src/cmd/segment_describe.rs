@@ -20,8 +20,9 @@ pub(super) struct DetailView {
     #[serde(flatten)]
     summary: SegmentView,
     format: u32,
-    path: String,
-    /// The node that holds this file.
+    /// Its file; null while it is not sealed.
+    path: Option<String>,
+    /// The node that holds this file, or the WAL file of a segment that is not sealed.
     node: u32,
     file_uuid: Option<String>,
     cluster_id: Option<String>,
@@ -72,7 +73,7 @@ impl From<SegmentDetail> for DetailView {
         Self {
             summary: SegmentView::from(detail.summary.unwrap_or_default()),
             format: detail.format,
-            path: detail.path,
+            path: some(detail.path),
             node: detail.node,
             file_uuid: some(detail.file_uuid),
             cluster_id: some(detail.cluster_id),
@@ -147,12 +148,19 @@ impl DetailView {
                 )
             },
         );
+        let file = match &self.path {
+            Some(path) => format!("{path} on node {}", self.node),
+            None => format!(
+                "none yet: it is not sealed, and its entries are in a WAL file of node {}",
+                self.node
+            ),
+        };
         pairs(&[
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
             ("Epoch", or_dash(s.epoch)),
             ("Holders", holders(&s.holders)),
-            ("File", format!("{} on node {}", self.path, self.node)),
+            ("File", file),
             ("Format", self.format.to_string()),
             (
                 "Holds",

@@ -33,7 +33,10 @@ pub(super) fn draw(frame: &mut Frame, watch: &Watch, interval: Duration, now: u6
             .map_or(u16::MAX, |n| n.saturating_add(1))
             .min(12),
     );
-    let of_cluster = cluster::rows(figures);
+    // The lines of shards leave room for two exporters.
+    let exporters = u16::try_from(figures.exporters.len()).map_or(3, |n| 1 + n.min(2));
+    let room = frame.area().height.saturating_sub(3 + silent + middle + exporters);
+    let of_cluster = cluster::rows(figures, room);
     // On a small screen the nodes take the room of the trends.
     let trend = match (frame.area().height >= TALL, of_cluster) {
         (true, _) => 3,

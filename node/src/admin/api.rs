@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::StatusSource;
 use crate::node_state::NodeState;
-use crate::operate::{OperateError, Viewer};
+use crate::operate::{OperateError, Viewer, Wanted};
 use crate::readiness::NotReady;
 
 type Answer = (StatusCode, Json<Value>);
@@ -63,6 +63,9 @@ async fn nodes(State(source): State<Source>) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Page {
     shard: Option<u16>,
+    /// Only segments that lack copies on live nodes.
+    #[serde(default)]
+    lacking: bool,
     /// At most so many; 0 or none: as many as one answer has.
     limit: Option<u32>,
     /// `NODE/SHARD/INDEX`, as in `next` of the page before.
@@ -85,7 +88,11 @@ async fn segments(State(source): State<Source>, Query(page): Query<Page>) -> Ans
         Some(Some(after)) => Some(after),
         None => None,
     };
-    let listed = viewer.list_segments(page.shard.map(ShardId::new), after, page.limit.unwrap_or(0));
+    let wanted = Wanted {
+        shard: page.shard.map(ShardId::new),
+        lacking: page.lacking,
+    };
+    let listed = viewer.list_segments(wanted, after, page.limit.unwrap_or(0));
     shown(listed.await.map(SegmentList::from))
 }
 

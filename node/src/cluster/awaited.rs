@@ -82,8 +82,11 @@ impl Awaited {
         let client = JoinClient::new(Arc::clone(&self.setup));
         let asking = self.setup.others().enumerate().map(async |(n, peer)| {
             loop {
+                let told = format!("{} at {}: ", peer.name, peer.address);
                 let answer = client.who(peer).await.map_err(|error| match error {
-                    JoinError::Unanswered { why, .. } => format!("no answer: {why}"),
+                    JoinError::Unanswered { why, .. } => {
+                        format!("no answer: {}", why.strip_prefix(&told).unwrap_or(&why))
+                    }
                     JoinError::Refused { why, .. } => format!("it refuses: {why}"),
                     other => other.to_string(),
                 });
@@ -106,14 +109,14 @@ impl Awaited {
     }
 
     /// The node is a member, and waits for the others.
-    pub fn is_member(&self, identity: Identity) {
+    pub(super) fn is_member(&self, identity: Identity) {
         self.member.get_or_init(|| (identity.cluster_id, identity.node_id));
         self.is_at(Step::Cluster);
     }
 
-    /// The candidate, while the node is no member.
+    /// The candidate that the node is, or was.
     pub(super) fn candidate(&self) -> Option<&Arc<Candidate>> {
-        self.candidate.get().filter(|_| self.member.get().is_none())
+        self.candidate.get()
     }
 
     /// The cluster of the folder, and the node's number there.
@@ -219,12 +222,12 @@ impl Awaited {
             .count();
         let needed = of / 2 + 1;
         let counted = format!(
-            "{there} of {of} nodes of cluster {:?} there, this one included",
+            "{there} of {of} nodes of cluster {:?} are there, this one included",
             self.setup.cluster
         );
         let (what, remedy) = if there < needed {
             (
-                format!("{} more, since a majority is needed: {counted}", nodes(needed - there)),
+                format!("{}, since a majority is needed: {counted}", more_nodes(needed - there)),
                 "start the others, or mend the way to them: this node goes on by itself then",
             )
         } else {
@@ -258,10 +261,10 @@ impl Awaited {
     }
 }
 
-fn nodes(count: usize) -> String {
+fn more_nodes(count: usize) -> String {
     match count {
-        1 => "1 node".to_owned(),
-        _ => format!("{count} nodes"),
+        1 => "1 more node".to_owned(),
+        _ => format!("{count} more nodes"),
     }
 }
 

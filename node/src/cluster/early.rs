@@ -9,7 +9,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use gophership_proto::control::v1;
 use gophership_proto::control::v1::cluster_server::{Cluster, ClusterServer};
-use gophership_vault_replication::join::{JoinError, JoinHandler, JoinSetup, Provisioned, Standing};
+use gophership_vault::ids::{ClusterId, NodeId};
+use gophership_vault_replication::join::{Candidate, JoinError, JoinHandler, JoinSetup, Provisioned, Standing};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ impl Early {
         }
     }
 
-    /// Serves the control socket of a data folder that is locked.
+    /// Serves the control socket of a data folder that is locked. The node is a candidate or a member by now.
     pub(super) fn listen(&self, folder: &Path) -> Result<(), ControlSocketError> {
         let listener = control::listen(folder)?;
         let calls = EarlyControl {
@@ -106,6 +107,18 @@ struct EarlyControl {
     awaited: Arc<Awaited>,
 }
 
+impl EarlyControl {
+    /// The cluster and number of a member, or the candidate that the node still is.
+    fn standing(&self) -> Result<(ClusterId, NodeId), &Arc<Candidate>> {
+        let candidate = || {
+            self.awaited
+                .candidate()
+                .expect("the socket is served once the node is one of both")
+        };
+        self.awaited.member().ok_or_else(candidate)
+    }
+}
+
 fn refused(error: JoinError) -> Status {
     Status::failed_precondition(error.to_string())
 }
@@ -119,46 +132,47 @@ impl Cluster for EarlyControl {
             waiting: self.awaited.shown(),
             ..v1::ClusterStatusReply::default()
         };
-        if let Some((cluster, node)) = self.awaited.member() {
-            (reply.cluster_id, reply.node) = (cluster.0.to_string(), node.get());
-        } else if let Some(candidate) = self.awaited.candidate() {
-            let who = candidate.who("");
-            let (cluster_id, has_data) = match who.standing {
-                Standing::Empty => (String::new(), false),
-                Standing::Single { cluster, .. } => (cluster.0.to_string(), true),
-                Standing::Member { cluster, .. } => (cluster.0.to_string(), false),
-            };
-            reply.cluster_id = cluster_id;
-            reply.unprovisioned = Some(v1::Unprovisioned {
-                has_data,
-                invited_by: who.invitation.map(|invitation| invitation.first).unwrap_or_default(),
-            });
+        match self.standing() {
+            Ok((cluster, node)) => (reply.cluster_id, reply.node) = (cluster.0.to_string(), node.get()),
+            Err(candidate) => {
+                let who = candidate.who("");
+                let (cluster_id, has_data) = match who.standing {
+                    Standing::Empty => (String::new(), false),
+                    Standing::Single { cluster, .. } => (cluster.0.to_string(), true),
+                    Standing::Member { cluster, .. } => (cluster.0.to_string(), false),
+                };
+                reply.cluster_id = cluster_id;
+                reply.unprovisioned = Some(v1::Unprovisioned {
+                    has_data,
+                    invited_by: who.invitation.map(|invitation| invitation.first).unwrap_or_default(),
+                });
+            }
         }
         Ok(Response::new(reply))
     }
 
     async fn provision(&self, _: Request<v1::ProvisionClusterRequest>) -> Answer<v1::ProvisionClusterReply> {
-        let done = match (self.awaited.candidate(), self.awaited.member()) {
-            (_, Some((cluster, _))) => Provisioned {
+        let done = match self.standing() {
+            Ok((cluster, _)) => Provisioned {
                 cluster,
                 first: self.setup.name.clone(),
                 already: true,
             },
-            (Some(candidate), None) => candidate.provision().await.map_err(refused)?,
-            (None, None) => return Err(Status::unavailable("starting: try again")),
+            Err(candidate) => candidate.provision().await.map_err(refused)?,
         };
         Ok(Response::new(provisioned_shown(&done)))
     }
 
     async fn abort_provision(&self, _: Request<v1::AbortProvisionRequest>) -> Answer<v1::AbortProvisionReply> {
-        let name = || self.setup.name.clone();
-        match (self.awaited.candidate(), self.awaited.member()) {
-            (_, Some((cluster, _))) => Err(refused(JoinError::IsMember { name: name(), cluster })),
-            (Some(candidate), None) => {
+        match self.standing() {
+            Ok((cluster, _)) => {
+                let name = self.setup.name.clone();
+                Err(refused(JoinError::IsMember { name, cluster }))
+            }
+            Err(candidate) => {
                 let forgotten = candidate.abort().await.map_err(refused)?;
                 Ok(Response::new(v1::AbortProvisionReply { forgotten }))
             }
-            (None, None) => Err(Status::unavailable("starting: try again")),
         }
     }
 }

@@ -81,10 +81,12 @@ struct Opening {
 /// used.
 pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> anyhow::Result<Membership> {
     let (folder, setup) = (config.node.data_dir.clone(), &early.setup);
-    let found = find(config, setup).await?;
-    early.listen(&folder)?;
-    let (data, standing, opening) = match found {
-        Found::Folder(data) if data.cluster().is_some() => return member(data, setup),
+    let (data, standing, opening) = match find(config, setup).await? {
+        Found::Folder(data) if data.cluster().is_some() => {
+            let membership = member(data, early)?;
+            early.listen(&folder)?;
+            return Ok(membership);
+        }
         Found::Folder(data) => {
             let Identity {
                 cluster_id: cluster,
@@ -101,8 +103,9 @@ pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> an
         (None, Some(opening)) => opening.storage,
         (None, None) => unreachable!("a folder is there or is being made"),
     };
-    let candidate = Candidate::new(Arc::clone(setup), folder, standing, config.failure_domain())?;
+    let candidate = Candidate::new(Arc::clone(setup), folder.clone(), standing, config.failure_domain())?;
     early.awaited.is_candidate(Arc::clone(&candidate));
+    early.listen(&folder)?;
     tracing::warn!(
         cluster = setup.cluster,
         "cluster.membership.none: run gs-ctl cluster provision on one node"
@@ -111,13 +114,13 @@ pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> an
     match (data, opening) {
         (Some(mut data), _) => {
             data.enter_cluster(&setup.cluster)?;
-            member(data, setup)
+            member(data, early)
         }
         (None, Some(opening)) => {
             if opening.grant.send(settled).is_err() {
                 tracing::debug!("cluster.folder.gone");
             }
-            member(opening.done.await.context("making the data folder panicked")??, setup)
+            member(opening.done.await.context("making the data folder panicked")??, early)
         }
         (None, None) => unreachable!("a folder is there or is being made"),
     }
@@ -139,8 +142,8 @@ async fn serve(
 }
 
 /// The member whose folder this is.
-fn member(data: DataDir, setup: &JoinSetup) -> anyhow::Result<Membership> {
-    let (path, identity) = (data.path(), data.identity());
+fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
+    let (path, identity, setup) = (data.path(), data.identity(), &early.setup);
     let invitation = Invitation::load(path, &setup.cluster)?;
     let begins =
         invitation.is_some_and(|i| i.first.eq_ignore_ascii_case(&setup.name) && i.cluster == identity.cluster_id);
@@ -152,6 +155,7 @@ fn member(data: DataDir, setup: &JoinSetup) -> anyhow::Result<Membership> {
             catalogue.display()
         );
     }
+    early.awaited.is_member(identity);
     Ok(Membership { data, begins })
 }
 

@@ -140,7 +140,6 @@ pub(crate) async fn join(
     let settings = config.cluster.clone().context("the configuration has no cluster")?;
     let (join, awaited) = (Arc::clone(&early.setup), Arc::clone(&early.awaited));
     let membership = enter(config, early, &listener).await?;
-    awaited.is_member(membership.data.identity());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime
         .worker_threads(RUNTIME_THREADS)
@@ -429,6 +428,7 @@ impl Member {
         ClusterContext {
             name: self.settings.name.clone(),
             replicas: self.settings.replicas,
+            dead_after: self.settings.dead_after,
             consensus: Arc::clone(&self.consensus),
             heartbeats: Arc::clone(&self.heartbeats),
             streams: Arc::clone(&self.streams),
@@ -457,12 +457,6 @@ impl Member {
     /// The reason for which the node takes part in consensus no more, if so.
     pub(crate) fn failure(&self) -> Option<CatalogueError> {
         self.consensus.failure()
-    }
-
-    /// True where commands are answered, as far as this node knows.
-    pub(crate) fn has_leader(&self) -> bool {
-        let status = self.consensus.status();
-        status.leader.is_some() && status.unheard < self.settings.dead_after
     }
 
     /// Ends everything.

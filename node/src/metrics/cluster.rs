@@ -128,9 +128,11 @@ fn behind(out: &mut Families, running: &Running, vault: &VaultStatus, cluster: &
         "Entries of this node that a peer is to hold a copy of, and has not synced",
         |behind| behind.entries as f64,
     );
-    gauge("gophership_replication_behind_bytes", "Payload bytes of them", |behind| {
-        behind.bytes as f64
-    });
+    gauge(
+        "gophership_replication_behind_bytes",
+        "Payload bytes of them",
+        |behind| behind.bytes as f64,
+    );
     gauge(
         "gophership_replication_behind_seconds",
         "Age of the oldest of them",

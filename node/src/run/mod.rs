@@ -49,6 +49,7 @@ use self::surfaces::{Admin, tell_health};
 use self::waiting::Waiting;
 use self::watch::{End, watch_over};
 use crate::buffer::Budget;
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::ingester::{self, WatermarkNotify, Worker};
 use crate::machine::Machine;
@@ -168,6 +169,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let running = Running {
         vault: vault.clone(),
         catalogue,
+        cluster: member.as_ref().map(Member::context),
         budget,
         exporters: Arc::clone(&exporters),
         zone: Arc::clone(&zone),

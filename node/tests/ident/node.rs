@@ -303,7 +303,6 @@ async fn serve(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Member> {
     let (identity, setup) = (membership.data.identity(), Arc::clone(&early.setup));
-    early.awaited.is_member(identity);
     let peers = Arc::new(PeerSetup {
         local: LocalNode::new(identity.cluster_id, identity.node_id, &setup.name, Uuid::new_v4()),
         list: PeerList::new(setup.peers.iter().map(|peer| (peer.name.clone(), None))),

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::exporter::state_name;
 use super::problems::{ProblemView, problems};
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
@@ -171,6 +172,32 @@ pub struct NodeReportView {
     pub debt: Option<DebtView>,
     /// Its shards, each with the copies of what it takes in.
     pub shards: Vec<ShardView>,
+    /// Its exporters, by name.
+    pub exporters: Vec<ExporterReportView>,
+}
+
+/// How an exporter fares on a node.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ExporterReportView {
+    /// Its name.
+    pub name: String,
+    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused`, `full` or `not_configured`.
+    pub state: &'static str,
+    /// Time in that state.
+    pub state_seconds: f64,
+    /// What it waits for, or the sink's last answer that was not acceptance.
+    pub why: Option<String>,
+}
+
+impl From<v1::ExporterReport> for ExporterReportView {
+    fn from(report: v1::ExporterReport) -> Self {
+        Self {
+            state: state_name(report.state()),
+            name: report.name,
+            state_seconds: report.state_seconds,
+            why: some_text(report.why),
+        }
+    }
 }
 
 impl ClusterNodeView {
@@ -212,6 +239,7 @@ impl From<v1::NodeReport> for NodeReportView {
             not_ready_reason: (!report.ready).then_some(report.not_ready_reason),
             debt: report.debt.map(DebtView::from),
             shards: report.shards.into_iter().map(ShardView::from).collect(),
+            exporters: report.exporters.into_iter().map(ExporterReportView::from).collect(),
         }
     }
 }
