@@ -62,7 +62,7 @@ impl fmt::Display for NotReady {
         match self {
             Self::Starting => f.write_str("starting"),
             Self::Draining => f.write_str("draining"),
-            Self::Waiting(what) => write!(f, "starting: this node {what}"),
+            Self::Waiting(what) => write!(f, "starting: {what}"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Stalled(shard) => write!(

@@ -64,11 +64,15 @@ async fn status(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure>
 
 async fn provisioned(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
     let status = status(node).await?;
-    if let Some(waiting) = &status.waiting {
-        return Err(Failure::Unreachable(format!(
-            "the node takes part in no cluster yet: it waits for {} (gs-ctl cluster status says more). To do: {}",
-            waiting.what, waiting.remedy
-        )));
+    if status.nodes.is_empty() {
+        let why = match &status.waiting {
+            Some(waiting) => format!(
+                "it waits for {} (gs-ctl cluster status says more). To do: {}",
+                waiting.what, waiting.remedy
+            ),
+            None => "ask again".to_owned(),
+        };
+        return Err(Failure::Unreachable(format!("the node is starting: {why}")));
     }
     Ok(status)
 }

@@ -148,19 +148,22 @@ impl DetailView {
                 )
             },
         );
-        let file = match &self.path {
-            Some(path) => format!("{path} on node {}", self.node),
-            None => format!(
-                "none yet: it is not sealed, and its entries are in a WAL file of node {}",
-                self.node
-            ),
-        };
-        pairs(&[
+        let mut rows = vec![
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
             ("Epoch", or_dash(s.epoch)),
             ("Holders", holders(&s.holders)),
-            ("File", file),
+        ];
+        let Some(path) = &self.path else {
+            let entries = human::count(s.entries.unwrap_or(0));
+            rows.push((
+                "Holds",
+                format!("{entries} entries, in a WAL file of node {}", self.node),
+            ));
+            return pairs(&rows);
+        };
+        rows.extend([
+            ("File", format!("{path} on node {}", self.node)),
             ("Format", self.format.to_string()),
             (
                 "Holds",
@@ -189,13 +192,17 @@ impl DetailView {
             ("WAL file", or_dash(self.file_uuid.as_ref())),
             ("Cluster", or_dash(self.cluster_id.as_ref())),
             ("Tenants", tenants.join(", ")),
-        ])
+        ]);
+        pairs(&rows)
     }
 }
 
 impl Answer for DetailView {
     fn table(&self) -> String {
         let mut text = self.head();
+        if self.path.is_none() {
+            return text;
+        }
         for void in &self.voids {
             text += &format!(
                 "Missing  entries {} to {}: {}\n",

@@ -189,8 +189,8 @@ impl Awaited {
             format!("{} at {}: {said}", peer.name, peer.address)
         };
         Some(format!(
-            "waits since {} for {}. {}. To do: {}",
-            rfc3339(shown.since_unix_nano),
+            "this node waits since {}Z for {}. {}. To do: {}",
+            &rfc3339(shown.since_unix_nano)[.."2026-01-01T00:00:00".len()],
             shown.what,
             shown.peers.iter().map(peer).collect::<Vec<_>>().join("; "),
             shown.remedy
