@@ -186,7 +186,7 @@ mod tests {
                 shard: 3,
                 index: 12_345,
             }),
-            state: SegmentState::Recovering.into(),
+            state: SegmentState::Sealed.into(),
             records: 1_234_567,
             stored_bytes: 63 << 20,
             event: Some(TimeRange {
