@@ -318,7 +318,12 @@ fn replica_added(state: &State, id: SegmentId, node: NodeId, digest: &[u8; 32]) 
     if seal.holders.contains(node) {
         return unchanged(Reply::Done);
     }
-    let holders = seal.holders.with(node).ok_or(Refusal::TooLong {
+    let holders = seal.holders.with(node).or_else(|| {
+        // What nodes that were replaced had was wiped: they make room.
+        let left = seal.holders.iter().filter(|holder| !state.is_replaced(*holder));
+        NodeSet::from_nodes(left.chain([node]))
+    });
+    let holders = holders.ok_or(Refusal::TooLong {
         what: "the list of a segment's holders",
         size: seal.holders.len() + 1,
         limit: SET_NODES_MAX,

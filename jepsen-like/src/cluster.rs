@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use crate::ctl::ctl_json;
+use crate::loopback::own_address;
 use crate::network::Network;
 use crate::node::{Binaries, Listen, Node, NodeSetup, PEER_PORT};
 use crate::offer::Probe;
@@ -358,15 +359,10 @@ fn name(i: usize) -> String {
     format!("node-{}", i + 1)
 }
 
-/// On loopback each run has addresses of its own, whose ports no outgoing connection takes.
 fn address(place: Place<'_>, i: usize) -> Ipv4Addr {
     match place {
         Place::Network(network) => network.address(i),
-        Place::Loopback => {
-            let [.., run, low] = std::process::id().to_be_bytes();
-            let host = u8::try_from(i + 1).expect("there are few nodes");
-            Ipv4Addr::new(127, 1 + run % 250, low, host)
-        }
+        Place::Loopback => own_address(),
     }
 }
 

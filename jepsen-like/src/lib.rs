@@ -6,7 +6,7 @@
 //!   a fixed rate.
 //! - [`sink`]: the receiver of a node's exporters, which behaves as well or badly as a scenario wants.
 //! - [`history`], [`check`]: what clients saw, and the pure function that compares it with what a replay returned.
-//! - [`node`], [`cluster`], [`replay`], [`ctl`]: the processes under test.
+//! - [`node`], [`cluster`], [`replay`], [`ctl`]: the processes under test. [`loopback`]: addresses for them.
 //! - [`workdir`], [`mount`], [`fs_shutdown`], [`damage`], [`network`]: folders, file systems, links, and ways to break
 //!   them.
 //! - [`scenario`]: one file for each kind of fault. [`report`]: the findings of a run.
@@ -23,6 +23,7 @@ pub mod fingerprint;
 pub mod fs_shutdown;
 pub mod history;
 pub mod load;
+pub mod loopback;
 pub mod mount;
 pub mod network;
 pub mod node;

@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+use crate::loopback::own_address;
 
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(2);
@@ -105,8 +107,8 @@ impl ExporterSetup {
 /// The addresses of a node.
 #[derive(Clone, Debug)]
 pub enum Listen {
-    /// On loopback, at ports that are free at each start.
-    FreePorts,
+    /// At the usual ports of a loopback address that is the node's own, another one at each start.
+    Loopback,
     /// At the usual ports of this address, as a member of a cluster.
     At {
         /// The address.
@@ -157,7 +159,7 @@ impl NodeSetup {
         Self {
             binaries,
             name: "jepsen".to_owned(),
-            listen: Listen::FreePorts,
+            listen: Listen::Loopback,
             folder: folder.to_owned(),
             data: data.to_owned(),
             shards: 2,
@@ -174,7 +176,7 @@ impl NodeSetup {
 
     fn config(&self, at: &Addresses) -> String {
         let (security, peer) = match &self.listen {
-            Listen::FreePorts => ("", String::new()),
+            Listen::Loopback => ("", String::new()),
             Listen::At {
                 address,
                 cluster,
@@ -211,23 +213,19 @@ impl NodeSetup {
         config
     }
 
-    fn addresses(&self) -> anyhow::Result<Addresses> {
-        let (address, [grpc, http, admin]) = match self.listen {
-            Listen::FreePorts => (Ipv4Addr::LOCALHOST, free_ports()?),
-            Listen::At { address, .. } => (address, USUAL_PORTS),
+    fn addresses(&self) -> Addresses {
+        let address = match self.listen {
+            Listen::Loopback => own_address(),
+            Listen::At { address, .. } => address,
         };
-        let at = |port| SocketAddr::from((address, port));
-        Ok(Addresses {
-            grpc: at(grpc),
-            http: at(http),
-            admin: at(admin),
-        })
+        let [grpc, http, admin] = USUAL_PORTS.map(|port| SocketAddr::from((address, port)));
+        Addresses { grpc, http, admin }
     }
 
     /// The address for OTLP over gRPC, where it is the same at each start.
     pub fn grpc_at(&self) -> Option<SocketAddr> {
         match self.listen {
-            Listen::FreePorts => None,
+            Listen::Loopback => None,
             Listen::At { address, .. } => Some(SocketAddr::from((address, USUAL_PORTS[0]))),
         }
     }
@@ -243,7 +241,7 @@ impl NodeSetup {
     ///
     /// The process cannot be started.
     pub fn start(&self) -> anyhow::Result<Node> {
-        let addresses = self.addresses()?;
+        let addresses = self.addresses();
         let config = self.folder.join("node.yaml");
         fs::write(&config, self.config(&addresses))?;
         let log = self.folder.join("node.log");
@@ -299,13 +297,6 @@ struct Addresses {
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
     name.starts_with("GS_") || name.ends_with("_PROXY")
-}
-
-fn free_ports() -> anyhow::Result<[u16; 3]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [bind()?, bind()?, bind()?];
-    let [a, b, c] = held.each_ref().map(TcpListener::local_addr);
-    Ok([a?.port(), b?.port(), c?.port()])
 }
 
 /// A running node.

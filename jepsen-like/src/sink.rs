@@ -28,6 +28,8 @@ pub use mode::{Mode, RETRY_AFTER};
 
 use answer::answer;
 
+use crate::loopback::own_address;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Protocol {
     Grpc,
@@ -69,22 +71,36 @@ impl Drop for Sink {
 }
 
 impl Sink {
-    /// Listens on these ports of loopback; 0 takes a free one.
+    /// Listens on two free ports of a loopback address of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no free port.
+    pub async fn start(mode: Mode) -> anyhow::Result<Self> {
+        Self::at(own_address(), [0, 0], mode).await
+    }
+
+    /// Listens on these ports of an address, the first for gRPC, the second for HTTP; 0 takes a free one.
     ///
     /// # Errors
     ///
     /// A port is taken.
-    pub async fn start(grpc: u16, http: u16, mode: Mode) -> anyhow::Result<Self> {
+    pub async fn at(address: Ipv4Addr, [grpc, http]: [u16; 2], mode: Mode) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             mode: watch::Sender::new(mode),
             book: Mutex::default(),
         });
         let (mut addresses, mut servers) = (Vec::new(), Vec::new());
         for (port, protocol) in [(grpc, Protocol::Grpc), (http, Protocol::Http)] {
-            let listener = listen((Ipv4Addr::LOCALHOST, port).into()).await?;
+            let listener = listen((address, port).into()).await?;
             let address = listener.local_addr()?;
             addresses.push(address);
-            let server = tokio::spawn(serve(Arc::clone(&shared), protocol, address, listener));
+            let serving = serve(Arc::clone(&shared), protocol, address, listener);
+            let server = tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    eprintln!("the sink at {address} has ended: {error:#}");
+                }
+            });
             servers.push(server.abort_handle());
         }
         Ok(Self {

@@ -3,6 +3,7 @@
 //! **Owns**: [`SinkOptions`] and their execution.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use clap::{Args, ValueEnum as _};
 use serde::Serialize;
@@ -37,7 +38,7 @@ struct Stats {
 ///
 /// A port is taken, or the system has no thread left.
 pub async fn run(options: &SinkOptions) -> anyhow::Result<()> {
-    let sink = Sink::start(options.grpc, options.http, options.mode).await?;
+    let sink = Sink::at(Ipv4Addr::LOCALHOST, [options.grpc, options.http], options.mode).await?;
     eprintln!("gRPC at {}, HTTP at {}", sink.grpc, sink.http);
     let (send, mut lines) = tokio::sync::mpsc::channel(1);
     // The reader has a thread of its own, which nothing waits for, since a read of the standard input cannot be

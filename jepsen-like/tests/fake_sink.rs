@@ -29,7 +29,7 @@ fn spec(sink: &Sink) -> OfferSpec {
 }
 
 async fn endings(mode: Mode) -> (Vec<Ending>, Sink) {
-    let sink = Sink::start(0, 0, mode).await.unwrap();
+    let sink = Sink::start(mode).await.unwrap();
     let offered = offer(spec(&sink), || {}).await.unwrap();
     assert_eq!(offered.samples.len(), 100);
     (offered.samples.iter().map(|sample| sample.ending).collect(), sink)
@@ -37,7 +37,7 @@ async fn endings(mode: Mode) -> (Vec<Ending>, Sink) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_open_loop_offers_is_recorded_once_with_equal_bytes_and_in_order() {
-    let sink = Sink::start(0, 0, Mode::Ok).await.unwrap();
+    let sink = Sink::start(Mode::Ok).await.unwrap();
     let burst = Burst {
         rate: 400.0,
         at: Duration::from_millis(200),
@@ -98,7 +98,7 @@ async fn a_sink_that_hangs_or_breaks_off_or_is_down_records_nothing() {
         assert!(endings.iter().all(|ending| *ending == wanted), "{mode:?}: {endings:?}");
         assert!(sink.ledger().is_empty());
     }
-    let sink = Sink::start(0, 0, Mode::Down).await.unwrap();
+    let sink = Sink::start(Mode::Down).await.unwrap();
     while tokio::net::TcpStream::connect(sink.grpc).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -107,7 +107,7 @@ async fn a_sink_that_hangs_or_breaks_off_or_is_down_records_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_was_down_comes_back_on_the_same_port_and_the_open_loop_connects_again() {
-    let sink = std::sync::Arc::new(Sink::start(0, 0, Mode::Ok).await.unwrap());
+    let sink = std::sync::Arc::new(Sink::start(Mode::Ok).await.unwrap());
     let dying = std::sync::Arc::clone(&sink);
     let switcher = tokio::spawn(async move {
         while dying.payloads() < 20 {
@@ -153,7 +153,7 @@ async fn http_is_answered_with_statuses_and_retry_after_and_records_what_it_acce
         (Mode::NotFound, 404, None),
         (Mode::TooLarge, 413, None),
     ] {
-        let sink = Sink::start(0, 0, mode).await.unwrap();
+        let sink = Sink::start(mode).await.unwrap();
         let templates = Templates::new("r", 4, 200, 1_000, 1);
         let mut body = Vec::new();
         for sequence in 0..2 {

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use gophership_proto::control::v1::cluster_client::ClusterClient;
@@ -137,9 +138,14 @@ fn http(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+static CLUSTERS: AtomicU8 = AtomicU8::new(0);
+
 /// Starts three nodes with an exporter that has nobody to send to, and makes them a cluster.
 async fn cluster(dir: &Path) -> [Node; 3] {
-    let held: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    // Nothing else binds to this address, so the ports stay free until the nodes listen.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 1 + high % 250, low, 1 + CLUSTERS.fetch_add(1, Ordering::Relaxed));
+    let held: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
     let ports: Vec<SocketAddr> = held.iter().map(|port| port.local_addr().unwrap()).collect();
     let peers: Vec<String> = (0..3)
         .map(|n| format!("{{ name: node-{}, address: \"{}\" }}", n + 1, ports[4 * n + 3]))

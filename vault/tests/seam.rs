@@ -595,11 +595,10 @@ fn a_complete_copy_that_is_found_damaged_is_reported_as_such_until_all_of_it_is_
         };
         bytes[at] ^= 0x10;
         std::fs::write(&path, &bytes).unwrap();
-        drop(copies.open(header.clone()).unwrap());
+        let mut copy = copies.open(header.clone()).unwrap();
         assert!(!path.exists(), "{what}: it is begun anew");
         let is_damaged = || copies.report(header.id).unwrap().is_damaged;
         assert!(is_damaged(), "{what}: nothing is here");
-        let mut copy = copies.open(header.clone()).unwrap();
         take(&mut copy, &frames[..1]);
         assert!(is_damaged(), "{what}: its start is here");
         take(&mut copy, &frames);

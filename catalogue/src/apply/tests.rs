@@ -989,6 +989,46 @@ fn a_sealed_segment_gains_holders_of_equal_copies() {
 }
 
 #[test]
+fn a_full_list_of_holders_gains_one_where_others_were_replaced() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Sealed);
+    let digest = seal_record(id, 1, 2).digest;
+    let added = |to: u32| Command::ReplicaAdded {
+        id,
+        node: node(to),
+        digest,
+    };
+    let most = SET_NODES_MAX as u8;
+    (2..=most + 2).for_each(|to| say(&mut state, &[register(to)]));
+    let most = u32::from(most);
+    (2..=most).for_each(|to| say(&mut state, &[added(to)]));
+    assert!(matches!(
+        apply(&mut state, &added(most + 1)),
+        Err(Refusal::TooLong { .. })
+    ));
+    let describe = |n, name: &str, replaces| Command::DescribeNode {
+        node: node(n),
+        name: name.to_owned(),
+        address: format!("{name}:1"),
+        failure_domain: String::new(),
+        replaces,
+    };
+    say(
+        &mut state,
+        &[
+            describe(3, "c", None),
+            describe(most + 2, "c", Some(node(3))),
+            added(most + 1),
+        ],
+    );
+    let Some(SegmentRecord::Sealed(seal)) = state.segment(id) else {
+        panic!("it stays sealed");
+    };
+    let expected = (1..=most + 1).filter(|n| *n != 3).map(node);
+    assert_eq!(Some(seal.holders), NodeSet::from_nodes(expected));
+}
+
+#[test]
 fn a_segment_is_not_opened_with_its_owner_as_a_replica() {
     let mut state = booted();
     let id = segment(1, 0, 1);

@@ -27,7 +27,7 @@ const LEAD_MAX: Duration = Duration::from_secs(60);
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan, rate: f64, dead: Duration) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "dead-sink")?;
-    let sink = Arc::new(Sink::start(0, 0, Mode::Ok).await?);
+    let sink = Arc::new(Sink::start(Mode::Ok).await?);
     let setup = NodeSetup {
         exporters: vec![exporter_to(&sink)],
         disk_limit: DISK_LIMIT,

@@ -48,7 +48,7 @@ fn setup(run: &Run, plan: &Plan, sink: &Sink, on_full: &'static str) -> NodeSetu
 }
 
 async fn refuse(run: &mut Run, plan: &Plan) -> anyhow::Result<()> {
-    let sink = Sink::start(0, 0, Mode::Down).await?;
+    let sink = Sink::start(Mode::Down).await?;
     let setup = setup(run, plan, &sink, "refuse");
     let (node, _) = setup.start_ready().await?;
     let load = run.workload.start(node.grpc);
@@ -88,7 +88,7 @@ async fn refuse(run: &mut Run, plan: &Plan) -> anyhow::Result<()> {
 }
 
 async fn drop_oldest(run: &mut Run, plan: &Plan) -> anyhow::Result<()> {
-    let sink = Sink::start(0, 0, Mode::Down).await?;
+    let sink = Sink::start(Mode::Down).await?;
     let setup = setup(run, plan, &sink, "drop_oldest");
     let (node, _) = setup.start_ready().await?;
     let load = run.workload.start(node.grpc);

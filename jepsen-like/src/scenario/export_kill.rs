@@ -47,7 +47,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     plan.load.bytes_max = LOAD_BYTES_MAX;
     let plan = &plan;
     let mut run = Run::new(plan, "export-kill")?;
-    let sink = Arc::new(Sink::start(0, 0, Mode::Ok).await?);
+    let sink = Arc::new(Sink::start(Mode::Ok).await?);
     let meter = Meter::start(&sink);
     let setup = NodeSetup {
         exporters: vec![exporter_to(&sink)],

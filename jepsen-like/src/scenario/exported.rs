@@ -191,7 +191,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn at_the_sink_a_planted_loss_phantom_and_copy_are_found_and_an_honest_run_is_clean() {
-        let sink = Sink::start(0, 0, Mode::Ok).await.unwrap();
+        let sink = Sink::start(Mode::Ok).await.unwrap();
         let pattern = Pattern {
             rate: 200.0,
             length: Duration::from_millis(100),

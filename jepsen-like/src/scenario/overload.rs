@@ -64,7 +64,7 @@ impl Overload {
 /// The node does not start, or `gs-ctl` does not answer.
 pub async fn run(plan: &Plan, overload: &Overload) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "overload")?;
-    let sink = Arc::new(Sink::start(0, 0, Mode::Ok).await?);
+    let sink = Arc::new(Sink::start(Mode::Ok).await?);
     let taskset = |cpus: &String| vec!["taskset".to_owned(), "-c".into(), cpus.clone()];
     let setup = NodeSetup {
         shards: 1,

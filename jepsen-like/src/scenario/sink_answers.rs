@@ -48,7 +48,7 @@ pub async fn run(plan: &Plan, length: Duration) -> anyhow::Result<Report> {
     let mut run = Run::new(plan, "sink-answers")?;
     let mut sinks = Vec::new();
     for (name, mode, grpc) in CASES {
-        sinks.push((name, mode, grpc, Sink::start(0, 0, mode).await?));
+        sinks.push((name, mode, grpc, Sink::start(mode).await?));
     }
     let exporter = |(name, _, grpc, sink): &Case| match grpc {
         true => ExporterSetup::grpc(name, sink.grpc),

@@ -7,14 +7,16 @@
 //! - I2: one that is damaged counts as none.
 //! - I3: the mark of a complete copy that is found damaged is synced before that copy goes.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::entry::u32_at;
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{EntryNumber, Lsn, SegmentId};
-use crate::segment::segment_dir;
+use crate::segment::{open_path, segment_dir};
 
 const MAGIC: [u8; 4] = *b"GSM1";
 /// Magic, number of the entry, CRC32 of both.
@@ -24,11 +26,52 @@ pub(crate) fn mark_path(data: &Path, id: SegmentId) -> PathBuf {
     segment_dir(data, id).join(format!("{:012}.mark", id.index))
 }
 
-/// Notes that everything up to an entry is synced. A failure is told in the log and costs nothing but the note.
-pub(super) fn write_mark(data: &Path, id: SegmentId, last: EntryNumber) {
-    let path = mark_path(data, id);
-    if let Err(error) = fs::write(&path, encode(last)) {
-        tracing::warn!(segment = %id, path = %path.display(), %error, "copy.mark.not_written");
+/// The mark of a copy that is being written. Its file stays open: it is written anew with every sync.
+pub(super) struct Mark {
+    id: SegmentId,
+    path: PathBuf,
+    copy: PathBuf,
+    file: Option<File>,
+    last: Option<EntryNumber>,
+}
+
+impl Mark {
+    /// The mark that is on the disk.
+    pub(super) fn open(data: &Path, id: SegmentId) -> Self {
+        let (path, last) = (mark_path(data, id), read_mark(data, id));
+        Self {
+            id,
+            path,
+            copy: open_path(data, id),
+            file: None,
+            last,
+        }
+    }
+
+    /// Notes that everything up to an entry is synced, where that is more than before. A failure is told in the log and
+    /// costs nothing but the note.
+    pub(super) fn note(&mut self, last: EntryNumber) {
+        // A copy whose files are removed leaves none behind.
+        if self.last >= Some(last) || (self.file.is_none() && !self.copy.exists()) {
+            return;
+        }
+        match self.write(last) {
+            Ok(()) => self.last = Some(last),
+            Err(error) => {
+                tracing::warn!(segment = %self.id, path = %self.path.display(), %error, "copy.mark.not_written");
+            }
+        }
+    }
+
+    fn write(&mut self, last: EntryNumber) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut options = OpenOptions::new();
+                none.insert(options.create(true).truncate(false).write(true).open(&self.path)?)
+            }
+        };
+        file.write_all_at(&encode(last), 0)
     }
 }
 
@@ -57,9 +100,12 @@ pub(super) fn remove_mark(data: &Path, id: SegmentId) -> Result<(), VaultError> 
     file_io::remove(&mark_path(data, id))
 }
 
-fn encode(last: EntryNumber) -> Vec<u8> {
-    let mut bytes = [MAGIC, last.get().to_le_bytes()].concat();
-    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+fn encode(last: EntryNumber) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4..8].copy_from_slice(&last.get().to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..8]);
+    bytes[8..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
@@ -80,7 +126,13 @@ mod tests {
         let last = EntryNumber::new(0x0102).unwrap();
         file_io::create_dir(&segment_dir(dir.path(), id)).unwrap();
         assert_eq!(read_mark(dir.path(), id), None);
-        write_mark(dir.path(), id, last);
+        let mut mark = Mark::open(dir.path(), id);
+        mark.note(last);
+        assert_eq!(read_mark(dir.path(), id), None, "there is no copy");
+        fs::write(open_path(dir.path(), id), []).unwrap();
+        mark.note(EntryNumber::FIRST);
+        mark.note(last);
+        mark.note(EntryNumber::FIRST);
         assert_eq!(read_mark(dir.path(), id), Some(last));
         let path = mark_path(dir.path(), id);
         let bytes = fs::read(&path).unwrap();

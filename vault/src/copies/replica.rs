@@ -14,12 +14,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mark::{read_mark, remove_mark, write_lost, write_mark};
+use super::mark::{Mark, remove_mark, write_lost};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
 use crate::file_io;
-use crate::ids::{EntryNumber, Lsn, SegmentId, SegmentIndex};
+use crate::ids::{Lsn, SegmentId, SegmentIndex};
 use crate::read::quarantine::Quarantined;
 use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
 use crate::segment::cutter::TailFrame;
@@ -67,8 +67,7 @@ pub struct ReplicaSegment {
     taken: Vec<Taken>,
     /// Number of frames that are synced.
     synced: usize,
-    /// The last entry that was ever noted as synced.
-    marked: Option<EntryNumber>,
+    mark: Mark,
     owner_synced: Option<Lsn>,
     fence: RecoveryNumber,
     /// True after a failed write or sync, when the content of the file is unknown.
@@ -101,6 +100,7 @@ impl ReplicaSegment {
     pub(crate) fn open(parts: CopyStore, header: SegmentHeader) -> Result<Self, VaultError> {
         let fence = promised(&parts.data, header.id)?;
         let (path, whole) = (open_path(&parts.data, header.id), segment_path(&parts.data, header.id));
+        let mark = Mark::open(&parts.data, header.id);
         let mut replica = Self {
             // A placeholder until a file is made below.
             file: CopyFile::Complete(None),
@@ -109,7 +109,7 @@ impl ReplicaSegment {
             digest: blake3::Hasher::new(),
             taken: Vec::new(),
             synced: 0,
-            marked: None,
+            mark,
             owner_synced: None,
             fence,
             broken: false,
@@ -145,8 +145,9 @@ impl ReplicaSegment {
             .shared
             .put_in_place(replica.header.id, &tmp, &path, &tmp)?;
         replica.synced = replica.taken.len();
-        replica.marked = read_mark(&replica.parts.data, replica.header.id);
-        replica.mark();
+        // A complete copy that was found damaged has left another one.
+        replica.mark = Mark::open(&replica.parts.data, replica.header.id);
+        replica.note_synced();
         Ok(replica)
     }
 
@@ -208,19 +209,15 @@ impl ReplicaSegment {
             self.broken = synced.is_err();
             synced?;
             self.synced = self.taken.len();
-            self.mark();
+            self.note_synced();
         }
         Ok(self.last_ack())
     }
 
     /// Notes how far the copy is synced, where that is further than what was noted before.
-    fn mark(&mut self) {
-        let synced = self.last_ack().map(|ack| ack.last_lsn.number());
-        // A copy whose files are removed leaves none behind.
-        let is_there = || open_path(&self.parts.data, self.header.id).exists();
-        if let Some(last) = synced.filter(|_| synced > self.marked && is_there()) {
-            write_mark(&self.parts.data, self.header.id, last);
-            self.marked = synced;
+    fn note_synced(&mut self) {
+        if let Some(ack) = self.last_ack() {
+            self.mark.note(ack.last_lsn.number());
         }
     }
 
