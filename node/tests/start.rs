@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -52,7 +52,10 @@ impl Drop for Running {
 
 impl Site {
     fn new() -> Self {
-        let held: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        // Nothing else binds to this address, so the ports stay free until the nodes listen.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, 1 + high % 250, low, 1);
+        let held: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
         let ports: Vec<SocketAddr> = held.iter().map(|port| port.local_addr().unwrap()).collect();
         let dir = tempfile::tempdir().unwrap();
         let peers: Vec<String> = (1..=3)
