@@ -79,7 +79,8 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
             )
         }
         io::ErrorKind::ConnectionRefused => format!(
-            "nobody listens on {path}: no node runs on this folder, or it has just begun to start (its log says so): try again"
+            "nobody listens on {path}: no node runs on this folder, or one has just begun to start (its log says so): \
+             try again"
         ),
         io::ErrorKind::PermissionDenied => {
             format!("{path} may be used only by root and by the user that runs the node: try again as one of them")

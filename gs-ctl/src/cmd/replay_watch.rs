@@ -73,7 +73,7 @@ impl Watch {
                 remark => remark.to_owned(),
             };
             let line = line(&self.name, progress, &waits);
-            if line != self.printed.1 || now - self.printed.0 >= SAME_LINE_INTERVAL {
+            if says_more(&line, &self.printed, now) {
                 eprintln!("{line}");
                 self.printed = (now, line);
             }
@@ -96,6 +96,11 @@ impl Watch {
 /// The next message of a stream; `None` where none came for a while.
 pub(super) async fn next<T>(messages: &mut Streaming<T>) -> Option<Result<Option<T>, Status>> {
     tokio::time::timeout(MESSAGE_WAIT, messages.message()).await.ok()
+}
+
+/// True where a line is another one than that which was printed last, or that was long ago.
+fn says_more(line: &str, (at, printed): &(Instant, String), now: Instant) -> bool {
+    line != printed || now - *at >= SAME_LINE_INTERVAL
 }
 
 fn line(name: &str, progress: Progress, waits: &str) -> String {
@@ -151,5 +156,15 @@ mod tests {
         );
         let waits = line("job 3", progress, "waiting for the sink:\n refused");
         assert!(waits.ends_with("(25 %); waiting for the sink: refused"), "{waits}");
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_new_is_printed_once_a_minute() {
+        let begun = Instant::now();
+        let printed = (begun, "job 3: 7 entries".to_owned());
+        let says_more = |line: &str, seconds| says_more(line, &printed, begun + Duration::from_secs(seconds));
+        assert!(!says_more("job 3: 7 entries", 59));
+        assert!(says_more("job 3: 8 entries", 3));
+        assert!(says_more("job 3: 7 entries", 60));
     }
 }

@@ -275,7 +275,7 @@ fn cluster_of(who: &Who) -> Option<ClusterId> {
     }
 }
 
-/// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of` nodes.
+/// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of`.
 fn contradiction(
     name: &str,
     (cluster, node): (ClusterId, NodeId),
@@ -304,8 +304,8 @@ fn contradiction(
     Some(Contradiction {
         why: format!(
             "this folder belongs to cluster {}, and that of {} to another one of the same name, {}: put the right \
-             folder of {name} back, or start it with an empty node.data_dir, with which it joins them (where this folder \
-             is the right one, theirs are not)",
+             folder of {name} back, or start it with an empty node.data_dir, with which it joins them (where this \
+             folder is the right one, theirs are not)",
             cluster.0,
             names.join(" and that of "),
             other.0,

@@ -1,5 +1,5 @@
-//! A node of a cluster from its first moment until it takes logs: its peers are asked, and the control socket shows what
-//! it waits for, provisions, and answers every other call with UNAVAILABLE and that text.
+//! A node of a cluster until it takes logs: its peers are asked, and the control socket shows what it waits for,
+//! provisions, and answers every other call with UNAVAILABLE and that text.
 //!
 //! **Not here**: what is waited for (`awaited`); the control service of a node that runs (`crate::control`).
 

@@ -18,7 +18,7 @@ use super::awaited::Awaited;
 /// Interval at which peers and consensus are made to follow the catalogue.
 const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Puts the facts of this node on record, as soon as the cluster can take them. The answers of the other nodes are heard
+/// Puts the facts of this node on record, as soon as the cluster can take them. What the other nodes answer is heard
 /// meanwhile: members do not talk to a node whose name has moved, which therefore hears of no refusal.
 ///
 /// # Errors

@@ -126,10 +126,10 @@ pub(crate) struct Member {
     keeping: JoinHandle<()>,
 }
 
-/// Makes the node a member of its cluster, which may wait for an operator and for peers; `early` shows what it waits for.
+/// Makes the node a member of its cluster, which may wait for an operator and for peers; `early` shows for what.
 ///
 /// # Errors
-/// The folder belongs elsewhere, or is that of a node which was replaced; a file, a certificate or the port cannot be used
+/// The folder belongs elsewhere, or to a node that was replaced; a file, a certificate or the port cannot be used.
 pub(crate) async fn join(
     config: &Config,
     listener: TcpListener,

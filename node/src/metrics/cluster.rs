@@ -1,4 +1,4 @@
-//! Metrics of a member of a cluster: its peers, consensus, and copies. Every node has those of the whole as it sees them.
+//! Metrics of a member of a cluster: its peers, consensus, and copies. What is of the whole is as this node sees it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn consensus(out: &mut Families, cluster: &ClusterContext) {
     ];
     out.counters(
         "gophership_consensus_writes_total",
-        "Commands of this node to the catalogue: answered, failed, or not answered in time, so that they may take effect",
+        "Commands of this node to the catalogue: answered, failed, or not answered, so that they may take effect",
         outcomes.map(|(outcome, n)| ([("outcome", outcome)], n as f64)),
     );
 }

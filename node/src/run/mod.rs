@@ -3,8 +3,8 @@
 //! **Owns**: the order of the steps.
 //!
 //! **Invariants**:
-//! - I1: ports are open before the vault is. On a single node clients wait in the kernel until it is; a node of a cluster
-//!   may have to wait for others, and refuses them meanwhile.
+//! - I1: ports are open before the vault is. On a single node clients wait in the kernel until it is; a node of a
+//!   cluster may have to wait for others, and refuses them meanwhile.
 //! - I2: on SIGTERM the node first becomes not ready, then answers the requests that it has read, then syncs; nothing
 //!   need be sealed.
 //! - I3: after a failed sync it ends by itself, with an error.

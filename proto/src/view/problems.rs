@@ -163,7 +163,7 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "nothing, mostly: their owner completes copies that are on their way (COPIES BEHIND), and ten minutes after the \
+            "nothing, mostly: their owner completes copies on their way (COPIES BEHIND), and ten minutes after the \
              seal a node that has none fetches one; gs-ctl segment list --lacking names them"
                 .to_owned()
         } else {

@@ -74,9 +74,11 @@ fn exporters_are_shown_whatever_the_shards() {
         };
         watch.figures.shards.push(shard);
     }
-    let screen = text(&terminal(&watch, 80, 23));
-    assert!(screen.contains("\nbackend        retrying"), "{screen}");
-    assert!(screen.contains("node-3         DEAD"), "{screen}");
+    for height in [23, 30, 32, 40] {
+        let screen = text(&terminal(&watch, 100, height));
+        assert!(screen.contains("\nbackend        retrying"), "{height}: {screen}");
+        assert!(screen.contains("node-3         DEAD"), "{height}: {screen}");
+    }
 }
 
 #[test]
