@@ -78,7 +78,10 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
                  --socket PATH or GS_SOCKET"
             )
         }
-        io::ErrorKind::ConnectionRefused => format!("nobody listens on {path}: the node has ended"),
+        io::ErrorKind::ConnectionRefused => format!(
+            "nobody listens on {path}: no node runs on this folder, or one has just begun to start (its log says so): \
+             try again"
+        ),
         io::ErrorKind::PermissionDenied => {
             format!("{path} may be used only by root and by the user that runs the node: try again as one of them")
         }

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
-use gophership_vault::ids::ShardId;
+use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault_replication::consensus::RaftCatalogue;
 use gophership_vault_replication::consensus::status::Role;
 use gophership_vault_replication::peer::Heartbeats;
@@ -53,6 +54,18 @@ pub struct NodeContext {
     pub ingest: Arc<dyn Fn() -> IngestSnapshot + Send + Sync>,
 }
 
+impl NodeContext {
+    /// True where a node is this one, or another one of its cluster that is heard.
+    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+        let own = self.vault.identity().node_id;
+        node == own
+            || self
+                .cluster
+                .as_ref()
+                .is_some_and(|cluster| cluster.heartbeats.is_alive(node))
+    }
+}
+
 /// The cluster of a member.
 #[derive(Clone)]
 pub struct ClusterContext {
@@ -60,6 +73,8 @@ pub struct ClusterContext {
     pub name: String,
     /// `cluster.replicas`.
     pub replicas: u16,
+    /// `cluster.dead_after`.
+    pub dead_after: Duration,
     /// The node's part in consensus.
     pub consensus: Arc<RaftCatalogue>,
     /// The liveness of its nodes.
@@ -71,6 +86,12 @@ pub struct ClusterContext {
 }
 
 impl ClusterContext {
+    /// True where a node leads that was heard lately, so that commands are answered.
+    pub(crate) fn has_leader(&self) -> bool {
+        let status = self.consensus.status();
+        status.leader.is_some() && status.unheard < self.dead_after
+    }
+
     /// True where this node leads.
     pub(crate) fn leads(&self) -> bool {
         self.consensus.status().role == Role::Leader

@@ -66,11 +66,12 @@ async fn keep(plans: &[NodePlan]) -> anyhow::Result<()> {
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     }
-    for plan in plans {
+    for (plan, child) in plans.iter().zip(children.iter().flatten()) {
         let Addresses { grpc, http, admin, .. } = plan.addresses;
         eprintln!(
-            "{}  OTLP/gRPC {grpc}  OTLP/HTTP {http}  http://{admin}/metrics  gs-ctl --socket {}",
+            "{}  pid {}  OTLP/gRPC {grpc}  OTLP/HTTP {http}  http://{admin}/metrics\n        gs-ctl --socket {}",
             plan.name,
+            child.pid(),
             plan.socket().display()
         );
     }

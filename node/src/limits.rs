@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors that are not for connections: files of the log, the exporters' sinks, the admin port.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
+/// Limit of connections that a node keeps open while it refuses all requests, since it waits for its cluster.
+pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 /// Limit of connections that wait in the kernel for the acceptor.
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Limit of connections that wait for a worker to take them.

@@ -4,7 +4,7 @@
 //!
 //! **Not here**: the counts (`ingester`, the vault), and their display.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use crate::buffer::Budget;
-use crate::context::{IngestSnapshot, Latencies, ShardIngest};
+use crate::cluster::Awaited;
+use crate::context::{ClusterContext, IngestSnapshot, Latencies, ShardIngest};
 use crate::export::Exporters;
 use crate::ingester::{LATENCY_BUCKETS, Published, Refusal, Snapshot, latency_bucket_bound};
 use crate::readiness::{NotReady, Phase, WORKER_SILENT, readiness};
@@ -31,6 +32,8 @@ pub struct Running {
     pub vault: Vault,
     /// The catalogue.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The cluster that the node is a member of; `None` for a single node.
+    pub cluster: Option<ClusterContext>,
     /// The memory budget.
     pub budget: Arc<Budget>,
     /// The exporters.
@@ -53,6 +56,9 @@ pub struct NodeState {
     pub ack_timeout: Option<Duration>,
     phase: AtomicU8,
     stalled: AtomicU32,
+    awaited: OnceLock<Arc<Awaited>>,
+    /// Requests that were refused before the workers began.
+    pub(crate) refused_early: Arc<AtomicU64>,
     running: OnceLock<Running>,
     tls: OnceLock<Vec<Arc<ServerTls>>>,
 }
@@ -66,6 +72,8 @@ impl NodeState {
             ack_timeout,
             phase: AtomicU8::new(Phase::Starting as u8),
             stalled: AtomicU32::new(NO_SHARD),
+            awaited: OnceLock::new(),
+            refused_early: Arc::default(),
             running: OnceLock::new(),
             tls: OnceLock::new(),
         })
@@ -79,6 +87,11 @@ impl NodeState {
     /// Sets the TLS of the listeners, once they are open.
     pub fn set_tls(&self, tls: Vec<Arc<ServerTls>>) {
         self.tls.get_or_init(|| tls);
+    }
+
+    /// Sets what the start waits for, on a node of a cluster.
+    pub fn set_awaited(&self, awaited: Arc<Awaited>) {
+        self.awaited.get_or_init(|| awaited);
     }
 
     /// The parts of the node, once they exist.
@@ -110,8 +123,11 @@ impl NodeState {
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
-            // Nothing runs yet: it starts, or waits for its cluster.
-            return readiness(phase, None, None, None, false);
+            let waits = self.awaited.get().and_then(|awaited| awaited.in_words());
+            return match waits {
+                Some(what) => Err(NotReady::Waiting(what)),
+                None => readiness(phase, None, None, None, false),
+            };
         };
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
             .ok()
@@ -150,13 +166,22 @@ impl NodeState {
         };
         IngestSnapshot {
             shards: workers.iter().enumerate().map(shard).collect(),
-            refused: refused(&workers),
+            refused: self.refused(&workers),
             budget_bytes: running.budget.limit(),
             held_bytes: running.budget.held(),
             acks: latencies(&workers, |w| (&w.acks, w.ack_time)),
             appends: latencies(&workers, |w| (&w.appends, w.append_time)),
             ready,
         }
+    }
+
+    /// Requests refused, by reason, by all workers and before they began.
+    pub fn refused(&self, workers: &[Snapshot]) -> Vec<(&'static str, u64)> {
+        let count = |(n, reason): (usize, &Refusal)| match reason {
+            Refusal::Starting => (reason.label(), self.refused_early.load(Ordering::Relaxed)),
+            reason => (reason.label(), workers.iter().map(|w| w.refused[n]).sum()),
+        };
+        Refusal::ALL.iter().enumerate().map(count).collect()
     }
 
     /// Checks that every worker still runs.
@@ -184,13 +209,4 @@ fn latencies(workers: &[Snapshot], of: impl Fn(&Snapshot) -> (&[u64], Duration))
     }
     all.sum = workers.iter().map(|w| of(w).1.as_secs_f64()).sum();
     all
-}
-
-/// Requests refused, by reason, over all workers.
-pub fn refused(workers: &[Snapshot]) -> Vec<(&'static str, u64)> {
-    Refusal::ALL
-        .iter()
-        .enumerate()
-        .map(|(n, reason)| (reason.label(), workers.iter().map(|w| w.refused[n]).sum()))
-        .collect()
 }

@@ -25,8 +25,6 @@ pub enum Phase {
     Serving = 1,
     /// It answers the requests that it has read, and ends.
     Draining = 2,
-    /// It belongs to no cluster yet, and waits for an operator or for peers.
-    Unprovisioned = 3,
 }
 
 impl Phase {
@@ -35,7 +33,6 @@ impl Phase {
         match value {
             0 => Self::Starting,
             1 => Self::Serving,
-            3 => Self::Unprovisioned,
             _ => Self::Draining,
         }
     }
@@ -48,8 +45,8 @@ pub enum NotReady {
     Starting,
     /// It was told to end.
     Draining,
-    /// It belongs to no cluster yet.
-    Unprovisioned,
+    /// It waits for its cluster: for what, since when, and what to do.
+    Waiting(String),
     /// A sync failed; it is about to end.
     Failed(String),
     /// The disk is at its limit.
@@ -65,7 +62,7 @@ impl fmt::Display for NotReady {
         match self {
             Self::Starting => f.write_str("starting"),
             Self::Draining => f.write_str("draining"),
-            Self::Unprovisioned => f.write_str("not provisioned: run gs-ctl cluster provision on one node"),
+            Self::Waiting(what) => write!(f, "starting: {what}"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
             Self::Stalled(shard) => write!(
@@ -122,7 +119,6 @@ pub fn readiness(
     match phase {
         Phase::Starting => Err(NotReady::Starting),
         Phase::Draining => Err(NotReady::Draining),
-        Phase::Unprovisioned => Err(NotReady::Unprovisioned),
         Phase::Serving => match (failure, full, stalled) {
             (Some(why), _, _) => Err(NotReady::Failed(why)),
             (None, Some(disk), _) => Err(NotReady::DiskFull(disk)),
@@ -216,11 +212,6 @@ mod tests {
             readiness(Phase::Starting, None, None, None, false),
             Err(NotReady::Starting)
         );
-        assert_eq!(
-            readiness(Phase::Unprovisioned, None, None, None, true),
-            Err(NotReady::Unprovisioned)
-        );
-        assert_eq!(Phase::from_u8(Phase::Unprovisioned as u8), Phase::Unprovisioned);
         assert_eq!(
             readiness(Phase::Draining, Some("x".into()), Some(FULL), shard, false),
             Err(NotReady::Draining)

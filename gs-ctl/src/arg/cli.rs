@@ -276,6 +276,9 @@ pub(crate) enum Segment {
         /// Only this shard
         #[arg(long, value_name = "N")]
         shard: Option<u32>,
+        /// Only sealed segments with fewer copies on live nodes than there should be
+        #[arg(long)]
+        lacking: bool,
     },
     /// Show one segment, its holders and its blocks, from this node's file or from that of another holder
     Describe {

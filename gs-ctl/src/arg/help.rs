@@ -67,7 +67,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "gs-ctl override --clear",
         ],
     ),
-    ("segment list", &["gs-ctl segment list --shard 0"]),
+    (
+        "segment list",
+        &["gs-ctl segment list --shard 0", "gs-ctl segment list --lacking"],
+    ),
     ("segment describe", &["gs-ctl segment describe 1/0/42"]),
     (
         "segment seal",

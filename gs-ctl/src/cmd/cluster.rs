@@ -64,9 +64,15 @@ async fn status(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure>
 
 async fn provisioned(node: &mut ClusterClient) -> Result<ClusterStatusReply, Failure> {
     let status = status(node).await?;
-    if status.unprovisioned.is_some() {
-        let why = "the node belongs to no cluster yet: run gs-ctl cluster provision on one node";
-        return Err(Failure::Refused(why.to_owned()));
+    if status.nodes.is_empty() {
+        let why = match &status.waiting {
+            Some(waiting) => format!(
+                "it waits for {} (gs-ctl cluster status says more). To do: {}",
+                waiting.what, waiting.remedy
+            ),
+            None => "ask again".to_owned(),
+        };
+        return Err(Failure::Unreachable(format!("the node is starting: {why}")));
     }
     Ok(status)
 }

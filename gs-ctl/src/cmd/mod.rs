@@ -99,7 +99,9 @@ async fn ask(global: &Global, command: Command) -> anyhow::Result<Outcome> {
         Command::Exporter(asked) => exporter::exporter(&mut node, asked, format).await,
         Command::DeadLetter(asked) => dead_letter::dead_letter(&mut node, asked, format).await,
         Command::Override(asked) => zone_override::zone_override(&mut node, asked, format).await,
-        Command::Segment(Segment::List { shard }) => segment_list::list(&mut node, shard, format).await,
+        Command::Segment(Segment::List { shard, lacking }) => {
+            segment_list::list(&mut node, shard, lacking, format).await
+        }
         Command::Segment(Segment::Forget { segment, accept_loss }) => {
             segment_list::forget(&mut node, segment, accept_loss, format).await
         }

@@ -13,6 +13,8 @@ use crate::out::progress::Bar;
 
 /// Interval of lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
+/// Longest time without a line where nothing changes.
+const SAME_LINE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time to wait for a message before the clock is checked again.
 const MESSAGE_WAIT: Duration = Duration::from_millis(500);
 
@@ -35,8 +37,10 @@ pub(super) struct Watch {
     timeout: Option<Duration>,
     progress: Progress,
     moved: Instant,
-    /// Time of the last line, and the progress then.
+    /// Time at which a line was due last, and the progress then.
     line: (Instant, Progress),
+    /// The last line that was printed, and its time.
+    printed: (Instant, String),
 }
 
 impl Watch {
@@ -51,6 +55,7 @@ impl Watch {
             progress: Progress::default(),
             moved: now,
             line: (now, Progress::default()),
+            printed: (now, String::new()),
         }
     }
 
@@ -67,7 +72,11 @@ impl Watch {
                 "" if progress == self.line.1 => waits_for(node).await,
                 remark => remark.to_owned(),
             };
-            eprintln!("{}", line(&self.name, progress, &waits));
+            let line = line(&self.name, progress, &waits);
+            if says_more(&line, &self.printed, now) {
+                eprintln!("{line}");
+                self.printed = (now, line);
+            }
             self.line = (now, progress);
         }
         self.timeout.is_some_and(|timeout| now - self.moved >= timeout)
@@ -87,6 +96,11 @@ impl Watch {
 /// The next message of a stream; `None` where none came for a while.
 pub(super) async fn next<T>(messages: &mut Streaming<T>) -> Option<Result<Option<T>, Status>> {
     tokio::time::timeout(MESSAGE_WAIT, messages.message()).await.ok()
+}
+
+/// True where a line is another one than that which was printed last, or that was long ago.
+fn says_more(line: &str, (at, printed): &(Instant, String), now: Instant) -> bool {
+    line != printed || now - *at >= SAME_LINE_INTERVAL
 }
 
 fn line(name: &str, progress: Progress, waits: &str) -> String {
@@ -142,5 +156,15 @@ mod tests {
         );
         let waits = line("job 3", progress, "waiting for the sink:\n refused");
         assert!(waits.ends_with("(25 %); waiting for the sink: refused"), "{waits}");
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_new_is_printed_once_a_minute() {
+        let begun = Instant::now();
+        let printed = (begun, "job 3: 7 entries".to_owned());
+        let says_more = |line: &str, seconds| says_more(line, &printed, begun + Duration::from_secs(seconds));
+        assert!(!says_more("job 3: 7 entries", 59));
+        assert!(says_more("job 3: 8 entries", 3));
+        assert!(says_more("job 3: 7 entries", 60));
     }
 }

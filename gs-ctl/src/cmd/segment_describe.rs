@@ -20,8 +20,9 @@ pub(super) struct DetailView {
     #[serde(flatten)]
     summary: SegmentView,
     format: u32,
-    path: String,
-    /// The node that holds this file.
+    /// Its file; null while it is not sealed.
+    path: Option<String>,
+    /// The node that holds this file, or the WAL file of a segment that is not sealed.
     node: u32,
     file_uuid: Option<String>,
     cluster_id: Option<String>,
@@ -72,7 +73,7 @@ impl From<SegmentDetail> for DetailView {
         Self {
             summary: SegmentView::from(detail.summary.unwrap_or_default()),
             format: detail.format,
-            path: detail.path,
+            path: some(detail.path),
             node: detail.node,
             file_uuid: some(detail.file_uuid),
             cluster_id: some(detail.cluster_id),
@@ -147,12 +148,22 @@ impl DetailView {
                 )
             },
         );
-        pairs(&[
+        let mut rows = vec![
             ("Segment", s.segment.clone()),
             ("State", s.state.to_owned()),
             ("Epoch", or_dash(s.epoch)),
             ("Holders", holders(&s.holders)),
-            ("File", format!("{} on node {}", self.path, self.node)),
+        ];
+        let Some(path) = &self.path else {
+            let entries = human::count(s.entries.unwrap_or(0));
+            rows.push((
+                "Holds",
+                format!("{entries} entries, in a WAL file of node {}", self.node),
+            ));
+            return pairs(&rows);
+        };
+        rows.extend([
+            ("File", format!("{path} on node {}", self.node)),
             ("Format", self.format.to_string()),
             (
                 "Holds",
@@ -181,13 +192,17 @@ impl DetailView {
             ("WAL file", or_dash(self.file_uuid.as_ref())),
             ("Cluster", or_dash(self.cluster_id.as_ref())),
             ("Tenants", tenants.join(", ")),
-        ])
+        ]);
+        pairs(&rows)
     }
 }
 
 impl Answer for DetailView {
     fn table(&self) -> String {
         let mut text = self.head();
+        if self.path.is_none() {
+            return text;
+        }
         for void in &self.voids {
             text += &format!(
                 "Missing  entries {} to {}: {}\n",

@@ -1,8 +1,10 @@
 //! `gs-ctl segment list`, and the commands that answer with such a list too: `segment forget` with one segment,
 //! `segment seal` with those that it sealed.
 
+use std::time::Duration;
+
 use gophership_proto::control::v1::{ForgetSegmentRequest, ListSegmentsRequest, SealSegmentsRequest, SegmentRef};
-use gophership_proto::view::segment::{HolderView, SegmentList, SegmentView};
+use gophership_proto::view::segment::{HolderView, RangeView, SegmentList, SegmentView};
 
 use crate::arg::format::Format;
 use crate::arg::segment_name::SegmentName;
@@ -14,6 +16,31 @@ use crate::out::table::{Table, or_dash};
 
 impl Answer for SegmentList {
     fn table(&self) -> String {
+        let mut table = Table::new(&[
+            "SEGMENT",
+            "STATE",
+            "HOLDERS",
+            ">RECORDS",
+            ">STORED",
+            "FIRST EVENT",
+            ">SPAN",
+        ]);
+        for s in &self.segments {
+            let span = |e: RangeView| e.last_unix_nano.saturating_sub(e.first_unix_nano);
+            table.row(vec![
+                s.segment.clone(),
+                s.state.to_owned(),
+                holders(&s.holders),
+                or_dash(s.records.map(human::count)),
+                or_dash(s.stored_bytes.map(human::bytes)),
+                human::time(s.event.map(|e| e.first_unix_nano)),
+                or_dash(s.event.map(|e| human::span(Duration::from_nanos(span(e))))),
+            ]);
+        }
+        table.text()
+    }
+
+    fn wide(&self) -> String {
         let mut table = Table::new(&[
             "SEGMENT",
             "STATE",
@@ -59,12 +86,22 @@ pub(super) fn holders(holders: &[HolderView]) -> String {
 }
 
 /// Lists all pages.
-pub(crate) async fn list(node: &mut Client, shard: Option<u32>, format: Format) -> anyhow::Result<Outcome> {
+pub(crate) async fn list(
+    node: &mut Client,
+    shard: Option<u32>,
+    lacking: bool,
+    format: Format,
+) -> anyhow::Result<Outcome> {
     let mut segments = Vec::new();
     let mut after = None;
     loop {
         let page = node
-            .list_segments(ListSegmentsRequest { shard, limit: 0, after })
+            .list_segments(ListSegmentsRequest {
+                shard,
+                limit: 0,
+                after,
+                lacking,
+            })
             .await
             .map_err(|e| refused(&e))?
             .into_inner();
@@ -114,6 +151,8 @@ pub(crate) async fn seal(node: &mut Client, shard: Option<u32>, format: Format) 
 
 #[cfg(test)]
 mod tests {
+    use gophership_proto::control::v1::{HolderState, SegmentHolder, SegmentState, SegmentSummary, TimeRange};
+
     use super::*;
 
     #[test]
@@ -132,5 +171,43 @@ mod tests {
         ];
         assert_eq!(holders(&all), "1, 2 DAMAGED, 3 MISSING, 4 ?, 5 UNREADABLE");
         assert_eq!(holders(&[]), "-");
+    }
+
+    #[test]
+    fn a_list_fits_100_columns_where_copies_are_missing() {
+        let holder = |node, state: HolderState| SegmentHolder {
+            node,
+            state: state.into(),
+            bad_ranges: 0,
+        };
+        let summary = SegmentSummary {
+            segment: Some(SegmentRef {
+                node: 12,
+                shard: 3,
+                index: 12_345,
+            }),
+            state: SegmentState::Sealed.into(),
+            records: 1_234_567,
+            stored_bytes: 63 << 20,
+            event: Some(TimeRange {
+                first_unix_nano: 1_700_000_000_000_000_000,
+                last_unix_nano: 1_700_008_700_000_000_000,
+            }),
+            holders: vec![
+                holder(12, HolderState::Has),
+                holder(13, HolderState::Missing),
+                holder(14, HolderState::Unspecified),
+            ],
+            ..SegmentSummary::default()
+        };
+        let segments = vec![SegmentView::from(summary)];
+        let list = SegmentList { segments, next: None };
+        let table = list.table();
+        assert!(
+            table.contains("12, 13 MISSING, 14 ?") && table.contains("2 h 25 min"),
+            "{table}"
+        );
+        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+        assert!(list.wide().contains("LAST EVENT"));
     }
 }

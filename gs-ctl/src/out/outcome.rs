@@ -62,8 +62,7 @@ pub(crate) fn refused(status: &Status) -> Failure {
         )),
         Code::Unavailable => Failure::Unreachable(format!("the node is not there for it now: {said}")),
         Code::Unimplemented => Failure::Refused(format!(
-            "the node does not know this call: it belongs to no cluster yet (`gs-ctl cluster status` says so), or it is of \
-             another version ({said})"
+            "the node does not know this call: it is of another version ({said})"
         )),
         Code::DataLoss => Failure::Damaged(said.to_owned()),
         _ => Failure::Refused(said.to_owned()),

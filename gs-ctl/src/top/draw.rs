@@ -22,6 +22,8 @@ use crate::view::zone::override_text;
 const MIDDLE_ROWS: u16 = 10;
 /// Number of rows from which on a screen has higher trends.
 const TALL: u16 = 32;
+/// The same where a cluster is shown.
+const TALL_OF_CLUSTER: u16 = 40;
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame, watch: &Watch, interval: Duration, now: u64) {
@@ -33,13 +35,19 @@ pub(super) fn draw(frame: &mut Frame, watch: &Watch, interval: Duration, now: u6
             .map_or(u16::MAX, |n| n.saturating_add(1))
             .min(12),
     );
-    let of_cluster = cluster::rows(figures);
     // On a small screen the nodes take the room of the trends.
-    let trend = match (frame.area().height >= TALL, of_cluster) {
-        (true, _) => 3,
-        (false, 0) => 1,
-        (false, _) => 0,
+    let height = frame.area().height;
+    let trend = match cluster::rows(figures, height) {
+        0 if height >= TALL => 3,
+        0 => 1,
+        _ if height >= TALL_OF_CLUSTER => 3,
+        _ if height >= TALL => 1,
+        _ => 0,
     };
+    // The lines of shards leave room for two exporters.
+    let exporters = u16::try_from(figures.exporters.len()).map_or(3, |n| 1 + n.min(2));
+    let room = height.saturating_sub(3 + silent + middle + 4 * trend + exporters);
+    let of_cluster = cluster::rows(figures, room);
     let [head, zone, silence, middle, trends, nodes, exporters, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),

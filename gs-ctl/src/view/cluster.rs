@@ -17,7 +17,7 @@ pub(crate) struct RaftView {
     answered_by: String,
     /// Its role: `leader`, `follower`, `candidate`, `learner` or `ended`.
     role: String,
-    /// The leader that it knows.
+    /// The node that leads, as far as it knows; null where none that is alive does.
     leader: Option<u64>,
     /// The term.
     term: u64,
@@ -69,6 +69,8 @@ impl RaftView {
     /// Consensus; `None` at a single node.
     pub(crate) fn of(reply: v1::ClusterStatusReply) -> Option<Self> {
         let raft = reply.raft?;
+        // Consensus remembers who led last.
+        let is_alive = |id: &u64| reply.nodes.iter().any(|node| u64::from(node.id) == *id && node.alive);
         let members = raft.members.into_iter().map(|member| MemberView {
             id: member.id,
             name: member.name,
@@ -79,7 +81,7 @@ impl RaftView {
         Some(Self {
             answered_by: reply.node_name,
             role: raft.role,
-            leader: raft.leader,
+            leader: raft.leader.filter(is_alive),
             term: raft.term,
             last_log: raft.last_log,
             applied: raft.applied,
@@ -272,6 +274,38 @@ fn of_member(cluster: &ClusterView) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A node that takes no logs yet: what it waits for, and what the others say.
+fn not_yet(cluster: &ClusterView) -> String {
+    let mut out = String::new();
+    if let Some(own) = &cluster.unprovisioned {
+        let data = if own.has_data { "that of a single node" } else { "none" };
+        let mut rows = vec![("Data", data.to_owned())];
+        rows.extend(
+            own.invited_by
+                .iter()
+                .map(|first| ("Invited by", human::one_line(first))),
+        );
+        out += &pairs(&rows);
+    }
+    let Some(waiting) = &cluster.waiting else {
+        return out + "It is starting: ask again.\n";
+    };
+    let age = human::age(Some(waiting.since_unix_nano), now_unix_nano());
+    let what = format!("WAITS, for {age} so far, for {}", human::one_line(&waiting.what));
+    out += &wrapped(&what, "  ", WIDTH).replacen("  ", "! ", 1);
+    out += &wrapped(&format!("-> {}", human::one_line(&waiting.remedy)), "    ", WIDTH);
+    out.push('\n');
+    let mut table = Table::new(&["PEER", "ADDRESS", "SAYS"]);
+    for peer in &waiting.peers {
+        table.row(vec![
+            human::one_line(&peer.name),
+            human::one_line(&peer.address),
+            text(peer.said.as_deref()),
+        ]);
+    }
+    out + &table.text()
+}
+
 impl Answer for ClusterView {
     fn table(&self) -> String {
         let name = self
@@ -279,32 +313,18 @@ impl Answer for ClusterView {
             .as_deref()
             .map_or_else(|| "a single node".to_owned(), human::one_line);
         let by = human::one_line(&self.answered_by);
-        let Some(waits) = &self.unprovisioned else {
-            let mut rows = vec![("Cluster", format!("{name}, answered by {by}"))];
-            rows.extend(of_member(self));
-            return format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes));
-        };
-        let data = if waits.has_data {
-            "that of a single node"
-        } else {
-            "none"
-        };
-        let mut rows = vec![
-            ("Cluster", name),
-            ("Answered by", by),
-            (
-                "State",
-                "NOT PROVISIONED: run gs-ctl cluster provision on one node".to_owned(),
-            ),
-            ("Data", data.to_owned()),
-        ];
-        if let Some(first) = &waits.invited_by {
-            rows.push(("Invited by", human::one_line(first)));
+        let mut rows = vec![("Cluster", format!("{name}, answered by {by}"))];
+        if self.nodes.is_empty() {
+            return pairs(&rows) + &not_yet(self);
         }
-        pairs(&rows)
+        rows.extend(of_member(self));
+        format!("{}\n{}\n{}", pairs(&rows), problems(self), fares(&self.nodes))
     }
 
     fn wide(&self) -> String {
+        if self.nodes.is_empty() {
+            return self.table();
+        }
         let list = NodeList {
             nodes: self.nodes.clone(),
         };
@@ -364,5 +384,67 @@ impl Answer for ProvisionView {
             _ if self.forgotten => "the invitation that this node had accepted is forgotten\n".to_owned(),
             _ => "this node had accepted no invitation\n".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_waits_says_for_what_and_what_each_peer_answered() {
+        let peer = |name: &str, said: &str| v1::PeerAnswer {
+            name: name.to_owned(),
+            address: "10.0.0.2:9097".to_owned(),
+            said: said.to_owned(),
+        };
+        let reply = v1::ClusterStatusReply {
+            name: "prod".to_owned(),
+            node_name: "node-1".to_owned(),
+            waiting: Some(v1::Waiting {
+                what: "1 more node, since a majority is needed: 1 of 3 nodes of cluster \"prod\" are there, this one \
+                       included"
+                    .to_owned(),
+                remedy: "start the others".to_owned(),
+                since_unix_nano: 1,
+                peers: vec![peer("node-2", "no answer: Connection refused"), peer("node-3", "")],
+            }),
+            ..v1::ClusterStatusReply::default()
+        };
+        let table = ClusterView::from(reply).table();
+        let one = table.split_whitespace().collect::<Vec<_>>().join(" ");
+        for told in [
+            "Cluster prod, answered by node-1",
+            "so far, for 1 more node, since",
+            "-> start the others",
+            "node-2 10.0.0.2:9097 no answer: Connection refused",
+            "node-3 10.0.0.2:9097 -",
+        ] {
+            assert!(one.contains(told), "{told} in {table}");
+        }
+        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+    }
+
+    #[test]
+    fn a_leader_that_is_dead_leads_no_more() {
+        let node = |id, alive| v1::ClusterNode {
+            id,
+            alive,
+            ..v1::ClusterNode::default()
+        };
+        let leader_of = |alive| {
+            let reply = v1::ClusterStatusReply {
+                nodes: vec![node(1, alive), node(2, true)],
+                raft: Some(v1::RaftStatus {
+                    leader: Some(1),
+                    ..v1::RaftStatus::default()
+                }),
+                ..v1::ClusterStatusReply::default()
+            };
+            let raft = RaftView::of(reply).expect("there is consensus");
+            (raft.leader, raft.table().contains("NONE"))
+        };
+        assert_eq!(leader_of(true), (Some(1), false));
+        assert_eq!(leader_of(false), (None, true));
     }
 }

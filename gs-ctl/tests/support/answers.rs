@@ -234,6 +234,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         node_name: "node-1".to_owned(),
         node: 1,
         unprovisioned: None,
+        waiting: None,
         nodes: vec![node(1, 1, "leader"), node(2, 2, "voter"), moved, node(4, 3, "learner")],
         replicas: 3,
         ack_copies: 2,

@@ -1,5 +1,7 @@
 //! `/api/v1`: the answers of `gs-ctl -o json`, read-only.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -14,21 +16,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::StatusSource;
-use crate::operate::{OperateError, Viewer};
+use crate::node_state::NodeState;
+use crate::operate::{OperateError, Viewer, Wanted};
+use crate::readiness::NotReady;
 
 type Answer = (StatusCode, Json<Value>);
 
-pub(super) fn routes(source: StatusSource) -> Router {
+/// The node, and what is shown once its parts exist.
+type Source = (Arc<NodeState>, StatusSource);
+
+pub(super) fn routes(node: Arc<NodeState>, source: StatusSource) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/cluster", get(cluster))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/segments", get(segments))
-        .with_state(source)
+        .with_state((node, source))
 }
 
 /// The answer of `gs-ctl status -o json`.
-async fn status(State(source): State<StatusSource>) -> Answer {
+async fn status(State(source): State<Source>) -> Answer {
     match viewer(&source) {
         Ok(viewer) => shown(viewer.status().await.map(StatusView::from)),
         Err(starting) => starting,
@@ -36,7 +43,7 @@ async fn status(State(source): State<StatusSource>) -> Answer {
 }
 
 /// The answer of `gs-ctl cluster status -o json`.
-async fn cluster(State(source): State<StatusSource>) -> Answer {
+async fn cluster(State(source): State<Source>) -> Answer {
     match viewer(&source) {
         Ok(viewer) => shown(viewer.cluster_status().await.map(ClusterView::from)),
         Err(starting) => starting,
@@ -44,7 +51,7 @@ async fn cluster(State(source): State<StatusSource>) -> Answer {
 }
 
 /// The answer of `gs-ctl node list -o json`.
-async fn nodes(State(source): State<StatusSource>) -> Answer {
+async fn nodes(State(source): State<Source>) -> Answer {
     match viewer(&source) {
         Ok(viewer) => shown(viewer.cluster_status().await.map(NodeList::from)),
         Err(starting) => starting,
@@ -56,6 +63,9 @@ async fn nodes(State(source): State<StatusSource>) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Page {
     shard: Option<u16>,
+    /// Only segments that lack copies on live nodes.
+    #[serde(default)]
+    lacking: bool,
     /// At most so many; 0 or none: as many as one answer has.
     limit: Option<u32>,
     /// `NODE/SHARD/INDEX`, as in `next` of the page before.
@@ -63,7 +73,7 @@ struct Page {
 }
 
 /// A page of the answer of `gs-ctl segment list -o json`.
-async fn segments(State(source): State<StatusSource>, Query(page): Query<Page>) -> Answer {
+async fn segments(State(source): State<Source>, Query(page): Query<Page>) -> Answer {
     let viewer = match viewer(&source) {
         Ok(viewer) => viewer,
         Err(starting) => return starting,
@@ -78,7 +88,11 @@ async fn segments(State(source): State<StatusSource>, Query(page): Query<Page>) 
         Some(Some(after)) => Some(after),
         None => None,
     };
-    let listed = viewer.list_segments(page.shard.map(ShardId::new), after, page.limit.unwrap_or(0));
+    let wanted = Wanted {
+        shard: page.shard.map(ShardId::new),
+        lacking: page.lacking,
+    };
+    let listed = viewer.list_segments(wanted, after, page.limit.unwrap_or(0));
     shown(listed.await.map(SegmentList::from))
 }
 
@@ -93,9 +107,11 @@ fn segment_id(name: &str) -> Option<SegmentId> {
     parts.next().is_none().then_some(id)
 }
 
-fn viewer(source: &StatusSource) -> Result<&Viewer, Answer> {
-    let starting = || error(StatusCode::SERVICE_UNAVAILABLE, "the node is starting");
-    source.get().ok_or_else(starting)
+fn viewer((node, source): &Source) -> Result<&Viewer, Answer> {
+    source.get().ok_or_else(|| {
+        let why = node.ready().err().unwrap_or(NotReady::Starting);
+        error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
+    })
 }
 
 fn shown(answer: Result<impl Serialize, OperateError>) -> Answer {
@@ -115,8 +131,6 @@ fn error(code: StatusCode, why: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use tower::ServiceExt;
@@ -124,7 +138,6 @@ mod tests {
     use super::*;
     use crate::admin::router;
     use crate::control::testkit::{TestNode, payload};
-    use crate::node_state::NodeState;
 
     async fn get_json(source: &StatusSource, path: &str) -> (StatusCode, Value) {
         let router = router(NodeState::new("test".to_owned(), None), Arc::clone(source));
@@ -161,7 +174,7 @@ mod tests {
             let (code, why) = get_json(&source, path).await;
             assert_eq!(
                 (code, &why["error"]),
-                (StatusCode::SERVICE_UNAVAILABLE, &"the node is starting".into()),
+                (StatusCode::SERVICE_UNAVAILABLE, &"starting".into()),
                 "{path}"
             );
         }

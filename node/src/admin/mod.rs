@@ -29,12 +29,14 @@ pub(crate) fn router(node: Arc<NodeState>, status: StatusSource) -> Router {
         .route("/metrics", get(scrape))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(node)
-        .merge(api::routes(status))
+        .with_state(Arc::clone(&node))
+        .merge(api::routes(node, status))
 }
 
 async fn scrape(State(node): State<Arc<NodeState>>) -> Response {
-    match metrics::render(&node) {
+    // The catalogue of a cluster may be busy for a moment.
+    let rendered = tokio::task::spawn_blocking(move || metrics::render(&node).map_err(|e| e.to_string())).await;
+    match rendered.unwrap_or_else(|e| Err(e.to_string())) {
         Ok(text) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             text,

@@ -141,7 +141,8 @@ impl fmt::Display for Issued {
             Role::Node => write!(
                 f,
                 "\nIn the node's configuration, for each listener:\n  tls: {{ cert: {certificate}, key: {key} }}\n\
-                 or, for otlp_grpc and otlp_http, where clients must show a certificate of this authority:\n  \
+                 or, for peer always, and for otlp_grpc and otlp_http where clients must show a certificate of this \
+                 authority:\n  \
                  tls: {{ cert: {certificate}, key: {key}, client_ca: {authority} }}\n\
                  Clients trust the node with {authority}. Keep the authority's key off the nodes."
             ),

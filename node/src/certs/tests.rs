@@ -88,7 +88,7 @@ fn the_authority_is_used_again_and_another_folder_has_another() {
     assert!(
         first
             .to_string()
-            .contains("for otlp_grpc and otlp_http, where clients must show"),
+            .contains("for peer always, and for otlp_grpc and otlp_http where clients must show"),
         "{first}"
     );
     let authority = fs::read(one.path().join("ca.pem")).expect("read");

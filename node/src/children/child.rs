@@ -68,6 +68,11 @@ impl Child {
         })
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Starts the node and waits until it is ready.
     pub(crate) fn start(plan: &NodePlan) -> anyhow::Result<Self> {
         let mut child = Self::spawn(plan)?;

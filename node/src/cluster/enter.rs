@@ -1,8 +1,7 @@
 //! From a configuration with `cluster` and a data folder to a member of the cluster.
 //!
 //! A folder that belongs to the cluster is opened. Another one makes the node a candidate, which waits until it is
-//! provisioned or admitted; meanwhile the peers' port answers the calls of joining, and the control socket those of an
-//! operator.
+//! provisioned or admitted; meanwhile the peers' port answers the calls of joining.
 //!
 //! **Invariants**:
 //! - I1: the folder is locked while the node waits, and a storage asks for one number only.
@@ -24,10 +23,10 @@ use gophership_vault_replication::consensus::network::PeerTransport;
 use gophership_vault_replication::consensus::{RaftCatalogue, RaftConfig};
 use gophership_vault_replication::join::{Candidate, Invitation, JoinPort, JoinService, JoinSetup, Settled, Standing};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::candidate_control;
+use super::early::Early;
 use crate::config::Config;
 
 const CATALOGUE: &str = "catalogue.redb";
@@ -74,22 +73,20 @@ struct Opening {
     done: tokio::task::JoinHandle<anyhow::Result<DataDir>>,
 }
 
-/// Ends once the node belongs to its cluster. `waiting` is called where it has to wait for an operator or for peers.
-/// Dropping the future gives the wait up.
+/// Ends once the node belongs to its cluster. `early` shows what it waits for. Dropping the future gives the wait up.
 ///
 /// # Errors
 ///
 /// The folder belongs elsewhere, or has data of its own while the others have a cluster; a port or a file cannot be
 /// used.
-pub async fn enter(
-    config: &Config,
-    setup: &Arc<JoinSetup>,
-    listener: &TcpListener,
-    waiting: impl FnOnce(),
-) -> anyhow::Result<Membership> {
-    let folder = config.node.data_dir.clone();
+pub async fn enter(config: &Config, early: &Early, listener: &TcpListener) -> anyhow::Result<Membership> {
+    let (folder, setup) = (config.node.data_dir.clone(), &early.setup);
     let (data, standing, opening) = match find(config, setup).await? {
-        Found::Folder(data) if data.cluster().is_some() => return member(data, setup),
+        Found::Folder(data) if data.cluster().is_some() => {
+            let membership = member(data, early)?;
+            early.listen(&folder)?;
+            return Ok(membership);
+        }
         Found::Folder(data) => {
             let Identity {
                 cluster_id: cluster,
@@ -107,22 +104,23 @@ pub async fn enter(
         (None, None) => unreachable!("a folder is there or is being made"),
     };
     let candidate = Candidate::new(Arc::clone(setup), folder.clone(), standing, config.failure_domain())?;
-    waiting();
+    early.awaited.is_candidate(Arc::clone(&candidate));
+    early.listen(&folder)?;
     tracing::warn!(
         cluster = setup.cluster,
         "cluster.membership.none: run gs-ctl cluster provision on one node"
     );
-    let settled = serve(&candidate, setup, listener, &folder, storage).await?;
+    let settled = serve(&candidate, setup, listener, storage).await?;
     match (data, opening) {
         (Some(mut data), _) => {
             data.enter_cluster(&setup.cluster)?;
-            member(data, setup)
+            member(data, early)
         }
         (None, Some(opening)) => {
             if opening.grant.send(settled).is_err() {
                 tracing::debug!("cluster.folder.gone");
             }
-            member(opening.done.await.context("making the data folder panicked")??, setup)
+            member(opening.done.await.context("making the data folder panicked")??, early)
         }
         (None, None) => unreachable!("a folder is there or is being made"),
     }
@@ -133,26 +131,19 @@ async fn serve(
     candidate: &Arc<Candidate>,
     setup: &Arc<JoinSetup>,
     listener: &TcpListener,
-    folder: &Path,
     storage: Uuid,
 ) -> anyhow::Result<Settled> {
     let service = JoinService::new(Arc::clone(setup), Arc::clone(candidate) as _);
     let listener = listener.try_clone().context("listeners.peer.address")?;
     let port = JoinPort::start(listener, Arc::clone(setup), service).context("listeners.peer")?;
-    let (stop, stopped) = watch::channel(false);
-    let socket = crate::control::listen(folder)?;
-    let control = candidate_control::serve(socket, Arc::clone(candidate), Arc::clone(setup), stopped);
-    let control = tokio::spawn(control);
     let settled = candidate.settle(storage).await;
-    stop.send_replace(true);
     port.stop().await;
-    control.await.context("the control socket panicked")??;
     Ok(settled?)
 }
 
 /// The member whose folder this is.
-fn member(data: DataDir, setup: &JoinSetup) -> anyhow::Result<Membership> {
-    let (path, identity) = (data.path(), data.identity());
+fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
+    let (path, identity, setup) = (data.path(), data.identity(), &early.setup);
     let invitation = Invitation::load(path, &setup.cluster)?;
     let begins =
         invitation.is_some_and(|i| i.first.eq_ignore_ascii_case(&setup.name) && i.cluster == identity.cluster_id);
@@ -164,6 +155,7 @@ fn member(data: DataDir, setup: &JoinSetup) -> anyhow::Result<Membership> {
             catalogue.display()
         );
     }
+    early.awaited.is_member(identity);
     Ok(Membership { data, begins })
 }
 

@@ -9,20 +9,35 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, Disposition};
 use gophership_vault_replication::consensus::RaftCatalogue;
-use gophership_vault_replication::join::{JoinClient, JoinSetup, known_peers};
+use gophership_vault_replication::join::{JoinSetup, known_peers};
 use gophership_vault_replication::peer::PeerSetup;
 use tokio::sync::watch;
+
+use super::awaited::Awaited;
 
 /// Interval at which peers and consensus are made to follow the catalogue.
 const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Puts the facts of this node on record, as soon as the cluster can take them.
+/// Puts the facts of this node on record, as soon as the cluster can take them. What the other nodes answer is heard
+/// meanwhile: members do not talk to a node whose name has moved, which therefore hears of no refusal.
 ///
 /// # Errors
 ///
 /// The node has another number on record: its name has moved to a storage that joined in its place, or another node
-/// has it. Or it takes part in the cluster no more.
+/// has it. Or its folder is of another cluster than most others', or it takes part in the cluster no more.
 pub async fn describe(
+    catalogue: &Arc<RaftCatalogue>,
+    setup: &Arc<JoinSetup>,
+    failure_domain: &str,
+    awaited: &Awaited,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        described = put_on_record(catalogue, setup, failure_domain) => described,
+        why = awaited.contradicted() => bail!(why),
+    }
+}
+
+async fn put_on_record(
     catalogue: &Arc<RaftCatalogue>,
     setup: &Arc<JoinSetup>,
     failure_domain: &str,
@@ -46,18 +61,6 @@ pub async fn describe(
                 return Err(error.into());
             }
             Err(error) => tracing::info!(%error, "cluster.node.not_described"),
-        }
-        // Members do not talk to a node whose name has moved, which therefore hears of no refusal.
-        let client = JoinClient::new(Arc::clone(setup));
-        for peer in setup.others() {
-            let Ok(who) = client.who(peer).await else { continue };
-            if let Some(other) = who.caller.filter(|other| *other != node) {
-                bail!(
-                    "this folder is node {node}'s, and {} has joined anew as node {other}: start with an empty \
-                     node.data_dir, or with that of node {other}",
-                    setup.name
-                );
-            }
         }
         tokio::time::sleep(KEEP_INTERVAL).await;
     }

@@ -41,10 +41,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
+use super::awaited::{Awaited, Step};
 use super::follow::Follower;
 use super::late::{LateRecovery, LateTail};
 use super::place::{has_other, replica_set};
-use super::{Membership, Peers, describe, enter, join_setup, keep};
+use super::{Early, Membership, Peers, describe, enter, keep};
 use crate::config::{Cluster, Config};
 use crate::context::ClusterContext;
 use crate::ingester::WatermarkNotify;
@@ -87,6 +88,7 @@ pub(crate) struct Joined {
     heartbeats: Arc<Heartbeats>,
     streams: Arc<TailStreams>,
     late: Late,
+    awaited: Arc<Awaited>,
     stop: watch::Sender<bool>,
     keeping: JoinHandle<()>,
 }
@@ -124,21 +126,20 @@ pub(crate) struct Member {
     keeping: JoinHandle<()>,
 }
 
-/// Makes the node a member of its cluster, which may wait for an operator and for peers. `waiting` is called where it
-/// does.
+/// Makes the node a member of its cluster, which may wait for an operator and for peers; `early` shows for what.
 ///
 /// # Errors
-/// The folder belongs elsewhere; a file, a certificate or the port cannot be used; the node's name has moved on.
+/// The folder belongs elsewhere, or to a node that was replaced; a file, a certificate or the port cannot be used.
 pub(crate) async fn join(
     config: &Config,
     listener: TcpListener,
     security: PeerSecurity,
     shards: u16,
-    waiting: impl FnOnce(),
+    early: &Early,
 ) -> anyhow::Result<Joined> {
     let settings = config.cluster.clone().context("the configuration has no cluster")?;
-    let join = join_setup(config, &settings, security.clone());
-    let membership = enter(config, &join, &listener, waiting).await?;
+    let (join, awaited) = (Arc::clone(&early.setup), Arc::clone(&early.awaited));
+    let membership = enter(config, early, &listener).await?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime
         .worker_threads(RUNTIME_THREADS)
@@ -185,6 +186,7 @@ pub(crate) async fn join(
         Arc::clone(&consensus),
         join,
         config.failure_domain().to_owned(),
+        Arc::clone(&awaited),
     ));
     described.await.context("describing the node panicked")??;
     Ok(Joined {
@@ -198,6 +200,7 @@ pub(crate) async fn join(
         heartbeats: Arc::new(heartbeats),
         streams: Arc::new(TailStreams::new(shards)),
         late,
+        awaited,
         stop,
         keeping,
     })
@@ -222,8 +225,9 @@ async fn describe_as(
     consensus: Arc<RaftCatalogue>,
     join: Arc<JoinSetup>,
     failure_domain: String,
+    awaited: Arc<Awaited>,
 ) -> anyhow::Result<()> {
-    describe(&consensus, &join, &failure_domain).await
+    describe(&consensus, &join, &failure_domain, &awaited).await
 }
 
 /// The names and addresses of the nodes that have their name.
@@ -272,9 +276,11 @@ impl Joined {
             let mut found = false;
             self.consensus.view(&mut |state| found = has_other(state, own));
             if found {
+                self.awaited.is_at(Step::Opening);
                 return Ok(epoch);
             }
             if !std::mem::replace(&mut told, true) {
+                self.awaited.is_at(Step::SecondNode);
                 tracing::info!("cluster.peer.awaited: an acknowledgement needs a second node");
             }
             std::thread::sleep(CLUSTER_RETRY_INTERVAL);
@@ -422,6 +428,7 @@ impl Member {
         ClusterContext {
             name: self.settings.name.clone(),
             replicas: self.settings.replicas,
+            dead_after: self.settings.dead_after,
             consensus: Arc::clone(&self.consensus),
             heartbeats: Arc::clone(&self.heartbeats),
             streams: Arc::clone(&self.streams),
@@ -450,12 +457,6 @@ impl Member {
     /// The reason for which the node takes part in consensus no more, if so.
     pub(crate) fn failure(&self) -> Option<CatalogueError> {
         self.consensus.failure()
-    }
-
-    /// True where commands are answered, as far as this node knows.
-    pub(crate) fn has_leader(&self) -> bool {
-        let status = self.consensus.status();
-        status.leader.is_some() && status.unheard < self.settings.dead_after
     }
 
     /// Ends everything.

@@ -1,16 +1,17 @@
 //! A node of a cluster: what the daemon composes of `vault-replication`.
 //!
 //! - `certificates`: the certificate for peers, from files. `setup`: the configuration as that crate takes it.
-//! - `enter`: from a configuration and a data folder to a member of the cluster. `candidate_control`: the control socket
-//!   until then. `keep`: a member's standing tasks: it describes itself, and lets peers and consensus follow the
-//!   catalogue.
+//! - `enter`: from a configuration and a data folder to a member of the cluster. `awaited`: what it waits for.
+//!   `early`: the control socket until then. `keep`: a member's standing tasks: it describes itself, and lets peers and
+//!   consensus follow the catalogue.
 //! - `member`: the node from its admission to its end. `late`: its answers to peers before it has a vault. `place`: the
 //!   replicas of its segments. `follow`: its files follow the catalogue.
 //! - `provision`: the wish to provision, told to a node of this machine.
 //! - `peers`: the other nodes, as this node's own parts reach them.
 
-mod candidate_control;
+mod awaited;
 mod certificates;
+mod early;
 mod enter;
 mod follow;
 mod keep;
@@ -21,7 +22,9 @@ mod place;
 mod provision;
 mod setup;
 
+pub use awaited::Awaited;
 pub use certificates::PeerCertificates;
+pub use early::Early;
 pub use enter::{Membership, enter};
 pub use keep::{describe, keep};
 pub(crate) use member::{Joined, Member, join, until_answered};

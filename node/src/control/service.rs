@@ -10,7 +10,7 @@ use gophership_proto::control::v1::control_server::Control;
 use tonic::{Request, Response, Status};
 
 use super::convert::{entry_id, job_id, seek_to, segment_id, shard_id, who, zone};
-use crate::operate::{OperateError, Operator};
+use crate::operate::{OperateError, Operator, Wanted};
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T> = Result<Response<T>, Status>;
@@ -50,7 +50,11 @@ impl Control for ControlService {
         let asked = request.into_inner();
         let shard = asked.shard.map(shard_id).transpose()?;
         let after = asked.after.map(segment_id).transpose()?;
-        answer(self.operator.viewer.list_segments(shard, after, asked.limit).await)
+        let wanted = Wanted {
+            shard,
+            lacking: asked.lacking,
+        };
+        answer(self.operator.viewer.list_segments(wanted, after, asked.limit).await)
     }
 
     async fn describe_segment(&self, request: Request<v1::SegmentRef>) -> Answer<v1::SegmentDetail> {

@@ -152,7 +152,7 @@ async fn segments_are_listed_in_pages_and_described() {
             .list_segments(ListSegmentsRequest {
                 limit: 1,
                 after,
-                shard: None,
+                ..ListSegmentsRequest::default()
             })
             .await
             .unwrap()
@@ -196,12 +196,21 @@ async fn segments_are_listed_in_pages_and_described() {
         .iter()
         .find(|s| s.state() == SegmentState::Open && s.entries > 0)
         .unwrap();
-    let not_sealed = control
-        .client
-        .describe_segment(open.segment.unwrap())
-        .await
-        .unwrap_err();
-    assert_eq!(not_sealed.code(), Code::FailedPrecondition);
+    let not_sealed = control.client.describe_segment(open.segment.unwrap()).await;
+    let not_sealed = not_sealed.unwrap().into_inner();
+    let summary = not_sealed.summary.unwrap();
+    assert_eq!((summary.state(), summary.entries), (SegmentState::Open, open.entries));
+    assert_eq!((not_sealed.path.as_str(), not_sealed.node), ("", 1));
+    let lacking = ListSegmentsRequest {
+        lacking: true,
+        ..ListSegmentsRequest::default()
+    };
+    let lacking = control.client.list_segments(lacking).await.unwrap().into_inner();
+    assert_eq!(
+        lacking.segments,
+        [],
+        "a single node's segments have the copy that they are to have"
+    );
     control.stop().await;
     node.close();
 }

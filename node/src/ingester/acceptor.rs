@@ -77,6 +77,20 @@ pub struct Port {
     pub tls: Option<Arc<ServerTls>>,
 }
 
+impl Port {
+    /// The same port once more: what is accepted by one is not accepted by the other.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            protocol: self.protocol,
+            tls: self.tls.clone(),
+        })
+    }
+}
+
 /// Accepts on all ports until `stop` turns true; then closes them. At most `connections_max` are open at a time.
 ///
 /// # Errors

@@ -43,6 +43,12 @@ pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<L
     let mut builder = auto::Builder::new(LocalExecutor {
         admission: Rc::clone(admission),
     });
+    set(&mut builder, window);
+    builder
+}
+
+/// The settings of every connection.
+pub(super) fn set<E>(builder: &mut auto::Builder<E>, window: u32) {
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -62,7 +68,6 @@ pub(super) fn builder(window: u32, admission: &Rc<Admission>) -> auto::Builder<L
         // faults, over the connection's whole life, and would in the end close the connection with everything under way
         // on it.
         .max_local_error_reset_streams(HTTP2_LATE_FRAMES_MAX);
-    builder
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn route(request: &Request<Incoming>) -> Result<Route, Refusal> {
 }
 
 /// True for JSON, false for protobuf, `None` for any other content type.
-fn content_is_json(headers: &HeaderMap) -> Option<bool> {
+pub(super) fn content_is_json(headers: &HeaderMap) -> Option<bool> {
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/x-protobuf") {

@@ -50,6 +50,16 @@ impl From<Bytes> for ReplyBody {
     }
 }
 
+impl ReplyBody {
+    /// The bytes of a refusal.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Empty | Self::GrpcMessage | Self::GrpcTrailers | Self::Service { .. } => Bytes::new(),
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = tonic::Status;

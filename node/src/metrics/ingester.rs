@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::families::Families;
 use crate::buffer::Budget;
 use crate::ingester::{LATENCY_BUCKETS, Snapshot, latency_bucket_bound};
-use crate::node_state::refused;
 
 /// A metric with a row for each shard: name, help, value.
 type PerShard = (&'static str, &'static str, fn(&Snapshot) -> u64);
@@ -81,13 +80,16 @@ pub(super) fn ingester(out: &mut Families, workers: &[Snapshot]) {
     for (name, help, value) in GAUGES {
         out.gauges(name, help, rows(value));
     }
-    let refused = refused(workers);
+    latencies(out, workers);
+}
+
+/// The counts of refused requests, which a node has before it has workers.
+pub(super) fn refused(out: &mut Families, by_reason: &[(&'static str, u64)]) {
     out.counters(
         "gophership_ingester_refused_requests_total",
         "Requests refused, by reason",
-        refused.iter().map(|(reason, n)| ([("reason", *reason)], *n as f64)),
+        by_reason.iter().map(|(reason, n)| ([("reason", *reason)], *n as f64)),
     );
-    latencies(out, workers);
 }
 
 fn latencies(out: &mut Families, workers: &[Snapshot]) {

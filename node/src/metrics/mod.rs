@@ -4,8 +4,9 @@
 //! One file for each component, in the order of the exposition, over one builder:
 //!
 //! - `families`: families of metrics under construction.
-//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`: the metrics of each component.
+//! - `tls`, `ingester`, `vault`, `zone`, `machine`, `exporters`, `cluster`: the metrics of each component.
 
+mod cluster;
 mod exporters;
 mod families;
 mod ingester;
@@ -38,14 +39,20 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         [(build, 1.0)],
     );
     tls::tls(&mut out, node.tls());
+    let workers = node.running().map_or(&[][..], |running| &running.workers);
+    let workers: Vec<_> = workers.iter().map(|w| w.snapshot()).collect();
+    ingester::refused(&mut out, &node.refused(&workers));
     if let Some(running) = node.running() {
-        let workers: Vec<_> = running.workers.iter().map(|w| w.snapshot()).collect();
         ingester::ingester(&mut out, &workers);
         ingester::budget(&mut out, &running.budget);
-        vault::vault(&mut out, &running.vault.status());
+        let vault = running.vault.status();
+        vault::vault(&mut out, &vault);
         zone::zone(&mut out, &running.zone);
         machine::machine(&mut out, &running.environment.load());
         exporters::exporters(&mut out, &running.exporters.views());
+        if let Some(cluster) = &running.cluster {
+            cluster::cluster(&mut out, running, &vault, cluster);
+        }
     }
     out.encode(prometheus::process_collector::ProcessCollector::for_self().collect())
 }

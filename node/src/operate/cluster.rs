@@ -1,11 +1,14 @@
 //! The cluster as this node sees it. A single node is a cluster of one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
+use gophership_proto::view::exporter::ExporterView;
 use gophership_vault::ids::NodeId;
+use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Conflict, NodeSet};
 use gophership_vault_replication::consensus::status::{ConsensusStatus, MemberStatus, Role};
 use gophership_vault_replication::join::Provisioned;
@@ -64,16 +67,29 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
     let (vault, ingest) = (context.vault.status(), (context.ingest)());
     let leading = context.cluster.as_ref().filter(|cluster| cluster.leads());
     let recoveries = leading.map(|cluster| cluster.recoveries.list()).unwrap_or_default();
+    let exporters = exporters::list(context);
     v1::NodeReport {
         ready: ingest.ready.is_ok(),
         not_ready_reason: ingest.ready.clone().err().unwrap_or_default(),
         zone: zone::zone(context.zone.zone()).into(),
-        debt: exporters::debt(context, &exporters::list(context)),
+        debt: exporters::debt(context, &exporters),
         disk_tier: status::tier(vault.tier).into(),
         shards: status::shards(context, &vault, &ingest),
         leads: leading.is_some(),
         recoveries: recoveries.iter().map(recovery).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        exporters: exporters.into_iter().map(exporter).collect(),
+    }
+}
+
+fn exporter(exporter: v1::Exporter) -> v1::ExporterReport {
+    let age = now_unix_nano().saturating_sub(exporter.since_unix_nano);
+    let view = ExporterView::from(exporter.clone());
+    v1::ExporterReport {
+        state: exporter.state,
+        state_seconds: Duration::from_nanos(age).as_secs_f64(),
+        why: view.trouble().unwrap_or_default(),
+        name: exporter.name,
     }
 }
 
@@ -122,11 +138,15 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let cluster = context.cluster.as_ref();
     let consensus = cluster.map(|cluster| cluster.consensus.status());
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
-    let seen = context.catalogue.read(|state| {
-        seen(state, replicas, consensus.as_ref(), &|node| {
-            node == identity.node_id || cluster.is_some_and(|cluster| cluster.heartbeats.is_alive(node))
-        })
-    });
+    let is_alive = |node| context.is_alive(node);
+    let seen = |state: &State| {
+        (
+            nodes(state, consensus.as_ref()),
+            state.counts(),
+            LiveCopies::count(state, replicas, &is_alive),
+        )
+    };
+    let (nodes, counts, copies) = context.catalogue.read(seen);
     let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
@@ -134,18 +154,19 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         cluster_id: identity.cluster_id.0.to_string(),
         node_name: context.node_name.clone(),
         node: identity.node_id.get(),
-        nodes: seen.nodes,
+        nodes,
         replicas,
         ack_copies: cluster.map_or(1, |_| ACK_COPIES as u32),
-        sealed_segments: seen.sealed,
-        under_replicated_segments: seen.few_copies,
-        single_copy_segments: seen.one_copy,
-        unreachable_segments: seen.no_copy,
-        recovering_segments: seen.recovering,
-        oldest_recovering_unix_nano: seen.oldest_recovering_ns,
+        sealed_segments: counts.sealed,
+        under_replicated_segments: copies.few,
+        single_copy_segments: copies.one,
+        unreachable_segments: copies.none,
+        recovering_segments: counts.recovering,
+        oldest_recovering_unix_nano: counts.oldest_recovering_ns.unwrap_or(0),
         debt: exporters::debt(context, &views),
         raft: consensus.as_ref().map(raft),
         unprovisioned: None,
+        waiting: None,
         recoveries: Vec::new(),
         recoveries_unknown: String::new(),
     };
@@ -170,43 +191,44 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     reply
 }
 
-struct Seen {
-    nodes: Vec<v1::ClusterNode>,
-    sealed: u64,
-    /// Sealed segments with fewer live copies than there should be; of these, with one, and with none.
-    few_copies: u64,
-    one_copy: u64,
-    no_copy: u64,
-    recovering: u64,
-    oldest_recovering_ns: u64,
+/// Sealed segments by their copies on nodes that are alive. Segments without entries need none.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct LiveCopies {
+    /// Segments with fewer than there should be.
+    pub(crate) few: u64,
+    /// Of these, segments with one.
+    pub(crate) one: u64,
+    /// Of these, segments with none.
+    pub(crate) none: u64,
 }
 
-fn seen(state: &State, replicas: u32, consensus: Option<&ConsensusStatus>, is_alive: &dyn Fn(NodeId) -> bool) -> Seen {
-    let counts = state.counts();
-    let mut seen = Seen {
-        nodes: nodes(state, consensus),
-        sealed: counts.sealed,
-        few_copies: 0,
-        one_copy: 0,
-        no_copy: 0,
-        recovering: counts.recovering,
-        oldest_recovering_ns: counts.oldest_recovering_ns.unwrap_or(0),
-    };
-    let alive: BTreeSet<NodeId> = state
-        .nodes()
-        .map(|node| node.id)
-        .filter(|node| is_alive(*node))
-        .collect();
-    for segment in state.segments() {
-        let SegmentRecord::Sealed(seal) = segment else { continue };
-        let copies = seal.holders.iter().filter(|node| alive.contains(node)).count();
-        if seal.stats.entries > 0 && copies < replicas as usize {
-            seen.few_copies += 1;
-            seen.one_copy += u64::from(copies == 1);
-            seen.no_copy += u64::from(copies == 0);
+impl LiveCopies {
+    /// Counts the segments that are to have `replicas` copies.
+    pub(crate) fn count(state: &State, replicas: u32, is_alive: &dyn Fn(NodeId) -> bool) -> Self {
+        let alive = alive(state, is_alive);
+        let mut counted = Self::default();
+        for copies in state.segments().filter_map(|record| lacks(record, replicas, &alive)) {
+            counted.few += 1;
+            counted.one += u64::from(copies == 1);
+            counted.none += u64::from(copies == 0);
         }
+        counted
     }
-    seen
+}
+
+/// The nodes on record that are alive.
+pub(super) fn alive(state: &State, is_alive: &dyn Fn(NodeId) -> bool) -> BTreeSet<NodeId> {
+    let nodes = state.nodes().map(|node| node.id);
+    nodes.filter(|node| is_alive(*node)).collect()
+}
+
+/// The number of live copies of a sealed segment that has fewer than `replicas`; `None` for any other.
+pub(super) fn lacks(record: &SegmentRecord, replicas: u32, alive: &BTreeSet<NodeId>) -> Option<usize> {
+    let SegmentRecord::Sealed(seal) = record else {
+        return None;
+    };
+    let copies = seal.holders.iter().filter(|node| alive.contains(node)).count();
+    (seal.stats.entries > 0 && copies < replicas as usize).then_some(copies)
 }
 
 fn nodes(state: &State, consensus: Option<&ConsensusStatus>) -> Vec<v1::ClusterNode> {

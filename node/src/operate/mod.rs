@@ -28,11 +28,13 @@ mod verify;
 mod viewer;
 mod zone;
 
-pub(crate) use cluster::provisioned_shown;
+pub(crate) use cluster::{LiveCopies, provisioned_shown};
 pub(crate) use error::{Kind, OperateError};
 pub(crate) use for_peers::ForPeers;
 #[cfg(test)]
 pub(crate) use limits::VERIFIES_MAX;
 pub(crate) use operator::Operator;
+pub(crate) use segments::Wanted;
+pub(crate) use status::replica;
 pub(crate) use viewer::Viewer;
 pub(crate) use zone::restore as restore_override;

@@ -11,17 +11,27 @@ use gophership_vault::ledger::SealRecord;
 use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
 use tokio::time::Instant;
 
+use super::cluster::{alive, lacks};
 use super::error::OperateError;
 use super::limits::{SEAL_INTERVAL, SEAL_PATIENCE, SEGMENTS_PER_PAGE};
 use super::peers::Answers;
 use super::shown::{segment_ref, time_range};
 use crate::context::NodeContext;
 
-/// A page of the list: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound). In a cluster
-/// it is the list on record, without holders; at a single node that of its files.
+/// The segments that a list is to have.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Wanted {
+    /// Those of this shard only.
+    pub(crate) shard: Option<ShardId>,
+    /// Those only that lack copies on live nodes.
+    pub(crate) lacking: bool,
+}
+
+/// A page of the list, behind `after`, of at most `limit` segments (0: up to the bound). In a cluster it is the list on
+/// record, without holders; at a single node that of its files.
 pub(super) fn list(
     context: &NodeContext,
-    shard: Option<ShardId>,
+    Wanted { shard, lacking }: Wanted,
     after: Option<SegmentId>,
     limit: u32,
 ) -> v1::ListSegmentsReply {
@@ -30,12 +40,17 @@ pub(super) fn list(
         limit => limit.min(SEGMENTS_PER_PAGE),
     };
     let is_wanted = |id: SegmentId| shard.is_none_or(|s| s == id.shard) && after.is_none_or(|a| a < id);
-    let mut segments: Vec<v1::SegmentSummary> = if context.cluster.is_some() {
+    let mut segments: Vec<v1::SegmentSummary> = if let Some(cluster) = &context.cluster {
         context.catalogue.read(|state| {
+            let alive = alive(state, &|node| context.is_alive(node));
+            let lacks = |record: &SegmentRecord| lacks(record, cluster.replicas.into(), &alive).is_some();
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
+            let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
             wanted.filter_map(on_record).take(limit + 1).collect()
         })
+    } else if lacking {
+        Vec::new()
     } else {
         let held = context.vault.segments();
         let wanted: Vec<SegmentId> = held
@@ -188,8 +203,16 @@ pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply
     v1::ListSegmentsReply { segments, next: None }
 }
 
-/// One segment, read from this node's file.
+/// One segment, read from this node's file. One that is not sealed has none yet.
 pub(super) fn describe_own(context: &NodeContext, id: SegmentId) -> Result<v1::SegmentDetail, OperateError> {
+    if let Some(SegmentState::Open | SegmentState::Recovering) = context.vault.segment_state(id) {
+        return Ok(v1::SegmentDetail {
+            summary: held(context, &[id]).pop(),
+            format: 1,
+            node: context.vault.identity().node_id.get(),
+            ..v1::SegmentDetail::default()
+        });
+    }
     let detail = context.vault.describe(id)?;
     let path = context.vault.segment_file(id).display().to_string();
     Ok(detail_of(context, id, detail, path))

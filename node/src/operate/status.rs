@@ -98,7 +98,8 @@ pub(super) fn shards(context: &NodeContext, vault: &VaultStatus, ingest: &Ingest
     all.collect()
 }
 
-fn replica(vault: &Vault, shard: &ShardStatus, node: NodeId, stream: &StreamStatus) -> v1::ReplicaStatus {
+/// How the copies of a shard on a node fare.
+pub(crate) fn replica(vault: &Vault, shard: &ShardStatus, node: NodeId, stream: &StreamStatus) -> v1::ReplicaStatus {
     let (now, lag) = (Instant::now(), stream.lag.as_ref());
     let until = lag.and_then(|lag| Some(shard.written?.min(Lsn::last_of(lag.progress.newest))));
     let lacks = lag

@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use gophership_proto::control::v1;
 use gophership_vault::VaultError;
-use gophership_vault::ids::{SegmentId, ShardId};
+use gophership_vault::ids::SegmentId;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::blocking::Blocking;
 use super::error::OperateError;
 use super::limits::{PEER_DESCRIBE_PATIENCE, PEER_PATIENCE, PEERS_ASKED_MAX};
+use super::segments::Wanted;
 use super::shown::{segment_id, segment_ref};
 use super::{cluster, peers, segments, status};
 use crate::context::NodeContext;
@@ -84,15 +85,15 @@ impl Viewer {
         Ok(cluster::with_reports(own, reports.await))
     }
 
-    /// A page of the segments: of one shard or all, behind `after`, at most `limit` of them (0: up to the bound).
+    /// A page of the segments that are wanted, behind `after`, at most `limit` of them (0: up to the bound).
     pub(crate) async fn list_segments(
         &self,
-        shard: Option<ShardId>,
+        wanted: Wanted,
         after: Option<SegmentId>,
         limit: u32,
     ) -> Result<v1::ListSegmentsReply, OperateError> {
         let mut page = self
-            .call(move |context| segments::list(context, shard, after, limit))
+            .call(move |context| segments::list(context, wanted, after, limit))
             .await?;
         self.add_holders(&mut page).await?;
         Ok(page)

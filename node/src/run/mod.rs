@@ -3,7 +3,8 @@
 //! **Owns**: the order of the steps.
 //!
 //! **Invariants**:
-//! - I1: ports are open before the vault is, so that clients wait in the kernel and are not refused.
+//! - I1: ports are open before the vault is. On a single node clients wait in the kernel until it is; a node of a
+//!   cluster may have to wait for others, and refuses them meanwhile.
 //! - I2: on SIGTERM the node first becomes not ready, then answers the requests that it has read, then syncs; nothing
 //!   need be sealed.
 //! - I3: after a failed sync it ends by itself, with an error.
@@ -13,7 +14,7 @@
 //! In the order in which they are needed:
 //!
 //! - `process`: the kernel, descriptors. `signals`: signals that end a node, or make it reload.
-//! - `ports`: opened before all else. `store`: the state on disk.
+//! - `ports`: opened before all else. `waiting`: until a cluster lets the node begin. `store`: the state on disk.
 //! - `exporters`, `ingest`, `surfaces`: the parts above it.
 //! - `watch`: supervision while the node runs. `shutdown`: the end.
 
@@ -25,6 +26,7 @@ mod shutdown;
 mod signals;
 mod store;
 mod surfaces;
+mod waiting;
 mod watch;
 
 use std::path::Path;
@@ -44,8 +46,10 @@ use self::shutdown::{DRAIN_LIMIT, Shutdown, end_anyway};
 use self::signals::Signals;
 use self::store::Store;
 use self::surfaces::{Admin, tell_health};
+use self::waiting::Waiting;
 use self::watch::{End, watch_over};
 use crate::buffer::Budget;
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::ingester::{self, WatermarkNotify, Worker};
 use crate::machine::Machine;
@@ -131,6 +135,10 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
     let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
+    let waiting = match &peer {
+        None => None,
+        Some(peer) => Some(Waiting::begin(config, peer, &otlp, node)?),
+    };
     let Store {
         data_path,
         catalogue,
@@ -138,12 +146,9 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
         vault,
         writers,
         member,
-    } = match peer {
+    } = match peer.zip(waiting.as_ref()) {
         None => store::open(config, shards, &notifies).await?,
-        Some(peer) => {
-            let waiting = || node.set_phase(Phase::Unprovisioned);
-            store::open_in_cluster(config, peer, shards, &notifies, waiting).await?
-        }
+        Some((peer, waiting)) => store::open_in_cluster(config, peer, shards, &notifies, &waiting.early).await?,
     };
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
@@ -164,6 +169,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let running = Running {
         vault: vault.clone(),
         catalogue,
+        cluster: member.as_ref().map(Member::context),
         budget,
         exporters: Arc::clone(&exporters),
         zone: Arc::clone(&zone),
@@ -173,6 +179,9 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let context = surfaces::context(config, node, &running, throttle, member.as_ref())?;
     node.set_running(running);
     let control = surfaces::start_control(&data_path, context, &admin, member.as_ref(), &stopped)?;
+    if let Some(waiting) = waiting {
+        waiting.end().await?;
+    }
     let (close, closed) = channel(false);
     let doors = ingest.workers.iter().map(Worker::door).collect();
     let accepting = tokio::spawn(ingester::accept(otlp, doors, process::connections_max(), closed));

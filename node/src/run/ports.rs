@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context;
+use gophership_vault_replication::peer::PeerSecurity;
 
 use crate::cluster::PeerCertificates;
 use crate::config::{Listener, Listeners};
@@ -29,6 +30,13 @@ pub(super) struct Ports {
 pub(super) struct PeerPort {
     pub(super) listener: TcpListener,
     pub(super) certificates: Option<Arc<PeerCertificates>>,
+}
+
+impl PeerPort {
+    /// The certificates by which this node and its peers know each other.
+    pub(super) fn security(&self) -> PeerSecurity {
+        PeerCertificates::security(self.certificates.as_ref())
+    }
 }
 
 impl Ports {

@@ -9,7 +9,7 @@ use gophership_vault::{DataDir, OnFull, RecoveryBy, Release, ShardSeam, ShardWri
 use uuid::Uuid;
 
 use super::ports::PeerPort;
-use crate::cluster::{self, Joined, Member, PeerCertificates, until_answered};
+use crate::cluster::{self, Early, Joined, Member, until_answered};
 use crate::config::{self, Config};
 use crate::export::{Cursors, configure};
 use crate::ingester::WatermarkNotify;
@@ -25,17 +25,16 @@ pub(super) struct Store {
     pub(super) member: Option<Member>,
 }
 
-/// Opens the store of a node of a cluster, once it is a member and has its epoch. `waiting` is called where an operator
-/// or peers must make it a member.
+/// Opens the store of a node of a cluster, once it is a member and has its epoch. `early` shows what it waits for.
 pub(super) async fn open_in_cluster(
     config: &Config,
     peer: PeerPort,
     shards: u16,
     notifies: &[WatermarkNotify],
-    waiting: impl FnOnce(),
+    early: &Early,
 ) -> anyhow::Result<Store> {
-    let security = PeerCertificates::security(peer.certificates.as_ref());
-    let joined = cluster::join(config, peer.listener, security, shards, waiting).await?;
+    let security = peer.security();
+    let joined = cluster::join(config, peer.listener, security, shards, early).await?;
     let (config, notifies) = (config.clone(), notifies.to_vec());
     tokio::task::spawn_blocking(move || open_of_member(&config, joined, shards, &notifies))
         .await

@@ -75,7 +75,7 @@ pub(super) fn context(
         node_name: node.name.clone(),
         started_unix_nano: node.started_ns,
         own_addresses: own_addresses(config),
-        cluster: member.map(Member::context),
+        cluster: running.cluster.clone(),
         exporters: Arc::clone(&running.exporters),
         throttle,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gophership::cluster::{Membership, describe, enter, join_setup, keep};
+use gophership::cluster::{Early, Membership, describe, enter, join_setup, keep};
 use gophership::config::{Config, Environment, load_text};
 use gophership::machine::Machine;
 use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue, State};
@@ -21,7 +21,7 @@ use gophership_vault::{
 };
 use gophership_vault_replication::consensus::RaftCatalogue;
 use gophership_vault_replication::consensus::status::ConsensusStatus;
-use gophership_vault_replication::join::{JoinService, JoinSetup, MemberJoin};
+use gophership_vault_replication::join::{JoinService, MemberJoin};
 use gophership_vault_replication::peer::wire::tail::TailMessage;
 use gophership_vault_replication::peer::{
     Handlers, LocalNode, OperateHandler, PeerClient, PeerList, PeerSecurity, PeerServer, PeerSetup, RecoveryHandler,
@@ -290,19 +290,19 @@ async fn enter_and_serve(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Member> {
     let cluster = config.cluster.as_ref().unwrap();
-    let setup = join_setup(&config, cluster, PeerSecurity::Plain);
-    let membership = enter(&config, &setup, &listener, || {}).await?;
-    serve(config.failure_domain(), setup, membership, listener, stopped).await
+    let early = Early::begin(join_setup(&config, cluster, PeerSecurity::Plain));
+    let membership = enter(&config, &early, &listener).await?;
+    serve(config.failure_domain(), &early, membership, listener, stopped).await
 }
 
 async fn serve(
     failure_domain: &str,
-    setup: Arc<JoinSetup>,
+    early: &Early,
     membership: Membership,
     listener: TcpListener,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<Member> {
-    let identity = membership.data.identity();
+    let (identity, setup) = (membership.data.identity(), Arc::clone(&early.setup));
     let peers = Arc::new(PeerSetup {
         local: LocalNode::new(identity.cluster_id, identity.node_id, &setup.name, Uuid::new_v4()),
         list: PeerList::new(setup.peers.iter().map(|peer| (peer.name.clone(), None))),
@@ -326,7 +326,7 @@ async fn serve(
     };
     let server = PeerServer::start_open(listener, Arc::clone(&peers), handlers, join, Arc::new(Nothing))?;
     let keeping = tokio::spawn(keep(Arc::clone(&catalogue), Arc::clone(&setup), peers, stopped));
-    if let Err(error) = describe(&catalogue, &setup, failure_domain).await {
+    if let Err(error) = describe(&catalogue, &setup, failure_domain, &early.awaited).await {
         server.stop().await;
         keeping.abort();
         tokio::task::spawn_blocking(move || catalogue.end()).await.unwrap();

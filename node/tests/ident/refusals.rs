@@ -4,7 +4,7 @@ use std::fs;
 
 use gophership_vault::DataDir;
 
-use super::node::Site;
+use super::node::{Node, Site, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_nodes_with_data_are_refused_by_name() {
@@ -82,4 +82,51 @@ async fn one_invitation_is_accepted_until_it_is_forgotten() {
     let error = site.start(2).error().await;
     assert!(error.contains("catalogue.redb is gone"), "{error}");
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_another_cluster_of_the_same_name_is_refused_once_that_is_sure() {
+    let site = Site::new();
+    let all: Vec<_> = (1..=3).map(|n| site.start(n)).collect();
+    all[0].provision().await.unwrap();
+    let mut members: Vec<Node> = Vec::new();
+    for starting in all {
+        members.push(starting.member().await);
+    }
+    for member in members {
+        member.stop().await;
+    }
+    // The others begin anew.
+    for n in [1, 2] {
+        fs::rename(site.folder(n), site.folder(n).with_extension("old")).unwrap();
+    }
+    let (first, second) = (site.start(1), site.start(2));
+    first.status().await;
+    second.status().await;
+    let other = first.provision().await.unwrap().cluster_id;
+    let (first, second) = (first.member().await, second.member().await);
+    second.stop().await;
+
+    // One other node says so. It may be the one whose folder is wrong.
+    let third = site.start(3);
+    let waiting = until("it is said", async || {
+        let waiting = third.status().await.waiting?;
+        waiting.remedy.contains(&other).then_some(waiting)
+    })
+    .await;
+    assert!(
+        waiting
+            .what
+            .starts_with("1 more node, since a majority is needed: 1 of 3"),
+        "{waiting:?}"
+    );
+    assert!(waiting.peers[0].said.contains("of another cluster"), "{waiting:?}");
+    let second = site.start(2).member().await;
+    let error = third.error().await;
+    assert!(
+        error.contains("node-1 and that of node-2 to another one of the same name") && error.contains(&other),
+        "{error}"
+    );
+    first.stop().await;
+    second.stop().await;
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::exporter::state_name;
 use super::problems::{ProblemView, problems};
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
@@ -20,6 +21,8 @@ pub struct ClusterView {
     pub answered_by: String,
     /// Set where that node belongs to no cluster yet.
     pub unprovisioned: Option<UnprovisionedView>,
+    /// Set while that node waits for its cluster before it takes logs. What follows is not known then.
+    pub waiting: Option<WaitingView>,
     /// What is wrong, the worst first; empty where all is well.
     pub problems: Vec<ProblemView>,
     /// The number of the node that leads consensus; null where none that is alive does, or there is no consensus.
@@ -57,6 +60,46 @@ pub struct UnprovisionedView {
     pub has_data: bool,
     /// The node whose invitation it has accepted.
     pub invited_by: Option<String>,
+}
+
+/// What a node waits for before it takes logs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct WaitingView {
+    /// What it waits for.
+    pub what: String,
+    /// What would end the wait.
+    pub remedy: String,
+    /// Time since when it waits for that.
+    pub since_unix_nano: u64,
+    /// The other nodes of the configuration, by name.
+    pub peers: Vec<PeerAnswerView>,
+}
+
+/// What another node of the configuration said of itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PeerAnswerView {
+    /// Its name.
+    pub name: String,
+    /// Host and port at which it was asked.
+    pub address: String,
+    /// What it is, or the reason for which it did not answer; null before its first answer.
+    pub said: Option<String>,
+}
+
+impl From<v1::Waiting> for WaitingView {
+    fn from(waiting: v1::Waiting) -> Self {
+        let peers = waiting.peers.into_iter().map(|peer| PeerAnswerView {
+            name: peer.name,
+            address: peer.address,
+            said: some_text(peer.said),
+        });
+        Self {
+            what: waiting.what,
+            remedy: waiting.remedy,
+            since_unix_nano: waiting.since_unix_nano,
+            peers: peers.collect(),
+        }
+    }
 }
 
 /// A recovery under way.
@@ -129,6 +172,32 @@ pub struct NodeReportView {
     pub debt: Option<DebtView>,
     /// Its shards, each with the copies of what it takes in.
     pub shards: Vec<ShardView>,
+    /// Its exporters, by name.
+    pub exporters: Vec<ExporterReportView>,
+}
+
+/// How an exporter fares on a node.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ExporterReportView {
+    /// Its name.
+    pub name: String,
+    /// `live`, `catching_up`, `retrying`, `waiting`, `stopped`, `paused`, `full` or `not_configured`.
+    pub state: &'static str,
+    /// Time in that state.
+    pub state_seconds: f64,
+    /// What it waits for, or the sink's last answer that was not acceptance.
+    pub why: Option<String>,
+}
+
+impl From<v1::ExporterReport> for ExporterReportView {
+    fn from(report: v1::ExporterReport) -> Self {
+        Self {
+            state: state_name(report.state()),
+            name: report.name,
+            state_seconds: report.state_seconds,
+            why: some_text(report.why),
+        }
+    }
 }
 
 impl ClusterNodeView {
@@ -170,6 +239,7 @@ impl From<v1::NodeReport> for NodeReportView {
             not_ready_reason: (!report.ready).then_some(report.not_ready_reason),
             debt: report.debt.map(DebtView::from),
             shards: report.shards.into_iter().map(ShardView::from).collect(),
+            exporters: report.exporters.into_iter().map(ExporterReportView::from).collect(),
         }
     }
 }
@@ -213,6 +283,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
                 has_data: node.has_data,
                 invited_by: some_text(node.invited_by),
             }),
+            waiting: reply.waiting.map(WaitingView::from),
             problems: Vec::new(),
             // Consensus remembers who led last.
             leader: reply.raft.and_then(|raft| raft.leader).filter(|id| is_alive(*id)),

@@ -140,7 +140,7 @@ impl From<Exporter> for ExporterView {
     }
 }
 
-fn state_name(state: ExporterState) -> &'static str {
+pub(super) fn state_name(state: ExporterState) -> &'static str {
     match state {
         ExporterState::Unspecified => "unknown",
         ExporterState::Live => "live",

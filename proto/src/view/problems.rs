@@ -1,9 +1,17 @@
 //! What is wrong with a cluster, the worst first, and what to do about it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::cluster::{ClusterNodeView, ClusterView};
+use super::cluster::{ClusterNodeView, ClusterView, ExporterReportView};
+
+/// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
+const EXPORT_PATIENCE: f64 = 60.0;
+
+/// Seconds of silence below which a node that counts as dead is about to count as alive.
+const HEARD_AGAIN: f64 = 1.0;
 
 /// Number of recoveries, and of stuck copies, that are named one by one.
 const NAMED_MAX: usize = 3;
@@ -35,7 +43,67 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     for node in present.iter().filter(|node| node.alive) {
         of_node(node, cluster, &mut found);
     }
+    found.extend(exporters(&present));
     found
+}
+
+/// Exporters that do not send, each once for all nodes where it fares alike.
+fn exporters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
+    let mut alike: BTreeMap<(&str, &str), Vec<(String, &ExporterReportView)>> = BTreeMap::new();
+    for node in nodes {
+        for exporter in node.report.iter().flat_map(|report| &report.exporters) {
+            let of = alike.entry((&exporter.name, exporter.state)).or_default();
+            of.push((node.called(), exporter));
+        }
+    }
+    alike
+        .into_iter()
+        .filter_map(|((name, state), on)| exporter(name, state, &on))
+        .collect()
+}
+
+fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Option<ProblemView> {
+    let longest = on
+        .iter()
+        .map(|(_, exporter)| exporter)
+        .max_by(|a, b| a.state_seconds.total_cmp(&b.state_seconds))?;
+    let seconds = longest.state_seconds;
+    let why = on.iter().find_map(|(_, exporter)| exporter.why.as_deref());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (does, remedy) = match state {
+        "paused" => (
+            "is paused".to_owned(),
+            format!("gs-ctl exporter resume {name}, once its sink is to get logs; until then they are kept"),
+        ),
+        "stopped" => (
+            format!("is refused by its sink{why}"),
+            format!(
+                "mend its credentials, path or sink, then gs-ctl exporter resume {name}; nothing is lost meanwhile"
+            ),
+        ),
+        "full" => (
+            "has stopped: its dead letters are at their bound".to_owned(),
+            format!("gs-ctl dead-letter list, then dead-letter replay {name} --all or dead-letter drop {name} --all"),
+        ),
+        "retrying" if seconds >= EXPORT_PATIENCE => (
+            format!("tries again for {seconds:.0} s{why}"),
+            "mend the sink or the way to it; nothing is lost while there is room on the disk".to_owned(),
+        ),
+        "waiting" if seconds >= EXPORT_PATIENCE => (
+            format!("waits for {seconds:.0} s{why}"),
+            "gs-ctl segment list names segments that cannot be read; see Damage in docs/operations.md".to_owned(),
+        ),
+        "not_configured" => (
+            "is on record and not configured: what it has not sent is kept for it".to_owned(),
+            format!("put it back into the configuration, or gs-ctl exporter forget {name}"),
+        ),
+        _ => return None,
+    };
+    let nodes: Vec<&str> = on.iter().map(|(node, _)| node.as_str()).collect();
+    Some(problem(
+        format!("exporter {name} {does} (on {})", nodes.join(", ")),
+        remedy,
+    ))
 }
 
 fn no_leader(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<ProblemView> {
@@ -56,6 +124,10 @@ fn no_leader(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<Prob
 }
 
 fn is_down(node: &ClusterNodeView) -> ProblemView {
+    if node.unheard_seconds.is_some_and(|seconds| seconds < HEARD_AGAIN) {
+        let what = format!("{} (node {}) was silent, and is heard again", node.called(), node.id);
+        return problem(what, "nothing: it counts as alive in a moment");
+    }
     let for_how_long = match node.unheard_seconds {
         Some(seconds) => format!("for {seconds:.0} s"),
         None => "since the node that answers started".to_owned(),
@@ -75,7 +147,7 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
     if cluster.unreachable_segments > 0 {
         let what = format!("{} no live copy", sealed(cluster.unreachable_segments));
         let remedy = if down.is_empty() {
-            "gs-ctl segment list names their holders: bring one back with its data".to_owned()
+            "gs-ctl segment list --lacking names their holders: bring one back with its data".to_owned()
         } else {
             format!("{} with their data: nothing else has these segments", start())
         };
@@ -91,7 +163,8 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "copies on their way complete by themselves (COPIES BEHIND); gs-ctl segment list shows who lacks which"
+            "nothing, mostly: their owner completes copies on their way (COPIES BEHIND), and ten minutes after the \
+             seal a node that has none fetches one; gs-ctl segment list --lacking names them"
                 .to_owned()
         } else {
             start()
@@ -184,8 +257,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
 mod tests {
     use super::*;
     use crate::control::v1::{
-        ClusterNode, ClusterStatusReply, NodeReport, RaftStatus, RecoveryWait, ReplicaStatus, SegmentRef, ShardStatus,
-        Zone,
+        ClusterNode, ClusterStatusReply, ExporterReport, ExporterState, NodeReport, RaftStatus, RecoveryWait,
+        ReplicaStatus, SegmentRef, ShardStatus, Zone,
     };
 
     fn node(id: u32, alive: bool) -> ClusterNode {
@@ -263,6 +336,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_heard_again_is_not_told_to_be_started() {
+        let mut reply = cluster((1..=3).map(|id| node(id, true)).collect(), Some(1));
+        (reply.nodes[2].alive, reply.nodes[2].unheard_seconds) = (false, Some(0.4));
+        assert_eq!(
+            told(reply),
+            ["node-3 (node 3) was silent, and is heard again => nothing: it counts as alive in a moment"]
+        );
+    }
+
+    #[test]
     fn without_a_majority_that_comes_first_and_what_is_not_known_is_said() {
         // Consensus remembers who led last.
         let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], Some(2));
@@ -279,6 +362,54 @@ mod tests {
             "{told:?}"
         );
         assert_eq!(told.len(), 5);
+    }
+
+    #[test]
+    fn exporters_that_do_not_send_are_told_once_for_all_nodes_with_the_way_out() {
+        let exporter = |state: ExporterState, state_seconds, why: &str| ExporterReport {
+            name: "backend".to_owned(),
+            state: state.into(),
+            state_seconds,
+            why: why.to_owned(),
+        };
+        let with = |reports: [ExporterReport; 3]| {
+            let mut nodes: Vec<ClusterNode> = (1..=3).map(|id| node(id, true)).collect();
+            for (node, report) in nodes.iter_mut().zip(reports) {
+                node.report.as_mut().unwrap().exporters = vec![report];
+            }
+            told(cluster(nodes, Some(1)))
+        };
+        let live = || exporter(ExporterState::Live, 900.0, "");
+        let retrying = |seconds| exporter(ExporterState::Retrying, seconds, "no connection");
+        let behind = exporter(ExporterState::CatchingUp, 900.0, "");
+        assert_eq!(with([live(), retrying(59.0), behind]), [""; 0]);
+        assert_eq!(
+            with([retrying(61.0), live(), retrying(7.0)]),
+            [
+                "exporter backend tries again for 61 s: no connection (on node-1, node-3) => mend the sink or the way to it; \
+              nothing is lost while there is room on the disk"
+            ]
+        );
+        let paused = || exporter(ExporterState::Paused, 1.0, "");
+        let stopped = exporter(ExporterState::Stopped, 1.0, "401");
+        let told = with([paused(), paused(), stopped]);
+        assert!(
+            told[0].starts_with("exporter backend is paused (on node-1, node-2) => gs-ctl exporter resume backend"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].starts_with("exporter backend is refused by its sink: 401 (on node-3) => "),
+            "{told:?}"
+        );
+        let full = exporter(ExporterState::Full, 1.0, "");
+        let unreadable = exporter(ExporterState::Waiting, 61.0, "waiting: 1/0/2");
+        let told = with([full, unreadable, exporter(ExporterState::NotConfigured, 1.0, "")]);
+        assert!(told[0].contains("dead letters are at their bound"), "{told:?}");
+        assert!(told[1].contains("not configured"), "{told:?}");
+        assert!(
+            told[2].contains("waits for 61 s: waiting: 1/0/2 (on node-2)"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::message::{Answer, Message};
 use super::network::{Network, Peer, PeerTransport, TransportError};
 use super::raft_types::{LogId, Member, Membership, Proposal, Raft};
 use super::state_machine::StateMachine;
+use super::status::Writes;
 use super::timing::Timing;
 use super::{compaction, election, vouch};
 
@@ -73,6 +74,7 @@ pub(crate) struct RaftNode {
     pub(crate) timing: Timing,
     pub(crate) answer_timeout: Duration,
     heard: Mutex<Instant>,
+    pub(crate) writes: Mutex<Writes>,
     /// True where it leads and takes no commands, because another voter with all entries is to take over.
     hands_over: AtomicBool,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -128,6 +130,7 @@ impl RaftNode {
             answer_timeout: config.answer_timeout,
             // As if it had heard one: a voter that has just started knows nothing, and lets others be.
             heard: Mutex::new(Instant::now()),
+            writes: Mutex::default(),
             hands_over: AtomicBool::new(false),
             tasks: Mutex::default(),
         });

@@ -11,7 +11,7 @@
 //! **Not here**: what a command does (the catalogue's `apply`).
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gophership_catalogue::{Catalogue, CatalogueError, Outcome, Refusal, Reply, Request, State};
@@ -194,7 +194,15 @@ impl Catalogue for RaftCatalogue {
             }));
         }
         let ticket = Uuid::new_v4();
-        Ok(self.block_on(self.node.submit(Proposal { ticket, request }))??)
+        let done = self.block_on(self.node.submit(Proposal { ticket, request }));
+        let mut writes = self.node.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        *match &done {
+            Ok(_) => &mut writes.answered,
+            Err(CatalogueError::Unknown { .. } | CatalogueError::Commit { .. }) => &mut writes.unknown,
+            Err(_) => &mut writes.failed,
+        } += 1;
+        drop(writes);
+        Ok(done??)
     }
 
     fn view(&self, f: &mut dyn FnMut(&State)) {

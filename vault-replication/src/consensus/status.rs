@@ -1,6 +1,7 @@
 //! The view of consensus on one node for an operator.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -35,6 +36,17 @@ pub struct MemberStatus {
     pub matched: Option<u64>,
 }
 
+/// The commands that this node submitted since it began, by what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Writes {
+    /// Commands that were answered, refusals included.
+    pub answered: u64,
+    /// Commands that did not take effect.
+    pub failed: u64,
+    /// Commands that were not answered in time, and may take effect.
+    pub unknown: u64,
+}
+
 /// Consensus, as this node sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConsensusStatus {
@@ -58,6 +70,8 @@ pub struct ConsensusStatus {
     pub log: (u64, u64),
     /// The time since a leader was heard, or since a majority answered this one.
     pub unheard: Duration,
+    /// The commands that this node submitted.
+    pub writes: Writes,
     /// The time of an append, and the times that follow from it.
     pub timing: Timing,
 }
@@ -95,6 +109,7 @@ impl ConsensusStatus {
             purged: metrics.purged.map(|id| id.index),
             log: (log.entries, log.bytes),
             unheard: node.unheard(),
+            writes: *node.writes.lock().unwrap_or_else(PoisonError::into_inner),
             timing: node.timing,
         }
     }

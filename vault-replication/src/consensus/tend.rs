@@ -117,7 +117,7 @@ impl RaftCatalogue {
 mod tests {
     use std::time::Duration;
 
-    use super::super::status::MemberStatus;
+    use super::super::status::{MemberStatus, Writes};
     use super::super::timing::Timing;
     use super::*;
 
@@ -142,6 +142,7 @@ mod tests {
             (*id, status)
         };
         ConsensusStatus {
+            writes: Writes::default(),
             node: 1,
             role: Role::Leader,
             leader: Some(1),

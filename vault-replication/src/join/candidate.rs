@@ -49,6 +49,8 @@ struct State {
     /// Empty or single.
     standing: Standing,
     invitation: Option<Invitation>,
+    /// The reason for which no member has admitted this node yet.
+    not_admitted: Option<String>,
 }
 
 /// A node without a cluster.
@@ -80,7 +82,11 @@ impl Candidate {
             setup,
             folder,
             failure_domain: failure_domain.to_owned(),
-            state: Mutex::new(State { standing, invitation }),
+            state: Mutex::new(State {
+                standing,
+                invitation,
+                not_admitted: None,
+            }),
             settled: watch::Sender::new(None),
             turn: tokio::sync::Mutex::default(),
         }))
@@ -99,6 +105,11 @@ impl Candidate {
             }
             sought = self.seek(storage) => sought,
         }
+    }
+
+    /// The reason for which no member of the cluster that is there has admitted this node yet, if one was given.
+    pub fn not_admitted(&self) -> Option<String> {
+        self.state().not_admitted.clone()
     }
 
     /// Provisions the cluster, for an operator: at this node, or at the one that is to be the first.
@@ -265,19 +276,16 @@ impl Candidate {
 
     /// Asks for admission until a cluster grants it.
     async fn seek(&self, storage: Uuid) -> Result<Settled, JoinError> {
-        let mut said = String::new();
         loop {
-            match self.seek_once(storage).await {
+            let refused = match self.seek_once(storage).await {
                 Ok(Some(settled)) => return Ok(settled),
-                Ok(None) => {}
+                Ok(None) => None,
                 Err(error @ JoinError::OwnData { .. }) => return Err(error),
-                Err(error) => {
-                    let error = error.to_string();
-                    if error != said {
-                        tracing::warn!(error, "join.admission.none");
-                        said = error;
-                    }
-                }
+                Err(error) => Some(error.to_string()),
+            };
+            let before = std::mem::replace(&mut self.state().not_admitted, refused.clone());
+            if let Some(error) = refused.filter(|error| before.as_ref() != Some(error)) {
+                tracing::warn!(error, "join.admission.none");
             }
             tokio::time::sleep(SEEK_INTERVAL).await;
         }

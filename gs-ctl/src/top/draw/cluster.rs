@@ -17,15 +17,21 @@ use crate::view::cluster::copies_behind;
 const NODES_MAX: usize = 5;
 const SHARDS_MAX: usize = 4;
 
-/// Number of rows that it takes; 0 at a single node.
-pub(super) fn rows(figures: &Figures) -> u16 {
+/// Number of rows that it takes; 0 at a single node. Where `room` is less than all would take, shards go without.
+pub(super) fn rows(figures: &Figures, room: u16) -> u16 {
+    let nodes = node_rows(figures);
     let shards = copied(figures).len().min(SHARDS_MAX);
-    let nodes = if figures.nodes.is_empty() {
-        0
-    } else {
-        1 + figures.nodes.len().min(NODES_MAX)
-    };
+    let shards = shards.min(usize::from(room).saturating_sub(nodes));
     u16::try_from(shards + nodes).unwrap_or(u16::MAX)
+}
+
+/// Number of rows of the nodes, with their head.
+fn node_rows(figures: &Figures) -> usize {
+    let present = figures.nodes.iter().filter(|figures| figures.node.moved_to.is_none());
+    match present.count().min(NODES_MAX) {
+        0 => 0,
+        nodes => 1 + nodes,
+    }
 }
 
 fn copied(figures: &Figures) -> Vec<&ShardView> {
@@ -41,7 +47,7 @@ pub(super) fn draw(frame: &mut Frame, figures: &Figures, area: Rect) {
     // Where not all have a line, it is the slowest that do.
     let slowness = |shard: &ShardView| shard.replicas.iter().map(|r| r.behind_seconds).fold(0.0, f64::max);
     shards.sort_by(|a, b| slowness(b).total_cmp(&slowness(a)));
-    shards.truncate(SHARDS_MAX);
+    shards.truncate(SHARDS_MAX.min(usize::from(area.height).saturating_sub(node_rows(figures))));
     shards.sort_by_key(|shard| shard.shard);
     let height = u16::try_from(shards.len()).unwrap_or(u16::MAX);
     let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(height)]).areas(area);

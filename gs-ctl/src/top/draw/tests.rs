@@ -63,6 +63,25 @@ fn a_member_shows_its_copies_and_a_line_for_each_node() {
 }
 
 #[test]
+fn exporters_are_shown_whatever_the_shards() {
+    let mut watch = Watch::new(member(1));
+    watch.take(Poll::Answer(member(2)));
+    let shard = watch.figures.shards[0].clone();
+    for n in 2..6 {
+        let shard = gophership_proto::view::status::ShardView {
+            shard: n,
+            ..shard.clone()
+        };
+        watch.figures.shards.push(shard);
+    }
+    for height in [23, 30, 32, 40] {
+        let screen = text(&terminal(&watch, 100, height));
+        assert!(screen.contains("\nbackend        retrying"), "{height}: {screen}");
+        assert!(screen.contains("node-3         DEAD"), "{height}: {screen}");
+    }
+}
+
+#[test]
 fn a_larger_screen_shows_more() {
     holds("120x40", &text(&terminal(&watched(90), 120, 40)));
 }

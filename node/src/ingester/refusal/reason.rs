@@ -75,11 +75,13 @@ pub enum Refusal {
     /// In a cluster: the entry, or one before it, was not synced on enough nodes in time. It is unknown whether it will
     /// be.
     TooFewCopies,
+    /// The node waits for its cluster before it takes logs.
+    Starting,
 }
 
 impl Refusal {
     /// How many reasons there are.
-    pub const COUNT: usize = 28;
+    pub const COUNT: usize = 29;
 
     /// Every reason, in the order of [`Self::index`]. Reasons with a detail have an empty one here.
     pub const ALL: [Self; Self::COUNT] = [
@@ -111,6 +113,7 @@ impl Refusal {
         Self::Origin,
         Self::Fenced,
         Self::TooFewCopies,
+        Self::Starting,
     ];
 
     /// The reason's index in [`Self::ALL`].
@@ -145,6 +148,7 @@ impl Refusal {
             Self::Origin => 25,
             Self::Fenced => 26,
             Self::TooFewCopies => 27,
+            Self::Starting => 28,
         }
     }
 

@@ -42,7 +42,7 @@ struct Delay {
     nanos: i32,
 }
 
-const TEMPORARY: [Refusal; 8] = [
+const TEMPORARY: [Refusal; 9] = [
     Refusal::Budget,
     Refusal::Busy,
     Refusal::DiskFull,
@@ -51,6 +51,7 @@ const TEMPORARY: [Refusal; 8] = [
     Refusal::Failed,
     Refusal::Fenced,
     Refusal::TooFewCopies,
+    Refusal::Starting,
 ];
 
 fn header<'h>(response: &'h Response<ReplyBody>, name: &str) -> Option<&'h str> {

@@ -64,6 +64,7 @@ impl Refusal {
             Self::Origin => "origin",
             Self::Fenced => "fenced",
             Self::TooFewCopies => "too_few_copies",
+            Self::Starting => "starting",
         }
     }
 
@@ -84,7 +85,8 @@ impl Refusal {
             | Self::Stalled
             | Self::Failed
             | Self::Fenced
-            | Self::TooFewCopies => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
+            | Self::TooFewCopies
+            | Self::Starting => (Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::TooLarge | Self::InflatesTooLarge => (Code::ResourceExhausted, Http::PAYLOAD_TOO_LARGE),
             Self::ReadTimeout => (Code::DeadlineExceeded, Http::REQUEST_TIMEOUT),
             Self::Malformed(_) | Self::MalformedJson(_) | Self::NotInflatable | Self::Truncated | Self::BadHead => {
@@ -139,6 +141,7 @@ impl Refusal {
             Self::TooFewCopies => {
                 "too few nodes synced a copy within cluster.ack_timeout; whether more will is unknown: try again"
             }
+            Self::Starting => "this node waits for its cluster, and takes no logs yet: try again, at another node",
         }
     }
 }

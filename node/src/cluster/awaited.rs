@@ -1,0 +1,368 @@
+//! What a node of a cluster waits for before it takes logs, and what the other nodes answer meanwhile.
+//!
+//! **Owns**: the step of the start, and the last answer of each node of the configuration.
+//!
+//! **Invariants**:
+//! - I1: a folder is found to be wrong for sure only by what cannot be a peer's older view: a later number of its name,
+//!   or another cluster of a majority of the configuration.
+//!
+//! **Not here**: the start itself (`enter`, `member`); the control socket that shows this (`early`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gophership_proto::control::v1;
+use gophership_proto::view::rfc3339;
+use gophership_vault::Identity;
+use gophership_vault::ids::{ClusterId, NodeId};
+use gophership_vault::time::now_unix_nano;
+use gophership_vault_replication::join::{Candidate, JoinClient, JoinError, JoinSetup, Standing, Who};
+use tokio::sync::watch;
+
+/// Pause between two questions to a node.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The step of a start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// It waits for nobody.
+    Opening,
+    /// It belongs to no cluster yet.
+    Membership,
+    /// Its cluster has no leader that it can ask.
+    Cluster,
+    /// Its cluster has no other node that could hold copies.
+    SecondNode,
+}
+
+/// The answer of a node, or the reason for which there is none. `None` before the first.
+type Answer = Option<Result<Who, String>>;
+
+struct State {
+    step: Step,
+    since_ns: u64,
+    /// In the order of [`JoinSetup::others`].
+    answers: Vec<Answer>,
+}
+
+/// What a node waits for before it takes logs.
+pub struct Awaited {
+    setup: Arc<JoinSetup>,
+    candidate: OnceLock<Arc<Candidate>>,
+    member: OnceLock<(ClusterId, NodeId)>,
+    state: watch::Sender<State>,
+}
+
+/// The reason to take the folder for a wrong one.
+#[derive(PartialEq, Eq, Debug)]
+struct Contradiction {
+    why: String,
+    is_sure: bool,
+}
+
+impl Awaited {
+    /// The start of the node with this setup.
+    pub(super) fn new(setup: Arc<JoinSetup>) -> Self {
+        let state = State {
+            step: Step::Opening,
+            since_ns: now_unix_nano(),
+            answers: setup.others().map(|_| None).collect(),
+        };
+        Self {
+            setup,
+            candidate: OnceLock::new(),
+            member: OnceLock::new(),
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// Asks all other nodes what they are, again and again.
+    pub(super) async fn ask(&self) {
+        let client = JoinClient::new(Arc::clone(&self.setup));
+        let asking = self.setup.others().enumerate().map(async |(n, peer)| {
+            loop {
+                let told = format!("{} at {}: ", peer.name, peer.address);
+                let answer = client.who(peer).await.map_err(|error| match error {
+                    JoinError::Unanswered { why, .. } => {
+                        format!("no answer: {}", why.strip_prefix(&told).unwrap_or(&why))
+                    }
+                    JoinError::Refused { why, .. } => format!("it refuses: {why}"),
+                    other => other.to_string(),
+                });
+                self.state.send_modify(|state| state.answers[n] = Some(answer));
+                tokio::time::sleep(ASK_INTERVAL).await;
+            }
+        });
+        join_all(asking).await;
+    }
+
+    pub(super) fn is_at(&self, step: Step) {
+        self.state
+            .send_modify(|state| (state.step, state.since_ns) = (step, now_unix_nano()));
+    }
+
+    /// The node waits to become a member.
+    pub(super) fn is_candidate(&self, candidate: Arc<Candidate>) {
+        self.candidate.get_or_init(|| candidate);
+        self.is_at(Step::Membership);
+    }
+
+    /// The node is a member, and waits for the others.
+    pub(super) fn is_member(&self, identity: Identity) {
+        self.member.get_or_init(|| (identity.cluster_id, identity.node_id));
+        self.is_at(Step::Cluster);
+    }
+
+    /// The candidate that the node is, or was.
+    pub(super) fn candidate(&self) -> Option<&Arc<Candidate>> {
+        self.candidate.get()
+    }
+
+    /// The cluster of the folder, and the node's number there.
+    pub(super) fn member(&self) -> Option<(ClusterId, NodeId)> {
+        self.member.get().copied()
+    }
+
+    /// Ends when the folder is a wrong one for sure, with the reason.
+    pub(super) async fn contradicted(&self) -> String {
+        let mut changes = self.state.subscribe();
+        loop {
+            if let Some(found) = self.contradiction(&changes.borrow_and_update().answers)
+                && found.is_sure
+            {
+                return found.why;
+            }
+            changes.changed().await.expect("the sender is in self");
+        }
+    }
+
+    fn contradiction(&self, answers: &[Answer]) -> Option<Contradiction> {
+        let of_peers = self.setup.others().map(|peer| peer.name.as_str()).zip(answers);
+        let answered = of_peers.filter_map(|(name, answer)| Some((name, answer.as_ref()?.as_ref().ok()?)));
+        contradiction(
+            &self.setup.name,
+            self.member()?,
+            self.setup.peers.len(),
+            &answered.collect::<Vec<_>>(),
+        )
+    }
+
+    /// What is waited for, with the answers of the others; `None` where it is nobody.
+    pub fn shown(&self) -> Option<v1::Waiting> {
+        let state = self.state.borrow();
+        let (what, remedy) = match state.step {
+            Step::Opening => return None,
+            Step::Membership => self.membership(&state.answers),
+            Step::Cluster => self.cluster(&state.answers),
+            Step::SecondNode => (
+                "a second node of its cluster, since an acknowledgement needs a copy there".to_owned(),
+                "start another node of cluster.peers: it joins by itself".to_owned(),
+            ),
+        };
+        let peers = self
+            .setup
+            .others()
+            .zip(&state.answers)
+            .map(|(peer, answer)| v1::PeerAnswer {
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+                said: answer.as_ref().map(|answer| self.said(answer)).unwrap_or_default(),
+            });
+        Some(v1::Waiting {
+            what,
+            remedy,
+            since_unix_nano: state.since_ns,
+            peers: peers.collect(),
+        })
+    }
+
+    /// All that is shown, in a line; `None` where nobody is waited for.
+    pub fn in_words(&self) -> Option<String> {
+        let shown = self.shown()?;
+        let peer = |peer: &v1::PeerAnswer| {
+            let said = if peer.said.is_empty() {
+                "not asked yet"
+            } else {
+                &peer.said
+            };
+            format!("{} at {}: {said}", peer.name, peer.address)
+        };
+        Some(format!(
+            "this node waits since {}Z for {}. {}. To do: {}",
+            &rfc3339(shown.since_unix_nano)[.."2026-01-01T00:00:00".len()],
+            shown.what,
+            shown.peers.iter().map(peer).collect::<Vec<_>>().join("; "),
+            shown.remedy
+        ))
+    }
+
+    fn membership(&self, answers: &[Answer]) -> (String, String) {
+        let is_there = answers.iter().flatten().flatten().any(|who| cluster_of(who).is_some());
+        if !is_there {
+            let what = "a cluster: this node belongs to none, and no node that answers does";
+            let remedy = "run gs-ctl cluster provision on one node, once the others run";
+            return (what.to_owned(), remedy.to_owned());
+        }
+        let what = "its admission to the cluster that is there".to_owned();
+        match self.candidate.get().and_then(|candidate| candidate.not_admitted()) {
+            Some(why) => (what, why),
+            None => (what, "nothing: it joins by itself".to_owned()),
+        }
+    }
+
+    fn cluster(&self, answers: &[Answer]) -> (String, String) {
+        let own = self.member.get().map(|(cluster, _)| *cluster);
+        let of = self.setup.peers.len();
+        let there = 1 + answers
+            .iter()
+            .flatten()
+            .flatten()
+            .filter(|who| cluster_of(who) == own)
+            .count();
+        let needed = of / 2 + 1;
+        let counted = format!(
+            "{there} of {of} nodes of cluster {:?} are there, this one included",
+            self.setup.cluster
+        );
+        let (what, remedy) = if there < needed {
+            (
+                format!("{}, since a majority is needed: {counted}", more_nodes(needed - there)),
+                "start the others, or mend the way to them: this node goes on by itself then",
+            )
+        } else {
+            (
+                format!("a leader: {counted}"),
+                "nothing: an election takes seconds. Where it lasts, see the logs of all",
+            )
+        };
+        let wrong = self.contradiction(answers).map(|found| found.why);
+        (what, wrong.unwrap_or_else(|| remedy.to_owned()))
+    }
+
+    /// An answer, in words.
+    fn said(&self, answer: &Result<Who, String>) -> String {
+        let who = match answer {
+            Err(why) => return why.clone(),
+            Ok(who) => who,
+        };
+        let invited = match &who.invitation {
+            Some(invitation) => format!(", invited by {}", invitation.first),
+            None => String::new(),
+        };
+        match who.standing {
+            Standing::Empty => format!("it belongs to no cluster yet{invited}"),
+            Standing::Single { .. } => format!("it has data, and belongs to no cluster yet{invited}"),
+            Standing::Member { cluster, node } => match self.member.get() {
+                Some((own, _)) if *own != cluster => format!("it is node {node} of another cluster, {}", cluster.0),
+                Some(_) | None => format!("it is node {node} of the cluster"),
+            },
+        }
+    }
+}
+
+fn more_nodes(count: usize) -> String {
+    match count {
+        1 => "1 more node".to_owned(),
+        _ => format!("{count} more nodes"),
+    }
+}
+
+fn cluster_of(who: &Who) -> Option<ClusterId> {
+    match who.standing {
+        Standing::Member { cluster, .. } => Some(cluster),
+        Standing::Empty | Standing::Single { .. } => None,
+    }
+}
+
+/// Decides whether the folder of a member is a wrong one, by the answers of nodes of a configuration that has `of`.
+fn contradiction(
+    name: &str,
+    (cluster, node): (ClusterId, NodeId),
+    of: usize,
+    answers: &[(&str, &Who)],
+) -> Option<Contradiction> {
+    // Numbers are granted in order. A peer that is behind says an earlier one.
+    let moved = |who: &Who| {
+        who.caller
+            .filter(|other| *other > node && cluster_of(who) == Some(cluster))
+    };
+    if let Some(other) = answers.iter().find_map(|(_, who)| moved(who)) {
+        return Some(Contradiction {
+            why: format!(
+                "this folder is node {node}'s, and {name} has joined anew as node {other}: start with an empty \
+                 node.data_dir, or with that of node {other}"
+            ),
+            is_sure: true,
+        });
+    }
+    let members = answers.iter().filter_map(|(name, who)| Some((*name, cluster_of(who)?)));
+    let elsewhere: Vec<(&str, ClusterId)> = members.filter(|(_, other)| *other != cluster).collect();
+    let (_, other) = elsewhere.first()?;
+    let together = elsewhere.iter().filter(|(_, cluster)| cluster == other).count();
+    let names: Vec<&str> = elsewhere.iter().map(|(name, _)| *name).collect();
+    Some(Contradiction {
+        why: format!(
+            "this folder belongs to cluster {}, and that of {} to another one of the same name, {}: put the right \
+             folder of {name} back, or start it with an empty node.data_dir, with which it joins them (where this \
+             folder is the right one, theirs are not)",
+            cluster.0,
+            names.join(" and that of "),
+            other.0,
+        ),
+        is_sure: together > of / 2,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn cluster(n: u8) -> ClusterId {
+        ClusterId(Uuid::from_bytes([n; 16]))
+    }
+
+    fn id(n: u32) -> NodeId {
+        NodeId::new(n).expect("numbers begin with 1")
+    }
+
+    fn member(of: u8, caller: u32) -> Who {
+        let (cluster, node) = (cluster(of), id(1));
+        Who {
+            standing: Standing::Member { cluster, node },
+            invitation: None,
+            caller: NodeId::new(caller),
+        }
+    }
+
+    #[test]
+    fn i1_a_folder_is_wrong_for_sure_by_a_later_number_or_by_a_majority_elsewhere() {
+        let empty = Who {
+            standing: Standing::Empty,
+            ..member(1, 0)
+        };
+        let of = |answers: &[&Who]| {
+            let answers: Vec<(&str, &Who)> = ["node-1", "node-2"].into_iter().zip(answers.iter().copied()).collect();
+            contradiction("node-3", (cluster(1), id(3)), 3, &answers)
+        };
+        let sure = |answers: &[&Who]| of(answers).map(|found| found.is_sure);
+        assert_eq!(sure(&[]), None);
+        assert_eq!(sure(&[&member(1, 3), &empty]), None);
+        assert_eq!(sure(&[&member(1, 2)]), None, "it has not heard of the newer number");
+        assert_eq!(sure(&[&member(1, 0)]), None, "nor of the name");
+        assert_eq!(sure(&[&member(1, 3), &member(1, 4)]), Some(true));
+        assert_eq!(sure(&[&member(2, 4)]), Some(false), "it may be the wrong one");
+        assert_eq!(sure(&[&member(2, 0), &member(3, 0)]), Some(false), "all differ");
+        assert_eq!(sure(&[&member(2, 0), &member(2, 0)]), Some(true));
+        let why = of(&[&member(1, 4)]).expect("it is wrong").why;
+        assert!(why.contains("node-3 has joined anew as node 4"), "{why}");
+        let why = of(&[&member(2, 0), &member(2, 0)]).expect("it is wrong").why;
+        assert!(
+            why.contains("that of node-1 and that of node-2 to another one of the same name, 02020202-"),
+            "{why}"
+        );
+        assert!(why.contains("empty node.data_dir"), "{why}");
+    }
+}
