@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use gophership_catalogue::job::{JobId, JobPosition};
+use gophership_catalogue::job::{JobId, JobLoss, JobPosition, LossNames};
 use gophership_catalogue::{Actor, Command};
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{
@@ -493,11 +493,13 @@ async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
         entries: count,
         records: count,
         bytes: 100 * count,
+        loss: JobLoss::default(),
     };
     let progress = |count| Command::JobProgress {
         job: JobId::FIRST,
         term: 0,
         positions: vec![(own, shard, position(count))],
+        loss_names: LossNames::default(),
     };
     let create = Command::CreateJob {
         request: uuid::Uuid::nil(),
