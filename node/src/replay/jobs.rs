@@ -43,6 +43,8 @@ struct Table {
     running: HashMap<JobId, Running>,
     /// Jobs that an operator is cancelling. They are not begun again meanwhile.
     cancelling: HashSet<JobId>,
+    /// The terms of the jobs under way, each with the time at which it was first seen.
+    terms: HashMap<JobId, (u64, Instant)>,
 }
 
 impl Table {
@@ -114,10 +116,21 @@ impl Jobs {
         self.table().here(id)
     }
 
+    /// Notes the terms of all jobs under way. Returns for how long each has been seen.
+    pub(super) fn terms_seen(&self, under_way: &[(JobId, JobRecord)]) -> HashMap<JobId, Duration> {
+        let (now, terms) = (Instant::now(), &mut self.table().terms);
+        let seen = |(id, job): &(JobId, JobRecord)| {
+            let before = terms.get(id).filter(|(term, _)| *term == job.term());
+            (*id, before.copied().unwrap_or((job.term(), now)))
+        };
+        *terms = under_way.iter().map(seen).collect();
+        let seen_for = |(id, (_, since)): (&JobId, &(u64, Instant))| (*id, now.duration_since(*since));
+        terms.iter().map(seen_for).collect()
+    }
+
     /// Goes on with the jobs of this node that nobody runs, which an earlier boot left or whose begin was not answered,
     /// and takes over those of nodes that are gone; from now on, until the node stops.
     pub(crate) fn resume(self: &Arc<Self>) {
-        self.fail_unreadable();
         let heartbeats = self
             .context
             .cluster
@@ -125,38 +138,6 @@ impl Jobs {
             .map(|cluster| Arc::clone(&cluster.heartbeats));
         let is_gone = move |node| heartbeats.as_ref().is_some_and(|h| h.is_dead(node, Duration::MAX));
         tokio::spawn(Arc::clone(self).take_over(is_gone));
-    }
-
-    /// Ends the jobs whose records another version wrote.
-    fn fail_unreadable(&self) {
-        let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
-            state
-                .jobs()
-                .filter(|(_, job)| job.state == JobState::Running)
-                .map(|(id, job)| (id, job.clone()))
-                .collect()
-        });
-        for (id, record) in left {
-            let Err(error) = serde_json::from_str::<Order>(&record.spec) else {
-                continue;
-            };
-            tracing::error!(job = %id, %error, "replay.job.unreadable");
-            let result = JobResult::Failed(format!(
-                "another version of the program wrote what it was to do: {error}"
-            ));
-            let command = Command::FinishJob {
-                job: id,
-                term: record.term(),
-                result,
-                at_ns: now_unix_nano(),
-            };
-            let catalogue = Arc::clone(&self.context.catalogue);
-            tokio::spawn(async move {
-                if let Err(error) = submit(&catalogue, Actor::Node, command).await {
-                    tracing::error!(job = %id, %error, "replay.end.not_kept");
-                }
-            });
-        }
     }
 
     /// Begins a job on request.

@@ -32,6 +32,8 @@ pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const RENEWALS: u32 = 4;
 /// Interval at which a node looks for jobs whose runner is gone.
 pub(super) const TAKEOVER_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest time for which a job stays with a node that took it over before it is taken from that one.
+pub(super) const TAKEOVER_HOLD_MAX: Duration = Duration::from_secs(60);
 /// Attempts at an entry for which a sink has no room, or which it finds too large: it does not say which.
 pub(super) const EXHAUSTED_TRIES: u32 = 10;
 /// Attempts at an entry at which a sink fails when no others follow that could show the fault's side: some minutes, in

@@ -8,19 +8,22 @@
 //! **Invariants**:
 //! - I1: a job is begun only in the term that the record grants its node, and by a record that is not older than the
 //!   latest answer to anybody.
+//! - I2: two nodes that do not hear each other do not take a job back and forth faster than it can move.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gophership_catalogue::command::Command;
-use gophership_catalogue::job::{JobId, JobRecord, JobState};
+use gophership_catalogue::job::{JobId, JobRecord, JobResult, JobState};
 use gophership_catalogue::{Actor, CatalogueError};
 use gophership_vault::ids::NodeId;
+use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::job::{Order, submit};
 use super::jobs::Jobs;
-use super::limits::TAKEOVER_INTERVAL;
+use super::limits::{TAKEOVER_HOLD_MAX, TAKEOVER_INTERVAL};
 use crate::flag::raised;
 
 /// The state of a job on this node.
@@ -45,7 +48,7 @@ pub(super) enum Due {
     Nothing,
 }
 
-/// Decides what node `own` is to do about a job.
+/// Decides what node `own` is to do about a job. `is_gone` says of a node that nothing is heard of it.
 pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_gone: &dyn Fn(NodeId) -> bool) -> Due {
     let ended = !matches!(job.state, JobState::Running);
     // A job of an older version names no runner: it was that of a single node.
@@ -61,11 +64,19 @@ pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_go
     }
 }
 
+/// The time for which a term must have been seen before it is ended by a takeover: longer with each.
+fn held_for(term: u64) -> Duration {
+    let doublings = u32::try_from(term).unwrap_or(u32::MAX).min(16);
+    (TAKEOVER_INTERVAL * ((1 << doublings) - 1)).min(TAKEOVER_HOLD_MAX)
+}
+
 impl Jobs {
     /// Does what is due for each job, until the node stops.
     pub(super) async fn take_over(self: Arc<Self>, is_gone: impl Fn(NodeId) -> bool) {
         let mut stop = self.stop.clone();
+        let mut judged = false;
         loop {
+            judged = judged || self.fail_unreadable().await.is_ok();
             self.look(&is_gone).await;
             tokio::select! {
                 () = raised(&mut stop) => return,
@@ -76,10 +87,8 @@ impl Jobs {
 
     /// Does once what is due for each job.
     pub(super) async fn look(self: &Arc<Self>, is_gone: &impl Fn(NodeId) -> bool) {
-        let running: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
-            let running = state.jobs().filter(|(_, job)| job.state == JobState::Running);
-            running.map(|(id, job)| (id, job.clone())).collect()
-        });
+        let running = self.under_way();
+        let seen_for = self.terms_seen(&running);
         for (id, job) in running {
             let Ok(order) = serde_json::from_str::<Order>(&job.spec) else {
                 continue;
@@ -89,7 +98,9 @@ impl Jobs {
                 continue;
             }
             let granted = match due {
-                Due::Take if self.knows_sink(&order) => self.take(id, job.term()).await,
+                Due::Take if seen_for[&id] >= held_for(job.term()) && self.knows_sink(&order) => {
+                    self.take(id, job.term()).await
+                }
                 Due::Resume => self.catch_up().await,
                 Due::Take | Due::Nothing => continue,
             };
@@ -99,6 +110,42 @@ impl Jobs {
                 Err(error) => tracing::info!(job = %id, %error, "replay.job.not_begun"),
             }
         }
+    }
+
+    /// Ends the jobs that another version of the program wrote and this one cannot read.
+    ///
+    /// # Errors
+    /// The catalogue did not answer.
+    async fn fail_unreadable(&self) -> Result<(), CatalogueError> {
+        for (id, record) in self.under_way() {
+            let Err(error) = serde_json::from_str::<Order>(&record.spec) else {
+                continue;
+            };
+            tracing::error!(job = %id, %error, "replay.job.unreadable");
+            let command = Command::FinishJob {
+                job: id,
+                term: record.term(),
+                result: JobResult::Failed(format!(
+                    "another version of the program wrote what it was to do: {error}"
+                )),
+                at_ns: now_unix_nano(),
+            };
+            match submit(&self.context.catalogue, Actor::Node, command).await {
+                Ok(_) | Err(CatalogueError::Refused(_)) => {}
+                Err(error) => {
+                    tracing::error!(job = %id, %error, "replay.end.not_kept");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn under_way(&self) -> Vec<(JobId, JobRecord)> {
+        self.context.catalogue.read(|state| {
+            let running = state.jobs().filter(|(_, job)| job.state == JobState::Running);
+            running.map(|(id, job)| (id, job.clone())).collect()
+        })
     }
 
     fn knows_sink(&self, order: &Order) -> bool {
@@ -127,7 +174,7 @@ impl Jobs {
 mod tests {
     use std::collections::BTreeMap;
 
-    use gophership_catalogue::job::{JobResult, LossNames, Takeover};
+    use gophership_catalogue::job::{LossNames, Takeover};
     use gophership_proto::control::v1::ReplaySpec;
     use gophership_vault::ids::{Lsn, ShardId};
     use uuid::Uuid;
@@ -217,5 +264,11 @@ mod tests {
         };
         assert_eq!(owners(2), [None, Some(node(1)), Some(node(3))]);
         assert_eq!(owners(1), [Some(node(2)), None, Some(node(3))]);
+    }
+
+    #[test]
+    fn i2_each_takeover_gives_a_job_more_time_up_to_a_bound() {
+        let secs = [0, 1, 2, 3, 4, 5, u64::MAX].map(|term| held_for(term).as_secs());
+        assert_eq!(secs, [0, 2, 6, 14, 30, 60, 60]);
     }
 }

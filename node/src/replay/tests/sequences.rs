@@ -121,6 +121,16 @@ impl Runner {
         self.jobs.look(&|node| gone.contains(&node)).await;
     }
 
+    /// Looks until the job runs here in this term.
+    async fn takes(&self, gone: NodeId, term: u64) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.record().term() < term {
+            assert!(Instant::now() < deadline, "not taken within two minutes");
+            self.look(&[gone]).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn runs(&self) -> bool {
         self.jobs.runs_here(JobId::FIRST)
     }
@@ -235,6 +245,8 @@ async fn what_was_lost_before_the_position_is_named_at_the_end_after_restarts_an
     assert_eq!(runner.remark(), lost, "as shown by a node that does not run it");
     stub.then(Reply::Ok);
     runner.look(&[other]).await;
+    assert_eq!(runner.record().term(), 1, "it was taken over a moment ago");
+    runner.takes(other, 2).await;
     runner.jobs.ended(JobId::FIRST).await;
     let record = runner.record();
     assert_eq!((record.state.name(), record.term()), ("Failed", 2));
@@ -405,7 +417,7 @@ async fn a_runner_that_gets_its_own_job_back_goes_on_in_the_new_term() {
     runner.start(&stub).await.unwrap();
     stub.wait_for(2).await;
     node.catalogue.submit(Actor::Node, taken_by(other, 0)).unwrap();
-    runner.look(&[other]).await;
+    runner.takes(other, 2).await;
     stub.then(Reply::Ok);
     eventually("the job has ended", || runner.record().state != JobState::Running).await;
     assert_eq!((runner.record().state.name(), runner.record().term()), ("Done", 2));
@@ -436,6 +448,29 @@ async fn a_job_that_comes_to_its_end_while_cut_off_ends_with_its_position_on_rec
     let end = runner.jobs.view(JobId::FIRST).unwrap().progress.unwrap();
     assert_eq!((end.state(), end.entries_done), (ReplayState::Done, 3));
     assert_eq!(stub.taken(), payloads);
+    runner.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_be_read_ends_though_the_catalogue_did_not_answer_at_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let create = Command::CreateJob {
+        request: Uuid::nil(),
+        spec: "of another version".to_owned(),
+        at_ns: 1,
+    };
+    node.catalogue.submit(Actor::Node, create).unwrap();
+    let runner = Runner::of(&node, LONG);
+    runner.remote.set(Fault::AnswerLost("finish_job"));
+    runner.jobs.resume();
+    eventually("the job has ended", || runner.record().state != JobState::Running).await;
+    assert!(
+        runner.remark().contains("another version of the program"),
+        "{}",
+        runner.remark()
+    );
     runner.stop().await;
     node.close();
 }
