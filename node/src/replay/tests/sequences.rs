@@ -288,6 +288,35 @@ async fn what_was_delivered_and_then_trimmed_is_not_missing_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_behind_the_last_entry_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = reopened(filled(dir.path(), 2).0).await;
+    let stub = Stub::grpc([]).await;
+    stub.then(Reply::Grpc(Code::Unavailable));
+    let runner = Runner::of(&node, LONG);
+    runner.start(&stub).await.unwrap();
+    stub.wait_for(1).await;
+    runner.stop().await;
+    let (id, why) = (node.vault.segments()[0].0, TrimReason::Dropped);
+    node.catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
+    let node = reopened(node).await;
+    let runner = Runner::of(&node, LONG);
+    runner.look(&[]).await;
+    runner.jobs.ended(JobId::FIRST).await;
+    let record = runner.record();
+    assert_eq!(record.state.name(), "Failed", "{}", runner.remark());
+    assert!(
+        runner.remark().contains("segment 1/0/1: it was trimmed"),
+        "{}",
+        runner.remark()
+    );
+    let stretches: u64 = record.positions.values().map(|position| position.loss.stretches).sum();
+    assert_eq!((stretches, record.loss_names.missing.len()), (1, 1));
+    runner.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_runs_though_the_answer_to_its_creation_was_lost() {
     let dir = tempfile::tempdir().unwrap();
     let (node, payloads) = filled(dir.path(), 3);
