@@ -97,7 +97,7 @@ impl JobState {
 /// The position of a job in one shard. Counts are totals since the job's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobPosition {
-    /// The last entry that is done.
+    /// The last entry that is done, or the end of a segment that is. Nothing up to there is to be read again.
     pub done_lsn: Lsn,
     /// Entries delivered.
     pub entries: u64,
@@ -127,10 +127,10 @@ impl JobLoss {
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
-            stretches: self.stretches + other.stretches,
-            missing_entries: self.missing_entries + other.missing_entries,
-            rejected_entries: self.rejected_entries + other.rejected_entries,
-            rejected_records: self.rejected_records + other.rejected_records,
+            stretches: self.stretches.saturating_add(other.stretches),
+            missing_entries: self.missing_entries.saturating_add(other.missing_entries),
+            rejected_entries: self.rejected_entries.saturating_add(other.rejected_entries),
+            rejected_records: self.rejected_records.saturating_add(other.rejected_records),
         }
     }
 }

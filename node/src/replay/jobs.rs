@@ -60,7 +60,7 @@ impl Table {
 pub(crate) struct Jobs {
     pub(super) context: NodeContext,
     table: Mutex<Table>,
-    /// The length of a lease.
+    /// The time for which a job sends without an answer of the catalogue; without a limit where `None`.
     lease: Option<Duration>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -164,6 +164,7 @@ impl Jobs {
             spec: text,
             at_ns: now_unix_nano(),
         };
+        let asked = Instant::now();
         let id = match submit(&self.context.catalogue, Actor::operator(by), command).await? {
             Reply::Job(id) => id,
             other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_) | Reply::Recovering(_)) => {
@@ -171,7 +172,7 @@ impl Jobs {
             }
         };
         tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
-        self.launch(id, order);
+        self.launch(id, order, asked);
         self.view(id)
     }
 
@@ -191,8 +192,9 @@ impl Jobs {
         }
     }
 
-    /// Begins a job that is this node's by its record, from there on, unless it runs already.
-    pub(super) fn launch(self: &Arc<Self>, id: JobId, order: Order) {
+    /// Begins a job that is this node's by its record, from there on, unless it runs already. `asked` is the time at which
+    /// the catalogue was asked for what it answered last.
+    pub(super) fn launch(self: &Arc<Self>, id: JobId, order: Order, asked: Instant) {
         let own = self.own();
         let mut table = self.table();
         let record = self.context.catalogue.read(|state| state.job(id).cloned());
@@ -231,7 +233,7 @@ impl Jobs {
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),
             max_message: self.context.max_message,
-            lease: Arc::new(Lease::new(self.lease, Instant::now())),
+            lease: Arc::new(Lease::new(self.lease, asked)),
             progress,
             stop: self.stop.clone(),
             cancel: cancelled,

@@ -21,8 +21,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(lasts: Option<Duration>, now: Instant) -> Self {
-        let (asked, _) = watch::channel(now);
+    pub(super) fn new(lasts: Option<Duration>, asked: Instant) -> Self {
+        let (asked, _) = watch::channel(asked);
         Self { lasts, asked }
     }
 

@@ -8,7 +8,7 @@
 //! **Invariants**:
 //! - I1: a job is begun only in the term that the record grants its node, and by a record that is not older than the
 //!   latest answer to anybody.
-//! - I2: two nodes that do not hear each other do not take a job back and forth faster than it can move.
+//! - I2: two nodes that live and do not hear each other take a job from each other less and less often, so that it moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use gophership_catalogue::{Actor, CatalogueError};
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::job::{Order, submit};
 use super::jobs::Jobs;
@@ -97,6 +97,7 @@ impl Jobs {
             if due == Due::Nothing || !self.has_room() {
                 continue;
             }
+            let asked = Instant::now();
             let granted = match due {
                 Due::Take if seen_for[&id] >= held_for(job.term()) && self.knows_sink(&order) => {
                     self.take(id, job.term()).await
@@ -105,7 +106,7 @@ impl Jobs {
                 Due::Take | Due::Nothing => continue,
             };
             match granted {
-                Ok(()) => self.launch(id, order),
+                Ok(()) => self.launch(id, order, asked),
                 // Another node was quicker, or the job has ended; or nobody answers, and the record will say.
                 Err(error) => tracing::info!(job = %id, %error, "replay.job.not_begun"),
             }

@@ -1,5 +1,6 @@
 //! Jobs through restarts, takeovers, lost answers and cuts: every entry is sent or named as missing, and every job ends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ struct Remote {
     fault: Mutex<Fault>,
     /// The kind of the command that is held.
     holds: Mutex<Option<&'static str>>,
+    /// Number of commands that did not arrive.
+    stopped: AtomicU64,
 }
 
 impl Remote {
@@ -40,6 +43,7 @@ impl Remote {
             catalogue: Arc::clone(&node.catalogue),
             fault: Mutex::new(Fault::Nothing),
             holds: Mutex::new(None),
+            stopped: AtomicU64::new(0),
         })
     }
 
@@ -68,7 +72,10 @@ impl Catalogue for Remote {
             std::thread::sleep(Duration::from_millis(1));
         }
         match self.fault() {
-            Fault::Cut => return Err(no_leader()),
+            Fault::Cut => {
+                self.stopped.fetch_add(1, Ordering::Relaxed);
+                return Err(no_leader());
+            }
             Fault::AnswerLost(lost) if lost == kind => {
                 self.catalogue.commit(request)?;
                 self.set(Fault::Nothing);
@@ -471,6 +478,9 @@ async fn a_job_that_comes_to_its_end_while_cut_off_ends_with_its_position_on_rec
         progress.entries_done == 3
     })
     .await;
+    let stopped = || runner.remote.stopped.load(Ordering::Relaxed);
+    let before = stopped();
+    eventually("it tries to say so", || stopped() > before).await;
     assert_eq!(runner.record().state, JobState::Running);
     runner.remote.set(Fault::AnswerLost("finish_job"));
     runner.jobs.ended(JobId::FIRST).await;
