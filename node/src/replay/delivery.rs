@@ -79,9 +79,11 @@ impl Delivery {
         let mut courier = Courier::new(sink, RULES);
         let (mut found, reading) = self.read_ahead();
         while let Some(next) = found.recv().await {
+            // What ends behind the plan counts at its end.
+            let place = next.end().min(until);
             match &next {
-                Found::Fault(fault) => self.ahead.entry(next.end()).or_default().missing(fault),
-                Found::Dropped(first, dropped) => self.ahead.entry(next.end()).or_default().dropped(*first, dropped),
+                Found::Fault(fault) => self.ahead.entry(place).or_default().missing(fault),
+                Found::Dropped(first, dropped) => self.ahead.entry(place).or_default().dropped(*first, dropped),
                 Found::Entry(entry) => self.begin_segment(entry.lsn),
             }
             if let Found::Entry(entry) = next {

@@ -298,31 +298,35 @@ async fn what_was_delivered_and_then_trimmed_is_not_missing_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_behind_the_last_entry_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = reopened(filled(dir.path(), 2).0).await;
-    let stub = Stub::grpc([]).await;
-    stub.then(Reply::Grpc(Code::Unavailable));
-    let runner = Runner::of(&node, LONG);
-    runner.start(&stub).await.unwrap();
-    stub.wait_for(1).await;
-    runner.stop().await;
-    let (id, why) = (node.vault.segments()[0].0, TrimReason::Dropped);
-    node.catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
-    let node = reopened(node).await;
-    let runner = Runner::of(&node, LONG);
-    runner.look(&[]).await;
-    runner.jobs.ended(JobId::FIRST).await;
-    let record = runner.record();
-    assert_eq!(record.state.name(), "Failed", "{}", runner.remark());
-    assert!(
-        runner.remark().contains("segment 1/0/1: it was trimmed"),
-        "{}",
-        runner.remark()
-    );
-    let stretches: u64 = record.positions.values().map(|position| position.loss.stretches).sum();
-    assert_eq!((stretches, record.loss_names.missing.len()), (1, 1));
-    runner.stop().await;
-    node.close();
+    // The plan ends with the last segment, or within it.
+    for is_sealed in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = filled(dir.path(), 2).0;
+        if is_sealed {
+            node = reopened(node).await;
+        }
+        let stub = Stub::grpc([]).await;
+        stub.then(Reply::Grpc(Code::Unavailable));
+        let runner = Runner::of(&node, LONG);
+        runner.start(&stub).await.unwrap();
+        stub.wait_for(1).await;
+        runner.stop().await;
+        let node = reopened(node).await;
+        let (id, why) = (node.vault.segments()[0].0, TrimReason::Dropped);
+        node.catalogue.submit(Actor::Node, Command::Trim { id, why }).unwrap();
+        let node = reopened(node).await;
+        let runner = Runner::of(&node, LONG);
+        runner.look(&[]).await;
+        runner.jobs.ended(JobId::FIRST).await;
+        let record = runner.record();
+        assert_eq!(record.state.name(), "Failed", "{is_sealed}: {}", runner.remark());
+        let trimmed = "segment 1/0/1: it was trimmed";
+        assert!(runner.remark().contains(trimmed), "{is_sealed}: {}", runner.remark());
+        let stretches: u64 = record.positions.values().map(|position| position.loss.stretches).sum();
+        assert_eq!((stretches, record.loss_names.missing.len()), (1, 1));
+        runner.stop().await;
+        node.close();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -504,8 +508,11 @@ async fn a_job_that_cannot_be_read_ends_though_the_catalogue_did_not_answer_at_f
     };
     node.catalogue.submit(Actor::Node, create).unwrap();
     let runner = Runner::of(&node, LONG);
-    runner.remote.set(Fault::AnswerLost("finish_job"));
+    runner.remote.set(Fault::Cut);
     runner.jobs.resume();
+    let stopped = || runner.remote.stopped.load(Ordering::Relaxed);
+    eventually("it tries to end the job", || stopped() > 0).await;
+    runner.remote.set(Fault::Nothing);
     eventually("the job has ended", || runner.record().state != JobState::Running).await;
     assert!(
         runner.remark().contains("another version of the program"),
