@@ -205,6 +205,8 @@ impl Jobs {
         if *self.stop.borrow() {
             return;
         }
+        let (term, sink) = (record.term(), order.spec.sink_name());
+        tracing::info!(job = %id, term, %sink, "replay.job.runs");
         let progress = Arc::new(Progress::from(&record));
         let (cancel, cancelled) = watch::channel(false);
         let (ending, ended) = watch::channel(());
