@@ -69,7 +69,12 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
-        Command::JobProgress { job, term, positions } => job::progress(state, *job, *term, positions),
+        Command::JobProgress {
+            job,
+            term,
+            positions,
+            loss_names,
+        } => job::progress(state, *job, *term, positions, loss_names),
         Command::FinishJob {
             job,
             term,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor};
-use crate::job::{JobId, JobPosition, JobResult};
+use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 pub use crate::refusal::Refusal;
 
@@ -163,7 +163,8 @@ pub enum Command {
         /// The term of the job that the node saw. If it has changed, the command is refused.
         seen: u64,
     },
-    /// Moves the positions of a replay job. A position that lies behind the recorded one changes nothing.
+    /// Moves the positions of a replay job, each with the loss up to it. A position that lies behind the recorded one
+    /// changes nothing.
     JobProgress {
         /// The job.
         job: JobId,
@@ -171,6 +172,8 @@ pub enum Command {
         term: u64,
         /// The positions by shard.
         positions: Vec<(NodeId, ShardId, JobPosition)>,
+        /// Names for the loss; those on record stay.
+        loss_names: LossNames,
     },
     /// Ends a replay job by itself.
     FinishJob {

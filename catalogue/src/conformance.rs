@@ -145,8 +145,10 @@ fn one_of_each_kind() -> Vec<Command> {
                     entries: 1,
                     records: 1,
                     bytes: 1,
+                    loss: crate::job::JobLoss::default(),
                 },
             )],
+            loss_names: crate::job::LossNames::default(),
         },
         Command::FinishJob {
             job: crate::job::JobId::FIRST,

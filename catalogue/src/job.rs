@@ -7,6 +7,7 @@
 //! - I2: a job that has ended stays as it ended.
 //! - I3: a job number is never reused.
 //! - I4: a job's term never goes back, and only the runner of the latest one moves it.
+//! - I5: what was passed over up to a position is on record with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,8 @@ use std::num::NonZeroU64;
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use uuid::Uuid;
+
+use crate::limits::JOB_LOSS_NAMES_MAX;
 
 /// A replay job's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -94,7 +97,7 @@ impl JobState {
 /// The position of a job in one shard. Counts are totals since the job's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobPosition {
-    /// The last entry that is done.
+    /// The last entry that is done, or the end of a segment that is. Nothing up to there is to be read again.
     pub done_lsn: Lsn,
     /// Entries delivered.
     pub entries: u64,
@@ -102,6 +105,59 @@ pub struct JobPosition {
     pub records: u64,
     /// Payload bytes delivered.
     pub bytes: u64,
+    /// The loss up to this position.
+    pub loss: JobLoss,
+}
+
+/// What a job passed over in one shard without delivering it. Counts are totals since the job's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct JobLoss {
+    /// Stretches of the log that could not be read.
+    pub stretches: u64,
+    /// Entries in them, where their number is known.
+    pub missing_entries: u64,
+    /// Entries that the sink rejected, or that were malformed.
+    pub rejected_entries: u64,
+    /// Records that the sink rejected: those of rejected entries, and some of entries that it accepted.
+    pub rejected_records: u64,
+}
+
+impl JobLoss {
+    /// The sum of two losses.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            stretches: self.stretches.saturating_add(other.stretches),
+            missing_entries: self.missing_entries.saturating_add(other.missing_entries),
+            rejected_entries: self.rejected_entries.saturating_add(other.rejected_entries),
+            rejected_records: self.rejected_records.saturating_add(other.rejected_records),
+        }
+    }
+}
+
+/// Names for a part of what a job passed over; the rest is only counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LossNames {
+    /// Stretches that could not be read, each in words: the first [`JOB_LOSS_NAMES_MAX`] of all shards.
+    ///
+    /// [`JOB_LOSS_NAMES_MAX`]: crate::limits::JOB_LOSS_NAMES_MAX
+    pub missing: Vec<String>,
+    /// The first rejection: the entry, and the reason that the sink gave.
+    pub rejected: Option<String>,
+}
+
+impl LossNames {
+    /// Adds the names of `other` that are new, as far as there is room.
+    pub fn merge(&mut self, other: &Self) {
+        for name in &other.missing {
+            if self.missing.len() < JOB_LOSS_NAMES_MAX && !self.missing.contains(name) {
+                self.missing.push(name.clone());
+            }
+        }
+        if self.rejected.is_none() {
+            self.rejected.clone_from(&other.rejected);
+        }
+    }
 }
 
 /// A node that took a job over from the one that ran it before.
@@ -126,6 +182,8 @@ pub struct JobRecord {
     pub state: JobState,
     /// Its position in each shard that it has touched.
     pub positions: BTreeMap<(NodeId, ShardId), JobPosition>,
+    /// Names for its loss.
+    pub loss_names: LossNames,
     /// The latest takeover; before the first one the node that its specification names runs it.
     pub taken: Option<Takeover>,
 }

@@ -23,6 +23,12 @@ pub const JOB_REASON_BYTES_MAX: usize = 4 << 10;
 /// Limit of shards, over all nodes, in which one job keeps a position.
 pub const JOB_POSITIONS_MAX: usize = 4_096;
 
+/// Limit of stretches that one job names as missing; further ones are counted.
+pub const JOB_LOSS_NAMES_MAX: usize = 16;
+
+/// Limit of bytes of a name for what a job passed over.
+pub const JOB_LOSS_NAME_BYTES_MAX: usize = 512;
+
 /// Limit of cluster-wide settings.
 pub const SETTINGS_MAX: usize = 1_000;
 
@@ -80,11 +86,15 @@ pub const COMPACT_ABOVE_BYTES: u64 = 16 << 20;
 /// See [`COMPACT_ABOVE_BYTES`]. This also bounds the work: only rows are rewritten.
 pub const COMPACT_RATIO: u64 = 8;
 
-const _: () = assert!(JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_MAX * 38 + 128 < ROW_BYTES_MAX);
+const JOB_POSITIONS_BYTES_MAX: usize = JOB_POSITIONS_MAX * 70;
+const JOB_LOSS_BYTES_MAX: usize = (JOB_LOSS_NAMES_MAX + 1) * (JOB_LOSS_NAME_BYTES_MAX + 4);
+const _: () = assert!(
+    JOB_SPEC_BYTES_MAX + JOB_REASON_BYTES_MAX + JOB_POSITIONS_BYTES_MAX + JOB_LOSS_BYTES_MAX + 128 < ROW_BYTES_MAX
+);
 const _: () = assert!(SETTING_VALUE_BYTES_MAX + 32 < ROW_BYTES_MAX);
 const _: () = assert!(UNLINKED_MAX * 10 + 512 < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMIT_CURSORS_MAX * (EXPORTER_NAME_BYTES_MAX + 22) + 512 < COMMAND_BYTES_MAX);
 const _: () =
     assert!(DEAD_LETTERS_MAX * (EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 44) + 512 < COMMAND_BYTES_MAX);
-const _: () = assert!(JOB_POSITIONS_MAX * 38 + 512 < COMMAND_BYTES_MAX);
+const _: () = assert!(JOB_POSITIONS_BYTES_MAX + JOB_LOSS_BYTES_MAX + 512 < COMMAND_BYTES_MAX);
 const _: () = assert!(EXPORTER_NAME_BYTES_MAX + DEAD_LETTER_ANSWER_BYTES_MAX + 64 < ROW_BYTES_MAX);

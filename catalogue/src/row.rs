@@ -23,7 +23,7 @@ use crate::state::{Change, Counters, Setting, ShardRecord, State};
 use crate::wire::{Reader, WireError, Writer};
 
 pub(crate) mod export;
-mod job;
+pub(crate) mod job;
 pub(crate) mod segment;
 
 /// The version of rows, except those that follow.

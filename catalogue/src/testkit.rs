@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::command::Command;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
-use crate::job::{JobId, JobPosition, JobResult};
+use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::row::rows;
 use crate::state::State;
@@ -218,7 +218,13 @@ pub fn command() -> impl Strategy<Value = Command> {
     let at = 0..4u64;
     let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     let result = prop_oneof![Just(JobResult::Done), text.clone().prop_map(JobResult::Failed)];
-    let position = (1..3u32, 0..2u16, 1..3u32, 1..4u64).prop_map(|(n, s, i, e)| {
+    let loss_names = (
+        prop::collection::vec(text.clone(), 0..3),
+        prop::option::of(text.clone()),
+    )
+        .prop_map(|(missing, rejected)| LossNames { missing, rejected });
+    let loss_names = prop_oneof![Just(LossNames::default()), loss_names];
+    let position = (1..3u32, 0..2u16, 1..3u32, 1..4u64, 0..3u64).prop_map(|(n, s, i, e, stretches)| {
         (
             node(n),
             ShardId::new(s),
@@ -227,6 +233,10 @@ pub fn command() -> impl Strategy<Value = Command> {
                 entries: e,
                 records: e,
                 bytes: e,
+                loss: JobLoss {
+                    stretches,
+                    ..JobLoss::default()
+                },
             },
         )
     });
@@ -269,8 +279,8 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
             request: uuid(r), spec, at_ns
         }),
-        2 => (jobs(), prop::collection::vec(position, 0..3), 0..2u64).prop_map(
-            |(job, positions, term)| Command::JobProgress { job, term, positions }
+        2 => (jobs(), prop::collection::vec(position, 0..3), 0..2u64, loss_names).prop_map(
+            |(job, positions, term, loss_names)| Command::JobProgress { job, term, positions, loss_names }
         ),
         1 => (jobs(), 1..4u32, 0..2u64).prop_map(|(job, n, seen)| Command::TakeJob { job, node: node(n), seen }),
         1 => (jobs(), result, at.clone(), 0..2u64).prop_map(

@@ -12,8 +12,10 @@ use uuid::Uuid;
 
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
-use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState, Takeover};
-use crate::limits::{JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX};
+use crate::job::{JobId, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
+use crate::limits::{
+    JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX,
+};
 use crate::refusal::Refusal;
 use crate::state::{Change, Counters, State};
 
@@ -43,6 +45,7 @@ pub(super) fn create(state: &State, request: Uuid, spec: &str, at_ns: u64) -> De
         created_ns: at_ns,
         state: JobState::Running,
         positions: BTreeMap::new(),
+        loss_names: LossNames::default(),
         taken: None,
     };
     changes.push(Change::Job(id, record));
@@ -88,7 +91,25 @@ pub(super) fn take(state: &State, job: JobId, node: NodeId, seen: u64) -> Decisi
     Ok((Reply::Done, vec![Change::Job(job, record)]))
 }
 
-pub(super) fn progress(state: &State, job: JobId, term: u64, positions: &[(NodeId, ShardId, JobPosition)]) -> Decision {
+pub(super) fn progress(
+    state: &State,
+    job: JobId,
+    term: u64,
+    positions: &[(NodeId, ShardId, JobPosition)],
+    loss_names: &LossNames,
+) -> Decision {
+    within(
+        "a job's list of missing stretches",
+        loss_names.missing.len(),
+        JOB_LOSS_NAMES_MAX,
+    )?;
+    for name in loss_names.missing.iter().chain(&loss_names.rejected) {
+        within(
+            "the name of what a job passed over",
+            name.len(),
+            JOB_LOSS_NAME_BYTES_MAX,
+        )?;
+    }
     let known = running(state, job)?;
     of_term(job, known, term)?;
     let mut record = known.clone();
@@ -98,6 +119,7 @@ pub(super) fn progress(state: &State, job: JobId, term: u64, positions: &[(NodeI
             *at = *position;
         }
     }
+    record.loss_names.merge(loss_names);
     within("a job's list of positions", record.positions.len(), JOB_POSITIONS_MAX)?;
     if record == *known {
         return unchanged(Reply::Done);

@@ -6,9 +6,10 @@ use gophership_vault::ledger::TrimReason;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{JobId, JobPosition, JobResult};
+use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::limits::{
-    DROPPED_RANGES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX, JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX,
+    DROPPED_RANGES_MAX, JOB_LOSS_NAME_BYTES_MAX, JOB_LOSS_NAMES_MAX, JOB_POSITIONS_MAX, JOB_REASON_BYTES_MAX,
+    JOB_SPEC_BYTES_MAX, JOBS_MAX, UNLINKED_MAX,
 };
 use crate::node::NodeState;
 use crate::segment::SegmentState;
@@ -383,11 +384,13 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
         entries,
         records: entries,
         bytes: entries,
+        loss: JobLoss::default(),
     };
     let progress = |term, entries| Command::JobProgress {
         job: job(1),
         term,
         positions: vec![(node(1), ShardId::new(0), at(entries))],
+        loss_names: LossNames::default(),
     };
     let take = |n, seen| Command::TakeJob {
         job: job(1),
@@ -437,6 +440,60 @@ fn a_job_is_moved_by_the_node_that_took_it_over_last() {
 }
 
 #[test]
+fn i5_the_loss_up_to_a_position_is_on_record_with_it_and_a_late_word_takes_nothing_back() {
+    let mut state = booted();
+    say(&mut state, &[create(1)]);
+    let at = |entry, stretches| JobPosition {
+        done_lsn: lsn(1, entry),
+        entries: entry,
+        records: entry,
+        bytes: entry,
+        loss: JobLoss {
+            stretches,
+            ..JobLoss::default()
+        },
+    };
+    let names = |missing: &[&str], rejected: Option<&str>| LossNames {
+        missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+        rejected: rejected.map(str::to_owned),
+    };
+    let progress = |shard, position, loss_names| Command::JobProgress {
+        job: job(1),
+        term: 0,
+        positions: vec![(node(1), ShardId::new(shard), position)],
+        loss_names,
+    };
+    say(
+        &mut state,
+        &[
+            progress(0, at(5, 2), names(&["a", "b"], Some("first"))),
+            progress(1, at(3, 1), names(&["b", "c"], Some("second"))),
+            progress(0, at(4, 1), names(&["a"], None)),
+        ],
+    );
+    let record = state.job(job(1)).unwrap();
+    let loss = |shard| record.positions[&(node(1), ShardId::new(shard))].loss.stretches;
+    assert_eq!((loss(0), loss(1)), (2, 1));
+    assert_eq!(record.loss_names, names(&["a", "b", "c"], Some("first")));
+
+    let many: Vec<String> = (0..JOB_LOSS_NAMES_MAX).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    say(&mut state, &[progress(0, at(6, 20), names(&many, None))]);
+    let kept = &state.job(job(1)).unwrap().loss_names.missing;
+    assert_eq!((kept.len(), kept[0].as_str()), (JOB_LOSS_NAMES_MAX, "a"));
+
+    let long = "x".repeat(JOB_LOSS_NAME_BYTES_MAX + 1);
+    for too_much in [
+        names(&[many, vec!["more"]].concat(), None),
+        names(&[&long], None),
+        names(&[], Some(&long)),
+    ] {
+        let refused = apply(&mut state, &progress(0, at(7, 20), too_much));
+        assert!(matches!(refused, Err(Refusal::TooLong { .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn an_ended_job_stays_as_it_ended() {
     let finish = |n, result: &JobResult| Command::FinishJob {
         job: job(n),
@@ -460,6 +517,7 @@ fn an_ended_job_stays_as_it_ended() {
         job: job(2),
         term: 0,
         positions: vec![],
+        loss_names: LossNames::default(),
     };
     assert_eq!(apply(&mut state, &progress), ended(2, "Cancelled"));
     assert_eq!(apply(&mut state, &cancel(5)), Err(Refusal::UnknownJob { job: job(5) }));
@@ -481,6 +539,7 @@ fn what_is_too_long_or_too_many_is_refused() {
         entries: 1,
         records: 1,
         bytes: 1,
+        loss: JobLoss::default(),
     };
     let positions = (0..=JOB_POSITIONS_MAX as u16)
         .map(|s| (node(1), ShardId::new(s), position))
@@ -496,6 +555,7 @@ fn what_is_too_long_or_too_many_is_refused() {
             job: job(1),
             term: 0,
             positions,
+            loss_names: LossNames::default(),
         },
         Command::FinishJob {
             job: job(1),

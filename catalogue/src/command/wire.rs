@@ -13,6 +13,8 @@ use gophership_vault::ids::Epoch;
 
 use super::{Command, Kind, Request};
 use crate::actor::Actor;
+use crate::job::{JobLoss, LossNames};
+use crate::row::job::{write_loss, write_loss_names};
 use crate::row::segment::reason_code;
 use crate::wire::{Reader, WireError, Writer};
 
@@ -28,6 +30,8 @@ const VERSION: u8 = 1;
 const NAMED_RECOVERY: u8 = 2;
 /// The version of a word about a job that was taken over.
 const WITH_TERM: u8 = 2;
+/// The version of a position of a job that passed something over.
+const WITH_LOSS: u8 = 3;
 
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;
@@ -77,7 +81,8 @@ impl Request {
 fn newest(kind: Kind) -> u8 {
     match kind {
         Kind::BeginRecovery => NAMED_RECOVERY,
-        Kind::JobProgress | Kind::FinishJob => WITH_TERM,
+        Kind::JobProgress => WITH_LOSS,
+        Kind::FinishJob => WITH_TERM,
         _ => VERSION,
     }
 }
@@ -86,6 +91,11 @@ fn newest(kind: Kind) -> u8 {
 fn version_of(command: &Command) -> u8 {
     match command {
         Command::BeginRecovery { request, .. } if !request.is_nil() => NAMED_RECOVERY,
+        Command::JobProgress {
+            positions, loss_names, ..
+        } if *loss_names != LossNames::default() || positions.iter().any(|(.., at)| at.loss != JobLoss::default()) => {
+            WITH_LOSS
+        }
         Command::JobProgress { term, .. } | Command::FinishJob { term, .. } if *term > 0 => WITH_TERM,
         _ => VERSION,
     }
@@ -123,9 +133,18 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         Command::KeepClock { node, mark } => w.u32(node.get()).u64(mark.now_ns).u64(mark.credit_ns),
         Command::CreateJob { request, spec, at_ns } => w.uuid(*request).text(spec).u64(*at_ns),
         Command::TakeJob { job, node, seen } => w.u64(job.get()).u32(node.get()).u64(*seen),
-        Command::JobProgress { job, term, positions } => {
-            let w = w.u64(job.get()).list(positions, parts::write_position);
-            write_term(w, *term)
+        Command::JobProgress {
+            job,
+            term,
+            positions,
+            loss_names,
+        } => {
+            let w = w.u64(job.get());
+            if version_of(command) < WITH_LOSS {
+                return write_term(w.list(positions, parts::write_position), *term);
+            }
+            let w = w.list(positions, |w, at| write_loss(parts::write_position(w, at), &at.2.loss));
+            write_loss_names(w.u64(*term), loss_names)
         }
         Command::FinishJob {
             job,

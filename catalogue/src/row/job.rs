@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::value;
-use crate::job::{JobPosition, JobRecord, JobResult, JobState, Takeover};
+use crate::job::{JobLoss, JobPosition, JobRecord, JobResult, JobState, LossNames, Takeover};
 use crate::wire::{Reader, WireError, Writer};
 
 /// The version of a row from the first takeover of the job.
-pub(super) const JOB_VERSION: u8 = 2;
+const WITH_TAKEOVER: u8 = 2;
+/// The version of a row of a job that passed something over, the newest one.
+pub(super) const JOB_VERSION: u8 = 3;
 
 const JOB_RUNNING: u8 = 1;
 const JOB_DONE: u8 = 2;
@@ -27,9 +29,12 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
         } => (JOB_FAILED, *at_ns, reason.as_str()),
         JobState::Cancelled { at_ns } => (JOB_CANCELLED, *at_ns, ""),
     };
-    // A row of before takeovers stays as it is.
+    let has_loss =
+        job.loss_names != LossNames::default() || job.positions.values().any(|at| at.loss != JobLoss::default());
+    // A row of before takeovers and losses stays as it is.
     let begun = match job.taken {
-        Some(_) => Writer::default().u8(JOB_VERSION),
+        _ if has_loss => Writer::default().u8(JOB_VERSION),
+        Some(_) => Writer::default().u8(WITH_TAKEOVER),
         None => value(),
     };
     let mut w = begun
@@ -48,9 +53,16 @@ pub(super) fn write_job(job: &JobRecord) -> Writer {
             .u64(p.entries)
             .u64(p.records)
             .u64(p.bytes);
+        if has_loss {
+            w = write_loss(w, &p.loss);
+        }
+    }
+    let write_takeover = |w: Writer, taken: Takeover| w.u32(taken.node.get()).u64(taken.term);
+    if has_loss {
+        return write_loss_names(w.option(job.taken, write_takeover), &job.loss_names);
     }
     match job.taken {
-        Some(taken) => w.u32(taken.node.get()).u64(taken.term),
+        Some(taken) => write_takeover(w, taken),
         None => w,
     }
 }
@@ -82,21 +94,56 @@ pub(super) fn read_job(version: u8, v: &mut Reader<'_>) -> Result<JobRecord, Wir
                 entries: v.u64()?,
                 records: v.u64()?,
                 bytes: v.u64()?,
+                loss: if version < JOB_VERSION {
+                    JobLoss::default()
+                } else {
+                    read_loss(v)?
+                },
             },
         );
     }
-    let taken = if version < JOB_VERSION {
-        None
-    } else {
+    let read_takeover = |v: &mut Reader<'_>| {
         let (node, term) = (v.node()?, v.u64()?);
-        Some(Takeover { node, term })
+        Ok(Takeover { node, term })
+    };
+    let (taken, loss_names) = match version {
+        JOB_VERSION => (v.option(read_takeover)?, read_loss_names(v)?),
+        WITH_TAKEOVER => (Some(read_takeover(v)?), LossNames::default()),
+        _ => (None, LossNames::default()),
     };
     Ok(JobRecord {
         taken,
+        loss_names,
         request,
         spec,
         created_ns,
         state,
         positions,
+    })
+}
+
+pub(crate) fn write_loss(w: Writer, loss: &JobLoss) -> Writer {
+    let w = w.u64(loss.stretches).u64(loss.missing_entries);
+    w.u64(loss.rejected_entries).u64(loss.rejected_records)
+}
+
+pub(crate) fn read_loss(v: &mut Reader<'_>) -> Result<JobLoss, WireError> {
+    Ok(JobLoss {
+        stretches: v.u64()?,
+        missing_entries: v.u64()?,
+        rejected_entries: v.u64()?,
+        rejected_records: v.u64()?,
+    })
+}
+
+pub(crate) fn write_loss_names(w: Writer, names: &LossNames) -> Writer {
+    let w = w.list(&names.missing, |w, name| w.text(name));
+    w.option(names.rejected.as_deref(), Writer::text)
+}
+
+pub(crate) fn read_loss_names(v: &mut Reader<'_>) -> Result<LossNames, WireError> {
+    Ok(LossNames {
+        missing: v.list(Reader::text)?,
+        rejected: v.option(Reader::text)?,
     })
 }

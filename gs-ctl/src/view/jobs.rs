@@ -29,7 +29,7 @@ pub(crate) struct JobView {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     bytes_total_estimate: u64,
-    /// What went wrong, or what the job waits for.
+    /// What went wrong, what the job waits for, and what it has not delivered.
     pub(crate) remark: Option<String>,
 }
 

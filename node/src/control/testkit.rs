@@ -107,8 +107,8 @@ impl TestNode {
         self.serve_with(own, Vec::new()).await
     }
 
-    /// Starts the control service with exporters.
-    pub(crate) async fn serve_with(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> TestControl {
+    /// The parts of the node with exporters, which are to be stopped.
+    pub(crate) fn context(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> NodeContext {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {
             configs,
@@ -120,8 +120,7 @@ impl TestNode {
             max_message: 1 << 20,
         })
         .unwrap();
-        let running = Arc::clone(&exporters);
-        let context = NodeContext {
+        NodeContext {
             vault: self.vault.clone(),
             catalogue: Arc::clone(&self.catalogue),
             peers: None,
@@ -151,7 +150,13 @@ impl TestNode {
                 appends: Latencies::default(),
                 ready: Ok(()),
             }),
-        };
+        }
+    }
+
+    /// Starts the control service with exporters.
+    pub(crate) async fn serve_with(&self, own: &[std::net::SocketAddr], configs: Vec<Export>) -> TestControl {
+        let context = self.context(own, configs);
+        let exporters = Arc::clone(&context.exporters);
         let listener = listen(&self.path).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(serve(listener, context.clone(), async move { drop(stopped.await) }));
@@ -161,7 +166,7 @@ impl TestNode {
             context,
             stop,
             task,
-            exporters: running,
+            exporters,
         }
     }
 }

@@ -44,13 +44,15 @@ impl Operator {
                 if progress.state != i32::from(v1::ReplayState::Running) {
                     return Some((Ok(progress), None));
                 }
+                // Of a job on another node this one hears nothing but its record.
+                let runs_here = jobs.runs_here(id);
                 tokio::select! {
                     () = raised(&mut stop) => {
                         let then = "the job goes on at its next start";
                         return Some((Err(OperateError::Stopping { then }), None));
                     }
                     () = tokio::time::sleep(WATCH_INTERVAL) => {}
-                    () = jobs.ended(id) => {}
+                    () = jobs.ended(id), if runs_here => {}
                 }
                 // A job that is no longer kept has ended long ago.
                 let next = jobs.view(id).ok().map(|job| (job, stop));

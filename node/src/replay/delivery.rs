@@ -3,21 +3,25 @@
 //!
 //! **Invariants**:
 //! - I1: a position moves past an entry only when the sink accepted it or refused its data.
-//! - I2: a job that was interrupted reads from its beginning again and sends only entries behind its position; so it
-//!   knows which entries were missing and rejected before, which no position records.
+//! - I2: a position has the loss up to it, and no other: a job that goes on from there finds the rest of it again.
+//! - I3: a position is at the end of the plan when everything up to there was read.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::exporter::EntryId;
-use gophership_catalogue::job::JobPosition;
+use gophership_catalogue::job::{JobLoss, JobPosition};
 use gophership_vault::StoredEntry;
-use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId, ShardId};
 use gophership_vault::time::TimeRange;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
+use super::lease::Lease;
 use super::limits::{ENTRIES_AHEAD, EXHAUSTED_TRIES, FAILED_LAST_TRIES};
+use super::loss::Loss;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::Progress;
@@ -39,12 +43,17 @@ const RULES: Rules = Rules {
     failures_max: None,
 };
 
+/// What a job waits for whose lease has ended.
+const CUT_OFF: &str =
+    "a majority of the nodes, from which this node is cut off: another one may have taken the job over";
+
 /// One shard of a job.
 pub(super) struct Delivery {
     pub(super) source: Source,
     pub(super) part: Part,
     pub(super) range: TimeRange,
     pub(super) pace: Arc<Pace>,
+    pub(super) lease: Arc<Lease>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
     pub(super) decoder: DeferredDecoder,
@@ -52,6 +61,8 @@ pub(super) struct Delivery {
     pub(super) max_message: usize,
     /// Records and bytes of each entry that was delivered.
     pub(super) frontier: Frontier<Option<(u64, u64)>>,
+    /// Losses that the position has not come to, by their place.
+    pub(super) ahead: BTreeMap<Lsn, Loss>,
 }
 
 impl Delivery {
@@ -59,31 +70,48 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The fault that an operator must set right before anything can be sent.
+    /// The fault that an operator must set right before anything can be sent, or a fault of the program.
     pub(super) async fn run(mut self, sink: Sink) -> Result<(), String> {
+        let until = self.part.until;
+        if self.done() >= Some(until) {
+            return Ok(());
+        }
         let mut courier = Courier::new(sink, RULES);
-        let before = self.progress.position(self.shard());
-        let mut already = 0;
-        let mut recounted = before.is_none();
-        let mut found = self.read_ahead();
+        let (mut found, reading) = self.read_ahead();
         while let Some(next) = found.recv().await {
-            match next {
-                Found::Fault(fault) => self.progress.missing(&fault),
-                Found::Dropped(first, dropped) => self.progress.dropped(first, &dropped),
-                Found::Entry(entry) if before.is_some_and(|b| entry.lsn <= b.done_lsn) => already += 1,
-                Found::Entry(entry) => {
-                    if !recounted {
-                        self.recount(already, before);
-                        recounted = true;
-                    }
-                    self.deliver(entry, &mut courier).await?;
-                }
+            // What ends behind the plan counts at its end.
+            let place = next.end().min(until);
+            match &next {
+                Found::Fault(fault) => self.ahead.entry(place).or_default().missing(fault),
+                Found::Dropped(first, dropped) => self.ahead.entry(place).or_default().dropped(*first, dropped),
+                Found::Entry(entry) => self.begin_segment(entry.lsn),
+            }
+            if let Found::Entry(entry) = next {
+                self.deliver(entry, &mut courier).await?;
             }
         }
-        if !recounted {
-            self.recount(already, before);
+        reading
+            .await
+            .map_err(|error| format!("its reading ended abruptly ({error}); this is a fault of the program"))?;
+        ended(courier.finish(&mut self).await)?;
+        self.advance(until, None);
+        Ok(())
+    }
+
+    /// The last entry that is done with.
+    fn done(&self) -> Option<Lsn> {
+        self.progress.of_shard(self.shard()).map(|position| position.done_lsn)
+    }
+
+    /// Moves the position to the end of the segments before that of `next`, of which nothing is left: they may be
+    /// trimmed from then on.
+    fn begin_segment(&mut self, next: Lsn) {
+        if self.frontier.is_clear()
+            && let Some(end) = Lsn::at(next.index(), EntryNumber::FIRST).before()
+            && self.done().is_some_and(|done| done < end)
+        {
+            self.advance(end, None);
         }
-        ended(courier.finish(&mut self).await)
     }
 
     fn shard(&self) -> (NodeId, ShardId) {
@@ -92,17 +120,17 @@ impl Delivery {
     }
 
     /// Starts the reading, on a thread that may block. It ends when its receiver is dropped.
-    fn read_ahead(&self) -> mpsc::Receiver<Found> {
+    fn read_ahead(&self) -> (mpsc::Receiver<Found>, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(ENTRIES_AHEAD);
         let (source, part, range) = (self.source.clone(), self.part.clone(), self.range);
-        let done = self.progress.position(self.shard());
-        tokio::task::spawn_blocking(move || {
+        let done = self.done();
+        let reading = tokio::task::spawn_blocking(move || {
             // This is the end of the thread, whether the reading was broken off or not.
             let probe = sender.clone();
             let reading = Reading {
                 part: &part,
                 range,
-                done: done.map(|d| d.done_lsn),
+                done,
                 stop: Arc::new(move || probe.is_closed()),
                 // A job waits, and its operator cancels it.
                 patience: None,
@@ -112,15 +140,11 @@ impl Delivery {
                 Err(_) => ControlFlow::Break(()),
             });
         });
-        receiver
+        (receiver, reading)
     }
 
-    /// Counts the entries up to the position that were not delivered as rejected.
-    fn recount(&self, already: u64, before: Option<JobPosition>) {
-        let rejected = already.saturating_sub(before.map_or(0, |b| b.entries));
-        if rejected > 0 {
-            self.progress.rejected(rejected, 0, "before the node was started again");
-        }
+    fn rejected(&mut self, (_, _, lsn): EntryId, entries: u64, records: u64, why: &str) {
+        self.ahead.entry(lsn).or_default().rejected(entries, records, why);
     }
 
     /// Sends one entry until it is settled or set aside. Each request has one entry, so that a payload that the sink
@@ -136,7 +160,7 @@ impl Delivery {
             }
             Err(why) => {
                 let why = format!("entry {}: kept as received, and malformed: {why}", shown(key));
-                self.progress.rejected(1, 0, &why);
+                self.rejected(key, 1, 0, &why);
                 self.move_past(key, None);
             }
         }
@@ -146,28 +170,43 @@ impl Delivery {
     /// Moves the position past an entry, once nothing before it is set aside. `delivered` is the entry's records and
     /// bytes.
     fn move_past(&mut self, entry: EntryId, delivered: Option<(u64, u64)>) {
-        let shard = self.shard();
         for ((_, _, lsn), delivered) in self.frontier.settle(entry, delivered) {
-            let mut position = self.progress.position(shard).unwrap_or(JobPosition {
-                done_lsn: lsn,
-                entries: 0,
-                records: 0,
-                bytes: 0,
-            });
-            position.done_lsn = lsn;
-            if let Some((records, bytes)) = delivered {
-                position.entries += 1;
-                position.records += records;
-                position.bytes += bytes;
-            }
-            self.progress.advance(shard, position);
+            self.advance(lsn, delivered);
         }
+    }
+
+    /// Moves the position to `to`, with the loss up to there.
+    fn advance(&mut self, to: Lsn, delivered: Option<(u64, u64)>) {
+        let shard = self.shard();
+        let mut position = self.progress.of_shard(shard).unwrap_or(JobPosition {
+            done_lsn: to,
+            entries: 0,
+            records: 0,
+            bytes: 0,
+            loss: JobLoss::default(),
+        });
+        assert!(position.done_lsn <= to, "a position never goes back");
+        position.done_lsn = to;
+        if let Some((records, bytes)) = delivered {
+            position.entries += 1;
+            position.records += records;
+            position.bytes += bytes;
+        }
+        let mut loss = Loss::default();
+        while let Some(first) = self.ahead.first_entry()
+            && *first.key() <= to
+        {
+            loss.add(&first.remove());
+        }
+        position.loss = position.loss.plus(&loss.counts);
+        self.progress.advance(shard, position, &loss.names);
     }
 }
 
 impl Host for Delivery {
     async fn before(&mut self, piece: &Piece, _again: bool) -> Go {
         self.pace.take(piece.stored_bytes()).await;
+        self.lease.held(|| self.progress.waits_for(CUT_OFF)).await;
         Go::Send
     }
 
@@ -175,17 +214,18 @@ impl Host for Delivery {
         match answer {
             Answer::Accepted => {}
             Answer::AcceptedInPart { rejected, why } => {
-                let entry = piece.outgoing().entry;
+                let Some(item) = piece.items.first() else { return };
+                let entry = shown(item.entry);
                 tracing::warn!(entry, count = rejected, error = why, "replay.entry.rejected_in_part");
                 let why = format!("{rejected} of entry {entry}: {why}");
-                self.progress.rejected(0, *rejected, &why);
+                self.rejected(item.entry, 0, *rejected, &why);
             }
             Answer::Retry { why, .. }
             | Answer::Failed { why, .. }
             | Answer::TooLarge(why)
             | Answer::Exhausted(why)
             | Answer::Refused(why)
-            | Answer::Operator(why) => self.progress.trouble(why),
+            | Answer::Operator(why) => self.progress.waits_for(&format!("the sink: {why}")),
         }
     }
 
@@ -212,7 +252,7 @@ impl Host for Delivery {
         } = refused;
         let name = shown(entry);
         tracing::warn!(entry = name, count = records, error = why, "replay.entry.rejected");
-        self.progress.rejected(1, records, &format!("entry {name}: {why}"));
+        self.rejected(entry, 1, records, &format!("entry {name}: {why}"));
         self.move_past(entry, None);
         ControlFlow::Continue(())
     }

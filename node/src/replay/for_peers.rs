@@ -74,7 +74,6 @@ impl ReplayHandler for ForPeers {
         }
         let _given_up = reader::read(vault, &part, time, done, move || !wanted(), &mut |found| {
             let found = match found {
-                Found::Entry(entry) if Some(entry.lsn) <= done => return ControlFlow::Continue(()),
                 Found::Entry(entry) => ReplayFound::Entry(entry),
                 Found::Fault(fault) => ReplayFound::Missing(Missing::Fault(fault).to_bytes()),
                 Found::Dropped(first, dropped) => ReplayFound::Missing(Missing::Dropped(first, dropped).to_bytes()),

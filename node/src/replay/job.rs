@@ -4,27 +4,28 @@
 //! - I1: a job is done only when every entry of its plan was read and accepted; otherwise its record says which were
 //!   not.
 //! - I2: an interruption of a job (the node's end, a cancellation) leaves its position on record.
+//! - I3: a job that is cut off from its cluster's catalogue stops to send until it is answered again, and does not end.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use gophership_catalogue::command::{Command, Refusal};
-use gophership_catalogue::job::{JobId, JobPosition, JobResult};
+use gophership_catalogue::job::{JobId, JobResult, JobState};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Disposition};
 use gophership_somatic::Throttle;
-use gophership_vault::ids::{NodeId, ShardId};
+use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::delivery::Delivery;
-use super::limits::COMMIT_INTERVAL;
+use super::lease::Lease;
+use super::loss::shortened;
 use super::pace::Pace;
 use super::plan::Part;
-use super::progress::{Progress, shortened};
+use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::Spec;
 use crate::export::Exporters;
@@ -66,6 +67,7 @@ pub(super) struct Job {
     pub(super) source: Source,
     pub(super) catalogue: Arc<dyn Catalogue>,
     pub(super) exporters: Arc<Exporters>,
+    pub(super) lease: Arc<Lease>,
     pub(super) progress: Arc<Progress>,
     pub(super) throttle: Throttle,
     pub(super) max_message: usize,
@@ -75,23 +77,29 @@ pub(super) struct Job {
     pub(super) cancel: watch::Receiver<bool>,
 }
 
-type Positions = BTreeMap<(NodeId, ShardId), JobPosition>;
+/// What came of the keeping of a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kept {
+    /// The catalogue has it, or refuses it for good.
+    Answered,
+    /// The catalogue has not answered: it has the position, or is behind, and entries after that are sent again.
+    Unknown,
+    /// The job has ended meanwhile, or another node runs it.
+    Left,
+}
 
 impl Job {
     pub(super) async fn run(mut self) {
-        let mut kept = self.progress.positions();
+        let mut kept = self.progress.position();
         let Some(ended) = self.deliver(&mut kept).await else {
             // Aborted senders move nothing any more.
-            let _ended = self.keep_position(&mut kept).await;
+            let _kept = self.keep_position(&mut kept).await;
             if *self.stop.borrow() {
                 tracing::info!(job = %self.id, "replay.job.interrupted");
             }
             return;
         };
-        if self.keep_position(&mut kept).await.is_break() {
-            return;
-        }
-        let result = match (ended, self.progress.not_delivered()) {
+        let result = match (ended, self.progress.position().not_delivered()) {
             (Err(why), _) => JobResult::Failed(shortened(&why)),
             (Ok(()), Some(lost)) => JobResult::Failed(shortened(&format!(
                 "it came to its end, but not everything was delivered: {lost}"
@@ -102,23 +110,23 @@ impl Job {
             JobResult::Done => tracing::info!(job = %self.id, "replay.job.done"),
             JobResult::Failed(why) => tracing::warn!(job = %self.id, error = why, "replay.job.failed"),
         }
-        self.finish(result).await;
+        self.finish(result, &mut kept).await;
     }
 
     /// Delivers all shards. `None` when it was interrupted.
-    async fn deliver(&mut self, kept: &mut Positions) -> Option<Result<(), String>> {
+    async fn deliver(&mut self, kept: &mut Position) -> Option<Result<(), String>> {
         let mut senders = match self.senders() {
             Ok(senders) => senders,
             Err(why) => return Some(Err(why)),
         };
         let (mut stop, mut cancel) = (self.stop.clone(), self.cancel.clone());
-        let mut commit = interval(COMMIT_INTERVAL);
+        let mut commit = interval(self.lease.interval());
         commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             tokio::select! {
                 () = raised(&mut stop) => break None,
                 () = raised(&mut cancel) => break None,
-                _ = commit.tick() => if self.keep_position(kept).await.is_break() { break None },
+                _ = commit.tick() => if self.keep_position(kept).await == Kept::Left { break None },
                 joined = senders.join_next() => match joined {
                     None => break Some(Ok(())),
                     Some(Ok(Ok(()))) => {}
@@ -144,11 +152,13 @@ impl Job {
                 part: part.clone(),
                 range: spec.range(),
                 pace: Arc::clone(&pace),
+                lease: Arc::clone(&self.lease),
                 progress: Arc::clone(&self.progress),
                 throttle: self.throttle.clone(),
                 decoder: DeferredDecoder::default(),
                 max_message: self.max_message,
                 frontier: Frontier::default(),
+                ahead: BTreeMap::new(),
             };
             let sink = Sink::new(&target).map_err(|e| e.to_string())?;
             senders.spawn(delivery.run(sink));
@@ -156,54 +166,93 @@ impl Job {
         Ok(senders)
     }
 
-    /// Puts the position on record, if it moved. A position that could not be committed is only behind: the entries
-    /// after it are sent again.
-    /// Breaks where the job has ended meanwhile, or another node runs it.
-    async fn keep_position(&self, kept: &mut Positions) -> ControlFlow<()> {
-        let now = self.progress.positions();
-        if now == *kept {
-            return ControlFlow::Continue(());
-        }
-        let positions = now
-            .iter()
-            .map(|((node, shard), position)| (*node, *shard, *position))
-            .collect();
-        match self
-            .submit(Command::JobProgress {
+    /// Puts the position on record where it moved, else asks whether the job still is this runner's. An answer renews the
+    /// lease.
+    async fn keep_position(&self, kept: &mut Position) -> Kept {
+        let (asked, now) = (Instant::now(), self.progress.position());
+        let answer = if now == *kept {
+            self.check_runner().await
+        } else {
+            let positions = now.of_shards.iter();
+            self.submit(Command::JobProgress {
                 job: self.id,
                 term: self.term,
-                positions,
+                positions: positions.map(|((node, shard), at)| (*node, *shard, *at)).collect(),
+                loss_names: now.loss_names.clone(),
             })
             .await
-        {
+        };
+        match answer {
             Ok(()) => *kept = now,
             // An operator cancelled it through another node, or that one took it over from this one.
-            Err(CatalogueError::Refused(refusal @ (Refusal::JobEnded { .. } | Refusal::JobTaken { .. }))) => {
+            Err(CatalogueError::Refused(
+                refusal @ (Refusal::JobEnded { .. } | Refusal::JobTaken { .. } | Refusal::UnknownJob { .. }),
+            )) => {
                 tracing::info!(job = %self.id, %refusal, "replay.job.left");
-                return ControlFlow::Break(());
+                return Kept::Left;
             }
-            Err(error) => tracing::warn!(job = %self.id, %error, "replay.position.not_kept"),
+            Err(CatalogueError::Refused(refusal)) => {
+                tracing::error!(job = %self.id, error = %refusal, "replay.position.not_kept");
+            }
+            Err(error) => {
+                tracing::warn!(job = %self.id, %error, "replay.position.not_kept");
+                return Kept::Unknown;
+            }
         }
-        ControlFlow::Continue(())
+        self.lease.renew(asked);
+        Kept::Answered
     }
 
-    /// Puts the end on record, with retries where those may help.
-    async fn finish(&mut self, result: JobResult) {
+    /// Asks the catalogue whether the job is under way in this runner's term.
+    async fn check_runner(&self) -> Result<(), CatalogueError> {
+        let (catalogue, job, term) = (Arc::clone(&self.catalogue), self.id, self.term);
+        let read =
+            move || catalogue.read_latest(|state| state.job(job).map(|known| (known.state.clone(), known.term())));
+        // The runtime ends, and this task with it.
+        let Ok(known) = spawn_blocking(read).await else {
+            return Ok(());
+        };
+        let refusal = match known? {
+            None => Refusal::UnknownJob { job },
+            Some((JobState::Running, latest)) if latest == term => return Ok(()),
+            Some((JobState::Running, latest)) => Refusal::JobTaken { job, term, latest },
+            Some((ended @ (JobState::Ended { .. } | JobState::Cancelled { .. }), _)) => Refusal::JobEnded {
+                job,
+                state: ended.name(),
+            },
+        };
+        Err(refusal.into())
+    }
+
+    /// Puts the end on record behind the position, with retries where those may help.
+    async fn finish(&mut self, result: JobResult, kept: &mut Position) {
         let command = Command::FinishJob {
             job: self.id,
             term: self.term,
             result,
             at_ns: now_unix_nano(),
         };
-        while let Err(error) = self.submit(command.clone()).await {
-            tracing::error!(job = %self.id, %error, "replay.end.not_kept");
-            match error.disposition() {
-                Disposition::Retry | Disposition::Overloaded => {}
-                Disposition::Fenced | Disposition::Invalid | Disposition::Corrupt | Disposition::Fatal => return,
+        loop {
+            match self.keep_position(kept).await {
+                Kept::Left => return,
+                Kept::Unknown => {}
+                Kept::Answered => {
+                    let Err(error) = self.submit(command.clone()).await else {
+                        return;
+                    };
+                    tracing::error!(job = %self.id, %error, "replay.end.not_kept");
+                    match error.disposition() {
+                        Disposition::Retry | Disposition::Overloaded => {}
+                        Disposition::Fenced | Disposition::Invalid | Disposition::Corrupt | Disposition::Fatal => {
+                            return;
+                        }
+                    }
+                }
             }
             tokio::select! {
                 () = raised(&mut self.stop) => return,
-                () = sleep(COMMIT_INTERVAL) => {}
+                () = raised(&mut self.cancel) => return,
+                () = sleep(self.lease.interval()) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The replay jobs of this node: begun, resumed, shown, cancelled. Their records are in the catalogue.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,31 +12,56 @@ use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::job::{Job, Order, submit};
+use super::lease::Lease;
 use super::limits::JOBS_MAX;
 use super::plan;
-use super::progress::Progress;
+use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
-use super::takeover::{Due, due};
+use super::takeover::{Due, Here, due};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
 /// The handle of a job under way.
-pub(super) struct Running {
+struct Running {
+    term: u64,
     progress: Arc<Progress>,
     cancel: watch::Sender<bool>,
     /// A channel that is closed when the job has ended.
     ended: watch::Receiver<()>,
 }
 
+/// The jobs that this node has to do with.
+#[derive(Default)]
+struct Table {
+    running: HashMap<JobId, Running>,
+    /// Jobs that an operator is cancelling. They are not begun again meanwhile.
+    cancelling: HashSet<JobId>,
+    /// The terms of the jobs under way, each with the time at which it was first seen.
+    terms: HashMap<JobId, (u64, Instant)>,
+}
+
+impl Table {
+    fn here(&self, id: JobId) -> Here {
+        match self.running.get(&id) {
+            _ if self.cancelling.contains(&id) => Here::Cancelling,
+            Some(run) => Here::Runs(run.term),
+            None => Here::Nothing,
+        }
+    }
+}
+
 pub(crate) struct Jobs {
     pub(super) context: NodeContext,
-    running: Mutex<HashMap<JobId, Running>>,
+    table: Mutex<Table>,
+    /// The time for which a job sends without an answer of the catalogue; without a limit where `None`.
+    lease: Option<Duration>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -50,7 +75,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let mut running = self.jobs.running();
+        let running = &mut self.jobs.table().running;
         if running
             .get(&self.id)
             .is_some_and(|run| Arc::ptr_eq(&run.progress, &self.progress))
@@ -62,59 +87,57 @@ impl Drop for Leave {
 
 impl Jobs {
     pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
+        let lease = context.cluster.as_ref().map(|cluster| cluster.heartbeats.lease());
+        Self::with_lease(context, stop, lease)
+    }
+
+    pub(super) fn with_lease(context: NodeContext, stop: watch::Receiver<bool>, lease: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             context,
-            running: Mutex::default(),
+            table: Mutex::default(),
+            lease,
             stop,
         })
     }
 
-    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resumes the jobs that an earlier boot of this node left, and takes over those of nodes that are gone from then on.
+    pub(super) fn own(&self) -> NodeId {
+        self.context.vault.identity().node_id
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.table().running.len() < JOBS_MAX
+    }
+
+    pub(super) fn here(&self, id: JobId) -> Here {
+        self.table().here(id)
+    }
+
+    /// Notes the terms of all jobs under way. Returns for how long each has been seen.
+    pub(super) fn terms_seen(&self, under_way: &[(JobId, JobRecord)]) -> HashMap<JobId, Duration> {
+        let (now, terms) = (Instant::now(), &mut self.table().terms);
+        let seen = |(id, job): &(JobId, JobRecord)| {
+            let before = terms.get(id).filter(|(term, _)| *term == job.term());
+            (*id, before.copied().unwrap_or((job.term(), now)))
+        };
+        *terms = under_way.iter().map(seen).collect();
+        let seen_for = |(id, (_, since)): (&JobId, &(u64, Instant))| (*id, now.duration_since(*since));
+        terms.iter().map(seen_for).collect()
+    }
+
+    /// Goes on with the jobs of this node that nobody runs, which an earlier boot left or whose begin was not answered,
+    /// and takes over those of nodes that are gone; from now on, until the node stops.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let left: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
-            state
-                .jobs()
-                .filter(|(_, job)| job.state == JobState::Running)
-                .map(|(id, job)| (id, job.clone()))
-                .collect()
-        });
-        for (id, record) in left {
-            let own = self.context.vault.identity().node_id;
-            match serde_json::from_str::<Order>(&record.spec) {
-                Ok(order) if due(&record, &order, own, &|_| false) != Due::Resume => {}
-                Ok(order) => {
-                    tracing::info!(job = %id, sink = %order.spec.sink_name(), "replay.job.resumed");
-                    self.launch(id, record.term(), order, Progress::from(record.positions));
-                }
-                Err(error) => {
-                    tracing::error!(job = %id, %error, "replay.job.unreadable");
-                    let result = JobResult::Failed(format!(
-                        "another version of the program wrote what it was to do: {error}"
-                    ));
-                    let command = Command::FinishJob {
-                        job: id,
-                        term: record.term(),
-                        result,
-                        at_ns: now_unix_nano(),
-                    };
-                    let catalogue = Arc::clone(&self.context.catalogue);
-                    tokio::spawn(async move {
-                        if let Err(error) = submit(&catalogue, Actor::Node, command).await {
-                            tracing::error!(job = %id, %error, "replay.end.not_kept");
-                        }
-                    });
-                }
-            }
-        }
-        if let Some(cluster) = &self.context.cluster {
-            let heartbeats = Arc::clone(&cluster.heartbeats);
-            let is_gone = move |node| heartbeats.is_dead(node, Duration::MAX);
-            tokio::spawn(Arc::clone(self).take_over(is_gone));
-        }
+        let heartbeats = self
+            .context
+            .cluster
+            .as_ref()
+            .map(|cluster| Arc::clone(&cluster.heartbeats));
+        let is_gone = move |node| heartbeats.as_ref().is_some_and(|h| h.is_dead(node, Duration::MAX));
+        tokio::spawn(Arc::clone(self).take_over(is_gone));
     }
 
     /// Begins a job on request.
@@ -122,7 +145,7 @@ impl Jobs {
         if let Some(sink) = &spec.sink {
             self.check(sink).await?;
         }
-        if self.running().len() >= JOBS_MAX {
+        if !self.has_room() {
             return Err(ReplayError::TooMany { limit: JOBS_MAX });
         }
         let (source, range) = (Source::of(&self.context), spec.range());
@@ -132,7 +155,7 @@ impl Jobs {
             bytes_total_estimate: plan::bytes_of(&parts),
             spec,
             parts,
-            runner: Some(self.context.vault.identity().node_id),
+            runner: Some(self.own()),
         };
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
@@ -141,6 +164,7 @@ impl Jobs {
             spec: text,
             at_ns: now_unix_nano(),
         };
+        let asked = Instant::now();
         let id = match submit(&self.context.catalogue, Actor::operator(by), command).await? {
             Reply::Job(id) => id,
             other @ (Reply::Done | Reply::Registered(_) | Reply::Up(_) | Reply::Recovering(_)) => {
@@ -148,7 +172,7 @@ impl Jobs {
             }
         };
         tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
-        self.launch(id, 0, order, Progress::default());
+        self.launch(id, order, asked);
         self.view(id)
     }
 
@@ -168,16 +192,34 @@ impl Jobs {
         }
     }
 
-    pub(super) fn launch(self: &Arc<Self>, id: JobId, term: u64, order: Order, progress: Progress) {
-        let progress = Arc::new(progress);
+    /// Begins a job that is this node's by its record, from there on, unless it runs already. `asked` is the time at which
+    /// the catalogue was asked for what it answered last.
+    pub(super) fn launch(self: &Arc<Self>, id: JobId, order: Order, asked: Instant) {
+        let own = self.own();
+        let mut table = self.table();
+        let record = self.context.catalogue.read(|state| state.job(id).cloned());
+        let Some(record) = record.filter(|record| due(record, &order, own, table.here(id), &|_| false) == Due::Resume)
+        else {
+            return;
+        };
+        if *self.stop.borrow() {
+            return;
+        }
+        let (term, sink) = (record.term(), order.spec.sink_name());
+        tracing::info!(job = %id, term, %sink, "replay.job.runs");
+        let progress = Arc::new(Progress::from(&record));
         let (cancel, cancelled) = watch::channel(false);
         let (ending, ended) = watch::channel(());
         let running = Running {
+            term: record.term(),
             progress: Arc::clone(&progress),
             cancel,
             ended,
         };
-        self.running().insert(id, running);
+        if let Some(of_earlier_term) = table.running.insert(id, running) {
+            of_earlier_term.cancel.send_replace(true);
+        }
+        drop(table);
         let leave = Leave {
             jobs: Arc::clone(self),
             id,
@@ -186,13 +228,14 @@ impl Jobs {
         };
         let job = Job {
             id,
-            term,
-            order: order.run_by(self.context.vault.identity().node_id),
+            term: record.term(),
+            order: order.run_by(own),
             source: Source::of(&self.context),
             catalogue: Arc::clone(&self.context.catalogue),
             exporters: Arc::clone(&self.context.exporters),
             throttle: self.context.throttle.clone(),
             max_message: self.context.max_message,
+            lease: Arc::new(Lease::new(self.lease, asked)),
             progress,
             stop: self.stop.clone(),
             cancel: cancelled,
@@ -206,7 +249,7 @@ impl Jobs {
     /// The present state of a job.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
         // The live progress is read first: a job that ends in between then shows as ended and complete.
-        let live = self.running().get(&id).map(|r| Arc::clone(&r.progress));
+        let live = self.table().running.get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
             .context
             .catalogue
@@ -228,18 +271,21 @@ impl Jobs {
 
     /// Waits until a job is no longer under way.
     pub(crate) async fn ended(&self, id: JobId) {
-        let ended = self.running().get(&id).map(|r| r.ended.clone());
+        let ended = self.table().running.get(&id).map(|r| r.ended.clone());
         if let Some(mut ended) = ended {
             // Nothing is ever sent on the channel; it is closed.
             let _ = ended.changed().await;
         }
     }
 
+    /// True where a job is under way on this node.
+    pub(crate) fn runs_here(&self, id: JobId) -> bool {
+        self.table().running.contains_key(&id)
+    }
+
     /// Cancels a job. One that has ended stays as it is.
     pub(crate) async fn cancel(&self, id: JobId, by: &str) -> Result<v1::ReplayJob, ReplayError> {
-        if let Some(running) = self.running().get(&id) {
-            running.cancel.send_replace(true);
-        }
+        let _cancelling = Cancelling::begin(self, id);
         // Its last position must be on record first.
         self.ended(id).await;
         match submit(
@@ -263,23 +309,47 @@ impl Jobs {
 
     /// Waits until all jobs have ended, which they do when the node stops.
     pub(crate) async fn join(&self) {
-        let ids: Vec<JobId> = self.running().keys().copied().collect();
+        let ids: Vec<JobId> = self.table().running.keys().copied().collect();
         for id in ids {
             self.ended(id).await;
         }
     }
 }
 
+/// The cancelling of a job: while it lasts, nobody here begins the job again.
+struct Cancelling<'a> {
+    jobs: &'a Jobs,
+    id: JobId,
+}
+
+impl<'a> Cancelling<'a> {
+    fn begin(jobs: &'a Jobs, id: JobId) -> Self {
+        let mut table = jobs.table();
+        table.cancelling.insert(id);
+        if let Some(run) = table.running.get(&id) {
+            run.cancel.send_replace(true);
+        }
+        Self { jobs, id }
+    }
+}
+
+impl Drop for Cancelling<'_> {
+    fn drop(&mut self) {
+        self.jobs.table().cancelling.remove(&self.id);
+    }
+}
+
 fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::ReplayJob {
-    let positions = live
+    let position = live
         .as_ref()
-        .map_or_else(|| record.positions.clone(), |progress| progress.positions());
-    let sum = |of: fn(&JobPosition) -> u64| positions.values().map(of).sum::<u64>();
+        .map_or_else(|| Position::on_record(record), |progress| progress.position());
+    let sum = |of: fn(&JobPosition) -> u64| position.of_shards.values().map(of).sum::<u64>();
+    let not_delivered = || position.not_delivered().unwrap_or_default();
     let bytes_done = sum(|p| p.bytes);
     let (state, error, ended_unix_nano) = match &record.state {
         JobState::Running => (
             v1::ReplayState::Running,
-            live.as_ref().map(|progress| progress.remark()).unwrap_or_default(),
+            live.as_ref().map_or_else(not_delivered, |progress| progress.remark()),
             0,
         ),
         JobState::Ended {
@@ -290,7 +360,7 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::Repl
             result: JobResult::Failed(why),
             at_ns,
         } => (v1::ReplayState::Failed, why.clone(), *at_ns),
-        JobState::Cancelled { at_ns } => (v1::ReplayState::Cancelled, String::new(), *at_ns),
+        JobState::Cancelled { at_ns } => (v1::ReplayState::Cancelled, not_delivered(), *at_ns),
     };
     let order = serde_json::from_str::<Order>(&record.spec).ok();
     let expected = match state {
@@ -309,9 +379,10 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::Repl
             records_done: sum(|p| p.records),
             bytes_done,
             bytes_total_estimate: expected.max(bytes_done),
-            positions: positions
+            positions: position
+                .of_shards
                 .iter()
-                .map(|(place, position)| position_shown(*place, position))
+                .map(|(place, at)| position_shown(*place, at))
                 .collect(),
             ended_unix_nano,
         }),

@@ -24,14 +24,16 @@ pub(super) const CHUNKS_AHEAD: usize = 2;
 pub(super) const ENTRIES_AHEAD: usize = 2;
 /// The most bytes of an entry in a chunk beside its payload.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 128;
-/// Limit of missing stretches that are named one by one; the rest are counted.
-pub(super) const FAULTS_NAMED: usize = 16;
 /// Limit of bytes of a reason that is shown or kept: gRPC carries it in a header.
 pub(super) const REASON_BYTES_MAX: usize = 3 * 1024;
-/// Interval at which a job's position is committed.
+/// Longest interval at which a job's position is committed.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Attempts to renew a lease before it ends.
+pub(super) const RENEWALS: u32 = 4;
 /// Interval at which a node looks for jobs whose runner is gone.
 pub(super) const TAKEOVER_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest time for which a job stays with a node that took it over before it is taken from that one.
+pub(super) const TAKEOVER_HOLD_MAX: Duration = Duration::from_secs(60);
 /// Attempts at an entry for which a sink has no room, or which it finds too large: it does not say which.
 pub(super) const EXHAUSTED_TRIES: u32 = 10;
 /// Attempts at an entry at which a sink fails when no others follow that could show the fault's side: some minutes, in

@@ -5,7 +5,8 @@
 //!   files. `source`: the reading of all nodes' logs; `for_peers`: its other end.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
-//!   rate. `takeover`: jobs whose runner is gone.
+//!   rate. `loss`: what they passed over. `lease`: how long they send alone. `takeover`: jobs to go on with, here or in
+//!   place of a runner that is gone.
 //! - `error`, `limits`: errors and bounds.
 //!
 //! **Not here**: the sinks themselves (`crate::sink`).
@@ -15,7 +16,9 @@ mod error;
 mod for_peers;
 mod job;
 mod jobs;
+mod lease;
 mod limits;
+mod loss;
 mod pace;
 mod plan;
 mod progress;

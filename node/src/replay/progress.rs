@@ -3,78 +3,42 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gophership_catalogue::job::JobPosition;
-use gophership_vault::ScanFault;
-use gophership_vault::ids::{NodeId, SegmentId, ShardId};
+use gophership_catalogue::job::{JobLoss, JobPosition, JobRecord, LossNames};
+use gophership_vault::ids::{NodeId, ShardId};
 
-use super::limits::{FAULTS_NAMED, REASON_BYTES_MAX};
-use super::plan::Dropped;
-use super::reader;
+use super::loss::{Loss, shortened};
 
-/// Stretches that could not be read, the first few by name.
+/// The part of a job's progress that is kept on record.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Missing {
-    stretches: u64,
-    entries: u64,
-    named: Vec<String>,
+pub(super) struct Position {
+    pub(super) of_shards: BTreeMap<(NodeId, ShardId), JobPosition>,
+    pub(super) loss_names: LossNames,
 }
 
-impl Missing {
-    pub(super) fn add(&mut self, fault: &ScanFault) {
-        self.count(reader::entries_lost(fault), || reader::describe(fault));
-    }
-
-    pub(super) fn add_dropped(&mut self, first: SegmentId, dropped: &Dropped) {
-        self.count(dropped.entries, || reader::describe_dropped(first, dropped));
-    }
-
-    fn count(&mut self, entries: u64, name: impl FnOnce() -> String) {
-        self.stretches += 1;
-        self.entries += entries;
-        if self.named.len() < FAULTS_NAMED {
-            self.named.push(name());
+impl Position {
+    pub(super) fn on_record(record: &JobRecord) -> Self {
+        Self {
+            of_shards: record.positions.clone(),
+            loss_names: record.loss_names.clone(),
         }
     }
 
-    /// A text for people; `None` when nothing is missing.
-    pub(super) fn shown(&self) -> Option<String> {
-        if self.stretches == 0 {
-            return None;
-        }
-        let unnamed = self.stretches - self.named.len() as u64;
-        let more = if unnamed > 0 {
-            format!("; and {unnamed} more")
-        } else {
-            String::new()
+    /// A text on what was passed over so far; `None` when nothing was.
+    pub(super) fn not_delivered(&self) -> Option<String> {
+        let losses = self.of_shards.values().map(|position| position.loss);
+        let loss = Loss {
+            counts: losses.fold(JobLoss::default(), |sum, loss| sum.plus(&loss)),
+            names: self.loss_names.clone(),
         };
-        let list = shortened(&self.named.join("; "));
-        let count = match self.entries {
-            0 => "how many entries is not known".to_owned(),
-            n => format!("at least {n} entries"),
-        };
-        Some(format!(
-            "{} stretches could not be read ({count}): {list}{more}",
-            self.stretches
-        ))
+        loss.shown()
     }
-}
-
-/// Entries that the sink rejected.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Rejected {
-    entries: u64,
-    records: u64,
-    /// The sink's reason for the first.
-    why: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    positions: BTreeMap<(NodeId, ShardId), JobPosition>,
-    missing: Missing,
-    rejected: Rejected,
-    /// The sink's last answer, while it does not accept anything.
-    trouble: Option<String>,
+    position: Position,
+    /// What the job waits for, while it does not move.
+    waits: Option<String>,
 }
 
 /// A job's progress.
@@ -84,11 +48,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn from(positions: BTreeMap<(NodeId, ShardId), JobPosition>) -> Self {
+    /// The progress of a job that goes on from its record.
+    pub(super) fn from(record: &JobRecord) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                positions,
-                ..Inner::default()
+                position: Position::on_record(record),
+                waits: None,
             }),
         }
     }
@@ -98,134 +63,69 @@ impl Progress {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn positions(&self) -> BTreeMap<(NodeId, ShardId), JobPosition> {
-        self.lock().positions.clone()
+    pub(super) fn position(&self) -> Position {
+        self.lock().position.clone()
     }
 
-    pub(super) fn position(&self, shard: (NodeId, ShardId)) -> Option<JobPosition> {
-        self.lock().positions.get(&shard).copied()
+    pub(super) fn of_shard(&self, shard: (NodeId, ShardId)) -> Option<JobPosition> {
+        self.lock().position.of_shards.get(&shard).copied()
     }
 
-    /// Moves the position of a shard.
-    pub(super) fn advance(&self, shard: (NodeId, ShardId), to: JobPosition) {
+    /// Moves the position of a shard, with the names of the loss up to it.
+    pub(super) fn advance(&self, shard: (NodeId, ShardId), to: JobPosition, loss_names: &LossNames) {
         let mut inner = self.lock();
-        inner.positions.insert(shard, to);
-        inner.trouble = None;
+        inner.position.of_shards.insert(shard, to);
+        inner.position.loss_names.merge(loss_names);
+        inner.waits = None;
     }
 
-    pub(super) fn missing(&self, fault: &ScanFault) {
-        self.lock().missing.add(fault);
-    }
-
-    pub(super) fn dropped(&self, first: SegmentId, dropped: &Dropped) {
-        self.lock().missing.add_dropped(first, dropped);
-    }
-
-    pub(super) fn rejected(&self, entries: u64, records: u64, why: &str) {
-        let rejected = &mut self.lock().rejected;
-        rejected.entries += entries;
-        rejected.records += records;
-        rejected.why.get_or_insert_with(|| why.to_owned());
-    }
-
-    pub(super) fn trouble(&self, why: &str) {
-        self.lock().trouble = Some(shortened(why));
-    }
-
-    /// A text on entries that were not delivered; `None` when nothing was lost so far.
-    pub(super) fn not_delivered(&self) -> Option<String> {
-        let inner = self.lock();
-        let r = &inner.rejected;
-        let rejected = (r.entries + r.records > 0).then(|| {
-            let why = r.why.as_deref().unwrap_or("for a reason that is not known any more");
-            format!(
-                "the sink rejected {} entries and {} records; the first: {}",
-                r.entries,
-                r.records,
-                shortened(why)
-            )
-        });
-        let parts: Vec<String> = [rejected, inner.missing.shown()].into_iter().flatten().collect();
-        (!parts.is_empty()).then(|| shortened(&parts.join(". ")))
+    /// Says what the job waits for, until it moves.
+    pub(super) fn waits_for(&self, what: &str) {
+        self.lock().waits = Some(shortened(what));
     }
 
     /// The remark shown for a job under way.
     pub(super) fn remark(&self) -> String {
-        let trouble = self
-            .lock()
-            .trouble
-            .as_ref()
-            .map(|t| format!("waiting for the sink: {t}"));
-        let parts: Vec<String> = [trouble, self.not_delivered()].into_iter().flatten().collect();
+        let inner = self.lock();
+        let waits = inner.waits.as_ref().map(|what| format!("waiting for {what}"));
+        let parts: Vec<String> = [waits, inner.position.not_delivered()].into_iter().flatten().collect();
         shortened(&parts.join(". "))
     }
 }
 
-/// A text cut to the length that may be shown and kept.
-pub(super) fn shortened(text: &str) -> String {
-    if text.len() <= REASON_BYTES_MAX {
-        return text.to_owned();
-    }
-    format!("{}...", &text[..text.floor_char_boundary(REASON_BYTES_MAX - 3)])
-}
-
 #[cfg(test)]
 mod tests {
+    use gophership_vault::ids::{Lsn, SegmentIndex};
+
     use super::*;
-    use gophership_vault::ids::{EntryNumber, SegmentIndex};
-
-    fn fault(numbers: Option<(u32, u32)>) -> ScanFault {
-        let number = |n| EntryNumber::new(n).unwrap();
-        ScanFault {
-            segment: SegmentId {
-                node: NodeId::FIRST,
-                shard: ShardId::new(0),
-                index: SegmentIndex::FIRST,
-            },
-            numbers: numbers.map(|(a, b)| (number(a), number(b))),
-            what: "the bytes are bad".to_owned(),
-        }
-    }
 
     #[test]
-    fn what_is_missing_is_named_and_past_some_counted() {
-        let mut missing = Missing::default();
-        assert_eq!(missing.shown(), None);
-        missing.add(&fault(Some((3, 5))));
-        missing.add(&fault(None));
-        assert_eq!(
-            missing.shown().unwrap(),
-            "2 stretches could not be read (at least 3 entries): segment 1/0/1, entries 3 to 5: the bytes are bad; \
-             segment 1/0/1: the bytes are bad"
-        );
-        for _ in 0..FAULTS_NAMED {
-            missing.add(&fault(Some((1, 1))));
-        }
-        assert!(missing.shown().unwrap().ends_with("; and 2 more"));
-    }
-
-    #[test]
-    fn a_reason_is_cut_between_characters() {
-        let long = "é".repeat(REASON_BYTES_MAX);
-        assert!(shortened(&long).len() <= REASON_BYTES_MAX);
-        assert_eq!(shortened("short"), "short");
-    }
-
-    #[test]
-    fn what_was_not_delivered_is_said() {
+    fn a_remark_says_what_is_waited_for_and_what_was_not_delivered() {
         let progress = Progress::default();
-        assert_eq!((progress.not_delivered(), progress.remark()), (None, String::new()));
-        progress.rejected(1, 7, "InvalidArgument: bad");
-        progress.rejected(1, 1, "another");
-        assert_eq!(
-            progress.not_delivered().unwrap(),
-            "the sink rejected 2 entries and 8 records; the first: InvalidArgument: bad"
-        );
-        progress.trouble("Unavailable: later");
-        assert!(
-            progress
-                .remark()
-                .starts_with("waiting for the sink: Unavailable: later. the sink rejected 2")
-        );
+        assert_eq!(progress.remark(), "");
+        let at = |rejected_entries| JobPosition {
+            done_lsn: Lsn::last_of(SegmentIndex::FIRST),
+            entries: 0,
+            records: 0,
+            bytes: 0,
+            loss: JobLoss {
+                rejected_entries,
+                ..JobLoss::default()
+            },
+        };
+        let names = LossNames {
+            missing: Vec::new(),
+            rejected: Some("bad".to_owned()),
+        };
+        for (shard, rejected) in [(0, 1), (1, 2)] {
+            progress.advance((NodeId::FIRST, ShardId::new(shard)), at(rejected), &names);
+        }
+        let rejected = "the sink rejected 3 entries and 0 records; the first: bad";
+        assert_eq!(progress.remark(), rejected);
+        progress.waits_for("the sink: Unavailable: later");
+        let waits = "waiting for the sink: Unavailable: later";
+        assert_eq!(progress.remark(), format!("{waits}. {rejected}"));
+        progress.advance((NodeId::FIRST, ShardId::new(0)), at(1), &LossNames::default());
+        assert_eq!(progress.remark(), rejected, "it moves again");
     }
 }

@@ -19,12 +19,26 @@ use super::plan::{Dropped, Part};
 pub(super) enum Found {
     Entry(StoredEntry),
     Fault(ScanFault),
-    /// A segment that was dropped before the replay began.
+    /// Segments that were dropped before the replay began, by the first of them.
     Dropped(SegmentId, Dropped),
 }
 
-/// Reads `part`, and hands every result to `each` until that breaks, or until `stop` says so during a wait for a
-/// recovery. Segments behind `done` that were trimmed are reported as missing.
+impl Found {
+    /// The last position that it can be about.
+    pub(super) fn end(&self) -> Lsn {
+        match self {
+            Self::Entry(entry) => entry.lsn,
+            Self::Fault(ScanFault { segment, numbers, .. }) => match numbers {
+                Some((_, last)) => Lsn::at(segment.index, *last),
+                None => Lsn::last_of(segment.index),
+            },
+            Self::Dropped(_, dropped) => Lsn::last_of(dropped.last),
+        }
+    }
+}
+
+/// Reads `part` behind `done`, and hands every result to `each` until that breaks, or until `stop` says so during a wait
+/// for a recovery. Planned segments that were trimmed are reported as missing.
 pub(super) fn read(
     vault: &Vault,
     part: &Part,
@@ -34,6 +48,12 @@ pub(super) fn read(
     each: &mut dyn FnMut(Found) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let log = part.log(vault.identity().node_id);
+    let each = &mut |found: Found| {
+        if Some(found.end()) <= done {
+            return ControlFlow::Continue(());
+        }
+        each(found)
+    };
     if let Some(dropped) = part.dropped {
         each(Found::Dropped(log.segment(dropped.first), dropped))?;
     }
@@ -48,7 +68,7 @@ pub(super) fn read(
         ControlFlow::Continue(())
     };
     let stop = Arc::new(stop);
-    for (from, until) in stretches(part, log.node != vault.identity().node_id) {
+    for (from, until) in stretches(part, log.node != vault.identity().node_id, done) {
         let stop = Arc::clone(&stop);
         for found in vault.cursor_of(log, from, range).stop_when(move || stop()) {
             let index = match &found {
@@ -65,14 +85,18 @@ pub(super) fn read(
 }
 
 /// The stretches of a log that are read, from (its beginning where `None`) and to: all of an own log up to the end of
-/// the plan, and of another node's log the planned segments only, since other nodes read the rest.
-fn stretches(part: &Part, is_foreign: bool) -> Vec<(Option<Lsn>, Lsn)> {
+/// the plan, and of another node's log the planned segments only, since other nodes read the rest. What lies before
+/// `done` is left out.
+fn stretches(part: &Part, is_foreign: bool, done: Option<Lsn>) -> Vec<(Option<Lsn>, Lsn)> {
     if !is_foreign {
-        return vec![(None, part.until)];
+        return vec![(done, part.until)];
     }
-    let run =
-        |(first, last): &(SegmentIndex, SegmentIndex)| (Some(Lsn::at(*first, EntryNumber::FIRST)), Lsn::last_of(*last));
-    part.held.iter().map(run).collect()
+    let run = |(first, last): &(SegmentIndex, SegmentIndex)| {
+        let from = Some(Lsn::at(*first, EntryNumber::FIRST)).max(done);
+        (from, Lsn::last_of(*last))
+    };
+    let is_left = |(_, last): &(Option<Lsn>, Lsn)| done.is_none_or(|done| done < *last);
+    part.held.iter().map(run).filter(is_left).collect()
 }
 
 /// A planned segment of another node's log of which no copy can be read here.

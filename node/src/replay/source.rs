@@ -405,9 +405,8 @@ impl OfPeer<'_> {
     /// Hands on what was found, unless it was handed on before.
     fn hand_on(&mut self, found: Found, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         match &found {
-            Found::Entry(entry) if Some(entry.lsn) <= self.done || entry.lsn > self.reading.part.until => {
-                return ControlFlow::Continue(());
-            }
+            found if Some(found.end()) <= self.done => return ControlFlow::Continue(()),
+            Found::Entry(entry) if entry.lsn > self.reading.part.until => return ControlFlow::Continue(()),
             Found::Entry(entry) => self.done = Some(entry.lsn),
             Found::Fault(fault) if !self.missing.insert(reader::describe(fault)) => return ControlFlow::Continue(()),
             Found::Dropped(first, _) if !self.missing.insert(first.to_string()) => return ControlFlow::Continue(()),

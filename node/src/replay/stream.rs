@@ -20,9 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::ReplayError;
 use super::limits::{CHUNKS_AHEAD, ENTRY_OVERHEAD_BYTES, PEER_PATIENCE, STREAMS_MAX, TAILS_MAX};
+use super::loss::Loss;
 use super::pace::Pace;
 use super::plan;
-use super::progress::Missing;
 use super::reader::{self, Found};
 use super::source::{Patience, Reading, Source};
 use super::spec::Spec;
@@ -85,7 +85,7 @@ pub(crate) fn stream(
             entries: Vec::new(),
             bytes: 0,
             end: v1::ReplayEnd::default(),
-            missing: Missing::default(),
+            loss: Loss::default(),
         };
         let patience = Patience::new(PEER_PATIENCE);
         for part in parts {
@@ -146,7 +146,7 @@ struct Chunker {
     /// Bytes of the entries in the chunk.
     bytes: usize,
     end: v1::ReplayEnd,
-    missing: Missing,
+    loss: Loss,
 }
 
 impl Chunker {
@@ -155,12 +155,12 @@ impl Chunker {
             Found::Entry(entry) => self.entry(entry),
             Found::Dropped(first, dropped) => {
                 self.end.unreadable_entries += dropped.entries;
-                self.missing.add_dropped(first, &dropped);
+                self.loss.dropped(first, &dropped);
                 ControlFlow::Continue(())
             }
             Found::Fault(fault) => {
                 self.end.unreadable_entries += reader::entries_lost(&fault);
-                self.missing.add(&fault);
+                self.loss.missing(&fault);
                 ControlFlow::Continue(())
             }
         }
@@ -203,7 +203,7 @@ impl Chunker {
             end: Some(self.end),
         };
         let sent = self.send(Ok(last));
-        if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.missing.shown()) {
+        if let (ControlFlow::Continue(()), Some(missing)) = (sent, self.loss.shown()) {
             // This is the last message, so it makes no difference whether it was received.
             let _ = self.send(Err(ReplayError::Missing(missing)));
         }

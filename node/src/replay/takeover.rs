@@ -1,43 +1,59 @@
-//! A replay job whose runner is gone is taken over by another node, from its position on record.
+//! A replay job that nobody runs goes on from its position on record: on the node that it belongs to by its record, or,
+//! where that one is gone, on another.
 //!
-//! Every node that can run the job asks for it, and the catalogue gives it to the first: each takeover begins a term, in
-//! which nothing counts that an earlier runner says.
+//! Every node that can run the job of a lost one asks for it, and the catalogue gives it to the first: each takeover
+//! begins a term, in which nothing counts that an earlier runner says. An answer may be lost. The record says to whom
+//! the job was given, so each node looks there for jobs of its own that it does not run.
 //!
 //! **Invariants**:
-//! - I1: a job is begun only with the term that the catalogue granted, and by the record of after that.
+//! - I1: a job is begun only in the term that the record grants its node, and by a record that is not older than the
+//!   latest answer to anybody.
+//! - I2: two nodes that live and do not hear each other take a job from each other less and less often, so that it moves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gophership_catalogue::command::Command;
-use gophership_catalogue::job::{JobId, JobRecord, JobState, Takeover};
+use gophership_catalogue::job::{JobId, JobRecord, JobResult, JobState};
 use gophership_catalogue::{Actor, CatalogueError};
 use gophership_vault::ids::NodeId;
+use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::job::{Order, submit};
 use super::jobs::Jobs;
-use super::limits::{JOBS_MAX, TAKEOVER_INTERVAL};
-use super::progress::Progress;
+use super::limits::{TAKEOVER_HOLD_MAX, TAKEOVER_INTERVAL};
 use crate::flag::raised;
 
-/// The action that is due for a job that a node does not run at present.
+/// The state of a job on this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Due {
-    /// It ran the job before it was started again, and goes on with it.
-    Resume,
-    /// The job's runner is gone, and it asks for the next term.
-    Take,
-    /// Another node runs it, or it has ended.
+pub(super) enum Here {
+    /// It runs, in this term.
+    Runs(u64),
+    /// An operator is cancelling it.
+    Cancelling,
+    /// Neither.
     Nothing,
 }
 
-/// Decides what node `own` is to do about a job.
-pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, is_gone: &dyn Fn(NodeId) -> bool) -> Due {
+/// The action that is due for a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// The job is this node's, and does not run: it goes on with it.
+    Resume,
+    /// The job's runner is gone, and it asks for the next term.
+    Take,
+    /// The job runs, here or on another node, or it has ended, or is being cancelled.
+    Nothing,
+}
+
+/// Decides what node `own` is to do about a job. `is_gone` says of a node that nothing is heard of it.
+pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_gone: &dyn Fn(NodeId) -> bool) -> Due {
     let ended = !matches!(job.state, JobState::Running);
     // A job of an older version names no runner: it was that of a single node.
     let runner = job.taken.map(|taken| taken.node).or(order.runner).unwrap_or(own);
-    if ended {
+    if ended || here == Here::Cancelling || here == Here::Runs(job.term()) {
         Due::Nothing
     } else if runner == own {
         Due::Resume
@@ -48,11 +64,19 @@ pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, is_gone: &dyn Fn(
     }
 }
 
+/// The time for which a term must have been seen before it is ended by a takeover: longer with each.
+fn held_for(term: u64) -> Duration {
+    let doublings = u32::try_from(term).unwrap_or(u32::MAX).min(16);
+    (TAKEOVER_INTERVAL * ((1 << doublings) - 1)).min(TAKEOVER_HOLD_MAX)
+}
+
 impl Jobs {
-    /// Takes over the jobs of runners that are gone, until the node stops.
+    /// Does what is due for each job, until the node stops.
     pub(super) async fn take_over(self: Arc<Self>, is_gone: impl Fn(NodeId) -> bool) {
         let mut stop = self.stop.clone();
+        let mut judged = false;
         loop {
+            judged = judged || self.fail_unreadable().await.is_ok();
             self.look(&is_gone).await;
             tokio::select! {
                 () = raised(&mut stop) => return,
@@ -61,52 +85,89 @@ impl Jobs {
         }
     }
 
-    /// Asks for each job whose runner is gone and that can be run here.
+    /// Does once what is due for each job.
     pub(super) async fn look(self: &Arc<Self>, is_gone: &impl Fn(NodeId) -> bool) {
-        let own = self.context.vault.identity().node_id;
-        let running: Vec<(JobId, JobRecord)> = self.context.catalogue.read(|state| {
-            let running = state.jobs().filter(|(_, job)| job.state == JobState::Running);
-            running.map(|(id, job)| (id, job.clone())).collect()
-        });
+        let running = self.under_way();
+        let seen_for = self.terms_seen(&running);
         for (id, job) in running {
             let Ok(order) = serde_json::from_str::<Order>(&job.spec) else {
                 continue;
             };
-            if due(&job, &order, own, is_gone) != Due::Take || !self.can_run(&order) {
+            let due = due(&job, &order, self.own(), self.here(id), is_gone);
+            if due == Due::Nothing || !self.has_room() {
                 continue;
             }
-            match self.take(id, job.term()).await {
-                Ok(Some(job)) => {
-                    let term = job.term();
-                    tracing::info!(job = %id, term, sink = %order.spec.sink_name(), "replay.job.taken_over");
-                    self.launch(id, term, order, Progress::from(job.positions));
+            let asked = Instant::now();
+            let granted = match due {
+                Due::Take if seen_for[&id] >= held_for(job.term()) && self.knows_sink(&order) => {
+                    self.take(id, job.term()).await
                 }
-                Ok(None) => {}
-                // Another node was quicker, or the job has ended; or nobody answers, and it is asked for again.
-                Err(error) => tracing::info!(job = %id, %error, "replay.job.not_taken_over"),
+                Due::Resume => self.catch_up().await,
+                Due::Take | Due::Nothing => continue,
+            };
+            match granted {
+                Ok(()) => self.launch(id, order, asked),
+                // Another node was quicker, or the job has ended; or nobody answers, and the record will say.
+                Err(error) => tracing::info!(job = %id, %error, "replay.job.not_begun"),
             }
         }
     }
 
-    /// True where there is room for one more job, and its sink is known here.
-    fn can_run(&self, order: &Order) -> bool {
-        let sink = order.spec.sink.as_ref();
-        self.running().len() < JOBS_MAX && sink.is_some_and(|sink| sink.target(&self.context.exporters).is_ok())
+    /// Ends the jobs that another version of the program wrote and this one cannot read.
+    ///
+    /// # Errors
+    /// The catalogue did not answer.
+    async fn fail_unreadable(&self) -> Result<(), CatalogueError> {
+        for (id, record) in self.under_way() {
+            let Err(error) = serde_json::from_str::<Order>(&record.spec) else {
+                continue;
+            };
+            tracing::error!(job = %id, %error, "replay.job.unreadable");
+            let command = Command::FinishJob {
+                job: id,
+                term: record.term(),
+                result: JobResult::Failed(format!(
+                    "another version of the program wrote what it was to do: {error}"
+                )),
+                at_ns: now_unix_nano(),
+            };
+            match submit(&self.context.catalogue, Actor::Node, command).await {
+                Ok(_) | Err(CatalogueError::Refused(_)) => {}
+                Err(error) => {
+                    tracing::error!(job = %id, %error, "replay.end.not_kept");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Asks for the term after `seen`. The record of the job in that term, unless it has gone on since.
-    async fn take(&self, job: JobId, seen: u64) -> Result<Option<JobRecord>, CatalogueError> {
-        let (node, catalogue) = (
-            self.context.vault.identity().node_id,
-            Arc::clone(&self.context.catalogue),
-        );
-        submit(&catalogue, Actor::Node, Command::TakeJob { job, node, seen }).await?;
-        let term = seen + 1;
-        let read = move || catalogue.read_latest(|state| state.job(job).cloned());
+    fn under_way(&self) -> Vec<(JobId, JobRecord)> {
+        self.context.catalogue.read(|state| {
+            let running = state.jobs().filter(|(_, job)| job.state == JobState::Running);
+            running.map(|(id, job)| (id, job.clone())).collect()
+        })
+    }
+
+    fn knows_sink(&self, order: &Order) -> bool {
+        let sink = order.spec.sink.as_ref();
+        sink.is_some_and(|sink| sink.target(&self.context.exporters).is_ok())
+    }
+
+    /// Asks for the term after `seen`. What is answered is on the record here.
+    async fn take(&self, job: JobId, seen: u64) -> Result<(), CatalogueError> {
+        let take = Command::TakeJob {
+            job,
+            node: self.own(),
+            seen,
+        };
+        submit(&self.context.catalogue, Actor::Node, take).await.map(drop)
+    }
+
+    async fn catch_up(&self) -> Result<(), CatalogueError> {
+        let catalogue = Arc::clone(&self.context.catalogue);
         // The runtime ends, and this task with it.
-        let record = spawn_blocking(read).await.unwrap_or(Ok(None))?;
-        let is_ours = |record: &JobRecord| record.taken == Some(Takeover { node, term });
-        Ok(record.filter(|record| is_ours(record) && record.state == JobState::Running))
+        spawn_blocking(move || catalogue.catch_up()).await.unwrap_or(Ok(()))
     }
 }
 
@@ -114,7 +175,7 @@ impl Jobs {
 mod tests {
     use std::collections::BTreeMap;
 
-    use gophership_catalogue::job::JobResult;
+    use gophership_catalogue::job::{LossNames, Takeover};
     use gophership_proto::control::v1::ReplaySpec;
     use gophership_vault::ids::{Lsn, ShardId};
     use uuid::Uuid;
@@ -135,23 +196,28 @@ mod tests {
             at_ns: 1,
         };
         let running = JobState::Running;
-        for (what, state, by, taken, gone, expected) in [
-            ("its own", &running, Some(1), None, &[][..], Due::Resume),
-            ("of a single node", &running, None, None, &[], Due::Resume),
-            ("of another", &running, Some(2), None, &[], Due::Nothing),
-            ("of one that is gone", &running, Some(2), None, &[2], Due::Take),
-            ("taken from it", &running, Some(1), taken(2), &[], Due::Nothing),
-            ("taken by it", &running, Some(2), taken(1), &[2], Due::Resume),
-            (
-                "taken by one that is gone",
-                &running,
-                Some(1),
-                taken(2),
-                &[2],
-                Due::Take,
-            ),
-            ("one that has ended", &ended, Some(2), None, &[2], Due::Nothing),
-        ] {
+        let (idle, cancelling, runs) = (Here::Nothing, Here::Cancelling, Here::Runs);
+        let (resume, take, nothing) = (Due::Resume, Due::Take, Due::Nothing);
+        let (first, second) = (Some(1), Some(2));
+        #[rustfmt::skip]
+        let table = [
+            ("its own", &running, first, None, idle, &[][..], resume),
+            ("of a single node", &running, None, None, idle, &[], resume),
+            ("its own, which runs", &running, first, None, runs(0), &[], nothing),
+            ("its own, which an operator cancels", &running, first, None, cancelling, &[], nothing),
+            ("of another", &running, second, None, idle, &[], nothing),
+            ("of one that is gone", &running, second, None, idle, &[2], take),
+            ("of one that is gone, which an operator cancels", &running, second, None, cancelling, &[2], nothing),
+            ("taken from it", &running, first, taken(2), idle, &[], nothing),
+            ("taken from it, though it still runs", &running, first, taken(2), runs(0), &[], nothing),
+            ("taken from it by one that is gone", &running, first, taken(2), runs(0), &[2], take),
+            ("taken by it", &running, second, taken(1), idle, &[2], resume),
+            ("taken by it, and runs", &running, second, taken(1), runs(1), &[2], nothing),
+            ("taken by it, while its earlier run ends", &running, first, taken(1), runs(0), &[], resume),
+            ("one that has ended", &ended, second, None, idle, &[2], nothing),
+            ("its own that has ended", &ended, first, None, idle, &[], nothing),
+        ];
+        for (what, state, by, taken, here, gone, expected) in table {
             let order = Order {
                 spec: Spec::for_stream(ReplaySpec::default()).unwrap(),
                 parts: Vec::new(),
@@ -164,10 +230,11 @@ mod tests {
                 created_ns: 1,
                 state: state.clone(),
                 positions: BTreeMap::new(),
+                loss_names: LossNames::default(),
                 taken,
             };
             let is_gone = |node: NodeId| gone.contains(&node.get());
-            assert_eq!(due(&job, &order, node(1), &is_gone), expected, "{what}");
+            assert_eq!(due(&job, &order, node(1), here, &is_gone), expected, "{what}");
         }
     }
 
@@ -198,5 +265,11 @@ mod tests {
         };
         assert_eq!(owners(2), [None, Some(node(1)), Some(node(3))]);
         assert_eq!(owners(1), [Some(node(2)), None, Some(node(3))]);
+    }
+
+    #[test]
+    fn i2_each_takeover_gives_a_job_more_time_up_to_a_bound() {
+        let secs = [0, 1, 2, 3, 4, 5, u64::MAX].map(|term| held_for(term).as_secs());
+        assert_eq!(secs, [0, 2, 6, 14, 30, 60, 60]);
     }
 }

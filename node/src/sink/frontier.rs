@@ -42,6 +42,11 @@ impl<T> Frontier<T> {
         std::mem::replace(&mut self.settled, held)
     }
 
+    /// True where no entry is set aside.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

@@ -99,7 +99,7 @@ fn confirmation_for(state: &State, node: NodeId) -> Option<Command> {
 #[cfg(test)]
 mod tests {
     use gophership_catalogue::exporter::{ExportCursor, Generation};
-    use gophership_catalogue::job::{JobId, JobPosition};
+    use gophership_catalogue::job::{JobId, JobLoss, JobPosition, LossNames};
     use gophership_vault::ids::{EntryNumber, Lsn, ShardId};
     use gophership_vault::ledger::ClockMark;
     use uuid::Uuid;
@@ -212,11 +212,13 @@ mod tests {
             entries: 1,
             records: 1,
             bytes: 1,
+            loss: JobLoss::default(),
         };
         cluster.say(Command::JobProgress {
             job: JobId::FIRST,
             term: 0,
             positions: vec![(node(1), ShardId::new(0), position)],
+            loss_names: LossNames::default(),
         });
         assert_eq!(due_after(&cluster, 50), [trim(1, TrimReason::Retention)]);
     }

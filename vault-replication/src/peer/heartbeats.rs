@@ -100,6 +100,12 @@ impl Heartbeats {
             && self.shared.state().liveness.is_silent(node, listened)
     }
 
+    /// The time for which this node may act on an answer of its cluster before a peer may find it dead, which hears it
+    /// last a hello's interval before.
+    pub fn lease(&self) -> Duration {
+        self.shared.dead_after - self.shared.dead_after / HELLOS_BEFORE_DEAD
+    }
+
     /// The knowledge about each peer, by number.
     pub fn peers(&self) -> Vec<PeerLife> {
         let state = self.shared.state();

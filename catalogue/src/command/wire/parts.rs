@@ -4,7 +4,7 @@ use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::{ClockMark, OpenRecord, SealRecord};
 
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause};
-use crate::job::{JobId, JobPosition, JobResult};
+use crate::job::{JobId, JobLoss, JobPosition, JobResult};
 use crate::node::NodeState;
 use crate::row::export::{CAUSE_MALFORMED, CAUSE_REFUSED};
 use crate::row::segment;
@@ -60,6 +60,7 @@ pub(super) fn read_position(v: &mut Reader<'_>) -> Result<(NodeId, ShardId, JobP
         entries: v.u64()?,
         records: v.u64()?,
         bytes: v.u64()?,
+        loss: JobLoss::default(),
     };
     Ok((node, shard, position))
 }

@@ -4,8 +4,10 @@ use gophership_vault::ids::Epoch;
 
 use uuid::Uuid;
 
-use super::{NAMED_RECOVERY, WITH_TERM, parts};
+use super::{NAMED_RECOVERY, WITH_LOSS, WITH_TERM, parts};
 use crate::command::{Command, Kind};
+use crate::job::{JobPosition, LossNames};
+use crate::row::job::{read_loss, read_loss_names};
 use crate::row::segment::read_reason;
 use crate::wire::{Reader, WireError};
 
@@ -164,8 +166,17 @@ fn take_job(v: &mut Reader<'_>) -> Read {
 fn job_progress(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::JobProgress {
         job: parts::read_job(v)?,
-        positions: v.list(parts::read_position)?,
+        positions: v.list(|v| {
+            let (node, shard, at) = parts::read_position(v)?;
+            let loss = if version < WITH_LOSS { at.loss } else { read_loss(v)? };
+            Ok((node, shard, JobPosition { loss, ..at }))
+        })?,
         term: term(version, v)?,
+        loss_names: if version < WITH_LOSS {
+            LossNames::default()
+        } else {
+            read_loss_names(v)?
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::exporter::{DeadLetter, LetterCause};
-use crate::job::{JobId, JobPosition, JobResult};
+use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
     command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
@@ -63,6 +63,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
         entries: 9,
         records: 27,
         bytes: 900,
+        loss: JobLoss::default(),
     };
     let up = |seen| Command::NodeUp {
         node: node(1),
@@ -115,6 +116,7 @@ fn about_nodes_and_jobs() -> Vec<Command> {
             job,
             term: 0,
             positions: vec![(node(1), ShardId::new(3), position)],
+            loss_names: LossNames::default(),
         },
         finish(JobResult::Done),
         finish(JobResult::Failed("sink gone".to_owned())),
@@ -249,6 +251,7 @@ fn golden_takeovers() -> Vec<Request> {
             job,
             term,
             positions: vec![],
+            loss_names: LossNames::default(),
         },
         Command::FinishJob {
             job,
@@ -265,6 +268,45 @@ fn golden_takeovers() -> Vec<Request> {
     requests.into()
 }
 
+/// Requests about jobs that passed something over.
+fn golden_losses() -> Vec<Request> {
+    let progress = |loss, loss_names| Command::JobProgress {
+        job: JobId::new(0x0102).unwrap(),
+        term: 0x0304,
+        positions: vec![(
+            node(0x0506),
+            ShardId::new(7),
+            JobPosition {
+                done_lsn: lsn(8, 9),
+                entries: 10,
+                records: 11,
+                bytes: 12,
+                loss,
+            },
+        )],
+        loss_names,
+    };
+    let loss = JobLoss {
+        stretches: 13,
+        missing_entries: 14,
+        rejected_entries: 15,
+        rejected_records: 16,
+    };
+    let names = LossNames {
+        missing: vec!["segment 1/0/1: damaged".to_owned(), String::new()],
+        rejected: Some("bad".to_owned()),
+    };
+    let commands = [
+        progress(loss, LossNames::default()),
+        progress(JobLoss::default(), names),
+    ];
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    commands.map(request).into()
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -275,7 +317,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 7] {
+fn golden_files() -> [(&'static str, Vec<Request>); 8] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -301,6 +343,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 7] {
         (
             include_str!("../../../testdata/v1/commands_takeovers.txt"),
             golden_takeovers(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_losses.txt"),
+            golden_losses(),
         ),
     ]
 }
@@ -418,7 +464,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_takeovers.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_losses.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_takeovers())).unwrap();
+    std::fs::write(path, as_text(&golden_losses())).unwrap();
 }
