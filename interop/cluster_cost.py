@@ -2,7 +2,8 @@
 
 All nodes run on one machine. `jepsen-like offer` finds the highest rate of the first node, alone and with two peers, and
 sends half of the smaller one to it. With `--trickle SECONDS` one request a second follows for so long. At the end the
-first node is killed, and its segments are recovered with the settings that nodes have by default. This measures, and
+first node is killed, and its segments are recovered with the settings that nodes have by default. With `--nats FOLDER`,
+which holds the programs nats-server and nats, three servers of NATS JetStream store as many bytes. This measures, and
 sets no bar but that every request at half load is acknowledged.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common
+import nats_servers
 from procstat import cpu_seconds, rss_anon_kib
 
 WITHIN_S = 1800
@@ -101,7 +103,8 @@ def offer(args: argparse.Namespace, member: Member, rate: float, seconds: float)
     command = [str(args.jepsen_like), "offer", "--address", f"127.0.0.1:{member.grpc_port}", "--rate", f"{rate:.1f}"]
     command += ["--seconds", str(seconds), "--records", str(RECORDS), "--json", str(out)]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=seconds + 90, check=True)
-    return dict(json.loads(out.read_text())["phases"][0])
+    summary = json.loads(out.read_text())
+    return {**summary["phases"][0], "gigabytes": summary["phases"][0]["acked"] * summary["request_bytes"] / 1e9}
 
 
 def entries(args: argparse.Namespace, members: list[Member]) -> int:
@@ -153,9 +156,17 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
     best = {}
     for count in (1, 3):
         with nodes(args, folder, count) as members:
+            before = sum(cpu_seconds(member.child.pid) for member in members)
             burst = offer(args, members[0], BURST_RATE, BURST_S)
-            best[count] = burst["acked"] / BURST_S
-            print(f"{count} node(s): {best[count]:,.0f} requests/s at most", flush=True)
+            time.sleep(SETTLE_S)
+            spent = sum(cpu_seconds(member.child.pid) for member in members) - before
+            best[count], stored = burst["acked"] / BURST_S, burst["gigabytes"]
+            print(f"{count} node(s): {best[count]:,.0f} requests/s at most, {stored / BURST_S * 1000:.0f} MB/s,", end=" ")
+            print(f"{spent / stored:.1f} CPU-s per GB over all", flush=True)
+    if args.nats:
+        size = int(stored * 1e9 / burst["acked"])
+        speed, cost = nats_servers.measure(args.nats, folder / "nats", size, int(burst["acked"]))
+        print(f"NATS, 3 servers: {speed:.0f} MB/s, {cost:.1f} CPU-s per GB over all", flush=True)
     rate = best[3] / 2
     for count in (1, 3):
         subfolder = folder / f"half-{count}"
@@ -180,6 +191,7 @@ def main() -> None:
     parser.add_argument("--jepsen-like", type=Path, default=common.TARGET / "release" / "jepsen-like", help="offers the load")
     parser.add_argument("--seconds", type=int, default=20, help="how long the half load lasts")
     parser.add_argument("--trickle", type=int, default=0, help="seconds of one request a second; 0: none")
+    parser.add_argument("--nats", type=Path, help="a folder with nats-server and nats")
     common.run_test("cluster_cost", parser, body, WITHIN_S)
 
 

@@ -80,7 +80,7 @@ async fn pre_vote(node: &Arc<RaftNode>, sets: &[BTreeSet<u64>]) -> BTreeSet<u64>
             let answer = node
                 .ask(&peer, &Message::PreVote { last }, node.timing.election_min)
                 .await;
-            matches!(answer, Ok(Answer::PreVote { granted: true })).then_some(peer.node)
+            matches!(answer, Ok(Answer::PreVote { granted: true, .. })).then_some(peer.node)
         });
     }
     while let Some(answer) = asked.join_next().await {

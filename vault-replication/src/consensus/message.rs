@@ -47,9 +47,11 @@ pub(crate) enum Answer {
     NotLeader,
     /// Everything up to this entry was answered before.
     ReadIndex(Option<LogId>),
-    /// True where the peer knows no leader, and the candidate's log is as new as its own.
     PreVote {
+        /// True where the peer knows no leader, and the candidate's log is as new as its own.
         granted: bool,
+        /// True where the peer takes part itself.
+        takes_part: bool,
     },
     /// It was done.
     Done,
@@ -123,7 +125,7 @@ impl Answer {
             Self::Snapshot { vote } => w.u8(3).vote(vote),
             Self::Submitted => w.u8(4),
             Self::ReadIndex(index) => w.u8(5).option(*index, Writer::log_id),
-            Self::PreVote { granted } => w.u8(6).u8(u8::from(*granted)),
+            Self::PreVote { granted, takes_part } => w.u8(6).u8(u8::from(*granted)).u8(u8::from(*takes_part)),
             Self::Done => w.u8(7),
             Self::NotLeader => w.u8(8),
             Self::Failed(why) => w.u8(9).blob(why.as_bytes()),
@@ -148,7 +150,10 @@ impl Answer {
                 3 => Self::Snapshot { vote: v.vote()? },
                 4 => Self::Submitted,
                 5 => Self::ReadIndex(v.option(Reader::log_id)?),
-                6 => Self::PreVote { granted: v.bool()? },
+                6 => Self::PreVote {
+                    granted: v.bool()?,
+                    takes_part: v.bool()?,
+                },
                 7 => Self::Done,
                 8 => Self::NotLeader,
                 9 => Self::Failed(String::from_utf8_lossy(v.blob()?).into_owned()),

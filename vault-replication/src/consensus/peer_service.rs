@@ -133,9 +133,9 @@ impl RaftNode {
             }),
             Message::PreVote { last } => {
                 let mine = self.core.log().borrow().last;
-                let granted =
-                    self.core.takes_part() && election::grants(self.unheard(), self.timing.election_max, mine, last);
-                Ok(Answer::PreVote { granted })
+                let takes_part = self.core.takes_part();
+                let granted = takes_part && election::grants(self.unheard(), self.timing.election_max, mine, last);
+                Ok(Answer::PreVote { granted, takes_part })
             }
             Message::Elect => {
                 tracing::info!(node_id = self.id, peer_id = from, "consensus.election.asked");

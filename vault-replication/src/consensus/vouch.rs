@@ -4,7 +4,8 @@
 //! folder, and not know what it has promised.
 //!
 //! **Invariants**:
-//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer.
+//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a long
+//!   time where nobody who answers takes part.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
 //! **Not here**: what contradicts it (`heard.rs`).
@@ -18,11 +19,11 @@ use tokio::task::JoinSet;
 
 use super::election::is_majority;
 use super::heard::Word;
-use super::limits::WORD_PATIENCE;
-use super::message::Message;
+use super::limits::{WORD_PATIENCE, WORD_PATIENCE_OF_NEW};
+use super::message::{Answer, Message};
 use super::node::RaftNode;
 
-/// Interval at which silent peers are asked again.
+/// Interval at which peers are asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a node stands to its peers.
@@ -44,18 +45,28 @@ fn suffices(sets: &[BTreeSet<u64>], own: u64, heard: &BTreeSet<u64>, had_time: b
     all || (had_time && is_majority(sets, &with_own))
 }
 
+/// The time that voters have who do not answer, where one that takes part answers, or none does.
+fn patience_with(patience: Duration, one_takes_part: bool) -> Duration {
+    if one_takes_part {
+        patience
+    } else {
+        patience * WORD_PATIENCE_OF_NEW
+    }
+}
+
 /// Asks the peers until the node may take part, and ends its part once one of them contradicts it.
 pub(crate) async fn run(node: Arc<RaftNode>) {
     let (began, patience) = (Instant::now(), node.timing.election_max.min(WORD_PATIENCE));
+    let mut one_takes_part = false;
     loop {
         let sets = node.voters();
         let heard = node.core.heard_from();
-        if suffices(&sets, node.id, &heard, began.elapsed() >= patience) {
+        let had_time = began.elapsed() >= patience_with(patience, one_takes_part);
+        if suffices(&sets, node.id, &heard, had_time) {
             break;
         }
-        let silent = sets.iter().flatten().copied();
-        let silent: BTreeSet<u64> = silent.filter(|id| *id != node.id && !heard.contains(id)).collect();
-        ask(&node, silent).await;
+        let others = sets.iter().flatten().copied().filter(|id| *id != node.id);
+        one_takes_part |= ask(&node, others.collect()).await;
         tokio::time::sleep(ASK_INTERVAL).await;
     }
     node.core.vouch();
@@ -66,22 +77,30 @@ pub(crate) async fn run(node: Arc<RaftNode>) {
     }
 }
 
-/// Asks these peers. What they have heard is in any answer.
-async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) {
+/// Asks these peers, and says whether one takes part. What they have heard is in any answer.
+async fn ask(node: &Arc<RaftNode>, peers: BTreeSet<u64>) -> bool {
     let mut asked = JoinSet::new();
     for peer in peers.into_iter().filter_map(|id| node.member(id)) {
         let (node, last) = (Arc::clone(node), node.core.log().borrow().last);
         asked.spawn(async move {
             let within = node.timing.heartbeat.min(WORD_PATIENCE);
-            node.ask(&peer, &Message::PreVote { last }, within).await.is_ok()
+            let answer = node.ask(&peer, &Message::PreVote { last }, within).await;
+            matches!(answer, Ok(Answer::PreVote { takes_part: true, .. }))
         });
     }
-    asked.join_all().await;
+    asked.join_all().await.contains(&true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn i1_the_time_is_long_where_all_that_answer_are_new() {
+        let patience = Duration::from_secs(2);
+        assert_eq!(patience_with(patience, true), patience);
+        assert_eq!(patience_with(patience, false), Duration::from_secs(30));
+    }
 
     #[test]
     fn i1_all_voters_or_after_some_time_a_majority() {

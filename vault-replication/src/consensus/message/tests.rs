@@ -48,8 +48,14 @@ fn answers() -> Vec<Answer> {
         Answer::Submitted,
         Answer::ReadIndex(Some(id(7, 2, 5))),
         Answer::ReadIndex(None),
-        Answer::PreVote { granted: true },
-        Answer::PreVote { granted: false },
+        Answer::PreVote {
+            granted: true,
+            takes_part: true,
+        },
+        Answer::PreVote {
+            granted: false,
+            takes_part: true,
+        },
         Answer::Done,
         Answer::NotLeader,
         Answer::Failed("the disk is full".to_owned()),
