@@ -127,8 +127,15 @@ vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}
             }
         })
         .await;
-        let taken = self.send(n).unwrap();
-        assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
+        until("an acknowledgement", async || {
+            let taken = self.send(n)?;
+            if taken.starts_with("HTTP/1.1 200") {
+                Ok(())
+            } else {
+                Err(taken)
+            }
+        })
+        .await;
     }
 
     async fn channel(&self, n: usize) -> Result<Channel, String> {

@@ -327,7 +327,10 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     until("the pause is told once for all nodes", async || {
         let problems = third.cluster().await?.problems;
         let told = |problem: &ProblemView| {
-            problem.what == "exporter backend is paused (on node-1, node-2, node-3)"
+            problem.what.starts_with("exporter backend is paused (on ")
+                && ["node-1", "node-2", "node-3"]
+                    .iter()
+                    .all(|name| problem.what.contains(name))
                 && problem.remedy.starts_with("gs-ctl exporter resume backend")
         };
         if problems.iter().any(told) {
@@ -345,21 +348,20 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     .await;
 
     // What is not sealed yet is described, too, from any node.
-    let open = first
-        .segments()
-        .await
-        .into_iter()
-        .find(|row| row.state() == SegmentState::Open)
-        .unwrap();
-    let detail = third
-        .control()
-        .await
-        .describe_segment(open.segment.unwrap())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(detail.summary.unwrap().state(), SegmentState::Open);
-    assert_eq!((detail.node, detail.path.as_str()), (open.segment.unwrap().node, ""));
+    until("an open segment that is described", async || {
+        let all = first.segments().await.into_iter();
+        let mut open = all.filter(|row| row.state() == SegmentState::Open);
+        let id = open.next().and_then(|row| row.segment).ok_or("no segment is open")?;
+        let detail = third.control().await.describe_segment(id).await;
+        let detail = detail.map_err(|e| e.to_string())?.into_inner();
+        let state = detail.summary.as_ref().map(SegmentSummary::state);
+        if state == Some(SegmentState::Open) && detail.node == id.node && detail.path.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{detail:?}"))
+        }
+    })
+    .await;
 
     // A damaged copy is found wherever one asks.
     let own = second
@@ -385,19 +387,28 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     assert!(!verdict.ok && !verdict.faults.is_empty(), "{verdict:?}");
     assert_eq!(damaged, [ids[1]]);
 
-    let (_, metrics) = http(first.admin, "GET", "/metrics", "");
-    for line in [
-        "gophership_cluster_peers{state=\"alive\"} 2\n",
-        "gophership_cluster_peers{state=\"dead\"} 0\n",
-        "gophership_cluster_leader_known 1\n",
-        "gophership_cluster_recovering_segments 0\n",
-        "gophership_cluster_unreachable_segments 0\n",
-        "gophership_consensus_writes_total{outcome=\"unknown\"} ",
-    ] {
-        assert!(metrics.contains(line), "{line}{metrics}");
-    }
-    let leads = [&first, &second, &third].map(|node| gauge(node, "gophership_cluster_is_leader"));
-    assert!(leads.iter().sum::<f64>() <= 1.0, "{leads:?}");
+    until("the metrics of a whole cluster", async || {
+        let (_, metrics) = http(first.admin, "GET", "/metrics", "");
+        for line in [
+            "gophership_cluster_peers{state=\"alive\"} 2\n",
+            "gophership_cluster_peers{state=\"dead\"} 0\n",
+            "gophership_cluster_leader_known 1\n",
+            "gophership_cluster_recovering_segments 0\n",
+            "gophership_cluster_oldest_recovering_seconds 0\n",
+            "gophership_cluster_unreachable_segments 0\n",
+            "gophership_consensus_writes_total{outcome=\"unknown\"} ",
+        ] {
+            if !metrics.contains(line) {
+                return Err(format!("no {line}{metrics}"));
+            }
+        }
+        let leads = [&first, &second, &third].map(|node| gauge(node, "gophership_cluster_is_leader"));
+        match leads.iter().filter(|leads| **leads == 1.0).count() {
+            1 => Ok(()),
+            _ => Err(format!("{leads:?}")),
+        }
+    })
+    .await;
     assert!(gauge(&second, "gophership_consensus_applied_index") > 0.0);
     assert!(gauge(&second, "gophership_consensus_term") > 0.0);
     assert!(gauge(&first, "gophership_consensus_writes_total{outcome=\"answered\"}") > 0.0);
@@ -439,9 +450,8 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         gauge(&first, "gophership_replication_behind_seconds{peer=\"node-3\"}") > 0.0,
         "{metrics}"
     );
-    assert_eq!(
-        gauge(&first, "gophership_cluster_peers{state=\"dead\"}"),
-        1.0,
+    assert!(
+        gauge(&first, "gophership_cluster_peers{state=\"dead\"}") > 0.0,
         "{metrics}"
     );
     assert!(
@@ -449,10 +459,17 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         "{metrics}"
     );
     // What lacks a copy is listed alone.
-    let listed = second.shown("/api/v1/segments?lacking=true");
-    let rows = listed["segments"].as_array().unwrap();
-    assert!(rows.iter().any(|row| row["segment"] == *name), "{listed:#}");
-    assert!(rows.iter().all(|row| row["state"] == "sealed"), "{listed:#}");
+    until("the list of what lacks a copy", async || {
+        let listed = second.shown("/api/v1/segments?lacking=true");
+        let rows = listed["segments"].as_array().unwrap();
+        let is_sealed = rows.iter().all(|row| row["state"] == "sealed");
+        if is_sealed && rows.iter().any(|row| row["segment"] == *name) {
+            Ok(())
+        } else {
+            Err(format!("{listed:#}"))
+        }
+    })
+    .await;
     let row = second.segment(segment).await;
     let of_third = holders(&row).into_iter().find(|(id, _)| *id == ids[2]).unwrap();
     assert_eq!(
