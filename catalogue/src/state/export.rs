@@ -12,6 +12,7 @@ use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, LetterCause};
+use crate::job::Takeover;
 
 impl State {
     /// The exporter of this name.
@@ -32,6 +33,20 @@ impl State {
     /// All cursors of an exporter, by shard.
     pub fn cursors(&self, exporter: &str) -> impl Iterator<Item = ((NodeId, ShardId), Lsn)> {
         self.cursors.get(exporter).into_iter().flatten().map(|(k, v)| (*k, *v))
+    }
+
+    /// The node that exports a node's logs for an exporter in its place, or itself again; `None` where none ever did.
+    pub fn export_taken(&self, exporter: &str, owner: NodeId) -> Option<Takeover> {
+        self.exports_taken.get(exporter)?.get(&owner).copied()
+    }
+
+    /// All nodes whose logs were ever exported by another one for an exporter, with who does now.
+    pub fn exports_taken(&self, exporter: &str) -> impl Iterator<Item = (NodeId, Takeover)> {
+        self.exports_taken
+            .get(exporter)
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (*k, *v))
     }
 
     /// An entry as a dead letter of an exporter.
@@ -137,6 +152,13 @@ impl State {
         });
         let letters = self.dead_letters.values().flat_map(BTreeMap::values);
         exporters.chain(cursors).chain(letters.cloned().map(Change::DeadLetter))
+    }
+
+    /// The part of [`State::changes`] that says who exports the logs of lost nodes.
+    pub(super) fn taken_changes(&self) -> impl Iterator<Item = Change> {
+        let taken = self.exports_taken.iter();
+        let rows = taken.flat_map(|(name, taken)| taken.iter().map(move |(owner, taken)| (name, owner, taken)));
+        rows.map(|(name, owner, taken)| Change::ExportTaken(name.clone(), *owner, *taken))
     }
 }
 
