@@ -20,6 +20,8 @@ use crate::segment::{SegmentRecord, SegmentState};
 
 use self::tally::Tally;
 
+pub use self::export::entries_behind;
+
 mod export;
 mod holding;
 mod tally;

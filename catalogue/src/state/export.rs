@@ -125,16 +125,8 @@ impl State {
 
     /// The number of a segment's entries that lie behind the last one that is done for an exporter.
     pub fn owed(&self, exporter: &str, segment: &SealRecord) -> u64 {
-        let (id, stats) = (segment.id, &segment.stats);
-        let Some(last) = stats.last_lsn else { return 0 };
-        match self.cursor(exporter, id.node, id.shard) {
-            Some(done) if done >= last => 0,
-            // Numbers of a segment are consecutive, unless damage took some.
-            Some(done) if done.index() == last.index() => {
-                stats.entries.min(u64::from(last.number().get() - done.number().get()))
-            }
-            Some(_) | None => stats.entries,
-        }
+        let id = segment.id;
+        entries_behind(self.cursor(exporter, id.node, id.shard), segment)
     }
 
     /// True where no reader needs a segment: no exporter owes an entry of it, and no dead letter needs it.
@@ -159,6 +151,20 @@ impl State {
         let taken = self.exports_taken.iter();
         let rows = taken.flat_map(|(name, taken)| taken.iter().map(move |(owner, taken)| (name, owner, taken)));
         rows.map(|(name, owner, taken)| Change::ExportTaken(name.clone(), *owner, *taken))
+    }
+}
+
+/// The number of a segment's entries that lie behind `done`.
+pub fn entries_behind(done: Option<Lsn>, segment: &SealRecord) -> u64 {
+    let stats = &segment.stats;
+    let Some(last) = stats.last_lsn else { return 0 };
+    match done {
+        Some(done) if done >= last => 0,
+        // Numbers of a segment are consecutive, unless damage took some.
+        Some(done) if done.index() == last.index() => {
+            stats.entries.min(u64::from(last.number().get() - done.number().get()))
+        }
+        Some(_) | None => stats.entries,
     }
 }
 

@@ -118,6 +118,7 @@ impl TestNode {
             zone: Arc::clone(&zone),
             memory: 0,
             max_message: 1 << 20,
+            lost: None,
         })
         .unwrap();
         let running = Arc::clone(&exporters);

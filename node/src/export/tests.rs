@@ -82,6 +82,7 @@ impl Running {
             zone,
             memory: 64 << 20,
             max_message: 1 << 20,
+            lost: None,
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -46,6 +46,7 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         zone::zone(&mut out, &running.zone);
         machine::machine(&mut out, &running.environment.load());
         exporters::exporters(&mut out, &running.exporters.views());
+        exporters::lost_debts(&mut out, &running.exporters.lost_debts());
     }
     out.encode(prometheus::process_collector::ProcessCollector::for_self().collect())
 }

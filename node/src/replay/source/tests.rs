@@ -91,6 +91,7 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
             // Generous: patience ends long before.
             stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
             patience: Some(&patience),
+            for_good: None,
         };
         let read = source.read(&reading, &mut |found| {
             match found {
@@ -140,6 +141,7 @@ fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
         done: None,
         stop: Arc::new(|| false),
         patience: Some(&patience),
+        for_good: None,
     };
     let mut found = Vec::new();
     let read = source.read(&reading, &mut |what| {
