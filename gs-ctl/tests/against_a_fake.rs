@@ -229,6 +229,23 @@ fn a_wide_list_cuts_nothing() {
 }
 
 #[test]
+fn what_a_lost_node_owes_is_shown_with_who_sends_it() {
+    let (_dir, fake) = fake();
+    let owed = "by lost node 3: 5.0 MiB in 1,200 entries and what 2 unsealed segments hold; NOBODY sends it, it waits for \
+                the recovery of 2 of its segments";
+    let list = fake.ctl(&["exporter", "list"]).out;
+    assert!(list.ends_with(&format!("backend is owed {owed}\n")), "{list}");
+    let one = fake.ctl(&["exporter", "describe", "backend"]).out;
+    assert!(one.contains(owed), "{one}");
+    let cluster = fake.ctl(&["cluster", "status"]).out;
+    assert!(
+        cluster.contains("node 3 is lost and owes exporter backend 1200 entries"),
+        "{cluster}"
+    );
+    fake.end();
+}
+
+#[test]
 fn a_cursor_at_the_end_of_a_segment_is_shown_in_words() {
     let (_dir, fake) = fake();
     let shown = fake.ctl(&["exporter", "describe", "lake"]).out;

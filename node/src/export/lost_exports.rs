@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::job::Takeover;
@@ -51,6 +51,20 @@ pub(super) struct LostRun {
     pub(super) term: u64,
     /// The cursors that are on record, as far as is known here.
     kept: Mutex<HashMap<ShardId, CursorPosition>>,
+}
+
+impl LostRun {
+    fn kept(&self) -> MutexGuard<'_, HashMap<ShardId, CursorPosition>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cursors that are not on record yet.
+    fn moved(&self, status: &Status) -> Vec<(ShardId, CursorPosition)> {
+        let kept = self.kept();
+        let mut moved = status.positions();
+        moved.retain(|(shard, position)| position.done.is_some() && kept.get(shard) != Some(position));
+        moved
+    }
 }
 
 /// What a lost node owes an exporter, and who sends it.
@@ -154,9 +168,7 @@ impl Exporters {
     pub(super) fn commit_taken(&self) {
         for r in self.lost_runs() {
             let Some(lost) = &r.lost else { continue };
-            let mut kept = lost.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut moved = r.status.positions();
-            moved.retain(|(shard, position)| kept.get(shard) != Some(position));
+            let moved = lost.moved(&r.status);
             let cursor = |(shard, position): &(ShardId, CursorPosition)| {
                 Some(ExportCursor {
                     exporter: r.config.name.clone(),
@@ -176,10 +188,12 @@ impl Exporters {
                 cursors,
             };
             match self.catalogue.submit(Actor::Node, commit) {
-                Ok(_) => kept.extend(moved),
+                Ok(_) => lost.kept().extend(moved),
                 Err(CatalogueError::Refused(refusal)) => {
                     tracing::info!(exporter = r.config.name, owner = %lost.owner, %refusal, "export.lost.left");
                     r.control.send_modify(|control| control.stop = true);
+                    // They are another node's to move.
+                    lost.kept().extend(moved);
                 }
                 Err(error) => {
                     tracing::warn!(exporter = r.config.name, owner = %lost.owner, %error, "export.cursor.failed")
@@ -188,7 +202,7 @@ impl Exporters {
         }
     }
 
-    /// Ends the exports that are not due here any more, and removes those that have ended.
+    /// Ends the exports that are not due here any more, and removes those that have ended with their cursors on record.
     fn end_unless_due(&self, all: &BTreeMap<LostExport, Due>) {
         let is_due =
             |r: &Running, lost: &LostRun| all.get(&(r.config.name.clone(), lost.owner)) == Some(&Due::Run(lost.term));
@@ -198,11 +212,11 @@ impl Exporters {
             if !is_due(r, lost) {
                 r.control.send_modify(|control| control.stop = true);
             }
-            let has_ended = r.has_ended();
-            if has_ended {
+            let is_over = r.has_ended() && lost.moved(&r.status).is_empty();
+            if is_over {
                 tracing::info!(exporter = r.config.name, owner = %lost.owner, "export.lost.ended");
             }
-            !has_ended
+            !is_over
         });
     }
 

@@ -53,6 +53,8 @@ pub use seek::SeekTo;
 pub use status::{ExporterView, LaneState};
 
 #[cfg(test)]
+mod lost_tests;
+#[cfg(test)]
 mod poison_tests;
 #[cfg(test)]
 mod tests;

@@ -403,8 +403,11 @@ impl OfPeer<'_> {
 
     /// Reads one sealed segment from a copy.
     fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
-        let Reading { part, range, .. } = *self.reading;
-        if !plan::overlaps(seal, range) {
+        let Reading {
+            part, range, for_good, ..
+        } = *self.reading;
+        // A reader for good reads everything.
+        if for_good.is_none() && !plan::overlaps(seal, range) {
             return Attempt::Over(ControlFlow::Continue(()));
         }
         let one = Part {

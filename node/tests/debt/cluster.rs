@@ -171,6 +171,11 @@ impl Cluster {
         self.nodes.iter().position(|node| node.data == found.data).unwrap()
     }
 
+    /// The log of a node.
+    pub(crate) fn log(&self, i: usize) -> String {
+        fs::read_to_string(&self.nodes[i].log).unwrap_or_default()
+    }
+
     /// The ends of all logs.
     pub(crate) fn logs(&self) -> String {
         let end = |node: &Node| {

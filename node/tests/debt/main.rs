@@ -119,6 +119,8 @@ fn an_owner_that_comes_back_in_the_middle_sends_the_rest_itself() {
     cluster.start(2);
     cluster.until_ready(2);
     (0..2).for_each(|i| until_nothing_is_owed(&cluster, i));
+    let has_it_back = || cluster.log(2).contains("export.lost.taken");
+    until("an owner that takes its export back", has_it_back, || cluster.logs());
     let more = records("returned", 3);
     cluster.send(2, &more);
     sink.take(usize::MAX);

@@ -4,7 +4,6 @@ use gophership_catalogue::{Actor, Command};
 use gophership_vault::ReplicaSet;
 use gophership_vault::ids::{Epoch, FileUuid, ShardId};
 use gophership_vault::ledger::OpenRecord;
-use gophership_vault_replication::peer::{LocalNode, PeerClient, PeerList, PeerSecurity, PeerSetup};
 use uuid::Uuid;
 
 use super::*;
@@ -51,22 +50,10 @@ fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
 /// The source of a node whose peers are all gone.
 fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let identity = node.vault.identity();
-    let setup = PeerSetup {
-        local: LocalNode::new(identity.cluster_id, identity.node_id, "node-1", Uuid::from_u128(1)),
-        list: PeerList::default(),
-        security: PeerSecurity::Plain,
-        payload_bytes_max: 1 << 20,
-    };
     let source = Source {
         vault: node.vault.clone(),
         catalogue: Arc::clone(&node.catalogue),
-        peers: Some(Arc::new(Peers {
-            client: PeerClient::new(Arc::new(setup)),
-            runtime: runtime.handle().clone(),
-            catalogue: Arc::clone(&node.catalogue),
-            is_alive: Arc::new(|_| false),
-        })),
+        peers: Some(node.lost_peers(runtime.handle())),
     };
     (source, runtime)
 }
