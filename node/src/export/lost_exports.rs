@@ -115,7 +115,7 @@ impl Exporters {
                     continue;
                 }
                 Due::Take(seen) => (own, seen),
-                Due::TakeBack(seen) => (owner, seen),
+                Due::PutBack(seen) => (owner, seen),
             };
             let take = Command::TakeExport {
                 exporter: exporter.clone(),
@@ -132,26 +132,28 @@ impl Exporters {
         }
     }
 
-    /// What is due about each export: for those that run here, of each other node and of this one.
+    /// What is due here about the export of each node for each exporter on record.
     fn due_for_all(&self, state: &State, lost: &Lost) -> BTreeMap<LostExport, Due> {
         let own = self.vault.identity().node_id;
         let owners: Vec<NodeId> = state.nodes().map(|node| node.id).collect();
         let mut all = BTreeMap::new();
-        for r in self.running().iter().filter(|r| r.lost.is_none()) {
-            let name = &r.config.name;
+        let running = self.running();
+        for (name, _) in state.exporters() {
+            let is_here = running.iter().any(|r| r.lost.is_none() && r.config.name == name);
             for owner in &owners {
                 let taken = state.export_taken(name, *owner);
                 let is_owner_gone = *owner != own && (lost.nodes.is_gone)(*owner);
                 let standing = Standing {
                     own,
                     owner: *owner,
+                    is_here,
                     is_owner_gone,
                     is_unsealed: is_owner_gone && state.unsealed_of(*owner).next().is_some(),
                     is_owed: is_owner_gone && owed(state, name, *owner).entries > 0,
                     taken,
                     is_runner_gone: taken.is_some_and(|taken| taken.node != own && (lost.nodes.is_gone)(taken.node)),
                 };
-                all.insert((name.clone(), *owner), due(&standing));
+                all.insert((name.to_owned(), *owner), due(&standing));
             }
         }
         all

@@ -187,6 +187,11 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
 
     let gone = exporters.reload(Vec::new()).unwrap();
     assert_eq!(gone.removed, ["a"]);
+    let debt = until(&running, "an export that is put back", |debts| {
+        debts[0].runner.is_none()
+    })
+    .await;
+    assert!(debt.waiting.starts_with("a node that has this exporter"), "{debt:?}");
     let refused = exporters.forget("a", false, "test").unwrap_err();
     let loses = |lost: &super::Forgotten| lost.debt_entries == 20;
     assert!(

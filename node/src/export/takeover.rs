@@ -2,7 +2,7 @@
 //!
 //! **Invariants**:
 //! - I1: nobody but the owner exports while the owner may be there, or may still have acknowledged what no seal has.
-//! - I2: an owner that is there exports its own logs.
+//! - I2: an owner that is there exports its own logs. A node that does not have the exporter exports nobody's.
 //! - I3: what nobody exports is taken over.
 
 use gophership_catalogue::job::Takeover;
@@ -15,6 +15,8 @@ pub(super) struct Standing {
     pub(super) own: NodeId,
     /// The node that wrote the logs.
     pub(super) owner: NodeId,
+    /// True where the exporter runs at the node that decides.
+    pub(super) is_here: bool,
     /// True where nothing was heard of the owner for so long that it counts as dead.
     pub(super) is_owner_gone: bool,
     /// True where not all of its segments are sealed or given up.
@@ -38,8 +40,8 @@ pub(super) enum Due {
     Take(u64),
     /// It exports them, in this term.
     Run(u64),
-    /// It is their owner and is back: it takes its export back, having seen this term.
-    TakeBack(u64),
+    /// It puts the export back to the owner, having seen this term: it is the owner, or has the exporter no more.
+    PutBack(u64),
 }
 
 /// Decides what is due.
@@ -50,7 +52,14 @@ pub(super) fn due(of: &Standing) -> Due {
         return if runner == of.own {
             Due::Nothing
         } else {
-            Due::TakeBack(term)
+            Due::PutBack(term)
+        };
+    }
+    if !of.is_here {
+        return if runner == of.own {
+            Due::PutBack(term)
+        } else {
+            Due::Nothing
         };
     }
     if !of.is_owner_gone || !(of.is_owed || of.is_unsealed) {
@@ -70,13 +79,45 @@ pub(super) fn due(of: &Standing) -> Due {
 mod tests {
     use super::*;
 
+    fn node(n: u32) -> NodeId {
+        NodeId::new(n).expect("numbers begin with 1")
+    }
+
+    /// Node 1 decides about the logs of `owner`. `by`: the runner on record, in term 4, and whether it is gone.
+    fn standing(
+        owner: u32,
+        is_owner_gone: bool,
+        is_unsealed: bool,
+        is_owed: bool,
+        by: Option<(u32, bool)>,
+    ) -> Standing {
+        Standing {
+            own: node(1),
+            owner: node(owner),
+            is_here: true,
+            is_owner_gone,
+            is_unsealed,
+            is_owed,
+            taken: by.map(|(n, _)| Takeover { node: node(n), term: 4 }),
+            is_runner_gone: by.is_some_and(|(_, gone)| gone),
+        }
+    }
+
     #[test]
     fn a_lost_node_is_stood_in_for_by_one_survivor_once_its_logs_have_an_end_and_until_it_is_back() {
-        let node = |n| NodeId::new(n).expect("numbers begin with 1");
         let (gone, here) = (true, false);
         let (unsealed, sealed) = (true, false);
         let (owed, paid) = (true, false);
-        // Node 1 decides about the logs of `owner`. `by`: the runner on record, in term 4, and whether it is gone.
+        let without = |by| Standing {
+            is_here: false,
+            ..standing(3, gone, sealed, owed, by)
+        };
+        assert_eq!(
+            due(&without(Some((1, here)))),
+            Due::PutBack(4),
+            "the exporter is configured here no more"
+        );
+        assert_eq!(due(&without(None)), Due::Nothing, "the exporter is not configured here");
         for (what, owner, owner_is, ends, debt, by, expected) in [
             ("its own", 1, here, unsealed, owed, None, Due::Nothing),
             (
@@ -86,7 +127,7 @@ mod tests {
                 unsealed,
                 owed,
                 Some((2, here)),
-                Due::TakeBack(4),
+                Due::PutBack(4),
             ),
             (
                 "its own, all sent meanwhile",
@@ -95,7 +136,7 @@ mod tests {
                 sealed,
                 paid,
                 Some((2, gone)),
-                Due::TakeBack(4),
+                Due::PutBack(4),
             ),
             (
                 "its own, taken back",
@@ -159,16 +200,7 @@ mod tests {
                 Due::Take(4),
             ),
         ] {
-            let standing = Standing {
-                own: node(1),
-                owner: node(owner),
-                is_owner_gone: owner_is,
-                is_unsealed: ends,
-                is_owed: debt,
-                taken: by.map(|(n, _)| Takeover { node: node(n), term: 4 }),
-                is_runner_gone: by.is_some_and(|(_, gone)| gone),
-            };
-            assert_eq!(due(&standing), expected, "{what}");
+            assert_eq!(due(&standing(owner, owner_is, ends, debt, by)), expected, "{what}");
         }
     }
 }

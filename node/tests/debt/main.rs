@@ -62,6 +62,17 @@ fn until_sent_by_one(cluster: &Cluster, i: usize, entries: usize) -> usize {
     cluster.numbered(values(RUNNER)[0])
 }
 
+/// Waits until it is on record that some of the debt was sent.
+fn until_a_part_is_done(cluster: &Cluster) {
+    let seen = || format!("{:?} {}", cluster.metric(0, DEBT), cluster.logs());
+    let is_part = |(_, entries): &(String, f64)| (1.0..RECORDS as f64).contains(entries);
+    until(
+        "a part of the debt on record as sent",
+        || cluster.metric(0, DEBT).iter().any(is_part),
+        seen,
+    );
+}
+
 fn until_nothing_is_owed(cluster: &Cluster, i: usize) {
     let seen = || format!("{:?} {}", cluster.metric(i, DEBT), cluster.logs());
     let is_so = || cluster.metric(i, DEBT).iter().all(|(_, entries)| *entries == 0.0);
@@ -114,8 +125,7 @@ fn an_owner_that_comes_back_in_the_middle_sends_the_rest_itself() {
     cluster.kill(2);
     until_sent_by_one(&cluster, 0, RECORDS);
     sink.take(RECORDS / 3);
-    let some = || sink.taken().len() >= RECORDS / 3;
-    until("a part of the debt at the sink", some, || cluster.logs());
+    until_a_part_is_done(&cluster);
     cluster.start(2);
     cluster.until_ready(2);
     (0..2).for_each(|i| until_nothing_is_owed(&cluster, i));
@@ -138,8 +148,7 @@ fn a_runner_that_is_lost_in_the_middle_is_stood_in_for_by_another_node() {
     cluster.kill(4);
     let runner = until_sent_by_one(&cluster, 0, RECORDS);
     sink.take(RECORDS / 3);
-    let some = || sink.taken().len() >= RECORDS / 3;
-    until("a part of the debt at the sink", some, || cluster.logs());
+    until_a_part_is_done(&cluster);
     cluster.kill(runner);
     sink.take(usize::MAX);
     until_taken(&sink, &cluster, &lost);
