@@ -532,5 +532,6 @@ fn source(parts: &LaneParts, shard: ShardId, done: Option<Lsn>) -> LaneSource {
         return LaneSource::Lost(LostSource::new(logs.clone(), log, done));
     }
     let ring = Arc::clone(&parts.status.rings[&shard]);
-    LaneSource::Own(Source::new(&parts.vault, shard, done, ring, Arc::clone(&parts.zone)))
+    let own = Source::new(&parts.vault, shard, done, ring, Arc::clone(&parts.zone));
+    LaneSource::Own(Box::new(own))
 }

@@ -9,7 +9,7 @@ use super::source::Source;
 /// The source of a lane's entries.
 pub(super) enum LaneSource {
     /// A log of this node.
-    Own(Source),
+    Own(Box<Source>),
     /// A log of a lost node.
     Lost(LostSource),
 }
