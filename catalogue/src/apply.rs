@@ -95,6 +95,18 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         } => export::set_exporter(state, exporter, *paused, *at_ns),
         Command::ForgetExporter { exporter } => export::forget_exporter(state, exporter),
         Command::CommitCursors { node, cursors } => export::commit_cursors(state, *node, cursors),
+        Command::TakeExport {
+            exporter,
+            owner,
+            runner,
+            seen,
+        } => export::take(state, exporter, *owner, *runner, *seen),
+        Command::CommitTakenCursors {
+            owner,
+            runner,
+            term,
+            cursors,
+        } => export::commit_taken(state, *owner, *runner, *term, cursors),
         Command::SeekExporter {
             exporter,
             node,

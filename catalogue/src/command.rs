@@ -234,6 +234,30 @@ pub enum Command {
         /// The cursors.
         cursors: Vec<ExportCursor>,
     },
+    /// Lets a node export what a lost node owes an exporter, from now on and alone; a node that is back takes its own
+    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up.
+    TakeExport {
+        /// The exporter's name.
+        exporter: String,
+        /// The node that wrote the logs.
+        owner: NodeId,
+        /// The node that exports them from now on.
+        runner: NodeId,
+        /// The term that the caller saw, 0 before the first. If it has changed, the command is refused.
+        seen: u64,
+    },
+    /// Moves cursors in the logs of a lost node, as [`Command::CommitCursors`] does, for the node that exports them. It is
+    /// refused where another node does by now.
+    CommitTakenCursors {
+        /// The node that wrote the logs.
+        owner: NodeId,
+        /// The node that exports them.
+        runner: NodeId,
+        /// The term in which it does.
+        term: u64,
+        /// The cursors.
+        cursors: Vec<ExportCursor>,
+    },
     /// Moves an exporter's cursors, forwards or back, for an operator, and begins a new generation of them. An exporter
     /// that is not on record yet begins there.
     SeekExporter {
@@ -296,11 +320,13 @@ pub enum Kind {
     UnlinkedOn = 26,
     CopyPlanned = 27,
     TakeJob = 28,
+    TakeExport = 30,
+    CommitTakenCursors = 31,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -329,6 +355,8 @@ impl Kind {
         Self::UnlinkedOn,
         Self::CopyPlanned,
         Self::TakeJob,
+        Self::TakeExport,
+        Self::CommitTakenCursors,
     ];
 
     /// The kind of a stored number.
@@ -367,6 +395,8 @@ impl Kind {
             Self::UnlinkedOn => "unlinked_on",
             Self::CopyPlanned => "copy_planned",
             Self::TakeJob => "take_job",
+            Self::TakeExport => "take_export",
+            Self::CommitTakenCursors => "commit_taken_cursors",
         }
     }
 }
@@ -403,6 +433,8 @@ impl Command {
             Self::UnlinkedOn { .. } => Kind::UnlinkedOn,
             Self::CopyPlanned { .. } => Kind::CopyPlanned,
             Self::TakeJob { .. } => Kind::TakeJob,
+            Self::TakeExport { .. } => Kind::TakeExport,
+            Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
         }
     }
 }

@@ -160,12 +160,12 @@ impl LossNames {
     }
 }
 
-/// A node that took a job over from the one that ran it before.
+/// A node that took over a replay job, or the export of a node's logs, from the one that ran it before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Takeover {
-    /// The node that runs the job from then on.
+    /// The node that runs it from then on.
     pub node: NodeId,
-    /// Which takeover of the job it was, from 1. What an earlier runner says of the job is refused.
+    /// Which takeover it was, from 1. What an earlier runner says is refused.
     pub term: u64,
 }
 

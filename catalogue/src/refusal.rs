@@ -221,6 +221,24 @@ pub enum Refusal {
         /// The exporter.
         exporter: String,
     },
+    /// Another node exports the logs by now.
+    #[error("the export of node {owner} by exporter {exporter:?} was taken over: its term is {latest}, not {term}")]
+    ExportTaken {
+        /// The exporter.
+        exporter: String,
+        /// The node that wrote the logs.
+        owner: NodeId,
+        /// The term of the caller.
+        term: u64,
+        /// The latest term.
+        latest: u64,
+    },
+    /// The export of a node is taken over only when nobody writes its logs any more.
+    #[error("the export of node {} is not taken over: its segment {id} is not sealed yet", .id.node)]
+    NotRecovered {
+        /// The segment.
+        id: SegmentId,
+    },
     /// An exporter that is configured would begin anew, and so is not forgotten.
     #[error("exporter {exporter:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
     ExporterConfigured {
@@ -300,7 +318,9 @@ impl Refusal {
     /// The remedy for the caller.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Fenced { .. } | Self::Recovered { .. } | Self::JobTaken { .. } => Disposition::Fenced,
+            Self::Fenced { .. } | Self::Recovered { .. } | Self::JobTaken { .. } | Self::ExportTaken { .. } => {
+                Disposition::Fenced
+            }
             Self::TooManyJobs { .. } | Self::TooManyDeadLetters { .. } => Disposition::Overloaded,
             Self::UnknownNode { .. }
             | Self::OtherStorage { .. }
@@ -323,6 +343,7 @@ impl Refusal {
             | Self::JobDiffers { .. }
             | Self::TooManySettings { .. }
             | Self::UnknownExporter { .. }
+            | Self::NotRecovered { .. }
             | Self::ExporterConfigured { .. }
             | Self::Owed { .. }
             | Self::BadExporterName { .. }

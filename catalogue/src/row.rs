@@ -52,6 +52,7 @@ const KIND_DROPPED: u8 = 11;
 const KIND_CONFIGURED: u8 = 12;
 const KIND_FACTS: u8 = 13;
 const KIND_LEFTOVERS: u8 = 14;
+const KIND_EXPORT_TAKEN: u8 = 15;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -119,6 +120,11 @@ pub fn row_of(change: &Change) -> Row {
         Change::ConfiguredNoMore(name) => (export::configured_key(name), None),
         Change::Cursor(name, shard, done) => (export::cursor_key(name, *shard), Some(export::write_cursor(*done))),
         Change::CursorGone(name, shard) => (export::cursor_key(name, *shard), None),
+        Change::ExportTaken(name, owner, taken) => (
+            export::taken_key(name, *owner),
+            Some(value().u32(taken.node.get()).u64(taken.term)),
+        ),
+        Change::ExportTakenGone(name, owner) => (export::taken_key(name, *owner), None),
         Change::DeadLetter(letter) => (
             export::dead_letter_key(&letter.exporter, letter.entry()),
             Some(export::write_dead_letter(letter)),
@@ -185,6 +191,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
         KIND_CONFIGURED => Change::Configured(k.name()?),
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
+        KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,
         found => return Err(k.unknown("kind", found)),
     };

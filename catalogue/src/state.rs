@@ -14,11 +14,13 @@ use gophership_vault::ledger::ClockMark;
 
 use crate::dropped::{DroppedKey, DroppedRange};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
-use crate::job::{JobId, JobRecord, JobState};
+use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::segment::{SegmentRecord, SegmentState};
 
 use self::tally::Tally;
+
+pub use self::export::entries_behind;
 
 mod export;
 mod holding;
@@ -114,6 +116,10 @@ pub enum Change {
     Cursor(String, (NodeId, ShardId), Lsn),
     /// Removes an exporter's cursor in a shard, so that it begins anew.
     CursorGone(String, (NodeId, ShardId)),
+    /// A node exports the logs of another one for an exporter, or its own again.
+    ExportTaken(String, NodeId, Takeover),
+    /// Removes the record of who exports a node's logs.
+    ExportTakenGone(String, NodeId),
     /// Sets a dead letter.
     DeadLetter(DeadLetter),
     /// Removes a dead letter of an exporter.
@@ -172,6 +178,8 @@ pub struct State {
     pub(crate) configured: BTreeSet<String>,
     /// By exporter; one that has none is not in it.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
+    /// Who exports the logs of a node that was lost, by exporter and that node. Without an entry: itself.
+    pub(crate) exports_taken: BTreeMap<String, BTreeMap<NodeId, Takeover>>,
     /// Dead letters by exporter; an exporter without any is not in the map.
     pub(crate) dead_letters: BTreeMap<String, BTreeMap<EntryId, DeadLetter>>,
 }
@@ -197,6 +205,7 @@ impl Default for State {
             exporters: BTreeMap::new(),
             configured: BTreeSet::new(),
             cursors: BTreeMap::new(),
+            exports_taken: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
         }
     }
@@ -260,6 +269,17 @@ impl State {
         let id = |index| SegmentId { node, shard, index };
         let all = id(SegmentIndex::FIRST)..=id(Lsn::LAST.index());
         self.segments.range(all).map(|(_, segment)| segment)
+    }
+
+    /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
+    pub fn unsealed_of(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
+        let id = |shard, index| SegmentId { node, shard, index };
+        let all = id(ShardId::new(0), SegmentIndex::FIRST)..=id(ShardId::new(u16::MAX), Lsn::LAST.index());
+        let unsealed = self.segments.range(all).filter(|(_, segment)| match segment {
+            SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => true,
+            SegmentRecord::Sealed(_) | SegmentRecord::Lost { .. } | SegmentRecord::Trimmed { .. } => false,
+        });
+        unsealed.map(|(id, _)| *id)
     }
 
     /// The state of any segment.
@@ -364,6 +384,8 @@ impl State {
             Change::ConfiguredNoMore(name) => drop(self.configured.remove(&name)),
             Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
             Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
+            Change::ExportTaken(name, owner, taken) => export::put(&mut self.exports_taken, name, owner, taken),
+            Change::ExportTakenGone(name, owner) => export::remove(&mut self.exports_taken, &name, &owner),
             Change::DeadLetter(letter) => {
                 export::put(&mut self.dead_letters, letter.exporter.clone(), letter.entry(), letter);
             }
@@ -389,5 +411,6 @@ impl State {
                     .iter()
                     .map(|(id, nodes)| Change::Leftovers(*id, nodes.clone())),
             )
+            .chain(self.taken_changes())
     }
 }

@@ -190,7 +190,9 @@ fn why() -> impl Strategy<Value = TrimReason> {
 /// Any command about exporters.
 fn export_command() -> impl Strategy<Value = Command> {
     let name = || prop::sample::select(vec!["a", "ab", "b"]).prop_map(str::to_owned);
-    let cursor = (name(), 1..4u64, 0..2u16, 1..6u32, 1..4u64).prop_map(|(e, g, s, i, n)| cursor(&e, g, s, lsn(i, n)));
+    let cursor =
+        || (name(), 1..4u64, 0..2u16, 1..6u32, 1..4u64).prop_map(|(e, g, s, i, n)| cursor(&e, g, s, lsn(i, n)));
+    let (cursor, taken) = (cursor(), cursor());
     let target = (0..2u16, prop::option::of((1..6u32, 1..4u64)))
         .prop_map(|(s, to)| (ShardId::new(s), to.map(|(i, n)| lsn(i, n))));
     let letter = || (name(), ids(), 1..4u64).prop_map(|(e, id, n)| letter(&e, id, n));
@@ -206,6 +208,12 @@ fn export_command() -> impl Strategy<Value = Command> {
         2 => (name(), 1..3u32, prop::collection::vec(target, 0..3), 0..4u64).prop_map(
             |(exporter, n, shards, at_ns)| Command::SeekExporter { exporter, node: node(n), shards, at_ns }
         ),
+        3 => (name(), 1..4u32, 1..4u32, 0..3u64).prop_map(|(exporter, o, r, seen)| Command::TakeExport {
+            exporter, owner: node(o), runner: node(r), seen
+        }),
+        3 => (1..4u32, 1..4u32, 0..3u64, prop::collection::vec(taken, 0..3)).prop_map(|(o, r, term, cursors)| {
+            Command::CommitTakenCursors { owner: node(o), runner: node(r), term, cursors }
+        }),
         8 => prop::collection::vec(letter(), 1..3).prop_map(|letters| Command::AddDeadLetters { letters }),
         2 => (name(), prop::collection::vec(letter(), 0..3)).prop_map(|(exporter, letters)| Command::DropDeadLetters {
             exporter, letters: letters.iter().map(DeadLetter::entry).collect()

@@ -113,7 +113,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Leader    node-1 (node 1)\n",
         "Acks      with 2 of 3 copies\n",
         "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING, the oldest for ",
-        "4 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data;",
+        "5 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data;",
         "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start node-3\n",
         "! segment 3/0/7 is recovered for 61 s: it waits for 1 more report of nodes that have a copy, or",
         "! node-2 takes no logs: too few copies\n",
@@ -225,6 +225,23 @@ fn a_wide_list_cuts_nothing() {
     );
     assert!(!cut.out.contains(answer) && cut.out.contains("..."), "{}", cut.out);
     assert!(whole.out.contains(answer), "{}", whole.out);
+    fake.end();
+}
+
+#[test]
+fn what_a_lost_node_owes_is_shown_with_who_sends_it() {
+    let (_dir, fake) = fake();
+    let owed = "by lost node 3: 5.0 MiB in 1,200 entries and what 2 unsealed segments hold; NOBODY sends it, it waits for \
+                the recovery of 2 of its segments";
+    let list = fake.ctl(&["exporter", "list"]).out;
+    assert!(list.ends_with(&format!("backend is owed {owed}\n")), "{list}");
+    let one = fake.ctl(&["exporter", "describe", "backend"]).out;
+    assert!(one.contains(owed), "{one}");
+    let cluster = fake.ctl(&["cluster", "status"]).out;
+    assert!(
+        cluster.contains("node 3 is lost and owes exporter backend 1200 entries"),
+        "{cluster}"
+    );
     fake.end();
 }
 

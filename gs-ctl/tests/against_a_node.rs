@@ -54,6 +54,7 @@ impl Node {
             zone: Arc::clone(&zone),
             memory: 0,
             max_message: 1 << 20,
+            lost: None,
         })
         .unwrap();
         let thresholds = Thresholds::default();

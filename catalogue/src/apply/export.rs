@@ -2,7 +2,8 @@
 //!
 //! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a
 //! seek only. I3: a segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed
-//! as released was released.
+//! as released was released. I5: beside its owner only the latest runner moves a cursor in a log, and a runner is granted
+//! only while the owner has no segment that may still get entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use gophership_vault::ledger::SealRecord;
 use super::{Decision, node_of, unchanged, within};
 use crate::command::Reply;
 use crate::exporter::{DeadLetter, EntryId, ExportCursor, ExporterRecord, Generation, LetterCause, Seek};
+use crate::job::Takeover;
 use crate::limits::{
     COMMIT_CURSORS_MAX, DEAD_LETTER_ANSWER_BYTES_MAX, DEAD_LETTERS_MAX, EXPORT_CURSORS_MAX, EXPORTER_NAME_BYTES_MAX,
     EXPORTERS_MAX, MALFORMED_LETTERS_MAX,
@@ -88,10 +90,65 @@ pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
     let cursors = state
         .cursors(exporter)
         .map(|(shard, _)| Change::CursorGone(name(), shard));
+    let taken = state
+        .exports_taken(exporter)
+        .map(|(owner, _)| Change::ExportTakenGone(name(), owner));
     let letters = state
         .dead_letters(Some(exporter), None, usize::MAX)
         .map(|letter| Change::DeadLetterGone(name(), letter.entry()));
-    Ok((Reply::Done, record.into_iter().chain(cursors).chain(letters).collect()))
+    let gone = record.into_iter().chain(cursors).chain(taken).chain(letters);
+    Ok((Reply::Done, gone.collect()))
+}
+
+pub(super) fn take(state: &State, exporter: &str, owner: NodeId, runner: NodeId, seen: u64) -> Decision {
+    exporter_of(state, exporter)?;
+    node_of(state, owner)?;
+    node_of(state, runner)?;
+    let known = state.export_taken(exporter, owner);
+    let term = seen.checked_add(1).ok_or(Refusal::NumbersUsedUp { what: "term" })?;
+    let taken = Takeover { node: runner, term };
+    if known == Some(taken) {
+        return unchanged(Reply::Done);
+    }
+    let latest = known.map_or(0, |known| known.term);
+    if seen != latest {
+        return Err(taken_by_another(exporter, owner, seen, latest));
+    }
+    if runner != owner
+        && let Some(id) = state.unsealed_of(owner).next()
+    {
+        return Err(Refusal::NotRecovered { id });
+    }
+    Ok((
+        Reply::Done,
+        vec![Change::ExportTaken(exporter.to_owned(), owner, taken)],
+    ))
+}
+
+fn taken_by_another(exporter: &str, owner: NodeId, term: u64, latest: u64) -> Refusal {
+    Refusal::ExportTaken {
+        exporter: exporter.to_owned(),
+        owner,
+        term,
+        latest,
+    }
+}
+
+pub(super) fn commit_taken(
+    state: &State,
+    owner: NodeId,
+    runner: NodeId,
+    term: u64,
+    cursors: &[ExportCursor],
+) -> Decision {
+    for cursor in cursors {
+        let known = state.export_taken(&cursor.exporter, owner);
+        if known != Some(Takeover { node: runner, term }) {
+            let latest = known.map_or(0, |known| known.term);
+            return Err(taken_by_another(&cursor.exporter, owner, term, latest));
+        }
+    }
+    commit_cursors(state, owner, cursors)
 }
 
 pub(super) fn commit_cursors(state: &State, node: NodeId, cursors: &[ExportCursor]) -> Decision {

@@ -169,6 +169,21 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
         } => w.text(exporter).u8(u8::from(*paused)).u64(*at_ns),
         Command::ForgetExporter { exporter } => w.text(exporter),
         Command::CommitCursors { node, cursors } => w.u32(node.get()).list(cursors, parts::write_cursor),
+        Command::TakeExport {
+            exporter,
+            owner,
+            runner,
+            seen,
+        } => w.text(exporter).u32(owner.get()).u32(runner.get()).u64(*seen),
+        Command::CommitTakenCursors {
+            owner,
+            runner,
+            term,
+            cursors,
+        } => {
+            let w = w.u32(owner.get()).u32(runner.get()).u64(*term);
+            w.list(cursors, parts::write_cursor)
+        }
         Command::SeekExporter {
             exporter,
             node,

@@ -2,8 +2,11 @@
 
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
-use super::{DEAD_LETTER_VERSION, KIND_CONFIGURED, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORTER, key, value};
+use super::{
+    DEAD_LETTER_VERSION, KIND_CONFIGURED, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER, key, value,
+};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
+use crate::job::Takeover;
 use crate::state::Change;
 use crate::wire::{Reader, WireError, Writer};
 
@@ -27,6 +30,10 @@ pub(super) fn configured_key(name: &str) -> Writer {
 
 pub(super) fn cursor_key(exporter: &str, (node, shard): (NodeId, ShardId)) -> Writer {
     named(KIND_CURSOR, exporter).u32_be(node.get()).u16_be(shard.get())
+}
+
+pub(super) fn taken_key(exporter: &str, owner: NodeId) -> Writer {
+    named(KIND_EXPORT_TAKEN, exporter).u32_be(owner.get())
 }
 
 pub(super) fn dead_letter_key(exporter: &str, (node, shard, lsn): EntryId) -> Writer {
@@ -73,6 +80,12 @@ pub(super) fn read_cursor(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Chan
         (k.node_be()?, k.shard_be()?),
         v.lsn_or_none()?.ok_or_else(|| v.damaged("no position"))?,
     ))
+}
+
+pub(super) fn read_taken(k: &mut Reader<'_>, v: &mut Reader<'_>) -> Result<Change, WireError> {
+    let (name, owner) = (k.name()?, k.node_be()?);
+    let (node, term) = (v.node()?, v.u64()?);
+    Ok(Change::ExportTaken(name, owner, Takeover { node, term }))
 }
 
 pub(super) fn write_dead_letter(letter: &DeadLetter) -> Writer {

@@ -416,7 +416,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 13] {
+fn golden() -> [(State, &'static str); 14] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -437,6 +437,10 @@ fn golden() -> [(State, &'static str); 13] {
         (golden_leftovers(), include_str!("../../testdata/v1/rows_leftovers.txt")),
         (golden_takeovers(), include_str!("../../testdata/v1/rows_takeovers.txt")),
         (golden_losses(), include_str!("../../testdata/v1/rows_losses.txt")),
+        (
+            golden_exports_taken(),
+            include_str!("../../testdata/v1/rows_exports_taken.txt"),
+        ),
     ]
 }
 
@@ -488,6 +492,21 @@ pub(crate) fn golden_losses() -> State {
         rejected: Some("bad".to_owned()),
     };
     for command in [create, progress(1, 2, names), progress(5, 0, LossNames::default())] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
+/// That, with exporters for which other nodes export the logs of a lost one.
+fn golden_exports_taken() -> State {
+    let mut state = golden_takeovers();
+    let take = |exporter: &str, runner, seen| Command::TakeExport {
+        exporter: exporter.to_owned(),
+        owner: node(3),
+        runner: node(runner),
+        seen,
+    };
+    for command in [take("Grün", 2, 0), take("otlp", 1, 0), take("otlp", 3, 1)] {
         apply(&mut state, &command).unwrap();
     }
     state
@@ -688,7 +707,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_losses.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_exports_taken.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_losses())).unwrap();
+    std::fs::write(newest, as_text(&golden_exports_taken())).unwrap();
 }

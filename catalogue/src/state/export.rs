@@ -12,6 +12,7 @@ use gophership_vault::ledger::SealRecord;
 
 use super::{Change, State};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, LetterCause};
+use crate::job::Takeover;
 
 impl State {
     /// The exporter of this name.
@@ -32,6 +33,20 @@ impl State {
     /// All cursors of an exporter, by shard.
     pub fn cursors(&self, exporter: &str) -> impl Iterator<Item = ((NodeId, ShardId), Lsn)> {
         self.cursors.get(exporter).into_iter().flatten().map(|(k, v)| (*k, *v))
+    }
+
+    /// The node that exports a node's logs for an exporter in its place, or itself again; `None` where none ever did.
+    pub fn export_taken(&self, exporter: &str, owner: NodeId) -> Option<Takeover> {
+        self.exports_taken.get(exporter)?.get(&owner).copied()
+    }
+
+    /// All nodes whose logs were ever exported by another one for an exporter, with who does now.
+    pub fn exports_taken(&self, exporter: &str) -> impl Iterator<Item = (NodeId, Takeover)> {
+        self.exports_taken
+            .get(exporter)
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (*k, *v))
     }
 
     /// An entry as a dead letter of an exporter.
@@ -110,16 +125,8 @@ impl State {
 
     /// The number of a segment's entries that lie behind the last one that is done for an exporter.
     pub fn owed(&self, exporter: &str, segment: &SealRecord) -> u64 {
-        let (id, stats) = (segment.id, &segment.stats);
-        let Some(last) = stats.last_lsn else { return 0 };
-        match self.cursor(exporter, id.node, id.shard) {
-            Some(done) if done >= last => 0,
-            // Numbers of a segment are consecutive, unless damage took some.
-            Some(done) if done.index() == last.index() => {
-                stats.entries.min(u64::from(last.number().get() - done.number().get()))
-            }
-            Some(_) | None => stats.entries,
-        }
+        let id = segment.id;
+        entries_behind(self.cursor(exporter, id.node, id.shard), segment)
     }
 
     /// True where no reader needs a segment: no exporter owes an entry of it, and no dead letter needs it.
@@ -137,6 +144,27 @@ impl State {
         });
         let letters = self.dead_letters.values().flat_map(BTreeMap::values);
         exporters.chain(cursors).chain(letters.cloned().map(Change::DeadLetter))
+    }
+
+    /// The part of [`State::changes`] that says who exports the logs of lost nodes.
+    pub(super) fn taken_changes(&self) -> impl Iterator<Item = Change> {
+        let taken = self.exports_taken.iter();
+        let rows = taken.flat_map(|(name, taken)| taken.iter().map(move |(owner, taken)| (name, owner, taken)));
+        rows.map(|(name, owner, taken)| Change::ExportTaken(name.clone(), *owner, *taken))
+    }
+}
+
+/// The number of a segment's entries that lie behind `done`.
+pub fn entries_behind(done: Option<Lsn>, segment: &SealRecord) -> u64 {
+    let stats = &segment.stats;
+    let Some(last) = stats.last_lsn else { return 0 };
+    match done {
+        Some(done) if done >= last => 0,
+        // Numbers of a segment are consecutive, unless damage took some.
+        Some(done) if done.index() == last.index() => {
+            stats.entries.min(u64::from(last.number().get() - done.number().get()))
+        }
+        Some(_) | None => stats.entries,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Exporters as they are shown.
 
-use gophership_proto::view::exporter::ExporterView;
+use gophership_proto::view::exporter::{ExporterView, LostDebtView};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ impl Answer for ExporterView {
         let mut rows = standing(self, now);
         rows.extend(counts(self, now));
         rows.push(("Done", done(self)));
+        rows.extend(self.lost_debt.iter().map(|debt| ("Owed", owed(debt))));
         pairs(&rows)
     }
 }
@@ -99,6 +100,26 @@ fn done(exporter: &ExporterView) -> String {
     done.collect::<Vec<_>>().join(", ")
 }
 
+/// What a lost node owes, and who sends it.
+fn owed(debt: &LostDebtView) -> String {
+    let unsealed = match debt.unsealed_segments {
+        0 => String::new(),
+        count => format!(" and what {count} unsealed segments hold"),
+    };
+    let by = match debt.runner {
+        None => "NOBODY sends it".to_owned(),
+        Some(runner) => format!("node {runner} sends it"),
+    };
+    let waits = debt.waiting.as_deref().map(human::one_line);
+    format!(
+        "by lost node {}: {} in {} entries{unsealed}; {by}{}",
+        debt.node,
+        human::bytes(debt.bytes),
+        human::count(debt.entries),
+        waits.map_or_else(String::new, |why| format!(", it waits for {why}"))
+    )
+}
+
 /// A debt: bytes, entries, age of the oldest.
 pub(crate) fn debt_text(bytes: u64, entries: u64, oldest_unix_nano: Option<u64>, now: u64) -> String {
     if entries == 0 {
@@ -155,7 +176,9 @@ impl ExporterList {
                 e.trouble().as_deref().map_or_else(|| "-".to_owned(), &shown),
             ]);
         }
-        table.text()
+        let lost = self.exporters.iter().flat_map(|e| &e.lost_debt);
+        let lost = lost.map(|debt| format!("{} is owed {}\n", human::one_line(&debt.exporter), owed(debt)));
+        table.text() + &lost.collect::<String>()
     }
 }
 

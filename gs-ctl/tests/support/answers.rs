@@ -106,6 +106,19 @@ pub(crate) fn zone() -> ZoneStatus {
     }
 }
 
+/// What a lost node owes, which nobody sends.
+fn lost_debt(node: u32) -> LostDebt {
+    LostDebt {
+        exporter: "backend".to_owned(),
+        node,
+        runner: 0,
+        entries: 1200,
+        bytes: 5 << 20,
+        unsealed_segments: 2,
+        waiting: "the recovery of 2 of its segments".to_owned(),
+    }
+}
+
 pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
     let lsn = |segment_index, number| Some(Lsn { segment_index, number });
     vec![
@@ -145,6 +158,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
                 shard: 0,
                 done_lsn: lsn(42, 7),
             }],
+            lost_debt: vec![lost_debt(3)],
         },
         Exporter {
             name: "lake".to_owned(),
@@ -247,6 +261,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         recovering_segments: 2,
         oldest_recovering_unix_nano: BEGAN,
         debt: None,
+        lost_debt: vec![lost_debt(3)],
         raft: Some(RaftStatus {
             role: "leader".to_owned(),
             leader: Some(1),

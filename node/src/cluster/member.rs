@@ -48,6 +48,7 @@ use super::place::{has_other, replica_set};
 use super::{Early, Membership, Peers, describe, enter, keep};
 use crate::config::{Cluster, Config};
 use crate::context::ClusterContext;
+use crate::export::LostNodes;
 use crate::ingester::WatermarkNotify;
 use crate::limits::{CLUSTER_RETRY_INTERVAL, HAND_OVER_LIMIT};
 use crate::operate::ForPeers as OperateForPeers;
@@ -423,6 +424,15 @@ pub(crate) fn until_answered<T>(
 }
 
 impl Member {
+    /// The other nodes, for whose lost ones this one exports.
+    pub(crate) fn lost_nodes(&self) -> LostNodes {
+        let heartbeats = Arc::clone(&self.heartbeats);
+        LostNodes {
+            peers: Arc::clone(&self.peers),
+            is_gone: Box::new(move |node| heartbeats.is_dead(node, Duration::MAX)),
+        }
+    }
+
     /// The parts that an operator's verbs use.
     pub(crate) fn context(&self) -> ClusterContext {
         ClusterContext {

@@ -12,14 +12,17 @@ use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{Lsn, TenantId};
 use gophership_vault::{DataDir, ShardSeam, ShardWriter, Vault, VaultOptions};
+use gophership_vault_replication::peer::{LocalNode, PeerClient, PeerList, PeerSecurity, PeerSetup};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{listen, serve};
+use crate::cluster::Peers;
 use crate::config::Export;
 use crate::context::{IngestSnapshot, Latencies, NodeContext, ShardIngest};
 use crate::export::{Cursors, ExportParts, Exporters};
@@ -88,6 +91,23 @@ impl TestNode {
         lsn
     }
 
+    /// The peers of a node of which none is ever heard.
+    pub(crate) fn lost_peers(&self, runtime: &Handle) -> Arc<Peers> {
+        let identity = self.vault.identity();
+        let setup = PeerSetup {
+            local: LocalNode::new(identity.cluster_id, identity.node_id, "node-1", Uuid::from_u128(1)),
+            list: PeerList::default(),
+            security: PeerSecurity::Plain,
+            payload_bytes_max: 1 << 20,
+        };
+        Arc::new(Peers {
+            client: PeerClient::new(Arc::new(setup)),
+            runtime: runtime.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            is_alive: Arc::new(|_| false),
+        })
+    }
+
     /// Closes the node and opens it again: its entries are then in sealed segments.
     pub(crate) fn reopen(self) -> Self {
         let (path, shards) = (self.path.clone(), self.writers.len() as u16);
@@ -118,6 +138,7 @@ impl TestNode {
             zone: Arc::clone(&zone),
             memory: 0,
             max_message: 1 << 20,
+            lost: None,
         })
         .unwrap();
         NodeContext {

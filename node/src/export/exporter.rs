@@ -1,4 +1,4 @@
-//! One exporter at work: a thread of its own with a lane for each shard.
+//! One exporter at work: a thread of its own with a lane for each shard of the node, or of a lost one.
 //!
 //! **Invariants**:
 //! - I1: no part of an exporter waits for another exporter.
@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use gophership_catalogue::Catalogue;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
+use gophership_vault::ids::NodeId;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
@@ -23,6 +24,7 @@ use super::limits::{LANE_PAUSE, NICE};
 use super::status::{LaneState, Status};
 use crate::buffer::{Budget, Slice};
 use crate::config::Export;
+use crate::replay::LostLogs;
 use crate::sink::Sink;
 
 /// The inputs of an exporter's thread.
@@ -37,6 +39,8 @@ pub(super) struct ExporterSetup {
     pub(super) budget: Arc<Budget>,
     pub(super) max_message: usize,
     pub(super) control: watch::Receiver<Control>,
+    /// The lost node whose logs are exported in its place, and their reader. Without: this node's own logs are.
+    pub(super) lost: Option<(NodeId, LostLogs)>,
 }
 
 /// Starts the thread.
@@ -73,6 +77,7 @@ async fn work(setup: ExporterSetup) {
         batch_bytes: setup.config.batch_bytes as usize,
         max_message: setup.max_message,
         expire: setup.config.expire,
+        lost: setup.lost,
     });
     let target = Rc::new(setup.config.target);
     let mut lanes = tokio::task::JoinSet::new();

@@ -25,9 +25,11 @@ use super::cursors::Cursors;
 use super::error::{ExportError, Forgotten};
 use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
+use super::lost_exports::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
-use crate::buffer::Rings;
+use crate::buffer::{Budget, Rings};
 use crate::config::{Export, ExportKind, ExportTarget};
+use crate::replay::LostLogs;
 use crate::sink::Sink;
 
 /// The inputs of the exporters.
@@ -46,14 +48,19 @@ pub struct ExportParts {
     pub memory: u64,
     /// Limit of bytes in a message.
     pub max_message: usize,
+    /// The other nodes, for whose lost ones it exports; `None` on a single node.
+    pub lost: Option<LostNodes>,
 }
 
-/// An exporter that was started.
+/// An exporter that was started, for this node's logs or for those of a lost one.
 pub(super) struct Running {
     pub(super) config: Export,
     pub(super) control: watch::Sender<Control>,
     pub(super) status: Arc<Status>,
+    pub(super) budget: Arc<Budget>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+    /// The lost node whose logs it exports; `None` for this node's own.
+    pub(super) lost: Option<LostRun>,
 }
 
 /// All exporters of a node (see the module).
@@ -74,6 +81,7 @@ pub struct Exporters {
     pub(super) configured: Mutex<Vec<Export>>,
     pub(super) running: Mutex<Vec<Arc<Running>>>,
     pub(super) stopped: AtomicBool,
+    pub(super) lost: Option<Lost>,
 }
 
 impl fmt::Debug for Exporters {
@@ -99,7 +107,12 @@ impl Exporters {
             .into_iter()
             .chain(parts.vault.marks().into_iter().map(|(shard, _, _)| shard))
             .collect();
+        let lost = parts.lost.map(|nodes| {
+            let (vault, catalogue) = (parts.vault.clone(), Arc::clone(&catalogue));
+            Lost::new(nodes, |peers| LostLogs::new(vault, catalogue, peers))
+        });
         let exporters = Self {
+            lost,
             letters: LetterStore::new(parts.vault.clone(), Arc::clone(&catalogue)),
             vault: parts.vault,
             catalogue,
@@ -164,6 +177,11 @@ impl Exporters {
             };
             let exporters = Arc::clone(&self);
             let keep = move || {
+                if stopping {
+                    exporters.commit_taken();
+                } else {
+                    exporters.pay_for_the_lost();
+                }
                 exporters.follow();
                 exporters.cursors.keep()
             };
@@ -220,7 +238,9 @@ impl Exporters {
     /// All exporters, by name, including those that are on record and do not run.
     #[must_use]
     pub fn views(&self) -> Vec<ExporterView> {
-        let mut views: Vec<_> = self.running().iter().map(|r| self.view_of(r)).collect();
+        let running = self.running();
+        let own = running.iter().filter(|r| r.lost.is_none());
+        let mut views: Vec<_> = own.map(|r| self.view_of(r)).collect();
         views.extend(self.not_running().iter().filter_map(|name| self.view_of_record(name)));
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
@@ -263,7 +283,8 @@ impl Exporters {
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Arc<Running>, ExportError> {
-        let found = self.running().into_iter().find(|r| r.config.name == name);
+        let mut own = self.running().into_iter().filter(|r| r.lost.is_none());
+        let found = own.find(|r| r.config.name == name);
         found.ok_or_else(|| {
             let known = self.catalogue.read(|state| state.exporter(name).is_some());
             let name = name.to_owned();
@@ -281,7 +302,7 @@ impl Exporters {
     ///
     /// No exporter has this name, or the catalogue refused the command.
     pub fn set_paused(&self, name: &str, paused: bool, by: &str) -> Result<(), ExportError> {
-        let r = self.find(name)?;
+        self.find(name)?;
         self.catalogue.submit(
             Actor::operator(by),
             Command::SetExporter {
@@ -290,10 +311,12 @@ impl Exporters {
                 at_ns: now_unix_nano(),
             },
         )?;
-        r.control.send_modify(|control| {
-            control.paused = paused;
-            control.nudge += 1;
-        });
+        for r in self.running().iter().filter(|r| r.config.name == name) {
+            r.control.send_modify(|control| {
+                control.paused = paused;
+                control.nudge += 1;
+            });
+        }
         tracing::info!(exporter = name, paused, by, "export.pause.set");
         Ok(())
     }
@@ -321,10 +344,10 @@ impl Exporters {
         if !known && !configured {
             return Err(ExportError::Unknown(name.to_owned()));
         }
-        let debt = self.recorded_debt(name);
+        let (debt, of_lost) = (self.recorded_debt(name), self.owed_by_the_lost(name));
         let lost = Forgotten {
-            debt_entries: debt.entries,
-            debt_bytes: debt.bytes,
+            debt_entries: debt.entries + of_lost.entries,
+            debt_bytes: debt.bytes + of_lost.bytes,
             dead_letters: letters,
         };
         // Of one that is configured nothing is lost: the catalogue refuses that.

@@ -1,4 +1,4 @@
-//! A lane: one shard of one exporter. It reads, sends and settles, one request after the other.
+//! A lane: one shard of one exporter, of this node or of one that is lost. It reads, sends and settles, one request after the other.
 //!
 //! **Invariants**:
 //! - I1: its cursor moves past an entry only when the sink accepted it, refused its data (then it is a dead letter, on
@@ -13,20 +13,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::{EntryId, Generation, LetterCause};
-use gophership_vault::ids::{Lsn, NodeId, ShardId};
+use gophership_catalogue::{Catalogue, State};
+use gophership_vault::ids::{LogId, Lsn, NodeId, ShardId};
+use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{DiskTier, Vault};
 
 use super::control::{Control, ControlReceiver};
 use super::dead_letters;
 use super::expire::is_expired;
+use super::lane_source::LaneSource;
 use super::letter_store::LetterStore;
 use super::limits::{BATCH_ENTRIES_MAX, BUDGET_PAUSE, EXPIRE_INTERVAL, FULL_PAUSE, PAUSED_INTERVAL};
+use super::lost_source::LostSource;
 use super::source::Source;
 use super::status::{CursorPosition, LaneState, Status, add};
 use crate::buffer::{Permit, Slice};
+use crate::replay::LostLogs;
 use crate::sink::{
     Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
     read_again,
@@ -48,6 +52,8 @@ pub(super) struct LaneParts {
     pub(super) batch_bytes: usize,
     pub(super) max_message: usize,
     pub(super) expire: Option<Duration>,
+    /// The lost node whose logs are exported in its place, and their reader.
+    pub(super) lost: Option<(NodeId, LostLogs)>,
 }
 
 /// A lane (see the module).
@@ -56,7 +62,7 @@ pub(super) struct Lane {
     node: NodeId,
     shard: ShardId,
     position: CursorPosition,
-    source: Source,
+    source: LaneSource,
     decoder: DeferredDecoder,
     frontier: Frontier<()>,
     receiver: ControlReceiver,
@@ -69,6 +75,8 @@ pub(super) struct Lane {
     unread: Option<String>,
     /// Time at which an entry that is set aside is tried again, where there is nothing else to send.
     try_at: Option<Instant>,
+    /// True once all of a lost node's log is done.
+    is_over: bool,
 }
 
 /// A result of reading.
@@ -99,7 +107,10 @@ impl Lane {
         mut receiver: ControlReceiver,
     ) -> Self {
         Self {
-            node: parts.vault.identity().node_id,
+            node: match &parts.lost {
+                Some((owner, _)) => *owner,
+                None => parts.vault.identity().node_id,
+            },
             source: source(&parts, shard, position.done),
             parts,
             shard,
@@ -112,15 +123,16 @@ impl Lane {
             reached_ns: 0,
             unread: None,
             try_at: None,
+            is_over: false,
         }
     }
 
-    /// Runs until it is stopped.
+    /// Runs until it is stopped, or all of a lost node's log is done.
     pub(super) async fn run(mut self, sink: Sink) {
         let mut courier = Courier::new(sink, RULES);
         loop {
             self.control = self.receiver.now();
-            if self.control.stop {
+            if self.control.stop || self.is_over {
                 return;
             }
             if self.control.generation != self.position.generation {
@@ -177,6 +189,10 @@ impl Lane {
     /// Shows the received time of the oldest entry in the debt of a paused lane. The entry is not kept.
     fn show_oldest(&mut self, courier: &mut Courier) {
         self.rewind(courier);
+        if self.parts.lost.is_some() {
+            // What is on other nodes is not fetched for that.
+            return;
+        }
         let oldest = self.source.next().and_then(Result::ok);
         self.parts.status.waits(self.shard, self.source.waits());
         let oldest_ns = oldest.map_or(0, |entry| entry.meta.received_ns);
@@ -213,6 +229,14 @@ impl Lane {
     async fn idle(&mut self, courier: &mut Courier) {
         self.source.let_go();
         if self.source.go_live() {
+            return;
+        }
+        if let Some(last) = self.source.end()
+            && courier.suspects() == 0
+        {
+            // Nothing of it is left to wait for, also where its last entries are missing.
+            self.advance_to(last);
+            self.is_over = true;
             return;
         }
         let waits = self.source.waits().or(self.unread.as_deref());
@@ -292,8 +316,21 @@ impl Lane {
     fn is_expired(&self, piece: &Piece) -> bool {
         let (vault, expire) = (&self.parts.vault, self.parts.expire);
         let newest = piece.items.iter().map(|item| item.entry.2).max();
-        expire.is_some()
-            && newest.is_some_and(|lsn| is_expired(vault.sealed_ns(self.shard, lsn.index()), vault.clock_ns(), expire))
+        expire.is_some() && newest.is_some_and(|lsn| is_expired(self.sealed_ns(lsn), vault.clock_ns(), expire))
+    }
+
+    /// Time at which the segment of an entry was sealed; `None` where it is not.
+    fn sealed_ns(&self, lsn: Lsn) -> Option<u64> {
+        let (node, shard) = (self.node, self.shard);
+        if self.parts.lost.is_none() {
+            return self.parts.vault.sealed_ns(shard, lsn.index());
+        }
+        let id = LogId { node, shard }.segment(lsn.index());
+        let sealed_ns = |state: &State| match state.segment(id)?.known() {
+            KnownSegment::Sealed(seal) => Some(seal.sealed_ns),
+            KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
+        };
+        self.parts.catalogue.read(sealed_ns)
     }
 
     /// Waits; less long where the piece expires meanwhile, or an operator resumes the exporter. Returns whether there
@@ -356,7 +393,10 @@ impl Lane {
     /// Moves the cursor past an entry, once nothing before it is set aside.
     fn advance(&mut self, done: Lsn) {
         let settled = self.frontier.settle((self.node, self.shard, done), ());
-        let done = settled.last_key_value().map(|((_, _, lsn), ())| *lsn);
+        self.advance_to(settled.last_key_value().map(|((_, _, lsn), ())| *lsn));
+    }
+
+    fn advance_to(&mut self, done: Option<Lsn>) {
         if done > self.position.done {
             self.position.done = done;
             self.parts.status.set_position(self.shard, self.position);
@@ -471,7 +511,10 @@ impl Host for Lane {
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
         self.unread = None;
-        let stored = read_again(&self.parts.vault, entry).await?;
+        let stored = match &self.parts.lost {
+            Some((_, logs)) => Some(logs.entry(entry).await?),
+            None => read_again(&self.parts.vault, entry).await?,
+        };
         Ok(stored.and_then(|stored| self.decoder.item(stored, self.parts.max_message).ok()))
     }
 
@@ -483,7 +526,12 @@ impl Host for Lane {
     }
 }
 
-fn source(parts: &LaneParts, shard: ShardId, done: Option<Lsn>) -> Source {
+fn source(parts: &LaneParts, shard: ShardId, done: Option<Lsn>) -> LaneSource {
+    if let Some((node, logs)) = &parts.lost {
+        let log = LogId { node: *node, shard };
+        return LaneSource::Lost(LostSource::new(logs.clone(), log, done));
+    }
     let ring = Arc::clone(&parts.status.rings[&shard]);
-    Source::new(&parts.vault, shard, done, ring, Arc::clone(&parts.zone))
+    let own = Source::new(&parts.vault, shard, done, ring, Arc::clone(&parts.zone));
+    LaneSource::Own(Box::new(own))
 }

@@ -10,8 +10,10 @@
 //!
 //! - `configure`: the exporters of the file, put on record. `exporters`: all of them ([`Exporters::start`]). `reload`,
 //!   `not_configured`: exporters that come, change and go.
-//! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `source`: where that
-//!   reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
+//! - `exporter`, `control`: one exporter, and its instructions. `lane`: its path through a shard. `lane_source`, `source`:
+//!   where that reads. `expire`: expiry of entries. `cursors`: its cursors, committed.
+//! - `lost_exports`, `takeover`: the export of what lost nodes owe, and the decision who sends it. `lost_source`: where
+//!   that reads.
 //! - `seek`: cursors moved. `letters`, `dead_letters`, `letter_store`: entries that a sink refused.
 //! - `status`, `error`, `limits`: their state, errors and bounds.
 //!
@@ -27,24 +29,31 @@ mod expire;
 mod exporter;
 mod exporters;
 mod lane;
+mod lane_source;
 mod letter_store;
 mod letters;
 mod limits;
+mod lost_exports;
+mod lost_source;
 mod not_configured;
 mod reload;
 mod seek;
 mod source;
 mod status;
+mod takeover;
 
 pub use configure::configure;
 pub use cursors::Cursors;
 pub use dead_letters::{ReplayedLetters, SendLetters};
 pub use error::{ExportError, Forgotten};
 pub use exporters::{ExportParts, Exporters};
+pub use lost_exports::{LostDebt, LostNodes};
 pub use reload::Reloaded;
 pub use seek::SeekTo;
 pub use status::{ExporterView, LaneState};
 
+#[cfg(test)]
+mod lost_tests;
 #[cfg(test)]
 mod poison_tests;
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Exporters {
             debt_entries: debt.entries,
             debt_bytes: debt.bytes,
             dead_letters: self.catalogue.read(|s| s.dead_letter_count_of(name, refused)) as u64,
-            ..Status::new(Default::default(), positions.collect()).view()
+            ..Status::new(Default::default(), Default::default(), positions.collect()).view()
         })
     }
 

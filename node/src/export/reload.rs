@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gophership_catalogue::catalogue::EXPORTERS_BEGIN_AT_OLDEST;
@@ -38,6 +39,12 @@ pub struct Reloaded {
 }
 
 impl Running {
+    /// True where its thread has ended by itself, or was joined.
+    pub(super) fn has_ended(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the end of the thread, which was told to end: until `until`, or without limit.
     pub(super) fn join(&self, until: Option<Instant>) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -106,6 +113,7 @@ impl Exporters {
             // Entries sent since the last commit are sent again.
             tracing::warn!(%error, "export.cursor.failed");
         }
+        self.commit_taken();
         for r in ending {
             self.cursors.remove(&r.config.name);
         }
@@ -141,11 +149,12 @@ impl Exporters {
             })
             .collect();
         let rings = self.shards.iter().map(|shard| (*shard, Arc::new(LiveRing::default())));
-        let status = Status::new(rings.collect(), positions);
+        let status = Status::new(Default::default(), rings.collect(), positions);
         // Its lanes make their own sinks; this one shows whether that is possible.
         open_sink(config)?;
         let (control, receiver) = watch::channel(control);
         let share = self.memory / of.max(1) as u64;
+        let budget = Budget::new(share.max(config.memory(self.max_message as u64)), 1);
         let setup = ExporterSetup {
             config: config.clone(),
             vault: self.vault.clone(),
@@ -154,9 +163,10 @@ impl Exporters {
             status: Arc::clone(&status),
             throttle: self.throttle.clone(),
             zone: Arc::clone(&self.zone),
-            budget: Budget::new(share.max(config.memory(self.max_message as u64)), 1),
+            budget: Arc::clone(&budget),
             max_message: self.max_message,
             control: receiver,
+            lost: None,
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stopped.load(Ordering::SeqCst) {
@@ -171,7 +181,9 @@ impl Exporters {
             config: config.clone(),
             control,
             status,
+            budget,
             thread: Mutex::new(Some(thread)),
+            lost: None,
         }));
         drop(running);
         self.hand_over_to_all();

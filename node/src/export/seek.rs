@@ -1,16 +1,18 @@
 //! The move of a cursor, and the entries that it passes over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use gophership_catalogue::{Actor, Command};
 use gophership_proto::view::rfc3339;
-use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::SealRecord;
 use gophership_vault::time::{TimeRange, now_unix_nano};
 use gophership_vault::{Debt, SegmentState, Vault};
 
 use super::error::ExportError;
 use super::exporters::{Exporters, generation_of};
+use super::lost_exports::{TakenLog, owed_of};
 use super::status::add;
 
 /// The destination of a seek.
@@ -35,8 +37,9 @@ impl fmt::Display for SeekTo {
 }
 
 impl Exporters {
-    /// Moves an exporter's cursors. It blocks, and for [`SeekTo::Received`] reads. Returns the number of entries that
-    /// are passed over unsent.
+    /// Moves an exporter's cursors: in this node's logs, and in those of lost nodes that this one sends. It blocks, and for
+    /// [`SeekTo::Received`] reads. In a lost node's log that begins with a whole segment. Returns the number of entries
+    /// that are passed over unsent.
     ///
     /// # Errors
     ///
@@ -67,6 +70,13 @@ impl Exporters {
             }
             shards.push((shard, done));
         }
+        let mut of_lost: BTreeMap<NodeId, Vec<(ShardId, Option<Lsn>)>> = BTreeMap::new();
+        for log in self.logs_taken(name) {
+            let (done, passed) = log.sought(to);
+            lost.entries += passed.entries;
+            lost.bytes += passed.bytes;
+            of_lost.entry(log.owner).or_default().push((log.shard, done));
+        }
         if lost.entries > 0 && !accept_loss {
             return Err(ExportError::SeekLoses {
                 name: name.to_owned(),
@@ -74,15 +84,16 @@ impl Exporters {
                 bytes: lost.bytes,
             });
         }
-        self.catalogue.submit(
-            Actor::operator(by),
-            Command::SeekExporter {
+        let own = (self.vault.identity().node_id, shards);
+        for (node, shards) in of_lost.into_iter().chain([own]) {
+            let seek = Command::SeekExporter {
                 exporter: name.to_owned(),
-                node: self.vault.identity().node_id,
+                node,
                 shards,
                 at_ns: now_unix_nano(),
-            },
-        )?;
+            };
+            self.catalogue.submit(Actor::operator(by), seek)?;
+        }
         add(&r.status.counts.given_up_entries, lost.entries);
         if lost.entries > 0 {
             tracing::warn!(
@@ -97,9 +108,31 @@ impl Exporters {
             tracing::info!(exporter = name, %to, by, "export.seek.done");
         }
         let generation = generation_of(self.catalogue.as_ref(), name);
-        r.control
-            .send_modify(|control| control.generation = control.generation.max(generation));
+        for r in self.running().iter().filter(|r| r.config.name == name) {
+            r.control
+                .send_modify(|control| control.generation = control.generation.max(generation));
+        }
         Ok(lost.entries)
+    }
+}
+
+impl TakenLog {
+    /// The cursor after a seek, and the debt that it passes over.
+    fn sought(&self, to: SeekTo) -> (Option<Lsn>, Debt) {
+        let is_passed = |seal: &&SealRecord| match to {
+            SeekTo::Now => true,
+            SeekTo::Oldest => false,
+            SeekTo::Received(at_ns) => seal.stats.received.is_none_or(|received| received.max < at_ns),
+        };
+        let mut passed = Debt::default();
+        let mut done = None;
+        for seal in self.sealed.iter().take_while(is_passed) {
+            done = seal.stats.last_lsn.or(done);
+            let debt = owed_of(seal, self.done);
+            passed.entries += debt.entries;
+            passed.bytes += debt.bytes;
+        }
+        (done, passed)
     }
 }
 

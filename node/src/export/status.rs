@@ -93,7 +93,8 @@ struct Words {
 /// The status of one exporter, shared by its lanes and its readers.
 #[derive(Debug)]
 pub(super) struct Status {
-    pub(super) counts: Counts,
+    /// The counts of the exporter, its exports of lost nodes included.
+    pub(super) counts: Arc<Counts>,
     pub(super) rings: BTreeMap<ShardId, Arc<LiveRing>>,
     lanes: Mutex<BTreeMap<ShardId, LaneNow>>,
     words: Mutex<Words>,
@@ -101,6 +102,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn new(
+        counts: Arc<Counts>,
         rings: BTreeMap<ShardId, Arc<LiveRing>>,
         positions: BTreeMap<ShardId, CursorPosition>,
     ) -> Arc<Self> {
@@ -115,7 +117,7 @@ impl Status {
             waits: None,
         };
         Arc::new(Self {
-            counts: Counts::default(),
+            counts,
             rings,
             lanes: Mutex::new(
                 positions

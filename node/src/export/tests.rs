@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::limits::LIVE_GAP;
 use super::source::Source;
-use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, SeekTo};
+use super::{Cursors, ExportError, ExportParts, ExporterView, Exporters, LaneState, LostNodes, SeekTo};
 use crate::config::{Environment, Export, load_text};
 use crate::control::testkit::{TestNode, payload};
 use crate::machine::Machine;
@@ -73,6 +73,10 @@ impl Running {
     }
 
     fn start_with(node: &TestNode, list: &str, cursors: Arc<Cursors>) -> Self {
+        Self::start_of(node, list, cursors, None)
+    }
+
+    pub(super) fn start_of(node: &TestNode, list: &str, cursors: Arc<Cursors>, lost: Option<LostNodes>) -> Self {
         let zone = Arc::new(ZoneCell::new(Instant::now()));
         let exporters = Exporters::start(ExportParts {
             configs: configured(list),
@@ -82,6 +86,7 @@ impl Running {
             zone,
             memory: 64 << 20,
             max_message: 1 << 20,
+            lost,
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -3,7 +3,7 @@
 use gophership_vault::time::now_unix_nano;
 
 use super::families::Families;
-use crate::export::ExporterView;
+use crate::export::{ExporterView, LostDebt};
 
 /// A metric with a row for each exporter: name, help, value.
 type PerExporter = (&'static str, &'static str, fn(&ExporterView) -> f64);
@@ -95,6 +95,48 @@ const COUNTERS: [PerExporter; 12] = [
         |v| v.unreadable_stretches as f64,
     ),
 ];
+
+/// A metric with a row for each exporter and each lost node that owes it: name, help, value.
+type PerLostDebt = (&'static str, &'static str, fn(&LostDebt) -> f64);
+
+const LOST: [PerLostDebt; 4] = [
+    (
+        "gophership_export_lost_debt_entries",
+        "Entries in sealed segments of a lost node that the exporter has not got; every node of the cluster says the same",
+        |debt| debt.entries as f64,
+    ),
+    ("gophership_export_lost_debt_bytes", "Payload bytes of them", |debt| {
+        debt.bytes as f64
+    }),
+    (
+        "gophership_export_lost_unsealed_segments",
+        "Segments of a lost node that are not sealed yet, of which nobody knows how many entries they hold",
+        |debt| debt.unsealed_segments as f64,
+    ),
+    (
+        "gophership_export_lost_runner",
+        "The number of the node that sends what the lost one owes; 0: nobody",
+        |debt| debt.runner.map_or(0.0, |runner| f64::from(runner.get())),
+    ),
+];
+
+/// What lost nodes owe.
+pub(super) fn lost_debts(out: &mut Families, debts: &[LostDebt]) {
+    let nodes: Vec<String> = debts.iter().map(|debt| debt.node.to_string()).collect();
+    for (name, help, value) in LOST {
+        let labels = debts.iter().zip(&nodes);
+        out.gauges(
+            name,
+            help,
+            labels.map(|(debt, node)| {
+                (
+                    [("exporter", debt.exporter.as_str()), ("node", node.as_str())],
+                    value(debt),
+                )
+            }),
+        );
+    }
+}
 
 pub(super) fn exporters(out: &mut Families, views: &[ExporterView]) {
     let pivots: u64 = views.iter().map(|v| v.pivots).sum();

@@ -50,6 +50,7 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         zone::zone(&mut out, &running.zone);
         machine::machine(&mut out, &running.environment.load());
         exporters::exporters(&mut out, &running.exporters.views());
+        exporters::lost_debts(&mut out, &running.exporters.lost_debts());
         if let Some(cluster) = &running.cluster {
             cluster::cluster(&mut out, running, &vault, cluster);
         }

@@ -169,6 +169,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         waiting: None,
         recoveries: Vec::new(),
         recoveries_unknown: String::new(),
+        lost_debt: exporters::lost_debts(context),
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);

@@ -2,11 +2,11 @@
 
 use gophership_catalogue::limits::DEAD_LETTERS_MAX;
 use gophership_proto::control::v1;
-use gophership_vault::ids::{Lsn, ShardId};
+use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::error::OperateError;
 use crate::context::NodeContext;
-use crate::export::{ExporterView, LaneState, SeekTo};
+use crate::export::{ExporterView, LaneState, LostDebt, SeekTo};
 use crate::replay::lsn_shown;
 
 pub(super) fn list(context: &NodeContext) -> Vec<v1::Exporter> {
@@ -81,6 +81,9 @@ pub(super) fn debt(context: &NodeContext, views: &[v1::Exporter]) -> Option<v1::
 
 fn shown(context: &NodeContext, view: ExporterView) -> v1::Exporter {
     let node = context.vault.identity().node_id.get();
+    let lost = context.exporters.lost_debts().into_iter();
+    let lost_debt = lost.filter(|debt| debt.exporter == view.name).map(lost_debt_shown);
+    let lost_debt = lost_debt.collect();
     let position = |(shard, done): (ShardId, Option<Lsn>)| v1::ExporterPosition {
         node,
         shard: shard.get().into(),
@@ -118,6 +121,29 @@ fn shown(context: &NodeContext, view: ExporterView) -> v1::Exporter {
         dead_letters: view.dead_letters,
         dead_letters_max: DEAD_LETTERS_MAX as u64,
         positions: view.positions.into_iter().map(position).collect(),
+        lost_debt,
+    }
+}
+
+/// What lost nodes owe all exporters.
+pub(super) fn lost_debts(context: &NodeContext) -> Vec<v1::LostDebt> {
+    context
+        .exporters
+        .lost_debts()
+        .into_iter()
+        .map(lost_debt_shown)
+        .collect()
+}
+
+fn lost_debt_shown(debt: LostDebt) -> v1::LostDebt {
+    v1::LostDebt {
+        exporter: debt.exporter,
+        node: debt.node.get(),
+        runner: debt.runner.map_or(0, NodeId::get),
+        entries: debt.entries,
+        bytes: debt.bytes,
+        unsealed_segments: debt.unsealed_segments,
+        waiting: debt.waiting,
     }
 }
 

@@ -134,6 +134,7 @@ impl Delivery {
                 stop: Arc::new(move || probe.is_closed()),
                 // A job waits, and its operator cancels it.
                 patience: None,
+                for_good: None,
             };
             let _ = source.read(&reading, &mut |found| match sender.blocking_send(found) {
                 Ok(()) => ControlFlow::Continue(()),

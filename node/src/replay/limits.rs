@@ -48,6 +48,10 @@ pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before a log is read on of which no node could read more.
 pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Payload bytes of a lost node's log that are read at once; the last entry may exceed it.
+pub(super) const LOST_CHUNK_BYTES: usize = 256 * 1024;
+/// Time for which an entry of a lost node, which is read again, may be waited for; it is tried later then.
+pub(super) const ENTRY_PATIENCE: Duration = Duration::from_secs(5);
 /// Time within which a sink must answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -3,6 +3,7 @@
 //!
 //! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local
 //!   files. `source`: the reading of all nodes' logs; `for_peers`: its other end.
+//!   `lost`: that of a lost node's logs for exporters. `holders`: the holder that is asked next.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `takeover`: jobs to go on with, here or in
@@ -14,11 +15,13 @@
 mod delivery;
 mod error;
 mod for_peers;
+mod holders;
 mod job;
 mod jobs;
 mod lease;
 mod limits;
 mod loss;
+mod lost;
 mod pace;
 mod plan;
 mod progress;
@@ -32,6 +35,7 @@ mod takeover;
 pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;
 pub(crate) use jobs::Jobs;
+pub(crate) use lost::{FromLost, LostLogs};
 pub(crate) use spec::Spec;
 pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;

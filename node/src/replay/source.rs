@@ -7,8 +7,9 @@
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.
 //! - I2: a log is read to the end of its plan, or what is missing is said. While nobody can read on, the reading waits,
 //!   where its caller does; a caller with limited patience gets what can be read behind it.
+//! - I3: a reader for good is told that an entry is missing only when every node that holds its segment lacks it.
 //!
-//! **Not here**: the reading of local files (`reader`).
+//! **Not here**: the reading of local files (`reader`); the order in which holders are asked (`holders`).
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use gophership_vault::{ScanFault, SegmentState, Vault};
 use gophership_vault_replication::peer::ReplayFound;
 
 use super::for_peers::missing_from;
+use super::holders::{Holder, Lacking, Turn};
 use super::limits::{PEER_PLAN_TIMEOUT, PEER_RETRY_INTERVAL};
 use super::plan::{self, Part};
 use super::reader::{self, Found};
@@ -49,6 +51,8 @@ pub(super) struct Reading<'a> {
     pub(super) stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// The patience of the replay; without a limit where `None`.
     pub(super) patience: Option<&'a Patience>,
+    /// For a reader for good, which never comes back for what it was told is missing: is called with what it waits for.
+    pub(super) for_good: Option<&'a dyn Fn(&str)>,
 }
 
 /// The waits of a replay for logs of other nodes.
@@ -115,6 +119,8 @@ impl Source {
                 missing: BTreeSet::new(),
                 attempts: 0,
                 found: Instant::now(),
+                lacking: Lacking::default(),
+                asked: None,
             }
             .read(each),
             (Some(_), None) | (None, _) => {
@@ -159,6 +165,38 @@ struct OfPeer<'a> {
     attempts: usize,
     /// The time of the last find.
     found: Instant,
+    /// The holders that lack what comes next, for a reader for good.
+    lacking: Lacking,
+    /// The holder that such a reader reads from.
+    asked: Option<Asked>,
+}
+
+/// A holder that a reader for good reads a segment from.
+#[derive(Default)]
+struct Asked {
+    /// What it has found damaged behind the last entry that was handed on.
+    faults: Vec<ScanFault>,
+    /// The entry before which what it lacks may be passed over; the end of the segment where `Some(None)`.
+    passes_to: Option<Option<Lsn>>,
+    /// The entry before which it lacks some, which ended the reading.
+    lacks_before: Option<Lsn>,
+    /// The reason for which it cannot be read at all now.
+    unreadable: Option<String>,
+}
+
+impl Asked {
+    /// Takes the faults that concern entries behind `done` and before `next`.
+    fn take_before(&mut self, done: Option<Lsn>, next: Lsn) -> Vec<ScanFault> {
+        let after = done
+            .filter(|done| done.index() == next.index())
+            .map_or(0, |done| done.number().get());
+        let concerns = |fault: &mut ScanFault| {
+            fault
+                .numbers
+                .is_some_and(|(first, last)| last.get() > after && first < next.number())
+        };
+        self.faults.extract_if(.., concerns).collect()
+    }
 }
 
 /// The end of an attempt.
@@ -202,7 +240,7 @@ impl OfPeer<'_> {
         let mut told = String::new();
         loop {
             self.attempts += 1;
-            let attempt = if (self.peers.is_alive)(self.owner) {
+            let attempt = if self.reading.for_good.is_none() && (self.peers.is_alive)(self.owner) {
                 let part = Part {
                     owner: None,
                     ..self.reading.part.clone()
@@ -221,6 +259,9 @@ impl OfPeer<'_> {
                 }
                 Attempt::Waits(wait) if wait.why != told => {
                     tracing::warn!(log = %self.log, error = wait.why, "replay.read.waits");
+                    if let Some(waits) = self.reading.for_good {
+                        waits(&wait.why);
+                    }
                     told = wait.why;
                 }
                 Attempt::Waits(_) => {}
@@ -362,8 +403,11 @@ impl OfPeer<'_> {
 
     /// Reads one sealed segment from a copy.
     fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
-        let Reading { part, range, .. } = *self.reading;
-        if !plan::overlaps(seal, range) {
+        let Reading {
+            part, range, for_good, ..
+        } = *self.reading;
+        // A reader for good reads everything.
+        if for_good.is_none() && !plan::overlaps(seal, range) {
             return Attempt::Over(ControlFlow::Continue(()));
         }
         let one = Part {
@@ -373,15 +417,13 @@ impl OfPeer<'_> {
             dropped: None,
             ..part.clone()
         };
-        let vault = &self.source.vault;
-        if matches!(vault.segment_state(seal.id), Some(SegmentState::Sealed(_))) {
-            let (stop, vault) = (Arc::clone(&self.reading.stop), vault.clone());
-            let read = reader::read(&vault, &one, range, None, move || stop(), &mut |found| {
-                self.hand_on(found, each)
-            });
-            return Attempt::Over(read);
+        if self.reading.for_good.is_some() {
+            return self.copy_from_all(seal, &one, each);
         }
-        let own = vault.identity().node_id;
+        if self.is_here(seal) {
+            return self.here(&one, each);
+        }
+        let own = self.source.vault.identity().node_id;
         let holders = seal
             .holders
             .iter()
@@ -402,11 +444,148 @@ impl OfPeer<'_> {
         }
     }
 
+    fn is_here(&self, seal: &SealRecord) -> bool {
+        matches!(self.source.vault.segment_state(seal.id), Some(SegmentState::Sealed(_)))
+    }
+
+    /// Reads this node's copy of a segment.
+    fn here(&mut self, one: &Part, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+        let (stop, vault) = (Arc::clone(&self.reading.stop), self.source.vault.clone());
+        let range = self.reading.range;
+        Attempt::Over(reader::read(&vault, one, range, None, move || stop(), &mut |found| {
+            self.hand_on(found, each)
+        }))
+    }
+
+    /// Reads one sealed segment for a reader for good: a holder takes over where another one lacks something.
+    fn copy_from_all(
+        &mut self,
+        seal: &SealRecord,
+        one: &Part,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Attempt {
+        let (index, own) = (seal.id.index, self.source.vault.identity().node_id);
+        loop {
+            if self.done >= seal.stats.last_lsn {
+                return Attempt::Over(ControlFlow::Continue(()));
+            }
+            let holders: Vec<(NodeId, Holder)> = seal
+                .holders
+                .iter()
+                .map(|node| (node, self.holder(node, seal)))
+                .collect();
+            let (node, passes_to) = match self.lacking.turn(self.done, &holders, self.attempts) {
+                Turn::Ask(node) => (node, None),
+                Turn::PassOver(node, next) => (node, Some(next)),
+                Turn::WaitFor(nodes) => {
+                    let nodes = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+                    let why = match nodes.as_str() {
+                        "" => format!("no node that holds segment {} is left", seal.id),
+                        _ => format!("segment {} cannot be read without node {nodes}", seal.id),
+                    };
+                    return Attempt::Waits(Wait::nobody(Some(index), why));
+                }
+            };
+            self.asked = Some(Asked {
+                passes_to,
+                ..Asked::default()
+            });
+            let attempt = if node == own {
+                self.here(one, each)
+            } else {
+                self.at(node, one, each)
+            };
+            let mut asked = self.asked.take().expect("it was set above");
+            if let Some(why) = asked.unreadable {
+                let why = format!("node {node} cannot read segment {}: {why}", seal.id);
+                return Attempt::Waits(Wait::nobody(Some(index), why));
+            }
+            match (asked.lacks_before, attempt) {
+                (Some(next), _) => self.lacking.insert(self.done, node, Some(next)),
+                (None, Attempt::Over(ControlFlow::Continue(()))) => {
+                    let Some(last) = seal.stats.last_lsn.filter(|last| self.done < Some(*last)) else {
+                        return Attempt::Over(ControlFlow::Continue(()));
+                    };
+                    // The copy ends before the segment does.
+                    if asked.passes_to != Some(None) {
+                        self.lacking.insert(self.done, node, None);
+                        continue;
+                    }
+                    for fault in asked.take_before(self.done, Lsn::last_of(index)) {
+                        if self.hand_on(Found::Fault(fault), each).is_break() {
+                            return Attempt::Over(ControlFlow::Break(()));
+                        }
+                    }
+                    self.done = Some(last);
+                }
+                (None, over) => return over,
+            }
+        }
+    }
+
+    /// What is to be expected of a holder of a segment.
+    fn holder(&self, node: NodeId, seal: &SealRecord) -> Holder {
+        if node == self.source.vault.identity().node_id {
+            if self.is_here(seal) {
+                Holder::There
+            } else {
+                Holder::Away
+            }
+        } else if (self.peers.is_alive)(node) {
+            Holder::There
+        } else if self.source.catalogue.read(|state| state.is_replaced(node)) {
+            Holder::Gone
+        } else {
+            Holder::Away
+        }
+    }
+
+    /// Of a holder that a reader for good reads from: keeps what it says is damaged until it is known whether another one
+    /// has it. Breaks where another one is to be asked.
+    fn weigh(
+        &mut self,
+        found: Found,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<(), Option<Found>> {
+        let Some(asked) = &mut self.asked else {
+            return ControlFlow::Continue(Some(found));
+        };
+        match found {
+            Found::Fault(fault) if fault.numbers.is_none() => {
+                asked.unreadable = Some(fault.what);
+                ControlFlow::Break(())
+            }
+            Found::Fault(fault) => {
+                asked.faults.push(fault);
+                ControlFlow::Continue(None)
+            }
+            Found::Entry(entry) => {
+                let missing = asked.take_before(self.done, entry.lsn);
+                if !missing.is_empty() && asked.passes_to != Some(Some(entry.lsn)) {
+                    asked.lacks_before = Some(entry.lsn);
+                    return ControlFlow::Break(());
+                }
+                let asked = self.asked.take();
+                for fault in missing {
+                    self.hand_on(Found::Fault(fault), each)?;
+                }
+                self.asked = asked;
+                ControlFlow::Continue(Some(Found::Entry(entry)))
+            }
+            Found::Dropped(..) => ControlFlow::Continue(Some(found)),
+        }
+    }
+
     /// Hands on what was found, unless it was handed on before.
     fn hand_on(&mut self, found: Found, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+        let is_behind_the_end = matches!(&found, Found::Entry(entry) if entry.lsn > self.reading.part.until);
+        if Some(found.end()) <= self.done || is_behind_the_end {
+            return ControlFlow::Continue(());
+        }
+        let Some(found) = self.weigh(found, each)? else {
+            return ControlFlow::Continue(());
+        };
         match &found {
-            found if Some(found.end()) <= self.done => return ControlFlow::Continue(()),
-            Found::Entry(entry) if entry.lsn > self.reading.part.until => return ControlFlow::Continue(()),
             Found::Entry(entry) => self.done = Some(entry.lsn),
             Found::Fault(fault) if !self.missing.insert(reader::describe(fault)) => return ControlFlow::Continue(()),
             Found::Dropped(first, _) if !self.missing.insert(first.to_string()) => return ControlFlow::Continue(()),

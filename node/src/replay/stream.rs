@@ -96,6 +96,7 @@ pub(crate) fn stream(
                 done: None,
                 stop: Arc::new(move || probe.is_closed()),
                 patience: Some(&patience),
+                for_good: None,
             };
             let read = source.read(&reading, &mut |found| chunker.take(found));
             // The next log may have to be waited for.

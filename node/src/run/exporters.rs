@@ -7,6 +7,7 @@ use anyhow::Context;
 use gophership_somatic::{Throttle, ZoneCell};
 use gophership_vault::Vault;
 
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::export::{Cursors, ExportParts, Exporters};
 use crate::reload;
@@ -18,6 +19,7 @@ pub(super) async fn start(
     zone: &Arc<ZoneCell>,
     throttle: &Throttle,
     memory: u64,
+    member: Option<&Member>,
 ) -> anyhow::Result<Arc<Exporters>> {
     let parts = ExportParts {
         configs: config.export.clone(),
@@ -27,6 +29,7 @@ pub(super) async fn start(
         zone: Arc::clone(zone),
         memory,
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
+        lost: member.map(Member::lost_nodes),
     };
     let unknown = reload::sinks(&config.export, &own_addresses(config)).await;
     let unknown = unknown.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;

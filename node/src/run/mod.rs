@@ -154,7 +154,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
     let for_export = config.export_budget(machine);
-    let exporters = exporters::start(config, &vault, cursors, &zone, &throttle, for_export).await?;
+    let exporters = exporters::start(config, &vault, cursors, &zone, &throttle, for_export, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;

@@ -265,6 +265,7 @@ impl Node {
             zone,
             memory: 64 << 20,
             max_message: 1 << 20,
+            lost: None,
         });
         let exporters = exporters.map_err(|e| e.to_string())?;
         Ok(Self { store, exporters })

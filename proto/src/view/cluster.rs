@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::exporter::state_name;
+use super::exporter::{LostDebtView, state_name};
 use super::problems::{ProblemView, problems};
 use super::status::{DebtView, ShardView, tier_name};
 use super::zone::zone_name;
@@ -49,6 +49,8 @@ pub struct ClusterView {
     pub recoveries_unknown: Option<String>,
     /// What is in the vault of the node that answers and not exported; null without exporters.
     pub debt: Option<DebtView>,
+    /// What lost nodes owe exporters.
+    pub lost_debt: Vec<LostDebtView>,
     /// The nodes on record.
     pub nodes: Vec<ClusterNodeView>,
 }
@@ -298,6 +300,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             recoveries: recoveries_unknown.is_none().then_some(recoveries),
             recoveries_unknown,
             debt: reply.debt.map(DebtView::from),
+            lost_debt: reply.lost_debt.into_iter().map(LostDebtView::from).collect(),
             nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
         };
         view.problems = problems(&view, has_consensus);

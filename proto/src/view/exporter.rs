@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{lsn, some_time};
-use crate::control::v1::{Exporter, ExporterState};
+use crate::control::v1::{Exporter, ExporterState, LostDebt};
 
 /// One exporter.
 #[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
@@ -71,6 +71,41 @@ pub struct ExporterView {
     pub dead_letters_max: u64,
     /// Its cursor in each shard.
     pub positions: Vec<PositionView>,
+    /// What lost nodes owe it, which no other value contains.
+    pub lost_debt: Vec<LostDebtView>,
+}
+
+/// What a lost node owes an exporter.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct LostDebtView {
+    /// The exporter.
+    pub exporter: String,
+    /// The lost node.
+    pub node: u32,
+    /// The node that sends it; null where nobody does.
+    pub runner: Option<u32>,
+    /// Entries in its sealed segments that are not sent yet.
+    pub entries: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Its segments that are not sealed, of which nobody knows yet how many entries they hold.
+    pub unsealed_segments: u64,
+    /// What the sending waits for; null where it goes on, or another node than the one that answers sends it.
+    pub waiting: Option<String>,
+}
+
+impl From<LostDebt> for LostDebtView {
+    fn from(debt: LostDebt) -> Self {
+        Self {
+            exporter: debt.exporter,
+            node: debt.node,
+            runner: Some(debt.runner).filter(|runner| *runner > 0),
+            entries: debt.entries,
+            bytes: debt.bytes,
+            unsealed_segments: debt.unsealed_segments,
+            waiting: (!debt.waiting.is_empty()).then_some(debt.waiting),
+        }
+    }
 }
 
 /// A cursor in a shard.
@@ -136,6 +171,7 @@ impl From<Exporter> for ExporterView {
                     done_lsn: p.done_lsn.map(lsn),
                 })
                 .collect(),
+            lost_debt: exporter.lost_debt.into_iter().map(LostDebtView::from).collect(),
         }
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cluster::{ClusterNodeView, ClusterView, ExporterReportView};
+use super::exporter::LostDebtView;
 
 /// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
 const EXPORT_PATIENCE: f64 = 60.0;
@@ -40,6 +41,7 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     found.extend(down.iter().map(|node| is_down(node)));
     found.extend(copies(cluster, &down));
     found.extend(recoveries(cluster));
+    found.extend(cluster.lost_debt.iter().map(|debt| owes(debt, cluster)));
     for node in present.iter().filter(|node| node.alive) {
         of_node(node, cluster, &mut found);
     }
@@ -211,6 +213,34 @@ fn recoveries(cluster: &ClusterView) -> Vec<ProblemView> {
     found
 }
 
+/// What a lost node owes an exporter.
+fn owes(debt: &LostDebtView, cluster: &ClusterView) -> ProblemView {
+    let called = |id: u32| {
+        let node = cluster
+            .nodes
+            .iter()
+            .find(|node| node.id == id && node.moved_to.is_none());
+        node.map_or_else(|| format!("node {id}"), ClusterNodeView::called)
+    };
+    let unsealed = match debt.unsealed_segments {
+        0 => String::new(),
+        count => format!(" and what {count} unsealed segments hold"),
+    };
+    let what = format!(
+        "{} is lost and owes exporter {} {} entries{unsealed}",
+        called(debt.node),
+        debt.exporter,
+        debt.entries
+    );
+    let waits = debt.waiting.as_ref().map(|why| format!("waits for {why}"));
+    let remedy = match (debt.runner.map(called), waits) {
+        (Some(runner), None) => format!("nothing: {runner} sends them; gs-ctl exporter list there says more"),
+        (Some(runner), Some(waits)) => format!("{runner} sends them, and {waits}"),
+        (None, waits) => format!("nobody sends them yet: that {}", waits.unwrap_or_default()),
+    };
+    problem(what, remedy)
+}
+
 /// The problems that a node which is alive tells of itself.
 fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<ProblemView>) {
     let name = node.called();
@@ -257,7 +287,7 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
 mod tests {
     use super::*;
     use crate::control::v1::{
-        ClusterNode, ClusterStatusReply, ExporterReport, ExporterState, NodeReport, RaftStatus, RecoveryWait,
+        ClusterNode, ClusterStatusReply, ExporterReport, ExporterState, LostDebt, NodeReport, RaftStatus, RecoveryWait,
         ReplicaStatus, SegmentRef, ShardStatus, Zone,
     };
 
@@ -409,6 +439,35 @@ mod tests {
         assert!(
             told[2].contains("waits for 61 s: waiting: 1/0/2 (on node-2)"),
             "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_lost_node_owes_is_told_with_who_sends_it() {
+        let mut reply = cluster(vec![node(1, true), node(2, true), node(3, false)], Some(1));
+        let debt = |runner, entries, unsealed_segments, waiting: &str| LostDebt {
+            exporter: "a".to_owned(),
+            node: 3,
+            runner,
+            entries,
+            bytes: 9,
+            unsealed_segments,
+            waiting: waiting.to_owned(),
+        };
+        reply.lost_debt = vec![
+            debt(0, 7, 2, "the recovery of 2 of its segments"),
+            debt(2, 7, 0, ""),
+            debt(1, 7, 0, "its sink: 503"),
+        ];
+        assert_eq!(
+            told(reply)[1..],
+            [
+                "node-3 is lost and owes exporter a 7 entries and what 2 unsealed segments hold => nobody sends them yet: \
+                 that waits for the recovery of 2 of its segments",
+                "node-3 is lost and owes exporter a 7 entries => nothing: node-2 sends them; gs-ctl exporter list there \
+                 says more",
+                "node-3 is lost and owes exporter a 7 entries => node-1 sends them, and waits for its sink: 503",
+            ]
         );
     }
 

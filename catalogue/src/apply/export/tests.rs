@@ -94,6 +94,98 @@ fn a_pause_is_kept_with_its_time_and_said_twice_changes_nothing() {
     assert_eq!((known.paused, known.since_ns, known.generation.get()), (false, 11, 2));
 }
 
+fn take(exporter: &str, runner: u32, seen: u64) -> Command {
+    Command::TakeExport {
+        exporter: exporter.to_owned(),
+        owner: node(1),
+        runner: node(runner),
+        seen,
+    }
+}
+
+fn commit_taken(runner: u32, term: u64, cursors: &[ExportCursor]) -> Command {
+    Command::CommitTakenCursors {
+        owner: node(1),
+        runner: node(runner),
+        term,
+        cursors: cursors.to_vec(),
+    }
+}
+
+fn taken(exporter: &str, term: u64, latest: u64) -> Refusal {
+    taken_by_another(exporter, node(1), term, latest)
+}
+
+#[test]
+fn i5_an_export_is_taken_over_by_one_node_at_a_time_and_only_the_latest_moves_the_cursors() {
+    let mut state = ready();
+    say(&mut state, &[register(3), take("a", 2, 0)]);
+    let before = state.clone();
+    say(&mut state, &[take("a", 2, 0)]);
+    assert_eq!(state, before, "said twice");
+    assert_eq!(apply(&mut state, &take("a", 3, 0)), Err(taken("a", 0, 1)));
+    let cursors = [cursor("a", 1, 0, lsn(1, 5))];
+    for (runner, term, latest) in [(3, 1, 1), (2, 2, 1)] {
+        let refused = Err(taken("a", term, latest));
+        assert_eq!(apply(&mut state, &commit_taken(runner, term, &cursors)), refused);
+    }
+    let of_another = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 5)), cursor("b", 1, 0, lsn(1, 5))]);
+    assert_eq!(apply(&mut state, &of_another), Err(taken("b", 1, 0)));
+    assert_eq!(done(&state, "a", 0), None, "a refused command changes nothing");
+    say(&mut state, &[commit_taken(2, 1, &cursors)]);
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
+    // The runner is gone, and another one takes over.
+    say(&mut state, &[take("a", 3, 1)]);
+    let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 7))]);
+    assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 2)));
+    assert_eq!(taken("a", 1, 2).disposition(), Disposition::Fenced);
+    // A cursor goes back by no runner, and none of before a seek counts.
+    say(&mut state, &[commit_taken(3, 2, &[cursor("a", 1, 0, lsn(1, 4))])]);
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 5)));
+    say(&mut state, &[seek("a", &[(0, None)], 10), commit_taken(3, 2, &cursors)]);
+    assert_eq!(done(&state, "a", 0), None);
+}
+
+#[test]
+fn i5_no_other_node_exports_logs_that_may_still_grow_and_their_owner_takes_them_back_at_any_time() {
+    let id = segment(1, 1, 1);
+    let mut state = ready();
+    say(&mut state, &[take("a", 2, 0), open(id, 1)]);
+    let refused = Err(Refusal::NotRecovered { id });
+    assert_eq!(apply(&mut state, &take("b", 2, 0)), refused);
+    let recovery = Command::BeginRecovery {
+        id,
+        request: uuid::Uuid::nil(),
+        at_ns: 1,
+    };
+    say(&mut state, &[recovery]);
+    assert_eq!(apply(&mut state, &take("b", 2, 0)), refused);
+    say(&mut state, &[take("a", 1, 1)]);
+    assert_eq!(state.export_taken("a", node(1)).unwrap().node, node(1));
+    let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 7))]);
+    assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 2)));
+    // Its own word about its own logs counts whoever exports them: what it says is done is done.
+    say(&mut state, &[commit(&[cursor("a", 1, 0, lsn(1, 3))])]);
+    assert_eq!(done(&state, "a", 0), Some(lsn(1, 3)));
+}
+
+#[test]
+fn what_nobody_knows_is_not_taken_over_and_an_exporter_is_forgotten_with_its_takeovers() {
+    let mut state = ready();
+    let unknown = Refusal::UnknownExporter {
+        exporter: "c".to_owned(),
+    };
+    assert_eq!(apply(&mut state, &take("c", 2, 0)), Err(unknown));
+    let nobody = Refusal::UnknownNode { node: node(9) };
+    assert_eq!(apply(&mut state, &take("a", 9, 0)), Err(nobody));
+    let forget = Command::ForgetExporter {
+        exporter: "a".to_owned(),
+    };
+    say(&mut state, &[take("a", 2, 0), take("b", 2, 0), forget]);
+    assert_eq!(state.export_taken("a", node(1)), None);
+    assert_eq!(state.exports_taken("b").count(), 1);
+}
+
 #[test]
 fn a_name_that_cannot_be_a_key_and_one_exporter_too_many_are_refused() {
     let mut state = State::default();

@@ -44,6 +44,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::UnlinkedOn => unlinked_on(v),
         Kind::CopyPlanned => copy_planned(v),
         Kind::TakeJob => take_job(v),
+        Kind::TakeExport => take_export(v),
+        Kind::CommitTakenCursors => commit_taken_cursors(v),
     }
 }
 
@@ -160,6 +162,24 @@ fn take_job(v: &mut Reader<'_>) -> Read {
         job: parts::read_job(v)?,
         node: v.node()?,
         seen: v.u64()?,
+    })
+}
+
+fn take_export(v: &mut Reader<'_>) -> Read {
+    Ok(Command::TakeExport {
+        exporter: v.text()?,
+        owner: v.node()?,
+        runner: v.node()?,
+        seen: v.u64()?,
+    })
+}
+
+fn commit_taken_cursors(v: &mut Reader<'_>) -> Read {
+    Ok(Command::CommitTakenCursors {
+        owner: v.node()?,
+        runner: v.node()?,
+        term: v.u64()?,
+        cursors: v.list(parts::read_cursor)?,
     })
 }
 

@@ -4,7 +4,6 @@ use gophership_catalogue::{Actor, Command};
 use gophership_vault::ReplicaSet;
 use gophership_vault::ids::{Epoch, FileUuid, ShardId};
 use gophership_vault::ledger::OpenRecord;
-use gophership_vault_replication::peer::{LocalNode, PeerClient, PeerList, PeerSecurity, PeerSetup};
 use uuid::Uuid;
 
 use super::*;
@@ -51,22 +50,10 @@ fn with_a_lost_peer(node: &TestNode) -> [SegmentId; 2] {
 /// The source of a node whose peers are all gone.
 fn without_peers(node: &TestNode) -> (Source, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let identity = node.vault.identity();
-    let setup = PeerSetup {
-        local: LocalNode::new(identity.cluster_id, identity.node_id, "node-1", Uuid::from_u128(1)),
-        list: PeerList::default(),
-        security: PeerSecurity::Plain,
-        payload_bytes_max: 1 << 20,
-    };
     let source = Source {
         vault: node.vault.clone(),
         catalogue: Arc::clone(&node.catalogue),
-        peers: Some(Arc::new(Peers {
-            client: PeerClient::new(Arc::new(setup)),
-            runtime: runtime.handle().clone(),
-            catalogue: Arc::clone(&node.catalogue),
-            is_alive: Arc::new(|_| false),
-        })),
+        peers: Some(node.lost_peers(runtime.handle())),
     };
     (source, runtime)
 }
@@ -91,6 +78,7 @@ fn logs_that_nobody_can_read_on_are_named_as_missing_when_the_patience_for_one_e
             // Generous: patience ends long before.
             stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
             patience: Some(&patience),
+            for_good: None,
         };
         let read = source.read(&reading, &mut |found| {
             match found {
@@ -140,6 +128,7 @@ fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
         done: None,
         stop: Arc::new(|| false),
         patience: Some(&patience),
+        for_good: None,
     };
     let mut found = Vec::new();
     let read = source.read(&reading, &mut |what| {

@@ -1,0 +1,94 @@
+//! The source of a lane that exports a log of a lost node: its sealed segments, here or on other nodes.
+//!
+//! **Invariants**:
+//! - I1: entries come in Lsn order, and only those are left out that no node has.
+
+use std::collections::VecDeque;
+
+use gophership_vault::ids::{LogId, Lsn};
+use gophership_vault::{ScanFault, StoredEntry};
+use tokio::sync::mpsc;
+
+use crate::replay::{FromLost, LostLogs};
+
+use super::limits::{IDLE_WAIT, LANE_PAUSE};
+
+/// The source of a lane that exports a log of a lost node (see the module).
+pub(super) struct LostSource {
+    logs: LostLogs,
+    log: LogId,
+    /// The last entry that was given.
+    done: Option<Lsn>,
+    /// The reading, once something was asked for.
+    reading: Option<mpsc::Receiver<Vec<FromLost>>>,
+    found: VecDeque<FromLost>,
+    waits: Option<String>,
+    /// The last entry of the log, once it was read to its end.
+    end: Option<Option<Lsn>>,
+}
+
+impl LostSource {
+    /// A source of all entries of a log behind `done`.
+    pub(super) fn new(logs: LostLogs, log: LogId, done: Option<Lsn>) -> Self {
+        Self {
+            logs,
+            log,
+            done,
+            reading: None,
+            found: VecDeque::new(),
+            waits: None,
+            end: None,
+        }
+    }
+
+    fn reading(&mut self) -> &mut mpsc::Receiver<Vec<FromLost>> {
+        self.reading
+            .get_or_insert_with(|| self.logs.follow(self.log, self.done))
+    }
+
+    /// The next entry, or the fault in its place; `None` where there is none yet, or at the end.
+    pub(super) fn next(&mut self) -> Option<Result<StoredEntry, ScanFault>> {
+        while self.end.is_none() {
+            match self.found.pop_front() {
+                None => {
+                    let more = self.reading().try_recv().ok()?;
+                    self.found.extend(more);
+                }
+                Some(FromLost::Entry(entry)) => {
+                    (self.done, self.waits) = (Some(entry.lsn), None);
+                    return Some(Ok(entry));
+                }
+                Some(FromLost::Missing(fault)) => return Some(Err(fault)),
+                Some(FromLost::Waits(why)) => self.waits = Some(why),
+                Some(FromLost::End(last)) => (self.end, self.waits) = (Some(last), None),
+            }
+        }
+        None
+    }
+
+    /// The thing that the next entry waits for.
+    pub(super) fn waits(&self) -> Option<&str> {
+        self.waits.as_deref()
+    }
+
+    /// The last entry of the log, once everything was given.
+    pub(super) fn end(&self) -> Option<Option<Lsn>> {
+        self.end
+    }
+
+    /// Waits until there may be more entries.
+    pub(super) async fn wait(&mut self) {
+        if self.end.is_some() {
+            return tokio::time::sleep(IDLE_WAIT).await;
+        }
+        match self.reading().recv().await {
+            Some(more) => self.found.extend(more),
+            None => {
+                // The reading broke off, which is a fault of the program; it begins anew behind what it gave.
+                tracing::error!(log = %self.log, "export.lost.broken_off");
+                tokio::time::sleep(LANE_PAUSE).await;
+                self.reading = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A cluster of real processes on loopback, which are killed and started again.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use prost::Message;
+
+use crate::sink::Sink;
+
+/// Generous: nothing here depends on a time.
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Waits until `holds`; `seen` says what there was instead.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool, seen: impl Fn() -> String) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}: {}", seen());
+        thread::sleep(POLL);
+    }
+}
+
+struct Node {
+    data: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    http: SocketAddr,
+    admin: SocketAddr,
+    process: Option<Child>,
+}
+
+/// The cluster; its nodes are numbered from 0, in no order of the numbers that they have in the cluster.
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// A cluster whose nodes export to `sink`, an entry or few in each request.
+    pub(crate) fn form(dir: &Path, count: usize, sink: &Sink) -> Self {
+        let ports: Vec<[SocketAddr; 4]> = (0..count).map(|_| free()).collect();
+        let peers = ports.iter().enumerate();
+        let peers: Vec<String> = peers
+            .map(|(i, ports)| format!("{{ name: node-{i}, address: \"{}\" }}", ports[3]))
+            .collect();
+        let mut nodes = Vec::new();
+        for (i, [grpc, http, admin, peer]) in ports.into_iter().enumerate() {
+            let file = |end: &str| dir.join(format!("node-{i}{end}"));
+            let node = Node {
+                data: file(""),
+                config: file(".yaml"),
+                log: file(".log"),
+                http,
+                admin,
+                process: None,
+            };
+            let text = format!(
+                "node: {{ name: node-{i}, data_dir: {:?}, shutdown_delay: 0s }}\n\
+                 listeners:\n  otlp_grpc: {{ address: \"{grpc}\" }}\n  otlp_http: {{ address: \"{http}\" }}\n  \
+                 admin: {{ address: \"{admin}\" }}\n  peer: {{ address: \"{peer}\", insecure: true }}\n\
+                 ingest: {{ shards: 1 }}\n\
+                 cluster: {{ name: test, replicas: 3, dead_after: 2s, peers: [{}] }}\n\
+                 vault: {{ segment_size: 8MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
+                 export:\n  - {{ name: a, otlp_http: {{ endpoint: \"http://{}\", compression: none }}, start: oldest, \
+                 batch_bytes: 1KiB }}\n",
+                node.data.display().to_string(),
+                peers.join(", "),
+                sink.address
+            );
+            fs::write(&node.config, text).unwrap();
+            nodes.push(node);
+        }
+        let mut cluster = Self { nodes };
+        (0..count).for_each(|i| cluster.start(i));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let first = cluster.nodes[0].data.clone();
+        let provision = || runtime.block_on(gophership::cluster::provision(&first)).is_ok();
+        until("a provisioned cluster", provision, || cluster.logs());
+        (0..count).for_each(|i| cluster.until_ready(i));
+        cluster
+    }
+
+    /// Starts a node's process.
+    pub(crate) fn start(&mut self, i: usize) {
+        let node = &mut self.nodes[i];
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&node.log)
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gophership"));
+        command.args(["run", "--config"]).arg(&node.config);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        node.process = Some(command.spawn().unwrap());
+    }
+
+    pub(crate) fn until_ready(&self, i: usize) {
+        let ready = || get(self.nodes[i].admin, "/readyz").is_some_and(|(status, _)| status == 200);
+        until("a node that is ready", ready, || self.logs());
+    }
+
+    /// Ends a node with SIGKILL.
+    pub(crate) fn kill(&mut self, i: usize) {
+        let mut process = self.nodes[i].process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Sends records to a node until each is acknowledged.
+    pub(crate) fn send(&self, i: usize, texts: &[String]) {
+        for text in texts {
+            let body = payload(text);
+            let sent = || post(self.nodes[i].http, &body) == Some(200);
+            until("an acknowledgement", sent, || self.logs());
+        }
+    }
+
+    /// The value of a metric at a node, by its number in the cluster for a metric that has one for each lost node. Empty
+    /// where there is no such row.
+    pub(crate) fn metric(&self, i: usize, name: &str) -> Vec<(String, f64)> {
+        let Some((200, text)) = get(self.nodes[i].admin, "/metrics") else {
+            return vec![("no answer".to_owned(), f64::NAN)];
+        };
+        let rows = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        rows.map(|(labels, value)| (labels.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    /// Damages the largest segment that a node has, at this part of its file.
+    pub(crate) fn damage(&self, i: usize, part: f64) {
+        let mut folders = vec![self.nodes[i].data.clone()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "seg") {
+                    files.push((path.metadata().unwrap().len(), path));
+                }
+            }
+        }
+        let (len, path) = files.into_iter().max().unwrap();
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let at = (len as f64 * part) as u64;
+        let mut bytes = [0; 64];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
+    }
+
+    /// The node that a number of the cluster is.
+    pub(crate) fn numbered(&self, number: f64) -> usize {
+        let has = |node: &&Node| {
+            let text = fs::read_to_string(node.data.join("node.json")).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            json["node_id"].as_f64() == Some(number)
+        };
+        let found = self.nodes.iter().find(has).unwrap();
+        self.nodes.iter().position(|node| node.data == found.data).unwrap()
+    }
+
+    /// The log of a node.
+    pub(crate) fn log(&self, i: usize) -> String {
+        fs::read_to_string(&self.nodes[i].log).unwrap_or_default()
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn logs(&self) -> String {
+        let end = |node: &Node| {
+            let text = fs::read_to_string(&node.log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(12)..].join("\n");
+            format!("\n--- {}\n{last}", node.data.display())
+        };
+        self.nodes.iter().map(end).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(process) = &mut node.process {
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+        }
+    }
+}
+
+fn free() -> [SocketAddr; 4] {
+    let held = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    held.map(|listener| listener.local_addr().unwrap())
+}
+
+/// A request with one record.
+fn payload(text: &str) -> Vec<u8> {
+    let record = LogRecord {
+        body: Some(AnyValue {
+            value: Some(Value::StringValue(text.to_owned())),
+        }),
+        ..LogRecord::default()
+    };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![record],
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    };
+    request.encode_to_vec()
+}
+
+/// Posts a request; the status, where there is an answer.
+fn post(address: SocketAddr, body: &[u8]) -> Option<u16> {
+    let head = format!(
+        "POST /v1/logs HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    answer(address, &[head.as_bytes(), body].concat()).map(|(status, _)| status)
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    answer(address, head.as_bytes())
+}
+
+fn answer(address: SocketAddr, request: &[u8]) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    Some((status, text))
+}

@@ -1,0 +1,199 @@
+//! What a lost node of a cluster owes its sink: it arrives there all the same, whoever else is lost or comes back.
+#![allow(clippy::unwrap_used)] // the helpers are of the tests
+
+mod cluster;
+mod sink;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::cluster::{Cluster, until};
+use crate::sink::Sink;
+
+const DEBT: &str = "gophership_export_lost_debt_entries";
+const UNREADABLE: &str = "gophership_export_unreadable_total";
+const RUNNER: &str = "gophership_export_lost_runner";
+/// The number of records that the lost node owes: each is an entry, and most go in a request of their own.
+const RECORDS: usize = 120;
+
+/// Records of about 20 KiB that do not compress: more of them than are read ahead of a sink that takes nothing.
+fn large_records(count: usize) -> Vec<String> {
+    let mut state = 1_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let text = |n| {
+        let noise: String = (0..1250).map(|_| format!("{:016x}", next())).collect();
+        format!("large {n:05} {noise}")
+    };
+    (0..count).map(text).collect()
+}
+
+/// Records of about 600 bytes.
+fn records(name: &str, count: usize) -> Vec<String> {
+    let text = |n| format!("{name} {n:05} {}", "x".repeat(600));
+    (0..count).map(text).collect()
+}
+
+fn until_taken(sink: &Sink, cluster: &Cluster, all: &[String]) {
+    let missing = || {
+        let taken: BTreeSet<String> = sink.taken().into_iter().collect();
+        all.iter().filter(|text| !taken.contains(*text)).count()
+    };
+    let seen = || format!("{} are missing; {}", missing(), cluster.logs());
+    until("all records at the sink", || missing() == 0, seen);
+}
+
+/// Waits until node `i` says that this number of entries is owed and that one node sends them, which it returns.
+fn until_sent_by_one(cluster: &Cluster, i: usize, entries: usize) -> usize {
+    let values = |name| {
+        cluster
+            .metric(i, name)
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect::<Vec<_>>()
+    };
+    let is_so = || values(DEBT) == [entries as f64] && values(RUNNER).iter().any(|runner| *runner > 0.0);
+    let seen = || format!("{:?} {:?} {}", values(DEBT), values(RUNNER), cluster.logs());
+    until("a debt that one node sends", is_so, seen);
+    cluster.numbered(values(RUNNER)[0])
+}
+
+/// Waits until it is on record that some of the debt was sent.
+fn until_a_part_is_done(cluster: &Cluster) {
+    let seen = || format!("{:?} {}", cluster.metric(0, DEBT), cluster.logs());
+    let is_part = |(_, entries): &(String, f64)| (1.0..RECORDS as f64).contains(entries);
+    until(
+        "a part of the debt on record as sent",
+        || cluster.metric(0, DEBT).iter().any(is_part),
+        seen,
+    );
+}
+
+fn until_nothing_is_owed(cluster: &Cluster, i: usize) {
+    let seen = || format!("{:?} {}", cluster.metric(i, DEBT), cluster.logs());
+    let is_so = || cluster.metric(i, DEBT).iter().all(|(_, entries)| *entries == 0.0);
+    until("no debt of a lost node", is_so, seen);
+}
+
+/// The first arrivals of these records came in their order.
+fn assert_in_order(sink: &Sink, all: &[String]) {
+    let mut seen = BTreeSet::new();
+    let taken = sink.taken().into_iter();
+    let first: Vec<String> = taken
+        .filter(|text| all.contains(text) && seen.insert(text.clone()))
+        .collect();
+    assert_eq!(first, all);
+}
+
+#[test]
+fn what_a_lost_node_owes_is_held_and_sent_by_a_survivor_and_not_again_by_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let (lost, others) = (records("lost", RECORDS), records("other", 5));
+    cluster.send(2, &lost);
+    cluster.send(0, &others);
+    cluster.kill(2);
+    let runner = until_sent_by_one(&cluster, 0, RECORDS);
+    assert_ne!(runner, 2, "it is lost");
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &[&lost[..], &others].concat());
+    assert_in_order(&sink, &lost);
+    (0..2).for_each(|i| until_nothing_is_owed(&cluster, i));
+
+    let before = sink.taken().iter().filter(|text| lost.contains(text)).count();
+    cluster.start(2);
+    cluster.until_ready(2);
+    let more = records("returned", 3);
+    cluster.send(2, &more);
+    until_taken(&sink, &cluster, &more);
+    let after = sink.taken().iter().filter(|text| lost.contains(text)).count();
+    assert_eq!(after, before, "its owner goes on behind what was sent for it");
+}
+
+#[test]
+fn an_owner_that_comes_back_in_the_middle_sends_the_rest_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let lost = records("lost", RECORDS);
+    cluster.send(2, &lost);
+    cluster.kill(2);
+    until_sent_by_one(&cluster, 0, RECORDS);
+    sink.take(RECORDS / 3);
+    until_a_part_is_done(&cluster);
+    cluster.start(2);
+    cluster.until_ready(2);
+    (0..2).for_each(|i| until_nothing_is_owed(&cluster, i));
+    let has_it_back = || cluster.log(2).contains("export.lost.taken");
+    until("an owner that takes its export back", has_it_back, || cluster.logs());
+    let more = records("returned", 3);
+    cluster.send(2, &more);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &[&lost[..], &more].concat());
+    assert_in_order(&sink, &lost);
+}
+
+#[test]
+fn a_runner_that_is_lost_in_the_middle_is_stood_in_for_by_another_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 5, &sink);
+    let lost = records("lost", RECORDS);
+    cluster.send(4, &lost);
+    cluster.kill(4);
+    let runner = until_sent_by_one(&cluster, 0, RECORDS);
+    sink.take(RECORDS / 3);
+    until_a_part_is_done(&cluster);
+    cluster.kill(runner);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &lost);
+    assert_in_order(&sink, &lost);
+    let left = (0..4).find(|i| *i != runner).unwrap();
+    until_nothing_is_owed(&cluster, left);
+}
+
+/// A cluster of which one node is lost and owes these records, and the other two can be damaged behind what is read
+/// ahead. Returns it with the node that sends them.
+fn with_large_debt(dir: &Path, sink: &Sink, lost: &[String]) -> (Cluster, usize) {
+    let mut cluster = Cluster::form(dir, 3, sink);
+    cluster.send(2, lost);
+    cluster.kill(2);
+    let runner = until_sent_by_one(&cluster, 0, lost.len());
+    (cluster, runner)
+}
+
+#[test]
+fn what_one_copy_lacks_is_read_from_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, lost) = (Sink::start(), large_records(RECORDS));
+    let (cluster, runner) = with_large_debt(dir.path(), &sink, &lost);
+    cluster.damage(0, 0.7);
+    cluster.damage(1, 0.9);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &lost);
+    assert_in_order(&sink, &lost);
+    until_nothing_is_owed(&cluster, runner);
+    assert_eq!(cluster.metric(runner, UNREADABLE)[0].1, 0.0);
+}
+
+#[test]
+fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, lost) = (Sink::start(), large_records(RECORDS));
+    let (cluster, runner) = with_large_debt(dir.path(), &sink, &lost);
+    (0..2).for_each(|i| cluster.damage(i, 0.8));
+    sink.take(usize::MAX);
+    until_nothing_is_owed(&cluster, runner);
+    let taken = sink.taken();
+    let kept: Vec<String> = lost.iter().filter(|text| taken.contains(text)).cloned().collect();
+    // A block holds about 13 of them, and both copies have the damage in the same one or in neighbours.
+    assert!((RECORDS - 26..RECORDS).contains(&kept.len()), "{}", kept.len());
+    assert_in_order(&sink, &kept);
+    assert_eq!(taken.last(), lost.last(), "what lies behind the damage");
+    assert_eq!(cluster.metric(runner, UNREADABLE)[0].1, 1.0);
+}
