@@ -1004,6 +1004,41 @@ fn peer_copy(home: &PeerHome, header: &SegmentHeader) -> ReplicaSegment {
 }
 
 #[test]
+fn a_frame_that_is_damaged_and_not_cut_off_may_have_been_answered_for_though_a_power_cut_took_the_mark() {
+    let (header, frames) = some_frames();
+    let folder = tempfile::tempdir().unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(folder.path(), NodeId::new(2).unwrap()).unwrap();
+    let path = |end| folder.path().join(file_name(header.id).replace(".seg", end));
+    let mut copy = copies.open(header.clone()).unwrap();
+    take(&mut copy, &frames);
+    drop(copy);
+    std::fs::remove_file(path(".mark")).unwrap();
+    let whole = std::fs::read(path(".open")).unwrap();
+    let lengths: Vec<usize> = frames.iter().map(|frame| frame.bytes.len()).collect();
+    let last = whole.len() - lengths[lengths.len() - 1];
+    let first = whole.len() - lengths.iter().sum::<usize>();
+    for (what, from) in [("last", last), ("first", first)] {
+        for at in [0, 5, 20, 120] {
+            let mut flipped = whole.clone();
+            flipped[from + at] ^= 0x40;
+            std::fs::write(path(".open"), flipped).unwrap();
+            assert!(
+                copies.report(header.id).unwrap().is_damaged,
+                "byte {at} of the {what} frame"
+            );
+        }
+    }
+    for len in [last, last + 1, last + 100, whole.len() - 1, whole.len()] {
+        std::fs::write(path(".open"), &whole[..len]).unwrap();
+        assert!(
+            !copies.report(header.id).unwrap().is_damaged,
+            "{len} bytes of {}",
+            whole.len()
+        );
+    }
+}
+
+#[test]
 fn a_damaged_copy_is_reported_as_such_with_all_that_is_good_of_it_and_stays_as_it_is() {
     let (header, frames) = some_frames();
     let folder = tempfile::tempdir().unwrap();

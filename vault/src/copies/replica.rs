@@ -21,7 +21,7 @@ use crate::error::{FrameFault, VaultError};
 use crate::file_io;
 use crate::ids::{Lsn, SegmentId, SegmentIndex};
 use crate::read::quarantine::Quarantined;
-use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len};
+use crate::segment::block::{BlockFrame, BuiltBlock, DecodedBlock, block_frame_len, is_cut_off};
 use crate::segment::cutter::TailFrame;
 use crate::segment::frame::FRAME_HEADER;
 use crate::segment::header::SegmentHeader;
@@ -430,22 +430,10 @@ fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resul
 
 /// True where the bytes at `at`, behind the last whole frame, are a frame that a crash cut off: the file ends before it
 /// does. It was never synced, and so never answered for.
-fn is_torn(reader: &mut SegmentReader, at: u64, index: SegmentIndex) -> bool {
+pub(super) fn is_torn(reader: &mut SegmentReader, at: u64, index: SegmentIndex) -> bool {
     let rest = usize::try_from(reader.len() - at).unwrap_or(usize::MAX);
     let Some(bytes) = reader.raw(at, rest as u64) else {
         return false;
     };
-    let Some(head) = bytes.get(..FRAME_HEADER + 4) else {
-        return true;
-    };
-    let Some(len) = block_frame_len(head) else {
-        return false;
-    };
-    let Some(content) = bytes.get(FRAME_HEADER..FRAME_HEADER + len) else {
-        return true;
-    };
-    let frame = BlockFrame::decode(content, index);
-    frame
-        .and_then(|frame| frame.data_len())
-        .is_some_and(|data| FRAME_HEADER + len + data > rest)
+    is_cut_off(&bytes, index)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::decided::{TakeEntry, write_decided};
 use super::mark::{read_mark, remove_mark};
 use super::promise::{RecoveryNumber, promise, promised};
-use super::replica::ReplicaSegment;
+use super::replica::{ReplicaSegment, is_torn};
 use super::shared::CopyShared;
 use crate::error::VaultError;
 use crate::file_io;
@@ -126,16 +126,13 @@ impl CopyStore {
         report.file_uuid = Some(header.file_uuid);
         let mut owner_synced: Option<Lsn> = None;
         let mut last = None;
-        // The last entry before the first frame that is missing or not whole.
-        let (mut whole, mut end) = (None, Some(header.encode().len() as u64));
+        // The last entry before the first frame that is missing or not whole, and where that one begins.
+        let (mut whole, mut end) = (None, header.encode().len() as u64);
         for i in 0..reader.blocks().len() {
             let row = reader.blocks()[i];
-            let Ok(block) = reader.block(i) else {
-                end = None;
-                continue;
-            };
-            if end == Some(row.offset) {
-                (whole, end) = (Some(row.last), Some(row.offset + row.stored_bytes));
+            let Ok(block) = reader.block(i) else { continue };
+            if end == row.offset {
+                (whole, end) = (Some(row.last), row.offset + row.stored_bytes);
             }
             owner_synced = owner_synced.max(block.frame.owner_synced);
             for e in 0..block.len() {
@@ -154,8 +151,12 @@ impl CopyStore {
         report.is_damaged = match reader.footer() {
             // A complete copy was verified when it was made, whatever had been damaged before.
             Some(footer) => !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last),
-            // What is behind the mark was perhaps never synced, and so never answered for.
-            None => whole < read_mark(&self.data, id),
+            // What the file breaks off in was never synced, and so never answered for. Other bytes may have been, though
+            // a power cut took the mark that says so.
+            None => {
+                let breaks_off = end == reader.len() || is_torn(&mut reader, end, id.index);
+                whole < read_mark(&self.data, id) || !breaks_off
+            }
         };
         Ok(report)
     }

@@ -429,6 +429,26 @@ pub(crate) fn block_frame_len(b: &[u8]) -> Option<usize> {
     (b.get(FRAME_HEADER..FRAME_HEADER + 4)? == Kind::Block.bytes() && len >= FIXED + CRC).then_some(len)
 }
 
+/// True where `b` is the start of a block of segment `index`, whose end is missing. No flipped bit makes a whole block
+/// look so.
+pub(crate) fn is_cut_off(b: &[u8], index: SegmentIndex) -> bool {
+    let Some(head) = b.get(..FRAME_HEADER + 12) else {
+        return true;
+    };
+    let headers = (u32_at(head, FRAME_HEADER + 8) as usize).checked_mul(SEGMENT_ENTRY_HEADER);
+    let announced = headers.and_then(|headers| headers.checked_add(4 + FIXED + CRC));
+    let Some(len) = block_frame_len(head).filter(|len| Some(*len) == announced) else {
+        return false;
+    };
+    let Some(content) = b.get(FRAME_HEADER..FRAME_HEADER + len) else {
+        return true;
+    };
+    let frame = BlockFrame::decode(content, index);
+    frame
+        .and_then(|frame| frame.data_len())
+        .is_some_and(|data| FRAME_HEADER + len + data > b.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,6 +471,33 @@ mod tests {
             let lsn = Lsn::at(SegmentIndex::new(*index).unwrap(), EntryNumber::new(*number).unwrap());
             builder.add(lsn, &meta, b"payload");
             assert!(builder.cut(None).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_told_from_a_flipped_bit() {
+        let meta = EntryMeta {
+            received_ns: 1,
+            min_event_ns: 1,
+            max_event_ns: 1,
+            record_count: 1,
+            tenant: TenantId::DEFAULT,
+            encoding: Encoding::Identity,
+            state: EntryState::PLAIN,
+        };
+        let (index, mut builder) = (SegmentIndex::FIRST, BlockBuilder::new());
+        for number in [1, 2] {
+            builder.add(Lsn::at(index, EntryNumber::new(number).unwrap()), &meta, &[7; 50]);
+        }
+        let block = builder.cut(None).unwrap().bytes;
+        assert!(!is_cut_off(&block, index));
+        for len in 0..block.len() {
+            assert!(is_cut_off(&block[..len], index), "{len} bytes of {}", block.len());
+        }
+        for bit in 0..block.len() * 8 {
+            let mut flipped = block.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_cut_off(&flipped, index), "bit {bit}");
         }
     }
 
