@@ -1023,7 +1023,7 @@ fn a_frame_that_is_damaged_and_not_cut_off_may_have_been_answered_for_though_a_p
             flipped[from + at] ^= 0x40;
             std::fs::write(path(".open"), flipped).unwrap();
             assert!(
-                copies.report(header.id).unwrap().is_damaged,
+                copies.report(header.id).unwrap().is_doubtful,
                 "byte {at} of the {what} frame"
             );
         }
@@ -1031,7 +1031,7 @@ fn a_frame_that_is_damaged_and_not_cut_off_may_have_been_answered_for_though_a_p
     for len in [last, last + 1, last + 100, whole.len() - 1, whole.len()] {
         std::fs::write(path(".open"), &whole[..len]).unwrap();
         assert!(
-            !copies.report(header.id).unwrap().is_damaged,
+            !copies.report(header.id).unwrap().is_doubtful,
             "{len} bytes of {}",
             whole.len()
         );

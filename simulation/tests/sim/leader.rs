@@ -202,6 +202,9 @@ impl World {
                 (true, true) | (false, false) => {}
             }
         }
+        if self.host_of(id.node).is_none() {
+            self.lead_step(host, id, LeaderEvent::OwnerReplaced);
+        }
     }
 
     fn lead_step(&mut self, host: usize, id: SegmentId, event: LeaderEvent) {
@@ -382,9 +385,9 @@ impl World {
         match report {
             Ok(report) => {
                 let runs: Vec<_> = report.entries.runs().iter().map(|run| (run.first, run.last)).collect();
-                let (durable, damaged) = (report.durable, report.is_damaged);
+                let (durable, damaged) = (report.durable, (report.is_damaged, report.is_doubtful));
                 self.note(format_args!(
-                    "{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged}"
+                    "{host} reports {id} to recovery {number}: {runs:?} {durable:?} {damaged:?}"
                 ));
                 self.reply(host, leader, Body::Report(id, number_asked, report));
             }

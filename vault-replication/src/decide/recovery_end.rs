@@ -3,7 +3,7 @@
 //! **Invariants**:
 //! - I1: nothing is decided unless the reports cover every way in which an entry can have been acknowledged: the
 //!   owner's WAL file alone, or so many replicas that each set of holders an acknowledgement can rest on is among them.
-//! - I2: a report that is damaged, or of another file, is never one of those that are needed; what it has is kept all
+//! - I2: a report that is damaged or doubtful, or of another file, is never one of those that are needed; what it has is kept all
 //!   the same. I3: nothing is decided while one who may have more can still answer.
 
 use gophership_vault::ids::{EntryNumber, NodeId};
@@ -45,7 +45,8 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
     let owner = reports.iter().find(|report| report.holder == open.id.node);
     let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded, last));
     let whole = of_peers()
-        .filter(|report| !report.is_damaged && report.file_uuid.is_none_or(|file| file == open.file_uuid))
+        .filter(|report| !report.is_damaged && !report.is_doubtful)
+        .filter(|report| report.file_uuid.is_none_or(|file| file == open.file_uuid))
         .count();
     // So many that those who are missing, with the owner, are fewer than an acknowledgement needs.
     let needed = peers.len() + 2 - open.replicas.ack_copies();

@@ -61,6 +61,8 @@ pub enum LeaderEvent {
     Sealed,
     /// Another recovery has a higher number, or the segment needs none any more.
     Superseded,
+    /// The owner's storage is gone for good, and another node has its name: nobody but the replicas can have anything.
+    OwnerReplaced,
     /// Time has passed: requests without an answer are repeated.
     Retry,
 }
@@ -145,6 +147,7 @@ pub struct RecoveryLeader {
     alive: BTreeMap<NodeId, bool>,
     /// The nodes that said that they cannot report.
     mute: BTreeSet<NodeId>,
+    is_owner_replaced: bool,
     stage: Stage,
 }
 
@@ -155,6 +158,7 @@ impl RecoveryLeader {
             open,
             alive: BTreeMap::new(),
             mute: BTreeSet::new(),
+            is_owner_replaced: false,
             stage: Stage::Beginning,
         };
         (leader, LeaderAction::Begin)
@@ -208,6 +212,7 @@ impl RecoveryLeader {
                 self.stage = Stage::Over { ending: None };
                 actions.push(LeaderAction::End);
             }
+            LeaderEvent::OwnerReplaced => self.is_owner_replaced = true,
             LeaderEvent::Retry => self.retry(&mut actions),
         }
         self.decide(&mut actions);
@@ -274,7 +279,10 @@ impl RecoveryLeader {
             return;
         };
         let (number, awaited) = (*number, self.awaited(reports));
-        let all: Vec<HeldReport> = reports.values().cloned().collect();
+        let mut all: Vec<HeldReport> = reports.values().cloned().collect();
+        if self.is_owner_replaced {
+            all.iter_mut().for_each(|report| report.is_doubtful = false);
+        }
         let decided = recovery_end(&self.open, &all, awaited);
         let Stage::Collecting { verdict, .. } = &mut self.stage else {
             return;

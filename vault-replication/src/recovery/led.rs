@@ -94,8 +94,12 @@ impl Led {
         answers: &Sender<Told>,
         record: Option<&SegmentRecord>,
         alive: &BTreeMap<NodeId, bool>,
+        is_owner_replaced: bool,
     ) {
         self.tell_who_lives(parts, answers, alive);
+        if is_owner_replaced {
+            self.step(parts, answers, LeaderEvent::OwnerReplaced);
+        }
         let event = match record {
             Some(SegmentRecord::Recovering { recovery, .. })
                 if self.number.is_some_and(|number| number < recovery.number) =>

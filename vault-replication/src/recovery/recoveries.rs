@@ -233,8 +233,11 @@ impl Lead {
         }
         let alive = self.alive(&nodes);
         for (id, led) in &mut self.led {
-            let record = self.parts.catalogue.read(|state| state.segment(*id).copied());
-            led.look(&self.parts, &self.told, record.as_ref(), &alive);
+            let (record, is_replaced) = self
+                .parts
+                .catalogue
+                .read(|state| (state.segment(*id).copied(), state.is_replaced(id.node)));
+            led.look(&self.parts, &self.told, record.as_ref(), &alive, is_replaced);
         }
         self.sweep();
         self.walk(seen);

@@ -148,16 +148,15 @@ impl CopyStore {
             all: owner_synced.is_some_and(|lsn| lsn.index() > id.index),
             end: None,
         };
-        report.is_damaged = match reader.footer() {
+        if let Some(footer) = reader.footer() {
             // A complete copy was verified when it was made, whatever had been damaged before.
-            Some(footer) => !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last),
-            // What the file breaks off in was never synced, and so never answered for. Other bytes may have been, though
-            // a power cut took the mark that says so.
-            None => {
-                let breaks_off = end == reader.len() || is_torn(&mut reader, end, id.index);
-                whole < read_mark(&self.data, id) || !breaks_off
-            }
-        };
+            report.is_damaged = !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last);
+        } else {
+            // What is behind the mark was perhaps never synced, and so never answered for: surely so where the file breaks
+            // off in it. Other bytes may have been, and a power cut took the mark that said so.
+            report.is_damaged = whole < read_mark(&self.data, id);
+            report.is_doubtful = end < reader.len() && !is_torn(&mut reader, end, id.index);
+        }
         Ok(report)
     }
 

@@ -34,6 +34,9 @@ pub struct HeldReport {
     pub unread: Option<EntryNumber>,
     /// True where something of it was damaged on this node: an entry that the node answered for may be missing.
     pub is_damaged: bool,
+    /// True where something of it cannot be read that was perhaps never synced: an entry that the node answered for may
+    /// be missing. It is taken for whole once nobody else can have that entry.
+    pub is_doubtful: bool,
 }
 
 impl HeldReport {
@@ -46,6 +49,7 @@ impl HeldReport {
             durable: Durable::default(),
             unread: None,
             is_damaged: false,
+            is_doubtful: false,
         }
     }
 

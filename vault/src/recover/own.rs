@@ -157,6 +157,7 @@ impl OwnReport {
             unread: wal.and_then(WalReport::unread),
             // Without the WAL file nothing says what is missing.
             is_damaged: wal.is_none_or(|wal| wal.misses_pages),
+            is_doubtful: false,
         }
     }
 

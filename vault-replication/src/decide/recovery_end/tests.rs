@@ -16,6 +16,13 @@ fn damaged(report: HeldReport) -> HeldReport {
     }
 }
 
+fn doubtful(report: HeldReport) -> HeldReport {
+    HeldReport {
+        is_doubtful: true,
+        ..report
+    }
+}
+
 fn of_another_file(report: HeldReport) -> HeldReport {
     HeldReport {
         file_uuid: Some(FileUuid(Uuid::from_u128(8))),
@@ -103,6 +110,12 @@ fn i1_i2_what_is_needed() {
             "the owner of another file",
             &three,
             vec![of_another_file(report(1, &[1, 2], 2)), report(2, &[1], 1)],
+            Err(1),
+        ),
+        (
+            "a copy that cannot be read behind what it has",
+            &three,
+            vec![doubtful(report(2, &[1], 1)), report(3, &[1], 1)],
             Err(1),
         ),
         (

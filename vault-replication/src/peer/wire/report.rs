@@ -19,6 +19,7 @@ pub(crate) fn report_to_wire(report: HeldReport) -> impl Iterator<Item = v1::Rep
         durable_end: number_or_zero(report.durable.end),
         unread: number_or_zero(report.unread),
         is_damaged: report.is_damaged,
+        is_doubtful: report.is_doubtful,
         entries: u32::try_from(entries).expect("the entries of a segment have numbers of 32 bits"),
     };
     let (mut run, mut at) = (0, 0);
@@ -71,6 +72,7 @@ impl ReportReader {
                 },
                 unread: EntryNumber::new(head.unread),
                 is_damaged: head.is_damaged,
+                is_doubtful: head.is_doubtful,
                 ..HeldReport::nothing(holder)
             },
             missing: head.entries,

@@ -83,12 +83,15 @@ fn answers() -> impl Strategy<Value = TailAnswer> {
 fn reports() -> impl Strategy<Value = HeldReport> {
     let marks = prop::array::uniform3(prop::option::of(numbers()));
     let entries = prop::collection::btree_map(1..40u32, any::<u32>(), 0..30);
-    (marks, entries, any::<[bool; 2]>()).prop_map(|([to, end, unread], entries, [all, is_damaged])| HeldReport {
-        entries: entries.into_iter().map(|(n, crc)| (number_of(n), crc)).collect(),
-        durable: Durable { to, all, end },
-        unread,
-        is_damaged,
-        ..report(3, &[], 0)
+    (marks, entries, any::<[bool; 3]>()).prop_map(|([to, end, unread], entries, [all, is_damaged, is_doubtful])| {
+        HeldReport {
+            entries: entries.into_iter().map(|(n, crc)| (number_of(n), crc)).collect(),
+            durable: Durable { to, all, end },
+            unread,
+            is_damaged,
+            is_doubtful,
+            ..report(3, &[], 0)
+        }
     })
 }
 

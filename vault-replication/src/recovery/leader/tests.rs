@@ -85,6 +85,18 @@ fn one_replica_is_waited_for_until_it_or_the_owner_is_back() {
 }
 
 #[test]
+fn a_doubtful_copy_counts_once_its_owner_is_gone_for_good() {
+    let (mut leader, _) = begun(&[2, 3]);
+    let doubtful = HeldReport {
+        is_doubtful: true,
+        ..report(2, &[1], 1)
+    };
+    assert_eq!(leader.step(LeaderEvent::Reported(doubtful)), []);
+    assert_eq!(leader.step(LeaderEvent::Reported(report(3, &[1], 1))), []);
+    assert_eq!(copies_asked(&leader.step(LeaderEvent::OwnerReplaced)), [2, 3]);
+}
+
+#[test]
 fn one_who_may_still_answer_is_waited_for_and_one_who_is_gone_is_not() {
     let (mut leader, _) = begun(&[1, 2, 3]);
     leader.step(LeaderEvent::Reported(report(1, &[1], 1)));
