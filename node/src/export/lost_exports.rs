@@ -7,11 +7,13 @@
 //! - I1: an export is begun only in the term that the catalogue granted, from the cursors on record after that.
 //! - I2: a node that cannot ask the catalogue exports no logs but its own.
 //! - I3: of two exports of the same logs at one node the first has ended before the second begins.
+//! - I4: two nodes that live and do not hear each other take an export from each other less and less often.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::job::Takeover;
@@ -29,7 +31,7 @@ use super::exporters::{Exporters, Running};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
 use super::takeover::{Due, Standing, due};
 use crate::cluster::Peers;
-use crate::replay::LostLogs;
+use crate::replay::{LostLogs, held_for};
 
 /// The other nodes of a cluster, for whose lost ones a node exports.
 pub struct LostNodes {
@@ -114,7 +116,8 @@ impl Exporters {
                     self.run_for(&exporter, owner, term);
                     continue;
                 }
-                Due::Take(seen) => (own, seen),
+                Due::Take(seen) if self.has_held(lost, &exporter, owner, seen) => (own, seen),
+                Due::Take(_) => continue,
                 Due::PutBack(seen) => (owner, seen),
             };
             let take = Command::TakeExport {
@@ -130,6 +133,18 @@ impl Exporters {
                 Err(error) => tracing::info!(exporter, %owner, %error, "export.lost.not_taken"),
             }
         }
+    }
+
+    /// Notes the term of an export that could be taken over. True where it has had its time: each has longer.
+    fn has_held(&self, lost: &Lost, exporter: &str, owner: NodeId, term: u64) -> bool {
+        let mut terms = lost.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = terms
+            .entry((exporter.to_owned(), owner))
+            .or_insert((term, Instant::now()));
+        if seen.0 != term {
+            *seen = (term, Instant::now());
+        }
+        seen.1.elapsed() >= held_for(term)
     }
 
     /// What is due here about the export of each node for each exporter on record.
@@ -390,12 +405,18 @@ pub(super) struct TakenLog {
 pub(super) struct Lost {
     nodes: LostNodes,
     logs: LostLogs,
+    /// The term of each export that could be taken over, and since when it has been seen so.
+    terms: Mutex<HashMap<LostExport, (u64, Instant)>>,
 }
 
 impl Lost {
     pub(super) fn new(nodes: LostNodes, logs: impl FnOnce(Arc<Peers>) -> LostLogs) -> Self {
         let logs = logs(Arc::clone(&nodes.peers));
-        Self { nodes, logs }
+        Self {
+            nodes,
+            logs,
+            terms: Mutex::default(),
+        }
     }
 }
 

@@ -58,3 +58,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REASON_BYTES_MAX);
 // A line of PEM takes one byte more in JSON, and the plan must fit beside it.
 const _: () = assert!(CA_PEM_BYTES_MAX + CA_PEM_BYTES_MAX / 2 <= gophership_catalogue::limits::JOB_SPEC_BYTES_MAX);
+
+/// Readings of lost nodes' logs at once. Each has a thread of those that consensus has for its disk as well, for as long as
+/// its taker stands still.
+pub(super) const LOST_READINGS_MAX: usize = 64;

@@ -13,9 +13,9 @@ use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentIndex};
 use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::limits::{CHUNKS_AHEAD, ENTRY_PATIENCE, LOST_CHUNK_BYTES};
+use super::limits::{CHUNKS_AHEAD, ENTRY_PATIENCE, LOST_CHUNK_BYTES, LOST_READINGS_MAX};
 use super::plan::{self, Part};
 use super::reader::Found;
 use super::source::{Patience, Reading, Source};
@@ -38,6 +38,7 @@ pub(crate) enum FromLost {
 pub(crate) struct LostLogs {
     source: Source,
     peers: Arc<Peers>,
+    places: Arc<Semaphore>,
 }
 
 impl LostLogs {
@@ -47,15 +48,23 @@ impl LostLogs {
             catalogue,
             peers: Some(Arc::clone(&peers)),
         };
-        Self { source, peers }
+        Self {
+            source,
+            peers,
+            places: Arc::new(Semaphore::new(LOST_READINGS_MAX)),
+        }
     }
 
     /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log are
     /// sealed.
     pub(crate) fn follow(&self, log: LogId, done: Option<Lsn>) -> mpsc::Receiver<Vec<FromLost>> {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let source = self.source.clone();
-        self.peers.runtime.spawn_blocking(move || {
+        let (source, places, runtime) = (
+            self.source.clone(),
+            Arc::clone(&self.places),
+            self.peers.runtime.clone(),
+        );
+        let read = move |sender: mpsc::Sender<Vec<FromLost>>| {
             let (part, last) = source.catalogue.read(|state| {
                 let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
                 let segments = state.segments_of(log.node, log.shard);
@@ -106,6 +115,25 @@ impl LostLogs {
             if read.is_continue() {
                 let _ = send(FromLost::End(last), true);
             }
+        };
+        self.peers.runtime.spawn(async move {
+            let place = match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => place,
+                Err(_) => {
+                    let why = format!("one of {LOST_READINGS_MAX} readings of lost nodes' logs to end");
+                    if sender.send(vec![FromLost::Waits(why)]).await.is_err() {
+                        return;
+                    }
+                    match places.acquire_owned().await {
+                        Ok(place) => place,
+                        Err(_) => return,
+                    }
+                }
+            };
+            runtime.spawn_blocking(move || {
+                let _place = place;
+                read(sender);
+            });
         });
         receiver
     }

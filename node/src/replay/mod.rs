@@ -39,6 +39,7 @@ pub(crate) use lost::{FromLost, LostLogs};
 pub(crate) use spec::Spec;
 pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;
+pub(crate) use takeover::held_for;
 
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,7 @@ pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_go
 }
 
 /// The time for which a term must have been seen before it is ended by a takeover: longer with each.
-fn held_for(term: u64) -> Duration {
+pub(crate) fn held_for(term: u64) -> Duration {
     let doublings = u32::try_from(term).unwrap_or(u32::MAX).min(16);
     (TAKEOVER_INTERVAL * ((1 << doublings) - 1)).min(TAKEOVER_HOLD_MAX)
 }

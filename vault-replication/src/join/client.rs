@@ -24,6 +24,7 @@ use super::wire;
 use crate::consensus::raft_types::Member;
 use crate::peer::client::{channel, no_connection};
 use crate::peer::identity::Ends;
+use crate::peer::limits::STREAM_WINDOW_BYTES;
 use crate::peer::wire::{Wire, node, uuid_bytes};
 
 /// Calls of this node, each on a connection of its own.
@@ -99,7 +100,7 @@ impl JoinClient {
         make: impl AsyncFnOnce(Calls<Channel>) -> Result<Response<T>, Status>,
     ) -> Result<T, JoinError> {
         let ends = Arc::clone(&self.setup) as Arc<dyn Ends>;
-        let calls = Calls::new(channel(&ends, to)).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let calls = Calls::new(channel(&ends, to, STREAM_WINDOW_BYTES)).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let answer = tokio::time::timeout(within, make(calls)).await;
         let answer = answer.map_err(|_| JoinError::Unanswered {
             peer: to.name.clone(),

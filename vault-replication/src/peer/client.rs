@@ -30,7 +30,9 @@ use uuid::Uuid;
 use super::connect::{NoConnection, connect};
 use super::error::PeerError;
 use super::identity::Ends;
-use super::limits::{CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, KEEPALIVE, NAME_BYTES_MAX, STREAM_WINDOW_BYTES};
+use super::limits::{
+    CONNECTION_WINDOW_BYTES, CONSENSUS_BYTES_MAX, KEEPALIVE, NAME_BYTES_MAX, REPLAY_WINDOW_BYTES, STREAM_WINDOW_BYTES,
+};
 use super::server::PeerSetup;
 use super::wire::{Wire, WireError, at_most, node, uuid};
 use crate::consensus::raft_types::Member;
@@ -181,28 +183,29 @@ impl Links {
     fn new(setup: &Arc<PeerSetup>, member: &Member) -> Self {
         let bytes_max = setup.message_bytes_max();
         let ends = Arc::clone(setup) as Arc<dyn Ends>;
-        let channel = || channel(&ends, member);
+        let channel_with = |window| channel(&ends, member, window);
+        let channel = || channel_with(STREAM_WINDOW_BYTES);
         Self {
             member: member.clone(),
             consensus: ConsensusClient::new(channel()).max_decoding_message_size(CONSENSUS_BYTES_MAX),
             bulk: ConsensusClient::new(channel()).max_decoding_message_size(CONSENSUS_BYTES_MAX),
             tail: TailClient::new(channel()).max_decoding_message_size(bytes_max),
             recovery: RecoveryClient::new(channel()).max_decoding_message_size(bytes_max),
-            replay: ReplayClient::new(channel()).max_decoding_message_size(bytes_max),
+            replay: ReplayClient::new(channel_with(REPLAY_WINDOW_BYTES)).max_decoding_message_size(bytes_max),
             operate: OperateClient::new(channel()).max_decoding_message_size(bytes_max),
         }
     }
 }
 
-/// A connection, made when it is used.
-pub(crate) fn channel(setup: &Arc<dyn Ends>, member: &Member) -> Channel {
+/// A connection, made when it is used. `stream_window` is the number of bytes of one stream that may be on their way.
+pub(crate) fn channel(setup: &Arc<dyn Ends>, member: &Member, stream_window: u32) -> Channel {
     let (setup, member) = (Arc::clone(setup), member.clone());
     // The connector knows where it goes.
     Endpoint::from_static("http://peer")
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_stream_window_size(stream_window)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
             connect(Arc::clone(&setup), member.clone())

@@ -60,6 +60,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// Bytes of a connection that may be so.
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// Bytes of a reading of another node's log that may be so: no number of readings whose takers stand still, up to
+/// [`REPLAY_CALLS_MAX`], keeps the others of a connection from going on.
+pub const REPLAY_WINDOW_BYTES: u32 = CONNECTION_WINDOW_BYTES / (2 * REPLAY_CALLS_MAX as u32);
+
 /// Messages of a tail stream that are taken at once.
 pub const TAIL_BATCH_MAX: usize = 64;
 

@@ -7,6 +7,7 @@ use gophership_vault::StoredEntry;
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId, TenantId};
 use gophership_vault::time::TimeRange;
+use gophership_vault_replication::peer::limits::REPLAY_CALLS_MAX;
 use gophership_vault_replication::peer::{Handlers, PeerClient, PeerError, ReplayFound, ReplayHandler, ReplayReading};
 use tokio::sync::mpsc;
 
@@ -172,6 +173,28 @@ fn a_reading_that_nobody_takes_is_given_up() {
         reading.next().await.unwrap();
         drop(reading);
         soon("the end of the reading", told.recv()).await;
+        server.stop().await;
+    });
+}
+
+#[test]
+fn readings_whose_takers_stand_still_hold_up_no_other() {
+    runtime().block_on(async {
+        let authority = Authority::new();
+        let (_reads, handlers, _told) = reads(false);
+        let (server, member) = serve(&setup(1, &authority), handlers);
+        let client = PeerClient::new(setup(2, &authority));
+        let read = |part: &'static [u8]| client.replay_read(node(1), &member, part, TimeRange::ALL, None);
+        let mut standing = Vec::new();
+        for _ in 0..REPLAY_CALLS_MAX - 1 {
+            let mut reading = read(ENDLESS).await.unwrap();
+            reading.next().await.unwrap();
+            standing.push(reading);
+        }
+        let mut last = read(b"two").await.unwrap();
+        let to_its_end = async { while last.next().await.unwrap().is_some() {} };
+        soon("the end of the last reading", to_its_end).await;
+        drop(standing);
         server.stop().await;
     });
 }
