@@ -344,10 +344,10 @@ impl Exporters {
         if !known && !configured {
             return Err(ExportError::Unknown(name.to_owned()));
         }
-        let (debt, of_lost) = (self.recorded_debt(name), self.owed_by_the_lost(name));
+        let (debt, of_others) = (self.recorded_debt(name), self.owed_by_others(name));
         let lost = Forgotten {
-            debt_entries: debt.entries + of_lost.entries,
-            debt_bytes: debt.bytes + of_lost.bytes,
+            debt_entries: debt.entries + of_others.entries,
+            debt_bytes: debt.bytes + of_others.bytes,
             dead_letters: letters,
         };
         // Of one that is configured nothing is lost: the catalogue refuses that.

@@ -19,7 +19,7 @@ use gophership_catalogue::exporter::ExportCursor;
 use gophership_catalogue::job::Takeover;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_catalogue::state::entries_behind;
-use gophership_catalogue::{Actor, CatalogueError, Command, State};
+use gophership_catalogue::{Actor, CatalogueError, Command, Refusal, State};
 use gophership_vault::Debt;
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 use gophership_vault::ledger::SealRecord;
@@ -206,7 +206,7 @@ impl Exporters {
             };
             match self.catalogue.submit(Actor::Node, commit) {
                 Ok(_) => lost.kept().extend(moved),
-                Err(CatalogueError::Refused(refusal)) => {
+                Err(CatalogueError::Refused(refusal @ Refusal::ExportTaken { .. })) => {
                     tracing::info!(exporter = r.config.name, owner = %lost.owner, %refusal, "export.lost.left");
                     r.control.send_modify(|control| control.stop = true);
                     // They are another node's to move.
@@ -382,14 +382,19 @@ impl Exporters {
         })
     }
 
-    /// What lost nodes owe an exporter, all together.
-    pub(super) fn owed_by_the_lost(&self, name: &str) -> Debt {
-        let mut sum = Debt::default();
-        for debt in self.lost_debts().iter().filter(|debt| debt.exporter == name) {
-            sum.entries += debt.entries;
-            sum.bytes += debt.bytes;
-        }
-        sum
+    /// What other nodes owe an exporter in their sealed segments, by the record, all together.
+    pub(super) fn owed_by_others(&self, name: &str) -> Debt {
+        let own = self.vault.identity().node_id;
+        self.catalogue.read(|state| {
+            let others = state.nodes().filter(|node| node.id != own);
+            others
+                .map(|node| owed(state, name, node.id))
+                .fold(Debt::default(), |sum, more| Debt {
+                    entries: sum.entries + more.entries,
+                    bytes: sum.bytes + more.bytes,
+                    ..sum
+                })
+        })
     }
 }
 

@@ -202,3 +202,28 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
     assert_eq!(exporters.lost_debts(), []);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    with_a_lost_node(&node);
+    let stub = Stub::http([]).await;
+    let nodes = LostNodes {
+        peers: node.lost_peers(&Handle::current()),
+        is_gone: Box::new(|_| false),
+    };
+    let cursors = Cursors::new(Arc::clone(&node.catalogue));
+    let running = Running::start_of(&node, &to(&stub, "a", ""), cursors, Some(nodes));
+    running
+        .until("a", "its own debt sent", |view| view.debt_entries == 0)
+        .await;
+    running.exporters.reload(Vec::new()).unwrap();
+    let refused = running.exporters.forget("a", false, "test").unwrap_err();
+    assert!(
+        matches!(&refused, ExportError::ForgetLoses { lost, .. } if lost.debt_entries == 20),
+        "{refused:?}"
+    );
+    let lost = running.exporters.forget("a", true, "test").unwrap();
+    assert_eq!((lost.debt_entries, lost.debt_bytes), (20, 140));
+}

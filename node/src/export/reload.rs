@@ -118,7 +118,13 @@ impl Exporters {
             self.cursors.remove(&r.config.name);
         }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|r| !names.contains(&r.config.name));
+        running.retain(|r| {
+            let ends = names.contains(&r.config.name);
+            // The export of a lost node's logs may have begun meanwhile.
+            r.control
+                .send_if_modified(|control| ends && !std::mem::replace(&mut control.stop, true));
+            !ends
+        });
         drop(running);
         self.hand_over_to_all();
     }
