@@ -347,10 +347,11 @@ fn is_ownerless(open: &OpenRecord, nodes: &[Seen], own: NodeId) -> bool {
     owner.is_none_or(|owner| owner.epoch > Some(open.epoch) || (owner.is_dead && owner.node != own))
 }
 
-/// True where an open segment has too few living peers for an acknowledgement, and others would have more: one of its
-/// peers never comes back, or a node lives that is none of them. Its recovery rests on the owner's file, and gives the
-/// owner an epoch in which segments have other peers. Where no further node lives, peers that are dead and not replaced
-/// are no reason: a new set would have the same ones.
+/// True where an open segment is to have other peers. One of its peers never comes back, and a node lives that can take
+/// its place: else the loss of one more could take an entry that is acknowledged. Or it has too few living peers for an
+/// acknowledgement, and others would have more. Its recovery rests on the owner's file, and gives the owner an epoch in
+/// which segments have other peers. Where no further node lives, peers that are dead and not replaced are no reason: a
+/// new set would have the same ones.
 fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
     let (mut peers, mut others, mut replaced) = (0, 0, false);
     for seen in nodes.iter().filter(|seen| seen.node != open.id.node) {
@@ -360,7 +361,8 @@ fn is_stranded(open: &OpenRecord, nodes: &[Seen]) -> bool {
         peers += usize::from(is_peer && lives);
         others += usize::from(!is_peer && lives);
     }
-    peers + 1 < open.replicas.ack_copies() && (replaced || others > 0)
+    let too_few = peers + 1 < open.replicas.ack_copies();
+    (replaced && others > 0) || (too_few && (replaced || others > 0))
 }
 
 #[cfg(test)]
@@ -379,6 +381,8 @@ mod tests {
             ("all are alive", &[ALIVE, ALIVE, ALIVE][..], (false, false)),
             ("its owner is dead", &[DEAD, ALIVE, ALIVE], (true, false)),
             ("one peer was replaced", &[ALIVE, REPLACED, ALIVE], (false, false)),
+            ("and a fourth is dead", &[ALIVE, REPLACED, ALIVE, DEAD], (false, false)),
+            ("and a fourth is alive", &[ALIVE, REPLACED, ALIVE, ALIVE], (false, true)),
             ("both peers are dead", &[ALIVE, DEAD, DEAD], (false, false)),
             ("and a fourth as well", &[ALIVE, DEAD, DEAD, DEAD], (false, false)),
             (
