@@ -256,6 +256,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         under_replicated_segments: 12,
         single_copy_segments: 2,
         unreachable_segments: 0,
+        unsealed_on_replaced_segments: 0,
         recoveries: vec![recovery()],
         recoveries_unknown: String::new(),
         recovering_segments: 2,

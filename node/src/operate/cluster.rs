@@ -144,9 +144,10 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
             nodes(state, consensus.as_ref()),
             state.counts(),
             LiveCopies::count(state, replicas, &is_alive),
+            unsealed_on_replaced(state),
         )
     };
-    let (nodes, counts, copies) = context.catalogue.read(seen);
+    let (nodes, counts, copies, unsealed_on_replaced) = context.catalogue.read(seen);
     let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
@@ -161,6 +162,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         under_replicated_segments: copies.few,
         single_copy_segments: copies.one,
         unreachable_segments: copies.none,
+        unsealed_on_replaced_segments: unsealed_on_replaced,
         recovering_segments: counts.recovering,
         oldest_recovering_unix_nano: counts.oldest_recovering_ns.unwrap_or(0),
         debt: exporters::debt(context, &views),
@@ -190,6 +192,17 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         }
     }
     reply
+}
+
+/// The number of segments that are not sealed and one of whose peers was replaced.
+fn unsealed_on_replaced(state: &State) -> u64 {
+    let is_on_replaced = |record: &&SegmentRecord| match record {
+        SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. } => {
+            open.replicas.peers().iter().any(|peer| state.is_replaced(peer))
+        }
+        SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. } => false,
+    };
+    state.segments().filter(is_on_replaced).count() as u64
 }
 
 /// Sealed segments by their copies on nodes that are alive. Segments without entries need none.

@@ -39,6 +39,8 @@ pub struct ClusterView {
     pub single_copy_segments: u64,
     /// Those of them that no live node holds.
     pub unreachable_segments: u64,
+    /// Segments that are not sealed and one of whose peers was replaced: the loss of one more node may lose something.
+    pub unsealed_on_replaced_segments: u64,
     /// Segments whose end is being determined.
     pub recovering_segments: u64,
     /// Time since when the oldest of them is.
@@ -295,6 +297,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             under_replicated_segments: reply.under_replicated_segments,
             single_copy_segments: reply.single_copy_segments,
             unreachable_segments: reply.unreachable_segments,
+            unsealed_on_replaced_segments: reply.unsealed_on_replaced_segments,
             recovering_segments: reply.recovering_segments,
             oldest_recovering_unix_nano: some_time(reply.oldest_recovering_unix_nano),
             recoveries: recoveries_unknown.is_none().then_some(recoveries),

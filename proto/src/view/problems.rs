@@ -155,6 +155,15 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
         };
         found.push(problem(what, remedy));
     }
+    if cluster.unsealed_on_replaced_segments > 0 {
+        found.push(problem(
+            format!(
+                "{} segments are not sealed and had a copy on a node that was replaced: lose no further node",
+                cluster.unsealed_on_replaced_segments
+            ),
+            "nothing: within seconds their owners go on with the new node, and they are sealed".to_owned(),
+        ));
+    }
     let few = cluster
         .under_replicated_segments
         .saturating_sub(cluster.unreachable_segments);
@@ -380,6 +389,7 @@ mod tests {
         // Consensus remembers who led last.
         let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], Some(2));
         (reply.under_replicated_segments, reply.unreachable_segments) = (5, 5);
+        reply.unsealed_on_replaced_segments = 3;
         reply.recoveries_unknown = "no node leads".to_owned();
         let told = told(reply);
         assert!(told[0].starts_with("no node leads: 1 of 3 voters are alive, and 2 are needed => start the"));
@@ -388,10 +398,14 @@ mod tests {
             "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these segments"
         );
         assert!(
-            told[4].starts_with("what recoveries wait for is not known: no node leads"),
+            told[4].starts_with("3 segments are not sealed and had a copy on a node that was replaced"),
             "{told:?}"
         );
-        assert_eq!(told.len(), 5);
+        assert!(
+            told[5].starts_with("what recoveries wait for is not known: no node leads"),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 6);
     }
 
     #[test]
