@@ -66,6 +66,7 @@ struct NodeView {
     name: Option<String>,
     alive: bool,
     moved_to: Option<u32>,
+    role: Option<String>,
 }
 
 impl ClusterView {
@@ -80,6 +81,13 @@ impl ClusterView {
     pub fn dead(&self) -> usize {
         let present = self.nodes.iter().filter(|node| node.moved_to.is_none());
         present.filter(|node| !node.alive).count()
+    }
+
+    /// Nodes that have no vote in consensus. As long as there is one, the loss of another may end the cluster.
+    fn without_vote(&self) -> usize {
+        let present = self.nodes.iter().filter(|node| node.moved_to.is_none());
+        let votes = |role: &str| ["leader", "voter"].contains(&role);
+        present.filter(|node| !node.role.as_deref().is_some_and(votes)).count()
     }
 }
 
@@ -299,6 +307,9 @@ impl Cluster {
             match view(&slot.setup).await {
                 Ok(view) if view.leader.is_none() => missing.push(format!("{name} knows no leader")),
                 Ok(view) if view.dead() > 0 => missing.push(format!("{name} takes {} for dead", view.dead())),
+                Ok(view) if view.without_vote() > 0 => {
+                    missing.push(format!("{} nodes have no vote yet ({name})", view.without_vote()));
+                }
                 Ok(view) if view.recovering_segments > 0 => {
                     missing.push(format!("{} segments are recovering ({name})", view.recovering_segments));
                 }
