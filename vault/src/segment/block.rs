@@ -455,39 +455,31 @@ mod tests {
     use crate::entry::{Encoding, EntryState};
     use crate::ids::TenantId;
 
+    const META: EntryMeta = EntryMeta {
+        received_ns: 1,
+        min_event_ns: 1,
+        max_event_ns: 1,
+        record_count: 1,
+        tenant: TenantId::DEFAULT,
+        encoding: Encoding::Identity,
+        state: EntryState::PLAIN,
+    };
+
     /// Adds entries to one segment, a block each.
     fn add(lsns: &[(u32, u32)]) {
-        let meta = EntryMeta {
-            received_ns: 1,
-            min_event_ns: 1,
-            max_event_ns: 1,
-            record_count: 1,
-            tenant: TenantId::DEFAULT,
-            encoding: Encoding::Identity,
-            state: EntryState::PLAIN,
-        };
         let mut builder = BlockBuilder::new();
         for (index, number) in lsns {
             let lsn = Lsn::at(SegmentIndex::new(*index).unwrap(), EntryNumber::new(*number).unwrap());
-            builder.add(lsn, &meta, b"payload");
+            builder.add(lsn, &META, b"payload");
             assert!(builder.cut(None).is_some());
         }
     }
 
     #[test]
     fn what_is_cut_off_is_told_from_a_flipped_bit() {
-        let meta = EntryMeta {
-            received_ns: 1,
-            min_event_ns: 1,
-            max_event_ns: 1,
-            record_count: 1,
-            tenant: TenantId::DEFAULT,
-            encoding: Encoding::Identity,
-            state: EntryState::PLAIN,
-        };
         let (index, mut builder) = (SegmentIndex::FIRST, BlockBuilder::new());
         for number in [1, 2] {
-            builder.add(Lsn::at(index, EntryNumber::new(number).unwrap()), &meta, &[7; 50]);
+            builder.add(Lsn::at(index, EntryNumber::new(number).unwrap()), &META, &[7; 50]);
         }
         let block = builder.cut(None).unwrap().bytes;
         assert!(!is_cut_off(&block, index));
