@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{LogId, Lsn, SegmentId};
+use crate::ids::{LogId, Lsn, SegmentId, SegmentIndex};
 use crate::keep::disk_tier::DiskUse;
 use crate::ledger::{SealRecord, TrimReason};
 use crate::limits::{DISK_DROP_PERCENT, DISK_EVICT_PERCENT, DISK_REFUSE_PERCENT};
@@ -117,6 +117,29 @@ impl TrimRules<'_> {
     }
 }
 
+/// The oldest segments of a log that are released: all whose retention is over, and at least as many more as make the
+/// room that is wanted, rather than all that a disk has. `page` gives the segments from an index on, in order and at
+/// most so many. They are asked for a page at a time, since the readers may not be asked under the lock of the holdings.
+pub(crate) fn released(
+    rules: &TrimRules<'_>,
+    is_released: impl Fn(&SealRecord) -> bool,
+    page: impl Fn(SegmentIndex, usize) -> Vec<SealRecord>,
+) -> Vec<SealRecord> {
+    const PAGE: usize = 256;
+    let (mut released, mut room) = (Vec::new(), 0);
+    let mut from = Some(SegmentIndex::FIRST);
+    while let Some(first) = from {
+        let segments = page(first, PAGE);
+        let last = segments.last().filter(|_| segments.len() == PAGE).copied();
+        let more = segments.into_iter().filter(&is_released);
+        released.extend(more.inspect(|segment| room += segment.stats.stored_bytes));
+        from = last
+            .filter(|last| room < rules.too_much() || rules.is_over(last))
+            .and_then(|last| last.id.index.checked_next());
+    }
+    released
+}
+
 /// The segments to trim, oldest first. `sealed` is in that order, and has at least those that [`TrimRules::may_go`]:
 /// the released ones where none is to be dropped.
 pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(SegmentId, TrimReason)> {
@@ -149,7 +172,7 @@ pub(crate) fn trim_plan(sealed: &[SealRecord], rules: &TrimRules<'_>) -> Vec<(Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Epoch, NodeId, SegmentIndex, ShardId};
+    use crate::ids::{Epoch, NodeId, ShardId};
     use crate::ledger::SegmentStats;
     use crate::replicas::NodeSet;
 
@@ -247,6 +270,35 @@ mod tests {
             .map(|(id, why)| (id.index.get(), *why))
             .collect();
         assert_eq!(plan, [(2, TrimReason::Retention)]);
+    }
+
+    #[test]
+    fn of_many_released_segments_only_as_many_are_looked_at_as_make_room() {
+        let all: Vec<_> = (1..=10_000).map(|index| sealed(index, u64::from(index))).collect();
+        let plans = |done: fn(&SealRecord) -> bool, now_ns| {
+            let rules = TrimRules {
+                now_ns,
+                retention: Duration::from_nanos(20_000),
+                release: &Release::By(Arc::new(done)),
+                disk: DiskUse {
+                    own: 80_100,
+                    limit: 100_000,
+                    ..DiskUse::default()
+                },
+                on_full: OnFull::Refuse,
+                ahead: 0,
+            };
+            let few = released(&rules, done, |from, max| {
+                let behind = all.iter().filter(|s| s.id.index >= from && rules.may_go(s));
+                behind.take(max).copied().collect()
+            });
+            assert_eq!(trim_plan(&few, &rules), trim_plan(&all, &rules));
+            (few.len(), trim_plan(&few, &rules).len())
+        };
+        assert_eq!(plans(|_| true, 0), (256, 10));
+        let held_first = |s: &SealRecord| s.id.index.get() > 1_000 && s.id.index.get() % 100 == 0;
+        assert_eq!(plans(held_first, 0), (10, 10), "those that are held make no room");
+        assert_eq!(plans(|_| true, 25_000), (5_120, 5_000), "all whose retention is over");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::disk_tier::DiskUse;
 use super::housekeeper::measure_disk;
-use super::retention::{OnFull, Release, TrimRules, trim_plan};
+use super::retention::{OnFull, Release, TrimRules, released, trim_plan};
 use super::sealer::Sealer;
 use crate::error::VaultError;
 use crate::file_io;
@@ -62,7 +62,7 @@ impl Sealer {
             // Each shard may go on in one more file, and have one more segment cut.
             ahead: self.shards.len() as u64 * self.parts.plan.size,
         };
-        let mut sealed = self.candidates(&rules);
+        let mut sealed = self.candidates(&rules, held);
         sealed.retain(|record| record.id.node == self.parts.node && !held.contains(&record.id));
         let mut plan = trim_plan(&sealed, &rules);
         if let Release::By(readers) = &self.parts.release
@@ -89,13 +89,20 @@ impl Sealer {
 
     /// The sealed segments that may be in the plan, oldest first. Nothing is asked about the others: most are neither
     /// old enough nor in the way, or some reader is not there yet. A segment waits for those before it in its log.
-    fn candidates(&self, rules: &TrimRules<'_>) -> Vec<SealRecord> {
+    fn candidates(&self, rules: &TrimRules<'_>, held: &BTreeSet<SegmentId>) -> Vec<SealRecord> {
         let holdings = &self.parts.holdings;
         match rules.release {
             Release::By(readers) if rules.far_too_much() == 0 => {
                 let own = holdings.logs().into_iter().filter(|log| log.node == self.parts.node);
-                let of_log =
-                    |log| holdings.sealed_before(log, readers.are_done_up_to(log), |record| rules.may_go(record));
+                let of_log = |log| {
+                    let floor = readers.are_done_up_to(log);
+                    let page = |from, max| holdings.sealed_before(log, from, floor, max, |record| rules.may_go(record));
+                    released(
+                        rules,
+                        |record| !held.contains(&record.id) && readers.are_done(record),
+                        page,
+                    )
+                };
                 let mut sealed: Vec<SealRecord> = own.flat_map(of_log).collect();
                 sealed.sort_by_key(|record| (record.sealed_ns, record.id));
                 sealed

@@ -347,19 +347,22 @@ impl Holdings {
         records.take_while(|record| wanted(record)).collect()
     }
 
-    /// The records of sealed segments of a log, lowest index first, as long as all of a segment lies before `floor` and
-    /// `wanted` says so. With no floor, of those that hold nothing.
+    /// The records of at most `max` sealed segments of a log from `from` on, lowest index first, as long as all of a
+    /// segment lies before `floor` and `wanted` says so. With no floor, of those that hold nothing.
     pub(crate) fn sealed_before(
         &self,
         log: LogId,
+        from: SegmentIndex,
         floor: Option<Lsn>,
-        mut wanted: impl FnMut(&SealRecord) -> bool,
+        max: usize,
+        wanted: impl Fn(&SealRecord) -> bool,
     ) -> Vec<SealRecord> {
         let slots = self.lock();
-        let sealed = slots.of_log(log, SegmentIndex::FIRST);
+        let sealed = slots.of_log(log, from);
         let records = sealed.filter_map(|(_, slot)| slot.sealed().copied());
         records
             .take_while(|record| record.stats.last_lsn <= floor && wanted(record))
+            .take(max)
             .collect()
     }
 
