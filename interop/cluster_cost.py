@@ -1,10 +1,10 @@
 """What copies cost: acks, CPU and consensus entries of three nodes beside a single one, and the time of a recovery.
 
 All nodes run on one machine. `jepsen-like offer` finds the highest rate of the first node, alone and with two peers, and
-sends half of the smaller one to it. With `--trickle SECONDS` one request a second follows for so long. At the end the
-first node is killed, and its segments are recovered with the settings that nodes have by default. With `--nats FOLDER`,
-which holds the programs nats-server and nats, three servers of NATS JetStream store as many bytes. This measures, and
-sets no bar but that every request at half load is acknowledged.
+sends half of the smaller one to it. With `--trickle SECONDS` so long with nothing to do follows, and as long with one
+request a second. At the end the first node is killed, and its segments are recovered with the settings that nodes have
+by default. With `--nats FOLDER`, which holds the programs nats-server and nats, three servers of NATS JetStream store as
+many bytes. This measures, and sets no bar but that every request at half load is acknowledged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import common
 import nats_servers
-from procstat import cpu_seconds, rss_anon_kib
+from procstat import bytes_written, cpu_seconds, rss_anon_kib
 
 WITHIN_S = 1800
 RECOVERED_WITHIN_S = 120
@@ -133,6 +133,25 @@ def half_load(args: argparse.Namespace, checks: common.Checks, members: list[Mem
     checks.that("at half load every request is acknowledged", offered["acked"] == offered["offered"], offered)
 
 
+def trickle(args: argparse.Namespace, members: list[Member]) -> None:
+    """Prints what one request a second costs, and what the same time costs without any."""
+    for rate, what in ((0.0, "nothing to do"), (1.0, "one request a second")):
+        raft, segments = entries(args, members), sealed(args, members)
+        before = [(bytes_written(member.child.pid), cpu_seconds(member.child.pid)) for member in members]
+        if rate:
+            offered = offer(args, members[0], rate, args.trickle)
+            what += f" of {1e9 * offered['gigabytes'] / offered['acked']:,.0f} B"
+        else:
+            time.sleep(args.trickle)
+        after = [(bytes_written(member.child.pid), cpu_seconds(member.child.pid)) for member in members]
+        spent = [(a - b, c - d) for (a, c), (b, d) in zip(after, before, strict=True)]
+        disk = ", ".join(f"{kept / 1024 / args.trickle:,.0f}" for kept, _ in spent)
+        cpu = ", ".join(f"{100 * used / args.trickle:.1f}" for _, used in spent)
+        count, cut = entries(args, members) - raft, sealed(args, members) - segments
+        print(f"{what} for {args.trickle} s: {count} consensus entries, {cut} segments sealed,", end=" ")
+        print(f"KiB/s written {disk}, % of a core {cpu}", flush=True)
+
+
 def recovery(args: argparse.Namespace, members: list[Member]) -> None:
     """Kills the first node, and prints how long its segments took to be sealed."""
     began = time.monotonic()
@@ -176,10 +195,7 @@ def body(args: argparse.Namespace, checks: common.Checks, folder: Path) -> None:
             if count == 1:
                 continue
             if args.trickle:
-                raft, segments = entries(args, members), sealed(args, members)
-                offer(args, members[0], 1.0, args.trickle)
-                count_, cut = entries(args, members) - raft, sealed(args, members) - segments
-                print(f"one request a second for {args.trickle} s: {count_} consensus entries, {cut} segments sealed")
+                trickle(args, members)
             held = ", ".join(f"{rss_anon_kib(member.child.pid) / 1024:.0f}" for member in members)
             print(f"RssAnon in MiB: {held}")
             recovery(args, members)

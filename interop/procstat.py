@@ -19,6 +19,14 @@ def rss_anon_kib(pid: int) -> int:
     raise ValueError(f"/proc/{pid}/status has no RssAnon")
 
 
+def bytes_written(pid: int) -> int:
+    """Bytes that the process has caused to be written to a disk: write_bytes of /proc/PID/io."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise ValueError(f"/proc/{pid}/io has no write_bytes")
+
+
 def _cpu_seconds(stat: Path) -> float:
     fields = stat.read_text().rpartition(")")[2].split()  # the name may hold anything
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
