@@ -100,7 +100,7 @@ impl Exporters {
     /// The error of the first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
-        configure(catalogue.as_ref(), &parts.configs)?;
+        configure(catalogue.as_ref(), parts.vault.identity().node_id, &parts.configs)?;
         let shards: BTreeSet<ShardId> = parts
             .vault
             .shards()
