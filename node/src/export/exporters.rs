@@ -112,8 +112,12 @@ impl Exporters {
             Lost::new(nodes, |peers| LostLogs::new(vault, catalogue, peers))
         });
         let exporters = Self {
+            letters: LetterStore::new(
+                parts.vault.clone(),
+                Arc::clone(&catalogue),
+                lost.as_ref().map(|lost| lost.logs.clone()),
+            ),
             lost,
-            letters: LetterStore::new(parts.vault.clone(), Arc::clone(&catalogue)),
             vault: parts.vault,
             catalogue,
             cursors: parts.cursors,

@@ -7,7 +7,7 @@ mod sink;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
 
 const DEBT: &str = "gophership_export_lost_debt_entries";
@@ -196,4 +196,44 @@ fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
     assert_in_order(&sink, &kept);
     assert_eq!(taken.last(), lost.last(), "what lies behind the damage");
     assert_eq!(cluster.metric(runner, UNREADABLE)[0].1, 1.0);
+}
+
+/// Node `i` says that it read entries from another holder.
+fn assert_read_elsewhere(cluster: &Cluster, i: usize) {
+    let log = cluster.log(i);
+    assert!(log.contains("replay.copy.damaged"), "{}", cluster.logs());
+}
+
+#[test]
+fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, texts) = (Sink::start(), large_records(60));
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &texts);
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    let all: Vec<Vec<u8>> = texts.iter().map(|text| payload(text)).collect();
+
+    // Its owner is there, and runs the replay itself, or reads for another node.
+    cluster.damage(2, 0.5);
+    for i in [2, 0] {
+        assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
+        assert_read_elsewhere(&cluster, i);
+    }
+
+    // It is gone, and each copy lacks another part.
+    cluster.kill(2);
+    until_sent_by_one(&cluster, 0, texts.len());
+    cluster.damage(0, 0.3);
+    cluster.damage(1, 0.8);
+    for i in [0, 1] {
+        assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
+        assert_read_elsewhere(&cluster, i);
+    }
+
+    // What none has is named, with the node at which it was found damaged.
+    cluster.damage(0, 0.8);
+    let (taken, why) = cluster.replay(1);
+    assert!((all.len() - 26..all.len()).contains(&taken.len()), "{}", taken.len());
+    assert!(why.as_ref().is_some_and(|why| why.contains("at node ")), "{why:?}");
 }
