@@ -82,12 +82,12 @@ impl LogReading<'_> {
                 Turn::PassOver(node, next) => (node, Some(next)),
                 Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
             };
-            let (done, lacked) = (self.done, self.lacking.nodes());
+            let (done, damaged_at) = (self.done, self.damaged_at(node));
             self.asked = Some(Asked::new(node, passes_to));
             let attempt = self.at(node, &one, done.max(Lsn::at(index, EntryNumber::FIRST).before()), each);
             let asked = self.asked.take().expect("it was set above");
-            if self.done > done && !lacked.is_empty() {
-                tracing::warn!(segment = %seal.id, damaged_at = lacked, read_from = %node, "replay.copy.damaged: another holder has the entries");
+            if self.done > done && !damaged_at.is_empty() {
+                tracing::warn!(segment = %seal.id, damaged_at, read_from = %node, "replay.copy.damaged: another holder has the entries");
             }
             if let Some(why) = asked.unreadable {
                 let why = format!("node {node} cannot read segment {}: {why}", seal.id);
@@ -143,6 +143,15 @@ impl LogReading<'_> {
         };
         let reasons = self.lacking.take_for_now();
         Wait::nobody(Some(seal.id.index), [vec![why], reasons].concat().join("; "))
+    }
+
+    /// The nodes that were found to lack something where `node` is to be read from, for a person.
+    fn damaged_at(&self, node: NodeId) -> String {
+        let lacking = self.lacking.nodes(self.done);
+        if lacking.is_empty() && self.mends() && node != self.log.node {
+            return self.log.node.to_string();
+        }
+        lacking
     }
 
     fn is_here(&self, seal: &SealRecord) -> bool {

@@ -49,10 +49,10 @@ impl Lacking {
         self.of_nodes.insert(node, lack);
     }
 
-    /// The nodes that lack something, for a person.
-    pub(super) fn nodes(&self) -> String {
-        let nodes: Vec<String> = self.of_nodes.keys().map(NodeId::to_string).collect();
-        nodes.join(", ")
+    /// The nodes that lack what comes behind `done`, for a person.
+    pub(super) fn nodes(&self, done: Option<Lsn>) -> String {
+        let nodes = self.of_nodes.keys().filter(|_| self.behind == done);
+        nodes.map(NodeId::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Forgets what holders lack for the moment only, so that they are asked again. Returns the reasons.

@@ -312,6 +312,11 @@ impl<'a> LogReading<'a> {
         held.iter().any(|(first, last)| (*first..=*last).contains(&id.index))
     }
 
+    /// True while a segment is read again of which the node that writes it found something damaged.
+    pub(super) fn mends(&self) -> bool {
+        self.to_mend.is_some()
+    }
+
     /// The seal of a segment of which the node that writes it found something damaged, where other nodes hold it, too.
     fn held_by_others(&self, fault: &ScanFault) -> Option<SealRecord> {
         let known = self

@@ -168,6 +168,52 @@ impl Cluster {
         })
     }
 
+    /// The payloads of the dead letters of exporter `a` that node `i` can show.
+    pub(crate) fn letters(&self, i: usize) -> Vec<Vec<u8>> {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await);
+            let all = control.list_dead_letters(v1::ListDeadLettersRequest::default()).await;
+            let mut payloads = Vec::new();
+            for v1::DeadLetter { exporter, letter, .. } in all.unwrap().into_inner().letters {
+                let show = v1::ShowDeadLetterRequest { exporter, letter };
+                let shown = control.show_dead_letter(show).await.unwrap().into_inner();
+                payloads.push(shown.payload.to_vec());
+            }
+            payloads
+        })
+    }
+
+    /// Begins a replay job at node `i` that sends where exporter `a` does.
+    pub(crate) fn begin_job(&self, i: usize) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        let sink = v1::ReplaySink {
+            kind: Some(v1::replay_sink::Kind::Exporter("a".to_owned())),
+            ..v1::ReplaySink::default()
+        };
+        let spec = v1::ReplaySpec {
+            sink: Some(sink),
+            ..v1::ReplaySpec::default()
+        };
+        runtime().block_on(async {
+            ControlClient::new(channel(socket).await)
+                .start_replay(spec)
+                .await
+                .unwrap();
+        });
+    }
+
+    /// The state of the only job, and what it says.
+    pub(crate) fn job(&self, i: usize) -> (v1::ReplayState, String) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await);
+            let all = control.list_replays(v1::ListReplaysRequest::default()).await;
+            let progress = all.unwrap().into_inner().jobs.remove(0).progress.unwrap();
+            (progress.state(), progress.error)
+        })
+    }
+
     /// Waits until a node has a large segment file.
     pub(crate) fn until_copied(&self, i: usize) {
         let is_there = || self.largest(i).is_some_and(|(len, _)| len > 100_000);

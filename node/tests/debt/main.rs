@@ -7,6 +7,8 @@ mod sink;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use gophership_proto::control::v1::ReplayState;
+
 use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
 
@@ -182,6 +184,37 @@ fn what_one_copy_lacks_is_read_from_the_other() {
 }
 
 #[test]
+fn what_the_sink_does_not_take_at_first_is_read_again_from_a_node_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, lost) = (Sink::start(), large_records(RECORDS));
+    let (cluster, runner) = with_large_debt(dir.path(), &sink, &lost);
+    // The block that holds this record and its neighbours.
+    cluster.damage(runner, 0.7);
+    let place = RECORDS * 7 / 10;
+    let all_but = |place: usize| {
+        let others = lost.iter().enumerate().filter(|(n, _)| *n != place);
+        others.map(|(_, text)| text.clone()).collect::<Vec<_>>()
+    };
+
+    // An export makes it a dead letter.
+    sink.refuse(&lost[place][..11], "400 Bad Request", usize::MAX);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &all_but(place));
+    until_nothing_is_owed(&cluster, runner);
+    assert_eq!(cluster.letters(runner), [payload(&lost[place])], "{}", cluster.logs());
+
+    // A replay sets it aside after so many failures, sends others, and reads it again.
+    sink.refuse(&lost[place][..11], "500 Internal Server Error", 5);
+    cluster.begin_job(runner);
+    let has_ended = || cluster.job(runner).0 != ReplayState::Running;
+    until("the end of the job", has_ended, || {
+        format!("{:?} {}", cluster.job(runner), cluster.logs())
+    });
+    assert_eq!(cluster.job(runner), (ReplayState::Done, String::new()));
+    assert!(sink.taken().contains(&lost[place]));
+}
+
+#[test]
 fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
     let dir = tempfile::tempdir().unwrap();
     let (sink, lost) = (Sink::start(), large_records(RECORDS));
@@ -198,12 +231,6 @@ fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
     assert_eq!(cluster.metric(runner, UNREADABLE)[0].1, 1.0);
 }
 
-/// Node `i` says that it read entries from another holder.
-fn assert_read_elsewhere(cluster: &Cluster, i: usize) {
-    let log = cluster.log(i);
-    assert!(log.contains("replay.copy.damaged"), "{}", cluster.logs());
-}
-
 #[test]
 fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() {
     let dir = tempfile::tempdir().unwrap();
@@ -218,7 +245,7 @@ fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() 
     cluster.damage(2, 0.5);
     for i in [2, 0] {
         assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
-        assert_read_elsewhere(&cluster, i);
+        assert!(cluster.log(i).contains("replay.copy.damaged"), "{}", cluster.logs());
     }
 
     // It is gone, and each copy lacks another part.
@@ -228,7 +255,6 @@ fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() 
     cluster.damage(1, 0.8);
     for i in [0, 1] {
         assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
-        assert_read_elsewhere(&cluster, i);
     }
 
     // What none has is named, with the node at which it was found damaged.

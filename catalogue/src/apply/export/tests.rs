@@ -760,6 +760,16 @@ fn i6_what_exporters_have_of_a_replaced_node_goes_with_its_last_segment_and_does
     );
     assert_eq!(of_node_1(&lives), (2, false));
 
+    // Nor do they go while another segment is left, in whatever shard.
+    let mut more = state.clone();
+    let other = SealRecord {
+        id: segment(1, 7, 1),
+        ..seal_record(segment(1, 0, 1), 1, 9)
+    };
+    more.install(Change::Segment(crate::segment::SegmentRecord::Sealed(other)));
+    say(&mut more, std::slice::from_ref(&gone));
+    assert_eq!(of_node_1(&more), (2, true));
+
     say(&mut state, &[gone]);
     assert_eq!(of_node_1(&state), (0, false));
     assert_eq!(state.cursor("a", node(2), ShardId::new(0)), Some(lsn(1, 3)));

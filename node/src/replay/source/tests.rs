@@ -194,7 +194,11 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
         });
         (entries, missing)
     };
+    let (node_id, shard) = (id.node, id.shard);
+    let again = || source.entry((node_id, shard, Lsn::at(id.index, EntryNumber::new(2).unwrap())));
+    assert_eq!(again().unwrap().unwrap().payload, payloads[1]);
     fail::cfg("file.read", &bad_sector).unwrap();
+    assert!(again().is_err(), "it may be read later");
     let told = Cell::new(String::new());
     let found = read(&|why| {
         told.set(why.to_owned());
@@ -209,11 +213,12 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
 
     // A replay ends with what is lost.
     fail::cfg("file.read", &bad_sector).unwrap();
+    let begun = Instant::now();
     let reading = Reading {
         part: &part,
         range: TimeRange::ALL,
         done: None,
-        stop: Arc::new(|| false),
+        stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
         patience: None,
         for_good: None,
     };
@@ -233,6 +238,7 @@ fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_i
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[(block.offset + block.stored_bytes / 2) as usize] ^= 1;
     std::fs::write(&file, bytes).unwrap();
+    assert_eq!(again(), Ok(None));
     let (entries, missing) = read(&|why| panic!("it waits: {why}"));
     assert_eq!((entries.len(), missing.len()), (0, 1), "{missing:?}");
     assert!(
