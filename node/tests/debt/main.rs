@@ -248,17 +248,17 @@ fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() 
         assert!(cluster.log(i).contains("replay.copy.damaged"), "{}", cluster.logs());
     }
 
-    // It is gone, and each copy lacks another part.
+    // It is gone, and each copy lacks another part, one of them its end.
     cluster.kill(2);
     until_sent_by_one(&cluster, 0, texts.len());
     cluster.damage(0, 0.3);
-    cluster.damage(1, 0.8);
+    cluster.damage(1, 0.97);
     for i in [0, 1] {
         assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
     }
 
     // What none has is named, with the node at which it was found damaged.
-    cluster.damage(0, 0.8);
+    cluster.damage(0, 0.97);
     let (taken, why) = cluster.replay(1);
     assert!((all.len() - 26..all.len()).contains(&taken.len()), "{}", taken.len());
     assert!(why.as_ref().is_some_and(|why| why.contains("at node ")), "{why:?}");
