@@ -73,11 +73,12 @@ impl LogReading<'_> {
             dropped: None,
             ..part.clone()
         };
+        let mut unusable = Vec::new();
         loop {
             if self.done >= seal.stats.last_lsn {
                 return Attempt::Over(ControlFlow::Continue(()));
             }
-            let (node, passes_to) = match self.turn(seal) {
+            let (node, passes_to) = match self.turn(seal, &unusable) {
                 Turn::Ask(node) => (node, None),
                 Turn::PassOver(node, next) => (node, Some(next)),
                 Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
@@ -113,6 +114,8 @@ impl LogReading<'_> {
                     self.done = self.done.max(Some(Lsn::last_of(index)));
                     return Attempt::Over(ControlFlow::Continue(()));
                 }
+                // A replay names what is missing, as soon as there is a holder that it can read the rest from.
+                (None, Attempt::Waits(_)) if !is_for_good && !damaged_at.is_empty() => unusable.push(node),
                 (None, Attempt::Waits(wait)) => {
                     let segment = Some(index);
                     return Attempt::Waits(Wait { segment, ..wait });
@@ -122,9 +125,9 @@ impl LogReading<'_> {
         }
     }
 
-    /// The next step, by what is to be expected of each holder.
-    fn turn(&mut self, seal: &SealRecord) -> Turn {
-        let holders = seal.holders.iter();
+    /// The next step, by what is to be expected of each holder but those that proved unusable.
+    fn turn(&mut self, seal: &SealRecord, unusable: &[NodeId]) -> Turn {
+        let holders = seal.holders.iter().filter(|node| !unusable.contains(node));
         let mut holders: Vec<(NodeId, Holder)> = holders.map(|node| (node, self.holder(node, seal))).collect();
         // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found damage.
         holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));

@@ -230,6 +230,11 @@ impl Cluster {
         file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
     }
 
+    /// Removes the largest segment file that a node has.
+    pub(crate) fn remove(&self, i: usize) {
+        fs::remove_file(self.largest(i).unwrap().1).unwrap();
+    }
+
     /// The largest segment file that a node has, with its length.
     fn largest(&self, i: usize) -> Option<(u64, PathBuf)> {
         let mut folders = vec![self.nodes[i].data.clone()];

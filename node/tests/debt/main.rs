@@ -263,3 +263,21 @@ fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() 
     assert!((all.len() - 26..all.len()).contains(&taken.len()), "{}", taken.len());
     assert!(why.as_ref().is_some_and(|why| why.contains("at node ")), "{why:?}");
 }
+
+#[test]
+fn a_replay_gives_what_its_owner_has_though_no_other_holder_can_read_its_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, texts) = (Sink::start(), large_records(60));
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &texts);
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    cluster.damage(2, 0.97);
+    (0..2).for_each(|i| cluster.remove(i));
+    // The holders find out at the first, and say so at the second.
+    for attempt in 1..=2 {
+        let (taken, why) = cluster.replay(2);
+        assert!((60 - 26..60).contains(&taken.len()), "{attempt}: {}", taken.len());
+        assert!(why.is_some(), "{attempt}");
+    }
+}
