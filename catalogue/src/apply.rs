@@ -130,7 +130,7 @@ pub fn decide(state: &State, command: &Command) -> Decision {
             };
             node::describe(state, *node, facts, *replaces)
         }
-        Command::ConfigureExporters { names } => export::configure_exporters(state, names),
+        Command::ConfigureExporters { node, names } => export::configure_exporters(state, *node, names),
     }
 }
 

@@ -214,20 +214,22 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Says which exporters are configured; others are so no more. Those that are on no record are known by their name
-    /// alone until they begin, and everything is held for them.
+    /// Says which exporters a node is configured with; it is so with no others any more. Those that are on no record are
+    /// known by their name alone until they begin, and everything is held for them.
     ConfigureExporters {
+        /// The node; `None` in a log of before, in which the node that spoke last said it for all.
+        node: Option<NodeId>,
         /// The names of all of them.
         names: Vec<String>,
     },
-    /// Removes the record, the cursors and the dead letters of an exporter that is configured no more. Whatever ran for
-    /// it must have ended.
+    /// Removes the record, the cursors and the dead letters of an exporter that no node is configured with any more.
+    /// Whatever ran for it must have ended.
     ForgetExporter {
         /// The exporter's name.
         exporter: String,
     },
     /// Moves the cursors of a node's exporters. A cursor behind the recorded one changes nothing; nor does one from
-    /// before the latest seek, or of an exporter that is not on record.
+    /// before the latest seek, of an exporter that is not on record, or of a replaced node of whose logs nothing is left.
     CommitCursors {
         /// The node.
         node: NodeId,
@@ -235,7 +237,8 @@ pub enum Command {
         cursors: Vec<ExportCursor>,
     },
     /// Lets a node export what a lost node owes an exporter, from now on and alone; a node that is back takes its own
-    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up.
+    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up. Where the owner
+    /// was replaced and nothing of its logs is left, nothing changes.
     TakeExport {
         /// The exporter's name.
         exporter: String,

@@ -189,8 +189,8 @@ fn one_of_each_kind() -> Vec<Command> {
             shards: vec![(ShardId::new(0), None)],
             at_ns: 12,
         },
-        configure(&["a", "b"]),
-        configure(&["b"]),
+        configure(1, &["a", "b"]),
+        configure(1, &["b"]),
         Command::ForgetExporter {
             exporter: "a".to_owned(),
         },
@@ -241,7 +241,7 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
         open(sealed, 1),
         Command::Seal { seal },
         exporter("a"),
-        configure(&["a"]),
+        configure(1, &["a"]),
     ] {
         catalogue.submit(Actor::Node, command).unwrap();
     }
@@ -258,7 +258,7 @@ fn a_refused_command_changes_nothing(fixture: &mut dyn Fixture) {
             at_ns: 1,
         },
         exporter(""),
-        configure(&["b", ""]),
+        configure(1, &["b", ""]),
         Command::ForgetExporter {
             exporter: "a".to_owned(),
         },

@@ -41,7 +41,7 @@ pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 
-/// Exporters on record; and exporters that are configured, on record or not.
+/// Exporters on record; and exporters that one node is configured with, on record or not.
 pub const EXPORTERS_MAX: usize = 64;
 
 /// Limit of bytes of an exporter's name.

@@ -239,11 +239,15 @@ pub enum Refusal {
         /// The segment.
         id: SegmentId,
     },
-    /// An exporter that is configured would begin anew, and so is not forgotten.
-    #[error("exporter {exporter:?} is configured: take it out of `export` and send the node SIGHUP, then forget it")]
+    /// An exporter that a node is configured with would begin anew, and so is not forgotten.
+    #[error(
+        "exporter {exporter:?} is configured at {nodes}: take it out of `export` there and send SIGHUP, then forget it; a node that is gone for good counts until it is replaced"
+    )]
     ExporterConfigured {
         /// The exporter.
         exporter: String,
+        /// The nodes that are configured with it, in words.
+        nodes: String,
     },
     /// A segment that an exporter still has to send is trimmed as a released one.
     #[error(

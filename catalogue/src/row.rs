@@ -49,10 +49,11 @@ const KIND_CURSOR: u8 = 8;
 const KIND_DEAD_LETTER: u8 = 9;
 const KIND_CLOCK: u8 = 10;
 const KIND_DROPPED: u8 = 11;
-const KIND_CONFIGURED: u8 = 12;
+const KIND_CONFIGURED_SOMEWHERE: u8 = 12;
 const KIND_FACTS: u8 = 13;
 const KIND_LEFTOVERS: u8 = 14;
 const KIND_EXPORT_TAKEN: u8 = 15;
+const KIND_CONFIGURED: u8 = 16;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -116,8 +117,13 @@ pub fn row_of(change: &Change) -> Row {
         Change::SettingGone(name) => (key(KIND_SETTING).bytes(name.as_bytes()), None),
         Change::Exporter(name, record) => (export::exporter_key(name), Some(export::write_exporter(record))),
         Change::ExporterGone(name) => (export::exporter_key(name), None),
-        Change::Configured(name) => (export::configured_key(name), Some(value())),
-        Change::ConfiguredNoMore(name) => (export::configured_key(name), None),
+        Change::Configured(node, names) => (
+            key(KIND_CONFIGURED).u32_be(node.get()),
+            Some(export::write_configured(names)),
+        ),
+        Change::ConfiguredGone(node) => (key(KIND_CONFIGURED).u32_be(node.get()), None),
+        Change::ConfiguredSomewhere(name) => (export::configured_somewhere_key(name), Some(value())),
+        Change::ConfiguredSomewhereGone(name) => (export::configured_somewhere_key(name), None),
         Change::Cursor(name, shard, done) => (export::cursor_key(name, *shard), Some(export::write_cursor(*done))),
         Change::CursorGone(name, shard) => (export::cursor_key(name, *shard), None),
         Change::ExportTaken(name, owner, taken) => (
@@ -189,7 +195,8 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_DROPPED => Change::Dropped(read_dropped(&mut k, &mut v)?),
         KIND_FACTS => Change::Facts(k.node_be()?, read_facts(&mut v)?),
         KIND_EXPORTER => export::read_exporter(&mut k, &mut v)?,
-        KIND_CONFIGURED => Change::Configured(k.name()?),
+        KIND_CONFIGURED_SOMEWHERE => Change::ConfiguredSomewhere(k.name()?),
+        KIND_CONFIGURED => Change::Configured(k.node_be()?, export::read_configured(&mut v)?),
         KIND_CURSOR => export::read_cursor(&mut k, &mut v)?,
         KIND_EXPORT_TAKEN => export::read_taken(&mut k, &mut v)?,
         KIND_DEAD_LETTER => export::read_dead_letter(version, &mut k, &mut v)?,

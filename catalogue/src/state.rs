@@ -108,10 +108,14 @@ pub enum Change {
     Exporter(String, ExporterRecord),
     /// Removes an exporter's record.
     ExporterGone(String),
-    /// An exporter of this name is configured.
-    Configured(String),
-    /// No exporter of this name is configured any more.
-    ConfiguredNoMore(String),
+    /// A node is configured with the exporters of these names.
+    Configured(NodeId, BTreeSet<String>),
+    /// Removes the list of a node's configured exporters.
+    ConfiguredGone(NodeId),
+    /// Some node is configured with an exporter of this name, by a command of before that did not say which.
+    ConfiguredSomewhere(String),
+    /// No such command counts for an exporter of this name any more.
+    ConfiguredSomewhereGone(String),
     /// An exporter has come this far in a shard.
     Cursor(String, (NodeId, ShardId), Lsn),
     /// Removes an exporter's cursor in a shard, so that it begins anew.
@@ -174,8 +178,11 @@ pub struct State {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) exporters: BTreeMap<String, ExporterRecord>,
-    /// The names of the exporters that are configured, on record or not yet.
-    pub(crate) configured: BTreeSet<String>,
+    /// The names of the exporters that each node is configured with, on record or not yet. Without an entry: it has not
+    /// said.
+    pub(crate) configured: BTreeMap<NodeId, BTreeSet<String>>,
+    /// Names of which commands of before said that some node has them, until each node has said for itself.
+    pub(crate) configured_somewhere: BTreeSet<String>,
     /// By exporter; one that has none is not in it.
     pub(crate) cursors: BTreeMap<String, BTreeMap<(NodeId, ShardId), Lsn>>,
     /// Who exports the logs of a node that was lost, by exporter and that node. Without an entry: itself.
@@ -203,7 +210,8 @@ impl Default for State {
             jobs: BTreeMap::new(),
             settings: BTreeMap::new(),
             exporters: BTreeMap::new(),
-            configured: BTreeSet::new(),
+            configured: BTreeMap::new(),
+            configured_somewhere: BTreeSet::new(),
             cursors: BTreeMap::new(),
             exports_taken: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
@@ -271,15 +279,20 @@ impl State {
         self.segments.range(all).map(|(_, segment)| segment)
     }
 
-    /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
-    pub fn unsealed_of(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
+    /// All segments of a node's logs that are neither unopened nor gone, in order.
+    pub fn segments_of_node(&self, node: NodeId) -> impl Iterator<Item = &SegmentRecord> {
         let id = |shard, index| SegmentId { node, shard, index };
         let all = id(ShardId::new(0), SegmentIndex::FIRST)..=id(ShardId::new(u16::MAX), Lsn::LAST.index());
-        let unsealed = self.segments.range(all).filter(|(_, segment)| match segment {
+        self.segments.range(all).map(|(_, segment)| segment)
+    }
+
+    /// The segments of a node that may still get entries, or of which a recovery has still to find the end.
+    pub fn unsealed_of(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
+        let unsealed = self.segments_of_node(node).filter(|segment| match segment {
             SegmentRecord::Open { .. } | SegmentRecord::Recovering { .. } => true,
             SegmentRecord::Sealed(_) | SegmentRecord::Lost { .. } | SegmentRecord::Trimmed { .. } => false,
         });
-        unsealed.map(|(id, _)| *id)
+        unsealed.map(SegmentRecord::id)
     }
 
     /// The state of any segment.
@@ -380,8 +393,10 @@ impl State {
             Change::SettingGone(key) => drop(self.settings.remove(&key)),
             Change::Exporter(name, exporter) => drop(self.exporters.insert(name, exporter)),
             Change::ExporterGone(name) => drop(self.exporters.remove(&name)),
-            Change::Configured(name) => drop(self.configured.insert(name)),
-            Change::ConfiguredNoMore(name) => drop(self.configured.remove(&name)),
+            Change::Configured(node, names) => drop(self.configured.insert(node, names)),
+            Change::ConfiguredGone(node) => drop(self.configured.remove(&node)),
+            Change::ConfiguredSomewhere(name) => drop(self.configured_somewhere.insert(name)),
+            Change::ConfiguredSomewhereGone(name) => drop(self.configured_somewhere.remove(&name)),
             Change::Cursor(name, shard, done) => export::put(&mut self.cursors, name, shard, done),
             Change::CursorGone(name, shard) => export::remove(&mut self.cursors, &name, &shard),
             Change::ExportTaken(name, owner, taken) => export::put(&mut self.exports_taken, name, owner, taken),
@@ -404,7 +419,12 @@ impl State {
             .chain(self.export_changes())
             .chain(self.clocks.iter().map(|(node, mark)| Change::Clock(*node, *mark)))
             .chain(self.dropped.values().copied().map(Change::Dropped))
-            .chain(self.configured.iter().cloned().map(Change::Configured))
+            .chain(
+                self.configured_somewhere
+                    .iter()
+                    .cloned()
+                    .map(Change::ConfiguredSomewhere),
+            )
             .chain(self.facts.iter().map(|(id, facts)| Change::Facts(*id, facts.clone())))
             .chain(
                 self.leftovers
@@ -412,5 +432,10 @@ impl State {
                     .map(|(id, nodes)| Change::Leftovers(*id, nodes.clone())),
             )
             .chain(self.taken_changes())
+            .chain(
+                self.configured
+                    .iter()
+                    .map(|(node, names)| Change::Configured(*node, names.clone())),
+            )
     }
 }

@@ -115,8 +115,17 @@ pub fn describe(n: u32, name: &str, replaces: Option<u32>) -> Command {
     }
 }
 
-pub fn configure(names: &[&str]) -> Command {
+pub fn configure(n: u32, names: &[&str]) -> Command {
     Command::ConfigureExporters {
+        node: Some(node(n)),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// As logs of before have it.
+pub fn configure_all(names: &[&str]) -> Command {
+    Command::ConfigureExporters {
+        node: None,
         names: names.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
@@ -201,7 +210,9 @@ fn export_command() -> impl Strategy<Value = Command> {
             exporter, paused, at_ns
         }),
         1 => name().prop_map(|exporter| Command::ForgetExporter { exporter }),
-        1 => prop::sample::subsequence(vec!["a", "ab", "b"], 0..3).prop_map(|names| configure(&names)),
+        1 => (prop::option::of(1..4u32), prop::sample::subsequence(vec!["a", "ab", "b"], 0..3)).prop_map(
+            |(n, names)| n.map_or_else(|| configure_all(&names), |n| configure(n, &names))
+        ),
         6 => (1..4u32, prop::collection::vec(cursor, 0..4)).prop_map(|(n, cursors)| Command::CommitCursors {
             node: node(n), cursors
         }),

@@ -3,7 +3,8 @@
 //! **Invariants.** I1: an exporter that is not known has neither cursors nor dead letters. I2: a cursor goes back by a
 //! seek only. I3: a segment that is trimmed has no dead letter, but those whose entry was copied. I4: what is trimmed
 //! as released was released. I5: beside its owner only the latest runner moves a cursor in a log, and a runner is granted
-//! only while the owner has no segment that may still get entries.
+//! only while the owner has no segment that may still get entries. I6: what exporters have on record of a replaced node's
+//! logs goes with the last of its segments, and does not come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,22 +70,71 @@ pub(super) fn set_exporter(state: &State, exporter: &str, paused: bool, at_ns: u
     Ok((Reply::Done, vec![Change::Exporter(exporter.to_owned(), record)]))
 }
 
-pub(super) fn configure_exporters(state: &State, names: &[String]) -> Decision {
-    within("the list of configured exporters", names.len(), EXPORTERS_MAX)?;
+pub(super) fn configure_exporters(state: &State, node: Option<NodeId>, names: &[String]) -> Decision {
+    within("a node's list of configured exporters", names.len(), EXPORTERS_MAX)?;
     names.iter().try_for_each(|name| nameable(name))?;
-    let now: BTreeSet<&String> = names.iter().collect();
-    let before: BTreeSet<&String> = state.configured.iter().collect();
-    let gone = before
-        .difference(&now)
-        .map(|name| Change::ConfiguredNoMore((*name).clone()));
-    let new = now.difference(&before).map(|name| Change::Configured((*name).clone()));
-    Ok((Reply::Done, gone.chain(new).collect()))
+    let now: BTreeSet<String> = names.iter().cloned().collect();
+    let before = &state.configured_somewhere;
+    let Some(node) = node else {
+        let gone = before.difference(&now).cloned().map(Change::ConfiguredSomewhereGone);
+        let new = now.difference(before).cloned().map(Change::ConfiguredSomewhere);
+        return Ok((Reply::Done, gone.chain(new).collect()));
+    };
+    node_of(state, node)?;
+    if let Some(moved_to) = state.facts(node).and_then(|facts| facts.moved_to) {
+        return Err(Refusal::NameMoved { node, moved_to });
+    }
+    let mut changes = Vec::new();
+    let has_said = |other: NodeId| other == node || state.configured.contains_key(&other) || state.is_replaced(other);
+    if state.nodes().all(|other| has_said(other.id)) {
+        changes.extend(before.iter().cloned().map(Change::ConfiguredSomewhereGone));
+    }
+    if state.configured.get(&node) != Some(&now) {
+        changes.push(Change::Configured(node, now));
+    }
+    // Those of a catalogue that an older version kept.
+    let past = state
+        .nodes()
+        .map(|other| other.id)
+        .filter(|other| state.is_past(*other));
+    changes.extend(past.flat_map(|past| of_log_gone(state, past)));
+    Ok((Reply::Done, changes))
+}
+
+/// Removals of what exporters have on record of a node's logs.
+pub(super) fn of_log_gone(state: &State, node: NodeId) -> impl Iterator<Item = Change> {
+    let all = (node, ShardId::new(0))..=(node, ShardId::new(u16::MAX));
+    let cursors = state.cursors.iter().flat_map(move |(name, cursors)| {
+        let of_node = cursors.range(all.clone()).map(|(shard, _)| *shard);
+        of_node.map(|shard| Change::CursorGone(name.clone(), shard))
+    });
+    let taken = state
+        .exports_taken
+        .iter()
+        .filter(move |(_, taken)| taken.contains_key(&node));
+    cursors.chain(taken.map(move |(name, _)| Change::ExportTakenGone(name.clone(), node)))
+}
+
+/// The nodes that are configured with an exporter, for a person.
+fn configured_at(state: &State, exporter: &str) -> String {
+    let named = |node: NodeId| match state.facts(node) {
+        Some(facts) => format!("node {node} ({})", facts.name),
+        None => format!("node {node}"),
+    };
+    let mut all: Vec<String> = state.configured_at(exporter).map(named).collect();
+    if all.is_empty() {
+        all.push("a node that has not started since its version was older".to_owned());
+    }
+    all.join(", ")
 }
 
 pub(super) fn forget_exporter(state: &State, exporter: &str) -> Decision {
     let name = || exporter.to_owned();
     if state.is_configured(exporter) {
-        return Err(Refusal::ExporterConfigured { exporter: name() });
+        return Err(Refusal::ExporterConfigured {
+            exporter: name(),
+            nodes: configured_at(state, exporter),
+        });
     }
     let record = state.exporter(exporter).map(|_| Change::ExporterGone(name()));
     let cursors = state
@@ -104,6 +154,9 @@ pub(super) fn take(state: &State, exporter: &str, owner: NodeId, runner: NodeId,
     exporter_of(state, exporter)?;
     node_of(state, owner)?;
     node_of(state, runner)?;
+    if state.is_past(owner) {
+        return unchanged(Reply::Done);
+    }
     let known = state.export_taken(exporter, owner);
     let term = seen.checked_add(1).ok_or(Refusal::NumbersUsedUp { what: "term" })?;
     let taken = Takeover { node: runner, term };
@@ -154,6 +207,9 @@ pub(super) fn commit_taken(
 pub(super) fn commit_cursors(state: &State, node: NodeId, cursors: &[ExportCursor]) -> Decision {
     within("a command's list of cursors", cursors.len(), COMMIT_CURSORS_MAX)?;
     node_of(state, node)?;
+    if state.is_past(node) {
+        return unchanged(Reply::Done);
+    }
     // The cursors that go forward, with their new positions.
     let mut ahead: BTreeMap<&str, BTreeMap<ShardId, Lsn>> = BTreeMap::new();
     for cursor in cursors {
@@ -210,7 +266,8 @@ pub(super) fn seek_exporter(
     if known.last_seek == seek {
         return unchanged(Reply::Done);
     }
-    let targets: BTreeMap<ShardId, Option<Lsn>> = shards.iter().copied().collect();
+    let left = shards.iter().copied().filter(|_| !state.is_past(node));
+    let targets: BTreeMap<ShardId, Option<Lsn>> = left.collect();
     let set = targets.iter().filter(|(_, to)| to.is_some());
     room_for_cursors(state, exporter, node, set.map(|(shard, _)| shard))?;
     let record = ExporterRecord {

@@ -110,13 +110,16 @@ pub(super) fn describe(state: &State, node: NodeId, facts: NodeFacts, replaces: 
             let name = facts.name;
             return Err(Refusal::NameTaken { name, holder });
         }
-        Some(holder) => changes.extend(state.facts(holder).map(|left| {
-            let left = NodeFacts {
-                moved_to: Some(node),
-                ..left.clone()
-            };
-            Change::Facts(holder, left)
-        })),
+        Some(holder) => {
+            changes.extend(state.facts(holder).map(|left| {
+                let left = NodeFacts {
+                    moved_to: Some(node),
+                    ..left.clone()
+                };
+                Change::Facts(holder, left)
+            }));
+            changes.extend(state.configured.get(&holder).map(|_| Change::ConfiguredGone(holder)));
+        }
         None => {}
     }
     changes.push(Change::Facts(node, facts));

@@ -780,8 +780,22 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
         if let Some(new) = after.exporter(name) {
             prop_assert!(old.generation <= new.generation);
         }
-        for (at, done) in before.cursors(name).filter(|_| !sought) {
+        for (at, done) in before.cursors(name).filter(|(at, _)| !sought && !after.is_past(at.0)) {
             prop_assert!(after.cursor(name, at.0, at.1) >= Some(done), "{name} went back");
+        }
+    }
+    for node in after.nodes().map(|node| node.id).filter(|node| after.is_past(*node)) {
+        prop_assert!(!after.configured.contains_key(&node), "{node} is replaced");
+        if before.is_past(node) {
+            let of_node = |state: &State| {
+                state
+                    .cursors
+                    .values()
+                    .flat_map(|all| all.keys())
+                    .filter(|at| at.0 == node)
+                    .count()
+            };
+            prop_assert!(of_node(after) <= of_node(before), "cursors of {node} came back");
         }
     }
     for name in after.cursors.keys().chain(after.dead_letters.keys()) {
@@ -794,7 +808,7 @@ fn export_invariants(before: &State, command: &Command, after: &State) -> Result
         );
     }
     for (name, _) in before.exporters() {
-        let stays = after.exporter(name).is_some() || !before.configured.contains(name);
+        let stays = after.exporter(name).is_some() || !before.is_configured(name);
         prop_assert!(stays, "{name} was configured");
     }
     if let Command::Trim {
@@ -816,7 +830,8 @@ fn trimmed_as_released(before: &State, id: SegmentId, after: &State) -> Result<(
         return Ok(());
     }
     prop_assert!(!before.is_held(id), "{id} was held");
-    for name in before.exporters.keys().chain(&before.configured) {
+    let configured = before.configured.values().flatten().chain(&before.configured_somewhere);
+    for name in before.exporters.keys().chain(configured) {
         let done = before.cursor(name, id.node, id.shard);
         prop_assert!(done >= seal.stats.last_lsn, "{name} has not got all of {id}");
     }

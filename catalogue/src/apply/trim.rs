@@ -82,6 +82,7 @@ fn drop_on_record(state: &State, new: DroppedRange) -> Vec<Change> {
 pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(SegmentId) -> NodeId) -> Decision {
     within("a command's list of removed segments", segments.len(), UNLINKED_MAX)?;
     let mut changes = Vec::new();
+    let mut gone = BTreeSet::new();
     for id in segments {
         let Rule::To(_) = rule_for(state, *id, Step::Unlinked)? else {
             continue;
@@ -93,11 +94,25 @@ pub(super) fn unlinked(state: &State, segments: &[SegmentId], on: impl Fn(Segmen
         }
         if left.is_empty() {
             changes.push(Change::SegmentGone(*id));
+            gone.insert(*id);
         }
         if !left.is_empty() || !state.leftovers_of(*id).is_empty() {
             changes.push(leftovers(*id, left));
         }
     }
+    let owners: BTreeSet<NodeId> = gone.iter().map(|id| id.node).collect();
+    let is_past = |node: &NodeId| {
+        let mut left = state
+            .segments_of_node(*node)
+            .filter(|segment| !gone.contains(&segment.id()));
+        state.is_replaced(*node) && left.next().is_none()
+    };
+    changes.extend(
+        owners
+            .into_iter()
+            .filter(is_past)
+            .flat_map(|node| export::of_log_gone(state, node)),
+    );
     Ok((Reply::Done, changes))
 }
 

@@ -32,6 +32,8 @@ const NAMED_RECOVERY: u8 = 2;
 const WITH_TERM: u8 = 2;
 /// The version of a position of a job that passed something over.
 const WITH_LOSS: u8 = 3;
+/// The version of a list of exporters that says whose it is.
+const WITH_NODE: u8 = 2;
 
 const ACTOR_VAULT: u8 = 1;
 const ACTOR_NODE: u8 = 2;
@@ -83,6 +85,7 @@ fn newest(kind: Kind) -> u8 {
         Kind::BeginRecovery => NAMED_RECOVERY,
         Kind::JobProgress => WITH_LOSS,
         Kind::FinishJob => WITH_TERM,
+        Kind::ConfigureExporters => WITH_NODE,
         _ => VERSION,
     }
 }
@@ -97,6 +100,7 @@ fn version_of(command: &Command) -> u8 {
             WITH_LOSS
         }
         Command::JobProgress { term, .. } | Command::FinishJob { term, .. } if *term > 0 => WITH_TERM,
+        Command::ConfigureExporters { node: Some(_), .. } => WITH_NODE,
         _ => VERSION,
     }
 }
@@ -205,7 +209,13 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             let w = w.u32(node.get()).text(name).text(address).text(failure_domain);
             w.option(*replaces, |w, node| w.u32(node.get()))
         }
-        Command::ConfigureExporters { names } => w.list(names, |w, name| w.text(name)),
+        Command::ConfigureExporters { node, names } => {
+            let w = w.list(names, |w, name| w.text(name));
+            match node {
+                Some(node) => w.u32(node.get()),
+                None => w,
+            }
+        }
     }
 }
 

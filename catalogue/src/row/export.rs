@@ -1,9 +1,12 @@
 //! The rows of exporters: their keys begin with a name, which a zero byte ends.
 
+use std::collections::BTreeSet;
+
 use gophership_vault::ids::{Lsn, NodeId, ShardId};
 
 use super::{
-    DEAD_LETTER_VERSION, KIND_CONFIGURED, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER, key, value,
+    DEAD_LETTER_VERSION, KIND_CONFIGURED_SOMEWHERE, KIND_CURSOR, KIND_DEAD_LETTER, KIND_EXPORT_TAKEN, KIND_EXPORTER,
+    key, value,
 };
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord, Generation, LetterCause, Seek};
 use crate::job::Takeover;
@@ -24,8 +27,20 @@ pub(super) fn exporter_key(name: &str) -> Writer {
     named(KIND_EXPORTER, name)
 }
 
-pub(super) fn configured_key(name: &str) -> Writer {
-    named(KIND_CONFIGURED, name)
+pub(super) fn configured_somewhere_key(name: &str) -> Writer {
+    named(KIND_CONFIGURED_SOMEWHERE, name)
+}
+
+pub(super) fn write_configured(names: &BTreeSet<String>) -> Writer {
+    names.iter().fold(value().count(names.len()), |w, name| w.text(name))
+}
+
+pub(super) fn read_configured(v: &mut Reader<'_>) -> Result<BTreeSet<String>, WireError> {
+    let names = v.list(Reader::text)?;
+    if !names.is_sorted_by(|a, b| a < b) {
+        return Err(v.damaged("names out of order"));
+    }
+    Ok(names.into_iter().collect())
 }
 
 pub(super) fn cursor_key(exporter: &str, (node, shard): (NodeId, ShardId)) -> Writer {

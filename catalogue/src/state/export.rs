@@ -99,22 +99,46 @@ impl State {
         self.dead_letters_in(id).any(DeadLetter::holds)
     }
 
-    /// Says that the configuration has an exporter of this name.
+    /// True where some node is configured with an exporter of this name.
     pub fn is_configured(&self, exporter: &str) -> bool {
-        self.configured.contains(exporter)
+        self.configured_at(exporter).next().is_some() || self.configured_somewhere.contains(exporter)
     }
 
-    /// The exporters that are on record and configured no more.
+    /// The nodes that say that they are configured with an exporter of this name.
+    pub fn configured_at(&self, exporter: &str) -> impl Iterator<Item = NodeId> {
+        let lists = self.configured.iter();
+        lists
+            .filter(move |(_, names)| names.contains(exporter))
+            .map(|(node, _)| *node)
+    }
+
+    /// The names of the exporters that some node is configured with, each once.
+    fn configured(&self) -> impl Iterator<Item = &str> {
+        let of_nodes = self.configured.iter().flat_map(move |(node, names)| {
+            names
+                .iter()
+                .filter(move |name| self.configured_at(name).next() == Some(*node))
+        });
+        let is_of_none = |name: &&String| self.configured_at(name).next().is_none();
+        let others = self.configured_somewhere.iter().filter(is_of_none);
+        of_nodes.chain(others).map(String::as_str)
+    }
+
+    /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any more.
+    pub fn is_past(&self, node: NodeId) -> bool {
+        self.is_replaced(node) && self.segments_of_node(node).next().is_none()
+    }
+
+    /// The exporters that are on record and that no node is configured with any more.
     pub fn not_configured(&self) -> impl Iterator<Item = &str> {
         let names = self.exporters.keys().map(String::as_str);
         names.filter(|name| !self.is_configured(name))
     }
 
-    /// The exporters that hold what they have not got: all that are configured, and all that are on record until they
-    /// are forgotten. One that is configured no more may come back.
+    /// The exporters that hold what they have not got: all that some node is configured with, and all that are on record
+    /// until they are forgotten. One that is configured no more may come back.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
-        let configured = self.configured.iter().map(String::as_str);
-        configured.chain(self.not_configured())
+        self.configured().chain(self.not_configured())
     }
 
     /// Up to where every holder is done with a shard; `None` where one is at its beginning.

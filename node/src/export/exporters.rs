@@ -100,7 +100,7 @@ impl Exporters {
     /// The error of the first that cannot be started.
     pub fn start(parts: ExportParts) -> Result<Arc<Self>, ExportError> {
         let catalogue = Arc::clone(parts.cursors.catalogue());
-        configure(catalogue.as_ref(), &parts.configs)?;
+        configure(catalogue.as_ref(), parts.vault.identity().node_id, &parts.configs)?;
         let shards: BTreeSet<ShardId> = parts
             .vault
             .shards()
@@ -112,8 +112,12 @@ impl Exporters {
             Lost::new(nodes, |peers| LostLogs::new(vault, catalogue, peers))
         });
         let exporters = Self {
+            letters: LetterStore::new(
+                parts.vault.clone(),
+                Arc::clone(&catalogue),
+                lost.as_ref().map(|lost| lost.logs.clone()),
+            ),
             lost,
-            letters: LetterStore::new(parts.vault.clone(), Arc::clone(&catalogue)),
             vault: parts.vault,
             catalogue,
             cursors: parts.cursors,

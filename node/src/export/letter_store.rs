@@ -14,18 +14,21 @@ use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
+use crate::replay::LostLogs;
 use crate::sink::read_entry;
 
 /// The store of dead letters (see the module).
 pub(crate) struct LetterStore {
     vault: Vault,
     catalogue: Arc<dyn Catalogue>,
+    /// The logs of lost nodes, whose entries are perhaps not here; `None` on a single node.
+    lost: Option<LostLogs>,
     /// Held while a copy and the letters that need it change together.
     changing: Mutex<()>,
 }
 
 impl LetterStore {
-    pub(super) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>) -> Arc<Self> {
+    pub(super) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>, lost: Option<LostLogs>) -> Arc<Self> {
         let copies = vault.kept_entries();
         let unneeded = catalogue.read(|state| copies.iter().filter(|entry| !is_needed(state, **entry)).count());
         if unneeded > 0 {
@@ -35,6 +38,7 @@ impl LetterStore {
         Arc::new(Self {
             vault,
             catalogue,
+            lost,
             changing: Mutex::default(),
         })
     }
@@ -55,9 +59,11 @@ impl LetterStore {
     }
 
     fn must_add(&self, mut letter: DeadLetter) -> Result<(), CatalogueError> {
-        let _changing = self.changing();
         let entry = letter.entry();
-        if letter.cause == LetterCause::Refused && self.copy(entry) {
+        // Other nodes may have to be asked, for which nobody is held up.
+        let original = (letter.cause == LetterCause::Refused).then(|| self.original(entry));
+        let _changing = self.changing();
+        if original.is_some_and(|original| self.copy(original)) {
             letter.copied_to = Some(self.vault.identity().node_id);
         }
         let added = self
@@ -69,9 +75,21 @@ impl LetterStore {
         added.map(drop)
     }
 
+    /// Reads an entry in its segment, here or on another node; `None` where it is not there. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it cannot be read now.
+    fn original(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
+        match &self.lost {
+            Some(lost) if entry.0 != self.vault.identity().node_id => lost.entry(entry),
+            Some(_) | None => read_entry(&self.vault, entry),
+        }
+    }
+
     /// Copies an entry; returns whether there is a copy now.
-    fn copy(&self, entry: EntryId) -> bool {
-        let copied = match read_entry(&self.vault, entry) {
+    fn copy(&self, original: Result<Option<StoredEntry>, String>) -> bool {
+        let copied = match original {
             Ok(Some(stored)) => self.vault.keep_entry(&stored).map_err(|error| error.to_string()),
             Ok(None) => Ok(false),
             Err(why) => Err(why),
@@ -141,7 +159,7 @@ impl LetterStore {
                 tracing::warn!(%error, "dead_letter.copy.unreadable");
                 None
             });
-            copy.or_else(|| read_entry(&store.vault, entry).ok().flatten())
+            copy.or_else(|| store.original(entry).ok().flatten())
         });
         read.await.ok().flatten()
     }

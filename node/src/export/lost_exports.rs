@@ -7,7 +7,6 @@
 //! - I1: an export is begun only in the term that the catalogue granted, from the cursors on record after that.
 //! - I2: a node that cannot ask the catalogue exports no logs but its own.
 //! - I3: of two exports of the same logs at one node the first has ended before the second begins.
-//! - I4: two nodes that live and do not hear each other take an export from each other less and less often.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -29,9 +28,9 @@ use super::control::Control;
 use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
-use super::takeover::{Due, Standing, due};
+use super::takeover::{Due, LostExport, Standing, TermsSeen, due};
 use crate::cluster::Peers;
-use crate::replay::{LostLogs, held_for};
+use crate::replay::LostLogs;
 
 /// The other nodes of a cluster, for whose lost ones a node exports.
 pub struct LostNodes {
@@ -88,9 +87,6 @@ pub struct LostDebt {
     pub waiting: String,
 }
 
-/// The identity of an export of a lost node's logs.
-type LostExport = (String, NodeId);
-
 impl Exporters {
     /// Does what is due about the exports of lost nodes. It blocks.
     pub(super) fn pay_for_the_lost(&self) {
@@ -116,8 +112,13 @@ impl Exporters {
                     self.run_for(&exporter, owner, term);
                     continue;
                 }
-                Due::Take(seen) if self.has_held(lost, &exporter, owner, seen) => (own, seen),
-                Due::Take(_) => continue,
+                Due::Take(seen) => {
+                    let mut terms = lost.terms.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !terms.has_had_its_time(&(exporter.clone(), owner), seen, Instant::now()) {
+                        continue;
+                    }
+                    (own, seen)
+                }
                 Due::PutBack(seen) => (owner, seen),
             };
             let take = Command::TakeExport {
@@ -133,18 +134,6 @@ impl Exporters {
                 Err(error) => tracing::info!(exporter, %owner, %error, "export.lost.not_taken"),
             }
         }
-    }
-
-    /// Notes the term of an export that could be taken over. True where it has had its time: each has longer.
-    fn has_held(&self, lost: &Lost, exporter: &str, owner: NodeId, term: u64) -> bool {
-        let mut terms = lost.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = terms
-            .entry((exporter.to_owned(), owner))
-            .or_insert((term, Instant::now()));
-        if seen.0 != term {
-            *seen = (term, Instant::now());
-        }
-        seen.1.elapsed() >= held_for(term)
     }
 
     /// What is due here about the export of each node for each exporter on record.
@@ -409,9 +398,8 @@ pub(super) struct TakenLog {
 /// The parts of [`LostNodes`] in use.
 pub(super) struct Lost {
     nodes: LostNodes,
-    logs: LostLogs,
-    /// The term of each export that could be taken over, and since when it has been seen so.
-    terms: Mutex<HashMap<LostExport, (u64, Instant)>>,
+    pub(super) logs: LostLogs,
+    terms: Mutex<TermsSeen>,
 }
 
 impl Lost {

@@ -1,8 +1,8 @@
 //! Exporters that come, change and go: at the start of a node, and while it runs.
 //!
 //! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
-//! the cursor that the old one left. I2: the catalogue has every exporter as configured before it is started, and until
-//! it has ended.
+//! the cursor that the old one left. I2: the catalogue has every exporter as configured at this node before it is started,
+//! and until it has ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -73,7 +73,8 @@ impl Exporters {
     pub fn reload(&self, configs: Vec<Export>) -> Result<Reloaded, CatalogueError> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that go are configured until they have ended.
-        configure(self.catalogue.as_ref(), configured.iter().chain(&configs))?;
+        let own = self.vault.identity().node_id;
+        configure(self.catalogue.as_ref(), own, configured.iter().chain(&configs))?;
         let old = std::mem::replace(&mut *configured, configs.clone());
         let is_in = |list: &[Export], name: &str| list.iter().any(|e| e.name == name);
         let names = |list: &[Export], wanted: &dyn Fn(&Export) -> bool| -> Vec<String> {
@@ -85,7 +86,7 @@ impl Exporters {
             removed: names(&old, &|e| !is_in(&configs, &e.name)),
         };
         self.end(&[&reloaded.changed[..], &reloaded.removed].concat());
-        if let Err(error) = configure(self.catalogue.as_ref(), &configs) {
+        if let Err(error) = configure(self.catalogue.as_ref(), own, &configs) {
             // Those that went cannot be forgotten before the next time.
             tracing::warn!(%error, "export.configure.failed");
         }

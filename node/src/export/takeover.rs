@@ -1,12 +1,36 @@
-//! Decides who exports the logs of a node that is lost: a pure function.
+//! Decides who exports the logs of a node that is lost, and when: by the values that it is given alone.
 //!
 //! **Invariants**:
 //! - I1: nobody but the owner exports while the owner may be there, or may still have acknowledged what no seal has.
 //! - I2: an owner that is there exports its own logs. A node that does not have the exporter exports nobody's.
 //! - I3: what nobody exports is taken over.
+//! - I4: two nodes that live and do not hear each other take an export from each other less and less often.
+
+use std::collections::HashMap;
+use std::time::Instant;
 
 use gophership_catalogue::job::Takeover;
 use gophership_vault::ids::NodeId;
+
+use crate::replay::held_for;
+
+/// An exporter, and the node that wrote the logs.
+pub(super) type LostExport = (String, NodeId);
+
+/// The term of each export that could be taken over, and since when it has been seen so.
+#[derive(Default)]
+pub(super) struct TermsSeen(HashMap<LostExport, (u64, Instant)>);
+
+impl TermsSeen {
+    /// Notes the term of an export. True where it has had its time by `now`: each has longer.
+    pub(super) fn has_had_its_time(&mut self, export: &LostExport, term: u64, now: Instant) -> bool {
+        let seen = self.0.entry(export.clone()).or_insert((term, now));
+        if seen.0 != term {
+            *seen = (term, now);
+        }
+        now.saturating_duration_since(seen.1) >= held_for(term)
+    }
+}
 
 /// The export of one node's logs for one exporter, as one node sees it.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +101,8 @@ pub(super) fn due(of: &Standing) -> Due {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn node(n: u32) -> NodeId {
@@ -100,6 +126,27 @@ mod tests {
             is_owed,
             taken: by.map(|(n, _)| Takeover { node: node(n), term: 4 }),
             is_runner_gone: by.is_some_and(|(_, gone)| gone),
+        }
+    }
+
+    #[test]
+    fn i4_an_export_that_was_taken_over_before_is_taken_only_after_its_term_has_had_its_time() {
+        let (export, other) = (("a".to_owned(), node(2)), ("a".to_owned(), node(3)));
+        let begin = Instant::now();
+        let at = |secs| begin + Duration::from_secs(secs);
+        let mut seen = TermsSeen::default();
+        for (what, export, term, secs, is_over) in [
+            ("nobody had it yet", &export, 0, 0, true),
+            ("one has it", &export, 1, 10, false),
+            ("it has had it for a second", &export, 1, 11, false),
+            ("it has had it for long enough", &export, 1, 12, true),
+            ("the next one has it", &export, 2, 12, false),
+            ("as long as the first had it", &export, 2, 14, false),
+            ("another export", &other, 0, 14, true),
+            ("longer than the first", &export, 2, 18, true),
+            ("the same term again, which began anew", &export, 1, 18, false),
+        ] {
+            assert_eq!(seen.has_had_its_time(export, term, at(secs)), is_over, "{what}");
         }
     }
 

@@ -56,7 +56,8 @@ pub(super) fn to_grpc(stub: &Stub, name: &str) -> String {
 /// The cursors of the exporters of a catalogue, none of which runs, once these names are configured.
 fn cursors(catalogue: &Arc<dyn Catalogue>, names: &[&str]) -> Arc<Cursors> {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { names });
+    let node = Some(NodeId::FIRST);
+    let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { node, names });
     configured.unwrap();
     Cursors::new(Arc::clone(catalogue))
 }
@@ -550,7 +551,8 @@ async fn an_exporter_is_forgotten_once_it_is_not_configured_and_its_loss_is_acce
     let configured = running.exporters.forget("a", true, "a test").unwrap_err();
     assert_eq!(
         configured.to_string(),
-        "exporter \"a\" is configured: take it out of `export` and send the node SIGHUP, then forget it"
+        "exporter \"a\" is configured at node 1: take it out of `export` there and send SIGHUP, then forget it; a node that \
+         is gone for good counts until it is replaced"
     );
     running.stop().await;
     let running = Running::start(&node, &to(&stub, "b", ""));

@@ -263,9 +263,22 @@ impl Host for Delivery {
     }
 
     async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
-        // A replay does not wait for a file.
-        let stored = read_again(&self.source.vault, entry).await.ok().flatten();
+        let stored = if entry.0 == self.source.vault.identity().node_id {
+            // A replay does not wait for a file.
+            read_again(&self.source.vault, entry).await.ok().flatten()
+        } else {
+            let source = self.source.clone();
+            let read = tokio::task::spawn_blocking(move || source.entry(entry));
+            read.await.map_err(|error| error.to_string())??
+        };
         Ok(stored.and_then(|stored| self.decoder.item(stored, self.max_message).ok()))
+    }
+
+    fn unread(&mut self, entry: EntryId, why: &str) {
+        let entry = shown(entry);
+        self.progress.waits_for(&format!(
+            "entry {entry}, which the sink failed at, to be read again: {why}"
+        ));
     }
 }
 

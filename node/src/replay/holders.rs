@@ -22,28 +22,50 @@ pub(super) enum Turn {
     Ask(NodeId),
     /// All lack what comes next, and this one has the nearest entry behind it; the end of the segment where `None`.
     PassOver(NodeId, Option<Lsn>),
-    /// Only these may have what comes next, and none of them is there. None are left where it is empty.
+    /// Only these may have what comes next, and none of them is there and can read it now. None are left where it is empty.
     WaitFor(Vec<NodeId>),
+}
+
+/// What a holder of a segment lacks behind a position.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Lack {
+    /// The first entry that it has behind what it lacks; `None` where there is none.
+    pub(super) next: Option<Lsn>,
+    /// Where it cannot read it for the moment only: the reason.
+    pub(super) for_now: Option<String>,
 }
 
 /// The holders of a segment that lack what comes behind a position.
 #[derive(Default)]
 pub(super) struct Lacking {
     behind: Option<Lsn>,
-    /// Each with the first entry that it has behind what it lacks.
-    next: BTreeMap<NodeId, Option<Lsn>>,
+    of_nodes: BTreeMap<NodeId, Lack>,
 }
 
 impl Lacking {
     /// Notes that a holder lacks what comes behind `done`.
-    pub(super) fn insert(&mut self, done: Option<Lsn>, node: NodeId, next: Option<Lsn>) {
+    pub(super) fn insert(&mut self, done: Option<Lsn>, node: NodeId, lack: Lack) {
         self.forget_unless(done);
-        self.next.insert(node, next);
+        self.of_nodes.insert(node, lack);
+    }
+
+    /// The nodes that lack what comes behind `done`, for a person.
+    pub(super) fn nodes(&self, done: Option<Lsn>) -> String {
+        let nodes = self.of_nodes.keys().filter(|_| self.behind == done);
+        nodes.map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Forgets what holders lack for the moment only, so that they are asked again. Returns the reasons.
+    pub(super) fn take_for_now(&mut self) -> Vec<String> {
+        let taken = self.of_nodes.extract_if(.., |_, lack| lack.for_now.is_some());
+        taken
+            .filter_map(|(node, lack)| Some(format!("node {node}: {}", lack.for_now?)))
+            .collect()
     }
 
     fn forget_unless(&mut self, done: Option<Lsn>) {
         if self.behind != done {
-            (self.behind, self.next) = (done, BTreeMap::new());
+            (self.behind, self.of_nodes) = (done, BTreeMap::new());
         }
     }
 
@@ -53,15 +75,26 @@ impl Lacking {
         let unasked = |state| {
             let of_state = holders.iter().filter(move |(_, holder)| *holder == state);
             let nodes = of_state.map(|(node, _)| *node);
-            nodes.filter(|node| !self.next.contains_key(node)).collect::<Vec<_>>()
+            nodes
+                .filter(|node| !self.of_nodes.contains_key(node))
+                .collect::<Vec<_>>()
         };
-        let (there, away) = (unasked(Holder::There), unasked(Holder::Away));
+        let (there, mut away) = (unasked(Holder::There), unasked(Holder::Away));
         if !there.is_empty() {
             return Turn::Ask(there[attempt % there.len()]);
         }
         let asked = holders.iter().filter(|(_, holder)| *holder == Holder::There);
-        let asked = asked.filter_map(|(node, _)| Some((*node, *self.next.get(node)?)));
-        match asked.min_by_key(|(_, next)| (next.is_none(), *next)) {
+        let asked: Vec<(NodeId, &Lack)> = asked
+            .filter_map(|(node, _)| Some((*node, self.of_nodes.get(node)?)))
+            .collect();
+        away.extend(
+            asked
+                .iter()
+                .filter(|(_, lack)| lack.for_now.is_some())
+                .map(|(node, _)| *node),
+        );
+        let nexts = asked.iter().map(|(node, lack)| (*node, lack.next));
+        match nexts.min_by_key(|(_, next)| (next.is_none(), *next)) {
             Some((node, next)) if away.is_empty() => Turn::PassOver(node, next),
             Some(_) | None => Turn::WaitFor(away),
         }
@@ -84,6 +117,55 @@ mod tests {
             SegmentIndex::FIRST,
             EntryNumber::new(number).expect("numbers begin with 1"),
         )
+    }
+
+    fn lack(next: Option<u32>) -> Lack {
+        let next = next.map(at);
+        Lack { next, for_now: None }
+    }
+
+    #[test]
+    fn what_a_disk_does_not_give_for_the_moment_is_waited_for_and_asked_for_again() {
+        let for_now = |next: Option<u32>| Lack {
+            for_now: Some("it failed".to_owned()),
+            ..lack(next)
+        };
+        let wait = |nodes: &[u32]| Turn::WaitFor(nodes.iter().map(|n| node(*n)).collect());
+        for (what, other, first, second, expected) in [
+            (
+                "the other may have it",
+                There,
+                for_now(Some(9)),
+                None,
+                Turn::Ask(node(2)),
+            ),
+            (
+                "the other lacks it for good",
+                There,
+                for_now(Some(9)),
+                Some(lack(Some(7))),
+                wait(&[1]),
+            ),
+            (
+                "both may have it later",
+                There,
+                for_now(None),
+                Some(for_now(Some(7))),
+                wait(&[1, 2]),
+            ),
+            ("the other is away", Away, for_now(None), None, wait(&[2, 1])),
+            ("the other is gone", Gone, for_now(None), None, wait(&[1])),
+        ] {
+            let mut known = Lacking::default();
+            known.insert(None, node(1), first);
+            if let Some(second) = second {
+                known.insert(None, node(2), second);
+            }
+            let holders = [(node(1), There), (node(2), other)];
+            assert_eq!(known.turn(None, &holders, 0), expected, "{what}");
+            assert_eq!(known.take_for_now()[0], "node 1: it failed", "{what}");
+            assert_eq!(known.turn(None, &holders, 0), Turn::Ask(node(1)), "{what}");
+        }
     }
 
     #[test]
@@ -145,7 +227,7 @@ mod tests {
         ] {
             let mut known = Lacking::default();
             for (n, next) in lacking {
-                known.insert(Some(at(3)), node(*n), next.map(at));
+                known.insert(Some(at(3)), node(*n), lack(*next));
             }
             let holders: Vec<_> = holders.iter().map(|(n, holder)| (node(*n), *holder)).collect();
             assert_eq!(known.turn(Some(at(3)), &holders, 0), expected, "{what}");
@@ -157,8 +239,8 @@ mod tests {
         let holders = [(node(1), There), (node(2), There)];
         let mut known = Lacking::default();
         assert_eq!(known.turn(None, &holders, 1), Turn::Ask(node(2)));
-        known.insert(None, node(1), Some(at(5)));
-        known.insert(None, node(2), Some(at(6)));
+        known.insert(None, node(1), lack(Some(5)));
+        known.insert(None, node(2), lack(Some(6)));
         assert_eq!(known.turn(None, &holders, 0), Turn::PassOver(node(1), Some(at(5))));
         assert_eq!(known.turn(Some(at(5)), &holders, 0), Turn::Ask(node(1)));
     }

@@ -24,7 +24,7 @@ use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
-use super::takeover::{Due, Here, due};
+use super::takeover::{Due, Here, due, why_idle};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
@@ -131,12 +131,8 @@ impl Jobs {
     /// Goes on with the jobs of this node that nobody runs, which an earlier boot left or whose begin was not answered,
     /// and takes over those of nodes that are gone; from now on, until the node stops.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let heartbeats = self
-            .context
-            .cluster
-            .as_ref()
-            .map(|cluster| Arc::clone(&cluster.heartbeats));
-        let is_gone = move |node| heartbeats.as_ref().is_some_and(|h| h.is_dead(node, Duration::MAX));
+        let jobs = Arc::clone(self);
+        let is_gone = move |node| jobs.is_gone(node);
         tokio::spawn(Arc::clone(self).take_over(is_gone));
     }
 
@@ -255,7 +251,27 @@ impl Jobs {
             .catalogue
             .read(|state| state.job(id).cloned())
             .ok_or(ReplayError::NoSuchJob(id))?;
-        Ok(shown(id, &record, live))
+        let mut job = shown(id, &record, live);
+        let is_gone = |node| self.is_gone(node);
+        let idle = self
+            .context
+            .catalogue
+            .read(|state| why_idle(id, &record, self.own(), self.here(id), &is_gone, state));
+        if let (Some(progress), Some(why)) = (&mut job.progress, idle) {
+            let not_delivered = std::mem::take(&mut progress.error);
+            progress.error = if not_delivered.is_empty() {
+                why
+            } else {
+                format!("{why}. {not_delivered}")
+            };
+        }
+        Ok(job)
+    }
+
+    /// True where nothing was heard of a node for so long that it counts as dead.
+    fn is_gone(&self, node: NodeId) -> bool {
+        let cluster = self.context.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.heartbeats.is_dead(node, Duration::MAX))
     }
 
     /// The newest jobs.

@@ -115,6 +115,7 @@ mod tests {
             },
             numbers: numbers.map(|(a, b)| (number(a), number(b))),
             what: "the bytes are bad".to_owned(),
+            is_for_now: false,
         }
     }
 

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use gophership_catalogue::Catalogue;
 use gophership_catalogue::exporter::EntryId;
-use gophership_vault::ids::{EntryNumber, LogId, Lsn, SegmentIndex};
+use gophership_vault::ids::{LogId, Lsn};
 use gophership_vault::ledger::KnownSegment;
 use gophership_vault::time::TimeRange;
 use gophership_vault::{ScanFault, StoredEntry, Vault};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::limits::{CHUNKS_AHEAD, ENTRY_PATIENCE, LOST_CHUNK_BYTES, LOST_READINGS_MAX};
-use super::plan::{self, Part};
+use super::limits::{CHUNKS_AHEAD, LOST_CHUNK_BYTES, LOST_READINGS_MAX};
+use super::plan;
 use super::reader::Found;
-use super::source::{Patience, Reading, Source};
+use super::source::{Reading, Source};
 use crate::cluster::Peers;
 
 /// A find in a lost log.
@@ -59,63 +59,8 @@ impl LostLogs {
     /// sealed.
     pub(crate) fn follow(&self, log: LogId, done: Option<Lsn>) -> mpsc::Receiver<Vec<FromLost>> {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let (source, places, runtime) = (
-            self.source.clone(),
-            Arc::clone(&self.places),
-            self.peers.runtime.clone(),
-        );
-        let read = move |sender: mpsc::Sender<Vec<FromLost>>| {
-            let (part, last) = source.catalogue.read(|state| {
-                let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
-                let segments = state.segments_of(log.node, log.shard);
-                let last = segments.filter_map(|segment| match segment.known() {
-                    KnownSegment::Sealed(seal) => seal.stats.last_lsn,
-                    KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
-                });
-                (parts.find(|part| part.shard == log.shard), last.max())
-            });
-            let probe = sender.clone();
-            let chunk = RefCell::new((Vec::new(), 0));
-            let send = |found, is_last: bool| {
-                let (some, bytes) = &mut *chunk.borrow_mut();
-                if let FromLost::Entry(entry) = &found {
-                    *bytes += entry.payload.len();
-                }
-                some.push(found);
-                if *bytes < LOST_CHUNK_BYTES && !is_last {
-                    return ControlFlow::Continue(());
-                }
-                *bytes = 0;
-                match sender.blocking_send(std::mem::take(some)) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            };
-            let waits = |why: &str| {
-                // Where nobody is there any more, the reading is stopped.
-                let _ = send(FromLost::Waits(why.to_owned()), true);
-            };
-            let read = part.map_or(ControlFlow::Continue(()), |part| {
-                let reading = Reading {
-                    part: &part,
-                    range: TimeRange::ALL,
-                    done,
-                    stop: Arc::new(move || probe.is_closed()),
-                    patience: None,
-                    for_good: Some(&waits),
-                };
-                source.read(&reading, &mut |found| match found {
-                    Found::Entry(entry) => send(FromLost::Entry(entry), false),
-                    Found::Fault(fault) => send(FromLost::Missing(fault), false),
-                    // Its owner has counted it when it dropped it.
-                    Found::Dropped(..) => ControlFlow::Continue(()),
-                })
-            });
-            // A reading that was stopped has no receiver.
-            if read.is_continue() {
-                let _ = send(FromLost::End(last), true);
-            }
-        };
+        let (source, places) = (self.source.clone(), Arc::clone(&self.places));
+        let runtime = self.peers.runtime.clone();
         self.peers.runtime.spawn(async move {
             let place = match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => place,
@@ -132,57 +77,95 @@ impl LostLogs {
             };
             runtime.spawn_blocking(move || {
                 let _place = place;
-                read(sender);
+                read_to(&source, log, done, sender);
             });
         });
         receiver
     }
 
-    /// Reads one entry again.
+    /// Reads one entry again; `None` where no node has it. It blocks, for a bounded time.
     ///
     /// # Errors
     ///
-    /// The reason for which it cannot be read now.
-    pub(crate) async fn entry(&self, (node, shard, lsn): EntryId) -> Result<StoredEntry, String> {
+    /// The reason for which it cannot be read now; it may be readable later.
+    pub(crate) fn entry(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
+        self.source.entry(entry)
+    }
+
+    /// Reads one entry again, on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::entry`].
+    pub(crate) async fn entry_again(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         let source = self.source.clone();
-        let read = move || {
-            let part = Part {
-                owner: Some(node),
-                shard,
-                until: lsn,
-                held: vec![(lsn.index(), lsn.index())],
-                dropped: None,
-                bytes: 0,
-            };
-            let patience = Patience::new(ENTRY_PATIENCE);
-            let reading = Reading {
-                part: &part,
-                range: TimeRange::ALL,
-                done: before(lsn),
-                stop: Arc::new(|| false),
-                patience: Some(&patience),
-                for_good: Some(&|_| ()),
-            };
-            let mut result = Err("no node has it".to_owned());
-            let _ = source.read(&reading, &mut |found| {
-                result = match found {
-                    Found::Entry(entry) => Ok(entry),
-                    Found::Fault(fault) => Err(fault.what),
-                    Found::Dropped(..) => return ControlFlow::Continue(()),
-                };
-                ControlFlow::Break(())
-            });
-            result
-        };
-        let read = self.peers.runtime.spawn_blocking(read);
+        let read = self.peers.runtime.spawn_blocking(move || source.entry(entry));
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
-/// A position directly before an entry; `None` before the first of a log.
-fn before(lsn: Lsn) -> Option<Lsn> {
-    match EntryNumber::new(lsn.number().get() - 1) {
-        Some(number) => Some(Lsn::at(lsn.index(), number)),
-        None => SegmentIndex::new(lsn.index().get() - 1).map(Lsn::last_of),
+/// Reads all of a log behind `done`. A reading whose receiver is gone is stopped.
+fn read_to(source: &Source, log: LogId, done: Option<Lsn>, sender: mpsc::Sender<Vec<FromLost>>) {
+    let (part, last) = source.catalogue.read(|state| {
+        let mut parts = plan::parts_on_record(state, log.node, TimeRange::ALL).into_iter();
+        let segments = state.segments_of(log.node, log.shard);
+        let last = segments.filter_map(|segment| match segment.known() {
+            KnownSegment::Sealed(seal) => seal.stats.last_lsn,
+            KnownSegment::Open(_) | KnownSegment::Lost(_) | KnownSegment::Trimmed(_) => None,
+        });
+        (parts.find(|part| part.shard == log.shard), last.max())
+    });
+    let probe = sender.clone();
+    let chunk = RefCell::new(Chunk {
+        sender,
+        found: Vec::new(),
+        bytes: 0,
+    });
+    let waits = |why: &str| {
+        let _ = chunk.borrow_mut().send(FromLost::Waits(why.to_owned()), true);
+    };
+    let read = part.map_or(ControlFlow::Continue(()), |part| {
+        let reading = Reading {
+            part: &part,
+            range: TimeRange::ALL,
+            done,
+            stop: Arc::new(move || probe.is_closed()),
+            patience: None,
+            for_good: Some(&waits),
+        };
+        source.read(&reading, &mut |found| match found {
+            Found::Entry(entry) => chunk.borrow_mut().send(FromLost::Entry(entry), false),
+            Found::Fault(fault) => chunk.borrow_mut().send(FromLost::Missing(fault), false),
+            // Its owner has counted it when it dropped it.
+            Found::Dropped(..) => ControlFlow::Continue(()),
+        })
+    });
+    if read.is_continue() {
+        let _ = chunk.borrow_mut().send(FromLost::End(last), true);
+    }
+}
+
+/// What was found and is not sent yet.
+struct Chunk {
+    sender: mpsc::Sender<Vec<FromLost>>,
+    found: Vec<FromLost>,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Adds a find, and sends all of them once they are many. Breaks where nobody is there any more.
+    fn send(&mut self, found: FromLost, at_once: bool) -> ControlFlow<()> {
+        if let FromLost::Entry(entry) = &found {
+            self.bytes += entry.payload.len();
+        }
+        self.found.push(found);
+        if self.bytes < LOST_CHUNK_BYTES && !at_once {
+            return ControlFlow::Continue(());
+        }
+        self.bytes = 0;
+        match self.sender.blocking_send(std::mem::take(&mut self.found)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
     }
 }

@@ -123,6 +123,7 @@ fn trimmed(segment: SegmentId) -> ScanFault {
         segment,
         numbers: None,
         what: "it was trimmed before it was read to its end, and may have held entries of this time".to_owned(),
+        is_for_now: false,
     }
 }
 

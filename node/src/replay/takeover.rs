@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use gophership_catalogue::command::Command;
 use gophership_catalogue::job::{JobId, JobRecord, JobResult, JobState};
-use gophership_catalogue::{Actor, CatalogueError};
+use gophership_catalogue::{Actor, CatalogueError, State};
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 use tokio::task::spawn_blocking;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep};
 use super::job::{Order, submit};
 use super::jobs::Jobs;
 use super::limits::{TAKEOVER_HOLD_MAX, TAKEOVER_INTERVAL};
+use super::spec::SinkSpec;
 use crate::flag::raised;
 
 /// The state of a job on this node.
@@ -62,6 +63,30 @@ pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_go
     } else {
         Due::Nothing
     }
+}
+
+/// The reason for which nobody goes on with a job, and the way out, where its runner is gone and no node that is there has
+/// the exporter by which it sends.
+pub(super) fn why_idle(
+    id: JobId,
+    job: &JobRecord,
+    own: NodeId,
+    here: Here,
+    is_gone: &dyn Fn(NodeId) -> bool,
+    state: &State,
+) -> Option<String> {
+    let order = serde_json::from_str::<Order>(&job.spec).ok()?;
+    let Some(SinkSpec::Exporter(exporter)) = &order.spec.sink else {
+        return None;
+    };
+    let is_there = |node: NodeId| node == own || !is_gone(node);
+    if due(job, &order, own, here, is_gone) != Due::Take || state.configured_at(exporter).any(is_there) {
+        return None;
+    }
+    Some(format!(
+        "the node that ran it is gone, and no node that is there is configured with exporter {exporter:?}, by which it \
+         sends: add it to `export` of one and send that node SIGHUP, or give the job up (gs-ctl replay cancel {id})"
+    ))
 }
 
 /// The time for which a term must have been seen before it is ended by a takeover: longer with each.
@@ -175,6 +200,7 @@ impl Jobs {
 mod tests {
     use std::collections::BTreeMap;
 
+    use gophership_catalogue::apply;
     use gophership_catalogue::job::{LossNames, Takeover};
     use gophership_proto::control::v1::ReplaySpec;
     use gophership_vault::ids::{Lsn, ShardId};
@@ -235,6 +261,54 @@ mod tests {
             };
             let is_gone = |node: NodeId| gone.contains(&node.get());
             assert_eq!(due(&job, &order, node(1), here, &is_gone), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_no_node_can_go_on_with_says_why_and_what_to_do() {
+        let by = |sink: SinkSpec| {
+            let mut spec = Spec::for_stream(ReplaySpec::default()).unwrap();
+            spec.sink = Some(sink);
+            let order = Order {
+                spec,
+                parts: Vec::new(),
+                bytes_total_estimate: 0,
+                runner: Some(node(2)),
+            };
+            JobRecord {
+                request: Uuid::nil(),
+                spec: serde_json::to_string(&order).unwrap(),
+                created_ns: 1,
+                state: JobState::Running,
+                positions: BTreeMap::new(),
+                loss_names: LossNames::default(),
+                taken: None,
+            }
+        };
+        let job = by(SinkSpec::Exporter("a".to_owned()));
+        for (what, configured, gone, is_idle) in [
+            ("its runner is there", None, &[][..], false),
+            ("nobody has it", None, &[2], true),
+            ("only its runner has it", Some(2), &[2], true),
+            ("this node has it", Some(1), &[2], false),
+            ("another one has it", Some(3), &[2], false),
+            ("that one is gone, too", Some(3), &[2, 3], true),
+        ] {
+            let mut state = State::default();
+            for n in 1..=3 {
+                let storage_uuid = Uuid::from_u128(n);
+                apply(&mut state, &Command::RegisterNode { storage_uuid, at_ns: 1 }).unwrap();
+            }
+            if let Some(n) = configured {
+                let (node, names) = (Some(node(n)), vec!["a".to_owned()]);
+                apply(&mut state, &Command::ConfigureExporters { node, names }).unwrap();
+            }
+            let is_gone = |node: NodeId| gone.contains(&node.get());
+            let why = |job: &JobRecord, here| why_idle(JobId::FIRST, job, node(1), here, &is_gone, &state);
+            let said = why(&job, Here::Nothing);
+            assert_eq!(said.is_some(), is_idle, "{what}: {said:?}");
+            assert!(said.is_none_or(|said| said.contains("\"a\"") && said.contains("gs-ctl replay cancel 1")));
+            assert_eq!(why(&job, Here::Cancelling), None, "{what}");
         }
     }
 

@@ -53,7 +53,8 @@ fn open_of_member(
     let catalogue = joined.catalogue();
     let epoch = joined.wait_for_epoch(data.highest_epoch()?)?;
     // Before the vault releases anything.
-    until_answered("the exporters", || configure(catalogue.as_ref(), &config.export))?;
+    let own = data.identity().node_id;
+    until_answered("the exporters", || configure(catalogue.as_ref(), own, &config.export))?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let options = VaultOptions {
         recovery: RecoveryBy::Leader,
@@ -98,7 +99,7 @@ fn open_store(config: &Config, shards: u16, notifies: &[WatermarkNotify]) -> any
         .collect();
     let ledger = catalogue.ledger();
     // Before the vault releases anything.
-    configure(catalogue.as_ref(), &config.export)?;
+    configure(catalogue.as_ref(), data.identity().node_id, &config.export)?;
     let cursors = Cursors::new(Arc::clone(&catalogue));
     let (vault, writers) = Vault::open(data, &vault_options(config, shards, &cursors), epoch, ledger, seams)?;
     Ok(Store {

@@ -8,11 +8,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use gophership_proto::control::v1;
+use gophership_proto::control::v1::control_client::ControlClient;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::sink::Sink;
 
@@ -80,10 +85,7 @@ impl Cluster {
         }
         let mut cluster = Self { nodes };
         (0..count).for_each(|i| cluster.start(i));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let first = cluster.nodes[0].data.clone();
         let provision = || runtime.block_on(gophership::cluster::provision(&first)).is_ok();
         until("a provisioned cluster", provision, || cluster.logs());
@@ -139,8 +141,102 @@ impl Cluster {
             .collect()
     }
 
+    /// Seals what node `i` has taken in.
+    pub(crate) fn seal(&self, i: usize) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await);
+            let sealed = control.seal_segments(v1::SealSegmentsRequest { shard: None }).await;
+            assert_eq!(sealed.unwrap().into_inner().segments.len(), 1);
+        });
+    }
+
+    /// The payloads that a replay to a client of node `i` gives, and the error with which it ends.
+    pub(crate) fn replay(&self, i: usize) -> (Vec<Vec<u8>>, Option<String>) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await).max_decoding_message_size(usize::MAX);
+            let stream = control.stream_replay(v1::ReplaySpec::default()).await;
+            let (mut stream, mut payloads) = (stream.unwrap().into_inner(), Vec::new());
+            loop {
+                match stream.message().await {
+                    Ok(Some(chunk)) => payloads.extend(chunk.entries.into_iter().map(|entry| entry.payload.to_vec())),
+                    Ok(None) => return (payloads, None),
+                    Err(error) => return (payloads, Some(error.message().to_owned())),
+                }
+            }
+        })
+    }
+
+    /// The payloads of the dead letters of exporter `a` that node `i` can show.
+    pub(crate) fn letters(&self, i: usize) -> Vec<Vec<u8>> {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await);
+            let all = control.list_dead_letters(v1::ListDeadLettersRequest::default()).await;
+            let mut payloads = Vec::new();
+            for v1::DeadLetter { exporter, letter, .. } in all.unwrap().into_inner().letters {
+                let show = v1::ShowDeadLetterRequest { exporter, letter };
+                let shown = control.show_dead_letter(show).await.unwrap().into_inner();
+                payloads.push(shown.payload.to_vec());
+            }
+            payloads
+        })
+    }
+
+    /// Begins a replay job at node `i` that sends where exporter `a` does.
+    pub(crate) fn begin_job(&self, i: usize) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        let sink = v1::ReplaySink {
+            kind: Some(v1::replay_sink::Kind::Exporter("a".to_owned())),
+            ..v1::ReplaySink::default()
+        };
+        let spec = v1::ReplaySpec {
+            sink: Some(sink),
+            ..v1::ReplaySpec::default()
+        };
+        runtime().block_on(async {
+            ControlClient::new(channel(socket).await)
+                .start_replay(spec)
+                .await
+                .unwrap();
+        });
+    }
+
+    /// The state of the only job, and what it says.
+    pub(crate) fn job(&self, i: usize) -> (v1::ReplayState, String) {
+        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        runtime().block_on(async {
+            let mut control = ControlClient::new(channel(socket).await);
+            let all = control.list_replays(v1::ListReplaysRequest::default()).await;
+            let progress = all.unwrap().into_inner().jobs.remove(0).progress.unwrap();
+            (progress.state(), progress.error)
+        })
+    }
+
+    /// Waits until a node has a large segment file.
+    pub(crate) fn until_copied(&self, i: usize) {
+        let is_there = || self.largest(i).is_some_and(|(len, _)| len > 100_000);
+        until("a copy of a large segment", is_there, || self.logs());
+    }
+
     /// Damages the largest segment that a node has, at this part of its file.
     pub(crate) fn damage(&self, i: usize, part: f64) {
+        let (len, path) = self.largest(i).unwrap();
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let at = (len as f64 * part) as u64;
+        let mut bytes = [0; 64];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
+    }
+
+    /// Removes the largest segment file that a node has.
+    pub(crate) fn remove(&self, i: usize) {
+        fs::remove_file(self.largest(i).unwrap().1).unwrap();
+    }
+
+    /// The largest segment file that a node has, with its length.
+    fn largest(&self, i: usize) -> Option<(u64, PathBuf)> {
         let mut folders = vec![self.nodes[i].data.clone()];
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
@@ -152,12 +248,7 @@ impl Cluster {
                 }
             }
         }
-        let (len, path) = files.into_iter().max().unwrap();
-        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-        let at = (len as f64 * part) as u64;
-        let mut bytes = [0; 64];
-        file.read_exact_at(&mut bytes, at).unwrap();
-        file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
+        files.into_iter().max()
     }
 
     /// The node that a number of the cluster is.
@@ -199,13 +290,29 @@ impl Drop for Cluster {
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn channel(socket: PathBuf) -> Channel {
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let path = socket.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://node").connect_with_connector(dial).await;
+    channel.unwrap()
+}
+
 fn free() -> [SocketAddr; 4] {
     let held = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     held.map(|listener| listener.local_addr().unwrap())
 }
 
 /// A request with one record.
-fn payload(text: &str) -> Vec<u8> {
+pub(crate) fn payload(text: &str) -> Vec<u8> {
     let record = LogRecord {
         body: Some(AnyValue {
             value: Some(Value::StringValue(text.to_owned())),

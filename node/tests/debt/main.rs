@@ -7,7 +7,9 @@ mod sink;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cluster::{Cluster, until};
+use gophership_proto::control::v1::ReplayState;
+
+use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
 
 const DEBT: &str = "gophership_export_lost_debt_entries";
@@ -182,6 +184,37 @@ fn what_one_copy_lacks_is_read_from_the_other() {
 }
 
 #[test]
+fn what_the_sink_does_not_take_at_first_is_read_again_from_a_node_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, lost) = (Sink::start(), large_records(RECORDS));
+    let (cluster, runner) = with_large_debt(dir.path(), &sink, &lost);
+    // The block that holds this record and its neighbours.
+    cluster.damage(runner, 0.7);
+    let place = RECORDS * 7 / 10;
+    let all_but = |place: usize| {
+        let others = lost.iter().enumerate().filter(|(n, _)| *n != place);
+        others.map(|(_, text)| text.clone()).collect::<Vec<_>>()
+    };
+
+    // An export makes it a dead letter.
+    sink.refuse(&lost[place][..11], "400 Bad Request", usize::MAX);
+    sink.take(usize::MAX);
+    until_taken(&sink, &cluster, &all_but(place));
+    until_nothing_is_owed(&cluster, runner);
+    assert_eq!(cluster.letters(runner), [payload(&lost[place])], "{}", cluster.logs());
+
+    // A replay sets it aside after so many failures, sends others, and reads it again.
+    sink.refuse(&lost[place][..11], "500 Internal Server Error", 5);
+    cluster.begin_job(runner);
+    let has_ended = || cluster.job(runner).0 != ReplayState::Running;
+    until("the end of the job", has_ended, || {
+        format!("{:?} {}", cluster.job(runner), cluster.logs())
+    });
+    assert_eq!(cluster.job(runner), (ReplayState::Done, String::new()));
+    assert!(sink.taken().contains(&lost[place]));
+}
+
+#[test]
 fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
     let dir = tempfile::tempdir().unwrap();
     let (sink, lost) = (Sink::start(), large_records(RECORDS));
@@ -196,4 +229,55 @@ fn what_no_copy_has_is_counted_and_passed_over_and_only_that() {
     assert_in_order(&sink, &kept);
     assert_eq!(taken.last(), lost.last(), "what lies behind the damage");
     assert_eq!(cluster.metric(runner, UNREADABLE)[0].1, 1.0);
+}
+
+#[test]
+fn a_replay_reads_from_another_holder_what_one_has_damaged_its_owner_included() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, texts) = (Sink::start(), large_records(60));
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &texts);
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    let all: Vec<Vec<u8>> = texts.iter().map(|text| payload(text)).collect();
+
+    // Its owner is there, and runs the replay itself, or reads for another node.
+    cluster.damage(2, 0.5);
+    for i in [2, 0] {
+        assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
+        assert!(cluster.log(i).contains("replay.copy.damaged"), "{}", cluster.logs());
+    }
+
+    // It is gone, and each copy lacks another part, one of them its end.
+    cluster.kill(2);
+    until_sent_by_one(&cluster, 0, texts.len());
+    cluster.damage(0, 0.3);
+    cluster.damage(1, 0.97);
+    for i in [0, 1] {
+        assert_eq!(cluster.replay(i), (all.clone(), None), "{}", cluster.logs());
+    }
+
+    // What none has is named, with the node at which it was found damaged.
+    cluster.damage(0, 0.97);
+    let (taken, why) = cluster.replay(1);
+    assert!((all.len() - 26..all.len()).contains(&taken.len()), "{}", taken.len());
+    assert!(why.as_ref().is_some_and(|why| why.contains("at node ")), "{why:?}");
+}
+
+#[test]
+fn a_replay_gives_what_its_owner_has_though_no_other_holder_can_read_its_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, texts) = (Sink::start(), large_records(60));
+    let cluster = Cluster::form(dir.path(), 3, &sink);
+    cluster.send(2, &texts);
+    cluster.seal(2);
+    (0..3).for_each(|i| cluster.until_copied(i));
+    cluster.damage(2, 0.97);
+    (0..2).for_each(|i| cluster.remove(i));
+    // The holders find out at the first, and say so at the second.
+    for attempt in 1..=2 {
+        let (taken, why) = cluster.replay(2);
+        assert!((60 - 26..60).contains(&taken.len()), "{attempt}: {}", taken.len());
+        assert!(why.is_some(), "{attempt}");
+    }
 }

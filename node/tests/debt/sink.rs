@@ -15,6 +15,8 @@ struct Shared {
     room: usize,
     /// The text of each record, as they came.
     taken: Vec<String>,
+    /// The beginning of the text of a record with which it takes no request, the status that it answers then, and how often.
+    refuses: Option<(String, &'static str, usize)>,
 }
 
 /// The sink. It listens as long as the test's process.
@@ -45,6 +47,14 @@ impl Sink {
         self.shared.lock().unwrap().room = requests;
     }
 
+    /// Forgets what it has taken, and takes no request with a record whose text begins like this: so many times it answers
+    /// this status instead.
+    pub(crate) fn refuse(&self, begins: &str, status: &'static str, times: usize) {
+        let mut shared = self.shared.lock().unwrap();
+        shared.taken.clear();
+        shared.refuses = Some((begins.to_owned(), status, times));
+    }
+
     /// The records that it has taken, in order.
     pub(crate) fn taken(&self) -> Vec<String> {
         self.shared.lock().unwrap().taken.clone()
@@ -55,13 +65,23 @@ fn serve(stream: &TcpStream, shared: &Mutex<Shared>) {
     let mut reader = BufReader::new(stream);
     while let Some(body) = request(&mut reader) {
         let mut shared = shared.lock().unwrap();
-        let head = match shared.room.checked_sub(1) {
-            Some(room) => {
+        let texts = texts(&body);
+        let has = |begins: &str| texts.iter().any(|text| text.starts_with(begins));
+        let refused = match &mut shared.refuses {
+            Some((begins, status, times)) if *times > 0 && has(begins) => {
+                *times -= 1;
+                Some(*status)
+            }
+            _ => None,
+        };
+        let head = match (refused, shared.room.checked_sub(1)) {
+            (Some(status), _) => status,
+            (None, Some(room)) => {
                 shared.room = room;
-                shared.taken.extend(texts(&body));
+                shared.taken.extend(texts);
                 "200 OK"
             }
-            None => "503 Service Unavailable\r\nretry-after: 1",
+            (None, None) => "503 Service Unavailable\r\nretry-after: 1",
         };
         drop(shared);
         let answer = format!("HTTP/1.1 {head}\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n");

@@ -182,7 +182,8 @@ impl Store {
         let highest = data.highest_epoch().map_err(|e| e.to_string())?;
         let epoch = catalogue.node_up(Uuid::new_v4(), highest).map_err(|e| e.to_string())?;
         let names = vec![EXPORTER.to_owned()];
-        let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { names });
+        let node = Some(data.identity().node_id);
+        let configured = catalogue.submit(Actor::Node, Command::ConfigureExporters { node, names });
         configured.map_err(|e| e.to_string())?;
         let cursors = Cursors::new(Arc::clone(&catalogue));
         let options = VaultOptions {

@@ -181,7 +181,8 @@ mod tests {
         let mut cluster = lost();
         let exporter = "a".to_owned();
         let names = vec![exporter.clone()];
-        cluster.say(Command::ConfigureExporters { names });
+        let by = Some(node(2));
+        cluster.say(Command::ConfigureExporters { node: by, names });
         assert_eq!(due_after(&cluster, 50), []);
         cluster.say(Command::SetExporter {
             exporter: exporter.clone(),

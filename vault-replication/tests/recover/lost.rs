@@ -70,7 +70,8 @@ fn segments_of_a_lost_owner_go_from_all_disks_once_nobody_needs_them() {
     let mut cluster = Cluster::of(5, Duration::ZERO);
     let id = store(&mut cluster, 1, &payloads(1..=10));
     let names = vec!["backend".to_owned()];
-    let configure = |names| Command::ConfigureExporters { names };
+    let by = Some(node(2));
+    let configure = |names| Command::ConfigureExporters { node: by, names };
     let catalogue = std::sync::Arc::clone(&cluster.node(2).catalogue);
     catalogue.submit(Actor::Node, configure(names)).unwrap();
     cluster.kill(1);

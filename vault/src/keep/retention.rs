@@ -296,7 +296,7 @@ mod tests {
             (few.len(), trim_plan(&few, &rules).len())
         };
         assert_eq!(plans(|_| true, 0), (256, 10));
-        let held_first = |s: &SealRecord| s.id.index.get() > 1_000 && s.id.index.get() % 100 == 0;
+        let held_first = |s: &SealRecord| s.id.index.get() > 1_000 && s.id.index.get().is_multiple_of(100);
         assert_eq!(plans(held_first, 0), (10, 10), "those that are held make no room");
         assert_eq!(plans(|_| true, 25_000), (5_120, 5_000), "all whose retention is over");
     }

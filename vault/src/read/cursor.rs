@@ -74,6 +74,10 @@ pub struct ScanFault {
     pub numbers: Option<(EntryNumber, EntryNumber)>,
     /// The fault and its position, in words.
     pub what: String,
+    /// True where the disk did not give the bytes, and may do so at another time; false where what it gave is damaged, or
+    /// an operator gave them up.
+    #[serde(default)]
+    pub is_for_now: bool,
 }
 
 /// The parts of its vault that a cursor needs.
@@ -241,7 +245,7 @@ impl ShardCursor {
                         self.next_segment();
                         return None;
                     }
-                    if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
+                    if self.follows && self.may_give_more(id, &reader) {
                         self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
                         return None;
                     }
@@ -355,16 +359,17 @@ impl ShardCursor {
             None => (None, None),
             Some(Ok(block)) => (Some((block, 0)), None),
             Some(Err(fault)) => {
-                if self.follows && reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id) {
+                let is_for_now = self.may_give_more(id, &reader);
+                if self.follows && is_for_now {
                     // The file is opened anew at the next step.
-                    self.waits = Some(self.fault(id, &fault).what);
+                    self.waits = Some(self.fault(id, &fault, is_for_now).what);
                     return None;
                 }
                 if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
                     return None;
                 }
                 let is_new = fault.numbers.is_none_or(|numbers| self.told.insert(numbers));
-                (None, is_new.then(|| self.fault(id, &fault)))
+                (None, is_new.then(|| self.fault(id, &fault, is_for_now)))
             }
         };
         next_block += 1;
@@ -437,6 +442,7 @@ impl ShardCursor {
             segment: id,
             numbers: fault.numbers,
             what: format!("{} at offset {offset} of {}", fault.what, path.display()),
+            is_for_now: false,
         }))
     }
 
@@ -472,7 +478,12 @@ impl ShardCursor {
     fn skip_segment(&mut self, segment: SegmentId, what: String) -> Option<Result<StoredEntry, ScanFault>> {
         let numbers = None;
         self.next_segment();
-        Some(Err(ScanFault { segment, numbers, what }))
+        Some(Err(ScanFault {
+            segment,
+            numbers,
+            what,
+            is_for_now: false,
+        }))
     }
 
     /// Quarantines damage outside blocks, and notes the faults that cost requested entries; entries that were lost
@@ -486,7 +497,7 @@ impl ShardCursor {
                 return false;
             }
             if fault.numbers.is_some_and(|(first, last)| asked(first, last)) {
-                found.push(self.fault(id, &fault));
+                found.push(self.fault(id, &fault, self.may_give_more(id, reader)));
             }
         }
         for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
@@ -498,6 +509,7 @@ impl ShardCursor {
                     segment: id,
                     numbers: Some((hole.first, hole.last)),
                     what,
+                    is_for_now: false,
                 });
             }
         }
@@ -523,7 +535,7 @@ impl ShardCursor {
         true
     }
 
-    fn fault(&self, segment: SegmentId, fault: &SegmentFault) -> ScanFault {
+    fn fault(&self, segment: SegmentId, fault: &SegmentFault, is_for_now: bool) -> ScanFault {
         let what = format!(
             "{} at offset {} of {}",
             fault.what,
@@ -534,7 +546,13 @@ impl ShardCursor {
             segment,
             numbers: fault.numbers,
             what,
+            is_for_now,
         }
+    }
+
+    /// True where the disk did not give all of a segment's file, and no operator gave the rest up.
+    fn may_give_more(&self, id: SegmentId, reader: &SegmentReader) -> bool {
+        reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id)
     }
 
     /// Extends the limit to `until`, where that is further than before; [`crate::Vault::readable`] gives the present

@@ -2,7 +2,10 @@ use super::*;
 use crate::apply::{apply, decide};
 use crate::command::Command;
 use crate::error::Disposition;
-use crate::testkit::{configure, cursor, entry, exporter, letter, lsn, node, open, register, seal_record, segment, up};
+use crate::testkit::{
+    configure, configure_all, cursor, describe, entry, exporter, letter, lsn, node, open, register, seal_record,
+    segment, up,
+};
 use gophership_vault::ledger::TrimReason;
 
 /// Two nodes, exporters `a` and `b`, and segment 1/0/1 sealed.
@@ -538,21 +541,24 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
     let forget = Command::ForgetExporter {
         exporter: "a".to_owned(),
     };
-    say(&mut state, &[configure(&["a"])]);
+    say(&mut state, &[configure(1, &["a"])]);
     let refused = apply(&mut state, &forget).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "exporter \"a\" is configured: take it out of `export` and send the node SIGHUP, then forget it"
+        "exporter \"a\" is configured at node 1: take it out of `export` there and send SIGHUP, then forget it; a node that \
+         is gone for good counts until it is replaced"
     );
     assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
-    say(&mut state, &[configure(&[]), forget]);
+    say(&mut state, &[configure(1, &[]), forget]);
     assert_eq!(state.exporter("a"), None);
 }
 
 #[test]
 fn configured_names_are_bounded_and_need_no_record() {
     let mut state = State::default();
+    say(&mut state, &[register(1)]);
     let names = |n: usize| Command::ConfigureExporters {
+        node: Some(node(1)),
         names: (0..n).map(|n| format!("e{n}")).collect(),
     };
     say(&mut state, &[names(EXPORTERS_MAX)]);
@@ -565,10 +571,231 @@ fn configured_names_are_bounded_and_need_no_record() {
     ));
     let long = "x".repeat(EXPORTER_NAME_BYTES_MAX + 1);
     assert!(matches!(
-        apply(&mut state, &configure(&["a", &long])),
+        apply(&mut state, &configure(1, &["a", &long])),
         Err(Refusal::TooLong { .. })
     ));
+    assert!(matches!(
+        apply(&mut state, &configure(9, &["a"])),
+        Err(Refusal::UnknownNode { .. })
+    ));
     assert_eq!(state, before);
+}
+
+fn forget(name: &str) -> Command {
+    Command::ForgetExporter {
+        exporter: name.to_owned(),
+    }
+}
+
+/// A rolling reload, and whatever comes between: the steps, and who holds what it has not got after each. Those that are on
+/// record hold in any case, so the exporters here are on no record.
+#[test]
+fn an_exporter_counts_as_long_as_the_list_of_any_node_has_it() {
+    let replaced = [describe(1, "n", None), describe(3, "n", Some(1))];
+    let with = |first: &[Command], more: Vec<(Command, &'static [&'static str])>| {
+        let mut all: Vec<_> = first.iter().map(|command| (command.clone(), None)).collect();
+        all.extend(more.into_iter().map(|(command, holders)| (command, Some(holders))));
+        all
+    };
+    let both = [configure(1, &["x"]), configure(2, &["x"])];
+    let tables = [
+        (
+            "a reload that drops one",
+            with(
+                &both,
+                vec![
+                    (configure(2, &[]), &["x"]),
+                    (configure(2, &[]), &["x"]),
+                    (configure(1, &[]), &[]),
+                ],
+            ),
+        ),
+        (
+            "a reload that adds one",
+            with(
+                &both,
+                vec![
+                    (configure(1, &["x", "y"]), &["x", "y"]),
+                    (configure(2, &["x"]), &["x", "y"]),
+                    (configure(2, &["x", "y"]), &["x", "y"]),
+                ],
+            ),
+        ),
+        (
+            "two files",
+            vec![
+                (configure(1, &["x"]), Some(&["x"][..])),
+                (configure(2, &["y"]), Some(&["x", "y"])),
+                (configure(1, &["x"]), Some(&["x", "y"])),
+            ],
+        ),
+        (
+            "one of them is replaced",
+            with(
+                &[configure(1, &["x"]), configure(2, &["y"]), register(3)],
+                vec![
+                    (replaced[0].clone(), &["x", "y"]),
+                    (replaced[1].clone(), &["y"]),
+                    (configure(3, &["z"]), &["z", "y"]),
+                ],
+            ),
+        ),
+        (
+            "lists of before",
+            vec![
+                (configure_all(&["x", "y"]), Some(&["x", "y"][..])),
+                (configure_all(&["x"]), Some(&["x"])),
+                (configure(1, &["y"]), Some(&["y", "x"])),
+                (configure(1, &["x"]), Some(&["x"])),
+                (configure(1, &[]), Some(&["x"])),
+                (configure(2, &[]), Some(&[])),
+            ],
+        ),
+    ];
+    for (what, steps) in tables {
+        let mut state = State::default();
+        say(&mut state, &[register(1), register(2)]);
+        for (step, (command, expected)) in steps.into_iter().enumerate() {
+            say(&mut state, std::slice::from_ref(&command));
+            let mut holders: Vec<&str> = state.holders().collect();
+            holders.sort_unstable();
+            if let Some(expected) = expected {
+                let mut expected = expected.to_vec();
+                expected.sort_unstable();
+                assert_eq!(holders, expected, "{what}, step {step}: {command:?}");
+            }
+            for name in ["x", "y", "z"] {
+                let refused = apply(&mut state.clone(), &forget(name)).is_err();
+                assert_eq!(refused, holders.contains(&name), "{what}, step {step}, forget {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_still_has_an_exporter_that_is_to_be_forgotten_is_said_and_what_it_has_is_kept_until_then() {
+    let mut state = ready();
+    say(
+        &mut state,
+        &[
+            describe(2, "eu-2", None),
+            configure(1, &["a"]),
+            configure(2, &["a"]),
+            configure(1, &[]),
+        ],
+    );
+    let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
+    assert!(said.contains("is configured at node 2 (eu-2): take it out"), "{said}");
+    say(&mut state, &[configure(1, &["a"])]);
+    let said = apply(&mut state, &forget("a")).unwrap_err().to_string();
+    assert!(said.contains("at node 1, node 2 (eu-2): "), "{said}");
+    say(&mut state, &[configure(1, &[]), configure(2, &[])]);
+    assert!(state.holders().any(|name| name == "a"), "it is on record");
+    say(&mut state, &[forget("a")]);
+    assert!(state.holders().all(|name| name != "a"));
+
+    say(&mut state, &[configure_all(&["b"])]);
+    let said = apply(&mut state, &forget("b")).unwrap_err().to_string();
+    assert!(
+        said.contains("at a node that has not started since its version was older: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_node_that_was_replaced_says_no_more_what_it_is_configured_with() {
+    let mut state = ready();
+    say(&mut state, &[describe(1, "n", None), describe(2, "n", Some(1))]);
+    let refused = apply(&mut state, &configure(1, &["x"])).unwrap_err();
+    assert!(
+        matches!(refused, Refusal::NameMoved { moved_to, .. } if moved_to == node(2)),
+        "{refused}"
+    );
+}
+
+/// Node 1 is replaced by 3, and all of its segments but 1/0/1 are gone. Node 2 exports for it.
+fn almost_past() -> State {
+    let mut state = ready();
+    say(
+        &mut state,
+        &[
+            commit(&[cursor("a", 1, 0, lsn(1, 9)), cursor("b", 1, 0, lsn(1, 9))]),
+            Command::CommitCursors {
+                node: node(2),
+                cursors: vec![cursor("a", 1, 0, lsn(1, 3))],
+            },
+            take("a", 2, 0),
+            register(3),
+            describe(1, "n", None),
+            describe(3, "n", Some(1)),
+            trim(segment(1, 0, 1), TrimReason::Retention),
+        ],
+    );
+    state
+}
+
+fn of_node_1(state: &State) -> (usize, bool) {
+    let cursors = ["a", "b"].map(|name| state.cursors(name).filter(|((owner, _), _)| *owner == node(1)).count());
+    (cursors.iter().sum(), state.export_taken("a", node(1)).is_some())
+}
+
+#[test]
+fn i6_what_exporters_have_of_a_replaced_node_goes_with_its_last_segment_and_does_not_come_back() {
+    let gone = Command::UnlinkedOn {
+        node: node(1),
+        segments: vec![segment(1, 0, 1)],
+    };
+    let mut state = almost_past();
+    assert_eq!(of_node_1(&state), (2, true), "its file may still be somewhere");
+    // A living node keeps its own, whatever is left of its logs.
+    let mut lives = ready();
+    say(
+        &mut lives,
+        &[
+            delivered(),
+            trim(segment(1, 0, 1), TrimReason::Retention),
+            gone.clone(),
+            configure(2, &[]),
+        ],
+    );
+    assert_eq!(of_node_1(&lives), (2, false));
+
+    // Nor do they go while another segment is left, in whatever shard.
+    let mut more = state.clone();
+    let other = SealRecord {
+        id: segment(1, 7, 1),
+        ..seal_record(segment(1, 0, 1), 1, 9)
+    };
+    more.install(Change::Segment(crate::segment::SegmentRecord::Sealed(other)));
+    say(&mut more, std::slice::from_ref(&gone));
+    assert_eq!(of_node_1(&more), (2, true));
+
+    say(&mut state, &[gone]);
+    assert_eq!(of_node_1(&state), (0, false));
+    assert_eq!(state.cursor("a", node(2), ShardId::new(0)), Some(lsn(1, 3)));
+    let before = state.clone();
+    say(
+        &mut state,
+        &[
+            commit(&[cursor("a", 1, 0, lsn(1, 9))]),
+            take("a", 2, 0),
+            take("a", 2, 1),
+        ],
+    );
+    assert_eq!(state, before, "a late word of its own, and of its runner");
+    let late = commit_taken(2, 1, &[cursor("a", 1, 0, lsn(1, 9))]);
+    assert_eq!(apply(&mut state, &late), Err(taken("a", 1, 0)));
+    say(&mut state, &[seek("a", &[(0, Some(lsn(1, 2)))], 70)]);
+    assert_eq!(of_node_1(&state), (0, false), "an operator's seek that was late");
+}
+
+#[test]
+fn i6_what_an_older_version_kept_of_a_replaced_node_goes_when_a_node_starts() {
+    let mut state = almost_past();
+    state.install(Change::SegmentGone(segment(1, 0, 1)));
+    assert_eq!(of_node_1(&state), (2, true));
+    say(&mut state, &[configure(2, &["a"])]);
+    assert_eq!(of_node_1(&state), (0, false));
 }
 
 #[test]
@@ -587,8 +814,8 @@ fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
         "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when it \
          is forgotten"
     );
-    say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(&["c"])]);
+    say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(1, &["c"])]);
     assert!(matches!(apply(&mut state, &released), Err(Refusal::Owed { exporter, .. }) if exporter == "c"));
-    say(&mut state, &[configure(&[]), released]);
+    say(&mut state, &[configure(1, &[]), released]);
     assert_eq!(state.segment_state(id), SegmentState::Trimmed);
 }

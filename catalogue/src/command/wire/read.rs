@@ -4,7 +4,7 @@ use gophership_vault::ids::Epoch;
 
 use uuid::Uuid;
 
-use super::{NAMED_RECOVERY, WITH_LOSS, WITH_TERM, parts};
+use super::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM, parts};
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
 use crate::row::job::{read_loss, read_loss_names};
@@ -39,7 +39,7 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::DropDeadLetters => drop_dead_letters(v),
         Kind::SealRecovered => seal_recovered(v),
         Kind::ReplicaAdded => replica_added(v),
-        Kind::ConfigureExporters => configure_exporters(v),
+        Kind::ConfigureExporters => configure_exporters(version, v),
         Kind::DescribeNode => describe_node(v),
         Kind::UnlinkedOn => unlinked_on(v),
         Kind::CopyPlanned => copy_planned(v),
@@ -270,9 +270,10 @@ fn drop_dead_letters(v: &mut Reader<'_>) -> Read {
     })
 }
 
-fn configure_exporters(v: &mut Reader<'_>) -> Read {
+fn configure_exporters(version: u8, v: &mut Reader<'_>) -> Read {
     Ok(Command::ConfigureExporters {
         names: v.list(Reader::text)?,
+        node: (version >= WITH_NODE).then(|| v.node()).transpose()?,
     })
 }
 

@@ -10,7 +10,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
-    command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
+    command, configure, configure_all, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment,
+    uuid,
 };
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
@@ -194,7 +195,7 @@ fn golden_recoveries() -> Vec<Request> {
 fn golden_configured() -> Vec<Request> {
     let request = |names: &[&str]| Request {
         actor: Actor::Node,
-        command: configure(names),
+        command: configure_all(names),
     };
     vec![request(&[]), request(&["Grün", "otlp"])]
 }
@@ -331,6 +332,18 @@ fn golden_exports_taken() -> Vec<Request> {
     commands.map(of_node).to_vec()
 }
 
+/// Requests in which a node says which exporters it is configured with.
+fn golden_configured_nodes() -> Vec<Request> {
+    let request = |command| Request {
+        actor: Actor::Node,
+        command,
+    };
+    vec![
+        request(configure(0x0304, &[])),
+        request(configure(2, &["Grün", "otlp"])),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -341,7 +354,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 9] {
+fn golden_files() -> [(&'static str, Vec<Request>); 10] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -375,6 +388,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 9] {
         (
             include_str!("../../../testdata/v1/commands_exports_taken.txt"),
             golden_exports_taken(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_configured_nodes.txt"),
+            golden_configured_nodes(),
         ),
     ]
 }
@@ -492,7 +509,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_exports_taken.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_configured_nodes.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_exports_taken())).unwrap();
+    std::fs::write(path, as_text(&golden_configured_nodes())).unwrap();
 }

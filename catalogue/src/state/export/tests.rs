@@ -165,11 +165,11 @@ fn a_segment_is_released_when_every_exporter_on_record_is_past_it_and_no_dead_le
         ),
         (forget("c"), true),
         // One that is configured holds before it is on record, and one that is no more holds what it owed.
-        (configure(&["a", "d"]), false),
-        (configure(&["a"]), true),
-        (configure(&["d"]), false),
+        (configure(1, &["a", "d"]), false),
+        (configure(1, &["a"]), true),
+        (configure(1, &["d"]), false),
         (exporter("d"), false),
-        (configure(&[]), false),
+        (configure(1, &[]), false),
         (forget("d"), true),
     ] {
         let what = format!("{command:?}");

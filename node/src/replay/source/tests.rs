@@ -1,9 +1,11 @@
 //! Replays of a node whose peers are gone.
 
+use std::time::Instant;
+
 use gophership_catalogue::{Actor, Command};
-use gophership_vault::ReplicaSet;
-use gophership_vault::ids::{Epoch, FileUuid, ShardId};
+use gophership_vault::ids::{Epoch, FileUuid, SegmentId, ShardId};
 use gophership_vault::ledger::OpenRecord;
+use gophership_vault::{ReplicaSet, ScanFault};
 use uuid::Uuid;
 
 use super::*;
@@ -141,4 +143,107 @@ fn what_was_planned_of_a_lost_node_and_has_no_record_any_more_is_missing() {
     });
     assert!(read.is_continue());
     assert_eq!(found, [30, 20, 21, 1]);
+}
+
+#[test]
+fn i2_what_the_disk_does_not_give_for_the_moment_is_waited_for_and_only_damage_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open(dir.path(), 1);
+    // They do not compress, so that they reach into the second page of the file.
+    let noise = |n: u64| {
+        (0..5_000)
+            .map(|i| ((n * 5_000 + i).wrapping_mul((n * 5_000 + i) ^ 0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+            .collect()
+    };
+    let payloads: Vec<Vec<u8>> = (1..=3).map(noise).collect();
+    for (n, payload) in (1..).zip(&payloads) {
+        node.append(0, n, payload);
+    }
+    let node = node.reopen();
+    let id = node.vault.own_segments()[0].0;
+    let file = node.vault.segment_file(id);
+    let bad_sector = format!("return({}@4096-8192)", file.display());
+    let (source, _runtime) = without_peers(&node);
+    // This node's own log stands for a copy: it is read as those of a node that is gone.
+    let part = Part {
+        owner: Some(id.node),
+        shard: id.shard,
+        until: Lsn::last_of(id.index),
+        held: vec![(id.index, id.index)],
+        dropped: None,
+        bytes: 0,
+    };
+    let read = |waits: &dyn Fn(&str)| {
+        let begun = Instant::now();
+        let reading = Reading {
+            part: &part,
+            range: TimeRange::ALL,
+            done: None,
+            stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
+            patience: None,
+            for_good: Some(waits),
+        };
+        let (mut entries, mut missing) = (Vec::new(), Vec::new());
+        let _ = source.read(&reading, &mut |found| {
+            match found {
+                Found::Entry(entry) => entries.push(entry.payload),
+                Found::Fault(fault) => missing.push(fault),
+                Found::Dropped(first, _) => panic!("{first} was not dropped"),
+            }
+            ControlFlow::Continue(())
+        });
+        (entries, missing)
+    };
+    let (node_id, shard) = (id.node, id.shard);
+    let again = || source.entry((node_id, shard, Lsn::at(id.index, EntryNumber::new(2).unwrap())));
+    assert_eq!(again().unwrap().unwrap().payload, payloads[1]);
+    fail::cfg("file.read", &bad_sector).unwrap();
+    assert!(again().is_err(), "it may be read later");
+    let told = Cell::new(String::new());
+    let found = read(&|why| {
+        told.set(why.to_owned());
+        fail::remove("file.read");
+    });
+    assert_eq!(found, (payloads, Vec::new()));
+    let told = told.into_inner();
+    assert!(
+        told.contains(&format!("cannot be read without node {}; node", id.node)),
+        "{told}"
+    );
+
+    // A replay ends with what is lost.
+    fail::cfg("file.read", &bad_sector).unwrap();
+    let begun = Instant::now();
+    let reading = Reading {
+        part: &part,
+        range: TimeRange::ALL,
+        done: None,
+        stop: Arc::new(move || begun.elapsed() > Duration::from_secs(120)),
+        patience: None,
+        for_good: None,
+    };
+    let mut missing = Vec::new();
+    let _ = source.read(&reading, &mut |found| {
+        missing.extend(match found {
+            Found::Fault(fault) => Some(fault),
+            Found::Entry(_) | Found::Dropped(..) => None,
+        });
+        ControlFlow::Continue(())
+    });
+    fail::remove("file.read");
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].is_for_now, "{missing:?}");
+
+    let block = node.vault.describe(id).unwrap().blocks[0];
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[(block.offset + block.stored_bytes / 2) as usize] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(again(), Ok(None));
+    let (entries, missing) = read(&|why| panic!("it waits: {why}"));
+    assert_eq!((entries.len(), missing.len()), (0, 1), "{missing:?}");
+    assert!(
+        missing[0].what.starts_with(&format!("at node {}: ", id.node)),
+        "{missing:?}"
+    );
+    assert!(!missing[0].is_for_now, "{missing:?}");
 }

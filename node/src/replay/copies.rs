@@ -1,0 +1,235 @@
+//! The reading of one sealed segment from its holders: one takes over where another one lacks something.
+//!
+//! **Invariants**:
+//! - I1: an entry is named as missing only when every holder that can be asked lacks it.
+//! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away, or
+//!   cannot read it for the moment, is waited for.
+//!
+//! **Not here**: the order in which holders are asked (`holders`).
+
+use std::ops::ControlFlow;
+
+use gophership_vault::ids::{EntryNumber, Lsn, NodeId};
+use gophership_vault::ledger::SealRecord;
+use gophership_vault::{ScanFault, SegmentState};
+
+use super::holders::{Holder, Lack, Turn};
+use super::log_reading::{Attempt, LogReading, Wait};
+use super::plan::{self, Part};
+use super::reader::Found;
+use super::source::Reading;
+
+/// A holder that a segment is read from.
+pub(super) struct Asked {
+    node: NodeId,
+    /// What it has found damaged behind the last entry that was handed on.
+    faults: Vec<ScanFault>,
+    /// The entry before which what it lacks may be passed over; the end of the segment where `Some(None)`.
+    passes_to: Option<Option<Lsn>>,
+    /// What it lacks before an entry that it has, which ended the reading.
+    lack: Option<Lack>,
+    /// The reason for which it cannot be read at all now.
+    unreadable: Option<String>,
+}
+
+impl Asked {
+    fn new(node: NodeId, passes_to: Option<Option<Lsn>>) -> Self {
+        Self {
+            node,
+            faults: Vec::new(),
+            passes_to,
+            lack: None,
+            unreadable: None,
+        }
+    }
+
+    /// Takes the faults that concern entries behind `done` and before `next`.
+    fn take_before(&mut self, done: Option<Lsn>, next: Lsn) -> Vec<ScanFault> {
+        let after = done
+            .filter(|done| done.index() == next.index())
+            .map_or(0, |done| done.number().get());
+        let concerns = |fault: &mut ScanFault| {
+            fault
+                .numbers
+                .is_some_and(|(first, last)| last.get() > after && first < next.number())
+        };
+        self.faults.extract_if(.., concerns).collect()
+    }
+}
+
+impl LogReading<'_> {
+    /// Reads one sealed segment from its holders.
+    pub(super) fn copy(&mut self, seal: &SealRecord, each: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Attempt {
+        let Reading { part, range, .. } = *self.reading;
+        let (index, is_for_good) = (seal.id.index, self.reading.for_good.is_some());
+        // A reader for good reads everything.
+        if !is_for_good && !plan::overlaps(seal, range) {
+            return Attempt::Over(ControlFlow::Continue(()));
+        }
+        let one = Part {
+            owner: Some(self.log.node),
+            until: part.until.min(Lsn::last_of(index)),
+            held: vec![(index, index)],
+            dropped: None,
+            ..part.clone()
+        };
+        let mut unusable = Vec::new();
+        loop {
+            if self.done >= seal.stats.last_lsn {
+                return Attempt::Over(ControlFlow::Continue(()));
+            }
+            let (node, passes_to) = match self.turn(seal, &unusable) {
+                Turn::Ask(node) => (node, None),
+                Turn::PassOver(node, next) => (node, Some(next)),
+                Turn::WaitFor(nodes) => return Attempt::Waits(self.wait_for(seal, &nodes)),
+            };
+            let (done, damaged_at) = (self.done, self.damaged_at(node));
+            self.asked = Some(Asked::new(node, passes_to));
+            let attempt = self.at(node, &one, done.max(Lsn::at(index, EntryNumber::FIRST).before()), each);
+            let asked = self.asked.take().expect("it was set above");
+            if self.done > done && !damaged_at.is_empty() {
+                tracing::warn!(segment = %seal.id, damaged_at, read_from = %node, "replay.copy.damaged: another holder has the entries");
+            }
+            if let Some(why) = asked.unreadable {
+                let why = format!("node {node} cannot read segment {}: {why}", seal.id);
+                return Attempt::Waits(Wait::nobody(Some(index), why));
+            }
+            match (asked.lack, attempt) {
+                (Some(lack), _) => self.lacking.insert(self.done, node, lack),
+                (None, Attempt::Over(ControlFlow::Continue(()))) => {
+                    let is_whole = match is_for_good {
+                        true => self.done >= seal.stats.last_lsn,
+                        false => asked.faults.is_empty(),
+                    };
+                    if !is_whole && asked.passes_to != Some(None) {
+                        let lack = self.lack(None, &asked.faults);
+                        self.lacking.insert(self.done, node, lack);
+                        continue;
+                    }
+                    for fault in asked.faults.into_iter().filter(|_| !is_whole) {
+                        if self.hand_on(Found::Fault(at_node(node, fault)), each).is_break() {
+                            return Attempt::Over(ControlFlow::Break(()));
+                        }
+                    }
+                    self.done = self.done.max(Some(Lsn::last_of(index)));
+                    return Attempt::Over(ControlFlow::Continue(()));
+                }
+                // A replay names what is missing, as soon as there is a holder that it can read the rest from.
+                (None, Attempt::Waits(_)) if !is_for_good && !damaged_at.is_empty() => unusable.push(node),
+                (None, Attempt::Waits(wait)) => {
+                    let segment = Some(index);
+                    return Attempt::Waits(Wait { segment, ..wait });
+                }
+                (None, over) => return over,
+            }
+        }
+    }
+
+    /// The next step, by what is to be expected of each holder but those that proved unusable.
+    fn turn(&mut self, seal: &SealRecord, unusable: &[NodeId]) -> Turn {
+        let holders = seal.holders.iter().filter(|node| !unusable.contains(node));
+        let mut holders: Vec<(NodeId, Holder)> = holders.map(|node| (node, self.holder(node, seal))).collect();
+        // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found damage.
+        holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));
+        if self.reading.for_good.is_none() && holders.iter().any(|(_, holder)| *holder == Holder::There) {
+            holders.retain(|(_, holder)| *holder == Holder::There);
+        }
+        self.lacking.turn(self.done, &holders, self.attempts.saturating_sub(1))
+    }
+
+    /// The wait for these holders. What one of them cannot read for the moment is asked for again after it.
+    fn wait_for(&mut self, seal: &SealRecord, nodes: &[NodeId]) -> Wait {
+        let nodes = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+        let why = match nodes.as_str() {
+            "" => format!("no node that holds segment {} is left", seal.id),
+            _ => format!("segment {} cannot be read without node {nodes}", seal.id),
+        };
+        let reasons = self.lacking.take_for_now();
+        Wait::nobody(Some(seal.id.index), [vec![why], reasons].concat().join("; "))
+    }
+
+    /// The nodes that were found to lack something where `node` is to be read from, for a person.
+    fn damaged_at(&self, node: NodeId) -> String {
+        let lacking = self.lacking.nodes(self.done);
+        if lacking.is_empty() && self.mends() && node != self.log.node {
+            return self.log.node.to_string();
+        }
+        lacking
+    }
+
+    fn is_here(&self, seal: &SealRecord) -> bool {
+        matches!(self.source.vault.segment_state(seal.id), Some(SegmentState::Sealed(_)))
+    }
+
+    /// What is to be expected of a holder of a segment.
+    fn holder(&self, node: NodeId, seal: &SealRecord) -> Holder {
+        if node == self.own {
+            if self.is_here(seal) {
+                Holder::There
+            } else {
+                Holder::Away
+            }
+        } else if (self.peers.is_alive)(node) {
+            Holder::There
+        } else if self.source.catalogue.read(|state| state.is_replaced(node)) {
+            Holder::Gone
+        } else {
+            Holder::Away
+        }
+    }
+
+    /// What a holder lacks before the next entry that it has. A replay ends with what is lost, and waits for no disk.
+    fn lack(&self, next: Option<Lsn>, faults: &[ScanFault]) -> Lack {
+        let for_now = faults.iter().find(|fault| fault.is_for_now);
+        let for_now = for_now.filter(|_| self.reading.for_good.is_some());
+        Lack {
+            next,
+            for_now: for_now.map(|fault| fault.what.clone()),
+        }
+    }
+
+    /// Of a holder that a segment is read from: keeps what it says is damaged until it is known whether another one has it.
+    /// Breaks where another one is to be asked.
+    pub(super) fn weigh(
+        &mut self,
+        found: Found,
+        each: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<(), Option<Found>> {
+        let is_for_good = self.reading.for_good.is_some();
+        let Some(asked) = &mut self.asked else {
+            return ControlFlow::Continue(Some(found));
+        };
+        match found {
+            Found::Fault(fault) if fault.numbers.is_none() && is_for_good => {
+                asked.unreadable = Some(fault.what);
+                ControlFlow::Break(())
+            }
+            Found::Fault(fault) => {
+                asked.faults.push(fault);
+                ControlFlow::Continue(None)
+            }
+            Found::Entry(entry) => {
+                let node = asked.node;
+                let missing = asked.take_before(self.done, entry.lsn);
+                if !missing.is_empty() && asked.passes_to != Some(Some(entry.lsn)) {
+                    let lack = self.lack(Some(entry.lsn), &missing);
+                    self.asked.as_mut().expect("it was there above").lack = Some(lack);
+                    return ControlFlow::Break(());
+                }
+                let asked = self.asked.take();
+                for fault in missing {
+                    self.hand_on(Found::Fault(at_node(node, fault)), each)?;
+                }
+                self.asked = asked;
+                ControlFlow::Continue(Some(Found::Entry(entry)))
+            }
+            Found::Dropped(..) => ControlFlow::Continue(Some(found)),
+        }
+    }
+}
+
+/// A fault, with the node that found it.
+fn at_node(node: NodeId, fault: ScanFault) -> ScanFault {
+    let what = format!("at node {node}: {}", fault.what);
+    ScanFault { what, ..fault }
+}
