@@ -129,7 +129,7 @@ impl Answer for NodeList {
             "RAFT",
             ">EPOCH",
             ">UNSEALED",
-            "UP SINCE",
+            "EPOCH SINCE",
             "DOMAIN",
             "ADDRESS",
         ]);
@@ -192,7 +192,7 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
         let of = |f: &dyn Fn(&gophership_proto::view::cluster::NodeReportView) -> String| {
             report.map_or_else(|| "?".to_owned(), f)
         };
-        let up = report.and(node.up_unix_nano);
+        let up = report.and_then(|report| report.started_unix_nano);
         table.row(vec![
             node.id.to_string(),
             text(node.name.as_deref()),

@@ -227,6 +227,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
             }),
             shards: vec![copied_shard(name)],
             leads: name == 1,
+            started_unix_nano: BEGAN,
             ..NodeReport::default()
         }),
         ..ClusterNode::default()
@@ -263,6 +264,10 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         oldest_recovering_unix_nano: BEGAN,
         debt: None,
         lost_debt: vec![lost_debt(3)],
+        not_joined: vec![ConfiguredNode {
+            name: "node-5".to_owned(),
+            address: "10.0.0.5:9097".to_owned(),
+        }],
         raft: Some(RaftStatus {
             role: "leader".to_owned(),
             leader: Some(1),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gophership_catalogue::command::{Command, Refusal, Reply};
 use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
-use gophership_catalogue::{Actor, CatalogueError};
+use gophership_catalogue::{Actor, CatalogueError, State};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
@@ -24,7 +24,7 @@ use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
-use super::takeover::{Due, Here, due};
+use super::takeover::{Due, Here, due, runner};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
@@ -87,7 +87,10 @@ impl Drop for Leave {
 
 impl Jobs {
     pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
-        let lease = context.cluster.as_ref().map(|cluster| cluster.heartbeats.lease());
+        let lease = context
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.quorum.heartbeats.lease());
         Self::with_lease(context, stop, lease)
     }
 
@@ -135,7 +138,7 @@ impl Jobs {
             .context
             .cluster
             .as_ref()
-            .map(|cluster| Arc::clone(&cluster.heartbeats));
+            .map(|cluster| Arc::clone(&cluster.quorum.heartbeats));
         let is_gone = move |node| heartbeats.as_ref().is_some_and(|h| h.is_dead(node, Duration::MAX));
         tokio::spawn(Arc::clone(self).take_over(is_gone));
     }
@@ -255,7 +258,12 @@ impl Jobs {
             .catalogue
             .read(|state| state.job(id).cloned())
             .ok_or(ReplayError::NoSuchJob(id))?;
-        Ok(shown(id, &record, live))
+        let mut job = shown(id, &record, live, self.own());
+        if let Some(runner) = NodeId::new(job.runner) {
+            let name = |state: &State| state.facts(runner).map(|facts| facts.name.clone());
+            job.runner_name = self.context.catalogue.read(name).unwrap_or_default();
+        }
+        Ok(job)
     }
 
     /// The newest jobs.
@@ -339,7 +347,7 @@ impl Drop for Cancelling<'_> {
     }
 }
 
-fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::ReplayJob {
+fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>, own: NodeId) -> v1::ReplayJob {
     let position = live
         .as_ref()
         .map_or_else(|| Position::on_record(record), |progress| progress.position());
@@ -370,6 +378,8 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::Repl
     };
     v1::ReplayJob {
         id: id.to_string(),
+        runner: order.as_ref().map_or(0, |order| runner(record, order, own).get()),
+        runner_name: String::new(),
         spec: order.map(|order| order.spec.shown()),
         created_unix_nano: record.created_ns,
         progress: Some(v1::ReplayProgress {
