@@ -164,6 +164,8 @@ pub(crate) fn copies_behind(nodes: &[ClusterNodeView], id: u32) -> String {
         (0, _) => "-".to_owned(),
         // What is on its way at this moment is no lag.
         _ if seconds < 1.0 && of_node.iter().all(|replica| !replica.stuck) => "0".to_owned(),
+        // It lacks something, and its stream does not know since when.
+        (_, bytes) if seconds < 1.0 => human::bytes(bytes),
         (_, bytes) => format!(
             "{}, {}",
             human::bytes(bytes),
@@ -337,7 +339,13 @@ impl Answer for RaftView {
     fn table(&self) -> String {
         let head = pairs(&[
             ("Answered by", human::one_line(&self.answered_by)),
-            ("Role", human::one_line(&self.role)),
+            (
+                "Role",
+                match (self.role.as_str(), self.leader) {
+                    ("leader", None) => "leader, WITHOUT A MAJORITY".to_owned(),
+                    (role, _) => human::one_line(role),
+                },
+            ),
             (
                 "Leader",
                 self.leader.map_or_else(|| "NONE".to_owned(), |id| format!("node {id}")),
@@ -436,13 +444,16 @@ mod tests {
             let reply = v1::ClusterStatusReply {
                 nodes: vec![node(1, alive), node(2, true)],
                 raft: Some(v1::RaftStatus {
+                    role: "leader".to_owned(),
                     leader: Some(1),
                     ..v1::RaftStatus::default()
                 }),
                 ..v1::ClusterStatusReply::default()
             };
             let raft = RaftView::of(reply).expect("there is consensus");
-            (raft.leader, raft.table().contains("NONE"))
+            let table = raft.table();
+            assert_eq!(table.contains("WITHOUT A MAJORITY"), table.contains("NONE"), "{table}");
+            (raft.leader, table.contains("NONE"))
         };
         assert_eq!(leader_of(true), (Some(1), false));
         assert_eq!(leader_of(false), (None, true));
