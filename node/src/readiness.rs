@@ -51,7 +51,7 @@ pub enum NotReady {
     Failed(String),
     /// The disk is at its limit.
     DiskFull(DiskUse),
-    /// No node leads its cluster.
+    /// No leader of its cluster is heard.
     Leaderless(Leaderless),
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
@@ -81,7 +81,8 @@ impl fmt::Display for Leaderless {
         };
         write!(
             f,
-            "no node has led the cluster for {} s: {heard} of {voters} voters are heard, and {needed} are needed: {remedy}",
+            "no leader of the cluster was heard for {} s: {heard} of {voters} voters are heard, and {needed} are needed: \
+             {remedy}",
             unheard.as_secs()
         )
     }
@@ -134,8 +135,8 @@ fn disk_words(disk: &DiskUse) -> String {
     )
 }
 
-/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest, `leaderless` is of a cluster that no
-/// node leads, and `has_peers` says that an acknowledgement waits for copies on other nodes.
+/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest, `leaderless` is of a cluster in
+/// which no leader is heard, and `has_peers` says that an acknowledgement waits for copies on other nodes.
 ///
 /// # Errors
 ///
@@ -269,8 +270,8 @@ mod tests {
         assert_eq!(of(None, None, None, shard, true), Err(NotReady::TooFewCopies(stalled)));
         assert_eq!(
             NotReady::Leaderless(none).to_string(),
-            "no node has led the cluster for 7 s: 1 of 3 voters are heard, and 2 are needed: start the others with \
-             their data, or mend the way to them"
+            "no leader of the cluster was heard for 7 s: 1 of 3 voters are heard, and 2 are needed: start the others \
+             with their data, or mend the way to them"
         );
     }
 

@@ -508,7 +508,7 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         let known = gauge(&first, "gophership_cluster_leader_known") + gauge(&first, "gophership_node_ready");
         let voters = gauge(&first, "gophership_consensus_voters{state=\"alive\"}");
         let told = what.as_deref() == Some("no node leads: 1 of 3 voters are alive, and 2 are needed");
-        let refuses = status == 503 && ready.contains("no node has led the cluster for ");
+        let refuses = status == 503 && ready.contains("no leader of the cluster was heard for ");
         if told && refuses && view.leader.is_none() && !takes && known == 0.0 && voters == 1.0 {
             Ok(())
         } else {

@@ -84,7 +84,6 @@ pub(crate) struct Joined {
     runtime: ClusterRuntime,
     setup: Arc<PeerSetup>,
     client: PeerClient,
-    consensus: Arc<RaftCatalogue>,
     quorum: Quorum,
     join: Arc<JoinSetup>,
     server: PeerServer,
@@ -208,7 +207,6 @@ pub(crate) async fn join(
         runtime,
         setup,
         client,
-        consensus,
         quorum,
         join,
         server,
@@ -289,7 +287,7 @@ impl Joined {
 
     /// The catalogue.
     pub(crate) fn catalogue(&self) -> Arc<dyn Catalogue> {
-        Arc::clone(&self.consensus) as _
+        Arc::clone(&self.quorum.consensus) as _
     }
 
     /// Waits until the cluster grants this boot its epoch, and may lose any one node without losing anything.
@@ -298,15 +296,15 @@ impl Joined {
     /// The cluster refuses it.
     pub(crate) fn wait_for_epoch(&self, seen: Option<Epoch>) -> anyhow::Result<Epoch> {
         let boot = self.setup.local.boot;
-        let epoch = until_answered("an epoch", || self.consensus.node_up(boot, seen))?;
+        let consensus = &self.quorum.consensus;
+        let epoch = until_answered("an epoch", || consensus.node_up(boot, seen))?;
         self.setup.local.set_epoch(epoch);
-        let own = self.consensus.identity().node_id;
+        let (own, configured) = (consensus.identity().node_id, self.join.peers.len());
         let mut told = None;
         loop {
-            let (heard, voting) = self.quorum.voters(&self.consensus.status());
-            let (mut survives, configured) = (false, self.join.peers.len());
-            self.consensus
-                .view(&mut |state| survives = survives_a_loss(state, own, voting, configured));
+            let (_, voting) = self.quorum.voters(&consensus.status());
+            let mut survives = false;
+            consensus.view(&mut |state| survives = survives_a_loss(state, own, voting, configured));
             if survives {
                 self.awaited.is_at(Step::Opening);
                 return Ok(epoch);
@@ -315,9 +313,8 @@ impl Joined {
                 self.awaited.is_at(Step::Others { voting });
                 tracing::info!(
                     voting,
-                    heard,
                     configured,
-                    "cluster.peer.awaited: one more loss may lose what is acknowledged"
+                    "cluster.peer.awaited: the loss of one node may lose what is acknowledged"
                 );
             }
             std::thread::sleep(CLUSTER_RETRY_INTERVAL);
@@ -327,7 +324,7 @@ impl Joined {
     /// The seams of the shards.
     pub(crate) fn seams(&self, notifies: &[WatermarkNotify]) -> Vec<ShardSeam> {
         let seam = |(number, notify): (usize, &WatermarkNotify)| {
-            let (consensus, heartbeats) = (Arc::clone(&self.consensus), Arc::clone(&self.quorum.heartbeats));
+            let (consensus, heartbeats) = (Arc::clone(&self.quorum.consensus), Arc::clone(&self.quorum.heartbeats));
             let replicas = self.settings.replicas;
             let placement = move |id| replica_set(&*consensus, &|node| heartbeats.is_alive(node), replicas, id);
             let shard = ShardId::new(u16::try_from(number).expect("shards are numbered in 16 bits"));
@@ -351,7 +348,6 @@ impl Joined {
             settings,
             runtime,
             client,
-            consensus,
             quorum,
             join,
             server,
@@ -362,8 +358,10 @@ impl Joined {
             ..
         } = self;
         let node = vault.identity().node_id;
-        let catalogue: Arc<dyn Catalogue> = Arc::clone(&consensus) as _;
-        let heartbeats = &quorum.heartbeats;
+        let Quorum {
+            consensus, heartbeats, ..
+        } = &quorum;
+        let catalogue: Arc<dyn Catalogue> = Arc::clone(consensus) as _;
         let heard = Arc::clone(heartbeats);
         let peers = Arc::new(Peers {
             client: client.clone(),
@@ -374,7 +372,7 @@ impl Joined {
         // A complete copy is shown when its seal, or its place in that, is on record.
         let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
         let copies = Arc::new(copies);
-        let addresses = addresses(&consensus);
+        let addresses = addresses(consensus);
         let (handle, copied) = (runtime.handle().clone(), Arc::clone(&copies));
         let participant = Participant::new(vault.clone(), copied, client.clone(), Arc::clone(&addresses), handle);
         let participant = Arc::new(participant);
@@ -388,14 +386,14 @@ impl Joined {
             members: Arc::clone(&addresses),
             runtime: runtime.handle().clone(),
         });
-        let (leads, clock) = (Arc::clone(&consensus), vault.clone());
+        let (leads, clock) = (Arc::clone(consensus), vault.clone());
         let refetch = Refetch::start(Arc::clone(&participant)).context("cannot start the thread that fetches")?;
         let repair = Repair::start(
             Arc::clone(&participant),
             Arc::clone(&catalogue),
             settings.replicas.into(),
         );
-        let (led, heard, kept) = (Arc::clone(&consensus), Arc::clone(heartbeats), vault.clone());
+        let (led, heard, kept) = (Arc::clone(consensus), Arc::clone(heartbeats), vault.clone());
         let upkeep = Upkeep::start(UpkeepSetup {
             node,
             catalogue: Arc::clone(&catalogue),
@@ -416,7 +414,7 @@ impl Joined {
             local: participant as Arc<dyn RecoveryHandler>,
             runtime: runtime.handle().clone(),
         });
-        let follower = Follower::start(consensus, vault.clone(), Arc::clone(&streams));
+        let follower = Follower::start(Arc::clone(consensus), vault.clone(), Arc::clone(&streams));
         Ok(Member {
             settings,
             quorum,
