@@ -118,7 +118,7 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "! segment 3/0/7 is recovered for 61 s: it waits for 1 more report of nodes that have a copy, or",
         "! node-5 is configured at 10.0.0.5:9097, and has never joined\n    -> start it with an empty node.data_dir:",
         "! node-2 takes no logs: too few copies\n",
-        " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  30 d",
+        " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  30 d\n",
         " 2  node-2  yes           voter    REFUSES  RED          0        -              0         3  ",
         " 3  node-3  moved to 4    none     ?        ?            ?        ?              -         3  -\n",
         " 4  node-3  NO, for 18 s  learner  ?        ?            ?        ?  8.0 MiB, 31 s         3  -\n",

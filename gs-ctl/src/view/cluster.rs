@@ -194,7 +194,9 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
         let of = |f: &dyn Fn(&gophership_proto::view::cluster::NodeReportView) -> String| {
             report.map_or_else(|| "?".to_owned(), f)
         };
-        let up = report.and_then(|report| report.started_unix_nano);
+        let up = human::age(report.and_then(|report| report.started_unix_nano), now_unix_nano());
+        // Days alone, so that the table fits.
+        let up = up.split_once(" d ").map_or(up.clone(), |(days, _)| format!("{days} d"));
         table.row(vec![
             node.id.to_string(),
             text(node.name.as_deref()),
@@ -210,7 +212,7 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
             of(&|r| r.debt.map_or_else(|| "-".to_owned(), |debt| human::bytes(debt.bytes))),
             copies_behind(nodes, node.id),
             node.unsealed_segments.to_string(),
-            human::age(up, now_unix_nano()),
+            up,
         ]);
     }
     table.text()
