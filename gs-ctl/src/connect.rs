@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gophership_proto::control::MAX_REPLAY_CHUNK_BYTES;
 use gophership_proto::control::v1::cluster_client;
@@ -19,6 +20,11 @@ pub(crate) type ClusterClient = cluster_client::ClusterClient<Channel>;
 
 /// Places of a node's control socket where none is named: in the default data folder, and in that of a service.
 const PLACES: [&str; 2] = ["./data/gophership.sock", "/var/lib/gophership/gophership.sock"];
+
+/// Time without a word of the node after which it is asked for one, which it gives also while a call takes long.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Time that it has for that. Then the connection counts as broken.
+const PING_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// The socket that is named, or the first of the default places that exists.
 pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -64,6 +70,9 @@ async fn channel(path: &Path) -> Result<Channel, Failure> {
     });
     // The name is never looked up.
     let channel = Endpoint::from_static("http://gophership")
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_ANSWER_TIME)
+        .keep_alive_while_idle(true)
         .connect_with_connector(dial)
         .await;
     channel.map_err(|e| Failure::Unreachable(format!("{} does not answer as a node does: {e}", path.display())))

@@ -113,11 +113,12 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Leader    node-1 (node 1)\n",
         "Acks      with 2 of 3 copies\n",
         "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING, the oldest for ",
-        "5 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data;",
+        "6 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data, which a recovery may need;",
         "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start node-3\n",
         "! segment 3/0/7 is recovered for 61 s: it waits for 1 more report of nodes that have a copy, or",
+        "! node-5 is configured at 10.0.0.5:9097, and has never joined\n    -> start it with an empty node.data_dir:",
         "! node-2 takes no logs: too few copies\n",
-        " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  ",
+        " 1  node-1  yes           leader   takes    green       12  5.0 GiB              0         3  30 d\n",
         " 2  node-2  yes           voter    REFUSES  RED          0        -              0         3  ",
         " 3  node-3  moved to 4    none     ?        ?            ?        ?              -         3  -\n",
         " 4  node-3  NO, for 18 s  learner  ?        ?            ?        ?  8.0 MiB, 31 s         3  -\n",
@@ -146,6 +147,31 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
     assert_eq!((again.code, again.err.as_str()), (0, ""));
     assert!(again.out.contains("is there already"), "{}", again.out);
     fake.end();
+}
+
+#[test]
+fn every_verb_ends_at_a_node_that_is_stopped_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gophership.sock");
+    // As with a stopped node, the kernel takes connections, and nobody answers.
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let asked = [
+        &["status"][..],
+        &["cluster", "status"],
+        &["replay", "list"],
+        &["segment", "verify", "1/0/1"],
+        &["tail"],
+    ];
+    std::thread::scope(|scope| {
+        for words in asked {
+            let socket = &socket;
+            scope.spawn(move || {
+                let run = support::ctl(socket, words);
+                assert_eq!((run.code, run.out.as_str()), (3, ""), "{words:?}: {}", run.err);
+                assert!(run.err.contains("kill -CONT PID"), "{words:?}: {}", run.err);
+            });
+        }
+    });
 }
 
 #[test]

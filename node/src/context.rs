@@ -2,20 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gophership_catalogue::Catalogue;
 use gophership_somatic::{Thresholds, Throttle, ZoneCell};
 use gophership_vault::Vault;
 use gophership_vault::ids::{NodeId, ShardId};
-use gophership_vault_replication::consensus::RaftCatalogue;
-use gophership_vault_replication::consensus::status::Role;
-use gophership_vault_replication::peer::Heartbeats;
+use gophership_vault_replication::join::JoinSetup;
 use gophership_vault_replication::recovery::recoveries::Recoveries;
 use gophership_vault_replication::tail::streams::TailStreams;
 
-use crate::cluster::Peers;
+use crate::cluster::{Peers, Quorum};
 use crate::export::Exporters;
 use crate::stochastic::Environment;
 
@@ -62,40 +59,23 @@ impl NodeContext {
             || self
                 .cluster
                 .as_ref()
-                .is_some_and(|cluster| cluster.heartbeats.is_alive(node))
+                .is_some_and(|cluster| cluster.quorum.heartbeats.is_alive(node))
     }
 }
 
 /// The cluster of a member.
 #[derive(Clone)]
 pub struct ClusterContext {
-    /// `cluster.name`.
-    pub name: String,
+    /// The nodes of the configuration.
+    pub setup: Arc<JoinSetup>,
     /// `cluster.replicas`.
     pub replicas: u16,
-    /// `cluster.dead_after`.
-    pub dead_after: Duration,
-    /// The node's part in consensus.
-    pub consensus: Arc<RaftCatalogue>,
-    /// The liveness of its nodes.
-    pub heartbeats: Arc<Heartbeats>,
+    /// Who votes, who is heard, who leads.
+    pub quorum: Quorum,
     /// The streams to the replicas of this node's segments.
     pub streams: Arc<TailStreams>,
     /// The recoveries that this node leads.
     pub recoveries: Arc<Recoveries>,
-}
-
-impl ClusterContext {
-    /// True where a node leads that was heard lately, so that commands are answered.
-    pub(crate) fn has_leader(&self) -> bool {
-        let status = self.consensus.status();
-        status.leader.is_some() && status.unheard < self.dead_after
-    }
-
-    /// True where this node leads.
-    pub(crate) fn leads(&self) -> bool {
-        self.consensus.status().role == Role::Leader
-    }
 }
 
 /// Counts of one ingest worker since the boot.

@@ -94,6 +94,11 @@ impl NodeState {
         self.awaited.get_or_init(|| awaited);
     }
 
+    /// What the start waits for, on a node of a cluster.
+    pub(crate) fn awaited(&self) -> Option<&Awaited> {
+        self.awaited.get().map(Arc::as_ref)
+    }
+
     /// The parts of the node, once they exist.
     pub fn running(&self) -> Option<&Running> {
         self.running.get()
@@ -123,10 +128,10 @@ impl NodeState {
     pub fn ready(&self) -> Result<(), NotReady> {
         let phase = Phase::from_u8(self.phase.load(Ordering::Acquire));
         let Some(running) = self.running() else {
-            let waits = self.awaited.get().and_then(|awaited| awaited.in_words());
+            let waits = self.awaited().and_then(Awaited::in_words);
             return match waits {
                 Some(what) => Err(NotReady::Waiting(what)),
-                None => readiness(phase, None, None, None, false),
+                None => readiness(phase, None, None, None, None, false),
             };
         };
         let stalled = u16::try_from(self.stalled.load(Ordering::Relaxed))
@@ -137,6 +142,7 @@ impl NodeState {
             phase,
             running.vault.failure(),
             full,
+            running.cluster.as_ref().and_then(|cluster| cluster.quorum.leaderless()),
             stalled,
             self.ack_timeout.is_some(),
         )

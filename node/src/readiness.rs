@@ -51,10 +51,41 @@ pub enum NotReady {
     Failed(String),
     /// The disk is at its limit.
     DiskFull(DiskUse),
+    /// No leader of its cluster is heard.
+    Leaderless(Leaderless),
     /// Appends wait, and the watermark does not move.
     Stalled(ShardId),
     /// Appends wait for copies on other nodes, and the watermark does not move.
     TooFewCopies(ShardId),
+}
+
+/// The lack of a leader, as a member sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaderless {
+    /// The time since one was heard, or since a majority answered this node.
+    pub unheard: Duration,
+    /// Voters that are heard, this node among them if it votes.
+    pub heard: usize,
+    /// All voters.
+    pub voters: usize,
+}
+
+impl fmt::Display for Leaderless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unheard, heard, voters } = self;
+        let needed = voters / 2 + 1;
+        let remedy = if *heard < needed {
+            "start the others with their data, or mend the way to them"
+        } else {
+            "an election takes seconds; where this lasts, see gs-ctl raft status and the log of each"
+        };
+        write!(
+            f,
+            "no leader of the cluster was heard for {} s: {heard} of {voters} voters are heard, and {needed} are needed: \
+             {remedy}",
+            unheard.as_secs()
+        )
+    }
 }
 
 impl fmt::Display for NotReady {
@@ -65,6 +96,7 @@ impl fmt::Display for NotReady {
             Self::Waiting(what) => write!(f, "starting: {what}"),
             Self::Failed(why) => write!(f, "the WAL has failed: {why}"),
             Self::DiskFull(disk) => f.write_str(&disk_words(disk)),
+            Self::Leaderless(leaderless) => leaderless.fmt(f),
             Self::Stalled(shard) => write!(
                 f,
                 "appends to shard {shard} wait, and no sync has ended for {STALL:?}: is the disk still there?"
@@ -103,8 +135,8 @@ fn disk_words(disk: &DiskUse) -> String {
     )
 }
 
-/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest, and `has_peers` says that an
-/// acknowledgement waits for copies on other nodes.
+/// Decides whether a node is ready. `full` is the disk where its tier refuses ingest, `leaderless` is of a cluster in
+/// which no leader is heard, and `has_peers` says that an acknowledgement waits for copies on other nodes.
 ///
 /// # Errors
 ///
@@ -113,18 +145,20 @@ pub fn readiness(
     phase: Phase,
     failure: Option<String>,
     full: Option<DiskUse>,
+    leaderless: Option<Leaderless>,
     stalled: Option<ShardId>,
     has_peers: bool,
 ) -> Result<(), NotReady> {
     match phase {
         Phase::Starting => Err(NotReady::Starting),
         Phase::Draining => Err(NotReady::Draining),
-        Phase::Serving => match (failure, full, stalled) {
-            (Some(why), _, _) => Err(NotReady::Failed(why)),
-            (None, Some(disk), _) => Err(NotReady::DiskFull(disk)),
-            (None, None, Some(shard)) if has_peers => Err(NotReady::TooFewCopies(shard)),
-            (None, None, Some(shard)) => Err(NotReady::Stalled(shard)),
-            (None, None, None) => Ok(()),
+        Phase::Serving => match (failure, full, leaderless, stalled) {
+            (Some(why), ..) => Err(NotReady::Failed(why)),
+            (None, Some(disk), ..) => Err(NotReady::DiskFull(disk)),
+            (None, None, Some(leaderless), _) => Err(NotReady::Leaderless(leaderless)),
+            (None, None, None, Some(shard)) if has_peers => Err(NotReady::TooFewCopies(shard)),
+            (None, None, None, Some(shard)) => Err(NotReady::Stalled(shard)),
+            (None, None, None, None) => Ok(()),
         },
     }
 }
@@ -207,30 +241,37 @@ mod tests {
     #[test]
     fn the_first_reason_that_matters_is_given() {
         let shard = Some(ShardId::new(1));
-        assert_eq!(readiness(Phase::Serving, None, None, None, false), Ok(()));
+        let none = Leaderless {
+            unheard: Duration::from_millis(7900),
+            heard: 1,
+            voters: 3,
+        };
+        let of = |failure: Option<&str>, full, leaderless, stalled, has_peers| {
+            let failure = failure.map(str::to_owned);
+            readiness(Phase::Serving, failure, full, leaderless, stalled, has_peers)
+        };
+        assert_eq!(of(None, None, None, None, false), Ok(()));
+        let all = |phase| readiness(phase, Some("x".into()), Some(FULL), Some(none), shard, true);
+        assert_eq!(all(Phase::Starting), Err(NotReady::Starting));
+        assert_eq!(all(Phase::Draining), Err(NotReady::Draining));
+        assert_eq!(all(Phase::Serving), Err(NotReady::Failed("x".into())));
         assert_eq!(
-            readiness(Phase::Starting, None, None, None, false),
-            Err(NotReady::Starting)
-        );
-        assert_eq!(
-            readiness(Phase::Draining, Some("x".into()), Some(FULL), shard, false),
-            Err(NotReady::Draining)
-        );
-        assert_eq!(
-            readiness(Phase::Serving, Some("x".into()), Some(FULL), shard, false),
-            Err(NotReady::Failed("x".into()))
-        );
-        assert_eq!(
-            readiness(Phase::Serving, None, Some(FULL), shard, true),
+            of(None, Some(FULL), Some(none), shard, true),
             Err(NotReady::DiskFull(FULL))
         );
+        assert_eq!(of(None, None, Some(none), shard, true), Err(NotReady::Leaderless(none)));
         assert_eq!(
-            readiness(Phase::Serving, None, None, shard, false),
-            Err(NotReady::Stalled(ShardId::new(1)))
+            of(None, None, Some(none), None, true),
+            Err(NotReady::Leaderless(none)),
+            "without load, too"
         );
+        let stalled = ShardId::new(1);
+        assert_eq!(of(None, None, None, shard, false), Err(NotReady::Stalled(stalled)));
+        assert_eq!(of(None, None, None, shard, true), Err(NotReady::TooFewCopies(stalled)));
         assert_eq!(
-            readiness(Phase::Serving, None, None, shard, true),
-            Err(NotReady::TooFewCopies(ShardId::new(1)))
+            NotReady::Leaderless(none).to_string(),
+            "no leader of the cluster was heard for 7 s: 1 of 3 voters are heard, and 2 are needed: start the others \
+             with their data, or mend the way to them"
         );
     }
 

@@ -209,7 +209,7 @@ async fn a_node_that_starts_alone_says_what_it_waits_for_and_refuses_clients_unt
     );
     refuses(&site).await;
 
-    let others = [site.start(2), site.start(3)];
+    let second = site.start(2);
     until("the cluster", async || {
         let made = ClusterClient::new(site.channel(1).await?)
             .provision(ProvisionClusterRequest {})
@@ -217,6 +217,18 @@ async fn a_node_that_starts_alone_says_what_it_waits_for_and_refuses_clients_unt
         made.map(drop).map_err(|e| e.to_string())
     })
     .await;
+    // With one voter the loss of its folder would be that of the catalogue.
+    for n in 1..=2 {
+        until("a node that waits for others that vote", async || {
+            let ready = site.ready(n)?;
+            let waits = ready.starts_with("HTTP/1.1 503") && ready.contains("1 of 3 configured nodes votes");
+            if waits { Ok(()) } else { Err(ready) }
+        })
+        .await;
+        let taken = site.send(n).unwrap();
+        assert!(taken.starts_with("HTTP/1.1 503"), "{taken}");
+    }
+    let others = [second, site.start(3)];
     for n in 1..=3 {
         site.until_it_takes_logs(n).await;
     }
@@ -251,6 +263,21 @@ async fn a_node_that_starts_alone_says_what_it_waits_for_and_refuses_clients_unt
         "{ready}"
     );
     assert!(ready.contains(&format!("node-3 at {}", site.ports[11])), "{ready}");
+    until("metrics of what it knows of its cluster", async || {
+        let metrics = http(site.ports[2], "GET", "/metrics", "")?;
+        let lines = [
+            "gophership_node_ready 0\n",
+            "gophership_cluster_leader_known 0\n",
+            "gophership_consensus_voters{state=\"alive\"} 1\n",
+            "gophership_consensus_voters{state=\"dead\"} 2\n",
+            "gophership_consensus_term ",
+        ];
+        match lines.iter().find(|line| !metrics.contains(**line)) {
+            None => Ok(()),
+            Some(line) => Err(format!("no {line}{metrics}")),
+        }
+    })
+    .await;
     let mut client = refuses(&site).await;
 
     let _second = site.start(2);

@@ -240,7 +240,7 @@ fn holders(row: &SegmentSummary) -> Vec<(u32, HolderState)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let [first, second, mut third] = cluster(dir.path()).await;
+    let [first, mut second, mut third] = cluster(dir.path()).await;
     let id_of =
         |view: &ClusterView, name: &str| view.nodes.iter().find(|n| n.name.as_deref() == Some(name)).unwrap().id;
     let view = first.cluster().await.unwrap();
@@ -439,15 +439,24 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
     .await;
     let (_, metrics) = http(first.admin, "GET", "/metrics", "");
     assert!(
-        gauge(&first, "gophership_replication_behind_entries{peer=\"node-3\"}") > 0.0,
+        gauge(
+            &first,
+            &format!("gophership_replication_behind_entries{{peer=\"{}\"}}", ids[2])
+        ) > 0.0,
         "{metrics}"
     );
     assert!(
-        gauge(&first, "gophership_replication_behind_bytes{peer=\"node-3\"}") > 0.0,
+        gauge(
+            &first,
+            &format!("gophership_replication_behind_bytes{{peer=\"{}\"}}", ids[2])
+        ) > 0.0,
         "{metrics}"
     );
     assert!(
-        gauge(&first, "gophership_replication_behind_seconds{peer=\"node-3\"}") > 0.0,
+        gauge(
+            &first,
+            &format!("gophership_replication_behind_seconds{{peer=\"{}\"}}", ids[2])
+        ) > 0.0,
         "{metrics}"
     );
     assert!(
@@ -485,4 +494,26 @@ async fn a_cluster_is_seen_from_every_node_and_what_is_lost_with_one_is_said() {
         .not_verified
         .as_str();
     assert!(!why.is_empty(), "{verdict:?}");
+    // The last one has no majority, and says so though nobody sends.
+    second.process.kill().unwrap();
+    second.process.wait().unwrap();
+    until("the lack of a majority at every surface", async || {
+        let (status, ready) = http(first.admin, "GET", "/readyz", "");
+        let view = first.cluster().await?;
+        let what = view.problems.first().map(|problem| problem.what.clone());
+        let own = view.nodes.iter().find(|node| node.id == ids[0]);
+        let takes = own
+            .and_then(|node| node.report.as_ref())
+            .is_some_and(|report| report.ready);
+        let known = gauge(&first, "gophership_cluster_leader_known") + gauge(&first, "gophership_node_ready");
+        let voters = gauge(&first, "gophership_consensus_voters{state=\"alive\"}");
+        let told = what.as_deref() == Some("no node leads: 1 of 3 voters are alive, and 2 are needed");
+        let refuses = status == 503 && ready.contains("no leader of the cluster was heard for ");
+        if told && refuses && view.leader.is_none() && !takes && known == 0.0 && voters == 1.0 {
+            Ok(())
+        } else {
+            Err(format!("{ready} {what:?} {known} {voters}"))
+        }
+    })
+    .await;
 }

@@ -167,3 +167,24 @@ fn segment(owner: &node::Node, lsn: Lsn) -> SegmentId {
         index: lsn.index(),
     }
 }
+
+#[test]
+fn a_peer_that_was_replaced_is_shown_no_more() {
+    let cluster = Cluster::new(1 << 20);
+    let (mut owner, second) = (cluster.start(1), cluster.start(2));
+    let last = owner.append(1, 1000);
+    owner.wait_acked(last);
+    let peers = || {
+        owner
+            .streams
+            .status()
+            .into_keys()
+            .map(|(_, peer)| peer.get())
+            .collect::<Vec<_>>()
+    };
+    cluster.wait("a peer that is not there", || peers() == [2, 3]);
+    owner.replace(3);
+    assert_eq!(peers(), [2]);
+    owner.stop();
+    second.stop();
+}

@@ -16,9 +16,10 @@ use super::when::{Interval, Patience, When};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  failed: the node refused, or something did not work, or a replay job did not deliver everything
+  1  failed: the node refused, or waits for its cluster, or something did not work, or a replay job did not deliver
+     everything
   2  the command line is wrong
-  3  no node could be reached
+  3  no node could be reached, or it went silent
   4  damage was found, or what was written down is not everything
   5  gave up: nothing moved for the time of --timeout";
 

@@ -72,7 +72,7 @@ async fn provisioned(node: &mut ClusterClient) -> Result<ClusterStatusReply, Fai
             ),
             None => "ask again".to_owned(),
         };
-        return Err(Failure::Unreachable(format!("the node is starting: {why}")));
+        return Err(Failure::Refused(format!("the node is starting: {why}")));
     }
     Ok(status)
 }

@@ -37,7 +37,7 @@ pub(crate) enum Failure {
     /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// No node answered.
+    /// No node answered, or not to the end.
     #[error("{0}")]
     Unreachable(String),
     /// The node refused.
@@ -56,17 +56,40 @@ pub(crate) fn refused(status: &Status) -> Failure {
     let said = status.message();
     match status.code() {
         // A status sent by the node has no source; one made from a broken connection has one.
-        Code::Unknown | Code::Cancelled | Code::Internal if status.source().is_some() => Failure::Unreachable(format!(
-            "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and its \
-             own)"
-        )),
-        Code::Unavailable => Failure::Unreachable(format!("the node is not there for it now: {said}")),
+        _ if is_silent(status) => Failure::Unreachable(
+            "the node is there and says nothing: its process is stopped or stuck. `ps -o pid,stat,cmd -C gophership` \
+             shows T for one that is stopped (kill -CONT PID lets it go on); otherwise see its log and its disk. In a \
+             cluster, ask another node"
+                .to_owned(),
+        ),
+        Code::Unknown | Code::Cancelled | Code::Internal | Code::Unavailable if status.source().is_some() => {
+            Failure::Unreachable(format!(
+                "the connection to the node broke ({said}): it ended, or it does not serve this user (only root and \
+                 its own)"
+            ))
+        }
+        Code::Unavailable => Failure::Refused(format!("the node cannot do it now: {said}")),
         Code::Unimplemented => Failure::Refused(format!(
             "the node does not know this call: it is of another version ({said})"
         )),
         Code::DataLoss => Failure::Damaged(said.to_owned()),
         _ => Failure::Refused(said.to_owned()),
     }
+}
+
+/// True where a connection was given up because the node answered nothing on it.
+fn is_silent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_timeout)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Prints an error to stderr, and returns its exit code.
@@ -139,6 +162,8 @@ mod tests {
     fn what_a_node_says_is_no_broken_connection() {
         let said = refused(&Status::internal("cannot open 1/0/5.gsseg"));
         assert_eq!(code(&said.into()), 1);
+        let waits = refused(&Status::unavailable("this node waits for its cluster"));
+        assert_eq!(code(&waits.into()), 1, "it was reached");
         let broken = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
         assert_eq!(code(&refused(&broken).into()), 3);
     }

@@ -129,7 +129,7 @@ impl Answer for NodeList {
             "RAFT",
             ">EPOCH",
             ">UNSEALED",
-            "UP SINCE",
+            "EPOCH SINCE",
             "DOMAIN",
             "ADDRESS",
         ]);
@@ -164,6 +164,8 @@ pub(crate) fn copies_behind(nodes: &[ClusterNodeView], id: u32) -> String {
         (0, _) => "-".to_owned(),
         // What is on its way at this moment is no lag.
         _ if seconds < 1.0 && of_node.iter().all(|replica| !replica.stuck) => "0".to_owned(),
+        // It lacks something, and its stream does not know since when.
+        (_, bytes) if seconds < 1.0 => human::bytes(bytes),
         (_, bytes) => format!(
             "{}, {}",
             human::bytes(bytes),
@@ -192,7 +194,9 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
         let of = |f: &dyn Fn(&gophership_proto::view::cluster::NodeReportView) -> String| {
             report.map_or_else(|| "?".to_owned(), f)
         };
-        let up = report.and(node.up_unix_nano);
+        let up = human::age(report.and_then(|report| report.started_unix_nano), now_unix_nano());
+        // Days alone, so that the table fits.
+        let up = up.split_once(" d ").map_or(up.clone(), |(days, _)| format!("{days} d"));
         table.row(vec![
             node.id.to_string(),
             text(node.name.as_deref()),
@@ -208,7 +212,7 @@ fn fares(nodes: &[ClusterNodeView]) -> String {
             of(&|r| r.debt.map_or_else(|| "-".to_owned(), |debt| human::bytes(debt.bytes))),
             copies_behind(nodes, node.id),
             node.unsealed_segments.to_string(),
-            human::age(up, now_unix_nano()),
+            up,
         ]);
     }
     table.text()
@@ -337,7 +341,13 @@ impl Answer for RaftView {
     fn table(&self) -> String {
         let head = pairs(&[
             ("Answered by", human::one_line(&self.answered_by)),
-            ("Role", human::one_line(&self.role)),
+            (
+                "Role",
+                match (self.role.as_str(), self.leader) {
+                    ("leader", None) => "leader, WITHOUT A MAJORITY".to_owned(),
+                    (role, _) => human::one_line(role),
+                },
+            ),
             (
                 "Leader",
                 self.leader.map_or_else(|| "NONE".to_owned(), |id| format!("node {id}")),
@@ -436,13 +446,16 @@ mod tests {
             let reply = v1::ClusterStatusReply {
                 nodes: vec![node(1, alive), node(2, true)],
                 raft: Some(v1::RaftStatus {
+                    role: "leader".to_owned(),
                     leader: Some(1),
                     ..v1::RaftStatus::default()
                 }),
                 ..v1::ClusterStatusReply::default()
             };
             let raft = RaftView::of(reply).expect("there is consensus");
-            (raft.leader, raft.table().contains("NONE"))
+            let table = raft.table();
+            assert_eq!(table.contains("WITHOUT A MAJORITY"), table.contains("NONE"), "{table}");
+            (raft.leader, table.contains("NONE"))
         };
         assert_eq!(leader_of(true), (Some(1), false));
         assert_eq!(leader_of(false), (None, true));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_proto::control::v1::{OtlpSink, ReplayJob, ReplayProgress, ReplaySpec, ReplayState};
+use gophership_proto::view::some_text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,13 +13,17 @@ use crate::out::output::Answer;
 use crate::out::table::{Table, pairs};
 
 /// Characters of a remark in a list.
-const REMARK_CHARS: usize = 43;
+const REMARK_CHARS: usize = 37;
 
 /// One job.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct JobView {
     pub(crate) id: u64,
     pub(crate) state: &'static str,
+    /// The node that runs it, or ran it last, by number; null where a node of an older version answers.
+    node: Option<u32>,
+    /// Its name; null where it has not described itself, as a single node does not.
+    node_name: Option<String>,
     sink: Option<String>,
     from_unix_nano: Option<u64>,
     to_unix_nano: Option<u64>,
@@ -39,6 +44,8 @@ impl From<ReplayJob> for JobView {
         let progress = job.progress.unwrap_or_default();
         Self {
             state: state_name(&progress),
+            node: Some(job.runner).filter(|node| *node > 0),
+            node_name: some_text(job.runner_name),
             sink: sink_name(&spec),
             from_unix_nano: spec.from_unix_nano,
             to_unix_nano: spec.to_unix_nano,
@@ -79,6 +86,16 @@ fn otlp_name(scheme: &str, sink: &OtlpSink) -> String {
     format!("{scheme}{tls}://{}", human::one_line(&sink.endpoint))
 }
 
+impl JobView {
+    fn node(&self) -> String {
+        match (&self.node_name, self.node) {
+            (Some(name), Some(id)) => format!("{} (node {id})", human::one_line(name)),
+            (_, Some(id)) => format!("node {id}"),
+            (_, None) => "-".to_owned(),
+        }
+    }
+}
+
 impl Answer for JobView {
     fn table(&self) -> String {
         let from = self
@@ -90,6 +107,7 @@ impl Answer for JobView {
         let mut rows = vec![
             ("Job", self.id.to_string()),
             ("State", self.state.to_owned()),
+            ("Node", self.node()),
             ("Sink", self.sink.clone().unwrap_or_else(|| "-".to_owned())),
             ("Range", format!("{from} to {to}, whole payloads")),
             ("Created", human::time(self.created_unix_nano)),
@@ -143,13 +161,14 @@ impl Answer for JobList {
 impl JobList {
     fn rows(&self, shown: impl Fn(&str) -> String) -> String {
         let mut table = Table::new(&[
-            ">JOB", "STATE", "SINK", "CREATED", ">RECORDS", ">BYTES", ">DONE", "REMARK",
+            ">JOB", "STATE", ">NODE", "SINK", "CREATED", ">RECORDS", ">BYTES", ">DONE", "REMARK",
         ]);
         for job in &self.jobs {
             let remark = job.remark.as_deref().unwrap_or_default();
             table.row(vec![
                 job.id.to_string(),
                 job.state.to_owned(),
+                job.node.map_or_else(|| "-".to_owned(), |id| id.to_string()),
                 job.sink.clone().unwrap_or_else(|| "-".to_owned()),
                 human::time(job.created_unix_nano),
                 human::count(job.records),

@@ -202,6 +202,11 @@ pub(crate) fn letters() -> Vec<DeadLetter> {
     ]
 }
 
+fn a_month_ago() -> u64 {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+    (now - std::time::Duration::from_secs(30 * 24 * 3600)).as_nanos() as u64
+}
+
 /// A cluster of three nodes, one of which joined anew.
 pub(crate) fn cluster() -> ClusterStatusReply {
     let node = |id: u32, name: u32, role: &str| ClusterNode {
@@ -227,6 +232,7 @@ pub(crate) fn cluster() -> ClusterStatusReply {
             }),
             shards: vec![copied_shard(name)],
             leads: name == 1,
+            started_unix_nano: a_month_ago(),
             ..NodeReport::default()
         }),
         ..ClusterNode::default()
@@ -263,6 +269,10 @@ pub(crate) fn cluster() -> ClusterStatusReply {
         oldest_recovering_unix_nano: BEGAN,
         debt: None,
         lost_debt: vec![lost_debt(3)],
+        not_joined: vec![ConfiguredNode {
+            name: "node-5".to_owned(),
+            address: "10.0.0.5:9097".to_owned(),
+        }],
         raft: Some(RaftStatus {
             role: "leader".to_owned(),
             leader: Some(1),

@@ -334,6 +334,7 @@ pub(crate) fn ctl(socket: &Path, words: &[&str]) -> Run {
         .arg("--socket")
         .arg(socket)
         .args(words)
+        .timeout(Duration::from_secs(120))
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

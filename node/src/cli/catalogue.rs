@@ -28,8 +28,8 @@ pub(super) struct Report {
 pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
     if config.cluster.is_some() {
         bail!(
-            "the catalogue of a cluster's node is not made anew: the other nodes have it. Start this node with an empty \
-             node.data_dir, with which it joins anew; keep the old folder until `gs-ctl cluster status` of another node \
+            "the catalogue of a cluster's node is not made anew: the other nodes have it. Where a majority of them runs, \
+             start this node with an empty node.data_dir, with which it joins anew; keep the old folder until `gs-ctl cluster status` of another node \
              shows nothing as recovering"
         );
     }

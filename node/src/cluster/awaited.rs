@@ -20,6 +20,9 @@ use gophership_vault::time::now_unix_nano;
 use gophership_vault_replication::join::{Candidate, JoinClient, JoinError, JoinSetup, Standing, Who};
 use tokio::sync::watch;
 
+use super::Quorum;
+use super::place::VOTERS_MIN;
+
 /// Pause between two questions to a node.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,8 +35,11 @@ pub(super) enum Step {
     Membership,
     /// Its cluster has no leader that it can ask.
     Cluster,
-    /// Its cluster has no other node that could hold copies.
-    SecondNode,
+    /// Its cluster lacks nodes without which one more loss may lose what was acknowledged; so many vote.
+    Others {
+        /// The voters.
+        voting: usize,
+    },
 }
 
 /// The answer of a node, or the reason for which there is none. `None` before the first.
@@ -51,6 +57,7 @@ pub struct Awaited {
     setup: Arc<JoinSetup>,
     candidate: OnceLock<Arc<Candidate>>,
     member: OnceLock<(ClusterId, NodeId)>,
+    quorum: OnceLock<Quorum>,
     state: watch::Sender<State>,
 }
 
@@ -73,6 +80,7 @@ impl Awaited {
             setup,
             candidate: OnceLock::new(),
             member: OnceLock::new(),
+            quorum: OnceLock::new(),
             state: watch::Sender::new(state),
         }
     }
@@ -124,6 +132,16 @@ impl Awaited {
         self.member.get().copied()
     }
 
+    /// Notes what a member knows of its cluster.
+    pub(super) fn sees(&self, quorum: Quorum) {
+        self.quorum.get_or_init(|| quorum);
+    }
+
+    /// What a member knows of its cluster.
+    pub(crate) fn quorum(&self) -> Option<&Quorum> {
+        self.quorum.get()
+    }
+
     /// Ends when the folder is a wrong one for sure, with the reason.
     pub(super) async fn contradicted(&self) -> String {
         let mut changes = self.state.subscribe();
@@ -155,10 +173,7 @@ impl Awaited {
             Step::Opening => return None,
             Step::Membership => self.membership(&state.answers),
             Step::Cluster => self.cluster(&state.answers),
-            Step::SecondNode => (
-                "a second node of its cluster, since an acknowledgement needs a copy there".to_owned(),
-                "start another node of cluster.peers: it joins by itself".to_owned(),
-            ),
+            Step::Others { voting } => others(voting, self.setup.peers.len()),
         };
         let peers = self
             .setup
@@ -260,6 +275,21 @@ impl Awaited {
             },
         }
     }
+}
+
+/// What a member waits for whose cluster has `voting` voters and `configured` nodes in the configuration.
+fn others(voting: usize, configured: usize) -> (String, String) {
+    let remedy = "start the other nodes of cluster.peers: they join, and vote, by themselves";
+    let what = if configured < VOTERS_MIN {
+        "a second node of its cluster, since an acknowledgement needs a copy there".to_owned()
+    } else {
+        let votes = if voting == 1 { "votes" } else { "vote" };
+        format!(
+            "{VOTERS_MIN} nodes that vote, since the catalogue must survive the loss of one: {voting} of {configured} \
+             configured nodes {votes}"
+        )
+    };
+    (what, remedy.to_owned())
 }
 
 fn more_nodes(count: usize) -> String {

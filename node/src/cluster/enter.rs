@@ -150,8 +150,8 @@ fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
     let catalogue = path.join(CATALOGUE);
     if !catalogue.exists() {
         bail!(
-            "{} is gone, and this node may have promised by it: put it back, or start with an empty node.data_dir, \
-             with which the node joins anew",
+            "{} is gone, and this node may have promised by it: put it back, or, where a majority of the others runs, \
+             start with an empty node.data_dir, with which the node joins anew",
             catalogue.display()
         );
     }

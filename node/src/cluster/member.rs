@@ -15,8 +15,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use gophership_catalogue::{Catalogue, CatalogueError, Disposition};
+use anyhow::{Context, bail};
+use gophership_catalogue::{Catalogue, CatalogueError, Disposition, State};
 use gophership_vault::ids::{Epoch, NodeId, ShardId};
 use gophership_vault::ledger::Ledger;
 use gophership_vault::{DataDir, ShardSeam, Vault};
@@ -44,8 +44,8 @@ use uuid::Uuid;
 use super::awaited::{Awaited, Step};
 use super::follow::Follower;
 use super::late::{LateRecovery, LateTail};
-use super::place::{has_other, replica_set};
-use super::{Early, Membership, Peers, describe, enter, keep};
+use super::place::{replica_set, survives_a_loss};
+use super::{Early, Membership, Peers, Quorum, describe, enter, keep};
 use crate::config::{Cluster, Config};
 use crate::context::ClusterContext;
 use crate::export::LostNodes;
@@ -84,9 +84,9 @@ pub(crate) struct Joined {
     runtime: ClusterRuntime,
     setup: Arc<PeerSetup>,
     client: PeerClient,
-    consensus: Arc<RaftCatalogue>,
+    quorum: Quorum,
+    join: Arc<JoinSetup>,
     server: PeerServer,
-    heartbeats: Arc<Heartbeats>,
     streams: Arc<TailStreams>,
     late: Late,
     awaited: Arc<Awaited>,
@@ -107,12 +107,12 @@ struct Late {
 pub(crate) struct Member {
     /// The cluster's settings.
     pub(crate) settings: Cluster,
-    /// The node's part in consensus.
-    pub(crate) consensus: Arc<RaftCatalogue>,
+    /// Who votes, who is heard, who leads.
+    pub(crate) quorum: Quorum,
+    /// The nodes of the configuration.
+    join: Arc<JoinSetup>,
     /// The other nodes.
     pub(crate) peers: Arc<Peers>,
-    /// Which of them are alive.
-    pub(crate) heartbeats: Arc<Heartbeats>,
     runtime: ClusterRuntime,
     server: PeerServer,
     /// Answers what an operator asked of another node.
@@ -160,6 +160,11 @@ pub(crate) async fn join(
     let mut known = Vec::new();
     consensus.view(&mut |state| known = known_peers(&join.peers, state));
     setup.list.replace(known);
+    let mut swapped = None;
+    consensus.view(&mut |state| swapped = folder_of_another(state, identity.node_id, &join.name));
+    if let Some(whose) = swapped {
+        bail!("{}: {whose}", config.node.data_dir.display());
+    }
     let late = Late::default();
     let handlers = Handlers {
         consensus: consensus.receiver(),
@@ -183,9 +188,15 @@ pub(crate) async fn join(
     ));
     let addresses = addresses(&consensus);
     let heartbeats = Heartbeats::start(client.clone(), addresses, settings.dead_after, runtime.handle());
+    let quorum = Quorum {
+        consensus: Arc::clone(&consensus),
+        heartbeats: Arc::new(heartbeats),
+        dead_after: settings.dead_after,
+    };
+    awaited.sees(quorum.clone());
     let described = runtime.spawn(describe_as(
         Arc::clone(&consensus),
-        join,
+        Arc::clone(&join),
         config.failure_domain().to_owned(),
         Arc::clone(&awaited),
     ));
@@ -196,9 +207,9 @@ pub(crate) async fn join(
         runtime,
         setup,
         client,
-        consensus,
+        quorum,
+        join,
         server,
-        heartbeats: Arc::new(heartbeats),
         streams: Arc::new(TailStreams::new(shards)),
         late,
         awaited,
@@ -220,6 +231,22 @@ async fn open_catalogue(
         anyhow::Ok((membership, Arc::new(catalogue)))
     });
     opened.await.context("opening the catalogue panicked")?
+}
+
+/// Says whose folder that of node `own` is, where its catalogue knows both that node by another name and this name of
+/// another node.
+fn folder_of_another(state: &State, own: NodeId, name: &str) -> Option<String> {
+    let facts = state.facts(own)?;
+    let other = state.node_named(name).filter(|other| *other != own)?;
+    let is_other = facts.moved_to.is_none() && !facts.name.eq_ignore_ascii_case(name);
+    is_other.then(|| {
+        let whose = &facts.name;
+        format!(
+            "this is the folder of {whose} (node {own}), and {name} is node {other}: were folders or mounts swapped? \
+             Start {name} with the folder of node {other} and {whose} with this one; with an empty one their data \
+             would be given up"
+        )
+    })
 }
 
 async fn describe_as(
@@ -260,29 +287,35 @@ impl Joined {
 
     /// The catalogue.
     pub(crate) fn catalogue(&self) -> Arc<dyn Catalogue> {
-        Arc::clone(&self.consensus) as _
+        Arc::clone(&self.quorum.consensus) as _
     }
 
-    /// Waits until the cluster has a node that may hold copies, and grants this boot its epoch.
+    /// Waits until the cluster grants this boot its epoch, and may lose any one node without losing anything.
     ///
     /// # Errors
     /// The cluster refuses it.
     pub(crate) fn wait_for_epoch(&self, seen: Option<Epoch>) -> anyhow::Result<Epoch> {
         let boot = self.setup.local.boot;
-        let epoch = until_answered("an epoch", || self.consensus.node_up(boot, seen))?;
+        let consensus = &self.quorum.consensus;
+        let epoch = until_answered("an epoch", || consensus.node_up(boot, seen))?;
         self.setup.local.set_epoch(epoch);
-        let own = self.consensus.identity().node_id;
-        let mut told = false;
+        let (own, configured) = (consensus.identity().node_id, self.join.peers.len());
+        let mut told = None;
         loop {
-            let mut found = false;
-            self.consensus.view(&mut |state| found = has_other(state, own));
-            if found {
+            let (_, voting) = self.quorum.voters(&consensus.status());
+            let mut survives = false;
+            consensus.view(&mut |state| survives = survives_a_loss(state, own, voting, configured));
+            if survives {
                 self.awaited.is_at(Step::Opening);
                 return Ok(epoch);
             }
-            if !std::mem::replace(&mut told, true) {
-                self.awaited.is_at(Step::SecondNode);
-                tracing::info!("cluster.peer.awaited: an acknowledgement needs a second node");
+            if told.replace(voting) != Some(voting) {
+                self.awaited.is_at(Step::Others { voting });
+                tracing::info!(
+                    voting,
+                    configured,
+                    "cluster.peer.awaited: the loss of one node may lose what is acknowledged"
+                );
             }
             std::thread::sleep(CLUSTER_RETRY_INTERVAL);
         }
@@ -291,7 +324,7 @@ impl Joined {
     /// The seams of the shards.
     pub(crate) fn seams(&self, notifies: &[WatermarkNotify]) -> Vec<ShardSeam> {
         let seam = |(number, notify): (usize, &WatermarkNotify)| {
-            let (consensus, heartbeats) = (Arc::clone(&self.consensus), Arc::clone(&self.heartbeats));
+            let (consensus, heartbeats) = (Arc::clone(&self.quorum.consensus), Arc::clone(&self.quorum.heartbeats));
             let replicas = self.settings.replicas;
             let placement = move |id| replica_set(&*consensus, &|node| heartbeats.is_alive(node), replicas, id);
             let shard = ShardId::new(u16::try_from(number).expect("shards are numbered in 16 bits"));
@@ -315,9 +348,9 @@ impl Joined {
             settings,
             runtime,
             client,
-            consensus,
+            quorum,
+            join,
             server,
-            heartbeats,
             streams,
             late,
             stop,
@@ -325,8 +358,11 @@ impl Joined {
             ..
         } = self;
         let node = vault.identity().node_id;
-        let catalogue: Arc<dyn Catalogue> = Arc::clone(&consensus) as _;
-        let heard = Arc::clone(&heartbeats);
+        let Quorum {
+            consensus, heartbeats, ..
+        } = &quorum;
+        let catalogue: Arc<dyn Catalogue> = Arc::clone(consensus) as _;
+        let heard = Arc::clone(heartbeats);
         let peers = Arc::new(Peers {
             client: client.clone(),
             runtime: runtime.handle().clone(),
@@ -336,7 +372,7 @@ impl Joined {
         // A complete copy is shown when its seal, or its place in that, is on record.
         let copies = Copies::new(vault.copies(), Arc::new(|_| ())).context("cannot start the copies")?;
         let copies = Arc::new(copies);
-        let addresses = addresses(&consensus);
+        let addresses = addresses(consensus);
         let (handle, copied) = (runtime.handle().clone(), Arc::clone(&copies));
         let participant = Participant::new(vault.clone(), copied, client.clone(), Arc::clone(&addresses), handle);
         let participant = Arc::new(participant);
@@ -350,14 +386,14 @@ impl Joined {
             members: Arc::clone(&addresses),
             runtime: runtime.handle().clone(),
         });
-        let (leads, clock) = (Arc::clone(&consensus), vault.clone());
+        let (leads, clock) = (Arc::clone(consensus), vault.clone());
         let refetch = Refetch::start(Arc::clone(&participant)).context("cannot start the thread that fetches")?;
         let repair = Repair::start(
             Arc::clone(&participant),
             Arc::clone(&catalogue),
             settings.replicas.into(),
         );
-        let (led, heard, kept) = (Arc::clone(&consensus), Arc::clone(&heartbeats), vault.clone());
+        let (led, heard, kept) = (Arc::clone(consensus), Arc::clone(heartbeats), vault.clone());
         let upkeep = Upkeep::start(UpkeepSetup {
             node,
             catalogue: Arc::clone(&catalogue),
@@ -373,17 +409,17 @@ impl Joined {
             leads: Box::new(move || leads.status().role == Role::Leader),
             client,
             members: addresses,
-            heartbeats: Arc::clone(&heartbeats),
+            heartbeats: Arc::clone(heartbeats),
             clock_ns: Box::new(move || clock.clock_ns()),
             local: participant as Arc<dyn RecoveryHandler>,
             runtime: runtime.handle().clone(),
         });
-        let follower = Follower::start(Arc::clone(&consensus), vault.clone(), Arc::clone(&streams));
+        let follower = Follower::start(Arc::clone(consensus), vault.clone(), Arc::clone(&streams));
         Ok(Member {
             settings,
-            consensus,
+            quorum,
+            join,
             peers,
-            heartbeats,
             runtime,
             server,
             operate: late.operate,
@@ -426,7 +462,7 @@ pub(crate) fn until_answered<T>(
 impl Member {
     /// The other nodes, for whose lost ones this one exports.
     pub(crate) fn lost_nodes(&self) -> LostNodes {
-        let heartbeats = Arc::clone(&self.heartbeats);
+        let heartbeats = Arc::clone(&self.quorum.heartbeats);
         LostNodes {
             peers: Arc::clone(&self.peers),
             is_gone: Box::new(move |node| heartbeats.is_dead(node, Duration::MAX)),
@@ -436,11 +472,9 @@ impl Member {
     /// The parts that an operator's verbs use.
     pub(crate) fn context(&self) -> ClusterContext {
         ClusterContext {
-            name: self.settings.name.clone(),
+            setup: Arc::clone(&self.join),
             replicas: self.settings.replicas,
-            dead_after: self.settings.dead_after,
-            consensus: Arc::clone(&self.consensus),
-            heartbeats: Arc::clone(&self.heartbeats),
+            quorum: self.quorum.clone(),
             streams: Arc::clone(&self.streams),
             recoveries: Arc::clone(&self.recoveries),
         }
@@ -449,7 +483,7 @@ impl Member {
     /// Lets another node lead, if this one does. It waits until that is done, or cannot be, for a bounded time: where all
     /// nodes stop together there is nobody to take over.
     pub(crate) async fn hand_over(&self) {
-        let consensus = Arc::clone(&self.consensus);
+        let consensus = Arc::clone(&self.quorum.consensus);
         let handed = tokio::time::timeout(HAND_OVER_LIMIT, spawn_blocking(move || consensus.hand_over()));
         match handed.await {
             Ok(Ok(Ok(()))) => {}
@@ -466,14 +500,13 @@ impl Member {
 
     /// The reason for which the node takes part in consensus no more, if so.
     pub(crate) fn failure(&self) -> Option<CatalogueError> {
-        self.consensus.failure()
+        self.quorum.consensus.failure()
     }
 
     /// Ends everything.
     pub(crate) async fn end(self) {
         let Self {
-            consensus,
-            heartbeats,
+            quorum,
             runtime,
             server,
             recoveries,
@@ -496,13 +529,40 @@ impl Member {
         if let Err(error) = ended.await {
             tracing::error!(%error, "cluster.end.panicked");
         }
-        heartbeats.stop();
+        quorum.heartbeats.stop();
         server.stop().await;
         keeping.abort();
-        let ended = spawn_blocking(move || consensus.end());
+        let ended = spawn_blocking(move || quorum.consensus.end());
         if let Err(error) = ended.await {
             tracing::error!(%error, "cluster.end.panicked");
         }
         drop(runtime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::{node, nodes};
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_swapped_with_that_of_another_node_is_told_from_one_of_a_node_that_was_renamed() {
+        let state = nodes(&["node-1", "node-2"]);
+        for (own, name, is_swapped) in [
+            (1, "node-1", false),
+            (1, "Node-1", false),
+            (1, "renamed", false),
+            (3, "node-1", false),
+            (1, "node-2", true),
+            (2, "node-1", true),
+        ] {
+            let found = folder_of_another(&state, node(own), name);
+            assert_eq!(found.is_some(), is_swapped, "{own} {name}: {found:?}");
+        }
+        let told = folder_of_another(&state, node(1), "node-2").unwrap();
+        assert!(
+            told.contains("the folder of node-1 (node 1), and node-2 is node 2"),
+            "{told}"
+        );
     }
 }

@@ -7,7 +7,7 @@
 //! - `member`: the node from its admission to its end. `late`: its answers to peers before it has a vault. `place`: the
 //!   replicas of its segments. `follow`: its files follow the catalogue.
 //! - `provision`: the wish to provision, told to a node of this machine.
-//! - `peers`: the other nodes, as this node's own parts reach them.
+//! - `quorum`: who votes, who is heard, who leads. `peers`: the other nodes, as this node's own parts reach them.
 
 mod awaited;
 mod certificates;
@@ -20,7 +20,10 @@ mod member;
 mod peers;
 mod place;
 mod provision;
+mod quorum;
 mod setup;
+#[cfg(test)]
+pub(crate) mod testkit;
 
 pub use awaited::Awaited;
 pub use certificates::PeerCertificates;
@@ -30,4 +33,5 @@ pub use keep::{describe, keep};
 pub(crate) use member::{Joined, Member, join, until_answered};
 pub use peers::{IsAlive, Peers};
 pub use provision::provision;
+pub use quorum::Quorum;
 pub use setup::join_setup;

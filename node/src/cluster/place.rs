@@ -44,7 +44,38 @@ fn candidates<'a>(state: &'a State, is_alive: &dyn Fn(NodeId) -> bool) -> impl I
     })
 }
 
-/// True where another node than `own` may hold copies.
-pub(super) fn has_other(state: &State, own: NodeId) -> bool {
-    candidates(state, &|_| true).any(|node| node.id != own)
+/// Voters of which any one may be lost while the catalogue is kept, and goes on.
+pub(super) const VOTERS_MIN: usize = 3;
+
+/// True where the loss of any one node loses nothing that node `own` acknowledges: another may hold copies, and enough
+/// vote, where so many are configured. Nodes that are down count, since what they have is not lost.
+pub(super) fn survives_a_loss(state: &State, own: NodeId, voting: usize, configured: usize) -> bool {
+    let has_other = candidates(state, &|_| true).any(|node| node.id != own);
+    has_other && (voting >= VOTERS_MIN || configured < VOTERS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::{node, nodes};
+    use super::*;
+
+    #[test]
+    fn a_node_takes_logs_once_the_loss_of_any_one_loses_nothing() {
+        let names = ["node-1", "node-2", "node-3", "node-4", "node-5"];
+        for (known, voting, configured, takes) in [
+            (1, 1, 2, false),
+            // Of two nodes one votes, and no more can.
+            (2, 1, 2, true),
+            (1, 1, 3, false),
+            (2, 1, 3, false),
+            (3, 1, 3, false),
+            (3, 3, 3, true),
+            (3, 1, 5, false),
+            (3, 3, 5, true),
+            (5, 5, 5, true),
+        ] {
+            let found = survives_a_loss(&nodes(&names[..known]), node(1), voting, configured);
+            assert_eq!(found, takes, "{known} known, {voting} of {configured} vote");
+        }
+    }
 }

@@ -7,9 +7,9 @@ use gophership_catalogue::State;
 use gophership_vault::VaultStatus;
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
-use gophership_vault_replication::consensus::status::Role;
 
 use super::families::Families;
+use crate::cluster::Quorum;
 use crate::context::ClusterContext;
 use crate::node_state::Running;
 use crate::operate::{LiveCopies, replica};
@@ -22,33 +22,37 @@ struct Behind {
     seconds: f64,
 }
 
-pub(super) fn cluster(out: &mut Families, running: &Running, vault: &VaultStatus, cluster: &ClusterContext) {
-    let alive = cluster.heartbeats.peers().iter().filter(|peer| peer.is_alive).count();
-    let all = cluster.heartbeats.peers().len();
-    out.gauges(
+/// What a member of a cluster knows before it has a vault, too.
+pub(super) fn quorum(out: &mut Families, quorum: &Quorum) {
+    let peers = quorum.heartbeats.peers();
+    let alive = peers.iter().filter(|peer| peer.is_alive).count();
+    by_life(
+        out,
         "gophership_cluster_peers",
         "Other nodes of the cluster, by whether they are heard",
-        [("alive", alive), ("dead", all - alive)].map(|(state, n)| ([("state", state)], n as f64)),
+        alive,
+        peers.len(),
     );
-    consensus(out, cluster);
-    running
-        .catalogue
-        .view(&mut |state| segments(out, state, running, cluster));
-    behind(out, running, vault, cluster);
-}
-
-fn consensus(out: &mut Families, cluster: &ClusterContext) {
-    let status = cluster.consensus.status();
+    let status = quorum.consensus.status();
+    let (heard, voters) = quorum.voters(&status);
+    by_life(
+        out,
+        "gophership_consensus_voters",
+        "Nodes that vote, this one included, by whether they are heard: a majority is needed",
+        heard,
+        voters,
+    );
+    let leader = quorum.leader(&status);
     let flag = |is_so: bool| f64::from(u8::from(is_so));
     out.gauge(
         "gophership_cluster_leader_known",
         "1 when a node leads that was heard lately, else 0",
-        flag(cluster.has_leader()),
+        flag(leader.is_some()),
     );
     out.gauge(
         "gophership_cluster_is_leader",
-        "1 when this node leads, else 0",
-        flag(status.role == Role::Leader),
+        "1 when this node leads a majority, else 0",
+        flag(leader == Some(status.node)),
     );
     out.gauge(
         "gophership_consensus_term",
@@ -73,9 +77,23 @@ fn consensus(out: &mut Families, cluster: &ClusterContext) {
     );
 }
 
+fn by_life(out: &mut Families, name: &str, help: &str, alive: usize, all: usize) {
+    let rows = [("alive", alive), ("dead", all - alive)];
+    out.gauges(name, help, rows.map(|(state, n)| ([("state", state)], n as f64)));
+}
+
+/// What a member knows once it has a vault.
+pub(super) fn cluster(out: &mut Families, running: &Running, vault: &VaultStatus, cluster: &ClusterContext) {
+    quorum(out, &cluster.quorum);
+    running
+        .catalogue
+        .view(&mut |state| segments(out, state, running, cluster));
+    behind(out, running, vault, cluster);
+}
+
 fn segments(out: &mut Families, state: &State, running: &Running, cluster: &ClusterContext) {
     let own = running.vault.identity().node_id;
-    let is_alive = |node: NodeId| node == own || cluster.heartbeats.is_alive(node);
+    let is_alive = |node: NodeId| node == own || cluster.quorum.heartbeats.is_alive(node);
     let copies = LiveCopies::count(state, cluster.replicas.into(), &is_alive);
     out.gauge(
         "gophership_cluster_under_replicated_segments",
@@ -102,17 +120,15 @@ fn segments(out: &mut Families, state: &State, running: &Running, cluster: &Clus
     );
 }
 
-/// What the copies of this node's segments lack, by the name of the peer.
+/// What the copies of this node's segments lack, by the number of the peer.
 fn behind(out: &mut Families, running: &Running, vault: &VaultStatus, cluster: &ClusterContext) {
     let mut peers: BTreeMap<String, Behind> = BTreeMap::new();
     for ((shard, node), stream) in &cluster.streams.status() {
         let Some(shard) = vault.shards.iter().find(|status| status.shard == *shard) else {
             continue;
         };
-        let name = |state: &State| state.facts(*node).map(|facts| facts.name.clone());
-        let name = running.catalogue.read(name).unwrap_or_else(|| node.to_string());
         let lacks = replica(&running.vault, shard, *node, stream);
-        let peer = peers.entry(name).or_default();
+        let peer = peers.entry(node.to_string()).or_default();
         peer.entries += lacks.behind_entries;
         peer.bytes += lacks.behind_bytes;
         peer.seconds = peer.seconds.max(lacks.behind_seconds);

@@ -18,6 +18,7 @@ mod zone;
 use prometheus::core::Collector;
 
 use self::families::Families;
+use crate::cluster::Awaited;
 use crate::node_state::NodeState;
 
 /// Every metric of the node, in the text format.
@@ -54,6 +55,8 @@ pub fn render(node: &NodeState) -> Result<String, prometheus::Error> {
         if let Some(cluster) = &running.cluster {
             cluster::cluster(&mut out, running, &vault, cluster);
         }
+    } else if let Some(quorum) = node.awaited().and_then(Awaited::quorum) {
+        cluster::quorum(&mut out, quorum);
     }
     out.encode(prometheus::process_collector::ProcessCollector::for_self().collect())
 }

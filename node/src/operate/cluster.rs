@@ -10,6 +10,7 @@ use gophership_proto::view::exporter::ExporterView;
 use gophership_vault::ids::NodeId;
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Conflict, NodeSet};
+use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::consensus::status::{ConsensusStatus, MemberStatus, Role};
 use gophership_vault_replication::join::Provisioned;
 use gophership_vault_replication::limits::ACK_COPIES;
@@ -50,7 +51,28 @@ pub(super) fn with_reports(
             }
         },
     }
+    for debt in &mut own.lost_debt {
+        if debt.runner != own.node {
+            debt.waiting = waits_at_its_sender(debt, &own.nodes);
+        }
+    }
     own
+}
+
+/// What a debt of a lost node waits for, as the node says that sends it.
+fn waits_at_its_sender(debt: &v1::LostDebt, nodes: &[v1::ClusterNode]) -> String {
+    let Some(sender) = nodes.iter().find(|node| node.id == debt.runner) else {
+        return debt.waiting.clone();
+    };
+    let Some(report) = &sender.report else {
+        return format!(
+            "what only node {} knows, which gave no report: {}",
+            sender.id, sender.no_report
+        );
+    };
+    let same = |of: &&v1::LostDebt| (&of.exporter, of.node) == (&debt.exporter, debt.node);
+    let found = report.lost_debt.iter().find(same);
+    found.map_or_else(String::new, |of| of.waiting.clone())
 }
 
 /// The other nodes that are to be asked for a report: those that have their name.
@@ -65,8 +87,9 @@ pub(super) fn to_ask(own: &v1::ClusterStatusReply) -> BTreeMap<NodeId, ()> {
 /// The state of this node, as it reports it to those who ask.
 pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
     let (vault, ingest) = (context.vault.status(), (context.ingest)());
-    let leading = context.cluster.as_ref().filter(|cluster| cluster.leads());
+    let leading = context.cluster.as_ref().filter(|cluster| cluster.quorum.leads());
     let recoveries = leading.map(|cluster| cluster.recoveries.list()).unwrap_or_default();
+    let recoveries = recoveries.iter().map(|view| recovery(view, &down(context, view)));
     let exporters = exporters::list(context);
     v1::NodeReport {
         ready: ingest.ready.is_ok(),
@@ -76,9 +99,11 @@ pub(super) fn report(context: &NodeContext) -> v1::NodeReport {
         disk_tier: status::tier(vault.tier).into(),
         shards: status::shards(context, &vault, &ingest),
         leads: leading.is_some(),
-        recoveries: recoveries.iter().map(recovery).collect(),
+        recoveries: recoveries.collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         exporters: exporters.into_iter().map(exporter).collect(),
+        started_unix_nano: context.started_unix_nano,
+        lost_debt: exporters::lost_debts(context),
     }
 }
 
@@ -90,10 +115,35 @@ fn exporter(exporter: v1::Exporter) -> v1::ExporterReport {
         state_seconds: Duration::from_nanos(age).as_secs_f64(),
         why: view.trouble().unwrap_or_default(),
         name: exporter.name,
+        dead_letters: exporter.dead_letters,
     }
 }
 
-fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
+/// The nodes that are down and could help a recovery: the owner and the peers of the segment, and any node where copies
+/// are to be made.
+fn down(context: &NodeContext, view: &RecoveryView) -> Vec<String> {
+    context.catalogue.read(|state| {
+        let peers = match state.segment(view.segment) {
+            Some(SegmentRecord::Open { open, .. } | SegmentRecord::Recovering { open, .. }) => open.replicas.peers(),
+            Some(SegmentRecord::Sealed(_) | SegmentRecord::Trimmed { .. } | SegmentRecord::Lost { .. }) | None => {
+                NodeSet::EMPTY
+            }
+        };
+        let helps = |id: NodeId| match view.waits {
+            Waiting::Copies { .. } => true,
+            Waiting::Catalogue | Waiting::Reports(_) | Waiting::Contradiction(_) | Waiting::Nothing => {
+                id == view.segment.node || peers.contains(id)
+            }
+        };
+        let all = state.all_facts().filter(|(_, facts)| facts.moved_to.is_none());
+        all.filter(|(id, _)| helps(*id) && !context.is_alive(*id))
+            .map(|(_, facts)| facts.name.clone())
+            .collect()
+    })
+}
+
+/// A recovery as it is shown; `down` are the nodes whose start could help it.
+fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
     let list = |nodes: &NodeSet| nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(", ");
     let owner = view.segment.node;
     let (waits_for, remedy) = match &view.waits {
@@ -108,7 +158,11 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
                 missing.reports,
                 if missing.reports == 1 { "" } else { "s" }
             ),
-            format!("start node {owner} or a node that held a copy, with their data"),
+            match down {
+                [] => "all that may have one and were not replaced are heard: their logs say why they do not report"
+                    .to_owned(),
+                down => format!("start {}, with the data that is there", down.join(" or ")),
+            },
         ),
         Waiting::Contradiction(Conflict {
             number,
@@ -120,7 +174,10 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
         ),
         Waiting::Copies { needed, have } => (
             format!("{needed} complete copies; nodes that have one: {}", list(have)),
-            "start a further node that may hold copies, if one is down; see its log otherwise".to_owned(),
+            match down {
+                [] => "all nodes are heard: their logs say why they make none".to_owned(),
+                down => format!("start {}: a copy can be made there", down.join(" or ")),
+            },
         ),
         Waiting::Nothing => ("nothing: it is about to end".to_owned(), String::new()),
     };
@@ -136,7 +193,12 @@ fn recovery(view: &RecoveryView) -> v1::RecoveryWait {
 pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
     let identity = context.vault.identity();
     let cluster = context.cluster.as_ref();
-    let consensus = cluster.map(|cluster| cluster.consensus.status());
+    let consensus = cluster.map(|cluster| {
+        let mut seen = cluster.quorum.consensus.status();
+        // Consensus remembers who led last.
+        seen.leader = cluster.quorum.leader(&seen);
+        seen
+    });
     let replicas = cluster.map_or(1, |cluster| u32::from(cluster.replicas));
     let is_alive = |node| context.is_alive(node);
     let seen = |state: &State| {
@@ -145,13 +207,16 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
             state.counts(),
             LiveCopies::count(state, replicas, &is_alive),
             unsealed_on_replaced(state),
+            cluster.map(|cluster| not_joined(state, &cluster.setup.peers)),
         )
     };
-    let (nodes, counts, copies, unsealed_on_replaced) = context.catalogue.read(seen);
-    let life = cluster.map(|cluster| cluster.heartbeats.peers()).unwrap_or_default();
+    let (nodes, counts, copies, unsealed_on_replaced, not_joined) = context.catalogue.read(seen);
+    let life = cluster
+        .map(|cluster| cluster.quorum.heartbeats.peers())
+        .unwrap_or_default();
     let views = exporters::list(context);
     let mut reply = v1::ClusterStatusReply {
-        name: cluster.map(|cluster| cluster.name.clone()).unwrap_or_default(),
+        name: cluster.map(|cluster| cluster.setup.cluster.clone()).unwrap_or_default(),
         cluster_id: identity.cluster_id.0.to_string(),
         node_name: context.node_name.clone(),
         node: identity.node_id.get(),
@@ -172,6 +237,7 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         recoveries: Vec::new(),
         recoveries_unknown: String::new(),
         lost_debt: exporters::lost_debts(context),
+        not_joined: not_joined.unwrap_or_default(),
     };
     for node in &mut reply.nodes {
         let heard = life.iter().find(|life| life.node.get() == node.id);
@@ -180,7 +246,6 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         if node.id == reply.node {
             node.report = Some(report(context));
         }
-        // Consensus remembers who led last.
         if node.role == "leader" && !node.alive {
             "voter".clone_into(&mut node.role);
         }
@@ -192,6 +257,16 @@ pub(super) fn status(context: &NodeContext) -> v1::ClusterStatusReply {
         }
     }
     reply
+}
+
+/// The nodes of a configuration whose name no node on record has.
+fn not_joined(state: &State, configured: &[Member]) -> Vec<v1::ConfiguredNode> {
+    let absent = configured.iter().filter(|peer| state.node_named(&peer.name).is_none());
+    let shown = |peer: &Member| v1::ConfiguredNode {
+        name: peer.name.clone(),
+        address: peer.address.clone(),
+    };
+    absent.map(shown).collect()
 }
 
 /// The number of segments that are not sealed and one of whose peers was replaced.
@@ -326,5 +401,96 @@ pub(crate) fn provisioned_shown(done: &Provisioned) -> v1::ProvisionClusterReply
         cluster_id: done.cluster.0.to_string(),
         node: done.first.clone(),
         already: done.already,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
+    use gophership_vault_replication::decide::recovery_end::Missing;
+
+    use super::*;
+    use crate::cluster::testkit::{node, nodes};
+
+    #[test]
+    fn a_configured_node_without_a_record_has_never_joined() {
+        let peer = |name: &str| Member {
+            name: name.to_owned(),
+            address: format!("{name}:9097"),
+        };
+        let absent = not_joined(
+            &nodes(&["node-1", "Node-2"]),
+            &[peer("node-1"), peer("node-2"), peer("node-3")],
+        );
+        let absent: Vec<&str> = absent.iter().map(|peer| peer.address.as_str()).collect();
+        assert_eq!(absent, ["node-3:9097"]);
+    }
+
+    #[test]
+    fn what_a_debt_waits_for_is_told_by_the_node_that_sends_it() {
+        let debt = |waiting: &str| v1::LostDebt {
+            exporter: "backend".to_owned(),
+            node: 3,
+            runner: 2,
+            waiting: waiting.to_owned(),
+            ..v1::LostDebt::default()
+        };
+        let own = || v1::ClusterStatusReply {
+            node: 1,
+            nodes: [1, 2, 3]
+                .map(|id| v1::ClusterNode {
+                    id,
+                    ..v1::ClusterNode::default()
+                })
+                .to_vec(),
+            lost_debt: vec![debt("")],
+            raft: Some(v1::RaftStatus::default()),
+            ..v1::ClusterStatusReply::default()
+        };
+        let report = v1::NodeReport {
+            lost_debt: vec![debt("its sink: 503")],
+            ..v1::NodeReport::default()
+        };
+        let told = |answer| {
+            let reply = with_reports(own(), [(node(2), answer)].into());
+            reply.lost_debt[0].waiting.clone()
+        };
+        assert_eq!(told(Ok(report)), "its sink: 503");
+        assert_eq!(
+            told(Err("nothing came".to_owned())),
+            "what only node 2 knows, which gave no report: nothing came"
+        );
+    }
+
+    #[test]
+    fn a_recovery_names_only_nodes_that_are_down() {
+        let view = |waits| RecoveryView {
+            segment: SegmentId {
+                node: node(3),
+                shard: ShardId::new(0),
+                index: SegmentIndex::FIRST,
+            },
+            number: None,
+            since: Duration::ZERO,
+            waits,
+        };
+        let reports = Waiting::Reports(Missing {
+            awaited: NodeSet::EMPTY,
+            reports: 1,
+        });
+        let copies = Waiting::Copies {
+            needed: 2,
+            have: NodeSet::EMPTY,
+        };
+        for (waits, words) in [
+            (reports, "start node-3 or node-4, with"),
+            (copies, "start node-3 or node-4: "),
+        ] {
+            let down = ["node-3".to_owned(), "node-4".to_owned()];
+            let told = recovery(&view(waits.clone()), &down).remedy;
+            assert!(told.starts_with(words), "{told}");
+            let told = recovery(&view(waits), &[]).remedy;
+            assert!(told.contains("are heard: their logs"), "{told}");
+        }
     }
 }

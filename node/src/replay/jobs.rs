@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gophership_catalogue::command::{Command, Refusal, Reply};
 use gophership_catalogue::job::{JobId, JobPosition, JobRecord, JobResult, JobState};
-use gophership_catalogue::{Actor, CatalogueError};
+use gophership_catalogue::{Actor, CatalogueError, State};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{NodeId, ShardId};
 use gophership_vault::time::now_unix_nano;
@@ -24,7 +24,7 @@ use super::progress::{Position, Progress};
 use super::source::Source;
 use super::spec::{SinkSpec, Spec};
 use super::stream::lsn_shown;
-use super::takeover::{Due, Here, due, why_idle};
+use super::takeover::{Due, Here, due, runner, why_idle};
 use crate::context::NodeContext;
 use crate::sink::{Sink, reaches_self};
 
@@ -87,7 +87,10 @@ impl Drop for Leave {
 
 impl Jobs {
     pub(crate) fn new(context: NodeContext, stop: watch::Receiver<bool>) -> Arc<Self> {
-        let lease = context.cluster.as_ref().map(|cluster| cluster.heartbeats.lease());
+        let lease = context
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.quorum.heartbeats.lease());
         Self::with_lease(context, stop, lease)
     }
 
@@ -251,7 +254,11 @@ impl Jobs {
             .catalogue
             .read(|state| state.job(id).cloned())
             .ok_or(ReplayError::NoSuchJob(id))?;
-        let mut job = shown(id, &record, live);
+        let mut job = shown(id, &record, live, self.own());
+        if let Some(runner) = NodeId::new(job.runner) {
+            let name = |state: &State| state.facts(runner).map(|facts| facts.name.clone());
+            job.runner_name = self.context.catalogue.read(name).unwrap_or_default();
+        }
         let is_gone = |node| self.is_gone(node);
         let idle = self
             .context
@@ -271,7 +278,7 @@ impl Jobs {
     /// True where nothing was heard of a node for so long that it counts as dead.
     fn is_gone(&self, node: NodeId) -> bool {
         let cluster = self.context.cluster.as_ref();
-        cluster.is_some_and(|cluster| cluster.heartbeats.is_dead(node, Duration::MAX))
+        cluster.is_some_and(|cluster| cluster.quorum.heartbeats.is_dead(node, Duration::MAX))
     }
 
     /// The newest jobs.
@@ -355,7 +362,7 @@ impl Drop for Cancelling<'_> {
     }
 }
 
-fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::ReplayJob {
+fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>, own: NodeId) -> v1::ReplayJob {
     let position = live
         .as_ref()
         .map_or_else(|| Position::on_record(record), |progress| progress.position());
@@ -386,6 +393,8 @@ fn shown(id: JobId, record: &JobRecord, live: Option<Arc<Progress>>) -> v1::Repl
     };
     v1::ReplayJob {
         id: id.to_string(),
+        runner: order.as_ref().map_or(0, |order| runner(record, order, own).get()),
+        runner_name: String::new(),
         spec: order.map(|order| order.spec.shown()),
         created_unix_nano: record.created_ns,
         progress: Some(v1::ReplayProgress {

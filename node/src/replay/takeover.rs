@@ -49,11 +49,16 @@ pub(super) enum Due {
     Nothing,
 }
 
+/// The node that runs a job, or ran it last.
+pub(super) fn runner(job: &JobRecord, order: &Order, own: NodeId) -> NodeId {
+    // A job of an older version names no runner: it was that of a single node.
+    job.taken.map(|taken| taken.node).or(order.runner).unwrap_or(own)
+}
+
 /// Decides what node `own` is to do about a job. `is_gone` says of a node that nothing is heard of it.
 pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_gone: &dyn Fn(NodeId) -> bool) -> Due {
     let ended = !matches!(job.state, JobState::Running);
-    // A job of an older version names no runner: it was that of a single node.
-    let runner = job.taken.map(|taken| taken.node).or(order.runner).unwrap_or(own);
+    let runner = runner(job, order, own);
     if ended || here == Here::Cancelling || here == Here::Runs(job.term()) {
         Due::Nothing
     } else if runner == own {

@@ -515,8 +515,11 @@ async fn a_job_whose_runner_is_gone_is_taken_over_from_its_position() {
     let record = || node.catalogue.read(|state| state.job(JobId::FIRST).cloned()).unwrap();
     jobs.look(&|_| false).await;
     assert_eq!(record().taken, None, "its runner lives");
+    let shown_runner = || jobs.view(JobId::FIRST).unwrap().runner;
+    assert_eq!(shown_runner(), other.get());
     jobs.look(&|node| node == other).await;
     jobs.ended(JobId::FIRST).await;
+    assert_eq!(shown_runner(), own.get());
     let record = record();
     assert_eq!(stub.taken(), payloads[3..], "{:?}", record.state);
     assert_eq!((record.state.name(), record.term()), ("Done", 1));

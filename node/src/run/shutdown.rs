@@ -50,7 +50,7 @@ impl Shutdown {
             member.hand_over().await;
         }
         // Without one every command would be waited for.
-        let has_leader = self.member.as_ref().is_some_and(|member| member.context().has_leader());
+        let has_leader = self.member.as_ref().is_some_and(|member| member.quorum.has_leader());
         self.close.send_replace(true);
         self.ingest.drain.send_replace(true);
         let workers = self.ingest.workers;

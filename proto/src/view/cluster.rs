@@ -55,6 +55,17 @@ pub struct ClusterView {
     pub lost_debt: Vec<LostDebtView>,
     /// The nodes on record.
     pub nodes: Vec<ClusterNodeView>,
+    /// The nodes of the configuration that have never joined.
+    pub not_joined: Vec<ConfiguredNodeView>,
+}
+
+/// A node as the configuration names it.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ConfiguredNodeView {
+    /// Its name.
+    pub name: String,
+    /// Host and port for its peers.
+    pub address: String,
 }
 
 /// A node that belongs to no cluster yet.
@@ -141,9 +152,9 @@ pub struct ClusterNodeView {
     pub state: String,
     /// The number that its name has now, after its storage was wiped.
     pub moved_to: Option<u32>,
-    /// Its boot.
+    /// Its epoch: a new one with each boot, and whenever it goes on after it was taken for dead.
     pub epoch: Option<u64>,
-    /// Time of that boot.
+    /// Time at which that was granted.
     pub up_unix_nano: Option<u64>,
     /// Its part in consensus: `leader`, `voter`, `learner` or `none`; null where there is no consensus.
     pub role: Option<String>,
@@ -164,6 +175,8 @@ pub struct ClusterNodeView {
 pub struct NodeReportView {
     /// Its program.
     pub version: String,
+    /// Time of the start of its process.
+    pub started_unix_nano: Option<u64>,
     /// True where it takes ingest.
     pub ready: bool,
     /// The reason why it does not.
@@ -191,6 +204,8 @@ pub struct ExporterReportView {
     pub state_seconds: f64,
     /// What it waits for, or the sink's last answer that was not acceptance.
     pub why: Option<String>,
+    /// Its dead letters, those of all nodes together.
+    pub dead_letters: u64,
 }
 
 impl From<v1::ExporterReport> for ExporterReportView {
@@ -200,6 +215,7 @@ impl From<v1::ExporterReport> for ExporterReportView {
             name: report.name,
             state_seconds: report.state_seconds,
             why: some_text(report.why),
+            dead_letters: report.dead_letters,
         }
     }
 }
@@ -239,6 +255,7 @@ impl From<v1::NodeReport> for NodeReportView {
             zone: zone_name(report.zone()),
             disk_tier: tier_name(report.disk_tier()),
             version: report.version,
+            started_unix_nano: some_time(report.started_unix_nano),
             ready: report.ready,
             not_ready_reason: (!report.ready).then_some(report.not_ready_reason),
             debt: report.debt.map(DebtView::from),
@@ -289,7 +306,7 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             }),
             waiting: reply.waiting.map(WaitingView::from),
             problems: Vec::new(),
-            // Consensus remembers who led last.
+            // Who was heard lately may be dead for the node's heartbeats.
             leader: reply.raft.and_then(|raft| raft.leader).filter(|id| is_alive(*id)),
             replicas: reply.replicas,
             ack_copies: reply.ack_copies,
@@ -305,6 +322,14 @@ impl From<v1::ClusterStatusReply> for ClusterView {
             debt: reply.debt.map(DebtView::from),
             lost_debt: reply.lost_debt.into_iter().map(LostDebtView::from).collect(),
             nodes: reply.nodes.into_iter().map(ClusterNodeView::from).collect(),
+            not_joined: reply
+                .not_joined
+                .into_iter()
+                .map(|node| ConfiguredNodeView {
+                    name: node.name,
+                    address: node.address,
+                })
+                .collect(),
         };
         view.problems = problems(&view, has_consensus);
         view

@@ -90,7 +90,8 @@ pub struct LostDebtView {
     pub bytes: u64,
     /// Its segments that are not sealed, of which nobody knows yet how many entries they hold.
     pub unsealed_segments: u64,
-    /// What the sending waits for; null where it goes on, or another node than the one that answers sends it.
+    /// What the sending waits for; null where it goes on. Where another node than the one that answers sends it, only
+    /// the status of the cluster has it, which asks that node.
     pub waiting: Option<String>,
 }
 

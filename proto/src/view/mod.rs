@@ -78,7 +78,8 @@ pub fn segment_name(segment: SegmentRef) -> String {
 }
 
 /// A text of a message, in which an empty one means none.
-fn some_text(text: String) -> Option<String> {
+#[must_use]
+pub fn some_text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::cluster::{ClusterNodeView, ClusterView, ExporterReportView};
+use super::cluster::{ClusterNodeView, ClusterView, ConfiguredNodeView, ExporterReportView};
 use super::exporter::LostDebtView;
 
 /// Seconds for which a sink may not accept, or an exporter wait, before that is a problem.
@@ -37,10 +37,16 @@ pub(super) fn problems(cluster: &ClusterView, has_consensus: bool) -> Vec<Proble
     let present: Vec<&ClusterNodeView> = cluster.nodes.iter().filter(|n| n.moved_to.is_none()).collect();
     let down: Vec<&ClusterNodeView> = present.iter().filter(|node| !node.alive).copied().collect();
     let mut found = Vec::new();
-    found.extend(has_consensus.then(|| no_leader(cluster, &present)).flatten());
-    found.extend(down.iter().map(|node| is_down(node)));
+    if has_consensus {
+        found.extend(no_leader(cluster, &present).or_else(|| sole_voter(cluster, &present)));
+    }
+    found.extend(down.iter().map(|node| is_down(node, cluster, &present)));
+    found.extend(cluster.not_joined.iter().map(never_joined));
     found.extend(copies(cluster, &down));
-    found.extend(recoveries(cluster));
+    // Where no node leads, nothing is recovered, which was said.
+    if cluster.leader.is_some() || !has_consensus {
+        found.extend(recoveries(cluster));
+    }
     found.extend(cluster.lost_debt.iter().map(|debt| owes(debt, cluster)));
     for node in present.iter().filter(|node| node.alive) {
         of_node(node, cluster, &mut found);
@@ -58,10 +64,38 @@ fn exporters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
             of.push((node.called(), exporter));
         }
     }
-    alike
+    let states = alike
         .into_iter()
-        .filter_map(|((name, state), on)| exporter(name, state, &on))
-        .collect()
+        .filter_map(|((name, state), on)| exporter(name, state, &on));
+    states.chain(dead_letters(nodes)).collect()
+}
+
+/// Dead letters, which every node counts alike.
+fn dead_letters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
+    let mut most: BTreeMap<&str, u64> = BTreeMap::new();
+    for exporter in nodes
+        .iter()
+        .filter_map(|node| node.report.as_ref())
+        .flat_map(|r| &r.exporters)
+    {
+        let count = most.entry(&exporter.name).or_default();
+        *count = exporter.dead_letters.max(*count);
+    }
+    let told = |(name, count): (&str, u64)| {
+        let letters = if count == 1 {
+            "1 dead letter"
+        } else {
+            &format!("{count} dead letters")
+        };
+        problem(
+            format!("exporter {name} has {letters}: entries that its sink refused for what is in them"),
+            format!(
+                "gs-ctl dead-letter list says why; once its sink takes them, gs-ctl dead-letter replay {name} --all on \
+                 each node, or dead-letter drop {name} --all --accept-loss"
+            ),
+        )
+    };
+    most.into_iter().filter(|(_, count)| *count > 0).map(told).collect()
 }
 
 fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Option<ProblemView> {
@@ -108,24 +142,59 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
     ))
 }
 
+/// The nodes that vote.
+fn voters<'a>(present: &[&'a ClusterNodeView]) -> Vec<&'a ClusterNodeView> {
+    let votes = |node: &&ClusterNodeView| matches!(node.role.as_deref(), Some("voter" | "leader"));
+    present.iter().copied().filter(votes).collect()
+}
+
+/// The voters that are alive, and the number that a majority needs.
+fn majority(present: &[&ClusterNodeView]) -> (usize, usize) {
+    let voters = voters(present);
+    (voters.iter().filter(|node| node.alive).count(), voters.len() / 2 + 1)
+}
+
 fn no_leader(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<ProblemView> {
     if cluster.leader.is_some() {
         return None;
     }
-    let votes = |node: &&&ClusterNodeView| matches!(node.role.as_deref(), Some("voter" | "leader"));
-    let voters = present.iter().filter(votes).count();
-    let alive = present.iter().filter(votes).filter(|node| node.alive).count();
-    let needed = voters / 2 + 1;
-    let what = format!("no node leads: {alive} of {voters} voters are alive, and {needed} are needed");
+    let voters = voters(present);
+    let (alive, needed) = majority(present);
+    let what = format!(
+        "no node leads: {alive} of {} voters are alive, and {needed} are needed",
+        voters.len()
+    );
     let remedy = if alive < needed {
-        "start the nodes that are down; no segment is opened, sealed or recovered until then"
+        let down: Vec<String> = voters.iter().filter(|n| !n.alive).map(|n| n.called()).collect();
+        format!(
+            "start {} with their data; no segment is opened, sealed or recovered until then",
+            down.join(" or ")
+        )
     } else {
-        "an election takes seconds; where it lasts, gs-ctl raft status on each node"
+        "an election takes seconds; where it lasts, gs-ctl raft status on each node".to_owned()
     };
     Some(problem(what, remedy))
 }
 
-fn is_down(node: &ClusterNodeView) -> ProblemView {
+/// The one node that votes in a cluster of several.
+fn sole_voter(cluster: &ClusterView, present: &[&ClusterNodeView]) -> Option<ProblemView> {
+    let [voter] = voters(present)[..] else {
+        return None;
+    };
+    let configured = present.len() + cluster.not_joined.len();
+    let remedy = match configured {
+        0 | 1 => return None,
+        2 => "keep its folder: two nodes cannot do without either; add a third to cluster.peers of all",
+        _ => "start the others: once three have caught up, they vote by themselves",
+    };
+    let what = format!(
+        "only {} votes: with its folder the catalogue would be lost",
+        voter.called()
+    );
+    Some(problem(what, remedy))
+}
+
+fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNodeView]) -> ProblemView {
     if node.unheard_seconds.is_some_and(|seconds| seconds < HEARD_AGAIN) {
         let what = format!("{} (node {}) was silent, and is heard again", node.called(), node.id);
         return problem(what, "nothing: it counts as alive in a moment");
@@ -135,9 +204,25 @@ fn is_down(node: &ClusterNodeView) -> ProblemView {
         None => "since the node that answers started".to_owned(),
     };
     let what = format!("{} (node {}) is not heard {for_how_long}", node.called(), node.id);
+    let (alive, needed) = majority(present);
+    let remedy = if alive < needed {
+        "start it with its data, and not with an empty node.data_dir: too few voters are left to let it join anew"
+    } else if cluster.unreachable_segments > 0 {
+        "start it with its data: there are segments that no live node has. With an empty node.data_dir only if its disk, \
+         and with it they, are lost for good"
+    } else if cluster.recovering_segments > 0 {
+        "start it with its data, which a recovery may need; if its disk is lost, with an empty node.data_dir"
+    } else {
+        "start it with its data; if its disk is lost, with an empty node.data_dir"
+    };
+    problem(what, format!("{remedy}. If it runs, it is stuck or cut off"))
+}
+
+fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
     problem(
-        what,
-        "start it with its data; if its disk is lost, with an empty node.data_dir",
+        format!("{} is configured at {}, and has never joined", node.name, node.address),
+        "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says what \
+         it waits for",
     )
 }
 
@@ -296,8 +381,8 @@ fn of_node(node: &ClusterNodeView, cluster: &ClusterView, found: &mut Vec<Proble
 mod tests {
     use super::*;
     use crate::control::v1::{
-        ClusterNode, ClusterStatusReply, ExporterReport, ExporterState, LostDebt, NodeReport, RaftStatus, RecoveryWait,
-        ReplicaStatus, SegmentRef, ShardStatus, Zone,
+        ClusterNode, ClusterStatusReply, ConfiguredNode, ExporterReport, ExporterState, LostDebt, NodeReport,
+        RaftStatus, RecoveryWait, ReplicaStatus, SegmentRef, ShardStatus, Zone,
     };
 
     fn node(id: u32, alive: bool) -> ClusterNode {
@@ -367,7 +452,7 @@ mod tests {
             told(reply),
             [
                 "node-3 (node 3) is not heard for 14 s => start it with its data; if its disk is lost, with an empty \
-                 node.data_dir",
+                 node.data_dir. If it runs, it is stuck or cut off",
                 "12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node => start \
                  node-3",
             ]
@@ -385,14 +470,22 @@ mod tests {
     }
 
     #[test]
-    fn without_a_majority_that_comes_first_and_what_is_not_known_is_said() {
-        // Consensus remembers who led last.
-        let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], Some(2));
+    fn without_a_majority_that_comes_first_and_who_is_needed_for_one_is_said() {
+        let mut reply = cluster(vec![node(1, true), node(2, false), node(3, false)], None);
         (reply.under_replicated_segments, reply.unreachable_segments) = (5, 5);
         reply.unsealed_on_replaced_segments = 3;
         reply.recoveries_unknown = "no node leads".to_owned();
         let told = told(reply);
-        assert!(told[0].starts_with("no node leads: 1 of 3 voters are alive, and 2 are needed => start the"));
+        assert!(
+            told[0].starts_with(
+                "no node leads: 1 of 3 voters are alive, and 2 are needed => start node-2 or node-3 with their data"
+            ),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("not with an empty node.data_dir: too few voters are left to let it join anew"),
+            "{told:?}"
+        );
         assert_eq!(
             told[3],
             "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these segments"
@@ -401,11 +494,79 @@ mod tests {
             told[4].starts_with("3 segments are not sealed and had a copy on a node that was replaced"),
             "{told:?}"
         );
+        assert_eq!(told.len(), 5);
+    }
+
+    #[test]
+    fn a_node_whose_data_is_the_last_is_not_told_to_begin_with_an_empty_folder() {
+        let with_empty = "if its disk is lost, with an empty node.data_dir";
+        let remedy = |nodes, reply: &dyn Fn(&mut ClusterStatusReply)| {
+            let mut cluster = cluster(nodes, Some(1));
+            reply(&mut cluster);
+            told(cluster)
+                .into_iter()
+                .find(|told| told.contains("is not heard"))
+                .unwrap()
+        };
+        let two_of_three = || vec![node(1, true), node(2, true), node(3, false)];
+        assert!(remedy(two_of_three(), &|_| ()).contains(with_empty));
+        let unreachable = remedy(two_of_three(), &|reply| reply.unreachable_segments = 1);
+        assert!(!unreachable.contains(with_empty), "{unreachable}");
+        let learner = |id, alive| ClusterNode {
+            role: "learner".to_owned(),
+            ..node(id, alive)
+        };
+        // One votes, and a learner that is down is not missed.
+        let spare = remedy(vec![node(1, true), learner(2, true), learner(3, false)], &|_| ());
+        assert!(spare.contains(with_empty), "{spare}");
+        let last = remedy(vec![node(1, false), learner(2, true), learner(3, true)], &|reply| {
+            reply.raft.as_mut().unwrap().leader = None;
+        });
+        assert!(last.contains("not with an empty node.data_dir"), "{last}");
+    }
+
+    #[test]
+    fn a_node_that_never_joined_is_told_and_that_one_votes_alone() {
+        let mut reply = cluster(vec![node(1, true)], Some(1));
+        let absent = |id| ConfiguredNode {
+            name: format!("node-{id}"),
+            address: format!("10.0.0.{id}:9097"),
+        };
+        assert_eq!(told(reply.clone()), [""; 0], "a cluster of one");
+        reply.not_joined = vec![absent(2), absent(3)];
+        let all = told(reply.clone());
         assert!(
-            told[5].starts_with("what recoveries wait for is not known: no node leads"),
+            all[0].starts_with("only node-1 votes: with its folder the catalogue would be lost => start the others"),
+            "{all:?}"
+        );
+        assert!(
+            all[1].starts_with("node-2 is configured at 10.0.0.2:9097, and has never joined => start it with an empty"),
+            "{all:?}"
+        );
+        assert!(all[2].starts_with("node-3 is configured at 10.0.0.3:9097"), "{all:?}");
+        reply.not_joined.truncate(1);
+        let of_two = told(reply);
+        assert!(of_two[0].contains("add a third to cluster.peers"), "{of_two:?}");
+    }
+
+    #[test]
+    fn dead_letters_are_told_once_for_all_nodes() {
+        let mut nodes: Vec<ClusterNode> = (1..=3).map(|id| node(id, true)).collect();
+        for (node, dead_letters) in nodes.iter_mut().zip([12, 12, 11]) {
+            node.report.as_mut().unwrap().exporters = vec![ExporterReport {
+                name: "backend".to_owned(),
+                state: ExporterState::Live.into(),
+                dead_letters,
+                ..ExporterReport::default()
+            }];
+        }
+        let told = told(cluster(nodes, Some(1)));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("exporter backend has 12 dead letters: ")
+                && told[0].contains("=> gs-ctl dead-letter list says why"),
             "{told:?}"
         );
-        assert_eq!(told.len(), 6);
     }
 
     #[test]
@@ -415,6 +576,7 @@ mod tests {
             state: state.into(),
             state_seconds,
             why: why.to_owned(),
+            dead_letters: 0,
         };
         let with = |reports: [ExporterReport; 3]| {
             let mut nodes: Vec<ClusterNode> = (1..=3).map(|id| node(id, true)).collect();

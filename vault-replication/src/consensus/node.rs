@@ -167,18 +167,15 @@ impl RaftNode {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// The time since a leader was heard, or was one with a majority.
+    /// The time since a leader was heard, or since a majority answered this one; none while it leads a majority.
     pub(crate) fn unheard(&self) -> Duration {
-        if self.leads_a_majority() {
-            return Duration::ZERO;
-        }
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-
-    fn leads_a_majority(&self) -> bool {
         let metrics = self.metrics();
-        let fresh = |ms: u64| Duration::from_millis(ms) < self.timing.election_max;
-        metrics.state == ServerState::Leader && metrics.millis_since_quorum_ack.is_some_and(fresh)
+        let answered = metrics.millis_since_quorum_ack.map(Duration::from_millis);
+        match answered.filter(|_| metrics.state == ServerState::Leader) {
+            Some(since) if since < self.timing.election_max => Duration::ZERO,
+            Some(since) => since,
+            None => self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+        }
     }
 
     /// Sets whether it refuses commands while it leads.

@@ -158,6 +158,8 @@ struct Segment {
     /// The digest that the replica completed it with.
     completed: Option<[u8; 32]>,
     sealed: bool,
+    /// The replica is on record as a holder, from this stream or a recovery.
+    counted: bool,
     /// Failures since the replica last synced something of it.
     failures: u32,
 }
@@ -249,7 +251,7 @@ impl TailSender {
     /// The progress of the replica, as far as is known; `None` where it is sent nothing.
     pub fn progress(&self) -> Option<Progress> {
         let newest = self.segments.back()?;
-        let lacks = |segment: &&Segment| segment.synced < segment.readable();
+        let lacks = |segment: &&Segment| segment.synced < segment.readable() && !segment.is_over();
         let at = self.segments.iter().find(lacks).unwrap_or(newest);
         let position = |segment: &Segment, number: Option<EntryNumber>| match number {
             Some(number) => Some(Lsn::at(segment.index, number)),
@@ -491,6 +493,7 @@ impl TailSender {
     fn sealed(&mut self, index: SegmentIndex, counted: bool, actions: &mut Vec<SenderAction>) {
         let Some(segment) = self.find(index) else { return };
         segment.sealed = true;
+        segment.counted = counted;
         match segment.completed {
             // It said so while the seal was on its way.
             Some(digest) if !counted => actions.push(SenderAction::AddHolder { index, digest }),
@@ -561,8 +564,15 @@ impl Segment {
             end: None,
             completed: None,
             sealed: false,
+            counted: false,
             failures: 0,
         }
+    }
+
+    /// True where nothing more is to come of this stream: a recovery has sealed the segment, with this replica's copy or
+    /// without it.
+    fn is_over(&self) -> bool {
+        self.sealed && (self.counted || self.stage == Stage::Refused)
     }
 
     /// Counts a failure.

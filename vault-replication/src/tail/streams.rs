@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use gophership_catalogue::Catalogue;
+use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, NodeId, SegmentId, ShardId};
 use gophership_vault::{NodeSet, Notify, Placement, ShardSeam, Vault};
 use tokio::runtime::Handle;
@@ -157,11 +157,17 @@ impl TailStreams {
         }
     }
 
-    /// Each shard and peer with their stream.
+    /// Each shard and peer with their stream. A peer that was replaced has none: nothing is waited for of it.
     pub fn status(&self) -> BTreeMap<(ShardId, NodeId), StreamStatus> {
         let running = self.running();
-        let shared = running.as_ref().map(|running| Arc::clone(&running.shared));
-        shared.map_or_else(BTreeMap::new, |shared| shared.status().clone())
+        let Some(shared) = running.as_ref().map(|running| Arc::clone(&running.shared)) else {
+            return BTreeMap::new();
+        };
+        drop(running);
+        let mut status = shared.status().clone();
+        let read = |state: &State| status.retain(|(_, node), _| !state.is_replaced(*node));
+        shared.catalogue.read(read);
+        status
     }
 
     /// Ends every stream, and waits until none has the vault any more.

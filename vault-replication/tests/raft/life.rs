@@ -1,6 +1,7 @@
 //! The life of a cluster: how it begins, grows, hands over and shrinks.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use gophership_catalogue::job::JobId;
 use gophership_catalogue::{Actor, CatalogueError, Command, Refusal};
@@ -148,6 +149,26 @@ fn voter_comes_back() -> bool {
     });
     let status = cluster.node(1).status();
     (status.role, status.term, term_alone) == (Role::Leader, term, term)
+}
+
+#[test]
+fn a_leader_without_a_majority_says_since_when() {
+    let began = Instant::now();
+    let cluster = Cluster::of(3);
+    cluster.lead(1);
+    let longest = cluster.node(1).status().timing.election_max;
+    let heard = eventually("a leader that has led for longer than any patience", || {
+        let now = Instant::now();
+        let leads = cluster.node(1).status().unheard.is_zero();
+        (leads && began.elapsed() > 3 * longest).then_some(now)
+    });
+    cluster.network.set_isolated(1, true);
+    let unheard = eventually("the loss of the majority", || {
+        let status = cluster.node(1).status();
+        (status.role == Role::Leader && !status.unheard.is_zero()).then_some(status.unheard)
+    });
+    // A majority had answered it for less than that when it was last looked at.
+    assert!(unheard <= heard.elapsed() + longest, "{unheard:?}");
 }
 
 #[test]

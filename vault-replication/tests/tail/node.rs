@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::{Catalogue, Command, MemoryCatalogue, State, apply};
+use gophership_catalogue::{Actor, Catalogue, Command, MemoryCatalogue, State, apply};
 use gophership_vault::entry::{Encoding, EntryMeta, EntryState};
 use gophership_vault::ids::{LogId, Lsn, NodeId, SegmentId, ShardId, TenantId};
 use gophership_vault::ledger::{KnownSegment, SealRecord};
@@ -266,6 +266,25 @@ impl Node {
             });
         }
         last.unwrap()
+    }
+
+    /// Puts on record that the name of a node has moved to a new storage.
+    pub(crate) fn replace(&self, replaced: u32) {
+        let describe = |node, replaces| Command::DescribeNode {
+            node: support::node(node),
+            name: format!("node-{replaced}"),
+            address: String::new(),
+            failure_domain: String::new(),
+            replaces,
+        };
+        let register = Command::RegisterNode {
+            storage_uuid: uuid::Uuid::new_v4(),
+            at_ns: 1,
+        };
+        let moved = describe(4, Some(support::node(replaced)));
+        for command in [register, describe(replaced, None), moved] {
+            self.catalogue.submit(Actor::Node, command).unwrap();
+        }
     }
 
     pub(crate) fn acked(&self) -> Option<Lsn> {

@@ -447,3 +447,20 @@ fn a_frame_is_wanted_before_the_first_segment_and_behind_a_refused_one() {
         "it was on its way"
     );
 }
+
+#[test]
+fn a_replica_lacks_nothing_of_a_segment_that_a_recovery_took_over_and_sealed() {
+    for counted in [true, false] {
+        let mut on = On::begun(2);
+        on.step(SenderEvent::Written(lsn(1, 5)));
+        let synced = |on: &On| on.sender.progress().unwrap().synced;
+        assert_eq!(synced(&on), Some(lsn(1, 2)));
+        on.answer(1, TailAnswer::Refused(TailRefusal::Fenced));
+        on.ended(1, 5);
+        on.step(SenderEvent::Opened(index(4)));
+        assert_eq!(synced(&on), Some(lsn(1, 2)), "until it is sealed");
+        let index = index(1);
+        on.step(SenderEvent::Sealed { index, counted });
+        assert_eq!(synced(&on), lsn(4, 1).before(), "counted: {counted}");
+    }
+}

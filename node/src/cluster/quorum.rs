@@ -1,0 +1,68 @@
+//! What a member knows of its cluster before it has a vault: who votes, who is heard, and whether a node leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gophership_vault::ids::NodeId;
+use gophership_vault_replication::consensus::RaftCatalogue;
+use gophership_vault_replication::consensus::status::{ConsensusStatus, Role};
+use gophership_vault_replication::peer::Heartbeats;
+
+use crate::readiness::Leaderless;
+
+/// A member's part in consensus, and the liveness of the others.
+#[derive(Clone)]
+pub struct Quorum {
+    /// The node's part in consensus.
+    pub consensus: Arc<RaftCatalogue>,
+    /// The liveness of its nodes.
+    pub heartbeats: Arc<Heartbeats>,
+    /// `cluster.dead_after`.
+    pub dead_after: Duration,
+}
+
+impl Quorum {
+    /// The leader that was heard lately, this node only while a majority answers it.
+    pub(crate) fn leader(&self, seen: &ConsensusStatus) -> Option<u64> {
+        let is_there = match seen.role {
+            Role::Leader => seen.unheard.is_zero(),
+            Role::Follower | Role::Candidate | Role::Learner | Role::Ended => seen.unheard < self.dead_after,
+        };
+        seen.leader.filter(|_| is_there)
+    }
+
+    /// True where a node leads that was heard lately, so that commands are answered.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.leader(&self.consensus.status()).is_some()
+    }
+
+    /// True where this node leads.
+    pub(crate) fn leads(&self) -> bool {
+        let seen = self.consensus.status();
+        seen.role == Role::Leader && self.leader(&seen).is_some()
+    }
+
+    /// The number of voters that are heard, and of all.
+    pub(crate) fn voters(&self, seen: &ConsensusStatus) -> (usize, usize) {
+        let voters = || seen.members.iter().filter(|(_, member)| member.votes);
+        let is_alive = |id: &u64| {
+            let node = u32::try_from(*id).ok().and_then(NodeId::new);
+            node.is_some_and(|node| self.heartbeats.is_alive(node))
+        };
+        (voters().filter(|(id, _)| is_alive(id)).count(), voters().count())
+    }
+
+    /// What is known of the lack of a leader, once it lasts longer than `dead_after` and than an election takes.
+    pub(crate) fn leaderless(&self) -> Option<Leaderless> {
+        let seen = self.consensus.status();
+        if seen.unheard < self.dead_after.max(2 * seen.timing.election_max) {
+            return None;
+        }
+        let (heard, voters) = self.voters(&seen);
+        Some(Leaderless {
+            unheard: seen.unheard,
+            heard,
+            voters,
+        })
+    }
+}
