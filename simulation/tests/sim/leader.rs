@@ -355,6 +355,9 @@ impl World {
     /// A holder is asked to promise, and to report.
     fn asked(&mut self, host: usize, leader: (usize, u64), open: OpenRecord, number: RecoveryNumber) {
         let (id, node) = (open.id, self.hosts[host].node);
+        if self.has(Bug::DoubtForgotten) {
+            self.disks.borrow().forget(host, "doubt");
+        }
         if self.has(Bug::FenceIgnored) {
             let report = if id.node == node {
                 Some(self.hosts[host].wal.report(id, node))
