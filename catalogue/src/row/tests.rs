@@ -7,8 +7,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::SegmentRecord;
 use crate::testkit::{
-    bytes, configure, cursor, describe, entry, exporter, history, letter, lsn, node, open, register, seal_record,
-    segment, up, uuid,
+    accepted_loss, bytes, configure, cursor, describe, entry, exporter, history, letter, lsn, node, open, register,
+    seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
@@ -416,7 +416,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 14] {
+fn golden() -> [(State, &'static str); 15] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),
@@ -440,6 +440,10 @@ fn golden() -> [(State, &'static str); 14] {
         (
             golden_exports_taken(),
             include_str!("../../testdata/v1/rows_exports_taken.txt"),
+        ),
+        (
+            golden_accepted_losses(),
+            include_str!("../../testdata/v1/rows_accepted_losses.txt"),
         ),
     ]
 }
@@ -507,6 +511,39 @@ fn golden_exports_taken() -> State {
         seen,
     };
     for command in [take("Grün", 2, 0), take("otlp", 1, 0), take("otlp", 3, 1)] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
+/// That, with a recovery whose loss was accepted, and a segment that was given up by it.
+fn golden_accepted_losses() -> State {
+    let mut state = golden_exports_taken();
+    let (kept, lost) = (segment(1, 0, 0x0102_0401), segment(1, 0, 0x0102_0402));
+    let begin = |id| Command::BeginRecovery {
+        id,
+        request: uuid(9),
+        at_ns: 90,
+    };
+    let accept = |id, reporting| Command::AcceptLoss {
+        id,
+        loss: accepted_loss("Jörg", 91, reporting),
+    };
+    for command in [
+        open(kept, 1),
+        open(lost, 1),
+        describe(1, "one", None),
+        describe(2, "one", Some(1)),
+        begin(kept),
+        begin(lost),
+        accept(kept, 2),
+        accept(lost, 0),
+        Command::GiveUp {
+            id: lost,
+            number: 1,
+            at_ns: 92,
+        },
+    ] {
         apply(&mut state, &command).unwrap();
     }
     state
@@ -707,7 +744,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_exports_taken.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_accepted_losses.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_exports_taken())).unwrap();
+    std::fs::write(newest, as_text(&golden_accepted_losses())).unwrap();
 }

@@ -8,11 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use gophership_proto::control::v1;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::sink::Sink;
 
@@ -141,23 +145,69 @@ impl Cluster {
 
     /// Damages the largest segment that a node has, at this part of its file.
     pub(crate) fn damage(&self, i: usize, part: f64) {
-        let mut folders = vec![self.nodes[i].data.clone()];
-        let mut files = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "seg") {
-                    files.push((path.metadata().unwrap().len(), path));
-                }
-            }
-        }
-        let (len, path) = files.into_iter().max().unwrap();
+        let (len, path) = largest(&self.nodes[i].data, "seg");
         let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
         let at = (len as f64 * part) as u64;
         let mut bytes = [0; 64];
         file.read_exact_at(&mut bytes, at).unwrap();
         file.write_all_at(&bytes.map(|byte| !byte), at).unwrap();
+    }
+
+    /// Damages the end of the largest copy that a node has of a segment which is still written.
+    pub(crate) fn damage_unsealed(&self, i: usize) {
+        let (len, path) = largest(&self.nodes[i].data.join("segments"), "open");
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, len - 1).unwrap();
+        file.write_all_at(&[!byte[0]], len - 1).unwrap();
+    }
+
+    /// Removes all that a node has, whose process has ended.
+    pub(crate) fn wipe(&self, i: usize) {
+        fs::remove_dir_all(&self.nodes[i].data).unwrap();
+    }
+
+    /// The recoveries that a node shows.
+    pub(crate) fn recoveries(&self, i: usize) -> Vec<v1::RecoveryWait> {
+        let status = self.control(i, async |channel| {
+            let mut client = v1::cluster_client::ClusterClient::new(channel);
+            client.cluster_status(v1::ClusterStatusRequest {}).await
+        });
+        status.map(|status| status.recoveries).unwrap_or_default()
+    }
+
+    /// Has a node give a segment up.
+    pub(crate) fn forget(&self, i: usize, segment: v1::SegmentRef) -> Result<v1::SegmentSummary, tonic::Status> {
+        self.control(i, async |channel| {
+            let mut client = v1::control_client::ControlClient::new(channel);
+            let forget = v1::ForgetSegmentRequest {
+                segment: Some(segment),
+                accept_loss: true,
+            };
+            client.forget_segment(forget).await
+        })
+    }
+
+    /// Asks a node through its control socket.
+    fn control<T>(
+        &self,
+        i: usize,
+        ask: impl AsyncFnOnce(Channel) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, tonic::Status> {
+        let path = self.nodes[i].data.join("gophership.sock");
+        let dial = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let socket = Endpoint::from_static("http://node").connect_with_connector(dial).await;
+            let socket = socket.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+            ask(socket).await.map(tonic::Response::into_inner)
+        })
     }
 
     /// The node that a number of the cluster is.
@@ -197,6 +247,22 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// The largest file below a folder whose name ends so, with its length.
+fn largest(folder: &Path, end: &str) -> (u64, PathBuf) {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|is| is == end) {
+                files.push((path.metadata().unwrap().len(), path));
+            }
+        }
+    }
+    files.into_iter().max().unwrap()
 }
 
 fn free() -> [SocketAddr; 4] {

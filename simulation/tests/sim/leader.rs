@@ -229,6 +229,7 @@ impl World {
             LeaderAction::Begin => self.submit(host, Token::Begin(id), Command::BeginRecovery { id, request, at_ns }),
             LeaderAction::Ask(node, number) => self.ask(host, node, Body::Ask(open, number)),
             LeaderAction::Copy(node, number, end) => self.ask(host, node, Body::Copy(open, number, end)),
+            LeaderAction::GiveUp(_) => unreachable!("no operator accepts a loss"),
             LeaderAction::Seal(number, ending) => {
                 let number = match self.consensus.head.segment(id) {
                     Some(SegmentRecord::Recovering { recovery, .. }) if self.has(Bug::NumberIgnored) => recovery.number,

@@ -10,7 +10,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
-    command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment, uuid,
+    accepted_loss, command, configure, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment,
+    uuid,
 };
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
@@ -331,6 +332,18 @@ fn golden_exports_taken() -> Vec<Request> {
     commands.map(of_node).to_vec()
 }
 
+/// Requests about a recovery that an operator lets end with a loss.
+fn golden_accepted_losses() -> Vec<Request> {
+    let id = segment(3, 1, 0x0102_0304);
+    let loss = accepted_loss("Jörg", 70, 2);
+    let of = |actor, command| Request { actor, command };
+    let (number, at_ns) = (0x0506, 71);
+    vec![
+        of(Actor::operator("Jörg"), Command::AcceptLoss { id, loss }),
+        of(Actor::Node, Command::GiveUp { id, number, at_ns }),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -341,7 +354,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 9] {
+fn golden_files() -> [(&'static str, Vec<Request>); 10] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
@@ -375,6 +388,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 9] {
         (
             include_str!("../../../testdata/v1/commands_exports_taken.txt"),
             golden_exports_taken(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_accepted_losses.txt"),
+            golden_accepted_losses(),
         ),
     ]
 }
@@ -492,7 +509,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_exports_taken.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_accepted_losses.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_exports_taken())).unwrap();
+    std::fs::write(path, as_text(&golden_accepted_losses())).unwrap();
 }
