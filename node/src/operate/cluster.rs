@@ -167,7 +167,7 @@ fn ends_with(id: SegmentId, left: &Left) -> String {
         ),
     };
     format!(
-        "mend the disk of a node that cannot report, if there is one; else gs-ctl segment forget {id} --accept-loss, \
+        "start or mend a node that has a copy and does not report, if there is one; else gs-ctl segment forget {id} --accept-loss, \
          which {ends}"
     )
 }
