@@ -16,10 +16,13 @@ use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 use crate::command::{Command, Outcome, Reply};
-use crate::limits::{LEFTOVERS_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
+use crate::limits::{
+    ACTOR_BYTES_MAX, LEFTOVERS_MAX, LOSS_BYTES_MAX, SEAL_AHEAD_MAX_NS, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX,
+    SETTINGS_MAX,
+};
 use crate::node::{NodeFacts, NodeRecord};
 use crate::refusal::Refusal;
-use crate::segment::{RecoveryId, Rule, SegmentRecord, Step, rule};
+use crate::segment::{AcceptedLoss, RecoveryId, Rule, SegmentRecord, Step, rule};
 use crate::state::{Change, Counters, Setting, State};
 
 mod export;
@@ -67,6 +70,8 @@ pub fn decide(state: &State, command: &Command) -> Decision {
         Command::UnlinkedOn { node, segments } => trim::unlinked(state, segments, |_| *node),
         Command::KeepClock { node, mark } => keep_clock(state, *node, *mark),
         Command::MarkLost { id, at_ns } => mark_lost(state, *id, *at_ns),
+        Command::AcceptLoss { id, loss } => accept_loss(state, *id, loss),
+        Command::GiveUp { id, number, at_ns } => give_up(state, *id, *number, *at_ns),
         Command::CreateJob { request, spec, at_ns } => job::create(state, *request, spec, *at_ns),
         Command::TakeJob { job, node, seen } => job::take(state, *job, *node, *seen),
         Command::JobProgress {
@@ -407,6 +412,31 @@ fn mark_lost(state: &State, id: SegmentId, at_ns: u64) -> Decision {
     };
     let lost = SegmentRecord::Lost { was, lost_ns: at_ns };
     Ok((Reply::Done, vec![Change::Segment(lost)]))
+}
+
+/// Notes that an operator accepts a loss, so that a recovery can end which nothing else ends. Where its owner was not
+/// replaced, that may come back with all that it wrote.
+fn accept_loss(state: &State, id: SegmentId, loss: &AcceptedLoss) -> Decision {
+    within("an operator's name", loss.by.len(), ACTOR_BYTES_MAX)?;
+    within("what a recovery waited for", loss.passed_over.len(), LOSS_BYTES_MAX)?;
+    rule_for(state, id, Step::AcceptLoss)?;
+    if !state.is_replaced(id.node) {
+        return Err(Refusal::OwnerNotReplaced { id });
+    }
+    if state.accepted_loss(id) == Some(loss) {
+        return unchanged(Reply::Done);
+    }
+    Ok((Reply::Done, vec![Change::LossAccepted(id, loss.clone())]))
+}
+
+fn give_up(state: &State, id: SegmentId, number: RecoveryNumber, at_ns: u64) -> Decision {
+    if let Some(SegmentRecord::Recovering { .. } | SegmentRecord::Lost { .. }) = state.segment(id)
+        && state.accepted_loss(id).is_some()
+    {
+        may_seal(state, id, Some(number))?;
+        return mark_lost(state, id, at_ns);
+    }
+    Err(Refusal::LossNotAccepted { id })
 }
 
 /// The holders of a segment beside its owner. One whose storage was wiped, and joined anew, has lost it.

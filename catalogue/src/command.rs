@@ -14,6 +14,7 @@ use crate::exporter::{DeadLetter, EntryId, ExportCursor};
 use crate::job::{JobId, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 pub use crate::refusal::Refusal;
+use crate::segment::AcceptedLoss;
 
 mod wire;
 
@@ -142,6 +143,22 @@ pub enum Command {
     MarkLost {
         /// The segment.
         id: SegmentId,
+        /// The present time, nanoseconds since the Unix epoch.
+        at_ns: u64,
+    },
+    /// Lets the recovery of a segment whose owner was replaced end without the reports that it needs, for an operator.
+    AcceptLoss {
+        /// The segment.
+        id: SegmentId,
+        /// The loss, and who accepts it.
+        loss: AcceptedLoss,
+    },
+    /// Gives up a segment whose loss was accepted and of which a recovery found nothing.
+    GiveUp {
+        /// The segment.
+        id: SegmentId,
+        /// The recovery, which must be the latest one of the segment.
+        number: RecoveryNumber,
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
@@ -325,11 +342,13 @@ pub enum Kind {
     TakeJob = 28,
     TakeExport = 30,
     CommitTakenCursors = 31,
+    AcceptLoss = 32,
+    GiveUp = 33,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::RegisterNode,
         Self::NodeUp,
         Self::SetNodeState,
@@ -360,6 +379,8 @@ impl Kind {
         Self::TakeJob,
         Self::TakeExport,
         Self::CommitTakenCursors,
+        Self::AcceptLoss,
+        Self::GiveUp,
     ];
 
     /// The kind of a stored number.
@@ -400,6 +421,8 @@ impl Kind {
             Self::TakeJob => "take_job",
             Self::TakeExport => "take_export",
             Self::CommitTakenCursors => "commit_taken_cursors",
+            Self::AcceptLoss => "accept_loss",
+            Self::GiveUp => "give_up",
         }
     }
 }
@@ -438,6 +461,8 @@ impl Command {
             Self::TakeJob { .. } => Kind::TakeJob,
             Self::TakeExport { .. } => Kind::TakeExport,
             Self::CommitTakenCursors { .. } => Kind::CommitTakenCursors,
+            Self::AcceptLoss { .. } => Kind::AcceptLoss,
+            Self::GiveUp { .. } => Kind::GiveUp,
         }
     }
 }

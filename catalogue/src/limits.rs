@@ -41,6 +41,9 @@ pub const SETTING_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Limit of bytes of an operator's name.
 pub const ACTOR_BYTES_MAX: usize = 256;
 
+/// Limit of bytes of the words for what a recovery waited for when its loss was accepted.
+pub const LOSS_BYTES_MAX: usize = 512;
+
 /// Exporters on record; and exporters that one node is configured with, on record or not.
 pub const EXPORTERS_MAX: usize = 64;
 

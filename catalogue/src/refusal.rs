@@ -77,6 +77,18 @@ pub enum Refusal {
         /// The epoch in the command.
         epoch: Epoch,
     },
+    /// A segment's recovery may still end without a loss: its owner can come back.
+    #[error("the loss of segment {id} is not to be accepted: node {} was not replaced, and may come back with it", .id.node)]
+    OwnerNotReplaced {
+        /// The segment.
+        id: SegmentId,
+    },
+    /// Nobody accepted the loss of a segment that is under recovery.
+    #[error("segment {id} is not given up: it is not under recovery, or no operator accepted its loss")]
+    LossNotAccepted {
+        /// The segment.
+        id: SegmentId,
+    },
     /// A segment's owner cannot be its own replica.
     #[error("segment {id} cannot be opened: its owner is named among its replicas")]
     OwnReplica {
@@ -341,6 +353,8 @@ impl Refusal {
             | Self::LsnOutside { .. }
             | Self::NotEmpty { .. }
             | Self::HeldByOthers { .. }
+            | Self::OwnerNotReplaced { .. }
+            | Self::LossNotAccepted { .. }
             | Self::Stale { .. }
             | Self::UnknownJob { .. }
             | Self::JobEnded { .. }

@@ -54,6 +54,7 @@ const KIND_FACTS: u8 = 13;
 const KIND_LEFTOVERS: u8 = 14;
 const KIND_EXPORT_TAKEN: u8 = 15;
 const KIND_CONFIGURED: u8 = 16;
+const KIND_LOSS_ACCEPTED: u8 = 17;
 
 const HAS_EVENT: u8 = 0x02;
 
@@ -105,6 +106,11 @@ pub fn row_of(change: &Change) -> Row {
         Change::SegmentGone(id) => (segment_key(*id), None),
         Change::Leftovers(id, nodes) => (leftovers_key(*id), Some(segment::write_leftovers(nodes))),
         Change::LeftoversGone(id) => (leftovers_key(*id), None),
+        Change::LossAccepted(id, loss) => (
+            key_of(KIND_LOSS_ACCEPTED, *id),
+            Some(segment::write_accepted(value(), loss)),
+        ),
+        Change::LossAcceptedGone(id) => (key_of(KIND_LOSS_ACCEPTED, *id), None),
         Change::Clock(node, mark) => (
             key(KIND_CLOCK).u32_be(node.get()),
             Some(value().u64(mark.now_ns).u64(mark.credit_ns)),
@@ -170,6 +176,7 @@ pub fn change_of(key: &[u8], value: &[u8]) -> Result<Change, WireError> {
         KIND_SHARD => Change::Shard((k.node_be()?, k.shard_be()?), read_shard(version, &mut v)?),
         KIND_SEGMENT => Change::Segment(segment::read_segment(read_id(&mut k)?, version, &mut v)?),
         KIND_LEFTOVERS => Change::Leftovers(read_id(&mut k)?, segment::read_leftovers(&mut v)?),
+        KIND_LOSS_ACCEPTED => Change::LossAccepted(read_id(&mut k)?, segment::read_accepted(&mut v)?),
         KIND_JOB => Change::Job(
             JobId::new(k.u64_be()?).ok_or_else(|| k.damaged("job 0"))?,
             job::read_job(version, &mut v)?,

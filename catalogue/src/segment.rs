@@ -13,9 +13,9 @@
 
 use std::fmt;
 
-use gophership_vault::RecoveryNumber;
 use gophership_vault::ids::{Epoch, SegmentId};
 use gophership_vault::ledger::{FormerSegment, KnownSegment, OpenRecord, SealRecord, TrimReason};
+use gophership_vault::{NodeSet, RecoveryNumber};
 use uuid::Uuid;
 
 /// The catalogue's record of a segment. A segment whose files are gone has none: its index is below its shard's
@@ -66,6 +66,20 @@ pub struct RecoveryId {
     pub number: RecoveryNumber,
     /// The request that began it; the same request again is the same recovery.
     pub request: Uuid,
+}
+
+/// An operator accepted that the recovery of a segment ends without the reports that it needs: entries that nobody else
+/// had are lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcceptedLoss {
+    /// The operator's name.
+    pub by: String,
+    /// Time at which it was accepted, nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// The nodes whose reports were there. The recovery ends from these, and from what others report until then.
+    pub reports: NodeSet,
+    /// The thing that the recovery waited for, in words.
+    pub passed_over: String,
 }
 
 impl RecoveryId {
@@ -190,17 +204,19 @@ pub enum Step {
     TrimDropped,
     /// `Unlinked` and `UnlinkedOn`
     Unlinked,
-    /// `MarkLost`
+    /// `MarkLost` and `GiveUp`
     MarkLost,
     /// `ReplicaAdded`
     AddReplica,
     /// `CopyPlanned`
     PlanCopy,
+    /// `AcceptLoss`
+    AcceptLoss,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Open,
         Self::BeginRecovery,
         Self::Seal,
@@ -211,6 +227,7 @@ impl Step {
         Self::MarkLost,
         Self::AddReplica,
         Self::PlanCopy,
+        Self::AcceptLoss,
     ];
 }
 
@@ -227,6 +244,7 @@ impl fmt::Display for Step {
             Self::MarkLost => "MarkLost",
             Self::AddReplica => "ReplicaAdded",
             Self::PlanCopy => "CopyPlanned",
+            Self::AcceptLoss => "AcceptLoss",
         })
     }
 }
@@ -258,8 +276,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         (Unopened | Open | Recovering | Sealed | Gone, Step::MarkLost) => To(Lost),
         // It stays sealed, and gains a holder.
         (Sealed, Step::AddReplica) => To(Sealed),
-        // It stays what it is, with one more node that may have a part of it.
-        (Recovering, Step::PlanCopy) => To(Recovering),
+        // It stays what it is, with one more node that may have a part of it, or with less to wait for.
+        (Recovering, Step::PlanCopy | Step::AcceptLoss) => To(Recovering),
         (Sealed, Step::PlanCopy) => To(Sealed),
 
         (Open, Step::Open)
@@ -268,6 +286,8 @@ pub fn rule(from: SegmentState, step: Step) -> Rule {
         | (Trimmed | Gone, Step::TrimEmpty | Step::TrimRetention | Step::TrimDropped | Step::AddReplica)
         | (Gone, Step::Unlinked)
         | (Lost, Step::MarkLost) => Same,
+
+        (Unopened | Open | Sealed | Trimmed | Gone | Lost, Step::AcceptLoss) => Refuse,
 
         (
             Unopened,
@@ -309,15 +329,16 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded, CopyPlanned
+        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded, CopyPlanned,
+        // AcceptLoss
         let expected = "
-            Unopened   Open    -          -      -       -       -       -    Lost -      -
-            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      -
-            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering
-            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed
-            Trimmed    -       -          -      same    same    same    Gone -    same   -
-            Gone       -       -          -      same    same    same    same Lost same   -
-            Lost       -       -          -      -       -       -       -    same -      -";
+            Unopened   Open    -          -      -       -       -       -    Lost -      - -
+            Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - -
+            Recovering -       same       Sealed -       -       -       -    Lost -      Recovering Recovering
+            Sealed     -       -          same   Trimmed Trimmed Trimmed -    Lost Sealed Sealed -
+            Trimmed    -       -          -      same    same    same    Gone -    same   - -
+            Gone       -       -          -      same    same    same    same Lost same   - -
+            Lost       -       -          -      -       -       -       -    same -      - -";
         let mut rows = expected.lines().filter(|l| !l.trim().is_empty());
         for from in SegmentState::ALL {
             let mut cells = rows.next().unwrap().split_whitespace();
@@ -339,7 +360,7 @@ mod tests {
         for from in SegmentState::ALL {
             for step in Step::ALL {
                 if let Rule::To(to) = rule(from, step) {
-                    let stays = matches!(step, Step::AddReplica | Step::PlanCopy) && to == from;
+                    let stays = matches!(step, Step::AddReplica | Step::PlanCopy | Step::AcceptLoss) && to == from;
                     assert!(rank(to) > rank(from) || stays, "{from} {step}");
                     assert!(from != SegmentState::Lost);
                 }

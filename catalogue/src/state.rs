@@ -16,7 +16,7 @@ use crate::dropped::{DroppedKey, DroppedRange};
 use crate::exporter::{DeadLetter, EntryId, ExporterRecord};
 use crate::job::{JobId, JobRecord, JobState, Takeover};
 use crate::node::{NodeFacts, NodeRecord};
-use crate::segment::{SegmentRecord, SegmentState};
+use crate::segment::{AcceptedLoss, SegmentRecord, SegmentState};
 
 use self::tally::Tally;
 
@@ -92,6 +92,10 @@ pub enum Change {
     Leftovers(SegmentId, BTreeSet<NodeId>),
     /// No such node is left.
     LeftoversGone(SegmentId),
+    /// An operator accepted the loss with which a segment's recovery ends.
+    LossAccepted(SegmentId, AcceptedLoss),
+    /// Removes that with the segment.
+    LossAcceptedGone(SegmentId),
     /// Sets the record of dropped segments.
     Dropped(DroppedRange),
     /// Removes a record of dropped segments, which was merged into another.
@@ -173,6 +177,8 @@ pub struct State {
     /// name; of a trimmed one all that have not confirmed that they hold nothing more. Without an entry: none, and the
     /// owner.
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
+    /// By segment, until it is trimmed.
+    pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
     pub(crate) dropped: BTreeMap<DroppedKey, DroppedRange>,
     pub(crate) clocks: BTreeMap<NodeId, ClockMark>,
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -205,6 +211,7 @@ impl Default for State {
             segments: BTreeMap::new(),
             tally: Tally::default(),
             leftovers: BTreeMap::new(),
+            accepted_losses: BTreeMap::new(),
             dropped: BTreeMap::new(),
             clocks: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -293,6 +300,11 @@ impl State {
             SegmentRecord::Sealed(_) | SegmentRecord::Lost { .. } | SegmentRecord::Trimmed { .. } => false,
         });
         unsealed.map(SegmentRecord::id)
+    }
+
+    /// The loss that an operator accepted so that the recovery of a segment ends.
+    pub fn accepted_loss(&self, id: SegmentId) -> Option<&AcceptedLoss> {
+        self.accepted_losses.get(&id)
     }
 
     /// The state of any segment.
@@ -384,6 +396,8 @@ impl State {
             }
             Change::Leftovers(id, nodes) => drop(self.leftovers.insert(id, nodes)),
             Change::LeftoversGone(id) => drop(self.leftovers.remove(&id)),
+            Change::LossAccepted(id, loss) => drop(self.accepted_losses.insert(id, loss)),
+            Change::LossAcceptedGone(id) => drop(self.accepted_losses.remove(&id)),
             Change::Clock(node, mark) => drop(self.clocks.insert(node, mark)),
             Change::Dropped(dropped) => drop(self.dropped.insert(dropped.key(), dropped)),
             Change::DroppedGone(key) => drop(self.dropped.remove(&key)),
@@ -436,6 +450,11 @@ impl State {
                 self.configured
                     .iter()
                     .map(|(node, names)| Change::Configured(*node, names.clone())),
+            )
+            .chain(
+                self.accepted_losses
+                    .iter()
+                    .map(|(id, loss)| Change::LossAccepted(*id, loss.clone())),
             )
     }
 }

@@ -13,6 +13,7 @@ use crate::exporter::{DeadLetter, EntryId, ExportCursor, Generation, LetterCause
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::row::rows;
+use crate::segment::AcceptedLoss;
 use crate::state::State;
 
 pub fn uuid(n: u8) -> Uuid {
@@ -158,6 +159,15 @@ pub fn letter(name: &str, id: SegmentId, number: u64) -> DeadLetter {
     }
 }
 
+pub fn accepted_loss(by: &str, at_ns: u64, reporting: u32) -> AcceptedLoss {
+    AcceptedLoss {
+        by: by.to_owned(),
+        at_ns,
+        reports: NodeSet::from_nodes((1..=reporting).map(node)).unwrap(),
+        passed_over: "1 more report".to_owned(),
+    }
+}
+
 /// The state as its rows: equal histories must give equal bytes.
 pub fn bytes(state: &State) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows(state).map(|r| (r.key, r.value.unwrap())).collect()
@@ -295,6 +305,10 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         12 => export_command(),
         1 => (ids(), at.clone()).prop_map(|(id, at_ns)| Command::MarkLost { id, at_ns }),
+        2 => (ids(), text.clone(), at.clone(), 0..3u32).prop_map(|(id, by, at_ns, n)| {
+            Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
+        }),
+        1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
         2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
             request: uuid(r), spec, at_ns
         }),

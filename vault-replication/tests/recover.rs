@@ -3,6 +3,8 @@
 
 #[path = "recover/cluster.rs"]
 mod cluster;
+#[path = "recover/given_up.rs"]
+mod given_up;
 #[path = "recover/lost.rs"]
 mod lost;
 #[path = "recover/node.rs"]

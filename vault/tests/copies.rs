@@ -289,7 +289,7 @@ fn what_is_trimmed_goes_with_all_that_belongs_to_it_once_its_owner_has_confirmed
     vault.copies().fence(stays, 3).unwrap();
     vault.close(writers);
     let folder = dir.path().join(file_of(gone)).parent().unwrap().to_owned();
-    for name in ["open", "mark", "open.new", "seg.new"] {
+    for name in ["open", "mark", "doubt", "open.new", "seg.new"] {
         fs::write(folder.join(format!("{:012}.{name}", gone.index)), b"x").unwrap();
     }
     // The node is away when the segment is trimmed, and comes back before its owner has removed it.
@@ -306,7 +306,7 @@ fn what_is_trimmed_goes_with_all_that_belongs_to_it_once_its_owner_has_confirmed
         "its owner may still write it"
     );
     vault.close(writers);
-    assert_eq!(files_of(dir.path(), gone).len(), 6);
+    assert_eq!(files_of(dir.path(), gone).len(), 7);
 
     confirmed_by_owner(&ledger, gone);
     let (vault, writers) = open_second(dir.path(), &ledger);

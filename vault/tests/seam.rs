@@ -1039,6 +1039,41 @@ fn a_frame_that_is_damaged_and_not_cut_off_may_have_been_answered_for_though_a_p
 }
 
 #[test]
+fn a_doubtful_copy_that_its_owner_opens_again_stays_doubtful_until_it_is_complete() {
+    let (header, frames) = some_frames();
+    let folder = tempfile::tempdir().unwrap();
+    let copies = gophership_vault::CopyStore::in_folder(folder.path(), NodeId::new(2).unwrap()).unwrap();
+    let path = |end| folder.path().join(file_name(header.id).replace(".seg", end));
+    let is_doubtful = || copies.report(header.id).unwrap().is_doubtful;
+    let mut copy = copies.open(header.clone()).unwrap();
+    take(&mut copy, &frames);
+    drop(copy);
+    let whole = std::fs::read(path(".open")).unwrap();
+    // A frame that a crash cut off was never answered for.
+    std::fs::write(path(".open"), &whole[..whole.len() - 1]).unwrap();
+    drop(copies.open(header.clone()).unwrap());
+    assert!(!is_doubtful(), "a cut frame leaves no doubt");
+    std::fs::remove_file(path(".mark")).unwrap();
+    let mut flipped = whole.clone();
+    let last = whole.len() - 1;
+    flipped[last] ^= 0x40;
+    std::fs::write(path(".open"), flipped).unwrap();
+    let mut copy = copies.open(header.clone()).unwrap();
+    assert!(is_doubtful(), "what was cut off may have been answered for");
+    // The owner may cut the rest into other frames: no length says that all of it is here again.
+    take(&mut copy, &frames[frames.len() - 1..]);
+    assert_eq!(std::fs::read(path(".open")).unwrap(), whole);
+    assert!(is_doubtful(), "nobody said that this is all");
+    std::fs::remove_file(path(".open")).unwrap();
+    assert!(is_doubtful(), "nor is a copy that is gone without doubt");
+    std::fs::write(path(".open"), &whole).unwrap();
+    copy.complete().unwrap();
+    let report = copies.report(header.id).unwrap();
+    assert!(!report.is_doubtful && !report.is_damaged);
+    assert!(!path(".doubt").exists());
+}
+
+#[test]
 fn a_damaged_copy_is_reported_as_such_with_all_that_is_good_of_it_and_stays_as_it_is() {
     let (header, frames) = some_frames();
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,9 @@ use crate::limits::{
 use crate::node::NodeState;
 use crate::segment::SegmentState;
 use crate::state::Counts;
-use crate::testkit::{bytes, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid};
+use crate::testkit::{
+    accepted_loss, bytes, describe, epoch, history, lsn, node, open, register, seal_record, segment, up, uuid,
+};
 use uuid::Uuid;
 
 fn booted() -> State {
@@ -100,6 +102,10 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
                     digest: seal_record(id, 1, 2).digest,
                 },
                 Step::PlanCopy => Command::CopyPlanned { id, node: node(1) },
+                Step::AcceptLoss => Command::AcceptLoss {
+                    id,
+                    loss: accepted_loss("a", 9, 2),
+                },
             };
             let before = with_segment(from);
             let mut after = before.clone();
@@ -111,6 +117,9 @@ fn every_pair_of_state_and_command_does_what_the_table_says() {
             match rule(from, step) {
                 Rule::To(_) if (from, step) == (SegmentState::Sealed, Step::TrimEmpty) => {
                     assert_eq!(outcome, Err(Refusal::NotEmpty { id, entries: 2 }));
+                }
+                Rule::To(_) if step == Step::AcceptLoss => {
+                    assert_eq!(outcome, Err(Refusal::OwnerNotReplaced { id }));
                 }
                 Rule::To(to) => {
                     assert_eq!(outcome, Ok(taken), "{from} {step}");
@@ -1182,4 +1191,66 @@ fn a_sealed_segment_that_another_node_holds_is_given_up_only_when_that_node_was_
     };
     say(&mut state, &[describe(2, None), describe(3, Some(node(2))), lost]);
     assert_eq!(state.segment_state(id), SegmentState::Lost);
+}
+
+#[test]
+fn the_loss_of_a_segment_is_accepted_once_its_owner_was_replaced_and_only_then_is_it_given_up() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Recovering);
+    let accept = |reporting| Command::AcceptLoss {
+        id,
+        loss: accepted_loss("jo", 9, reporting),
+    };
+    let give_up = |number| Command::GiveUp { id, number, at_ns: 10 };
+    let not_accepted = Err(Refusal::LossNotAccepted { id });
+    assert_eq!(apply(&mut state, &accept(1)), Err(Refusal::OwnerNotReplaced { id }));
+    say(
+        &mut state,
+        &[register(2), describe(1, "one", None), describe(2, "one", Some(1))],
+    );
+    assert_eq!(apply(&mut state, &give_up(1)), not_accepted);
+    say(&mut state, &[accept(1), accept(0), accept(0)]);
+    assert_eq!(state.accepted_loss(id), Some(&accepted_loss("jo", 9, 0)));
+    let stale = Refusal::Recovered {
+        id,
+        recovery: Some(2),
+        latest: Some(1),
+    };
+    assert_eq!(apply(&mut state, &give_up(2)), Err(stale));
+    let mut sealed = state.clone();
+    say(&mut state, &[give_up(1), give_up(1)]);
+    assert_eq!(state.segment_state(id), SegmentState::Lost);
+    assert!(state.accepted_loss(id).is_some(), "who lost it stays on record");
+    assert_eq!(state.unsealed_of(node(1)).next(), None);
+    // Where something was left it is sealed, and the record goes with the segment.
+    let seal = seal_record(id, 1, 2);
+    say(&mut sealed, &[Command::SealRecovered { seal, number: 1 }]);
+    assert_eq!(
+        apply(&mut sealed, &give_up(1)),
+        not_accepted,
+        "it is not under recovery"
+    );
+    assert!(sealed.accepted_loss(id).is_some());
+    let why = TrimReason::Retention;
+    say(&mut sealed, &[Command::Trim { id, why }]);
+    assert_eq!(sealed.accepted_loss(id), None);
+}
+
+#[test]
+fn the_words_for_an_accepted_loss_are_bounded() {
+    let id = segment(1, 0, 1);
+    let mut state = with_segment(SegmentState::Recovering);
+    let long = |by: usize, over: usize| {
+        let loss = crate::segment::AcceptedLoss {
+            passed_over: "x".repeat(over),
+            ..accepted_loss(&"x".repeat(by), 9, 1)
+        };
+        Command::AcceptLoss { id, loss }
+    };
+    for (by, over) in [(ACTOR_BYTES_MAX + 1, 1), (1, LOSS_BYTES_MAX + 1)] {
+        let refused = apply(&mut state, &long(by, over));
+        assert!(matches!(refused, Err(Refusal::TooLong { .. })), "{refused:?}");
+    }
+    let most = apply(&mut state, &long(ACTOR_BYTES_MAX, LOSS_BYTES_MAX));
+    assert_eq!(most, Err(Refusal::OwnerNotReplaced { id }));
 }

@@ -63,6 +63,7 @@ pub(super) fn trim_segment(state: &State, id: SegmentId, why: TrimReason) -> Dec
         changes.extend(drop_on_record(state, DroppedRange::of(seal)));
     }
     changes.extend(export::letters_gone(state, id));
+    changes.extend(state.accepted_loss(id).map(|_| Change::LossAcceptedGone(id)));
     Ok((Reply::Done, changes))
 }
 

@@ -15,7 +15,7 @@ use super::{Command, Kind, Request};
 use crate::actor::Actor;
 use crate::job::{JobLoss, LossNames};
 use crate::row::job::{write_loss, write_loss_names};
-use crate::row::segment::reason_code;
+use crate::row::segment::{reason_code, write_accepted};
 use crate::wire::{Reader, WireError, Writer};
 
 mod parts;
@@ -127,6 +127,8 @@ fn write_fields(w: Writer, command: &Command) -> Writer {
             if request.is_nil() { w } else { w.uuid(*request) }
         }
         Command::MarkLost { id, at_ns } => w.segment(*id).u64(*at_ns),
+        Command::AcceptLoss { id, loss } => write_accepted(w.segment(*id), loss),
+        Command::GiveUp { id, number, at_ns } => w.segment(*id).u64(*number).u64(*at_ns),
         Command::SealRecovered { seal, number } => parts::write_seal(w, seal).u64(*number),
         Command::ReplicaAdded { id, node, digest } => w.segment(*id).u32(node.get()).bytes(digest),
         Command::CopyPlanned { id, node } => w.segment(*id).u32(node.get()),

@@ -12,7 +12,7 @@ use gophership_vault::time::TimeRange;
 use gophership_vault::{NodeSet, ReplicaSet};
 
 use super::{HAS_EVENT, VERSION, value};
-use crate::segment::{RecoveryId, SegmentRecord};
+use crate::segment::{AcceptedLoss, RecoveryId, SegmentRecord};
 use crate::wire::{Reader, WireError, Writer};
 
 /// The version whose rows name replicas and holders.
@@ -205,6 +205,19 @@ pub(super) fn read_leftovers(v: &mut Reader<'_>) -> Result<BTreeSet<NodeId>, Wir
         return Err(v.damaged("it names no node"));
     }
     Ok(nodes)
+}
+
+pub(crate) fn write_accepted(w: Writer, loss: &AcceptedLoss) -> Writer {
+    write_nodes(w.text(&loss.by).u64(loss.at_ns), loss.reports).text(&loss.passed_over)
+}
+
+pub(crate) fn read_accepted(v: &mut Reader<'_>) -> Result<AcceptedLoss, WireError> {
+    Ok(AcceptedLoss {
+        by: v.text()?,
+        at_ns: v.u64()?,
+        reports: read_nodes(v)?,
+        passed_over: v.text()?,
+    })
 }
 
 pub(crate) fn write_seal(w: Writer, version: u8, seal: &SealRecord) -> Writer {

@@ -7,7 +7,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::SegmentRecord;
 use crate::testkit::{
-    bytes, configure, configure_all, cursor, describe, entry, exporter, history, letter, lsn, node, open, register,
+    accepted_loss, bytes, configure, configure_all, cursor, describe, entry, exporter, history, letter, lsn, node, open,
+    register,
     seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
@@ -445,6 +446,10 @@ fn golden() -> [(State, &'static str); 15] {
             golden_configured_nodes(),
             include_str!("../../testdata/v1/rows_configured_nodes.txt"),
         ),
+        (
+            golden_accepted_losses(),
+            include_str!("../../testdata/v1/rows_accepted_losses.txt"),
+        ),
     ]
 }
 
@@ -520,6 +525,39 @@ fn golden_exports_taken() -> State {
 fn golden_configured_nodes() -> State {
     let mut state = golden_exports_taken();
     for command in [configure(1, &["otlp", "Grün"]), configure(2, &[])] {
+        apply(&mut state, &command).unwrap();
+    }
+    state
+}
+
+/// That, with a recovery whose loss was accepted, and a segment that was given up by it.
+fn golden_accepted_losses() -> State {
+    let mut state = golden_exports_taken();
+    let (kept, lost) = (segment(1, 0, 0x0102_0401), segment(1, 0, 0x0102_0402));
+    let begin = |id| Command::BeginRecovery {
+        id,
+        request: uuid(9),
+        at_ns: 90,
+    };
+    let accept = |id, reporting| Command::AcceptLoss {
+        id,
+        loss: accepted_loss("Jörg", 91, reporting),
+    };
+    for command in [
+        open(kept, 1),
+        open(lost, 1),
+        describe(1, "one", None),
+        describe(2, "one", Some(1)),
+        begin(kept),
+        begin(lost),
+        accept(kept, 2),
+        accept(lost, 0),
+        Command::GiveUp {
+            id: lost,
+            number: 1,
+            at_ns: 92,
+        },
+    ] {
         apply(&mut state, &command).unwrap();
     }
     state
@@ -739,7 +777,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden rows, where there are none; those that are there are never written again"]
 fn write_golden_rows() {
-    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_configured_nodes.txt");
+    let newest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/rows_accepted_losses.txt");
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), 0, "it is there");
-    std::fs::write(newest, as_text(&golden_configured_nodes())).unwrap();
+    std::fs::write(newest, as_text(&golden_accepted_losses())).unwrap();
 }

@@ -293,7 +293,8 @@ pub(crate) enum Segment {
         #[arg(long, value_name = "N")]
         shard: Option<u32>,
     },
-    /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are
+    /// Give up a segment that cannot be read, so that exporters and replays pass it. Its files stay where they are. A
+    /// segment of a replaced node whose recovery nothing else ends is sealed from what is left of it
     Forget {
         /// node/shard/index, as the list shows it
         segment: SegmentName,

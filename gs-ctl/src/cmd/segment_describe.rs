@@ -154,6 +154,10 @@ impl DetailView {
             ("Epoch", or_dash(s.epoch)),
             ("Holders", holders(&s.holders)),
         ];
+        if let Some(loss) = &s.accepted_loss {
+            let (at, over) = (human::time(Some(loss.at_unix_nano)), &loss.passed_over);
+            rows.push(("Loss accepted", format!("by {}, {at}: it waited for {over}", loss.by)));
+        }
         let Some(path) = &self.path else {
             let entries = human::count(s.entries.unwrap_or(0));
             rows.push((

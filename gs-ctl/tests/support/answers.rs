@@ -317,5 +317,6 @@ fn recovery() -> RecoveryWait {
         since_seconds: 61.0,
         waits_for: "1 more report of nodes that have a copy, or that of its owner, node 3".to_owned(),
         remedy: "start node 3".to_owned(),
+        ..RecoveryWait::default()
     }
 }

@@ -335,7 +335,9 @@ impl Exporters {
             },
             Some(_) => String::new(),
             None if debt.unsealed_segments > 0 => {
-                format!("the recovery of {} of its segments", debt.unsealed_segments)
+                let first = self.catalogue.read(|state| state.unsealed_of(debt.node).next());
+                let first = first.map(|id| format!(", {id} first")).unwrap_or_default();
+                format!("the recovery of {} of its segments{first}", debt.unsealed_segments)
             }
             None if of_name().next().is_none() => {
                 "a node that has this exporter in its configuration; this one has not".to_owned()

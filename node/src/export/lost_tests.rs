@@ -128,7 +128,7 @@ async fn the_debt_of_a_lost_node_is_in_sight_and_paused_sought_past_and_forgotte
         entries: 20,
         bytes: 140,
         unsealed_segments: 1,
-        waiting: "the recovery of 1 of its segments".to_owned(),
+        waiting: "the recovery of 1 of its segments, 2/0/3 first".to_owned(),
     };
     assert_eq!(debt, expected);
 

@@ -7,11 +7,12 @@ use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_proto::view::exporter::ExporterView;
-use gophership_vault::ids::NodeId;
+use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::time::now_unix_nano;
 use gophership_vault::{Conflict, NodeSet};
 use gophership_vault_replication::consensus::raft_types::Member;
 use gophership_vault_replication::consensus::status::{ConsensusStatus, MemberStatus, Role};
+use gophership_vault_replication::decide::accept_loss::{Hope, Left};
 use gophership_vault_replication::join::Provisioned;
 use gophership_vault_replication::limits::ACK_COPIES;
 use gophership_vault_replication::recovery::leader::Waiting;
@@ -146,31 +147,49 @@ fn down(context: &NodeContext, view: &RecoveryView) -> Vec<String> {
 fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
     let list = |nodes: &NodeSet| nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(", ");
     let owner = view.segment.node;
+    let left = view.may_accept_loss.as_ref().ok();
+    let forget = left.map(|left| ends_with(view.segment, left)).unwrap_or_default();
     let (waits_for, remedy) = match &view.waits {
         Waiting::Catalogue => ("the catalogue to record a step".to_owned(), String::new()),
         Waiting::Reports(missing) if missing.reports == 0 => (
             format!("the reports of nodes that were asked: {}", list(&missing.awaited)),
             String::new(),
         ),
-        Waiting::Reports(missing) => (
-            format!(
-                "{} more report{} of nodes that have a copy, or that of its owner, node {owner}",
-                missing.reports,
-                if missing.reports == 1 { "" } else { "s" }
-            ),
-            match down {
-                [] => "all that may have one and were not replaced are heard: their logs say why they do not report"
-                    .to_owned(),
-                down => format!("start {}, with the data that is there", down.join(" or ")),
-            },
-        ),
+        Waiting::Reports(missing) => {
+            let plural = if missing.reports == 1 { "" } else { "s" };
+            let reports = format!("{} more report{plural} of nodes that have", missing.reports);
+            let replaced = || format!("{reports} an undamaged copy; its owner, node {owner}, was replaced");
+            match (&view.may_accept_loss, down) {
+                (Err(Hope::Owner(_)), down) => (
+                    format!("{reports} a copy, or that of its owner, node {owner}"),
+                    match down {
+                        [] => "all that may have one are heard: their logs say why they do not report".to_owned(),
+                        down => format!("start {}, with the data that is there", down.join(" or ")),
+                    },
+                ),
+                (Err(Hope::Away(_)), down) => (
+                    replaced(),
+                    format!(
+                        "start {}, with the data that is there; where its disk is lost, with an empty node.data_dir",
+                        down.join(" or ")
+                    ),
+                ),
+                (Ok(_) | Err(Hope::Answers(_) | Hope::GoesOn), _) => {
+                    (format!("{}, and nobody is left", replaced()), forget)
+                }
+            }
+        }
         Waiting::Contradiction(Conflict {
             number,
             holders: [one, other],
         }) => (
             format!("an operator: nodes {one} and {other} have different entries of number {number}"),
-            "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
-                .to_owned(),
+            if forget.is_empty() {
+                "keep the data of both, and stop the one whose copy is wrong: gs-ctl wal dump shows what they have"
+                    .to_owned()
+            } else {
+                forget
+            },
         ),
         Waiting::Copies { needed, have } => (
             format!("{needed} complete copies; nodes that have one: {}", list(have)),
@@ -186,7 +205,27 @@ fn recovery(view: &RecoveryView, down: &[String]) -> v1::RecoveryWait {
         since_seconds: view.since.as_secs_f64(),
         waits_for,
         remedy,
+        may_accept_loss: left.is_some(),
+        reports: left.map_or_else(Vec::new, |left| left.reports.iter().map(NodeId::get).collect()),
     }
+}
+
+/// The command that ends a recovery which nothing else ends, and what comes of it.
+fn ends_with(id: SegmentId, left: &Left) -> String {
+    let from: Vec<String> = left.reports.iter().map(|node| node.to_string()).collect();
+    let ends = match left.last {
+        None => "gives it up: no node that answers has an entry of it".to_owned(),
+        Some(last) => format!(
+            "seals what nodes {} have: entries up to {last}, {} of which are missing; what was acknowledged behind them \
+             is lost",
+            from.join(", "),
+            left.missing
+        ),
+    };
+    format!(
+        "start or mend a node that has a copy and does not report, if there is one; else gs-ctl segment forget {id} --accept-loss, \
+         which {ends}"
+    )
 }
 
 /// The cluster as this node sees it alone.
@@ -406,7 +445,7 @@ pub(crate) fn provisioned_shown(done: &Provisioned) -> v1::ProvisionClusterReply
 
 #[cfg(test)]
 mod tests {
-    use gophership_vault::ids::{SegmentId, SegmentIndex, ShardId};
+    use gophership_vault::ids::{EntryNumber, SegmentIndex, ShardId};
     use gophership_vault_replication::decide::recovery_end::Missing;
 
     use super::*;
@@ -473,6 +512,7 @@ mod tests {
             number: None,
             since: Duration::ZERO,
             waits,
+            may_accept_loss: Err(Hope::Owner(node(3))),
         };
         let reports = Waiting::Reports(Missing {
             awaited: NodeSet::EMPTY,
@@ -491,6 +531,61 @@ mod tests {
             assert!(told.starts_with(words), "{told}");
             let told = recovery(&view(waits), &[]).remedy;
             assert!(told.contains("are heard: their logs"), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_accepts_a_loss_is_the_remedy_where_nothing_else_is() {
+        let left = |last| Left {
+            reports: NodeSet::of(node(2)),
+            last: EntryNumber::new(last),
+            missing: 3,
+        };
+        let command = "gs-ctl segment forget 1/0/7 --accept-loss, which";
+        let sealed = format!("{command} seals what nodes 2 have: entries up to 41, 3 of which are missing;");
+        let given_up = format!("{command} gives it up");
+        let reports = || {
+            Waiting::Reports(Missing {
+                awaited: NodeSet::EMPTY,
+                reports: 1,
+            })
+        };
+        let conflict = || {
+            Waiting::Contradiction(Conflict {
+                number: EntryNumber::FIRST,
+                holders: [node(2), node(3)],
+            })
+        };
+        let owner = || Err(Hope::Owner(node(1)));
+        for (waits, may_accept_loss, remedy) in [
+            (reports(), owner(), "start node-3, with the data that is there"),
+            (
+                reports(),
+                Err(Hope::Away(NodeSet::of(node(3)))),
+                "start node-3, with the data that is there; where its disk is lost",
+            ),
+            (reports(), Ok(left(41)), sealed.as_str()),
+            (reports(), Ok(left(0)), given_up.as_str()),
+            (conflict(), owner(), "keep the data of both"),
+            (conflict(), Ok(left(41)), sealed.as_str()),
+            (Waiting::Catalogue, Err(Hope::GoesOn), ""),
+        ] {
+            let may = may_accept_loss.is_ok();
+            let view = RecoveryView {
+                segment: SegmentId {
+                    node: node(1),
+                    shard: ShardId::new(0),
+                    index: SegmentIndex::new(7).unwrap(),
+                },
+                number: Some(4),
+                since: Duration::ZERO,
+                waits,
+                may_accept_loss,
+            };
+            let shown = recovery(&view, &["node-3".to_owned()]);
+            assert!(shown.remedy.contains(remedy), "{shown:?}");
+            assert_eq!(shown.remedy.contains("--accept-loss"), may, "{shown:?}");
+            assert_eq!((shown.may_accept_loss, shown.reports.len()), (may, usize::from(may)));
         }
     }
 }

@@ -40,6 +40,27 @@ pub(crate) enum OperateError {
         /// The segment.
         segment: SegmentId,
     },
+    /// The recovery of a segment may still end without a loss.
+    #[error(
+        "segment {segment} is not given up: its recovery may still end by itself. It waits for {waits_for}{}",
+        if .remedy.is_empty() { String::new() } else { format!("; {remedy}") }
+    )]
+    MayStillEnd {
+        /// The segment.
+        segment: SegmentId,
+        /// What the recovery waits for.
+        waits_for: String,
+        /// What would end the wait; empty where it ends by itself.
+        remedy: String,
+    },
+    /// Nobody says what the recovery of a segment waits for.
+    #[error("what the recovery of segment {segment} waits for is not known, so it is not given up: {why}. Ask again")]
+    RecoveryUnknown {
+        /// The segment.
+        segment: SegmentId,
+        /// The reason.
+        why: String,
+    },
     /// A single node is asked to provision.
     #[error("this is a single node: set `cluster` in its configuration, and start it again")]
     Single,
@@ -116,9 +137,11 @@ impl OperateError {
             Self::Export(error) => of_export(error),
             Self::Replay(error) => of_replay(error),
             Self::NoReason => Kind::Invalid,
-            Self::ForgetLoses { .. } | Self::Single | Self::Member => Kind::Precondition,
+            Self::ForgetLoses { .. } | Self::MayStillEnd { .. } | Self::Single | Self::Member => Kind::Precondition,
             Self::NoSuchShard { .. } | Self::NoHolder { .. } => Kind::NotFound,
-            Self::NotSealedYet { .. } | Self::Stopping { .. } | Self::Peer(_) => Kind::Unavailable,
+            Self::NotSealedYet { .. } | Self::RecoveryUnknown { .. } | Self::Stopping { .. } | Self::Peer(_) => {
+                Kind::Unavailable
+            }
             Self::TooManyVerifications => Kind::Overloaded,
             Self::Unwritable(_) | Self::Ended(_) | Self::VerificationEnded(_) => Kind::Internal,
         }

@@ -115,6 +115,12 @@ impl Operator {
         accept_loss: bool,
         by: String,
     ) -> Result<v1::SegmentSummary, OperateError> {
+        if accept_loss && segments::is_recovered(&self.context, id) {
+            let shown = self.viewer.cluster_status().await?;
+            self.call(move |context| segments::accept_loss(context, id, &shown, &by))
+                .await??;
+            return segments::ended(&self.context, id).await;
+        }
         self.call(move |context| segments::forget(context, id, accept_loss, &by))
             .await?
     }

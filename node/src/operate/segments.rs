@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use gophership_catalogue::segment::SegmentRecord;
+use gophership_catalogue::limits::{ACTOR_BYTES_MAX, LOSS_BYTES_MAX};
+use gophership_catalogue::segment::{AcceptedLoss, SegmentRecord};
+use gophership_catalogue::{Actor, Command, State};
 use gophership_proto::control::v1;
 use gophership_vault::ids::{Lsn, NodeId, SegmentId, ShardId};
 use gophership_vault::ledger::SealRecord;
-use gophership_vault::{BlockRow, Hole, HoleReason, Quarantined, SegmentDetail, SegmentState};
+use gophership_vault::{BlockRow, Hole, HoleReason, NodeSet, Quarantined, SegmentDetail, SegmentState, VaultError};
 use tokio::time::Instant;
 
 use super::cluster::{alive, lacks};
@@ -47,7 +49,8 @@ pub(super) fn list(
             let wanted = state.segments().filter(|record| is_wanted(record.id()));
             let wanted = wanted.filter(|record| !lacking || lacks(record));
             // The files of one that is trimmed may still be there, and nobody reads them.
-            wanted.filter_map(on_record).take(limit + 1).collect()
+            let shown = wanted.filter_map(|record| on_record(state, record));
+            shown.take(limit + 1).collect()
         })
     } else if lacking {
         Vec::new()
@@ -174,9 +177,19 @@ fn held_of(context: &NodeContext, wanted: &[SegmentId], held: &[(SegmentId, Segm
 }
 
 /// A segment as the catalogue has it; `None` where it is trimmed.
-fn on_record(record: &SegmentRecord) -> Option<v1::SegmentSummary> {
+fn on_record(state: &State, record: &SegmentRecord) -> Option<v1::SegmentSummary> {
+    let accepted_loss = state.accepted_loss(record.id()).map(|loss| v1::AcceptedLoss {
+        by: loss.by.clone(),
+        at_unix_nano: loss.at_ns,
+        passed_over: loss.passed_over.clone(),
+    });
     let state = match record {
-        SegmentRecord::Sealed(seal) => return Some(sealed(seal)),
+        SegmentRecord::Sealed(seal) => {
+            return Some(v1::SegmentSummary {
+                accepted_loss,
+                ..sealed(seal)
+            });
+        }
         SegmentRecord::Open { .. } => v1::SegmentState::Open,
         SegmentRecord::Recovering { .. } => v1::SegmentState::Recovering,
         SegmentRecord::Lost { .. } => v1::SegmentState::Lost,
@@ -187,6 +200,7 @@ fn on_record(record: &SegmentRecord) -> Option<v1::SegmentSummary> {
         state: state.into(),
         epoch: record.epoch().map_or(0, |epoch| epoch.get()),
         replicas: vec![record.id().node.get()],
+        accepted_loss,
         ..v1::SegmentSummary::default()
     })
 }
@@ -195,8 +209,8 @@ fn on_record(record: &SegmentRecord) -> Option<v1::SegmentSummary> {
 pub(super) fn one(context: &NodeContext, id: SegmentId) -> v1::ListSegmentsReply {
     let segments = match context.cluster {
         Some(_) => {
-            let found = context.catalogue.read(|state| state.segment(id).and_then(on_record));
-            found.into_iter().collect()
+            let found = |state: &State| state.segment(id).and_then(|record| on_record(state, record));
+            context.catalogue.read(found).into_iter().collect()
         }
         None => with_own(context, held(context, &[id])),
     };
@@ -277,6 +291,58 @@ pub(super) fn forget(
     context.vault.give_up(id)?;
     tracing::warn!(segment = %id, by, "segment.forget.done");
     Ok(summary(context, id, &SegmentState::Lost))
+}
+
+/// True where a segment of another node is under recovery.
+pub(super) fn is_recovered(context: &NodeContext, id: SegmentId) -> bool {
+    let is_recovering = |state: &State| matches!(state.segment(id), Some(SegmentRecord::Recovering { .. }));
+    id.node != context.vault.identity().node_id && context.catalogue.read(is_recovering)
+}
+
+/// Has the recovery of a segment end with what is left of it, where `shown` of the cluster says that nothing else ends it.
+pub(super) fn accept_loss(
+    context: &NodeContext,
+    id: SegmentId,
+    shown: &v1::ClusterStatusReply,
+    by: &str,
+) -> Result<(), OperateError> {
+    let mut waits = shown.recoveries.iter();
+    let Some(wait) = waits.find(|wait| wait.segment == Some(segment_ref(id))) else {
+        let why = match shown.recoveries_unknown.as_str() {
+            "" => "the node that leads is about to begin it".to_owned(),
+            unknown => unknown.to_owned(),
+        };
+        return Err(OperateError::RecoveryUnknown { segment: id, why });
+    };
+    if !wait.may_accept_loss {
+        return Err(OperateError::MayStillEnd {
+            segment: id,
+            waits_for: wait.waits_for.clone(),
+            remedy: wait.remedy.clone(),
+        });
+    }
+    let cut = |text: &str, max| text[..text.floor_char_boundary(max)].to_owned();
+    let loss = AcceptedLoss {
+        by: cut(by, ACTOR_BYTES_MAX),
+        at_ns: context.vault.clock_ns(),
+        reports: NodeSet::from_nodes(wait.reports.iter().filter_map(|node| NodeId::new(*node))).unwrap_or_default(),
+        passed_over: cut(&wait.waits_for, LOSS_BYTES_MAX),
+    };
+    tracing::warn!(segment = %id, by, passed_over = loss.passed_over, "segment.loss.accepted");
+    context
+        .catalogue
+        .submit(Actor::operator(by), Command::AcceptLoss { id, loss })?;
+    Ok(())
+}
+
+/// A segment whose loss was accepted, as it is on record once its recovery has ended; or as it is after a while.
+pub(super) async fn ended(context: &NodeContext, id: SegmentId) -> Result<v1::SegmentSummary, OperateError> {
+    let until = Instant::now() + SEAL_PATIENCE;
+    while is_recovered(context, id) && Instant::now() < until {
+        tokio::time::sleep(SEAL_INTERVAL).await;
+    }
+    let found = one(context, id).segments.into_iter().next();
+    found.ok_or(OperateError::Vault(VaultError::NoSuchSegment(id)))
 }
 
 /// Seals the segments that take entries now, and waits until that is done.

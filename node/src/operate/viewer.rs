@@ -175,5 +175,6 @@ fn add_to(detail: &mut v1::SegmentDetail, page: v1::ListSegmentsReply) {
     };
     if let Some(summary) = &mut detail.summary {
         (summary.replicas, summary.holders) = (row.replicas, row.holders);
+        summary.accepted_loss = row.accepted_loss;
     }
 }

@@ -17,7 +17,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::sink::Sink;
 
@@ -143,50 +144,44 @@ impl Cluster {
 
     /// Seals what node `i` has taken in.
     pub(crate) fn seal(&self, i: usize) {
-        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
-        runtime().block_on(async {
-            let mut control = ControlClient::new(channel(socket).await);
-            let sealed = control.seal_segments(v1::SealSegmentsRequest { shard: None }).await;
-            assert_eq!(sealed.unwrap().into_inner().segments.len(), 1);
+        let sealed = self.ask(i, async |channel| {
+            let request = v1::SealSegmentsRequest { shard: None };
+            ControlClient::new(channel).seal_segments(request).await
         });
+        assert_eq!(sealed.unwrap().into_inner().segments.len(), 1);
     }
 
     /// The payloads that a replay to a client of node `i` gives, and the error with which it ends.
     pub(crate) fn replay(&self, i: usize) -> (Vec<Vec<u8>>, Option<String>) {
-        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
-        runtime().block_on(async {
-            let mut control = ControlClient::new(channel(socket).await).max_decoding_message_size(usize::MAX);
-            let stream = control.stream_replay(v1::ReplaySpec::default()).await;
-            let (mut stream, mut payloads) = (stream.unwrap().into_inner(), Vec::new());
-            loop {
-                match stream.message().await {
-                    Ok(Some(chunk)) => payloads.extend(chunk.entries.into_iter().map(|entry| entry.payload.to_vec())),
-                    Ok(None) => return (payloads, None),
-                    Err(error) => return (payloads, Some(error.message().to_owned())),
-                }
+        let mut payloads = Vec::new();
+        let ended = self.ask(i, async |channel| {
+            let mut control = ControlClient::new(channel).max_decoding_message_size(usize::MAX);
+            let mut stream = control.stream_replay(v1::ReplaySpec::default()).await?.into_inner();
+            while let Some(chunk) = stream.message().await? {
+                payloads.extend(chunk.entries.into_iter().map(|entry| entry.payload.to_vec()));
             }
-        })
+            Ok(())
+        });
+        (payloads, ended.err().map(|error| error.message().to_owned()))
     }
 
     /// The payloads of the dead letters of exporter `a` that node `i` can show.
     pub(crate) fn letters(&self, i: usize) -> Vec<Vec<u8>> {
-        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
-        runtime().block_on(async {
-            let mut control = ControlClient::new(channel(socket).await);
-            let all = control.list_dead_letters(v1::ListDeadLettersRequest::default()).await;
+        let letters = self.ask(i, async |channel| {
+            let mut control = ControlClient::new(channel);
+            let all = control.list_dead_letters(v1::ListDeadLettersRequest::default()).await?;
             let mut payloads = Vec::new();
-            for v1::DeadLetter { exporter, letter, .. } in all.unwrap().into_inner().letters {
+            for v1::DeadLetter { exporter, letter, .. } in all.into_inner().letters {
                 let show = v1::ShowDeadLetterRequest { exporter, letter };
-                let shown = control.show_dead_letter(show).await.unwrap().into_inner();
-                payloads.push(shown.payload.to_vec());
+                payloads.push(control.show_dead_letter(show).await?.into_inner().payload.to_vec());
             }
-            payloads
-        })
+            Ok(payloads)
+        });
+        letters.unwrap()
     }
 
     /// Begins a replay job at node `i` that sends where exporter `a` does.
     pub(crate) fn begin_job(&self, i: usize) {
-        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
         let sink = v1::ReplaySink {
             kind: Some(v1::replay_sink::Kind::Exporter("a".to_owned())),
             ..v1::ReplaySink::default()
@@ -195,34 +190,29 @@ impl Cluster {
             sink: Some(sink),
             ..v1::ReplaySpec::default()
         };
-        runtime().block_on(async {
-            ControlClient::new(channel(socket).await)
-                .start_replay(spec)
-                .await
-                .unwrap();
-        });
+        self.ask(i, async |channel| ControlClient::new(channel).start_replay(spec).await)
+            .unwrap();
     }
 
     /// The state of the only job, and what it says.
     pub(crate) fn job(&self, i: usize) -> (v1::ReplayState, String) {
-        let socket = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
-        runtime().block_on(async {
-            let mut control = ControlClient::new(channel(socket).await);
-            let all = control.list_replays(v1::ListReplaysRequest::default()).await;
-            let progress = all.unwrap().into_inner().jobs.remove(0).progress.unwrap();
-            (progress.state(), progress.error)
-        })
+        let all = self.ask(i, async |channel| {
+            let request = v1::ListReplaysRequest::default();
+            ControlClient::new(channel).list_replays(request).await
+        });
+        let progress = all.unwrap().into_inner().jobs.remove(0).progress.unwrap();
+        (progress.state(), progress.error)
     }
 
     /// Waits until a node has a large segment file.
     pub(crate) fn until_copied(&self, i: usize) {
-        let is_there = || self.largest(i).is_some_and(|(len, _)| len > 100_000);
+        let is_there = || largest(&self.nodes[i].data, "seg").is_some_and(|(len, _)| len > 100_000);
         until("a copy of a large segment", is_there, || self.logs());
     }
 
     /// Damages the largest segment that a node has, at this part of its file.
     pub(crate) fn damage(&self, i: usize, part: f64) {
-        let (len, path) = self.largest(i).unwrap();
+        let (len, path) = largest(&self.nodes[i].data, "seg").unwrap();
         let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
         let at = (len as f64 * part) as u64;
         let mut bytes = [0; 64];
@@ -232,23 +222,59 @@ impl Cluster {
 
     /// Removes the largest segment file that a node has.
     pub(crate) fn remove(&self, i: usize) {
-        fs::remove_file(self.largest(i).unwrap().1).unwrap();
+        fs::remove_file(largest(&self.nodes[i].data, "seg").unwrap().1).unwrap();
     }
 
-    /// The largest segment file that a node has, with its length.
-    fn largest(&self, i: usize) -> Option<(u64, PathBuf)> {
-        let mut folders = vec![self.nodes[i].data.clone()];
-        let mut files = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "seg") {
-                    files.push((path.metadata().unwrap().len(), path));
-                }
-            }
-        }
-        files.into_iter().max()
+    /// Damages the end of the largest copy that a node has of a segment which is still written.
+    pub(crate) fn damage_unsealed(&self, i: usize) {
+        let (len, path) = largest(&self.nodes[i].data.join("segments"), "open").unwrap();
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, len - 1).unwrap();
+        file.write_all_at(&[!byte[0]], len - 1).unwrap();
+    }
+
+    /// Removes all that a node has, whose process has ended.
+    pub(crate) fn wipe(&self, i: usize) {
+        fs::remove_dir_all(&self.nodes[i].data).unwrap();
+    }
+
+    /// The recoveries that a node shows.
+    pub(crate) fn recoveries(&self, i: usize) -> Vec<v1::RecoveryWait> {
+        let status = self.ask(i, async |channel| {
+            let mut client = v1::cluster_client::ClusterClient::new(channel);
+            client.cluster_status(v1::ClusterStatusRequest {}).await
+        });
+        status
+            .map(|status| status.into_inner().recoveries)
+            .unwrap_or_default()
+    }
+
+    /// Has a node give a segment up.
+    pub(crate) fn forget(&self, i: usize, segment: v1::SegmentRef) -> Result<v1::SegmentSummary, Status> {
+        let forget = v1::ForgetSegmentRequest {
+            segment: Some(segment),
+            accept_loss: true,
+        };
+        let given_up = self.ask(i, async |channel| ControlClient::new(channel).forget_segment(forget).await);
+        given_up.map(tonic::Response::into_inner)
+    }
+
+    /// Asks a node through its control socket.
+    fn ask<T>(&self, i: usize, ask: impl AsyncFnOnce(Channel) -> Result<T, Status>) -> Result<T, Status> {
+        let path = self.nodes[i].data.join(gophership::control::SOCKET_NAME);
+        let dial = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let socket = Endpoint::from_static("http://node").connect_with_connector(dial).await;
+            ask(socket.map_err(|error| Status::unavailable(error.to_string()))?).await
+        })
     }
 
     /// The node that a number of the cluster is.
@@ -290,20 +316,20 @@ impl Drop for Cluster {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
-
-async fn channel(socket: PathBuf) -> Channel {
-    let dial = tower::service_fn(move |_: http::Uri| {
-        let path = socket.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://node").connect_with_connector(dial).await;
-    channel.unwrap()
+/// The largest file below a folder whose name ends so, with its length.
+fn largest(folder: &Path, end: &str) -> Option<(u64, PathBuf)> {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|is| is == end) {
+                files.push((path.metadata().unwrap().len(), path));
+            }
+        }
+    }
+    files.into_iter().max()
 }
 
 fn free() -> [SocketAddr; 4] {

@@ -7,7 +7,7 @@ mod sink;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gophership_proto::control::v1::ReplayState;
+use gophership_proto::control::v1::{ReplayState, SegmentState};
 
 use crate::cluster::{Cluster, payload, until};
 use crate::sink::Sink;
@@ -280,4 +280,55 @@ fn a_replay_gives_what_its_owner_has_though_no_other_holder_can_read_its_copy() 
         assert!((60 - 26..60).contains(&taken.len()), "{attempt}: {}", taken.len());
         assert!(why.is_some(), "{attempt}");
     }
+}
+
+#[test]
+fn a_segment_of_a_replaced_node_that_nothing_recovers_holds_its_logs_up_until_its_loss_is_accepted_at_any_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut cluster = Cluster::form(dir.path(), 3, &sink);
+    let lost = records("lost", RECORDS);
+    cluster.send(2, &lost);
+    (0..2).for_each(|i| cluster.damage_unsealed(i));
+    cluster.kill(2);
+    let seen = || format!("{:?} {}", cluster.recoveries(0), cluster.logs());
+    let waits = || {
+        cluster
+            .recoveries(0)
+            .into_iter()
+            .find(|wait| wait.waits_for.contains("more report"))
+    };
+    until("a recovery that waits", || waits().is_some(), seen);
+    let segment = waits().unwrap().segment.unwrap();
+    let refused = cluster.forget(1, segment).unwrap_err();
+    assert!(
+        refused.message().contains("its owner, node"),
+        "it may come back: {refused:?}"
+    );
+
+    cluster.wipe(2);
+    cluster.start(2);
+    cluster.until_ready(2);
+    let seen = || format!("{:?} {}", cluster.recoveries(0), cluster.logs());
+    let command = format!(
+        "gs-ctl segment forget {}/{}/{} --accept-loss",
+        segment.node, segment.shard, segment.index
+    );
+    let is_shown = || cluster.recoveries(0).iter().any(|wait| wait.remedy.contains(&command));
+    until("the command that ends it", is_shown, seen);
+    let given_up = cluster.forget(2, segment).unwrap();
+    assert_eq!(given_up.state(), SegmentState::Sealed);
+    assert!((1..RECORDS as u64).contains(&given_up.entries), "{given_up:?}");
+    let loss = given_up.accepted_loss.unwrap();
+    assert!(
+        loss.passed_over.contains("more report") && !loss.by.is_empty(),
+        "{loss:?}"
+    );
+
+    // What it owes is sent now.
+    sink.take(usize::MAX);
+    let kept = &lost[..given_up.entries as usize];
+    until_taken(&sink, &cluster, kept);
+    assert_in_order(&sink, kept);
+    until_nothing_is_owed(&cluster, 0);
 }

@@ -665,6 +665,7 @@ mod tests {
             since_seconds: 61.0,
             waits_for: "1 more report".to_owned(),
             remedy: "start node-9".to_owned(),
+            ..RecoveryWait::default()
         }];
         let mut expected = vec![
             "segment 4/0/7 is recovered for 61 s: it waits for 1 more report => start node-9",

@@ -48,6 +48,19 @@ pub struct SegmentView {
     pub holders: Vec<HolderView>,
     /// Damaged stretches in all copies, as far as their nodes answered.
     pub bad_ranges: u32,
+    /// Set where an operator had its recovery end with a loss.
+    pub accepted_loss: Option<AcceptedLossView>,
+}
+
+/// An operator had the recovery of a segment end without the reports that it needed.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct AcceptedLossView {
+    /// The operator.
+    pub by: String,
+    /// Time at which the loss was accepted.
+    pub at_unix_nano: u64,
+    /// What the recovery waited for.
+    pub passed_over: String,
 }
 
 /// A node on record as holding a segment.
@@ -117,6 +130,11 @@ impl From<SegmentSummary> for SegmentView {
             replicas: summary.replicas,
             holders: summary.holders.into_iter().map(HolderView::from).collect(),
             bad_ranges: summary.bad_ranges,
+            accepted_loss: summary.accepted_loss.map(|loss| AcceptedLossView {
+                by: loss.by,
+                at_unix_nano: loss.at_unix_nano,
+                passed_over: loss.passed_over,
+            }),
         }
     }
 }

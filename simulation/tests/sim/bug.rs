@@ -24,11 +24,13 @@ pub(crate) enum Bug {
     NumberIgnored,
     /// One report of a replica is enough.
     OneReport,
+    /// That a copy was cut off where it could not be read is forgotten.
+    DoubtForgotten,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::AckAtOneCopy,
         Self::MarkOverSets,
         Self::NextBeforeAll,
@@ -39,5 +41,6 @@ impl Bug {
         Self::FenceForgotten,
         Self::NumberIgnored,
         Self::OneReport,
+        Self::DoubtForgotten,
     ];
 }

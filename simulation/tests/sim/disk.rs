@@ -199,13 +199,13 @@ impl Disks {
         Some(path)
     }
 
-    /// Removes what a host promised.
-    pub(crate) fn forget_promises(&self, host: usize) {
-        let promises = files(&self.hosts[host].folder);
-        let promises = promises
+    /// Removes the files of a host whose names end in `.KIND`.
+    pub(crate) fn forget(&self, host: usize, kind: &str) {
+        let files = files(&self.hosts[host].folder);
+        let of_kind = files
             .iter()
-            .filter(|path| path.extension().is_some_and(|end| end == "promise"));
-        promises.for_each(|path| fs::remove_file(path).unwrap());
+            .filter(|path| path.extension().is_some_and(|end| end == kind));
+        of_kind.for_each(|path| fs::remove_file(path).unwrap());
     }
 
     /// Bytes from the start of a host's file that survive a power cut.

@@ -72,6 +72,8 @@ pub(crate) enum Bundle {
     Contested,
     /// An owner lives and hears nothing of a recovery, while a replica promises, starts again, and another one is late.
     HalfFenced,
+    /// A copy is damaged and loses its mark, its owner opens it again, and is away before it has sent the rest.
+    Reopened,
 }
 
 /// The setup and the faults of a seed, in order of their times.
@@ -90,9 +92,11 @@ fn plan_with(seed: u64, mut rng: Rng, bundle: Option<Bundle>) -> (Setup, Vec<Tim
     let hosts = match bundle {
         // A leader needs a majority without the owner and the late one.
         Some(Bundle::HalfFenced) => 5,
+        // The loss of one copy is all that a promise bears: nobody else may have the entries.
+        Some(Bundle::Reopened) => 3,
         Some(Bundle::Contested) | None => rng.pick(&[(5, 3), (2, 4), (3, 5)]),
     };
-    let setup = Setup {
+    let mut setup = Setup {
         seed,
         hosts,
         owners: 1 + rng.below(3) as usize,
@@ -110,6 +114,12 @@ fn plan_with(seed: u64, mut rng: Rng, bundle: Option<Bundle>) -> (Setup, Vec<Tim
     match bundle {
         Some(Bundle::Contested) => faults.extend(contested(&mut rng, &setup)),
         Some(Bundle::HalfFenced) => faults.extend(half_fenced(&mut rng, &setup)),
+        Some(Bundle::Reopened) => {
+            may_destroy = false;
+            setup.owners = 1;
+            (setup.segment_entries, setup.load_ms, setup.pace_ms) = (20 + rng.below(30) as u32, 1800, 10);
+            faults.extend(reopened(&mut rng));
+        }
         None => {}
     }
     for _ in 0..1 + rng.below(9) {
@@ -166,6 +176,30 @@ fn half_fenced(rng: &mut Rng, setup: &Setup) -> Vec<Timed> {
         faults.push((1, Fault::OneWay { from, to, ms }));
         faults.push((dies, Fault::Kill { host: replica, down }));
     }
+    let timed = faults.into_iter().map(|(after, fault)| Timed { at: at + after, fault });
+    timed.collect()
+}
+
+/// Host 0 owns all segments.
+fn reopened(rng: &mut Rng) -> Vec<Timed> {
+    let at = 150 + rng.below(300);
+    let (host, late) = rng.pick(&[(1, (1, 2)), (1, (2, 1))]);
+    let back = 5 + rng.below(10);
+    let away = back + 1 + rng.below(60);
+    let faults = [
+        // What the damaged copy has is on no other replica.
+        (
+            0,
+            Fault::OneWay {
+                from: 0,
+                to: late,
+                ms: 600,
+            },
+        ),
+        (50, Fault::Flip { host }),
+        (51, Fault::Power { host, down: back }),
+        (51 + away, Fault::Kill { host: 0, down: 900 }),
+    ];
     let timed = faults.into_iter().map(|(after, fault)| Timed { at: at + after, fault });
     timed.collect()
 }

@@ -229,6 +229,7 @@ impl World {
             LeaderAction::Begin => self.submit(host, Token::Begin(id), Command::BeginRecovery { id, request, at_ns }),
             LeaderAction::Ask(node, number) => self.ask(host, node, Body::Ask(open, number)),
             LeaderAction::Copy(node, number, end) => self.ask(host, node, Body::Copy(open, number, end)),
+            LeaderAction::GiveUp(_) => unreachable!("no operator accepts a loss"),
             LeaderAction::Seal(number, ending) => {
                 let number = match self.consensus.head.segment(id) {
                     Some(SegmentRecord::Recovering { recovery, .. }) if self.has(Bug::NumberIgnored) => recovery.number,
@@ -355,6 +356,9 @@ impl World {
     /// A holder is asked to promise, and to report.
     fn asked(&mut self, host: usize, leader: (usize, u64), open: OpenRecord, number: RecoveryNumber) {
         let (id, node) = (open.id, self.hosts[host].node);
+        if self.has(Bug::DoubtForgotten) {
+            self.disks.borrow().forget(host, "doubt");
+        }
         if self.has(Bug::FenceIgnored) {
             let report = if id.node == node {
                 Some(self.hosts[host].wal.report(id, node))

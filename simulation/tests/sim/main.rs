@@ -117,12 +117,23 @@ fn no_seed_breaks_a_promise() {
 }
 
 #[test]
+fn no_copy_that_is_damaged_and_opened_again_breaks_a_promise() {
+    for seed in 0..SEEDS {
+        let (setup, faults) = plan_around(seed, Bundle::Reopened);
+        let ran = run(setup, &faults, setting("GS_SIM_SEED") == Some(seed));
+        print!("{}", ran.text);
+        assert_eq!(ran.broken, None, "seed {seed} around a copy that is opened again");
+    }
+}
+
+#[test]
 fn every_planted_bug_is_seen() {
     for bug in Bug::ALL {
         let seen = (0..BUG_SEEDS).find_map(|seed| {
             let (setup, faults) = match bug {
                 Bug::FenceForgotten => plan_around(seed, Bundle::HalfFenced),
                 Bug::NumberIgnored => plan_around(seed, Bundle::Contested),
+                Bug::DoubtForgotten => plan_around(seed, Bundle::Reopened),
                 _ => plan(seed),
             };
             let setup = Setup {

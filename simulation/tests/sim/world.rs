@@ -370,7 +370,7 @@ impl World {
             return;
         }
         if self.has(Bug::FenceForgotten) {
-            self.disks.borrow().forget_promises(host);
+            self.disks.borrow().forget(host, "promise");
         }
         self.hosts[host].wal.rot();
         let Some(store) = self.open_store(host) else {

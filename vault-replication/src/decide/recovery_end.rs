@@ -5,6 +5,9 @@
 //!   owner's WAL file alone, or so many replicas that each set of holders an acknowledgement can rest on is among them.
 //! - I2: a report that is damaged or doubtful, or of another file, is never one of those that are needed; what it has is kept all
 //!   the same. I3: nothing is decided while one who may have more can still answer.
+//! - I4: of a loss that an operator accepted, nothing that a report has is given up but one of two entries of one number.
+
+use std::collections::BTreeMap;
 
 use gophership_vault::ids::{EntryNumber, NodeId};
 use gophership_vault::ledger::OpenRecord;
@@ -36,6 +39,42 @@ pub struct Missing {
 /// Decides by the reports of the owner and of the replicas of the segment. `awaited` are those of them who were asked
 /// and may still answer.
 pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Verdict {
+    match enough(open, reports, awaited) {
+        Some(missing) => Verdict::Waits(missing),
+        None => united(open, reports.to_vec()),
+    }
+}
+
+/// Decides as [`recovery_end`] does, where an operator accepted the loss: the reports of `suffice` do, whatever was
+/// damaged, and of two entries of one number that of the better copy counts.
+pub fn end_with_loss(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet, suffice: NodeSet) -> Verdict {
+    let has_reported = |node| reports.iter().any(|report| report.holder == node);
+    let silent = suffice.iter().filter(|node| !has_reported(*node)).count();
+    if let Some(missing) = enough(open, reports, awaited) {
+        let reports = missing.reports.min(silent);
+        if reports > 0 || !awaited.is_empty() {
+            return Verdict::Waits(Missing { awaited, reports });
+        }
+    }
+    let mut reports = reports.to_vec();
+    reports.sort_by_key(|report| (report.is_damaged || report.is_doubtful, report.holder));
+    let mut first = BTreeMap::new();
+    for report in reports
+        .iter_mut()
+        .filter(|report| report.file_uuid == Some(open.file_uuid))
+    {
+        let all = report.entries.runs().iter().flat_map(|run| {
+            let numbers = (run.first.get()..).filter_map(EntryNumber::new);
+            numbers.zip(run.crcs.iter().copied())
+        });
+        let agreed = all.filter(|(number, crc)| *first.entry(*number).or_insert(*crc) == *crc);
+        report.entries = agreed.collect();
+    }
+    united(open, reports)
+}
+
+/// The reports that are missing; `None` where nothing is.
+fn enough(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Option<Missing> {
     let peers = open.replicas.peers();
     let is_of_file = |report: &&HeldReport| report.file_uuid == Some(open.file_uuid);
     let of_peers = || reports.iter().filter(|report| peers.contains(report.holder));
@@ -55,19 +94,21 @@ pub fn recovery_end(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet)
     } else {
         needed.saturating_sub(whole)
     };
-    if reports_missing > 0 || !awaited.is_empty() {
-        return Verdict::Waits(Missing {
-            awaited,
-            reports: reports_missing,
-        });
-    }
-    let mut united: Vec<HeldReport> = reports.iter().filter(is_of_file).cloned().collect();
+    (reports_missing > 0 || !awaited.is_empty()).then_some(Missing {
+        awaited,
+        reports: reports_missing,
+    })
+}
+
+/// The end by the union of these reports.
+fn united(open: &OpenRecord, mut reports: Vec<HeldReport>) -> Verdict {
+    reports.retain(|report| report.file_uuid == Some(open.file_uuid));
     // The owner's file comes first: entries that several have are taken from there, without a copy.
-    united.sort_by_key(|report| (report.holder != open.id.node, report.holder));
-    if !owner.is_some_and(|owner| is_of_file(&owner)) {
-        forget_what_only_the_owner_had(&mut united);
+    reports.sort_by_key(|report| (report.holder != open.id.node, report.holder));
+    if reports.first().is_none_or(|first| first.holder != open.id.node) {
+        forget_what_only_the_owner_had(&mut reports);
     }
-    match segment_end(&united) {
+    match segment_end(&reports) {
         Ok(end) => Verdict::Ends(end),
         Err(conflict) => Verdict::Contradicts(conflict),
     }

@@ -11,6 +11,7 @@
 //! - I3: it is sealed only with as many equal copies as an acknowledgement needs.
 //! - I4: a leader that learns of a higher number ends.
 //! - I5: one whose decision cannot be carried out ends, so that another can decide by new reports.
+//! - I6: a loss that an operator accepted counts only where it does not end without one.
 //!
 //! **Not here**: the check of the reports (`decide::recovery_end`); the liveness of nodes; the holders' part.
 
@@ -18,9 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gophership_vault::ids::NodeId;
 use gophership_vault::ledger::{OpenRecord, SegmentStats};
-use gophership_vault::{CompleteCopy, Conflict, HeldReport, NodeSet, RecoveryNumber, SegmentEnd};
+use gophership_vault::{CompleteCopy, Conflict, HeldReport, Hole, NodeSet, RecoveryNumber, SegmentEnd};
 
-use crate::decide::recovery_end::{Missing, Verdict, holders_to_ask, recovery_end};
+use crate::decide::accept_loss::{Hope, Left, may_accept_loss};
+use crate::decide::recovery_end::{Missing, Verdict, end_with_loss, holders_to_ask, recovery_end};
 
 /// An event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +65,8 @@ pub enum LeaderEvent {
     Superseded,
     /// The owner's storage is gone for good, and another node has its name: nobody but the replicas can have anything.
     OwnerReplaced,
+    /// An operator accepted that it ends from the reports of these nodes, and from what others report until then.
+    LossAccepted(NodeSet),
     /// Time has passed: requests without an answer are repeated.
     Retry,
 }
@@ -78,6 +82,8 @@ pub enum LeaderAction {
     Copy(NodeId, RecoveryNumber, SegmentEnd),
     /// Seal the segment.
     Seal(RecoveryNumber, Ending),
+    /// Give the segment up, whose loss was accepted: no report has an entry of it.
+    GiveUp(RecoveryNumber),
     /// Put on record that a further node has the sealed segment.
     AddHolder(NodeId, [u8; 32]),
     /// This recovery is over.
@@ -135,6 +141,9 @@ enum Stage {
         /// Nodes whose copy came too late to be counted with the seal.
         late: BTreeSet<NodeId>,
     },
+    GivingUp {
+        number: RecoveryNumber,
+    },
     Over {
         /// What it was sealed with, if it was.
         ending: Option<Ending>,
@@ -148,6 +157,8 @@ pub struct RecoveryLeader {
     /// The nodes that said that they cannot report.
     mute: BTreeSet<NodeId>,
     is_owner_replaced: bool,
+    /// The nodes whose reports suffice by an operator's word.
+    loss_accepted: Option<NodeSet>,
     stage: Stage,
 }
 
@@ -159,6 +170,7 @@ impl RecoveryLeader {
             alive: BTreeMap::new(),
             mute: BTreeSet::new(),
             is_owner_replaced: false,
+            loss_accepted: None,
             stage: Stage::Beginning,
         };
         (leader, LeaderAction::Begin)
@@ -213,6 +225,7 @@ impl RecoveryLeader {
                 actions.push(LeaderAction::End);
             }
             LeaderEvent::OwnerReplaced => self.is_owner_replaced = true,
+            LeaderEvent::LossAccepted(reports) => self.loss_accepted = Some(reports),
             LeaderEvent::Retry => self.retry(&mut actions),
         }
         self.decide(&mut actions);
@@ -226,7 +239,7 @@ impl RecoveryLeader {
     /// The thing that this recovery waits for.
     pub fn waiting(&self) -> Waiting {
         match &self.stage {
-            Stage::Beginning | Stage::Sealing { .. } => Waiting::Catalogue,
+            Stage::Beginning | Stage::Sealing { .. } | Stage::GivingUp { .. } => Waiting::Catalogue,
             Stage::Collecting { verdict, .. } => match verdict {
                 Verdict::Waits(missing) => Waiting::Reports(missing.clone()),
                 Verdict::Contradicts(conflict) => Waiting::Contradiction(conflict.clone()),
@@ -240,6 +253,31 @@ impl RecoveryLeader {
             },
             Stage::Over { .. } => Waiting::Nothing,
         }
+    }
+
+    /// What is left, where an operator may have it end with that. `replaced` are the nodes that never come back.
+    ///
+    /// # Errors
+    /// It may still end by itself.
+    pub fn may_accept_loss(&self, replaced: NodeSet) -> Result<Left, Hope> {
+        let Stage::Collecting { reports, verdict, .. } = &self.stage else {
+            return Err(Hope::GoesOn);
+        };
+        let alive = holders_to_ask(&self.open).filter(|node| self.alive.contains_key(node));
+        let alive = NodeSet::from_nodes(alive).expect("a replica set and its owner fit a set of nodes");
+        may_accept_loss(&self.open, verdict, alive, replaced)?;
+        let from =
+            NodeSet::from_nodes(reports.keys().copied()).expect("a replica set and its owner fit a set of nodes");
+        let all: Vec<HeldReport> = reports.values().cloned().collect();
+        let Verdict::Ends(end) = end_with_loss(&self.open, &all, NodeSet::EMPTY, from) else {
+            unreachable!("all that is waited for is there, and of two entries one counts");
+        };
+        let missing = |hole: &Hole| u64::from(hole.last.get() - hole.first.get()) + 1;
+        Ok(Left {
+            reports: from,
+            last: end.keep.last().map(|kept| kept.last),
+            missing: end.holes.iter().map(missing).sum(),
+        })
     }
 
     fn began(&mut self, number: RecoveryNumber, actions: &mut Vec<LeaderAction>) {
@@ -283,7 +321,14 @@ impl RecoveryLeader {
         if self.is_owner_replaced {
             all.iter_mut().for_each(|report| report.is_doubtful = false);
         }
-        let decided = recovery_end(&self.open, &all, awaited);
+        let mut decided = recovery_end(&self.open, &all, awaited);
+        let mut has_loss = false;
+        if let Some(suffice) = self.loss_accepted
+            && !matches!(decided, Verdict::Ends(_))
+        {
+            decided = end_with_loss(&self.open, &all, awaited, suffice);
+            has_loss = true;
+        }
         let Stage::Collecting { verdict, .. } = &mut self.stage else {
             return;
         };
@@ -291,6 +336,11 @@ impl RecoveryLeader {
             *verdict = decided;
             return;
         };
+        if end.keep.is_empty() && has_loss {
+            self.stage = Stage::GivingUp { number };
+            actions.push(LeaderAction::GiveUp(number));
+            return;
+        }
         if end.keep.is_empty() {
             let ending = Ending {
                 stats: SegmentStats::default(),
@@ -333,7 +383,11 @@ impl RecoveryLeader {
         let takes_copies = |node: &NodeId| !self.mute.contains(node) && self.alive.get(node).copied().unwrap_or(false);
         let has_failed = |node: &NodeId| match &self.stage {
             Stage::Copying { failed, .. } => failed.contains(node),
-            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over { .. } => false,
+            Stage::Beginning
+            | Stage::Collecting { .. }
+            | Stage::Sealing { .. }
+            | Stage::GivingUp { .. }
+            | Stage::Over { .. } => false,
         };
         let is_counted = |node: &NodeId| takes_copies(node) && !has_failed(node);
         let is_of_use = |node: &NodeId| self.alive.contains_key(node) && !self.mute.contains(node);
@@ -383,7 +437,11 @@ impl RecoveryLeader {
             Stage::Over { ending: Some(ending) } if ending.digest == copy.digest && !ending.holders.contains(node) => {
                 actions.push(LeaderAction::AddHolder(node, copy.digest));
             }
-            Stage::Beginning | Stage::Collecting { .. } | Stage::Sealing { .. } | Stage::Over { .. } => {}
+            Stage::Beginning
+            | Stage::Collecting { .. }
+            | Stage::Sealing { .. }
+            | Stage::GivingUp { .. }
+            | Stage::Over { .. } => {}
         }
     }
 
@@ -393,6 +451,7 @@ impl RecoveryLeader {
             Stage::Collecting { .. } => self.ask(|_| true, actions),
             Stage::Copying { .. } => self.ask_for_copies(actions),
             Stage::Sealing { number, ending, .. } => actions.push(LeaderAction::Seal(*number, *ending)),
+            Stage::GivingUp { number } => actions.push(LeaderAction::GiveUp(*number)),
             Stage::Over { .. } => {}
         }
     }

@@ -14,12 +14,14 @@ use std::time::Instant;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::OpenRecord;
-use gophership_vault::{RecoveryNumber, SegmentHeader, Tenant};
+use gophership_vault::{NodeSet, RecoveryNumber, SegmentHeader, Tenant};
 use uuid::Uuid;
 
 use super::leader::{Ending, LeaderAction, LeaderEvent, RecoveryLeader, Waiting};
 use super::recoveries::Parts;
 use super::requests::{self, Answered, Done, Request, Told};
+use crate::decide::accept_loss::{Hope, Left};
+use crate::decide::recovery_end::holders_to_ask;
 
 /// A recovery.
 pub(super) struct Led {
@@ -33,6 +35,8 @@ pub(super) struct Led {
     ending: Option<Ending>,
     /// The nodes that the engine was told to be alive, and whether they take copies.
     alive: BTreeMap<NodeId, bool>,
+    /// The nodes of its set, and its owner, that never come back.
+    replaced: NodeSet,
     under_way: BTreeSet<Request>,
     /// The engine has ended.
     pub(super) has_ended: bool,
@@ -53,6 +57,7 @@ impl Led {
             begun: Instant::now(),
             ending: None,
             alive: BTreeMap::new(),
+            replaced: NodeSet::EMPTY,
             under_way: BTreeSet::new(),
             has_ended: false,
             has_sealed: false,
@@ -68,6 +73,11 @@ impl Led {
 
     pub(super) fn waiting(&self) -> Waiting {
         self.engine.waiting()
+    }
+
+    /// See [`RecoveryLeader::may_accept_loss`].
+    pub(super) fn may_accept_loss(&self) -> Result<Left, Hope> {
+        self.engine.may_accept_loss(self.replaced)
     }
 
     /// True where nothing more comes of it: late copies are put on record too.
@@ -88,17 +98,21 @@ impl Led {
     }
 
     /// Goes on by what the catalogue says of the segment at present, and by who is alive.
-    pub(super) fn look(
-        &mut self,
-        parts: &Arc<Parts>,
-        answers: &Sender<Told>,
-        record: Option<&SegmentRecord>,
-        alive: &BTreeMap<NodeId, bool>,
-        is_owner_replaced: bool,
-    ) {
+    pub(super) fn look(&mut self, parts: &Arc<Parts>, answers: &Sender<Told>, alive: &BTreeMap<NodeId, bool>) {
         self.tell_who_lives(parts, answers, alive);
-        if is_owner_replaced {
+        let (id, open) = (self.open.id, self.open);
+        let (record, replaced, accepted) = parts.catalogue.read(|state| {
+            let replaced = holders_to_ask(&open).filter(|node| state.is_replaced(*node));
+            let replaced = NodeSet::from_nodes(replaced).expect("a replica set and its owner fit a set of nodes");
+            let accepted = state.accepted_loss(id).map(|loss| loss.reports);
+            (state.segment(id).copied(), replaced, accepted)
+        });
+        self.replaced = replaced;
+        if replaced.contains(id.node) {
             self.step(parts, answers, LeaderEvent::OwnerReplaced);
+        }
+        if let Some(reports) = accepted {
+            self.step(parts, answers, LeaderEvent::LossAccepted(reports));
         }
         let event = match record {
             Some(SegmentRecord::Recovering { recovery, .. })
@@ -153,6 +167,7 @@ impl Led {
             LeaderAction::Ask(node, _) => Request::Ask(*node),
             LeaderAction::Copy(node, ..) => Request::Copy(*node),
             LeaderAction::Seal(..) => Request::Seal,
+            LeaderAction::GiveUp(_) => Request::GiveUp,
             LeaderAction::AddHolder(node, _) => Request::AddHolder(*node),
             LeaderAction::End => {
                 self.has_ended = true;
@@ -175,6 +190,7 @@ impl Led {
                 self.ending = Some(ending);
                 requests::seal(parts, &self.open, number, ending, done);
             }
+            LeaderAction::GiveUp(number) => requests::give_up(parts, id, number, done),
             LeaderAction::AddHolder(node, digest) => requests::add_holder(parts, id, node, digest, done),
             LeaderAction::End => {}
         }

@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use super::leader::Waiting;
 use super::led::Led;
 use super::requests::{Answered, Told};
+use crate::decide::accept_loss::{Hope, Left};
 use crate::limits::{RECOVERIES_MAX, RECOVERY_LOOK, RECOVERY_PAUSE, RECOVERY_TURN, RECOVERY_WALK};
 use crate::peer::{Heartbeats, Members, PeerClient, RecoveryHandler};
 
@@ -69,6 +70,8 @@ pub struct RecoveryView {
     pub since: Duration,
     /// The thing that it waits for.
     pub waits: Waiting,
+    /// What is left, where an operator may have it end with that; else the way in which it may still end by itself.
+    pub may_accept_loss: Result<Left, Hope>,
 }
 
 /// The recoveries that this node leads.
@@ -232,12 +235,8 @@ impl Lead {
             return;
         }
         let alive = self.alive(&nodes);
-        for (id, led) in &mut self.led {
-            let (record, is_replaced) = self
-                .parts
-                .catalogue
-                .read(|state| (state.segment(*id).copied(), state.is_replaced(id.node)));
-            led.look(&self.parts, &self.told, record.as_ref(), &alive, is_replaced);
+        for led in self.led.values_mut() {
+            led.look(&self.parts, &self.told, &alive);
         }
         self.sweep();
         self.walk(seen);
@@ -322,6 +321,7 @@ impl Lead {
                 number: led.number,
                 since: Duration::ZERO,
                 waits: led.waiting(),
+                may_accept_loss: led.may_accept_loss(),
             };
             (led.begun, view)
         };

@@ -27,6 +27,7 @@ pub(super) enum Request {
     Ask(NodeId),
     Copy(NodeId),
     Seal,
+    GiveUp,
     AddHolder(NodeId),
 }
 
@@ -117,6 +118,13 @@ pub(super) fn seal(parts: &Arc<Parts>, open: &OpenRecord, number: RecoveryNumber
             LeaderEvent::Superseded
         });
     });
+}
+
+/// Asks the catalogue to give the segment up.
+pub(super) fn give_up(parts: &Arc<Parts>, id: SegmentId, number: RecoveryNumber, done: Done) {
+    let at_ns = (parts.clock_ns)();
+    let command = Command::GiveUp { id, number, at_ns };
+    submit(parts, command, move |_| done.with(LeaderEvent::Superseded));
 }
 
 /// Submits a command. `answered` is called with the reply, or `None` for a refusal; it is dropped where the answer is

@@ -1,11 +1,13 @@
-//! The last entry of a copy that is known to have been synced: without it a frame that was never synced cannot be told
-//! from one that was lost.
+//! The notes beside a copy. The *mark* is the last entry that is known to have been synced: without it a frame that was
+//! never synced cannot be told from one that was lost. The *doubt* says that something was cut off that could not be read
+//! and was perhaps answered for.
 //!
 //! **Invariants**:
 //! - I1: it is written after the sync, and not synced itself: what a power cut leaves is an older mark or none, so that
 //!   it never says too much.
 //! - I2: one that is damaged counts as none.
 //! - I3: the mark of a complete copy that is found damaged is synced before that copy goes.
+//! - I4: a doubt is synced before anything is cut off, and stays until the copy is complete or made anew.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -92,12 +94,35 @@ pub(super) fn read_mark(data: &Path, id: SegmentId) -> Option<EntryNumber> {
     (bytes == encode(last)).then_some(last)
 }
 
-/// Removes the mark of a copy that is complete.
+pub(crate) fn doubt_path(data: &Path, id: SegmentId) -> PathBuf {
+    segment_dir(data, id).join(format!("{:012}.doubt", id.index))
+}
+
+/// Notes that a part of a copy that is about to be cut off may have been answered for. The note is synced when this
+/// returns.
 ///
 /// # Errors
-/// It cannot be removed.
-pub(super) fn remove_mark(data: &Path, id: SegmentId) -> Result<(), VaultError> {
-    file_io::remove(&mark_path(data, id))
+/// It cannot be written.
+pub(super) fn write_doubt(data: &Path, id: SegmentId) -> Result<(), VaultError> {
+    file_io::write_whole(&doubt_path(data, id), &[])
+}
+
+/// True where a part of a copy was cut off that may have been answered for.
+///
+/// # Errors
+/// The folder cannot be looked at.
+pub(super) fn has_doubt(data: &Path, id: SegmentId) -> Result<bool, VaultError> {
+    let path = doubt_path(data, id);
+    path.try_exists().map_err(VaultError::io("look at", &path))
+}
+
+/// Removes the notes beside a copy that is complete.
+///
+/// # Errors
+/// They cannot be removed.
+pub(super) fn remove_notes(data: &Path, id: SegmentId) -> Result<(), VaultError> {
+    file_io::remove(&mark_path(data, id))?;
+    file_io::remove(&doubt_path(data, id))
 }
 
 fn encode(last: EntryNumber) -> [u8; LEN] {
@@ -145,7 +170,9 @@ mod tests {
             fs::write(&path, &bytes[..at]).unwrap();
             assert_eq!(read_mark(dir.path(), id), None, "{at} bytes");
         }
-        remove_mark(dir.path(), id).unwrap();
-        assert!(!path.exists());
+        write_doubt(dir.path(), id).unwrap();
+        assert!(has_doubt(dir.path(), id).unwrap());
+        remove_notes(dir.path(), id).unwrap();
+        assert!(!path.exists() && !has_doubt(dir.path(), id).unwrap());
     }
 }

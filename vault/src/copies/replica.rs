@@ -7,14 +7,15 @@
 //!   again.
 //! - I3: every entry of a frame was checked before the frame was written.
 //! - I4: once a recovery has fenced the segment nothing more is taken from its owner, whatever its epoch.
-//! - I5: damaged bytes on this disk are kept as evidence.
+//! - I5: damaged bytes on this disk are kept as evidence, and that the copy was damaged stays on this disk until it is
+//!   complete.
 //!
 //! **Not here**: the stream itself.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mark::{Mark, remove_mark, write_lost};
+use super::mark::{Mark, remove_notes, write_doubt, write_lost};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::store::CopyStore;
 use crate::error::{FrameFault, VaultError};
@@ -266,7 +267,7 @@ impl ReplicaSegment {
             // `finish` returns the path under which the file was created; since then it is named `.open`.
             shared.put_in_place(id, &open, &whole, &open)?;
             shared.used.set(id, finished.stats.stored_bytes);
-            remove_mark(&self.parts.data, id)?;
+            remove_notes(&self.parts.data, id)?;
             return Ok(digest);
         }
         file.sync()?;
@@ -281,7 +282,7 @@ impl ReplicaSegment {
         shared.put_in_place(id, &merged.path, &whole, &open)?;
         shared.used.set(id, merged.stats.stored_bytes);
         file_io::remove(&open)?;
-        remove_mark(&self.parts.data, id)?;
+        remove_notes(&self.parts.data, id)?;
         Ok(digest)
     }
 
@@ -387,7 +388,7 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
 }
 
 /// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
-/// evidence. A file whose header is damaged gives none, since nothing says whose frames they are.
+/// evidence, and the copy is doubtful from then on: the damaged part may have been answered for. A file whose header is damaged gives none, since nothing says whose frames they are.
 fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {
@@ -425,6 +426,7 @@ fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Resul
     let bytes = reader.damaged_bytes(&fault);
     let reason = Quarantined::new(path, end, behind, header.id, None, fault.what);
     parts.quarantine.keep("copy", &bytes, reason)?;
+    write_doubt(&parts.data, header.id)?;
     Ok(kept)
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decided::{TakeEntry, write_decided};
-use super::mark::{read_mark, remove_mark};
+use super::mark::{has_doubt, read_mark, remove_notes};
 use super::promise::{RecoveryNumber, promise, promised};
 use super::replica::{ReplicaSegment, is_torn};
 use super::shared::CopyShared;
@@ -115,6 +115,7 @@ impl CopyStore {
         let mut report = HeldReport::nothing(self.node);
         let Some(mut reader) = self.reader(id)? else {
             report.is_damaged = read_mark(&self.data, id).is_some();
+            report.is_doubtful = has_doubt(&self.data, id)?;
             return Ok(report);
         };
         let Some(header) = reader.header().cloned() else {
@@ -153,9 +154,11 @@ impl CopyStore {
             report.is_damaged = !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last);
         } else {
             // What is behind the mark was perhaps never synced, and so never answered for: surely so where the file breaks
-            // off in it. Other bytes may have been, and a power cut took the mark that said so.
+            // off in it. Other bytes may have been, and a power cut took the mark that said so; perhaps they were cut off
+            // since.
             report.is_damaged = whole < read_mark(&self.data, id);
-            report.is_doubtful = end < reader.len() && !is_torn(&mut reader, end, id.index);
+            let is_cut = end < reader.len() && !is_torn(&mut reader, end, id.index);
+            report.is_doubtful = is_cut || has_doubt(&self.data, id)?;
         }
         Ok(report)
     }
@@ -273,7 +276,7 @@ impl CopyStore {
         self.shared.put_in_place(id, &tmp, &whole, &tmp)?;
         self.shared.used.set(id, finished.stats.stored_bytes);
         file_io::remove(&open_path(&self.data, id))?;
-        remove_mark(&self.data, id)?;
+        remove_notes(&self.data, id)?;
         Ok(CompleteCopy {
             stats: finished.stats,
             digest: finished.digest,

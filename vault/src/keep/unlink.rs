@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::copies::mark::mark_path;
+use crate::copies::mark::{doubt_path, mark_path};
 use crate::copies::promise::promise_path;
 use crate::error::VaultError;
 use crate::file_io;
@@ -82,6 +82,7 @@ fn unlink(parts: &KeepParts, id: SegmentId) -> Result<bool, VaultError> {
         file_io::remove(&file_io::with_suffix(&unfinished, ".new"))?;
     }
     file_io::remove(&mark_path(&parts.data, id))?;
+    file_io::remove(&doubt_path(&parts.data, id))?;
     // Last: it keeps the segment's owner out.
     file_io::remove(&promise_path(&parts.data, id))?;
     parts.copies.used.forget(id);

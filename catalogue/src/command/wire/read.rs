@@ -8,7 +8,7 @@ use super::{NAMED_RECOVERY, WITH_LOSS, WITH_NODE, WITH_TERM, parts};
 use crate::command::{Command, Kind};
 use crate::job::{JobPosition, LossNames};
 use crate::row::job::{read_loss, read_loss_names};
-use crate::row::segment::read_reason;
+use crate::row::segment::{read_accepted, read_reason};
 use crate::wire::{Reader, WireError};
 
 type Read = Result<Command, WireError>;
@@ -46,6 +46,8 @@ pub(super) fn fields(kind: Kind, version: u8, v: &mut Reader<'_>) -> Read {
         Kind::TakeJob => take_job(v),
         Kind::TakeExport => take_export(v),
         Kind::CommitTakenCursors => commit_taken_cursors(v),
+        Kind::AcceptLoss => accept_loss(v),
+        Kind::GiveUp => give_up(v),
     }
 }
 
@@ -145,6 +147,21 @@ fn keep_clock(v: &mut Reader<'_>) -> Read {
 fn mark_lost(v: &mut Reader<'_>) -> Read {
     Ok(Command::MarkLost {
         id: v.segment()?,
+        at_ns: v.u64()?,
+    })
+}
+
+fn accept_loss(v: &mut Reader<'_>) -> Read {
+    Ok(Command::AcceptLoss {
+        id: v.segment()?,
+        loss: read_accepted(v)?,
+    })
+}
+
+fn give_up(v: &mut Reader<'_>) -> Read {
+    Ok(Command::GiveUp {
+        id: v.segment()?,
+        number: v.u64()?,
         at_ns: v.u64()?,
     })
 }

@@ -10,7 +10,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
-    command, configure, configure_all, cursor, describe, entry, letter, lsn, node, open_record, seal_record, segment,
+    accepted_loss, command, configure, configure_all, cursor, describe, entry, letter, lsn, node, open_record,
+    seal_record, segment,
     uuid,
 };
 
@@ -344,6 +345,18 @@ fn golden_configured_nodes() -> Vec<Request> {
     ]
 }
 
+/// Requests about a recovery that an operator lets end with a loss.
+fn golden_accepted_losses() -> Vec<Request> {
+    let id = segment(3, 1, 0x0102_0304);
+    let loss = accepted_loss("Jörg", 70, 2);
+    let of = |actor, command| Request { actor, command };
+    let (number, at_ns) = (0x0506, 71);
+    vec![
+        of(Actor::operator("Jörg"), Command::AcceptLoss { id, loss }),
+        of(Actor::Node, Command::GiveUp { id, number, at_ns }),
+    ]
+}
+
 /// One request a line: the name of its kind, its bytes.
 fn as_text(requests: &[Request]) -> String {
     let line = |r: &Request| {
@@ -392,6 +405,10 @@ fn golden_files() -> [(&'static str, Vec<Request>); 10] {
         (
             include_str!("../../../testdata/v1/commands_configured_nodes.txt"),
             golden_configured_nodes(),
+        ),
+        (
+            include_str!("../../../testdata/v1/commands_accepted_losses.txt"),
+            golden_accepted_losses(),
         ),
     ]
 }
@@ -509,7 +526,7 @@ proptest! {
 #[test]
 #[ignore = "writes the newest golden commands, where there are none; those that are there are never written again"]
 fn write_golden_commands() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_configured_nodes.txt");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1/commands_accepted_losses.txt");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is there");
-    std::fs::write(path, as_text(&golden_configured_nodes())).unwrap();
+    std::fs::write(path, as_text(&golden_accepted_losses())).unwrap();
 }

@@ -211,3 +211,49 @@ fn two_entries_of_one_number_are_shown() {
     let verdict = recovery_end(&open, &[report(2, &[1], 1), other], NodeSet::EMPTY);
     assert!(matches!(verdict, Verdict::Contradicts(_)), "{verdict:?}");
 }
+
+#[test]
+fn i4_a_loss_that_was_accepted_ends_with_all_that_is_there() {
+    let three = opened(1, &[2, 3]);
+    let other = |holder| HeldReport {
+        entries: [(number(1), 100), (number(2), 7), (number(3), 300)]
+            .into_iter()
+            .collect(),
+        ..report(holder, &[], 1)
+    };
+    let cases: Vec<(&str, Vec<HeldReport>, &[u32], Plain)> = vec![
+        (
+            "one report",
+            vec![report(2, &[1, 2], 1)],
+            &[2],
+            Ok((vec![(1, 2, 2)], vec![])),
+        ),
+        (
+            "two damaged ones",
+            vec![damaged(report(2, &[1, 2], 1)), damaged(report(3, &[1, 4], 4))],
+            &[2, 3],
+            Ok((vec![(1, 2, 2), (4, 4, 3)], vec![(3, 3)])),
+        ),
+        ("the report that was there is not", vec![nothing(2)], &[2, 3], Err(1)),
+        ("nothing at all", vec![], &[], Ok((vec![], vec![]))),
+        (
+            "two that contradict each other",
+            vec![report(2, &[1, 2], 1), other(3)],
+            &[2, 3],
+            Ok((vec![(1, 2, 2), (3, 3, 3)], vec![])),
+        ),
+        (
+            "a damaged one that contradicts another",
+            vec![damaged(report(2, &[1, 2, 4], 1)), other(3)],
+            &[2, 3],
+            Ok((vec![(1, 1, 2), (2, 3, 3), (4, 4, 2)], vec![])),
+        ),
+    ];
+    for (what, reports, suffice, expected) in cases {
+        let verdict = end_with_loss(&three, &reports, NodeSet::EMPTY, nodes(suffice));
+        let simple = plain(verdict).map(|(keep, holes)| (merged(keep), holes));
+        assert_eq!(simple, expected, "{what}");
+    }
+    let answers = end_with_loss(&three, &[report(2, &[1], 1)], nodes(&[3]), nodes(&[2]));
+    assert_eq!(plain(answers), Err(0), "one who may still answer is waited for");
+}

@@ -1,3 +1,5 @@
+use gophership_vault::ids::EntryNumber;
+
 use super::*;
 use crate::testkit::{node, nodes, opened, report};
 
@@ -94,6 +96,54 @@ fn a_doubtful_copy_counts_once_its_owner_is_gone_for_good() {
     assert_eq!(leader.step(LeaderEvent::Reported(doubtful)), []);
     assert_eq!(leader.step(LeaderEvent::Reported(report(3, &[1], 1))), []);
     assert_eq!(copies_asked(&leader.step(LeaderEvent::OwnerReplaced)), [2, 3]);
+}
+
+#[test]
+fn i6_a_loss_that_was_accepted_ends_it_from_what_is_there_and_from_less_not() {
+    let damaged = |n, of: &[u32]| HeldReport {
+        is_damaged: true,
+        ..report(n, of, 1)
+    };
+    let (mut leader, _) = begun(&[2, 3]);
+    leader.step(LeaderEvent::Reported(damaged(2, &[1])));
+    leader.step(LeaderEvent::Reported(damaged(3, &[1, 2, 4])));
+    assert_eq!(leader.may_accept_loss(NodeSet::EMPTY), Err(Hope::Owner(node(1))));
+    let left = |reports: &[u32], last, missing| Left {
+        reports: nodes(reports),
+        last: EntryNumber::new(last),
+        missing,
+    };
+    assert_eq!(leader.may_accept_loss(nodes(&[1])), Ok(left(&[2, 3], 4, 1)));
+    // Another one leads by then, and has not heard node 3 yet.
+    let (mut leader, _) = begun(&[2]);
+    leader.step(LeaderEvent::Reported(damaged(2, &[1])));
+    assert_eq!(leader.step(LeaderEvent::LossAccepted(nodes(&[2, 3]))), []);
+    assert_eq!(leader.may_accept_loss(nodes(&[1])), Err(Hope::Away(nodes(&[3]))));
+    leader.step(alive(3));
+    let actions = leader.step(LeaderEvent::Reported(damaged(3, &[1, 2])));
+    assert_eq!(copies_asked(&actions), [2, 3]);
+    assert_eq!(leader.may_accept_loss(nodes(&[1])), Err(Hope::GoesOn));
+    // Where it ends without a loss there is none.
+    let (mut leader, _) = begun(&[2, 3]);
+    leader.step(LeaderEvent::LossAccepted(NodeSet::EMPTY));
+    leader.step(LeaderEvent::Reported(HeldReport::nothing(node(2))));
+    let actions = leader.step(LeaderEvent::Reported(HeldReport::nothing(node(3))));
+    assert!(matches!(actions[..], [LeaderAction::Seal(4, _)]), "{actions:?}");
+}
+
+#[test]
+fn a_segment_of_which_nothing_is_left_is_given_up_once_its_loss_was_accepted() {
+    let (mut leader, _) = begun(&[]);
+    let nothing = Left {
+        reports: NodeSet::EMPTY,
+        last: None,
+        missing: 0,
+    };
+    assert_eq!(leader.may_accept_loss(nodes(&[1, 2, 3])), Ok(nothing));
+    let accepted = LeaderEvent::LossAccepted(NodeSet::EMPTY);
+    assert_eq!(leader.step(accepted), [LeaderAction::GiveUp(4)]);
+    assert_eq!(leader.step(LeaderEvent::Retry), [LeaderAction::GiveUp(4)]);
+    assert_eq!(leader.step(LeaderEvent::Superseded), [LeaderAction::End]);
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! Segments of a replaced owner that nothing recovers any more, and whose loss an operator accepts.
+
+use std::path::PathBuf;
+
+use gophership_catalogue::segment::{AcceptedLoss, SegmentRecord};
+use gophership_catalogue::{Actor, Catalogue, Command};
+use gophership_vault::ids::SegmentId;
+use gophership_vault_replication::consensus::testkit::eventually;
+use gophership_vault_replication::decide::accept_loss::{Hope, Left};
+
+use crate::cluster::Cluster;
+use crate::node::RETENTION;
+use crate::owner::{copied, payloads, sealed, store};
+use crate::support::*;
+
+/// A cluster whose node 1 was lost, and then replaced by node 4, after `damage` was done to both copies of its segment;
+/// with the segment, what it stored there, and what is left of it.
+fn left_behind(damage: impl Fn(PathBuf)) -> (Cluster, SegmentId, Vec<Vec<u8>>, Left) {
+    let mut cluster = Cluster::of(5, RETENTION);
+    let sent = payloads(1..=30);
+    let id = store(&mut cluster, 1, &sent);
+    for n in [2, 3] {
+        damage(cluster.node(n).vault().segment_file(id).with_extension("open"));
+    }
+    cluster.kill(1);
+    let shown = |what: &str, is_it: &dyn Fn(&Result<Left, Hope>) -> bool| {
+        eventually(what, || {
+            let running = cluster.up().filter_map(|node| node.running.as_ref());
+            let mut views = running.flat_map(|running| running.recoveries.list());
+            let view = views.find(|view| view.segment == id)?;
+            is_it(&view.may_accept_loss).then_some(view.may_accept_loss)
+        })
+    };
+    let owner = Err(Hope::Owner(node(1)));
+    assert_eq!(
+        shown("a recovery that waits for its owner", &|may| *may == owner),
+        owner
+    );
+    cluster.replace(1, 4);
+    let left = shown("a recovery that nothing ends", &Result::is_ok).unwrap();
+    assert!(matches!(cluster.record(id, 2), Some(SegmentRecord::Recovering { .. })));
+    (cluster, id, sent, left)
+}
+
+fn accept(cluster: &Cluster, id: SegmentId, left: &Left) {
+    let loss = AcceptedLoss {
+        by: "jo".to_owned(),
+        at_ns: 1,
+        reports: left.reports,
+        passed_over: "2 more reports".to_owned(),
+    };
+    let accept = Command::AcceptLoss { id, loss };
+    let catalogue = &cluster.node(4).catalogue;
+    catalogue.submit(Actor::operator("jo"), accept).unwrap();
+}
+
+/// Nothing of the owner's holds up its export any more.
+fn assert_all_ends(cluster: Cluster) {
+    eventually("the end of all that its owner had open", || {
+        let catalogue: &dyn Catalogue = &*cluster.node(2).catalogue;
+        catalogue.read(|state| state.unsealed_of(node(1)).next().is_none().then_some(()))
+    });
+    cluster.end();
+}
+
+#[test]
+fn a_segment_of_which_both_copies_are_damaged_is_sealed_with_what_they_have_once_that_is_accepted() {
+    let (cluster, id, sent, left) = left_behind(|path| {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+    });
+    assert_eq!(
+        left.reports,
+        gophership_vault::NodeSet::from_nodes([2, 3].map(node)).unwrap()
+    );
+    let last = left.last.unwrap().get() as usize;
+    assert!((1..sent.len()).contains(&last), "{left:?}");
+    accept(&cluster, id, &left);
+    let seal = sealed(&cluster, id, 2);
+    let on = seal.holders.iter().next().unwrap().get();
+    assert_eq!(copied(&cluster, on, &seal), sent[..last]);
+    assert_all_ends(cluster);
+}
+
+#[test]
+fn a_segment_of_which_nothing_is_left_is_given_up_once_that_is_accepted() {
+    let (cluster, id, _, left) = left_behind(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!((left.last, left.missing), (None, 0));
+    accept(&cluster, id, &left);
+    eventually("a segment that is given up", || {
+        matches!(cluster.record(id, 2), Some(SegmentRecord::Lost { .. })).then_some(())
+    });
+    assert_all_ends(cluster);
+}
