@@ -7,9 +7,8 @@ use crate::exporter::{DeadLetter, LetterCause};
 use crate::job::{JobLoss, JobPosition, JobResult, LossNames};
 use crate::segment::SegmentRecord;
 use crate::testkit::{
-    accepted_loss, bytes, configure, configure_all, cursor, describe, entry, exporter, history, letter, lsn, node, open,
-    register,
-    seal_record, segment, up, uuid,
+    accepted_loss, bytes, configure, configure_all, cursor, describe, entry, exporter, history, letter, lsn, node,
+    open, register, seal_record, segment, up, uuid,
 };
 use gophership_vault::ids::ShardId;
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord, TrimReason};
@@ -417,7 +416,7 @@ fn nodes(of: &[u32]) -> NodeSet {
 }
 
 /// Every golden state with its rows as version 1 has them.
-fn golden() -> [(State, &'static str); 15] {
+fn golden() -> [(State, &'static str); 16] {
     [
         (golden_malformed(), include_str!("../../testdata/v1/rows_malformed.txt")),
         (golden_state(), include_str!("../../testdata/v1/rows.txt")),

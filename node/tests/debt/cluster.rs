@@ -245,9 +245,7 @@ impl Cluster {
             let mut client = v1::cluster_client::ClusterClient::new(channel);
             client.cluster_status(v1::ClusterStatusRequest {}).await
         });
-        status
-            .map(|status| status.into_inner().recoveries)
-            .unwrap_or_default()
+        status.map(|status| status.into_inner().recoveries).unwrap_or_default()
     }
 
     /// Has a node give a segment up.
@@ -256,7 +254,9 @@ impl Cluster {
             segment: Some(segment),
             accept_loss: true,
         };
-        let given_up = self.ask(i, async |channel| ControlClient::new(channel).forget_segment(forget).await);
+        let given_up = self.ask(i, async |channel| {
+            ControlClient::new(channel).forget_segment(forget).await
+        });
         given_up.map(tonic::Response::into_inner)
     }
 
@@ -267,11 +267,7 @@ impl Cluster {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let socket = Endpoint::from_static("http://node").connect_with_connector(dial).await;
             ask(socket.map_err(|error| Status::unavailable(error.to_string()))?).await
         })
@@ -330,6 +326,13 @@ fn largest(folder: &Path, end: &str) -> Option<(u64, PathBuf)> {
         }
     }
     files.into_iter().max()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn free() -> [SocketAddr; 4] {

@@ -11,8 +11,7 @@ use crate::job::{JobId, JobLoss, JobPosition, JobResult, LossNames};
 use crate::node::NodeState;
 use crate::testkit::{
     accepted_loss, command, configure, configure_all, cursor, describe, entry, letter, lsn, node, open_record,
-    seal_record, segment,
-    uuid,
+    seal_record, segment, uuid,
 };
 
 /// Requests of the first 21 kinds, with what may be absent both there and not, and of every actor.
@@ -367,7 +366,7 @@ fn as_text(requests: &[Request]) -> String {
 }
 
 /// The files of golden requests, each with what it says.
-fn golden_files() -> [(&'static str, Vec<Request>); 10] {
+fn golden_files() -> [(&'static str, Vec<Request>); 11] {
     [
         (include_str!("../../../testdata/v1/commands.txt"), golden_requests()),
         (
