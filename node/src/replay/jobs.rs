@@ -259,11 +259,12 @@ impl Jobs {
             let name = |state: &State| state.facts(runner).map(|facts| facts.name.clone());
             job.runner_name = self.context.catalogue.read(name).unwrap_or_default();
         }
-        let is_gone = |node| self.is_gone(node);
+        // The table is never locked under the catalogue's lock, which is taken under the table's.
+        let (here, is_gone) = (self.here(id), |node| self.is_gone(node));
         let idle = self
             .context
             .catalogue
-            .read(|state| why_idle(id, &record, self.own(), self.here(id), &is_gone, state));
+            .read(|state| why_idle(id, &record, self.own(), here, &is_gone, state));
         if let (Some(progress), Some(why)) = (&mut job.progress, idle) {
             let not_delivered = std::mem::take(&mut progress.error);
             progress.error = if not_delivered.is_empty() {
