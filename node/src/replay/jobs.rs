@@ -244,6 +244,8 @@ impl Jobs {
 
     /// The present state of a job.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
+        // The table is never locked under the catalogue's lock, which is taken under the table's.
+        let here = self.here(id);
         // The live progress is read first: a job that ends in between then shows as ended and complete.
         let live = self.table().running.get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
@@ -252,8 +254,7 @@ impl Jobs {
             .read(|state| state.job(id).cloned())
             .ok_or(ReplayError::NoSuchJob(id))?;
         let mut job = shown(id, &record, live);
-        // The table is never locked under the catalogue's lock, which is taken under the table's.
-        let (here, is_gone) = (self.here(id), |node| self.is_gone(node));
+        let is_gone = |node| self.is_gone(node);
         let idle = self
             .context
             .catalogue
