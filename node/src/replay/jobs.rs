@@ -247,6 +247,8 @@ impl Jobs {
 
     /// The present state of a job.
     pub(crate) fn view(&self, id: JobId) -> Result<v1::ReplayJob, ReplayError> {
+        // The table is never locked under the catalogue's lock, which is taken under the table's.
+        let here = self.here(id);
         // The live progress is read first: a job that ends in between then shows as ended and complete.
         let live = self.table().running.get(&id).map(|r| Arc::clone(&r.progress));
         let record = self
@@ -259,8 +261,7 @@ impl Jobs {
             let name = |state: &State| state.facts(runner).map(|facts| facts.name.clone());
             job.runner_name = self.context.catalogue.read(name).unwrap_or_default();
         }
-        // The table is never locked under the catalogue's lock, which is taken under the table's.
-        let (here, is_gone) = (self.here(id), |node| self.is_gone(node));
+        let is_gone = |node| self.is_gone(node);
         let idle = self
             .context
             .catalogue
