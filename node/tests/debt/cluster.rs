@@ -344,3 +344,48 @@ fn free() -> [SocketAddr; 4] {
     let held = [(); 4].map(|()| TcpListener::bind((own, 0)).unwrap());
     held.map(|listener| listener.local_addr().unwrap())
 }
+
+/// A request with one record.
+pub(crate) fn payload(text: &str) -> Vec<u8> {
+    let record = LogRecord {
+        body: Some(AnyValue {
+            value: Some(Value::StringValue(text.to_owned())),
+        }),
+        ..LogRecord::default()
+    };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![record],
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    };
+    request.encode_to_vec()
+}
+
+/// Posts a request; the status, where there is an answer.
+fn post(address: SocketAddr, body: &[u8]) -> Option<u16> {
+    let head = format!(
+        "POST /v1/logs HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    answer(address, &[head.as_bytes(), body].concat()).map(|(status, _)| status)
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    answer(address, head.as_bytes())
+}
+
+fn answer(address: SocketAddr, request: &[u8]) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    Some((status, text))
+}
