@@ -29,6 +29,7 @@ use super::exporter::{self, ExporterSetup};
 use super::exporters::{Exporters, Running};
 use super::status::{CursorPosition, ExporterView, LaneState, Status};
 use super::takeover::{Due, LostExport, Standing, TermsSeen, due};
+use crate::buffer::Budget;
 use crate::cluster::Peers;
 use crate::replay::LostLogs;
 
@@ -252,6 +253,9 @@ impl Exporters {
         let status = Status::new(Arc::clone(&own.status.counts), BTreeMap::new(), positions.clone());
         let control = Control { generation, ..control };
         let (control, receiver) = watch::channel(control);
+        // Of its own: in that of the exporter's own lanes, which may be as large as one batch, they would never leave it
+        // enough while they are busy.
+        let budget = Budget::new(own.config.memory(self.max_message as u64), 1);
         let setup = ExporterSetup {
             config: own.config.clone(),
             vault: self.vault.clone(),
@@ -260,7 +264,7 @@ impl Exporters {
             status: Arc::clone(&status),
             throttle: self.throttle.clone(),
             zone: Arc::clone(&self.zone),
-            budget: Arc::clone(&own.budget),
+            budget: Arc::clone(&budget),
             max_message: self.max_message,
             control: receiver,
             lost: Some((owner, lost.logs.clone())),
@@ -278,7 +282,7 @@ impl Exporters {
             config: own.config.clone(),
             control,
             status,
-            budget: Arc::clone(&own.budget),
+            budget,
             thread: Mutex::new(Some(thread)),
             lost: Some(LostRun {
                 owner,

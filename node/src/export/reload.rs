@@ -92,8 +92,13 @@ impl Exporters {
         }
         for config in configs.iter().filter(|config| !old.contains(config)) {
             if let Err(error) = self.start_one(config, configs.len()) {
-                // The exporter is configured, so segments are held for it.
-                tracing::error!(exporter = config.name, %error, "export.start.failed");
+                // Segments are held for it. It counts as new at the next reload, which so begins it again.
+                configured.retain(|started| started != config);
+                tracing::error!(
+                    exporter = config.name,
+                    %error,
+                    "export.start.failed: what it would send is held; reload the node again (SIGHUP) once that is mended"
+                );
             }
         }
         self.name_those_not_configured();

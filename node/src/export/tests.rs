@@ -85,7 +85,8 @@ impl Running {
             cursors,
             throttle: Throttle::new(Arc::clone(&zone)),
             zone,
-            memory: 64 << 20,
+            // Each exporter has room for one batch.
+            memory: 0,
             max_message: 1 << 20,
             lost,
         })
@@ -649,6 +650,33 @@ async fn an_exporter_that_is_taken_out_holds_its_segments_until_it_is_forgotten(
     assert_eq!(exporters.forget("a", true, "a test").unwrap().debt_entries, 2);
     assert!(readers.are_done(&sealed) && readers.are_none());
     drop((exporters, readers));
+    running.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_could_not_start_in_a_reload_starts_in_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 2);
+    let node = node.reopen();
+    let running = Running::start(&node, "  []");
+    let (ca, key) = (dir.path().join("ca.pem"), rcgen::KeyPair::generate().unwrap());
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    std::fs::write(&ca, &certificate).unwrap();
+    let list = configured(&format!(
+        "  - {{ name: a, otlp_http: {{ endpoint: \"https://127.0.0.1:1\", tls: {{ ca: {ca:?} }} }} }}\n"
+    ));
+    let reload = || {
+        let (exporters, list) = (Arc::clone(&running.exporters), list.clone());
+        tokio::task::spawn_blocking(move || exporters.reload(list).unwrap())
+    };
+    std::fs::remove_file(&ca).unwrap();
+    reload().await.unwrap();
+    let state = || running.exporters.view("a").unwrap().state;
+    assert_eq!(state(), LaneState::NotConfigured, "its sink cannot be made");
+    std::fs::write(&ca, &certificate).unwrap();
+    reload().await.unwrap();
+    assert_ne!(state(), LaneState::NotConfigured);
     running.stop().await;
     node.close();
 }

@@ -16,7 +16,7 @@ pub enum Hope {
     Owner(NodeId),
     /// These nodes were asked, and may still answer.
     Answers(NodeSet),
-    /// These nodes are away, and their reports would do.
+    /// These nodes are away, and may come back with their copies.
     Away(NodeSet),
     /// It does not wait for reports.
     GoesOn,
@@ -49,11 +49,11 @@ pub fn may_accept_loss(open: &OpenRecord, verdict: &Verdict, alive: NodeSet, rep
     let away = NodeSet::from_nodes(away).expect("they are some of a set's");
     match verdict {
         Verdict::Ends(_) => Err(Hope::GoesOn),
-        // No further report says which of two entries is right.
-        Verdict::Contradicts(_) => Ok(()),
         Verdict::Waits(missing) if !missing.awaited.is_empty() => Err(Hope::Answers(missing.awaited)),
-        Verdict::Waits(missing) if missing.reports <= away.len() => Err(Hope::Away(away)),
-        Verdict::Waits(_) => Ok(()),
+        // Also where its report would not do: it may have what nobody else has, or say which of two entries is right, and
+        // its copy is made anew once the segment is sealed.
+        Verdict::Waits(_) | Verdict::Contradicts(_) if !away.is_empty() => Err(Hope::Away(away)),
+        Verdict::Waits(_) | Verdict::Contradicts(_) => Ok(()),
     }
 }
 
@@ -102,11 +102,12 @@ mod tests {
             ),
             ("one is away", waits(1, &[]), &[2], &[1], away(&[3])),
             ("both are away", waits(2, &[]), &[], &[1], away(&[2, 3])),
-            ("one of two is away", waits(2, &[]), &[2], &[1], Ok(())),
+            ("one of two is away", waits(2, &[]), &[2], &[1], away(&[3])),
             ("a copy is damaged", waits(1, &[]), &[2, 3], &[1], Ok(())),
             ("a peer was replaced", waits(1, &[]), &[2], &[1, 3], Ok(())),
             ("all were replaced", waits(2, &[]), &[], &[1, 2, 3], Ok(())),
-            ("two contradict each other", contradicts, &[2, 3], &[1], Ok(())),
+            ("two contradict each other", contradicts.clone(), &[2, 3], &[1], Ok(())),
+            ("and one of them is away", contradicts, &[2], &[1], away(&[3])),
             ("it is decided", ends, &[2, 3], &[1], Err(Hope::GoesOn)),
         ] {
             let may = may_accept_loss(&opened(1, &[2, 3]), &verdict, nodes(alive), nodes(replaced));
