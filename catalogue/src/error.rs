@@ -128,7 +128,9 @@ pub enum CatalogueError {
         marker: String,
     },
     /// The catalogue belongs to a cluster, which did not answer.
-    #[error("the cluster did not say what became of the command: {why}; it may still take effect, submit it again")]
+    #[error(
+        "the cluster did not say what became of the command: {why}; it may still take effect: look whether it has before you submit it again"
+    )]
     Unknown {
         /// The step that was not answered.
         why: String,

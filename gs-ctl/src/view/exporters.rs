@@ -125,12 +125,11 @@ pub(crate) fn debt_text(bytes: u64, entries: u64, oldest_unix_nano: Option<u64>,
     if entries == 0 {
         return "none".to_owned();
     }
-    format!(
-        "{} in {} entries, the oldest {} old",
-        human::bytes(bytes),
-        human::count(entries),
-        human::age(oldest_unix_nano, now)
-    )
+    let debt = format!("{} in {} entries", human::bytes(bytes), human::count(entries));
+    match oldest_unix_nano {
+        Some(_) => format!("{debt}, the oldest {} old", human::age(oldest_unix_nano, now)),
+        None => debt,
+    }
 }
 
 /// All exporters.

@@ -424,6 +424,9 @@ fn hindrance(view: &ExporterView) -> String {
     match view.state {
         LaneState::Paused => "an operator to resume the exporter".to_owned(),
         _ if !view.waiting.is_empty() => view.waiting.clone(),
+        LaneState::Retrying | LaneState::Full | LaneState::Stopped if view.last_answer.is_empty() => {
+            "its sink, which has not answered yet".to_owned()
+        }
         LaneState::Retrying | LaneState::Full | LaneState::Stopped => format!("its sink: {}", view.last_answer),
         LaneState::Live | LaneState::CatchingUp | LaneState::Waiting | LaneState::NotConfigured => String::new(),
     }

@@ -90,8 +90,8 @@ fn dead_letters(nodes: &[&ClusterNodeView]) -> Vec<ProblemView> {
         problem(
             format!("exporter {name} has {letters}: entries that its sink refused for what is in them"),
             format!(
-                "gs-ctl dead-letter list says why; once its sink takes them, gs-ctl dead-letter replay {name} --all on \
-                 each node, or dead-letter drop {name} --all --accept-loss"
+                "gs-ctl dead-letter list says why; once its sink takes them, gs-ctl dead-letter replay {name} --all, \
+                 or dead-letter drop {name} --all --accept-loss"
             ),
         )
     };
@@ -119,7 +119,9 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         ),
         "full" => (
             "has stopped: its dead letters are at their bound".to_owned(),
-            format!("gs-ctl dead-letter list, then dead-letter replay {name} --all or dead-letter drop {name} --all"),
+            format!(
+                "gs-ctl dead-letter list, then dead-letter replay {name} --all or dead-letter drop {name} --all --accept-loss"
+            ),
         ),
         "retrying" if seconds >= EXPORT_PATIENCE => (
             format!("tries again for {seconds:.0} s{why}"),
@@ -215,7 +217,10 @@ fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNod
     } else {
         "start it with its data; if its disk is lost, with an empty node.data_dir"
     };
-    problem(what, format!("{remedy}. If it runs, it is stuck or cut off"))
+    problem(
+        what,
+        format!("{remedy}. If it runs, it is stuck or cut off: gs-ctl cluster status on it says by what"),
+    )
 }
 
 fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
@@ -259,8 +264,9 @@ fn copies(cluster: &ClusterView, down: &[&ClusterNodeView]) -> Vec<ProblemView> 
         };
         let what = format!("{} fewer than {} live copies{of_these}", sealed(few), cluster.replicas);
         let remedy = if down.is_empty() {
-            "nothing, mostly: their owner completes copies on their way (COPIES BEHIND), and ten minutes after the \
-             seal a node that has none fetches one; gs-ctl segment list --lacking names them"
+            "wait until this is gone before another node is stopped or replaced: their owner completes copies on \
+             their way, and ten minutes after the seal a node that has none fetches one; gs-ctl segment list \
+             --lacking names them"
                 .to_owned()
         } else {
             start()
@@ -452,7 +458,7 @@ mod tests {
             told(reply),
             [
                 "node-3 (node 3) is not heard for 14 s => start it with its data; if its disk is lost, with an empty \
-                 node.data_dir. If it runs, it is stuck or cut off",
+                 node.data_dir. If it runs, it is stuck or cut off: gs-ctl cluster status on it says by what",
                 "12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node => start \
                  node-3",
             ]
