@@ -27,7 +27,7 @@ use super::letter_store::LetterStore;
 use super::limits::{CHANGE_INTERVAL, CHANGE_PATIENCE, COMMIT_INTERVAL, STOP_PATIENCE};
 use super::lost_exports::{Lost, LostNodes, LostRun};
 use super::status::{ExporterView, Status};
-use crate::buffer::{Budget, Rings};
+use crate::buffer::Rings;
 use crate::config::{Export, ExportKind, ExportTarget};
 use crate::replay::LostLogs;
 use crate::sink::Sink;
@@ -57,7 +57,6 @@ pub(super) struct Running {
     pub(super) config: Export,
     pub(super) control: watch::Sender<Control>,
     pub(super) status: Arc<Status>,
-    pub(super) budget: Arc<Budget>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     /// The lost node whose logs it exports; `None` for this node's own.
     pub(super) lost: Option<LostRun>,

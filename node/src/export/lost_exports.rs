@@ -264,7 +264,7 @@ impl Exporters {
             status: Arc::clone(&status),
             throttle: self.throttle.clone(),
             zone: Arc::clone(&self.zone),
-            budget: Arc::clone(&budget),
+            budget,
             max_message: self.max_message,
             control: receiver,
             lost: Some((owner, lost.logs.clone())),
@@ -282,7 +282,6 @@ impl Exporters {
             config: own.config.clone(),
             control,
             status,
-            budget,
             thread: Mutex::new(Some(thread)),
             lost: Some(LostRun {
                 owner,

@@ -175,7 +175,7 @@ impl Exporters {
             status: Arc::clone(&status),
             throttle: self.throttle.clone(),
             zone: Arc::clone(&self.zone),
-            budget: Arc::clone(&budget),
+            budget,
             max_message: self.max_message,
             control: receiver,
             lost: None,
@@ -193,7 +193,6 @@ impl Exporters {
             config: config.clone(),
             control,
             status,
-            budget,
             thread: Mutex::new(Some(thread)),
             lost: None,
         }));
