@@ -82,7 +82,8 @@ fn enough(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Option
     let recorded = of_file().fold(Durable::default(), |all, report| all.and(&report.durable));
     let last = of_file().filter_map(HeldReport::last).max();
     let owner = reports.iter().find(|report| report.holder == open.id.node);
-    let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded, last));
+    let has_all_to = |to: EntryNumber| has_all(owner.into_iter().chain(of_file()), to);
+    let owner_suffices = owner.is_some_and(|owner| suffices(open, owner, recorded, last, has_all_to));
     let whole = of_peers()
         .filter(|report| !report.is_damaged && !report.is_doubtful)
         .filter(|report| report.file_uuid.is_none_or(|file| file == open.file_uuid))
@@ -98,6 +99,21 @@ fn enough(open: &OpenRecord, reports: &[HeldReport], awaited: NodeSet) -> Option
         awaited,
         reports: reports_missing,
     })
+}
+
+/// True where these reports together have every entry up to `to`.
+fn has_all<'a>(reports: impl Iterator<Item = &'a HeldReport>, to: EntryNumber) -> bool {
+    let runs = reports.flat_map(|report| report.entries.runs());
+    let mut runs: Vec<(u32, u32)> = runs.map(|run| (run.first.get(), run.last.get())).collect();
+    runs.sort_unstable();
+    let reached = runs.iter().fold(0, |reached: u32, (first, last)| {
+        if *first <= reached.saturating_add(1) {
+            reached.max(*last)
+        } else {
+            reached
+        }
+    });
+    reached >= to.get()
 }
 
 /// The end by the union of these reports.

@@ -57,6 +57,18 @@ fn i1_i2_what_is_needed() {
             vec![report(1, &[1, 2], 2)],
             Ok((vec![(1, 2, 1)], vec![])),
         ),
+        (
+            "the owner's file lost an entry that a doubtful copy has",
+            &three,
+            vec![report(1, &[1, 3], 3), doubtful(report(2, &[1, 2], 2))],
+            Ok((vec![(1, 1, 1), (2, 2, 2), (3, 3, 1)], vec![])),
+        ),
+        (
+            "it lost one that no copy has",
+            &three,
+            vec![report(1, &[1, 3], 3), doubtful(report(2, &[1], 2))],
+            Err(2),
+        ),
         ("one replica alone", &three, vec![report(2, &[1, 2], 2)], Err(1)),
         (
             "both replicas",
