@@ -185,16 +185,18 @@ impl World {
             written.keys().copied().collect()
         } else {
             self.oracle.recovered += u64::from(seal.stats.entries > 0);
-            let found = seal.holders.iter().find_map(|node| {
+            let found = seal.holders.iter().filter_map(|node| {
                 let host = self.host_of(node)?;
                 let [whole, _] = self.copy_files(host, id);
-                entries(&whole, id).ok()
+                let entries = entries(&whole, id).ok()?;
+                Some(entries.into_iter().map(|(number, _)| number.get()).collect())
             });
-            found
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(number, _)| number.get())
-                .collect()
+            // A bit may have flipped in one of them since it was made.
+            let is_other = |numbers: &BTreeSet<u32>| {
+                let entries = numbers.iter().filter_map(|number| written.get(number));
+                content(entries).1 != seal.digest
+            };
+            found.min_by_key(is_other).unwrap_or_default()
         };
         if let Some(phantom) = numbers.iter().find(|number| !written.contains_key(number)) {
             self.fail(format!("{id}:{phantom} is sealed, and nobody wrote it"));
