@@ -6,8 +6,8 @@
 //! - I3: a node's epoch, a shard's `next_index` and a job's position never go back.
 //! - I4: only a node's newest epoch opens segments; any epoch's segment can be sealed.
 //!
-//! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs (`apply/job.rs`),
-//! and the end of a segment (`apply/trim.rs`).
+//! **Not here**: commands about nodes (`apply/node.rs`), exporters (`apply/export.rs`) and replay jobs
+//! (`apply/job.rs`), and the end of a segment (`apply/trim.rs`).
 
 use gophership_vault::ids::{NodeId, SegmentId};
 use gophership_vault::ledger::{ClockMark, FormerSegment, OpenRecord, SealRecord};

@@ -105,8 +105,8 @@ pub enum Command {
         /// BLAKE3 over the entries of its copy.
         digest: [u8; 32],
     },
-    /// Records that a node is about to make a copy of a segment that is sealed or being recovered. Whatever comes of it,
-    /// the node stays on record until it has confirmed that it holds nothing more.
+    /// Records that a node is about to make a copy of a segment that is sealed or being recovered. Whatever comes of
+    /// it, the node stays on record until it has confirmed that it holds nothing more.
     CopyPlanned {
         /// The segment.
         id: SegmentId,
@@ -231,8 +231,8 @@ pub enum Command {
         /// The present time, nanoseconds since the Unix epoch.
         at_ns: u64,
     },
-    /// Says which exporters a node is configured with; it is so with no others any more. Those that are on no record are
-    /// known by their name alone until they begin, and everything is held for them.
+    /// Says which exporters a node is configured with; it is so with no others any more. Those that are on no record
+    /// are known by their name alone until they begin, and everything is held for them.
     ConfigureExporters {
         /// The node; `None` in a log of before, in which the node that spoke last said it for all.
         node: Option<NodeId>,
@@ -246,7 +246,8 @@ pub enum Command {
         exporter: String,
     },
     /// Moves the cursors of a node's exporters. A cursor behind the recorded one changes nothing; nor does one from
-    /// before the latest seek, of an exporter that is not on record, or of a replaced node of whose logs nothing is left.
+    /// before the latest seek, of an exporter that is not on record, or of a replaced node of whose logs nothing is
+    /// left.
     CommitCursors {
         /// The node.
         node: NodeId,
@@ -254,8 +255,8 @@ pub enum Command {
         cursors: Vec<ExportCursor>,
     },
     /// Lets a node export what a lost node owes an exporter, from now on and alone; a node that is back takes its own
-    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up. Where the owner
-    /// was replaced and nothing of its logs is left, nothing changes.
+    /// export back. Another node may only once all segments of the owner are sealed, trimmed or given up. Where the
+    /// owner was replaced and nothing of its logs is left, nothing changes.
     TakeExport {
         /// The exporter's name.
         exporter: String,
@@ -266,8 +267,8 @@ pub enum Command {
         /// The term that the caller saw, 0 before the first. If it has changed, the command is refused.
         seen: u64,
     },
-    /// Moves cursors in the logs of a lost node, as [`Command::CommitCursors`] does, for the node that exports them. It is
-    /// refused where another node does by now.
+    /// Moves cursors in the logs of a lost node, as [`Command::CommitCursors`] does, for the node that exports them. It
+    /// is refused where another node does by now.
     CommitTakenCursors {
         /// The node that wrote the logs.
         owner: NodeId,

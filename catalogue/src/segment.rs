@@ -329,8 +329,8 @@ mod tests {
 
     #[test]
     fn the_table_of_transitions_is_this_one() {
-        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded, CopyPlanned,
-        // AcceptLoss
+        // Open, BeginRecovery, Seal, TrimEmpty, TrimRetention, TrimDropped, Unlinked, MarkLost, ReplicaAdded,
+        // CopyPlanned, AcceptLoss
         let expected = "
             Unopened   Open    -          -      -       -       -       -    Lost -      - -
             Open       same    Recovering Sealed Trimmed -       -       -    Lost -      - -

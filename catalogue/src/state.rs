@@ -173,9 +173,9 @@ pub struct State {
     pub(crate) segments: BTreeMap<SegmentId, SegmentRecord>,
     /// The counts of the segments, kept as they change.
     tally: Tally,
-    /// Of a sealed segment, and of one under recovery, the nodes that may hold a part of it and that its record does not
-    /// name; of a trimmed one all that have not confirmed that they hold nothing more. Without an entry: none, and the
-    /// owner.
+    /// Of a sealed segment, and of one under recovery, the nodes that may hold a part of it and that its record does
+    /// not name; of a trimmed one all that have not confirmed that they hold nothing more. Without an entry: none, and
+    /// the owner.
     pub(crate) leftovers: BTreeMap<SegmentId, BTreeSet<NodeId>>,
     /// By segment, until it is trimmed.
     pub(crate) accepted_losses: BTreeMap<SegmentId, AcceptedLoss>,
@@ -247,8 +247,8 @@ impl State {
         self.facts.iter().map(|(id, facts)| (*id, facts))
     }
 
-    /// True where the name of a node has moved to another number: its storage was wiped and joined anew, so that it never
-    /// comes back, and what it had is gone.
+    /// True where the name of a node has moved to another number: its storage was wiped and joined anew, so that it
+    /// never comes back, and what it had is gone.
     pub fn is_replaced(&self, id: NodeId) -> bool {
         self.facts(id).is_some_and(|facts| facts.moved_to.is_some())
     }

@@ -265,8 +265,8 @@ impl Cluster {
         bail!("no node led for {PATIENCE:?}")
     }
 
-    /// Waits until all nodes are ready, all are alive for all, and no segment is being recovered. Returns the time that it
-    /// took.
+    /// Waits until all nodes are ready, all are alive for all, and no segment is being recovered. Returns the time that
+    /// it took.
     ///
     /// # Errors
     ///

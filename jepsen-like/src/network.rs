@@ -1,5 +1,5 @@
-//! A network of the run's own: each node in a network namespace, all on one bridge, whose links are cut and made to lose
-//! packets. Needs root, `ip` and `nft`.
+//! A network of the run's own: each node in a network namespace, all on one bridge, whose links are cut and made to
+//! lose packets. Needs root, `ip` and `nft`.
 //!
 //! The bridge lies in a namespace of the harness, so nothing of it is seen outside, and it goes with the harness. The
 //! harness reaches every node whatever is cut between them.

@@ -120,8 +120,8 @@ impl Run {
         Duration::from_millis(self.rng.random_range(millis))
     }
 
-    /// Waits for a random moment in a phase of load: within so many milliseconds, and before the load has sent all that it
-    /// may, which a fast machine does sooner.
+    /// Waits for a random moment in a phase of load: within so many milliseconds, and before the load has sent all that
+    /// it may, which a fast machine does sooner.
     async fn wait_moment(&mut self, load: &Running, millis: std::ops::Range<u64>) {
         let (length, acks) = (self.moment(millis), self.rng.random_range(1..ACKS_BEFORE_FAULT));
         let began = Instant::now();

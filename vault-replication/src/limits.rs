@@ -58,8 +58,8 @@ pub const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of times that a holder that came late is put on record, while the answer is unknown.
 pub const HOLDER_TRIES: u32 = 5;
 
-/// The interval at which a leader looks for segments that nodes which are gone for good have left, and for copies that are
-/// missing.
+/// The interval at which a leader looks for segments that nodes which are gone for good have left, and for copies that
+/// are missing.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Segments of nodes that are gone for good which are trimmed at one look.

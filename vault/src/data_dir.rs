@@ -167,8 +167,8 @@ impl DataDir {
     }
 
     /// Checks that the directory could be opened, and changes nothing. `existing` is the directory, or the nearest
-    /// existing one above it, and `cluster` the name of the node's cluster. Returns the identity of the directory, where
-    /// it has one.
+    /// existing one above it, and `cluster` the name of the node's cluster. Returns the identity of the directory,
+    /// where it has one.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@
 //! - `copies`: segments that another node writes.
 //!
 //! Above them: `vault` composes the rooms (`open`, `start`, `options`, `seam`), takes what peers answer (`answers`) and
-//! answers queries (`status`, `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`] one payload with its
-//! description.
+//! answers queries (`status`, `segments`, `readers`); [`ledger`] is the record it needs, [`ids`] the numbers, [`entry`]
+//! one payload with its description.
 //!
 //! Stored formats: `docs/formats.md`.
 

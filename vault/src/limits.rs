@@ -10,8 +10,8 @@ pub const SEGMENT_SIZE_MIN: u64 = 64 * 1024;
 pub const SEGMENT_SIZE_MAX: u64 = 4 * 1024 * 1024 * 1024 - PAGE;
 /// Payload bytes at which a block is cut.
 pub const BLOCK_BYTES: usize = 256 * 1024;
-/// Payload bytes of a block, on average, from which on larger ones would hardly be smaller on the disk: LZ4 looks back by
-/// 64 KiB.
+/// Payload bytes of a block, on average, from which on larger ones would hardly be smaller on the disk: LZ4 looks back
+/// by 64 KiB.
 pub const BLOCK_LARGE_BYTES: usize = 64 * 1024;
 /// Entries at which a block is cut, so that its headers stay small beside its payload.
 pub const BLOCK_ENTRIES_MAX: usize = 4096;

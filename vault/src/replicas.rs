@@ -103,7 +103,8 @@ impl ReplicaSet {
         usize::from(self.ack_copies)
     }
 
-    /// The number of nodes that have all of a segment, synced, before it is sealed: as many as an acknowledgement needs.
+    /// The number of nodes that have all of a segment, synced, before it is sealed: as many as an acknowledgement
+    /// needs.
     pub fn seal_copies(&self) -> usize {
         if cfg!(feature = "mutant-seal-with-one-holder") {
             return 1;

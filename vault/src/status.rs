@@ -116,8 +116,8 @@ impl Vault {
         DiskTier::from_u8(self.inner.parts.tier.load(Ordering::Relaxed))
     }
 
-    /// Each shard that takes entries: its last entry appended in this epoch, and the last that may be acknowledged. Where
-    /// the second stays behind the first, appends wait.
+    /// Each shard that takes entries: its last entry appended in this epoch, and the last that may be acknowledged.
+    /// Where the second stays behind the first, appends wait.
     pub fn marks(&self) -> Vec<(ShardId, Option<Lsn>, Option<Lsn>)> {
         self.inner
             .shards

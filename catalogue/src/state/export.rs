@@ -124,7 +124,8 @@ impl State {
         of_nodes.chain(others).map(String::as_str)
     }
 
-    /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any more.
+    /// True where nothing in the logs of a node is left: it was replaced, and none of its segments is on record any
+    /// more.
     pub fn is_past(&self, node: NodeId) -> bool {
         self.is_replaced(node) && self.segments_of_node(node).next().is_none()
     }
@@ -135,8 +136,8 @@ impl State {
         names.filter(|name| !self.is_configured(name))
     }
 
-    /// The exporters that hold what they have not got: all that some node is configured with, and all that are on record
-    /// until they are forgotten. One that is configured no more may come back.
+    /// The exporters that hold what they have not got: all that some node is configured with, and all that are on
+    /// record until they are forgotten. One that is configured no more may come back.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
         self.configured().chain(self.not_configured())
     }

@@ -14,8 +14,8 @@ use crate::segment::SegmentRecord;
 
 impl State {
     /// The nodes that may hold bytes of a segment, by its record: its owner, its replicas, the holders of the complete
-    /// file; of a trimmed one those that have not confirmed that they hold nothing more. None of a segment that is on no
-    /// record.
+    /// file; of a trimmed one those that have not confirmed that they hold nothing more. None of a segment that is on
+    /// no record.
     pub fn holding(&self, id: SegmentId) -> BTreeSet<NodeId> {
         let Some(record) = self.segment(id) else {
             return BTreeSet::new();
@@ -56,9 +56,9 @@ impl State {
         })
     }
 
-    /// The segments of other nodes that are on record as trimmed, of which `node` may still hold a copy, and whose owner
-    /// has confirmed that it holds nothing more: nobody writes them any more, and the copies may go. The cost follows
-    /// from the segments of which somebody has still to confirm.
+    /// The segments of other nodes that are on record as trimmed, of which `node` may still hold a copy, and whose
+    /// owner has confirmed that it holds nothing more: nobody writes them any more, and the copies may go. The cost
+    /// follows from the segments of which somebody has still to confirm.
     pub fn copies_to_remove(&self, node: NodeId) -> impl Iterator<Item = SegmentId> {
         let left = self.leftovers.iter();
         left.filter(move |(id, left)| left.contains(&node) && !left.contains(&id.node) && self.is_trimmed(**id))

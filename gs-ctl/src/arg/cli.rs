@@ -59,7 +59,8 @@ pub(crate) enum Command {
     /// Consensus, by which the nodes of a cluster keep one catalogue
     #[command(subcommand)]
     Raft(Raft),
-    /// Watch the node: zone, rates, latencies, debt, exporters; in a cluster its copies and the other nodes. Lines instead of a screen where stdout is no terminal
+    /// Watch the node: zone, rates, latencies, debt, exporters; in a cluster its copies and the other nodes. Lines
+    /// instead of a screen where stdout is no terminal
     Top(Top),
     /// Watch records as they are received and durable, until Ctrl-C
     Tail(Tail),
@@ -302,8 +303,8 @@ pub(crate) enum Segment {
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Have every holder read all of its copy from the disk and check every byte. Exit code 4 when one is damaged, 1 when
-    /// one could not be verified
+    /// Have every holder read all of its copy from the disk and check every byte. Exit code 4 when one is damaged, 1
+    /// when one could not be verified
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// node/shard/index, as the list shows it

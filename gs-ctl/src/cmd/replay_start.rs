@@ -214,7 +214,8 @@ fn progress_of(progress: &ReplayProgress) -> Progress {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Summary {
     file: Option<PathBuf>,
-    /// A range was asked for: what was written are the whole payloads that touch it, which may hold records from outside.
+    /// A range was asked for: what was written are the whole payloads that touch it, which may hold records from
+    /// outside.
     whole_payloads_of_a_range: bool,
     entries: u64,
     records: u64,

@@ -101,8 +101,8 @@ impl NodePlan {
         }
     }
 
-    /// Writes the configuration of the node: of one of its own where `cluster` is empty, else as one of these. `rest` is
-    /// added as it is.
+    /// Writes the configuration of the node: of one of its own where `cluster` is empty, else as one of these. `rest`
+    /// is added as it is.
     pub(crate) fn write(&self, cluster: &[Self], rest: &str) -> anyhow::Result<()> {
         let Addresses {
             grpc,

@@ -480,8 +480,8 @@ impl Member {
         }
     }
 
-    /// Lets another node lead, if this one does. It waits until that is done, or cannot be, for a bounded time: where all
-    /// nodes stop together there is nobody to take over.
+    /// Lets another node lead, if this one does. It waits until that is done, or cannot be, for a bounded time: where
+    /// all nodes stop together there is nobody to take over.
     pub(crate) async fn hand_over(&self) {
         let consensus = Arc::clone(&self.quorum.consensus);
         let handed = tokio::time::timeout(HAND_OVER_LIMIT, spawn_blocking(move || consensus.hand_over()));

@@ -28,13 +28,13 @@ use verdict::Verdict;
 /// The most bytes that the demo writes.
 const WRITES_MAX: u64 = 512 << 20;
 
-/// Runs the demonstration, with one node or with a cluster of several. With `lose_one`, one acknowledged entry is hidden
-/// from the comparison, which must then fail.
+/// Runs the demonstration, with one node or with a cluster of several. With `lose_one`, one acknowledged entry is
+/// hidden from the comparison, which must then fail.
 ///
 /// # Errors
 ///
-/// A node did not come up, an acknowledged record is missing or invented, or nothing was acknowledged before and after a
-/// kill.
+/// A node did not come up, an acknowledged record is missing or invented, or nothing was acknowledged before and after
+/// a kill.
 pub fn run(nodes: u16, lose_one: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -115,8 +115,8 @@ pub(crate) async fn tell(dir: &Path, nodes: usize, lose_one: bool) -> anyhow::Re
     })
 }
 
-/// Waits until the lost node's segments are sealed, and for as long as the load is to run at least. Returns the times from
-/// the kill until it was found dead and until then.
+/// Waits until the lost node's segments are sealed, and for as long as the load is to run at least. Returns the times
+/// from the kill until it was found dead and until then.
 async fn recovered(survivor: &Path, lost: &str, killed: Instant, dir: &Path) -> anyhow::Result<(Duration, Duration)> {
     let mut detected_after = None;
     loop {

@@ -1,4 +1,5 @@
-//! A lane: one shard of one exporter, of this node or of one that is lost. It reads, sends and settles, one request after the other.
+//! A lane: one shard of one exporter, of this node or of one that is lost. It reads, sends and settles, one request
+//! after the other.
 //!
 //! **Invariants**:
 //! - I1: its cursor moves past an entry only when the sink accepted it, refused its data (then it is a dead letter, on

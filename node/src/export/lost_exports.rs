@@ -253,8 +253,8 @@ impl Exporters {
         let status = Status::new(Arc::clone(&own.status.counts), BTreeMap::new(), positions.clone());
         let control = Control { generation, ..control };
         let (control, receiver) = watch::channel(control);
-        // Of its own: in that of the exporter's own lanes, which may be as large as one batch, they would never leave it
-        // enough while they are busy.
+        // Of its own: in that of the exporter's own lanes, which may be as large as one batch, they would never leave
+        // it enough while they are busy.
         let budget = Budget::new(own.config.memory(self.max_message as u64), 1);
         let setup = ExporterSetup {
             config: own.config.clone(),

@@ -36,8 +36,8 @@ fn say(node: &TestNode, command: Command) {
     node.catalogue.submit(Actor::Node, command).unwrap();
 }
 
-/// Registers node 2, which is lost, with two segments of ten entries each, received at 100 and at 200, and one that is not
-/// sealed. No node that is there has any of them.
+/// Registers node 2, which is lost, with two segments of ten entries each, received at 100 and at 200, and one that is
+/// not sealed. No node that is there has any of them.
 fn with_a_lost_node(node: &TestNode) {
     let storage = Uuid::from_u128(2);
     let (storage_uuid, boot_uuid) = (storage, storage);

@@ -1,8 +1,8 @@
 //! Exporters that come, change and go: at the start of a node, and while it runs.
 //!
 //! **Invariants.** I1: of two exporters of one name only one sends: the old one has ended before the new one begins, at
-//! the cursor that the old one left. I2: the catalogue has every exporter as configured at this node before it is started,
-//! and until it has ended.
+//! the cursor that the old one left. I2: the catalogue has every exporter as configured at this node before it is
+//! started, and until it has ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

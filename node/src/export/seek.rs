@@ -37,9 +37,9 @@ impl fmt::Display for SeekTo {
 }
 
 impl Exporters {
-    /// Moves an exporter's cursors: in this node's logs, and in those of lost nodes that this one sends. It blocks, and for
-    /// [`SeekTo::Received`] reads. In a lost node's log that begins with a whole segment. Returns the number of entries
-    /// that are passed over unsent.
+    /// Moves an exporter's cursors: in this node's logs, and in those of lost nodes that this one sends. It blocks, and
+    /// for [`SeekTo::Received`] reads. In a lost node's log that begins with a whole segment. Returns the number of
+    /// entries that are passed over unsent.
     ///
     /// # Errors
     ///

@@ -36,8 +36,8 @@ use crate::limits::{
 };
 use crate::tls::ServerTls;
 
-/// Refuses requests on all ports until `stop` turns true. Connections that are open then are told to end. `count` counts
-/// the requests.
+/// Refuses requests on all ports until `stop` turns true. Connections that are open then are told to end. `count`
+/// counts the requests.
 ///
 /// # Errors
 /// A listener cannot be watched.

@@ -23,8 +23,8 @@ use super::shown::segment_ref;
 use super::{exporters, status, zone};
 use crate::context::NodeContext;
 
-/// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports` what
-/// the others answered.
+/// The cluster of the node, with what its nodes say of themselves. `own` is what this node sees alone, and `reports`
+/// what the others answered.
 pub(super) fn with_reports(
     mut own: v1::ClusterStatusReply,
     reports: Answers<v1::NodeReport>,

@@ -12,7 +12,8 @@ pub(crate) const VERIFIES_MAX: usize = 4;
 pub(super) const SEGMENTS_PER_PAGE: usize = HOLDINGS_MAX;
 /// Time for which an answer waits for those of other nodes.
 pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(1);
-/// Limit of questions to other nodes at the same time, of one surface; further ones wait. A node takes more of each peer.
+/// Limit of questions to other nodes at the same time, of one surface; further ones wait. A node takes more of each
+/// peer.
 pub(super) const PEERS_ASKED_MAX: usize = 4;
 /// Time for which it waits for another node to read a segment's file.
 pub(super) const PEER_DESCRIBE_PATIENCE: Duration = Duration::from_secs(30);

@@ -3,8 +3,8 @@
 //! Verbs take plain values: ids, names, times. They answer with the messages of [`gophership_proto::control`], which
 //! are plain values too: one surface sends them, another shows them as JSON. Nothing here knows of gRPC or of HTTP.
 //!
-//! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does so
-//!   for those that only show.
+//! - `operator`: [`Operator`], which takes a permit for each call and runs its verb. `viewer`: [`Viewer`], which does
+//!   so for those that only show.
 //! - `status`, `cluster`, `zone`, `segments`, `verify`, `exporters`, `letters`: the verbs, by their subject.
 //! - `peers`: questions to the other nodes. `for_peers`: answers to theirs.
 //! - `replays`: replay jobs, streams and tails, which `crate::replay` executes.

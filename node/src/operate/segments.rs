@@ -299,7 +299,8 @@ pub(super) fn is_recovered(context: &NodeContext, id: SegmentId) -> bool {
     id.node != context.vault.identity().node_id && context.catalogue.read(is_recovering)
 }
 
-/// Has the recovery of a segment end with what is left of it, where `shown` of the cluster says that nothing else ends it.
+/// Has the recovery of a segment end with what is left of it, where `shown` of the cluster says that nothing else ends
+/// it.
 pub(super) fn accept_loss(
     context: &NodeContext,
     id: SegmentId,

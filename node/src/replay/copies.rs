@@ -2,8 +2,8 @@
 //!
 //! **Invariants**:
 //! - I1: an entry is named as missing only when every holder that can be asked lacks it.
-//! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away, or
-//!   cannot read it for the moment, is waited for.
+//! - I2: a reader for good is told so only when every node that holds the segment lacks it for good: one that is away,
+//!   or cannot read it for the moment, is waited for.
 //!
 //! **Not here**: the order in which holders are asked (`holders`).
 
@@ -129,7 +129,8 @@ impl LogReading<'_> {
     fn turn(&mut self, seal: &SealRecord, unusable: &[NodeId]) -> Turn {
         let holders = seal.holders.iter().filter(|node| !unusable.contains(node));
         let mut holders: Vec<(NodeId, Holder)> = holders.map(|node| (node, self.holder(node, seal))).collect();
-        // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found damage.
+        // This node's copy costs no call. The node that writes the log is asked last: it is there, and has found
+        // damage.
         holders.sort_by_key(|(node, _)| (*node == self.log.node, *node != self.own));
         if self.reading.for_good.is_none() && holders.iter().any(|(_, holder)| *holder == Holder::There) {
             holders.retain(|(_, holder)| *holder == Holder::There);
@@ -188,8 +189,8 @@ impl LogReading<'_> {
         }
     }
 
-    /// Of a holder that a segment is read from: keeps what it says is damaged until it is known whether another one has it.
-    /// Breaks where another one is to be asked.
+    /// Of a holder that a segment is read from: keeps what it says is damaged until it is known whether another one has
+    /// it. Breaks where another one is to be asked.
     pub(super) fn weigh(
         &mut self,
         found: Found,

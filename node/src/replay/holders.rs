@@ -22,7 +22,8 @@ pub(super) enum Turn {
     Ask(NodeId),
     /// All lack what comes next, and this one has the nearest entry behind it; the end of the segment where `None`.
     PassOver(NodeId, Option<Lsn>),
-    /// Only these may have what comes next, and none of them is there and can read it now. None are left where it is empty.
+    /// Only these may have what comes next, and none of them is there and can read it now. None are left where it is
+    /// empty.
     WaitFor(Vec<NodeId>),
 }
 

@@ -166,8 +166,8 @@ impl Job {
         Ok(senders)
     }
 
-    /// Puts the position on record where it moved, else asks whether the job still is this runner's. An answer renews the
-    /// lease.
+    /// Puts the position on record where it moved, else asks whether the job still is this runner's. An answer renews
+    /// the lease.
     async fn keep_position(&self, kept: &mut Position) -> Kept {
         let (asked, now) = (Instant::now(), self.progress.position());
         let answer = if now == *kept {

@@ -191,8 +191,8 @@ impl Jobs {
         }
     }
 
-    /// Begins a job that is this node's by its record, from there on, unless it runs already. `asked` is the time at which
-    /// the catalogue was asked for what it answered last.
+    /// Begins a job that is this node's by its record, from there on, unless it runs already. `asked` is the time at
+    /// which the catalogue was asked for what it answered last.
     pub(super) fn launch(self: &Arc<Self>, id: JobId, order: Order, asked: Instant) {
         let own = self.own();
         let mut table = self.table();

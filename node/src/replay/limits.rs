@@ -43,8 +43,8 @@ pub(super) const FAILED_LAST_TRIES: u32 = 10;
 pub(super) const CA_PEM_BYTES_MAX: usize = 32 * 1024;
 /// Time within which a peer must say how far its logs go; after it the plan goes by what is on record.
 pub(super) const PEER_PLAN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait of a replay to the client for another node's log without a find: longer than a lost owner's recovery takes
-/// while a majority of the nodes is there.
+/// Longest wait of a replay to the client for another node's log without a find: longer than a lost owner's recovery
+/// takes while a majority of the nodes is there.
 pub(super) const PEER_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before a log is read on of which no node could read more.
 pub(super) const PEER_RETRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -59,6 +59,6 @@ const _: () = assert!(REASON_BYTES_MAX <= gophership_catalogue::limits::JOB_REAS
 // A line of PEM takes one byte more in JSON, and the plan must fit beside it.
 const _: () = assert!(CA_PEM_BYTES_MAX + CA_PEM_BYTES_MAX / 2 <= gophership_catalogue::limits::JOB_SPEC_BYTES_MAX);
 
-/// Readings of lost nodes' logs at once. Each has a thread of those that consensus has for its disk as well, for as long as
-/// its taker stands still.
+/// Readings of lost nodes' logs at once. Each has a thread of those that consensus has for its disk as well, for as
+/// long as its taker stands still.
 pub(super) const LOST_READINGS_MAX: usize = 64;

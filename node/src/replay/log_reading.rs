@@ -1,8 +1,8 @@
 //! The reading of one log in a cluster.
 //!
 //! A log is read by the node that writes it, up to the end that it named. When that node is gone, its sealed segments
-//! are read from their copies, here or on another node, once a recovery has sealed the last of them. A sealed segment of
-//! which the node that wrote it finds something damaged is read from its other holders, too.
+//! are read from their copies, here or on another node, once a recovery has sealed the last of them. A sealed segment
+//! of which the node that wrote it finds something damaged is read from its other holders, too.
 //!
 //! **Invariants**:
 //! - I1: entries of a log come in order, each once, from however many nodes they are read.

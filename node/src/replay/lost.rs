@@ -55,8 +55,8 @@ impl LostLogs {
         }
     }
 
-    /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log are
-    /// sealed.
+    /// Reads all of a log behind `done`, a little ahead of the receiver, until that is dropped. All segments of the log
+    /// are sealed.
     pub(crate) fn follow(&self, log: LogId, done: Option<Lsn>) -> mpsc::Receiver<Vec<FromLost>> {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let (source, places) = (self.source.clone(), Arc::clone(&self.places));

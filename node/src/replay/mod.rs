@@ -1,9 +1,9 @@
 //! Replay: everything that the vault holds of a time range, in order within each shard, bit for bit, to a sink or to
 //! the client that asks.
 //!
-//! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local
-//!   files. `source`: the reading of all nodes' logs; `for_peers`: its other end. `log_reading`: that of one log,
-//!   `copies`: of one sealed segment, `holders`: the holder that is asked next. `lost`: a lost node's logs for exporters.
+//! - `spec`: the request, checked. `plan`: the end of each log's reading. `reader`: the reading of local files.
+//!   `source`: the reading of all nodes' logs; `for_peers`: its other end. `log_reading`: that of one log, `copies`: of
+//!   one sealed segment, `holders`: the holder that is asked next. `lost`: a lost node's logs for exporters.
 //! - `stream`: a replay to the client. `tail`: new entries to the client, as they come, and not all of them.
 //! - `jobs`, `job`, `delivery`: replays to a sink, kept in the catalogue. `progress`: their progress. `pace`: their
 //!   rate. `loss`: what they passed over. `lease`: how long they send alone. `takeover`: jobs to go on with, here or in

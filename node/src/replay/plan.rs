@@ -98,8 +98,8 @@ pub(super) fn own_parts(vault: &Vault, catalogue: &dyn Catalogue, range: TimeRan
     vault.shards().into_iter().filter_map(part).collect()
 }
 
-/// The parts of the logs of a node that cannot be asked, by what is on record: its sealed segments, of which others have
-/// copies, and those that a recovery is still to seal.
+/// The parts of the logs of a node that cannot be asked, by what is on record: its sealed segments, of which others
+/// have copies, and those that a recovery is still to seal.
 pub(super) fn parts_on_record(state: &State, owner: NodeId, range: TimeRange) -> Vec<Part> {
     let mut logs: BTreeMap<ShardId, (SegmentIndex, Vec<SealRecord>)> = BTreeMap::new();
     for record in state.segments().filter(|record| record.id().node == owner) {
@@ -178,8 +178,8 @@ fn sealed(state: &SegmentState) -> Option<&SealRecord> {
     }
 }
 
-/// An estimate of the payload bytes of sealed segments in the range. Entries count as spread evenly over their segment's
-/// time.
+/// An estimate of the payload bytes of sealed segments in the range. Entries count as spread evenly over their
+/// segment's time.
 fn estimate<'a>(sealed: impl IntoIterator<Item = &'a SealRecord>, range: TimeRange) -> u64 {
     let in_range =
         |seal: &SealRecord| seal.stats.payload_bytes as f64 * seal.stats.event.map_or(0.0, |event| share(event, range));

@@ -37,8 +37,8 @@ impl Found {
     }
 }
 
-/// Reads `part` behind `done`, and hands every result to `each` until that breaks, or until `stop` says so during a wait
-/// for a recovery. Planned segments that were trimmed are reported as missing.
+/// Reads `part` behind `done`, and hands every result to `each` until that breaks, or until `stop` says so during a
+/// wait for a recovery. Planned segments that were trimmed are reported as missing.
 pub(super) fn read(
     vault: &Vault,
     part: &Part,

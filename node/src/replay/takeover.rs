@@ -8,7 +8,8 @@
 //! **Invariants**:
 //! - I1: a job is begun only in the term that the record grants its node, and by a record that is not older than the
 //!   latest answer to anybody.
-//! - I2: two nodes that live and do not hear each other take a job from each other less and less often, so that it moves.
+//! - I2: two nodes that live and do not hear each other take a job from each other less and less often, so that it
+//!   moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,8 @@ pub(super) fn due(job: &JobRecord, order: &Order, own: NodeId, here: Here, is_go
     }
 }
 
-/// The reason for which nobody goes on with a job, and the way out, where its runner is gone and no node that is there has
-/// the exporter by which it sends.
+/// The reason for which nobody goes on with a job, and the way out, where its runner is gone and no node that is there
+/// has the exporter by which it sends.
 pub(super) fn why_idle(
     id: JobId,
     job: &JobRecord,

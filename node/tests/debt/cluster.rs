@@ -130,8 +130,8 @@ impl Cluster {
         }
     }
 
-    /// The value of a metric at a node, by its number in the cluster for a metric that has one for each lost node. Empty
-    /// where there is no such row.
+    /// The value of a metric at a node, by its number in the cluster for a metric that has one for each lost node.
+    /// Empty where there is no such row.
     pub(crate) fn metric(&self, i: usize, name: &str) -> Vec<(String, f64)> {
         let Some((200, text)) = get(self.nodes[i].admin, "/metrics") else {
             return vec![("no answer".to_owned(), f64::NAN)];

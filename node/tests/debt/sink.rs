@@ -15,7 +15,8 @@ struct Shared {
     room: usize,
     /// The text of each record, as they came.
     taken: Vec<String>,
-    /// The beginning of the text of a record with which it takes no request, the status that it answers then, and how often.
+    /// The beginning of the text of a record with which it takes no request, the status that it answers then, and how
+    /// often.
     refuses: Option<(String, &'static str, usize)>,
 }
 
@@ -47,8 +48,8 @@ impl Sink {
         self.shared.lock().unwrap().room = requests;
     }
 
-    /// Forgets what it has taken, and takes no request with a record whose text begins like this: so many times it answers
-    /// this status instead.
+    /// Forgets what it has taken, and takes no request with a record whose text begins like this: so many times it
+    /// answers this status instead.
     pub(crate) fn refuse(&self, begins: &str, status: &'static str, times: usize) {
         let mut shared = self.shared.lock().unwrap();
         shared.taken.clear();

@@ -58,8 +58,8 @@ impl RaftCatalogue {
         Arc::clone(&self.node) as Arc<dyn PeerReceiver>
     }
 
-    /// Waits until something was applied since the last call, or for `within`, and takes the segments whose records have
-    /// changed. One caller follows them.
+    /// Waits until something was applied since the last call, or for `within`, and takes the segments whose records
+    /// have changed. One caller follows them.
     pub fn follow(&self, within: Duration) -> Touched {
         let mut applied = self.node.core.applied();
         let unchanged = |touched: &Touched| *touched == Touched::default();

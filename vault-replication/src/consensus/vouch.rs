@@ -4,8 +4,8 @@
 //! folder, and not know what it has promised.
 //!
 //! **Invariants**:
-//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a long
-//!   time where nobody who answers takes part.
+//! - I1: it waits for as many voters as make a majority with it, and for the others until they had time to answer: a
+//!   long time where nobody who answers takes part.
 //! - I2: one that is contradicted, then or later, takes part no more, nor after another start.
 //!
 //! **Not here**: what contradicts it (`heard.rs`).

@@ -1,7 +1,8 @@
 //! Decides whether an operator may have a recovery end without the reports that it needs.
 //!
 //! **Invariants**:
-//! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports can.
+//! - I1: no loss is accepted while the recovery may still end by itself: its owner can come back, or enough reports
+//!   can.
 
 use gophership_vault::NodeSet;
 use gophership_vault::ids::{EntryNumber, NodeId};
@@ -50,8 +51,8 @@ pub fn may_accept_loss(open: &OpenRecord, verdict: &Verdict, alive: NodeSet, rep
     match verdict {
         Verdict::Ends(_) => Err(Hope::GoesOn),
         Verdict::Waits(missing) if !missing.awaited.is_empty() => Err(Hope::Answers(missing.awaited)),
-        // Also where its report would not do: it may have what nobody else has, or say which of two entries is right, and
-        // its copy is made anew once the segment is sealed.
+        // Also where its report would not do: it may have what nobody else has, or say which of two entries is right,
+        // and its copy is made anew once the segment is sealed.
         Verdict::Waits(_) | Verdict::Contradicts(_) if !away.is_empty() => Err(Hope::Away(away)),
         Verdict::Waits(_) | Verdict::Contradicts(_) => Ok(()),
     }

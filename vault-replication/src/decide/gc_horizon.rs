@@ -45,8 +45,8 @@ pub fn due_for_the_lost(state: &State, own: NodeId, own_ns: u64, retention: Dura
     due
 }
 
-/// The time that at least two nodes have reached, by their clocks on record; 0 where this one is the only one with a clock.
-/// One that runs wild deletes nothing, and one that is away holds up nothing.
+/// The time that at least two nodes have reached, by their clocks on record; 0 where this one is the only one with a
+/// clock. One that runs wild deletes nothing, and one that is away holds up nothing.
 fn agreed_time(state: &State, own: NodeId, own_ns: u64) -> u64 {
     let others = state
         .nodes()
@@ -81,8 +81,8 @@ fn may_be_replayed(state: &State, seal: &SealRecord) -> bool {
     running.any(|(_, job)| job.positions.get(&of_log).map(|position| position.done_lsn) < seal.stats.last_lsn)
 }
 
-/// The confirmation of a lost node that nothing of its trimmed segments is on its disk, where one is awaited: its disk is
-/// gone.
+/// The confirmation of a lost node that nothing of its trimmed segments is on its disk, where one is awaited: its disk
+/// is gone.
 fn confirmation_for(state: &State, node: NodeId) -> Option<Command> {
     let awaits = |segment: &&SegmentRecord| {
         matches!(segment, SegmentRecord::Trimmed { .. }) && state.holding(segment.id()).contains(&node)

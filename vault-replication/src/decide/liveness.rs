@@ -68,8 +68,8 @@ impl Liveness {
         }
     }
 
-    /// Says that nothing was heard of a peer for so long that it is dead. One that was heard since is not silent, though it
-    /// may not be alive yet. One that is not known is.
+    /// Says that nothing was heard of a peer for so long that it is dead. One that was heard since is not silent,
+    /// though it may not be alive yet. One that is not known is.
     pub fn is_silent(&self, peer: NodeId, now: Duration) -> bool {
         match self.peers.get(&peer) {
             Some(Peer::Alive { .. }) => false,

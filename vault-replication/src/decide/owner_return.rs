@@ -11,8 +11,8 @@ use gophership_vault::{Durable, HeldReport};
 
 /// True where the owner's report reaches as far as its owner had synced, by its own marks and by what replicas know:
 /// `recorded`, the union of the marks in their copies, and `last`, the last entry that one of them has; and where every
-/// entry up to there is reported, by the owner or a replica: `has_all_to` says so. Otherwise the owner counts as absent:
-/// what it has is kept, and replicas are needed.
+/// entry up to there is reported, by the owner or a replica: `has_all_to` says so. Otherwise the owner counts as
+/// absent: what it has is kept, and replicas are needed.
 ///
 /// Where a replica knows that all of the segment was synced, the owner must know where the segment ended: the file in
 /// which it went on says so. One who does not have that file has an older disk.

@@ -1,8 +1,8 @@
 //! Calls to peers.
 //!
-//! **Owns**: the connections to each peer: one for consensus and liveness, one for what is large of consensus, one for the
-//! tail streams, one for recoveries, one for replays, one for operators, so that what is large delays no heartbeat. Each
-//! is made when it is used and made again when it is lost.
+//! **Owns**: the connections to each peer: one for consensus and liveness, one for what is large of consensus, one for
+//! the tail streams, one for recoveries, one for replays, one for operators, so that what is large delays no heartbeat.
+//! Each is made when it is used and made again when it is lost.
 //!
 //! **Invariants**:
 //! - I1: every call has a time limit.

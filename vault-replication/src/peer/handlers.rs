@@ -93,8 +93,8 @@ pub trait ReplayHandler: Send + Sync + 'static {
     /// The reason for which none can be read now.
     fn plan(&self, time: TimeRange) -> Result<Vec<Vec<u8>>, String>;
 
-    /// Reads a part of a plan behind its `done`, in order, and gives what it finds to `take`, until that is false. Where
-    /// it must wait, it ends when nobody wants more.
+    /// Reads a part of a plan behind its `done`, in order, and gives what it finds to `take`, until that is false.
+    /// Where it must wait, it ends when nobody wants more.
     ///
     /// # Errors
     /// The reason for which it cannot be read now.

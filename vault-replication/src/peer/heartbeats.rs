@@ -90,9 +90,9 @@ impl Heartbeats {
         node == self.shared.own() || self.shared.state().liveness.is_alive(node)
     }
 
-    /// True where nothing was heard of a node while it was listened for long enough; one that is no member is not heard.
-    /// `up_for` is the time since its present epoch was seen: a node that has just started is not dead before it can be
-    /// heard.
+    /// True where nothing was heard of a node while it was listened for long enough; one that is no member is not
+    /// heard. `up_for` is the time since its present epoch was seen: a node that has just started is not dead before it
+    /// can be heard.
     pub fn is_dead(&self, node: NodeId, up_for: Duration) -> bool {
         let listened = self.shared.begun.elapsed();
         node != self.shared.own()

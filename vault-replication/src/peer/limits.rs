@@ -23,8 +23,8 @@ pub const RECOVERY_CALLS_MAX: usize = 16;
 /// Calls of replays of one peer at once: one for each log that it reads here. Each has a thread.
 pub const REPLAY_CALLS_MAX: usize = 64;
 
-/// Calls of one peer at once for what an operator asked there. Each has a thread for a moment; verifications have a bound
-/// of their own.
+/// Calls of one peer at once for what an operator asked there. Each has a thread for a moment; verifications have a
+/// bound of their own.
 pub const OPERATE_CALLS_MAX: usize = 16;
 
 /// Segments that one call may ask for.

@@ -81,8 +81,8 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Waits for a message, and takes all that are there with it. `None` when the owner has ended the stream. Nothing is
-    /// lost where the wait is given up.
+    /// Waits for a message, and takes all that are there with it. `None` when the owner has ended the stream. Nothing
+    /// is lost where the wait is given up.
     async fn batch(&mut self) -> Result<Option<Batch>, Status> {
         let mut batch = Vec::new();
         while batch.len() < TAIL_BATCH_MAX {

@@ -365,8 +365,8 @@ impl RecoveryLeader {
     }
 
     /// True where every node that is to have a copy has answered, they are too few, and one of them could not make it:
-    /// the node that an entry is to come from may be gone, and others may have that entry. Only a new recovery, with new
-    /// reports, finds out.
+    /// the node that an entry is to come from may be gone, and others may have that entry. Only a new recovery, with
+    /// new reports, finds out.
     fn is_hopeless(&self) -> bool {
         let Stage::Copying { copies, failed, .. } = &self.stage else {
             return false;

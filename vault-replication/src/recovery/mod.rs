@@ -2,8 +2,8 @@
 //! nodes, seal it.
 //!
 //! - `leader`: the node that recovers a segment, as a state machine.
-//! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes and
-//!   of the catalogue.
+//! - `recoveries`: all segments that a leader recovers. `led`: one of them, driven. `requests`: what it asks of nodes
+//!   and of the catalogue.
 //! - `participant`: a node that is asked.
 //! - `refetch`: what a recovery sealed with more than its owner has left is fetched by the owner.
 //! - `upkeep`: the leader's care of sealed segments. `repair`: a node that fetches the copies that are planned for it.

@@ -1,5 +1,5 @@
-//! The copies of other nodes' sealed segments that this node has a part of, or is to have: each is fetched from a holder
-//! where copies are missing, and put on record once it is here.
+//! The copies of other nodes' sealed segments that this node has a part of, or is to have: each is fetched from a
+//! holder where copies are missing, and put on record once it is here.
 //!
 //! **Owns**: a thread.
 //!

@@ -181,8 +181,8 @@ pub(super) fn ask(parts: &Arc<Parts>, id: SegmentId, node: NodeId, number: Recov
     });
 }
 
-/// Has a node make its copy. One that the segment's record does not name is put on record first: its copy stays, whatever
-/// becomes of this recovery.
+/// Has a node make its copy. One that the segment's record does not name is put on record first: its copy stays,
+/// whatever becomes of this recovery.
 pub(super) fn copy(
     parts: &Arc<Parts>,
     open: &OpenRecord,

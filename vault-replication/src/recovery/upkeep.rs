@@ -1,5 +1,5 @@
-//! The leader's standing care of sealed segments: what nodes that are gone for good have left is trimmed and confirmed in
-//! their place, and copies that are missing are planned.
+//! The leader's standing care of sealed segments: what nodes that are gone for good have left is trimmed and confirmed
+//! in their place, and copies that are missing are planned.
 //!
 //! **Owns**: a thread.
 //!

@@ -37,8 +37,8 @@ struct OpenCopy {
     _place: OwnedSemaphorePermit,
 }
 
-/// A copy that has all of its segment, and is to be completed. Until [`TailReceiver::completed`] is told, its segment is
-/// begun on no stream.
+/// A copy that has all of its segment, and is to be completed. Until [`TailReceiver::completed`] is told, its segment
+/// is begun on no stream.
 pub struct Completion {
     stream: StreamId,
     id: SegmentId,

@@ -569,8 +569,8 @@ impl Segment {
         }
     }
 
-    /// True where nothing more is to come of this stream: a recovery has sealed the segment, with this replica's copy or
-    /// without it.
+    /// True where nothing more is to come of this stream: a recovery has sealed the segment, with this replica's copy
+    /// or without it.
     fn is_over(&self) -> bool {
         self.sealed && (self.counted || self.stage == Stage::Refused)
     }

@@ -21,8 +21,8 @@ fn setting(key: &str, value: &str) -> Command {
 }
 
 /// Shows that a leader leads on through what happens in `attempt`, which says whether it did. One that waits for a
-/// processor loses its leadership to others for good reason, so several attempts are made; what deposes a leader does so
-/// in each.
+/// processor loses its leadership to others for good reason, so several attempts are made; what deposes a leader does
+/// so in each.
 pub(crate) fn leads_on(what: &str, mut attempt: impl FnMut() -> bool) {
     assert!((0..5).any(|_| attempt()), "{what} deposes the leader each time");
 }

@@ -153,22 +153,40 @@ fn voter_comes_back() -> bool {
 
 #[test]
 fn a_leader_without_a_majority_says_since_when() {
+    assert!(
+        (0..5).any(|_| says_since_when()),
+        "the leader is never without a majority since it was cut off"
+    );
+}
+
+/// A leader that has led for longer than any patience is cut off. True where it says that it has been without a majority
+/// for no longer. On a starved machine it may lose its lead before, or look at the answers too seldom.
+fn says_since_when() -> bool {
     let began = Instant::now();
     let cluster = Cluster::of(3);
     cluster.lead(1);
     let longest = cluster.node(1).status().timing.election_max;
     let heard = eventually("a leader that has led for longer than any patience", || {
         let now = Instant::now();
-        let leads = cluster.node(1).status().unheard.is_zero();
-        (leads && began.elapsed() > 3 * longest).then_some(now)
+        let status = cluster.node(1).status();
+        match status.role {
+            Role::Leader if !status.unheard.is_zero() || began.elapsed() <= 3 * longest => None,
+            Role::Leader => Some(Some(now)),
+            _ => Some(None),
+        }
     });
+    let Some(heard) = heard else { return false };
     cluster.network.set_isolated(1, true);
     let unheard = eventually("the loss of the majority", || {
         let status = cluster.node(1).status();
-        (status.role == Role::Leader && !status.unheard.is_zero()).then_some(status.unheard)
+        match status.role {
+            Role::Leader if status.unheard.is_zero() => None,
+            Role::Leader => Some(Some(status.unheard)),
+            _ => Some(None),
+        }
     });
     // A majority had answered it for less than that when it was last looked at.
-    assert!(unheard <= heard.elapsed() + longest, "{unheard:?}");
+    unheard.is_some_and(|unheard| unheard <= heard.elapsed() + longest)
 }
 
 #[test]

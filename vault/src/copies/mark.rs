@@ -1,6 +1,6 @@
 //! The notes beside a copy. The *mark* is the last entry that is known to have been synced: without it a frame that was
-//! never synced cannot be told from one that was lost. The *doubt* says that something was cut off that could not be read
-//! and was perhaps answered for.
+//! never synced cannot be told from one that was lost. The *doubt* says that something was cut off that could not be
+//! read and was perhaps answered for.
 //!
 //! **Invariants**:
 //! - I1: it is written after the sync, and not synced itself: what a power cut leaves is an older mark or none, so that
@@ -77,8 +77,8 @@ impl Mark {
     }
 }
 
-/// Notes that a copy was complete and has been lost: up to its last entry, or for good where that is not known. The mark
-/// is synced when this returns.
+/// Notes that a copy was complete and has been lost: up to its last entry, or for good where that is not known. The
+/// mark is synced when this returns.
 ///
 /// # Errors
 /// It cannot be written.

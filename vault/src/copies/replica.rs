@@ -157,8 +157,8 @@ impl ReplicaSegment {
     ///
     /// # Errors
     ///
-    /// [`VaultError::FrameRefused`] when the segment is fenced or trimmed, when the disk is too full for copies, or when
-    /// the frame is not the next one, is damaged, or differs from the one that is here; a file operation failed.
+    /// [`VaultError::FrameRefused`] when the segment is fenced or trimmed, when the disk is too full for copies, or
+    /// when the frame is not the next one, is damaged, or differs from the one that is here; a file operation failed.
     pub fn append(&mut self, frame: TailFrame<'_>) -> Result<(), VaultError> {
         if self.broken {
             return Err(self.refused(frame.frame_no, FrameFault::Broken));
@@ -388,7 +388,8 @@ fn decode(bytes: &[u8], index: SegmentIndex) -> Option<DecodedBlock> {
 }
 
 /// The bytes of the frames at the start of a file that are whole and follow each other. Damage behind them is kept as
-/// evidence, and the copy is doubtful from then on: the damaged part may have been answered for. A file whose header is damaged gives none, since nothing says whose frames they are.
+/// evidence, and the copy is doubtful from then on: the damaged part may have been answered for. A file whose header is
+/// damaged gives none, since nothing says whose frames they are.
 fn whole_frames(parts: &CopyStore, path: &Path, header: &SegmentHeader) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut reader = SegmentReader::open(path, header.id, true)?;
     let rows = match reader.header() {

@@ -78,8 +78,8 @@ impl CopyStore {
     ///
     /// # Errors
     ///
-    /// [`VaultError::FrameRefused`] when a copy of another boot is here, the segment is trimmed, or the disk is too full
-    /// for copies; the files cannot be read or written.
+    /// [`VaultError::FrameRefused`] when a copy of another boot is here, the segment is trimmed, or the disk is too
+    /// full for copies; the files cannot be read or written.
     pub fn open(&self, header: SegmentHeader) -> Result<ReplicaSegment, VaultError> {
         assert!(header.id.node != self.node, "a node keeps no copy of its own segment");
         self.shared.takes(header.id, 0)?;
@@ -153,9 +153,9 @@ impl CopyStore {
             // A complete copy was verified when it was made, whatever had been damaged before.
             report.is_damaged = !reader.faults().is_empty() || whole != footer.blocks.last().map(|row| row.last);
         } else {
-            // What is behind the mark was perhaps never synced, and so never answered for: surely so where the file breaks
-            // off in it. Other bytes may have been, and a power cut took the mark that said so; perhaps they were cut off
-            // since.
+            // What is behind the mark was perhaps never synced, and so never answered for: surely so where the file
+            // breaks off in it. Other bytes may have been, and a power cut took the mark that said so; perhaps they
+            // were cut off since.
             report.is_damaged = whole < read_mark(&self.data, id);
             let is_cut = end < reader.len() && !is_torn(&mut reader, end, id.index);
             report.is_doubtful = is_cut || has_doubt(&self.data, id)?;

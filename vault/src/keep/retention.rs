@@ -119,7 +119,8 @@ impl TrimRules<'_> {
 
 /// The oldest segments of a log that are released: all whose retention is over, and at least as many more as make the
 /// room that is wanted, rather than all that a disk has. `page` gives the segments from an index on, in order and at
-/// most so many. They are asked for a page at a time, since the readers may not be asked under the lock of the holdings.
+/// most so many. They are asked for a page at a time, since the readers may not be asked under the lock of the
+/// holdings.
 pub(crate) fn released(
     rules: &TrimRules<'_>,
     is_released: impl Fn(&SealRecord) -> bool,

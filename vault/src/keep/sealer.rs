@@ -175,8 +175,8 @@ impl Sealer {
         }
     }
 
-    /// True where a seal is refused because a recovery has ended the segment meanwhile: it is sealed with another content,
-    /// or trimmed. No attempt will ever succeed.
+    /// True where a seal is refused because a recovery has ended the segment meanwhile: it is sealed with another
+    /// content, or trimmed. No attempt will ever succeed.
     fn is_overtaken(&self, error: &VaultError) -> bool {
         let VaultError::Ledger(error) = error else { return false };
         let Some(id) = error.id.filter(|_| error.disposition == Disposition::Invalid) else {

@@ -74,8 +74,8 @@ pub struct ScanFault {
     pub numbers: Option<(EntryNumber, EntryNumber)>,
     /// The fault and its position, in words.
     pub what: String,
-    /// True where the disk did not give the bytes, and may do so at another time; false where what it gave is damaged, or
-    /// an operator gave them up.
+    /// True where the disk did not give the bytes, and may do so at another time; false where what it gave is damaged,
+    /// or an operator gave them up.
     #[serde(default)]
     pub is_for_now: bool,
 }

@@ -166,8 +166,8 @@ impl Quarantine {
         self.held().contains_key(&name_of(GIVEN_UP, segment, 0))
     }
 
-    /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine. It takes the place
-    /// of no other file.
+    /// Moves a whole file, of which the disk may be able to read more at another time, into quarantine. It takes the
+    /// place of no other file.
     ///
     /// # Errors
     ///

@@ -587,8 +587,8 @@ fn forget(name: &str) -> Command {
     }
 }
 
-/// A rolling reload, and whatever comes between: the steps, and who holds what it has not got after each. Those that are on
-/// record hold in any case, so the exporters here are on no record.
+/// A rolling reload, and whatever comes between: the steps, and who holds what it has not got after each. Those that
+/// are on record hold in any case, so the exporters here are on no record.
 #[test]
 fn an_exporter_counts_as_long_as_the_list_of_any_node_has_it() {
     let replaced = [describe(1, "n", None), describe(3, "n", Some(1))];

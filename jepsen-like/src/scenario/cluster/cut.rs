@@ -1,5 +1,5 @@
-//! Links between nodes are cut, both ways or one way, or lose packets; clients reach every node all the time. Needs root,
-//! `ip` and `nft`.
+//! Links between nodes are cut, both ways or one way, or lose packets; clients reach every node all the time. Needs
+//! root, `ip` and `nft`.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Several faults at a time, in a random order: nodes killed, started and paused while links are cut and come back. Needs
-//! root, `ip` and `nft`.
+//! Several faults at a time, in a random order: nodes killed, started and paused while links are cut and come back.
+//! Needs root, `ip` and `nft`.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! Jobs through restarts, takeovers, lost answers and cuts: every entry is sent or named as missing, and every job ends.
+//! Jobs through restarts, takeovers, lost answers and cuts: every entry is sent or named as missing, and every job
+//! ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
