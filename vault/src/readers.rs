@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::error::VaultError;
 use crate::ids::{LogId, Lsn, NodeId, ShardId};
 use crate::keep::disk_tier::DiskTier;
-use crate::read::cursor::{CursorParts, ShardCursor, StoredEntry};
+use crate::read::cursor::{CursorParts, ShardCursor};
 use crate::read::debt::Debt;
+use crate::read::stored_entry::StoredEntry;
 use crate::time::TimeRange;
 use crate::vault::Vault;
 

@@ -12,7 +12,7 @@ use crate::entry::{SegmentEntryHeader, u32_at};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::SegmentId;
-use crate::read::cursor::StoredEntry;
+use crate::read::stored_entry::StoredEntry;
 use crate::recover::{HeldRange, RangeCrc, SegmentEnd};
 use crate::segment::block::BlockBuilder;
 use crate::segment::header::SegmentHeader;

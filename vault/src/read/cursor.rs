@@ -10,75 +10,35 @@
 //!   else that cannot be read (a recovery, a lack of descriptors, a file that cannot be opened, a disk that returns an
 //!   error) makes its owner wait. Any other cursor waits for recoveries and descriptors, and reports the rest as
 //!   missing.
+//!
+//! **Not here**: what it does with damage (`cursor/damage.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::disposition::Disposition;
 use crate::entry::EntryMeta;
 use crate::error::VaultError;
-use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
+use crate::ids::{EntryNumber, LogId, Lsn, NodeId, SegmentId, SegmentIndex};
+use crate::ledger::SealRecord;
 use crate::read::holdings::Holdings;
 use crate::read::open_sealed::open_sealed;
-use crate::read::quarantine::{Quarantine, Quarantined};
+use crate::read::quarantine::Quarantine;
+use crate::read::sealed_file::{SealedFile, SealedStep};
 use crate::read::slot::Slot;
-use crate::segment::block::DecodedBlock;
-use crate::segment::footer::HoleReason;
-use crate::segment::reader::{SegmentFault, SegmentReader};
-use crate::segment::segment_path;
+use crate::read::stored_entry::{ScanFault, StoredEntry};
 use crate::time::TimeRange;
 use crate::wal::tail::{TailStep, WalTail};
+
+mod damage;
 
 /// Number of times that a cursor waits for descriptors or memory before it passes over a file that it could not open,
 /// and the length of each wait.
 const SHORT_WAITS: u32 = 100;
 const SHORT_WAIT: Duration = Duration::from_millis(100);
-
-/// An entry, read back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredEntry {
-    /// The node that wrote the log.
-    pub node: NodeId,
-    /// The shard of the log.
-    pub shard: ShardId,
-    /// Its position in the log.
-    pub lsn: Lsn,
-    /// Its description.
-    pub meta: EntryMeta,
-    /// Its bytes, as they were acknowledged.
-    pub payload: Vec<u8>,
-}
-
-impl StoredEntry {
-    /// The segment that it is in.
-    pub fn segment(&self) -> SegmentId {
-        let log = LogId {
-            node: self.node,
-            shard: self.shard,
-        };
-        log.segment(self.lsn.index())
-    }
-}
-
-/// A stretch of a shard that could not be read.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ScanFault {
-    /// The segment.
-    pub segment: SegmentId,
-    /// The entries that are missing because of it, first and last, where that is known.
-    pub numbers: Option<(EntryNumber, EntryNumber)>,
-    /// The fault and its position, in words.
-    pub what: String,
-    /// True where the disk did not give the bytes, and may do so at another time; false where what it gave is damaged,
-    /// or an operator gave them up.
-    #[serde(default)]
-    pub is_for_now: bool,
-}
 
 /// The parts of its vault that a cursor needs.
 #[derive(Clone)]
@@ -92,12 +52,7 @@ pub(crate) struct CursorParts {
 enum Source {
     /// The next segment has still to be looked up.
     Unknown,
-    Segment {
-        id: SegmentId,
-        reader: Box<SegmentReader>,
-        next_block: usize,
-        block: Option<(DecodedBlock, usize)>,
-    },
+    Sealed(Box<SealedFile>),
     Wal {
         index: SegmentIndex,
         tail: Box<WalTail>,
@@ -186,12 +141,7 @@ impl ShardCursor {
             }
             let found = match std::mem::replace(&mut self.source, Source::Unknown) {
                 Source::Unknown => self.look_up(),
-                Source::Segment {
-                    id,
-                    reader,
-                    next_block,
-                    block,
-                } => self.step_segment(id, reader, next_block, block),
+                Source::Sealed(file) => self.step_sealed(file),
                 Source::Wal { index, tail } => self.step_wal(index, tail),
             };
             match found {
@@ -226,47 +176,10 @@ impl ShardCursor {
         }
         let id = self.log.segment(index);
         match slot {
-            // A segment without entries is opened all the same: it may have lost the entries that it held.
             Slot::Sealed(record)
             | Slot::Unreadable {
                 sealed: Some(record), ..
-            } if record.stats.event.is_some_and(|e| !e.overlaps(self.time)) => self.next_segment(),
-            Slot::Sealed(record)
-            | Slot::Unreadable {
-                sealed: Some(record), ..
-            } => match open_sealed(&self.parts.data, self.parts.node, &record) {
-                Ok(mut reader) => {
-                    self.parts.holdings.opened(id, Ok(()));
-                    reader.must_end_with(record.stats.last_lsn);
-                    // A follower that is behind its last entry needs nothing more of it.
-                    let position = Lsn::at(index, self.number);
-                    let needs_more = record.stats.last_lsn.is_none_or(|last| position <= last);
-                    if self.follows && reader.met_bad_pages() && !needs_more {
-                        self.next_segment();
-                        return None;
-                    }
-                    if self.follows && self.may_give_more(id, &reader) {
-                        self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
-                        return None;
-                    }
-                    if !self.note_faults(id, &mut reader) {
-                        return None;
-                    }
-                    self.source = Source::Segment {
-                        id,
-                        reader: Box::new(reader),
-                        next_block: 0,
-                        block: None,
-                    };
-                }
-                // The segment was trimmed between the look-up and the opening.
-                Err(_) if self.parts.holdings.get(self.log.segment(index)).is_none() => self.next_segment(),
-                // A follower that is behind its last entry needs nothing more of it.
-                Err(_) if self.follows && Some(Lsn::at(index, self.number)) > record.stats.last_lsn => {
-                    self.next_segment()
-                }
-                Err(error) => return self.not_opened(id, &error),
-            },
+            } => return self.begin_sealed(&record),
             Slot::Live(wal) => match WalTail::new(wal) {
                 Ok(tail) => {
                     self.source = Source::Wal {
@@ -290,6 +203,47 @@ impl ShardCursor {
         None
     }
 
+    /// Begins with the file of a sealed segment, where something of it is asked for.
+    fn begin_sealed(&mut self, record: &SealRecord) -> Option<Result<StoredEntry, ScanFault>> {
+        let (id, last) = (record.id, record.stats.last_lsn);
+        let position = Lsn::at(id.index, self.number);
+        // A segment without entries is opened all the same: it may have lost the entries that it held.
+        if record.stats.event.is_some_and(|e| !e.overlaps(self.time)) {
+            self.next_segment();
+            return None;
+        }
+        let mut reader = match open_sealed(&self.parts.data, self.parts.node, record) {
+            Ok(reader) => reader,
+            // The segment was trimmed between the look-up and the opening.
+            Err(_) if self.parts.holdings.get(id).is_none() => {
+                self.next_segment();
+                return None;
+            }
+            // A follower that is behind its last entry needs nothing more of it.
+            Err(_) if self.follows && Some(position) > last => {
+                self.next_segment();
+                return None;
+            }
+            Err(error) => return self.not_opened(id, &error),
+        };
+        self.parts.holdings.opened(id, Ok(()));
+        reader.must_end_with(last);
+        // A follower that is behind its last entry needs nothing more of it.
+        let needs_more = last.is_none_or(|last| position <= last);
+        if self.follows && reader.met_bad_pages() && !needs_more {
+            self.next_segment();
+            return None;
+        }
+        if self.follows && self.may_give_more(id, &reader) {
+            self.waits = Some(format!("the disk cannot read all of the file of segment {id}"));
+            return None;
+        }
+        if self.note_faults(id, &mut reader) {
+            self.source = Source::Sealed(Box::new(SealedFile::new(id, reader)));
+        }
+        None
+    }
+
     /// Reacts to a file that could not be opened: it is opened later, or costs its segment.
     fn not_opened(&mut self, id: SegmentId, error: &VaultError) -> Option<Result<StoredEntry, ScanFault>> {
         self.parts.holdings.opened(id, Err(error));
@@ -308,78 +262,23 @@ impl ShardCursor {
         None
     }
 
-    fn step_segment(
-        &mut self,
-        id: SegmentId,
-        mut reader: Box<SegmentReader>,
-        mut next_block: usize,
-        block: Option<(DecodedBlock, usize)>,
-    ) -> Option<Result<StoredEntry, ScanFault>> {
-        if let Some((block, at)) = block
-            && at < block.len()
-        {
-            let header = *block.header(at);
-            if header.lsn > self.until {
+    fn step_sealed(&mut self, mut file: Box<SealedFile>) -> Option<Result<StoredEntry, ScanFault>> {
+        match file.step(self.number, self.until, self.time) {
+            SealedStep::Entry(lsn, meta, payload) => {
+                self.source = Source::Sealed(file);
+                self.entry(lsn, meta, payload)
+            }
+            SealedStep::Limit => {
+                self.source = Source::Sealed(file);
                 self.done = true;
-                let block = Some((block, at));
-                self.source = Source::Segment {
-                    id,
-                    reader,
-                    next_block,
-                    block,
-                };
-                return None;
+                None
             }
-            let found = (header.lsn.number() >= self.number)
-                .then(|| self.entry(header.lsn, header.meta, block.payload(at).to_vec()));
-            self.source = Source::Segment {
-                id,
-                reader,
-                next_block,
-                block: Some((block, at + 1)),
-            };
-            return found.flatten();
-        }
-        let Some(row) = reader.blocks().get(next_block).copied() else {
-            self.next_segment();
-            return None;
-        };
-        if Lsn::at(id.index, row.first) > self.until {
-            self.done = true;
-            self.source = Source::Segment {
-                id,
-                reader,
-                next_block,
-                block: None,
-            };
-            return None;
-        }
-        let wanted = row.last >= self.number && row.event.overlaps(self.time);
-        let (block, fault) = match wanted.then(|| reader.block(next_block)) {
-            None => (None, None),
-            Some(Ok(block)) => (Some((block, 0)), None),
-            Some(Err(fault)) => {
-                let is_for_now = self.may_give_more(id, &reader);
-                if self.follows && is_for_now {
-                    // The file is opened anew at the next step.
-                    self.waits = Some(self.fault(id, &fault, is_for_now).what);
-                    return None;
-                }
-                if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
-                    return None;
-                }
-                let is_new = fault.numbers.is_none_or(|numbers| self.told.insert(numbers));
-                (None, is_new.then(|| self.fault(id, &fault, is_for_now)))
+            SealedStep::End => {
+                self.next_segment();
+                None
             }
-        };
-        next_block += 1;
-        self.source = Source::Segment {
-            id,
-            reader,
-            next_block,
-            block,
-        };
-        fault.map(Err)
+            SealedStep::Damaged(fault) => self.damaged_block(file, &fault),
+        }
     }
 
     fn step_wal(&mut self, index: SegmentIndex, mut tail: Box<WalTail>) -> Option<Result<StoredEntry, ScanFault>> {
@@ -404,46 +303,6 @@ impl ShardCursor {
             }
             TailStep::Mismatch { offset, error } => self.mismatch(index, tail, offset, error),
         }
-    }
-
-    /// Reacts to a WAL file that is not as it was: its segment was sealed meanwhile, and the cursor goes on there; or
-    /// the file is damaged.
-    fn mismatch(
-        &mut self,
-        index: SegmentIndex,
-        mut tail: Box<WalTail>,
-        offset: u64,
-        error: Option<std::io::Error>,
-    ) -> Option<Result<StoredEntry, ScanFault>> {
-        if !matches!(self.parts.holdings.get(self.log.segment(index)), Some(Slot::Live(_))) {
-            return None;
-        }
-        let id = self.log.segment(index);
-        let why = error.map_or_else(|| "the bytes are not what was appended".to_owned(), |e| e.to_string());
-        if self.follows {
-            // The cutter read the map when the bytes were new, so its segment has them.
-            let path = tail.path().display();
-            self.waits = Some(format!(
-                "{why} at offset {offset} of {path}; waits until segment {id} is sealed, which may have them"
-            ));
-            return None;
-        }
-        let skipped = tail.skip_damaged(self.until);
-        let fault = SegmentFault {
-            offset,
-            len: skipped.bytes.len() as u64,
-            what: why,
-            numbers: skipped.numbers,
-        };
-        let path = tail.path().to_path_buf();
-        self.keep_of("wal", &path, id, &fault, &skipped.bytes);
-        self.source = Source::Wal { index, tail };
-        Some(Err(ScanFault {
-            segment: id,
-            numbers: fault.numbers,
-            what: format!("{} at offset {offset} of {}", fault.what, path.display()),
-            is_for_now: false,
-        }))
     }
 
     fn entry(&mut self, lsn: Lsn, meta: EntryMeta, payload: Vec<u8>) -> Option<Result<StoredEntry, ScanFault>> {
@@ -486,75 +345,6 @@ impl ShardCursor {
         }))
     }
 
-    /// Quarantines damage outside blocks, and notes the faults that cost requested entries; entries that were lost
-    /// before the segment was sealed are among them. Returns whether the cursor may go on.
-    fn note_faults(&mut self, id: SegmentId, reader: &mut SegmentReader) -> bool {
-        let (number, until) = (self.number, self.until);
-        let asked = |first, last| last >= number && Lsn::at(id.index, first) <= until;
-        let mut found = Vec::new();
-        for fault in reader.faults().to_vec() {
-            if !self.keep(id, &fault, &reader.damaged_bytes(&fault)) {
-                return false;
-            }
-            if fault.numbers.is_some_and(|(first, last)| asked(first, last)) {
-                found.push(self.fault(id, &fault, self.may_give_more(id, reader)));
-            }
-        }
-        for hole in reader.footer().map(|f| f.holes.as_slice()).unwrap_or_default() {
-            if hole.reason == HoleReason::Quarantined && asked(hole.first, hole.last) {
-                let what = "they were found damaged when the segment was recovered after a restart; what was there is \
-                    in quarantine"
-                    .to_owned();
-                found.push(ScanFault {
-                    segment: id,
-                    numbers: Some((hole.first, hole.last)),
-                    what,
-                    is_for_now: false,
-                });
-            }
-        }
-        found.retain(|fault| fault.numbers.is_none_or(|numbers| self.told.insert(numbers)));
-        self.faults.extend(found);
-        true
-    }
-
-    fn keep(&mut self, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
-        self.keep_of("segment", &segment_path(&self.parts.data, id), id, fault, bytes)
-    }
-
-    /// Puts damage on record. Returns whether the cursor may pass it: a follower waits for the record.
-    fn keep_of(&mut self, what: &str, file: &Path, id: SegmentId, fault: &SegmentFault, bytes: &[u8]) -> bool {
-        let reason = Quarantined::new(file, fault.offset, fault.len, id, fault.numbers, fault.what.clone());
-        if let Err(error) = self.parts.quarantine.keep(what, bytes, reason) {
-            tracing::error!(segment = %id, offset = fault.offset, %error, "quarantine.keep.failed");
-            if self.follows {
-                self.waits = Some(format!("damage in segment {id} cannot be put on record: {error}"));
-                return false;
-            }
-        }
-        true
-    }
-
-    fn fault(&self, segment: SegmentId, fault: &SegmentFault, is_for_now: bool) -> ScanFault {
-        let what = format!(
-            "{} at offset {} of {}",
-            fault.what,
-            fault.offset,
-            segment_path(&self.parts.data, segment).display()
-        );
-        ScanFault {
-            segment,
-            numbers: fault.numbers,
-            what,
-            is_for_now,
-        }
-    }
-
-    /// True where the disk did not give all of a segment's file, and no operator gave the rest up.
-    fn may_give_more(&self, id: SegmentId, reader: &SegmentReader) -> bool {
-        reader.met_bad_pages() && !self.parts.quarantine.is_given_up(id)
-    }
-
     /// Extends the limit to `until`, where that is further than before; [`crate::Vault::readable`] gives the present
     /// limit. A file that was sealed meanwhile is released.
     pub fn extend(&mut self, until: Option<Lsn>) {
@@ -591,7 +381,7 @@ impl ShardCursor {
         }
         match &mut self.source {
             Source::Wal { tail, .. } => self.number = tail.skip_to(to.number(), self.until),
-            Source::Unknown | Source::Segment { .. } => self.number = to.number(),
+            Source::Unknown | Source::Sealed(_) => self.number = to.number(),
         }
     }
 

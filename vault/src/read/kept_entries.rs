@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::VaultError;
 use crate::file_io;
 use crate::ids::{ClusterId, EntryNumber, Epoch, FileUuid, Lsn, NodeId, SegmentId, SegmentIndex, ShardId};
-use crate::read::cursor::StoredEntry;
+use crate::read::stored_entry::StoredEntry;
 use crate::segment::block::BlockBuilder;
 use crate::segment::header::SegmentHeader;
 use crate::segment::reader::SegmentReader;

@@ -2,7 +2,8 @@
 //!
 //! - `slot`: what is known of a segment. `holdings`: the segments that this node holds; `debt`: what of them lies
 //!   behind a position.
-//! - `cursor`: the one reader, of WAL files and segments alike.
+//! - `cursor`: the one reader, of WAL files and segments alike. `stored_entry`: what it gives. `sealed_file`: its
+//!   position in the file of a sealed segment.
 //! - `frames`: a segment as frames of a tail stream, for a replica that is behind.
 //! - `quarantine`: bytes that were found damaged. `kept_entries`: copies of single entries that outlive their segment.
 //! - `dump`: a file, for people.
@@ -17,4 +18,6 @@ pub(crate) mod holdings;
 pub(crate) mod kept_entries;
 pub(crate) mod open_sealed;
 pub(crate) mod quarantine;
+mod sealed_file;
 pub(crate) mod slot;
+pub(crate) mod stored_entry;

@@ -28,7 +28,7 @@ use crate::file_io::{self, DiskReader};
 use crate::ids::{EntryNumber, Epoch, FileUuid, SegmentId};
 use crate::keep::parts::KeepParts;
 use crate::ledger::KnownSegment;
-use crate::read::cursor::StoredEntry;
+use crate::read::stored_entry::StoredEntry;
 use crate::segment::reader::SegmentReader;
 use crate::wal::file::wal_path;
 use crate::wal::scan::{read_header, scan};

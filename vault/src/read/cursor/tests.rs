@@ -1,6 +1,6 @@
 use super::*;
 use crate::entry::{Encoding, EntryState};
-use crate::ids::TenantId;
+use crate::ids::{ShardId, TenantId};
 
 fn lsn(index: u32, number: u32) -> Lsn {
     Lsn::at(SegmentIndex::new(index).unwrap(), EntryNumber::new(number).unwrap())
