@@ -9,12 +9,37 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gophership_vault::ids::{EntryNumber, LogId, NodeId, SegmentId};
 use gophership_vault::{CompleteCopy, HeldReport, RecoveryNumber, SegmentEnd, SegmentHeader, StoredEntry, VaultError};
+use gophership_vault_replication::consensus::network::PeerReceiver;
 use gophership_vault_replication::copies::Copies;
 use gophership_vault_replication::peer::wire::tail::TailMessage;
-use gophership_vault_replication::peer::{RecoveryHandler, TailHandler};
+use gophership_vault_replication::peer::{Handlers, RecoveryHandler, TailHandler};
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::tail::{StreamId, TailAnswer, TailRefusal};
 use tokio::sync::watch;
+
+use crate::operate::ForPeers as OperateForPeers;
+use crate::replay::ForPeers;
+
+/// The handlers of peers' calls, which begin with the vault.
+#[derive(Clone, Default)]
+pub(super) struct Late {
+    pub(super) tail: Arc<LateTail>,
+    pub(super) recovery: Arc<LateRecovery>,
+    pub(super) replay: Arc<ForPeers>,
+    pub(super) operate: Arc<OperateForPeers>,
+}
+
+impl Late {
+    /// The handlers for a peers' port, beside that of consensus.
+    pub(super) fn handlers(&self, consensus: Arc<dyn PeerReceiver>) -> Handlers {
+        Handlers {
+            consensus,
+            tail: Arc::clone(&self.tail) as _,
+            recovery: Arc::clone(&self.recovery) as _,
+            replay: Arc::clone(&self.replay) as _,
+        }
+    }
+}
 
 /// The tail streams of peers.
 #[derive(Default)]

@@ -4,16 +4,19 @@
 //! - `enter`: from a configuration and a data folder to a member of the cluster. `awaited`: what it waits for.
 //!   `early`: the control socket until then. `keep`: a member's standing tasks: it describes itself, and lets peers and
 //!   consensus follow the catalogue.
-//! - `member`: the node from its admission to its end. `late`: its answers to peers before it has a vault. `place`: the
-//!   replicas of its segments. `follow`: its files follow the catalogue.
+//! - `joined`: the node takes part in consensus, on a `runtime` of its own, and has no vault yet. `late`: its answers to
+//!   peers until then. `member`: the node with a vault, to its end. `background`: the threads that work on its segments.
+//! - `place`: the replicas of its segments. `follow`: its files follow the catalogue.
 //! - `provision`: the wish to provision, told to a node of this machine.
 //! - `quorum`: who votes, who is heard, who leads. `peers`: the other nodes, as this node's own parts reach them.
 
 mod awaited;
+mod background;
 mod certificates;
 mod early;
 mod enter;
 mod follow;
+mod joined;
 mod keep;
 mod late;
 mod member;
@@ -21,6 +24,7 @@ mod peers;
 mod place;
 mod provision;
 mod quorum;
+mod runtime;
 mod setup;
 #[cfg(test)]
 pub(crate) mod testkit;
@@ -29,8 +33,9 @@ pub use awaited::Awaited;
 pub use certificates::PeerCertificates;
 pub use early::Early;
 pub use enter::{Membership, enter};
+pub(crate) use joined::{Joined, join, until_answered};
 pub use keep::{describe, keep};
-pub(crate) use member::{Joined, Member, join, until_answered};
+pub(crate) use member::Member;
 pub use peers::{IsAlive, Peers};
 pub use provision::provision;
 pub use quorum::Quorum;

@@ -1,12 +1,14 @@
 //! The other nodes of the cluster, as a node's own parts reach them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use gophership_catalogue::Catalogue;
 use gophership_vault::ids::NodeId;
+use gophership_vault_replication::consensus::RaftCatalogue;
 use gophership_vault_replication::consensus::raft_types::Member;
-use gophership_vault_replication::peer::PeerClient;
+use gophership_vault_replication::peer::{Members, PeerClient};
 use tokio::runtime::Handle;
 
 /// Says whether a node was heard lately.
@@ -51,4 +53,25 @@ impl Peers {
             })
         })
     }
+}
+
+/// The names and addresses of the nodes that have their name.
+pub(super) fn addresses(consensus: &Arc<RaftCatalogue>) -> Members {
+    let consensus = Arc::clone(consensus);
+    Arc::new(move || {
+        let mut all = BTreeMap::new();
+        consensus.view(&mut |state| {
+            let present = state.all_facts().filter(|(_, facts)| facts.moved_to.is_none());
+            all = present
+                .map(|(node, facts)| {
+                    let address = Member {
+                        name: facts.name.clone(),
+                        address: facts.address.clone(),
+                    };
+                    (node, address)
+                })
+                .collect();
+        });
+        all
+    })
 }

@@ -61,7 +61,7 @@ fn open_of_member(
         ..vault_options(config, shards, &cursors)
     };
     let (vault, writers) = Vault::open(data, &options, epoch, joined.ledger(), joined.seams(notifies))?;
-    let member = joined.begin(&vault, config.vault.retention)?;
+    let member = Member::begin(joined, &vault, config.vault.retention)?;
     Ok(Store {
         data_path,
         catalogue,
