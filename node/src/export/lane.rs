@@ -7,14 +7,13 @@
 //! - I2: it waits for its own sink and for no other.
 //! - I3: a request that can be retried is retried for ever.
 //!
-//! **Not here**: the reaction to a sink's answers (`crate::sink`).
+//! **Not here**: the reaction to a sink's answers (`crate::sink`), and what that has the lane do (`lane/host.rs`).
 
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gophership_catalogue::exporter::{EntryId, Generation, LetterCause};
+use gophership_catalogue::exporter::{Generation, LetterCause};
 use gophership_catalogue::{Catalogue, State};
 use gophership_vault::ids::{LogId, Lsn, NodeId, ShardId};
 use gophership_vault::ledger::KnownSegment;
@@ -32,11 +31,10 @@ use super::source::Source;
 use super::status::{CursorPosition, LaneState, Status, add};
 use crate::buffer::{Permit, Slice};
 use crate::replay::LostLogs;
-use crate::sink::{
-    Answer, Courier, DeferredDecoder, End, Frontier, Go, Hold, Host, Item, Piece, RefusedEntry, Rules, Settled, Sink,
-    read_again,
-};
+use crate::sink::{Courier, DeferredDecoder, End, Frontier, Item, Piece, Rules, Sink};
 use gophership_somatic::{Job, Throttle, ZoneCell};
+
+mod host;
 
 /// State that the lanes of one exporter share.
 pub(super) struct LaneParts {
@@ -424,106 +422,6 @@ impl Lane {
         self.position = CursorPosition { generation, done };
         self.parts.status.set_position(self.shard, self.position);
         self.rewind(courier);
-    }
-}
-
-impl Host for Lane {
-    async fn before(&mut self, piece: &Piece, again: bool) -> Go {
-        if self.is_expired(piece) {
-            return Go::Expired;
-        }
-        add(&self.parts.status.counts.retried_requests, u64::from(again));
-        self.parts.status.in_hand(self.shard, true, piece.oldest_ns());
-        Go::Send
-    }
-
-    fn answered(&mut self, piece: &Piece, answer: &Answer) {
-        let status = &self.parts.status;
-        status.in_hand(self.shard, false, piece.oldest_ns());
-        match answer {
-            Answer::Accepted => status.accepted(),
-            Answer::AcceptedInPart { rejected, why } => {
-                add(&status.counts.rejected_records, *rejected);
-                status.answered(&format!("{rejected} records rejected: {why}"));
-            }
-            Answer::Retry { why, .. }
-            | Answer::Failed { why, .. }
-            | Answer::TooLarge(why)
-            | Answer::Exhausted(why)
-            | Answer::Refused(why)
-            | Answer::Operator(why) => {
-                add(&status.counts.failed_requests, 1);
-                status.answered(why);
-                tracing::warn!(exporter = self.parts.name, shard = %self.shard, count = piece.items.len(), error = why, "export.request.failed");
-            }
-        }
-    }
-
-    async fn pause(&mut self, hold: Hold, pause: Duration, piece: Option<&Piece>) -> ControlFlow<()> {
-        let state = match hold {
-            Hold::Retry => LaneState::Retrying,
-            Hold::Operator => LaneState::Stopped,
-        };
-        if self.wait(state, pause, piece).await {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn split(&mut self) {
-        add(&self.parts.status.counts.split_requests, 1);
-    }
-
-    async fn settled(&mut self, piece: &Piece, how: Settled) -> ControlFlow<()> {
-        let counts = &self.parts.status.counts;
-        match how {
-            Settled::Taken => {
-                add(&counts.sent_entries, piece.entries());
-                add(&counts.sent_records, piece.records());
-                add(&counts.sent_bytes, piece.bytes() as u64);
-            }
-            Settled::Empty => {}
-            Settled::Expired => add(&counts.expired_entries, piece.entries()),
-        }
-        if let Some((_, _, lsn)) = piece.done() {
-            self.advance(lsn);
-        }
-        ControlFlow::Continue(())
-    }
-
-    async fn refused(&mut self, refused: RefusedEntry) -> ControlFlow<()> {
-        let (_, _, lsn) = refused.entry;
-        if !self
-            .dead_letter(lsn, LetterCause::Refused, refused.records, &refused.why)
-            .await
-        {
-            return ControlFlow::Break(());
-        }
-        if !refused.more_follows {
-            self.advance(lsn);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn set_aside(&mut self, entry: EntryId) {
-        self.frontier.set_aside(entry);
-    }
-
-    async fn read(&mut self, entry: EntryId) -> Result<Option<Item>, String> {
-        self.unread = None;
-        let stored = match &self.parts.lost {
-            Some((_, logs)) => logs.entry_again(entry).await?,
-            None => read_again(&self.parts.vault, entry).await?,
-        };
-        Ok(stored.and_then(|stored| self.decoder.item(stored, self.parts.max_message).ok()))
-    }
-
-    fn unread(&mut self, entry: EntryId, why: &str) {
-        let (_, _, lsn) = entry;
-        self.unread = Some(format!(
-            "entry {lsn}, which the sink failed at, cannot be read again: {why}"
-        ));
     }
 }
 
