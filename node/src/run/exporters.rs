@@ -10,15 +10,16 @@ use gophership_vault::Vault;
 use crate::cluster::Member;
 use crate::config::Config;
 use crate::export::{Cursors, ExportParts, Exporters};
+use crate::machine::Machine;
 use crate::reload;
 
 pub(super) async fn start(
     config: &Config,
+    machine: &Machine,
     vault: &Vault,
     cursors: Arc<Cursors>,
     zone: &Arc<ZoneCell>,
     throttle: &Throttle,
-    memory: u64,
     member: Option<&Member>,
 ) -> anyhow::Result<Arc<Exporters>> {
     let parts = ExportParts {
@@ -27,7 +28,7 @@ pub(super) async fn start(
         cursors,
         throttle: throttle.clone(),
         zone: Arc::clone(zone),
-        memory,
+        memory: config.export_budget(machine),
         max_message: usize::try_from(config.ingest.max_message).context("ingest.max_message")?,
         lost: member.map(Member::lost_nodes),
     };

@@ -1,5 +1,6 @@
 //! The ingest workers, and the sensor that merges their readings.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
+use super::process;
 use crate::buffer::{Budget, Rings};
 use crate::config::Config;
 use crate::export::Exporters;
-use crate::ingester::{self, AckLimit, IngestLimits, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
+use crate::ingester::{self, AckLimit, IngestLimits, Port, SensesSetup, WatermarkNotify, Worker, WorkerSetup};
 use crate::stochastic::{Environment, EnvironmentReader, Inputs, Sensor, WorkerSlot};
 
 /// Ingest, running.
@@ -24,6 +26,13 @@ pub(super) struct Ingest {
     pub(super) environment: Arc<ArcSwap<Environment>>,
     /// Tells the workers to end their connections.
     pub(super) drain: watch::Sender<bool>,
+}
+
+/// The ports for OTLP, whose connections are handed to the workers.
+pub(super) struct Accepting {
+    /// Closes the ports.
+    pub(super) close: watch::Sender<bool>,
+    pub(super) accepted: JoinHandle<io::Result<()>>,
 }
 
 /// The inputs of ingest.
@@ -76,6 +85,17 @@ impl Ingest {
             environment,
             drain,
         })
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn accept(&self, ports: Vec<Port>) -> Accepting {
+        let (close, closed) = watch::channel(false);
+        let doors = self.workers.iter().map(Worker::door).collect();
+        let accepted = ingester::accept(ports, doors, process::connections_max(), closed);
+        Accepting {
+            close,
+            accepted: tokio::spawn(accepted),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ use self::watch::{End, watch_over};
 use crate::buffer::Budget;
 use crate::cluster::Member;
 use crate::config::Config;
-use crate::ingester::{self, WatermarkNotify, Worker};
+use crate::ingester::{WatermarkNotify, Worker};
 use crate::machine::Machine;
 use crate::node_state::{NodeState, Running};
 use crate::operate;
@@ -135,10 +135,8 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let admin = Admin::start(admin, node, &stopped);
     let shards = config.shards(machine);
     let notifies: Vec<WatermarkNotify> = (0..shards).map(|_| WatermarkNotify::default()).collect();
-    let waiting = match &peer {
-        None => None,
-        Some(peer) => Some(Waiting::begin(config, peer, &otlp, node)?),
-    };
+    let waiting = peer.as_ref().map(|peer| Waiting::begin(config, peer, &otlp, node));
+    let waiting = waiting.transpose()?;
     let Store {
         data_path,
         catalogue,
@@ -153,8 +151,7 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     let zone = Arc::new(ZoneCell::new(Instant::now()));
     operate::restore_override(catalogue.as_ref(), &zone);
     let throttle = Throttle::new(Arc::clone(&zone));
-    let for_export = config.export_budget(machine);
-    let exporters = exporters::start(config, &vault, cursors, &zone, &throttle, for_export, member.as_ref()).await?;
+    let exporters = exporters::start(config, machine, &vault, cursors, &zone, &throttle, member.as_ref()).await?;
     let cursors = tokio::spawn(Arc::clone(&exporters).keep_cursors(stopped.clone()));
     let budget = Budget::new(config.ingest_budget(machine), usize::from(shards));
     let (health, routes) = surfaces::beside_otlp()?;
@@ -182,19 +179,18 @@ async fn start(config: &Config, machine: &Machine, ports: Ports, node: &Arc<Node
     if let Some(waiting) = waiting {
         waiting.end().await?;
     }
-    let (close, closed) = channel(false);
-    let doors = ingest.workers.iter().map(Worker::door).collect();
-    let accepting = tokio::spawn(ingester::accept(otlp, doors, process::connections_max(), closed));
+    let accepting = ingest.accept(otlp);
     node.set_phase(Phase::Serving);
+    let listeners = &config.listeners;
     tracing::info!(node = %config.node.name, epoch = %vault.epoch(), shards, data = %data_path.display(),
-        otlp_grpc = %config.listeners.otlp_grpc.address, otlp_http = %config.listeners.otlp_http.address, admin = %config.listeners.admin.address, "node.start.done");
+        otlp_grpc = %listeners.otlp_grpc.address, otlp_http = %listeners.otlp_http.address,
+        admin = %listeners.admin.address, "node.start.done");
     let shutdown = Shutdown {
         ingest,
         zone,
         exporters,
         vault,
         member,
-        close,
         accepting,
         stop,
         cursors,

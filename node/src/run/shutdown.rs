@@ -10,7 +10,7 @@ use gophership_vault::Vault;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::ingest::Ingest;
+use super::ingest::{Accepting, Ingest};
 use super::signals::Signals;
 use crate::admin::AdminError;
 use crate::cluster::Member;
@@ -27,9 +27,7 @@ pub(super) struct Shutdown {
     pub(super) exporters: Arc<Exporters>,
     pub(super) vault: Vault,
     pub(super) member: Option<Member>,
-    /// Closes the ports that take OTLP.
-    pub(super) close: watch::Sender<bool>,
-    pub(super) accepting: JoinHandle<std::io::Result<()>>,
+    pub(super) accepting: Accepting,
     /// Ends the commits of cursors, and the surfaces.
     pub(super) stop: watch::Sender<bool>,
     pub(super) cursors: JoinHandle<()>,
@@ -51,7 +49,7 @@ impl Shutdown {
         }
         // Without one every command would be waited for.
         let has_leader = self.member.as_ref().is_some_and(|member| member.quorum.has_leader());
-        self.close.send_replace(true);
+        self.accepting.close.send_replace(true);
         self.ingest.drain.send_replace(true);
         let workers = self.ingest.workers;
         let joined =
@@ -65,7 +63,8 @@ impl Shutdown {
             .context("the exporters did not stop")?;
         self.stop.send_replace(true);
         self.cursors.await.context("keeping the cursors panicked")?;
-        let (controlled, served, accepted) = (self.control.await, self.admin.await, self.accepting.await);
+        let (controlled, served) = (self.control.await, self.admin.await);
+        let accepted = self.accepting.accepted.await;
         let failure = self.vault.failure();
         let vault = self.vault;
         if let Some(member) = &self.member {
