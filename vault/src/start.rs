@@ -4,16 +4,15 @@
 //! - I1: a start that fails half-way leaves no thread behind.
 //! - I2: a thread that panics fails the shards that need it.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 
 use crate::error::{OpenError, VaultError};
 use crate::file_io;
 use crate::ids::{LogId, SegmentId, ShardId};
 use crate::keep::parts::KeepParts;
-use crate::keep::spares::{KeptShard, SegmentCopies, make_file, next_index, open_on_record};
+use crate::keep::spares::{KeptShard, make_file, next_index, open_on_record};
 use crate::ledger::KnownSegment;
 use crate::limits::{INDEX_GAP_MAX, PAGE, ROLLED_FILES_MAX, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::options::VaultOptions;
@@ -168,11 +167,7 @@ impl Start<'_> {
             self.options.segment_age,
         );
         let syncer = Syncer::new(Arc::clone(&shared), Arc::clone(&wal), files, Arc::clone(&stats));
-        let thread = spawn(&format!("sync-{id}"), vec![shared.watermark.clone()], move || {
-            syncer.run()
-        })?;
-        shared.set_syncer(thread.thread().clone());
-        self.threads.push(thread);
+        shared.set_syncer(self.spawn_of(&shared, "sync", move || syncer.run())?);
         if seam.sink.is_some() {
             shared.set_has_replicas();
         }
@@ -184,25 +179,22 @@ impl Start<'_> {
             self.sealer.clone(),
             seam.sink,
         );
-        let thread = spawn(&format!("cut-{id}"), vec![shared.watermark.clone()], move || {
-            cutter.run()
-        })?;
-        shared.set_cutter(thread.thread().clone());
-        self.threads.push(thread);
-        let kept = KeptShard {
-            shared,
-            placement: seam.placement,
-            spares: spares_in,
-            next_index: next_index(index),
-            handed: VecDeque::new(),
-            cut_files: 0,
-            copies: BTreeMap::from([(index, SegmentCopies::of(replicas))]),
-            to_seal: VecDeque::new(),
-            reusable: Vec::new(),
-            unopened: None,
-            seen: None,
-        };
+        shared.set_cutter(self.spawn_of(&shared, "cut", move || cutter.run())?);
+        let kept = KeptShard::new(shared, seam.placement, spares_in, index, replicas);
         Ok((writer, kept, stats))
+    }
+
+    /// Starts a thread of a shard, without which the shard has failed.
+    fn spawn_of(
+        &mut self,
+        shard: &ShardShared,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<Thread, OpenError> {
+        let spawned = spawn(&format!("{name}-{}", shard.id), vec![shard.watermark.clone()], run)?;
+        let thread = spawned.thread().clone();
+        self.threads.push(spawned);
+        Ok(thread)
     }
 
     /// An index above every one on record and on disk, segment files that are on no record included.

@@ -50,6 +50,29 @@ pub(crate) struct KeptShard {
 }
 
 impl KeptShard {
+    /// A shard whose first segment of this boot, with this index, is on record with these replicas.
+    pub(crate) fn new(
+        shared: Arc<ShardShared>,
+        placement: Placement,
+        spares: SyncSender<SpareWal>,
+        first: SegmentIndex,
+        replicas: ReplicaSet,
+    ) -> Self {
+        Self {
+            shared,
+            placement,
+            spares,
+            next_index: next_index(first),
+            handed: VecDeque::new(),
+            cut_files: 0,
+            copies: BTreeMap::from([(first, SegmentCopies::of(replicas))]),
+            to_seal: VecDeque::new(),
+            reusable: Vec::new(),
+            unopened: None,
+            seen: None,
+        }
+    }
+
     /// Notes that a node has all of a segment. A note about a segment that is sealed, or never was opened, is ignored.
     pub(super) fn note_holder(&mut self, index: SegmentIndex, node: NodeId, digest: [u8; 32]) {
         if let Some(copies) = self.copies.get_mut(&index) {
