@@ -53,6 +53,18 @@ impl WalScan {
             Some(_) | None => self.present.push((number, number)),
         }
     }
+
+    /// Notes the bytes from `offset` to the entry at `at`, numbered `before`, and the entries that are missing there.
+    fn skipped(&mut self, offset: u64, at: u64, missing: Option<(EntryNumber, EntryNumber)>, before: EntryNumber) {
+        if at > offset || missing.is_some() {
+            self.bad.push(BadRange {
+                offset,
+                len: at - offset,
+                missing,
+                before,
+            });
+        }
+    }
 }
 
 /// Reads both header pages of a file: the first that is whole counts.
@@ -120,14 +132,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
         }
         let idle = entry.meta.state.contains(EntryState::IDLE);
         if entry.lsn.index() != index {
-            if at > offset {
-                found.bad.push(BadRange {
-                    offset,
-                    len: at - offset,
-                    missing: None,
-                    before: expected,
-                });
-            }
+            found.skipped(offset, at, None, expected);
             found.before = found.before.max(Some(entry.lsn));
             found.end = at + room_for(0) as u64;
             continue;
@@ -139,14 +144,7 @@ pub(crate) fn scan(reader: &mut DiskReader, header: &WalHeader, each: &mut Visit
             EntryNumber::new(number.get() - 1)
         };
         let missing = missing_to.filter(|last| *last >= expected).map(|last| (expected, last));
-        if at > offset || missing.is_some() {
-            found.bad.push(BadRange {
-                offset,
-                len: at - offset,
-                missing,
-                before: number,
-            });
-        }
+        found.skipped(offset, at, missing, number);
         found.end = at + room_for(entry.payload_len as usize) as u64;
         if !idle {
             let payload = reader
