@@ -24,6 +24,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use uuid::Uuid;
 
+use self::one_of_each_kind::one_of_each_kind;
 use crate::actor::Actor;
 use crate::apply::apply;
 use crate::catalogue::Catalogue;
@@ -32,9 +33,11 @@ use crate::error::CatalogueError;
 use crate::segment::SegmentState;
 use crate::state::State;
 use crate::testkit::{
-    bytes, command, configure, cursor, describe, entry, epoch, exporter, letter, lsn, node, open, open_record,
-    register, seal_record, segment, up, uuid,
+    bytes, command, configure, epoch, exporter, letter, node, open, open_record, register, seal_record, segment, up,
+    uuid,
 };
+
+mod one_of_each_kind;
 
 /// Makes the catalogues that the suite runs over.
 pub trait Fixture {
@@ -72,129 +75,6 @@ pub fn run(fixture: &mut dyn Fixture) {
 
 fn state_of(catalogue: &Arc<dyn Catalogue>) -> State {
     catalogue.read(State::clone)
-}
-
-/// One command of each kind, each of which is accepted and changes something after those before it.
-fn one_of_each_kind() -> Vec<Command> {
-    let id = |index| segment(1, 0, index);
-    let seal = |index| Command::Seal {
-        seal: seal_record(id(index), 1, 2),
-    };
-    let why = TrimReason::Retention;
-    vec![
-        register(2),
-        up(1, 1),
-        describe(1, "node-1", None),
-        Command::SetNodeState {
-            node: node(1),
-            state: crate::node::NodeState::Draining,
-            seen: None,
-        },
-        open(id(1), 1),
-        open(id(2), 1),
-        open(id(3), 1),
-        open(id(4), 1),
-        Command::BeginRecovery {
-            id: id(1),
-            request: Uuid::nil(),
-            at_ns: 7,
-        },
-        Command::SealRecovered {
-            seal: seal_record(id(1), 1, 2),
-            number: 1,
-        },
-        seal(2),
-        Command::ReplicaAdded {
-            id: id(2),
-            node: node(2),
-            digest: seal_record(id(2), 1, 2).digest,
-        },
-        Command::Roll {
-            seal: Some(seal_record(id(4), 1, 2)),
-            open: open_record(id(5), 1),
-            at_ns: 6,
-        },
-        Command::Trim { id: id(1), why },
-        Command::UnlinkedOn {
-            node: node(1),
-            segments: vec![id(1)],
-        },
-        Command::Trim { id: id(4), why },
-        Command::Unlinked { segments: vec![id(4)] },
-        Command::KeepClock {
-            node: node(1),
-            mark: ClockMark {
-                now_ns: 50,
-                credit_ns: 5,
-            },
-        },
-        Command::MarkLost { id: id(3), at_ns: 8 },
-        Command::CreateJob {
-            request: uuid(1),
-            spec: "everything".to_owned(),
-            at_ns: 9,
-        },
-        Command::JobProgress {
-            job: crate::job::JobId::FIRST,
-            term: 0,
-            positions: vec![(
-                node(1),
-                ShardId::new(0),
-                crate::job::JobPosition {
-                    done_lsn: lsn(2, 1),
-                    entries: 1,
-                    records: 1,
-                    bytes: 1,
-                    loss: crate::job::JobLoss::default(),
-                },
-            )],
-            loss_names: crate::job::LossNames::default(),
-        },
-        Command::FinishJob {
-            job: crate::job::JobId::FIRST,
-            term: 0,
-            result: crate::job::JobResult::Done,
-            at_ns: 10,
-        },
-        Command::CreateJob {
-            request: uuid(2),
-            spec: "the rest".to_owned(),
-            at_ns: 9,
-        },
-        Command::CancelJob {
-            job: crate::job::JobId::FIRST.checked_next().unwrap(),
-            at_ns: 10,
-        },
-        Command::SetConfig {
-            key: "k".to_owned(),
-            value: Some("v".to_owned()),
-            at_ns: 11,
-            seen: None,
-        },
-        exporter("a"),
-        Command::CommitCursors {
-            node: node(1),
-            cursors: vec![cursor("a", 1, 0, lsn(2, 1))],
-        },
-        Command::AddDeadLetters {
-            letters: vec![letter("a", id(2), 1)],
-        },
-        Command::DropDeadLetters {
-            exporter: "a".to_owned(),
-            letters: vec![entry(id(2), 1)],
-        },
-        Command::SeekExporter {
-            exporter: "a".to_owned(),
-            node: node(1),
-            shards: vec![(ShardId::new(0), None)],
-            at_ns: 12,
-        },
-        configure(1, &["a", "b"]),
-        configure(1, &["b"]),
-        Command::ForgetExporter {
-            exporter: "a".to_owned(),
-        },
-    ]
 }
 
 fn answers_survive_the_end_of_the_process(fixture: &mut dyn Fixture) {

@@ -242,8 +242,8 @@ fn export_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Any command.
-pub fn command() -> impl Strategy<Value = Command> {
+/// Any command about replay jobs.
+fn job_command() -> impl Strategy<Value = Command> {
     let at = 0..4u64;
     let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     let result = prop_oneof![Just(JobResult::Done), text.clone().prop_map(JobResult::Failed)];
@@ -269,6 +269,25 @@ pub fn command() -> impl Strategy<Value = Command> {
             },
         )
     });
+    prop_oneof![
+        2 => (1..4u8, text, at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
+            request: uuid(r), spec, at_ns
+        }),
+        2 => (jobs(), prop::collection::vec(position, 0..3), 0..2u64, loss_names).prop_map(
+            |(job, positions, term, loss_names)| Command::JobProgress { job, term, positions, loss_names }
+        ),
+        1 => (jobs(), 1..4u32, 0..2u64).prop_map(|(job, n, seen)| Command::TakeJob { job, node: node(n), seen }),
+        1 => (jobs(), result, at.clone(), 0..2u64).prop_map(
+            |(job, result, at_ns, term)| Command::FinishJob { job, term, result, at_ns }
+        ),
+        1 => (jobs(), at).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
+    ]
+}
+
+/// Any command.
+pub fn command() -> impl Strategy<Value = Command> {
+    let at = 0..4u64;
+    let text = prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
     prop_oneof![
         1 => (1..4u8, at.clone()).prop_map(|(n, at_ns)| Command::RegisterNode { storage_uuid: uuid(n), at_ns }),
         2 => (1..4u32, 1..4u8, 1..6u8, at.clone()).prop_map(|(n, s, b, at_ns)| Command::NodeUp {
@@ -309,17 +328,7 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::AcceptLoss { id, loss: accepted_loss(&by, at_ns, n) }
         }),
         1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
-        2 => (1..4u8, text.clone(), at.clone()).prop_map(|(r, spec, at_ns)| Command::CreateJob {
-            request: uuid(r), spec, at_ns
-        }),
-        2 => (jobs(), prop::collection::vec(position, 0..3), 0..2u64, loss_names).prop_map(
-            |(job, positions, term, loss_names)| Command::JobProgress { job, term, positions, loss_names }
-        ),
-        1 => (jobs(), 1..4u32, 0..2u64).prop_map(|(job, n, seen)| Command::TakeJob { job, node: node(n), seen }),
-        1 => (jobs(), result, at.clone(), 0..2u64).prop_map(
-            |(job, result, at_ns, term)| Command::FinishJob { job, term, result, at_ns }
-        ),
-        1 => (jobs(), at.clone()).prop_map(|(job, at_ns)| Command::CancelJob { job, at_ns }),
+        7 => job_command(),
         2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(|(key, value, seen, at_ns)| Command::SetConfig {
             key, value, seen, at_ns
         }),

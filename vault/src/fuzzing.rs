@@ -76,6 +76,18 @@ fn file_of(bytes: &[u8]) -> (File, String) {
 ///
 /// They are not.
 pub fn wal(script: &[u8]) {
+    let (bytes, put) = wal_of(script);
+    check_wal(&bytes, &put);
+    // The script itself is also scanned, as a file of its own.
+    let (file, path) = file_of(script);
+    if let Ok(mut reader) = DiskReader::over(file, Path::new(&path)) {
+        let _ = read_header(&mut reader);
+        let _ = scan(&mut reader, &wal_header(1 << 20), &mut |_, _| Ok(()));
+    }
+}
+
+/// The bytes of a WAL file as `script` says, and its whole entries by number.
+fn wal_of(script: &[u8]) -> (Vec<u8>, BTreeMap<u32, Vec<u8>>) {
     let entry_crc = EntryCrc::new(wal_header(0).uuid);
     let mut bytes = vec![0u8; PAGE as usize];
     let mut put: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
@@ -140,13 +152,7 @@ pub fn wal(script: &[u8]) {
     bytes[..page.len()].copy_from_slice(&page);
     let tail = bytes.len() - page.len();
     bytes[tail..].copy_from_slice(&page);
-    check_wal(&bytes, &put);
-    // The script itself is also scanned, as a file of its own.
-    let (file, path) = file_of(script);
-    if let Ok(mut reader) = DiskReader::over(file, Path::new(&path)) {
-        let _ = read_header(&mut reader);
-        let _ = scan(&mut reader, &wal_header(1 << 20), &mut |_, _| Ok(()));
-    }
+    (bytes, put)
 }
 
 fn push(
