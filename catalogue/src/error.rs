@@ -70,8 +70,9 @@ pub enum CatalogueError {
     },
     /// The file is damaged beyond what the store repairs by itself.
     #[error(
-        "the catalogue {path} is damaged: {why}. The node does not start, so that nothing acknowledged is taken for unknown. Make it anew from \
-         the segments and WAL files with `gophership catalogue rebuild`, which keeps the damaged file beside it"
+        "the catalogue {path} is damaged: {why}. The node does not start, so that nothing acknowledged is taken for \
+         unknown. Make it anew from the segments and WAL files with `gophership catalogue rebuild`, which keeps the \
+         damaged file beside it"
     )]
     Corrupt {
         /// The catalogue's file.
@@ -81,9 +82,9 @@ pub enum CatalogueError {
     },
     /// The file of one node's part of a cluster's catalogue is damaged.
     #[error(
-        "the catalogue {path} is damaged: {why}. It has what this node has promised to its cluster, so the node does not start. \
-         Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty \
-         one: it joins again as a new one"
+        "the catalogue {path} is damaged: {why}. It has what this node has promised to its cluster, so the node does \
+         not start. Put the newest copy of the data folder back; if there is none, move this folder away and start the \
+         node with an empty one: it joins again as a new one"
     )]
     CorruptPart {
         /// The catalogue's file.
@@ -103,8 +104,9 @@ pub enum CatalogueError {
     },
     /// The data folder has a log, and no catalogue that knows it.
     #[error(
-        "the catalogue {path} is missing, but {found} is there. Without it nobody knows what was acknowledged, sealed or trimmed, so the \
-         node does not start. Put the catalogue back if it was moved, or make it anew from the files with `gophership catalogue rebuild`"
+        "the catalogue {path} is missing, but {found} is there. Without it nobody knows what was acknowledged, sealed \
+         or trimmed, so the node does not start. Put the catalogue back if it was moved, or make it anew from the \
+         files with `gophership catalogue rebuild`"
     )]
     Lost {
         /// The place where the catalogue should be.
@@ -114,8 +116,8 @@ pub enum CatalogueError {
     },
     /// The catalogue belongs to another storage.
     #[error(
-        "the catalogue {path} belongs to {what} {stored}, but node.json says {marker}: one of the two files was exchanged or restored \
-         alone. Put both back from the same data folder, or start with an empty one"
+        "the catalogue {path} belongs to {what} {stored}, but node.json says {marker}: one of the two files was \
+         exchanged or restored alone. Put both back from the same data folder, or start with an empty one"
     )]
     OtherIdentity {
         /// The catalogue's file.
@@ -129,7 +131,8 @@ pub enum CatalogueError {
     },
     /// The catalogue belongs to a cluster, which did not answer.
     #[error(
-        "the cluster did not say what became of the command: {why}; it may still take effect: look whether it has before you submit it again"
+        "the cluster did not say what became of the command: {why}; it may still take effect: look whether it has \
+         before you submit it again"
     )]
     Unknown {
         /// The step that was not answered.
@@ -149,7 +152,8 @@ pub enum CatalogueError {
     },
     /// The catalogue is one node's part of a cluster's.
     #[error(
-        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the node as a member of its cluster"
+        "the catalogue {path} belongs to a cluster: a node that changed it alone would part from the others. Start the \
+         node as a member of its cluster"
     )]
     OfCluster {
         /// The catalogue's file.
@@ -157,7 +161,10 @@ pub enum CatalogueError {
     },
     /// The file is an older copy of the one that answered for this node before.
     #[error(
-        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of the data folder back; if there is none, move this folder away and start the node with an empty one: it joins again as a new one"
+        "the catalogue {path} is an older copy: it has {held}, but the node has promised {promised} to its cluster. A \
+         node that forgets its promises can undo what was acknowledged, so it takes no part. Put the newest copy of \
+         the data folder back; if there is none, move this folder away and start the node with an empty one: it joins \
+         again as a new one"
     )]
     OlderCopy {
         /// The catalogue's file.
@@ -169,8 +176,8 @@ pub enum CatalogueError {
     },
     /// A new catalogue can only be that of the first node.
     #[error(
-        "there is no catalogue at {path}, and node.json says that this is node {node}: only a cluster's catalogue grants that number. Put \
-         the catalogue back, or start with an empty data folder"
+        "there is no catalogue at {path}, and node.json says that this is node {node}: only a cluster's catalogue \
+         grants that number. Put the catalogue back, or start with an empty data folder"
     )]
     NotFirstNode {
         /// The place where the catalogue should be.

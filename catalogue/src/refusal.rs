@@ -78,7 +78,10 @@ pub enum Refusal {
         epoch: Epoch,
     },
     /// A segment's recovery may still end without a loss: its owner can come back.
-    #[error("the loss of segment {id} is not to be accepted: node {} was not replaced, and may come back with it", .id.node)]
+    #[error(
+        "the loss of segment {id} is not to be accepted: node {} was not replaced, and may come back with it",
+        .id.node
+    )]
     OwnerNotReplaced {
         /// The segment.
         id: SegmentId,
@@ -253,7 +256,8 @@ pub enum Refusal {
     },
     /// An exporter that a node is configured with would begin anew, and so is not forgotten.
     #[error(
-        "exporter {exporter:?} is configured at {nodes}: take it out of `export` there and send SIGHUP, then forget it; a node that is gone for good counts until it is replaced"
+        "exporter {exporter:?} is configured at {nodes}: take it out of `export` there and send SIGHUP, then forget \
+         it; a node that is gone for good counts until it is replaced"
     )]
     ExporterConfigured {
         /// The exporter.
@@ -263,7 +267,8 @@ pub enum Refusal {
     },
     /// A segment that an exporter still has to send is trimmed as a released one.
     #[error(
-        "segment {id} is not released: exporter {exporter:?} has not got {entries} of its entries yet; they go when it has, or when it is forgotten"
+        "segment {id} is not released: exporter {exporter:?} has not got {entries} of its entries yet; they go when it \
+         has, or when it is forgotten"
     )]
     Owed {
         /// The segment.

@@ -329,9 +329,9 @@ pub fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (ids(), 1..4u64, at.clone()).prop_map(|(id, number, at_ns)| Command::GiveUp { id, number, at_ns }),
         7 => job_command(),
-        2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(|(key, value, seen, at_ns)| Command::SetConfig {
-            key, value, seen, at_ns
-        }),
+        2 => (text.clone(), prop::option::of(text), seen(), at).prop_map(
+            |(key, value, seen, at_ns)| Command::SetConfig { key, value, seen, at_ns }
+        ),
     ]
 }
 

@@ -114,7 +114,8 @@ fn a_cluster_is_shown_with_what_it_lacks_and_who_moved() {
         "Acks      with 2 of 3 copies\n",
         "Segments  1,200 sealed, 12 with fewer than 3 LIVE COPIES, 2 RECOVERING, the oldest for ",
         "6 WRONG\n! node-3 (node 4) is not heard for 18 s\n    -> start it with its data, which a recovery may need;",
-        "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start node-3\n",
+        "! 12 sealed segments have fewer than 3 live copies, 2 of them just one: lose no further node\n    -> start \
+         node-3\n",
         "! segment 3/0/7 is recovered for 61 s: it waits for 1 more report of nodes that have a copy, or",
         "! node-5 is configured at 10.0.0.5:9097, and has never joined\n    -> start it with an empty node.data_dir:",
         "! node-2 takes no logs: too few copies\n",
@@ -257,8 +258,8 @@ fn a_wide_list_cuts_nothing() {
 #[test]
 fn what_a_lost_node_owes_is_shown_with_who_sends_it() {
     let (_dir, fake) = fake();
-    let owed = "by lost node 3: 5.0 MiB in 1,200 entries and what 2 unsealed segments hold; NOBODY sends it, it waits for \
-                the recovery of 2 of its segments";
+    let owed = "by lost node 3: 5.0 MiB in 1,200 entries and what 2 unsealed segments hold; NOBODY sends it, it waits \
+                for the recovery of 2 of its segments";
     let list = fake.ctl(&["exporter", "list"]).out;
     assert!(list.ends_with(&format!("backend is owed {owed}\n")), "{list}");
     let one = fake.ctl(&["exporter", "describe", "backend"]).out;

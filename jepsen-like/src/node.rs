@@ -189,8 +189,8 @@ impl NodeSetup {
         let Addresses { grpc, http, admin } = at;
         let mut config = format!(
             "node: {{ name: {}, data_dir: {:?}, shutdown_delay: 0s }}\n\
-             listeners:\n  otlp_grpc: {{ address: \"{grpc}\"{security} }}\n  otlp_http: {{ address: \"{http}\"{security} }}\n  \
-             admin: {{ address: \"{admin}\"{security} }}\n{peer}\
+             listeners:\n  otlp_grpc: {{ address: \"{grpc}\"{security} }}\n  \
+             otlp_http: {{ address: \"{http}\"{security} }}\n  admin: {{ address: \"{admin}\"{security} }}\n{peer}\
              ingest: {{ shards: {}, max_message: {}KiB }}\n\
              memory: {{ budget: {}MiB }}\n\
              vault: {{ segment_size: {}KiB, spares: 1, disk_limit: {}KiB, retention: {}s{} }}\n",

@@ -81,8 +81,8 @@ impl fmt::Display for Leaderless {
         };
         write!(
             f,
-            "no leader of the cluster was heard for {} s: {heard} of {voters} voters are heard, and {needed} are needed: \
-             {remedy}",
+            "no leader of the cluster was heard for {} s: {heard} of {voters} voters are heard, and {needed} are \
+             needed: {remedy}",
             unheard.as_secs()
         )
     }

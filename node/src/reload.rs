@@ -137,7 +137,8 @@ pub(crate) async fn sinks(exports: &[Export], own: &[SocketAddr]) -> Result<Vec<
         match found {
             Ok(false) => {}
             Ok(true) => faults.push(format!(
-                "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If that is meant, set `into_self: true` for it",
+                "export {:?} sends to {sink}, which is this node itself: everything would go round in a circle. If \
+                 that is meant, set `into_self: true` for it",
                 export.name
             )),
             Err(why) => {

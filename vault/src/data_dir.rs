@@ -369,7 +369,8 @@ fn check_stamp(dir: &Path, storage_uuid: Uuid) -> Result<(), OpenError> {
         Err(OpenError::Identity {
             path: path.clone(),
             what,
-            remedy: "The folder is not this node's: put back the one that is (or the node.json that belongs to it), or start with an empty node.data_dir",
+            remedy: "The folder is not this node's: put back the one that is (or the node.json that belongs to it), or \
+                     start with an empty node.data_dir",
         })
     };
     match fs::read_to_string(&path) {

@@ -205,7 +205,8 @@ pub enum OpenError {
     },
     /// The file system cannot keep the promise of a synced write.
     #[error(
-        "{path} is on {filesystem}, which is not supported (ext4 and XFS are): move node.data_dir, or set vault.any_filesystem: true if a lost record is acceptable"
+        "{path} is on {filesystem}, which is not supported (ext4 and XFS are): move node.data_dir, or set \
+         vault.any_filesystem: true if a lost record is acceptable"
     )]
     Filesystem {
         /// The data directory.

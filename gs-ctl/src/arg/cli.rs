@@ -146,7 +146,10 @@ pub(crate) struct Top {
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
     /// Begin with the newest N entries of each shard
-    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(
+        short = 'n', long = "last", value_name = "N", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=1000)
+    )]
     pub(crate) last: u32,
 }
 

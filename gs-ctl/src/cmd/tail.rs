@@ -155,7 +155,8 @@ mod tests {
         let logs = json!({"resourceLogs": [{
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
             "scopeLogs": [{"logRecords": [
-                {"timeUnixNano": "1700000000000000001", "severityNumber": 9, "body": {"stringValue": "two\n lines\u{1b}"}},
+                {"timeUnixNano": "1700000000000000001", "severityNumber": 9,
+                 "body": {"stringValue": "two\n lines\u{1b}"}},
                 {"observedTimeUnixNano": "1700000000000000002", "severityText": "warn", "severityNumber": 13,
                  "body": {"kvlistValue": {"values": [{"key": "n", "value": {"intValue": "7"}}]}}},
             ]}],

@@ -28,9 +28,9 @@ pub(super) struct Report {
 pub(super) fn rebuild(config: &Config) -> anyhow::Result<Report> {
     if config.cluster.is_some() {
         bail!(
-            "the catalogue of a cluster's node is not made anew: the other nodes have it. Where a majority of them runs, \
-             start this node with an empty node.data_dir, with which it joins anew; keep the old folder until `gs-ctl cluster status` of another node \
-             shows nothing as recovering"
+            "the catalogue of a cluster's node is not made anew: the other nodes have it. Where a majority of them \
+             runs, start this node with an empty node.data_dir, with which it joins anew; keep the old folder until \
+             `gs-ctl cluster status` of another node shows nothing as recovering"
         );
     }
     let data = DataDir::open(&config.node.data_dir, config.vault.any_filesystem)?;
@@ -65,8 +65,8 @@ impl fmt::Display for Report {
             Some(why) => writeln!(
                 f,
                 "made anew, since nothing of the former could be used: {why}\n\
-                 exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters, overrides, pauses \
-                 and which segments were given up are forgotten"
+                 exporters begin at the oldest entry, so sinks get again what they had; replay jobs, dead letters, \
+                 overrides, pauses and which segments were given up are forgotten"
             )?,
         }
         writeln!(f, "found     {} sealed segments, {} WAL files", self.sealed, self.open)?;
@@ -79,8 +79,8 @@ impl fmt::Display for Report {
         if !gone.is_empty() {
             write!(
                 f,
-                "\nno file   {}: on record as open; trimmed after this copy of the catalogue was made, or lost. Readers wait for each \
-                 until `gs-ctl segment forget ID --accept-loss`",
+                "\nno file   {}: on record as open; trimmed after this copy of the catalogue was made, or lost. \
+                 Readers wait for each until `gs-ctl segment forget ID --accept-loss`",
                 shown(gone)
             )?;
         }

@@ -248,8 +248,8 @@ impl Awaited {
         } else {
             (
                 format!("a leader: {counted}"),
-                "nothing: an election takes seconds, and half a minute where all have just started and one is missing. Where \
-                 it lasts, see the logs of all",
+                "nothing: an election takes seconds, and half a minute where all have just started and one is missing. \
+                 Where it lasts, see the logs of all",
             )
         };
         let wrong = self.contradiction(answers).map(|found| found.why);

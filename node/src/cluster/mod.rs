@@ -4,8 +4,9 @@
 //! - `enter`: from a configuration and a data folder to a member of the cluster. `awaited`: what it waits for.
 //!   `early`: the control socket until then. `keep`: a member's standing tasks: it describes itself, and lets peers and
 //!   consensus follow the catalogue.
-//! - `joined`: the node takes part in consensus, on a `runtime` of its own, and has no vault yet. `late`: its answers to
-//!   peers until then. `member`: the node with a vault, to its end. `background`: the threads that work on its segments.
+//! - `joined`: the node takes part in consensus, on a `runtime` of its own, and has no vault yet. `late`: its answers
+//!   to peers until then. `member`: the node with a vault, to its end. `background`: the threads that work on its
+//!   segments.
 //! - `place`: the replicas of its segments. `follow`: its files follow the catalogue.
 //! - `provision`: the wish to provision, told to a node of this machine.
 //! - `quorum`: who votes, who is heard, who leads. `peers`: the other nodes, as this node's own parts reach them.

@@ -168,7 +168,8 @@ pub enum Problem {
     /// A budget of which the exporters would take more than half.
     #[error(
         "is too small for the exporters, which need {need}: each holds a batch three times (batch_bytes: its entries, \
-         put together, compressed) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or fewer exporters"
+         put together, compressed) and a message (ingest.max_message); accepted: {least} or more, smaller batches, or \
+         fewer exporters"
     )]
     BudgetBelowExporters {
         /// Bytes that the exporters need.

@@ -282,7 +282,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "listeners.peer.tls.cert",
-        "PEM file: the certificate chain, the node's own certificate first. It carries node.name, and serves both ends.",
+        "PEM file: the certificate chain, the node's own certificate first. It carries node.name, and serves both \
+         ends.",
         Field::Path(|c| &mut peer(c).tls.get_or_insert_default().cert),
     ),
     key(

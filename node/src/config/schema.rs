@@ -74,7 +74,10 @@ fn exporters(doc: &str) -> Value {
         let value = json!({ "type": ["string", "number", "boolean"] });
         target.insert(
             HEADERS.into(),
-            json!({ "description": HEADERS_DOC, "type": ["object", "null"], "maxProperties": bounds::HEADERS_MAX, "additionalProperties": value }),
+            json!({
+                "description": HEADERS_DOC, "type": ["object", "null"],
+                "maxProperties": bounds::HEADERS_MAX, "additionalProperties": value
+            }),
         );
         properties.insert(name.into(), object(doc, target));
     }

@@ -69,8 +69,9 @@ fn check_room(dir: &Path) -> anyhow::Result<()> {
     let size = used + found.f_bavail * found.f_frsize;
     if is_too_full(used, size) {
         bail!(
-            "the file system of {} is {} % full: from {DISK_EVICT_PERCENT} % a node keeps what it has sent on no longer than it must, and \
-             the demo could not replay it. Free some space, or set TMPDIR to a folder on another disk",
+            "the file system of {} is {} % full: from {DISK_EVICT_PERCENT} % a node keeps what it has sent on no \
+             longer than it must, and the demo could not replay it. Free some space, or set TMPDIR to a folder on \
+             another disk",
             dir.display(),
             used * 100 / size.max(1)
         );

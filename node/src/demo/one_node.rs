@@ -112,7 +112,8 @@ pub(crate) async fn tell(dir: &Path, lose_one: bool) -> anyhow::Result<Story> {
 fn rest(sink: SocketAddr) -> String {
     format!(
         "vault: {{ segment_size: 16MiB, disk_limit: 2GiB, any_filesystem: true }}\n\
-         export:\n  - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest }}\n"
+         export:\n  \
+         - {{ name: sink, otlp_grpc: {{ endpoint: \"http://{sink}\", compression: none }}, start: oldest }}\n"
     )
 }
 

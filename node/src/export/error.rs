@@ -13,7 +13,8 @@ pub enum ExportError {
     Unknown(String),
     /// It is on record, and does not run.
     #[error(
-        "exporter {0:?} is not configured, so it does nothing: put it into `export` again, or forget it (`gs-ctl exporter forget {0}`)"
+        "exporter {0:?} is not configured, so it does nothing: put it into `export` again, or forget it (`gs-ctl \
+         exporter forget {0}`)"
     )]
     NotConfigured(String),
     /// Its sink cannot be made from its settings.
@@ -37,7 +38,8 @@ pub enum ExportError {
     TimeToCome,
     /// The shard that a seek would read is being recovered.
     #[error(
-        "shard {shard} is being recovered after a restart, and its entries are not all there yet: say it again later, or see `gs-ctl segment list`"
+        "shard {shard} is being recovered after a restart, and its entries are not all there yet: say it again later, \
+         or see `gs-ctl segment list`"
     )]
     Recovering {
         /// The shard.
@@ -45,7 +47,8 @@ pub enum ExportError {
     },
     /// A seek would pass over entries.
     #[error(
-        "exporter {name:?} would never send {entries} entries ({bytes} bytes) that it owes: if they may be lost for it, say --accept-loss"
+        "exporter {name:?} would never send {entries} entries ({bytes} bytes) that it owes: if they may be lost for \
+         it, say --accept-loss"
     )]
     SeekLoses {
         /// The exporter.
@@ -57,7 +60,8 @@ pub enum ExportError {
     },
     /// Forgetting it would lose something.
     #[error(
-        "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say --accept-loss",
+        "exporter {name:?} owes {} entries ({} bytes) and has {} dead letters: if they may be lost for it, say \
+         --accept-loss",
         lost.debt_entries, lost.debt_bytes, lost.dead_letters
     )]
     ForgetLoses {

@@ -300,7 +300,10 @@ impl Lane {
                 Ok(entry) => entry,
                 Err(fault) => {
                     add(&self.parts.status.counts.unreadable_stretches, 1);
-                    tracing::error!(exporter = self.parts.name, segment = %fault.segment, error = fault.what, "export.entry.unreadable");
+                    tracing::error!(
+                        exporter = self.parts.name, segment = %fault.segment, error = fault.what,
+                        "export.entry.unreadable"
+                    );
                     continue;
                 }
             };

@@ -99,7 +99,10 @@ impl Exporters {
                 .catalogue
                 .read_latest(|state| self.due_for_all(state, lost))
                 .unwrap_or_else(|error| {
-                    tracing::warn!(%error, "export.lost.unknown: no other node's logs are exported here until it is known who does");
+                    tracing::warn!(
+                        %error,
+                        "export.lost.unknown: no other node's logs are exported here until it is known who does"
+                    );
                     BTreeMap::new()
                 });
         }

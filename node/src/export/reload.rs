@@ -97,7 +97,8 @@ impl Exporters {
                 tracing::error!(
                     exporter = config.name,
                     %error,
-                    "export.start.failed: what it would send is held; reload the node again (SIGHUP) once that is mended"
+                    "export.start.failed: what it would send is held; reload the node again (SIGHUP) once that is \
+                     mended"
                 );
             }
         }
@@ -144,7 +145,8 @@ impl Exporters {
                 tracing::error!(
                     exporter = name,
                     limit,
-                    "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl exporter forget NAME), then start the node again"
+                    "export.exporter.no_room: it is not started; forget one that is not configured any more (gs-ctl \
+                     exporter forget NAME), then start the node again"
                 );
                 return Ok(());
             }
@@ -271,7 +273,8 @@ impl Exporters {
         for name in &names {
             tracing::warn!(
                 exporter = name,
-                "export.exporter.not_configured: what it has not got is kept for it; if it does not come back, gs-ctl exporter forget NAME"
+                "export.exporter.not_configured: what it has not got is kept for it; if it does not come back, gs-ctl \
+                 exporter forget NAME"
             );
         }
     }

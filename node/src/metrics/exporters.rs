@@ -12,7 +12,8 @@ const GAUGES: [PerExporter; 5] = [
     (
         "gophership_export_state",
         "0 live, 1 catching up, 2 retrying, 3 waiting for entries that cannot be read, 4 paused, 5 full of dead \
-         letters, 6 stopped: an operator must set something right, 7 not configured: what it owes is kept until it is forgotten",
+         letters, 6 stopped: an operator must set something right, 7 not configured: what it owes is kept until it is \
+         forgotten",
         |v| f64::from(v.state as u8),
     ),
     (
@@ -102,7 +103,8 @@ type PerLostDebt = (&'static str, &'static str, fn(&LostDebt) -> f64);
 const LOST: [PerLostDebt; 4] = [
     (
         "gophership_export_lost_debt_entries",
-        "Entries in sealed segments of a lost node that the exporter has not got; every node of the cluster says the same",
+        "Entries in sealed segments of a lost node that the exporter has not got; every node of the cluster says the \
+         same",
         |debt| debt.entries as f64,
     ),
     ("gophership_export_lost_debt_bytes", "Payload bytes of them", |debt| {

@@ -28,7 +28,8 @@ const GAUGES: [Plain; 9] = [
     ),
     (
         "gophership_vault_disk_tier",
-        "0 normal, 1 above 80 % of the limit: what is released goes, 2 above 90 %: ingest is refused, 3 above 95 %: copies of other nodes' segments too",
+        "0 normal, 1 above 80 % of the limit: what is released goes, 2 above 90 %: ingest is refused, 3 above 95 %: \
+         copies of other nodes' segments too",
         |v| v.tier as u64,
     ),
     (

@@ -216,15 +216,15 @@ fn ends_with(id: SegmentId, left: &Left) -> String {
     let ends = match left.last {
         None => "gives it up: no node that answers has an entry of it".to_owned(),
         Some(last) => format!(
-            "seals what nodes {} have: entries up to {last}, {} of which are missing; what was acknowledged behind them \
-             is lost",
+            "seals what nodes {} have: entries up to {last}, {} of which are missing; what was acknowledged behind \
+             them is lost",
             from.join(", "),
             left.missing
         ),
     };
     format!(
-        "start or mend a node that has a copy and does not report, if there is one; else gs-ctl segment forget {id} --accept-loss, \
-         which {ends}"
+        "start or mend a node that has a copy and does not report, if there is one; else gs-ctl segment forget {id} \
+         --accept-loss, which {ends}"
     )
 }
 

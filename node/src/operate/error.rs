@@ -34,7 +34,8 @@ pub(crate) enum OperateError {
     Unwritable(serde_json::Error),
     /// The entries of a segment would be lost, and the request does not accept that.
     #[error(
-        "what is in segment {segment} would be passed over by every exporter and replay, for good: say --accept-loss. Its files stay"
+        "what is in segment {segment} would be passed over by every exporter and replay, for good: say --accept-loss. \
+         Its files stay"
     )]
     ForgetLoses {
         /// The segment.
@@ -74,7 +75,10 @@ pub(crate) enum OperateError {
         shard: ShardId,
     },
     /// No node that answers gives a segment's file.
-    #[error("no node that answers shows segment {segment}: {}", if .why.is_empty() { "it is on no record".to_owned() } else { .why.join("; ") })]
+    #[error(
+        "no node that answers shows segment {segment}: {}",
+        if .why.is_empty() { "it is on no record".to_owned() } else { .why.join("; ") }
+    )]
     NoHolder {
         /// The segment.
         segment: SegmentId,
@@ -83,7 +87,8 @@ pub(crate) enum OperateError {
     },
     /// A seal takes longer than the call waits.
     #[error(
-        "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows when it is"
+        "segment {segment} is not sealed after {SEAL_PATIENCE:?}; the node goes on with it, and `segment list` shows \
+         when it is"
     )]
     NotSealedYet {
         /// The segment.

@@ -221,7 +221,10 @@ impl Operator {
         let letters = letters::selected(&self.context, exporter, named)?;
         tracing::info!(exporter, count = letters.len(), by, "dead_letters.replay.begin");
         let done = tokio::select! {
-            () = self.stopped() => return Err(OperateError::Stopping { then: "what was not taken is still a dead letter" }),
+            () = self.stopped() => {
+                let then = "what was not taken is still a dead letter";
+                return Err(OperateError::Stopping { then });
+            }
             done = send.run(letters) => done?,
         };
         let ReplayedLetters {

@@ -88,7 +88,10 @@ impl LogReading<'_> {
             let attempt = self.at(node, &one, done.max(Lsn::at(index, EntryNumber::FIRST).before()), each);
             let asked = self.asked.take().expect("it was set above");
             if self.done > done && !damaged_at.is_empty() {
-                tracing::warn!(segment = %seal.id, damaged_at, read_from = %node, "replay.copy.damaged: another holder has the entries");
+                tracing::warn!(
+                    segment = %seal.id, damaged_at, read_from = %node,
+                    "replay.copy.damaged: another holder has the entries"
+                );
             }
             if let Some(why) = asked.unreadable {
                 let why = format!("node {node} cannot read segment {}: {why}", seal.id);

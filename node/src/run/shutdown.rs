@@ -95,8 +95,8 @@ impl Shutdown {
                 Ok(())
             }
             Some(why) => bail!(
-                "{why}\nThe node took nothing more and has ended. Everything acknowledged was synced before. Check the disk (dmesg, SMART), then start the node again: \
-                 it reads the log back from the disk and goes on"
+                "{why}\nThe node took nothing more and has ended. Everything acknowledged was synced before. Check the \
+                 disk (dmesg, SMART), then start the node again: it reads the log back from the disk and goes on"
             ),
         }
     }

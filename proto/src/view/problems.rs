@@ -120,7 +120,8 @@ fn exporter(name: &str, state: &str, on: &[(String, &ExporterReportView)]) -> Op
         "full" => (
             "has stopped: its dead letters are at their bound".to_owned(),
             format!(
-                "gs-ctl dead-letter list, then dead-letter replay {name} --all or dead-letter drop {name} --all --accept-loss"
+                "gs-ctl dead-letter list, then dead-letter replay {name} --all or dead-letter drop {name} --all \
+                 --accept-loss"
             ),
         ),
         "retrying" if seconds >= EXPORT_PATIENCE => (
@@ -210,8 +211,8 @@ fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNod
     let remedy = if alive < needed {
         "start it with its data, and not with an empty node.data_dir: too few voters are left to let it join anew"
     } else if cluster.unreachable_segments > 0 {
-        "start it with its data: there are segments that no live node has. With an empty node.data_dir only if its disk, \
-         and with it they, are lost for good"
+        "start it with its data: there are segments that no live node has. With an empty node.data_dir only if its \
+         disk, and with it they, are lost for good"
     } else if cluster.recovering_segments > 0 {
         "start it with its data, which a recovery may need; if its disk is lost, with an empty node.data_dir"
     } else {
@@ -226,8 +227,8 @@ fn is_down(node: &ClusterNodeView, cluster: &ClusterView, present: &[&ClusterNod
 fn never_joined(node: &ConfiguredNodeView) -> ProblemView {
     problem(
         format!("{} is configured at {}, and has never joined", node.name, node.address),
-        "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says what \
-         it waits for",
+        "start it with an empty node.data_dir: it joins by itself; where it runs, gs-ctl cluster status there says \
+         what it waits for",
     )
 }
 
@@ -494,7 +495,8 @@ mod tests {
         );
         assert_eq!(
             told[3],
-            "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these segments"
+            "5 sealed segments have no live copy => start node-2, node-3 with their data: nothing else has these \
+             segments"
         );
         assert!(
             told[4].starts_with("3 segments are not sealed and had a copy on a node that was replaced"),
@@ -598,8 +600,8 @@ mod tests {
         assert_eq!(
             with([retrying(61.0), live(), retrying(7.0)]),
             [
-                "exporter backend tries again for 61 s: no connection (on node-1, node-3) => mend the sink or the way to it; \
-              nothing is lost while there is room on the disk"
+                "exporter backend tries again for 61 s: no connection (on node-1, node-3) => mend the sink or the way \
+                 to it; nothing is lost while there is room on the disk"
             ]
         );
         let paused = || exporter(ExporterState::Paused, 1.0, "");
@@ -644,10 +646,10 @@ mod tests {
         assert_eq!(
             told(reply)[1..],
             [
-                "node-3 is lost and owes exporter a 7 entries and what 2 unsealed segments hold => nobody sends them yet: \
-                 that waits for the recovery of 2 of its segments",
-                "node-3 is lost and owes exporter a 7 entries => nothing: node-2 sends them; gs-ctl exporter list there \
-                 says more",
+                "node-3 is lost and owes exporter a 7 entries and what 2 unsealed segments hold => nobody sends them \
+                 yet: that waits for the recovery of 2 of its segments",
+                "node-3 is lost and owes exporter a 7 entries => nothing: node-2 sends them; gs-ctl exporter list \
+                 there says more",
                 "node-3 is lost and owes exporter a 7 entries => node-1 sends them, and waits for its sink: 503",
             ]
         );
@@ -682,8 +684,8 @@ mod tests {
         let replica = &mut reply.nodes[1].report.as_mut().unwrap().shards[0].replicas[1];
         replica.still_seconds = 10.0;
         expected.push(
-            "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing => \
-             look at the log and the disk of node-3",
+            "copies of node-2 shard 0 on node-3 stand still for 10 s, 7 entries behind: it answers, and syncs nothing \
+             => look at the log and the disk of node-3",
         );
         assert_eq!(told(reply), expected);
     }

@@ -63,7 +63,8 @@ pub enum JoinError {
     /// Too few peers accepted the invitation.
     #[error(
         "{accepted} of {of} nodes accepted the invitation, and {needed} must: {}. It stands: provision again once more \
-         of them can be reached, or run gs-ctl cluster provision --abort on each node that accepted", .refusals.join("; ")
+         of them can be reached, or run gs-ctl cluster provision --abort on each node that accepted",
+        .refusals.join("; ")
     )]
     NoMajority {
         /// Nodes that accepted, this one included.
@@ -77,7 +78,8 @@ pub enum JoinError {
     },
     /// The node has accepted another invitation.
     #[error(
-        "{name} has accepted the invitation of {first}, and accepts no other: provision on {first}, or run gs-ctl cluster provision --abort on {name}"
+        "{name} has accepted the invitation of {first}, and accepts no other: provision on {first}, or run gs-ctl \
+         cluster provision --abort on {name}"
     )]
     Invited {
         /// The node.
@@ -124,7 +126,8 @@ pub enum JoinError {
     },
     /// The node that has the caller's name is alive.
     #[error(
-        "{name} is the name of node {holder}, which is alive at {address}: two nodes cannot have one name. Stop that one, or give this one its own node.name"
+        "{name} is the name of node {holder}, which is alive at {address}: two nodes cannot have one name. Stop that \
+         one, or give this one its own node.name"
     )]
     NameHeld {
         /// The name.

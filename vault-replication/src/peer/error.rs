@@ -67,8 +67,8 @@ pub enum PeerError {
 pub enum PeerStartError {
     /// Peers would talk without TLS over a network.
     #[error(
-        "{address} is no loopback address, and peers talk without TLS on loopback only: give listeners.peer a `tls` with \
-         cert, key and client_ca (`gophership certs` makes them)"
+        "{address} is no loopback address, and peers talk without TLS on loopback only: give listeners.peer a `tls` \
+         with cert, key and client_ca (`gophership certs` makes them)"
     )]
     PlainOffLoopback {
         /// The address.

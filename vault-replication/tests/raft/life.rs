@@ -159,8 +159,8 @@ fn a_leader_without_a_majority_says_since_when() {
     );
 }
 
-/// A leader that has led for longer than any patience is cut off. True where it says that it has been without a majority
-/// for no longer. On a starved machine it may lose its lead before, or look at the answers too seldom.
+/// A leader that has led for longer than any patience is cut off. True where it says that it has been without a
+/// majority for no longer. On a starved machine it may lose its lead before, or look at the answers too seldom.
 fn says_since_when() -> bool {
     let began = Instant::now();
     let cluster = Cluster::of(3);

@@ -127,7 +127,8 @@ impl Sealer {
             for (count, more) in self.parts.counts.dropped.iter().zip(lost) {
                 count.fetch_add(more, Ordering::Relaxed);
             }
-            tracing::error!(segment = %id, entries, of = record.stats.entries, records = record.stats.records, "segment.dropped");
+            let stats = &record.stats;
+            tracing::error!(segment = %id, entries, of = stats.entries, records = stats.records, "segment.dropped");
         }
         let path = segment_path(&self.parts.data, id);
         match file_io::remove(&path) {

@@ -138,7 +138,8 @@ impl Quarantine {
             return Ok(());
         }
         tracing::error!(segment = %s, file = %reason.file.display(), offset = reason.offset, bytes = reason.length,
-            first = reason.numbers.map(|(first, _)| first.get()), last = reason.numbers.map(|(_, last)| last.get()), error = %reason.reason, "quarantine.keep.done");
+            first = reason.numbers.map(|(first, _)| first.get()), last = reason.numbers.map(|(_, last)| last.get()),
+            error = %reason.reason, "quarantine.keep.done");
         file_io::write_whole(&self.dir.join(format!("{name}.bin")), bytes)?;
         let json = serde_json::to_vec_pretty(&reason)
             .map_err(|e| VaultError::io("describe", &self.dir)(io::Error::other(e)))?;

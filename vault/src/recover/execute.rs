@@ -92,7 +92,11 @@ pub(super) fn quarantine_damage(
         match range.verdict {
             Verdict::Corrupt(why) => keep_bytes(parts, left, reader, range, why)?,
             Verdict::Void => {
-                tracing::info!(segment = %left.id, offset = range.offset, bytes = range.len, first = range.numbers.map(|(first, _)| first.get()), last = range.numbers.map(|(_, last)| last.get()), "wal.scan.void");
+                let (first, last) = range.numbers.map(|(first, last)| (first.get(), last.get())).unzip();
+                tracing::info!(
+                    segment = %left.id, offset = range.offset, bytes = range.len, first, last,
+                    "wal.scan.void"
+                );
             }
         }
     }

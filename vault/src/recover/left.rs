@@ -18,8 +18,8 @@ use crate::segment::segment_path;
 use crate::wal::scan::read_header;
 
 /// The reason shown for a segment file that is on no record.
-pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the catalogue?): take it in with `gophership catalogue rebuild`, \
-     or move the file out of the data folder";
+pub(super) const NOT_ON_RECORD: &str = "its file is here, and the catalogue does not know it (an older copy of the \
+     catalogue?): take it in with `gophership catalogue rebuild`, or move the file out of the data folder";
 
 /// A WAL file that an earlier boot left.
 #[derive(Clone, Debug)]

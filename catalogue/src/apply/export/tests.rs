@@ -545,8 +545,8 @@ fn an_exporter_that_is_configured_is_not_forgotten_and_told_what_to_do() {
     let refused = apply(&mut state, &forget).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "exporter \"a\" is configured at node 1: take it out of `export` there and send SIGHUP, then forget it; a node that \
-         is gone for good counts until it is replaced"
+        "exporter \"a\" is configured at node 1: take it out of `export` there and send SIGHUP, then forget it; a node \
+         that is gone for good counts until it is replaced"
     );
     assert_eq!(state.not_configured().collect::<Vec<_>>(), ["b"]);
     say(&mut state, &[configure(1, &[]), forget]);
@@ -811,8 +811,8 @@ fn i4_a_segment_that_is_not_released_is_not_trimmed_as_if_it_were() {
     let owed = apply(&mut state, &released).unwrap_err();
     assert_eq!(
         owed.to_string(),
-        "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when it \
-         is forgotten"
+        "segment 1/0/1 is not released: exporter \"b\" has not got 4 of its entries yet; they go when it has, or when \
+         it is forgotten"
     );
     say(&mut state, &[commit(&[cursor("b", 1, 0, last)]), configure(1, &["c"])]);
     assert!(matches!(apply(&mut state, &released), Err(Refusal::Owed { exporter, .. }) if exporter == "c"));

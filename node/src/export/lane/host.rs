@@ -37,7 +37,10 @@ impl Host for Lane {
             | Answer::Operator(why) => {
                 add(&status.counts.failed_requests, 1);
                 status.answered(why);
-                tracing::warn!(exporter = self.parts.name, shard = %self.shard, count = piece.items.len(), error = why, "export.request.failed");
+                tracing::warn!(
+                    exporter = self.parts.name, shard = %self.shard, count = piece.items.len(), error = why,
+                    "export.request.failed"
+                );
             }
         }
     }
