@@ -36,6 +36,8 @@ struct CopyView {
     ok: Option<bool>,
     /// The reason why it was not verified.
     not_verified: Option<String>,
+    /// True where the holder was replaced by another node, and its copy is gone with it: nobody can verify it.
+    gone: bool,
     bytes: u64,
     digest: Option<String>,
     faults: Vec<FaultView>,
@@ -57,6 +59,7 @@ impl From<CopyVerdict> for CopyView {
             digest: is_verified.then_some(copy.digest),
             faults: copy.faults.into_iter().map(FaultView::from).collect(),
             not_verified: (!is_verified).then_some(copy.not_verified),
+            gone: copy.gone,
         }
     }
 }
@@ -72,18 +75,25 @@ impl From<VerifyFault> for FaultView {
 
 impl Verdict {
     fn outcome(&self) -> Outcome {
-        match (self.ok, self.copies.iter().all(|copy| copy.ok.is_some())) {
+        match (self.ok, self.unverified()) {
             (false, _) => Outcome::Damage,
-            (true, true) => Outcome::Done,
-            (true, false) => Outcome::Failed,
+            (true, 0) => Outcome::Done,
+            (true, _) => Outcome::Failed,
         }
+    }
+
+    /// The number of copies that are there, and were not verified.
+    fn unverified(&self) -> usize {
+        self.copies
+            .iter()
+            .filter(|copy| copy.ok.is_none() && !copy.gone)
+            .count()
     }
 }
 
 impl Answer for Verdict {
     fn table(&self) -> String {
-        let unverified = self.copies.iter().filter(|copy| copy.ok.is_none()).count();
-        let verdict = match (self.ok, unverified) {
+        let verdict = match (self.ok, self.unverified()) {
             (false, _) => "DAMAGED".to_owned(),
             (true, 0) => "every byte is as it was sealed".to_owned(),
             (true, few) => format!(
@@ -103,7 +113,10 @@ impl Answer for Verdict {
             let found = match (copy.ok, &copy.not_verified) {
                 (Some(true), _) => format!("ok, {}", human::bytes(copy.bytes)),
                 (Some(false), _) => format!("DAMAGED, BLAKE3 {}", copy.digest.as_deref().unwrap_or("-")),
-                (None, why) => format!("NOT VERIFIED: {}", human::one_line(why.as_deref().unwrap_or("-"))),
+                (None, why) => {
+                    let verdict = if copy.gone { "gone" } else { "NOT VERIFIED" };
+                    format!("{verdict}: {}", human::one_line(why.as_deref().unwrap_or("-")))
+                }
             };
             ("Copy", format!("node {}: {found}", copy.node))
         }));
@@ -222,6 +235,18 @@ mod tests {
         assert!(text.contains("Verdict  1 of 2 copies NOT VERIFIED"), "{text}");
         assert!(
             text.contains("Copy     node 3: NOT VERIFIED: it was not heard lately\n"),
+            "{text}"
+        );
+        let gone = CopyVerdict {
+            gone: true,
+            ..copy(3, None)
+        };
+        let replaced = verdict(&[copy(1, Some(true)), gone]);
+        assert_eq!(replaced.outcome(), Outcome::Done);
+        let text = replaced.table();
+        assert!(text.contains("Verdict  every byte is as it was sealed\n"), "{text}");
+        assert!(
+            text.contains("Copy     node 3: gone: it was not heard lately\n"),
             "{text}"
         );
         let damaged = verdict(&[copy(1, Some(true)), copy(2, Some(false)), copy(3, None)]);

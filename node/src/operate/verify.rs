@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use gophership_catalogue::State;
 use gophership_catalogue::segment::SegmentRecord;
 use gophership_proto::control::v1;
 use gophership_somatic::Job;
@@ -72,11 +73,8 @@ async fn tell_every_copy(
     sender: &mpsc::Sender<Message>,
 ) {
     let own = context.vault.identity().node_id;
-    let holders = context.catalogue.read(|state| match state.segment(id) {
-        Some(SegmentRecord::Sealed(seal)) => seal.holders.iter().collect(),
-        Some(_) | None => vec![id.node],
-    });
-    let (mut copies, mut permit) = (Vec::new(), Some(permit));
+    let (holders, mut copies) = context.catalogue.read(|state| holders(state, id));
+    let mut permit = Some(permit);
     for node in holders {
         let progress = match &context.peers {
             Some(peers) if node != own => copy_of(peers, node, id).await,
@@ -99,6 +97,28 @@ async fn tell_every_copy(
     let _gone = sender.send(together(id, copies)).await;
 }
 
+/// The nodes that are to verify their copies of a segment, and the verdicts on copies that are gone with replaced nodes.
+fn holders(state: &State, id: SegmentId) -> (Vec<NodeId>, Vec<v1::CopyVerdict>) {
+    let holders = match state.segment(id) {
+        Some(SegmentRecord::Sealed(seal)) => seal.holders.iter().collect(),
+        Some(_) | None => vec![id.node],
+    };
+    let (mut there, mut gone) = (Vec::new(), Vec::new());
+    for node in holders {
+        match state.facts(node).and_then(|facts| facts.moved_to) {
+            None => there.push(node),
+            Some(by) => gone.push(v1::CopyVerdict {
+                gone: true,
+                ..not_verified(
+                    node,
+                    format!("it was replaced by node {by}, and its copy is gone with it"),
+                )
+            }),
+        }
+    }
+    (there, gone)
+}
+
 /// Passes on the progress of one copy, and gives its verdict.
 async fn forward(
     node: NodeId,
@@ -110,11 +130,11 @@ async fn forward(
         if message.finished {
             return Ok(v1::CopyVerdict {
                 node: node.get(),
-                not_verified: String::new(),
                 ok: message.ok,
                 bytes: message.bytes_done,
                 digest: message.digest,
                 faults: message.faults,
+                ..v1::CopyVerdict::default()
             });
         }
         let message = v1::VerifyProgress {
@@ -243,4 +263,91 @@ fn fault(fault: &SegmentFault) -> v1::VerifyFault {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::{Command, apply};
+    use gophership_vault::ids::{Epoch, FileUuid, SegmentIndex, ShardId};
+    use gophership_vault::ledger::{OpenRecord, SealRecord, SegmentStats};
+    use gophership_vault::{NodeSet, ReplicaSet};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cluster::testkit::{node, nodes};
+
+    fn say(state: &mut State, command: Command) {
+        apply(state, &command).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_a_replaced_node_is_gone_and_not_asked_for() {
+        let mut state = nodes(&["node-1", "node-2"]);
+        let (owner, id) = (
+            Uuid::from_u128(2),
+            SegmentId {
+                node: node(2),
+                shard: ShardId::new(0),
+                index: SegmentIndex::FIRST,
+            },
+        );
+        let up = Command::NodeUp {
+            node: node(2),
+            storage_uuid: owner,
+            boot_uuid: owner,
+            seen: None,
+            at_ns: 1,
+        };
+        let open = OpenRecord {
+            id,
+            epoch: Epoch::FIRST,
+            file_uuid: FileUuid(owner),
+            replicas: ReplicaSet::ALONE,
+        };
+        let seal = SealRecord {
+            id,
+            epoch: Epoch::FIRST,
+            stats: SegmentStats::default(),
+            digest: [7; 32],
+            sealed_ns: 1,
+            holders: NodeSet::of(node(2)),
+        };
+        let added = Command::ReplicaAdded {
+            id,
+            node: node(1),
+            digest: [7; 32],
+        };
+        let roll = Command::Roll {
+            seal: None,
+            open,
+            at_ns: 1,
+        };
+        for command in [up, roll, Command::Seal { seal }, added] {
+            say(&mut state, command);
+        }
+        assert_eq!(holders(&state, id), ([1, 2].map(node).to_vec(), vec![]));
+        let register = Command::RegisterNode {
+            storage_uuid: Uuid::from_u128(3),
+            at_ns: 1,
+        };
+        let replace = Command::DescribeNode {
+            node: node(3),
+            name: "node-2".to_owned(),
+            address: "node-2:9097".to_owned(),
+            failure_domain: String::new(),
+            replaces: Some(node(2)),
+        };
+        say(&mut state, register);
+        say(&mut state, replace);
+        let (there, gone) = holders(&state, id);
+        assert_eq!((there, gone.len()), (vec![node(1)], 1));
+        assert!(gone[0].gone && gone[0].node == 2, "{gone:?}");
+        assert_eq!(
+            gone[0].not_verified,
+            "it was replaced by node 3, and its copy is gone with it"
+        );
+        // Where no copy is left to be verified that is an error, which names the copies.
+        let error = together(id, gone).unwrap_err().to_string();
+        assert!(error.contains("2/0/1: it was replaced by node 3"), "{error}");
+    }
 }
