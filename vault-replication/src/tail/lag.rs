@@ -19,16 +19,20 @@ pub struct Lag {
 }
 
 impl Lag {
-    pub(super) fn new(progress: Progress, now: Instant) -> Self {
-        Self {
+    /// The lag after what a stream knows now; `None` where the replica is sent nothing, so that it lacks nothing.
+    pub(super) fn noted(before: Option<Self>, progress: Option<Progress>, now: Instant) -> Option<Self> {
+        let progress = progress?;
+        let mut lag = before.unwrap_or(Self {
             progress,
             moved: now,
             lacks: None,
             was: Duration::ZERO,
-        }
+        });
+        lag.note(progress, now);
+        Some(lag)
     }
 
-    pub(super) fn note(&mut self, progress: Progress, now: Instant) {
+    fn note(&mut self, progress: Progress, now: Instant) {
         if progress.synced != self.progress.synced {
             self.moved = now;
         }
@@ -78,7 +82,7 @@ mod tests {
             newest: index,
         };
         let second = |n| begun + Duration::from_secs(n);
-        let mut lag = Lag::new(progress(0, 0), begun);
+        let mut lag = Lag::noted(None, Some(progress(0, 0)), begun).unwrap();
         for (now, synced, readable, behind, still) in [
             (1, 0, 0, 0, 0),
             (5, 0, 9, 0, 0),
@@ -95,5 +99,18 @@ mod tests {
             let shown = (lag.behind(second(now)).as_secs(), lag.still(second(now)).as_secs());
             assert_eq!(shown, (behind, still), "at {now}");
         }
+    }
+
+    #[test]
+    fn a_replica_that_is_sent_nothing_any_more_is_behind_in_nothing() {
+        let progress = Progress {
+            synced: None,
+            readable: Some(Lsn::at(SegmentIndex::FIRST, EntryNumber::FIRST)),
+            newest: SegmentIndex::FIRST,
+        };
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let lag = Lag::noted(None, Some(progress), begun);
+        assert_eq!(lag.as_ref().map(|lag| lag.still(begun + second)), Some(second));
+        assert_eq!(Lag::noted(lag, None, begun + second), None);
     }
 }

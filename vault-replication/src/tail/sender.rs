@@ -96,17 +96,21 @@ impl TailSender {
         })
     }
 
-    /// The progress of the replica, as far as is known; `None` where it is sent nothing.
+    /// The progress of the replica, as far as is known; `None` where it is sent nothing. What a recovery took over and
+    /// sealed is not lacking, also where it is the newest that is left in the list.
     pub fn progress(&self) -> Option<Progress> {
         let newest = self.segments.back()?;
         let lacks = |segment: &&Segment| segment.synced < segment.readable() && !segment.is_over();
-        let at = self.segments.iter().find(lacks).unwrap_or(newest);
+        let (at, synced) = match self.segments.iter().find(lacks) {
+            Some(lacking) => (lacking, lacking.synced),
+            None => (newest, newest.readable()),
+        };
         let position = |segment: &Segment, number: Option<EntryNumber>| match number {
             Some(number) => Some(Lsn::at(segment.index, number)),
             None => Lsn::at(segment.index, EntryNumber::FIRST).before(),
         };
         Some(Progress {
-            synced: position(at, at.synced),
+            synced: position(at, synced),
             readable: position(newest, newest.readable()),
             newest: newest.index,
         })
@@ -300,6 +304,7 @@ impl TailSender {
         }
         segment.stage = Stage::Complete;
         segment.completed = Some(digest);
+        segment.synced = last;
         segment.failures = 0;
         let sealed = segment.sealed;
         self.unanswered.retain(|unanswered| unanswered.index() != index);

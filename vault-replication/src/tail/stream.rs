@@ -288,9 +288,8 @@ impl Stream {
         for action in self.sender.step(event) {
             self.act(action);
         }
-        if let Some(progress) = self.sender.progress() {
-            self.shared.progress(self.log.shard, self.peer, progress);
-        }
+        let progress = self.sender.progress();
+        self.shared.progress(self.log.shard, self.peer, progress);
         if self.wants.set(self.peer, self.sender.wants_frame()) {
             self.shared.vault.wake_cutter(self.id(SegmentIndex::FIRST));
         }

@@ -53,7 +53,7 @@ pub struct StreamStatus {
     pub error: Option<String>,
     /// Copies that were found to be no copies of their segments.
     pub differs: u64,
-    /// What the replica has; `None` before it was sent anything.
+    /// What the replica has; `None` where there is nothing that it is sent.
     pub lag: Option<Lag>,
 }
 
@@ -260,10 +260,10 @@ impl Shared {
         (status.is_connected, status.error) = (false, Some(why));
     }
 
-    pub(super) fn progress(&self, shard: ShardId, peer: NodeId, progress: Progress) {
-        let (mut status, now) = (self.status(), Instant::now());
+    pub(super) fn progress(&self, shard: ShardId, peer: NodeId, progress: Option<Progress>) {
+        let mut status = self.status();
         let lag = &mut status.entry((shard, peer)).or_default().lag;
-        lag.get_or_insert_with(|| Lag::new(progress, now)).note(progress, now);
+        *lag = Lag::noted(lag.take(), progress, Instant::now());
     }
 
     pub(super) fn differs(&self, shard: ShardId, peer: NodeId) {

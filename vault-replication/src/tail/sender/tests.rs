@@ -462,5 +462,19 @@ fn a_replica_lacks_nothing_of_a_segment_that_a_recovery_took_over_and_sealed() {
         let index = index(1);
         on.step(SenderEvent::Sealed { index, counted });
         assert_eq!(synced(&on), lsn(4, 1).before(), "counted: {counted}");
+        // The later segment is done, so that this one is the newest again.
+        on.step(SenderEvent::Dropped(SegmentIndex::new(4).unwrap()));
+        assert_eq!(synced(&on), Some(lsn(1, 5)), "counted: {counted}");
     }
+}
+
+#[test]
+fn a_replica_that_completed_a_segment_lacks_nothing_of_it() {
+    let mut on = On::begun(1);
+    on.step(SenderEvent::Written(lsn(1, 5)));
+    on.sent(1, 5);
+    on.ended(1, 5);
+    assert_eq!(on.sender.progress().unwrap().synced, Some(lsn(1, 1)));
+    on.answer(1, TailAnswer::Completed(DIGEST));
+    assert_eq!(on.sender.progress().unwrap().synced, Some(lsn(1, 5)));
 }
