@@ -186,6 +186,9 @@ impl Exporters {
                     exporters.pay_for_the_lost();
                 }
                 exporters.follow();
+                if let Err(error) = exporters.letters.follow() {
+                    tracing::warn!(%error, "dead_letter.copies.not_removed");
+                }
                 exporters.cursors.keep()
             };
             // A panic in it shows in the log, and the next turn tries again.

@@ -2,15 +2,17 @@
 //!
 //! **Invariants**:
 //! - I1: for each letter on record that says that its entry was copied there is a copy.
-//! - I2: a copy is removed once no letter on record needs it.
+//! - I2: a copy is removed once no letter on record needs it, at whichever node its letter went.
 //! - I3: where no copy can be made the letter holds its segment, and nothing is lost.
 //!
 //! **Not here**: the copies' files (`vault`), the making of a letter (`lane`), sending one again (`dead_letters`).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gophership_catalogue::exporter::{DeadLetter, EntryId, LetterCause};
 use gophership_catalogue::{Actor, Catalogue, CatalogueError, Command, State};
+use gophership_vault::ids::NodeId;
 use gophership_vault::{StoredEntry, Vault};
 use tokio::task::spawn_blocking;
 
@@ -23,28 +25,37 @@ pub(crate) struct LetterStore {
     catalogue: Arc<dyn Catalogue>,
     /// The logs of lost nodes, whose entries are perhaps not here; `None` on a single node.
     lost: Option<LostLogs>,
-    /// Held while a copy and the letters that need it change together.
-    changing: Mutex<()>,
+    /// The copies that letters on record need, or needed before one went at another node. Held while a copy and the
+    /// letters that need it change together.
+    needed: Mutex<BTreeSet<EntryId>>,
 }
 
 impl LetterStore {
     pub(super) fn new(vault: Vault, catalogue: Arc<dyn Catalogue>, lost: Option<LostLogs>) -> Arc<Self> {
         let copies = vault.kept_entries();
-        let unneeded = catalogue.read(|state| copies.iter().filter(|entry| !is_needed(state, **entry)).count());
-        if unneeded > 0 {
+        let own = vault.identity().node_id;
+        let (needed, unknown): (BTreeSet<EntryId>, BTreeSet<EntryId>) = catalogue.read(|state| {
+            let copies = copies.into_iter();
+            copies.partition(|entry| is_needed(state, own, *entry))
+        });
+        if !unknown.is_empty() {
             // The catalogue may be an older copy, or rebuilt: its silence about them is no reason to remove them.
-            tracing::warn!(count = unneeded, "dead_letter.copies.unknown");
+            tracing::warn!(count = unknown.len(), "dead_letter.copies.unknown");
         }
         Arc::new(Self {
             vault,
             catalogue,
             lost,
-            changing: Mutex::default(),
+            needed: Mutex::new(needed),
         })
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changing(&self) -> MutexGuard<'_, BTreeSet<EntryId>> {
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> NodeId {
+        self.vault.identity().node_id
     }
 
     /// Puts a letter on record, and copies the refused entry.
@@ -62,15 +73,18 @@ impl LetterStore {
         let entry = letter.entry();
         // Other nodes may have to be asked, for which nobody is held up.
         let original = (letter.cause == LetterCause::Refused).then(|| self.original(entry));
-        let _changing = self.changing();
+        let mut needed = self.changing();
         if original.is_some_and(|original| self.copy(original)) {
-            letter.copied_to = Some(self.vault.identity().node_id);
+            letter.copied_to = Some(self.own());
         }
+        let is_copied = letter.copied_to.is_some();
         let added = self
             .catalogue
             .submit(Actor::Node, Command::AddDeadLetters { letters: vec![letter] });
-        if let Err(CatalogueError::Refused(_)) = added {
-            self.remove_unneeded(entry);
+        match &added {
+            Ok(_) if is_copied => drop(needed.insert(entry)),
+            Err(CatalogueError::Refused(_)) => self.remove_unneeded(&mut needed, entry),
+            Ok(_) | Err(_) => {}
         }
         added.map(drop)
     }
@@ -82,7 +96,7 @@ impl LetterStore {
     /// The reason for which it cannot be read now.
     fn original(&self, entry: EntryId) -> Result<Option<StoredEntry>, String> {
         match &self.lost {
-            Some(lost) if entry.0 != self.vault.identity().node_id => lost.entry(entry),
+            Some(lost) if entry.0 != self.own() => lost.entry(entry),
             Some(_) | None => read_entry(&self.vault, entry),
         }
     }
@@ -100,14 +114,37 @@ impl LetterStore {
         })
     }
 
-    fn remove_unneeded(&self, entry: EntryId) {
-        if self.catalogue.read(|state| is_needed(state, entry)) {
-            return;
+    fn remove_unneeded(&self, needed: &mut BTreeSet<EntryId>, entry: EntryId) {
+        if !self.catalogue.read(|state| is_needed(state, self.own(), entry)) {
+            needed.remove(&entry);
+            self.remove_copy(entry);
         }
-        let (node, shard, lsn) = entry;
+    }
+
+    fn remove_copy(&self, (node, shard, lsn): EntryId) {
         if let Err(error) = self.vault.remove_kept_entry(node, shard, lsn) {
             tracing::warn!(%error, "dead_letter.copy.not_removed");
         }
+    }
+
+    /// Removes the copies whose letters went at another node: dropped, sent, or forgotten with their exporter. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// The catalogue does not answer; then nothing was removed.
+    pub(super) fn follow(&self) -> Result<(), CatalogueError> {
+        if self.lost.is_none() {
+            return Ok(());
+        }
+        let (own, mut needed) = (self.own(), self.changing());
+        if self.catalogue.read(|state| unneeded(state, own, &needed)).is_empty() {
+            return Ok(());
+        }
+        for entry in self.catalogue.read_latest(|state| unneeded(state, own, &needed))? {
+            needed.remove(&entry);
+            self.remove_copy(entry);
+        }
+        Ok(())
     }
 
     /// Removes letters of an exporter from the record. It blocks.
@@ -116,7 +153,7 @@ impl LetterStore {
     ///
     /// The catalogue's error.
     pub(super) fn remove(&self, exporter: &str, letters: Vec<EntryId>, actor: Actor) -> Result<(), CatalogueError> {
-        let _changing = self.changing();
+        let mut needed = self.changing();
         self.catalogue.submit(
             actor,
             Command::DropDeadLetters {
@@ -124,7 +161,9 @@ impl LetterStore {
                 letters: letters.clone(),
             },
         )?;
-        letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
+        letters
+            .into_iter()
+            .for_each(|entry| self.remove_unneeded(&mut needed, entry));
         Ok(())
     }
 
@@ -134,7 +173,7 @@ impl LetterStore {
     ///
     /// The catalogue's error.
     pub(super) fn forget(&self, exporter: &str, actor: Actor) -> Result<(), CatalogueError> {
-        let _changing = self.changing();
+        let mut needed = self.changing();
         let letters: Vec<EntryId> = self.catalogue.read(|state| {
             let all = state.dead_letters(Some(exporter), None, usize::MAX);
             all.map(DeadLetter::entry).collect()
@@ -145,7 +184,9 @@ impl LetterStore {
                 exporter: exporter.to_owned(),
             },
         )?;
-        letters.into_iter().for_each(|entry| self.remove_unneeded(entry));
+        letters
+            .into_iter()
+            .for_each(|entry| self.remove_unneeded(&mut needed, entry));
         Ok(())
     }
 
@@ -165,11 +206,16 @@ impl LetterStore {
     }
 }
 
-/// True where a letter on record needs the copy of an entry.
-fn is_needed(state: &State, entry: EntryId) -> bool {
+/// True where a letter on record needs the copy that node `own` has of an entry.
+fn is_needed(state: &State, own: NodeId, entry: EntryId) -> bool {
     let letter = |(name, _)| state.dead_letter(name, entry);
     state
         .exporters()
         .filter_map(letter)
-        .any(|letter| letter.copied_to.is_some())
+        .any(|letter| letter.copied_to == Some(own))
+}
+
+fn unneeded(state: &State, own: NodeId, copies: &BTreeSet<EntryId>) -> Vec<EntryId> {
+    let all = copies.iter().copied();
+    all.filter(|entry| !is_needed(state, own, *entry)).collect()
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::tests::{Running, filled, to};
 use super::{Cursors, ExportError, LostDebt, LostNodes, SeekTo};
 use crate::control::testkit::TestNode;
-use crate::sink::stub::Stub;
+use crate::sink::stub::{Reply, Stub};
 
 fn lost() -> NodeId {
     NodeId::new(2).unwrap()
@@ -226,4 +226,31 @@ async fn an_exporter_is_not_forgotten_while_a_living_node_owes_it() {
     );
     let lost = running.exporters.forget("a", true, "test").unwrap();
     assert_eq!((lost.debt_entries, lost.debt_bytes), (20, 140));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_copy_of_an_entry_goes_when_its_letter_is_dropped_at_another_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 2);
+    let stub = Stub::http([Reply::Http(400, None), Reply::Http(400, None), Reply::Http(400, None)]).await;
+    let nodes = LostNodes {
+        peers: node.lost_peers(&Handle::current()),
+        is_gone: Box::new(|_| false),
+    };
+    let cursors = Cursors::new(Arc::clone(&node.catalogue));
+    let running = Running::start_of(&node, &to(&stub, "a", ""), cursors, Some(nodes));
+    running.until("a", "both letters", |view| view.dead_letters == 2).await;
+    let copies = node.vault.kept_entries();
+    assert_eq!(copies.len(), 2);
+    let letters = vec![copies[0]];
+    let exporter = "a".to_owned();
+    say(&node, Command::DropDeadLetters { exporter, letters });
+    let began = Instant::now();
+    while node.vault.kept_entries() != copies[1..] {
+        let left = node.vault.kept_entries();
+        assert!(began.elapsed() < Duration::from_secs(120), "waited in vain: {left:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.stop().await;
+    node.close();
 }
