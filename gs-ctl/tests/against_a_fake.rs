@@ -312,6 +312,12 @@ fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
             .collect()
     };
     let all = json(&fake, &["dead-letter", "list"]);
+    let place = |n: usize| {
+        let letter = &all["letters"][n];
+        (letter["segment_held"].clone(), letter["copied_to"].clone())
+    };
+    assert_eq!(place(0), (false.into(), 2.into()), "its copy lets the segment go");
+    assert_eq!(place(1), (true.into(), Value::Null));
     assert_eq!(
         names(&all),
         [
@@ -330,7 +336,9 @@ fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
     assert_eq!((some.code, some.out.lines().count()), (0, 4));
     assert!(some.err.contains("3 of 4 are shown"), "{}", some.err);
     assert!(
-        some.out.contains("gone") && some.out.contains("INVALID_ARGUMENT: bad timestamp"),
+        ["copy on 2", "held", "gone", "INVALID_ARGUMENT: bad timestamp"]
+            .iter()
+            .all(|shown| some.out.contains(shown)),
         "{}",
         some.out
     );

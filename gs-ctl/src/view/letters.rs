@@ -19,7 +19,13 @@ pub(crate) struct LetterView {
     pub(crate) letter: String,
     records: u32,
     at_unix_nano: u64,
+    /// True where this letter keeps its segment from retention, since no node keeps a copy of the entry.
     segment_held: bool,
+    /// The node that keeps a copy of the entry, on which the letter can be shown and sent again; null where none does.
+    copied_to: Option<u32>,
+    /// True where the segment is on the node that was asked. Without it, and without a copy, the letter can only be
+    /// dropped.
+    segment_here: bool,
     answer: String,
 }
 
@@ -31,7 +37,21 @@ impl From<DeadLetter> for LetterView {
             records: letter.records,
             at_unix_nano: letter.at_unix_nano,
             segment_held: letter.segment_held,
+            copied_to: (letter.copied_to > 0).then_some(letter.copied_to),
+            segment_here: letter.segment_here,
             answer: letter.answer,
+        }
+    }
+}
+
+impl LetterView {
+    /// Where its entry is.
+    fn place(&self) -> String {
+        match (self.copied_to, self.segment_held, self.segment_here) {
+            (Some(node), ..) => format!("copy on {node}"),
+            (None, true, _) => "held".to_owned(),
+            (None, false, true) => "here".to_owned(),
+            (None, false, false) => "gone".to_owned(),
         }
     }
 }
@@ -55,14 +75,14 @@ impl Answer for LetterList {
 
 impl LetterList {
     fn rows(&self, shown: impl Fn(&str) -> String) -> String {
-        let mut table = Table::new(&["EXPORTER", "LETTER", ">RECORDS", "SINCE", "SEGMENT", "ANSWER"]);
+        let mut table = Table::new(&["EXPORTER", "LETTER", ">RECORDS", "SINCE", "ENTRY", "ANSWER"]);
         for l in &self.letters {
             table.row(vec![
                 human::one_line(&l.exporter),
                 l.letter.clone(),
                 human::count(l.records.into()),
                 human::time(l.at_unix_nano),
-                if l.segment_held { "held" } else { "gone" }.to_owned(),
+                l.place(),
                 shown(&l.answer),
             ]);
         }

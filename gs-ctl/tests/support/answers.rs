@@ -179,7 +179,7 @@ pub(crate) fn exporters(n: u64) -> Vec<Exporter> {
 }
 
 pub(crate) fn letters() -> Vec<DeadLetter> {
-    let letter = |exporter: &str, number, segment_held| DeadLetter {
+    let letter = |exporter: &str, number, copied_to, segment_here| DeadLetter {
         exporter: exporter.to_owned(),
         letter: Some(DeadLetterRef {
             node: 1,
@@ -192,13 +192,16 @@ pub(crate) fn letters() -> Vec<DeadLetter> {
         records: 100,
         answer: "INVALID_ARGUMENT: bad\ntimestamp".to_owned(),
         at_unix_nano: BEGAN,
-        segment_held,
+        // Number 9 proved malformed, and holds nothing.
+        segment_held: copied_to == 0 && number != 9,
+        copied_to,
+        segment_here,
     };
     vec![
-        letter("backend", 7, true),
-        letter("backend", 8, true),
-        letter("backend", 9, false),
-        letter("lake", 7, true),
+        letter("backend", 7, 2, true),
+        letter("backend", 8, 0, true),
+        letter("backend", 9, 0, false),
+        letter("lake", 7, 0, true),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use gophership_catalogue::exporter::{DeadLetter, EntryId};
 use gophership_proto::control::v1;
+use gophership_vault::ids::NodeId;
 
 use super::error::OperateError;
 use super::limits::LETTERS_LISTED_MAX;
@@ -38,18 +39,16 @@ pub(super) fn list(
             Some(name) => state.dead_letter_count(name),
             None => state.exporters().map(|(name, _)| state.dead_letter_count(name)).sum(),
         };
-        let held = |letter: &DeadLetter| is_there(context, letter);
         Ok(v1::ListDeadLettersReply {
-            letters: letters.into_iter().take(limit).map(|l| letter(l, held(l))).collect(),
+            letters: letters
+                .into_iter()
+                .take(limit)
+                .map(|l| letter(l, is_here(context, l)))
+                .collect(),
             next,
             total: total as u64,
         })
     })
-}
-
-/// True where the entry of a letter is on this node.
-fn is_there(context: &NodeContext, letter: &DeadLetter) -> bool {
-    letter.copied_to.is_some() || context.vault.has_segment(letter.segment())
 }
 
 /// The content of a dead letter.
@@ -61,7 +60,7 @@ pub(super) async fn show(
 ) -> Result<v1::ShowDeadLetterReply, OperateError> {
     let shown = context.catalogue.read(|state| {
         let found = state.dead_letter(exporter, entry);
-        found.map(|found| letter(found, is_there(context, found)))
+        found.map(|found| letter(found, is_here(context, found)))
     });
     let payload = context.exporters.letter_payload(exporter, entry).await;
     let (payload, malformed) = payload?;
@@ -95,14 +94,20 @@ pub(super) fn drop(
     Ok(v1::DropDeadLettersReply { dropped })
 }
 
-fn letter(letter: &DeadLetter, segment_held: bool) -> v1::DeadLetter {
+fn is_here(context: &NodeContext, letter: &DeadLetter) -> bool {
+    context.vault.has_segment(letter.segment())
+}
+
+fn letter(letter: &DeadLetter, segment_here: bool) -> v1::DeadLetter {
     v1::DeadLetter {
         exporter: letter.exporter.clone(),
         letter: Some(letter_ref(letter)),
         records: letter.records,
         answer: letter.answer.clone(),
         at_unix_nano: letter.at_ns,
-        segment_held,
+        segment_held: letter.holds(),
+        copied_to: letter.copied_to.map_or(0, NodeId::get),
+        segment_here,
     }
 }
 
@@ -111,5 +116,41 @@ fn letter_ref(letter: &DeadLetter) -> v1::DeadLetterRef {
         node: letter.node.get(),
         shard: letter.shard.get().into(),
         lsn: Some(lsn_shown(letter.lsn)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gophership_catalogue::exporter::LetterCause;
+    use gophership_vault::ids::{EntryNumber, Lsn, SegmentIndex, ShardId};
+
+    use super::*;
+
+    #[test]
+    fn only_a_letter_without_a_copy_is_said_to_hold_its_segment() {
+        let refused = DeadLetter {
+            exporter: "a".to_owned(),
+            node: NodeId::FIRST,
+            shard: ShardId::new(0),
+            lsn: Lsn::at(SegmentIndex::FIRST, EntryNumber::FIRST),
+            cause: LetterCause::Refused,
+            records: 1,
+            answer: "no".to_owned(),
+            at_ns: 1,
+            copied_to: None,
+        };
+        let copied = DeadLetter {
+            copied_to: NodeId::new(2),
+            ..refused.clone()
+        };
+        let malformed = DeadLetter {
+            cause: LetterCause::Malformed,
+            ..refused.clone()
+        };
+        for (stored, expected) in [(refused, (true, 0)), (copied, (false, 2)), (malformed, (false, 0))] {
+            let shown = letter(&stored, true);
+            assert_eq!((shown.segment_held, shown.copied_to), expected, "{stored:?}");
+            assert!(shown.segment_here && !letter(&stored, false).segment_here);
+        }
     }
 }
