@@ -15,6 +15,7 @@ use gophership_catalogue::LocalCatalogue;
 use gophership_vault::{DataDir, OpenError};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
+use crate::cluster;
 use crate::config::{Config, Export, Finding, Listener, TlsFiles, show_size};
 use crate::control::{SOCKET_NAME, SOCKET_PATH_BYTES_MAX};
 use crate::ingester;
@@ -35,6 +36,12 @@ pub fn inspect(config: &Config, machine: &Machine) -> Vec<Finding> {
     for (path, listener) in config.listeners.all() {
         found.extend(listener_of(path, listener, try_ports));
     }
+    if let (Some(cluster), Some(peer)) = (&config.cluster, &config.listeners.peer)
+        && let Some(files) = &peer.tls
+        && let Err(why) = cluster::check_certificate(files, cluster, &config.node.name)
+    {
+        found.push(finding("listeners.peer.tls.cert", why));
+    }
     let own = [config.listeners.otlp_grpc.address, config.listeners.otlp_http.address];
     for (at, export) in config.export.iter().enumerate() {
         found.extend(exporter(&format!("export[{at}]"), export, &own));
@@ -52,7 +59,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     let data = &config.node.data_dir;
     if is_running(config) {
         warnings.push(format!(
-            "a node is running with node.data_dir {}: its ports and its disk were not tried",
+            "node.data_dir {} is in use by a node that runs: its ports, its disk and its catalogue were not looked at",
             data.display()
         ));
     }
@@ -135,8 +142,14 @@ fn data_dir(config: &Config, machine: &Machine) -> Vec<Finding> {
     match DataDir::check(&nearest, config.vault.any_filesystem, cluster_of(config)) {
         // A node runs there, or in a folder above.
         Ok(None) | Err(OpenError::InUse { .. }) => {}
-        // The catalogue of a member has another form than a single node's.
-        Ok(Some(_)) if config.cluster.is_some() => {}
+        Ok(Some(identity)) if config.cluster.is_some() => {
+            let checked = cluster::check_folder(&nearest, identity, &config.node.name);
+            found.extend(
+                checked
+                    .err()
+                    .map(|why| finding(PATH, format!("{}: {why}", nearest.display()))),
+            );
+        }
         Ok(Some(identity)) => {
             let catalogue = LocalCatalogue::check(&nearest.join("catalogue.redb"), identity);
             found.extend(catalogue.err().map(|error| finding(PATH, error.to_string())));

@@ -81,6 +81,15 @@ impl Store {
         Self::open_on(path, Box::new(disk::open))
     }
 
+    /// Opens a copy of a file in memory, so that the file stays as it is, and reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, or of another version.
+    pub fn open_copy(path: &Path) -> Result<(Self, Identity, State), CatalogueError> {
+        Self::open_on(path, Box::new(disk::copy_in_memory))
+    }
+
     /// Makes a new file, complete and synced.
     pub(super) fn create_on(
         path: &Path,

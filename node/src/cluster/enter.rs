@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::early::Early;
 use crate::config::Config;
 
-const CATALOGUE: &str = "catalogue.redb";
+pub(super) const CATALOGUE: &str = "catalogue.redb";
 
 /// A node that belongs to its cluster. Consensus has not begun here yet.
 pub struct Membership {
@@ -149,14 +149,19 @@ fn member(data: DataDir, early: &Early) -> anyhow::Result<Membership> {
         invitation.is_some_and(|i| i.first.eq_ignore_ascii_case(&setup.name) && i.cluster == identity.cluster_id);
     let catalogue = path.join(CATALOGUE);
     if !catalogue.exists() {
-        bail!(
-            "{} is gone, and this node may have promised by it: put it back, or, where a majority of the others runs, \
-             start with an empty node.data_dir, with which the node joins anew",
-            catalogue.display()
-        );
+        bail!(catalogue_is_gone(&catalogue));
     }
     early.awaited.is_member(identity);
     Ok(Membership { data, begins })
+}
+
+/// The error of a member whose catalogue is missing.
+pub(super) fn catalogue_is_gone(catalogue: &Path) -> String {
+    format!(
+        "{} is gone, and this node may have promised by it: put it back, or, where a majority of the others runs, start \
+         with an empty node.data_dir, with which the node joins anew",
+        catalogue.display()
+    )
 }
 
 /// Opens the folder. An empty one is made on a thread that waits for its identity.

@@ -159,7 +159,7 @@ fn serve(
 
 /// Says whose folder that of node `own` is, where its catalogue knows both that node by another name and this name of
 /// another node.
-fn folder_of_another(state: &State, own: NodeId, name: &str) -> Option<String> {
+pub(super) fn folder_of_another(state: &State, own: NodeId, name: &str) -> Option<String> {
     let facts = state.facts(own)?;
     let other = state.node_named(name).filter(|other| *other != own)?;
     let is_other = facts.moved_to.is_none() && !facts.name.eq_ignore_ascii_case(name);

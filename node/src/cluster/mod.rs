@@ -8,12 +8,14 @@
 //!   to peers until then. `member`: the node with a vault, to its end. `background`: the threads that work on its
 //!   segments.
 //! - `place`: the replicas of its segments. `follow`: its files follow the catalogue.
+//! - `check`: what of a node can be checked before it starts.
 //! - `provision`: the wish to provision, told to a node of this machine.
 //! - `quorum`: who votes, who is heard, who leads. `peers`: the other nodes, as this node's own parts reach them.
 
 mod awaited;
 mod background;
 mod certificates;
+mod check;
 mod early;
 mod enter;
 mod follow;
@@ -32,6 +34,7 @@ pub(crate) mod testkit;
 
 pub use awaited::Awaited;
 pub use certificates::PeerCertificates;
+pub use check::{check_certificate, check_folder};
 pub use early::Early;
 pub use enter::{Membership, enter};
 pub(crate) use joined::{Joined, join, until_answered};

@@ -1,7 +1,10 @@
 use std::fs;
 use std::net::TcpListener;
 
+use gophership_catalogue::{Actor, Catalogue, Command, LocalCatalogue};
+use gophership_vault::ids::{ClusterId, NodeId};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::*;
 use crate::certs::{self, Role};
@@ -123,7 +126,11 @@ fn a_port_that_is_taken_is_a_fault_but_not_while_the_node_itself_runs() {
     let _running = DataDir::open(&dir.path().join("data"), true).unwrap();
     assert_eq!(faults(&dir, &text), []);
     let config = crate::config::load_text(&text, &Environment::default(), &MACHINE).unwrap();
-    assert!(warnings(&config).iter().any(|w| w.contains("a node is running")));
+    assert!(
+        warnings(&config)
+            .iter()
+            .any(|w| w.contains("is in use by a node that runs"))
+    );
 }
 
 #[test]
@@ -221,4 +228,93 @@ fn a_data_folder_that_a_start_would_refuse_is_said_and_left_as_it_is() {
     );
     fs::write(&marker, json).unwrap();
     assert_eq!(faults(&dir, &text), []);
+}
+
+/// The configuration of node `name` of a cluster of three, with the folder and the certificate of others perhaps.
+fn in_cluster(dir: &TempDir, name: &str, certificate: &str) -> String {
+    let certs = dir.path().join("certs").display().to_string();
+    let tls =
+        format!("{{cert: '{certs}/{certificate}.pem', key: '{certs}/{certificate}.key', client_ca: '{certs}/ca.pem'}}");
+    let peers = ["node-1", "node-2", "node-3"].map(|peer| format!("{{name: {peer}, address: '{peer}.test:9097'}}"));
+    healthy(dir).replacen("node: {", &format!("node: {{name: {name}, "), 1)
+        + &FREE_PORTS.replace(
+            "admin:",
+            &format!("peer: {{address: '127.0.0.1:0', tls: {tls}}}, admin:"),
+        )
+        + &format!("cluster: {{name: prod, peers: [{}]}}\n", peers.join(", "))
+}
+
+/// The folder of node 1 of the cluster, as that left it.
+fn folder_of_node_1(dir: &TempDir) -> PathBuf {
+    let data = dir.path().join("data");
+    let admit = |_| Ok((ClusterId(Uuid::from_u128(9)), NodeId::FIRST));
+    let folder = DataDir::open_in_cluster(&data, true, "prod", admit).unwrap();
+    let catalogue = LocalCatalogue::open(&data.join("catalogue.redb"), folder.identity()).unwrap();
+    let second = Command::RegisterNode {
+        storage_uuid: Uuid::from_u128(2),
+        at_ns: 1,
+    };
+    catalogue.submit(Actor::Node, second).unwrap();
+    for (node, name) in [(1, "node-1"), (2, "node-2")] {
+        let describe = Command::DescribeNode {
+            node: NodeId::new(node).unwrap(),
+            name: name.to_owned(),
+            address: format!("{name}.test:9097"),
+            failure_domain: String::new(),
+            replaces: None,
+        };
+        catalogue.submit(Actor::Node, describe).unwrap();
+    }
+    data
+}
+
+#[test]
+fn a_folder_and_a_certificate_of_another_node_of_the_cluster_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["node-1", "node-2"] {
+        certs::issue(&dir.path().join("certs"), name, Role::Node, &[], false).unwrap();
+    }
+    assert_eq!(
+        faults(&dir, &in_cluster(&dir, "node-1", "node-1")),
+        [],
+        "nothing is there yet"
+    );
+    let catalogue = folder_of_node_1(&dir).join("catalogue.redb");
+    let whole = fs::read(&catalogue).unwrap();
+    assert_eq!(faults(&dir, &in_cluster(&dir, "node-1", "node-1")), []);
+    let of_another = in_cluster(&dir, "node-1", "node-2");
+    only(
+        &dir,
+        &of_another,
+        "listeners.peer.tls.cert",
+        "the certificate of node-2",
+    );
+    let swapped = in_cluster(&dir, "node-2", "node-2");
+    only(&dir, &swapped, "node.data_dir", "this is the folder of node-1");
+    let both = faults(&dir, &in_cluster(&dir, "node-2", "node-1"));
+    let paths: Vec<&str> = both.iter().map(|fault| fault.path.as_str()).collect();
+    assert_eq!(paths, ["node.data_dir", "listeners.peer.tls.cert"]);
+    assert_eq!(fs::read(&catalogue).unwrap(), whole, "it is left as it is");
+}
+
+#[test]
+fn a_catalogue_with_which_a_member_would_not_start_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    certs::issue(&dir.path().join("certs"), "node-1", Role::Node, &[], false).unwrap();
+    let data = folder_of_node_1(&dir);
+    let (catalogue, mark) = (data.join("catalogue.redb"), data.join("raft.mark"));
+    let text = in_cluster(&dir, "node-1", "node-1");
+    fs::write(&mark, [7; 64]).unwrap();
+    only(&dir, &text, "node.data_dir", "is an older copy");
+    fs::remove_file(&mark).unwrap();
+    fs::write(&catalogue, b"no catalogue, and long enough to be read as one").unwrap();
+    only(&dir, &text, "node.data_dir", "it joins again as a new one");
+    assert!(!mark.exists());
+    fs::remove_file(&catalogue).unwrap();
+    fs::create_dir_all(data.join("wal/0000000001/0000")).unwrap();
+    fs::write(data.join("wal/0000000001/0000/000000000001.wal"), b"a log").unwrap();
+    only(&dir, &text, "node.data_dir", "catalogue.redb is gone");
+    let running = DataDir::open_in_cluster(&data, true, "prod", |_| unreachable!()).unwrap();
+    assert_eq!(faults(&dir, &text), [], "it is in use");
+    drop(running);
 }

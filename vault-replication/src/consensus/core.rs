@@ -106,6 +106,31 @@ impl std::fmt::Debug for Core {
     }
 }
 
+/// An error of a catalogue that is one of several.
+fn of_a_part(error: CatalogueError) -> CatalogueError {
+    match error {
+        CatalogueError::Corrupt { path, why } => CatalogueError::CorruptPart { path, why },
+        other => other,
+    }
+}
+
+fn mark_path(catalogue: &Path) -> PathBuf {
+    catalogue.with_file_name("raft.mark")
+}
+
+/// What a file has, and the mark beside it, which it is not behind; `None` where the node has promised nothing yet.
+fn checked(store: &Store) -> Result<(Kept, Option<MarkFile>), CatalogueError> {
+    let (path, kept) = (store.path(), Kept::read(store)?);
+    let mark = open_mark(path, &mark_path(path), &kept)?;
+    if kept.log.purged > kept.applied.last {
+        return Err(CatalogueError::Corrupt {
+            path: path.to_owned(),
+            why: "entries of the log are gone that were never applied".to_owned(),
+        });
+    }
+    Ok((kept, mark))
+}
+
 impl Core {
     /// Opens the catalogue of a node that takes part in a cluster. At the first time it begins to keep the mark.
     ///
@@ -114,10 +139,20 @@ impl Core {
     /// The file is damaged, in use, of another version or storage, or an older copy.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Arc<Self>, CatalogueError> {
         let opened = Store::open(path).and_then(|opened| Self::over(opened, identity));
-        opened.map_err(|error| match error {
-            CatalogueError::Corrupt { path, why } => CatalogueError::CorruptPart { path, why },
-            other => other,
-        })
+        opened.map_err(of_a_part)
+    }
+
+    /// Checks that [`Self::open`] would succeed, without changing anything, and gives the state.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn check(path: &Path, identity: &Identity) -> Result<State, CatalogueError> {
+        let checked = Store::open_copy(path).and_then(|(store, stored, state)| {
+            check_marker(path, &stored, identity)?;
+            checked(&store).map(|_| state)
+        });
+        checked.map_err(of_a_part)
     }
 
     /// Opens the catalogue over a store that is open already.
@@ -128,15 +163,9 @@ impl Core {
         let path = store.path().to_owned();
         let path = path.as_path();
         check_marker(path, &stored, identity)?;
-        let kept = Kept::read(&store)?;
+        let (kept, mark) = checked(&store)?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let mut mark = open_mark(path, &folder.join("raft.mark"), &kept)?;
-        if kept.log.purged > kept.applied.last {
-            return Err(CatalogueError::Corrupt {
-                path: path.to_owned(),
-                why: "entries of the log are gone that were never applied".to_owned(),
-            });
-        }
+        let mut mark = mark.map_or_else(|| MarkFile::create(&mark_path(path)), Ok)?;
         let boot = kept.mark().boot.max(mark.get().boot) + 1;
         store.write(|txn| txn.keep(BOOT, &versioned(|w| w.u64(boot))))?;
         mark.set(Mark { boot, ..kept.mark() })?;

@@ -11,6 +11,7 @@
 //! **Not here**: what a command does (the catalogue's `apply`).
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::core::stopped;
+use super::core::{Core, stopped};
 use super::limits::REQUEST_BYTES_MAX;
 use super::message::{Answer, Message};
 use super::network::{PeerReceiver, PeerTransport, TransportError};
@@ -51,6 +52,14 @@ impl RaftCatalogue {
             node,
             runtime: runtime.clone(),
         })
+    }
+
+    /// Checks that [`Self::open`] finds a file that it can open, without changing anything, and gives the state in it.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn check(path: &Path, identity: &Identity) -> Result<State, CatalogueError> {
+        Core::check(path, identity)
     }
 
     /// Takes the messages of peers.

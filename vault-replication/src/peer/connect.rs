@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::identity::{Ends, names_of};
+use super::identity::Ends;
 use super::limits::CONNECT_TIMEOUT;
 use super::tls::PeerSecurity;
 use crate::consensus::raft_types::Member;
@@ -51,8 +51,7 @@ async fn try_connect(setup: &dyn Ends, to: &Member) -> Result<Box<dyn Duplex>, S
     let stream = TlsConnector::from(tls.client()).connect(name, stream).await;
     let stream = stream.map_err(|e| format!("TLS: {e}"))?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let names = names_of(shown.ok_or("it showed no certificate")?)?;
-    let name = setup.list().one_of(&names)?;
+    let name = setup.list().named_by(shown.ok_or("it showed no certificate")?)?;
     if name.eq_ignore_ascii_case(&to.name) {
         Ok(Box::new(stream))
     } else {

@@ -107,6 +107,14 @@ impl PeerList {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = named;
     }
 
+    /// The one name of the list that a certificate is for.
+    ///
+    /// # Errors
+    /// It cannot be read, or carries none of the names, or several.
+    pub fn named_by(&self, certificate: &[u8]) -> Result<String, String> {
+        self.one_of(&names_of(certificate)?)
+    }
+
     /// The one name of the list that is among these.
     ///
     /// # Errors
@@ -152,7 +160,7 @@ pub(crate) trait Ends: Send + Sync + 'static {
 }
 
 /// The names of hosts that a certificate is for, without doubles.
-pub(super) fn names_of(certificate: &[u8]) -> Result<Vec<String>, String> {
+fn names_of(certificate: &[u8]) -> Result<Vec<String>, String> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|e| e.to_string())?;
     let names = parsed.subject_alternative_name().map_err(|e| e.to_string())?;
     let names = names.iter().flat_map(|names| &names.value.general_names);

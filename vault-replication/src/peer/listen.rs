@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
 use super::connect::Duplex;
-use super::identity::{Ends, names_of};
+use super::identity::Ends;
 use super::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PLAIN_CONNECTIONS_MAX};
 use super::tls::PeerSecurity;
 
@@ -143,8 +143,7 @@ async fn admit(stream: TcpStream, setup: &dyn Ends, seats: &Seats) -> Result<Pee
             let stream = TlsAcceptor::from(tls.server()).accept(stream).await;
             let stream = stream.map_err(|e| format!("TLS: {e}"))?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            let names = names_of(shown.ok_or("it showed no certificate")?)?;
-            let name = setup.list().one_of(&names)?;
+            let name = setup.list().named_by(shown.ok_or("it showed no certificate")?)?;
             (Box::new(stream), Certified(Some(name.into())))
         }
     };

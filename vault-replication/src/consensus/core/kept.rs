@@ -95,7 +95,7 @@ pub(super) fn entries(view: &StoreView, from: u64, to: u64, bytes_max: usize) ->
 }
 
 /// Opens the mark and refuses a catalogue that is behind it.
-pub(super) fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<MarkFile, CatalogueError> {
+pub(super) fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<Option<MarkFile>, CatalogueError> {
     let older = |held, promised| CatalogueError::OlderCopy {
         path: catalogue.to_owned(),
         held,
@@ -103,10 +103,10 @@ pub(super) fn open_mark(catalogue: &Path, path: &Path, kept: &Kept) -> Result<Ma
     };
     match (MarkFile::open(path)?, kept.boot) {
         (Some(mark), _) => match mark.get().behind(&kept.mark()) {
-            None => Ok(mark),
+            None => Ok(Some(mark)),
             Some((held, promised)) => Err(older(held, promised)),
         },
-        (None, None) => MarkFile::create(path),
+        (None, None) => Ok(None),
         (None, Some(_)) => Err(older(
             "no mark to be compared with".to_owned(),
             format!("what only {} says, which is missing,", path.display()),
