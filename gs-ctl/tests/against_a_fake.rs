@@ -303,6 +303,33 @@ fn a_seek_names_its_place() {
 }
 
 #[test]
+fn a_replay_whose_start_was_not_answered_is_asked_for_again_by_its_request() {
+    let (_dir, fake) = fake();
+    let start = |more: &[&str]| fake.ctl(&[&["replay", "start", "--sink", "exporter:backend"][..], more].concat());
+    let first = start(&[]);
+    assert_eq!(first.code, 1, "{}", first.err);
+    let id = first
+        .err
+        .split("--request ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    let id = id.unwrap_or_else(|| panic!("it names no request: {}", first.err));
+    assert!(
+        first.err.contains(&format!("request {id} was not answered")),
+        "{}",
+        first.err
+    );
+    let second = start(&["--request", id]);
+    assert!(
+        second.err.contains(&format!("request {id} was not answered")),
+        "{}",
+        second.err
+    );
+    assert!(!start(&[]).err.contains(id), "another command is another request");
+    fake.end();
+}
+
+#[test]
 fn dead_letters_are_listed_over_all_pages_or_as_many_as_were_asked_for() {
     let (_dir, fake) = fake();
     let names = |list: &Value| -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use uuid::Uuid;
 
 use super::format::Format;
 use super::letter_name::LetterName;
@@ -371,6 +372,10 @@ pub(crate) struct ReplayStart {
     /// part of a file that is written stays. Exit code 5
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Patience>,
+    /// The id of an earlier try that was not answered, as that has printed it: the job that it began, if it did, is
+    /// followed, and no second one begins
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request: Option<Uuid>,
     /// Do not follow the job (only where the node sends)
     #[arg(long)]
     pub(crate) detach: bool,

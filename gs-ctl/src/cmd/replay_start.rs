@@ -13,6 +13,7 @@ use gophership_proto::control::v1::{
 use schemars::JsonSchema;
 use serde::Serialize;
 use tonic::{Code, Streaming};
+use uuid::Uuid;
 
 use super::replay_watch::{self, Progress, Watch};
 
@@ -44,6 +45,9 @@ pub(crate) fn check(asked: &ReplayStart) -> Result<(), Failure> {
     }
     if asked.into_self && !by_node {
         return usage("--into-self goes only with a sink that the node sends to");
+    }
+    if asked.request.is_some() && !by_node {
+        return usage("--request goes only with a sink that the node sends to");
     }
     if asked.detach && asked.timeout.is_some() {
         return usage("--timeout does not go with --detach: nobody would look at the clock");
@@ -115,17 +119,31 @@ fn spec(asked: &ReplayStart, sink: Option<Kind>) -> ReplaySpec {
             into_self: asked.into_self,
             insecure: asked.insecure,
         }),
+        ..ReplaySpec::default()
     }
 }
 
 // -------------------------------------------------------------------------------------------------- by the node
 
 async fn run_job(node: &mut Client, asked: &ReplayStart, kind: Kind, format: Format) -> anyhow::Result<Outcome> {
-    let job = node
-        .start_replay(spec(asked, Some(kind)))
-        .await
-        .map_err(|e| refused(&e))?
-        .into_inner();
+    let request = asked.request.unwrap_or_else(Uuid::new_v4).to_string();
+    let spec = ReplaySpec {
+        request: request.clone(),
+        ..spec(asked, Some(kind))
+    };
+    let job = match node.start_replay(spec).await {
+        Ok(job) => job.into_inner(),
+        Err(status) => {
+            let error = anyhow::Error::from(refused(&status));
+            return Err(match status.code() {
+                Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal | Code::DeadlineExceeded => error
+                    .context(format!(
+                        "try again with --request {request}, which begins no second job should this try have begun one"
+                    )),
+                _ => error,
+            });
+        }
+    };
     if asked.detach {
         print(&JobView::from(job), format)?;
         return Ok(Outcome::Done);

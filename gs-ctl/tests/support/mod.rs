@@ -299,8 +299,9 @@ impl Control for Service {
         no()
     }
 
-    async fn start_replay(&self, _: Request<ReplaySpec>) -> Result<Response<ReplayJob>, Status> {
-        no()
+    async fn start_replay(&self, request: Request<ReplaySpec>) -> Result<Response<ReplayJob>, Status> {
+        let id = request.into_inner().request;
+        Err(Status::unavailable(format!("request {id} was not answered")))
     }
 
     async fn watch_replay(&self, _: Request<ReplayJobRef>) -> Result<Response<Self::WatchReplayStream>, Status> {

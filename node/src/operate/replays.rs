@@ -14,7 +14,8 @@ use crate::replay::{self, Spec};
 
 impl Operator {
     pub(crate) async fn start_replay(&self, spec: v1::ReplaySpec, by: &str) -> Result<v1::ReplayJob, OperateError> {
-        Ok(self.jobs.start(Spec::for_job(spec)?, by).await?)
+        let request = replay::request_id(&spec)?;
+        Ok(self.jobs.start(Spec::for_job(spec)?, request, by).await?)
     }
 
     /// At most `limit` jobs (0: up to the bound), the newest first.

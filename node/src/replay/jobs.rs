@@ -139,8 +139,18 @@ impl Jobs {
         tokio::spawn(Arc::clone(self).take_over(is_gone));
     }
 
-    /// Begins a job on request.
-    pub(crate) async fn start(self: &Arc<Self>, spec: Spec, by: &str) -> Result<v1::ReplayJob, ReplayError> {
+    /// Begins a job on request; one that the request has begun already is the answer where `request` is its id.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        spec: Spec,
+        request: Option<Uuid>,
+        by: &str,
+    ) -> Result<v1::ReplayJob, ReplayError> {
+        if let Some(id) = request
+            && let Some(job) = self.begun_by(id, &spec).await?
+        {
+            return self.view(job);
+        }
         if let Some(sink) = &spec.sink {
             self.check(sink).await?;
         }
@@ -159,7 +169,7 @@ impl Jobs {
         let text = serde_json::to_string(&order)
             .map_err(|e| ReplayError::Invalid(format!("what the job is to do cannot be kept: {e}")))?;
         let command = Command::CreateJob {
-            request: Uuid::new_v4(),
+            request: request.unwrap_or_else(Uuid::new_v4),
             spec: text,
             at_ns: now_unix_nano(),
         };
@@ -173,6 +183,30 @@ impl Jobs {
         tracing::info!(job = %id, sink = %order.spec.sink_name(), by, "replay.job.begin");
         self.launch(id, order, asked);
         self.view(id)
+    }
+
+    /// The job that a request has begun. Its range is not compared: times that were given as relative to now differ at
+    /// the second try.
+    async fn begun_by(&self, request: Uuid, spec: &Spec) -> Result<Option<JobId>, ReplayError> {
+        let catalogue = Arc::clone(&self.context.catalogue);
+        let find = move || {
+            catalogue.read_latest(|state| {
+                state
+                    .jobs()
+                    .find(|(_, job)| job.request == request)
+                    .map(|(id, job)| (id, job.spec.clone()))
+            })
+        };
+        let found = spawn_blocking(find).await;
+        let found = found.map_err(|e| ReplayError::Invalid(format!("looking for it failed: {e}")))??;
+        let Some((job, text)) = found else { return Ok(None) };
+        let order: Result<Order, _> = serde_json::from_str(&text);
+        if order.is_ok_and(|order| order.spec.sink == spec.sink) {
+            return Ok(Some(job));
+        }
+        Err(ReplayError::Invalid(format!(
+            "request {request} has begun job {job}, which sends elsewhere: give this one an id of its own"
+        )))
     }
 
     /// Checks that the sink's address is known, and is not the node's own.

@@ -38,7 +38,7 @@ pub(crate) use error::ReplayError;
 pub(crate) use for_peers::ForPeers;
 pub(crate) use jobs::Jobs;
 pub(crate) use lost::{FromLost, LostLogs};
-pub(crate) use spec::Spec;
+pub(crate) use spec::{Spec, request_id};
 pub(crate) use stream::{Streams, lsn_shown, stream};
 pub(crate) use tail::tail;
 pub(crate) use takeover::held_for;

@@ -4,6 +4,7 @@ use gophership_proto::control::v1;
 use gophership_proto::control::v1::replay_sink::Kind;
 use gophership_vault::time::TimeRange;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::error::ReplayError;
 use super::limits::{ANSWER_TIMEOUT, CA_PEM_BYTES_MAX};
@@ -84,6 +85,17 @@ impl SinkSpec {
             },
             ..ExportTarget::new(kind, server)
         })
+    }
+}
+
+/// The id of a request that the client chose, if it did.
+pub(crate) fn request_id(asked: &v1::ReplaySpec) -> Result<Option<Uuid>, ReplayError> {
+    match asked.request.as_str() {
+        "" => Ok(None),
+        id => match Uuid::try_parse(id) {
+            Ok(id) if !id.is_nil() => Ok(Some(id)),
+            Ok(_) | Err(_) => Err(invalid("the id of a request is a UUID, and not that of zeros")),
+        },
     }
 }
 
@@ -215,6 +227,7 @@ impl Spec {
                     }
                 }
             }),
+            ..v1::ReplaySpec::default()
         }
     }
 }

@@ -357,6 +357,36 @@ async fn a_job_can_send_where_an_exporter_sends_and_as_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_made_again_begins_no_second_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = filled(dir.path(), 1);
+    let mut control = node.serve(&[]).await;
+    let (stub, other) = (Stub::grpc([]).await, Stub::grpc([]).await);
+    let of = |stub: &Stub, request: u128, from| ReplaySpec {
+        request: uuid::Uuid::from_u128(request).to_string(),
+        from_unix_nano: Some(from),
+        ..grpc(stub)
+    };
+    let first = start(&mut control, of(&stub, 7, 1)).await;
+    // A time that was relative to now is another one at the second try, and what is read has grown perhaps.
+    assert_eq!(start(&mut control, of(&stub, 7, 2)).await, first);
+    assert_ne!(start(&mut control, of(&stub, 8, 1)).await, first);
+    assert_eq!(node.catalogue.read(|state| state.jobs().count()), 2);
+    let elsewhere = control.client.start_replay(of(&other, 7, 1)).await.unwrap_err();
+    assert_eq!(elsewhere.code(), Code::InvalidArgument);
+    assert!(elsewhere.message().contains("sends elsewhere"), "{elsewhere}");
+    let bad = ReplaySpec {
+        request: "seven".to_owned(),
+        ..grpc(&stub)
+    };
+    let bad = control.client.start_replay(bad).await.unwrap_err();
+    assert!(bad.message().contains("a UUID"), "{bad}");
+    ended(&mut control, &first).await;
+    control.stop().await;
+    node.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plaintext_to_another_machine_must_be_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = filled(dir.path(), 1);

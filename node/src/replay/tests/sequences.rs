@@ -124,7 +124,7 @@ impl Runner {
     }
 
     async fn start(&self, stub: &Stub) -> Result<v1::ReplayJob, crate::replay::ReplayError> {
-        self.jobs.start(Spec::for_job(grpc(stub)).unwrap(), "test").await
+        self.jobs.start(Spec::for_job(grpc(stub)).unwrap(), None, "test").await
     }
 
     async fn look(&self, gone: &[NodeId]) {
