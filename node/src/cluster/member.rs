@@ -32,7 +32,7 @@ use gophership_vault_replication::peer::{
 use gophership_vault_replication::recovery::participant::Participant;
 use gophership_vault_replication::recovery::recoveries::{Parts, Recoveries};
 use gophership_vault_replication::recovery::refetch::Refetch;
-use gophership_vault_replication::recovery::repair::Repair;
+use gophership_vault_replication::recovery::repair::{IsMissed, Repair};
 use gophership_vault_replication::recovery::upkeep::{Upkeep, UpkeepSetup};
 use gophership_vault_replication::tail::sealed::SealsToStreams;
 use gophership_vault_replication::tail::streams::{StreamsSetup, TailStreams};
@@ -258,6 +258,11 @@ async fn describe_as(
     describe(&consensus, &join, &failure_domain, &awaited).await
 }
 
+fn is_missed(heartbeats: &Arc<Heartbeats>, after: Duration) -> IsMissed {
+    let heartbeats = Arc::clone(heartbeats);
+    Arc::new(move |node| heartbeats.is_missed(node, after))
+}
+
 /// The names and addresses of the nodes that have their name.
 fn addresses(consensus: &Arc<RaftCatalogue>) -> Arc<dyn Fn() -> BTreeMap<NodeId, Address> + Send + Sync> {
     let consensus = Arc::clone(consensus);
@@ -392,6 +397,8 @@ impl Joined {
             Arc::clone(&participant),
             Arc::clone(&catalogue),
             settings.replicas.into(),
+            settings.repair_after,
+            is_missed(heartbeats, settings.repair_after),
         );
         let (led, heard, kept) = (Arc::clone(consensus), Arc::clone(heartbeats), vault.clone());
         let upkeep = Upkeep::start(UpkeepSetup {
@@ -401,6 +408,7 @@ impl Joined {
             is_alive: Arc::new(move |node| heard.is_alive(node)),
             clock_ns: Box::new(move || kept.clock_ns()),
             replicas: settings.replicas.into(),
+            is_missed: is_missed(heartbeats, settings.repair_after),
             retention,
         });
         let recoveries = Recoveries::start(Parts {
