@@ -482,6 +482,7 @@ impl Member {
         ClusterContext {
             setup: Arc::clone(&self.join),
             replicas: self.settings.replicas,
+            repair_after: self.settings.repair_after,
             quorum: self.quorum.clone(),
             streams: Arc::clone(&self.streams),
             recoveries: Arc::clone(&self.recoveries),

@@ -173,12 +173,20 @@ mod tests {
     fn a_node_that_is_missed_is_made_up_for_until_it_is_back() {
         let mut cluster = Cluster::of(4);
         cluster.seal_alone(1, 1, &[1, 2, 3]);
-        assert_eq!(planned_without(&cluster, &[1, 2], &[3, 4]), [], "no third node is there");
+        assert_eq!(
+            planned_without(&cluster, &[1, 2], &[3, 4]),
+            [],
+            "no third node is there"
+        );
         assert_eq!(planned_without(&cluster, &[1, 2, 4], &[3]), [(1, 4)]);
         cluster.plan(1, 1, 4);
         assert_eq!(planned_without(&cluster, &[1, 2, 4], &[3]), [], "it is on its way");
         let due = |missed| copies_to_fetch(&cluster.0, node(4), &staying(&cluster, missed), NOW, AFTER).count();
-        assert_eq!((due(&[3]), due(&[])), (1, 0), "it is not fetched once the other is back");
+        assert_eq!(
+            (due(&[3]), due(&[])),
+            (1, 0),
+            "it is not fetched once the other is back"
+        );
     }
 
     #[test]

@@ -19,8 +19,8 @@ use gophership_vault::ids::NodeId;
 
 use super::recoveries::{Clock, Leads};
 use super::refetch::is_stopped;
-use crate::decide::gc_horizon::due_for_the_lost;
 use super::repair::IsMissed;
+use crate::decide::gc_horizon::due_for_the_lost;
 use crate::decide::repair_plan::{Staying, copies_to_plan};
 use crate::limits::UPKEEP_INTERVAL;
 
